@@ -85,7 +85,7 @@ def paired(ours: Callable[[], object], theirs: Callable[[], object], times: int)
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from hven.engines.hats.cluster_plan import _spread_memory_rows
+    from hven.engines.hats.cluster_plan import _assign_memory_rows_to_cells
     from spark import cluster
 
     rows = 50_000_000 if big else 4_000_000
@@ -119,7 +119,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                     )
                 )
                 views["o"] = session.create_row_relation(
-                    _spread_memory_rows(objects, match, np.full(objects.num_rows, 0.0003))
+                    _assign_memory_rows_to_cells(objects, match, np.full(objects.num_rows, 0.0003))
                 )
             return lambda: sum(
                 batch.num_rows

@@ -109,7 +109,7 @@ def _site() -> Any:
     """Publish collections of observations, without chance."""
     from hven.model.table import Column, Table
     from hven.model.types import FLOAT64, INT32, STRING
-    from hven.testing.site import tiny_site
+    from hven.testing.site import open_tiny_site
 
     columns = (
         Column(name="id", type=INT32, ucd="meta.id"),
@@ -144,4 +144,4 @@ def _site() -> Any:
                 }
             ),
         )
-    return tiny_site(PLACE, made)
+    return open_tiny_site(PLACE, made)

@@ -285,30 +285,32 @@ def scale(home: Path) -> Iterator[Journey]:
 
 def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     """Measure the adoption of a catalogue of many files."""
-    from hven.formats import hats_layout as layout
+    from hven.formats import hats_layout
     from hven.model.sky import healpix
 
     count, where = 10_000, home / "catalogue"
     small = pa.Table.from_batches([next(batches(100))])
     for pixel in range(count):
-        low, high = layout.compute_cell_range(5, pixel)
+        low, high = hats_layout.compute_cell_range(5, pixel)
         cells = pa.array(low + np.arange(100) * ((high - low) // 100))
-        rows = small.add_column(0, layout.CELL_COLUMN, cells)
+        rows = small.add_column(0, hats_layout.CELL_COLUMN, cells)
         for name, values in zip(
             ("ra", "dec"), healpix.compute_cell_centers(29, cells), strict=True
         ):  # they are compared with the partition
             rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
-        path = where / layout.format_partition_path(5, pixel)
+        path = where / hats_layout.format_partition_path(5, pixel)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, path)
-    (where / layout.PARTITION_INFO_FILE).write_bytes(layout.write_partition_info((5, pixel) for pixel in range(count)))
-    (where / layout.PROPERTIES_FILE).write_bytes(layout.write_catalogue_properties("many", row_count=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
+    (where / hats_layout.PARTITION_INFO_FILE).write_bytes(
+        hats_layout.write_partition_info((5, pixel) for pixel in range(count))
+    )
+    (where / hats_layout.PROPERTIES_FILE).write_bytes(hats_layout.write_catalogue_properties("many", row_count=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
 
     def adopt() -> None:
         engine.stage_snapshot(table(), "adopted").adopt(str(where))
 
     took = timed(adopt)
-    files = [str(where / layout.format_partition_path(5, pixel)) for pixel in range(0, count, 20)]
+    files = [str(where / hats_layout.format_partition_path(5, pixel)) for pixel in range(0, count, 20)]
     plain = timed(lambda: [pq.read_metadata(name) for name in files]) * 20
     yield against(
         "hats.adopting", took, 15.0, 1.0, unit="s", note=f"{count:,} files; their footers alone take {plain:.1f} s"

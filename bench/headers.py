@@ -97,7 +97,7 @@ def fetch(url: str, directory: str) -> None:
     context = SourceContext(cache_directory=Path(directory), allow_private=True)
     rows = Rows()
     said = EnrichOptions.model_validate({**SAID, "url": f"{url}/hdr?id={{id}}"})
-    source = RowDocuments(said, rows.columns(), context).enrich_source(rows)  # type: ignore[arg-type]
+    source = RowDocuments(said, rows.columns(), context).wrap_source(rows)  # type: ignore[arg-type]
     seen = 0
     for batch in source.read_batches(["id", STATE_COLUMN, "pbl", "mode", "lst"]):
         if not batch.num_rows:  # while documents are fetched

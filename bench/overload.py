@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from bench.measure import CACHE, Journey, against, served
 from hven.model import deadlines
-from hven.testing.site import describe_table, tiny_site
+from hven.testing.site import describe_table, open_tiny_site
 
 MOST = 60_000  # requests of one crowd
 LONGEST = 60.0  # seconds that one lasts
@@ -232,7 +232,7 @@ CLIENT_SESSION = -15  # steps of niceness of the sessions of clients
 def _begin_client() -> None:
     """Give a client a session of its own, above others where the account may: a reader's machine is not busy because the server's is."""
     os.setsid()
-    deadlines.lower_session_priority(CLIENT_SESSION)
+    deadlines.reduce_session_priority(CLIENT_SESSION)
 
 
 def _send(port: int, path: Callable[[], str], rate: float, seconds: float) -> Heard:
@@ -439,7 +439,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     )
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        with tiny_site(Path(directory), {"big.main": (table, rows)}):
+        with open_tiny_site(Path(directory), {"big.main": (table, rows)}):
             pass
         (Path(directory) / "hven.toml").write_text('name = "overload"\n')
         with served(Path(directory)) as server:

@@ -125,8 +125,8 @@ def _columns() -> dict[str, list[Any]]:
 
 def _site(rows: dict[str, pa.Table]) -> Any:
     from hven.model.table import Table
-    from hven.testing.site import tiny_site
+    from hven.testing.site import open_tiny_site
 
     columns = _columns()
     keys = {"resource": ("ivoid",), "res_table": ("ivoid", "table_index"), "capability": ("ivoid", "cap_index"), "interface": ("ivoid", "intf_index")}  # fmt: skip
-    return tiny_site(PLACE, {f"rr.{name}": (Table(schema="rr", name=name, primary=keys.get(name, ()), columns=tuple(columns[name])), table) for name, table in rows.items()})  # fmt: skip
+    return open_tiny_site(PLACE, {f"rr.{name}": (Table(schema="rr", name=name, primary=keys.get(name, ()), columns=tuple(columns[name])), table) for name, table in rows.items()})  # fmt: skip

@@ -140,10 +140,10 @@ def published(directory: Path, sizes: dict[str, int], people: dict[str, int], en
 
 def token(directory: Path, name: str = "anna") -> str:
     """Give an account a new token."""
-    from hven.model import settings as settings_room
+    from hven.model import settings as site_settings
     from hven.site import Site
 
-    with Site(settings_room.load_settings(directory)) as site:
+    with Site(site_settings.load_settings(directory)) as site:
         return (
             site.store.users.renew_token(name)
             if name in dict(site.store.users.list_accounts())
@@ -305,13 +305,13 @@ def until_copied(url: str) -> None:
 
 def tokens(only: str) -> Iterator[Journey]:
     """Check a token, as a request does."""
-    from hven.model import settings as settings_room
+    from hven.model import settings as site_settings
     from hven.site import Site
     from hven.site.auth import local
 
     given = token(SITE)
-    with Site(settings_room.load_settings(SITE)) as site:
-        provider = local.provider(site.store, site.settings)
+    with Site(site_settings.load_settings(SITE)) as site:
+        provider = local.open_provider(site.store, site.settings)
         headers = {"authorization": f"Bearer {given}"}
         warm = median(lambda: provider.identify(headers), 2000, 10) * 1e3
         yield against("rights.token", warm, 0.1, 1.0, unit="ms", note="one that was seen before")

@@ -55,7 +55,7 @@ class Keeper:
             path.write_text(f'engine = "postgres"\n{said}{more}', encoding="utf-8")
 
     def settings(self, site: Path) -> dict[str, Any]:
-        """Give what `hven.testing.site.tiny_site` is told, after `tell`."""
+        """Give what `hven.testing.site.open_tiny_site` is told, after `tell`."""
         if self.url is None:
             return {}
         found = load_settings(site, {})

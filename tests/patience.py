@@ -9,6 +9,7 @@ from hven.portal._explore import count_trees as trees
 from hven.portal._explore import (
     coverage,
     facets,
+    global_search,
     map_places,
     place_names,
     plots,
@@ -16,7 +17,6 @@ from hven.portal._explore import (
     search_regions,
     table_summary,
 )
-from hven.portal._explore import global_search as everywhere
 from hven.portal._explore import page_queries as asking
 from hven.portal._views import editor, home
 from hven.portal._views import global_search_pages as page
@@ -27,7 +27,7 @@ LIMITS = {
     "COUNT_TIMEOUT_SECONDS": (facets, row_pages),
     "TABLE_TIMEOUT_SECONDS": (trees,),
     "TREE_WAIT_SECONDS": (home,),
-    "SEARCH_TIMEOUT_SECONDS": (everywhere,),
+    "SEARCH_TIMEOUT_SECONDS": (global_search,),
     "ANSWER_WAIT_SECONDS": (editor,),
     "LOCAL_TIMEOUT_SECONDS": (page,),
 }

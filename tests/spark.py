@@ -122,7 +122,7 @@ class Spark:
         self._run("connect", "org.apache.spark.deploy.SparkSubmit", *conf, "--class", connect, "spark-internal")
         listens(self._port, self)
 
-    def lose_worker(self) -> None:
+    def kill_worker(self) -> None:
         """Kill one of the processes that compute."""
         os.kill(self.executor(), signal.SIGKILL)
 

@@ -170,7 +170,7 @@ def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
     )
     assert http_client.download_file(site + "/data/stars.csv", tmp_path).read_bytes() == BODY
     assert http_client.fetch_bytes(site + "/data/stars.csv") == BODY
-    assert http_client.exchange_once("GET", site + "/data/stars.csv").body == BODY
+    assert http_client.send_request_once("GET", site + "/data/stars.csv").body == BODY
     assert looked.count("localhost") == 3
     monkeypatch.delenv("NO_PROXY")
     with pytest.raises(UserError, match="cannot be reached"):

@@ -70,7 +70,7 @@ def registered() -> Iterator[Any]:
         module.opened += 1
         if module.away:
             raise StorageError("the other database does not answer", remedy="start it")
-        return Other(where, module, memory=memory, **options)
+        return Other(where, module, memory_bytes=memory, **options)
 
     module.open = open_
     names, load = plugins.list_plugins, plugins.load_plugin

@@ -27,7 +27,7 @@ from adql_running import made, write_expression
 from hven.adql import bind_expression, parse_expression
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError
-from hven.model.sky import bodies, clocks, footprints
+from hven.model.sky import bodies, footprints, time_scales
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, FLOAT64, INT32, INT64, STRING, TIMESTAMP, Type
 
@@ -177,7 +177,7 @@ def test_leap_seconds_are_those_of_erfa():
         for row in erfa.leap_seconds.get()
         if row["year"] >= 1972
     ]
-    assert list(clocks.LEAP_SECONDS) == known
+    assert list(time_scales.LEAP_SECONDS) == known
 
 
 def test_time_scales_as_astropy(compute):
@@ -245,7 +245,7 @@ def test_solar_longitude_of_mars_by_an_ephemeris():
             np.sum(np.cross(equinox.T, sun.T).T * orbit, 0) / np.linalg.norm(orbit, axis=0), np.sum(equinox * sun, 0)
         )
     )
-    off = (clocks.compute_mars_ls(when.jd) - angle + 180) % 360 - 180
+    off = (time_scales.compute_mars_ls(when.jd) - angle + 180) % 360 - 180
     assert np.abs(off).max() < 0.02
     assert np.abs(off).mean() < 0.01
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from adql_running import connection, run, value, write_expression
 from hven.adql import bind_query, parse_expression, parse_query
 from hven.adql.binder import bind_expression
-from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, generate_function_reference
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, build_function_reference
 from hven.adql.scope import StaticCatalogue
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError
@@ -428,7 +428,7 @@ def test_infinity_and_nan_are_numbers():
 
 def test_the_reference_lists_every_function_as_it_is():
     text = (ROOT / "docs" / "reference" / "adql.md").read_text(encoding="utf-8")
-    assert text.partition("reference() -->\n\n")[2].rstrip() == generate_function_reference().rstrip()
+    assert text.partition("reference() -->\n\n")[2].rstrip() == build_function_reference().rstrip()
 
 
 # --- positions, spectra, MOCs: against astropy and mocpy

@@ -12,7 +12,7 @@ import pytest
 
 import adql_running
 from hven.engines import ExecutionLimits, hats
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 
 THEIRS = ("test_constructs", "test_generated", "test_recursion")
 
@@ -39,7 +39,7 @@ def engine(tmp_path_factory):
         return pa.Table.from_batches(execution, schema=execution.schema)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "ROW_GROUP_ROWS", 2)
+        patch.setattr(hats_layout, "ROW_GROUP_ROWS", 2)
         adql_running.ELSEWHERE.append(run)
         yield opened
         adql_running.ELSEWHERE.pop()

@@ -6,7 +6,7 @@ import pytest
 from hven.query import run_query
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 ROWS = 200
 
@@ -23,7 +23,7 @@ def site(tmp_path_factory):
         }
     )
     other = pa.table({"n": pa.array(n, pa.int64()), "label": pa.array([f"s{i}" for i in n])})
-    made = tiny_site(tmp_path_factory.mktemp("half"), {"sky.stars": rows, "sky.tags": other})
+    made = open_tiny_site(tmp_path_factory.mktemp("half"), {"sky.stars": rows, "sky.tags": other})
     yield made
     made.close()
 
@@ -63,7 +63,7 @@ def half(site, tmp_path_factory):
     for name, columns in (("sky.stars", "n, ra, dec, g"), ("sky.tags", "n, label")):
         rows = ask(site, f"SELECT {columns} FROM {name}", OWNER_PRINCIPAL)
         tables[name] = pa.Table.from_pylist([row for row in rows if row["n"] % 2 == 0])
-    made = tiny_site(tmp_path_factory.mktemp("rest"), tables)
+    made = open_tiny_site(tmp_path_factory.mktemp("rest"), tables)
     yield made
     made.close()
 

@@ -7,7 +7,7 @@ from hven.model.errors import BindError, EvaluationError
 from hven.query import run_query
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 ROWS = 400
 FAILING = {
@@ -55,7 +55,7 @@ def site(tmp_path_factory):
         "re": ["(" if i % 2 else "a" for i in n],
     }
     tags = pa.table({"n": pa.array(n, pa.int64()), "label": [f"s{i}" for i in n]})
-    with tiny_site(tmp_path_factory.mktemp("failing"), {"sky.stars": pa.table(stars), "sky.tags": tags}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("failing"), {"sky.stars": pa.table(stars), "sky.tags": tags}) as made:
         yield made
 
 

@@ -23,7 +23,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth import OpenIdProvider
 from hven.site.auth.local import LocalIdentityProvider
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from needs import find_node, need
 from running import free_port
 
@@ -61,7 +61,7 @@ def issuer() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("OURS", "the secret of hven")
-    with tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
+    with open_tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
         yield found
 
 

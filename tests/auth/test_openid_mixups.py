@@ -21,7 +21,7 @@ from hven.model.errors import UnauthenticatedError
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth import OpenIdProvider
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 ISSUER, OTHER_ISSUER = "https://aai.example.org", "https://evil.example.org"
 BACK = "http://vo.example/login/oidc/ours/back"
@@ -80,7 +80,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     place = tmp_path / "said"
     place.mkdir()
     (place / "hven.toml").write_text(TOML.format(ours=ISSUER, other=OTHER_ISSUER))
-    with tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
+    with open_tiny_site(tmp_path / "site", {"stars.main": pa.table({"id": ["a"]})}) as found:
         found.settings = replace(found.settings, identity=load_settings(place, {}).identity)
         yield found
 

@@ -39,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def cited(site: Site, label: str = "") -> citations.CitationMetadata:
-    around = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL)
+    around = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     now = site.get_published_state()
     return citations.collect_citation_metadata(
         around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "psz2", label

@@ -118,7 +118,7 @@ def test_a_doi_shows_at_once(tmp_path: Path) -> None:
         from hven.services.face import ServiceContext
         from hven.site.auth import ANONYMOUS_PRINCIPAL
 
-        around, now = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
+        around, now = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
         doi_minting.record_external_doi(
             site.store,
             collect_citation_metadata(around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "psz2"),

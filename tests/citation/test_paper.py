@@ -91,7 +91,7 @@ def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
         from hven.services.face import ServiceContext
         from hven.site.auth import ANONYMOUS_PRINCIPAL
 
-        around, now = ServiceContext.for_principal(opened, ANONYMOUS_PRINCIPAL), opened.get_published_state()
+        around, now = ServiceContext.create_for_principal(opened, ANONYMOUS_PRINCIPAL), opened.get_published_state()
         made = build_datacite_record(
             collect_citation_metadata(around, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, around.policies), "diam")
         )

@@ -255,7 +255,7 @@ def test_files_without_a_checksum_stay_there(tmp_path: Path, monkeypatch: pytest
     """Those that were not read, or are on another server: nothing tells whether a copy is whole."""
     lines = "-  https://o.example/collections/stars/files/a.bin  3  a\nab12  https://elsewhere.example/b.bin  3  b\n"
     answer = http_client.HttpAnswer(status=200, headers={}, body=lines.encode(), url="")
-    monkeypatch.setattr(http_client, "exchange_once", lambda *_, **__: answer)
+    monkeypatch.setattr(http_client, "send_request_once", lambda *_, **__: answer)
     left: list[str] = []
     assert list(mirror._mirror_files("https://o.example", "stars", tmp_path, Settings(directory=tmp_path), left)) == []
     assert left == [

@@ -14,7 +14,7 @@ import pytest
 from lxml import etree
 
 from hven.app import _cli as cli
-from hven.app._cli.enrolment import edit_settings_text
+from hven.app._cli.enrolment import update_settings_text
 from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.errors import UserError
@@ -144,7 +144,7 @@ def test_what_the_site_lacks(written: tuple[Path, Path], old: str, new: str, sai
 def judging(directory: Path) -> Iterator[ServiceContext]:
     (directory / "hven.toml").write_text(TOML)
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
-        yield replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+        yield replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
 
 
 CONE = "ivo://tycho.example/tycho/stars/main/cone"
@@ -283,13 +283,13 @@ def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_lines_go_where_they_belong(text: str) -> None:
-    before, after = tomllib.loads(text), tomllib.loads(edit_settings_text(text, {"authority": "new", "registry.organisation": "IAS"}))  # fmt: skip
+    before, after = tomllib.loads(text), tomllib.loads(update_settings_text(text, {"authority": "new", "registry.organisation": "IAS"}))  # fmt: skip
     assert after == {**before, "authority": "new", "registry": {**before.get("registry", {}), "organisation": "IAS"}}
 
 
 def test_a_file_that_is_written_otherwise_stays() -> None:
     with pytest.raises(UserError, match="line by line"):
-        edit_settings_text("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
+        update_settings_text("registry = {ids = {}}\n", {"registry.organisation": "IAS"})
 
 
 @pytest.mark.parametrize(

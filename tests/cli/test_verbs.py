@@ -142,13 +142,13 @@ def test_wrong_usage_is_2(made: Path, words: list[str], said: str) -> None:
 def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from hven import site as holdings
+    from hven import site as site_package
     from hven.app import _cli as cli
 
     def broken(self: object, *_: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(holdings.Site, "get_published_state", broken)
+    monkeypatch.setattr(site_package.Site, "get_published_state", broken)
     assert cli.main(["status", "--site", str(made)]) == 3
     told = capsys.readouterr()
     assert told.out == ""
@@ -162,7 +162,7 @@ def test_a_fault_of_ours_is_3_and_keeps_the_traceback_in_a_file(
 def test_the_machines_faults_are_3_and_ctrl_c_is_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made: Path
 ) -> None:
-    from hven import site as holdings
+    from hven import site as site_package
     from hven.app import _cli as cli
     from hven.model.errors import OperationCancelledError, StorageError
 
@@ -170,7 +170,7 @@ def test_the_machines_faults_are_3_and_ctrl_c_is_130(
         def broken(self: object, *_: object) -> None:
             raise error
 
-        monkeypatch.setattr(holdings.Site, "get_published_state", broken)
+        monkeypatch.setattr(site_package.Site, "get_published_state", broken)
         return cli.main(["status", "--site", str(made)])
 
     assert fail(StorageError("the disk is full", remedy="make room")) == 3

@@ -35,7 +35,7 @@ from hven.services.params import parse_value
 from hven.sources import ROW_NUMBER_COLUMN, RejectedRow, SourceContext, file_kinds
 from hven.testing.face import FaceContract
 from hven.testing.portal_pane import PaneContract
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from postgres import server
 from shared import ROOT
 
@@ -85,7 +85,7 @@ class TestFunction(plugged.tests("airmass")):  # type: ignore[misc]
                 "did you mean 'AIRMASS'?"
                 in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
             )
-        assert "| `airmass(altitude)` | DOUBLE |" in functions.generate_function_reference()
+        assert "| `airmass(altitude)` | DOUBLE |" in functions.build_function_reference()
 
     def test_its_name_must_be_new(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
@@ -269,7 +269,7 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
 def test_check_has_nothing_to_say_of_a_pane_that_works(tmp_path: Path) -> None:
     with (
         plugged.installed("counts", tmp_path / "site-packages"),
-        tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
+        open_tiny_site(tmp_path / "site", {"tiny.stars": (FaceContract.table, FaceContract.rows)}) as site,
     ):
         assert [pane.check_tables(site) for pane in panes.list_panes()] == [[]]
 

@@ -26,7 +26,7 @@ from hven.services import uws
 from hven.site import Site
 from hven.site.store import _database as db
 from hven.site.store._job_records import _encode_json_columns
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from needs import need_program
 from shared import shared
 
@@ -46,7 +46,7 @@ PHASES = ("PENDING", "HELD", "QUEUED", "EXECUTING", *FINAL)
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(20))}, jobs=LIMITS) as made:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(20))}, jobs=LIMITS) as made:
         yield made
 
 

@@ -21,7 +21,7 @@ CASES = sorted(path.stem for path in CORPUS.glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    engine = DuckEngine(tmp_path_factory.mktemp("engine"), memory=256 * 1024**2)
+    engine = DuckEngine(tmp_path_factory.mktemp("engine"), memory_bytes=256 * 1024**2)
     yield engine
     engine.close()
 

@@ -32,7 +32,7 @@ HEAD = "collection: c\ntitle: t\nlet: {base: 'https://x.example'}\ntables:\n  ma
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    engine = DuckEngine(tmp_path_factory.mktemp("engine"), memory=256 * 1024**2)
+    engine = DuckEngine(tmp_path_factory.mktemp("engine"), memory_bytes=256 * 1024**2)
     yield engine
     engine.close()
 

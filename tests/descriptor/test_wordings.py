@@ -10,7 +10,7 @@ import pytest
 
 from hven.descriptor import check_descriptor, load_descriptor
 from hven.model.settings import load_settings as settings_of
-from hven.model.table import LocalizedText, localize_text, table_from_json, table_to_json, translate_text
+from hven.model.table import LocalizedText, build_localized_text, table_from_json, table_to_json, translate_text
 
 TEXT = """\
 collection: cubes
@@ -93,6 +93,6 @@ def test_an_included_text_is_put_together_by_language(tmp_path: Path) -> None:
 
 
 def test_a_wording_is_a_text() -> None:
-    one = localize_text({"en": "<b>", "fr": "é"})
+    one = build_localized_text({"en": "<b>", "fr": "é"})
     assert isinstance(str(one), LocalizedText)
     assert (one, f"{one}", one.upper(), {one: 1}["<b>"]) == ("<b>", "<b>", "<B>", 1)

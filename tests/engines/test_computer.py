@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "protocols"))
 from made_queries import CHANCE, LOOSE, asked, same
 
 from adql_queries import query
-from hven import query as road
+from hven import query as query_pipeline
 from hven.engines import Snapshot
 from hven.engines.duckdb import query_process, query_worker
 from hven.engines.duckdb.engine import DuckEngine
@@ -30,7 +30,7 @@ from hven.engines.duckdb.engine_protocol import RelationRows
 from hven.model import deadlines
 from hven.model.errors import EvaluationError, HvenError, OperationCancelledError, OverloadedError, TimeLimitError
 from hven.site import Site
-from hven.testing.site import describe_table, tiny_site
+from hven.testing.site import describe_table, open_tiny_site
 from made_tables import PUBLISHED, TABLES
 from running import is_gone
 
@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         }
     )
     tables = {table.qualified_name: (table, given) for table, given in PUBLISHED}
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("apart"), {**tables, "s.big": (describe_table("s.big", rows), rows)}
     ) as made:
         yield made
@@ -68,7 +68,7 @@ def engine(site: Site) -> Iterator[DuckEngine]:
     assert isinstance(found, DuckEngine)
     if found._query_process is None:
         found.delegate_long_queries()
-    assert road.run_query(GROUPS, site=site).read_table().num_rows == 97, (
+    assert query_pipeline.run_query(GROUPS, site=site).read_table().num_rows == 97, (
         "while the process begins, queries are computed here"
     )
     eventually(found.list_helper_processes)
@@ -78,7 +78,7 @@ def engine(site: Site) -> Iterator[DuckEngine]:
 
 
 def rows_of(site: Site, text: str = GROUPS, **more: float) -> list[dict[str, object]]:
-    with road.run_query(text, site=site, **more) as result:  # type: ignore[arg-type]
+    with query_pipeline.run_query(text, site=site, **more) as result:  # type: ignore[arg-type]
         return result.read_table().to_pylist()  # type: ignore[no-any-return]
 
 
@@ -157,17 +157,21 @@ def test_what_computes_there_is_below_who_answers(engine: DuckEngine) -> None:
 
 
 def test_batches_come_as_they_are_wanted(site: Site, engine: DuckEngine) -> None:
-    with road.run_query("SELECT n, v, word FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS) as result:
+    with query_pipeline.run_query(
+        "SELECT n, v, word FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS
+    ) as result:
         batches = list(result.iterate_batches())
     assert pa.Table.from_batches(batches)["n"].to_pylist() == list(range(ROWS))
-    with road.run_query("SELECT n FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS - 1) as result:
+    with query_pipeline.run_query("SELECT n FROM s.big WHERE v >= 0 ORDER BY v", site=site, maxrec=ROWS - 1) as result:
         assert sum(batch.num_rows for batch in result.iterate_batches()) == ROWS - 1
         assert result.overflow
 
 
 def test_a_reader_who_leaves_stops_it(site: Site, engine: DuckEngine) -> None:
     free = len(engine._query_process._free_channels)  # type: ignore[union-attr]
-    result = road.run_query("SELECT a.n FROM s.big AS a, s.big AS b WHERE a.v + b.v > 0", site=site, maxrec=1_000_000)
+    result = query_pipeline.run_query(
+        "SELECT a.n FROM s.big AS a, s.big AS b WHERE a.v + b.v > 0", site=site, maxrec=1_000_000
+    )
     assert next(result.iterate_batches()).num_rows
     result.close()
     assert len(engine._query_process._free_channels) <= free  # type: ignore[union-attr]
@@ -177,7 +181,7 @@ def test_a_reader_who_leaves_stops_it(site: Site, engine: DuckEngine) -> None:
 def test_time_and_cancelling(site: Site, engine: DuckEngine) -> None:
     with pytest.raises(TimeLimitError, match=r"time limit of 0\.5 s"):
         rows_of(site, NEVER, timeout_seconds=0.5)
-    result = road.run_query(NEVER, site=site)
+    result = query_pipeline.run_query(NEVER, site=site)
     raised: list[BaseException] = []
 
     def read() -> None:
@@ -242,7 +246,7 @@ def test_where_none_can_begin_queries_are_computed_here(
     site: Site, engine: DuckEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    engine._query_process._detach_in_thread()  # type: ignore[union-attr]
+    engine._query_process._release_in_thread()  # type: ignore[union-attr]
     for _ in range(3):
         assert len(rows_of(site)) == 97
     eventually(lambda: engine._query_process._next_start_time)  # type: ignore[union-attr]
@@ -251,7 +255,7 @@ def test_where_none_can_begin_queries_are_computed_here(
 
 
 def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: DuckEngine) -> None:
-    waiting = road.run_query(GROUPS, site=site)
+    waiting = query_pipeline.run_query(GROUPS, site=site)
     stored = engine.open_snapshot(
         next(
             record.snapshot
@@ -274,7 +278,7 @@ def test_a_snapshot_that_is_gone_is_read_where_it_is_mapped(site: Site, engine: 
 
 def test_it_ends_with_the_process_that_began_it(tmp_path: Path) -> None:
     rows = pa.table({"n": np.arange(ROWS)})
-    with tiny_site(tmp_path, {"s.big": (describe_table("s.big", rows), rows)}) as site:
+    with open_tiny_site(tmp_path, {"s.big": (describe_table("s.big", rows), rows)}) as site:
         site.engines.embedded_engine.delegate_long_queries()
         rows_of(site, "SELECT COUNT(*) AS k FROM s.big WHERE n * 2 > 7")
         eventually(site.engines.embedded_engine.list_helper_processes)

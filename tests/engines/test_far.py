@@ -91,8 +91,8 @@ class TestFar(EngineContract):
         roots = [str(directory.with_name("hats"))]
         return open_hats(directory, memory=1 << 28, roots=roots, spark=self._running.url, near_bytes=0)
 
-    def lose_worker(self):
-        self._running.lose_worker()
+    def kill_worker(self):
+        self._running.kill_worker()
 
 
 QUERIES = (
@@ -171,7 +171,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory):
-    engine = DuckEngine(tmp_path_factory.mktemp("embedded"), memory=256 * 1024**2, threads=1)
+    engine = DuckEngine(tmp_path_factory.mktemp("embedded"), memory_bytes=256 * 1024**2, thread_count=1)
     yield engine
     engine.close()
 

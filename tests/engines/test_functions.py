@@ -134,7 +134,7 @@ def test_each_is_defined_by_whoever_names_it_first(tmp_path):
         return rows == 20000 if whole else rows > 0
 
     for _ in range(2):
-        engine = DuckEngine(tmp_path, memory=2**28)
+        engine = DuckEngine(tmp_path, memory_bytes=2**28)
         with ThreadPoolExecutor(24) as pool:
             asked = [pool.submit(ask, engine, name, whole) for name in texts for whole in (True, False) * 2]
             assert all(one.result(60) for one in asked)

@@ -27,7 +27,7 @@ from hven.engines.hats.engine import OWNER_FILE_NAME, HatsEngine
 from hven.engines.hats.manifest import MANIFEST_FILE_NAME, CatalogueManifest
 from hven.engines.hats.row_group_tests import LookupContext, RowGroupChooser
 from hven.formats import hats_catalogues as catalogues
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
     HvenError,
@@ -62,14 +62,14 @@ class TestSmallFiles(TestHats):
 
     @pytest.fixture(autouse=True)
     def _small(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(layout, "MAX_PARTITION_ROWS", 1000)
-        monkeypatch.setattr(layout, "ROW_GROUP_ROWS", 256)
+        monkeypatch.setattr(hats_layout, "MAX_PARTITION_ROWS", 1000)
+        monkeypatch.setattr(hats_layout, "ROW_GROUP_ROWS", 256)
         monkeypatch.setattr(_file_staging, "MAX_WAITING_BYTES", 100_000)
 
 
 def small(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(layout, "MAX_PARTITION_ROWS", 300)
-    patch.setattr(layout, "ROW_GROUP_ROWS", 32)
+    patch.setattr(hats_layout, "MAX_PARTITION_ROWS", 300)
+    patch.setattr(hats_layout, "ROW_GROUP_ROWS", 32)
     patch.setattr(_file_staging, "MAX_WAITING_BYTES", 60_000)
 
 
@@ -118,35 +118,35 @@ def chosen(engine: HatsEngine, snapshot: Snapshot, text: str) -> tuple[Catalogue
 def test_a_snapshot_is_a_catalogue(world: Any) -> None:
     engine, snapshot, _ = world
     directory = engine.roots[0] / snapshot.path
-    said = catalogues.read_catalogue_properties((directory / layout.PROPERTIES_FILE).read_bytes())
+    said = catalogues.read_catalogue_properties((directory / hats_layout.PROPERTIES_FILE).read_bytes())
     placed = sum(row["ra"] is not None for row in make_stars().to_pylist())
     assert (said["hats_nrows"], said["hats_col_ra"], said["hats_col_dec"]) == (str(placed), "ra", "dec")
-    partitions = layout.read_partition_info((directory / layout.PARTITION_INFO_FILE).read_bytes())
+    partitions = hats_layout.read_partition_info((directory / hats_layout.PARTITION_INFO_FILE).read_bytes())
     found = 0
     for order, pixel in partitions:
-        opened_ = pq.ParquetFile(directory / layout.format_partition_path(order, pixel))
-        assert opened_.schema_arrow.names[0] == layout.CELL_COLUMN
+        opened_ = pq.ParquetFile(directory / hats_layout.format_partition_path(order, pixel))
+        assert opened_.schema_arrow.names[0] == hats_layout.CELL_COLUMN
         assert opened_.metadata.row_group(0).column(0).has_offset_index
-        cells = opened_.read([layout.CELL_COLUMN]).column(0).to_numpy()
-        low, high = layout.compute_cell_range(order, pixel)
+        cells = opened_.read([hats_layout.CELL_COLUMN]).column(0).to_numpy()
+        low, high = hats_layout.compute_cell_range(order, pixel)
         assert (cells[1:] >= cells[:-1]).all()
         assert low <= cells[0]
         assert cells[-1] < high
         assert len(cells) <= 300
         found += len(cells)
     assert found == placed
-    assert pq.read_metadata(directory / layout.METADATA_FILE).num_rows == placed
-    assert pq.read_schema(directory / layout.COMMON_METADATA_FILE).names == [
-        layout.CELL_COLUMN,
+    assert pq.read_metadata(directory / hats_layout.METADATA_FILE).num_rows == placed
+    assert pq.read_schema(directory / hats_layout.COMMON_METADATA_FILE).names == [
+        hats_layout.CELL_COLUMN,
         *STARS_TABLE.arrow_schema.names,
     ]
     index = pq.read_table(directory / "index/dataset/index/part.0.parquet")
     assert index["id"].to_pylist() == list(range(5000))
     for row in index.slice(0, 20).to_pylist():
         if row["Npix"] >= 0:
-            keys = pq.read_table(directory / layout.format_partition_path(row["Norder"], row["Npix"]), columns=["id"])[
-                "id"
-            ]
+            keys = pq.read_table(
+                directory / hats_layout.format_partition_path(row["Norder"], row["Npix"]), columns=["id"]
+            )["id"]
             assert row["id"] in keys.to_pylist()
 
 
@@ -415,7 +415,9 @@ def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkey
     for turn in range(1, 5):
         last = merged(engine, last, make_stars().slice(turn * 1000, 1000), name=f"m{turn}")
         manifest = engine.open_manifest(last)
-        bounds = [layout.compute_cell_range(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0]
+        bounds = [
+            hats_layout.compute_cell_range(file.order, file.pixel) for file in manifest.head.files if file.pixel >= 0
+        ]
         assert all(one[1] <= two[0] for one, two in itertools.pairwise(bounds))
         assert all(file.rows <= 300 for file in manifest.head.files if file.pixel >= 0)
     assert read_sorted_rows(engine, last) == sorted(make_stars().to_pylist(), key=lambda row: row["id"])
@@ -460,7 +462,7 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
     new = made.finish()
     back = pa.Table.from_batches(list(engine.read_rows(new)))
     assert back["n"].to_pylist() == [*range(100), *range(200, 2600)]
-    assert not (tmp_path / "hats" / new.path / layout.PROPERTIES_FILE).exists()
+    assert not (tmp_path / "hats" / new.path / hats_layout.PROPERTIES_FILE).exists()
     engine.close()
 
 
@@ -674,8 +676,8 @@ def test_roots_that_are_not_there_are_a_matter_of_health(tmp_path: Path) -> None
 
 def test_a_column_of_the_name_of_cells_is_refused(tmp_path: Path) -> None:
     engine = opened(tmp_path)
-    table = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name=layout.CELL_COLUMN, type=INT64)))
-    with pytest.raises(StorageError, match=layout.CELL_COLUMN):
+    table = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name=hats_layout.CELL_COLUMN, type=INT64)))
+    with pytest.raises(StorageError, match=hats_layout.CELL_COLUMN):
         engine.stage_snapshot(table, "a")
     engine.close()
 

@@ -23,7 +23,7 @@ from hven.adql.scope import StaticCatalogue
 from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
 from hven.engines.hats.settings import HatsSettings
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.ingest import ingest_collection
 from hven.model import plugins
 from hven.model.errors import HvenError, SourceError, StorageError, StorageUnavailableError, TooLargeError
@@ -52,7 +52,7 @@ def rows(count: int = 2000) -> pa.Table:
     cells = healpix.compute_cell_indexes(29, ra, dec)
     order = cells.argsort()
     columns = {
-        layout.CELL_COLUMN: cells,
+        hats_layout.CELL_COLUMN: cells,
         "id": np.arange(count),
         "ra": ra,
         "dec": dec,
@@ -64,7 +64,7 @@ def rows(count: int = 2000) -> pa.Table:
 def catalogue(directory: Path, order: int = 1, **properties: str) -> Path:
     """Write a catalogue as hats-import does, without any line of ours but the names."""
     every = rows()
-    cells = every[layout.CELL_COLUMN].to_numpy()
+    cells = every[hats_layout.CELL_COLUMN].to_numpy()
     pixels = cells >> 2 * (29 - order)
     for pixel in np.unique(pixels):
         path = directory / f"dataset/Norder={order}/Dir=0/Npix={pixel}.parquet"
@@ -117,8 +117,10 @@ def test_catalogues_without_cells_of_order_29_are_searched_by_partitions(tmp_pat
     where = catalogue(tmp_path / "far", **({"hats_col_healpix_order": "19"} if how == "order" else {"hats_col_healpix": "_hipscat_index"}))  # fmt: skip
     for path in where.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        cells = pa.array(table[layout.CELL_COLUMN].to_numpy() >> 20)
-        pq.write_table(table.set_column(0, layout.CELL_COLUMN if how == "order" else "_hipscat_index", cells), path)
+        cells = pa.array(table[hats_layout.CELL_COLUMN].to_numpy() >> 20)
+        pq.write_table(
+            table.set_column(0, hats_layout.CELL_COLUMN if how == "order" else "_hipscat_index", cells), path
+        )
     engine, snapshot = adopt(tmp_path, where)
     text = "SELECT id FROM far.stars WHERE CONTAINS(POINT(ra, dec), CIRCLE(40, 10, 12)) = 1"
     from hven.model.sky import compute_distance
@@ -186,7 +188,7 @@ class TestRows(SourceContract):
     """The kind as a source of rows."""
 
     kind = "hats"
-    rows = rows().drop_columns([layout.CELL_COLUMN]).to_pylist()
+    rows = rows().drop_columns([hats_layout.CELL_COLUMN]).to_pylist()
     has_files = True
 
     def write_source_files(self, directory: Path) -> dict[str, Any]:
@@ -367,8 +369,8 @@ def test_rows_behind_an_address_are_those_of_the_directory(tmp_path: Path, there
         == 12
     )
     assert isinstance(source, CatalogueSource)
-    there.files["/far/dataset/_common_metadata"] = layout.write_common_metadata(
-        layout.build_partition_schema(STARS.arrow_schema)
+    there.files["/far/dataset/_common_metadata"] = hats_layout.write_common_metadata(
+        hats_layout.build_partition_schema(STARS.arrow_schema)
     )
     there.asked.clear()
     told = kind.open(kind.Options(path=f"{there.address}/far"), SourceContext(allow_private=True))

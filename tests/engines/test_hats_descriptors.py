@@ -20,9 +20,8 @@ from hven import descriptor, query
 from hven.descriptor import drafting
 from hven.descriptor.drafting import create_descriptor
 from hven.engines.hats import foreign_catalogues
-from hven.formats import ResultStatus, TableMetadata, votable
+from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
 from hven.formats import hats_catalogues as catalogues
-from hven.formats import hats_layout as layout
 from hven.ingest import ingest_collection
 from hven.ingest.sampling import find_sample_faults
 from hven.model import plugins, settings
@@ -163,7 +162,7 @@ def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path
         Column(name="mag", type=FLOAT64, unit="mag", ucd="phot.mag;em.opt.V", description="Magnitude"),
     )
     told = votable.write_metadata_document(TableMetadata(columns=columns, name="stars"), ResultStatus()).encode()
-    (where / layout.COMMON_METADATA_FILE).write_bytes(layout.write_common_metadata(pq.read_schema(next(where.rglob("Npix=*.parquet"))), told))  # fmt: skip
+    (where / hats_layout.COMMON_METADATA_FILE).write_bytes(hats_layout.write_common_metadata(pq.read_schema(next(where.rglob("Npix=*.parquet"))), told))  # fmt: skip
     text = create_descriptor(settings.load_settings(site), "far", str(where)).read_text()
     assert "id:  {type: int64, ucd: meta.id;meta.main, description: Number in the plate}" in text
     assert "mag: {type: float64, unit: mag, ucd: phot.mag;em.opt.V, description: Magnitude}" in text
@@ -298,7 +297,7 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
         found, known = (asked(*one, text) for one in ((engine, snapshot), (local, plain)))
         assert sorted(map(str, found)) == sorted(map(str, known)) != []
     manifest = engine.open_manifest(snapshot)
-    few = manifest.find_groups_in_cells(np.array([layout.compute_cell_range(1, 5)], np.int64))
+    few = manifest.find_groups_in_cells(np.array([hats_layout.compute_cell_range(1, 5)], np.int64))
     assert {manifest.head.files[one].pixel for one in manifest.get_array("file")[few]} == {
         5
     }  # both of its files, and no other
@@ -370,9 +369,9 @@ def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     for path in where.rglob("*.parquet"):
         table = pq.read_table(path, partitioning=None)
-        cells = pa.array(table[layout.CELL_COLUMN].to_numpy() >> 20)
+        cells = pa.array(table[hats_layout.CELL_COLUMN].to_numpy() >> 20)
         pq.write_table(
-            table.set_column(0, layout.CELL_COLUMN, cells), path, write_statistics=["id", "ra", "dec", "mag"]
+            table.set_column(0, hats_layout.CELL_COLUMN, cells), path, write_statistics=["id", "ra", "dec", "mag"]
         )
     engine, snapshot = adopt(tmp_path, where)
     assert len(asked(engine, snapshot, CONE)) == len(expected())

@@ -222,7 +222,7 @@ def test_a_server_that_was_away_is_asked_again_by_who_iterates(engine, snapshot,
 def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
     pace = AnswerPace()
     assert not pace.is_quick  # what has no answer yet
-    pace.decay()
+    pace.reduce_mean()
     assert pace.is_quick
     pace.add_answer_time(LATE_ANSWER_SECONDS, 1)
     assert not pace.is_quick
@@ -231,10 +231,10 @@ def test_a_plan_whose_answers_come_late_is_tried_now_and_then():
         if pace.is_quick:
             tries += 1
             pace.add_answer_time(LATE_ANSWER_SECONDS, 1)
-        pace.decay()
+        pace.reduce_mean()
     assert 5 < tries < 50
     for _ in range(200):
-        pace.decay()
+        pace.reduce_mean()
     for _ in range(20):
         pace.add_answer_time(MAX_QUICK_SECONDS / 2, 1)
     assert pace.is_quick

@@ -25,8 +25,7 @@ from hven.engines import ExecutionLimits, postgres
 from hven.engines import _statistics as statistics
 from hven.engines._row_preparation import MISSING_KEY, compute_position_keys
 from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
-from hven.engines.postgres import coverage_update, schema_installation, snapshot_merging, staging
-from hven.engines.postgres import shared_tables as sharing
+from hven.engines.postgres import coverage_update, schema_installation, shared_tables, snapshot_merging, staging
 from hven.engines.postgres.connection_pool import build_application_name
 from hven.engines.postgres.partitions import build_partition_prefix
 from hven.ingest.sync._ledger_comparison import replace_nan_with_null
@@ -213,7 +212,7 @@ class Story:
         assert left(self.engine) == []
 
     def share(self, pair):
-        return self.engine._read_table_record(pair[0]).share or sharing.SharedState("", 0)
+        return self.engine._read_table_record(pair[0]).share or shared_tables.SharedState("", 0)
 
 
 @pytest.fixture(scope="module")

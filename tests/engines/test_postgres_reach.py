@@ -21,7 +21,7 @@ from hven.adql.scope import StaticCatalogue
 from hven.adql.syntax_tree import TableRef, transform_tree
 from hven.engines import postgres
 from hven.model.table import Table
-from hven.site.auth._access_control import clear_literal_slots
+from hven.site.auth._access_control import remove_literal_slots
 from postgres import cluster, sphere
 
 MORE = f"({POLICY}) OR id < 300"  # a superset: what it has more lies beside the copy of the other
@@ -60,7 +60,7 @@ def seen(engine, rows: pa.Table, policy: str) -> pa.Table:
 def planned(engine, table: Table, text: str, policy: str = ""):
     bound = bind_query(parse_query(text), StaticCatalogue([table]))
     if policy:
-        where = clear_literal_slots(bind_condition(parse_condition(policy), table.columns))
+        where = remove_literal_slots(bind_condition(parse_condition(policy), table.columns))
         query = transform_tree(
             bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node
         )

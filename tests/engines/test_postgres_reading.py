@@ -95,7 +95,7 @@ def test_a_streamed_answer_begins_with_little(machine, tmp_path):
 
     def first(soon: bool) -> tuple[int, int]:
         sql = "SELECT n::BIGINT AS n FROM generate_series(1, 300000) AS n"
-        work = QueryWork(asked=sql, streamed=sql, arguments=(), soon=soon)
+        work = QueryWork(prepared_sql=sql, copy_sql=sql, arguments=(), sends_early=soon)
         schema = pa.schema([("n", pa.int64())])
         sizes = [
             batch.num_rows

@@ -19,7 +19,7 @@ from hven.engines import ExecutionLimits
 from hven.engines.duckdb.accessible_rows import AccessibleRows, AccessPolicyPlan, SnapshotSubset
 from hven.engines.duckdb.snapshot_files import OpenSnapshot
 from hven.model.table import Table
-from hven.site.auth._access_control import clear_literal_slots
+from hven.site.auth._access_control import remove_literal_slots
 
 # of five texts and more DuckDB makes a join, which loses the order of rows
 POLICY = "MOD(id, 9) <> 3 AND (name IS NULL OR name IN ('', 'a', 'ab', 'NGC 224', 'zz', 'b', 'c') OR mag < 8)"
@@ -64,7 +64,7 @@ def asked(engine, table: Table, text: str, relations, policy: str = "") -> pa.Ta
     """Ask twice, as plans and what they look at are kept; `policy`: as `auth.permit` would have it asked."""
     bound = bind_query(parse_query(text), StaticCatalogue([table]))
     if policy:
-        where = clear_literal_slots(bind_condition(parse_condition(policy), table.columns))
+        where = remove_literal_slots(bind_condition(parse_condition(policy), table.columns))
         query = transform_tree(
             bound.query, lambda node: replace(node, where=where) if isinstance(node, TableRef) else node
         )

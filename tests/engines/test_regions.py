@@ -13,7 +13,7 @@ from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.engines._region_cells import cover_region_column, create_full_sky_caps
 from hven.engines.duckdb.position_pairs import find_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
-from hven.model.sky import Circle, Moc, arrays, healpix, intersects, sphere
+from hven.model.sky import Circle, Moc, healpix, intersects, polygon_arrays, sphere
 from hven.model.table import Column, Table
 from hven.model.types import INT64, parse_type
 from mocs import cover_positions
@@ -247,7 +247,7 @@ def test_narrow_regions_have_narrow_covers():
     rng = np.random.default_rng(2)
     x, y = sphere.to_lon_lat(at(rng.uniform(0, 1, (number, 40)), rng.uniform(-1, 1, (number, 40))))
     owner, row = find_touching_pairs(index, (x.ravel(), y.ravel(), np.zeros(x.size)))
-    inside = arrays.is_point_in_polygon(
+    inside = polygon_arrays.is_point_in_polygon(
         x.ravel(), y.ravel(), *_repeated(np.stack([lon, lat], axis=2).reshape(number, -1), x.shape[1])
     )
     pairs = set(zip(owner.tolist(), row.tolist(), strict=True))
@@ -274,7 +274,7 @@ def test_narrow_regions_that_cross_themselves_are_within_their_cells():
         cells = np.concatenate([cells for _, cells in parts])
         index = RegionIndex.from_cells(np.sort(cells), np.zeros(len(cells), np.int32))
         x, y = rng.uniform(0, 40, 500), rng.uniform(-0.3, 0.3, 500)
-        inside = np.flatnonzero(arrays.is_point_in_polygon(x, y, np.array([0, 8]), numbers))
+        inside = np.flatnonzero(polygon_arrays.is_point_in_polygon(x, y, np.array([0, 8]), numbers))
         owner, _ = find_touching_pairs(index, (x, y, np.zeros(500)))
         assert set(inside.tolist()) <= set(owner.tolist())
         found += len(inside)
@@ -292,15 +292,15 @@ def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
         if number % 4 == 0:  # there and back, the way back a degree beside
             far = np.concatenate([np.linspace(0, 150, 9), np.linspace(150, 5, 9)])
             turn = np.repeat([40.0, 41.0], 9)
-        lon, lat = sphere.offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
+        lon, lat = sphere.compute_offset_position(rng.uniform(0, 360), rng.uniform(-90, 90), turn, far)
         corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
-        wide += arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
+        wide += polygon_arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
         found = np.concatenate(
             [cells for _, cells in cover_region_column(pa.array([corners.tolist()]), create_full_sky_caps(1))]
         )
         assert len(found) <= 2000
         index = RegionIndex.from_cells(np.sort(found), np.zeros(len(found), np.int32))
-        inside = arrays.is_point_in_polygon(x, y, ends, corners)
+        inside = polygon_arrays.is_point_in_polygon(x, y, ends, corners)
         a, b = np.append(x[inside], lon), np.append(y[inside], lat)
         assert len(set(find_touching_pairs(index, (a, b, np.zeros(len(a))))[0].tolist())) == len(a)
         tested += inside.sum()

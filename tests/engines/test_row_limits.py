@@ -12,7 +12,7 @@ import pytest
 from hven import query
 from hven.engines.duckdb.engine import DuckEngine
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 ROWS = 5000
 FIRST = "SELECT AREA(CIRCLE(ra, dec, radius)) AS surface FROM s.t"
@@ -22,7 +22,7 @@ FIRST = "SELECT AREA(CIRCLE(ra, dec, radius)) AS surface FROM s.t"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     n = np.arange(ROWS)
     rows = pa.table({"id": n, "ra": n % 360 + 0.5, "dec": n % 80 + 0.5, "radius": n % 3 + 1.0, "kind": n % 7})
-    with tiny_site(tmp_path_factory.mktemp("limits"), {"s.t": rows}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("limits"), {"s.t": rows}) as made:
         yield made
 
 

@@ -17,7 +17,7 @@ from hven.adql import bind_query, parse_query
 from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.scope import StaticCatalogue
 from hven.engines import ExecutionLimits, MemoryRelation, duckdb
-from hven.engines.duckdb.error_translation import phrase_evaluation_error, translate_error
+from hven.engines.duckdb.error_translation import translate_error, translate_evaluation_error
 from hven.engines.duckdb.query_execution import DeadlineWatcher
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
@@ -277,7 +277,7 @@ def test_a_new_snapshot_is_read_by_the_same_plan(engine):
 
 def test_words_of_errors():
     assert (
-        phrase_evaluation_error("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
+        translate_evaluation_error("Conversion Error: Could not convert string 'ab' to INT32\n\nLINE 1: ...")
         == "a value cannot be computed: the text 'ab' cannot be read as INTEGER"
     )
     assert isinstance(translate_error(OSError("IO Error: No space left on device")), StorageError)

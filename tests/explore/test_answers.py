@@ -12,9 +12,7 @@ from searched import ROWS, TABLE
 
 from hven import formats, query
 from hven.model.errors import BindError, ParamError
-from hven.portal._explore import job_results as kept
-from hven.portal._explore import plots
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import job_results, plots, row_pages
 from hven.portal._explore.file_preview import read_first_rows
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.plots import DensityGrid, PlotPoints
@@ -22,7 +20,7 @@ from hven.portal._explore.query_answers import build_answer_search
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 QUERIES = [
     'SELECT id, "size" FROM stars.main',
@@ -38,7 +36,7 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("answers"),
         {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))},
     ) as made:
@@ -58,7 +56,7 @@ def test_any_query_is_a_table_for_plots(site: Site, asking: QueryRunner, text: s
         rows = result.read_table()
     search, road = build_answer_search(text, asking)
     assert [one.name for one in search.table.columns] == rows.column_names
-    assert pages.count_rows(search, road).rows == rows.num_rows
+    assert row_pages.count_rows(search, road).rows == rows.num_rows
     first, second = search.table.columns[:2]
     found = plots.fetch_points(search, [first, second], road)
     assert sorted(
@@ -79,7 +77,7 @@ def test_queries_that_differ_in_with_alone_have_answers_of_their_own(asking: Que
         search, road = build_answer_search(
             f"WITH few AS (SELECT id FROM stars.main WHERE id < {most}) SELECT id FROM few", asking
         )
-        found.append(pages.count_rows(search, road).rows)
+        found.append(row_pages.count_rows(search, road).rows)
     assert found == [10, 20]
 
 
@@ -100,7 +98,7 @@ def test_only_what_the_reader_may_see_is_counted(site: Site) -> None:
     found = plots.build_histogram(search, search.table.find_column("id"), theirs)
     assert found is not None
     assert 0 < sum(found.counts) < len(ROWS)
-    assert sum(found.counts) == pages.count_rows(search, theirs).rows
+    assert sum(found.counts) == row_pages.count_rows(search, theirs).rows
 
 
 @pytest.fixture(scope="module", params=["votable", "arrow", "csv", "fits", "parquet"])
@@ -123,25 +121,27 @@ def test_a_kept_result_is_drawn_as_its_query_would_be(result: tuple[Path, str, p
     found = read_first_rows(path, media_type, 1)
     assert found is not None
     columns = {one.name: one for one in found[1].columns}
-    drawn = kept.build_result_histogram(path, media_type, columns["size"])
+    drawn = job_results.build_result_histogram(path, media_type, columns["size"])
     assert drawn is not None
     size = rows.column("size").drop_null().to_numpy()
     assert sum(drawn.counts) == len(size)
     assert drawn.missing_count == rows.num_rows - len(size)
     assert (drawn.low, drawn.high) == (pytest.approx(size.min()), pytest.approx(size.max()))
-    points = kept.build_result_points(path, media_type, [columns["id"], columns["size"], columns["target_name"]])
+    points = job_results.build_result_points(path, media_type, [columns["id"], columns["size"], columns["target_name"]])
     assert isinstance(points, PlotPoints)
     assert points.values.column(0).to_pylist() == rows.column("id").to_pylist()
     with pytest.raises(ParamError, match="no numbers"):
-        kept.build_result_histogram(path, media_type, columns["target_name"])
+        job_results.build_result_histogram(path, media_type, columns["target_name"])
 
 
 def test_many_rows_are_a_density(result: tuple[Path, str, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:
     path, media_type, rows = result
-    monkeypatch.setattr(kept, "MAX_POINTS", 250)
+    monkeypatch.setattr(job_results, "MAX_POINTS", 250)
     found = read_first_rows(path, media_type, 1)
     assert found is not None
-    drawn = kept.build_result_points(path, media_type, [found[1].find_column("id"), found[1].find_column("size")])
+    drawn = job_results.build_result_points(
+        path, media_type, [found[1].find_column("id"), found[1].find_column("size")]
+    )
     if formats.select_format(media_type)[0].read is None:  # the beginning is all that is looked at
         assert isinstance(drawn, PlotPoints)
         assert drawn.has_more
@@ -156,8 +156,8 @@ def test_a_kept_result_is_written_in_other_formats(result: tuple[Path, str, pa.T
     fmt, options = formats.select_format("csv")
     if formats.select_format(media_type)[0].read is None:
         with pytest.raises(ParamError, match="not written again"):
-            list(kept.convert_result(path, media_type, fmt, options))
+            list(job_results.convert_result(path, media_type, fmt, options))
         return
-    lines = b"".join(kept.convert_result(path, media_type, fmt, options)).decode().splitlines()
+    lines = b"".join(job_results.convert_result(path, media_type, fmt, options)).decode().splitlines()
     assert lines[0].split(",") == rows.column_names
     assert len(lines) == rows.num_rows + 1

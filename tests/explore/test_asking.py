@@ -20,7 +20,7 @@ from hven.portal._explore.page_queries import AnswerCache, QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 TABLE = Table(
     schema="s", name="t", primary=("id",), columns=(Column(name="id", type=INT32), Column(name="word", type=STRING))
@@ -30,7 +30,7 @@ ROWS = pa.table({"id": pa.array(range(20_000), pa.int32()), "word": [f"w{number 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("asking"), {"s.t": (TABLE, ROWS)}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("asking"), {"s.t": (TABLE, ROWS)}) as made:
         yield made
 
 
@@ -82,7 +82,7 @@ def test_a_sample_comes_from_all_over_the_table(site: Site, monkeypatch: pytest.
 def test_those_who_ask_at_once_wait_for_one() -> None:
     answers, begun, going, computed = AnswerCache(), threading.Event(), threading.Event(), []
 
-    def compute() -> room.Answer:
+    def compute() -> room.SampledAnswer:
         computed.append(1)
         begun.set()
         going.wait()
@@ -100,7 +100,7 @@ def test_those_who_ask_at_once_wait_for_one() -> None:
 def test_if_the_first_fails_the_next_one_computes() -> None:
     answers, begun, going = AnswerCache(), threading.Event(), threading.Event()
 
-    def late() -> room.Answer:
+    def late() -> room.SampledAnswer:
         begun.set()
         going.wait()
         raise TimeLimitError("too late")

@@ -17,7 +17,7 @@ from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 BOUNDS = (("c1min", "lon", "min"), ("c1max", "lon", "max"), ("c2min", "lat", "min"), ("c2max", "lat", "max"))
 BOXED = set_column_epochs(
@@ -70,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "a.epn_core": (BOXED, pa.Table.from_pylist(rows, schema=BOXED.arrow_schema)),
         "a.points": (POINTS, pa.Table.from_pylist(spots, schema=POINTS.arrow_schema)),
     }
-    with tiny_site(tmp_path_factory.mktemp("covered"), made) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("covered"), made) as found:
         yield found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, Table, localize_text
+from hven.model.table import Column, Table, build_localized_text
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import data_search
 from hven.portal._explore.page_queries import QueryRunner
@@ -17,7 +17,7 @@ from hven.portal._pages.texts import load_texts
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from running import until
 
 GAZETTEER = Table(
@@ -70,7 +70,7 @@ EPN = Table(
         Column(name="processing_level", type=INT32, ucd="meta.calibLevel"),
         Column(name="state", type=STRING, enum="states"),
     ),
-    enums={"states": {"a": localize_text({"en": "archived", "fr": "archivé"}), "p": "pending"}},
+    enums={"states": {"a": build_localized_text({"en": "archived", "fr": "archivé"}), "p": "pending"}},
 )
 CUBES = [(f"c{n}", ["sc", "sp", "im#sc", "xx"][n % 4], n % 3 + 2, "ap"[n % 2]) for n in range(40)]
 SPECIES = ["Olivine", "olivine", "Pyroxene, high calcium", "Hématite", None]
@@ -93,7 +93,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "stars.main": rows(STARS, SKY),
         "cubes.epn_core": rows(EPN, CUBES),
     }
-    with tiny_site(tmp_path_factory.mktemp("data"), made) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("data"), made) as found:
         yield found
 
 

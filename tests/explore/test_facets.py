@@ -19,7 +19,7 @@ from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 TARGETS = ["Mars", "Mars#Phobos", "Phobos#Mars", "Venus", None, "Mars#Mars", "100% Sun", "a_b"]
 TABLE = Table(
@@ -51,7 +51,7 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("facets"),
         {"epn.epn_core": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))},
     ) as made:
@@ -216,7 +216,7 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(
     monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", 500)
     monkeypatch.setattr(snapshot_files, "_SAMPLE_STRETCH_ROWS", 8)
     columns = [table.find_column(name) for name in ("mission", "level", "good")]
-    with tiny_site(tmp_path, {"medoc.records": (table, many.cast(table.arrow_schema))}) as site:
+    with open_tiny_site(tmp_path, {"medoc.records": (table, many.cast(table.arrow_schema))}) as site:
         asking = QueryRunner(
             site=site,
             principal=ANONYMOUS_PRINCIPAL,
@@ -237,11 +237,11 @@ def test_values_that_stand_together_are_neither_left_out_nor_far_off(
 def test_columns_are_put_together_by_their_combinations(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     published = asking.find_published_table(TABLE)
     columns = [TABLE.find_column(name) for name in ("Mixed", "target_name", "level", "good")]
-    assert [[one.name for one in bundle] for bundle in facets._bundle_columns(columns, published)] == [
+    assert [[one.name for one in bundle] for bundle in facets._group_columns(columns, published)] == [
         ["good", "level", "target_name", "Mixed"]
     ]
     monkeypatch.setattr(facets, "MAX_COMBINATIONS", 50)
-    assert [[one.name for one in bundle] for bundle in facets._bundle_columns(columns, published)] == [
+    assert [[one.name for one in bundle] for bundle in facets._group_columns(columns, published)] == [
         ["good", "level"],
         ["target_name"],
         ["Mixed"],

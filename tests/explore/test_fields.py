@@ -23,7 +23,7 @@ from hven.portal._explore.column_labels import ColumnLabels
 from hven.portal._explore.search_fields import FieldParts
 from hven.portal._views import search_form as drawn
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def observed() -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("cadence"),
         {"sdo.main": (SDO, pa.Table.from_pylist(observed(), schema=SDO.arrow_schema))},
     ) as made:
@@ -340,7 +340,7 @@ def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, be
         begin, end = zero - 1e9, zero + 1e9
     wanted = nearest(rows, origin, begin, end, unit)
     with (
-        tiny_site(tmp_path, {"sdo.main": (whole, pa.Table.from_pylist(rows, schema=whole.arrow_schema))}) as made,
+        open_tiny_site(tmp_path, {"sdo.main": (whole, pa.Table.from_pylist(rows, schema=whole.arrow_schema))}) as made,
         query.run_query(parse_query(search.write_adql()), site=made) as result,
     ):
         found = result.read_table().column("id").to_pylist()
@@ -371,7 +371,7 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         {"id": at, "t_min": BEGIN + timedelta(seconds=when), "t_max": BEGIN + timedelta(seconds=when + long)}
         for at, (when, long) in enumerate(EXPOSURES)
     ]
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("spans"), {"sdo.spans": (SPANS, pa.Table.from_pylist(rows, schema=SPANS.arrow_schema))}
     ) as made:
         yield made

@@ -18,7 +18,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 FEATURES = [
     ("Mars", "Olympus Mons", 18.65, 226.2, 610.13), ("Mars", "Olympica Fossae", 24.9, 245.2, 420.0), ("Mars", "Vieta", -1.0, 10.0, 20.0), ("Moon", "Vieta", -29.3, 303.5, 89.0),
@@ -75,7 +75,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             [(1, "Sirius", 101.287, -16.716), (2, "Double", 1.0, 1.0), (3, "Double", 2.0, 2.0), (4, None, 3.0, 3.0)],
         ),
     }
-    with tiny_site(tmp_path_factory.mktemp("places"), made) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("places"), made) as found:
         yield found
 
 

@@ -15,7 +15,7 @@ from hven.model.table import Column, Table, set_column_epochs
 from hven.model.types import FLOAT64, STRING, Type
 from hven.portal._explore.cell_text import TextCell, build_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
-from hven.portal._explore.column_pairs import arrange_columns, find_column_pairs, join_cells
+from hven.portal._explore.column_pairs import find_column_pairs, join_cells, order_columns
 from hven.portal._explore.number_formatting import choose_usual_scale, format_number, format_numbers, format_unit
 from hven.portal._explore.row_pages import RowPage
 
@@ -131,7 +131,7 @@ def test_frequencies_are_told_as_wavelengths_under_their_name() -> None:
     assert [row[1].text, row[1].title] == ["5.09072", "58890000000000.0 Hz"]  # type: ignore[union-attr]
     (pair,) = find_column_pairs(heads, labels)
     assert (pair.label, pair.low_number, pair.high_number) == ("Wavelength", 2, 1), "from the shortest to the longest"
-    assert arrange_columns(heads, [pair]) == [0, pair]
+    assert order_columns(heads, [pair]) == [0, pair]
     wanted = (("spectral_range_min", "GHz"),)
     heads = build_headings(found, labels.table, wanted, labels=labels)
     assert [heads[1].label, heads[1].unit] == ["Lowest frequency", "GHz"]
@@ -164,7 +164,7 @@ def test_three_hundred_columns_take_no_time() -> None:
     ]
     found, labels = page(*described)
     heads = build_headings(found, labels.table, labels=labels)
-    assert len(arrange_columns(heads, find_column_pairs(heads, labels))) == 150
+    assert len(order_columns(heads, find_column_pairs(heads, labels))) == 150
     assert len(labels._scales) == 300
 
 

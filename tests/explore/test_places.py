@@ -25,7 +25,7 @@ from hven.portal._explore.search import TableSearch
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 NUMBER = 6000
 
@@ -84,7 +84,7 @@ DATA = made()
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tables = {f"a.{table.name}": (table, DATA[table.name]) for table in (BOXES, SPOTS, DISC)}
     stars = {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
-    with tiny_site(tmp_path_factory.mktemp("places"), {**tables, **stars}) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("places"), {**tables, **stars}) as found:
         yield found
 
 
@@ -180,7 +180,7 @@ def test_regions_are_drawn_where_they_are(tmp_path: Path) -> None:
             },
         }
     )
-    with tiny_site(tmp_path, {"a.boxes": (table, data)}) as site:
+    with open_tiny_site(tmp_path, {"a.boxes": (table, data)}) as site:
         found = map_places.find_body_places(
             TableSearch(table=table),
             QueryRunner(
@@ -295,7 +295,7 @@ def test_images_of_whole_discs_are_where_their_observers_stand(tmp_path: Path) -
     lons, lats = [350.0, 5.0, 180.0, None], [-7.0, 3.0, 0.0, None]
     rows = {"id": [1, 2, 3, 4], **dict.fromkeys(("c1min", "c1max", "c2min", "c2max"), [None] * 4)}
     rows |= dict(zip(OBSERVER, (lons, lats, lons, lats), strict=True))
-    with tiny_site(tmp_path, {"a.discs": (table, pa.table(rows, schema=table.arrow_schema))}) as site:
+    with open_tiny_site(tmp_path, {"a.discs": (table, pa.table(rows, schema=table.arrow_schema))}) as site:
         asking = QueryRunner(
             site=site,
             principal=ANONYMOUS_PRINCIPAL,

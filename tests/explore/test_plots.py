@@ -19,12 +19,12 @@ from hven.portal._explore.plots import build_density, build_histogram, fetch_poi
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("plots"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     ) as made:
         yield made

@@ -15,12 +15,12 @@ from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.row_pages import count_rows, fetch_page, fetch_row, find_row_number
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("rows"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     ) as made:
         yield made

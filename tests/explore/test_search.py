@@ -20,12 +20,12 @@ from hven.model.types import INT32, POLYGON
 from hven.portal._condition_values import parse_field_values, write_value
 from hven.portal._explore import SearchCircle, TableSearch, parse_search
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("search"),
         {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))},
     ) as made:
@@ -100,7 +100,7 @@ def test_rows_whose_footprint_holds_a_point(tmp_path: Path) -> None:
     table = Table(schema="sky", name="maps", columns=columns, position=("ra", "dec"), primary=("id",))
     corners = [[x, -2.0, x + 4, -2.0, x + 4, 2.0, x, 2.0] for x in (0.0, 3.0, 358.0, 90.0)]
     data = {"id": [0, 1, 2, 3], "ra": [200.0] * 4, "dec": [50.0] * 4, "s_region": corners}
-    with tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow_schema))}) as site:
+    with open_tiny_site(tmp_path, {"sky.maps": (table, pa.table(data, schema=table.arrow_schema))}) as site:
         for at, wanted in (("3.5 1", {0, 1}), ("1 0", {0, 2}), ("359.5 -1", {2}), ("50 0", set())):
             assert found(site, parse_search([("_in", f"POINT {at}")], table)) == wanted
     (fault,) = asked("_in=POINT 1 2").faults

@@ -19,7 +19,7 @@ from hven.portal._explore.strip_bins import ColumnBins, choose_bins, to_float_va
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 RANDOM = np.random.default_rng(5)
 NUMBER, SINGLE, WHOLE, TIME = (
@@ -50,7 +50,7 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[QueryRunne
     columns = {name: replace(column, name=name) for name, (column, _) in VALUES.items()}
     table = Table(schema="s", name="t", columns=tuple(columns.values()))
     rows = pa.table({name: arrow(name)[1] for name in VALUES})
-    with tiny_site(tmp_path_factory.mktemp("kinds"), {"s.t": (table, rows)}) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("kinds"), {"s.t": (table, rows)}) as site:
         yield (
             QueryRunner(
                 site=site,
@@ -137,7 +137,7 @@ def test_a_condition_is_shown_as_a_band(written: str, band: tuple[float, float] 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("strip"), {"stars.main": (TABLE, pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema))}
     ) as made_:
         yield made_
@@ -201,7 +201,7 @@ def test_hidden_rows_are_neither_counted_nor_seen_in_the_choice(site: Site) -> N
 
 def test_who_sees_no_row_is_shown_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     odd_rows = pa.Table.from_pylist([row for row in ROWS if row["id"] % 2], schema=TABLE.arrow_schema)
-    with tiny_site(tmp_path_factory.mktemp("hidden"), {"stars.main": (TABLE, odd_rows)}) as hidden:
+    with open_tiny_site(tmp_path_factory.mktemp("hidden"), {"stars.main": (TABLE, odd_rows)}) as hidden:
         theirs = QueryRunner(
             site=hidden,
             principal=ANONYMOUS_PRINCIPAL,
@@ -244,7 +244,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueryRunner]:
     for name, (columns, rows) in ODD.items():
         table = Table(schema="odd", name=name, columns=columns)
         made_[table.qualified_name] = (table, pa.Table.from_pylist(rows, schema=table.arrow_schema))
-    with tiny_site(tmp_path_factory.mktemp("odd"), made_) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("odd"), made_) as site:
         yield QueryRunner(
             site=site,
             principal=ANONYMOUS_PRINCIPAL,

@@ -18,7 +18,7 @@ from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from postgres import server
 
 STARS = pa.Table.from_pylist(ROWS, schema=TABLE.arrow_schema)
@@ -43,8 +43,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site
     with server() as address:
         kept = PostgresSettings(url=f"postgresql://{address}")
         with (
-            tiny_site(tmp_path_factory.mktemp("here"), published()) as here,
-            tiny_site(
+            open_tiny_site(tmp_path_factory.mktemp("here"), published()) as here,
+            open_tiny_site(
                 tmp_path_factory.mktemp("there"), published(), engine="postgres", brought={"postgres": kept}
             ) as there,
         ):

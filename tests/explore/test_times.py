@@ -9,8 +9,7 @@ import pytest
 
 from hven.ingest import ingest_collection
 from hven.model.settings import Settings
-from hven.portal._explore import plots, search_fields
-from hven.portal._explore import plots_json as told
+from hven.portal._explore import plots, plots_json, search_fields
 from hven.portal._explore.coverage import draw_time_coverage
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.search import parse_search
@@ -100,13 +99,15 @@ def test_the_links_of_statistics_find_what_they_count_and_plots_draw_dates(site:
     table = site.get_published_state().tables_by_name["night.main"].table
     search = parse_search([("mjd_obs", summarize_table(table, road, 1).periods[0].name)], table)
     begin, end = table.find_column("mjd_obs"), table.find_column("exp_mjd_end")
-    drawn = told.histogram_to_json(plots.build_histogram(search, begin, road), begin)
+    drawn = plots_json.histogram_to_json(plots.build_histogram(search, begin, road), begin)
     assert (drawn["low"], sum(drawn["counts"]), drawn["time"]) == (2453005.75, 1, True)
-    assert told.points_to_json(plots.fetch_points(search, [begin, end], road), 1)["values"] == [
+    assert plots_json.points_to_json(plots.fetch_points(search, [begin, end], road), 1)["values"] == [
         [2453005.75],
         [2453006.0],
     ]
-    assert told.density_to_json(plots.build_density(search, begin, end, road), [begin, end], 1)["density"]["box"] == (
+    assert plots_json.density_to_json(plots.build_density(search, begin, end, road), [begin, end], 1)["density"][
+        "box"
+    ] == (
         2453005.75,
         2453005.75,
         2453006.0,

@@ -14,7 +14,7 @@ from astropy.time import Time
 
 from hven.formats.media import FileSamples, open_product
 from hven.model.errors import SourceError
-from hven.model.sky import clocks
+from hven.model.sky import time_scales
 from hven.model.table import TimeDecoding, TimeSeries
 
 SCALES = ("TAI", "TT", "TDB", "GPS")
@@ -41,16 +41,16 @@ def test_they_are_those_of_astropy(scale: str) -> None:
     rng = np.random.default_rng(7)
     first, last = (np.datetime64(one, "us").astype("i8") for one in ("1972-01-03", "2026-01-01"))
     times = rng.integers(first, last, 20_000)
-    found = clocks.convert_to_monotonic_utc(times, scale)
+    found = time_scales.convert_to_monotonic_utc(times, scale)
     assert np.abs(found - utc(times, scale)).max() <= 1
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_leap_seconds_are_in_order_and_the_day_ends_before_the_next(scale: str) -> None:
-    for day, _ in clocks.LEAP_SECONDS[1 :: 5 if scale == "TDB" else 1]:
+    for day, _ in time_scales.LEAP_SECONDS[1 :: 5 if scale == "TDB" else 1]:
         midnight = int(np.datetime64(day, "us").astype("i8"))
         around = midnight + np.arange(-30_000_000, 100_000_000, 10_000)
-        found = clocks.convert_to_monotonic_utc(around, scale)
+        found = time_scales.convert_to_monotonic_utc(around, scale)
         assert (np.diff(found) > 0).all()
         # a second of the clock, and it stands within the last millisecond of the day
         assert np.count_nonzero((found >= midnight - 1000) & (found < midnight)) == 100

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from hven import query
 from hven.ingest import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
-from hven.model.settings import Settings, initialize_site, load_settings
+from hven.model.settings import Settings, create_site, load_settings
 from hven.site import Site
 from hven.site.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -53,7 +53,7 @@ def other() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, other: Any) -> Path:
     """A site with two collections in two engines, a release, a job that has ended and one that ran."""
-    directory = initialize_site(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
+    directory = create_site(tmp_path_factory.mktemp("made") / "site", name="Uraniborg")
     (directory / "secrets.toml").write_text("SECRET = 'x'\n")
     (directory / "standards").mkdir()
     (directory / "standards" / "notes.txt").write_text("ours")
@@ -156,7 +156,7 @@ def test_all_rows_may_go_to_one_engine(archive: Path, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_the_place_is_told_and_the_engine_is_true(tmp_path: Path, other: Any) -> None:
-    directory = initialize_site(tmp_path / "site")
+    directory = create_site(tmp_path / "site")
     (directory / "hven.toml").write_text(
         f'engine = "{OTHER}"   # ours\nport = 9999\n\n[postgres]\nurl = "$NO_SUCH_DB"\n'
     )
@@ -345,10 +345,10 @@ def _broken(*_: object) -> None:
 
 
 def test_large_tables_are_streamed(tmp_path: Path) -> None:
-    from hven.testing.site import tiny_site
+    from hven.testing.site import open_tiny_site
 
     rows = pa.table({"n": pa.array(range(300_000)), "t": [f"row {number}" for number in range(300_000)]})
-    with tiny_site(tmp_path / "a", {"s.t": rows}) as site:
+    with open_tiny_site(tmp_path / "a", {"s.t": rows}) as site:
         (tmp_path / "a" / "hven.toml").write_text("")
         write_backup(site, tmp_path / "x.tar")
     restore_archive(tmp_path / "x.tar", tmp_path / "b")

@@ -50,9 +50,9 @@ def test_other_catalogs_and_empty_names_give_nothing():
 
 
 def test_uploads_extend_a_copy():
-    more = CATALOGUE.extend_with_tables([table("TAP_UPLOAD", "mine"), table("cat", "new")])
+    more = CATALOGUE.with_tables([table("TAP_UPLOAD", "mine"), table("cat", "new")])
     assert [found.qualified_name for found in more.find([Ident("tap_upload"), Ident("MINE")])] == ["TAP_UPLOAD.mine"]
     assert [found.qualified_name for found in more.find([Ident("new")])] == ["cat.new"]
     assert find("new") == []
     assert more.access_key != CATALOGUE.access_key
-    assert "TAP_UPLOAD.mine" in more.names()
+    assert "TAP_UPLOAD.mine" in more.list_names()

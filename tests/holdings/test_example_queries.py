@@ -10,7 +10,7 @@ from hven.ingest import ingest_collection, run_examples
 from hven.site import Site, list_example_queries
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, tiny_site
+from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site
 
 CAT = """\
 collection: cat
@@ -72,7 +72,7 @@ def test_nobody_is_shown_what_they_cannot_run(site):
 @pytest.mark.parametrize("place", [(0.0, 0.0), (10.0, 41.8), (359.99, -89.99), (200.0, 66.0), (45.0, 90.0)])
 def test_made_ones_run_and_find_rows(tmp_path, place):
     table = pa.table({"id": [1], "ra": [place[0]], "dec": [place[1]], "select": ["x"], "Weird ä": [1.0]})
-    with tiny_site(tmp_path, {"sky.odd": table, "plain.numbers": pa.table({"x": [1, 2]})}) as site:
+    with open_tiny_site(tmp_path, {"sky.odd": table, "plain.numbers": pa.table({"x": [1, 2]})}) as site:
         made = list_example_queries(site.get_published_state())
         assert [item.tables[0] for item in made] == ["plain.numbers", "sky.odd", "sky.odd", "TAP_SCHEMA.tables"]
         assert [rows(site, item.query) for item in made[:3]] == [2, 1, 1]
@@ -82,7 +82,7 @@ def test_made_ones_run_and_find_rows(tmp_path, place):
 
 def test_rows_that_are_hidden_lend_no_place(tmp_path):
     table = pa.table({"number": [1, 3], "ra": [10.0, 10.0], "dec": [10.0, 10.0]})
-    with tiny_site(tmp_path, {"sky.stars": table}) as site:
+    with open_tiny_site(tmp_path, {"sky.stars": table}) as site:
         assert any("CIRCLE" in item.query for item in list_example_queries(site.get_published_state()))
         assert not any(
             "CIRCLE" in item.query
@@ -119,5 +119,5 @@ def test_a_place_on_a_body_is_in_no_system_of_the_sky(tmp_path):
             for column, ucd in zip(table.columns, ("pos.bodyrc.lon", "pos.bodyrc.lat"), strict=True)
         )
     )
-    with tiny_site(tmp_path, {"mars.craters": (table, rows_)}) as site:
+    with open_tiny_site(tmp_path, {"mars.craters": (table, rows_)}) as site:
         assert "POINT('', ra, dec), CIRCLE('', " in list_example_queries(site.get_published_state())[1].query

@@ -11,7 +11,7 @@ from hven.model.table import Column, Table
 from hven.model.types import parse_type as type_of
 from hven.site._site import REFRESH_INTERVAL_SECONDS
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 
 
 def rows(n):
@@ -24,7 +24,7 @@ def count(site, as_of=None, table="a.t", who=OWNER_PRINCIPAL):
 
 
 def test_as_of(tmp_path, clock):
-    with tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
+    with open_tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
         first = site.store.list_events("b")[0].at
         states = []
         for n in (2, 3, 4):
@@ -62,7 +62,7 @@ def test_as_of(tmp_path, clock):
 
 def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
     table = Table(schema="p", name="t", columns=(Column(name="id", type=type_of("int32")),), access="private")
-    with tiny_site(tmp_path, {"p.t": (table, rows(1))}) as site:
+    with open_tiny_site(tmp_path, {"p.t": (table, rows(1))}) as site:
         at = site.store.list_events("p")[0].at
         for n in (2, 3):
             publish_rows(site, table, rows(n))
@@ -76,7 +76,7 @@ def test_a_private_table_that_is_gone_is_not_told_of(tmp_path):
 
 
 def test_what_was_taken_away_stays_away(tmp_path):
-    with tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
+    with open_tiny_site(tmp_path, {"a.t": rows(1), "b.t": rows(10)}) as site:
         at = site.store.list_events("b")[0].at
         site.store.unpublish_collection("a")
         site.refresh_published_state()

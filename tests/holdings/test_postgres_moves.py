@@ -13,7 +13,7 @@ import pytest
 
 from hven import query
 from hven.ingest import move_collection
-from hven.model.settings import initialize_site, load_settings
+from hven.model.settings import create_site, load_settings
 from hven.model.table import Column, Partition, Table
 from hven.model.types import parse_type
 from hven.site import Site
@@ -58,7 +58,7 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, database: str) -> Iterator[Site]:
-    directory = initialize_site(tmp_path / "site", name="Uraniborg")
+    directory = create_site(tmp_path / "site", name="Uraniborg")
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS moved CASCADE")
     with (directory / "hven.toml").open("a") as file:

@@ -42,7 +42,7 @@ def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, read: list[str]) 
     for name in ("a", "b", "c"):
         write(tmp_path, name)
     found = settings.load_settings(tmp_path)
-    descriptor_watch.preread_descriptors(found)
+    descriptor_watch.preload_descriptors(found)
     assert read == ["a", "b", "c"]
     read.clear()
     own = descriptor_watch.DescriptorWatcher(settings.load_settings(tmp_path))  # as a worker loads them
@@ -66,7 +66,7 @@ def test_by_other_settings_all_are_read(tmp_path: Path, read: list[str]) -> None
     (tmp_path / "hven.toml").touch()
     write(tmp_path, "a")
     found = settings.load_settings(tmp_path)
-    descriptor_watch.preread_descriptors(found)
+    descriptor_watch.preload_descriptors(found)
     read.clear()
     other = descriptor_watch.DescriptorWatcher(replace(found, contact_email="vo@tycho.example"))
     assert other.reload_changed() is True

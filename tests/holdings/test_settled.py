@@ -16,7 +16,7 @@ from asking import Client
 from hven.app._server import create_application
 from hven.ingest import ingest_collection, move_collection
 from hven.model.errors import ConflictError, HvenError, StorageError
-from hven.model.settings import ReloadableSettings, initialize_site, load_settings
+from hven.model.settings import ReloadableSettings, create_site, load_settings
 from hven.site import Site
 from hven.site import server_processes as room
 from hven.site._engine_registry import EngineRegistry
@@ -30,7 +30,7 @@ FIRST = 'name = "Uraniborg"\ntitle = "Before"\nport = 18290\n[health]\nopen = tr
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = initialize_site(tmp_path / "site")
+    site = create_site(tmp_path / "site")
     (site / "hven.toml").write_text(FIRST)
     path = site / "collections" / "a"
     path.mkdir()

@@ -25,7 +25,7 @@ from hven.site.auth._access_control import (
     Principal,
 )
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, publish_rows, tiny_site
+from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
 
 STARS = pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [-1.0, 0.0, 1.0], "name": ["a", "é", None]})
 
@@ -69,7 +69,7 @@ def descriptor(site: Site, text: str) -> None:
 
 
 def test_a_tiny_site_publishes_rows(tmp_path):
-    with tiny_site(tmp_path, {"s.stars": STARS, "t.x": pa.table({"a": [1]})}) as site:
+    with open_tiny_site(tmp_path, {"s.stars": STARS, "t.x": pa.table({"a": [1]})}) as site:
         holdings = site.get_published_state()
         assert [schema.name for schema in holdings.schemas] == ["s", "t"]
         item = holdings.tables_by_name["s.stars"]
@@ -115,13 +115,13 @@ def test_a_description_is_seen_as_the_descriptor_says_it_now(site):
 
 
 def test_what_becomes_private_is_hidden_at_once(site):
-    assert "cat.stars" in site.get_published_state().get_catalogue().names()
+    assert "cat.stars" in site.get_published_state().get_catalogue().list_names()
     descriptor(site, DESCRIPTOR + "access: private\n")
     holdings = site.refresh_published_state()
-    assert "cat.stars" not in holdings.get_catalogue().names()
-    assert "cat.stars" in holdings.get_catalogue(OWNER_PRINCIPAL).names()
+    assert "cat.stars" not in holdings.get_catalogue().list_names()
+    assert "cat.stars" in holdings.get_catalogue(OWNER_PRINCIPAL).list_names()
     descriptor(site, DESCRIPTOR)
-    assert "cat.stars" in site.refresh_published_state().get_catalogue().names()
+    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_names()
 
 
 def test_an_answer_from_tap_schema_is_remembered_for_those_alone_who_see_the_same(site):
@@ -155,17 +155,17 @@ def test_a_process_that_starts_with_a_faulty_descriptor_hides_what_may_be_privat
     descriptor(site, DESCRIPTOR + text + "nonsense: 1\n")
     with Site(site.settings) as other:
         found = other.get_published_state()
-        assert [name for name in found.get_catalogue().names() if not name.startswith("TAP_")] == names
+        assert [name for name in found.get_catalogue().list_names() if not name.startswith("TAP_")] == names
         assert found.problems
 
 
 def test_a_running_process_hides_what_a_faulty_descriptor_may_make_private(site):
     descriptor(site, DESCRIPTOR + "access: private\nnonsense: 1\n")
     found = site.refresh_published_state()
-    assert "cat.stars" not in found.get_catalogue().names()
+    assert "cat.stars" not in found.get_catalogue().list_names()
     assert "is closed to readers" in found.descriptor_faults["cat"]
     descriptor(site, DESCRIPTOR)
-    assert "cat.stars" in site.refresh_published_state().get_catalogue().names()
+    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_names()
 
 
 def test_a_process_that_starts_with_a_faulty_descriptor_has_the_last_good_one(site):
@@ -357,8 +357,8 @@ def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
         assert (kinds["cat.stars"], kinds["cat.bright"], kinds["cat.brighter"]) == ("table", "view", "view")
         descriptor(site, text.replace("    description: Stars\n", "    description: Stars\n    access: private\n"))
         holdings = site.refresh_published_state()
-        assert [name for name in holdings.get_catalogue().names() if name.startswith("cat.")] == []
-        assert "cat.brighter" in holdings.get_catalogue(OWNER_PRINCIPAL).names()
+        assert [name for name in holdings.get_catalogue().list_names() if name.startswith("cat.")] == []
+        assert "cat.brighter" in holdings.get_catalogue(OWNER_PRINCIPAL).list_names()
         descriptor(site, text.replace("SELECT id AS star", "SELECT idd AS star"))
         holdings = site.refresh_published_state()
         assert "cat.bright" not in holdings.tables_by_name
@@ -385,7 +385,9 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
         holdings = site.refresh_published_state()
         assert holdings.tables_by_name["cat.brighter"].read_tables == ("cat.bright", "cat.stars")
         names = [
-            name for name in holdings.get_catalogue(ANONYMOUS_PRINCIPAL, policies).names() if name.startswith("cat.")
+            name
+            for name in holdings.get_catalogue(ANONYMOUS_PRINCIPAL, policies).list_names()
+            if name.startswith("cat.")
         ]
         assert names == []
         assert (
@@ -441,7 +443,7 @@ def test_who_may_see_the_tables_sees_the_view(tmp_path):
         holdings = site.refresh_published_state()
 
         def seen(who, policies=policies):
-            return [name for name in holdings.get_catalogue(who, policies).names() if name.startswith("cat.")]
+            return [name for name in holdings.get_catalogue(who, policies).list_names() if name.startswith("cat.")]
 
         assert seen(ANONYMOUS_PRINCIPAL) == seen(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES) == []
         assert seen(Principal(name="ann")) == ["cat.stars", "cat.bright", "cat.brighter"]
@@ -465,7 +467,7 @@ def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
         holdings = site.refresh_published_state()
         (problem,) = holdings.problems
         assert problem.startswith("view cat.above: it is public, but readers do not see it, for cat.within is private")
-        assert [name for name in holdings.get_catalogue().names() if name.startswith("cat.")] == [
+        assert [name for name in holdings.get_catalogue().list_names() if name.startswith("cat.")] == [
             "cat.stars",
             "cat.other",
         ]

@@ -235,9 +235,9 @@ def test_a_rule_that_cannot_be_evaluated_is_named(tmp_path):
 
 
 def test_groups_beyond_the_limit_are_put_together(tmp_path, monkeypatch):
-    from hven.ingest import _flag_counts as flagged
+    from hven.ingest import _flag_counts as flag_counts
 
-    monkeypatch.setattr(flagged, "MAX_GROUPS", 2)
+    monkeypatch.setattr(flag_counts, "MAX_GROUPS", 2)
     data = "id,x,y\n" + "".join(f"{n},{n % 5},{n}\n" for n in range(20))
     with small(tmp_path, "      few: {if: x < 3 OR y > 15, flag: 0}\n", data) as opened:
         quality = ingest_collection(opened, "small").tables["small.main"].quality

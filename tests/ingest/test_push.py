@@ -20,9 +20,9 @@ import sqlalchemy as sa
 from hven import query
 from hven.descriptor import check_descriptor
 from hven.engines.postgres.settings import PostgresSettings
-from hven.ingest import _disk_space as space
+from hven.ingest import _disk_space as disk_space
 from hven.ingest import ingest_collection, move_collection
-from hven.ingest import push as pushing
+from hven.ingest import push as client_writes
 from hven.ingest.push import KeyTakenError, RowsRefusedError, WriteRequest, WriteResult
 from hven.ingest.sync import sync_collection
 from hven.model.errors import (
@@ -89,7 +89,7 @@ def send(site: Site, action: str, given: Any = None, *, table: str = "night.line
     if given is not None:
         body = site.settings.directory / "body"
         body.write_bytes(given if isinstance(given, bytes) else json.dumps(given).encode())
-    return pushing.execute_write(site, table, WriteRequest(action=action, body=body, **more), ANNA)
+    return client_writes.execute_write(site, table, WriteRequest(action=action, body=body, **more), ANNA)
 
 
 def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
@@ -192,7 +192,7 @@ def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
         raise StorageError("no space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(space, "check_disk_space", full)
+        patched.setattr(disk_space, "check_disk_space", full)
         with pytest.raises(StorageError, match="no space"):
             send(site, "POST", {"time": "2026-11-23"})
     assert (rows(site), site.store.pushes.list_pushes("night.lines")) == ([], [])
@@ -206,7 +206,9 @@ def test_many_at_once(site: Site) -> None:
         for number in range(3):
             body = site.settings.directory / f"{name}{number}"
             body.write_text(json.dumps({"time": "2026-11-23", "observer": name, "seeing": number}))
-            told.append(pushing.execute_write(site, "night.lines", WriteRequest(action="POST", body=body), ANNA).ids[0])
+            told.append(
+                client_writes.execute_write(site, "night.lines", WriteRequest(action="POST", body=body), ANNA).ids[0]
+            )
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
     for one in threads:
@@ -215,14 +217,14 @@ def test_many_at_once(site: Site) -> None:
         one.join()
     assert sorted(map(int, map(str, told))) == list(range(1, 13))
     assert len(rows(site)) == 12
-    _, state = pushing.find_pushed_row(site, "night.lines", ("1",))
+    _, state = client_writes.find_pushed_row(site, "night.lines", ("1",))
     ends: list[str] = []
 
     def change(value: int) -> None:
         body = site.settings.directory / f"change{value}"
         body.write_text(json.dumps({"seeing": value}))
         try:
-            pushing.execute_write(
+            client_writes.execute_write(
                 site,
                 "night.lines",
                 WriteRequest(action="PUT", body=body, key=("1",), expected_state=f'"{state}"'),
@@ -242,7 +244,7 @@ def test_many_at_once(site: Site) -> None:
 
 
 def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pushing, "LEASE_TIMEOUT_SECONDS", 0.0)
+    monkeypatch.setattr(client_writes, "LEASE_TIMEOUT_SECONDS", 0.0)
     with site.store.leases.hold_lease(build_lease_name("night")), pytest.raises(OverloadedError):
         send(site, "POST", {"time": "2026-11-23"})
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]

@@ -24,7 +24,7 @@ from hven.model.types import INT32
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
 from running import soon, until
 
@@ -33,7 +33,7 @@ HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as made:
         yield made
 
 

@@ -19,7 +19,7 @@ from hven.model.params import collect_params
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
 TYCHO = JobRequester(principal=Principal(name="tycho"), address="192.0.2.1")
@@ -29,7 +29,7 @@ GOOD, BAD = "SELECT 1 AS a", "SELECT nonsense FROM nowhere"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as made:
         yield made
 
 

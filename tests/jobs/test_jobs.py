@@ -32,7 +32,7 @@ from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
 from hven.site.store import _database as db
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from running import until
 
 HERE = JobRequester(principal=Principal(), address="192.0.2.1")
@@ -43,7 +43,7 @@ SLOW = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b, s.t AS c WHERE a.x + b.x *
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}) as made:
         yield made
 
 
@@ -99,7 +99,7 @@ def test_who_has_jobs_running_waits_for_who_has_none(site: Site, desk: JobServic
 
 
 def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=2)) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=2)) as site:
         desk = JobService(site, "tap")
         made = [asked(desk) for _ in range(3)]
         assert [phase(site, job) for job in made] == ["QUEUED", "QUEUED", "HELD"]
@@ -113,7 +113,7 @@ def test_too_many_are_held_and_may_run_later(tmp_path: Path) -> None:
 
 
 def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(open=2)) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(open=2)) as site:
         desk = JobService(site, "tap")
         first = asked(desk)
         desk.create_job(collect_params([("QUERY", "x")]), HERE)
@@ -129,7 +129,7 @@ def test_who_keeps_too_many_open_gets_no_more(tmp_path: Path) -> None:
 
 
 def test_a_held_job_says_why(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=1)) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, jobs=JobLimits(queued=1)) as site:
         desk = JobService(site, "tap")
         asked(desk)
         held = site.store.jobs.get_job(asked(desk).id)
@@ -561,8 +561,8 @@ def test_a_worker_that_hangs_is_killed(site, monkeypatch, caplog):
     hung, well = kept._heartbeats_by_pid
     until(lambda: all(pulse.get_silent_seconds() >= 0 for pulse in kept._heartbeats_by_pid.values()))
     os.kill(hung, signal.SIGSTOP)
-    until(kept._reap_workers)
+    until(kept._collect_ended_workers)
     assert list(kept._heartbeats_by_pid) == [well]
     assert "no sign of life" in caplog.text
     os.kill(well, signal.SIGKILL)
-    until(kept._reap_workers)
+    until(kept._collect_ended_workers)

@@ -28,7 +28,7 @@ from hven.jobs._worker import run_next
 from hven.model.settings import QueryLimits
 from hven.model.settings._sections import JobLimits
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from needs import need_program
 from running import until
 from shared import shared
@@ -47,7 +47,7 @@ ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b, s.t AS c, s.t AS d, s.t
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("limits"), {"s.t": TABLE}, limits=LIMITS, jobs=JOBS) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("limits"), {"s.t": TABLE}, limits=LIMITS, jobs=JOBS) as made:
         yield made
 
 
@@ -55,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Make a site with the same limits of rows, whose time is over on no machine."""
     limits, jobs = replace(LIMITS, seconds=300), replace(JOBS, seconds=300, seconds_hard=600)
-    with tiny_site(tmp_path_factory.mktemp("patient"), {"s.t": TABLE}, limits=limits, jobs=jobs) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("patient"), {"s.t": TABLE}, limits=limits, jobs=jobs) as made:
         yield made
 
 
@@ -127,7 +127,7 @@ def test_each_mode_gives_as_many_rows_as_is_said_of_it(patient: Site, mode: str)
 
 
 def test_where_both_modes_have_the_same_limits_they_are_said_once(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": pa.table({"id": [1]})}) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"id": [1]})}) as site:
         found = etree.fromstring(Client(create_application(site)).get("/tap/capabilities").body)
     (limit,) = found.iterfind("capability/outputLimit")
     assert dict(limit.attrib) == {}

@@ -10,7 +10,7 @@ import pytest
 
 from hven.jobs.job_service import JobService
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from jobs_again import closing_keepers, emptied, module_of
 from postgres import server
 
@@ -40,7 +40,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, address: str) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path, {"s.t": pa.table({"x": pa.array(range(20_000), pa.int64())})}, store=emptied(address)
     ) as made:
         yield made

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from jobs_again import closing_keepers, emptied, module_of
 from postgres import server
 
@@ -29,7 +29,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def site(tmp_path: Path, address: str) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, store=emptied(address)) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, store=emptied(address)) as made:
         yield made
 
 

@@ -21,7 +21,7 @@ from hven.model.params import collect_params
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from job_programs import ECHO, declared
 from running import Server, hven, serving, soon, until
 
@@ -63,7 +63,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, allow_private=True) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, allow_private=True) as made:
         yield made
 
 
@@ -341,7 +341,7 @@ def test_one_that_was_put_back_since_it_was_read_ends_there_too(
 
 
 def test_addresses_inside_are_not_asked(tmp_path: Path, there: Server) -> None:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site:
         declared(site.settings.directory, "far", f"title: Far\nremote: {there.url}/jobs/sleep\n")
         job = job_of(site, "far", ("SECONDS", "1"))
         assert run_next(site)

@@ -45,7 +45,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LintReport]:
                 url=url,
             )
 
-        monkeypatch.setattr(http_client, "exchange_once", exchange)
+        monkeypatch.setattr(http_client, "send_request_once", exchange)
         found = validate_service(world.base, selected_codes=only, limits=LintLimits(row_limit=rows, pause_seconds=0.0))
         if world.database is not None:
             world.database.close()

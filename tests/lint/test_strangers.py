@@ -130,7 +130,7 @@ def test_it_is_not_led_to_private_addresses_of_others(monkeypatch: pytest.Monkey
             status=302, headers={"location": "http://10.0.0.1/capabilities"}, body=b"", url=url
         )
 
-    monkeypatch.setattr(http_client, "exchange_once", exchange)
+    monkeypatch.setattr(http_client, "send_request_once", exchange)
     with pytest.raises(UserError, match="leads on and on"):
         LintClient("http://127.0.0.1/tap", LITTLE).send_get("http://127.0.0.1/tap/capabilities")
     assert asked[0] == ("http://127.0.0.1/tap/capabilities", True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from world import World, served
 
-from hven.testing.site import describe_table, tiny_site
+from hven.testing.site import describe_table, open_tiny_site
 from running import hven, serving
 
 
@@ -78,7 +78,7 @@ def test_hvens_own_server_has_no_finding(tmp_path: Path) -> None:
     columns = tuple(
         replace(one, description=f"the {one.name}", unit="deg" if one.name != "name" else None) for one in table.columns
     )
-    with tiny_site(tmp_path, {"stars.main": (replace(table, description="two stars", columns=columns), rows)}):
+    with open_tiny_site(tmp_path, {"stars.main": (replace(table, description="two stars", columns=columns), rows)}):
         pass
     (tmp_path / "hven.toml").write_text('title = "Two stars"\n')
     with serving(tmp_path) as server:

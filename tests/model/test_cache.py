@@ -61,7 +61,7 @@ def test_long_texts_are_not_kept() -> None:
         units.parse_unit,
         parse_shape,
         lambda text: units.compute_factor(text, "m"),
-        lambda text: units.multiply_units(text, "m"),
+        lambda text: units.compute_unit_product(text, "m"),
     ],
 )
 def test_what_readers_write_is_not_kept_when_it_is_long(call: Callable[[str], object]) -> None:

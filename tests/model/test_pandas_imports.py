@@ -9,8 +9,8 @@ import pytest
 
 PROGRAM = """
 import sys
-from hven.model import hide_pandas, is_installed, show_pandas
-hide_pandas()
+from hven.model import refuse_pandas_imports, is_installed, show_pandas
+refuse_pandas_imports()
 import pyarrow as pa
 {first}
 print("pandas" in sys.modules and sys.modules["pandas"] is not None, is_installed("pandas"))
@@ -30,7 +30,7 @@ def test_arrow_finds_pandas_only_once_it_is_shown(first: str) -> None:
 
 
 def test_whoever_has_pandas_keeps_it() -> None:
-    program = "import pandas; from hven.model import hide_pandas; hide_pandas(); import pandas.core.frame; import pyarrow as pa; print(pa.array(pandas.Series([float('nan')])).null_count)"
+    program = "import pandas; from hven.model import refuse_pandas_imports; refuse_pandas_imports(); import pandas.core.frame; import pyarrow as pa; print(pa.array(pandas.Series([float('nan')])).null_count)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 
@@ -42,7 +42,7 @@ def test_a_plugin_may_use_pandas(tmp_path) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hven-frames\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[hven.jobs]\nframes = hven_frames\n")
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\nfrom hven.model import plugins, hide_pandas\nhide_pandas()\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\nfrom hven.model import plugins, refuse_pandas_imports\nrefuse_pandas_imports()\n"
         "try: plugins.load_plugin('jobs', 'frames')\nexcept Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)

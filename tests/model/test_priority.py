@@ -46,8 +46,8 @@ def test_a_session_is_lowered_once_the_machine_hears_it(monkeypatch: pytest.Monk
             raise BlockingIOError("another session was, a moment ago")
 
     monkeypatch.setattr(Path, "write_text", write)
-    deadlines.lower_session_priority(7, 123)
-    deadlines.lower_session_priority(0)
+    deadlines.reduce_session_priority(7, 123)
+    deadlines.reduce_session_priority(0)
     assert said == [("/proc/123/autogroup", "7")] * 3
 
 
@@ -61,7 +61,7 @@ def test_a_session_is_raised_where_the_account_may(monkeypatch: pytest.MonkeyPat
         raise PermissionError("this account may not")
 
     monkeypatch.setattr(Path, "write_text", write)
-    deadlines.lower_session_priority(-7)  # without a word: the server works without
+    deadlines.reduce_session_priority(-7)  # without a word: the server works without
     assert said == ["-7", "-7"]
 
 

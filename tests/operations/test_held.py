@@ -11,7 +11,7 @@ import pytest
 
 from hven.ingest import ingest_collection, move_collection
 from hven.ingest.sync import sync_collection
-from hven.jobs._scheduled_run import synchronize_collection
+from hven.jobs._scheduled_run import sync_and_summarize
 from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, UNSCHEDULED_STATE, SiteHealth
 from hven.jobs.run_results import run_and_record
 from hven.jobs.schedule_planning import MANUAL_TIMING
@@ -37,7 +37,7 @@ sync: {{every: 1 h}}
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A site with a collection of rows, one made from it, and a source that has been spoilt since."""
-    site = settings.initialize_site(tmp_path / "site")
+    site = settings.create_site(tmp_path / "site")
     for name, source in (("base", "rows.csv"), ("made", "{kind: query, adql: 'SELECT id, v + 1 AS v FROM base.main'}")):
         path = site / "collections" / name
         path.mkdir()
@@ -70,7 +70,7 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
     assert "schedule resume base" in told
     with Site(settings.load_settings(place, {})) as site:
         with pytest.raises(ConflictError, match="held as `hven rollback` left it"):
-            synchronize_collection(site, "base", unless_held=True)
+            sync_and_summarize(site, "base", unless_held=True)
         assert values(site, "base.main") == [1, 2]
         assert "held" in hven("sync", "base", "--unless-held", "--site", place).stderr
         assert values(site, "base.main") == [1, 2]
@@ -82,7 +82,7 @@ def test_a_schedule_leaves_it_alone_and_a_persons_word_ends_that(place: Path) ->
         assert "held: base" in hven("status", "--site", place).stdout
         assert hven("schedule", "resume", "base", "--site", place).stdout == "base goes on\n"
         assert site.store.list_held_collections() == {}
-        synchronize_collection(site, "base", unless_held=True)
+        sync_and_summarize(site, "base", unless_held=True)
         assert values(site, "base.main") == [2, 999]
 
 
@@ -112,7 +112,7 @@ def test_what_was_removed_is_not_published_again_by_a_run_that_nobody_asked_for(
     with Site(settings.load_settings(place, {})) as site:
         site.store.unpublish_collection("base")
         with pytest.raises(ConflictError, match="base is not published"):
-            synchronize_collection(site, "base", unless_held=True)
+            sync_and_summarize(site, "base", unless_held=True)
         assert "base is not published" in hven("sync", "base", "--unless-held", "--site", place).stderr
         assert "base" not in site.store.list_publication_times()
         hven("sync", "base", "--site", place)  # a person's word

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from lxml import etree
 
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from needs import need_program
 from running import Server, hven, serving, until
@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     )
     rows = pa.table({"id": list(range(40)), "ra": [1.0] * 40, "dec": [2.0] * 40, "word": ["a"] * 40})
     keeper.tell(directory)
-    with tiny_site(directory, {"s.t": rows}, **keeper.settings(directory)):
+    with open_tiny_site(directory, {"s.t": rows}, **keeper.settings(directory)):
         pass
     with serving(directory, workers=1) as made:
         yield made

@@ -18,7 +18,7 @@ from astropy.io import fits
 from astropy.io.votable import parse
 from lxml import etree
 
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from running import Server, hven, serving, until
 
@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     hven("init", directory)
     (directory / "hven.toml").write_text(TOML)
     keeper.tell(directory)
-    with tiny_site(
+    with open_tiny_site(
         directory, {"s.t": pa.table({"id": list(range(ROWS)), "word": ["Ω"] * ROWS})}, **keeper.settings(directory)
     ):
         pass

@@ -12,7 +12,7 @@ import pytest
 from lxml import etree
 
 from hven.testing.format import make_all_types_batch
-from hven.testing.site import describe_table, tiny_site
+from hven.testing.site import describe_table, open_tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from needs import need_program
 from running import Server, hven, serving, until
@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     )
     tables = {"s.t": (described, stars), "every.main": (every, pa.Table.from_batches([batch]))}
     keeper.tell(directory)
-    with tiny_site(directory, tables, **keeper.settings(directory)):
+    with open_tiny_site(directory, tables, **keeper.settings(directory)):
         pass
     with serving(directory) as made:
         yield made
@@ -71,7 +71,7 @@ def jobs(server: Server) -> dict[str, str]:
     made["ABORTED"] = gone
     archived = new("SELECT id FROM s.t", PHASE="RUN")
     phase(archived, "COMPLETED")
-    with tiny_site(server.site, {}) as site:  # as the keeper does, which looks every 20 seconds
+    with open_tiny_site(server.site, {}) as site:  # as the keeper does, which looks every 20 seconds
         site.store.jobs.update_job(
             archived.rpartition("/")[2], allowed_phases=("COMPLETED",), phase="ARCHIVED", results=[]
         )

@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hven.model.table import Column, Table
 from hven.model.types import parse_type
 from hven.testing.format import write_document
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from keepers import EMBEDDED, Keeper, kept_by
 from running import Server, hven, serving
 from shape_values import is_shape
@@ -137,7 +137,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, keeper: Keeper) -> Iterator
     table = Table(schema="every", name="main", columns=tuple(COLUMNS))
     rows = pa.table([pa.array(EVERY[column.name], column.type.arrow) for column in COLUMNS], names=list(EVERY))
     keeper.tell(directory)
-    with tiny_site(directory, {"every.main": (table, rows)}, **keeper.settings(directory)):
+    with open_tiny_site(directory, {"every.main": (table, rows)}, **keeper.settings(directory)):
         pass
     with serving(directory) as made:
         yield made

@@ -354,9 +354,9 @@ def test_a_server_that_is_killed_while_it_loads(place: Place) -> None:
 
 def _tidied(site: Site, folder: Path) -> bool:
     """Remove what nobody knows, unless somebody else is at the files at this moment, and tell whether all of it is gone."""
-    from hven.query import user_tables as own
+    from hven.query import user_tables
 
-    own.delete_leftover_files(site)
+    user_tables.delete_leftover_files(site)
     return {path.name for path in folder.iterdir()} <= {Path(one).name for one in site.store.list_known_paths()}
 
 

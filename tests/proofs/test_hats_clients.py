@@ -27,7 +27,7 @@ from hven.adql.scope import StaticCatalogue
 from hven.descriptor.drafting import create_descriptor
 from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.ingest import ingest_collection
 from hven.model import plugins, settings
 from hven.model.table import Column, Table
@@ -276,8 +276,8 @@ def program(text: str, *words: str, said: str = "") -> str:
 
 @pytest.mark.needs("HVEN_LSDB")
 def test_lsdb_reads_snapshots_of_the_engine_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "MAX_PARTITION_ROWS", ROWS // 20)
-    monkeypatch.setattr(layout, "ROW_GROUP_ROWS", 2048)
+    monkeypatch.setattr(hats_layout, "MAX_PARTITION_ROWS", ROWS // 20)
+    monkeypatch.setattr(hats_layout, "ROW_GROUP_ROWS", 2048)
     engine: Any = open_hats(tmp_path / "snapshots", memory=1 << 30, roots=[str(tmp_path / "root")])
     lon, lat = places(ROWS)
     rows = pa.table([np.arange(ROWS), lon, lat, np.random.default_rng(9).normal(15, 2, ROWS).astype("f4")], schema=TABLE.arrow_schema)  # fmt: skip

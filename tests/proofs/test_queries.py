@@ -28,7 +28,7 @@ from made_queries import agree, judged, sync_and_async
 from hven.app._server import create_application
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from made_tables import PUBLISHED
 from postgres import server, sphere
 from shared import ROOT
@@ -52,7 +52,7 @@ def made(directory: Path, engine: str) -> Iterator[Site]:
             address = stack.enter_context(server())
             sphere(f"postgresql://{address}")
             more = {"engine": "postgres", "brought": {"postgres": PostgresSettings(url=f"postgresql://{address}")}}
-        yield stack.enter_context(tiny_site(directory, tables, **more))
+        yield stack.enter_context(open_tiny_site(directory, tables, **more))
 
 
 def each(name: str, count: int, tried: Callable[[int], list[str]]) -> Counter[str]:

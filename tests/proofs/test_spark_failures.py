@@ -25,7 +25,7 @@ from hven.engines import ExecutionLimits
 from hven.engines.hats import open as open_hats
 from hven.engines.hats.cluster import SparkCluster
 from hven.engines.hats.cluster_plan import ClusterPlan
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.deadlines import Deadline
 from hven.model.errors import (
     OperationCancelledError,
@@ -210,7 +210,7 @@ def engine(spark, tmp_path_factory):
     running, _ = spark
     directory = tmp_path_factory.mktemp("engine")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layout, "ROW_GROUP_ROWS", 128)
+        patch.setattr(hats_layout, "ROW_GROUP_ROWS", 128)
         opened = open_hats(directory / "snapshots", memory=1 << 28, roots=[str(directory / "hats")], spark=running.url, near_bytes=20_000)  # fmt: skip
         yield opened
         opened.close()

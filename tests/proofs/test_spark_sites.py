@@ -20,7 +20,7 @@ from made_queries import agree, agree_text, judged, judged_text
 from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 from made_tables import PUBLISHED
 from postgres import server as database
 from postgres import sphere
@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
 def site(request: pytest.FixtureRequest, server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
     hats = HatsSettings(roots=("hats",), spark=server, near_bytes=0 if request.param == "far" else RICH)
-    with tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp(request.param), tables, engine="hats", brought={"hats": hats}) as made:
         yield made
 
 
@@ -93,7 +93,7 @@ def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Pat
             "hats": HatsSettings(roots=("hats",), spark=server, near_bytes=0),
             "postgres": PostgresSettings(url=url, namespace="two"),
         }
-        with tiny_site(tmp_path, {}, brought=brought) as site:
+        with open_tiny_site(tmp_path, {}, brought=brought) as site:
             for number, (table, rows) in enumerate(PUBLISHED):
                 publish_rows(site, table, rows, engine_name="hats" if number % 2 else other)
             site.refresh_published_state()

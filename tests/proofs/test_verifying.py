@@ -25,7 +25,7 @@ from hven.jobs import snapshot_verification
 from hven.jobs.health import SiteHealth
 from hven.model import settings
 from hven.model.errors import StorageError, StorageUnavailableError
-from hven.query import user_tables as own
+from hven.query import user_tables
 from hven.site import Site
 from hven.site.auth import Principal
 from running import until
@@ -59,7 +59,7 @@ def write(place: Path, rows: int, others: int = 3) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    site = settings.initialize_site(tmp_path / "site")
+    site = settings.create_site(tmp_path / "site")
     shutil.rmtree(site / "collections", ignore_errors=True)
     write(site, 1000)
     return site
@@ -79,7 +79,7 @@ def test_what_is_removed_while_it_is_verified_is_not_damaged(site: Site) -> None
     def removed(_: int) -> None:  # by a move, a purge, a prune: the state forgets first, then the files go
         if (site.engines.embedded_engine.directory / records[0].snapshot.path).exists():
             site.store.unpublish_collection("a")
-            site.engines.drop_snapshots(site.store.purge_collection("a"))
+            site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("a"))
 
     assert (
         snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, records, limit_rate=removed)
@@ -229,7 +229,7 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     anna = Principal(name="anna")
     given = tmp_path / "mine.csv"
     given.write_text("n,word\n1,one\n2,two\n")
-    own.store_table(site, anna, "mine", given)
+    user_tables.store_table(site, anna, "mine", given)
 
     def mine() -> list[dict[str, object]]:
         with contextlib.closing(
@@ -237,7 +237,7 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
         ) as result:
             return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
-    kept = own.find_table(site, anna, "mine").snapshot
+    kept = user_tables.find_table(site, anna, "mine").snapshot
     assert kept.id in {record.id for record in snapshot_verification.find_due_records(site.settings, site.store)[0]}
     assert not verify(site)
     assert kept.id in site.store.verifications.list_verifications()
@@ -247,9 +247,9 @@ def test_a_readers_own_table_is_verified_too(site: Site, tmp_path: Path) -> None
     with pytest.raises(StorageUnavailableError, match=r"the rows of tap_user\.mine are damaged"):
         mine()
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]
-    own.store_table(site, anna, "mine", given)
+    user_tables.store_table(site, anna, "mine", given)
     assert [row["n"] for row in mine()] == [1, 2]
-    own.delete_table(site, anna, "mine")
+    user_tables.delete_table(site, anna, "mine")
     assert set(site.store.verifications.list_verifications()) == {now(site).id, now(site, "a.other").id}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from hven.app._server import create_application
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -27,7 +27,7 @@ __all__ = ["patient"]
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Open the site that all tests of this folder read, and none writes to."""
     directory = tmp_path_factory.mktemp("site")
-    with tiny_site(directory, TABLES) as made:
+    with open_tiny_site(directory, TABLES) as made:
         read_only.share(directory)
         yield made
         read_only.release(directory)
@@ -41,5 +41,5 @@ def client(site: Site) -> Client:
 @pytest.fixture
 def writing_client(tmp_path: Path) -> Iterator[Client]:
     """Give a client of a site like the shared one that the test has for itself."""
-    with tiny_site(tmp_path / "site", TABLES) as made:
+    with open_tiny_site(tmp_path / "site", TABLES) as made:
         yield Client(create_application(made))

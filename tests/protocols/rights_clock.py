@@ -11,7 +11,7 @@ from unittest import mock
 def stopped_clock(moment: Callable[[], int]) -> Iterator[None]:
     """Let policies take this for now, in microseconds since 1970."""
     with (
-        mock.patch("hven.adql._row_policy.current_instant", moment),
-        mock.patch("hven.site._published_state.current_instant", moment),
+        mock.patch("hven.adql._row_policy.get_current_instant", moment),
+        mock.patch("hven.site._published_state.get_current_instant", moment),
     ):
         yield

@@ -18,13 +18,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "query"))
 from made_queries import CHANCE, LOOSE, ROWS, UPLOADS, same
 
 from adql_queries import query
-from hven import query as road
+from hven import query as query_pipeline
 from hven.model.errors import EvaluationError, HvenError, QueryError, TimeLimitError, TooLargeError
 from hven.model.table import Column, RowAccessPolicy, Table
 from hven.model.types import INT16, STRING, TIMESTAMP
 from hven.site import AccessPolicyBinder, PublishedState, Site
 from hven.site.auth import Principal
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from made_tables import PUBLISHED, TABLES
 
 WHO = Principal(name="anna", groups=frozenset({"p1"}), aliases=frozenset({"A. Berg"}))
@@ -105,7 +105,7 @@ def twins(directory: Path, **settings: Any) -> Iterator[Twins]:
     with ExitStack() as stack:
         without, hiding = (
             stack.enter_context(
-                tiny_site(directory / name, _tables(hidden=name == "hiding"), **{key: made(name) for key, made in settings.items()})
+                open_tiny_site(directory / name, _tables(hidden=name == "hiding"), **{key: made(name) for key, made in settings.items()})
             )
             for name in ("without", "hiding")
         )  # fmt: skip
@@ -115,7 +115,7 @@ def twins(directory: Path, **settings: Any) -> Iterator[Twins]:
 def asked(at: tuple[Site, PublishedState], text: str) -> pa.Table | HvenError:
     """Give the answer to the reader, or the error that they are told."""
     try:
-        with road.run_query(
+        with query_pipeline.run_query(
             text, WHO, site=at[0], published_state=at[1], uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60
         ) as result:
             schema = pa.schema([(column.name, column.type.arrow) for column in result.columns])

@@ -20,7 +20,7 @@ from astropy.io.votable import parse
 from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT64, Type
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 FRAMES = Table(
     schema="sky", name="frames", primary=("id",),
@@ -45,7 +45,7 @@ SCALARS = {"pixel": [2, 8], "third": [3.5, None], "total": [7.5, 7.0], "word": [
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     path: Path = tmp_path_factory.mktemp("arrays")
-    with tiny_site(path, {"sky.frames": (FRAMES, DATA)}) as site:
+    with open_tiny_site(path, {"sky.frames": (FRAMES, DATA)}) as site:
         yield Client(create_application(site))
 
 
@@ -131,7 +131,7 @@ def test_texts_in_arrays_have_the_width_that_they_need(tmp_path: Path) -> None:
     table = Table(schema="sky", name="texts", primary=("id",), columns=columns)
     words = [["a" * (n % 41)] for n in range(50)]
     data = pa.table({"id": range(50), "words": words, "nothing": pa.nulls(50, pa.list_(pa.string()))})
-    with tiny_site(tmp_path, {"sky.texts": (table, data)}) as site:
+    with open_tiny_site(tmp_path, {"sky.texts": (table, data)}) as site:
         asked = Client(create_application(site))
         said = asked.get("/tap/tables").text
         assert '<name>words</name><dataType xsi:type="vs:VOTableType" arraysize="64x*">char' in said

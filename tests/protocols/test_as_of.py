@@ -7,12 +7,12 @@ import pytest
 from asking import Client
 
 from hven.app._server import create_application
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 
 
 @pytest.fixture
 def past(tmp_path):
-    with tiny_site(tmp_path, {"a.t": pa.table({"id": pa.array([1], pa.int32())})}) as site:
+    with open_tiny_site(tmp_path, {"a.t": pa.table({"id": pa.array([1], pa.int32())})}) as site:
         first = site.store.read_pointers()[1]["a.t"]
         publish_rows(
             site, site.get_published_state().tables_by_name["a.t"].table, pa.table({"id": pa.array([1, 2], pa.int32())})

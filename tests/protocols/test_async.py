@@ -26,7 +26,7 @@ from hven.services.uws import PhaseChangeWaiter
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from needs import need_program
 from shared import shared
 
@@ -39,7 +39,7 @@ HOST = "http://vo.example"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}) as made:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}) as made:
         yield made
 
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_run_ends_in_error(client: Client, site: Site, params: di
 
 
 def test_a_query_that_fails_after_many_rows_is_an_error_in_every_format(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(200_000))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(200_000))}) as site:
         client = Client(create_application(site))
         last = client.post(
             "/tap/sync", LANG="ADQL", QUERY="SELECT number FROM stars.main", RESPONSEFORMAT="csv"

@@ -16,7 +16,7 @@ from lxml import etree
 
 from hven.app._server import create_application
 from hven.model.settings import QueryLimits
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 ROWS = 40
@@ -31,7 +31,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     table = pa.table(
         {"id": list(range(ROWS)), "ra": [1.0 * n for n in range(ROWS)], "dec": [0.5 * n for n in range(ROWS)]}
     )
-    with tiny_site(tmp_path_factory.mktemp("narrow"), {"s.t": table}, limits=limits) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("narrow"), {"s.t": table}, limits=limits) as site:
         yield Client(create_application(site))
 
 
@@ -86,7 +86,7 @@ def test_output_limits_hold_in_every_format(narrow: Client, tap: etree._Element)
 
 def test_execution_ends_at_its_limit(tmp_path: Path) -> None:
     table = pa.table({"ra": [1.0 * n for n in range(ROWS)]})
-    with tiny_site(tmp_path, {"s.t": table}, limits=QueryLimits(seconds=2.5)) as site:
+    with open_tiny_site(tmp_path, {"s.t": table}, limits=QueryLimits(seconds=2.5)) as site:
         hasty = Client(create_application(site))
         found = etree.fromstring(hasty.get("/tap/capabilities").body)
         default, hard = (int(found.findtext(f".//executionDuration/{name}")) for name in ("default", "hard"))

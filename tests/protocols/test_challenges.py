@@ -18,7 +18,7 @@ from clocks import Moved
 from hven.app._server import create_application
 from hven.app._server.identification import CREDENTIAL_CACHE_SECONDS
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 PASSWORD = 'standard_id="ivo://ivoa.net/sso#tls-with-password", access_url="http://vo.example/login"'
@@ -28,7 +28,7 @@ CAPABILITIES = ("/tap/capabilities", "/cone/stars.main/capabilities")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
         yield found
 
 

@@ -17,7 +17,7 @@ from made_stars import STARS, rows
 
 from hven.app._server import create_application
 from hven.engines.duckdb.engine import DuckEngine
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 
@@ -45,7 +45,7 @@ def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_ro
     stars = rows(3000)
     ra, dec = stars["ra"].to_numpy(), stars["dec"].to_numpy()
     north = stars.filter(pa.array((dec > 20) & (ra > 10)))
-    with tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, north)}) as site:
         asked = Client(create_application(site))
 
         def answers(dec: int) -> list[int]:
@@ -103,7 +103,7 @@ def test_a_numeric_identifier_is_shown_as_text(tmp_path: Path) -> None:
         primary=("number",),
         columns=tuple(column.copy_with(ucd=None) if column.name == "id" else column for column in STARS.columns),
     )
-    with tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (numbered, rows(300))}) as site:
         for params in ({"SR": 60}, {"SR": 0}, {"SR": 180, "MAXREC": 5}, {"SR": 60, "RESPONSEFORMAT": "votable"}):
             answer = Client(create_application(site)).get("/cone/stars.main", RA=10, DEC=10, **params)
             (field,) = etree.fromstring(answer.body).xpath("//v:FIELD[@ucd='ID_MAIN']", namespaces=V)

@@ -21,7 +21,7 @@ from hven.site import Site
 from hven.site.auth import change_password
 from hven.site.auth import local as accounts
 from hven.site.store import StateStore
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"accept": "application/json"}
@@ -31,7 +31,7 @@ SECRET = "four words are enough"
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
         yield found
 
 

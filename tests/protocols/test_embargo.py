@@ -160,8 +160,8 @@ def test_every_row_has_its_release_date(here: Site, rows: list[dict[str, str]]) 
 def at(now: datetime) -> Iterator[None]:
     moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
     with (
-        mock.patch("hven.adql._row_policy.current_instant", return_value=moment),
-        mock.patch("hven.site._published_state.current_instant", return_value=moment),
+        mock.patch("hven.adql._row_policy.get_current_instant", return_value=moment),
+        mock.patch("hven.site._published_state.get_current_instant", return_value=moment),
     ):
         yield
 

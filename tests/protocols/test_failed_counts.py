@@ -22,7 +22,7 @@ from hven.portal._explore.count_trees import CountTrees
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 TABLE = Table(
     schema="obs",
@@ -58,7 +58,7 @@ class Clock:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"obs.main": (TABLE, ROWS)}) as made:
+    with open_tiny_site(tmp_path, {"obs.main": (TABLE, ROWS)}) as made:
         yield made
 
 

@@ -12,7 +12,7 @@ from made_stars import STARS, rows
 
 from hven.app._server import create_application
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 SECRET = "password=tycho at /etc/site.conf"
 
@@ -24,7 +24,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     def prepare(*_: object) -> object:
         raise ZeroDivisionError(SECRET)
 
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "plan_query", prepare)
         yield Client(create_application(site))
 
@@ -51,7 +51,7 @@ def test_a_bug_is_500_with_the_id_and_its_text_is_in_the_log(
 def test_a_bug_of_the_engine_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(50))}) as site:
         monkeypatch.setattr(site.embedded_engine, "run_sql", lambda *_, **__: 1 / 0)
         answer = Client(create_application(site)).get(
             "/tap/sync", LANG="ADQL", QUERY="SELECT AVG(mag) AS m FROM stars.main GROUP BY note"

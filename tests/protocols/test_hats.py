@@ -33,19 +33,19 @@ from hven.app._server import create_application
 from hven.engines import Snapshot
 from hven.engines.hats.settings import HatsSettings
 from hven.engines.postgres.settings import PostgresSettings
-from hven.formats import hats_layout as hats
+from hven.formats import hats_layout
 from hven.ingest import ingest_collection
 from hven.services import tilings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, DescriptorAccessPolicy
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, open_site_with_descriptor, publish_rows, tiny_site
+from hven.testing.site import describe_table, open_site_with_descriptor, open_tiny_site, publish_rows
 from postgres import server
 
 ROWS = 6_000
 PARTITION = 500  # rows: small, so that there are many
 RIGHTS = 1_200  # rows of tables that are not seen by all
-CELL = hats.CELL_COLUMN
+CELL = hats_layout.CELL_COLUMN
 
 
 def stars(rows: int = ROWS, seed: int = 1) -> pa.Table:
@@ -80,7 +80,7 @@ def small_partitions() -> Iterator[None]:
 
 def made(directory: Path, rows: pa.Table, *, key: bool = True, **more: Any) -> Site:
     table = replace(describe_table("stars.main", rows), primary=("id",) if key else ())
-    return tiny_site(directory, {"stars.main": (table, rows)}, **more)
+    return open_tiny_site(directory, {"stars.main": (table, rows)}, **more)
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> 
     table = replace(describe_table("stars.main", stars()), primary=("id",))
     with (
         server() as url,
-        tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
+        open_tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=f"postgresql://{url}")}) as site,
     ):
         publish_rows(site, table, stars(), engine_name="postgres")
         site.refresh_published_state()
@@ -365,7 +365,7 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
 
 
 def test_tables_that_cannot_be_divided(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"plain.main": pa.table({"id": [1, 2]}), "none.main": stars().slice(0, 0), "lost.main": stars().slice(5, 1)}) as site:  # fmt: skip
+    with open_tiny_site(tmp_path, {"plain.main": pa.table({"id": [1, 2]}), "none.main": stars().slice(0, 0), "lost.main": stars().slice(5, 1)}) as site:  # fmt: skip
         client = Client(create_application(site))
         refused(client.get("/hats/plain.main/collection.properties"), 404, "no positions", "TAP")
         refused(client.get("/hats/plain/"), 404, "no positions")
@@ -542,7 +542,7 @@ def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
 def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path: Path) -> None:
     rows = stars().drop_columns([CELL])
     table = replace(describe_table("stars.main", rows), primary=("id",))
-    with tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
+    with open_tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
         publish_rows(site, table, rows, engine_name="hats")
         site.refresh_published_state()
         read = Catalogue(Client(create_application(site)))
@@ -570,12 +570,14 @@ def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless
     """Where all rows are is asked for in pieces of the sky: else a table larger than near_bytes could not be read as files."""
     if not small:
         monkeypatch.setattr(tilings, "MAX_SMALL_TABLE_ROWS", 100)
-    monkeypatch.setattr(hats, "ROW_GROUP_ROWS", 64)
+    monkeypatch.setattr(hats_layout, "ROW_GROUP_ROWS", 64)
     rows = stars().drop_columns([CELL])
     table = replace(describe_table("stars.main", rows), primary=("id",))
     layouts = []
     for name, most in (("all", 1 << 30), ("few", 12_000)):
-        with tiny_site(tmp_path / name, {}, brought={"hats": HatsSettings(roots=("roots",), near_bytes=most)}) as site:
+        with open_tiny_site(
+            tmp_path / name, {}, brought={"hats": HatsSettings(roots=("roots",), near_bytes=most)}
+        ) as site:
             publish_rows(site, table, rows, engine_name="hats")
             site.refresh_published_state()
             client = Client(create_application(site))

@@ -24,11 +24,11 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs import health
 from hven.model.errors import StorageError
-from hven.model.settings import initialize_site, load_settings
+from hven.model.settings import create_site, load_settings
 from hven.model.settings._sections import HealthSettings
 from hven.portal._pages.texts import load_texts
 from hven.site import HINDERED_MESSAGE, Site
-from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, allocate_shared_memory
+from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_shared_memory
 from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
 from hven.site.store.ingest_runs import ERROR_PHASE
@@ -61,7 +61,7 @@ sync: {{every: 1 h}}
 
 def made(directory: Path, **more: Any) -> Site:
     """Open a site with a public collection, seen, and a private one, covert."""
-    initialize_site(directory, name="Uraniborg")
+    create_site(directory, name="Uraniborg")
     for name, access in (("seen", "public"), ("covert", "private")):
         path = directory / "collections" / name
         path.mkdir()
@@ -474,8 +474,8 @@ def test_a_planted_secret_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `allocate_shared_memory` sets it: afterwards it is as it was
-    allocate_shared_memory()
+    monkeypatch.setenv(SHARED_MEMORY_VARIABLE, "")  # `create_shared_memory` sets it: afterwards it is as it was
+    create_shared_memory()
     first = ProcessCounters.open_for_process()
     for _ in range(3):
         _child(lambda: _count(ProcessCounters.open_for_process()))

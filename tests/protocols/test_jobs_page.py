@@ -18,7 +18,7 @@ from hven.jobs._worker import run_next
 from hven.portal.faces import _jobs_page
 from hven.site import Site
 from hven.site.auth.session import VISITOR_COOKIE
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 QUERY = "SELECT TOP 3 id, mag FROM stars.main ORDER BY mag"
 HTML = "text/html,application/xhtml+xml"
@@ -38,7 +38,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded", "accept": HTML}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows()), "secret.main": (HIDDEN, rows())}
     ) as made:
         yield made
@@ -221,7 +221,7 @@ def test_programs_still_get_the_list_of_kinds(client: Client) -> None:
 
 
 def test_each_kind_of_jobs_has_a_form(tmp_path: Path) -> None:
-    with tiny_site(tmp_path / "site", {"stars.main": (STARS, rows())}) as site:
+    with open_tiny_site(tmp_path / "site", {"stars.main": (STARS, rows())}) as site:
         jobs = site.settings.directory / "jobs"
         jobs.mkdir()
         (jobs / "words.yaml").write_text(WORDS)

@@ -13,7 +13,7 @@ from made_stars import TABLES
 from test_uploads import made, send, votable
 
 from hven.app._server import create_application
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 LONG = ",".join(map(str, range(200)))
 PAIRS = " OR ".join(f"(ra = {n} AND dec = {n}.5)" for n in range(100))
@@ -63,7 +63,7 @@ def told(one: object) -> str:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """Give a client of a site that jobs are written to."""
-    with tiny_site(tmp_path_factory.mktemp("site"), TABLES) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("site"), TABLES) as site:
         yield Client(create_application(site))
 
 

@@ -23,7 +23,7 @@ from hven.site import Site
 from hven.site.auth import change_password, session
 from hven.site.store import StateStore
 from hven.site.store._database import format_current_time
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 CSV = b"id,mine\ns1,10\n"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -32,7 +32,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
         yield site
 
 

@@ -116,7 +116,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def around(site: Site) -> ServiceContext:
-    return ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+    return ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
 
 
 @pytest.fixture(scope="module")

@@ -316,7 +316,7 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
 def test_a_face_brings_its_own(made: Site) -> None:
     """What a plug-in says of itself stands in the registry as what is built in does."""
     own = replace(load_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
-    around = replace(ServiceContext.for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "own": own})
+    around = replace(ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "own": own})
     PublishingRegistry(around).refresh()
     told = made.store.registry.find_record("ivo://tycho.example/own")
     assert told is not None
@@ -332,7 +332,7 @@ def test_a_face_that_fails_takes_no_other_away(made: Site, caplog: pytest.LogCap
         raise ZeroDivisionError("never mind")
 
     bad = replace(load_faces()["hapi"], name="bad", list_capabilities=fails)
-    around = replace(ServiceContext.for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "bad": bad})
+    around = replace(ServiceContext.create_for_principal(made, ANONYMOUS_PRINCIPAL), faces={**load_faces(), "bad": bad})
     before = {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted}
     PublishingRegistry(around).refresh()
     assert {one.ivoid for one in made.store.registry.list_records(0, 1_000) if not one.deleted} == before

@@ -244,7 +244,7 @@ def judged(site: Site, directory: Path, rng: random.Random, most: int) -> int:
             one.qualified_name: PublishedTable(table=one, relation=None, updated="2026-01-01T00:00:00.000000Z", resource=resource, coverage="6/1 8/", statistics={})
             for one in tables
         }  # fmt: skip
-    around = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+    around = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
     now = PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
     making = _RecordBuilder(around, now)
     assert set(making.digests_by_part) == {"", *resources}

@@ -11,7 +11,7 @@ import pytest
 from hven import descriptor
 from hven.model import settings, sky
 from hven.model.table import Schema
-from hven.services._coverage import MAX_COVERAGE_CHARACTERS, _unite_coverages
+from hven.services._coverage import MAX_COVERAGE_CHARACTERS, _merge_coverages
 from hven.services._registry_records import _RecordBuilder
 from hven.services.face import ServiceContext, load_faces
 from hven.site import PublishedState, PublishedTable, Site
@@ -73,7 +73,7 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
         cutouts = [
             replace(one, applies=lambda table: table.observed) for one in faces["sia"].additional_faces
         ]  # files are the matter of other tests
-        around = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces={**faces, "sia": replace(faces["sia"], additional_faces=cutouts)})  # fmt: skip
+        around = replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces={**faces, "sia": replace(faces["sia"], additional_faces=cutouts)})  # fmt: skip
         making = _RecordBuilder(
             around, PublishedState(schemas=tuple(schemas), tables_by_name=published, resources=resources)
         )
@@ -91,7 +91,7 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
 def test_a_coverage_stays_short(number: int) -> None:
     rng = np.random.default_rng(number)
     lon, lat = rng.uniform(0, 360, number), np.degrees(np.arcsin(rng.uniform(-1, 1, number)))
-    told = _unite_coverages(
+    told = _merge_coverages(
         (str(cover_positions(lon[::2], lat[::2], 8)), str(cover_positions(lon[1::2], lat[1::2], 7)))
     )
     assert len(told) <= MAX_COVERAGE_CHARACTERS

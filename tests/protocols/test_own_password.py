@@ -16,7 +16,7 @@ from made_stars import STARS, rows
 from hven.app._server import create_application
 from hven.services import _proof_verification as proving
 from hven.site.auth.local import LocalIdentityProvider, create_personal_token
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ WORDS = "four words are enough"
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(10))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(10))}) as site:
         yield site
 
 

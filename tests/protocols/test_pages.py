@@ -21,7 +21,7 @@ from hven.ingest import ingest_collection
 from hven.portal._pages.assets import find_asset_name
 from hven.services.face import load_faces
 from hven.site import Site
-from hven.testing.site import open_site_with_descriptor, tiny_site
+from hven.testing.site import open_site_with_descriptor, open_tiny_site
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)> \" onmouseover=\"alert(2) {{ 9973*9967 }} ${9973*9967} </style></title>"
 DESCRIPTOR = f"""\
@@ -120,7 +120,7 @@ def test_links_lead_to_web_addresses_alone(tmp_path: Path) -> None:
 
 
 def test_an_empty_site_says_how_to_begin(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {}) as site:
+    with open_tiny_site(tmp_path, {}) as site:
         answer = Client(create_application(site)).get("/")
     assert answer.status == 200
     assert "hven new" in answer.text
@@ -173,7 +173,7 @@ def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["odd\"na'me", "plain", "with space"])
 def test_lines_to_copy_survive_the_shell(tmp_path: Path, name: str) -> None:
     table = STARS.copy_with(schema="odd", name=name)
-    with tiny_site(tmp_path, {f"odd.{name}": (table, rows(5))}) as site:
+    with open_tiny_site(tmp_path, {f"odd.{name}": (table, rows(5))}) as site:
         published = next(iter(site.get_published_state().tables_by_name.values()))
         for way in load_faces()["tap"].list_usage_examples(published, "http://h"):
             if way.language == "shell":

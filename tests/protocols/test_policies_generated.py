@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hven import query
 from hven.adql import Delegation
 from hven.ingest import ingest_collection
-from hven.model import settings as settings_room
+from hven.model import settings as site_settings
 from hven.model.errors import StorageUnavailableError
 from hven.model.table import RowAccessPolicy
 from hven.site import AccessPolicyBinder, Site
@@ -195,7 +195,7 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "embedded":
         (place / "hven.toml").write_text('name = "rights"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine=""))
-        with Site(settings_room.load_settings(place)) as made:
+        with Site(site_settings.load_settings(place)) as made:
             ingest_collection(made, "night")
             yield made
         return
@@ -205,7 +205,7 @@ def here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with cluster() as found, least:
         (place / "hven.toml").write_text(f'name = "rights"\n[postgres]\nurl = "{found.url}"\n')
         (folder / "night.yaml").write_text(DESCRIPTOR.format(engine="engine: postgres"))
-        with Site(settings_room.load_settings(place)) as made:
+        with Site(site_settings.load_settings(place)) as made:
             ingest_collection(made, "night")
             yield made
 
@@ -229,8 +229,8 @@ def test_readers_see_what_the_policy_says(
     for now in times:  # in any order: a clock may go back
         moment = (now - datetime(1970, 1, 1)) // timedelta(microseconds=1)
         with (
-            mock.patch("hven.adql._row_policy.current_instant", lambda moment=moment: moment),
-            mock.patch("hven.site._published_state.current_instant", lambda moment=moment: moment),
+            mock.patch("hven.adql._row_policy.get_current_instant", lambda moment=moment: moment),
+            mock.patch("hven.site._published_state.get_current_instant", lambda moment=moment: moment),
         ):
             for who in readers:
                 wanted = [row["id"] for row in ROWS if policy.means(row, who, now) is True]
@@ -277,8 +277,8 @@ def test_levels_of_files(
     for now in times:
         moment = moment_of(now)
         with (
-            mock.patch("hven.adql._row_policy.current_instant", lambda moment=moment: moment),
-            mock.patch("hven.site._published_state.current_instant", lambda moment=moment: moment),
+            mock.patch("hven.adql._row_policy.get_current_instant", lambda moment=moment: moment),
+            mock.patch("hven.site._published_state.get_current_instant", lambda moment=moment: moment),
         ):
             for who in readers:
                 wanted = []
@@ -338,8 +338,8 @@ def test_a_release_while_a_query_is_planned_is_in_no_plan_of_before(here: Site) 
             return sum(batch.num_rows for batch in result.iterate_batches())
 
     with (
-        mock.patch("hven.site._published_state.current_instant", clock),
-        mock.patch("hven.adql._row_policy.current_instant", clock),
+        mock.patch("hven.site._published_state.get_current_instant", clock),
+        mock.patch("hven.adql._row_policy.get_current_instant", clock),
     ):
         with mock.patch("hven.query._pipeline.apply_access_control", late):
             assert rows() == 8

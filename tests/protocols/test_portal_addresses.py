@@ -17,7 +17,7 @@ import hven
 from hven.app._server import create_application
 from hven.model.table import Table
 from hven.portal._views.page_addresses import RESERVED_NAMES, build_table_address
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 SOURCE = Path(hven.__file__).parent
 NAMES = (
@@ -44,7 +44,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         f"odd.{name}": pa.table({"number": list(range(at + 1)), "named": [name] * (at + 1)})
         for at, name in enumerate(NAMES)
     }
-    with tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("named"), tables) as site:
         yield Client(create_application(site))
 
 

@@ -420,7 +420,7 @@ def test_lines_of_several_files_stay_together() -> None:
         baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]"], ["[3]", "[4]"]], "searches": ["x=1"]}]}')
     )
     assert again.parts == (BasketPart(table_path="a/b", row_keys=(("[1]", "[2]"), ("[3]", "[4]")), searches=("x=1",)),)
-    less = again.subtract(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
+    less = again.remove_parts(baskets.parse_basket('{"parts": [{"of": "a/b", "lines": [["[2]", "[3]", "[4]"]]}]}'))
     assert less.parts == (BasketPart(table_path="a/b", row_keys=(("[1]",),), searches=("x=1",)),)
     assert baskets.open_inline_token(again.to_inline_token()) == again
     with pytest.raises(ParamError):

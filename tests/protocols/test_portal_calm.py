@@ -17,7 +17,7 @@ from hven.model.table import Column, ColumnGroup, Table
 from hven.model.types import FLOAT64, INT32, STRING, Type
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 HERE = "/collections/mars/cubes"
 ROWS = 400
@@ -74,7 +74,7 @@ def rows() -> pa.Table:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("calm"), {"mars.cubes": (TABLE, rows())}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("calm"), {"mars.cubes": (TABLE, rows())}) as made:
         yield made
 
 

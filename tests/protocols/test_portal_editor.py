@@ -22,7 +22,7 @@ from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._views import editor
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 NUMBER = 1500
 COLUMNS = (
@@ -50,7 +50,7 @@ def rows() -> pa.Table:
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     tables = {"stars.main": (TABLE, rows()), "secret.main": (SECRET, rows())}
-    with tiny_site(tmp_path_factory.mktemp("site"), tables, surveys=("https://hips.example.org/DSS",)) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("site"), tables, surveys=("https://hips.example.org/DSS",)) as site:
         yield Client(create_application(site))
 
 

@@ -23,7 +23,7 @@ from hven.model.settings import RemoteService
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from running import until
 
 TEXTS = ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "access_url")
@@ -61,7 +61,7 @@ def rows(made: Table, count: int) -> pa.Table:
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     far = table("far")
-    with tiny_site(tmp_path_factory.mktemp("there"), {"far.epn_core": (far, rows(far, 90))}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("there"), {"far.epn_core": (far, rows(far, 90))}) as made:
         yield made
 
 
@@ -102,7 +102,7 @@ def here(
         "two.epn_core": (two, rows(two, 60)),
         "hidden.epn_core": (hidden, rows(hidden, 3)),
     }
-    with tiny_site(tmp_path_factory.mktemp("here"), tables, allow_private=True, remote=services[0]) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("here"), tables, allow_private=True, remote=services[0]) as made:
         yield made
 
 
@@ -218,7 +218,7 @@ def test_a_private_address_is_not_asked_unless_the_site_allows_it(
     tmp_path: pytest.TempPathFactory, services: tuple[tuple[RemoteService, ...], list[str]]
 ) -> None:
     one = table("one")
-    with tiny_site(tmp_path, {"one.epn_core": (one, rows(one, 3))}, remote=services[0][:1]) as site:  # type: ignore[arg-type]
+    with open_tiny_site(tmp_path, {"one.epn_core": (one, rows(one, 3))}, remote=services[0][:1]) as site:  # type: ignore[arg-type]
         services[1].clear()
         found = lines(Client(create_application(site)), "/search/epn?target_name=Mars&_wait=1")
         assert found["good/far.epn_core"]["status"] == "failed"
@@ -287,7 +287,9 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
             values = rows(table(name), 6).append_column("thumbnail_url", pa.array([f"{base}/{one}" for one in names]))
             empty = table("none")
             tables = {f"{name}.epn_core": (made, values), "none.epn_core": (empty, rows(empty, 6).slice(0, 0))}
-            return stack.enter_context(tiny_site(tmp_path_factory.mktemp(folder), tables, allow_private=True, **more))
+            return stack.enter_context(
+                open_tiny_site(tmp_path_factory.mktemp(folder), tables, allow_private=True, **more)
+            )
 
         address, _ = stack.enter_context(served(site("far", "sights-far")))
         other = RemoteService(

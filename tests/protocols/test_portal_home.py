@@ -17,7 +17,7 @@ from portal_site import make
 from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.model.settings import load_settings
-from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adjust_contrast, compute_contrast
+from hven.portal._pages.brand import DAY_BACKGROUND, NIGHT_BACKGROUND, adapt_contrast, compute_contrast
 from hven.site import Site
 from hven.site.auth._access_control import Principal
 from hven.testing.policies import build_half_hidden_policies
@@ -214,14 +214,14 @@ def test_hidden_rows_are_never_counted(portal: Site) -> None:
 def test_what_is_new_is_counted_anew(portal: Site, tmp_path) -> None:
     import pyarrow as pa
 
-    from hven.testing.site import describe_table, publish_rows, tiny_site
+    from hven.testing.site import describe_table, open_tiny_site, publish_rows
 
     del portal
     descriptor = tmp_path / "collections/a/a.yaml"
     descriptor.parent.mkdir(parents=True)
     descriptor.write_text("collection: a\ntitle: A\ntables:\n  t: {source: {kind: csv, files: x.csv}}\n")
     (descriptor.parent / "x.csv").write_text("instrument\nx\n")
-    with tiny_site(tmp_path, {"a.t": pa.table({"instrument": ["x", "x", "y"]})}) as site:
+    with open_tiny_site(tmp_path, {"a.t": pa.table({"instrument": ["x", "x", "y"]})}) as site:
         client = Client(create_application(site))
         assert flat(data(client, "/tree")["branches"]) | {} != {}
         assert data(client, "/tree")["rows"] == 3
@@ -407,7 +407,7 @@ def test_cards_say_what_they_have_at_their_feet(reader: Client) -> None:
 
 
 def test_each_portal_has_its_colours(reader: Client) -> None:
-    for path, wanted in (("/", adjust_contrast("#ffe000", DAY_BACKGROUND)), ("/sunny/", "#102030")):
+    for path, wanted in (("/", adapt_contrast("#ffe000", DAY_BACKGROUND)), ("/sunny/", "#102030")):
         sheet = next(
             str(attributes["href"])
             for tag, attributes in Parts(reader.get(path).text).elements
@@ -421,7 +421,7 @@ def test_each_portal_has_its_colours(reader: Client) -> None:
 @pytest.mark.parametrize("colour", ["#ffe000", "#102030", "#ffffff", "#000000", "#808080", "#0b5cad"])
 def test_colours_can_be_read_on_paper(colour: str) -> None:
     for paper in (DAY_BACKGROUND, NIGHT_BACKGROUND):
-        found = adjust_contrast(colour, paper)
+        found = adapt_contrast(colour, paper)
         assert compute_contrast(tuple(int(found[place : place + 2], 16) for place in (1, 3, 5)), paper) >= 4.5
 
 

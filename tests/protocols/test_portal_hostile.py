@@ -26,7 +26,7 @@ from hven.model.types import FLOAT64, INT32, STRING
 from hven.portal._explore import search
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import open_site_with_descriptor, tiny_site
+from hven.testing.site import open_site_with_descriptor, open_tiny_site
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'{{7*7}}</textarea></title></script><!--"
 BIG = 10_000_000  # characters of one cell
@@ -123,7 +123,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         given[name] = (
             pa.array([float(n % 5) for n in range(50)]) if at % 2 else pa.array([f"v{n % 5}" for n in range(50)])
         )
-    with tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
+    with open_tiny_site(tmp_path_factory.mktemp("odd"), {"cat.odd": (table, pa.table(given))}) as site:
         yield Client(decoded(create_application(site)))
 
 
@@ -358,7 +358,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, 
         name: Table(schema=name, name="main", columns=COLUMNS, position=("ra", "dec"), primary=("id",), access=access)
         for name, access in (("open", "public"), ("secret", "private"))
     }
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("half"), {f"{name}.main": (table, half_rows()) for name, table in names.items()}
     ) as site:
         half = build_half_hidden_policies("number")
@@ -471,7 +471,7 @@ def test_a_private_table_answers_as_if_it_were_not_there(readers: tuple[Client, 
 def test_pages_ask_nobody_but_whom_the_site_file_names(tmp_path: Path) -> None:
     rows = pa.table({"n": pa.array([1], pa.int32())})
     for given in ((), ("https://img.example.org",)):
-        with tiny_site(tmp_path / str(len(given)), {"cat.some": rows}, origins=given) as site:
+        with open_tiny_site(tmp_path / str(len(given)), {"cat.some": rows}, origins=given) as site:
             policy = Client(create_application(site)).get("/collections/cat/some").headers["content-security-policy"]
             found = {one for part in policy.split(";") for one in part.split() if "://" in one} - {
                 "http://localhost:21012"

@@ -17,7 +17,7 @@ from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32
 from hven.site import Site
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 
 TABLE = Table(
     schema="a",
@@ -41,7 +41,7 @@ def later(site: Site, turn: int) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"a.t": (TABLE, rows(*range(90)))}) as made:
+    with open_tiny_site(tmp_path, {"a.t": (TABLE, rows(*range(90)))}) as made:
         yield made
 
 

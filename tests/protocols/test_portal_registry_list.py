@@ -23,7 +23,7 @@ from hven.portal._explore import parse_search
 from hven.portal._explore.global_search import load_standard_table
 from hven.portal._explore.service_list import ServiceLists, _extract_search_ranges, _parse_registered_tables
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from running import until
 
 EPN, TAP = "ivo://ivoa.net/std/epntap#table-2.0", "ivo://ivoa.net/std/tap"
@@ -71,7 +71,7 @@ def lines(site: Site, path: str, wanted: str = "far.epn_core") -> dict[str, dict
 def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
     made = table("far")
     with (
-        tiny_site(tmp_path_factory.mktemp("far"), {"far.epn_core": (made, rows(made, 9))}) as site,
+        open_tiny_site(tmp_path_factory.mktemp("far"), {"far.epn_core": (made, rows(made, 9))}) as site,
         served(site) as found,
     ):
         yield found
@@ -79,7 +79,7 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[st
 
 @pytest.fixture(scope="module")
 def listing(tmp_path_factory: pytest.TempPathFactory, far: tuple[str, list[str]]) -> Iterator[tuple[str, list[str]]]:
-    with tiny_site(tmp_path_factory.mktemp("registry"), registry(far[0])) as site, served(site) as found:
+    with open_tiny_site(tmp_path_factory.mktemp("registry"), registry(far[0])) as site, served(site) as found:
         yield found
 
 
@@ -87,7 +87,7 @@ def listing(tmp_path_factory: pytest.TempPathFactory, far: tuple[str, list[str]]
 def asking(folder: Path, said: str, *, tables: Any = None, **more: Any) -> Iterator[Site]:
     own = table("own")
     there = {"own.epn_core": (own, rows(own, 3)), **(tables or {})}
-    with tiny_site(
+    with open_tiny_site(
         folder, there, allow_private=True, everywhere=FederatedSearchSettings(registry=said, seconds=60.0), **more
     ) as site:
         yield site

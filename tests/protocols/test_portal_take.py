@@ -21,7 +21,7 @@ from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from hven.services import scripts
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 HOSTILE = [
     "https://example.org/$(touch hacked)/`touch hacked`/a.fits",
@@ -106,7 +106,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             "other": words,
         }
     )
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("site"),
         {
             "cat.granules": (FILES, rows()),

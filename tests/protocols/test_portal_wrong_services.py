@@ -15,10 +15,10 @@ from test_portal_everywhere import rows, table
 from hven.app._server import create_application
 from hven.model.errors import StorageError
 from hven.model.settings import RemoteService
-from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import global_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 Said = tuple[int, dict[str, str], bytes]
 HEAD = (
@@ -29,7 +29,7 @@ COLUMNS = [
     (column.name, "VARCHAR(*)" if column.type.is_string else "DOUBLE", column.unit or "")
     for column in table("far").columns
 ]
-SHOWN = everywhere.SHOWN_COLUMNS["epn"]
+SHOWN = global_search.SHOWN_COLUMNS["epn"]
 
 
 def votable(fields: str, *cells: tuple[object, ...], info: str = OK) -> bytes:
@@ -138,7 +138,7 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     one, two = table("one"), table("two")
     tables = {"one.epn_core": (one, rows(one, 30)), "two.epn_core": (two, rows(two, 30))}
-    with tiny_site(tmp_path_factory.mktemp("wrong"), tables, allow_private=True, remote=remote) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("wrong"), tables, allow_private=True, remote=remote) as made:
         yield made
     server.shutdown()
     server.server_close()
@@ -146,8 +146,8 @@ def wrong_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def asked(wrong_site: Site, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(everywhere, "SEARCH_TIMEOUT_SECONDS", 100.0)
-    monkeypatch.setattr(everywhere, "MAX_RESPONSE_BYTES", 300_000)
+    monkeypatch.setattr(global_search, "SEARCH_TIMEOUT_SECONDS", 100.0)
+    monkeypatch.setattr(global_search, "MAX_RESPONSE_BYTES", 300_000)
     return Client(create_application(wrong_site))
 
 
@@ -165,7 +165,7 @@ def test_each_wrong_service_has_its_own_line_and_the_others_answer(asked: Client
     assert lines["one.epn_core"]["rows"] == 20
     seen = [row["from"] for row in told["answer"]["rows"]]
     assert {"good", *ODD, "one.epn_core", "two.epn_core"} == set(seen), "and their rows are shown"
-    assert seen.count("many") == everywhere.MAX_SHARED_TABLE_ROWS
+    assert seen.count("many") == global_search.MAX_SHARED_TABLE_ROWS
     page = asked.ask("GET", "/search/epn?target_name=Mars&_wait=1&_of=*")
     assert page.status == 200
     assert "<i>x" not in page.text
@@ -175,14 +175,16 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     asked: Client, wrong_site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a service elsewhere, and of a table here."""
-    well = everywhere._query_service
+    well = global_search._query_service
     monkeypatch.setattr(
-        everywhere, "_query_service", lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest)
+        global_search,
+        "_query_service",
+        lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest),
     )
     count = QueryRunner.fetch_number
 
     def number(self: QueryRunner, query: object, **rest: float) -> int:
-        if "one" in everywhere.write_adql(query):  # type: ignore[arg-type]
+        if "one" in global_search.write_adql(query):  # type: ignore[arg-type]
             raise ZeroDivisionError
         return count(self, query, **rest)  # type: ignore[arg-type]
 
@@ -197,13 +199,13 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
 
 
 def test_a_field_is_completed_from_the_tables_that_answer(asked: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    well = everywhere.facets.count_facet
+    well = global_search.facets.count_facet
 
-    def facet(search: everywhere.TableSearch, *rest: object, **options: object) -> object:
+    def facet(search: global_search.TableSearch, *rest: object, **options: object) -> object:
         if search.table.schema == "one":
             raise StorageError("its file is gone")
         return well(search, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(everywhere.facets, "count_facet", facet)
+    monkeypatch.setattr(global_search.facets, "count_facet", facet)
     found = json.loads(asked.ask("GET", "/search/epn/facets?_of=target_name&_like=mars").body)["facets"][0]["choices"]
     assert found[0] == {"value": "Mars", "label": "Mars", "rows": 20}

@@ -16,7 +16,7 @@ from asking import Client
 from astropy.io import fits
 
 from hven.app._server import create_application
-from hven.formats.media import open_product, rotated
+from hven.formats.media import open_product, rotated_copies
 from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
@@ -112,12 +112,12 @@ def looked(client: Client) -> dict[str, bytes]:
 
 def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
-    client, around = Client(create_application(site)), ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+    client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
     before = looked(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
         with open_product(site.settings.collections_directory / "cubes" / path) as product:
             arrays, _ = rotations.choose_arrays(product)
-            size = sum(rotated.estimate_copy_bytes(one) for one in arrays)
+            size = sum(rotated_copies.estimate_copy_bytes(one) for one in arrays)
         made = rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path)
         assert made.bytes == size
         assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path).bytes == 0
@@ -145,12 +145,12 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = site.settings.collections_directory / "cubes"
-    monkeypatch.setattr(rotated, "BLOCK_BYTES", 5000)  # smaller than a row of the copy
+    monkeypatch.setattr(rotated_copies, "BLOCK_BYTES", 5000)  # smaller than a row of the copy
     for name in ("parts.fits", "packed.fits"):
         with open_product(source / name) as product:
             array = product.find_part("SCI")
             shares: list[float] = []
-            rotated.write_rotated_copy(array, 0, tmp_path / "one.npy", ProgressMonitor(shares.append))
+            rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy", ProgressMonitor(shares.append))
             assert shares == sorted(shares)
             assert len(shares) > 30
             whole = array.read_raw(tuple(slice(0, size) for size in array.shape))
@@ -158,7 +158,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             (tmp_path / "one.npy").unlink()
             half = ProgressMonitor(shares.append, lambda shares=shares: shares[-1] > 0.7)  # type: ignore[misc]
             with pytest.raises(OperationCancelledError):
-                rotated.write_rotated_copy(array, 0, tmp_path / "one.npy", half)
+                rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy", half)
             assert not list(tmp_path.iterdir())
             shares.clear()
 
@@ -168,7 +168,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             with monkeypatch.context() as patch:
                 patch.setattr(os, "posix_fallocate", full)
                 with pytest.raises(StorageError, match="no space left"):
-                    rotated.write_rotated_copy(array, 0, tmp_path / "one.npy")
+                    rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy")
             assert not list(tmp_path.iterdir())
 
 
@@ -177,14 +177,14 @@ def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
         (site.settings.var_directory / "more").write_bytes(bytes(3_500_000))
         with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, and"):
             rotations.create_rotated_copies(
-                ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", "parts.fits"
+                ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", "parts.fits"
             )
         assert not list((site.settings.var_directory / "cubes").rglob("*.npy"))
 
 
 def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
     with begun(tmp_path) as site:
-        client, around = Client(create_application(site)), ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+        client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")
         rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "maps.nc")
         home = site.settings.var_directory / "cubes" / "cubes"
@@ -234,14 +234,18 @@ def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Pat
         ingest_collection(site, "cubes")
         assert ran()["files"] == 0
         again = file_preparation.prepare_files(
-            ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", ["previews"], redo=True
+            ServiceContext.create_for_principal(site, OWNER_PRINCIPAL),
+            OWNER_PRINCIPAL,
+            "cubes",
+            ["previews"],
+            redo=True,
         )
         assert (again.files, again.pictures, [*again.failed]) == (7, 0, ["table.fits"])
 
 
 def test_a_job_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with begun(tmp_path) as site:
-        around, shares = ServiceContext.for_principal(site, OWNER_PRINCIPAL), list[float]()
+        around, shares = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), list[float]()
         with pytest.raises(OperationCancelledError):
             file_preparation.prepare_files(
                 around,
@@ -301,8 +305,10 @@ def test_what_is_no_collection_is_not_prepared(site: Site, name: str) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     before = sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts)
     with pytest.raises(NotFoundError):
-        file_preparation.prepare_files(ServiceContext.for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, name)
-    rotations.remove_stale_copies(ServiceContext.for_principal(site, OWNER_PRINCIPAL), "../spool")
+        file_preparation.prepare_files(
+            ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, name
+        )
+    rotations.remove_stale_copies(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), "../spool")
     assert sorted(one for one in site.settings.var_directory.rglob("*") if "previews" not in one.parts) == before
 
 

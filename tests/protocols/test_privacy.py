@@ -18,7 +18,7 @@ from hven.ingest import ingest_collection
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import open_site_with_descriptor, publish_rows, tiny_site
+from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
 
 EVERYTHING = [
     "/",
@@ -189,7 +189,7 @@ def test_no_error_tells_that_a_private_table_exists(client: Client) -> None:
 
 
 def test_what_becomes_private_is_gone_at_once(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}) as site:
         client = Client(create_application(site))
         assert client.get("/tap/tables/stars.main").status == 200
         publish_rows(site, STARS.copy_with(access="private"), rows(100))

@@ -181,7 +181,7 @@ def test_surveys_and_cuts_of_sia_are_made_of_them(opened, kept, monkeypatch):
     """A HiPS of images elsewhere has the values of the image; SIA 1.0 lists their cuts; what is no image is left out, a server that is away ends it."""
     said, there = kept
     client = opened(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
-    around = ServiceContext.for_principal(client.site, OWNER_PRINCIPAL)
+    around = ServiceContext.create_for_principal(client.site, OWNER_PRINCIPAL)
     spectrum = client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body
     assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "far", "cube.fits").bytes == CUBE.nbytes
     (copy,) = (client.site.settings.var_directory / "cubes/far").glob("*/*.npy")

@@ -14,14 +14,14 @@ from hven.app._server import create_application
 from hven.model.errors import DescriptorError
 from hven.model.settings import load_settings
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 CSV = b"id,mine\ns1,10\n"
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(2))}) as found:
         yield found
 
 

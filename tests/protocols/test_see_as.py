@@ -22,7 +22,7 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import HealthSettings
 from hven.site import Site
-from hven.site.auth import looks
+from hven.site.auth import impersonation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,7 +256,7 @@ def test_the_cookie_is_good_for_its_account_and_its_hour(here: Site, client: Cli
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={proof.replace(b'anna'.hex(), b'carl'.hex())}"}) == []
     for wrong in ("x", "..", f"{proof}0", proof.partition(".")[2], "1.zz.3"):
         assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={wrong}"}) == [], wrong
-    past = looks.sign_impersonation_cookie(here.store, "olga", "anna", int(time.time()) - 1)
+    past = impersonation.sign_impersonation_cookie(here.store, "olga", "anna", int(time.time()) - 1)
     assert ids(client, {"cookie": f"{olga['cookie']}; hven_as={past}"}) == []
     anonymous = client.ask("GET", "/", headers={"cookie": f"hven_as={proof}"})
     assert "You see this site" not in anonymous.text

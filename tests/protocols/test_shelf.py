@@ -30,7 +30,7 @@ def files(shelf: Path) -> set[str]:
 
 
 def test_what_nobody_asked_for_longest_goes_first(tmp_path: Path) -> None:
-    shelf = DerivedFileStore(tmp_path, 2500, reads=600.0)
+    shelf = DerivedFileStore(tmp_path, 2500, read_grace_seconds=600.0)
     places = [shelf.get_or_write(f"{at:02}", lambda file: file.write_bytes(bytes(1000))) for at in range(4)]
     for at, place in enumerate(places):
         os.utime(place, (1000 + at, 1000 + at))
@@ -45,7 +45,7 @@ def test_what_nobody_asked_for_longest_goes_first(tmp_path: Path) -> None:
 
 
 def test_who_may_be_reading_one_does_not_lose_it(tmp_path: Path) -> None:
-    kept, given = (DerivedFileStore(tmp_path / str(reads), 2500, reads=reads) for reads in (600.0, 0.0))
+    kept, given = (DerivedFileStore(tmp_path / str(reads), 2500, read_grace_seconds=reads) for reads in (600.0, 0.0))
     for shelf in (kept, given):
         for at in range(4):
             shelf.get_or_write(f"{at:02}", lambda file: file.write_bytes(bytes(1000)))

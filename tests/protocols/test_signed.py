@@ -18,9 +18,9 @@ from hven.ingest import ingest_collection
 from hven.model import settings
 from hven.model.settings._sections import IdentityProvider, PeopleSettings
 from hven.site import Site
-from hven.site.auth import _signed_addresses as signed
+from hven.site.auth import _signed_addresses as signed_addresses
 from hven.site.auth._signed_addresses import remove_signature
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ def test_its_time(here: Site, client: Client, token: str, monkeypatch: pytest.Mo
     address = made(client, QUERY, token)
     begun = time.time()
     for seconds, status in ((0, 200), (595, 200), (601, 403), (-90_000, 403)):
-        monkeypatch.setattr(signed.time, "time", lambda moment=begun + seconds: moment)
+        monkeypatch.setattr(signed_addresses.time, "time", lambda moment=begun + seconds: moment)
         answer = client.ask("GET", address)
         assert answer.status == status
     assert "was good until" in answer.text
@@ -186,7 +186,7 @@ def test_it_dies_with_the_account(here: Site, client: Client, token: str, end: s
 
 
 def test_another_site_signs_nothing_for_this_one(client: Client, token: str, tmp_path: Path) -> None:
-    with tiny_site(tmp_path / "other", {}) as other:
+    with open_tiny_site(tmp_path / "other", {}) as other:
         foreign = Client(create_application(other))
         address = made(foreign, FILE, other.store.users.add_account("anna"))
     assert client.ask("GET", address).status == 403

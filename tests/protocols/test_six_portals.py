@@ -183,7 +183,7 @@ def test_administrators_see_their_own_portal_alone(site: Site, client: Client) -
 
 
 def test_administrators_prepare_files_of_their_own_portal_alone(site: Site) -> None:
-    around = ServiceContext.for_principal(site, Principal(name="medoc_admin"))
+    around = ServiceContext.create_for_principal(site, Principal(name="medoc_admin"))
     operated = {name for name in COLLECTIONS if around.is_operator(around.identify_principal(None), name)}  # type: ignore[arg-type]
     assert operated == {*PORTALS["medoc"][1]}
     assert not around.is_operator(Principal(name="medoc_admin"))

@@ -14,13 +14,13 @@ from made_stars import STARS, rows
 from hven.app._server import create_application
 from hven.jobs._worker import run_next
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     path: Path = tmp_path_factory.mktemp("slips")
-    with tiny_site(path, {"stars.main": (STARS, rows())}) as made:
+    with open_tiny_site(path, {"stars.main": (STARS, rows())}) as made:
         yield made
 
 

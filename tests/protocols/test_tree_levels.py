@@ -22,7 +22,7 @@ from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN, FLOAT32, INT32, INT64, STRING, TIMESTAMP
 from hven.portal._explore import page_queries
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 from shared import MORE
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def make_site(tmp_path: Path, made: np.random.Generator) -> Iterator[tuple[Site,
     tables = {f"{name}.main": (make_table(name), make_rows(made, int(made.integers(1, 60)))) for name in ("a", "b")}
     tables["c.main"] = (FILES, make_files(made, int(made.integers(1, 30))))
     tree = replace(Settings(directory=tmp_path).tree, levels=tuple(levels))
-    with tiny_site(tmp_path, tables, public_url=HOME, tree=tree) as site:
+    with open_tiny_site(tmp_path, tables, public_url=HOME, tree=tree) as site:
         yield site, tables
 
 

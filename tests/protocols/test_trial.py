@@ -124,7 +124,7 @@ def test_a_file_that_names_others_reads_none_of_them(tmp_path: Path) -> None:
     """A description leads elsewhere: what a browser sent must not choose what this machine reads."""
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret/a.csv").write_text("password\nsesame\n")
-    settings.initialize_site(tmp_path / "site")
+    settings.create_site(tmp_path / "site")
     place = tmp_path / "site/collections/trial/data"
     place.mkdir(parents=True)
     (place / "a.xml").write_text(

@@ -33,7 +33,7 @@ from hven.model.settings import QueryLimits
 from hven.query import memory_watchdog
 from hven.services._uploads import UploadReader
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 V = {"v": "http://www.ivoa.net/xml/VOTable/v1.3"}
 ONE = "SELECT TOP 1 1 AS n FROM stars.main"
@@ -313,7 +313,7 @@ def test_a_truncated_votable_is_refused_wherever_it_ends(client: Client, form: s
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that takes little: 200 kB and 500 rows, and may fetch from this machine."""
     limits = QueryLimits(upload=200_000, upload_rows=500)
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("narrow"), {"stars.main": (STARS, rows())}, limits=limits, allow_private=True
     ) as made_site:
         yield made_site
@@ -366,7 +366,7 @@ def test_the_capabilities_say_what_is_enforced(small: Client) -> None:
 
 
 def test_a_site_may_offer_none(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=QueryLimits(upload=0)) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=QueryLimits(upload=0)) as site:
         client = Client(create_application(site))
         assert b"upload" not in client.get("/tap/capabilities").body
         answer = send(client, ALL, {"t": b"a\n1\n"})
@@ -453,7 +453,7 @@ def test_addresses_that_give_no_table(small: Client, far: str, path: str, status
 
 def test_an_address_that_drips_is_given_up(tmp_path: Path, far: str) -> None:
     limits = QueryLimits(upload=200_000, upload_rows=500, seconds=2)
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=limits, allow_private=True) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, limits=limits, allow_private=True) as site:
         answer = fetch(Client(create_application(site)), f"{far}/drip")
     assert answer.status == 400
     assert "within" in told(answer)
@@ -498,7 +498,7 @@ def test_a_redirect_to_no_address_is_told(tmp_path: Path) -> None:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        with tiny_site(tmp_path, {"stars.main": (STARS, rows())}, allow_private=True) as site:
+        with open_tiny_site(tmp_path, {"stars.main": (STARS, rows())}, allow_private=True) as site:
             answer = fetch(Client(create_application(site)), f"http://127.0.0.1:{server.server_port}/")
         server.shutdown()
     assert answer.status == 400

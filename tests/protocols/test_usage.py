@@ -129,7 +129,7 @@ def report(site: Site, *args: str, **more: object) -> usage_reports.UsageReport:
 
 
 def around(site: Site) -> ServiceContext:
-    return replace(ServiceContext.for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
+    return replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
 
 
 def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: Client) -> None:
@@ -286,7 +286,7 @@ def test_memory_of_visits_is_bounded() -> None:
 
 def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
-    UsageCounter.allocate_shared_memory()
+    UsageCounter.create_shared_memory()
     one, other = UsageSessions(), UsageSessions()
     user = one.hash_user("a", 3)
     assert other.hash_user("a", 3) == user

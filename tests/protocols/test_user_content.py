@@ -14,7 +14,7 @@ from hven.app._server import create_application
 from hven.ingest import ingest_collection
 from hven.jobs._worker import run_next
 from hven.model import settings
-from hven.services._user_content import guard_media_type
+from hven.services._user_content import choose_safe_media_type
 from hven.site import Site
 from job_programs import declared
 
@@ -85,4 +85,4 @@ def test_no_result_of_a_program_runs_here(site: Site, name: str, kind: str, load
 
 @pytest.mark.parametrize("kind", [*JAVASCRIPT, "Text/JavaScript; charset=utf-8", "text/css", "application/wasm"])
 def test_every_type_by_which_a_page_loads_a_file(kind: str) -> None:
-    assert guard_media_type(kind) == ("text/plain; charset=utf-8", True)
+    assert choose_safe_media_type(kind) == ("text/plain; charset=utf-8", True)

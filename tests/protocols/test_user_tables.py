@@ -14,10 +14,10 @@ from made_stars import STARS, rows
 
 from hven.app._server import create_application
 from hven.model.settings import QueryLimits
-from hven.query import user_tables as own
+from hven.query import user_tables
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 CSV = b"id,mine\ns1,10\ns2,20\ns3,30\n"
 OTHER = b"id,theirs\ns7,1.5\n"
@@ -46,7 +46,7 @@ class Person:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}, limits=QueryLimits(user_tables=3)) as site:
+    with open_tiny_site(tmp_path, {"stars.main": (STARS, rows(100))}, limits=QueryLimits(user_tables=3)) as site:
         yield site
 
 
@@ -197,7 +197,7 @@ def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], ke
     kept.store.user_tables.set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
     kept._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
-    assert own.delete_expired_tables(kept) == 1
+    assert user_tables.delete_expired_tables(kept) == 1
     assert kept.store.user_tables.list_user_tables() == []
 
 
@@ -231,4 +231,4 @@ def test_a_job_over_it_is_its_owners(people: tuple[Person, Person, Person]) -> N
 def test_an_answer_comes_when_every_process_knows() -> None:
     from hven.site._site import REFRESH_INTERVAL_SECONDS
 
-    assert own.PROPAGATION_SECONDS > REFRESH_INTERVAL_SECONDS
+    assert user_tables.PROPAGATION_SECONDS > REFRESH_INTERVAL_SECONDS

@@ -37,7 +37,7 @@ from hven.site import Site
 from hven.site import _site as holdings_site
 from hven.site.auth import Principal
 from hven.site.store import _user_table_records as user_tables
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 NUMBER = 3_000
 MADE = np.random.default_rng(5)
@@ -52,7 +52,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(holdings_site, "REFRESH_INTERVAL_SECONDS", 0.01)
         patch.setattr(own, "PROPAGATION_SECONDS", 0.02)
-        with tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows(500))}, limits=limits) as site:
+        with open_tiny_site(tmp_path_factory.mktemp("site"), {"stars.main": (STARS, rows(500))}, limits=limits) as site:
             yield site
 
 

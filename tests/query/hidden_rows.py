@@ -15,7 +15,7 @@ from adql_queries import query
 from hven.model.errors import HvenError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from made_tables import PUBLISHED, TABLES
 
 POLICIES = build_half_hidden_policies("id")  # every table has that column
@@ -39,7 +39,7 @@ def twins(directory: Path, **settings: Any) -> Iterator[tuple[Site, Site]]:
         for name, chosen in (("without", _seen), ("with", _all)):
             tables = {table.qualified_name: (table, chosen(rows)) for table, rows in PUBLISHED}
             more = {key: made(name) for key, made in settings.items()}
-            sites.append(stack.enter_context(tiny_site(directory / name, tables, **more)))
+            sites.append(stack.enter_context(open_tiny_site(directory / name, tables, **more)))
         yield sites[0], sites[1]
 
 

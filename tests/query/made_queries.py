@@ -12,7 +12,7 @@ from asking import Client
 
 from adql_queries import query
 from adql_running import embedded
-from hven import query as road
+from hven import query as query_pipeline
 from hven.adql import bind_query, parse_query
 from hven.adql.scope import StaticCatalogue
 from hven.jobs._worker import run_next
@@ -36,7 +36,7 @@ LOOSE = re.compile(
 def asked(site: Site, text: str, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> pa.Table | HvenError:
     """Give the answer to a query, or the error that a reader is told."""
     try:
-        with road.run_query(
+        with query_pipeline.run_query(
             text, site=site, uploads=UPLOADS, maxrec=ROWS, timeout_seconds=60, policies=policies
         ) as result:
             columns = result.columns

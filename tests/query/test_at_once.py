@@ -94,7 +94,7 @@ def test_what_is_not_written_at_once_is_still_there(why):
     here = Near() if why == "no such engine" else Here()
     result = made(here, limit=2 if why == "too many" else 10)
     if why == "another form":
-        result.present_columns((Column(name="n", type=parse_type("int64")),))
+        result.replace_columns((Column(name="n", type=parse_type("int64")),))
     if why == "cancelled":
         result.cancel()
     if why == "not here":

@@ -16,14 +16,14 @@ from hven.model.errors import HvenError, TimeLimitError, TooLargeError
 from hven.query import memory_watchdog
 from hven.services import find_http_status
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 TABLE = pa.table({"n": np.arange(3000, dtype=np.int32), "word": [f"w{n}" for n in range(3000)]})
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("bounds"), {"s.t": TABLE}) as opened:
+    with open_tiny_site(tmp_path_factory.mktemp("bounds"), {"s.t": TABLE}) as opened:
         yield opened
 
 

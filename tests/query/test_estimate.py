@@ -8,12 +8,12 @@ import pytest
 
 from hven.query import explain_query
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("estimate") / "site",
         {"big.main": pa.table({"id": np.arange(50_000), "x": np.arange(50_000.0)})},
     ) as made:

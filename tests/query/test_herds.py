@@ -166,15 +166,15 @@ def test_followers_take_no_places_and_are_not_refused_when_their_leader_ends() -
     of.wait_for_turn(leader, lambda: False)
     followers = [QueryTurn("b", prerequisite) for _ in range(30)]
     for turn in followers:
-        of.enter_queue(turn, lambda: None)
+        of.request_turn(turn, lambda: None)
     assert (len(of._followers), of._waiting_turns) == (30, [])
-    assert not any(of.try_take_turn(turn) for turn in followers)
+    assert not any(of.take_turn_if_ready(turn) for turn in followers)
     clock.now += query_queue.FOLLOWER_TIMEOUT_SECONDS - 1
-    assert not any(of.try_take_turn(turn) for turn in followers)
+    assert not any(of.take_turn_if_ready(turn) for turn in followers)
     lacking.clear()
     of.end_turn(leader)
     for turn in followers:
-        assert of.try_take_turn(turn)
+        assert of.take_turn_if_ready(turn)
         of.end_turn(turn)
     assert (of.running_count, of._waiting_turns, of._mean_turn_seconds) == (0, [], query_queue.INITIAL_TURN_SECONDS * 0)
 
@@ -184,10 +184,10 @@ def test_followers_go_on_as_soon_as_what_they_wait_for_is_there() -> None:
     of = QueryQueue(2, clock)
     leader, follower = (QueryTurn(who, lambda: next(iter(lacking), None)) for who in "ab")
     of.wait_for_turn(leader, lambda: False)
-    of.enter_queue(follower, lambda: None)
-    assert not of.try_take_turn(follower)
+    of.request_turn(follower, lambda: None)
+    assert not of.take_turn_if_ready(follower)
     lacking.clear()  # the leader goes on computing something dear
-    assert of.try_take_turn(follower)
+    assert of.take_turn_if_ready(follower)
 
 
 def test_followers_of_a_leader_that_takes_too_long_are_refused() -> None:
@@ -195,10 +195,10 @@ def test_followers_of_a_leader_that_takes_too_long_are_refused() -> None:
     of = QueryQueue(2, clock)
     leader, follower = (QueryTurn(who, lambda: "rows") for who in "ab")
     of.wait_for_turn(leader, lambda: False)
-    of.enter_queue(follower, lambda: None)
+    of.request_turn(follower, lambda: None)
     clock.now += query_queue.FOLLOWER_TIMEOUT_SECONDS + 1
     with pytest.raises(OverloadedError):
-        of.try_take_turn(follower)
+        of.take_turn_if_ready(follower)
     assert not of._followers
 
 
@@ -208,7 +208,7 @@ def test_a_leader_that_never_ran_hands_over() -> None:
     of.wait_for_turn(running, lambda: False)
     leader, *followers = (QueryTurn(who, lambda: "rows") for who in "abcd")
     for turn in (leader, *followers):
-        of.enter_queue(turn, lambda: None)
+        of.request_turn(turn, lambda: None)
     of.end_turn(leader)  # its reader left
     assert of._leaders == {"rows": followers[0]}
     assert list(of._followers) == followers[1:]
@@ -218,9 +218,9 @@ def test_what_cannot_be_kept_is_waited_for_once() -> None:
     of = QueryQueue(3, Clock())
     leader, follower, later, last = (QueryTurn(who, lambda: "rows") for who in "abcd")
     of.wait_for_turn(leader, lambda: False)
-    of.enter_queue(follower, lambda: None)
+    of.request_turn(follower, lambda: None)
     of.end_turn(leader)
-    assert of.try_take_turn(follower)
+    assert of.take_turn_if_ready(follower)
     for turn in (later, last):
-        of.enter_queue(turn, lambda: None)
-        assert of.try_take_turn(turn)  # side by side
+        of.request_turn(turn, lambda: None)
+        assert of.take_turn_if_ready(turn)  # side by side

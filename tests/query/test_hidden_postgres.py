@@ -16,7 +16,7 @@ from hven.engines.postgres.settings import PostgresSettings
 from hven.model.errors import EvaluationError
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, tiny_site
+from hven.testing.site import describe_table, open_tiny_site
 from postgres import server, sphere
 
 pytestmark = pytest.mark.outside
@@ -52,7 +52,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         columns=tuple(column.copy_with(indexed=column.name == "n") for column in described.columns)
     )
     where = PostgresSettings(url=database, namespace=request.param, position=request.param)
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("hidden"), {"s.t": (described, rows)}, engine="postgres", brought={"postgres": where}
     ) as made:
         yield made

@@ -254,7 +254,7 @@ def test_the_head_of_a_votable_is_read_by_the_clock(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(
         b'<VOTABLE><RESOURCE><TABLE><FIELD name="a" datatype="int"/></TABLE></RESOURCE></VOTABLE>'
     )
-    with Deadline(5).activate() as spent:
+    with Deadline(5).apply() as spent:
         spent.expiry_time -= 6
         with pytest.raises(TimeLimitError, match="5 s"), open_table_file(tmp_path / "mine"):
             pass

@@ -8,13 +8,13 @@ import pytest
 
 from hven.engines.duckdb.dialect import MAX_SEPARATE_CONDITIONS
 from hven.query import explain_query, run_query
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     rows = pa.table({"id": np.arange(-500, 500), "x": np.arange(1000.0)})
-    with tiny_site(tmp_path_factory.mktemp("lists") / "site", {"big.main": rows}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("lists") / "site", {"big.main": rows}) as made:
         yield made
 
 

@@ -20,7 +20,7 @@ from test_made_queries import FIRST
 
 from hven.engines.postgres.settings import PostgresSettings
 from hven.site import Site
-from hven.testing.site import publish_rows, tiny_site
+from hven.testing.site import open_tiny_site, publish_rows
 from made_tables import PUBLISHED
 from postgres import server, sphere
 
@@ -37,7 +37,7 @@ def database() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, database: str) -> Iterator[Site]:
     tables = {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("made"), tables, engine="postgres", brought={"postgres": PostgresSettings(url=database)}
     ) as made:
         yield made
@@ -75,7 +75,7 @@ def test_no_query_tells_of_hidden_rows(tmp_path: Path, database: str) -> None:
 
 def test_tables_of_two_engines_answer_as_those_of_one(tmp_path: Path, database: str) -> None:
     kinds: Counter[str] = Counter()
-    with tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=database, namespace="mixed")}) as site:
+    with open_tiny_site(tmp_path, {}, brought={"postgres": PostgresSettings(url=database, namespace="mixed")}) as site:
         for number, (table, rows) in enumerate(PUBLISHED):
             publish_rows(site, table, rows, engine_name="postgres" if number % 2 else None)
         site.refresh_published_state()

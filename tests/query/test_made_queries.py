@@ -25,7 +25,7 @@ from hven.adql.functions import QUERY_FUNCTIONS, WINDOW_FUNCTIONS
 from hven.app._server import create_application
 from hven.model.errors import QueryError
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from made_tables import PUBLISHED, TABLES
 
 # other queries each time at home, the same in CI; HVEN_SEED repeats those of a run
@@ -36,7 +36,7 @@ MANY = 1000  # scripts/proof queries judges a million
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("made"), {table.qualified_name: (table, rows) for table, rows in PUBLISHED}
     ) as made:
         yield made

@@ -7,13 +7,13 @@ import pytest
 
 from hven.model.errors import BindError, EvaluationError
 from hven.query import run_query
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     rows = pa.table({"id": [1, 2, 3], "word": ["12", "x", "7"], "big": [2**62, 5, 2**63 - 1], "x": [1.5, -1.0, 0.0]})
-    with tiny_site(tmp_path_factory.mktemp("places") / "site", {"big.main": rows}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("places") / "site", {"big.main": rows}) as made:
         yield made
 
 

@@ -33,7 +33,7 @@ from hven.query._query_result import MAX_PIECE_BYTES
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import describe_table, publish_rows, tiny_site
+from hven.testing.site import describe_table, open_tiny_site, publish_rows
 
 ROWS = 100_000
 ENDLESS = "SELECT COUNT(*) AS n FROM s.t AS a, s.t AS b WHERE a.n + b.n < -1"
@@ -52,7 +52,7 @@ def made(number: int = ROWS) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("road"), {"s.t": made()}, limits=QueryLimits(concurrent=1, maxrec_hard=90_000)
     ) as opened:
         yield opened
@@ -143,7 +143,7 @@ def test_long_lists_are_answered_and_not_kept(site: Site) -> None:
 
 
 def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path, {"s.t": made(10)}) as site:
         assert list(ask(site, "SELECT * FROM s.t WHERE n = 1")[0]) == ["n", "ra", "dec", "word"]
         fewer = made(10).select(["n", "word"])
         publish_rows(site, describe_table("s.t", fewer), fewer)
@@ -154,15 +154,15 @@ def test_a_plan_of_another_version_is_not_used(tmp_path: Path) -> None:
 
 
 def test_rows_that_go_while_a_query_waits_are_not_called_damaged(tmp_path: Path) -> None:
-    with tiny_site(tmp_path, {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path, {"s.t": made(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
         site.store.unpublish_collection("s")
-        site.engines.drop_snapshots(site.store.purge_collection("s"))
+        site.engines.drop_snapshots(site.store.delete_unpinned_snapshots("s"))
         with pytest.raises(
             RowsReplacedError, match=r"the rows of s\.t were replaced or removed while this query waited; ask again"
         ):
             waiting.read_table()
-    with tiny_site(tmp_path / "other", {"s.t": made(10)}) as site:
+    with open_tiny_site(tmp_path / "other", {"s.t": made(10)}) as site:
         waiting = query.run_query("SELECT * FROM s.t WHERE n < 5", site=site)
         site.engines.drop_snapshots([record.snapshot for record in site.store.read_published_records()[1].values()])
         with pytest.raises(StorageUnavailableError, match="damaged"):

@@ -13,7 +13,7 @@ from hven.model.table import Column, Table
 from hven.model.types import INT64
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 KNOWN = {
     "SELECT x FROM s.t": 1000,
@@ -43,7 +43,7 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     limits = QueryLimits(maxrec_hard=900)
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("total"), {"s.t": pa.table({"x": pa.array(range(1000), pa.int64())})}, limits=limits
     ) as made:
         yield made

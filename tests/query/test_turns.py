@@ -279,12 +279,12 @@ def test_who_asks_little_has_half_of_the_turns_beside_one_who_asks_much() -> Non
     waiting = []
     for who in ("much", "much", "much", "much", "little", "little") * 10:
         turn = QueryTurn(who)
-        one.enter_queue(turn, lambda: None)
+        one.request_turn(turn, lambda: None)
         waiting.append(turn)
     had = []
     running = []
     while len(had) < 30:
-        begun = [turn for turn in waiting if one.try_take_turn(turn)]
+        begun = [turn for turn in waiting if one.take_turn_if_ready(turn)]
         running += begun
         waiting = [turn for turn in waiting if turn not in begun]
         had += [turn.requester for turn in begun]
@@ -297,13 +297,13 @@ def test_a_place_is_taken_without_waiting_and_given_back() -> None:
     one = QueryQueue(1, Clock())
     holding = taken(one)
     placed = query(one, Steps())
-    placed.enter_queue(lambda: None)
+    placed.request_turn(lambda: None)
     with pytest.raises(OverloadedError):  # no thread is needed to tell
-        query(one, Steps()).enter_queue(lambda: None)
+        query(one, Steps()).request_turn(lambda: None)
     placed.close()
     assert one._waiting_turns == []
     later = query(one, Steps())
-    later.enter_queue(lambda: None)
+    later.request_turn(lambda: None)
     one.end_turn(holding)
     assert len(list(later)) == 3
     assert (one.running_count, one._waiting_turns) == (0, [])
@@ -315,14 +315,14 @@ def test_who_is_next_is_told_and_nobody_else() -> None:
     told: list[int] = []
     waiting = [QueryTurn(str(number)) for number in range(4)]
     for number, turn in enumerate(waiting):
-        one.enter_queue(turn, lambda number=number: told.append(number))  # type: ignore[misc]
+        one.request_turn(turn, lambda number=number: told.append(number))  # type: ignore[misc]
     assert told == []
     one.end_turn(waiting[3])  # who leaves makes no turn free
     assert told == []
     for number, turn in enumerate(waiting[:3]):
         one.end_turn(running)
         assert told == list(range(number + 1))
-        assert [one.try_take_turn(each) for each in waiting[number:3]] == [True] + [False] * (2 - number)
+        assert [one.take_turn_if_ready(each) for each in waiting[number:3]] == [True] + [False] * (2 - number)
         running = turn
     one.end_turn(running)
     assert (one.running_count, one._waiting_turns) == (0, [])
@@ -333,16 +333,16 @@ def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
     one = QueryQueue(1, clock, places=32)
     running = taken(one)
     for _ in range(32):
-        one.enter_queue(QueryTurn(), lambda: None)
+        one.request_turn(QueryTurn(), lambda: None)
     with pytest.raises(OverloadedError):  # there is no place
-        one.enter_queue(QueryTurn(), lambda: None)
+        one.request_turn(QueryTurn(), lambda: None)
     one = QueryQueue(1, clock, places=32)
     running = taken(one)
     clock.now += 1  # what runs takes long: less than five of its kind would be through within WAIT
     for _ in range(4):
-        one.enter_queue(QueryTurn(), lambda: None)
+        one.request_turn(QueryTurn(), lambda: None)
     with pytest.raises(OverloadedError, match="try again"):
-        one.enter_queue(QueryTurn(), lambda: None)
+        one.request_turn(QueryTurn(), lambda: None)
     one.end_turn(running)
 
 
@@ -370,7 +370,7 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
     ceiling.watch_query("last", lambda: ended.put("last"))
     held[0] = 1100
     ceiling.watch_query("gone", lambda: ended.put("gone"))
-    ceiling.unwatch_query("gone")
+    ceiling.stop_watching_query("gone")
     held[0] = 1200
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
 
@@ -408,7 +408,7 @@ def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, mo
     now[0] = held
     assert gone.get(timeout=60) == held
     now[0] = 0
-    ceiling.unwatch_query("one")
+    ceiling.stop_watching_query("one")
 
 
 def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
@@ -417,17 +417,17 @@ def test_who_waits_is_judged_again_when_queries_become_slower() -> None:
     running = taken(one, "a")
     waiting = [QueryTurn(f"w{number}") for number in range(12)]
     for turn in waiting:
-        one.enter_queue(turn, lambda: None)
+        one.request_turn(turn, lambda: None)
     clock.now += query_queue.REASSESSMENT_DELAY_SECONDS / 2
-    assert not any(one.try_take_turn(turn) for turn in waiting)
+    assert not any(one.take_turn_if_ready(turn) for turn in waiting)
     clock.now += 3.0  # the one that runs takes thirty times as long as was usual
     refused = []
     for turn in reversed(waiting):
         try:
-            assert not one.try_take_turn(turn)
+            assert not one.take_turn_if_ready(turn)
         except OverloadedError:
             refused.append(turn)
     assert 8 <= len(refused) < 12
     assert waiting[0] not in refused  # whose turn comes in time
     one.end_turn(running)
-    assert one.try_take_turn(waiting[0])
+    assert one.take_turn_if_ready(waiting[0])

@@ -29,7 +29,7 @@ from hven.model.settings import QueryLimits, Settings
 from hven.model.table import Column, Table
 from hven.query import uploads
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from shape_values import is_shape
 from shared import shared
 
@@ -57,7 +57,7 @@ def written(form: str, columns: list[Column], batches: list[pa.RecordBatch], **h
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with tiny_site(tmp_path_factory.mktemp("site"), {"s.t": pa.table({"n": [1, 2, 3]})}) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("site"), {"s.t": pa.table({"n": [1, 2, 3]})}) as made:
         yield made
 
 
@@ -368,7 +368,7 @@ def test_any_text_is_pairs_or_refused(values: list[str]) -> None:
 
 
 def test_the_clock_of_the_request_counts_while_uploads_are_read() -> None:
-    with deadlines.Deadline(5).activate() as spent:
+    with deadlines.Deadline(5).apply() as spent:
         spent.expiry_time -= 6
         with pytest.raises(TimeLimitError, match="5 s"):
             read(b"a,b\n1,2\n")

@@ -17,7 +17,7 @@ from hven.query import _pipeline
 from hven.site import Site
 from hven.site.auth._access_control import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 ROWS = 200_000
 
@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         {"n": np.arange(ROWS), "mag": pa.array(mag, mask=rng.random(ROWS) < 0.1), "other": rng.random(ROWS)}
     )
     columns = tuple(replace(column, indexed=column.name == "mag") for column in columns_from_arrow(rows.schema))
-    with tiny_site(
+    with open_tiny_site(
         tmp_path_factory.mktemp("scan"), {"s.t": (Table(schema="s", name="t", columns=columns), rows)}
     ) as opened:
         yield opened

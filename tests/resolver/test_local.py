@@ -22,7 +22,7 @@ from hven.query import resolver
 from hven.query.resolver._contract import normalize_names
 from hven.site import Site
 from hven.testing.policies import build_half_hidden_policies
-from hven.testing.site import open_site_with_descriptor, publish_rows, tiny_site
+from hven.testing.site import open_site_with_descriptor, open_tiny_site, publish_rows
 from running import hven
 
 # sexagesimal, as SIMBAD's pages show them
@@ -149,7 +149,7 @@ def objects(**columns: Any) -> pa.Table:
 
 
 def small(tmp_path: Path, given: Any, table: str = "sky.objects") -> Site:
-    return tiny_site(tmp_path, {"sky.objects": given}, resolver=ResolverSettings(table=table))
+    return open_tiny_site(tmp_path, {"sky.objects": given}, resolver=ResolverSettings(table=table))
 
 
 def test_an_array_of_names_and_names_that_are_nothing(tmp_path: Path) -> None:

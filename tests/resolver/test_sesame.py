@@ -20,7 +20,7 @@ from hven.query import resolver
 from hven.query.resolver import _providers as asking
 from hven.query.resolver import sesame
 from hven.site import Site
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from running import until
 
 HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<Sesame xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
@@ -115,7 +115,7 @@ def url() -> Iterator[str]:
 def site(tmp_path: Path, url: str) -> Iterator[Site]:
     Sesame.asked.clear()
     settings = ResolverSettings(remote=True, url=url, seconds=60)
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as made:
         yield made
 
 
@@ -170,7 +170,7 @@ def test_garbage_is_said_to_be_garbage_and_never_unknown(site: Site, name: str) 
 @pytest.mark.parametrize("name", ["slow", "drip"])
 def test_a_slow_service_is_given_up_and_left_alone_for_a_while(tmp_path: Path, url: str, name: str) -> None:
     settings = ResolverSettings(remote=True, url=url, seconds=0.6)
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as site:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings, allow_private=True) as site:
         Sesame.over.clear()
         Sesame.asked.clear()
         try:
@@ -219,7 +219,7 @@ def test_the_number_of_answers_kept_is_bounded(site: Site, monkeypatch: pytest.M
 
 def test_nothing_is_sent_unless_the_site_allows_it(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
-    with tiny_site(
+    with open_tiny_site(
         tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=ResolverSettings(url=url), allow_private=True
     ) as site:
         with pytest.raises(resolver.UnresolvedNameError, match=r"resolver.remote = true"):
@@ -232,7 +232,7 @@ def test_an_address_inside_is_not_asked(tmp_path: Path, url: str) -> None:
     Sesame.asked.clear()
     settings = ResolverSettings(url=url, remote=True)
     with (
-        tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings) as site,
+        open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}, resolver=settings) as site,
         pytest.raises(OverloadedError, match="not on the public internet"),
     ):
         resolver.resolve_name("barnard", site=site)

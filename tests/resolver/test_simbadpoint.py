@@ -24,7 +24,7 @@ from hven.model.table import Column, Table
 from hven.query import resolver
 from hven.services.faces._tapregext import write_table_access
 from hven.site import Site
-from hven.testing.site import describe_table, publish_rows, tiny_site
+from hven.testing.site import describe_table, open_tiny_site, publish_rows
 
 M31 = SkyCoord("00h42m44.330s +41d16m07.50s")
 M33 = SkyCoord("01h33m50.8965749232s +30d39m36.630403128s")
@@ -53,7 +53,7 @@ def stars() -> pa.Table:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, stars: pa.Table) -> Iterator[Site]:
     tables = {"sky.objects": known(("M  31", M31), ("M  33", M33)), "s.t": stars}
-    with tiny_site(tmp_path_factory.mktemp("s"), tables, resolver=ResolverSettings(table="sky.objects")) as made:
+    with open_tiny_site(tmp_path_factory.mktemp("s"), tables, resolver=ResolverSettings(table="sky.objects")) as made:
         yield made
 
 
@@ -95,7 +95,7 @@ def test_it_is_a_point_like_any_other(site: Site) -> None:
 
 
 def test_a_plan_that_is_kept_follows_a_name_that_moves(tmp_path: Path) -> None:
-    with tiny_site(
+    with open_tiny_site(
         tmp_path, {"sky.objects": known(("A", M31))}, resolver=ResolverSettings(table="sky.objects")
     ) as site:
         text = "SELECT COORD1(ivo_simbadpoint('a')) AS x"
@@ -157,7 +157,7 @@ def test_it_is_declared_where_names_can_be_resolved(tmp_path: Path) -> None:
 
 def test_where_it_is_not_declared_it_is_refused(tmp_path: Path) -> None:
     with (
-        tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site,
+        open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1]})}) as site,
         pytest.raises(BindError, match=r"names of objects are not resolved here.*POINT"),
     ):
         ask(site, "SELECT ivo_simbadpoint('M31') FROM s.t")

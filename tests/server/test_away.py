@@ -13,14 +13,14 @@ from serving import Serving, hven, serving
 
 from hven.engines.duckdb.engine import DuckEngine
 from hven.model.errors import StorageError, StorageUnavailableError
-from hven.site.store import StateStore, expect_state
-from hven.testing.site import tiny_site
+from hven.site.store import StateStore, mark_state_required
+from hven.testing.site import open_tiny_site
 from running import until
 
 
 def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:
     var, elsewhere = tmp_path / "site" / "var", tmp_path / "elsewhere"
-    store = StateStore(var).expect_state()
+    store = StateStore(var).mark_state_required()
     before = store.get_site_id()
     var.parent.rename(elsewhere)
     for ask in (store.get_version, store.get_site_id, lambda: StateStore(var)):
@@ -35,14 +35,14 @@ def test_a_state_that_a_server_found_is_waited_for_and_not_made_anew(tmp_path: P
     elsewhere.rename(var.parent)
     assert store.get_site_id() == before
     store.close()
-    expect_state(tmp_path / "fresh", None)
+    mark_state_required(tmp_path / "fresh", None)
     with pytest.raises(StorageUnavailableError):
         StateStore(tmp_path / "fresh")
 
 
 def test_an_engine_that_is_begun_while_its_site_is_renamed_makes_no_site(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot be made: No such file"):
-        DuckEngine(tmp_path / "site" / "var" / "snapshots", memory=2**28)
+        DuckEngine(tmp_path / "site" / "var" / "snapshots", memory_bytes=2**28)
     assert not list(tmp_path.iterdir())
 
 
@@ -58,7 +58,7 @@ def begun(server: Serving) -> tuple[int, str]:
 def test_a_site_that_is_renamed_under_its_server(tmp_path: Path) -> None:
     site, away = tmp_path / "site", tmp_path / "away"
     hven("init", site)
-    with tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
+    with open_tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
         pass
     with serving(site, workers=1) as server:
         assert begun(server)[0] == 303

@@ -17,7 +17,7 @@ import pytest
 from lxml import etree
 from serving import Serving, hven, serving
 
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 from needs import need_program
 from running import until
 
@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             "filler": pa.array(["a text that makes the rows some bytes longer than they would be"] * ROWS),
         }
     )
-    with tiny_site(directory, {"big.main": rows, "big.few": FEW}):
+    with open_tiny_site(directory, {"big.main": rows, "big.few": FEW}):
         pass
     with serving(directory, workers=1) as made:
         yield made
@@ -158,7 +158,7 @@ def test_an_old_client_is_answered_and_hung_up_on(server: Serving) -> None:
 def test_the_time_limit_is_408_with_the_requests_id(tmp_path: Path) -> None:
     hven("init", tmp_path / "site")
     (tmp_path / "site" / "hven.toml").write_text('name = "hasty"\n[limits]\nseconds = 2\n')
-    with tiny_site(tmp_path / "site", {"big.few": FEW}):
+    with open_tiny_site(tmp_path / "site", {"big.few": FEW}):
         pass
     with serving(tmp_path / "site", workers=1) as server:
         status, headers, body = server.get(address(SLOW))
@@ -221,7 +221,7 @@ def test_a_stop_ends_what_runs_too_long(tmp_path: Path) -> None:
     """SIGTERM while a query of minutes runs and a reader sleeps: the server is gone within its grace, and nobody takes his part for whole."""
     hven("init", tmp_path / "site")
     rows = pa.table({"id": np.arange(300_000), "filler": ["a text that makes the rows some bytes longer"] * 300_000})
-    with tiny_site(tmp_path / "site", {"big.main": rows, "big.few": FEW}):
+    with open_tiny_site(tmp_path / "site", {"big.main": rows, "big.few": FEW}):
         pass
     with serving(tmp_path / "site", workers=1) as server:
         computing = socket.create_connection(("127.0.0.1", server.port))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 from serving import HVEN, Serving, hven, serving
 
-from hven.testing.site import open_site_with_descriptor, tiny_site
+from hven.testing.site import open_site_with_descriptor, open_tiny_site
 from needs import lack, need
 from running import free_port, until
 
@@ -204,7 +204,7 @@ def test_a_server_that_may_open_few_files(server: Serving, disk: Path) -> None:
 def test_rights_that_are_lost(tmp_path: Path) -> None:
     site = tmp_path / "site"
     hven("init", site)
-    with tiny_site(site, {f"stars.{name}": pa.table({"id": [1, 2, 3]}) for name in ("main", "other")}):
+    with open_tiny_site(site, {f"stars.{name}": pa.table({"id": [1, 2, 3]}) for name in ("main", "other")}):
         pass
     places = [path for path in (site / "var", *(site / "var").rglob("*")) if path.is_dir()]
     modes = {path: path.stat().st_mode & 0o777 for path in places}
@@ -253,7 +253,7 @@ def test_rights_that_are_lost(tmp_path: Path) -> None:
 def test_a_disk_that_cannot_be_written(disk: Path) -> None:
     """It was mounted read-only: a server that starts there says why it cannot, and one that starts afterwards has everything."""
     hven("init", site := disk / "fixed")
-    with tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
+    with open_tiny_site(site, {"stars.main": pa.table({"id": [1, 2, 3]})}):
         pass
     view = disk.parent / "view"
     view.mkdir()

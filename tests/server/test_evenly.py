@@ -38,7 +38,7 @@ def balanced(counts: list[int], *, busy: float = 0.9, back: float = 0.5, seconds
     """Let workers be asked on so many connections, again and again; of those that are closed, a part comes back to who closed them."""
     time = Time(busy)
     shares = ConnectionShares(len(counts), time.clock, time.spent)
-    workers = [shares.share_of_worker(number) for number in range(len(counts))]
+    workers = [shares.create_worker_share(number) for number in range(len(counts))]
     held = [{(number, port) for port in range(count)} for number, count in enumerate(counts)]
     port = 1000
     for _ in range(seconds):
@@ -74,7 +74,7 @@ def test_who_has_time_or_little_over_its_share_closes_none() -> None:
 def test_nothing_is_left_to_workers_that_say_nothing() -> None:
     time = Time(0.9)
     shares = ConnectionShares(2, time.clock, time.spent)
-    one, other = shares.share_of_worker(0), shares.share_of_worker(1)
+    one, other = shares.create_worker_share(0), shares.create_worker_share(1)
     other.report_and_rebalance()
     time.now += MAX_SILENCE_SECONDS + 0.5
     for port in range(32):

@@ -116,12 +116,12 @@ def test_workers_are_killed_one_after_the_other(monkeypatch: pytest.MonkeyPatch)
         SimpleNamespace(idx=idx, inner=SimpleNamespace(pid=100 + idx), is_alive=lambda: True) for idx in range(3)
     ]
     server._pulses = {idx: child_processes.Heartbeat() for idx in range(3)}
-    server._pulses[1].allow_time(-30.0)  # the longest silent
+    server._pulses[1].set_grace_period(-30.0)  # the longest silent
     server._detectors, server._restart_times = {}, {}
     for _ in range(5):
         server._kill_hung_workers()
     assert killed == [101]
     server._pulses[1] = child_processes.Heartbeat()  # it is replaced
-    server._pulses[2].allow_time(-20.0)
+    server._pulses[2].set_grace_period(-20.0)
     server._kill_hung_workers()
     assert killed == [101, 102]

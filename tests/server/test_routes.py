@@ -86,7 +86,7 @@ def test_old_paths_are_looked_for_where_no_route_has_them() -> None:
     def named(scope: Scope) -> Scope | None:
         return {**scope, "path": now[scope["path"]]} if scope["path"] in now else None
 
-    router = CachingRouter(routes=routes(), redirect_slashes=False, named=named)
+    router = CachingRouter(routes=routes(), redirect_slashes=False, rewrite_request=named)
     for _ in range(2):
         assert asked(router, "GET", "/old")[:2] == (200, b"any [('name', '1')] /a/1")
     assert asked(router, "GET", "/b")[1] == b"read [] /b", "none takes a path of ours"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from serving import Serving, hven, serving
 
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             "filler": pa.array(["a text that makes the rows some bytes longer"] * ROWS),
         }
     )
-    with tiny_site(directory, {"big.main": rows}):
+    with open_tiny_site(directory, {"big.main": rows}):
         pass
     with serving(directory, workers=1) as started:
         yield started

@@ -1,4 +1,4 @@
-"""hven.toml and HVEN_*: every fault at once, with its line; `initialize_site` makes a site that loads."""
+"""hven.toml and HVEN_*: every fault at once, with its line; `create_site` makes a site that loads."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from hven.model.settings import (
     SettingsSection,
     _validation,
     collect_setting_docs,
+    create_site,
     define_setting,
     describe_setting,
     find_missing_portal_items,
-    initialize_site,
     load_settings,
 )  # fmt: skip
 
@@ -169,7 +169,7 @@ def test_no_site(tmp_path):
 
 
 def test_init_makes_a_site_and_never_overwrites(tmp_path):
-    made = initialize_site(
+    made = create_site(
         tmp_path / "a" / "b", name='The "best" site \\ ever', contact_name="T. Brahe", contact_email="t@example.org"
     )
     found = load_settings(made, {})
@@ -180,11 +180,11 @@ def test_init_makes_a_site_and_never_overwrites(tmp_path):
     )
     assert found.collections_directory.is_dir()
     with pytest.raises(UserError, match="is a site already"):
-        initialize_site(made)
+        create_site(made)
 
 
 def test_the_commented_settings_of_the_template_are_right(tmp_path):
-    made = initialize_site(tmp_path / "x")
+    made = create_site(tmp_path / "x")
     file = made / "hven.toml"
     bare = [
         line.removeprefix("# ")
@@ -250,7 +250,7 @@ def engine(monkeypatch):
 
 @pytest.mark.usefixtures("engine")
 def test_an_engine_brings_its_settings(tmp_path):
-    file = initialize_site(tmp_path) / "hven.toml"
+    file = create_site(tmp_path) / "hven.toml"
     assert "# [far]\n" in file.read_text()
     assert "postgres" not in collect_setting_docs()
     assert collect_setting_docs()["far.url"] == "where it is"

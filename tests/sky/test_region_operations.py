@@ -353,7 +353,7 @@ def test_covers_are_those_of_cdshealpix():
     for one in [*shapes, slivers(1), Regions.from_lists([[[[(0, 0), (4, 0.3), (1, 1), (0.5, 7)]]]])]:
         covers = Covers(one)
         for order in (0, 1, 4, 7):
-            found, _ = covers.ranges(order)
+            found, _ = covers.compute_ranges(order)
             wanted = healpix.cover_polygon(one.lon, one.lat, order)
             assert (np.diff(found.ravel()) > 0).all()
             outside = healpix.intersect_ranges(

@@ -16,10 +16,10 @@ from hven.model.sky import (
     Polygon,
     Range,
     Region,
-    arrays,
     compute_distance,
     contains,
     intersects,
+    polygon_arrays,
     sphere,
 )
 from shared import MORE
@@ -38,7 +38,7 @@ def polygons(draw, size=SIZE):
     lon, lat, radius, spokes = draw(LON), draw(LAT), draw(size), draw(SPOKES)
     assume(all((b[0] - a[0]) % 36 < 17 for a, b in zip(spokes, [*spokes[1:], spokes[0]], strict=True)))
     towards, part = np.array(spokes, dtype=float).T
-    lons, lats = sphere.offset_position(lon, lat, towards * 10, part * radius)
+    lons, lats = sphere.compute_offset_position(lon, lat, towards * 10, part * radius)
     if draw(st.booleans()):
         lons, lats = lons[::-1], lats[::-1]
     return Polygon(tuple(lons.tolist()), tuple(lats.tolist())), (lon, lat), radius
@@ -74,7 +74,7 @@ def test_octant_hemisphere_and_tiny_squares():
 def test_polygon_holds_what_is_inside_and_nothing_outside(case):
     shape, (lon, lat), radius = case
     assert shape.contains(lon, lat)
-    there = sphere.offset_position(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
+    there = sphere.compute_offset_position(lon, lat, np.arange(0, 360, 20.0), np.full(18, radius * 1.001))
     assert not shape.contains(*there).any()
     assert shape.contains(shape.lons, shape.lats).all()
     assert not shape.contains((lon + 180) % 360, -lat)
@@ -122,7 +122,7 @@ def test_area_and_middle_are_those_of_a_sample(case):
     n = 20_000
     # evenly over the cap around it
     part = np.degrees(2 * np.arcsin(np.sqrt(rng.uniform(0, 1, n)) * math.sin(math.radians(radius / 2))))
-    lons, lats = sphere.offset_position(lon, lat, rng.uniform(0, 360, n), part)
+    lons, lats = sphere.compute_offset_position(lon, lat, rng.uniform(0, 360, n), part)
     inside = shape.contains(lons, lats)
     share = inside.mean()
     assert shape.compute_area() == pytest.approx(
@@ -226,8 +226,8 @@ def test_box_has_its_arms(lon, lat, width, height):
     box = Box(lon, lat, width, height)
     assert box.contains(lon, lat)
     for towards, arm in ((0, height / 2), (180, height / 2), (90, width / 2), (270, width / 2)):
-        assert box.contains(*sphere.offset_position(lon, lat, towards, arm * (1 - 1e-9)))
-        assert not box.contains(*sphere.offset_position(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
+        assert box.contains(*sphere.compute_offset_position(lon, lat, towards, arm * (1 - 1e-9)))
+        assert not box.contains(*sphere.compute_offset_position(lon, lat, towards, min(arm * (1 + 1e-6) + 1e-9, 179)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 1), (1, 0), (180, 1), (1, 200), (-1, 1), (float("nan"), 1)])
@@ -319,8 +319,8 @@ def test_every_shape_holds_and_touches_itself_and_its_small_insides(shape):
         assert contains(shape, Point(x, y))
         assert intersects(shape, Circle(x, y, 1e-6))
         if (
-            shape.contains(*sphere.offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
-            and shape.contains(*sphere.offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
+            shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.2))).all()
+            and shape.contains(*sphere.compute_offset_position(x, y, np.arange(0, 360, 10.0), np.full(36, 0.1))).all()
         ):
             assert contains(shape, Circle(x, y, 0.05))
             assert contains(shape, Box(x, y, 0.02, 0.02)) or abs(y) > 89
@@ -335,8 +335,8 @@ def test_circles_touch_by_distance(lon1, lat1, radius1, lon2, lat2, radius2):
     assume(abs(away + radius2 - radius1) > 1e-9)
     assert intersects(a, b) == (away < radius1 + radius2)
     assert contains(a, b) == (away + radius2 < radius1)
-    assert arrays.circles_intersect(lon1, lat1, radius1, lon2, lat2, radius2) == intersects(a, b)
-    assert arrays.is_circle_in_circle(lon2, lat2, radius2, lon1, lat1, radius1) == contains(a, b)
+    assert polygon_arrays.circles_intersect(lon1, lat1, radius1, lon2, lat2, radius2) == intersects(a, b)
+    assert polygon_arrays.is_circle_in_circle(lon2, lat2, radius2, lon1, lat1, radius1) == contains(a, b)
 
 
 def test_crossing_bars_touch_without_a_vertex_inside_each_other():
@@ -373,27 +373,29 @@ def test_columns_of_polygons_answer_as_single_ones_do(shapes, data):
     offsets, numbers = _arrow(shapes)
     n = len(shapes)
     lon, lat = np.array(data.draw(st.lists(st.tuples(LON, LAT), min_size=n, max_size=n))).T
-    near = [sphere.offset_position(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)]
+    near = [
+        sphere.compute_offset_position(shape.lons[0], shape.lats[0], 33.0 * i, 0.5) for i, shape in enumerate(shapes)
+    ]
     for x, y in ((lon, lat), (np.array([float(p[0]) for p in near]), np.array([float(p[1]) for p in near]))):
-        assert arrays.is_point_in_polygon(x, y, offsets, numbers).tolist() == [
+        assert polygon_arrays.is_point_in_polygon(x, y, offsets, numbers).tolist() == [
             bool(shape.contains(a, b)) for shape, a, b in zip(shapes, x, y, strict=True)
         ]
         radius = data.draw(st.floats(0.01, 120))
         circles = [Circle(a, b, radius) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         pairs = list(zip(shapes, circles, strict=True))
-        assert arrays.circle_intersects_polygon(x, y, radius, offsets, numbers).tolist() == [
+        assert polygon_arrays.circle_intersects_polygon(x, y, radius, offsets, numbers).tolist() == [
             intersects(c, s) for s, c in pairs
         ]
-        assert arrays.is_circle_in_polygon(x, y, radius, offsets, numbers).tolist() == [
+        assert polygon_arrays.is_circle_in_polygon(x, y, radius, offsets, numbers).tolist() == [
             contains(s, c) for s, c in pairs
         ]
-        assert arrays.is_polygon_in_circle(offsets, numbers, x, y, radius).tolist() == [
+        assert polygon_arrays.is_polygon_in_circle(offsets, numbers, x, y, radius).tolist() == [
             contains(c, s) for s, c in pairs
         ]
-    assert arrays.compute_polygon_areas(offsets, numbers) == pytest.approx(
+    assert polygon_arrays.compute_polygon_areas(offsets, numbers) == pytest.approx(
         [shape.compute_area() for shape in shapes], rel=1e-12
     )
-    middles = arrays.compute_polygon_centroids(offsets, numbers)
+    middles = polygon_arrays.compute_polygon_centroids(offsets, numbers)
     assert compute_distance(
         *middles, [s.compute_centroid().lon for s in shapes], [s.compute_centroid().lat for s in shapes]
     ) == pytest.approx(0, abs=1e-12)
@@ -405,32 +407,42 @@ def test_columns_of_pairs_of_polygons(one, two):
     n = min(len(one), len(two))
     one, two = one[:n], two[:n]
     a, b = _arrow(one), _arrow(two)
-    assert arrays.polygons_intersect(*a, *b).tolist() == [intersects(x, y) for x, y in zip(one, two, strict=True)]
-    assert arrays.is_polygon_in_polygon(*a, *b).tolist() == [contains(y, x) for x, y in zip(one, two, strict=True)]
+    assert polygon_arrays.polygons_intersect(*a, *b).tolist() == [
+        intersects(x, y) for x, y in zip(one, two, strict=True)
+    ]
+    assert polygon_arrays.is_polygon_in_polygon(*a, *b).tolist() == [
+        contains(y, x) for x, y in zip(one, two, strict=True)
+    ]
     first = _arrow(one[:1])
-    assert arrays.polygons_intersect(*first, *b).tolist() == [intersects(one[0], y) for y in two]
-    assert arrays.is_polygon_in_polygon(*a, *_arrow(two[:1])).tolist() == [contains(two[0], x) for x in one]
+    assert polygon_arrays.polygons_intersect(*first, *b).tolist() == [intersects(one[0], y) for y in two]
+    assert polygon_arrays.is_polygon_in_polygon(*a, *_arrow(two[:1])).tolist() == [contains(two[0], x) for x in one]
 
 
 def test_constant_polygons_and_bad_rows():
     square = [0.0, 0.0, 10.0, 0.0, 10.0, 10.0, 0.0, 10.0]
     offsets, numbers = np.arange(6) * 8, np.tile(square, 5)
     lon, lat = np.array([5.0, 20.0, 5.0, np.nan, 0.0]), np.array([5.0, 5.0, 11.0, 5.0, 0.0])
-    assert arrays.is_point_in_polygon(lon, lat, offsets, numbers).tolist() == [True, False, False, False, True]
-    assert arrays.is_point_in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
+    assert polygon_arrays.is_point_in_polygon(lon, lat, offsets, numbers).tolist() == [True, False, False, False, True]
+    assert polygon_arrays.is_point_in_polygon(lon, lat, [0, 8], square).tolist() == [True, False, False, False, True]
     bad_offsets = np.array([0, 8, 8, 13, 19, 25])
     bad_numbers = np.array([*square, 1, 2, 3, 4, 5, 0, 0, 10, 0, np.nan, 10, 0, 0, 10, 0, 5, 99])
-    assert arrays.is_point_in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [
+    assert polygon_arrays.is_point_in_polygon(np.full(5, 5.0), np.full(5, 5.0), bad_offsets, bad_numbers).tolist() == [
         True,
         False,
         False,
         False,
         False,
     ]
-    assert np.isnan(arrays.compute_polygon_areas(bad_offsets, bad_numbers)).tolist() == [False, True, True, True, True]
-    assert arrays.is_point_in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
-    assert arrays.is_point_in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
-    assert arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [
+    assert np.isnan(polygon_arrays.compute_polygon_areas(bad_offsets, bad_numbers)).tolist() == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    assert polygon_arrays.is_point_in_polygon([1.0], [1.0], [0, 0], []).tolist() == [False]
+    assert polygon_arrays.is_point_in_polygon(np.array([]), np.array([]), [0, 8], square).tolist() == []
+    assert polygon_arrays.polygons_intersect([0, 8], square, bad_offsets, bad_numbers).tolist() == [
         True,
         False,
         False,
@@ -461,7 +473,7 @@ def test_points_near_a_boundary_are_those_that_its_arcs_tell():
     rng = np.random.default_rng(2)
     for count, size in ((3, 120.0), (9, 80.0), (200, 30.0), (200, 1.0)):
         turn = np.sort(rng.uniform(0, 360, count))
-        lon, lat = sphere.offset_position(
+        lon, lat = sphere.compute_offset_position(
             rng.uniform(0, 360), rng.uniform(-90, 90), turn, size * rng.uniform(0.3, 1.0, count)
         )
         ring = Polygon(tuple(lon.tolist()), tuple(lat.tolist())).ring

@@ -26,7 +26,7 @@ def test_distance_is_astropys(lon1, lat1, lon2, lat2):
 def test_distance_of_an_offset_is_the_offset(lon, lat, towards, power):
     assume(abs(lat) < 89.99)
     arc = 10.0**power
-    there = sphere.offset_position(lon % 360.0, lat, towards, arc)
+    there = sphere.compute_offset_position(lon % 360.0, lat, towards, arc)
     # the far point itself is rounded to the last digit of its coordinates
     rounding = 4e-13
     assert float(compute_distance(lon % 360.0, lat, *there)) == pytest.approx(arc, abs=rounding)
@@ -65,7 +65,7 @@ def test_circle_is_the_distance(lon0, lat0, points, radius):
 
 @given(LON, LAT, st.floats(1e-9, 179), st.floats(0, 360))
 def test_rim_belongs_to_the_circle(lon, lat, radius, towards):
-    there = sphere.offset_position(lon % 360, lat, towards, radius)
+    there = sphere.compute_offset_position(lon % 360, lat, towards, radius)
     assert not sphere.is_point_in_circle(*there, lon % 360, lat, radius - 1e-11)
     assert sphere.is_point_in_circle(*there, lon % 360, lat, radius + 1e-11)
 

@@ -299,7 +299,7 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
     )
 
     def around():
-        return RowDocuments(said, source.list_columns(), context).enrich_source(source)
+        return RowDocuments(said, source.list_columns(), context).wrap_source(source)
 
     reading = around().read_batches()
     assert next(reading).num_rows == 0
@@ -456,7 +456,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
     context = SourceContext(directory=tmp_path)
     source = csv.open(csv.Options(files="rows.csv"), context)
     said = EnrichOptions.model_validate({"file": "{dp_id}", "id": "dp_id", "columns": COLUMNS})
-    around = RowDocuments(said, source.list_columns(), context).enrich_source(source)
+    around = RowDocuments(said, source.list_columns(), context).wrap_source(source)
     assert isinstance(around, FileListSource)
     assert not isinstance(around, IncrementalSource)
     kinds = {column.name: column.type.arrow for column in around.list_columns()}

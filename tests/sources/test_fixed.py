@@ -144,7 +144,7 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
     ]
     (tmp_path / "a.txt").write_text("\n".join(lines) + "\n")
     context = SourceContext(directory=tmp_path)
-    said = fixed.guessed({"files": "a.txt"}, context)
+    said = fixed.guess_options({"files": "a.txt"}, context)
     assert said["skip"] == 4
     assert said["fields"] == {
         "Name": "1-9",
@@ -153,8 +153,8 @@ def test_a_header_and_units_above_the_columns_name_them(tmp_path):
     }
     assert table(opened(tmp_path / "a.txt", **said)).to_pylist()[1] == {"Name": "Canopus", "RA": 95.988, "V": -0.62}
     (tmp_path / "b.txt").write_text("\n".join(lines[4:]) + "\n")
-    assert list(fixed.guessed({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
-    assert "skip" not in fixed.guessed({"files": "?.txt"}, context), "the first lines of the second file are rows"
+    assert list(fixed.guess_options({"files": "b.txt"}, context)["fields"]) == ["column_1", "column_2", "column_3"]
+    assert "skip" not in fixed.guess_options({"files": "?.txt"}, context), "the first lines of the second file are rows"
 
 
 README = """\

@@ -145,7 +145,7 @@ def test_views_and_their_definers(maria, road):
     assert numbers(opened(maria, road, table="seen_by")) == [1, 2]
     offers = {
         str(item.option_value): item
-        for item in sql.tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: maria.url))
+        for item in sql.list_source_tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: maria.url))
     }
     assert offers["seen_by"].is_view
     assert not offers["kinds"].is_view

@@ -77,4 +77,6 @@ def test_texts_longer_than_said_are_an_error(tmp_path):
     assert "`longest`" in caught.value.remedy
     (batch,) = opened(line, table="t", longest=10_000).read_batches()
     assert batch.column("s").to_pylist() == ["x" * 5000]
-    assert [str(item) for item in sql.tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: line))] == ["t"]
+    assert [
+        str(item) for item in sql.list_source_tables({"url": "$DB"}, SourceContext(resolve_secret=lambda _: line))
+    ] == ["t"]

@@ -273,7 +273,7 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
         connection.execute("CREATE VIEW broken AS SELECT * FROM nowhere")
     connection.close()
     monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", 60.0)
-    found = sql.tables({"file": "a.db"}, SourceContext(directory=tmp_path))
+    found = sql.list_source_tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert [str(item) for item in found] == ['"b.c" (2 rows)', "broken (view)", "sqliteless (0 rows)"]
     assert table(opened(tmp_path, file="a.db", table=str(found[0].option_value))).num_rows == 2
     monkeypatch.setattr(sql.sqlite, "COUNT_TIMEOUT_SECONDS", -1.0)
@@ -283,7 +283,7 @@ def test_the_tables_of_a_sqlite_file_are_listed(tmp_path, monkeypatch):
         )
         connection.execute("CREATE VIEW slow AS SELECT a.x FROM sqliteless AS a, sqliteless AS b WHERE a.x < b.x")
     connection.close()
-    found = sql.tables({"file": "a.db"}, SourceContext(directory=tmp_path))
+    found = sql.list_source_tables({"file": "a.db"}, SourceContext(directory=tmp_path))
     assert "slow (view)" in [str(item) for item in found], "nobody waits for what takes long to count"
 
 
@@ -302,7 +302,9 @@ def test_the_tables_of_sqlalchemys_road_are_listed(tmp_path):
 
 @pytest.mark.outside
 def test_the_tables_of_postgresql_are_listed(tmp_path, postgres):
-    found = sql.tables({"url": "$PG"}, SourceContext(directory=tmp_path, resolve_secret=lambda _name: postgres))
+    found = sql.list_source_tables(
+        {"url": "$PG"}, SourceContext(directory=tmp_path, resolve_secret=lambda _name: postgres)
+    )
     named = {str(item.option_value): item for item in found}
     assert {"hfc.Flares", "many"} <= set(named)
     assert not any(name.startswith(("pg_", "information_schema")) for name in named)

@@ -183,7 +183,8 @@ def test_types_units_ucds_and_descriptions_are_taken_over(server):
     assert source.estimate_size() == 3
     assert source.list_input_versions()[0].detail == "SELECT * FROM far.stars"
     assert [
-        offer.option_value for offer in tap.tables({"url": f"{server.url}/tap/sync"}, SourceContext(allow_private=True))
+        offer.option_value
+        for offer in tap.list_source_tables({"url": f"{server.url}/tap/sync"}, SourceContext(allow_private=True))
     ] == [
         "far.many",
         "far.stars",
@@ -638,7 +639,7 @@ def overflowing(answer):
 def test_a_list_of_tables_that_was_cut_off_is_refused(proxy):
     proxy.next += [overflowing]
     with pytest.raises(SourceError, match=r"127\.0\.0\.1.* cut its answer off"):
-        tap.tables({"url": proxy.url}, SourceContext(allow_private=True))
+        tap.list_source_tables({"url": proxy.url}, SourceContext(allow_private=True))
 
 
 def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):

@@ -206,7 +206,7 @@ def test_a_votable_behind_an_address(far):
     assert pin.modified == "2026-01-02T03:04:05+00:00"
     assert far.asked == ["GET /a.vot", "GET /a.vot"]  # its head, and all of it
     assert table(opened_far(far, "/a.vot.gz"), ["n"]).column("n").to_pylist() == list(range(5000))
-    assert [str(one) for one in votable.tables({"url": f"{far.address}/a.vot"}, SourceContext(allow_private=True))] == ["0"]  # fmt: skip
+    assert [str(one) for one in votable.list_source_tables({"url": f"{far.address}/a.vot"}, SourceContext(allow_private=True))] == ["0"]  # fmt: skip
 
 
 def test_what_it_says_before_it_is_read_is_asked_by_head(far):

@@ -95,7 +95,9 @@ def test_the_first_table_with_rows_is_read(tmp_path, empty):
     text = f'<VOTABLE version="1.4"><RESOURCE><TABLE name="x"><FIELD name="a" datatype="int"/>{empty}</TABLE></RESOURCE><RESOURCE>{table([(7,)], fields=("b",), name="y")}</RESOURCE></VOTABLE>'
     assert source_rows(tmp_path, text) == [{"b": 7}]
     assert [item.has_data for item in list_tables(io.BytesIO(text.encode()))] == [False, True]
-    assert [offer.is_default for offer in votable.tables({"files": "a.vot"}, SourceContext(directory=tmp_path))] == [
+    assert [
+        offer.is_default for offer in votable.list_source_tables({"files": "a.vot"}, SourceContext(directory=tmp_path))
+    ] == [
         False,
         True,
     ]

@@ -186,18 +186,20 @@ def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: StateSt
 
 def test_an_index_finds_what_waits_for_others(store: StateStore) -> None:
     """However many jobs wait for their turn, those that wait for others are found without looking at them."""
-    from hven.site.store import _job_relations as kin
+    from hven.site.store import _job_relations as job_relations
 
     with store.jobs._database.begin_read() as connection:
         if connection.dialect.name == "sqlite":
             told = connection.execute(
-                sa.text(f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {kin.WAITING_JOBS_CONDITION}")
+                sa.text(
+                    f"EXPLAIN QUERY PLAN SELECT DISTINCT depends_on FROM jobs WHERE {job_relations.WAITING_JOBS_CONDITION}"
+                )
             ).all()
             assert any("ix_jobs_bound" in str(row) for row in told)
         else:
             connection.execute(sa.text("SET enable_seqscan = off"))
             told = connection.execute(
-                sa.text(f"EXPLAIN SELECT DISTINCT depends_on FROM jobs WHERE {kin.WAITING_JOBS_CONDITION}")
+                sa.text(f"EXPLAIN SELECT DISTINCT depends_on FROM jobs WHERE {job_relations.WAITING_JOBS_CONDITION}")
             ).all()
             connection.execute(sa.text("RESET enable_seqscan"))
             assert any("ix_jobs_bound" in str(row) for row in told)

@@ -17,7 +17,7 @@ from hven.model.errors import ConflictError, NotFoundError, StorageError
 from hven.model.table import Column, Table
 from hven.site.store import Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
-from hven.site.store import _leases as leasing
+from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
 from postgres import server
 from running import until
@@ -128,11 +128,11 @@ def test_rollback_goes_back_step_by_step_and_forward_by_name(store):
 
 def test_remove_keeps_the_data_until_purge(store):
     store.publish_collection("c", [record("c.a", "1a")], run_id="r1")
-    assert store.purge_collection("c") == []  # published snapshots are never purged
+    assert store.delete_unpinned_snapshots("c") == []  # published snapshots are never purged
     assert store.unpublish_collection("c") == ["c.a"]
     assert published(store) == {}
     assert [item.id for item in store.list_snapshots("c")] == ["1a"]
-    assert [item.id for item in store.purge_collection("c")] == ["1a"]
+    assert [item.id for item in store.delete_unpinned_snapshots("c")] == ["1a"]
     with pytest.raises(NotFoundError):
         store.unpublish_collection("c")
 
@@ -200,7 +200,7 @@ def test_the_lease_of_a_dead_process_is_void_at_once(store):
     )
     dead = Lease(name="x", holder=child.stdout.strip(), since="", expires=time.time() + 1000)
     assert not dead.is_alive
-    assert Lease(name="x", holder=leasing.get_process_holder(), since="", expires=time.time() + 1000).is_alive
+    assert Lease(name="x", holder=leases.get_process_holder(), since="", expires=time.time() + 1000).is_alive
     elsewhere = "elsewhere " + child.stdout.strip().split(" ", 1)[1]
     assert Lease(name="x", holder=elsewhere, since="", expires=time.time() + 1000).is_alive
 
@@ -239,7 +239,7 @@ def test_the_paths_of_all_kept_snapshots_are_known(store):
     store.publish_collection("c", [record("c.a", "2a")], run_id="r2")
     store.unpublish_collection("c")
     assert store.list_known_paths() == {"c.a/1a", "c.a/2a"}
-    store.purge_collection("c")
+    store.delete_unpinned_snapshots("c")
     assert store.list_known_paths() == set()
 
 

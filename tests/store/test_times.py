@@ -28,7 +28,7 @@ from hven.site.store import _user_table_records as user_tables
 from hven.site.store import _verifications as verifications
 from hven.site.store._deletion_time import LEAP_TRUST_SECONDS, MAX_LEAP_SECONDS, DeletionTime, format_timestamp
 from hven.site.store._schedules import create_alert
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 TRUE = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
 DAY = 86_400.0
@@ -67,7 +67,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 
 @pytest.fixture
 def site(tmp_path: Path, wall: Wall) -> Iterator[Site]:
-    with tiny_site(tmp_path, {"s.t": pa.table({"x": [1, 2]})}) as made:
+    with open_tiny_site(tmp_path, {"s.t": pa.table({"x": [1, 2]})}) as made:
         yield made
 
 
@@ -163,14 +163,14 @@ def test_what_is_believed_is_never_ahead_and_comes_up_at_last(steps: list[float]
     known = DeletionTime(now, None, now)
     for step in steps:
         now += step
-        before, known = known, known.advance_to(now)
+        before, known = known, known.apply_clock_time(now)
         assert known.trusted_time <= now
         assert known.trusted_time - before.trusted_time <= max(MAX_LEAP_SECONDS, 0) or before.leap_start is not None, (
             "no leap is believed at first sight"
         )
     for _ in range(int(LEAP_TRUST_SECONDS / 600) + 1):
         now += 600
-        known = known.advance_to(now)
+        known = known.apply_clock_time(now)
     assert (known.trusted_time, known.leap_start) == (now, None)
 
 
@@ -180,9 +180,9 @@ def test_who_is_served_a_little_each_week_is_a_week_behind_at_most() -> None:
         now += 7 * DAY
         for _ in range(20):
             now += 60
-            known = known.advance_to(now)
+            known = known.apply_clock_time(now)
         assert now - known.trusted_time < 8 * DAY
-    assert known.advance_to(FAR["2039"]).trusted_time < now + 1, (
+    assert known.apply_clock_time(FAR["2039"]).trusted_time < now + 1, (
         "a wrong clock after that is believed no more than any other"
     )
 

@@ -17,7 +17,7 @@ from hven.ingest.sync._row_differences import (
     CHANGED_COLUMNS_COLUMN,
     RowDifferences,
     build_change_set,
-    pair_rows,
+    match_rows,
 )
 from hven.model.errors import NotFoundError
 from hven.testing.site import open_site_with_descriptor
@@ -93,7 +93,7 @@ def table(state):
 def test_several_become_one(states):
     steps = []
     for old, new in itertools.pairwise(states):
-        found = pair_rows(table(old), table(new), ["id"])
+        found = match_rows(table(old), table(new), ["id"])
         assert isinstance(found, RowDifferences)
         steps.append(build_change_set(found, TableChange(table="t"), ["id"]))
     made = {

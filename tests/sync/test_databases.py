@@ -156,7 +156,7 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
     """A row that came meanwhile is seen among the keys, and does not hide an edit that was written before it."""
     site, database = opened("{watermark: t}")
     sifted, edits = (
-        IncrementalReader._sift_rows,
+        IncrementalReader._read_unknown_rows,
         ["UPDATE t SET mag = 2, t = 1001 WHERE id = 5", "INSERT INTO t VALUES (2000, 'new', 1, 'ok', 1002)"],
     )
 
@@ -166,7 +166,7 @@ def test_what_is_written_between_two_questions_is_found_by_the_next_run(opened, 
             database.execute(edits.pop(0))
         return found
 
-    monkeypatch.setattr(IncrementalReader, "_sift_rows", meanwhile)
+    monkeypatch.setattr(IncrementalReader, "_read_unknown_rows", meanwhile)
     done = change(sync_collection(site, "s"))
     assert (done.added, done.changed) == (1, 0)
     done = change(sync_collection(site, "s"))

@@ -11,8 +11,8 @@ import pytest
 
 from hven import query
 from hven.engines.duckdb import snapshot_merging
-from hven.ingest import _disk_space as space
-from hven.ingest import _ledger as ledger
+from hven.ingest import _disk_space as disk_space
+from hven.ingest import _ledger as ledgers
 from hven.ingest import ingest_collection
 from hven.ingest._ledger import LedgerWriter
 from hven.ingest.sync import change_sets, sync_collection
@@ -186,8 +186,8 @@ def test_a_sync_asks_for_the_room_that_it_takes(stars, monkeypatch):
         asked.append(path)
         return SimpleNamespace(free=free[0])
 
-    monkeypatch.setattr(space.shutil, "disk_usage", usage)
-    monkeypatch.setattr(ledger, "measure_ledger", lambda *_: 10)  # of so few rows it is larger than they are
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", usage)
+    monkeypatch.setattr(ledgers, "measure_ledger", lambda *_: 10)  # of so few rows it is larger than they are
     # nothing changed: a whole snapshot has no room, a ledger has
     free[0] = taken - 1
     sync_collection(site, "stars")
@@ -245,13 +245,13 @@ def test_a_dry_run_says_which_files_it_reads(stars):
 
 
 def test_what_changes_take() -> None:
-    part = space.CHANGED_PART_BYTES
-    assert space.estimate_merge_bytes(100 * part, rows=0, written_bytes=0) == 0
+    part = disk_space.CHANGED_PART_BYTES
+    assert disk_space.estimate_merge_bytes(100 * part, rows=0, written_bytes=0) == 0
     assert (
-        space.estimate_merge_bytes(100 * part, rows=3, written_bytes=7) == 14 + 3 * part
+        disk_space.estimate_merge_bytes(100 * part, rows=3, written_bytes=7) == 14 + 3 * part
     )  # each falls into a part of its own, at worst
     assert (
-        space.estimate_merge_bytes(100 * part, rows=10**6, written_bytes=7) == 14 + 100 * part
+        disk_space.estimate_merge_bytes(100 * part, rows=10**6, written_bytes=7) == 14 + 100 * part
     )  # never more than everything
 
 
@@ -263,10 +263,10 @@ def test_rows_that_lie_on_another_disk(tmp_path, monkeypatch):
         monkeypatch.setattr(
             type(elsewhere), "stat", lambda self, **_: SimpleNamespace(st_dev=kinds.get(self), st_mode=0o40755)
         )
-        assert space._divide_by_disk(site, 200, 100) == [(elsewhere, 100), (site.settings.var_directory, 100)]
-        assert space._divide_by_disk(site, 30, 30) == [(elsewhere, 30), (site.settings.var_directory, 0)]
+        assert disk_space._divide_by_disk(site, 200, 100) == [(elsewhere, 100), (site.settings.var_directory, 100)]
+        assert disk_space._divide_by_disk(site, 30, 30) == [(elsewhere, 30), (site.settings.var_directory, 0)]
         kinds[elsewhere] = 1
-        assert space._divide_by_disk(site, 200, 100) == [(site.settings.var_directory, 200)]
+        assert disk_space._divide_by_disk(site, 200, 100) == [(site.settings.var_directory, 200)]
         monkeypatch.undo()
 
 

@@ -131,7 +131,7 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
         if pattern.search(message):
             return format_message("calls"), _collect_offsets(
                 nodes,
-                lambda node, names=names: isinstance(node, FunctionCall) and _matches_function(node.name, names),  # type: ignore[misc]
+                lambda node, names=names: isinstance(node, FunctionCall) and _is_candidate_function(node.name, names),  # type: ignore[misc]
             )
     target_type = cast_match[1] if cast_match is not None else "TIMESTAMP" if "timestamp" in message else ""
     casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast) and node.target == target_type)
@@ -157,7 +157,7 @@ def _may_have_value(operand: Any, value: str) -> bool:
     return not isinstance(operand, Literal) or str(operand.value) == value
 
 
-def _matches_function(function_name: str, candidate_names: tuple[str, ...]) -> bool:
+def _is_candidate_function(function_name: str, candidate_names: tuple[str, ...]) -> bool:
     return function_name in candidate_names if candidate_names else function_name.startswith("REGEXP")
 
 

@@ -188,7 +188,7 @@ class ExpressionBinder(FunctionBinder, ABC):
                 unit, ucd = derive_sum_units(left_meta, right_meta)
             elif op in {"*", "/"}:
                 unit = (
-                    units.multiply_units(left_meta.unit, right_meta.unit)
+                    units.compute_unit_product(left_meta.unit, right_meta.unit)
                     if op == "*"
                     else units.divide_units(left_meta.unit, right_meta.unit)
                 )

@@ -16,8 +16,8 @@ from hven.adql._function_syntax import (
     STANDARD_FUNCTION_NAMES,
     classify_syntax,
     find_call_fault,
+    is_character_factor,
     name_value_kind,
-    needs_no_parentheses,
 )
 from hven.adql._syntax_errors import FOREIGN_KEYWORDS, find_nearest_keyword
 from hven.adql._token_stream import MAX_NESTING_DEPTH
@@ -173,7 +173,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_negation(self) -> Expr:
         """Read ``NOT predicate``."""
         i = self.token_index
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         if self.tags[self.token_index] == "NOT":
             self.raise_parse_error("NOT stands twice", "leave both out, or use parentheses: NOT (NOT ...)")
@@ -273,7 +273,7 @@ class ExpressionParser(WindowParser, ABC):
         if self.is_mapping and str(self.values[self.token_index]).lower() == "groups":  # of a policy: 'spica' in groups
             return (self.parse_operand(),)
         self.expect_token("(", "a list in parentheses or a subquery after IN")
-        self.increase_depth()
+        self.add_depth()
         tags, values = self.tags, self.values
         if tags[self.token_index] in {"SELECT", "WITH"}:
             query = self.parse_nested_query(None)
@@ -368,7 +368,7 @@ class ExpressionParser(WindowParser, ABC):
             letter = classify_syntax(node)
             if operator == "||":
                 is_concatenation = node is left_operand[0] and isinstance(node, BinaryOperation) and node.op == "||"
-                if not (is_parenthesized or is_concatenation or needs_no_parentheses(node)):
+                if not (is_parenthesized or is_concatenation or is_character_factor(node)):
                     self.raise_parse_error(
                         format_message("|| joins strings; this is {said}", name_value_kind(letter))
                         if letter
@@ -447,7 +447,7 @@ class ExpressionParser(WindowParser, ABC):
         self.check_is_value(node, token_index)
         if self.is_adql_2_0:
             self.raise_parse_error("ADQL 2.0 has no elements of arrays", "ask for version 2.1")
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         indexes = [self.parse_operand()]
         while self.tags[self.token_index] == ",":
@@ -465,7 +465,7 @@ class ExpressionParser(WindowParser, ABC):
 
     def parse_signed(self) -> Expr:
         """Read ``-x``, ``+x``, ``~x``; two signs in a row need parentheses, as in the grammar."""
-        self.increase_depth()
+        self.add_depth()
         signs: list[tuple[str, int]] = []
         while (tag := self.tags[self.token_index]) in {"-", "+", "~"}:
             if tag != "~" and signs and signs[-1][0] != "~":
@@ -493,7 +493,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_parenthesis(self) -> Expr:
         """Read what stands in parentheses: a value, a condition or a subquery."""
         text_offset = self.text_offsets[self.token_index]
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         tag = self.tags[self.token_index]
         node: Expr
@@ -541,7 +541,7 @@ class ExpressionParser(WindowParser, ABC):
         text_offset = self.text_offsets[i]
         word = str(self.values[i])
         name = word.upper()
-        self.increase_depth()
+        self.add_depth()
         self.token_index = i + 2
         tags = self.tags
         distinct = False
@@ -588,7 +588,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_cast(self) -> Expr:
         """Read ``CAST(x AS type)``."""
         text_offset = self.text_offsets[self.token_index]
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         self.expect_token("(", "an opening parenthesis after CAST")
         node = self.parse_operand()
@@ -626,7 +626,7 @@ class ExpressionParser(WindowParser, ABC):
     def parse_case(self) -> Expr:
         """Read ``CASE [operand] WHEN .. THEN .. [ELSE ..] END``."""
         text_offset = self.text_offsets[self.token_index]
-        self.increase_depth(2)
+        self.add_depth(2)
         self.token_index += 1
         tags = self.tags
         operand = None if tags[self.token_index] == "WHEN" else self.parse_operand()

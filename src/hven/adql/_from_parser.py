@@ -14,7 +14,7 @@ from hven.model.errors import format_message
 JOIN_KEYWORDS: Final = frozenset(("JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "CROSS"))
 SET_KEYWORDS: Final = frozenset(("UNION", "EXCEPT", "INTERSECT"))
 
-Joined = tuple[str, bool, FromItem]  # kind, natural, the table on the right
+JoinHead = tuple[str, bool, FromItem]  # kind, natural, the table on the right
 Condition = tuple[Expr | None, tuple[Ident, ...]]  # ON, or USING
 
 
@@ -40,7 +40,7 @@ class FromParser(ExpressionParser):
         first_item = first_item or self.parse_table()
         if tags[self.token_index] not in JOIN_KEYWORDS and tags[self.token_index] not in {"ON", "USING"}:
             return first_item
-        joins: list[Joined] = []
+        joins: list[JoinHead] = []
         conditions: list[list[Condition]] = []
         required_conditions = condition_count = 0
         while (tag := tags[self.token_index]) in JOIN_KEYWORDS or tag in {"ON", "USING"}:
@@ -56,7 +56,7 @@ class FromParser(ExpressionParser):
             conditions[-1].append(self.parse_join_condition())
         return build_join_tree(first_item, joins, conditions, lacks_conditions=condition_count < required_conditions)
 
-    def raise_condition_without_join(self, joins: list[Joined]) -> NoReturn:
+    def raise_condition_without_join(self, joins: list[JoinHead]) -> NoReturn:
         """Refuse a condition that has no join."""
         tag = self.tags[self.token_index]
         if joins and joins[-1][1]:
@@ -174,7 +174,7 @@ class FromParser(ExpressionParser):
     def parse_from_parenthesis(self) -> FromItem | Query:
         """Read a parenthesis in FROM: a query, or joined tables."""
         text_offset = self.text_offsets[self.token_index]
-        self.increase_depth(2)
+        self.add_depth(2)
         self.token_index += 1
         tag = self.tags[self.token_index]
         result: FromItem | Query
@@ -211,7 +211,7 @@ class FromParser(ExpressionParser):
 
 
 def build_join_tree(
-    first_item: FromItem, joins: list[Joined], conditions: list[list[Condition]], *, lacks_conditions: bool
+    first_item: FromItem, joins: list[JoinHead], conditions: list[list[Condition]], *, lacks_conditions: bool
 ) -> FromItem:
     """Make the tree of joins that stand one behind the other.
 

@@ -27,7 +27,7 @@ from hven.adql.functions import (
     WINDOW_FUNCTIONS,
     FunctionSet,
 )
-from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope, names_match
+from hven.adql.scope import MAX_NAMED_COLUMNS, NameScope, is_same_name
 from hven.adql.signatures import ACCEPTED_KINDS, NUMBER_ARRAY_KINDS, FunctionDefinition, Signature
 from hven.adql.syntax_tree import (
     BinaryOperation,
@@ -294,7 +294,7 @@ class FunctionBinder(TypeChecker, ABC):
     def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
         """Find a window of the WINDOW clause."""
         for window in scope.windows:
-            if names_match(ident, window.name.name if window.name.quoted else window.name.name.lower()):
+            if is_same_name(ident, window.name.name if window.name.quoted else window.name.name.lower()):
                 return window
         near = suggest_spelling(ident.name, [window.name.name for window in scope.windows])
         raise self.build_bind_error(
@@ -321,7 +321,7 @@ class FunctionBinder(TypeChecker, ABC):
             return partition, order, None
         offsets = [edge.offset for edge in (frame.start, frame.end) if edge.offset is not None]
         for offset in offsets:
-            self.fix_literal(offset)
+            self.mark_literal_fixed(offset)
         if frame.unit == "GROUPS" and not order:
             self.raise_bind_error(
                 "GROUPS counts groups of equal rows, and nothing says which are",
@@ -384,7 +384,7 @@ class FunctionBinder(TypeChecker, ABC):
         for index, arg in enumerate(args):
             parameter = signature.find_parameter(index)
             if parameter.must_be_literal and isinstance(arg, Literal):
-                self.fix_literal(arg)
+                self.mark_literal_fixed(arg)
             if (
                 classify_value(arg) == "null" and parameter.type_word in _NULL_CASTS
             ):  # engines choose by type, and a bare NULL has none
@@ -584,7 +584,7 @@ class FunctionBinder(TypeChecker, ABC):
         sign, number = (-1, arg.operand) if isinstance(arg, UnaryOperation) and arg.op == "-" else (1, arg)
         if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
             return math.nan
-        self.fix_literal(number)
+        self.mark_literal_fixed(number)
         return sign * float(number.value)
 
     def rewrite_without_unit(self, node: FunctionCall, args: list[Expr]) -> Expr:
@@ -648,7 +648,7 @@ class FunctionBinder(TypeChecker, ABC):
                     args[0].text_offset,
                     "write CIRCLE ICRS 10 20 0.5, POLYGON ICRS 1 1 2 1 2 2, or POLYGON 1 1 2 1 2 2",
                 )
-            self.fix_literal(args[0])
+            self.mark_literal_fixed(args[0])
         return None
 
     def check_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
@@ -743,7 +743,7 @@ class FunctionBinder(TypeChecker, ABC):
         if mismatch is not None or node.distinct or node.star:
             self.raise_misuse(node, NAME_RESOLVING_FUNCTIONS[name], args, mismatch or "")
         name_argument = args[0]
-        object_name = str(self.fix_literal(name_argument)) if isinstance(name_argument, Literal) else ""
+        object_name = str(self.mark_literal_fixed(name_argument)) if isinstance(name_argument, Literal) else ""
         try:
             coordinates = self.resolve_position(object_name)
         except UserError as error:
@@ -880,7 +880,7 @@ class FunctionBinder(TypeChecker, ABC):
         if not isinstance(first, Literal):
             return None
         if isinstance(first.value, str):
-            self.fix_literal(first)
+            self.mark_literal_fixed(first)
             try:
                 Moc.parse(first.value)
             except ValueError as error:

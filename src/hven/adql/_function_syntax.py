@@ -139,7 +139,7 @@ def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) ->
             format_message("write {name}({form})", function_name, form),
         )
     for letter, arg in zip(expected_letters, args, strict=False):
-        if not _accepts_argument(letter, arg):
+        if not _is_argument_allowed(letter, arg):
             return (
                 format_message("{name} needs {what} here", function_name, name_value_kind(letter)),
                 arg,
@@ -148,7 +148,7 @@ def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) ->
     return None
 
 
-def _accepts_argument(letter: str, arg: Expr) -> bool:
+def _is_argument_allowed(letter: str, arg: Expr) -> bool:
     if letter in "nsg":
         actual_letter = classify_syntax(arg)
         return not actual_letter or actual_letter == letter or (letter == "s" and isinstance(arg, Literal))
@@ -260,7 +260,7 @@ def _find_polygon_fault(
     return None
 
 
-def needs_no_parentheses(node: Expr) -> bool:
+def is_character_factor(node: Expr) -> bool:
     """Return whether a value may stand beside ``||`` without parentheses (BNF `character_factor`)."""
     if isinstance(node, (Literal, ColumnRef, Cast, Case, ArrayElement)):
         return True

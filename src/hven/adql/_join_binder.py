@@ -144,7 +144,7 @@ class JoinBinder(ExpressionBinder, ABC):
                 suggest_nearest_name(name.name, column_names),
             )
         item = candidates[0]
-        return VisibleColumn(_column_name(item.source, item.index), item.source, item.index, item.expr)
+        return VisibleColumn(_get_column_name(item.source, item.index), item.source, item.index, item.expr)
 
 
 def _mark_optional(visible_columns: VisibleColumns) -> None:
@@ -163,5 +163,5 @@ def _list_shared_names(left_columns: VisibleColumns, right_columns: VisibleColum
     return [Ident(name) for name in dict.fromkeys(left_names) if name.lower() in right_names]
 
 
-def _column_name(source: FromSource, index: int) -> str:
+def _get_column_name(source: FromSource, index: int) -> str:
     return source.column_lookup.columns[index].name

@@ -63,7 +63,7 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     while isinstance(inner, Cast):
         inner = inner.operand
     if isinstance(inner, ColumnRef):
-        return _column_name(inner), []
+        return _get_column_name(inner), []
     named_literals: list[Literal] = []
     name = ""
     for word in _iterate_words(inner, named_literals, in_arguments=False):
@@ -79,7 +79,7 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     return (f"{name}_value" if name.upper() in RESERVED_WORDS else name), named_literals
 
 
-def _column_name(node: ColumnRef) -> str:
+def _get_column_name(node: ColumnRef) -> str:
     return node.column.name if node.column is not None else node.name.name
 
 
@@ -92,7 +92,7 @@ def _clean_name(text: str) -> Iterator[str]:
 def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
     """Yield the words of an expression from left to right; `in_arguments` the arguments of a function, long numbers are left out."""
     if isinstance(node, ColumnRef):
-        yield from _clean_name(_column_name(node))
+        yield from _clean_name(_get_column_name(node))
     elif isinstance(node, Literal):
         yield from _iterate_literal_words(node, named_literals, in_arguments=in_arguments)
     elif isinstance(node, Cast):
@@ -116,7 +116,7 @@ def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: b
             yield from _iterate_words(item, named_literals, in_arguments=True)
     elif isinstance(node, Case):
         yield "case"
-        yield from dict.fromkeys(_column_name(item) for item in _iterate_condition_columns(node))
+        yield from dict.fromkeys(_get_column_name(item) for item in _iterate_condition_columns(node))
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)
     else:

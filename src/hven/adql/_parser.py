@@ -160,7 +160,7 @@ class QueryParser(FromParser):
         if tag == "SELECT":
             return self.parse_select()
         if tag == "(":
-            self.increase_depth(2)
+            self.add_depth(2)
             self.token_index += 1
             if self.tags[self.token_index] == "WITH":
                 self.raise_nested_with()
@@ -204,7 +204,7 @@ class QueryParser(FromParser):
             and not (after == NAME and find_nearest_keyword(str(self.values[self.token_index + 1]), ("SELECT",)))
         ):
             return self.parse_joined_query()
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         query = self.parse_nested_query(None)
         self.expect_token(")", "a closing parenthesis")
@@ -213,7 +213,7 @@ class QueryParser(FromParser):
 
     def parse_nested_query(self, first_operand: Query | None) -> Query:
         """Read a subquery up to its closing parenthesis; `first_operand` is its first operand, if it was read already."""
-        self.increase_depth(2)
+        self.add_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
         query = self.parse_select_expression(None if first_operand is None else remove_parentheses(first_operand))
@@ -463,7 +463,7 @@ def parse_condition(condition_text: str, place: Place | None = None) -> Expr:
 
 def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool) -> Expr:
     try:
-        parser = QueryParser(expression_text, mapping=True)
+        parser = QueryParser(expression_text, is_mapping=True)
         if parser.tags[0] == END:
             parser.raise_parse_error("the expression is empty", "write a value, for instance NULL")
         node = parser.parse_condition() if is_condition else parser.parse_expression()
@@ -484,12 +484,12 @@ def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool
             text=expression_text,
             offset=error.offset,
             remedy=error.remedy,
-            place=shift_place(error, place),
+            place=locate_parse_error(error, place),
         ) from None
     return node
 
 
-def shift_place(error: ParseError, start_place: Place) -> Place:
+def locate_parse_error(error: ParseError, start_place: Place) -> Place:
     """Return the place in a descriptor of a fault in an expression that begins at `start_place`."""
     if start_place.line is None:
         return start_place

@@ -89,7 +89,7 @@ class PolicySubject(Protocol):
         """Whose rows they have besides."""
 
 
-def current_instant() -> int:
+def get_current_instant() -> int:
     """Return the moment that policies call now: microseconds since 1970, as the machine's clock has it."""
     return time.time_ns() // 1000
 
@@ -128,19 +128,19 @@ class RowFacts:
 
     Parameters
     ----------
-    people
+    list_texts
         Given a column, the distinct texts in it.
-    moments
+    find_instants
         Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in order, `MAX_UPCOMING_INSTANTS` at most.
         Moments are microseconds since 1970.
     """
 
     def __init__(
         self,
-        people: Callable[[ColumnRef], Iterable[str]],
-        moments: Callable[[Expr, int], tuple[int | None, Sequence[int]]],
+        list_texts: Callable[[ColumnRef], Iterable[str]],
+        find_instants: Callable[[Expr, int], tuple[int | None, Sequence[int]]],
     ) -> None:
-        self._list_texts, self._find_instants = people, moments
+        self._list_texts, self._find_instants = list_texts, find_instants
         self._texts_by_person: dict[str, dict[str, list[str]]] = {}
         self._known_instants: dict[Expr, tuple[int, list[int], float]] = {}
 
@@ -217,7 +217,7 @@ class RowPolicy:
         The policy.
     columns
         Of the table.
-    facts
+    row_facts
         Of its rows.
 
     Raises
@@ -226,9 +226,9 @@ class RowPolicy:
         It does not fit the table.
     """
 
-    def __init__(self, text: str, columns: Sequence[Column], facts: RowFacts) -> None:
+    def __init__(self, text: str, columns: Sequence[Column], row_facts: RowFacts) -> None:
         self._columns = tuple(columns)
-        self._row_facts = facts
+        self._row_facts = row_facts
         tree = parse_condition(text)
         check_policy(tree, self._columns, text)
         self._tree = normalize_policy(tree)
@@ -265,7 +265,7 @@ class RowPolicy:
         since, until
             Microseconds since 1970; the second may be infinite.
         """
-        instant = current_instant()
+        instant = get_current_instant()
         key = (subject.names, subject.groups, subject.delegations)
         with self._lock:
             cached = self._conditions.get(key)
@@ -651,9 +651,9 @@ __all__ = [
     "RowPolicy",
     "build_instant_literal",
     "check_policy",
-    "current_instant",
     "decide_for_everybody",
     "describe_policy",
+    "get_current_instant",
     "normalize_name",
     "parse_person_names",
 ]

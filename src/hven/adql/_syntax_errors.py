@@ -152,7 +152,7 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
             )
     elif char.isascii() and (char.isdigit() or char == "."):
         piece = re.compile(r"[\w.]*").match(query_text, text_offset)
-        quoted = shorten_quoted(piece[0]) if piece else char
+        quoted = shorten_quoted_text(piece[0]) if piece else char
         if re.fullmatch(r"0[xX][0-9a-fA-F]+", quoted):
             message, remedy = (
                 format_message("ADQL 2.0 has no hexadecimal numbers: {found}", quoted),
@@ -170,7 +170,7 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
             )
     elif char == "_":
         piece = re.compile(r"\w*").match(query_text, text_offset)
-        quoted = shorten_quoted(piece[0]) if piece else char
+        quoted = shorten_quoted_text(piece[0]) if piece else char
         message, remedy = (
             format_message("a name may not begin with an underscore: {found}", quoted),
             format_message('write it in double quotes: "{found}"', quoted),
@@ -195,7 +195,7 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
     raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 
 
-def shorten_quoted(quoted: str, max_characters: int = 40) -> str:
+def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:
     """Cut what is quoted in a message; control characters are spelt out, since messages travel in XML and headers."""
     if len(quoted) > max_characters:
         quoted = quoted[: max_characters - 3] + "..."

@@ -13,7 +13,7 @@ from hven.adql._syntax_errors import (
     find_nearest_keyword,
     is_reserved,
     is_statement,
-    shorten_quoted,
+    shorten_quoted_text,
 )
 from hven.adql.lexer import END, NAME, NUMBER, QUOTED, STRING, Tokens, tokenize
 from hven.adql.reserved_words import RESERVED_WORDS
@@ -74,7 +74,9 @@ class TokenStream:
         "values",
     )
 
-    def __init__(self, text: str, *, version: str = "2.1", mapping: bool = False, place: Place | None = None) -> None:
+    def __init__(
+        self, text: str, *, version: str = "2.1", is_mapping: bool = False, place: Place | None = None
+    ) -> None:
         self.text = text
         tokens: Tokens = tokenize(text, version=version)
         self.tags = tokens.tags
@@ -84,7 +86,7 @@ class TokenStream:
         self.next_clock_check = CLOCK_CHECK_INTERVAL  # the word at which the clock is looked at
         self.depth = 0
         self.is_adql_2_0 = version == "2.0"
-        self.is_mapping = mapping
+        self.is_mapping = is_mapping
         self.place = place
         self.last_parenthesized: Expr | None = None  # the value that the last parenthesis closed
 
@@ -106,7 +108,7 @@ class TokenStream:
             return format_message("the end of the text")
         end = self.text_offsets[index + 1] if index + 1 < len(self.text_offsets) else len(self.text)
         token_text = (
-            shorten_quoted(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
+            shorten_quoted_text(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
             if tag in {NUMBER, STRING, QUOTED}
             else str(self.values[index])
         )
@@ -116,7 +118,7 @@ class TokenStream:
             return format_message("the string {raw}", token_text)
         if tag == QUOTED:
             return format_message("the name {raw}", token_text)
-        return shorten_quoted(token_text) if tag in RESERVED_WORDS else f"'{shorten_quoted(token_text)}'"
+        return shorten_quoted_text(token_text) if tag in RESERVED_WORDS else f"'{shorten_quoted_text(token_text)}'"
 
     def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current word: say what was expected, and what was probably meant."""
@@ -255,7 +257,7 @@ class TokenStream:
         self.next_clock_check = self.token_index + CLOCK_CHECK_INTERVAL
         check_deadline()
 
-    def increase_depth(self, levels: int = 1) -> None:
+    def add_depth(self, levels: int = 1) -> None:
         """Count a level of nesting."""
         self.depth += levels
         if self.depth > MAX_NESTING_DEPTH:

@@ -111,7 +111,7 @@ class TypeChecker:
             "join the texts in fewer steps: a || b || c is one",
         )
 
-    def fix_literal(self, literal: Literal) -> float | str | None:
+    def mark_literal_fixed(self, literal: Literal) -> float | str | None:
         """Note a literal that is part of the query's shape, and return its value."""
         if literal.slot >= 0 and not self.inline_depth:
             self.literal_values[literal.slot] = literal.value
@@ -219,7 +219,7 @@ class TypeChecker:
             if literal.slot >= 0 and not self.inline_depth:
                 self.time_slots.append(literal.slot)
             return literal
-        self.fix_literal(literal)
+        self.mark_literal_fixed(literal)
         return replace(literal, value=normalized_text)
 
     def convert_to_boolean(self, node: Expr) -> Expr | None:

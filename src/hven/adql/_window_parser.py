@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Part = TypeVar("Part")
-Inside = tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]
+WindowParts = tuple[tuple[Expr, ...], tuple[OrderItem, ...], WindowFrame | None]
 
 _FRAME_UNITS: Final = ("ROWS", "RANGE", "GROUPS")
 _FRAME_BOUND_ORDER: Final = {
@@ -92,9 +92,9 @@ class WindowParser(TokenStream, ABC):
             and self.tags[i + 2 : i + 4] == ["AS", "("]
         )
 
-    def parse_window(self) -> Inside:
+    def parse_window(self) -> WindowParts:
         """Read a window in parentheses."""
-        self.increase_depth()
+        self.add_depth()
         self.token_index += 1
         partition: list[Expr] = []
         order: list[OrderItem] = []

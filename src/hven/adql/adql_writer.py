@@ -10,7 +10,7 @@ import re
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from hven.adql._function_syntax import classify_syntax, needs_no_parentheses
+from hven.adql._function_syntax import classify_syntax, is_character_factor
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import (
     ArrayElement,
@@ -79,7 +79,7 @@ def write_adql(tree: SyntaxNode) -> str:
     """
     if type(tree) not in _NODE_WRITERS:
         raise TypeError(f"{type(tree).__name__} has no text of its own")
-    return _AdqlWriter(mapping=isinstance(tree, Expr)).write_node(tree)
+    return _AdqlWriter(is_mapping=isinstance(tree, Expr)).write_node(tree)
 
 
 def quote_identifier(ident: Ident) -> str:
@@ -145,8 +145,8 @@ class _AdqlWriter:
 
     __slots__ = ("is_mapping",)
 
-    def __init__(self, *, mapping: bool) -> None:
-        self.is_mapping = mapping
+    def __init__(self, *, is_mapping: bool) -> None:
+        self.is_mapping = is_mapping
 
     def write_node(self, node: SyntaxNode) -> str:
         return _NODE_WRITERS[type(node)](self, node)
@@ -182,7 +182,7 @@ class _AdqlWriter:
 
     def write_operand(self, node: Any, operation: BinaryOperation | SetOperation) -> str:
         if operation.op == "||":
-            parentheses = not needs_no_parentheses(node) or _is_negative(node)
+            parentheses = not is_character_factor(node) or _is_negative(node)
         else:
             parentheses = isinstance(node, Query) or (
                 isinstance(node, BinaryOperation | SetOperation)

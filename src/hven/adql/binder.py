@@ -17,7 +17,7 @@ from hven.adql.scope import (
     VisibleColumns,
     build_column_lookup,
     format_suggestion,
-    names_match,
+    is_same_name,
     quote_dotted_name,
     suggest_nearest_name,
 )
@@ -192,7 +192,7 @@ class _EmptyCatalogue:
         """Find nothing."""
         return []
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """List none."""
         return []
 
@@ -478,7 +478,7 @@ class Binder(JoinBinder):
         )
         if group_by or having is not None or has_local_aggregate(outputs.items):
             check_grouping(bound, (), view, self.text)
-            self.fix_group_literals(bound, ())
+            self.mark_group_literals_fixed(bound, ())
         return bound, outputs, scope
 
     def check_literal_size(self, outputs: SelectList) -> None:
@@ -497,7 +497,7 @@ class Binder(JoinBinder):
                             "upload long texts as a table",
                         )
 
-    def fix_group_literals(self, select: Select, order_expressions: Sequence[Expr]) -> None:
+    def mark_group_literals_fixed(self, select: Select, order_expressions: Sequence[Expr]) -> None:
         """Fix the literals inside GROUP BY's expressions as part of the plan's shape: the same expression stands elsewhere too.
 
         Parameters
@@ -519,7 +519,7 @@ class Binder(JoinBinder):
     def bind_group_item(self, node: Expr, scope: NameScope, outputs: SelectList) -> Expr:
         """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
         if isinstance(node, Literal) and isinstance(node.value, int):
-            self.fix_literal(node)
+            self.mark_literal_fixed(node)
             return self.check_group_alias(outputs.find_expression(node.value, self, node), node)
         if isinstance(node, ColumnRef) and not node.qualifier and not scope.visible_columns.find_columns(node.name):
             alias_expressions = scope.find_aliased_expressions(node.name)
@@ -653,7 +653,7 @@ class Binder(JoinBinder):
         ):
             check_grouping(select, sort_expressions, scope.visible_columns, self.text)
             check_grouping(select, (), scope.visible_columns, self.text)
-            self.fix_group_literals(select, sort_expressions)
+            self.mark_group_literals_fixed(select, sort_expressions)
         return tuple(bound)
 
     def bind_set_order(self, items: Sequence[OrderItem], outputs: SelectList) -> tuple[OrderItem, ...]:
@@ -704,7 +704,7 @@ class Binder(JoinBinder):
             From 1; None if it is another expression.
         """
         if isinstance(node, Literal) and isinstance(node.value, int):
-            self.fix_literal(node)
+            self.mark_literal_fixed(node)
             outputs.find_expression(node.value, self, node)
             return node.value
         if isinstance(node, ColumnRef) and not node.qualifier:
@@ -764,7 +764,7 @@ class Binder(JoinBinder):
         """Bind a table, a view, or a name of WITH."""
         if len(node.parts) == 1:
             for name, table, names, reads in self.ctes:
-                if _matches_cte(node.parts[0], name):
+                if _is_cte_name(node.parts[0], name):
                     self.count_table_reads(reads, node.text_offset)
                     number = self.assign_source_number()
                     ref = TableRef(
@@ -775,10 +775,10 @@ class Binder(JoinBinder):
         written_name = ".".join(part.name for part in node.parts)
         if not candidates:
             near = suggest_nearest_name(
-                written_name, [*self.catalogue.names(), *(name.name for name, *_ in self.ctes)], is_dotted=True
+                written_name, [*self.catalogue.list_names(), *(name.name for name, *_ in self.ctes)], is_dotted=True
             )
             if not near and len(node.parts) == 1:
-                bare = {name.rpartition(".")[2]: name for name in self.catalogue.names()}
+                bare = {name.rpartition(".")[2]: name for name in self.catalogue.list_names()}
                 closest_name = find_close_match(written_name, bare)
                 near = format_suggestion(bare[closest_name], is_dotted=True) if closest_name is not None else ""
             near = near or self.suggest_schema_tables(node)
@@ -819,7 +819,7 @@ class Binder(JoinBinder):
             return ""
         schema = node.parts[0].name.lower()
         schema_tables = [
-            table_name for table_name in self.catalogue.names() if table_name.partition(".")[0].lower() == schema
+            table_name for table_name in self.catalogue.list_names() if table_name.partition(".")[0].lower() == schema
         ]
         table_names = ", ".join(map(quote_dotted_name, schema_tables[:MAX_SUGGESTED_TABLES]))
         if len(schema_tables) < 2:
@@ -838,7 +838,9 @@ class Binder(JoinBinder):
         """
         name = node.parts[-1].name
         uploaded_names = [
-            table_name for table_name in self.catalogue.names() if table_name.upper().startswith(f"{UPLOAD_SCHEMA}.")
+            table_name
+            for table_name in self.catalogue.list_names()
+            if table_name.upper().startswith(f"{UPLOAD_SCHEMA}.")
         ]
         upload_remedy = format_message(
             "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://...",
@@ -897,5 +899,5 @@ class Binder(JoinBinder):
         return bound, VisibleColumns([FromSource(number, names, node.alias, (Ident(table.schema), Ident(table.name)))])
 
 
-def _matches_cte(ident: Ident, cte_name: Ident) -> bool:
-    return names_match(ident, cte_name.name if cte_name.quoted else cte_name.name.lower())
+def _is_cte_name(ident: Ident, cte_name: Ident) -> bool:
+    return is_same_name(ident, cte_name.name if cte_name.quoted else cte_name.name.lower())

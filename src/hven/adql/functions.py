@@ -191,12 +191,12 @@ NAME_RESOLVING_FUNCTIONS: dict[str, FunctionDefinition] = {entry.name: entry for
 
 
 class FunctionSet:
-    """A set of functions: name (upper case) -> `FunctionDefinition`; `more` of them are looked for when the set is first asked."""
+    """A set of functions: name (upper case) -> `FunctionDefinition`; `load_more` of them are looked for when the set is first asked."""
 
     def __init__(
-        self, entries: Iterable[FunctionDefinition], more: Callable[[], Iterable[FunctionDefinition]] = tuple
+        self, entries: Iterable[FunctionDefinition], load_more: Callable[[], Iterable[FunctionDefinition]] = tuple
     ) -> None:
-        self._initial_entries, self._load_more = tuple(entries), more
+        self._initial_entries, self._load_more = tuple(entries), load_more
 
     @cached_property
     def _entries(self) -> dict[str, FunctionDefinition]:
@@ -275,7 +275,7 @@ QUERY_FUNCTIONS = FunctionSet(
 MAPPING_FUNCTIONS = FunctionSet(STANDARD_FUNCTIONS + USER_DEFINED_FUNCTIONS, load_plugin_functions)
 
 
-def generate_function_reference() -> str:
+def build_function_reference() -> str:
     """Generate the tables of functions of docs/reference/adql.md.
 
     Returns

@@ -82,7 +82,7 @@ def has_window(node: Expr) -> bool:
     return any(isinstance(item, WindowExpression) for item in walk_tree(node, excluded_class=Query))
 
 
-def depends_on_own_row(node: Expr) -> bool:
+def is_single_row_expression(node: Expr) -> bool:
     """Return whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot.
 
     Parameters
@@ -166,7 +166,7 @@ class _GroupKeys:
             len(group_key) for group_key in self.keys if isinstance(group_key, tuple) and group_key[0] == "chain"
         }
 
-    def contains(self, node: Expr) -> bool:
+    def has_expression(self, node: Expr) -> bool:
         """Return whether this expression is grouped by."""
         return bool(self.keys) and build_expression_key(node) in self.keys
 
@@ -176,7 +176,7 @@ class _GroupKeys:
         operands = [first, *[link.right for link in links]]
         for size in sorted(self.chain_lengths, reverse=True):
             terms = size // 2  # "chain", first, op, right, op, right ...
-            if terms - 1 <= len(links) and self.contains(links[terms - 2]):
+            if terms - 1 <= len(links) and self.has_expression(links[terms - 2]):
                 return operands[terms:]
         return operands
 
@@ -194,7 +194,7 @@ def _check_node(
         for item in group_keys.list_ungrouped_operands(node):
             _check_node(item, group_keys, local_sources, query_text, has_group_by=has_group_by)
         return
-    if isinstance(node, Expr) and group_keys.contains(node):
+    if isinstance(node, Expr) and group_keys.has_expression(node):
         return
     if isinstance(node, WindowExpression):  # computed over the groups: its function's name makes no group
         _check_node(

@@ -31,7 +31,7 @@ class TableCatalogue(Protocol):
             The identifiers between the dots.
         """
 
-    def names(self) -> Iterable[str]:
+    def list_names(self) -> Iterable[str]:
         """List the qualified names of all tables, for "did you mean".
 
         Returns
@@ -41,7 +41,7 @@ class TableCatalogue(Protocol):
         """
 
 
-def names_match(ident: Ident, name: str) -> bool:
+def is_same_name(ident: Ident, name: str) -> bool:
     """Return whether an identifier means a stored name (ADQL 2.1, 2.1.2).
 
     A regular identifier is compared without case, a delimited one as it is written.
@@ -81,13 +81,13 @@ class StaticCatalogue:
         if not 1 <= len(parts) <= 2:
             return []
         matches = [
-            table for table in self._by_name.get(parts[-1].name.lower(), ()) if names_match(parts[-1], table.name)
+            table for table in self._by_name.get(parts[-1].name.lower(), ()) if is_same_name(parts[-1], table.name)
         ]
         if len(parts) == 2:
-            matches = [table for table in matches if names_match(parts[0], table.schema)]
+            matches = [table for table in matches if is_same_name(parts[0], table.schema)]
         return matches
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """List the qualified names of all tables."""
         return [table.qualified_name for table in self._tables]
 
@@ -219,7 +219,7 @@ class FromSource:
             The identifiers before the column's.
         """
         if self.alias is not None:
-            return len(qualifier) == 1 and _matches_alias(qualifier[0], self.alias)
+            return len(qualifier) == 1 and _is_alias(qualifier[0], self.alias)
         return self.is_hidden_as(qualifier)
 
     def is_hidden_as(self, qualifier: Sequence[Ident]) -> bool:
@@ -233,12 +233,12 @@ class FromSource:
         if not self.path or len(qualifier) > len(self.path):
             return False
         return all(
-            names_match(ident, path_identifier.name)
+            is_same_name(ident, path_identifier.name)
             for ident, path_identifier in zip(reversed(qualifier), reversed(self.path), strict=False)
         )
 
 
-def _matches_alias(ident: Ident, alias: Ident) -> bool:
+def _is_alias(ident: Ident, alias: Ident) -> bool:
     """Compare a name with an alias: a regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case)."""
     if not ident.quoted:
         return ident.name.lower() == alias.name.lower()
@@ -301,7 +301,7 @@ class VisibleColumns:
         """
         if self.merged_columns:
             item = self.merged_columns.get(ident.name.lower())
-            if item is not None and names_match(ident, item.name):
+            if item is not None and is_same_name(ident, item.name):
                 return [item, *self._find_unmerged(ident)]
         return self._find_unmerged(ident)
 
@@ -463,7 +463,7 @@ class NameScope:
         ident
             The alias as it is referred to.
         """
-        return [expr for alias, expr in self.aliases if names_match(ident, alias.name) or _matches_alias(ident, alias)]
+        return [expr for alias, expr in self.aliases if is_same_name(ident, alias.name) or _is_alias(ident, alias)]
 
     def _list_sources(self) -> list[FromSource]:
         scope: NameScope | None = self
@@ -525,7 +525,7 @@ class NameScope:
             remedy = format_message(
                 "double quotes are for names, strings take single quotes: {name}", quote_string(column_ref.name.name)
             )
-        if any(_matches_alias(column_ref.name, alias) for alias in self.pending_aliases):
+        if any(_is_alias(column_ref.name, alias) for alias in self.pending_aliases):
             remedy = format_message(
                 "{name} is named in the select list, which comes after WHERE: write its expression here",
                 column_ref.name.name,

@@ -455,10 +455,10 @@ class SqlWriter:
         SQL in the dialect's words: names are quoted, free literals are placeholders and counted in `parameter_slots`.
     """
 
-    def __init__(self, dialect: SqlDialect, tables: Mapping[str, str], free: frozenset[int]) -> None:
+    def __init__(self, dialect: SqlDialect, table_sql: Mapping[str, str], free_slots: frozenset[int]) -> None:
         self.dialect = dialect
-        self.table_sql = tables
-        self.free_slots = free
+        self.table_sql = table_sql
+        self.free_slots = free_slots
         self.parameter_slots: list[int] = []
         self._placeholder_numbers: dict[int, int] = {}
         self.max_expression_bytes = sys.maxsize  # bytes of an expression

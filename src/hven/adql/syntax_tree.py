@@ -91,9 +91,9 @@ class LiteralList(Sequence[Literal]):
     ----------
     values
         All int, all float, or all str; numbers have their signs.
-    text, start, end_offset
+    query_text, start_offset, end_offset
         The query's text and where the list stands in it: positions are looked up when somebody asks.
-    typed
+    build_meta
         Gives the meta of a value; None before binding.
     """
 
@@ -102,13 +102,18 @@ class LiteralList(Sequence[Literal]):
     def __init__(
         self,
         values: tuple[float, ...] | tuple[str, ...],
-        text: str = "",
-        start: int = 0,
-        end: int = 0,
-        typed: Callable[[object], ValueMetadata] | None = None,
+        query_text: str = "",
+        start_offset: int = 0,
+        end_offset: int = 0,
+        build_meta: Callable[[object], ValueMetadata] | None = None,
     ) -> None:
         self.values = values
-        self._query_text, self._start_offset, self._end_offset, self._build_meta = text, start, end, typed
+        self._query_text, self._start_offset, self._end_offset, self._build_meta = (
+            query_text,
+            start_offset,
+            end_offset,
+            build_meta,
+        )
         self._text_offsets: list[int] | None = None
 
     def with_meta(self, build_meta: Callable[[object], ValueMetadata]) -> LiteralList:
@@ -568,7 +573,7 @@ class BoundQuery:
         """Bytes of a text that one of those operations may make."""
         return MAX_TEXT_BYTES // max(self.text_operation_count, 1)
 
-    def accepts_literals(self, values: Sequence[object]) -> bool:
+    def are_literals_allowed(self, values: Sequence[object]) -> bool:
         """Return whether these literals are within the bounds: others are for the binder, which says what is wrong with them.
 
         Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model import hide_pandas
+from hven.model import refuse_pandas_imports
 
 
 def main() -> int:
@@ -15,6 +15,6 @@ def main() -> int:
     """
     from hven.app._cli import main as run  # noqa: PLC0415  (workers are under this roof and need no commands)
 
-    hide_pandas()
+    refuse_pandas_imports()
 
     return run()

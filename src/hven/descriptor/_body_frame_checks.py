@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.errors import suggest_spelling
-from hven.model.sky import bodies, planets
+from hven.model.sky import bodies, planetary_frames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,9 @@ def check_body_frame(
     place = frame_fields.places["crs"]
     try:
         body_frame = (
-            planets.parse_wkt_frame(crs) if any(mark in crs for mark in "[(") else planets.parse_frame_code(crs)
+            planetary_frames.parse_wkt_frame(crs)
+            if any(mark in crs for mark in "[(")
+            else planetary_frames.parse_frame_code(crs)
         )
     except ValueError as error:
         faults.add_error(

@@ -62,7 +62,7 @@ def recognize_chain_code(columns: Sequence[SourceColumn]) -> ChainCode | None:
     code, x, y = (_find_hfc_columns(columns_by_name, role) for role in ("chain", "x", "y"))
     if (
         not (code and x and y)
-        or not code[0].matches_mostly(CHAIN_CODE_PATTERN)
+        or not code[0].is_mostly_matching(CHAIN_CODE_PATTERN)
         or not (x[0].is_number and y[0].is_number)
     ):
         return None

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Needed, Text
-from hven.model import resource as known
+from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Required, Text
+from hven.model import resource as resource_model
 from hven.model.errors import suggest_spelling
 from hven.model.resource import Funding, RelatedIdentifier, parse_doi, parse_orcid, parse_ror, parse_work_identifier
 
@@ -23,7 +23,7 @@ Role = Literal[
 class PersonKeys(KeyModel, short="name"):
     """A person or an institute."""
 
-    name: Needed[Text]
+    name: Required[Text]
     "as it should be cited: Brahe, T."
     email: Text
     "address for questions"
@@ -40,7 +40,7 @@ class PersonKeys(KeyModel, short="name"):
 class ContributorKeys(KeyModel, short="name", hints={"type": "role"}):
     """A person or an institute that helped, and is no creator."""
 
-    name: Needed[Text]
+    name: Required[Text]
     "as it should be named: Brahe, S."
     role: Role
     "what they did, in DataCite's words: DataCurator, ProjectMember, HostingInstitution ...; default: Other"
@@ -55,7 +55,7 @@ class ContributorKeys(KeyModel, short="name", hints={"type": "role"}):
 class GrantKeys(KeyModel, short="funder", hints={"name": "funder", "number": "award"}):
     """Who gave money."""
 
-    funder: Needed[Text]
+    funder: Required[Text]
     "name of the organisation"
     ror: Text
     "its identifier in the Research Organization Registry"
@@ -70,13 +70,13 @@ class GrantKeys(KeyModel, short="funder", hints={"name": "funder", "number": "aw
 class RelatedWorkKeys(KeyModel, short="id", hints={"type": "relation", "doi": "id", "bibcode": "id"}):
     """A paper, a catalogue, a program that belongs to the collection."""
 
-    id: Needed[Text]
+    id: Required[Text]
     "its DOI, bibcode, arXiv number or address"
     relation: Text
     "what the collection is to it, in DataCite's words: IsSupplementTo, IsDocumentedBy, IsDerivedFrom, Cites ...; default: IsSupplementTo"
 
 
-def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> known.Person:
+def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> resource_model.Person:
     """Read a person. An identifier that cannot be one is left out, so that nobody else is named.
 
     Parameters
@@ -90,7 +90,7 @@ def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> kno
     """
     values: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
     name = values.pop("role", None)
-    return known.Person(**{**values, **_read_identifiers(fields, key_path, faults)}, role=name)
+    return resource_model.Person(**{**values, **_read_identifiers(fields, key_path, faults)}, role=name)
 
 
 def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:

@@ -408,7 +408,7 @@ def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampl
             and guess is not None
             and not (guess.endswith(";meta.main") and guess in source_ucds)
         ):
-            ucd = _adjust_ucd(guess, item, samples_by_name.get(item.source, ColumnSample()))
+            ucd = _replace_unsuitable_ucd(guess, item, samples_by_name.get(item.source, ColumnSample()))
             if ucd is not None:
                 item = replace(  # noqa: PLW2901
                     item, column=item.column.copy_with(ucd=ucd), guessed_attributes=(*item.guessed_attributes, "ucd")
@@ -417,7 +417,7 @@ def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampl
     return result
 
 
-def _adjust_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) -> str | None:
+def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) -> str | None:
     """Replace a quantity's UCD on what is no quantity: truth values, flags, counters, words."""
     column, name, description = guess.column, guess.source.lower(), (guess.column.description or "").strip().lower()
     if (

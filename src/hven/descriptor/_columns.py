@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields as attributes
+from dataclasses import fields as dataclass_fields
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.reserved_words import RESERVED_WORDS
@@ -119,7 +119,7 @@ def build_constant(name: str, fields: KeyValues, key_path: str, faults: FaultCol
     """Build what holds for all rows; without a type it is text."""
     value = str(fields["value"]) if "value" in fields else None
     column = _build_column(name, {key: item for key, item in fields.items() if key != "value"}, key_path, faults)  # type: ignore[arg-type]
-    column_attributes = {item.name: getattr(column, item.name) for item in attributes(column)}
+    column_attributes = {item.name: getattr(column, item.name) for item in dataclass_fields(column)}
     return Constant(**column_attributes | {"type": column.type if "type" in fields else STRING, "value": value})
 
 

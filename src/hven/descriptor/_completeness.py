@@ -159,7 +159,7 @@ def list_missing_metadata(
 def _compute_criterion_shares(resource: Resource, settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
     """Return how much of each thing there is: from 0 to 1."""
     columns = [column for table in tables for column in table.columns if not column.hidden]
-    measured_columns = [described_item for described_item in columns if _requires_unit(described_item)]
+    measured_columns = [described_item for described_item in columns if _is_unit_required(described_item)]
     creators = resource.creators
     return {
         "title": float(
@@ -193,7 +193,7 @@ def _compute_true_share(flags: Sequence[bool]) -> float:
     return sum(flags) / len(flags) if flags else 0.0
 
 
-def _requires_unit(column: Column) -> bool:
+def _is_unit_required(column: Column) -> bool:
     """Return whether values of a column are of a quantity that has a unit in any case."""
     return column.type.is_numeric and units.has_unit(column.ucd)
 
@@ -343,7 +343,7 @@ class _MissingMetadataFinder:
             if not missing_values:
                 continue
             lost_points = sum(
-                points_by_attribute[key] for key in missing_values if key != "unit" or _requires_unit(column)
+                points_by_attribute[key] for key in missing_values if key != "unit" or _is_unit_required(column)
             )
             column_path = ("tables", table.name, "columns", column.name)
             node, columns_node = self._find_node(column_path), self._find_node(column_path[:-1])
@@ -407,7 +407,7 @@ class _MissingMetadataFinder:
             for column in published_table.table.columns
             if not column.hidden
         ]
-        measured_count = sum(map(_requires_unit, columns))
+        measured_count = sum(map(_is_unit_required, columns))
         return {"ucd": CRITERION_WEIGHTS["ucds"][1] / len(columns), "unit": CRITERION_WEIGHTS["units"][1] / max(measured_count, 1), "description": CRITERION_WEIGHTS["columns"][1] / len(columns)}  # fmt: skip
 
     # --- places ---------------------------------------------------------------------------------------------------

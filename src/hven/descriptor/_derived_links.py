@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.adql.adql_writer import quote_name
-from hven.descriptor._name_resolution import place_text
+from hven.descriptor._name_resolution import add_place
 from hven.descriptor.value_schema import KeyValues
 from hven.model.errors import suggest_spelling
 
@@ -82,7 +82,7 @@ def expand_derived_link(
         )
         texts = {"semantics": semantics, "from": source, "where": " AND ".join(conditions), "if": condition}
         texts |= {"order": order_expression} if order_expression and "order" not in link_fields else {}
-        expanded_fields.update({key: place_text(text, place) for key, text in texts.items()})
+        expanded_fields.update({key: add_place(text, place) for key, text in texts.items()})
         yield expanded_fields
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hven.adql.syntax_tree import Case, Cast, Comparison, Expr, FunctionCall, Literal, NullPredicate, ValueMetadata
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor.compiled_mapping import FaultReportedError
 from hven.model.resource import EmbargoPolicy, EmbargoTerm, ValidationRule
@@ -170,10 +170,10 @@ def build_release_expression(
 def _build_term_value(
     term: EmbargoTerm, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
 ) -> Expr:
-    default_literal = trees.NULL_LITERAL if term.default is None else Literal(term.default)
+    default_literal = expression_trees.NULL_LITERAL if term.default is None else Literal(term.default)
     if term.expression is None:
         return default_literal
-    term_column = trees.convert_to_text(
+    term_column = expression_trees.convert_to_text(
         *expression_names.bind_expression_text(term.expression, f"{key_path}.from", targets)
     )
     word = FunctionCall("LOWER", (FunctionCall("TRIM", (term_column,)),))
@@ -196,11 +196,11 @@ def _bind_condition(
 def _convert_to_time(
     tree: Expr, meta: ValueMetadata, source_text: WrittenScalar, key_path: str, expression_names: ExpressionNames
 ) -> Expr:
-    if meta.type.is_numeric and tree is not trees.NULL_LITERAL:  # a modified Julian date
+    if meta.type.is_numeric and tree is not expression_trees.NULL_LITERAL:  # a modified Julian date
         return FunctionCall("ADD_MONTHS", (tree, Literal(0)))
     try:
-        return trees.cast_to_type(tree, meta, TIMESTAMP)
-    except trees.UnsupportedCastError as error:
+        return expression_trees.cast_to_type(tree, meta, TIMESTAMP)
+    except expression_trees.UnsupportedCastError as error:
         expression_names.faults.add_error(f"{key_path}: {error.message}", source_text.place, error.remedy)
         raise FaultReportedError from None
 

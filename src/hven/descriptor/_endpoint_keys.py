@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hven.descriptor.value_schema import Condition, Expression, KeyModel, Loose, Many, Text
+from hven.descriptor.value_schema import Condition, Expression, KeyModel, OneOrMore, RetypedText, Text
 
 
 class ParameterKeys(
@@ -22,11 +22,11 @@ class ParameterKeys(
     "UCD1+"
     description: Text
     "what it is, without an article: right ascension"
-    default: Loose
+    default: RetypedText
     "value where a request does not say it"
     required: bool
     "true: a request without it is refused"
-    values: Many[Loose]
+    values: OneOrMore[RetypedText]
     "the only values that may be asked"
     minimum: float
     "smallest number that may be asked"
@@ -34,7 +34,7 @@ class ParameterKeys(
     "largest number that may be asked"
     where: Condition
     "which rows are answered where it is given: exp_date_updated >= param.date_updated_from; it may name other parameters, which are then needed, too"
-    columns: dict[str, Many[Text]]
+    columns: dict[str, OneOrMore[Text]]
     'columns of the answer by its value: {"false": [exp_id, target_ra]}'
 
 
@@ -53,7 +53,7 @@ class ShapeKeys(
     "default: BINARY2"
     type: Text
     "media type of the answer: text/xml"
-    params: dict[str, Loose]
+    params: dict[str, RetypedText]
     "PARAMs of the answer: {status: OK, last_mod_date: '{updated}'}; {updated} is when the table was published, {source_updated} when the newest file of its source was written"
 
 
@@ -69,7 +69,7 @@ class EndpointKeys(
 ):
     """An address that a table had on another server, and its clients still ask."""
 
-    path: Many[Text]
+    path: OneOrMore[Text]
     "the old address without its host, or several: /search.votable; a page's ends with the row's column in braces: /detail/exposure/{exp_id}"
     like: Literal["query", "page", "sitools2"]
     "what answers it: query, rows by its own parameters (default); page, the row's page; sitools2, a data set of SITools2 with its count, records and archives"
@@ -79,11 +79,11 @@ class EndpointKeys(
     "what it was, who asks it"
     params: dict[str, ParameterKeys]
     "its parameters, compared without case"
-    columns: Many[Text]
+    columns: OneOrMore[Text]
     "columns of the answer: names, or expressions with a name: exp_mjd AS mjd; default: all that are shown"
     where: Condition
     "which rows it has at all"
-    order: Many[Expression]
+    order: OneOrMore[Expression]
     "in which order: [exp_date_updated, exp_id DESC]"
     rows: Annotated[int, Field(ge=1)]
     "rows where a request does not say MAXREC; default: as many as the site gives"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hven import adql, formats
 from hven.adql.syntax_tree import ColumnRef, walk_tree
 from hven.descriptor._column_expressions import parse_written_expression
-from hven.descriptor._columns import build_constant as constant
+from hven.descriptor._columns import build_constant
 from hven.model import units
 from hven.model.errors import Fault, ParseError, suggest_spelling
 from hven.model.params import Param
@@ -196,7 +196,7 @@ def _read_endpoint_parameter(
         for key in ("type", "unit", "ucd", "description", "minimum", "maximum")
         if key in param_fields
     }
-    constant_column = constant(str(name), attributes, key_path, faults)  # type: ignore[arg-type]
+    constant_column = build_constant(str(name), attributes, key_path, faults)  # type: ignore[arg-type]
     param_type = constant_column.type if "type" in param_fields else STRING
     if param_type.is_array:
         faults.add_error(

@@ -88,7 +88,7 @@ def _build_truth_test(tree: Expr) -> Expr:
     return Comparison("=", tree, Literal(True))
 
 
-def concatenate_texts(parts: list[Expr]) -> Expr:
+def concat_texts(parts: list[Expr]) -> Expr:
     """Concatenate texts; NULL if one of them is NULL."""
     tree = parts[0]
     for part in parts[1:]:
@@ -112,7 +112,7 @@ def format_time(tree: Expr, spec: str) -> Expr:
         begin, length = part
         text, part_start = (dotted, begin - 1) if begin == TIME_PART_POSITIONS["f"][0] else (iso, begin)
         parts.append(FunctionCall("SUBSTRING", (text, Literal(part_start), Literal(length))))
-    return concatenate_texts(parts) if parts else Literal("")
+    return concat_texts(parts) if parts else Literal("")
 
 
 def format_number(tree: Expr, spec: str) -> Expr:
@@ -166,9 +166,7 @@ def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
 
     def write_digits(integer_width: int) -> Expr:
         head = _pad_with_zeros(integer_part, integer_width)
-        return (
-            concatenate_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)]) if decimals else head
-        )
+        return concat_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)]) if decimals else head
 
     integer_width = width - decimals - (1 if decimals else 0)
     negative = Conjunction((Comparison("<", tree, Literal(0)), Comparison(">", number, Literal(0))))
@@ -214,9 +212,7 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "")
     if target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS:
         is_stcs = target.xtype == "adql:REGION"
         word = _STCS_SHAPE_WORDS[source_type.xtype] if is_stcs else source_type.xtype
-        return concatenate_texts(
-            [Literal(f"{word} {frame} " if is_stcs and frame else f"{word} "), Cast(tree, "VARCHAR")]
-        )
+        return concat_texts([Literal(f"{word} {frame} " if is_stcs and frame else f"{word} "), Cast(tree, "VARCHAR")])
     if target.xtype == "polygon" and source_type.is_string:
         return FunctionCall("POLYGON_OF", (tree, Literal(frame)))
     if target.is_string:

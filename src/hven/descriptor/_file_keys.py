@@ -1,14 +1,14 @@
 """Keys of files that are published as they are, and of where they lie."""
 
-from hven.descriptor.value_schema import Expression, KeyModel, Many, Text
+from hven.descriptor.value_schema import Expression, KeyModel, OneOrMore, Text
 
 
 class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title", "media_type": "type", "mime": "type"}):
     """Files that are published as they are: a row of the table `files`, and an address, for each."""
 
-    files: Many[Text]
+    files: OneOrMore[Text]
     "file or files, relative to the root: *, ?, [abc], ** are patterns"
-    ignore: Many[Text]
+    ignore: OneOrMore[Text]
     "patterns of files to leave out"
     root: Text
     "where they lie, default: beside the descriptor. A directory (one of `roots` in hven.toml, or below), https://host/path, ftp://host/path, s3://bucket/path"
@@ -28,7 +28,7 @@ class FileKeys(KeyModel, short="files", hints={"file": "files", "name": "title",
     "true: bytes come through this site; false: readers are led to the other server; default: false for http and https of a public collection"
     options: dict[str, Text]
     "how the other server is asked: user, password of ftp; endpoint_url, region, key, secret, token, anon of s3; options of fsspec for other stores. $NAME is a secret's"
-    writers: Many[Text]
+    writers: OneOrMore[Text]
     "accounts and groups that may send such files (PUT and DELETE /push/COLLECTION.files/PATH); default: nobody"
     title: Text
     "what each of them is; default: its name"

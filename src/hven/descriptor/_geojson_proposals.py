@@ -26,7 +26,7 @@ def propose_from_geojson(proposer: MappingProposer) -> None:
         },
     )
     geometry_fact, bbox_fact = facts_by_name.get("geometry"), facts_by_name.get("bbox")
-    if geometry_fact is None or not geometry_fact.matches_mostly(_STCS_REGION_PATTERN):
+    if geometry_fact is None or not geometry_fact.is_mostly_matching(_STCS_REGION_PATTERN):
         return
     _propose_target(proposer, facts_by_name)
     if (

@@ -19,8 +19,8 @@ from hven.adql.syntax_tree import (
     NullPredicate,
     ValueMetadata,
 )
-from hven.descriptor import _contour_columns as regions
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _contour_columns as contour_columns
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._column_expressions import TemplatePlaceholder, parse_placeholder, split_template
 from hven.descriptor._constants import build_constant_literal
 from hven.descriptor._embargo import build_release_expression
@@ -28,10 +28,10 @@ from hven.descriptor._lookups import join_key_expressions
 from hven.descriptor._manual_conversions import find_manual_conversion
 from hven.descriptor._name_resolution import (
     ExpressionNames,
+    add_place,
     format_name_list,
     is_run_time_value,
     parse_heading_unit,
-    place_text,
 )
 from hven.descriptor.compiled_mapping import FaultReportedError
 from hven.model import units
@@ -95,7 +95,7 @@ class GranuleCompiler:
             self.settings |= {setting.column: setting for setting in granule.settings}
             if "granule_gid" in self.declared and "granule_gid" not in self.settings:
                 self.settings["granule_gid"] = ColumnMapping(
-                    column="granule_gid", how="set", value=place_text(granule.gid, granule.place), place=granule.place
+                    column="granule_gid", how="set", value=add_place(granule.gid, granule.place), place=granule.place
                 )
         self.column_order = self._order_columns()
         self.expressions: dict[str, Expr | None] = {}
@@ -141,7 +141,7 @@ class GranuleCompiler:
         return {
             name
             for name, tree in self.list_column_expressions()
-            if self.outline_contour is not None and regions.has_contour_call(tree)
+            if self.outline_contour is not None and contour_columns.has_contour_call(tree)
         }
 
     def list_run_time_columns(self) -> set[str]:
@@ -226,47 +226,47 @@ class GranuleCompiler:
     ) -> tuple[Expr, ValueMetadata, Column | None]:
         """Find the value before conversion, its metadata, and the source column if it is one unchanged."""
         names = self.expression_names
-        if setting is None or (setting is self.defaults.get(name) and name in regions.CONTOUR_COLUMNS):
+        if setting is None or (setting is self.defaults.get(name) and name in contour_columns.CONTOUR_COLUMNS):
             source = names.find_column(Ident(name))
-            if source is None and name in regions.CONTOUR_COLUMNS and self._has_contour():
-                contour_value = regions.build_contour_value(name, *self.outline_contour)  # type: ignore[misc]
-                return contour_value, names.derive_expression_meta(contour_value, place_text("", place), key_path), None
+            if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour():
+                contour_value = contour_columns.build_contour_value(name, *self.outline_contour)  # type: ignore[misc]
+                return contour_value, names.derive_expression_meta(contour_value, add_place("", place), key_path), None
         if setting is None:
             if source is None:
                 return self._compile_missing_column(name, column, key_path, place)
-            tree: Expr = trees.build_column_ref(source.name)
-            return tree, names.derive_expression_meta(tree, place_text("", place), key_path), source
+            tree: Expr = expression_trees.build_column_ref(source.name)
+            return tree, names.derive_expression_meta(tree, add_place("", place), key_path), source
         if setting.how == "set":
             tree = self._compile_constant(setting, column, key_path)
         elif setting.how == "text":
-            tree = self._compile_template(place_text(setting.value, setting.place), key_path)
+            tree = self._compile_template(add_place(setting.value, setting.place), key_path)
         elif setting.how == "lookup":
             tree = self._compile_lookup(setting, column, key_path)
         else:
-            tree, meta = names.bind_expression_text(place_text(setting.value, setting.place), key_path, self)
-            if name == regions.OUTLINE_COLUMN:
-                self.outline_contour = regions.find_contour(tree, meta)
+            tree, meta = names.bind_expression_text(add_place(setting.value, setting.place), key_path, self)
+            if name == contour_columns.OUTLINE_COLUMN:
+                self.outline_contour = contour_columns.find_contour(tree, meta)
             if (
-                contour_expression := regions.convert_contour_for_column(
+                contour_expression := contour_columns.convert_contour_for_column(
                     tree, meta, column.type if column is not None else None
                 )
             ) is not None:
                 return (
                     contour_expression,
-                    names.derive_expression_meta(contour_expression, place_text("", place), key_path),
+                    names.derive_expression_meta(contour_expression, add_place("", place), key_path),
                     None,
                 )
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
-        return tree, names.derive_expression_meta(tree, place_text("", place), key_path), None
+        return tree, names.derive_expression_meta(tree, add_place("", place), key_path), None
 
     def _has_contour(self) -> bool:
         """Check whether the table's outline is made of a contour."""
         if (
-            regions.OUTLINE_COLUMN in self.column_order
-            and regions.OUTLINE_COLUMN not in self.column_chain
+            contour_columns.OUTLINE_COLUMN in self.column_order
+            and contour_columns.OUTLINE_COLUMN not in self.column_chain
             and self.outline_contour is None
         ):
-            self.compile_column(regions.OUTLINE_COLUMN, None, "")
+            self.compile_column(contour_columns.OUTLINE_COLUMN, None, "")
         return self.outline_contour is not None
 
     def _compile_missing_column(
@@ -276,7 +276,7 @@ class GranuleCompiler:
         if column is not None and (
             (column.std and not column.required) or (embargo is not None and embargo.column == name)
         ):
-            return trees.NULL_LITERAL, ValueMetadata(column.type, constant=True), None
+            return expression_trees.NULL_LITERAL, ValueMetadata(column.type, constant=True), None
         names = self.expression_names
         source_names = [item.name for item in names.source_columns]
         remedy = suggest_spelling(name, source_names)
@@ -291,7 +291,7 @@ class GranuleCompiler:
         raise FaultReportedError
 
     def _compile_constant(self, setting: ColumnMapping, column: Column | None, key_path: str) -> Expr:
-        value = place_text(setting.value, setting.place)
+        value = add_place(setting.value, setting.place)
         if column is None or "type" not in self.spec.explicit_attributes.get(column.name, ()):
             source = self.expression_names.find_column(Ident(setting.column))
             column = Column(name=setting.column, type=source.type if source is not None else STRING)
@@ -305,7 +305,7 @@ class GranuleCompiler:
         if "from" not in setting.value:
             raise FaultReportedError
         keys = [
-            names.bind_expression_text(place_text(text, setting.place), f"{key_path}.from", self)
+            names.bind_expression_text(add_place(text, setting.place), f"{key_path}.from", self)
             for text in setting.value["from"]
         ]
         key, meta = keys[0]
@@ -319,7 +319,7 @@ class GranuleCompiler:
                     )
                     raise FaultReportedError
             origins = frozenset().union(*(names.find_source_origins(key_meta) for _, key_meta in keys))
-            key = join_key_expressions([trees.convert_to_text(tree, key_meta) for tree, key_meta in keys])
+            key = join_key_expressions([expression_trees.convert_to_text(tree, key_meta) for tree, key_meta in keys])
             meta = ValueMetadata(STRING)
         names.used |= origins
         typed_column = (
@@ -347,7 +347,7 @@ class GranuleCompiler:
                         f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, FROM_MJD or parse_time, as the value is",
                     )
                     raise FaultReportedError
-                parts.append(trees.format_time(tree, part.format_spec))
+                parts.append(expression_trees.format_time(tree, part.format_spec))
             elif part.format_spec:
                 if not meta.type.is_numeric:
                     names.faults.add_error(
@@ -358,17 +358,17 @@ class GranuleCompiler:
                         else "",
                     )
                     raise FaultReportedError
-                parts.append(trees.format_number(tree, part.format_spec))
+                parts.append(expression_trees.format_number(tree, part.format_spec))
             else:
-                parts.append(trees.convert_to_text(tree, meta))
-        return trees.concatenate_texts(parts) if parts else Literal("")
+                parts.append(expression_trees.convert_to_text(tree, meta))
+        return expression_trees.concat_texts(parts) if parts else Literal("")
 
     def _compile_placeholder(self, placeholder: TemplatePlaceholder, template: WrittenScalar, key_path: str) -> Expr:
         names = self.expression_names
         if placeholder.name is not None:
             exact = names.find_column(Ident(placeholder.name, quoted=True))  # DATE-OBS, file.path
             if exact is not None:
-                return trees.build_column_ref(exact.name, 0)
+                return expression_trees.build_column_ref(exact.name, 0)
         tree = parse_placeholder(template, placeholder, key_path, names.faults)
         if tree is None:
             raise FaultReportedError
@@ -416,7 +416,7 @@ class GranuleCompiler:
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
             # a descriptor may write m.s-1, a query may not
             tree = FunctionCall("IN_UNIT", (tree, Literal(units.validate_unit(column.unit))))
-            meta = self.expression_names.derive_expression_meta(tree, place_text("", place), key_path)
+            meta = self.expression_names.derive_expression_meta(tree, add_place("", place), key_path)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
             heading_unit = parse_heading_unit(tree.name.name)
             if (
@@ -426,13 +426,13 @@ class GranuleCompiler:
             ):
                 tree = BinaryOperation(
                     "*",
-                    trees.cast_to_type(tree, meta, FLOAT64),
+                    expression_trees.cast_to_type(tree, meta, FLOAT64),
                     Literal(units.compute_factor(heading_unit, column.unit)),
                 )
-                meta = self.expression_names.derive_expression_meta(tree, place_text("", place), key_path)
+                meta = self.expression_names.derive_expression_meta(tree, add_place("", place), key_path)
         try:
-            return trees.cast_to_type(tree, meta, column.type, self._find_celestial_frame(column))
-        except trees.UnsupportedCastError as error:
+            return expression_trees.cast_to_type(tree, meta, column.type, self._find_celestial_frame(column))
+        except expression_trees.UnsupportedCastError as error:
             faults.add_error(f"{key_path}: {error.message}", place, error.remedy)
             raise FaultReportedError from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from hven.adql.syntax_tree import BinaryOperation, Case, Disjunction, Expr, FunctionCall, Ident, Literal, NullPredicate
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor.compiled_mapping import FaultReportedError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def expand_footprint_call(
             if name.startswith("NAXIS")
             else column_finder.find_column(Ident(name))
         )
-        return None if column is None else trees.build_column_ref(column.name, node.text_offset)
+        return None if column is None else expression_trees.build_column_ref(column.name, node.text_offset)
 
     def raise_missing_cards(words: list[str]) -> NoReturn:
         column_finder.faults.add_error(
@@ -64,7 +64,7 @@ def expand_footprint_call(
     ):
         polygon = FunctionCall(
             "CONTOUR_POLYGON",
-            (trees.build_column_ref(FOOTPRINT_COLUMN, node.text_offset), Literal("largest")),
+            (expression_trees.build_column_ref(FOOTPRINT_COLUMN, node.text_offset), Literal("largest")),
             text_offset=node.text_offset,
         )
         frame_kind = "body" if column_finder.spec.frame == "body" else "sky"

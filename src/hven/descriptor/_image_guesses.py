@@ -91,10 +91,10 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
         )
         for number, word, description in ((1, "ra", "Right ascension of the centre of the image"), (2, "dec", "Declination of the centre of the image"))
     ]  # fmt: skip
-    return [*map(_demote_main_position, guesses), outline, *centre]
+    return [*map(_strip_main_word, guesses), outline, *centre]
 
 
-def _demote_main_position(guess: ColumnGuess) -> ColumnGuess:
+def _strip_main_word(guess: ColumnGuess) -> ColumnGuess:
     """Make a position of the cards (the pointing of the telescope) a second one beside the centre of the footprint."""
     word = guess.column.ucd or ""
     if not word.startswith("pos.eq.") or not word.endswith(";meta.main"):

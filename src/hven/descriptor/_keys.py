@@ -12,22 +12,22 @@ from hven.descriptor._link_keys import DerivedKeys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistryKeys
 from hven.descriptor._series_keys import SeriesKeys
-from hven.descriptor._sync_policies import Duration, Full, Overlap, Share
+from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
 from hven.descriptor.value_schema import (
     Condition,
     Constant,
     Expression,
     FaultCollector,
-    Free,
+    FreeMap,
     KeyModel,
     KeyValues,
-    Loose,
-    LooseWords,
-    Many,
-    Needed,
+    LocalizedText,
+    OneOrMore,
     Query,
+    Required,
+    RetypedLocalizedText,
+    RetypedText,
     Text,
-    Words,
     choose_value_reader,
     read_free_map,
 )
@@ -62,11 +62,11 @@ def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
 class LookupKeys(KeyModel):
     """A value found in a table by a key."""
 
-    from_: Needed[Many[Expression]]
+    from_: Required[OneOrMore[Expression]]
     "expression over the source whose value is looked up; a list of them for a table with several keys"
     table: Source
     "where to look: a file beside the descriptor, or a source with its kind"
-    key: Many[Text]
+    key: OneOrMore[Text]
     "column of the table that is compared, default: its first; a list of them, one for each of 'from'"
     low: Text
     "instead of key: column of the table from whose value on a row of it is meant"
@@ -78,7 +78,7 @@ class LookupKeys(KeyModel):
     "the table written here: {U: 365, B: 445}"
     missing: Literal["error", "null", "keep"]
     "a key that is not there: refuse the row (default), leave the value out, or keep the key itself"
-    default: Loose
+    default: RetypedText
     "the value for a key that is not there, and for none"
 
 
@@ -122,7 +122,7 @@ class ColumnKeys(
 
     type: Text
     "float64, int32, string, timestamp, point, float32[3] ...; without it, the type of the source's column of that name"
-    types: Many[Text]
+    types: OneOrMore[Text]
     "in a standard: types that the column has instead if what it is set to is of one of them"
     unit: Text
     "VOUnit: deg, mag, km.s-1; values are converted if the source says another one"
@@ -130,11 +130,11 @@ class ColumnKeys(
     "UCD1+: pos.eq.ra;meta.main"
     utype: Text
     "utype of a data model"
-    description: Words
+    description: LocalizedText
     "one sentence for readers"
-    label: Words
+    label: LocalizedText
     "heading for people; default: the words of the standard, else the name"
-    null: Loose
+    null: RetypedText
     "the value that stands for 'no value' in formats without nulls"
     rank: Annotated[int, Field(ge=1, le=30)]
     "1 essential ... 30 technical; gives VERB of cone search and 'principal'"
@@ -169,7 +169,7 @@ class ColumnKeys(
 class FunctionsKeys(KeyModel, short="file"):
     """Python functions beside the descriptor."""
 
-    file: Needed[Text]
+    file: Required[Text]
     "the .py file"
     names: dict[str, ColumnKeys]
     "function: type of its result; default: what the functions' annotations say"
@@ -178,7 +178,7 @@ class FunctionsKeys(KeyModel, short="file"):
 class LoopKeys(KeyModel):
     """Similar columns made by a loop: {b} in names and values is replaced."""
 
-    each: Needed[Free]
+    each: Required[FreeMap]
     "{b: [u, g, r]}: the values that {b} takes; several lists go in step, all of one length"
     columns: dict[str, ColumnKeys]
     "columns to add"
@@ -188,7 +188,7 @@ class LoopKeys(KeyModel):
 class GranuleKeys(KeyModel):
     """One of several rows made from one source row."""
 
-    gid: Needed[Text]
+    gid: Required[Text]
     "its name; fills the column granule_gid if the table has it"
     if_: Condition
     "made only from source rows that meet this"
@@ -222,7 +222,7 @@ class RuleKeys(KeyModel, short="if", hints={"bit": "flag", "condition": "if"}):
         "schema",
     ]
     "instead of 'if': a check of whole columns"
-    columns: Many[Text]
+    columns: OneOrMore[Text]
     "columns that 'check' looks at; pair and order take them two by two"
     of: Text
     "for words: name of a vocabulary; for pattern: a regular expression"
@@ -247,7 +247,7 @@ class FlagsKeys(
 ):
     """The column that says which rules a row breaks."""
 
-    column: Needed[Text]
+    column: Required[Text]
     "its name; it is made if 'columns' does not describe it. Each rule with 'flag' has a bit of it"
     by: dict[str, Expression]
     "by what flagged rows are counted, beside each rule: {instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}; expressions over the table's own columns"
@@ -258,15 +258,15 @@ class FlagsKeys(
 class InputKeys(KeyModel, short="value"):
     """A parameter of a service that rows lead to."""
 
-    value: Loose
+    value: RetypedText
     "what is always sent, as a template over the row: '{target.obs_id}'; without it, whoever asks gives a value"
-    minimum: Loose
+    minimum: RetypedText
     "smallest value that may be asked, as a template: '{target.t_min}'"
-    maximum: Loose
+    maximum: RetypedText
     "largest value that may be asked; of an interval both ends: '{target.em_min} {target.em_max}'"
-    values: Many[Loose]
+    values: OneOrMore[RetypedText]
     "the only values that may be asked"
-    example: Loose
+    example: RetypedText
     "a value that works, as a template"
     _: Annotated[ColumnKeys, "type unit ucd utype description"]
 
@@ -283,7 +283,7 @@ class ServiceKeys(
 ):
     """A service that takes values of a row."""
 
-    url: Needed[Text]
+    url: Required[Text]
     "where it is asked, as a template: '{site.url}/cut' or 'https://das.example.org/hapi/data'"
     params: dict[str, InputKeys]
     "its parameters: those that are always sent, {id: '{target.dataset}'}, and those that people fill in, {BAND: {type: interval, unit: m}}"
@@ -333,18 +333,18 @@ class TermKeys(KeyModel, short="default"):
 
     from_: Expression
     "expression over the source; its value is looked up without case"
-    values: dict[str, Loose]
+    values: dict[str, RetypedText]
     "value of it: months, or date"
-    default: Loose
+    default: RetypedText
     "for values that are not listed; without it, such rows have no release date, or no date before which they stay closed"
 
 
 class EmbargoKeys(KeyModel):
     """When rows become public: each gets its release date, that `access` compares with `now`."""
 
-    from_: Needed[Expression]
+    from_: Required[Expression]
     "the moment from which months are counted: t_max (a time, ISO text, or a modified Julian date)"
-    months: Needed[TermKeys]
+    months: Required[TermKeys]
     "calendar months: 12, or by collection"
     exempt: Condition
     "condition over the source on rows without months: calibrators"
@@ -359,7 +359,7 @@ class EmbargoKeys(KeyModel):
 class DeletionsKeys(KeyModel):
     """Rows that say themselves that they are deleted."""
 
-    column: Needed[Condition]
+    column: Required[Condition]
     "condition over source columns that is true for rows that are deleted: \"status = 'deleted'\""
 
 
@@ -391,7 +391,7 @@ class SyncKeys(
     "how far to look back behind the last watermark: 2 d, or a number in the watermark's own unit"
     deletions: Annotated[DeletionWord | DeletionsKeys, _read_deletions]
     "how rows that went away are found: compare (default), blocks, none, {column: condition}"
-    full: Full
+    full: FullInterval
     "as often, everything is read whatever the watermark says: 7 d; never: every write moves the watermark"
     page: Annotated[int, Field(ge=1)]
     "rows asked of the source at a time, where it is asked in pages"
@@ -404,11 +404,11 @@ class SyncKeys(
 class ForeignKeyKeys(KeyModel, short="target", name="key"):
     """A foreign key: columns whose values are found in another table."""
 
-    columns: Many[Text]
+    columns: OneOrMore[Text]
     "columns of this table; default: the entry's name"
-    target: Needed[Text]
+    target: Required[Text]
     "the other table: table or schema.table"
-    target_columns: Many[Text]
+    target_columns: OneOrMore[Text]
     "its columns; default: the same names"
     description: Text
     "what the relation means"
@@ -422,7 +422,7 @@ class PartitionKeys(
 ):
     """How the rows of a big table are cut into pieces."""
 
-    by: Needed[Literal["time", "healpix"]]
+    by: Required[Literal["time", "healpix"]]
     "time: by a column; healpix: by the position"
     column: Text
     "for time: a timestamp, or a number whose unit is a time"
@@ -449,7 +449,7 @@ class GroupKeys(KeyModel):
     "how sure it is"
     roles: dict[str, Text]
     "further roles: name: column"
-    columns: Many[Text]
+    columns: OneOrMore[Text]
     "columns that have no role of their own"
     description: Text
     "what the group is"
@@ -462,7 +462,7 @@ class GroupKeys(KeyModel):
 class ParamKeys(KeyModel, short="value"):
     """What holds for all rows."""
 
-    value: Needed[Loose]
+    value: Required[RetypedText]
     "the value"
     _: Annotated[ColumnKeys, "type unit ucd utype description enum"]
 
@@ -474,9 +474,9 @@ class FrameKeys(KeyModel, short="system"):
     "coosys: space (default unless a timescale is given); timesys: time"
     system: Text
     "ICRS, FK5, GALACTIC, BODY ... (the IVOA's vocabulary refframe)"
-    epoch: Loose
+    epoch: RetypedText
     "epoch of the positions: J2015.5"
-    equinox: Loose
+    equinox: RetypedText
     "equinox: J2000"
     refposition: Text
     "TOPOCENTER, BARYCENTER, GEOCENTER ...; of a system BODY the name of the body (default: the target_name or spatial_origin that is set)"
@@ -484,7 +484,7 @@ class FrameKeys(KeyModel, short="system"):
     "of a system BODY its frame: well-known text (WKT) of the body's ellipsoid, of two axes or three, or a code of the IAU: IAU_2015:49900; the body is read of it"
     timescale: Text
     "UTC, TT, TDB ..."
-    timeorigin: Loose
+    timeorigin: RetypedText
     "JD of time 0, or MJD-origin, JD-origin; columns in d are dates by it, without one by their range"
 
 
@@ -492,22 +492,22 @@ class ObscoreKeys(KeyModel, empty=True):
     """What ivoa.obscore has of this table, over the table's own columns."""
 
     _: Annotated[AssignedKeys, "set text map"]
-    optional: Many[Text]
+    optional: OneOrMore[Text]
     "optional columns of ObsCore to have, or families of them"
     columns: dict[str, ColumnKeys]
     "further columns, which only this table has"
     converted: bool
     "true: the expressions give ObsCore's own units, and nothing is converted by itself (mirrors have it so)"
-    radio: Free
+    radio: FreeMap
     "set, text, map: what ivoa.obscore_radio has of this table"
 
 
 class VocabularyKeys(KeyModel, short="values"):
     """Words that a column may have."""
 
-    values: Needed[Many[Loose]]
+    values: Required[OneOrMore[RetypedText]]
     "the words"
-    version: Loose
+    version: RetypedText
     "where they are from, and of when"
 
 
@@ -520,7 +520,7 @@ class AccessKeys(KeyModel, short="rows"):
     "a condition as well: of whose rows one may know that there are files; default: who sees the row"
     take: Text
     "whose files one may take; default: who knows of them"
-    columns: Many[Text]
+    columns: OneOrMore[Text]
     "columns that tell of files: null where one may not know of them; default: those with names and UCDs of standards, such as access_url"
     path: Text
     "column with the path of the row's file, as 'files' of the collection has it: its bytes are then given by these rules"
@@ -543,15 +543,15 @@ class TableKeys(
 ):
     """One table or view."""
 
-    title: Words
+    title: LocalizedText
     "heading"
-    description: Words
+    description: LocalizedText
     "what a row is, for readers"
     utype: Text
     "utype of a data model"
     standard: Text
     "name of a standard whose columns, units, UCDs and rules this table has: epn-tap-2.0"
-    optional: Many[Text]
+    optional: OneOrMore[Text]
     "optional columns of the standard to have"
     frame: Text
     "variant of the standard: for epn-tap the spatial_frame_type, from which units follow"
@@ -559,7 +559,7 @@ class TableKeys(
     "the columns; left out: those of the source"
     follow: bool
     "true: the source's columns are taken too, and 'columns' refines them or adds some (default if there are no columns and no standard)"
-    source: Many[Source]
+    source: OneOrMore[Source]
     "where the rows come from; a list is put together"
     view: Query
     "ADQL whose answer this table is, instead of a source"
@@ -570,13 +570,13 @@ class TableKeys(
     let: dict[str, Expression]
     "names for intermediate expressions"
     _: AssignedKeys
-    for_: Many[LoopKeys]
+    for_: OneOrMore[LoopKeys]
     "loops that make similar columns"
-    granules: Many[GranuleKeys]
+    granules: OneOrMore[GranuleKeys]
     "several rows from one source row"
-    group_by: Many[Text]
+    group_by: OneOrMore[Text]
     "source columns, 'let' names or expressions: rows in which these are alike become one; other values stand in aggregates, or are one in each group"
-    for_each: Many[Text]
+    for_each: OneOrMore[Text]
     "array columns of the source, in step: each element becomes a row; each.index is its number"
     rules: dict[str, Annotated[RuleKeys, _read_rule]]
     "what rows must meet, beyond types, nulls, bounds and the standard's rules"
@@ -586,33 +586,33 @@ class TableKeys(
     "column whose bits say which rules a row breaks: quality_flags; with 'by', such rows are counted by instrument, year ..."
     embargo: EmbargoKeys
     "when rows become public: {from: t_max, months: 12} makes their release dates"
-    links: Many[LinkKeys]
+    links: OneOrMore[LinkKeys]
     "what its rows lead to: files, previews, what they were made from (DataLink)"
-    series: Many[SeriesKeys]
+    series: OneOrMore[SeriesKeys]
     "its rows are samples in time: data sets of HAPI and das2"
     endpoints: dict[str, EndpointKeys]
     "addresses that it had on another server, by names of your own, each with its parameters: scripts and programs go on asking them"
     sync: SyncKeys
     "how changes of the source are followed"
-    primary: Many[Text]
+    primary: OneOrMore[Text]
     "columns of the primary key"
     keys: dict[str, ForeignKeyKeys]
     "foreign keys: name: target"
-    form: Many[Text]
+    form: OneOrMore[Text]
     "fields that the form of its page begins with, in this order: [time, target_name, orbit]; a pair x_min, x_max is x. Default: time, target, place and season of a standard, and columns of your own"
-    observation: Many[Text]
+    observation: OneOrMore[Text]
     "columns that make the key of an observation: [obs_id, time_min]; on pages rows that are alike in them are one line, with its files. []: each row is a line. Default: obs_id, with its time and instrument, where they repeat"
-    indexes: Many[Many[Text]]
+    indexes: OneOrMore[OneOrMore[Text]]
     "columns that are searched together: [[target, time]]; one alone is marked 'indexed'"
     partition: PartitionKeys
     "how a big table is cut into pieces: {by: time, column: t, every: 1 month}, {by: healpix, order: 2}"
-    position: Many[Text]
+    position: OneOrMore[Text]
     "[longitude, latitude]: columns of the position index; default: by UCD"
     groups: dict[str, GroupKeys]
     "columns that belong together: value, error, origin ..."
     params: dict[str, ParamKeys]
     "what holds for all rows: name: value; results carry it, groups may name it"
-    enums: dict[str, dict[str, LooseWords]]
+    enums: dict[str, dict[str, RetypedLocalizedText]]
     "named lists of codes and what they mean"
     frames: dict[str, FrameKeys]
     "coordinate and time systems that columns refer to"
@@ -620,7 +620,7 @@ class TableKeys(
     "public; private; members; a condition; or {rows: .., files: .., take: ..}: who sees which rows, knows of their files, may take them"
     index: int
     "place among the tables in lists"
-    variants: Free
+    variants: FreeMap
     "in a standard: value of 'frame' -> what it changes"
     obscore: Annotated[ObscoreKeys, _read_observation_table]
     "the table's rows are observations in ivoa.obscore: its columns as expressions over this table's; {} if all follows from its standard"
@@ -630,9 +630,9 @@ class TableKeys(
     "words for rules with 'check: words'"
     default: dict[str, Expression]
     "expressions for columns that nothing else gives a value: no setting, and no column of the source"
-    families: dict[str, Many[Text]]
+    families: dict[str, OneOrMore[Text]]
     "in a standard: names for several optional columns, for 'optional'"
-    together: Many[Many[Text]]
+    together: OneOrMore[OneOrMore[Text]]
     "in a standard: optional columns of which a table has all or none"
     called: Text
     "in a standard: the name that its table must have"
@@ -643,9 +643,9 @@ class TableKeys(
 class TablesLoopKeys(KeyModel):
     """Similar tables made by a loop: {b} in names and values is replaced."""
 
-    each: Needed[Free]
+    each: Required[FreeMap]
     "the values that {b} takes"
-    tables: Needed[dict[str, TableKeys]]
+    tables: Required[dict[str, TableKeys]]
     "tables to add"
 
 
@@ -667,9 +667,9 @@ class ScheduleKeys(
 class TestKeys(KeyModel):
     """A query with what it must answer."""
 
-    query: Needed[Query]
+    query: Required[Query]
     "ADQL"
-    expect: Needed[Free]
+    expect: Required[FreeMap]
     "what the answer must be"
     name: Text
     "what is tested"
@@ -678,9 +678,9 @@ class TestKeys(KeyModel):
 class ExampleKeys(KeyModel, hints={"name": "title", "adql": "query"}):
     """A query for readers to begin with, shown at /tap/examples."""
 
-    title: Needed[Text]
+    title: Required[Text]
     "what it shows, in one line"
-    query: Needed[Query]
+    query: Required[Query]
     "ADQL"
     description: Text
     "what to look at, how to go on"
@@ -707,13 +707,13 @@ class CollectionKeys(
 ):
     """A collection: one schema, its metadata and tables."""
 
-    collection: Needed[Text]
+    collection: Required[Text]
     "name of the collection and of its schema"
-    title: Words
+    title: LocalizedText
     "one line for people; as titles, descriptions and labels of tables and columns perhaps in several languages: {en: Cubes of Mars, fr: Cubes de Mars}"
-    description: Words
+    description: LocalizedText
     "some sentences: what, from where, how good"
-    include: Many[Text]
+    include: OneOrMore[Text]
     "files whose keys stand below this one's; this file wins"
     let: dict[str, Constant]
     "constants for templates and expressions"
@@ -721,35 +721,35 @@ class CollectionKeys(
     "for all tables that do not say it themselves"
     project: Text
     "name of a project of hven.toml: its tables are its members', and everybody's if the project is open"
-    functions: Many[FunctionsKeys]
+    functions: OneOrMore[FunctionsKeys]
     "Python files whose functions expressions may call"
     tables: dict[str, TableKeys]
     "the tables"
-    files: Many[FileKeys]
+    files: OneOrMore[FileKeys]
     "files that are published as they are, with or without tables: the table `files`, with sizes and checksums, and an address for each"
-    prepare: Many[Literal["previews", "spectra"]]
+    prepare: OneOrMore[Literal["previews", "spectra"]]
     "what is made of its files in the background, after each ingest, of those that are new: previews (thumbnails and quicklooks), spectra (copies of cubes with the spectral axis fastest: as much disk again)"
-    for_: Many[TablesLoopKeys]
+    for_: OneOrMore[TablesLoopKeys]
     "loops that make similar tables"
-    services: Many[Text]
+    services: OneOrMore[Text]
     "faces that answer for its tables, and no others: tap, cone, portal, files, endpoints, epn-tap, obscore (these two with tap); each must have a table that it is for; default: all that apply"
     sync: ScheduleKeys
     "how often it follows its sources by itself: {every: 1 h}"
-    tests: Many[TestKeys]
+    tests: OneOrMore[TestKeys]
     "queries run after each ingest"
-    examples: Many[ExampleKeys]
+    examples: OneOrMore[ExampleKeys]
     "queries for readers to begin with; default: some are made for each table that none reads"
     short_name: Text
     "at most 16 characters, for lists"
-    subjects: Many[Text]
+    subjects: OneOrMore[Text]
     "words of the Unified Astronomy Thesaurus"
-    creators: Many[PersonKeys]
+    creators: OneOrMore[PersonKeys]
     "who made the data, in the order of citation"
     contact: PersonKeys
     "who answers questions"
-    contributors: Many[ContributorKeys]
+    contributors: OneOrMore[ContributorKeys]
     "who helped, and is no creator"
-    funding: Many[GrantKeys]
+    funding: OneOrMore[GrantKeys]
     "who gave money"
     publisher: Text
     "institute that publishes"
@@ -765,7 +765,7 @@ class CollectionKeys(
     "ADS bibcode of the paper"
     doi: Text
     "10.xxxx/..."
-    related: Many[RelatedWorkKeys]
+    related: OneOrMore[RelatedWorkKeys]
     "papers, catalogues and programs that belong to it, by DOI, bibcode, arXiv number or address"
     acknowledgement: Text
     "what whoever uses the data shall say in a paper: shown on its page, in results and in archives of files"
@@ -773,17 +773,17 @@ class CollectionKeys(
     "data model that the schema represents, as its utype: ivo://ivoa.net/std/regtap#1.2"
     reference_url: Text
     "page about the data"
-    facility: Many[Text]
+    facility: OneOrMore[Text]
     "observatory, spacecraft"
-    instrument: Many[Text]
+    instrument: OneOrMore[Text]
     "instrument"
-    waveband: Many[Text]
+    waveband: OneOrMore[Text]
     "Radio, Millimeter, Infrared, Optical, UV, EUV, X-ray, Gamma-ray"
-    content_level: Many[Text]
+    content_level: OneOrMore[Text]
     "Research, Amateur, General ..."
-    type: Many[Text]
+    type: OneOrMore[Text]
     "Catalog, Survey, Archive, Simulation ...; Simulation marks the rows as computed, on pages and in results"
-    created: Loose
+    created: RetypedText
     "date of creation: 2026-11-20; without it, rows that say when they came (EPN-TAP) keep the time of the run that first published them"
     registry: RegistryKeys
     "how it stands in the registries of the Virtual Observatory; default: everything that everybody sees does, under ids made of the names"

@@ -24,7 +24,7 @@ from hven.descriptor._merging import (
     gather_descriptor,
     list_standards,
 )
-from hven.descriptor._name_resolution import place_text
+from hven.descriptor._name_resolution import add_place
 from hven.descriptor._published_files import build_files_table, find_restricting_table
 from hven.descriptor._python_functions import read_functions
 from hven.descriptor._registry_keys import read_registration
@@ -445,7 +445,7 @@ def _expand_observation_keys(table: WrittenMap, settings: Settings, result: Desc
     for name, value in ((OBSCORE_VIEW, obscore_value), (OBSCORE_RADIO_VIEW, radio)):
         entries = rewrite_as_standard_table(value, table, name, result.faults) if value is not None else None
         if entries is not None:
-            key = place_text(name, entries.place)
+            key = add_place(name, entries.place)
             table_entries[key] = apply_standard(key, entries, settings, result)
     return WrittenMap(table_entries, table.place)
 
@@ -660,7 +660,7 @@ def _read_tables(
         if spec is not None:
             standard_context = replace(collection_context, is_standard=True)
             obscore, radio = (
-                read_table_spec(place_text(kind, key.place), table[kind], standard_context, faults)
+                read_table_spec(add_place(kind, key.place), table[kind], standard_context, faults)
                 if kind in table
                 else None
                 for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
@@ -688,7 +688,7 @@ def _find_access_fields(fields: KeyValues, name: WrittenScalar, settings: Settin
     if "access" in fields or settings.access == "public":
         return fields.get("access")
     access_fields = KeyValues(name.place, {})
-    access_fields["rows"] = place_text(settings.access, name.place)
+    access_fields["rows"] = add_place(settings.access, name.place)
     return access_fields
 
 

@@ -19,7 +19,7 @@ from hven.adql.syntax_tree import (
     Negation,
     NullPredicate,
 )
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._name_resolution import list_column_names, parse_heading_unit
 from hven.descriptor._source_options import read_source_spec
 from hven.descriptor.written_yaml import DECIMAL_PATTERN, INTEGER_PATTERN, WrittenMap, WrittenScalar
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 MAX_CASE_KEYS = 64  # up to so many keys become a CASE, more a join
 MAX_LOOKUP_ROWS = 2_000_000
 KEY_SEPARATOR = "\x1f"  # stands between several keys that are one text
-Found = tuple[list[Any], list[Any], Column]  # keys, values, what the values are
+LookupRows = tuple[list[Any], list[Any], Column]  # keys, values, what the values are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,10 @@ class LookupRelation:
 
     def build_join_condition(self) -> Expr:
         """Build the join's condition."""
-        begin = trees.build_column_ref(f"{self.name}.key")
+        begin = expression_trees.build_column_ref(f"{self.name}.key")
         if self.range_ends is None:
             return Comparison("=", self.key, begin)
-        end = trees.build_column_ref(f"{self.name}.end")
+        end = expression_trees.build_column_ref(f"{self.name}.end")
         return Conjunction(
             (Comparison(">=", self.key, begin), Disjunction((NullPredicate(end), Comparison("<", self.key, end))))
         )
@@ -91,7 +91,7 @@ class LookupRelation:
         """Build the condition of rows that have a key, but none that is known."""
         has_key = NullPredicate(self.key, negated=True)
         if self.relation_rows is not None:
-            return Conjunction((has_key, NullPredicate(trees.build_column_ref(f"{self.name}.key"))))
+            return Conjunction((has_key, NullPredicate(expression_trees.build_column_ref(f"{self.name}.key"))))
         if self.range_ends is not None and self.keys:
             key_conditions = tuple(self.build_entry_condition(place) for place in range(len(self.keys)))
             return Conjunction(
@@ -165,7 +165,7 @@ class LookupSet:
             None,
         )
         if lookup is None:
-            lookup_table: Found | None = None
+            lookup_table: LookupRows | None = None
             if "values" in fields:
                 lookup_table = self._read_written_values(fields["values"], meta, target_column, key_path)
             elif "table" in fields:
@@ -196,7 +196,7 @@ class LookupSet:
             if rows is not None:
                 self.expression_names.columns.extend(lookup.describe_relation().columns)
         default_expression = (
-            _convert_key_to_value(key, meta, lookup.value.type) if missing == "keep" else trees.NULL_LITERAL
+            _convert_key_to_value(key, meta, lookup.value.type) if missing == "keep" else expression_trees.NULL_LITERAL
         )
         if "default" in fields:
             default = _build_default_literal(
@@ -206,11 +206,13 @@ class LookupSet:
                 return None
             default_expression = default
         if lookup.relation_rows is not None:
-            value_tree: Expr = trees.build_column_ref(f"{lookup.name}.value")
-            if default_expression is trees.NULL_LITERAL:
+            value_tree: Expr = expression_trees.build_column_ref(f"{lookup.name}.value")
+            if default_expression is expression_trees.NULL_LITERAL:
                 return value_tree
             return Case(
-                None, ((NullPredicate(trees.build_column_ref(f"{lookup.name}.key")), default_expression),), value_tree
+                None,
+                ((NullPredicate(expression_trees.build_column_ref(f"{lookup.name}.key")), default_expression),),
+                value_tree,
             )
         whens = tuple(
             (lookup.build_entry_condition(place), Literal(other)) for place, other in enumerate(lookup.values)
@@ -219,12 +221,12 @@ class LookupSet:
 
     def _read_written_values(
         self, entries: dict[WrittenScalar, WrittenScalar], meta: ValueMetadata, column: Column | None, key_path: str
-    ) -> Found | None:
+    ) -> LookupRows | None:
         return _read_written_lookup(entries, meta, column, key_path, self.expression_names.faults)
 
     def _read_table_values(
         self, fields: Any, meta: ValueMetadata, target_column: Column | None, key_path: str
-    ) -> Found | None:
+    ) -> LookupRows | None:
         lookup_table = _read_lookup_table(fields, meta, key_path, self.directory, self.expression_names.faults)
         return (
             None
@@ -234,8 +236,8 @@ class LookupSet:
 
 
 def _convert_lookup_unit(
-    lookup_table: Found, target: Column | None, key_path: str, place: Place, faults: FaultCollector
-) -> Found | None:
+    lookup_table: LookupRows, target: Column | None, key_path: str, place: Place, faults: FaultCollector
+) -> LookupRows | None:
     """Convert the values of a lookup to the unit of the column."""
     keys, values, value = lookup_table
     source_unit = value.unit or parse_heading_unit(value.name)
@@ -273,13 +275,17 @@ def _build_default_literal(text: WrittenScalar, value_type: Type, key_path: str,
 
 def join_key_expressions(parts: list[Expr]) -> Expr:
     """Join several keys to one text; what stands between them is in no key."""
-    return trees.concatenate_texts(
+    return expression_trees.concat_texts(
         [part for key_expression in parts for part in (key_expression, Literal(KEY_SEPARATOR))][:-1]
     )
 
 
 def _convert_key_to_value(key: Expr, meta: ValueMetadata, value_type: Type) -> Expr:
-    return trees.convert_to_text(key, meta) if value_type.is_string else trees.cast_to_type(key, meta, value_type)
+    return (
+        expression_trees.convert_to_text(key, meta)
+        if value_type.is_string
+        else expression_trees.cast_to_type(key, meta, value_type)
+    )
 
 
 def _read_written_lookup(
@@ -288,7 +294,7 @@ def _read_written_lookup(
     column: Column | None,
     key_path: str,
     faults: FaultCollector,
-) -> Found | None:
+) -> LookupRows | None:
     keys: list[Any] = []
     has_faults = False
     for key in entries:
@@ -333,7 +339,7 @@ def _read_written_lookup(
 
 def _read_lookup_table(
     fields: Any, meta: ValueMetadata, key_path: str, directory: Path, faults: FaultCollector
-) -> Found | None:
+) -> LookupRows | None:
     table_value: WrittenScalar | WrittenMap = fields["table"]
     spec = read_source_spec(table_value, f"{key_path}.table", faults)
     if spec is None:
@@ -423,7 +429,7 @@ def _read_lookup_ranges(
     key_path: str,
     place: Place,
     faults: FaultCollector,
-) -> Found | None:
+) -> LookupRows | None:
     """Read ranges: those that begin at one column and end before another one, or before the next; they must not overlap."""
     bound_type = pa.timestamp("us") if meta.type.is_timestamp else meta.type.arrow
     low = rows.column(chosen_columns[0]).cast(bound_type)

@@ -29,12 +29,12 @@ from hven.adql.syntax_tree import (
     join_conditions,
     transform_tree,
 )
-from hven.descriptor import _contour_columns as regions
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _contour_columns as contour_columns
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN
 from hven.descriptor._granule_compiler import GranuleCompiler
 from hven.descriptor._lookups import LookupSet
-from hven.descriptor._name_resolution import ExpressionNames, format_name_list, list_column_names, place_text
+from hven.descriptor._name_resolution import ExpressionNames, add_place, format_name_list, list_column_names
 from hven.descriptor._partitions import check_partition
 from hven.descriptor._source_metadata import rename_link_columns
 from hven.descriptor._time_series_loading import check_time_series, mark_time_columns_indexed
@@ -47,7 +47,7 @@ from hven.descriptor.compiled_mapping import (
     RowCheck,
 )
 from hven.descriptor.tables import find_position_columns
-from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN, build_index_column, unroll_array_columns
+from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN, build_index_column, expand_array_columns
 from hven.descriptor.value_schema import FaultCollector
 from hven.descriptor.written_yaml import WrittenScalar
 from hven.model import units
@@ -73,7 +73,7 @@ class MappingCompiler:
     def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
         self.spec = spec
         faults = FaultCollector()
-        columns, self.unrolled_columns = unroll_array_columns(spec, source_columns, faults)
+        columns, self.unrolled_columns = expand_array_columns(spec, source_columns, faults)
         self.expression_names = ExpressionNames(spec, columns, resource)
         self.faults = self.expression_names.faults
         self.faults.faults.extend(faults.faults)
@@ -85,7 +85,7 @@ class MappingCompiler:
     def compile_mapping(self) -> tuple[CompiledMapping | None, list[Fault]]:
         """Compile everything; None if there are faults."""
         for name, (text, place) in self.spec.let.items():
-            self.expression_names.bind_let(name, place_text(text, place))
+            self.expression_names.bind_let(name, add_place(text, place))
         grouping = self.expression_names.grouping
         pre_group_condition, where = self._compile_conditions()
         watermark_expression = self._compile_watermark()
@@ -130,7 +130,7 @@ class MappingCompiler:
             contours = tuple(
                 granule_compiler.outline_contour
                 and self._bind_source_query(
-                    regions.build_contour_fault_items(granule_compiler.outline_contour[0]), source, []
+                    contour_columns.build_contour_fault_items(granule_compiler.outline_contour[0]), source, []
                 )
                 for granule_compiler in granule_compilers
             )
@@ -179,9 +179,9 @@ class MappingCompiler:
         grouping = self.expression_names.grouping
         if grouping is not None:
             for key in self.spec.group_by:
-                grouping.add_key(place_text(key, self.spec.place), f"{self.key_path}.group_by")
+                grouping.add_key(add_place(key, self.spec.place), f"{self.key_path}.group_by")
         conditions = []
-        with nullcontext() if grouping is None else grouping.treat_as_single_rows():
+        with nullcontext() if grouping is None else grouping.mark_as_single_rows():
             if self.spec.where is not None:
                 conditions.append(
                     self.expression_names.bind_condition_text(*self.spec.where, f"{self.key_path}.where", None)
@@ -205,7 +205,7 @@ class MappingCompiler:
             return None
         try:
             tree = self.expression_names.bind_expression_text(
-                place_text(*watermark_spec), f"{self.key_path}.sync.watermark", None
+                add_place(*watermark_spec), f"{self.key_path}.sync.watermark", None
             )[0]
         except FaultReportedError:
             return None
@@ -234,7 +234,10 @@ class MappingCompiler:
             tables.append(lookup.describe_relation())
         selected = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
         select = Select(
-            (*selected, SelectItem(trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))),
+            (
+                *selected,
+                SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)),
+            ),
             from_item,
             where=join_conditions(*given_conditions),
         )
@@ -285,7 +288,7 @@ class MappingCompiler:
                         rule.place,
                         suggest_spelling(name, column_names),
                     )
-        return (*column_rules, *regions.iterate_region_rules(table, self.spec.rules, self.spec.place))
+        return (*column_rules, *contour_columns.iterate_region_rules(table, self.spec.rules, self.spec.place))
 
     def _compile_row_rules(self, table: Table) -> tuple[list[RowCheck], BoundQuery | None]:
         """Compile the rules over the table's own columns: each as a check, all as one query."""
@@ -299,15 +302,21 @@ class MappingCompiler:
         for rule in self.spec.rules:
             if rule.check is not None or rule.severity == "off":
                 continue
-            text = place_text(rule.condition, rule.place)
+            text = add_place(rule.condition, rule.place)
             try:
-                tree = trees.remove_literal_slots(transform_tree(parse_condition(str(text)), _remove_target_prefix))
+                tree = expression_trees.remove_literal_slots(
+                    transform_tree(parse_condition(str(text)), _remove_target_prefix)
+                )
                 bound = bind_condition(tree, table.columns, functions=MAPPING_FUNCTIONS, text=str(text))
             except (ParseError, BindError) as error:
                 self.expression_names.report_adql_error(error, text, f"{self.key_path}.rules.{rule.name}")
                 continue
             select = Select(
-                (SelectItem(trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)),),
+                (
+                    SelectItem(
+                        expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)
+                    ),
+                ),
                 TableRef((Ident(TARGET_RELATION),)),
                 where=Negation(tree),
             )
@@ -339,7 +348,7 @@ class MappingCompiler:
             SelectItem(Case(None, ((condition, Literal(1)),), Literal(0)), Ident(f"check{number}", quoted=True))
             for number, condition in enumerate(conditions)
         ]
-        row = SelectItem(trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
+        row = SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
         where = conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
         return checks, bind_query(
             Query(Select((row, *flags), TableRef((Ident(TARGET_RELATION),)), where=where)),
@@ -363,7 +372,7 @@ class MappingCompiler:
                 "choose another name for this one",
             )
         for name, (text, place) in flags.group_expressions.items():
-            group_key_path, expression_text = f"{self.key_path}.flags.by.{name}", place_text(text, place)
+            group_key_path, expression_text = f"{self.key_path}.flags.by.{name}", add_place(text, place)
             try:
                 tree = transform_tree(parse_expression(str(expression_text)), _remove_target_prefix)
                 bound = bind_expression(tree, table.columns, functions=QUERY_FUNCTIONS, text=str(expression_text))
@@ -432,7 +441,7 @@ class MappingCompiler:
         if (
             any(granule_compiler.outline_contour for granule_compiler in rounds)
             and "c1min" in names
-            and not {regions.COVERAGE_COLUMN, regions.QUALITY_COLUMN} <= names
+            and not {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
         ):
             self.faults.add_warning(
                 f"{self.key_path}: of a region of several parts, or with holes, s_region has one outline, and nothing tells which rows these are",

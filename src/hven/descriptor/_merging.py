@@ -553,7 +553,7 @@ def expand_loops(
                 return WrittenMap({key: value for key, value in holder.items() if key != "for"}, holder.place)
             for key, part in loop.items():
                 if str(key) in expandable_keys and isinstance(part, WrittenMap):
-                    substituted_entries = substitute_loop_values(part, values, keep_braces=key in TEMPLATE_KEYS)
+                    substituted_entries = replace_loop_values(part, values, keep_braces=key in TEMPLATE_KEYS)
                     _add_loop_entries(result, key, substituted_entries, key_path, faults)
                 elif str(key) in expandable_keys:
                     faults.add_error(
@@ -615,7 +615,7 @@ def _list_loop_rounds(loop: WrittenMap, key_path: str, faults: FaultCollector) -
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def substitute_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: bool = False) -> Any:
+def replace_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: bool = False) -> Any:
     """Replace ``{b}`` in keys and texts; ``{{`` stays for templates (`keep_braces`) and becomes ``{`` elsewhere."""
 
     def replace_match(match: re.Match[str]) -> str:
@@ -629,13 +629,13 @@ def substitute_loop_values(value: Any, values: Mapping[str, str], *, keep_braces
         )
     if isinstance(value, WrittenList):
         return WrittenList(
-            [substitute_loop_values(item, values, keep_braces=keep_braces) for item in value],
+            [replace_loop_values(item, values, keep_braces=keep_braces) for item in value],
             value.place,
             is_flow=value.is_flow,
         )
     # inside a map, 'text' and 'link' are templates wherever they stand
     pairs = {
-        substitute_loop_values(key, values): substitute_loop_values(
+        replace_loop_values(key, values): replace_loop_values(
             item, values, keep_braces=keep_braces or key in TEMPLATE_KEYS
         )
         for key, item in value.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hven.adql.binder import bind_condition, bind_expression, bind_query
 from hven.adql.functions import MAPPING_FUNCTIONS
-from hven.adql.scope import ColumnLookup, StaticCatalogue, names_match
+from hven.adql.scope import ColumnLookup, StaticCatalogue, is_same_name
 from hven.adql.syntax_tree import (
     BinaryOperation,
     ColumnRef,
@@ -25,8 +25,8 @@ from hven.adql.syntax_tree import (
     transform_tree,
     walk_tree,
 )
-from hven.descriptor import _expression_trees as trees
-from hven.descriptor import _image_functions as images
+from hven.descriptor import _expression_trees as expression_trees
+from hven.descriptor import _image_functions as image_functions
 from hven.descriptor._column_expressions import parse_bounded_expression
 from hven.descriptor._manual_conversions import find_argument_conversions
 from hven.descriptor._row_groups import MAPPING_AGGREGATES, MAX_ARGUMENTS_BY_AGGREGATE, RowGrouping
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # collection.x in expressions
 COLLECTION_KEYS = ("name", "title", "created", "publisher", "bibcode", "doi", "licence", "reference_url")
 REMOTE_SIZE_FUNCTION = "PRODUCT_SIZE"  # of a file, or of what an http address leads to: its server is asked at ingest
-_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, images.FOOTPRINT_COLUMN: CONTOUR}
+_FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, image_functions.FOOTPRINT_COLUMN: CONTOUR}
 
 
 class RunTimeText(str):
@@ -69,7 +69,7 @@ class TargetColumns(Protocol):
         """Return the final tree of a target column; raises `FaultReportedError` after a fault."""
 
 
-def place_text(text: str, place: Place) -> WrittenScalar:
+def add_place(text: str, place: Place) -> WrittenScalar:
     """Place text that a program made, so that faults in it say where."""
     if isinstance(text, WrittenScalar):
         return text
@@ -160,7 +160,7 @@ class ExpressionNames:
         self, text: str, place: Place, key_path: str, target_columns: TargetColumns | None
     ) -> Expr | None:
         """Parse and type a condition over the source; None after a fault."""
-        value = place_text(text, place)
+        value = add_place(text, place)
         try:
             tree = parse_bounded_expression(str(value), condition=True)
             tree = self.expand_names(tree, value, key_path, target_columns)
@@ -219,15 +219,15 @@ class ExpressionNames:
                 if node.name == "HEADER":
                     return self.resolve_header_card(node, text, key_path, offset)
                 if node.name == "WCS_FOOTPRINT" and not node.args:
-                    return images.expand_footprint_call(self, node, text, key_path, offset)
-                if node.name == images.MASK_FUNCTION and not (
+                    return image_functions.expand_footprint_call(self, node, text, key_path, offset)
+                if node.name == image_functions.MASK_FUNCTION and not (
                     len(node.args) > 2 and isinstance(node.args[-1], Literal)
                 ):
                     args = [self.expand_names(arg, text, key_path, target_columns, offset) for arg in node.args]
                     return FunctionCall(
                         node.name, (*args, self.build_directory_literal(node)), text_offset=node.text_offset
                     )
-                if node.name in images.PRODUCT_FUNCTIONS and len(node.args) == 1:
+                if node.name in image_functions.PRODUCT_FUNCTIONS and len(node.args) == 1:
                     path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
                     local = FunctionCall(
                         node.name, (path, self.build_directory_literal(node)), text_offset=node.text_offset
@@ -251,19 +251,19 @@ class ExpressionNames:
                 if node.name.lower() in self.python_functions:
                     return self.plan_python_call(node, text, key_path, target_columns, offset)
                 if MAPPING_FUNCTIONS.find_function(node.name) is None:
-                    known = [name.lower() for name in MAPPING_FUNCTIONS.names] + list(self.python_functions)
+                    function_names = [name.lower() for name in MAPPING_FUNCTIONS.names] + list(self.python_functions)
                     self.faults.add_error(
                         f"{key_path}: no function {node.name.lower()}",
                         text.locate_character(node.text_offset + offset),
-                        suggest_spelling(node.name, known),
+                        suggest_spelling(node.name, function_names),
                     )
                     raise FaultReportedError
             return node
 
         tree = transform_tree(tree, expand_node)
-        if sum(1 for _ in walk_tree(tree)) > trees.MAX_EXPRESSION_NODES:
+        if sum(1 for _ in walk_tree(tree)) > expression_trees.MAX_EXPRESSION_NODES:
             self.faults.add_error(
-                f"{key_path}: with all names replaced, the expression has more than {trees.MAX_EXPRESSION_NODES:,} parts",
+                f"{key_path}: with all names replaced, the expression has more than {expression_trees.MAX_EXPRESSION_NODES:,} parts",
                 text.place,
                 "simplify the 'let' names",
             )
@@ -291,7 +291,7 @@ class ExpressionNames:
             value = target_columns.compile_column(
                 column_name, text.locate_character(node.text_offset + offset), key_path
             )
-            return trees.move_to_offset(value, node.text_offset)
+            return expression_trees.move_to_offset(value, node.text_offset)
         if prefix.lower() == "site" and column_name in self.resource.site:
             return Literal(self.resource.site[column_name], text_offset=node.text_offset)
         if prefix.lower() == "collection" and column_name in COLLECTION_KEYS:
@@ -301,7 +301,7 @@ class ExpressionNames:
                 Ident(f"{prefix.lower()}.{column_name.lower()}", quoted=True)
             )
             if dotted is not None:
-                return trees.build_column_ref(dotted.name, node.text_offset)
+                return expression_trees.build_column_ref(dotted.name, node.text_offset)
             known_names = [column.name for column in self.columns] + [
                 f"target.{name}" for name in (target_columns.settings if target_columns else ())
             ]
@@ -313,14 +313,14 @@ class ExpressionNames:
             raise FaultReportedError
         column = self.find_column(node.name)
         if column is not None:
-            return trees.build_column_ref(column.name, node.text_offset)
+            return expression_trees.build_column_ref(column.name, node.text_offset)
         for name, tree in self.let_expressions.items():
-            if names_match(node.name, name):
+            if is_same_name(node.name, name):
                 if tree is None:
                     raise FaultReportedError
-                return trees.move_to_offset(tree, node.text_offset)
+                return expression_trees.move_to_offset(tree, node.text_offset)
         for name, value in self.resource.let.items():
-            if names_match(node.name, name):
+            if is_same_name(node.name, name):
                 return Literal(value, text_offset=node.text_offset)
         known_names = [*(column.name for column in self.source_columns), *self.spec.let, *self.resource.let]
         ambiguous = [column.name for column in self.source_columns if column.name.lower() == column_name.lower()]
@@ -365,7 +365,7 @@ class ExpressionNames:
             if column.name.lower().replace("-", "_").replace(" ", "_") == normalized_card
         ]
         if exact_columns or similar_columns:
-            return trees.build_column_ref((exact_columns or similar_columns)[0].name, node.text_offset)
+            return expression_trees.build_column_ref((exact_columns or similar_columns)[0].name, node.text_offset)
         self.faults.add_error(
             f"{key_path}: the source has no header card {card!r}",
             text.locate_character(node.text_offset + offset),
@@ -428,7 +428,7 @@ class ExpressionNames:
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))
             self.used |= origins
-        return trees.build_column_ref(self.calls[key].output_column, text_offset)
+        return expression_trees.build_column_ref(self.calls[key].output_column, text_offset)
 
     def find_source_origins(self, meta: ValueMetadata) -> frozenset[str]:
         """Find the source columns behind a value, through Python calls."""

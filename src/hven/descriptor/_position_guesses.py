@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.descriptor._column_guesses import ColumnGuess, convert_sexagesimal, quote_source_name
-from hven.descriptor._position_names import belong_together
+from hven.descriptor._position_names import is_position_pair
 from hven.model.table import Column
 from hven.model.types import FLOAT64
 
@@ -182,7 +182,7 @@ def _find_pair(guesses: Sequence[ColumnGuess], ucds: tuple[str, str]) -> tuple[s
     for lon in lons:
         for lat in lats:
             is_said = "ucd" not in (*lon.guessed_attributes, *lat.guessed_attributes)
-            if is_said or belong_together(lon.column.name, lat.column.name) is not False:
+            if is_said or is_position_pair(lon.column.name, lat.column.name) is not False:
                 return lon.column.name, lat.column.name
     return None
 

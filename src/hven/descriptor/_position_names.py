@@ -25,7 +25,7 @@ _SKY_STEM_PATTERN = re.compile(
 )
 
 
-def belong_together(lon: str, lat: str) -> bool | None:
+def is_position_pair(lon: str, lat: str) -> bool | None:
     """Check whether two names are those of one position: ``ra_mean``, ``dec_mean`` are, ``clipra``, ``crval2`` are not.
 
     Returns
@@ -46,7 +46,7 @@ def can_lie_on_body(lon: str, lat: str) -> bool:
     return bool(stems) and not any(_SKY_STEM_PATTERN.fullmatch(stem) for stem in stems)
 
 
-def warn_of_position(
+def warn_about_position(
     key_path: str, pair: tuple[str, str], columns: Sequence[Column], place: WrittenScalar, faults: FaultCollector
 ) -> None:
     """Warn of a position whose two columns are hardly one: of different frames, of different families, or on a body."""
@@ -65,7 +65,7 @@ def warn_of_position(
                 "name the longitude and the latitude of one frame, or correct their UCDs",
             )
         return
-    if belong_together(*pair) is False:
+    if is_position_pair(*pair) is False:
         faults.add_warning(
             f"{key_path}.position: {lon.name} and {lat.name} do not belong together, as their names say",
             place.place,

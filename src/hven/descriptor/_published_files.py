@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from hven.descriptor._file_roots import build_source_options, read_file_root, write_file_query
-from hven.descriptor._name_resolution import place_text
+from hven.descriptor._name_resolution import add_place
 from hven.descriptor.tables import read_access
 from hven.model.resource import ColumnMapping, SourceSpec, TableSpec
 from hven.model.table import FILES_UTYPE, Column, Table
@@ -127,12 +127,12 @@ def build_files_table(
     url_mapping = ColumnMapping(
         column="url",
         how="text",
-        value=place_text("{site.url}/collections/" + collection_context.schema + "/files/{quoted}", place),
+        value=add_place("{site.url}/collections/" + collection_context.schema + "/files/{quoted}", place),
         place=place,
     )
     if any(any_root.redirects_clients for any_root in roots):
         value = f"COALESCE(direct, site.url || '/collections/{collection_context.schema}/files/' || quoted)"
-        url_mapping = ColumnMapping(column="url", how="map", value=place_text(value, place), place=place)
+        url_mapping = ColumnMapping(column="url", how="map", value=add_place(value, place), place=place)
     return TableSpec(
         table=table,
         sources=tuple(sources),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Many, Needed, Text
+from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, OneOrMore, Required, Text
 from hven.descriptor.written_yaml import WrittenScalar
 from hven.model import plugins
 from hven.model.errors import Fault, Place, suggest_spelling
@@ -54,7 +54,7 @@ class RegistryServiceKeys(
 
     id: Text
     "its identifier, such as it had before: ivo://example.org/stars/q/scs, or what stands behind the authority"
-    mirrors: Many[Text]
+    mirrors: OneOrMore[Text]
     "further addresses at which it answers: mirrors, and old ones that still do"
     test: Text
     "parameters that find rows, for those who try whether it is well: RA=83.6&DEC=22&SR=0.1; default: a place that has some"
@@ -63,7 +63,7 @@ class RegistryServiceKeys(
 class RegistryRelationKeys(KeyModel, hints={"kind": "type", "relation": "type", "ivoid": "id", "name": "title"}):
     """Another resource of the Virtual Observatory."""
 
-    type: Needed[Text]
+    type: Required[Text]
     "IsDerivedFrom, IsSupplementTo, Cites, IsNewVersionOf .. (VOResource's vocabulary)"
     title: Text
     "of the other; default: its id"
@@ -89,9 +89,9 @@ class RegistryKeys(
     "its identifier, such as it had before: ivo://example.org/stars, or what stands behind the authority; default: its name"
     services: dict[str, RegistryServiceKeys]
     "records of its own services, by TABLE.FACE, and of its EPN-TAP table by TABLE: {main.cone: ivo://example.org/stars/q/scs}"
-    also: Many[Text]
+    also: OneOrMore[Text]
     "further identifiers: those that it had in other registries, DOIs (doi:10.xxxx/..)"
-    related: Many[RegistryRelationKeys]
+    related: OneOrMore[RegistryRelationKeys]
     "other resources: what it was made from, what it belongs to"
 
 
@@ -123,21 +123,21 @@ def read_registration(
 
     def read_ivoid(written_identifier: WrittenScalar, key_path: str) -> str:
         text = str(written_identifier)
-        known = settings.authorities
+        authorities = settings.authorities
         if not text.lower().startswith("ivo:"):
-            path, own = text, authority
+            path, ivoid_authority = text, authority
         else:
-            own, _, path = text[6:].partition("/") if text[:6].lower() == "ivo://" else ("", "", "")
-            if own.lower() not in {one.lower() for one in known}:
+            ivoid_authority, _, path = text[6:].partition("/") if text[:6].lower() == "ivo://" else ("", "", "")
+            if ivoid_authority.lower() not in {known_authority.lower() for known_authority in authorities}:
                 remedy = (
-                    f"known: {', '.join(known)}; write authorities = [..] under [registry] in hven.toml"
-                    if own
+                    f"known: {', '.join(authorities)}; write authorities = [..] under [registry] in hven.toml"
+                    if ivoid_authority
                     else "write ivo://AUTHORITY/PATH"
                 )
                 faults.add_error(
-                    f"{key_path}: {own or text!r} is no authority of this site",
+                    f"{key_path}: {ivoid_authority or text!r} is no authority of this site",
                     written_identifier.place,
-                    suggest_spelling(own, known) or remedy,
+                    suggest_spelling(ivoid_authority, authorities) or remedy,
                 )
                 return ""
         if not IVOID_PATH_PATTERN.fullmatch(path):
@@ -148,7 +148,7 @@ def read_registration(
                 f"{key_path}: {text!r} is no identifier of a resource: it {why}", written_identifier.place, remedy
             )
             return ""
-        return f"ivo://{own}/{path}"
+        return f"ivo://{ivoid_authority}/{path}"
 
     services: dict[str, ServiceRegistration] = {}
     for key, service_fields in registry_fields.get("services", {}).items():

@@ -24,7 +24,7 @@ from hven.adql.syntax_tree import (
     transform_tree,
     walk_tree,
 )
-from hven.descriptor import _expression_trees as trees
+from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, GroupAggregate, GroupPlan
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, Type, parse_type, type_from_arrow
@@ -78,7 +78,7 @@ class RowGrouping:
         self.is_inside_rows = False
 
     @contextmanager
-    def treat_as_single_rows(self) -> Iterator[None]:
+    def mark_as_single_rows(self) -> Iterator[None]:
         """Treat expressions within as about single rows: aggregates are faults there."""
         was_inside, self.is_inside_rows = self.is_inside_rows, True
         try:
@@ -88,7 +88,7 @@ class RowGrouping:
 
     def add_key(self, text: WrittenScalar, key_path: str) -> None:
         """Add an entry of ``group_by``: a column of the source, a ``let`` name, an expression."""
-        with self.treat_as_single_rows():
+        with self.mark_as_single_rows():
             try:
                 tree, meta = self.expression_resolver.bind_expression_text(text, key_path, None)
             except FaultReportedError:
@@ -111,7 +111,9 @@ class RowGrouping:
         return transform_tree(
             tree,
             lambda node: (
-                trees.build_column_ref(self.key_columns[node], node.text_offset) if node in self.key_columns else node
+                expression_trees.build_column_ref(self.key_columns[node], node.text_offset)
+                if node in self.key_columns
+                else node
             ),
         )
 
@@ -141,7 +143,7 @@ class RowGrouping:
                 faults.add_error(f"{key_path}: the separator of {name} is a text: {name}(x, '#')", place)
                 raise FaultReportedError
             separator = separator_literal.value
-        with self.treat_as_single_rows():
+        with self.mark_as_single_rows():
             expanded = [self.expression_resolver.expand_names(arg, text, key_path, None, offset) for arg in args]
         key = FunctionCall(node.name, (*expanded, Literal(separator)), distinct=node.distinct, star=node.star)
         if key not in self.aggregates:
@@ -170,7 +172,7 @@ class RowGrouping:
                 separator=separator,
                 type=result_type,
             )
-        return trees.build_column_ref(self.aggregates[key].output, node.text_offset)
+        return expression_trees.build_column_ref(self.aggregates[key].output, node.text_offset)
 
     def _has_computed_column(self, tree: Expr) -> bool:
         return any(
@@ -198,7 +200,9 @@ class RowGrouping:
             SelectItem(tree, Ident(name, quoted=True))
             for tree, name in (*self.key_columns.items(), *self.argument_columns.items())
         ]
-        items.append(SelectItem(trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)))
+        items.append(
+            SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
+        )
         source_table = source.copy_with(
             columns=tuple(
                 column for column in source.columns if column.name not in self.expression_resolver.call_origins

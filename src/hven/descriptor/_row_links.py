@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote as quoted
+from urllib.parse import quote as percent_encode
 
 from hven.adql import parse_expression
 from hven.adql.adql_writer import quote_name, write_adql, write_literal
@@ -21,13 +21,13 @@ from hven.descriptor._column_expressions import (
 from hven.descriptor._columns import build_constant
 from hven.descriptor._derived_links import expand_derived_link
 from hven.descriptor._expression_trees import format_number
-from hven.descriptor._name_resolution import place_text
+from hven.descriptor._name_resolution import add_place
 from hven.descriptor.written_yaml import WrittenScalar
 from hven.model.errors import suggest_spelling
 from hven.model.params import Param
 from hven.model.resource import ColumnMapping
-from hven.model.table import SITE_URL_EXPRESSION as SITE_URL
 from hven.model.table import (
+    SITE_URL_EXPRESSION,
     TARGET_ALIAS,
     LinkTemplate,
     ServiceDescriptor,
@@ -91,10 +91,10 @@ def build_link_defaults(table: Table, collection_context: CollectionContext, pla
     file_link = next(iter(table.row_file_links), None)
     if file_link is not None and "thumbnail_url" in column_names:
         expressions["thumbnail_url"] = _write_preview_expression(
-            file_link, f"{site_url}/collections/{quoted(table.schema)}/preview/"
+            file_link, f"{site_url}/collections/{percent_encode(table.schema)}/preview/"
         )
     return {
-        name: ColumnMapping(column=name, how="map", value=place_text(text, place), place=place)
+        name: ColumnMapping(column=name, how="map", value=add_place(text, place), place=place)
         for name, text in expressions.items()
     }
 
@@ -308,7 +308,9 @@ class LinkExpressions:
                         f"{key_path}: no {part.expression_text}", template.locate_character(part.offset), hint
                     )
                 # the address of the site is that at which it is asked
-                parts.append(SITE_URL if site_key == "url" else self._collection_context.site.get(site_key, ""))
+                parts.append(
+                    SITE_URL_EXPRESSION if site_key == "url" else self._collection_context.site.get(site_key, "")
+                )
             elif part.expression_text in self._collection_context.constants:
                 parts.append(str(self._collection_context.constants[part.expression_text]))
             elif (tree := self._parse_placeholder(template, part, key_path, faults)) is not None:

@@ -3,19 +3,19 @@
 from typing import Literal
 
 from hven.descriptor._sync_policies import Duration
-from hven.descriptor.value_schema import Condition, KeyModel, Loose, Many, Needed, Text
+from hven.descriptor.value_schema import Condition, KeyModel, OneOrMore, Required, RetypedText, Text
 
 
 class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max": "ranges"}):
     """What the elements of an array stand for: channels of frequency, of energy."""
 
-    name: Needed[Text]
+    name: Required[Text]
     "the quantity: frequency"
     unit: Text
     "its unit"
-    centers: Many[Loose]
+    centers: OneOrMore[RetypedText]
     "a value for each element: [10.5, 11.5]; or the column that has them for each sample; of files the variables that have them"
-    ranges: Many[Many[Loose]]
+    ranges: OneOrMore[OneOrMore[RetypedText]]
     "lowest and highest value of each element: [[10, 11], [11, 12]]; or the column that has them"
     label: Text
     "for axes"
@@ -26,7 +26,7 @@ class BinsKeys(KeyModel, hints={"centres": "centers", "units": "unit", "min_max"
 class PartKeys(KeyModel, short="of"):
     """A variable of a file that is added to its times."""
 
-    of: Needed[Text]
+    of: Required[Text]
     "the variable"
     unit: Text
     "its unit: d, h, min, s, ms, us, ns"
@@ -37,11 +37,11 @@ class TimeKeys(
 ):
     """When samples were taken."""
 
-    of: Needed[Text]
+    of: Required[Text]
     "the column, or the file's variable"
     unit: Text
     "of files: unit of the numbers, if the file does not say it: d, h, min, s, ms, us, ns"
-    since: Loose
+    since: RetypedText
     "of files: when the numbers are 0: a date, JD, MJD; what the file's name has: orf%Y%m%d; cards of its header: DATE-OBS TIME-OBS"
     scale: Literal["UTC", "TAI", "TT", "TDB", "GPS"]
     "of files: the clock that they show; default: what the file says (FITS: TIMESYS; the end of since: 1993-01-01 TAI), else UTC"
@@ -54,9 +54,9 @@ class VariableKeys(
 ):
     """What of a file is a parameter."""
 
-    of: Many[Text]
+    of: OneOrMore[Text]
     "the file's variable, or several whose elements stand one behind the other; default: the one of this name. Of another part with its name or number before it: 2.DATA"
-    time: Many[Text]
+    time: OneOrMore[Text]
     "the variables with the times of each of several, where they have times of their own"
     element: int
     "of the last dimension: which one it is, from 0: a polarisation"
@@ -73,9 +73,9 @@ class VariableKeys(
 class VectorKeys(KeyModel, short="system", hints={"frame": "system", "coordinates": "system", "axes": "components"}):
     """Which coordinates a vector has, or one of them."""
 
-    system: Needed[Text]
+    system: Required[Text]
     "the system, as SPASE calls it: GSE, RTN, HEEQ"
-    components: Many[
+    components: OneOrMore[
         Literal["x", "y", "z", "r", "rho", "latitude", "colatitude", "longitude", "longitude0", "altitude", "other"]
     ]
     "what its elements are, in their order; default: x, y, z of three"
@@ -100,11 +100,11 @@ class SeriesKeys(
     "the samples stand in the file of each row: its path, as a template over the row: '{target.path}'. Its times are those of the row, by UCD (time.start, time.end)"
     reader: Text
     "of files that Hven cannot read: the program that does, by its name in hven.toml ([readers.maser]: maser); or a Python file beside the descriptor, and its function: nda.py:read"
-    part: Loose
+    part: RetypedText
     "of files: name or number of the table or array that has the samples; default: the first that has the time"
     time: TimeKeys
     "the column, or the file's variable, that says when a sample was taken; default: by UCD"
-    parameters: Many[Text]
+    parameters: OneOrMore[Text]
     "the columns, or the file's variables, it has, in order; default: all that can be one"
     variables: dict[str, VariableKeys]
     "of files: what is not plainly a variable of the file: {stokesi: {of: [STOKESI_B1, STOKESI_B2], time: [TIME_B1, TIME_B2]}}"
@@ -118,7 +118,7 @@ class SeriesKeys(
     "of data that keep coming: how far behind the last sample HAPI may be asked (its stopDate lies so far ahead): 1 d"
     stamp: Literal["begin", "center", "end", "other"]
     "what of a sample its time is; default: center"
-    bins: dict[str, Many[BinsKeys]]
+    bins: dict[str, OneOrMore[BinsKeys]]
     "of columns that are arrays, what their elements stand for, a map for each dimension: {flux: {name: frequency, unit: MHz, centers: [..]}}"
     colors: dict[str, dict[str, Text]]
     "of columns that are texts, the colors of what they say, by regular expressions: {quality: {good: green, 'bad.*': '#FF0000'}}"

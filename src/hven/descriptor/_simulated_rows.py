@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_condition
 from hven.descriptor._merging import merge_entries
-from hven.descriptor._name_resolution import place_text
+from hven.descriptor._name_resolution import add_place
 from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
 from hven.model.errors import ParseError
 from hven.model.resource import DATA_SOURCE_COLUMN, DATA_SOURCE_VOCABULARY_URI
@@ -45,7 +45,7 @@ def add_data_source_column(table: WrittenMap) -> WrittenMap:
         )
     return merge_entries(
         WrittenMap(
-            {place_text(key, simulated_condition.place): value for key, value in lower.items()},
+            {add_place(key, simulated_condition.place): value for key, value in lower.items()},
             simulated_condition.place,
         ),
         table,
@@ -55,11 +55,11 @@ def add_data_source_column(table: WrittenMap) -> WrittenMap:
 
 def build_data_source_column(place: Place) -> WrittenMap:
     """Describe the column."""
-    return WrittenMap({place_text(DATA_SOURCE_COLUMN, place): _build_entries(DATA_SOURCE_COLUMN_KEYS, place)}, place)
+    return WrittenMap({add_place(DATA_SOURCE_COLUMN, place): _build_entries(DATA_SOURCE_COLUMN_KEYS, place)}, place)
 
 
 def _build_entries(values: dict[str, str], place: Place) -> WrittenMap:
-    return WrittenMap({place_text(key, place): place_text(value, place) for key, value in values.items()}, place)
+    return WrittenMap({add_place(key, place): add_place(value, place) for key, value in values.items()}, place)
 
 
 __all__ = ["add_data_source_column", "build_data_source_column"]

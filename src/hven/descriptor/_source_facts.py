@@ -74,7 +74,7 @@ class SourceColumn:
         """Check whether all numbers lie there."""
         return self.value_bounds is not None and low <= self.value_bounds[0] and self.value_bounds[1] <= high
 
-    def matches_mostly(self, pattern: str) -> bool:
+    def is_mostly_matching(self, pattern: str) -> bool:
         """Check whether nearly all texts match."""
         if not self.is_text or not len(self.filled_values):
             return False
@@ -99,9 +99,9 @@ class SourceColumn:
             return None  # what other times count from
         if pa.types.is_timestamp(self.sample.type):
             return "stamp", self.sql
-        if self.matches_mostly(ISO_TIME_PATTERN):
+        if self.is_mostly_matching(ISO_TIME_PATTERN):
             return "stamp", f"parse_time({self.sql})"
-        if self.is_text and self.matches_mostly(r"\d") and (date_format := self.find_date_format()) is not None:
+        if self.is_text and self.is_mostly_matching(r"\d") and (date_format := self.find_date_format()) is not None:
             text = f"parse_time({self.sql}, '{date_format}')"
             return "stamp", f"tai_to_utc({text})" if date_format.endswith("_TAI") else text
         if not self.is_number:

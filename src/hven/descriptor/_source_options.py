@@ -136,7 +136,7 @@ def _check_source_options(
         faults.add_error(f"{key_path}: {error.message}", place, error.remedy)
         return None
     if not _validate_options(
-        _forbid_extra_options(module.Options), options, written, key_path, f" of kind {name}", faults
+        _build_strict_model(module.Options), options, written, key_path, f" of kind {name}", faults
     ):
         return None
     return SourceSpec(kind=name, options=options, place=written.place)
@@ -170,7 +170,7 @@ def _validate_options(
 
 
 @cache
-def _forbid_extra_options(model: type[BaseModel]) -> type[BaseModel]:
+def _build_strict_model(model: type[BaseModel]) -> type[BaseModel]:
     """Derive a model that refuses a misspelt option, unless it says otherwise."""
     if "extra" in model.model_config:
         return model

@@ -289,7 +289,7 @@ def write_checked_draft(draft: StandardDraft, path: Path, settings: Settings) ->
         if not reasons_by_column:
             break
         for column, reason in reasons_by_column.items():
-            proposal.withdraw_setting(column, reason)
+            proposal.reject_setting(column, reason)
         text = draft.write_descriptor(proposal, table)
     return text
 

@@ -71,7 +71,7 @@ class MappingProposal:
             self.settings[column] = (setting_kind, text, reason)
             self.used_sources.update(fact.source for fact in source_columns)
 
-    def withdraw_setting(self, column: str, reason: str) -> None:
+    def reject_setting(self, column: str, reason: str) -> None:
         """Withdraw a proposal: it does not pass the check."""
         setting_kind, text, _ = self.settings.pop(column)
         self.column_types.pop(column, None)
@@ -154,7 +154,7 @@ class MappingProposer:
                 else None
             )
             if "REGION" in type_name:
-                if fact.matches_mostly(r"(?i)^\s*(polygon|circle|box|position|point|union)\b"):
+                if fact.is_mostly_matching(r"(?i)^\s*(polygon|circle|box|position|point|union)\b"):
                     self.proposal.propose_expression(name, f"nullif(trim({fact.sql}), '')", "", fact)
                 continue
             has_fitting_type = (
@@ -209,7 +209,7 @@ class MappingProposer:
         fact = next((fact for fact in self.source_columns if fact.source == source), None)
         return (
             fact is not None
-            and fact.matches_mostly(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$")
+            and fact.is_mostly_matching(r"^[!$-&(-_a-~]+( [!$-&(-_a-~]+)*$")
             and all(sign not in "".join(fact.filled_values.to_pylist()) for sign in "#\"'`")
         )
 
@@ -276,11 +276,11 @@ class MappingProposer:
             recognized_time[0] == "stamp"
             and not recognized_time[1].startswith("from_")
             and fact.is_text
-            and fact.matches_mostly(r"^\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}\s*$")
+            and fact.is_mostly_matching(r"^\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}\s*$")
         ):
             time_of_day = self.find_column(
                 r"time_?obs|obs_?time|start_?time|^time$|^ut|time",
-                accepts=lambda item: item.matches_mostly(r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*$"),
+                accepts=lambda item: item.is_mostly_matching(r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?\s*$"),
             )
             if time_of_day is not None:
                 recognized_time = "stamp", f"parse_time({fact.sql} || 'T' || {time_of_day.sql})"
@@ -377,7 +377,7 @@ class MappingProposer:
 
     def propose_product_access(self, *, include_size: bool = True) -> None:
         """Propose address, format and size of the product."""
-        url = self.find_column(r"access_?url|download|file_?url|url|link|href|uri", ucd="meta.ref.url", accepts=lambda item: item.matches_mostly(r"^\s*(https?|ftp)://\S+\s*$") and not re.search(r"thumb|preview|quick|browse|icon|logo|page|landing", item.name))  # fmt: skip
+        url = self.find_column(r"access_?url|download|file_?url|url|link|href|uri", ucd="meta.ref.url", accepts=lambda item: item.is_mostly_matching(r"^\s*(https?|ftp)://\S+\s*$") and not re.search(r"thumb|preview|quick|browse|icon|logo|page|landing", item.name))  # fmt: skip
         if url is None:
             self.proposal.missing_values["access_url"] = (
                 'address of the product, a template: "https://example.org/data/{file_name}"; with access_format and access_estsize'
@@ -410,7 +410,8 @@ class MappingProposer:
                         "to fill: about how many kilobytes; 1000 only stands here, because an address needs a size",
                     )
         thumbnail_column = self.find_column(
-            r"thumb|preview|quick_?look|browse|icon", accepts=lambda item: item.matches_mostly(r"^\s*https?://\S+\s*$")
+            r"thumb|preview|quick_?look|browse|icon",
+            accepts=lambda item: item.is_mostly_matching(r"^\s*https?://\S+\s*$"),
         )
         if thumbnail_column is not None and "thumbnail_url" in self.standard_columns:
             self.proposal.propose_expression(
@@ -442,7 +443,7 @@ class MappingProposer:
         """Propose spacecraft or observatory, and instrument."""
         for column, pattern, ucd in ((host_column, r"instrument_?host|spacecraft|mission|telescop|observat|facility|satellite", "meta.id;instr.tel|instr.tel"), (instrument_column, r"^instrume(nt)?(_?name)?$|^inst(r)?$|^instrument|detector|camera", "meta.id;instr$|instr$")):  # fmt: skip
             source_column = self.find_column(
-                pattern, ucd=ucd, accepts=lambda item: item.is_text and not item.matches_mostly(r"^https?:")
+                pattern, ucd=ucd, accepts=lambda item: item.is_text and not item.is_mostly_matching(r"^https?:")
             )
             if source_column is not None and column not in self.proposal.settings:
                 self.proposal.propose_expression(

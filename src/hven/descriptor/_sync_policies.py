@@ -79,7 +79,7 @@ def _read_share(value: Any, key_path: str, faults: FaultCollector) -> float | No
 
 Duration = Annotated[str, _read_duration, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*[A-Za-z]+\s*$")]
 Overlap = Annotated[Duration | Annotated[float, Field(ge=0)], partial(_read_duration, allow_unitless=True)]
-Full = Annotated[Duration | Literal["never"], _read_full_interval]
+FullInterval = Annotated[Duration | Literal["never"], _read_full_interval]
 Share = Annotated[str, _read_share, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
 
 
@@ -263,4 +263,4 @@ def _parse_cron_value(text: str, number: int) -> int | None:
     return names.index(text.lower()) + (1 if number == 3 else 0) if text.lower() in names else None
 
 
-__all__ = ["Duration", "Full", "Overlap", "Share", "read_sync_policy", "read_sync_schedule"]
+__all__ = ["Duration", "FullInterval", "Overlap", "Share", "read_sync_policy", "read_sync_schedule"]

@@ -39,11 +39,11 @@ def choose_table(
     """
     options, service = dict(options), file_kinds.find_service_signature(kind)
     key = service.table_option if service is not None and service.table_option else "table"
-    if not hasattr(module, "tables") or any(
+    if not hasattr(module, "list_source_tables") or any(
         table_option in options for table_option in (key, "hdu", "part", "query", "adql", "mode")
     ):
         return options, []
-    table_offers: list[AvailableTable] = module.tables(options, context)
+    table_offers: list[AvailableTable] = module.list_source_tables(options, context)
     if kind != "sql" and service is None:
         default_offer = next((item for item in table_offers if item.is_default), None)
         if kind == "fits" and table_offers and default_offer is None:
@@ -89,8 +89,8 @@ def _format_table_note(chosen_offer: AvailableTable, offers: Sequence[AvailableT
 
 
 def _format_offer_names(offers: Sequence[AvailableTable]) -> str:
-    more = [f"and {len(offers) - MAX_LISTED_TABLES} more"] if len(offers) > MAX_LISTED_TABLES else []
-    return ", ".join([*(str(item) for item in offers[:MAX_LISTED_TABLES]), *more])
+    remainder_note = [f"and {len(offers) - MAX_LISTED_TABLES} more"] if len(offers) > MAX_LISTED_TABLES else []
+    return ", ".join([*(str(item) for item in offers[:MAX_LISTED_TABLES]), *remainder_note])
 
 
 def choose_file_pattern(folder: Path, source: str) -> Path:

@@ -10,7 +10,7 @@ from hven.sources.curator_process import CuratorCodeError, PythonProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from collections.abc import Mapping as Dict
+    from collections.abc import Mapping as AbstractMapping
     from pathlib import Path
 
     import pyarrow as pa
@@ -243,15 +243,15 @@ class CompiledMapping:
     row_filter_query: BoundQuery | None = None
     checks: tuple[RowCheck, ...] = ()
     needed_columns: tuple[str, ...] = ()
-    read_types: Dict[str, pa.DataType] = field(default_factory=dict)
-    copies: Dict[str, str] = field(default_factory=dict)
-    conversions: Dict[str, str] = field(default_factory=dict)
+    read_types: AbstractMapping[str, pa.DataType] = field(default_factory=dict)
+    copies: AbstractMapping[str, str] = field(default_factory=dict)
+    conversions: AbstractMapping[str, str] = field(default_factory=dict)
     warnings: tuple[Fault, ...] = ()
-    lookups: Dict[str, pa.Table] = field(default_factory=dict)
+    lookups: AbstractMapping[str, pa.Table] = field(default_factory=dict)
     calls: tuple[PythonCall, ...] = ()
     combined_rule_query: BoundQuery | None = None
     column_rules: tuple[ValidationRule, ...] = ()
-    vocabularies: Dict[str, tuple[str, ...]] = field(default_factory=dict)
+    vocabularies: AbstractMapping[str, tuple[str, ...]] = field(default_factory=dict)
     flags_column: str | None = None
     observations: tuple[CompiledMapping, ...] = ()
     source: Table

@@ -59,7 +59,7 @@ from hven.descriptor._source_samples import (
 from hven.descriptor._standard_drafts import StandardDraft, find_full_standard_name, write_checked_draft
 from hven.descriptor._table_selection import choose_table
 from hven.descriptor._yaml_text import format_flow_value, format_scalar
-from hven.engines import load_engine_record as engine_kind
+from hven.engines import load_engine_record
 from hven.formats.hats_layout import is_web_address
 from hven.model import Cache, Deviation, add_deviation, plugins
 from hven.model.errors import ConflictError, SourceError, UsageError, UserError
@@ -437,7 +437,7 @@ def _draft_table(
     )
     guess_notes: list[str] = []
     if kind == "fixed" and not {"fields", "readme"} & set(options):
-        options.update(module.guessed(options, context))
+        options.update(module.guess_options(options, context))
         guess_notes = [
             "fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"
         ]
@@ -602,7 +602,7 @@ def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | Non
     """Write which engine serves the files of a catalogue, unless all tables are its."""
     if settings is None or settings.engine == credited.engine:
         return []
-    return _source_credits.write_engine_lines(credited, engine_kind(credited.engine).lacks(settings))
+    return _source_credits.write_engine_lines(credited, load_engine_record(credited.engine).lacks(settings))
 
 
 def _find_guess(guesses: Sequence[ColumnGuess], name: str) -> ColumnGuess:

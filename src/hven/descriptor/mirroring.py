@@ -111,7 +111,7 @@ def write_public_descriptor(
     examples = public_metadata.select_examples(metadata.examples, visible_tables, resource.name)
     if examples and table_descriptions:
         body["examples"] = examples
-    return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_dump_yaml(body)}"
+    return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"
 
 
 def write_mirror_descriptor(
@@ -212,7 +212,7 @@ def write_mirror_descriptor(
     if sync_interval is not None:
         body["sync"] = {"every": sync_interval}
     head = f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
-    return head + _dump_yaml(body)
+    return head + _write_yaml(body)
 
 
 def list_mirrored_sites(resource: Resource) -> tuple[str, ...]:
@@ -393,7 +393,7 @@ def _to_yaml_value(value: Any) -> Any:
     return str(value)[:MAX_TEXT_CHARACTERS]
 
 
-def _dump_yaml(body: Mapping[str, Any]) -> str:
+def _write_yaml(body: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True, width=120))
 
 

@@ -13,8 +13,8 @@ from hven.descriptor._expression_trees import CAST_TYPES
 from hven.descriptor._keys import ObscoreKeys
 from hven.descriptor._mapping_compiler import MappingCompiler
 from hven.descriptor._merging import merge_entries
-from hven.descriptor._name_resolution import place_text
-from hven.descriptor._simulated_rows import build_data_source_column as mark
+from hven.descriptor._name_resolution import add_place
+from hven.descriptor._simulated_rows import build_data_source_column
 from hven.descriptor.written_yaml import WrittenMap, WrittenScalar
 from hven.model.errors import DescriptorError, Fault, suggest_spelling
 from hven.model.resource import ColumnMapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.adql.syntax_tree import Expr
-    from hven.descriptor import compiled_mapping as mappings
+    from hven.descriptor import compiled_mapping
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Place
     from hven.model.resource import Resource, TableSpec
@@ -61,7 +61,7 @@ class ObservationViewMember:
     column_expressions: Mapping[str, str]
     source: str
     columns: tuple[Column, ...]
-    mapping: mappings.CompiledMapping
+    mapping: compiled_mapping.CompiledMapping
 
     def write_query(self, columns: Sequence[Column]) -> str:
         """Generate the query for some columns of the standard; those that the table does not have are null.
@@ -121,15 +121,17 @@ def rewrite_as_standard_table(
                 suggest_spelling(key, _KEYS_BY_VIEW[view_name]) or f"known: {', '.join(_KEYS_BY_VIEW[view_name])}",
             )
     table_entries: dict[WrittenScalar, Any] = {key: item for key, item in value.items() if key != "radio"}
-    table_entries[place_text("standard", table.place)] = place_text(STANDARDS_BY_VIEW[view_name], value.place)
+    table_entries[add_place("standard", table.place)] = add_place(STANDARDS_BY_VIEW[view_name], value.place)
     if view_name == OBSCORE_VIEW and "simulated" in table:
         own_columns = table_entries.get("columns")  # type: ignore[call-overload]
-        table_entries[place_text("columns", table.place)] = (
-            merge_entries(mark(value.place), own_columns) if isinstance(own_columns, WrittenMap) else mark(value.place)
+        table_entries[add_place("columns", table.place)] = (
+            merge_entries(build_data_source_column(value.place), own_columns)
+            if isinstance(own_columns, WrittenMap)
+            else build_data_source_column(value.place)
         )
     variant = _find_variant(table)
     if variant is not None and view_name == OBSCORE_VIEW:
-        table_entries[place_text("frame", table.place)] = place_text(variant, value.place)
+        table_entries[add_place("frame", table.place)] = add_place(variant, value.place)
     return WrittenMap(table_entries, value.place)
 
 
@@ -317,7 +319,7 @@ def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource)
         default_expressions |= {"s_ra": f'"{table.position[0]}"', "s_dec": f'"{table.position[1]}"'}
     names = {column.name for column in view_spec.table.columns}
     return {
-        column: ColumnMapping(column=column, how="map", value=place_text(text, view_spec.place), place=view_spec.place)
+        column: ColumnMapping(column=column, how="map", value=add_place(text, view_spec.place), place=view_spec.place)
         for column, text in default_expressions.items()
         if column in names
     }

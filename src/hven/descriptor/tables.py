@@ -25,7 +25,7 @@ from hven.descriptor._endpoint_loading import read_endpoints
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._merging import list_optional_columns
 from hven.descriptor._partitions import read_partition
-from hven.descriptor._position_names import warn_of_position
+from hven.descriptor._position_names import warn_about_position
 from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_flags
 from hven.descriptor._row_links import SITE_KEYS, build_link_defaults, check_target_columns, read_links
 from hven.descriptor._source_options import read_source_spec
@@ -841,7 +841,7 @@ def _read_position(
     if len(pair) != 2:
         faults.add_error(f"{key_path}.position must be [longitude, latitude]", fields.places["position"])
         return None
-    warn_of_position(key_path, (pair[0], pair[1]), table_columns, fields["position"][0], faults)
+    warn_about_position(key_path, (pair[0], pair[1]), table_columns, fields["position"][0], faults)
     return pair[0], pair[1]
 
 

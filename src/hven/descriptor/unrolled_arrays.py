@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ELEMENT_INDEX_COLUMN = "each.index"  # 1 for the first element
 
 
-def unroll_array_columns(
+def expand_array_columns(
     spec: TableSpec, columns: Sequence[Column], faults: FaultCollector
 ) -> tuple[list[Column], tuple[str, ...]]:
     """Replace the columns of arrays by those of their elements.

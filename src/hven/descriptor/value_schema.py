@@ -47,7 +47,7 @@ from hven.descriptor.written_yaml import (
 )
 from hven.model import literal
 from hven.model.errors import Fault, Place, suggest_spelling
-from hven.model.table import localize_text
+from hven.model.table import build_localized_text
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -199,7 +199,7 @@ def read_localized_text(
             value.place,
             f"programs and other readers get that in {next(iter(texts_by_language))!r}; add '{faults.language}:'",
         )
-    return localize_text(texts_by_language, faults.language)
+    return build_localized_text(texts_by_language, faults.language)
 
 
 def read_constant(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
@@ -400,8 +400,8 @@ def read_entries(
 # --- types, as keys are said in: what an editor may offer, and what reads it -------------------------------------
 
 Text = Annotated[str, read_text]
-Words = Annotated[str | dict[Literal["en", "fr"], str], read_localized_text]
-LooseWords = Annotated[
+LocalizedText = Annotated[str | dict[Literal["en", "fr"], str], read_localized_text]
+RetypedLocalizedText = Annotated[
     str | dict[Literal["en", "fr"], str],
     partial(read_localized_text, allow_retyped=True),
     WithJsonSchema(
@@ -413,16 +413,16 @@ LooseWords = Annotated[
         }
     ),
 ]
-Loose = Annotated[
+RetypedText = Annotated[
     str, partial(read_text, allow_retyped=True), WithJsonSchema({"type": ["string", "number", "integer"]})
 ]
 Constant = Annotated[str, read_constant, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Expression = Annotated[str, read_expression_text, WithJsonSchema({"type": ["string", "number", "null"]})]
 Condition = Annotated[Expression, partial(read_expression_text, value_label="a condition")]
 Query = Annotated[Expression, partial(read_expression_text, value_label="a query")]
-Free = Annotated[dict[str, Any], read_free_map]
-Many: TypeAlias = T | tuple[T, ...]
-Needed = Annotated[T, "needed"]
+FreeMap = Annotated[dict[str, Any], read_free_map]
+OneOrMore: TypeAlias = T | tuple[T, ...]
+Required = Annotated[T, "needed"]
 
 
 def choose_value_reader(key_type: Any) -> Reader:
@@ -451,7 +451,7 @@ def choose_value_reader(key_type: Any) -> Reader:
         return partial(read_choice, choices=inner)
     if origin is dict:
         return partial(read_entries, read_item=choose_value_reader(inner[1]))
-    if inner:  # Many
+    if inner:  # OneOrMore
         return partial(read_many, read_item=choose_value_reader(get_args(inner[-1])[0]))
     if key_type is bool:
         return read_boolean

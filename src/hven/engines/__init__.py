@@ -238,7 +238,7 @@ class QueryExecution(Protocol):
         """Return all rows of an answer that is `small`, with the values that `to_pylist` would return; whoever iterates afterwards gets the same rows."""
         return None
 
-    def enter_queue(self, notify: Callable[[], object]) -> None:  # noqa: ARG002
+    def request_turn(self, notify: Callable[[], object]) -> None:  # noqa: ARG002
         """Queue for a turn.
 
         Parameters
@@ -254,7 +254,7 @@ class QueryExecution(Protocol):
         return
 
     def is_ready(self) -> bool:
-        """Check whether the turn has come, which `enter_queue` asked for: a thread that iterates then need not wait for it."""
+        """Check whether the turn has come, which `request_turn` asked for: a thread that iterates then need not wait for it."""
         return True
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
@@ -269,10 +269,10 @@ class QueryExecution(Protocol):
 class RelayExecution(QueryExecution):
     """A query that others compute for it, one after the other: whoever cancels or closes it meets the one that runs now."""
 
-    def __init__(self, schema: pa.Schema, now: QueryExecution | None = None) -> None:
+    def __init__(self, schema: pa.Schema, current: QueryExecution | None = None) -> None:
         self.schema = schema
         self._lock = threading.Lock()
-        self._current = now
+        self._current = current
         self._cancelled = False
         self._closed = False
 

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class DeferredExecution(RelayExecution):
     """A query that begins when it is read (`hven.engines.QueryExecution`): `execute` came back at once, maybe on the event loop.
 
-    `start` is given what to call with each execution that computes: the query's own one, or one that is run for its sake.
+    `start_execution` is given what to call with each execution that computes: the query's own one, or one that is run for its sake.
     """
 
     def __init__(
-        self, schema: pa.Schema, start: Callable[[Callable[[QueryExecution | None], None]], QueryExecution]
+        self, schema: pa.Schema, start_execution: Callable[[Callable[[QueryExecution | None], None]], QueryExecution]
     ) -> None:
         super().__init__(schema)
         self._context = copy_context()  # the clock of now counts what is done then
-        self._start_execution = start
+        self._start_execution = start_execution
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         if self._cancelled:

@@ -125,19 +125,22 @@ class EngineDialect(SqlDialect):
         """Write ADQL's CAST: CHAR(n) is filled up, timestamps are ISO text, shapes are read from DALI text."""
         text = writer.write_expression(node.operand)
         type_ = require_meta(node).type
-        have, wanted = value_kinds.classify_type(require_meta(node.operand).type), value_kinds.classify_type(type_)
-        if wanted == "text":
+        source_kind, target_kind = (
+            value_kinds.classify_type(require_meta(node.operand).type),
+            value_kinds.classify_type(type_),
+        )
+        if target_kind == "text":
             text = self.write_dali_text(writer, text, node.operand)
             if node.length is None:
                 return text
             return (
                 f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
             )
-        if have == "text" and wanted in {"point", "circle", "polygon"}:
+        if source_kind == "text" and target_kind in {"point", "circle", "polygon"}:
             return self.write_shape_from_texts(
                 f"regexp_split_to_array(trim({text}, {WHITESPACE_SQL}), '[\\s,]+')", type_
             )
-        return self.write_conversion(text, have, type_)
+        return self.write_conversion(text, source_kind, type_)
 
     def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
         """Convert a value of the kind `value_kind` (`value_kinds.classify_type`) to a type that is no text."""
@@ -232,8 +235,8 @@ class EngineDialect(SqlDialect):
         """Write a function over a window: sums and means as without one."""
         template = self.functions.get(node.name) or ""
         if node.name in _WINDOW_AGGREGATES and template.startswith("."):
-            made: str = getattr(self, template[1:])(writer, node, over_clause)
-            return made
+            window_sql: str = getattr(self, template[1:])(writer, node, over_clause)
+            return window_sql
         return super().write_window(writer, node, over_clause)
 
     # --- shapes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from hven.adql.grouping import depends_on_own_row, is_false_for_null
+from hven.adql.grouping import is_false_for_null, is_single_row_expression
 from hven.adql.syntax_tree import ColumnRef, TableRef, walk_tree
 from hven.engines import ExecutionLimits, MemoryRelation, QueryExecution, QueryPlan
 from hven.engines._query_analysis.column_usage import list_read_columns, list_selects
@@ -41,7 +41,7 @@ class FallbackPlan(QueryPlan):
         Plans the query for the rows of one table, which may give too many; None for a row filter that it does not know.
     takes
         Tells whether the engine computes a condition.
-    giver
+    source_engine_name
         How the engine is called.
     max_fetched_bytes
         Of rows that may travel.
@@ -57,10 +57,10 @@ class FallbackPlan(QueryPlan):
         reads: Callable[[BoundQuery], QueryPlan | None],
         *,
         takes: Callable[[Expr], bool] = lambda _: True,
-        giver: str = "PostgreSQL",
-        bytes: float = float("inf"),  # noqa: A002  (as `FetchBudget` calls them)
+        source_engine_name: str = "PostgreSQL",
+        max_fetched_bytes: float = float("inf"),
     ) -> None:
-        self.reason, self._source_engine_name, self.max_fetched_bytes = reason, giver, bytes
+        self.reason, self._source_engine_name, self.max_fetched_bytes = reason, source_engine_name, max_fetched_bytes
         self.embedded_plan = embedded.plan_query(bound)
         self.schema = self.embedded_plan.schema
         columns = list_read_columns(bound)
@@ -74,7 +74,7 @@ class FallbackPlan(QueryPlan):
                     is_pushable = (id(condition), number) not in narrowable.null_filled_conditions or is_false_for_null(
                         condition
                     )
-                    if is_pushable and _reads_only_table(condition, number) and takes(condition):
+                    if is_pushable and _is_single_table_condition(condition, number) and takes(condition):
                         conditions.setdefault(number, []).append(condition)
         self.table_fetches: dict[str, tuple[Table, QueryPlan]] = {}
         for table in bound.tables:
@@ -95,7 +95,7 @@ class FallbackPlan(QueryPlan):
                 build_fetch_query(bound, full_table_ref, columns_to_read, ())
             )  # no condition may look at rows that the reader may not see
             if plan is None:
-                raise TypeError(f"{giver} cannot give the rows of {table.qualified_name}")
+                raise TypeError(f"{source_engine_name} cannot give the rows of {table.qualified_name}")
             self.table_fetches[table.qualified_name] = table, plan
 
     def execute(
@@ -122,10 +122,10 @@ class FallbackExecution(FetchingExecution):
     """A running detour (`hven.engines.QueryExecution`)."""
 
     def __init__(
-        self, detour: FallbackPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+        self, fallback_plan: FallbackPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> None:
-        super().__init__(detour.embedded_plan, detour.table_fetches, values, relations, limits)
-        self._fallback_plan = detour
+        super().__init__(fallback_plan.embedded_plan, fallback_plan.table_fetches, values, relations, limits)
+        self._fallback_plan = fallback_plan
 
     @property
     def _fetch_limit_text(self) -> str:
@@ -164,9 +164,9 @@ def _add_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
     )
 
 
-def _reads_only_table(condition: Expr, table_number: int) -> bool:
+def _is_single_table_condition(condition: Expr, table_number: int) -> bool:
     """Return whether a condition reads one table reference and nothing else."""
-    return depends_on_own_row(condition) and all(
+    return is_single_row_expression(condition) and all(
         node.source == table_number for node in walk_tree(condition) if isinstance(node, ColumnRef)
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines._row_order import build_sort_key_function, take_columns
-from hven.engines._row_preparation import compute_stable_order, conform_batch
+from hven.engines._row_preparation import cast_batch_to_schema, compute_stable_order
 from hven.engines._snapshot_files import create_locked_directory, sync_file, translate_disk_errors
 from hven.model.errors import StorageError
 
@@ -46,17 +46,19 @@ class FileStaging(ABC):
     ----------
     final_directory, relative
         Directory of the snapshot, and as records name it.
-    seal
+    on_sealed
         Called once when nothing more will be written.
     """
 
-    def __init__(self, table: Table, snapshot: str, final: Path, relative: str, seal: Callable[[Any], None]) -> None:
+    def __init__(
+        self, table: Table, snapshot: str, final_directory: Path, relative: str, on_sealed: Callable[[Any], None]
+    ) -> None:
         self.table = table
         self.snapshot = snapshot
-        self.final_directory = final
+        self.final_directory = final_directory
         self._relative = relative
-        self._on_sealed = seal
-        self._work_directory = final.with_name(f"{final.name}.staging")
+        self._on_sealed = on_sealed
+        self._work_directory = final_directory.with_name(f"{final_directory.name}.staging")
         self._schema = table.arrow_schema
         self._waiting_batches: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
@@ -65,13 +67,13 @@ class FileStaging(ABC):
         self._is_closed = False
         self._compute_sort_keys = build_sort_key_function(table)
         self._max_waiting_bytes = MAX_WAITING_BYTES  # bytes that wait
-        with translate_disk_errors("staging", final):
+        with translate_disk_errors("staging", final_directory):
             self.lock_descriptor = create_locked_directory(self._work_directory)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; columns are found by name and must have the types of the table."""
         self._check_open()
-        batch = conform_batch(batch, self._schema)
+        batch = cast_batch_to_schema(batch, self._schema)
         if not batch.num_rows:
             return
         self._row_count += batch.num_rows

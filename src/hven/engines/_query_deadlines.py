@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hven.engines import ExecutionLimits
 
-Some = TypeVar("Some")
+Value = TypeVar("Value")
 
 STOP_RETRY_SECONDS = 0.1  # seconds until a query that was told to stop is told again
 
@@ -59,7 +59,7 @@ class DeadlineWatcher:
             self._wake.notify()
 
 
-def build_weak_callback(target: Some, action: Callable[[Some], None]) -> Callable[[], None]:
+def build_weak_callback(target: Value, action: Callable[[Value], None]) -> Callable[[], None]:
     """Act on something later, without keeping it alive until then."""
     reference = weakref.ref(target)
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from hven.engines._query_analysis.shape_covers import cover_shape
 from hven.engines._query_analysis.shape_parsing import parse_shape
 from hven.model import shape_columns
-from hven.model.sky import Circle, Moc, Point, Polygon, Region, arrays, from_array, healpix, sphere
+from hven.model.sky import Circle, Moc, Point, Polygon, Region, from_array, healpix, polygon_arrays, sphere
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ def _cover_bounded_shapes(
     if shape_kind == "circle":
         lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
     else:
-        lon, lat, radius, is_thin = arrays.compute_bounding_circles(offsets, numbers, MIN_STRIP_RADIUS_DEGREES)
+        lon, lat, radius, is_thin = polygon_arrays.compute_bounding_circles(offsets, numbers, MIN_STRIP_RADIUS_DEGREES)
     with np.errstate(invalid="ignore"):
         is_small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= MAX_CAP_RADIUS_DEGREES)
         is_large = (radius > MAX_CAP_RADIUS_DEGREES) & (shape_kind == "polygon")
@@ -133,18 +133,22 @@ def _cover_bounded_shapes(
         caps[rows[is_small], 3] = np.radians(radius[is_small] + CAP_MARGIN_DEGREES) + SINGLE_PRECISION_MARGIN_RADIANS
     is_plain, strip_rows = is_small.copy(), np.flatnonzero(is_thin)
     for part in np.split(strip_rows, range(MAX_STRIP_POLYGONS, len(strip_rows), MAX_STRIP_POLYGONS)):
-        strip_owners, *beads = arrays.cover_thin_polygons(offsets, numbers, np.isin(np.arange(len(rows)), part))
-        for order, which, cells in healpix.iterate_cone_cells(beads[0], beads[1], beads[2] + CAP_MARGIN_DEGREES):
-            owner, strip_cells = np.divmod(np.unique((strip_owners[which] << 32) + cells), 1 << 32)
+        strip_owners, *beads = polygon_arrays.cover_thin_polygons(offsets, numbers, np.isin(np.arange(len(rows)), part))
+        for order, shape_indexes, cells in healpix.iterate_cone_cells(
+            beads[0], beads[1], beads[2] + CAP_MARGIN_DEGREES
+        ):
+            owner, strip_cells = np.divmod(np.unique((strip_owners[shape_indexes] << 32) + cells), 1 << 32)
             is_few = (np.bincount(owner, minlength=len(rows)) <= MAX_STRIP_CELLS)[owner]
             is_plain[owner[is_few]] = is_large[owner[is_few]] = False
             yield rows[owner[is_few]], strip_cells[is_few] + 4 ** (order + 1)
-    for order, which, cells in healpix.iterate_cone_cells(
+    for order, shape_indexes, cells in healpix.iterate_cone_cells(
         lon[is_plain], lat[is_plain], radius[is_plain] + CAP_MARGIN_DEGREES
     ):
-        yield rows[is_plain][which], cells + 4 ** (order + 1)
+        yield rows[is_plain][shape_indexes], cells + 4 ** (order + 1)
     if is_large.any():
-        yield from _coarsen_large_cells(rows, *arrays.cover_by_cells(offsets, numbers, is_large, WIDE_POLYGON_ORDER))
+        yield from _degrade_large_cells(
+            rows, *polygon_arrays.cover_by_cells(offsets, numbers, is_large, WIDE_POLYGON_ORDER)
+        )
     for shape_number in np.flatnonzero(~is_small).tolist() if shape_kind == "circle" else ():
         try:
             shape = from_array(
@@ -156,12 +160,13 @@ def _cover_bounded_shapes(
         yield np.full(len(cells), rows[shape_number], np.int64), cells
 
 
-def _coarsen_large_cells(rows: Indexes, which: Indexes, cells: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
+def _degrade_large_cells(rows: Indexes, row_indexes: Indexes, cells: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
     """Make cells of large polygons larger, where they are more than `MAX_REGION_CELLS`."""
-    has_many_cells = (np.bincount(which, minlength=len(rows)) > MAX_REGION_CELLS)[which]
+    has_many_cells = (np.bincount(row_indexes, minlength=len(rows)) > MAX_REGION_CELLS)[row_indexes]
     for order, is_selected in ((WIDE_POLYGON_ORDER, ~has_many_cells), (WIDE_POLYGON_ORDER - 1, has_many_cells)):
         owner, cell = np.divmod(
-            np.unique((which[is_selected] << 32) + (cells[is_selected] >> 2 * (WIDE_POLYGON_ORDER - order))), 1 << 32
+            np.unique((row_indexes[is_selected] << 32) + (cells[is_selected] >> 2 * (WIDE_POLYGON_ORDER - order))),
+            1 << 32,
         )
         yield rows[owner], cell + 4 ** (order + 1)
 

@@ -24,7 +24,7 @@ MAX_REPORTED_KEYS = 5  # keys that are told of
 MISSING_KEY = np.iinfo(np.int64).max  # the key of rows that have none: they come last, in the order they came
 
 
-def conform_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Conform a batch to the columns and types of the table, by name; NaN becomes null."""
     missing = [name for name in schema.names if name not in batch.schema.names]
     if missing:

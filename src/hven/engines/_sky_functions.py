@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines import _position_functions as moving
+from hven.engines import _position_functions as position_functions
 from hven.engines._query_analysis.shape_parsing import compute_shape_cells, parse_shape
 from hven.engines._region_cells import list_shape_numbers
 from hven.model import cache_results, shape_columns
@@ -25,12 +25,12 @@ from hven.model.sky import (
     Range,
     Region,
     Shape,
-    arrays,
     compute_distance,
     contains,
     from_array,
     healpix,
     intersects,
+    polygon_arrays,
     q3c,
     sphere,
 )
@@ -73,12 +73,12 @@ def skip_null_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]
 class ShapeColumn:
     """A column of shapes: numbers, where each row's begin, and what kind each is."""
 
-    def __init__(self, starts: npt.NDArray[np.int64], numbers: Numbers) -> None:
-        self.shape_offsets, self.numbers = starts, numbers
-        size = np.diff(starts)
+    def __init__(self, shape_offsets: npt.NDArray[np.int64], numbers: Numbers) -> None:
+        self.shape_offsets, self.numbers = shape_offsets, numbers
+        size = np.diff(shape_offsets)
         kind = np.full(len(size), NO_SHAPE)
-        for length, which in ((2, POINT), (3, CIRCLE), (4, RANGE)):
-            kind[size == length] = which
+        for length, shape_kind in ((2, POINT), (3, CIRCLE), (4, RANGE)):
+            kind[size == length] = shape_kind
         kind[(size >= 6) & (size % 2 == 0)] = POLYGON
         self.kinds = kind
 
@@ -165,14 +165,18 @@ def _test_circles_polygons(test: Callable[..., Flags], circles: ShapeColumn, pol
 
 _CONTAINS_TESTS: dict[tuple[int, int], Test] = {
     (POINT, POINT): _is_same_point,
-    (POINT, CIRCLE): lambda a, b: np.asarray(arrays.is_point_in_circle(*a.split_columns(2), *b.split_columns(3))),
-    (POINT, POLYGON): lambda a, b: arrays.is_point_in_polygon(
+    (POINT, CIRCLE): lambda a, b: np.asarray(
+        polygon_arrays.is_point_in_circle(*a.split_columns(2), *b.split_columns(3))
+    ),
+    (POINT, POLYGON): lambda a, b: polygon_arrays.is_point_in_polygon(
         a.split_columns(2)[0], a.split_columns(2)[1], b.shape_offsets, b.numbers
     ),
-    (CIRCLE, CIRCLE): lambda a, b: arrays.is_circle_in_circle(*a.split_columns(3), *b.split_columns(3)),
-    (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(arrays.is_circle_in_polygon, a, b),
-    (POLYGON, CIRCLE): lambda a, b: arrays.is_polygon_in_circle(a.shape_offsets, a.numbers, *b.split_columns(3)),
-    (POLYGON, POLYGON): lambda a, b: arrays.is_polygon_in_polygon(
+    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.is_circle_in_circle(*a.split_columns(3), *b.split_columns(3)),
+    (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(polygon_arrays.is_circle_in_polygon, a, b),
+    (POLYGON, CIRCLE): lambda a, b: polygon_arrays.is_polygon_in_circle(
+        a.shape_offsets, a.numbers, *b.split_columns(3)
+    ),
+    (POLYGON, POLYGON): lambda a, b: polygon_arrays.is_polygon_in_polygon(
         a.shape_offsets, a.numbers, b.shape_offsets, b.numbers
     ),
 }
@@ -180,9 +184,11 @@ _INTERSECTS_TESTS: dict[tuple[int, int], Test] = {
     (POINT, POINT): _is_same_point,
     (POINT, CIRCLE): _CONTAINS_TESTS[POINT, CIRCLE],
     (POINT, POLYGON): _CONTAINS_TESTS[POINT, POLYGON],
-    (CIRCLE, CIRCLE): lambda a, b: arrays.circles_intersect(*a.split_columns(3), *b.split_columns(3)),
-    (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(arrays.circle_intersects_polygon, a, b),
-    (POLYGON, POLYGON): lambda a, b: arrays.polygons_intersect(a.shape_offsets, a.numbers, b.shape_offsets, b.numbers),
+    (CIRCLE, CIRCLE): lambda a, b: polygon_arrays.circles_intersect(*a.split_columns(3), *b.split_columns(3)),
+    (CIRCLE, POLYGON): lambda a, b: _test_circles_polygons(polygon_arrays.circle_intersects_polygon, a, b),
+    (POLYGON, POLYGON): lambda a, b: polygon_arrays.polygons_intersect(
+        a.shape_offsets, a.numbers, b.shape_offsets, b.numbers
+    ),
 }
 
 
@@ -246,7 +252,9 @@ def _test_intersects(left_column: Any, right_column: Any) -> pa.Array:
 def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(polygon)
     return pa.array(
-        arrays.is_point_in_polygon(_to_float_array(lon), _to_float_array(lat), shapes.shape_offsets, shapes.numbers)
+        polygon_arrays.is_point_in_polygon(
+            _to_float_array(lon), _to_float_array(lat), shapes.shape_offsets, shapes.numbers
+        )
     )
 
 
@@ -254,7 +262,7 @@ def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
 
 
 def _build_boxes(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
-    lons, lats = arrays.compute_box_corners(*(_to_float_array(column) for column in (lon, lat, width, height)))
+    lons, lats = polygon_arrays.compute_box_corners(*(_to_float_array(column) for column in (lon, lat, width, height)))
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
     is_null = np.isnan(lons[:, 0])
     return pa.ListArray.from_arrays(
@@ -277,7 +285,7 @@ def _compute_areas(shapes: ShapeColumn) -> Numbers:
             continue
         kind_shapes = shapes.select_rows(rows)
         if kind == POLYGON:
-            areas[rows] = arrays.compute_polygon_areas(kind_shapes.shape_offsets, kind_shapes.numbers)
+            areas[rows] = polygon_arrays.compute_polygon_areas(kind_shapes.shape_offsets, kind_shapes.numbers)
         else:
             built_shapes = [kind_shapes.build_shape(row) for row in range(len(rows))]
             areas[rows] = [np.nan if item is None else item.compute_area() for item in built_shapes]
@@ -294,7 +302,7 @@ def _compute_centroid(shapes_column: Any) -> pa.Array:
     rows = np.flatnonzero(shapes.kinds == POLYGON)
     if len(rows):
         polygons = shapes.select_rows(rows)
-        lon[rows], lat[rows] = arrays.compute_polygon_centroids(polygons.shape_offsets, polygons.numbers)
+        lon[rows], lat[rows] = polygon_arrays.compute_polygon_centroids(polygons.shape_offsets, polygons.numbers)
     for row in np.flatnonzero(shapes.kinds == RANGE).tolist():
         range_shape = shapes.build_shape(row)
         if range_shape is not None:
@@ -352,14 +360,14 @@ def _to_moc(shape: Shape | Moc) -> Moc:
     return Moc(shape.cover(order), order)
 
 
-def _shape_contains(inner: Shape | Moc, outer: Shape | Moc) -> bool:
+def _contains_shape(inner: Shape | Moc, outer: Shape | Moc) -> bool:
     if isinstance(inner, Moc) or isinstance(outer, Moc):
         inner_moc, outer_moc = _to_moc(inner), _to_moc(outer)
         return len(inner_moc.ranges) > 0 and len((inner_moc - outer_moc).ranges) == 0
     return contains(outer, inner)
 
 
-def _shapes_intersect(left_shape: Shape | Moc, right_shape: Shape | Moc) -> bool:
+def _intersects_shape(left_shape: Shape | Moc, right_shape: Shape | Moc) -> bool:
     if isinstance(left_shape, Moc) or isinstance(right_shape, Moc):
         return len((_to_moc(left_shape) & _to_moc(right_shape)).ranges) > 0
     return intersects(left_shape, right_shape)
@@ -437,7 +445,7 @@ def _build_text_test(
             return pa.array(results)
         rows, pair_of_row = _find_distinct_rows(left_column, right_column)
         shape_pairs = [(parse_shape(a), parse_shape(b)) for a, b in rows]
-        if test is _shapes_intersect:
+        if test is _intersects_shape:
             results[remaining_rows] = _test_all_intersects(shape_pairs)[pair_of_row]
         else:
             results[remaining_rows] = np.array(
@@ -466,7 +474,7 @@ def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc |
             for shape in (left_shape, right_shape)
         ]
         if not all(all(side) for side in parts):
-            results[number] = _shapes_intersect(left_shape, right_shape)
+            results[number] = _intersects_shape(left_shape, right_shape)
             continue
         for a in parts[0]:
             for b in parts[1]:
@@ -503,7 +511,7 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
         results[np.array(owners)[moc.contains(lons, lats)]] = True
     for number, shape in shapes:
         if not results[number]:
-            results[number] = _shapes_intersect(moc, shape)
+            results[number] = _intersects_shape(moc, shape)
 
 
 def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
@@ -566,7 +574,7 @@ def _compute_text_area(shape_texts: Any) -> pa.Array:
     if part_texts is not None and len(plain_parts := np.flatnonzero(~np.isin(owner, owner[~part_texts.is_plain]))):
         text_numbers, place = np.unique(remaining_texts[owner[plain_parts]], return_inverse=True)
         shapes = part_texts.select_rows(plain_parts)
-        union_areas, is_disjoint = arrays.sum_union_areas(
+        union_areas, is_disjoint = polygon_arrays.sum_union_areas(
             place, shapes.kinds == CIRCLE, shapes.shape_offsets, shapes.numbers
         )
         areas[text_numbers[is_disjoint]], is_known[text_numbers[is_disjoint]] = union_areas[is_disjoint], True
@@ -650,17 +658,17 @@ SKY_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_centroid": _compute_centroid,
     "hven_text": _format_shapes,
     "hven_contains_text": _build_text_test(
-        _shape_contains, _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False
+        _contains_shape, _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False
     ),
-    "hven_intersects_text": _build_text_test(_shapes_intersect, _INTERSECTS_TESTS, intersects, is_symmetric=True),
+    "hven_intersects_text": _build_text_test(_intersects_shape, _INTERSECTS_TESTS, intersects, is_symmetric=True),
     "hven_area_text": _compute_text_area,
     "hven_centroid_text": _compute_text_centroid,
     "hven_in_text": _test_in_text,
     "hven_moc": _build_mocs,
     "hven_moc_union": _build_moc_operation(lambda a, b: a | b),
     "hven_moc_intersection": _build_moc_operation(lambda a, b: a & b),
-    "hven_moved": moving.apply_proper_motion,
-    "hven_turned": moving.transform_frame,
+    "hven_moved": position_functions.apply_proper_motion,
+    "hven_turned": position_functions.transform_frame,
     "hven_healpix": _compute_healpix_index,
     "hven_healpix_center": _compute_healpix_center,
     "hven_ipix": _compute_ipix,

@@ -33,7 +33,7 @@ TRANSIENT_ERRNOS = {
 READ_CHUNK_BYTES = 1 << 20
 # file systems of this machine alone
 LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs", "overlay"}
-Known = dict[tuple[int, int], tuple[int, str]]
+ReadFiles = dict[tuple[int, int], tuple[int, str]]
 """Files of the system (device, inode) that were read already, with their size and checksum: snapshots share files."""
 
 
@@ -71,7 +71,7 @@ def compute_text_checksum(text: bytes) -> str:
 
 
 def find_file_fault(
-    path: Path, recorded: tuple[int, str], known_checksums: Known, report_bytes: Callable[[int], object] | None
+    path: Path, recorded: tuple[int, str], known_checksums: ReadFiles, report_bytes: Callable[[int], object] | None
 ) -> str | None:
     """Return what is wrong with a file; without `report_bytes` it is not read."""
     size, recorded_checksum = recorded

@@ -76,13 +76,13 @@ class StatisticsCollector:
     def _widen_extremes(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
         """Widen the extremes; return the value if the part has no other."""
         min_max = pc.min_max(column)
-        least = min_max["min"]
-        low, high = least.as_py(), min_max["max"].as_py()
+        minimum = min_max["min"]
+        low, high = minimum.as_py(), min_max["max"].as_py()
         if low is None or low != low:  # noqa: PLR0124  (NaN: no number in this part)
             return None
         extremes = self._extremes.get(name)
         self._extremes[name] = (low, high) if extremes is None else (min(extremes[0], low), max(extremes[1], high))
-        return least if low == high else None
+        return minimum if low == high else None
 
     def build_statistics(self) -> dict[str, dict[str, object]]:
         """Return the statistics of all columns."""

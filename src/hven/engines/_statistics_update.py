@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._statistics import MAX_TOP_VALUES as KEPT
-from hven.engines._statistics import StatisticsCollector, sort_value_counts, to_json_value
+from hven.engines._statistics import MAX_TOP_VALUES, StatisticsCollector, sort_value_counts, to_json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,7 +180,7 @@ def _update_top_values(fact_sets: tuple[Facts, ...], value_counts: list[int]) ->
         for value, count in top_values or ():
             counts[value] = counts.get(value, 0) + sign * count
     top = sort_value_counts(counts)
-    return top if len(top) <= KEPT else []
+    return top if len(top) <= MAX_TOP_VALUES else []
 
 
 def _get_count(facts: Facts, fact_name: str) -> int:

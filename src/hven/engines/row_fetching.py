@@ -34,22 +34,22 @@ class FetchingExecution(RelayExecution):
 
     Parameters
     ----------
-    rest, left
+    final_plan, final_table_names
         What computes over them, and the tables that it reads, by qualified name.
     """
 
     def __init__(
         self,
-        rest: QueryPlan,
-        left: Iterable[str],
-        values: Sequence[float | str | None],
+        final_plan: QueryPlan,
+        final_table_names: Iterable[str],
+        literal_values: Sequence[float | str | None],
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> None:
-        super().__init__(rest.schema)
-        self._final_plan = rest
-        self._final_table_names = left
-        self._literal_values = values
+        super().__init__(final_plan.schema)
+        self._final_plan = final_plan
+        self._final_table_names = final_table_names
+        self._literal_values = literal_values
         self._relations = dict(relations)
         self._limits = limits
 

@@ -99,9 +99,9 @@ class _FlatBufferTable:
 
     __slots__ = ("data", "offsets", "position")
 
-    def __init__(self, data: bytes, at: int) -> None:
-        self.data, self.position = data, at
-        start = at - self._read_value("<i", at)
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data, self.position = data, position
+        start = position - self._read_value("<i", position)
         size = self._read_value("<H", start)
         self.offsets = [self._read_value("<H", place) for place in range(start + 4, start + size, 2)]
 

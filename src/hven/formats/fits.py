@@ -112,7 +112,7 @@ def write_fits(
             yield _write_primary_header()
         overflow = finish().overflow
         for number, plan in enumerate(plans):
-            _settle_layout(plan, partial(_find_unused_number, spool, number))
+            _decide_layout(plan, partial(_find_unused_number, spool, number))
         yield from _write_table(metadata, plans, rows, overflow=overflow, spool=spool)
 
 
@@ -163,7 +163,7 @@ def _find_plain_letter(mark: str) -> str:
     return "".join(part for part in unicodedata.normalize("NFKD", mark) if part.isascii()) or "?"
 
 
-def _settle_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
+def _decide_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
     """Decide on TFORM, TDIM, TNULL and the numpy form of a column; `find_unused` finds a number that its rows do not hold."""
     kind = plan.column.type
     size = int(np.prod([length or 1 for length in kind.shape])) if kind.arraysize is not None else 1
@@ -222,7 +222,7 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
 def _find_unused_number(spool: Any, number: int) -> int | None:
     """Find a 64-bit number that a column does not hold, among some near the lowest."""
     unused_numbers = _INTEGER_LIMITS["K"][0] + 1 + np.arange(_MAX_NULL_CANDIDATES)
-    for batch in _reread_batches(spool):
+    for batch in _read_spooled_batches(spool):
         array = batch.column(number)
         values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
         unused_numbers = np.setdiff1d(unused_numbers, values.drop_null().to_numpy(zero_copy_only=False))
@@ -258,7 +258,7 @@ def _write_table(
     record = np.dtype([(f"c{number}", *plan.dtype) for number, plan in enumerate(plans)])
     heap_size = 0
     if any(plan.is_in_heap for plan in plans):
-        for batch in _reread_batches(spool):
+        for batch in _read_spooled_batches(spool):
             heap_size += sum(
                 len(_encode_heap(batch.column(number), plan)[0]) for number, plan in enumerate(plans) if plan.is_in_heap
             )
@@ -288,7 +288,7 @@ def _write_table(
         [(name, _replace_non_ascii(value) if isinstance(value, str) else value) for name, value in cards]
     )
     written_bytes = heap_offset = 0
-    for batch in _reread_batches(spool):
+    for batch in _read_spooled_batches(spool):
         if not batch.num_rows:
             continue
         records = np.zeros(batch.num_rows, record)
@@ -297,7 +297,7 @@ def _write_table(
         written_bytes += records.nbytes
         yield records.tobytes()
     if heap_size:
-        for batch in _reread_batches(spool):
+        for batch in _read_spooled_batches(spool):
             for number, plan in enumerate(plans):
                 if plan.is_in_heap:
                     data = _encode_heap(batch.column(number), plan)[0]
@@ -306,7 +306,7 @@ def _write_table(
     yield b"\0" * (-written_bytes % BLOCK_BYTES)
 
 
-def _reread_batches(spool: Any) -> Iterator[pa.RecordBatch]:
+def _read_spooled_batches(spool: Any) -> Iterator[pa.RecordBatch]:
     spool.seek(0)
     for batch in pa.ipc.open_stream(pa.PythonFile(spool, "r")):
         check_deadline()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.errors import Place, SourceError, format_message
 
 if TYPE_CHECKING:
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOUNT_TIMEOUT_SECONDS = 20.0  # seconds without any answer after which a directory's mount hangs
 MAX_READER_THREADS = 8  # threads that look at files
-CATALOGUE_FILE_NAMES: Final = (layout.PROPERTIES_FILE, layout.COLLECTION_FILE, layout.PARTITION_INFO_FILE)
+CATALOGUE_FILE_NAMES: Final = (
+    hats_layout.PROPERTIES_FILE,
+    hats_layout.COLLECTION_FILE,
+    hats_layout.PARTITION_INFO_FILE,
+)
 """Files that stand in the directory of a catalogue or of a collection of them."""
 _PARQUET_EXTENSIONS = (".parquet", ".parq", ".pq")
 _ESCAPE_PATTERN = re.compile(r"\\(.)")
@@ -41,7 +45,7 @@ _UNREADABLE_MESSAGE = "a catalogue cannot be read: {why}"
 # --- properties ----------------------------------------------------------------------------------------------
 
 
-def read_catalogue_properties(data: bytes, name: str = layout.PROPERTIES_FILE) -> dict[str, str]:
+def read_catalogue_properties(data: bytes, name: str = hats_layout.PROPERTIES_FILE) -> dict[str, str]:
     """Read ``hats.properties``, or ``properties`` of older catalogues.
 
     Parameters
@@ -66,7 +70,7 @@ def read_catalogue_properties(data: bytes, name: str = layout.PROPERTIES_FILE) -
         raise SourceError(
             format_message("no HATS catalogue: dataproduct_type is not said"),
             place=Place(file=name),
-            remedy=layout.READ_NOTE_REMEDY,
+            remedy=hats_layout.READ_NOTE_REMEDY,
         )
     return properties
 
@@ -179,7 +183,7 @@ class LocalCatalogueFolder:
             raise SourceError(
                 format_message(_UNREADABLE_MESSAGE, error.strerror or str(error)),
                 place=Place(file=str(self.path / name)),
-                remedy=layout.REWRITE_REMEDY,
+                remedy=hats_layout.REWRITE_REMEDY,
             ) from error
 
     def has_file(self, name: str) -> bool:
@@ -266,7 +270,7 @@ class CatalogueDescription(NamedTuple):
         index_names = re.split(r"[;,\s]+", self.collection.get("all_indexes", ""))
         if index_name := self.collection.get("default_index") or index_names[0]:
             return index_name
-        index = folder.read_file(f"{self.base}index/{layout.PROPERTIES_FILE}")  # where Hven itself has it
+        index = folder.read_file(f"{self.base}index/{hats_layout.PROPERTIES_FILE}")  # where Hven itself has it
         return None if index is None else read_property_lines(index).get("hats_index_column")
 
 
@@ -286,9 +290,9 @@ def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
         It cannot be read.
     """
     marker_texts = {
-        layout.PROPERTIES_FILE: "dataproduct_type",
-        layout.COLLECTION_FILE: "hats_primary_table_url",
-        layout.PARTITION_INFO_FILE: "Norder,",
+        hats_layout.PROPERTIES_FILE: "dataproduct_type",
+        hats_layout.COLLECTION_FILE: "hats_primary_table_url",
+        hats_layout.PARTITION_INFO_FILE: "Norder,",
     }
     read = _TimedFolder(location, folder).read_file
     return any(word.encode() in (read(name) or b"") for name, word in marker_texts.items())
@@ -317,13 +321,15 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
     base, collection = "", {}
     read = _TimedFolder(location, folder).read_file
     properties_file = _read_properties_file(read, base)
-    if properties_file is None and (data := read(layout.COLLECTION_FILE)) is not None:
+    if properties_file is None and (data := read(hats_layout.COLLECTION_FILE)) is not None:
         collection = read_property_lines(data)
         main_catalogue = collection.get("hats_primary_table_url", "").strip("/")
         if not main_catalogue or ".." in main_catalogue.split("/") or "://" in main_catalogue:
             raise SourceError(
-                format_message("{name} does not say which catalogue below it is the main one", layout.COLLECTION_FILE),
-                place=Place(file=f"{location}/{layout.COLLECTION_FILE}"),
+                format_message(
+                    "{name} does not say which catalogue below it is the main one", hats_layout.COLLECTION_FILE
+                ),
+                place=Place(file=f"{location}/{hats_layout.COLLECTION_FILE}"),
                 remedy="name the directory of the catalogue itself",
             )
         base = f"{main_catalogue}/"
@@ -347,14 +353,14 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
             place=Place(file=f"{location}/{name}"),
             remedy=f"name the catalogue of objects or sources itself{f': {main_catalogue}, ' if main_catalogue else '; it lies '}beside it",
         )
-    partition_info = read(base + layout.PARTITION_INFO_FILE)
+    partition_info = read(base + hats_layout.PARTITION_INFO_FILE)
     if partition_info is None:
         raise SourceError(
             format_message(_UNREADABLE_MESSAGE, "it is not there"),
-            place=Place(file=f"{location}/{base}{layout.PARTITION_INFO_FILE}"),
-            remedy=layout.REWRITE_REMEDY,
+            place=Place(file=f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}"),
+            remedy=hats_layout.REWRITE_REMEDY,
         )
-    pixels = layout.read_partition_info(partition_info, f"{location}/{base}{layout.PARTITION_INFO_FILE}")
+    pixels = hats_layout.read_partition_info(partition_info, f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}")
     return CatalogueDescription(
         properties, base, _list_partition_files(location, folder, base, properties, pixels), collection
     )
@@ -373,7 +379,7 @@ class _TimedFolder:
 
 def _read_properties_file(read: Callable[[str], bytes | None], base: str) -> tuple[str, bytes] | None:
     """Read the properties, by the name of today or that of older catalogues."""
-    names = (base + layout.PROPERTIES_FILE, base + layout.OLD_PROPERTIES_FILE)
+    names = (base + hats_layout.PROPERTIES_FILE, base + hats_layout.OLD_PROPERTIES_FILE)
     return next(((name, data) for name in names if (data := read(name)) is not None), None)
 
 
@@ -384,12 +390,12 @@ def _list_partition_files(
     suffix = properties.get("hats_npix_suffix", ".parquet")
     directories = suffix in {"/", "\\"}
     paths = [
-        base + layout.format_partition_path(*pixel_address).removesuffix(".parquet") + suffix.rstrip("/\\")
+        base + hats_layout.format_partition_path(*pixel_address).removesuffix(".parquet") + suffix.rstrip("/\\")
         for pixel_address in pixels
     ]
     format_place = f"{location}/{{}}".format
     if directories:
-        files_by_directory = _list_files_in_metadata(folder, base) if layout.is_web_address(location) else None
+        files_by_directory = _list_files_in_metadata(folder, base) if hats_layout.is_web_address(location) else None
         names = (
             call_in_threads(folder.list_files, paths, format_place)
             if files_by_directory is None
@@ -403,7 +409,7 @@ def _list_partition_files(
             raise SourceError(
                 format_message("the partition Norder={order} Npix={pixel} has no file", order, pixel),
                 place=Place(file=format_place(path)),
-                remedy=layout.REWRITE_REMEDY,
+                remedy=hats_layout.REWRITE_REMEDY,
             )
     return [
         (order, pixel, name) for (order, pixel), file_names in zip(pixels, names, strict=True) for name in file_names
@@ -416,7 +422,7 @@ def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, lis
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        data = folder.read_file(base + layout.METADATA_FILE)
+        data = folder.read_file(base + hats_layout.METADATA_FILE)
         footer: Any = None if data is None else pq.read_metadata(io.BytesIO(data))
     except (SourceError, pa.ArrowException):
         return None
@@ -427,7 +433,7 @@ def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, lis
         name = footer.row_group(number).column(0).file_path
         if not name or ".." in name.split("/"):
             return None
-        path = f"{base}{layout.DATASET_DIRECTORY}/{name}"
+        path = f"{base}{hats_layout.DATASET_DIRECTORY}/{name}"
         files_by_directory.setdefault(path.rpartition("/")[0], {})[path] = None
     return {path: sorted(names) for path, names in files_by_directory.items()}
 
@@ -497,7 +503,9 @@ def call_in_threads(
                 ):  # who waits is not woken for each file
                     work.condition.notify()
 
-    timeout_seconds = None if arguments and layout.is_web_address(format_place(arguments[0])) else MOUNT_TIMEOUT_SECONDS
+    timeout_seconds = (
+        None if arguments and hats_layout.is_web_address(format_place(arguments[0])) else MOUNT_TIMEOUT_SECONDS
+    )
     for _ in range(min(thread_limit, len(arguments))):
         threading.Thread(target=run_calls, name="hats-look", daemon=True).start()
     with work.condition:

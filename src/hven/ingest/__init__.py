@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hven.ingest._dependencies import find_stale_tables
-from hven.ingest._disk_space import check_disk_space as room
+from hven.ingest._disk_space import check_disk_space as check_disk_space
 from hven.ingest._disk_space import delete_sync_data
 from hven.ingest._ingest_pipeline import ingest_collection
 from hven.ingest._moving import move_collection
@@ -17,11 +17,11 @@ __all__ = [
     "Offender",
     "RuleFinding",
     "TableReport",
+    "check_disk_space",
     "delete_sync_data",
     "find_stale_tables",
     "ingest_collection",
     "move_collection",
-    "room",
     "run_examples",
     "run_tests",
 ]

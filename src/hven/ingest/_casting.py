@@ -72,15 +72,15 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
     min_and_max = pc.min_max(values)
-    least, greatest = min_and_max["min"].as_py(), min_and_max["max"].as_py()
-    if least is None:
+    minimum, maximum = min_and_max["min"].as_py(), min_and_max["max"].as_py()
+    if minimum is None:
         return None
     tests = []
-    if low is not None and least < low:
+    if low is not None and minimum < low:
         tests.append(
             pc.less(values, bound) if (bound := _round_bound(math.ceil, low, values.type)) else pc.is_valid(values)
         )
-    if high is not None and greatest > high:
+    if high is not None and maximum > high:
         tests.append(
             pc.greater(values, bound) if (bound := _round_bound(math.floor, high, values.type)) else pc.is_valid(values)
         )

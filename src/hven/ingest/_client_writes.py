@@ -146,7 +146,7 @@ class ClientWrite:
             by=self.account_name,
         )
 
-    def replay_if_repeated(self, earlier_push: ClientPush | None) -> WriteResult | None:
+    def find_earlier_result(self, earlier_push: ClientPush | None) -> WriteResult | None:
         """Answer as before what was asked under the same Idempotency-Key."""
         write = self.request
         if earlier_push is None or not write.idempotency_key:
@@ -221,7 +221,7 @@ def build_replayed_result(earlier_push: ClientPush) -> WriteResult:
     )
 
 
-def matches_if_match(if_match: str, state: str) -> bool:
+def is_if_match_met(if_match: str, state: str) -> bool:
     """Compare If-Match with a state (RFC 9110, 13.1.1)."""
     return if_match.strip() == "*" or state in {etag.strip().strip('"') for etag in if_match.split(",")}
 

@@ -145,7 +145,7 @@ class ColumnRuleChecker:
         if rule.check == "words":
             return self._find_unknown_words(rule, values)
         if rule.check == "pattern":
-            return pc.invert(pc.match_substring_regex(values, _anchor_pattern(rule.of or "", rule.items)))
+            return pc.invert(pc.match_substring_regex(values, _build_anchored_pattern(rule.of or "", rule.items)))
         if rule.check in _PATTERN_CHECKS:
             pattern, match_is_bad = _PATTERN_CHECKS[rule.check]
             match = pc.match_substring_regex(values, pattern)
@@ -176,7 +176,9 @@ class ColumnRuleChecker:
     def _find_unknown_words(self, rule: ValidationRule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
         if rule.items:
-            return pc.invert(pc.match_substring_regex(values, _anchor_pattern("|".join(map(re.escape, words)), True)))
+            return pc.invert(
+                pc.match_substring_regex(values, _build_anchored_pattern("|".join(map(re.escape, words)), True))
+            )
         return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
 
     def _find_invalid_regions(self, rule: ValidationRule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
@@ -212,7 +214,7 @@ class ColumnRuleChecker:
         return pa.array(answers, pa.bool_()).take(encoded.indices)
 
 
-def _anchor_pattern(pattern: str, is_list: bool) -> str:
+def _build_anchored_pattern(pattern: str, is_list: bool) -> str:
     return rf"^(?:{pattern})(?:#(?:{pattern}))*$" if is_list else rf"^(?:{pattern})$"
 
 

@@ -110,23 +110,23 @@ def _report_excess_cells(
     places: npt.NDArray[np.int64], added: npt.NDArray[np.float64], count: int
 ) -> Iterator[RuleViolation]:
     """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
-    for word, severity, some, message in (
+    for word, severity, is_selected, message in (
         ("more", INFO_SEVERITY, (added > MAX_ADDED_SHARE) & (added <= MOST_ADDED), f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"),
         ("left out", WARNING_SEVERITY, added > MOST_ADDED, f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region"),
     ):  # fmt: skip
-        if some.any():
-            shown, at = [f"{one:.1%}" for one in added[some]], places[some]
+        if is_selected.any():
+            percentages, at = [f"{fraction:.1%}" for fraction in added[is_selected]], places[is_selected]
             yield RuleViolation(
                 rule=f"{COVERAGE_COLUMN}: {word}",
                 message=message,
                 severity=severity,
                 row_mask=_build_mask(at, count),
                 column="added",
-                values=_spread_texts(at, shown, count),
+                values=_build_text_array(at, percentages, count),
             )
 
 
-def correct_crossing_polygons(
+def replace_crossing_polygons(
     mapped: MappedRows, name: str, crossing_mask: pa.Array, *, column_type: Type, is_on_body: bool
 ) -> Iterator[RuleViolation]:
     """Put what they wind round in the place of polygons that cross themselves, and tell of it; one without area is left empty.
@@ -262,7 +262,7 @@ def _find_missing_regions(
             severity=WARNING_SEVERITY,
             row_mask=rows,
             column="contour" if generalized_text != fault_text else None,
-            values=_spread_texts(row_positions[fault_mask], fault_texts[fault_mask], count),
+            values=_build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count),
         )
 
 
@@ -272,7 +272,7 @@ def _build_mask(row_positions: npt.NDArray[np.int64], row_count: int) -> pa.Arra
     return pa.array(mask)
 
 
-def _spread_texts(row_positions: npt.NDArray[np.int64], texts: Sequence[str], row_count: int) -> pa.Array:
+def _build_text_array(row_positions: npt.NDArray[np.int64], texts: Sequence[str], row_count: int) -> pa.Array:
     texts_by_row = np.full(row_count, None, object)
     texts_by_row[row_positions] = texts
     return pa.array(texts_by_row, pa.string())

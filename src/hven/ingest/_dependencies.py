@@ -64,7 +64,7 @@ class DependencyGraph:
         return []
 
 
-def receives_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
+def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
     """Tell whether rows are pushed into a table, or into one that it is made from, directly or not: it may have none yet.
 
     Parameters

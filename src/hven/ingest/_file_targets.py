@@ -36,7 +36,7 @@ class FileTarget:
 
     Parameters
     ----------
-    directory
+    spool_directory
         Where files wait, and notes are kept.
     collection
         Its name.
@@ -49,8 +49,8 @@ class FileTarget:
         SHA-256 of what is there; empty: nothing.
     """
 
-    def __init__(self, directory: Path, collection: str, path: Path) -> None:
-        self.path, self._spool_directory, self._collection = path, directory, collection
+    def __init__(self, spool_directory: Path, collection: str, path: Path) -> None:
+        self.path, self._spool_directory, self._collection = path, spool_directory, collection
         self.digest = compute_file_digest(path) if path.exists() else ""
 
     @contextmanager
@@ -114,7 +114,7 @@ class FileTarget:
                 leftover.unlink(missing_ok=True)
 
 
-def undo_interrupted_pushes(site: Site, collection: str, current_run: str = "") -> None:
+def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str = "") -> None:
     """Undo what pushes of files began that were killed before they were committed; called by who holds the collection's lease.
 
     Parameters
@@ -177,5 +177,5 @@ __all__ = [
     "compute_file_digest",
     "delete_empty_directories",
     "find_spool_directory",
-    "undo_interrupted_pushes",
+    "roll_back_interrupted_pushes",
 ]

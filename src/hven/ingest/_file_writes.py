@@ -14,14 +14,14 @@ from hven.ingest._client_writes import (
     ClientWrite,
     RowsRefusedError,
     WriteResult,
-    matches_if_match,
+    is_if_match_met,
 )
 from hven.ingest._file_targets import (
     FilePush,
     FileTarget,
     compute_file_digest,
     find_spool_directory,
-    undo_interrupted_pushes,
+    roll_back_interrupted_pushes,
 )
 from hven.ingest._ingest_pipeline import create_run_id
 from hven.ingest._pushed_rows import KeyTakenError
@@ -40,7 +40,7 @@ from hven.model.errors import (
 from hven.model.table import FileRoot
 from hven.site.store import ClientPush, format_current_time
 from hven.sources import FileListSource
-from hven.sources.remote_stores import find_fixed_directory, matches_patterns
+from hven.sources.remote_stores import find_fixed_directory, is_pattern_match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +77,7 @@ def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
         return None
     relative_path = path.removeprefix(prefix)
     patterns, ignore = ([pattern_value] if isinstance(pattern_value := options.get(key) or [], str) else pattern_value for key in ("files", "ignore"))  # fmt: skip
-    return relative_path if matches_patterns(relative_path, patterns, ignore) else None
+    return relative_path if is_pattern_match(relative_path, patterns, ignore) else None
 
 
 def choose_file_path(spec: TableSpec, name: str) -> str:
@@ -86,13 +86,13 @@ def choose_file_path(spec: TableSpec, name: str) -> str:
         if (
             source.kind == FILES_SOURCE_KIND
             and source.options.get("writers")
-            and (path := place_in_pattern_directory(source.options, name)) != name
+            and (path := resolve_in_pattern_directory(source.options, name)) != name
         ):
             return path
     return "" if name.lower().endswith(".zip") and find_file_entry(spec, name) is None else name
 
 
-def place_in_pattern_directory(options: Mapping[str, Any], name: str) -> str:
+def resolve_in_pattern_directory(options: Mapping[str, Any], name: str) -> str:
     """Put a name into the directory that a pattern names; as it is, where no pattern means it there."""
     patterns = options.get("files") or []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
@@ -140,7 +140,7 @@ class FileWrite(ClientWrite):
                 raise ParamError("an archive has no state that If-Match could name", remedy="send its files by PUT")
             files = unpack_archive(write.body, self.site.settings.limits.upload)
             self.sent_files = [
-                (place_in_pattern_directory(source.options, file_name), path) for file_name, path in files
+                (resolve_in_pattern_directory(source.options, file_name), path) for file_name, path in files
             ]
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError("a file is sent by PUT under its path, and taken away by DELETE", remedy="one at a time, or several by POST of a ZIP archive")  # fmt: skip
@@ -149,7 +149,9 @@ class FileWrite(ClientWrite):
         return entry.spec.kind == FILES_SOURCE_KIND or isinstance(entry.source, FileListSource)
 
     def may_change_table(self, spec: TableSpec) -> bool:
-        return any("files" in plugins.load_plugin("sources", one.kind).Options.model_fields for one in spec.sources)
+        return any(
+            "files" in plugins.load_plugin("sources", source.kind).Options.model_fields for source in spec.sources
+        )
 
     def list_faults(self, run: CollectionRun) -> list[RuleFinding]:
         """List what is wrong with the files, in whatever table."""
@@ -172,10 +174,10 @@ class FileWrite(ClientWrite):
         earlier_push = (
             site.store.pushes.find_push(self.table, token=write.idempotency_key) if write.idempotency_key else None
         )
-        if (earlier_result := self.replay_if_repeated(earlier_push)) is not None:
+        if (earlier_result := self.find_earlier_result(earlier_push)) is not None:
             return earlier_result
         self.check_not_held()
-        undo_interrupted_pushes(site, self.collection)  # before it is looked at what is there
+        roll_back_interrupted_pushes(site, self.collection)  # before it is looked at what is there
         resource = load_current_descriptor(site, self.collection)
         targets = [self._find_checked_target(resource, name, body) for name, body in self.sent_files]
         names, is_deletion = [name for name, _ in self.sent_files], write.action == DELETE_ACTION
@@ -228,7 +230,7 @@ class FileWrite(ClientWrite):
         write = self.request
         target = find_file_target(self.site, resource, self.source, name)
         if write.expected_state is not None and (
-            not target.digest or not matches_if_match(write.expected_state, target.digest)
+            not target.digest or not is_if_match_met(write.expected_state, target.digest)
         ):
             raise PreconditionFailedError("the file is another one now", remedy="ask for it anew, and decide again")
         if write.action == POST_ACTION and target.digest not in {

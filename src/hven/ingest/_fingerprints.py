@@ -47,7 +47,7 @@ def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[W
     for values in columns:
         for word in _encode_values(values):
             _fold_word(first, second, word)
-    return _mix_words(first), _mix_words(second)
+    return _apply_finalizer(first), _apply_finalizer(second)
 
 
 def _fold_word(first: Words, second: Words, word: Words) -> None:
@@ -60,7 +60,7 @@ def _fold_word(first: Words, second: Words, word: Words) -> None:
     second ^= second >> _SHIFT_29
 
 
-def _mix_words(words: Words) -> Words:
+def _apply_finalizer(words: Words) -> Words:
     """Spread every bit over the word; no two words become one."""
     mixed = words ^ (words >> _SHIFT_30)
     mixed *= _MIX_MULTIPLIER_1
@@ -122,11 +122,11 @@ def _encode_fixed_width(values: Any) -> list[Words]:
         return [np.zeros(count, np.uint64)]
     if size in {1, 2, 4, 8}:
         unsigned_values = np.frombuffer(data, f"<u{size}", count, values.offset * size)
-        return [_mix_words(unsigned_values.astype(np.uint64))]
+        return [_apply_finalizer(unsigned_values.astype(np.uint64))]
     raw = np.frombuffer(data, np.uint8, count * size, values.offset * size).reshape(count, size)
     padded = np.zeros((count, -(-size // 8) * 8), np.uint8)
     padded[:, :size] = raw
-    return [_mix_words(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
+    return [_apply_finalizer(np.ascontiguousarray(column)) for column in padded.view("<u8").T]
 
 
 def _encode_texts(values: Any, width: Any) -> list[Words]:
@@ -138,7 +138,7 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
         return [first, second]
     ends = np.frombuffer(offsets, width, count + 1, values.offset * np.dtype(width).itemsize).astype(np.int64)
     lengths = np.diff(ends)
-    _fold_word(first, second, _mix_words(lengths.astype(np.uint64)))
+    _fold_word(first, second, _apply_finalizer(lengths.astype(np.uint64)))
     begin, end = int(ends[0]), int(ends[-1])
     if data is None or begin == end:
         return [first, second]
@@ -168,7 +168,7 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
         if int(remaining_bytes.min()) < 8:
             text_words = text_words & _TAIL_MASKS[np.minimum(remaining_bytes, 8)]
         first_sums, second_sums = first[active], second[active]  # views, if all values are that long
-        _fold_word(first_sums, second_sums, _mix_words(text_words))
+        _fold_word(first_sums, second_sums, _apply_finalizer(text_words))
         if not isinstance(active, slice):
             first[active], second[active] = first_sums, second_sums
         step += 1
@@ -195,9 +195,9 @@ def _encode_lists(values: Any) -> list[Words]:
     element_positions = (np.arange(len(elements), dtype=np.int64) - np.repeat(ends[:-1], lengths)).astype(np.uint64)
     list_words = []
     for word in compute_fingerprints([elements], len(elements)):
-        mixed_words = _mix_words(word + element_positions * _POSITION_MULTIPLIER)
+        mixed_words = _apply_finalizer(word + element_positions * _POSITION_MULTIPLIER)
         sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed_words, dtype=np.uint64)])
         list_words.append(
-            _mix_words(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _POSITION_MULTIPLIER)
+            _apply_finalizer(sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _POSITION_MULTIPLIER)
         )
     return list_words

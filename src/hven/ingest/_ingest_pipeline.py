@@ -20,14 +20,14 @@ from hven import descriptor
 from hven.descriptor.live_queries import is_live
 from hven.descriptor.service_checks import find_unserved_services
 from hven.descriptor.tables import FILES_SOURCE_KIND, GRANULES_SOURCE_KIND, PUSH_SOURCE_KIND
-from hven.ingest import _disk_space as space
-from hven.ingest import _flag_counts as flagged
-from hven.ingest import _ledger as ledger
+from hven.ingest import _disk_space as disk_space
+from hven.ingest import _flag_counts as flag_counts
+from hven.ingest import _ledger as ledgers
 from hven.ingest import _published_dates as published_dates
 from hven.ingest import quality
-from hven.ingest._dependencies import find_dependent_tables, receives_pushed_rows, sort_tables
+from hven.ingest._dependencies import find_dependent_tables, may_have_pushed_rows, sort_tables
 from hven.ingest._file_preparation import enqueue_preparation
-from hven.ingest._file_targets import undo_interrupted_pushes
+from hven.ingest._file_targets import roll_back_interrupted_pushes
 from hven.ingest._ledger import LedgerWriter, SyncState
 from hven.ingest._published_dates import PublishedDates
 from hven.ingest._push_journal import PendingPushJournal
@@ -138,9 +138,9 @@ def execute_leased_run(site: Site, report: IngestReport, create_run: Callable[[]
     """Carry out a run for who holds the collection's lease; record how it ended."""
     name = report.collection
     site.store.runs.mark_dead_runs(name)
-    space.delete_leftovers(site)
-    ledger.delete_unused_ledgers(site, name)
-    undo_interrupted_pushes(site, name, report.run)
+    disk_space.delete_leftovers(site)
+    ledgers.delete_unused_ledgers(site, name)
+    roll_back_interrupted_pushes(site, name, report.run)
     site.store.runs.begin_run(report.run, name, report.kind)
     start_time = time.perf_counter()
     phase = ERROR_PHASE
@@ -170,7 +170,7 @@ def create_run_id() -> str:
 def _record_end(site: Site, report: IngestReport, phase: str) -> None:
     """Write down how it ended; a full disk must not hide the error that was there before."""
     try:
-        report.write_report(space.find_run_directory(site, report.run))
+        report.write_report(disk_space.find_run_directory(site, report.run))
     except OSError as error:
         report.warnings.append(f"the report cannot be written: {error.strerror}")
     try:
@@ -238,7 +238,7 @@ class CollectionRun:
         self.loaded_tables: list[LoadedTable] = []  # of one that follows another
         # what stays as it is published, and was found to be made from other snapshots as well
         self.amended_records: list[SnapshotRecord] = []
-        self.run_directory = space.find_run_directory(site, report.run)
+        self.run_directory = disk_space.find_run_directory(site, report.run)
 
     def execute(self) -> None:
         """Fill, test, publish, tidy up."""
@@ -271,7 +271,7 @@ class CollectionRun:
                     )
                 raise
         for run in (self, *dependent_runs):
-            self.report.warnings += space.prune_collection(
+            self.report.warnings += disk_space.prune_collection(
                 self.site, run.resource.name, keep_recent=self.report.kind == "push"
             )
 
@@ -289,7 +289,7 @@ class CollectionRun:
             source.kind in {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND} for source in spec.sources
         )
         is_wanted = not report.dry_run if report.merges_changes else is_followed and report.sample is None
-        return is_wanted and ledger.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
+        return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
 
     def _record_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
         """Record what the sources are before they are read: what changes meanwhile is read next time."""
@@ -308,7 +308,7 @@ class CollectionRun:
             if isinstance(source, ChangeFeedSource) and (state := source.read_state_name()) is not None
         }
         return SyncState(
-            signature=ledger.compute_ledger_signature(self.resource, spec, loader.entries, loader.table),
+            signature=ledgers.compute_ledger_signature(self.resource, spec, loader.entries, loader.table),
             listed=file_listings,
             fed=feed_states,
             full=format_current_time(),
@@ -371,7 +371,9 @@ class CollectionRun:
             if loaded_table.published_record is not None
             else None
         )
-        loaded_table.report.quality = known_quality or flagged.count_flagged_rows(self.staged_site, record.table, flags)
+        loaded_table.report.quality = known_quality or flag_counts.count_flagged_rows(
+            self.staged_site, record.table, flags
+        )
         if loaded_table.published_record is not None:
             return
         published_record = self.site.store.read_published_records()[1].get(record.table.qualified_name)
@@ -539,7 +541,7 @@ class CollectionRun:
                 self.report.warnings += [text for text in warning_texts if text not in self.report.warnings]
                 if self._is_ledger_written(spec, entries):
                     ledger_writer = LedgerWriter(
-                        ledger.find_ledger_directory(self.site, spec.table.qualified_name),
+                        ledgers.find_ledger_directory(self.site, spec.table.qualified_name),
                         build_union_table(spec, entries),
                         entries,
                     )
@@ -556,7 +558,7 @@ class CollectionRun:
                     max_rejected_share=DEFAULT_MAX_REJECTED_SHARE
                     if spec.max_rejected_share is None
                     else spec.max_rejected_share,
-                    may_be_empty=receives_pushed_rows(self.resource, spec, self.site.get_published_state().resources),
+                    may_be_empty=may_have_pushed_rows(self.resource, spec, self.site.get_published_state().resources),
                     spool_directory=self.site.settings.var_directory / "spool",
                     ledger_writer=ledger_writer,
                     allow_private=self.site.settings.allow_private,
@@ -626,7 +628,7 @@ class CollectionRun:
             return
         published_record = self.site.store.read_published_records()[1].get(spec.table.qualified_name)
         sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
-        space.check_disk_space(
+        disk_space.check_disk_space(
             self.site,
             self.resource.name,
             max(published_record.snapshot.bytes if published_record is not None else 0, sum(sizes)),
@@ -661,7 +663,7 @@ class CollectionRun:
             "software": f"hven {hven.__version__}",
             "inputs": loaded_table.inputs,
             "source_columns": loaded_table.columns,
-            "site": ledger.select_site_values(self.resource, spec),
+            "site": ledgers.select_site_values(self.resource, spec),
             "site_url": self.resource.site["url"] if spec.has_site_addresses else None,
         }
 
@@ -703,7 +705,7 @@ class CollectionRun:
             self.report.warnings.append(
                 f"only the first {self.report.sample:,} rows of each source are published; ingest again without a sample"
             )
-        with space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
+        with disk_space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
             states = [(run.resource.name, run._list_collection_records(), run.lease) for run in (self, *dependent_runs)]  # noqa: SLF001  (runs of this kind)
             self.site.store.publish_collections(
                 states,

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import hven
 from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN
 from hven.ingest._fingerprints import FINGERPRINT_METHOD, compute_fingerprints
-from hven.ingest._transform import uses_row_number
+from hven.ingest._transform import is_row_number_used
 from hven.model.errors import Place, StorageError
 from hven.sources import ROW_NUMBER_COLUMN, build_file_list
 
@@ -82,7 +82,7 @@ def find_ledger_obstacle(table: Table, entries: Sequence[SourceEntry]) -> str | 
             return "its rows are groups of source rows (group_by)"
         if entry.spec.kind == "query":
             return "it is made from other tables"
-        if uses_row_number(mapping):
+        if is_row_number_used(mapping):
             return "the mapping uses the number of a row"
         if any(bound.volatile for bound in mapping.queries):
             return "the mapping gives another value each time"
@@ -282,32 +282,32 @@ class LedgerWriter:
             self,
             batch.num_rows,
             [first, second, self.compute_identities(entry, batch)],
-            self.number_files(entry, batch),
+            self.get_row_file_numbers(entry, batch),
         )
 
     def compute_identities(self, entry: int, batch: pa.RecordBatch) -> Any:
         """Return the identities of source rows: one word, for two rows that share it by chance are only looked at more closely."""
         return compute_row_words(batch, entry, self.identity_columns[entry])[0]
 
-    def number_files(self, entry: int, batch: pa.RecordBatch) -> Any:
+    def get_row_file_numbers(self, entry: int, batch: pa.RecordBatch) -> Any:
         """Return the number of the file of each row."""
         if FILE_PATH_COLUMN not in batch.schema.names:
-            return np.full(batch.num_rows, self.number_file(entry, None), np.int32)
+            return np.full(batch.num_rows, self.get_file_number(entry, None), np.int32)
         names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
-        file_numbers = np.array([self.number_file(entry, name) for name in names.dictionary.to_pylist()], np.int32)
+        file_numbers = np.array([self.get_file_number(entry, name) for name in names.dictionary.to_pylist()], np.int32)
         return file_numbers[np.asarray(names.indices)] if len(file_numbers) else np.zeros(batch.num_rows, np.int32)
 
-    def number_file(self, entry: int, name: str | None) -> int:
+    def get_file_number(self, entry: int, name: str | None) -> int:
         """Return the number of a file."""
         return self.files.setdefault((entry, name), len(self.files))
 
-    def number_many_files(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
+    def get_file_numbers(self, files: Sequence[tuple[Any, ...]]) -> Sequence[int]:
         """Return the numbers of many files, none twice: entry and name of each."""
         if self.files.keys().isdisjoint(files):
             new_numbers = range(len(self.files), len(self.files) + len(files))
             self.files.update(zip(files, new_numbers, strict=True))
             return new_numbers
-        return [self.number_file(*file_key) for file_key in files]
+        return [self.get_file_number(*file_key) for file_key in files]
 
     def write_lines(self, lines: pa.RecordBatch) -> None:
         """Write lines."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hven.ingest import _disk_space as space
+from hven.ingest import _disk_space as disk_space
 from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
 from hven.ingest._table_loader import IngestProgress
 from hven.model import plugins
@@ -68,7 +68,7 @@ def move_collection(
         if all(record.snapshot.engine == engine_name for record in records):
             return []
         site.store.runs.mark_dead_runs(name)
-        space.delete_leftovers(site)
+        disk_space.delete_leftovers(site)
         site.store.runs.begin_run(run, name, "move")
         phase, message = ERROR_PHASE, None
         try:
@@ -82,7 +82,7 @@ def move_collection(
             raise
         finally:
             site.store.runs.end_run(run, phase, message=message, summary={"to": engine_name})
-    space.prune_collection(site, name)
+    disk_space.prune_collection(site, name)
     return moved_records
 
 
@@ -110,7 +110,7 @@ def _move_records(
                 )
         names = {record.table.qualified_name for record in new_records}
         unmoved_records = [record for record in records if record.table.qualified_name not in names]
-        with space.acquire_files_lease(site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
+        with disk_space.acquire_files_lease(site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
             site.store.publish_collection(
                 name, [*new_records, *unmoved_records], run_id=run, lease=lease, keep_hold=True
             )

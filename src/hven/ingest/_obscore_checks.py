@@ -68,13 +68,13 @@ class ObservationValidator:
                     message=f"ivoa.obscore: {message}",
                     severity=severity,
                     row_mask=pa.array(rows),
-                    values=_align_values(mapped_observations.rows, item.column, row_positions, count)
+                    values=_take_observation_values(mapped_observations.rows, item.column, row_positions, count)
                     if rows.any()
                     else None,
                 )
 
 
-def _align_values(
+def _take_observation_values(
     rows: pa.RecordBatch, column: str | None, row_positions: npt.NDArray[np.int64], row_count: int
 ) -> pa.Array | None:
     """Return what observations have in a column, one for each row of the table: it is not among the table's own."""

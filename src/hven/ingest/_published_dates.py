@@ -103,13 +103,13 @@ class PublishedDates:
         mapping
             By which they were made: `first_dates` and `change_dates` name columns.
         """
-        first_date_columns, change_date_columns = ([name for name in self._date_column_names if name in some] for some in (mapping.first_date_columns, mapping.change_date_columns))  # fmt: skip
+        first_date_columns, change_date_columns = ([name for name in self._date_column_names if name in mapped_columns] for mapped_columns in (mapping.first_date_columns, mapping.change_date_columns))  # fmt: skip
         if not rows.num_rows or not (first_date_columns or change_date_columns):
             return rows
         table = replace_nan_with_null(pa.Table.from_batches([rows]))
         keys = _hash_columns(table, self._primary)
         try:
-            published = self._look_up_published(table, keys)
+            published = self._find_published_rows(table, keys)
         except HvenError as error:
             self._date_column_names = []
             self._warn(
@@ -132,7 +132,7 @@ class PublishedDates:
                 rows = rows.set_column(number, rows.schema.field(number), values)
         return rows
 
-    def _look_up_published(self, rows: pa.Table, keys: Words) -> _PublishedRows:
+    def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRows:
         """Look rows up: a few by key, so that a small change costs little; many in an index of all that is published."""
         if self._full_index is not None:
             return self._full_index

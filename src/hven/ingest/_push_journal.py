@@ -21,8 +21,8 @@ class PendingPushJournal:
         Pushes of whatever tables that are to be committed with what is made now.
     """
 
-    def __init__(self, pushes: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
-        self._push_store, self._table = pushes, table
+    def __init__(self, push_store: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
+        self._push_store, self._table = push_store, table
         self._pending = [pending_push for pending_push in pending if pending_push.table == table]
 
     def read_state_name(self) -> str:

@@ -140,7 +140,7 @@ class PushedRows:
         """
         arrays = {name: sent_rows.column(name) for name in self.key if name in sent_rows.column_names}
         if generate_missing and self.generated_id_column in self.key:
-            arrays[self.generated_id_column] = self._generate_keys(
+            arrays[self.generated_id_column] = self._assign_keys(
                 arrays.get(self.generated_id_column), self.generated_id_column, sent_rows.num_rows, largest
             )
         for name in self.key:
@@ -154,9 +154,7 @@ class PushedRows:
             raise KeyTakenError("two rows of what was sent have one key", remedy="send each row once")
         return keys
 
-    def _generate_keys(
-        self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest: object
-    ) -> pa.Array:
+    def _assign_keys(self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest: object) -> pa.Array:
         """Give rows that have none a key."""
         kind = self.schema.field(name).type
         values = pa.nulls(row_count, kind) if sent_values is None else pa.concat_arrays(sent_values.chunks)

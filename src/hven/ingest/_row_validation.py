@@ -14,7 +14,7 @@ from hven.adql.syntax_tree import Case, FunctionCall, Select, walk_tree
 from hven.descriptor.mapping import SOURCE_RELATION, TARGET_RELATION
 from hven.ingest._casting import combine_chunks, find_out_of_bounds
 from hven.ingest._column_rules import ColumnRuleChecker
-from hven.ingest._contour_checks import correct_crossing_polygons, find_contour_violations
+from hven.ingest._contour_checks import find_contour_violations, replace_crossing_polygons
 from hven.ingest._obscore_checks import ObservationValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.model.errors import DataError, HvenError
@@ -142,7 +142,7 @@ class RowValidator:
                 rule.of for rule in self.mapping.column_rules if rule.check in polygon_checks and name in rule.columns
             ]
             column_type = self.mapping.table.find_column(name).type
-            yield from correct_crossing_polygons(
+            yield from replace_crossing_polygons(
                 mapped, name, violation_mask, column_type=column_type, is_on_body="sky" not in frame_kinds
             )
         flags = self._run_row_rules(mapped)

@@ -172,7 +172,7 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
                 if isinstance(source, RebindableSource)
                 else module.open(options, paging_context)
             )
-        entries.append(replace(entry, source=source if documents is None else documents.enrich_source(source)))
+        entries.append(replace(entry, source=source if documents is None else documents.wrap_source(source)))
     return entries
 
 
@@ -599,7 +599,7 @@ class TableLoader:
             start_time = self.report.add_step_time("check", start_time)
             if rows.num_rows:
                 self.report.published += rows.num_rows
-                conformed_rows = _conform_rows(rows, self._schema)
+                conformed_rows = _fill_missing_columns(rows, self._schema)
                 if self.published_dates is not None:
                     conformed_rows = self.published_dates.restore_dates(conformed_rows, validation.mapping)
                 if ledger_batch is not None:
@@ -771,7 +771,7 @@ class TableLoader:
             )
 
 
-def _conform_rows(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _fill_missing_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Conform rows of one entry to the columns of the whole table: those of other entries are null."""
     if rows.schema.names == schema.names:
         return pa.RecordBatch.from_arrays(rows.columns, schema=schema)

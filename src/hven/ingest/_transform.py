@@ -76,7 +76,7 @@ class MappingTransform:
         self.engine = engine
         self.mapping = mapping
         self.target = pa.schema([pa.field(column.name, column.type.arrow) for column in mapping.table.columns])
-        self._uses_row_numbers = uses_row_number(mapping)
+        self._uses_row_numbers = is_row_number_used(mapping)
         self._calls: list[tuple[PythonCall, Any]] = []
         if mapping.calls:
             python = PythonProcess(limits)
@@ -347,7 +347,7 @@ def _describe_failing_row(
     return f"in row {numbers[failing_position]}{file}, with {values}"
 
 
-def uses_row_number(mapping: CompiledMapping) -> bool:
+def is_row_number_used(mapping: CompiledMapping) -> bool:
     """Return whether an expression uses the source's row number (besides giving it back)."""
     usual_count = 1
     return any(_count_row_references(query.query) > usual_count for query in mapping.queries) or any(

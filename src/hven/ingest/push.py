@@ -14,7 +14,7 @@ from hven.ingest._client_writes import (
     WriteRequest,
     WriteResult,
     build_replayed_result,
-    matches_if_match,
+    is_if_match_met,
 )
 from hven.ingest._file_writes import FileWrite, choose_file_path, find_file_entry, find_file_target
 from hven.ingest._ingest_pipeline import create_run_id
@@ -247,7 +247,7 @@ class _RowWrite(ClientWrite):
         write = self.request
         earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
         if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
-            return self.replay_if_repeated(earlier_push)
+            return self.find_earlier_result(earlier_push)
         return (
             build_replayed_result(earlier_push) if self._is_unchanged(pushed_rows, earlier_push.answer["ids"]) else None
         )
@@ -330,7 +330,7 @@ class _RowWrite(ClientWrite):
             state = "" if missing_mask.any() else compute_row_state(existing_rows)
         else:
             state = self.site.store.pushes.find_state_name(self.table)
-        if not state or not matches_if_match(match, state):
+        if not state or not is_if_match_met(match, state):
             raise PreconditionFailedError(
                 "it was changed by somebody else meanwhile" if state else "there is no such row",
                 remedy="ask for it anew, and decide again",

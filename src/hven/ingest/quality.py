@@ -111,14 +111,14 @@ def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | No
         return None
 
 
-def format_percent(part: int, whole: int) -> str:
+def format_percent(part: int, total: int) -> str:
     """Format a share with two digits, never rounded to 0 or 100 where it is not.
 
     Parameters
     ----------
     part
         Of the whole.
-    whole
+    total
         Not negative.
 
     Returns
@@ -126,10 +126,10 @@ def format_percent(part: int, whole: int) -> str:
     text
         ``12.34 %``; ``-`` of nothing.
     """
-    if not whole:
+    if not total:
         return "-"
-    hundredths = round(10_000 * part / whole)
-    hundredths = min(max(hundredths, int(part > 0)), 10_000 - int(part < whole))
+    hundredths = round(10_000 * part / total)
+    hundredths = min(max(hundredths, int(part > 0)), 10_000 - int(part < total))
     return f"{hundredths / 100:.2f} %"
 
 

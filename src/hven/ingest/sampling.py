@@ -116,7 +116,7 @@ class _UnreadRows:
         else:
             self.loader.reject_row(row)
 
-    def attach_loader(self, filling: TableLoader) -> None:
+    def set_loader(self, filling: TableLoader) -> None:
         """Give a table the rows from now on. Files are read anew, so the early ones come again."""
         self.loader = filling
         self._early.clear()
@@ -171,7 +171,7 @@ def _check_table_sample(
             engine=engine, storage_engine=engine, spec=replace(spec, max_rejected_share=1.0), entries=entries, rejects=rejects, report=report,
             progress=lambda _: None, sample_rows=REMOTE_SAMPLE_ROWS if has_remote_requests else SAMPLE_ROWS, max_rejected_share=1.0, spool_directory=scratch, allow_private=settings.allow_private,
         )  # fmt: skip
-        unread.attach_loader(loader)
+        unread.set_loader(loader)
         loader.map_all_rows(lambda _: None)
     limit = DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
     has_common_error = any(

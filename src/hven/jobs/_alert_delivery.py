@@ -51,13 +51,13 @@ def list_channels(settings: Settings) -> list[str]:
     ]
 
 
-def deliver_alerts(settings: Settings, store: StateStore) -> int:
+def send_alerts(settings: Settings, store: StateStore) -> int:
     """Send every alert that is due; return how many went out whole."""
     delivered_count = 0
     for due_alert in store.schedules.list_due_alerts():
         if not store.schedules.claim_alert(due_alert, CLAIM_SECONDS):
             continue
-        channels, is_incomplete = _attempt_delivery(settings, due_alert)
+        channels, is_incomplete = _send_alert(settings, due_alert)
         attempts = max((facts["attempts"] for facts in channels.values()), default=0)
         retry_seconds = (
             min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
@@ -69,7 +69,7 @@ def deliver_alerts(settings: Settings, store: StateStore) -> int:
     return delivered_count
 
 
-def _attempt_delivery(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
+def _send_alert(settings: Settings, alert_record: Alert) -> tuple[dict[str, dict[str, Any]], bool]:
     """Send what was not sent yet; return how it went, and whether something is left."""
     redactor = SecretRedactor(settings.directory)
     available_channels = list_channels(settings)
@@ -119,7 +119,7 @@ def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> N
     url = settings.resolve_address(settings.alerts.webhook or "")
     body = json.dumps({"text": _format_subject(alert_document), **alert_document}, ensure_ascii=False).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": f"Hven/{hven.__version__}"}
-    answer = http_client.exchange_once(
+    answer = http_client.send_request_once(
         "POST",
         url,
         content=body,

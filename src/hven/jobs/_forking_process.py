@@ -58,7 +58,7 @@ class ForkingProcess:
 
     def _get_store(self) -> StateStore:
         if self._store is None:
-            self._store = StateStore(self._settings.var_directory, self._settings.store).expect_state()
+            self._store = StateStore(self._settings.var_directory, self._settings.store).mark_state_required()
         return self._store
 
     def _close_store(self) -> None:

@@ -14,7 +14,7 @@ from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import OperationCancelledError, UserError
 from hven.model.params import collect_params
 from hven.site import find_groups_and_aliases
-from hven.site.auth import kept_rights
+from hven.site.auth import recorded_rights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hven.site.store import JobRecord
 
 
-# in a job's progress: who saw the tables of its results (`hven.site.auth.digest_access_rules`)
+# in a job's progress: who saw the tables of its results (`hven.site.auth.compute_access_rule_digests`)
 ACCESS_RULES_KEY = "rules"
 INPUT_FILES_DIRECTORY = "given"  # below a job's directory: the files that came with it, by their percent-encoded names
 
@@ -147,16 +147,16 @@ class RunningJob:
             The invitation by which they came has ended.
         """
         store, settings = self.site.store, self.site.settings
-        restored = kept_rights.restore_principal(
+        restored = recorded_rights.restore_principal(
             self.job.owner, self.job.groups, store, settings, partial(find_groups_and_aliases, self.site)
         )
-        self._rights |= kept_rights.list_rights(restored)
+        self._rights |= recorded_rights.list_rights(restored)
         return restored
 
     @property
     def required_rights(self) -> list[str]:
         """What must be had by whoever reads the job: see `hven.site.auth.find_missing_rights`."""
-        non_rights = {right for right in self.job.groups if right.startswith(kept_rights.NON_RIGHT_PREFIXES)}
+        non_rights = {right for right in self.job.groups if right.startswith(recorded_rights.NON_RIGHT_PREFIXES)}
         return sorted(non_rights if self._public else non_rights | self._rights)
 
     def record_tables(self, table_names: Iterable[str]) -> None:
@@ -172,7 +172,9 @@ class RunningJob:
             **{
                 ACCESS_RULES_KEY: {
                     **recorded_rules,
-                    **kept_rights.digest_access_rules(table_names, self.site.get_published_state().tables_by_name),
+                    **recorded_rights.compute_access_rule_digests(
+                        table_names, self.site.get_published_state().tables_by_name
+                    ),
                 }
             }
         )

@@ -93,7 +93,7 @@ class RemoteJobRunner:
             address = self._create_remote_job(running_job, client)
             running_job.save_progress(**{REMOTE_PROGRESS_KEY: address})
         job_url = str(address)
-        running_job.set_stop_function(lambda: self._forward_stop(running_job, client, job_url))
+        running_job.set_stop_function(lambda: self._send_stop(running_job, client, job_url))
         job_document = self._wait_for_end(running_job, client, job_url)
         phase = _find_text(job_document, "phase")
         if phase != "COMPLETED":
@@ -108,7 +108,7 @@ class RemoteJobRunner:
         running_job.add_final_action(lambda: client.send_and_ignore_errors("DELETE", job_url))
         running_job.progress.pop(REMOTE_PROGRESS_KEY, None)
 
-    def forward_drop(self, site: Site, job: JobRecord, is_destroyed: bool) -> None:
+    def send_drop(self, site: Site, job: JobRecord, is_destroyed: bool) -> None:
         """Forward an abort or a destruction while no worker has the job."""
         job_url = job.progress.get(REMOTE_PROGRESS_KEY)
         if job_url is not None:
@@ -232,7 +232,7 @@ class RemoteJobRunner:
             with contextlib.suppress(OSError):
                 path.parent.rmdir()
 
-    def _forward_stop(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> None:
+    def _send_stop(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> None:
         """Forward why it is to stop: abort or destroy it there; leave it alone if another worker goes on with it."""
         if running_job.stop_reason == "stop":
             return
@@ -278,7 +278,7 @@ class _RemoteClient:
             It must not be asked, or says too much.
         """
         try:
-            answer = http_client.exchange_once(
+            answer = http_client.send_request_once(
                 method,
                 url,
                 form_fields=form,
@@ -299,7 +299,7 @@ class _RemoteClient:
     def send_and_ignore_errors(self, method: str, url: str, **form: str) -> None:
         """Send it something that must not fail for us."""
         with contextlib.suppress(HvenError):
-            http_client.exchange_once(
+            http_client.send_request_once(
                 method,
                 url,
                 form_fields=list(form.items()),

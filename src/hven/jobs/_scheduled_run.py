@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.ingest import sync as syncing
+from hven.ingest import sync as sync_package
 from hven.jobs.run_results import record_run_end
 from hven.jobs.schedule_planning import (
     BUSY_OUTCOME,
@@ -101,7 +101,7 @@ def run_schedule(
             outcome = _run_sync(
                 settings,
                 collection,
-                synchronize or partial(synchronize_collection, unless_held=before.asked is None),
+                synchronize or partial(sync_and_summarize, unless_held=before.asked is None),
                 stop_handler,
             )
             record_run_end(store, settings, collection, outcome, own_holder=get_process_holder())
@@ -130,7 +130,7 @@ def _run_sync(
         stop_handler.is_running = not stop_handler.stop_requested
         if stop_handler.stop_requested:
             raise RunStoppedError  # noqa: TRY301  (told while it began)
-        return _attempt_sync(settings, collection, synchronize)
+        return _run_sync_callback(settings, collection, synchronize)
     except RunStoppedError:  # wherever it was, in what it says of a failure, too
         return RunOutcome(
             kind=STOPPED_OUTCOME, phase=ABORTED_PHASE, message="the server was stopped; it goes on with the next one"
@@ -139,14 +139,17 @@ def _run_sync(
         stop_handler.is_running = False
 
 
-def _attempt_sync(settings: Settings, collection: str, synchronize: Callable[[Site, str], str | None]) -> RunOutcome:
+def _run_sync_callback(
+    settings: Settings, collection: str, synchronize: Callable[[Site, str], str | None]
+) -> RunOutcome:
     try:
         with Site(settings) as site:
             try:
                 return RunOutcome(kind=GOOD_OUTCOME, phase=COMPLETED_PHASE, message=synchronize(site, collection))
             except ConflictError as error:
                 is_busy = (
-                    _is_changed_elsewhere(site, collection) or syncing.find_sync_conflict(site, collection) is not None
+                    _is_changed_elsewhere(site, collection)
+                    or sync_package.find_sync_conflict(site, collection) is not None
                 )
                 return RunOutcome(
                     kind=BUSY_OUTCOME if is_busy else FAILED_OUTCOME, phase=ERROR_PHASE, message=str(error)
@@ -166,9 +169,9 @@ def _attempt_sync(settings: Settings, collection: str, synchronize: Callable[[Si
         return RunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
 
 
-def synchronize_collection(site: Site, collection: str, *, unless_held: bool = False) -> str | None:
+def sync_and_summarize(site: Site, collection: str, *, unless_held: bool = False) -> str | None:
     """Follow the source of a collection, `unless_held`: unless it rests; return a line about what changed."""
-    report = syncing.sync_collection(site, collection, only_if_unheld=unless_held)
+    report = sync_package.sync_collection(site, collection, only_if_unheld=unless_held)
     if not report.has_changes:
         return "no change"
     return "; ".join(change.format_text() for change in report.changes.values() if change.has_changes)

@@ -43,7 +43,7 @@ class Heartbeat:
         global _own_heartbeat  # noqa: PLW0603  (a process has one heart)
         _own_heartbeat = self
 
-    def allow_time(self, expected_seconds: float) -> None:
+    def set_grace_period(self, expected_seconds: float) -> None:
         """Give the fork time until its next sign.
 
         Parameters

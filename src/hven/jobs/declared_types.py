@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor.value_schema import FaultCollector, KeyModel, KeyValues, Loose, Many, Needed, Text, describe_value
+from hven.descriptor.value_schema import (
+    FaultCollector,
+    KeyModel,
+    KeyValues,
+    OneOrMore,
+    Required,
+    RetypedText,
+    Text,
+    describe_value,
+)
 from hven.descriptor.written_yaml import WrittenList, WrittenMap, WrittenScalar, parse_page, read_page
 from hven.jobs._command import PLACEHOLDER_PATTERN, OutputFile, ProgramRunner
 from hven.jobs._job_types import JobDefinition, JobQuota
@@ -70,9 +79,9 @@ class JobParameterKeys(KeyModel, empty=True):
     "true: a job without it is refused"
     many: bool
     "true: it may come several times"
-    default: Loose
+    default: RetypedText
     "its value if it is not given"
-    allowed: Many[Loose]
+    allowed: OneOrMore[RetypedText]
     "the only values that it may have"
     minimum: float
     "of a number"
@@ -89,9 +98,9 @@ class JobParameterKeys(KeyModel, empty=True):
 class JobResultKeys(KeyModel):
     """A file that the program makes."""
 
-    file: Needed[Text]
+    file: Required[Text]
     "its path below the program's directory"
-    type: Needed[Text]
+    type: Required[Text]
     "its media type"
     optional: bool
     "true: it may be missing"
@@ -104,9 +113,9 @@ class JobLimitKeys(KeyModel):
     "time limit of a job"
     cpu: Annotated[int, Field(ge=1)]
     "seconds of processor time, of each process of the program"
-    memory: Loose
+    memory: RetypedText
     "address space of each process of the program: 2 GiB"
-    disk: Loose
+    disk: RetypedText
     "bytes of any one file that it writes, or of any one result that is fetched: 1 GiB"
     running: Annotated[int, Field(ge=1)]
     "jobs that run at once, in the whole site"
@@ -117,7 +126,7 @@ class JobLimitKeys(KeyModel):
 class JobTypeKeys(KeyModel):
     """A type of job."""
 
-    title: Needed[Text]
+    title: Required[Text]
     "one line for people"
     description: Text
     "what it does"
@@ -127,13 +136,13 @@ class JobTypeKeys(KeyModel):
     "the program and its arguments; {NAME} stands for a parameter"
     remote: Text
     "address of a job list elsewhere: https://other.example/tap/async"
-    send: dict[str, Loose]
+    send: dict[str, RetypedText]
     "parameters that are always sent there"
     params: dict[str, JobParameterKeys]
     "what a job is asked with"
     results: dict[str, JobResultKeys]
     "name of a result: the file that becomes it"
-    environment: dict[str, Loose]
+    environment: dict[str, RetypedText]
     "variables that the program sees; $NAME is that of the service"
     limits: JobLimitKeys
     "what a job may use"
@@ -368,7 +377,7 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
         files=files,
         run=run,
         check=_build_parameter_check(tuple(params.values()), files, patterns),
-        on_drop=run.forward_drop if isinstance(run, RemoteJobRunner) else None,
+        on_drop=run.send_drop if isinstance(run, RemoteJobRunner) else None,
         quota=JobQuota(
             running_limit=limits.get("running"),
             waiting_limit=limits.get("waiting"),

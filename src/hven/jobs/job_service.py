@@ -26,7 +26,7 @@ from hven.model.errors import (
     format_message,
 )
 from hven.model.params import collect_params
-from hven.site.auth import kept_rights
+from hven.site.auth import recorded_rights
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS
 from hven.site.store import JobRecord, format_current_time
 
@@ -152,7 +152,7 @@ class JobService:
             created=f"{format_current_time()[:23]}000Z",  # to the millisecond, as it is shown: AFTER takes what was shown
             queue=requester.queue,
             owner=requester.principal.owner_id,
-            groups=kept_rights.record_rights(requester.principal, self.site.store, self.site.settings),
+            groups=recorded_rights.record_rights(requester.principal, self.site.store, self.site.settings),
             run_id=_read_run_id(params),
             parameters=_collect_parameters(params),
             duration=(job_definition.quota.duration_limit_seconds or limits.seconds) if duration is None else duration,
@@ -270,14 +270,14 @@ class JobService:
 
     def _check_access(self, job: JobRecord, requester: JobRequester, *, for_reading: bool = True) -> None:
         job_label = format_message("the job {id}", job.id)
-        kept_rights.check_access_to_stored(
+        recorded_rights.check_access_to_stored(
             job_label, job.owner, job.groups, requester.principal, self.site.store, for_reading=for_reading
         )
         rules = job.progress.get(ACCESS_RULES_KEY, {})
         if (
             for_reading
             and rules
-            and not kept_rights.is_still_accessible(
+            and not recorded_rights.is_still_accessible(
                 rules, self.site.get_published_state().tables_by_name, requester.principal
             )
         ):

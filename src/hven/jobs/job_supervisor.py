@@ -44,7 +44,7 @@ EXPIRED_GRANT_SECONDS = 30 * 86400.0  # seconds that grants are kept which are o
 STRAY_FILE_SECONDS = 3600.0  # seconds after which files of no job are removed
 
 
-def supervise_jobs(
+def run_job_supervisor(
     settings: Settings, *, worker_limit: int, idle_seconds: float | None = None, parent_pid: int | None = None
 ) -> None:
     """Keep the jobs of a site running until SIGTERM or SIGINT.
@@ -69,7 +69,7 @@ def supervise_jobs(
 
 
 class JobSupervisor(ForkingProcess):
-    """The keeper of a site's jobs: see `supervise_jobs`."""
+    """The keeper of a site's jobs: see `run_job_supervisor`."""
 
     def __init__(self, settings: Settings, *, worker_limit: int, idle_seconds: float, parent_pid: int | None) -> None:
         super().__init__(settings, parent_pid)
@@ -87,7 +87,7 @@ class JobSupervisor(ForkingProcess):
         version, last_staffing, last_reap, last_sweep = -1, 0.0, 0.0, 0.0
         while self._should_continue():
             try:
-                has_lost_worker = self._reap_workers()
+                has_lost_worker = self._collect_ended_workers()
                 self._apply_changed_settings()
                 current_time = time.monotonic()
                 current_version = self._get_job_store().get_version()
@@ -109,7 +109,7 @@ class JobSupervisor(ForkingProcess):
     def _get_job_store(self) -> JobStore:
         return self._get_store().jobs
 
-    def _reap_workers(self) -> bool:
+    def _collect_ended_workers(self) -> bool:
         """Reap the workers that have ended; return whether one did so badly."""
         has_failed_worker = False
         for pid, heartbeat in list(self._heartbeats_by_pid.items()):
@@ -236,7 +236,7 @@ class JobSupervisor(ForkingProcess):
             is_overdue and store.users.list_accounts()
         ):
             self._last_table_sweep = time.monotonic()
-            self._fork_worker(partial(_sweep_user_tables, self._settings))
+            self._fork_worker(partial(_remove_user_table_leftovers, self._settings))
 
     def _stop_workers(self) -> None:
         """Send the workers home, and wait for them."""
@@ -244,7 +244,7 @@ class JobSupervisor(ForkingProcess):
             child_processes.send_signal(pid, signal.SIGTERM)
         end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
         while self._heartbeats_by_pid and time.monotonic() < end:
-            self._reap_workers()
+            self._collect_ended_workers()
             time.sleep(0.02)
         for pid in self._heartbeats_by_pid:
             child_processes.send_signal(pid, signal.SIGKILL)
@@ -270,7 +270,7 @@ def _run_worker(settings: Settings, idle_seconds: float, parent_pid: int) -> Non
         run_jobs(site, stop, idle_seconds=idle_seconds)
 
 
-def _sweep_user_tables(settings: Settings, _parent: int) -> None:
+def _remove_user_table_leftovers(settings: Settings, _parent: int) -> None:
     """Sweep the users' tables."""
     child_processes.set_process_name("hven-tidy")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from hven import descriptor
-from hven.jobs._alert_delivery import deliver_alerts, list_channels
+from hven.jobs._alert_delivery import list_channels, send_alerts
 from hven.jobs._redaction import SecretRedactor
 from hven.jobs.schedule_planning import (
     FAILED_OUTCOME,
@@ -133,7 +133,7 @@ def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_t
         if channels and not any(
             lease.name == "scheduler" for lease in store.leases.list_leases()
         ):  # nobody else would tell people
-            deliver_alerts(settings, store)
+            send_alerts(settings, store)
     except HvenError as error:  # how the run ended must not be hidden by that
         log.warning("that the run of %s ended could not be written down or told: %s", collection, error)
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.jobs import child_processes, snapshot_verification
-from hven.jobs._alert_delivery import deliver_alerts, list_channels
+from hven.jobs._alert_delivery import list_channels, send_alerts
 from hven.jobs._forking_process import ForkingProcess
 from hven.jobs._scheduled_run import RUN_LEASE_SECONDS, build_run_lease_name, run_schedule
 from hven.jobs.run_results import record_run_end
@@ -120,7 +120,7 @@ class SyncScheduler(ForkingProcess):
         self._stop_children()
 
     def _run_once(self) -> None:
-        self._reap_children()
+        self._collect_ended_children()
         if self._apply_changed_settings():
             self._descriptor_watcher.apply_settings(self._settings)
         if not self._hold_leadership():
@@ -318,7 +318,7 @@ class SyncScheduler(ForkingProcess):
                 partial(snapshot_verification.run_verification, self._settings)
             )
 
-    def _reap_children(self) -> None:
+    def _collect_ended_children(self) -> None:
         """Reap the children that have ended; a run that could not say how is told as dead."""
         self._helper_pids = {
             action: pid for action, pid in self._helper_pids.items() if not os.waitpid(pid, os.WNOHANG)[0]
@@ -406,6 +406,6 @@ def _run_alert_delivery(settings: Settings, _parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = StateStore(settings.var_directory, settings.store)
     try:
-        deliver_alerts(settings, store)
+        send_alerts(settings, store)
     finally:
         store.close()

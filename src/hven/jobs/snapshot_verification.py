@@ -267,7 +267,7 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
                 settings,
                 store,
                 engines,
-                _until_asked(store, records, request_time, verified_ids),
+                _iterate_until_asked(store, records, request_time, verified_ids),
                 limit_rate=limit_rate,
             )
     except HvenError as error:
@@ -277,7 +277,7 @@ def run_verification(settings: Settings, parent_pid: int) -> None:
         store.close()
 
 
-def _until_asked(
+def _iterate_until_asked(
     store: StateStore, records: Sequence[SnapshotRecord], request_time: str, verified_ids: set[str]
 ) -> Iterator[SnapshotRecord]:
     """Yield one after the other, until something is urgent."""

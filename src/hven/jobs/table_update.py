@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hven.jobs._job_types import JobDefinition
 from hven.model.errors import ParamError
 from hven.model.params import Param
-from hven.query import user_tables as own
+from hven.query import user_tables
 
 if TYPE_CHECKING:
     from hven.jobs._job_types import RunningJob
@@ -29,10 +29,10 @@ def run_job(running_job: RunningJob) -> None:
     is_unique = (params.read_one("UNIQUE") or "false").lower()
     if is_unique not in {"true", "false"}:
         raise ParamError(f"UNIQUE={is_unique!r:.40} is not known", name="UNIQUE", remedy="true or false")
-    own.index_column(
+    user_tables.index_column(
         running_job.site,
         running_job.principal,
-        own.parse_table_name(required_values["TABLE"] or ""),
+        user_tables.parse_table_name(required_values["TABLE"] or ""),
         required_values["INDEX"] or "",
         is_unique=is_unique == "true",
         is_cancelled=running_job.stopped.is_set,

@@ -127,12 +127,12 @@ def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
         ),
         upload_methods=tuple(element.get("ivo-id", "") for element in parts if _has_name(element, "uploadMethod")),
         limits=tuple(
-            DeclaredLimit(name=name, kind=which, unit=value.get("unit", ""), value=get_text(value))
+            DeclaredLimit(name=name, kind=limit_kind, unit=value.get("unit", ""), value=get_text(value))
             for name in ("retentionPeriod", "executionDuration", "outputLimit", "uploadLimit")
             for element in parts
             if _has_name(element, name)
-            for which in ("default", "hard")
-            for value in find_children(element, which)
+            for limit_kind in ("default", "hard")
+            for value in find_children(element, limit_kind)
         ),
     )
 

@@ -99,7 +99,7 @@ class LintClient:
             time.sleep(wait_seconds)
         self.request_count += 1
         try:
-            return http_client.exchange_once(
+            return http_client.send_request_once(
                 method, url, form_fields=form, headers={**REQUEST_HEADERS, **(headers or {})}, timeout_seconds=self.limits.timeout_seconds, total_timeout_seconds=self.limits.total_seconds,
                 byte_limit=self.limits.byte_limit, allow_private=split_address(url).hostname == self.host,
             )  # fmt: skip

@@ -67,7 +67,7 @@ class DeclaredTable:
     @cached_property
     def columns_by_key(self) -> dict[str, DeclaredColumn]:
         """Its columns by their names as names are compared; of two with one name the first."""
-        return {one.comparison_name: one for one in reversed(self.columns)}
+        return {column.comparison_name: column for column in reversed(self.columns)}
 
     def find_column(self, name: str) -> DeclaredColumn | None:
         """Find a column."""

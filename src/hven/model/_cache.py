@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
 MAX_ARGUMENT_LENGTH = 500  # characters of a text, numbers of a shape
 
 
-class Cache(Generic[Made]):
+class Cache(Generic[Value]):
     """A map that forgets what was least recently used. Thread-safe.
 
     Parameters
@@ -30,13 +30,13 @@ class Cache(Generic[Made]):
         self._byte_limit = byte_limit
         self._max_value_bytes = byte_limit if max_value_bytes is None else max_value_bytes
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, tuple[Made, int]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
         self.total_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def find(self, key: Hashable) -> Made | None:
+    def find(self, key: Hashable) -> Value | None:
         """Return what was kept under a key; it counts as used now.
 
         Parameters
@@ -56,7 +56,7 @@ class Cache(Generic[Made]):
             self._entries.move_to_end(key)
             return entry[0]
 
-    def store(self, key: Hashable, value: Made, size: int = 1) -> None:
+    def store(self, key: Hashable, value: Value, size: int = 1) -> None:
         """Keep something; what was not used for longest is forgotten for it.
 
         Parameters
@@ -84,7 +84,7 @@ class SingletonRegistry:
     def __init__(self) -> None:
         self._singletons: dict[Callable[..., Any], Any] = {}
 
-    def get_or_create(self, factory: Callable[..., Made], *arguments: Any) -> Made:
+    def get_or_create(self, factory: Callable[..., Value], *arguments: Any) -> Value:
         """Return what `kind(*given)` made at first.
 
         Parameters
@@ -99,11 +99,11 @@ class SingletonRegistry:
         made
             The same object at each call.
         """
-        singleton: Made | None = self._singletons.get(factory)
+        singleton: Value | None = self._singletons.get(factory)
         return self._singletons.setdefault(factory, factory(*arguments)) if singleton is None else singleton
 
 
-def cache_results(max_results: int) -> Callable[[Callable[Given, Made]], Callable[Given, Made]]:
+def cache_results(max_results: int) -> Callable[[Callable[Arguments, Value]], Callable[Arguments, Value]]:
     """Keep the results of a function of texts and tuples, as `functools.lru_cache` does; those of long ones are made anew.
 
     Parameters
@@ -117,11 +117,11 @@ def cache_results(max_results: int) -> Callable[[Callable[Given, Made]], Callabl
         For the function.
     """
 
-    def decorate(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    def wrap_function(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
         cached_function = lru_cache(max_results)(function)
 
         @wraps(function)
-        def call_cached(*args: Given.args, **keywords: Given.kwargs) -> Made:
+        def call_cached(*args: Arguments.args, **keywords: Arguments.kwargs) -> Value:
             for argument in args:
                 if isinstance(argument, (str, tuple)) and len(argument) > MAX_ARGUMENT_LENGTH:
                     return function(*args, **keywords)
@@ -129,4 +129,4 @@ def cache_results(max_results: int) -> Callable[[Callable[Given, Made]], Callabl
 
         return call_cached
 
-    return decorate
+    return wrap_function

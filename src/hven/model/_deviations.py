@@ -111,7 +111,7 @@ class Deviation:
         return f"{text} ({', '.join(facts)})" if facts else text
 
 
-def duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> Deviation:
+def build_duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> Deviation:
     """Describe a column that is renamed because another one has its name.
 
     Parameters
@@ -165,4 +165,4 @@ def _find_position(deviations: list[Deviation], deviation: Deviation) -> int | N
     return None
 
 
-__all__ = ["Deviation", "DeviationKind", "add_deviation", "duplicate_name_deviation"]
+__all__ = ["Deviation", "DeviationKind", "add_deviation", "build_duplicate_name_deviation"]

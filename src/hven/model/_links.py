@@ -188,27 +188,31 @@ _TEXT_EXTENSIONS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
 def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | None]) -> Iterator[LinkTemplate]:
     """Yield the links that a table has by its columns (name -> unit): those that EPN-TAP and ObsCore have for them, and of the table of files."""
 
-    def column_template(name: str, pattern: str = "{}") -> Template:
+    def build_column_template(name: str, pattern: str = "{}") -> Template:
         quoted = name.replace('"', '""')
         return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),) if name in units_by_column else ()
 
     if utype == FILES_UTYPE:
-        media_type, size, title = map(column_template, ("media_type", "bytes", "title"))
+        media_type, size, title = map(build_column_template, ("media_type", "bytes", "title"))
         yield LinkTemplate(
-            semantics=THIS_SEMANTICS, address=column_template("url"), type=media_type, size=size, description=title
+            semantics=THIS_SEMANTICS,
+            address=build_column_template("url"),
+            type=media_type,
+            size=size,
+            description=title,
         )
         return
     if "access_url" in units_by_column:
         has_size = units_by_column.get("access_estsize") is not None
         yield LinkTemplate(
             semantics=THIS_SEMANTICS,
-            address=column_template("access_url"),
-            type=column_template("access_format"),
-            size=column_template("access_estsize", "ROUND(IN_UNIT({}, 'byte'))") if has_size else (),
+            address=build_column_template("access_url"),
+            type=build_column_template("access_format"),
+            size=build_column_template("access_estsize", "ROUND(IN_UNIT({}, 'byte'))") if has_size else (),
         )
     for name, semantics in (("thumbnail_url", "#thumbnail"), ("preview_url", "#preview")):
         if name in units_by_column:
-            yield LinkTemplate(semantics=semantics, address=column_template(name))
+            yield LinkTemplate(semantics=semantics, address=build_column_template(name))
 
 
 def to_content_qualifier(product_type: str | None) -> str | None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class LocalizedText(str):
-    """A text that is known in several languages; `localize_text` makes them. As a text it is that of the site's language.
+    """A text that is known in several languages; `build_localized_text` makes them. As a text it is that of the site's language.
 
     Attributes
     ----------
@@ -26,10 +26,10 @@ class LocalizedText(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep all languages in other processes, too."""
-        return localize_text, (dict(self.texts),)
+        return build_localized_text, (dict(self.texts),)
 
 
-def localize_text(texts: Mapping[str, str], language: str = "") -> LocalizedText:
+def build_localized_text(texts: Mapping[str, str], language: str = "") -> LocalizedText:
     """Make one text of several languages.
 
     Parameters

@@ -22,7 +22,7 @@ class _PandasHider:
 _PANDAS_HIDER = _PandasHider()
 
 
-def hide_pandas() -> None:
+def refuse_pandas_imports() -> None:
     """Make imports of pandas fail in this process, as where it is not installed.
 
     Arrow imports pandas when it first converts a Python list, and DuckDB when it first binds a value. That takes half a
@@ -34,7 +34,7 @@ def hide_pandas() -> None:
 
 
 def show_pandas() -> None:
-    """Undo `hide_pandas`, for code of others that may use pandas: Arrow knows data frames again, too."""
+    """Undo `refuse_pandas_imports`, for code of others that may use pandas: Arrow knows data frames again, too."""
     if _PANDAS_HIDER not in sys.meta_path:
         return
     sys.meta_path.remove(_PANDAS_HIDER)
@@ -56,7 +56,7 @@ def is_installed(module: str) -> bool:
     Returns
     -------
     bool
-        False also for what `hide_pandas` hides.
+        False also for what `refuse_pandas_imports` hides.
     """
     try:
         return importlib.util.find_spec(module) is not None

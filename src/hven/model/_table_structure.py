@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from hven.model import _access_policies, _links, _roots, _table_endpoints, _time_series
-from hven.model._localized_texts import LocalizedText, localize_text
+from hven.model._localized_texts import LocalizedText, build_localized_text
 from hven.model.types import FLOAT64, Type, parse_type, type_from_arrow
 
 if TYPE_CHECKING:
@@ -485,7 +485,7 @@ class Table:
             link.semantics == _links.THIS_SEMANTICS for link in self.effective_links
         ):
             return ()
-        return tuple(dict.fromkeys(one.file for one in self.series if one.file))
+        return tuple(dict.fromkeys(time_series.file for time_series in self.series if time_series.file))
 
     def find_column_by_ucd(self, ucd: str) -> Column | None:
         """Return the first column whose UCD is `ucd` (compared without case).
@@ -740,11 +740,14 @@ def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
         return Type(*value)
     if field_name == "enums":
         return {
-            key: {code: localize_text(label) if isinstance(label, dict) else label for code, label in labels.items()}
+            key: {
+                code: build_localized_text(label) if isinstance(label, dict) else label
+                for code, label in labels.items()
+            }
             for key, labels in value.items()
         }
     if field_name in _TRANSLATED_FIELDS and isinstance(value, dict):
-        return localize_text(value)
+        return build_localized_text(value)
     if record_class is Table and field_name == "partition":
         return _from_json(Partition, value)
     if record_class is Table and field_name == "policy":

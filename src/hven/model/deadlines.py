@@ -102,7 +102,7 @@ class Deadline:
             raise build_time_limit_error(self.limit_seconds)
 
     @contextmanager
-    def activate(self) -> Iterator[Deadline]:
+    def apply(self) -> Iterator[Deadline]:
         """Count what is called within by this clock.
 
         Yields
@@ -122,7 +122,7 @@ CURRENT_DEADLINE: ContextVar[Deadline | None] = ContextVar("clock", default=None
 
 
 @contextmanager
-def use_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
+def apply_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
     """Count by the request's clock; by one of its own if `limit_seconds` are given, or if there is none, with `default_limit_seconds` seconds.
 
     Parameters
@@ -141,7 +141,7 @@ def use_deadline(limit_seconds: float | None, default_limit_seconds: float) -> I
     if deadline is not None and (limit_seconds is None or deadline.limit_seconds == limit_seconds):
         yield deadline
         return
-    with Deadline(default_limit_seconds if limit_seconds is None else limit_seconds).activate() as new_deadline:
+    with Deadline(default_limit_seconds if limit_seconds is None else limit_seconds).apply() as new_deadline:
         yield new_deadline
 
 
@@ -191,7 +191,7 @@ def build_time_limit_error(limit_seconds: float | None) -> TimeLimitError:
 
 
 # steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within a
-# session or group; the machine may share itself among those first: `lower_session_priority`
+# session or group; the machine may share itself among those first: `reduce_session_priority`
 QUERY_NICENESS = 15
 JOB_NICENESS = 19
 # of those who answer and refuse, where the account may raise it: up to six times another program's share
@@ -202,7 +202,7 @@ SESSION_NICENESS = (
 )
 
 
-def lower_thread_priority(niceness: int) -> None:
+def reduce_thread_priority(niceness: int) -> None:
     """Lower the priority of the calling thread, and of those that it will start; there is no way back. Elsewhere than on Linux: nothing.
 
     Parameters
@@ -214,7 +214,7 @@ def lower_thread_priority(niceness: int) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
-def lower_session_priority(niceness: int, process_id: int | str = "self") -> None:
+def reduce_session_priority(niceness: int, process_id: int | str = "self") -> None:
     """Lower the session of a process against the others, where the machine shares itself among sessions (sched_autogroup of Linux).
 
     Parameters
@@ -255,7 +255,7 @@ def call_with_low_priority(niceness: int, function: Callable[[], T]) -> T:
     Parameters
     ----------
     niceness
-        As for `lower_thread_priority`.
+        As for `reduce_thread_priority`.
     function
         Called without arguments, in a thread of its own.
 
@@ -268,7 +268,7 @@ def call_with_low_priority(niceness: int, function: Callable[[], T]) -> T:
     raised_errors: list[BaseException] = []
 
     def call_and_keep_result() -> None:
-        lower_thread_priority(niceness)
+        reduce_thread_priority(niceness)
         try:
             results.append(function())
         except BaseException as error:  # noqa: BLE001  (it is raised where it belongs)

@@ -741,7 +741,7 @@ def detect_date_format(words: Sequence[str]) -> str | None:
         (
             date_format
             for date_format in DATE_FORMATS
-            if sum(_matches_date_format(word, date_format) for word in words) >= 0.97 * len(words)
+            if sum(_has_date_format(word, date_format) for word in words) >= 0.97 * len(words)
         ),
         None,
     )
@@ -760,7 +760,7 @@ def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
     remaining, formats, non_dates = list(words), list[str](), list[str]()
     while remaining and len(non_dates) <= len(words) // 4:
         candidates = (
-            [candidate for candidate in ("", *DATE_FORMATS) if _matches_date_format(remaining[0], candidate)]
+            [candidate for candidate in ("", *DATE_FORMATS) if _has_date_format(remaining[0], candidate)]
             if _POSSIBLE_DATE_PATTERN.fullmatch(remaining[0])
             else []
         )
@@ -768,14 +768,14 @@ def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
             non_dates.append(remaining.pop(0))
             continue
         best_format = max(
-            candidates, key=lambda candidate: sum(_matches_date_format(word, candidate) for word in remaining)
+            candidates, key=lambda candidate: sum(_has_date_format(word, candidate) for word in remaining)
         )
         formats.append(best_format)
-        remaining = [word for word in remaining if not _matches_date_format(word, best_format)]
+        remaining = [word for word in remaining if not _has_date_format(word, best_format)]
     return ([], remaining) if remaining or (formats == [""] and not non_dates) else (formats, non_dates)
 
 
-def _matches_date_format(word: str, date_format: str) -> bool:
+def _has_date_format(word: str, date_format: str) -> bool:
     if not date_format:
         return re.match(ISO_TIME_PATTERN, word) is not None
     try:
@@ -811,7 +811,7 @@ def hash_rows(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
     for values in columns:
         if values.null_count:
             has_values &= np.asarray(pc.is_valid(values))
-        row_hashes = _mix_bits(row_hashes * _GOLDEN_RATIO_64 + _hash_column(values))
+        row_hashes = _apply_finalizer(row_hashes * _GOLDEN_RATIO_64 + _hash_column(values))
     return has_values, row_hashes
 
 
@@ -824,7 +824,7 @@ def _hash_column(values: pa.Array) -> Hashes:
     _, offsets, data = texts.buffers()
     ends: npt.NDArray[np.int64] = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
     lengths = np.diff(ends)
-    row_hashes = _mix_bits((lengths.astype(np.uint64) + np.uint64(1)) * _GOLDEN_RATIO_64)
+    row_hashes = _apply_finalizer((lengths.astype(np.uint64) + np.uint64(1)) * _GOLDEN_RATIO_64)
     if data is None or ends[-1] == ends[0]:
         return row_hashes
     size = int(ends[-1] - ends[0])
@@ -841,16 +841,16 @@ def _hash_column(values: pa.Array) -> Hashes:
     for begin in range(0, int(lengths.max()), 8):
         remaining_bytes = lengths - begin
         if bool((remaining_bytes >= 8).all()):
-            row_hashes = _mix_bits(row_hashes ^ words[starts + begin])
+            row_hashes = _apply_finalizer(row_hashes ^ words[starts + begin])
             continue
         rows = np.flatnonzero(remaining_bytes > 0)
-        row_hashes[rows] = _mix_bits(
+        row_hashes[rows] = _apply_finalizer(
             row_hashes[rows] ^ (words[starts[rows] + begin] & _BYTE_MASKS[np.minimum(remaining_bytes[rows], 8)])
         )
     return row_hashes
 
 
-def _mix_bits(row_hashes: Hashes) -> Hashes:
+def _apply_finalizer(row_hashes: Hashes) -> Hashes:
     """Spread every bit over all others (the finalizer of splitmix64: one to one)."""
     row_hashes = row_hashes ^ (row_hashes >> np.uint64(30))
     row_hashes *= _SPLITMIX_FACTOR_1

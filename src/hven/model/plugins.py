@@ -301,7 +301,7 @@ def locate_error(error: BaseException) -> str:
     return location
 
 
-def suppress_test_errors(test: Callable[[T], object]) -> Callable[[T], bool]:
+def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
     """Wrap a test so that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it.
 
     Parameters
@@ -316,7 +316,7 @@ def suppress_test_errors(test: Callable[[T], object]) -> Callable[[T], bool]:
     """
 
     @wraps(test)
-    def passes_test(candidate: T) -> bool:
+    def is_test_passed(candidate: T) -> bool:
         try:
             return bool(test(candidate))
         except Exception as error:
@@ -324,7 +324,7 @@ def suppress_test_errors(test: Callable[[T], object]) -> Callable[[T], bool]:
             log.exception("it cannot be tried, in %s", where)
             return False
 
-    return passes_test
+    return is_test_passed
 
 
 @cache

@@ -683,8 +683,8 @@ class Recurrence:
         # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
             fields[:2] = (
-                f"{every}{field[1:]}" if field[0] == "*" else field
-                for every, field in zip(_CRON_FULL_RANGES, fields, strict=False)
+                f"{full_range}{field[1:]}" if field[0] == "*" else field
+                for full_range, field in zip(_CRON_FULL_RANGES, fields, strict=False)
             )
         try:
             return iter(CronSim(" ".join(fields).upper(), instant.astimezone(self._zone_info)))

@@ -120,12 +120,12 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
     if has_plus.any():
         is_malformed = has_plus & is_kept_number & ~((second_bytes == ord(".")) | ((second_bytes - np.uint8(48)) < 10))
         if is_malformed.any():
-            is_valid &= ~_flag_rows(is_malformed, counts)
+            is_valid &= ~_mark_rows(is_malformed, counts)
             is_kept_number = np.repeat(is_valid, counts) & ~is_word
     numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
     if numbers is None:
         is_number = np.asarray(pc.match_substring_regex(flat_words, _NUMBER_PATTERN))
-        is_valid &= ~_flag_rows(is_kept_number & ~is_number, counts)
+        is_valid &= ~_mark_rows(is_kept_number & ~is_number, counts)
         is_kept_number = np.repeat(is_valid, counts) & ~is_word
         numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
     shapes = SimpleShapes(
@@ -135,7 +135,7 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
         numbers=np.empty(0) if numbers is None else numbers,
     )
     is_finite = np.isfinite(shapes.numbers)
-    return shapes if is_finite.all() else shapes.select_rows(~_flag_rows(~is_finite, shapes.lengths))
+    return shapes if is_finite.all() else shapes.select_rows(~_mark_rows(~is_finite, shapes.lengths))
 
 
 def _read_first_two_bytes(words: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -185,7 +185,7 @@ def _parse_numbers(all_words: pa.Array, mask: Flags, *, has_plus: bool) -> Numbe
         return None
 
 
-def _flag_rows(flags: Flags, counts: Indexes) -> Flags:
+def _mark_rows(flags: Flags, counts: Indexes) -> Flags:
     """Return which rows have a flag, of `counts` flags each."""
     row_flags = np.zeros(len(counts), bool)
     positions = np.flatnonzero(flags)

@@ -18,7 +18,7 @@ from hven.model._links import (
     list_drawable_extensions,
     to_content_qualifier,
 )
-from hven.model._localized_texts import LocalizedText, localize_text, translate_text
+from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._roots import FileRoot, find_root
 from hven.model._table_endpoints import Endpoint, EndpointParameter
 from hven.model._table_structure import (
@@ -108,6 +108,7 @@ __all__ = [
     "TemplateExpression",
     "TimeDecoding",
     "TimeSeries",
+    "build_localized_text",
     "columns_from_arrow",
     "columns_to_json",
     "deduplicate_names",
@@ -119,7 +120,6 @@ __all__ = [
     "list_drawable_extensions",
     "list_epoch_warnings",
     "list_unknown_time_parts",
-    "localize_text",
     "parse_columns",
     "set_column_epochs",
     "split_time_format",

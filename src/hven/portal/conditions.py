@@ -225,7 +225,10 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
         table_conditions.append(
             (
                 table,
-                [_ConditionBuilder(text, table, unknown=include_unknown).build_condition(clause) for clause in clauses],
+                [
+                    _ConditionBuilder(text, table, include_unknown=include_unknown).build_condition(clause)
+                    for clause in clauses
+                ],
             )
         )
     if not table_conditions:
@@ -275,7 +278,7 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
             offset=0,
             remedy=suggest_parameters(name, sorted(parameter_names)),
         )
-    translation = _ConditionBuilder(value, table, unknown=False)
+    translation = _ConditionBuilder(value, table, include_unknown=False)
     clause = ConditionClause(name, operator, parse_field_values(value), 0)
     given_values = tuple(word for word in clause.values if not word.is_null)
     conditions = [translation.build_condition(replace(clause, values=given_values))] if given_values else []
@@ -334,8 +337,8 @@ def _has_equal_column(column: Column, table: Table) -> bool:
 class _ConditionBuilder:
     """The conditions of one table."""
 
-    def __init__(self, text: str, table: Table, *, unknown: bool) -> None:
-        self.text, self.table, self.include_unknown = text, table, unknown
+    def __init__(self, text: str, table: Table, *, include_unknown: bool) -> None:
+        self.text, self.table, self.include_unknown = text, table, include_unknown
         self.columns = {column.name.lower(): column for column in table.columns}
 
     def build_condition(self, clause: ConditionClause) -> Expr:

@@ -50,7 +50,7 @@ class Pane:
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""
-        object.__setattr__(self, "applies", plugins.suppress_test_errors(self.applies))
+        object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
 
     def check_tables(self, site: Site) -> list[Fault]:
         """Run it on the tables that are published: whether it applies, its query, and its template over the first rows.

@@ -218,14 +218,14 @@ class FederatedPlan(QueryPlan):
     def explain(self) -> str:
         """Describe what is asked where and what is copied."""
         lines = [
-            f"tables of {len({one.engine for one in self._survey.table_uses.values() if one.engine})} engines; {self.host_engine} computes the answer"
+            f"tables of {len({table_use.engine for table_use in self._survey.table_uses.values() if table_use.engine})} engines; {self.host_engine} computes the answer"
         ]
         for ask in self._fetches.values():
             lines += self._describe_fetch(ask)
         lines.append(
             f"at most {self.limits.copy_rows:,} rows and {self.limits.copy_bytes:,} bytes are copied (limits.copy_rows, limits.copy_bytes)"
         )
-        return "\n".join([*lines, f"then in {self.host_engine}:", *_indent_lines(self.host_plan.explain())])
+        return "\n".join([*lines, f"then in {self.host_engine}:", *_format_indented_lines(self.host_plan.explain())])
 
     def _describe_fetch(self, fetch: TableFetch) -> list[str]:
         columns = ", ".join(column.name for column in fetch.columns)
@@ -247,7 +247,7 @@ class FederatedPlan(QueryPlan):
             lines.append(
                 f"  only where {fetch.join_key.target_column.name} is among the keys {driver_name}.{fetch.join_key.driver_column.name}, if these are at most {self.limits.copy_keys:,}"
             )
-        return lines + _indent_lines((fetch.keyed_plan or fetch.full_plan).explain())
+        return lines + _format_indented_lines((fetch.keyed_plan or fetch.full_plan).explain())
 
 
 class FederatedExecution(FetchingExecution):
@@ -360,7 +360,7 @@ def _describe_keys(link: JoinKey) -> Table:
     )
 
 
-def _indent_lines(text: str) -> list[str]:
+def _format_indented_lines(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
 
 

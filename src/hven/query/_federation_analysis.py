@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from hven.adql.grouping import depends_on_own_row, is_false_for_null
+from hven.adql.grouping import is_false_for_null, is_single_row_expression
 from hven.adql.syntax_tree import (
     ColumnRef,
     Comparison,
@@ -138,7 +138,7 @@ def analyse_query(
         table_use.estimated_row_count = float(table_use.row_count)
         for condition in table_use.conditions:
             table_use.estimated_row_count *= _estimate_selectivity(condition, table_use)
-    _propagate_join_keys(table_uses, join_keys, max_keys)
+    _apply_join_keys(table_uses, join_keys, max_keys)
     return FederationAnalysis(table_uses=table_uses, from_item_numbers=frozenset(numbers))
 
 
@@ -150,7 +150,7 @@ def _estimate_row_count(relation: Relation) -> int:
     return relation.rows if relation.rows is not None else ASSUMED_TABLE_ROWS
 
 
-def _propagate_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
+def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
     """Follow the joins by key from small tables to large ones; a table that a key narrows may narrow the next."""
     for _ in range(len(table_uses)):
         changed = False
@@ -160,14 +160,14 @@ def _propagate_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[Joi
             if (
                 driver.estimated_row_count <= max_keys
                 and remaining_rows < target.estimated_row_count * 0.5
-                and not _depends_on(table_uses, driver, target.number)
+                and not _has_driver(table_uses, driver, target.number)
             ):
                 target.estimated_row_count, target.join_key, changed = remaining_rows, join_key, True
         if not changed:
             return
 
 
-def _depends_on(table_uses: Mapping[int, TableUse], table_use: TableUse, table_number: int) -> bool:
+def _has_driver(table_uses: Mapping[int, TableUse], table_use: TableUse, table_number: int) -> bool:
     while table_use.join_key is not None:
         if table_use.join_key.driver_number == table_number:
             return True
@@ -211,9 +211,9 @@ class _SelectAnalyzer:
     it must not come back as nulls.
     """
 
-    def __init__(self, refs: Mapping[int, TableUse], edges: list[JoinKey]) -> None:
-        self.table_uses = refs
-        self.join_keys = edges
+    def __init__(self, table_uses: Mapping[int, TableUse], join_keys: list[JoinKey]) -> None:
+        self.table_uses = table_uses
+        self.join_keys = join_keys
 
     def analyse_select(self, select: Select) -> None:
         if select.source is None:
@@ -258,7 +258,7 @@ class _SelectAnalyzer:
         """Sort the conjuncts: `preserved_tables` tables may be asked them, `nullable_tables` ones only what is false for nulls."""
         for part in split_conjuncts(condition):
             sources = {node.source for node in walk_tree(part) if isinstance(node, ColumnRef)}
-            if not depends_on_own_row(part):
+            if not is_single_row_expression(part):
                 continue
             if len(sources) == 1:
                 table_use = self.table_uses.get(next(iter(sources)))

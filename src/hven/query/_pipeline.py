@@ -11,7 +11,7 @@ from hven.adql import lexer, syntax_tree
 from hven.adql.functions import NAME_RESOLVING_FUNCTIONS
 from hven.adql.syntax_tree import walk_tree
 from hven.engines import ExecutionLimits, LiveRelation, MemoryRelation, PlanWithPrerequisite, Snapshot
-from hven.model.deadlines import use_deadline
+from hven.model.deadlines import apply_deadline
 from hven.model.errors import (
     BindError,
     HvenError,
@@ -21,7 +21,7 @@ from hven.model.errors import (
     TooLargeError,
     format_message,
 )
-from hven.query import _federated_plan as mixed
+from hven.query import _federated_plan as federated_plan
 from hven.query import resolver
 from hven.query._data_origin import describe_origins
 from hven.query._plan_cache import PlanCache, PreparedQuery
@@ -135,7 +135,7 @@ def run_query(
         )
     access_key = published_state.find_access_key(principal, policies)
     try:
-        with use_deadline(timeout_seconds, limits.seconds) as deadline:
+        with apply_deadline(timeout_seconds, limits.seconds) as deadline:
             prepared, literals = _prepare_query(
                 query,
                 principal,
@@ -154,12 +154,12 @@ def run_query(
             schedule_memory_trim()
         if past is not None and isinstance(error, BindError):
             _check_past_tables(
-                query, past, site.get_published_state().get_catalogue(principal, policies).names(), error
+                query, past, site.get_published_state().get_catalogue(principal, policies).list_names(), error
             )
         raise
     requested_row_limit = limits.maxrec_default if maxrec is None else maxrec
     row_limit = min(requested_row_limit, limits.maxrec_hard if hard_row_limit is None else hard_row_limit)
-    start = rows = None
+    start = count_rows = None
     relations = prepared.relations or _list_relations(prepared.bound_query, published_state, access_key, uploads)
     sampled_fraction, plan = 1.0, prepared.plan
     if sample_row_count is not None:
@@ -168,7 +168,7 @@ def run_query(
         if sampled_fraction < 1.0 and homes != {
             site.engines.embedded_engine.name
         }:  # a database need not be sent its own rows
-            plan = mixed.plan_bound_query(prepared.bound_query, site.engines, relations, limits)
+            plan = federated_plan.plan_bound_query(prepared.bound_query, site.engines, relations, limits)
     # other programs write it: no answer is known to be that of before
     has_live_table = any(isinstance(relation, LiveRelation) for relation in relations.values())
     if maxrec != 0:
@@ -176,7 +176,7 @@ def run_query(
 
         def execute_plan() -> QueryExecution:
             deadline.check()
-            with deadline.activate():
+            with deadline.apply():
                 return plan.execute(literals, relations, ExecutionLimits(row_limit=row_limit, deadline=deadline))
 
         def find_prerequisite() -> Hashable:
@@ -192,7 +192,7 @@ def run_query(
                 query_queue, execution.schema, lambda: execution, execution, prerequisite=find_prerequisite
             )
 
-        def rows() -> int | None:
+        def count_rows() -> int | None:
             return count_answer_rows(prepared.bound_query.query, literals, relations, row_limit)
 
     return QueryResult(
@@ -213,7 +213,7 @@ def run_query(
         deadline=deadline,
         _start_execution=start,
         _counters=site.counters,
-        _count_rows=rows,
+        _count_rows=count_rows,
         _explain_storage_error=lambda error: _explain_storage_error(error, relations, site),
         _query_text=query if isinstance(query, str) else "",
         _bound_query=prepared.bound_query.query,
@@ -287,7 +287,7 @@ def explain_query(
     )
     if prepared.hides_rows:
         # conditions of policies have texts and times of rows that are hidden from this reader, and how many rows there are is no business of theirs
-        catalogue = published_state.get_catalogue(principal, policies).extend_with_tables(
+        catalogue = published_state.get_catalogue(principal, policies).with_tables(
             [table for table, _ in (uploads or {}).values()]
         )
         bound = adql.bind_query(
@@ -296,7 +296,7 @@ def explain_query(
             resolve_position=_find_position_resolver(query, site, policies),
         )
         relations = _list_relations(bound, published_state, access_key, uploads)
-        plan = mixed.plan_bound_query(bound, site.engines, relations, site.settings.limits)
+        plan = federated_plan.plan_bound_query(bound, site.engines, relations, site.settings.limits)
         return f"rows that you may not see are left out before all else\n{plan.explain()}"
     plan_text = prepared.plan.explain()
     relations = prepared.relations or _list_relations(prepared.bound_query, published_state, access_key, uploads)
@@ -341,7 +341,7 @@ def _prepare_query(
                 shape_key if resolve_position is None else None
             ):  # one plans, and the others take its plan
                 cached_plan = plan_cache.find(shape_key, literals)
-                if cached_plan is not None and cached_plan.bound_query.accepts_literals(literals):
+                if cached_plan is not None and cached_plan.bound_query.are_literals_allowed(literals):
                     return cached_plan, literals
                 return _plan_query(
                     query,
@@ -396,7 +396,7 @@ def _plan_query(
     parsed = adql.parse_query(query) if isinstance(query, str) else query
     catalogue = published_state.get_catalogue(principal, policies)
     if uploads:
-        catalogue = catalogue.extend_with_tables([table for table, _ in uploads.values()])
+        catalogue = catalogue.with_tables([table for table, _ in uploads.values()])
     bound = adql.bind_query(parsed, catalogue, resolve_position=resolve_position, order_independent=order_independent)
     relations_read = _list_relations(bound, published_state, access_key, uploads) if order_independent else {}
     if (
@@ -412,7 +412,7 @@ def _plan_query(
     relations = _list_relations(permitted, published_state, access_key, uploads)
     prepared = PreparedQuery(
         bound_query=permitted,
-        plan=mixed.plan_bound_query(permitted, site.engines, relations, site.settings.limits),
+        plan=federated_plan.plan_bound_query(permitted, site.engines, relations, site.settings.limits),
         scope=scope,
         relations=relations
         if all(isinstance(relation, Snapshot) for relation in relations.values()) and not has_user_tables

@@ -134,7 +134,7 @@ class QueryResult:
                 self.row_count += batch.num_rows
                 yield from _split_batch(self._cast_batch(batch))
         except HvenError as error:
-            phrased_error = self._phrase_error(error)
+            phrased_error = self._translate_error(error)
             self.error, self.failure = str(phrased_error), phrased_error
             raise phrased_error from None if phrased_error is not error else error.__cause__
         except Exception as error:
@@ -183,7 +183,7 @@ class QueryResult:
                 self._counters.count_query_end(self.row_count, time.perf_counter() - started, None)
         return body
 
-    def present_columns(self, columns: tuple[Column, ...]) -> None:
+    def replace_columns(self, columns: tuple[Column, ...]) -> None:
         """Present the same columns with other metadata; those of another type are converted, batch by batch.
 
         Parameters
@@ -205,7 +205,7 @@ class QueryResult:
             batch = batch.set_column(number, batch.schema.names[number], values.cast(arrow_type))
         return batch
 
-    def _phrase_error(self, error: HvenError) -> HvenError:
+    def _translate_error(self, error: HvenError) -> HvenError:
         """Phrase an error as its reader may and should hear it."""
         if isinstance(error, StorageError) and self._explain_storage_error is not None:
             return self._explain_storage_error(error)
@@ -239,7 +239,7 @@ class QueryResult:
             try:
                 execution = self._execution = self._start_execution()
             except (EvaluationError, StorageError) as error:
-                raise self._phrase_error(error) from None
+                raise self._translate_error(error) from None
             self.small = self.small and execution.small
             # another thread may have stopped it meanwhile, and seen nothing to stop
             if self._is_stopped():
@@ -248,7 +248,7 @@ class QueryResult:
                 raise OperationCancelledError("the query was stopped before it began")
         return execution
 
-    def enter_queue(self, notify: Callable[[], object]) -> None:
+    def request_turn(self, notify: Callable[[], object]) -> None:
         """Queue for a turn: costs no time, and who would wait in vain is told at once.
 
         Parameters
@@ -261,7 +261,7 @@ class QueryResult:
         OverloadedError
             The turn would not come in time.
         """
-        self.begin_execution().enter_queue(notify)
+        self.begin_execution().request_turn(notify)
 
     def is_ready(self) -> bool:
         """Check whether the turn has come.

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.adql.syntax_tree import ColumnRef, DerivedTable, Join, Select, SelectItem, TableRef, walk_tree
-from hven.formats.media import selecting
+from hven.formats.media import cutout_params
 from hven.formats.votable import assign_field_ids, write_service_descriptor
 from hven.model.params import Param
-from hven.model.table import DATALINK_STANDARD_ID, ServiceDescriptor, ServiceParameter
-from hven.model.table import SITE_URL_EXPRESSION as HERE
+from hven.model.table import DATALINK_STANDARD_ID, SITE_URL_EXPRESSION, ServiceDescriptor, ServiceParameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,7 +96,7 @@ def _describe_row_service(
                 example=(),
             )
         )
-    address = tuple(SITE_URL_PLACEHOLDER if part == HERE else part for part in service.address)
+    address = tuple(SITE_URL_PLACEHOLDER if part == SITE_URL_EXPRESSION else part for part in service.address)
     if _keep_constant_template(address) != address:
         return None
     constant_service = replace(service, address=address, inputs=tuple(inputs))
@@ -152,14 +151,14 @@ def _describe_links(table: Table, id_reference: str) -> str:
 
 def _describe_cutout(table: Table, id_reference: str) -> str:
     """Describe the service that cuts the file of a row; pyvo looks for it here, beside the list of links."""
-    table_input = ServiceParameter(param=selecting.TABLE_PARAM, value=(table.qualified_name,))
+    table_input = ServiceParameter(param=cutout_params.TABLE_PARAM, value=(table.qualified_name,))
     inputs = (
-        ServiceParameter(param=selecting.ID_PARAM),
+        ServiceParameter(param=cutout_params.ID_PARAM),
         table_input,
-        *(ServiceParameter(param=param) for param in selecting.CUTOUT_PARAMS),
+        *(ServiceParameter(param=param) for param in cutout_params.CUTOUT_PARAMS),
     )
     cuts = ServiceDescriptor(
-        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",), inputs=inputs, standard_id=selecting.SODA_STANDARD_ID
+        address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",), inputs=inputs, standard_id=cutout_params.SODA_STANDARD_ID
     )
     words = f"Parts of the files of {table.qualified_name}"
     return write_service_descriptor(
@@ -167,5 +166,5 @@ def _describe_cutout(table: Table, id_reference: str) -> str:
         name="cuts",
         description=words,
         content_type="application/fits",
-        field_ids={selecting.ID_PARAM.name: id_reference},
+        field_ids={cutout_params.ID_PARAM.name: id_reference},
     )

@@ -59,7 +59,7 @@ def detect_table_format(path: Path) -> str:
         if first_bytes.startswith(b"\x1f\x8b")
         else "JSON"
         if detected_kind == "json"
-        else file_kinds.other(first_bytes)
+        else file_kinds.recognize_binary_format(first_bytes)
     )
     if foreign_kind:
         raise SourceError(

@@ -14,7 +14,7 @@ from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import ForbiddenError, GoneError, HvenError, TooLargeError, UserError, format_message
 from hven.query._pipeline import run_query
 from hven.query.result_head import SERVER_SOFTWARE, build_result_head
-from hven.site.store import format_current_time as stand
+from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def create_cited_result(query_text: str, principal: Principal, *, site: Site, po
     ).hexdigest()
     canonical = write_adql(adql.parse_query(query_text))
     for _ in range(2):  # an ingest may come between
-        published_state, state_time = site.get_published_state(), stand()
+        published_state, state_time = site.get_published_state(), format_current_time()
         with run_query(query_text, principal, site=site, maxrec=result_settings.rows if maxrec is None else min(maxrec, result_settings.rows), policies=policies, published_state=published_state, timeout_seconds=result_settings.seconds) as result:  # fmt: skip
             if not result.scope.is_public:
                 raise ForbiddenError("this result has rows that not everybody sees", remedy="only what everybody sees gets an address")  # fmt: skip

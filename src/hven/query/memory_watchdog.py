@@ -91,16 +91,16 @@ class MemoryWatchdog:
 
     Parameters
     ----------
-    memory
+    memory_limit_bytes
         What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as much, or more than the
         ceiling for long, is a case for `end_process`.
-    others
+    list_helper_processes
         Names the processes that compute for this one, and what each held at first: what they hold besides counts.
     """
 
-    def __init__(self, memory: int, others: Callable[[], Mapping[int, int]] = dict) -> None:
-        self._memory_limit_bytes = memory
-        self._list_helper_processes = others
+    def __init__(self, memory_limit_bytes: int, list_helper_processes: Callable[[], Mapping[int, int]] = dict) -> None:
+        self._memory_limit_bytes = memory_limit_bytes
+        self._list_helper_processes = list_helper_processes
         self._lock = threading.Lock()
         self._running_queries: dict[object, Callable[[], None]] = {}
         self._is_watching = False
@@ -124,7 +124,7 @@ class MemoryWatchdog:
             target=self._watch_memory, args=(self._measure_held_bytes(),), name="hven-ceiling", daemon=True
         ).start()
 
-    def unwatch_query(self, query: object) -> None:
+    def stop_watching_query(self, query: object) -> None:
         """Watch a query no more.
 
         Parameters

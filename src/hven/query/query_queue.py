@@ -64,8 +64,8 @@ class QueryTurn:
         "wait_until",
     )
 
-    def __init__(self, who: str = "", prerequisite: Callable[[], Hashable] = lambda: None) -> None:
-        self.requester = who
+    def __init__(self, requester: str = "", prerequisite: Callable[[], Hashable] = lambda: None) -> None:
+        self.requester = requester
         self.prerequisite = prerequisite
         self.led_prerequisite: Hashable = None  # the prerequisite that this query computes for others
         self.is_promised = False  # it waited for another query's computing, and is not refused afterwards
@@ -88,7 +88,7 @@ class QueryQueue:
 
     Parameters
     ----------
-    number
+    slot_count
         Of queries that run at once.
     places
         Of queries that may wait; None: as many.
@@ -100,14 +100,14 @@ class QueryQueue:
 
     def __init__(
         self,
-        number: int,
+        slot_count: int,
         clock: Callable[[], float] = time.monotonic,
         *,
         places: int | None = None,
         ceiling: MemoryWatchdog | None = None,
     ) -> None:
-        self._slot_count = number
-        self._place_count = number if places is None else places
+        self._slot_count = slot_count
+        self._place_count = slot_count if places is None else places
         self._clock = clock
         self.memory_watchdog = ceiling or MemoryWatchdog(sys.maxsize)
         self._lock = threading.RLock()
@@ -128,7 +128,7 @@ class QueryQueue:
             OrderedDict()
         )  # prerequisites that were tried and cannot be kept
 
-    def enter_queue(self, turn: QueryTurn, notify: Callable[[], object]) -> None:
+    def request_turn(self, turn: QueryTurn, notify: Callable[[], object]) -> None:
         """Queue for a turn; costs no time.
 
         Parameters
@@ -136,7 +136,7 @@ class QueryQueue:
         turn
             Not entered yet.
         notify
-            Called, in any thread, when it is worth a look whether the turn is `try_take_turn`.
+            Called, in any thread, when it is worth a look whether the turn is `take_turn_if_ready`.
 
         Raises
         ------
@@ -191,11 +191,11 @@ class QueryQueue:
                 followers = followers[:1]
                 self._leaders[prerequisite], followers[0].led_prerequisite = followers[0], prerequisite
             for follower in followers:
-                self._promote_follower(follower)
+                self._enqueue_follower(follower)
                 if follower.notify is not None:
                     follower.notify()
 
-    def _promote_follower(self, turn: QueryTurn) -> None:
+    def _enqueue_follower(self, turn: QueryTurn) -> None:
         """Give a query that waited for another one its place in the queue."""
         del self._followers[turn]
         turn.is_promised = True
@@ -208,10 +208,10 @@ class QueryQueue:
             self._raise_overloaded(turn)
         if turn.prerequisite() is not None:
             return False
-        self._promote_follower(turn)
+        self._enqueue_follower(turn)
         return True
 
-    def try_take_turn(self, turn: QueryTurn) -> bool:
+    def take_turn_if_ready(self, turn: QueryTurn) -> bool:
         """Hold the turn if it has come; it is returned by `end_turn`.
 
         Parameters
@@ -243,11 +243,11 @@ class QueryQueue:
                     self._raise_overloaded(turn)
                 return False
             self._hold_turn(turn)
-            self._leave_queue(turn)
+            self._remove_from_queue(turn)
             return True
 
     def wait_for_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
-        """Wait in this thread until the turn is `try_take_turn`, if it is not yet.
+        """Wait in this thread until the turn is `take_turn_if_ready`, if it is not yet.
 
         Parameters
         ----------
@@ -266,22 +266,22 @@ class QueryQueue:
         notified = threading.Event()
         with self._turn_freed:
             if turn.wait_until is None:
-                self.enter_queue(turn, notified.set)
+                self.request_turn(turn, notified.set)
             turn.notify = notified.set
-        while not self.try_take_turn(turn):
+        while not self.take_turn_if_ready(turn):
             if is_cancelled():
                 raise OperationCancelledError("the query was cancelled before its turn came")
             notified.wait(CANCEL_CHECK_INTERVAL_SECONDS)
             notified.clear()
 
     def _raise_overloaded(self, turn: QueryTurn) -> NoReturn:
-        self._leave_queue(turn)
+        self._remove_from_queue(turn)
         retry_seconds = self._estimate_wait(len(self._waiting_turns))
         raise OverloadedError(
             "too many queries run and wait at the moment", remedy=OVERLOAD_REMEDY, retry_after_seconds=retry_seconds
         )
 
-    def _leave_queue(self, turn: QueryTurn) -> None:
+    def _remove_from_queue(self, turn: QueryTurn) -> None:
         self._followers.pop(turn, None)
         if turn in self._waiting_turns:
             self._waiting_turns.remove(turn)
@@ -307,7 +307,7 @@ class QueryQueue:
 
     def _is_next(self, turn: QueryTurn) -> bool:
         """Return whether there is a turn and none that waits comes first."""
-        return turn in self._waiting_turns and self._find_next() is turn and self._free_slot()
+        return turn in self._waiting_turns and self._find_next() is turn and self._can_take_slot()
 
     def _find_next(self) -> QueryTurn | None:
         """Find who is next; nobody while there are some that come back."""
@@ -338,7 +338,7 @@ class QueryQueue:
                 if each.requester
                 == (largest_requester if places[largest_requester] > places[turn.requester] else turn.requester)
             )
-            self._leave_queue(displaced_turn)
+            self._remove_from_queue(displaced_turn)
             if displaced_turn is turn:
                 return False
             if displaced_turn.notify is not None:
@@ -373,7 +373,7 @@ class QueryQueue:
         )  # those can be had in a moment
         return max(turns_ahead + 1 - reclaimable_count, 0) * mean_held_seconds / self._slot_count
 
-    def _free_slot(self, *, returning_count: int = 0) -> bool:
+    def _can_take_slot(self, *, returning_count: int = 0) -> bool:
         """Return whether a turn is free; if none is, take one from a reader who is long about it. Who returns makes room aside."""
         if len(self._held_turns) < self._slot_count:
             return True
@@ -403,7 +403,7 @@ class QueryQueue:
         if turn.led_prerequisite is None:  # what is computed once for many tells nothing of the next one
             self._mean_turn_seconds += (self._clock() - turn.held_since - self._mean_turn_seconds) / self._slot_count
 
-    def lend_turn(self, turn: QueryTurn) -> None:
+    def suspend_turn(self, turn: QueryTurn) -> None:
         """Lend the turn while rows are handed to the reader: as long as they take, another query may have it.
 
         Parameters
@@ -437,7 +437,7 @@ class QueryQueue:
                 return
             self._returning_count += 1
             try:
-                while not self._free_slot(returning_count=1):
+                while not self._can_take_slot(returning_count=1):
                     if is_cancelled():
                         raise OperationCancelledError("the query was cancelled")
                     self._turn_freed.wait(CANCEL_CHECK_INTERVAL_SECONDS)
@@ -458,7 +458,7 @@ class QueryQueue:
             Entered, held, resting or ended.
         """
         with self._turn_freed:
-            self._leave_queue(turn)
+            self._remove_from_queue(turn)
             turn.notify = None  # it knows who waited, who knows this
             self._idle_turns.pop(turn, None)
             had_turn = turn.is_suspended or turn.is_held  # what never had a turn leaves nothing behind
@@ -484,26 +484,26 @@ class QueuedExecution(RelayExecution):
 
     Parameters
     ----------
-    begin
+    start_execution
         Starts the engine; called in the thread that iterates, when the turn has come.
     begun
-        What the engine has begun already, and `begin` gives: it is closed even if the turn never comes.
+        What the engine has begun already, and `start_execution` gives: it is closed even if the turn never comes.
     prerequisite
         As `QueryTurn` has it.
     """
 
     def __init__(
         self,
-        turns: QueryQueue,
+        query_queue: QueryQueue,
         schema: pa.Schema,
-        begin: Callable[[], QueryExecution],
+        start_execution: Callable[[], QueryExecution],
         begun: QueryExecution | None = None,
         *,
         prerequisite: Callable[[], Hashable] = lambda: None,
     ) -> None:
         super().__init__(schema, begun)
-        self._query_queue = turns
-        self._start_execution = begin
+        self._query_queue = query_queue
+        self._start_execution = start_execution
         self._turn = QueryTurn(current_requester.get()(), prerequisite)
         self._exceeded_memory = False
 
@@ -517,7 +517,7 @@ class QueuedExecution(RelayExecution):
             execution = self._begin_execution(self._start_execution())
             for batch in execution:
                 self._query_queue.release_followers(self._turn)
-                self._query_queue.lend_turn(self._turn)
+                self._query_queue.suspend_turn(self._turn)
                 yield batch
                 self._query_queue.resume_turn(self._turn, self._is_stopped)
         except OperationCancelledError:
@@ -530,18 +530,18 @@ class QueuedExecution(RelayExecution):
         finally:
             self.close()
 
-    def enter_queue(self, notify: Callable[[], object]) -> None:
-        """Queue for a turn, before a thread is taken for it (`QueryQueue.enter_queue`).
+    def request_turn(self, notify: Callable[[], object]) -> None:
+        """Queue for a turn, before a thread is taken for it (`QueryQueue.request_turn`).
 
         Parameters
         ----------
         notify
             Called, in any thread, when it is worth a look.
         """
-        self._query_queue.enter_queue(self._turn, notify)
+        self._query_queue.request_turn(self._turn, notify)
 
     def is_ready(self) -> bool:
-        """Return whether the turn has come (`QueryQueue.try_take_turn`).
+        """Return whether the turn has come (`QueryQueue.take_turn_if_ready`).
 
         Raises
         ------
@@ -550,7 +550,7 @@ class QueuedExecution(RelayExecution):
         """
         if self._is_stopped():
             raise OperationCancelledError("the query was cancelled before its turn came")
-        return self._query_queue.try_take_turn(self._turn)
+        return self._query_queue.take_turn_if_ready(self._turn)
 
     def _stop_for_memory(self) -> None:
         """Stop because too much memory is held."""
@@ -559,7 +559,7 @@ class QueuedExecution(RelayExecution):
 
     def close(self) -> None:
         """Free everything and give the turn back."""
-        self._query_queue.memory_watchdog.unwatch_query(self)
+        self._query_queue.memory_watchdog.stop_watching_query(self)
         try:
             super().close()
         finally:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.formats import InfoElement
 from hven.model import Deviation, DeviationKind, add_deviation, plugins, shape_columns
-from hven.model.deadlines import check_deadline, use_deadline
+from hven.model.deadlines import apply_deadline, check_deadline
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
@@ -210,7 +210,7 @@ def read_uploads(
     uploaded_tables = UploadedTables()
     byte_budget = _ByteBudget(limits.upload)
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
-    with use_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
+    with apply_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
         for reference in references:
             path = _fetch_plain_file(
                 reference, request_files, Path(directory), byte_budget, deadline.expiry_time, settings
@@ -234,7 +234,7 @@ def read_uploads(
                         remaining_bytes,
                         limits.upload_rows,
                     )
-                rows = _null_invalid_regions(table, rows, deviations)
+                rows = _replace_invalid_regions(table, rows, deviations)
             except TooLargeError:
                 raise
             except UserError as error:
@@ -308,8 +308,8 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
 class _ByteBudget:
     """The bytes that are still allowed."""
 
-    def __init__(self, limit: int) -> None:
-        self.byte_limit = self.remaining_bytes = limit
+    def __init__(self, byte_limit: int) -> None:
+        self.byte_limit = self.remaining_bytes = byte_limit
 
     def take_bytes(self, byte_count: int) -> None:
         self.remaining_bytes -= byte_count
@@ -323,7 +323,7 @@ class _ByteBudget:
         )
 
 
-def _null_invalid_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
+def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
     """Replace what is no region by null, and report it: nothing is computed with a polygon of two corners."""
     for column_number, column in enumerate(table.columns):
         chunks = []

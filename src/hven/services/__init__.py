@@ -24,7 +24,7 @@ from hven.services.errors import (
     write_json_error,
 )
 from hven.services.params import read_params
-from hven.services.request_bodies import read_body as body
+from hven.services.request_bodies import read_body as read_body
 from hven.services.request_bodies import read_chunks
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "answer_with_body",
     "answer_with_etag",
     "answer_with_result",
-    "body",
     "build_cache_headers",
     "build_error_headers",
     "compute_etag",
@@ -43,6 +42,7 @@ __all__ = [
     "get_base_url",
     "get_request_id",
     "is_unchanged",
+    "read_body",
     "read_chunks",
     "read_params",
     "verify_proof",

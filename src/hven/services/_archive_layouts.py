@@ -68,13 +68,13 @@ class ArchiveLayout(ABC):
     ----------
     members
         In their order.
-    sums
+    crc_cache
         CRC-32 of what was read before, by SHA-256.
     """
 
-    def __init__(self, members: Sequence[ArchiveMember], sums: CrcCache) -> None:
+    def __init__(self, members: Sequence[ArchiveMember], crc_cache: CrcCache) -> None:
         self.members = members
-        self._crc_cache = sums
+        self._crc_cache = crc_cache
         self._crcs_by_name: dict[str, int] = {}
         sizes = (
             self._count_header_bytes(member) + member.size + self._count_trailer_bytes(member) for member in members
@@ -151,9 +151,9 @@ class TarLayout(ArchiveLayout):
         return 2 * TAR_BLOCK_BYTES + -(self._member_offsets[-1] + 2 * TAR_BLOCK_BYTES) % TAR_RECORD_BYTES
 
     def _write_header(self, member: ArchiveMember) -> bytes:
-        told = tarfile.TarInfo(member.name)
-        told.size, told.mtime = member.size, max(int(member.modified), 0)
-        return told.tobuf(tarfile.PAX_FORMAT)
+        tar_info = tarfile.TarInfo(member.name)
+        tar_info.size, tar_info.mtime = member.size, max(int(member.modified), 0)
+        return tar_info.tobuf(tarfile.PAX_FORMAT)
 
     def _write_trailer(self, member: ArchiveMember) -> bytes:
         return bytes(self._count_trailer_bytes(member))
@@ -177,12 +177,12 @@ class ZipLayout(ArchiveLayout):
 
     def _count_closing_bytes(self) -> int:
         listed = sum(
-            46 + len(one.name.encode()) + len(self._write_zip64_field(one, at))
-            for one, at in zip(self.members, self._member_offsets, strict=False)
+            46 + len(member.name.encode()) + len(self._write_zip64_field(member, at))
+            for member, at in zip(self.members, self._member_offsets, strict=False)
         )
-        return listed + (76 if self._needs_zip64(listed) else 0) + 22
+        return listed + (76 if self._is_zip64_needed(listed) else 0) + 22
 
-    def _needs_zip64(self, directory_bytes: int) -> bool:
+    def _is_zip64_needed(self, directory_bytes: int) -> bool:
         return (
             len(self.members) >= ZIP64_MEMBER_THRESHOLD
             or self._member_offsets[-1] >= ZIP64_THRESHOLD
@@ -198,17 +198,17 @@ class ZipLayout(ArchiveLayout):
         if start or stop < member.size or self._find_crc(member) is not None:
             yield from super()._read_member(member, start, stop)
             return
-        found = 0
+        crc = 0
         for piece in super()._read_member(member, start, stop):
             if piece is not None:
                 yield None  # checksums take their time
-                found = zlib.crc32(piece, found)
+                crc = zlib.crc32(piece, crc)
                 stop -= len(piece)
                 if stop == 0:
-                    self._store_crc(member, found)
+                    self._store_crc(member, crc)
             yield piece
         if not member.size:
-            self._store_crc(member, found)
+            self._store_crc(member, crc)
 
     def _find_crc(self, member: ArchiveMember) -> int | None:
         return self._crc_cache.find_crc(member.sha256) if member.has_checksum else self._crcs_by_name.get(member.name)
@@ -242,13 +242,13 @@ class ZipLayout(ArchiveLayout):
 
     def _write_header(self, member: ArchiveMember) -> bytes:
         name, large = member.name.encode(), member.size >= ZIP64_THRESHOLD
-        more = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
+        zip64_field = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
         return (
             b"PK\3\4"
             + self._write_common_fields(member, -1, large)
-            + struct.pack("<HH", len(name), len(more))
+            + struct.pack("<HH", len(name), len(zip64_field))
             + name
-            + more
+            + zip64_field
         )
 
     def _write_trailer(self, member: ArchiveMember) -> bytes:
@@ -257,26 +257,33 @@ class ZipLayout(ArchiveLayout):
 
     def _write_closing(self) -> bytes:
         lines = []
-        for one, at in zip(self.members, self._member_offsets, strict=False):
-            name, more = one.name.encode(), self._write_zip64_field(one, at)
-            made = struct.pack("<H", 3 << 8 | 45)  # on Unix
-            told = struct.pack(
-                "<5HII", len(name), len(more), 0, 0, 0, 0o100644 << 16, ZIP64_MARKER_32 if at >= ZIP64_THRESHOLD else at
+        for member, at in zip(self.members, self._member_offsets, strict=False):
+            name, zip64_field = member.name.encode(), self._write_zip64_field(member, at)
+            creator_version = struct.pack("<H", 3 << 8 | 45)  # on Unix
+            entry = struct.pack(
+                "<5HII",
+                len(name),
+                len(zip64_field),
+                0,
+                0,
+                0,
+                0o100644 << 16,
+                ZIP64_MARKER_32 if at >= ZIP64_THRESHOLD else at,
             )
             lines.append(
                 b"PK\1\2"
-                + made
-                + self._write_common_fields(one, self._compute_crc(one), bool(more))
-                + told
+                + creator_version
+                + self._write_common_fields(member, self._compute_crc(member), bool(zip64_field))
+                + entry
                 + name
-                + more
+                + zip64_field
             )
         listed = b"".join(lines)
         count, size, at = len(lines), len(listed), self._member_offsets[-1]
         extended = b""
-        shown = (count, count, size, at)
-        if self._needs_zip64(size):
+        end_fields = (count, count, size, at)
+        if self._is_zip64_needed(size):
             extended = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 3 << 8 | 45, 45, 0, 0, count, count, size, at)
             extended += b"PK\6\7" + struct.pack("<IQI", 0, at + size, 1)
-            shown = (ZIP64_MARKER_16, ZIP64_MARKER_16, ZIP64_MARKER_32, ZIP64_MARKER_32)
-        return listed + extended + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, *shown, 0)
+            end_fields = (ZIP64_MARKER_16, ZIP64_MARKER_16, ZIP64_MARKER_32, ZIP64_MARKER_32)
+        return listed + extended + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, *end_fields, 0)

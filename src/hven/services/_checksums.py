@@ -20,12 +20,12 @@ class CrcCache:
 
     Parameters
     ----------
-    place
+    path
         Of the file; None: only what this process computes is known.
     """
 
-    def __init__(self, place: Path | None = None) -> None:
-        self._path = place
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._crcs_by_digest: dict[bytes, int] = {}
         self._read_bytes = 0  # bytes of the file

@@ -54,7 +54,7 @@ def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> 
     if frames:  # one alone can be told: that of the sky before those of bodies
         frame = min(frames)
         where = f" frame={quoteattr(frame)}" if frame else ""
-        spatial = f"<spatial{where}>{_unite_coverages(tuple(frames[frame]))}</spatial>"
+        spatial = f"<spatial{where}>{_merge_coverages(tuple(frames[frame]))}</spatial>"
     times = [span for item in public_items if (span := _find_time_span(item)) is not None]
     energies = [span for item in public_items for span in _find_spectral_spans(item)]
     coverage_xml = "".join((
@@ -115,7 +115,7 @@ def has_icrs_position(table: Table) -> bool:
 
 
 @lru_cache(maxsize=16)  # a table's records have the same
-def _unite_coverages(texts: tuple[str, ...]) -> str:
+def _merge_coverages(texts: tuple[str, ...]) -> str:
     """Unite coverages, to an order at which their text is short."""
     mocs = [sky.Moc.parse(text) for text in texts]
     ranges, moc_text = sky.healpix.merge_ranges(np.concatenate([moc.ranges for moc in mocs])), ""

@@ -117,7 +117,7 @@ class CubeView:
         """Read all values of a pixel, as the file means them: shape (depth,)."""
         return self.read_box((0, self.depth), (x, x + 1, y, y + 1))[:, 0, 0]
 
-    def average_region(
+    def compute_region_statistics(
         self, box: Box, is_inside: npt.NDArray[np.bool_]
     ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
         """Average those pixels of a box that are `is_inside` (shape of the box): means, standard deviations, numbers of values, of each slice."""

@@ -24,14 +24,14 @@ class DerivedFileStore:
     ----------
     directory
         Where they are; made when the first one is.
-    budget
+    max_bytes
         Bytes, about.
-    reads
+    read_grace_seconds
         Seconds after it was asked for in which somebody may read one, and it does not go.
     """
 
-    def __init__(self, directory: Path, budget: int, reads: float = 0.0) -> None:
-        self._directory, self._max_bytes, self._read_grace_seconds = directory, budget, reads
+    def __init__(self, directory: Path, max_bytes: int, read_grace_seconds: float = 0.0) -> None:
+        self._directory, self._max_bytes, self._read_grace_seconds = directory, max_bytes, read_grace_seconds
         self._lock, self._write_locks, self._new_count = threading.Lock(), dict[str, threading.Lock](), 0
 
     def find_file(self, name: str) -> Path | None:

@@ -76,7 +76,7 @@ class SampleTimesCache(Cache[Any]):
         super().__init__(64 << 20, 16 << 20)
         self._read_locks = tuple(threading.Lock() for _ in range(16))
 
-    def provide_times(self, key: Hashable, samples: FileSamples) -> None:
+    def fill_times(self, key: Hashable, samples: FileSamples) -> None:
         """Have samples know their times; of several who ask at once for those of a file, one reads them."""
         cached_times = self.find(key)
         if cached_times is None:
@@ -85,7 +85,7 @@ class SampleTimesCache(Cache[Any]):
                 if cached_times is None:
                     self.store(key, samples.times, samples.times.memory_bytes)
         if cached_times is not None:
-            samples.reuse_times(cached_times)
+            samples.set_times(cached_times)
 
 
 class FileLayout(NamedTuple):
@@ -299,7 +299,11 @@ class DataSetFiles:
         """
         granules = [granule for granule in self.list_granules(start, stop) if start <= granule.start < stop]
         granules.sort(
-            key=lambda granule: (granule.start, _natural_sort_key(granule.version), _natural_sort_key(granule.path))
+            key=lambda granule: (
+                granule.start,
+                _build_natural_sort_key(granule.version),
+                _build_natural_sort_key(granule.path),
+            )
         )
         for offset in range(0, len(granules), FILES_PER_REQUEST):
             file_rows = self._query_files(
@@ -515,7 +519,7 @@ class DataSetFiles:
         try:
             samples = FileSamples(product, self.series, path.rpartition("/")[2])
             if self.series.reader is None:  # a program may give others at any time, and what is wrong with them is told
-                self.context.site.get_or_create(SampleTimesCache).provide_times(
+                self.context.site.get_or_create(SampleTimesCache).fill_times(
                     (self.table.schema, path, file_state, repr(self.series)), samples
                 )
         except SourceError as error:
@@ -613,7 +617,7 @@ def assign_segments(
         Files with their times, in the order of time: from the first one on, before the second.
     """
     ordered = sorted(
-        granules, key=lambda granule: (_natural_sort_key(granule.version), _natural_sort_key(granule.path))
+        granules, key=lambda granule: (_build_natural_sort_key(granule.version), _build_natural_sort_key(granule.path))
     )
     begins = {granule.start for granule in granules}
     items = []
@@ -645,7 +649,7 @@ def assign_segments(
     return assigned
 
 
-def _natural_sort_key(text: str) -> list[tuple[int, str]]:
+def _build_natural_sort_key(text: str) -> list[tuple[int, str]]:
     """Order versions and names by the numbers in them: v10 comes behind v9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER_PATTERN.split(text) if part]
 

@@ -56,7 +56,7 @@ def find_latest_stretch(
     """
     if extent.start is None or extent.stop is None:
         return None
-    name = _narrowest_parameter(data_set)
+    name = _choose_narrowest_parameter(data_set)
     if (
         data_set.remote is not None
         or name is None
@@ -75,7 +75,7 @@ def find_latest_stretch(
     return stretch
 
 
-def _narrowest_parameter(data_set: DataSet) -> str | None:
+def _choose_narrowest_parameter(data_set: DataSet) -> str | None:
     """Choose the parameter of which the least is read; None: the data set has no numbers."""
     names = set(pyramids.list_numeric_parameters(data_set))
     drawn = [each for each in data_set.parameters if each.name in names]

@@ -27,7 +27,7 @@ from hven.model.resource import (
     ServiceRegistration,
 )
 from hven.model.table import Schema
-from hven.services import _coverage as covered
+from hven.services import _coverage as coverage
 from hven.services import _vosi as vosi
 from hven.services._vosi import Capability
 from hven.site import TAP_SCHEMA
@@ -192,17 +192,17 @@ class _ServiceRecord:
 class _RecordBuilder:
     """Makes records of one state of the site."""
 
-    def __init__(self, context: ServiceContext, now: PublishedState) -> None:
-        self._context, self._published_state = context, now
+    def __init__(self, context: ServiceContext, published_state: PublishedState) -> None:
+        self._context, self._published_state = context, published_state
         self._settings = settings = context.site.settings
         self._base = settings.site_url
         records = context.site.published_records.values()
         self._unavailable_collections = {
-            item.collection for item in records if item.table.qualified_name not in now.tables_by_name
+            item.collection for item in records if item.table.qualified_name not in published_state.tables_by_name
         }
-        catalogue = now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
         self.schemas = {item.name: item for item in map(_keep_registered_tables, catalogue.schemas) if item.tables}
-        self._find_statistics = now.select_fully_visible(ANONYMOUS_PRINCIPAL, context.policies)
+        self._find_statistics = published_state.select_fully_visible(ANONYMOUS_PRINCIPAL, context.policies)
         faces = sorted(context.faces)
         relevant_settings = replace(
             settings, directory=Path(), host="", port=1, workers=1, job_workers=1
@@ -332,7 +332,7 @@ class _RecordBuilder:
     ) -> RegistryRecord:
         table, face = service.table, service.face
         item = self._published_state.tables_by_name.get(table.qualified_name)
-        place = covered.find_sample_place(table, item) if item is not None else None
+        place = coverage.find_sample_place(table, item) if item is not None else None
         capability = face.describe_capability(table, self._base, self._settings, sample_place=place)
         mirrors = (
             *service.entry.mirrors,
@@ -447,7 +447,7 @@ class _RecordBuilder:
             parts += [_write_element("facility", entry) for entry in resource.facility] + [
                 _write_element("instrument", entry) for entry in resource.instrument
             ]
-            parts.append(covered.write_coverage(covered_items, resource.waveband))
+            parts.append(coverage.write_coverage(covered_items, resource.waveband))
             parts.append(_write_tableset(tables, self._find_statistics))
         body = replace_illegal_characters("".join((*parts, extra_xml)))
         return RegistryRecord(

@@ -120,7 +120,7 @@ class RemoteBlockCache:
         OverloadedError
             Too many wait for other servers.
         """
-        file_state: RemoteFileState = await _await_shared_future(self.start_file_request(root, path))
+        file_state: RemoteFileState = await _wait_for_shared_future(self.start_file_request(root, path))
         return file_state
 
     def start_file_request(
@@ -288,7 +288,7 @@ class RemoteBlockCache:
             )
             if part is not None:
                 return part
-            await _await_shared_future(self._start_read(file, block, last_block, is_required=True))
+            await _wait_for_shared_future(self._start_read(file, block, last_block, is_required=True))
         raise _build_evicted_error()
 
     def _submit_call(self, call: Callable[[], Any]) -> Future[Any]:
@@ -443,7 +443,7 @@ class RemoteBlockCache:
         deadline_time: float,
     ) -> memoryview:
         """Write a block from what comes, and return what came of the next."""
-        self._sweep_cache(block_bytes)
+        self._remove_oldest_blocks(block_bytes)
         try:
             if not block_path.parent.is_dir():
                 block_path.parent.mkdir(parents=True, exist_ok=True)
@@ -498,7 +498,7 @@ class RemoteBlockCache:
                 time.sleep(LOCK_POLL_SECONDS)
             yield list_missing_blocks()
 
-    def _sweep_cache(self, added_bytes: int) -> None:
+    def _remove_oldest_blocks(self, added_bytes: int) -> None:
         """Remove what was not read for longest, now and then."""
         with self._lock:
             self._bytes_since_sweep += added_bytes
@@ -519,7 +519,7 @@ class RemoteBlockCache:
             room -= disk_bytes
 
 
-async def _await_shared_future(future: Future[Any]) -> Any:
+async def _wait_for_shared_future(future: Future[Any]) -> Any:
     """Wait for something that goes on without us."""
     inner = asyncio.wrap_future(future)
     inner.add_done_callback(lambda one: one.cancelled() or one.exception())  # it may be that nobody waits any more

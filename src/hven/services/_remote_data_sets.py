@@ -75,12 +75,12 @@ class RemoteDataSet:
     ----------
     context
         The site.
-    said
+    source_spec
         The source, as the descriptor has it.
     """
 
-    def __init__(self, context: ServiceContext, said: SourceSpec) -> None:
-        self._settings, self._source_spec = context.site.settings, said
+    def __init__(self, context: ServiceContext, source_spec: SourceSpec) -> None:
+        self._settings, self._source_spec = context.site.settings, source_spec
         self._open_sources: dict[int, Any] = {}
 
     def _open_source(self, bin_microseconds: int = 0) -> Any:

@@ -216,7 +216,7 @@ async def answer_with_result(
                 result.close()
                 return Response(status_code=304, headers=headers)
         if adapt_columns is not None:
-            result.present_columns(adapt_columns(result.columns))
+            result.replace_columns(adapt_columns(result.columns))
         metadata = build_result_head(result, infos=infos, name=name, site_url=base_url)
         if constants:
             metadata = replace(
@@ -270,7 +270,7 @@ async def _write_result(
             first = b"".join(parts)
     else:
         turn_waiter = TurnWaiter(
-            result.enter_queue, result.is_ready
+            result.request_turn, result.is_ready
         )  # who is refused here needs no thread, not even to end
         watch = DisconnectWatcher(request, result)
         chunks = ResponseChunks(_gather_chunks(result, result_format, metadata, options), result)
@@ -279,7 +279,7 @@ async def _write_result(
             second_chunk = None
             if not is_complete and len(first) < MIN_FIRST_CHUNK_BYTES:
                 second_chunk = asyncio.ensure_future(call_in_thread(chunks.read_next))
-                second_chunk.add_done_callback(_retrieve_exception)
+                second_chunk.add_done_callback(_take_exception)
                 is_complete = (
                     bool((await asyncio.wait({second_chunk}, timeout=SECOND_CHUNK_WAIT_SECONDS))[0])
                     and await second_chunk is None
@@ -315,7 +315,7 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
 
     deadline = chunks.result.deadline
     opening = asyncio.ensure_future(open_chunks())
-    opening.add_done_callback(_retrieve_exception)
+    opening.add_done_callback(_take_exception)
     await asyncio.wait(
         {opening}, timeout=None if deadline is None else max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
     )
@@ -377,7 +377,7 @@ async def _wait_until_readable(loop: asyncio.AbstractEventLoop, socket: int, dea
         loop.remove_reader(socket)
 
 
-def _retrieve_exception(future: asyncio.Future[Any]) -> None:
+def _take_exception(future: asyncio.Future[Any]) -> None:
     """Retrieve an error that nobody may be there to see any more."""
     if not future.cancelled():
         future.exception()
@@ -556,11 +556,11 @@ class StreamedResponse(Response):
     def __init__(
         self,
         request: Request,
-        first: bytes,
+        first_chunk: bytes,
         headers: Mapping[str, str],
         chunks: ResponseChunks,
-        watch: DisconnectWatcher,
-        coming: asyncio.Future[bytes | None] | None = None,
+        disconnect_watcher: DisconnectWatcher,
+        second_chunk: asyncio.Future[bytes | None] | None = None,
     ) -> None:
         all_headers = dict(headers)
         encoding = choose_encoding(request.headers.get("accept-encoding", ""))
@@ -569,10 +569,10 @@ class StreamedResponse(Response):
         super().__init__(None, 200, all_headers)
         del self.headers["content-length"]
         self._encoder = StreamCompressor(encoding) if encoding is not None else None
-        self._first_chunk = first
-        self._second_chunk = coming
+        self._first_chunk = first_chunk
+        self._second_chunk = second_chunk
         self._chunks = chunks
-        self._disconnect_watcher = watch
+        self._disconnect_watcher = disconnect_watcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
         """Send the body.

@@ -14,8 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven import adql, query
-from hven import services as dali
+from hven import adql, query, services
 from hven.adql import syntax_tree
 from hven.model import literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message, suggest_spelling
@@ -93,8 +92,11 @@ class SitoolsRequest(NamedTuple):
             and not self.table.rights
             and self.published_state.find_access_key(principal, self.context.policies) == "public"
         )
-        return dali.answer_with_etag(
-            self.request, dali.build_cache_headers(dali.compute_etag(body), is_public=public), JSON_MEDIA_TYPE, body
+        return services.answer_with_etag(
+            self.request,
+            services.build_cache_headers(services.compute_etag(body), is_public=public),
+            JSON_MEDIA_TYPE,
+            body,
         )
 
 
@@ -169,9 +171,9 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
         )
     body = orjson.dumps(content)
     access_key = published_state.find_access_key(context.identify_principal(request), context.policies)
-    return dali.answer_with_etag(
+    return services.answer_with_etag(
         request,
-        dali.build_cache_headers(dali.compute_etag(body), is_public=access_key == "public"),
+        services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public"),
         JSON_MEDIA_TYPE,
         body,
     )
@@ -311,7 +313,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     context, request, settings = sitools_request.context, sitools_request.request, sitools_request.context.site.settings
     if condition is None:
         raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
-    base = dali.get_base_url(request, settings)
+    base = services.get_base_url(request, settings)
     query_tree = syntax_tree.build_table_query(
         sitools_request.table, [item.name for item in _list_visible_columns(sitools_request.table)], condition
     )

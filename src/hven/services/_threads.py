@@ -54,14 +54,14 @@ class TurnWaiter:
     ----------
     enter
         Takes the place, at once; given what to call when it is worth a look. Its `OverloadedError` is raised.
-    ready
+    is_ready
         Looks whether the turn has come.
     """
 
-    def __init__(self, enter: Callable[[Callable[[], object]], None], ready: Callable[[], bool]) -> None:
+    def __init__(self, enter: Callable[[Callable[[], object]], None], is_ready: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         self._notified = asyncio.Event()
-        self._is_ready = ready
+        self._is_ready = is_ready
         enter(lambda: loop.is_closed() or loop.call_soon_threadsafe(self._notified.set))
 
     async def wait_for_turn(self) -> None:
@@ -79,7 +79,7 @@ async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
     turn = QueryTurn(current_requester.get()())
     try:
         await TurnWaiter(
-            partial(query_queue.enter_queue, turn), partial(query_queue.try_take_turn, turn)
+            partial(query_queue.request_turn, turn), partial(query_queue.take_turn_if_ready, turn)
         ).wait_for_turn()
         yield
     finally:

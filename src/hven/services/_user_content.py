@@ -13,7 +13,7 @@ _EXECUTABLE_TYPE_PATTERN = re.compile(
 )
 
 
-def guard_media_type(media_type: str) -> tuple[str, bool]:
+def choose_safe_media_type(media_type: str) -> tuple[str, bool]:
     """Return the media type with which a user's file is sent, and whether it was changed.
 
     Browsers execute a script, and apply a style, by its media type alone (`nosniff`); the sandbox of the answer does not hold for a page that loads it.
@@ -28,4 +28,4 @@ def guard_media_type(media_type: str) -> tuple[str, bool]:
     return (PLAIN_TEXT_MEDIA_TYPE, True) if _EXECUTABLE_TYPE_PATTERN.fullmatch(essence) else (media_type, False)
 
 
-__all__ = ["PLAIN_TEXT_MEDIA_TYPE", "SANDBOX_HEADERS", "guard_media_type"]
+__all__ = ["PLAIN_TEXT_MEDIA_TYPE", "SANDBOX_HEADERS", "choose_safe_media_type"]

@@ -194,7 +194,7 @@ def find_table(text: str, catalogue: Catalogue) -> Table:
     tables = catalogue.find(parts) if len(parts) == 2 else []
     if len(tables) == 1:
         return tables[0]
-    remedy = suggest_spelling(text, catalogue.names()) or "the site's first page lists them"
+    remedy = suggest_spelling(text, catalogue.list_names()) or "the site's first page lists them"
     raise NotFoundError(f"no table {text!r} here", remedy=remedy)
 
 

@@ -15,8 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.responses import Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.formats import ResultStatus, TableMetadata
 from hven.model import split_address
 from hven.model.errors import HvenError, NotFoundError, ParamError, TooLargeError, format_message
@@ -382,7 +381,7 @@ def answer_archive(
         "hven-files": str(plan.file_count),
         "hven-missing": str(len(plan.entries) - plan.file_count),
     }
-    if dali.is_unchanged(request, tag):
+    if services.is_unchanged(request, tag):
         del headers["content-length"]
         return Response(status_code=304, headers=headers)
     status, start, stop = 200, 0, packed.size
@@ -528,7 +527,7 @@ def resolve_addresses(
     published_state = context.site.get_published_state()
     for name, identifier_pairs in ids.items():
         try:
-            table = dali.find_table(name, published_state.get_catalogue(principal, context.policies))
+            table = services.find_table(name, published_state.get_catalogue(principal, context.policies))
             rows = datalinks.list_row_links(
                 table, [item for item, _ in identifier_pairs], principal=principal, site=context.site, policies=context.policies,
                 published_state=published_state, base_url=site_urls[0],

@@ -12,8 +12,8 @@ from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
 from hven.model.resource import SPDX_LICENCE_PATTERN, parse_orcid
 from hven.model.resource import parse_doi as bare_doi
-from hven.services import _coverage as covered
-from hven.services.file_rows import Amount, noun_of_rows
+from hven.services import _coverage as coverage
+from hven.services.file_rows import Amount, choose_row_noun
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -253,10 +253,10 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
     times = [
         span
         for item in citation_metadata.items
-        if item.table.is_fully_public and (span := covered.find_date_span(item)) is not None
+        if item.table.is_fully_public and (span := coverage.find_date_span(item)) is not None
     ]
     counts = [
-        f"{item.table.name}: {Amount(item.rows, noun_of_rows(item.table, item))}"
+        f"{item.table.name}: {Amount(item.rows, choose_row_noun(item.table, item))}"
         for item in citation_metadata.items
         if item.rows is not None and item.table.is_fully_public
     ]
@@ -289,7 +289,7 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
         "version": citation_metadata.label or (citation_metadata.updated[:10] if citation_metadata.updated else None),
         "rightsList": _list_rights(about),
         "descriptions": [{"description": text, "descriptionType": kind} for text, kind in described if text],
-        "geoLocations": covered.list_earth_boxes([item for item in citation_metadata.items if item.table.is_fully_public]),
+        "geoLocations": coverage.list_earth_boxes([item for item in citation_metadata.items if item.table.is_fully_public]),
         "fundingReferences": [
             {key: value for key, value in {
                 "funderName": grant.funder, "funderIdentifier": grant.ror, "funderIdentifierType": "ROR" if grant.ror else None,

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote as urlquote
+from urllib.parse import quote as percent_encode
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,7 +48,7 @@ from hven.services import remote_files
 from hven.services._remote_blocks import RemoteFileRanges
 from hven.services.addresses import ADDRESS_CHARACTERS
 from hven.site import record_sent_data
-from hven.site.auth import OWNER_PRINCIPAL, looks, sees_whole_collection
+from hven.site.auth import OWNER_PRINCIPAL, can_see_whole_collection, impersonation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -284,12 +284,12 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
     def record_access(action: str, path: str) -> None:
         if access.listed:
             files = access.listed[0][0]
-            looks.log_file_access(
+            impersonation.log_file_access(
                 context.site.store, principal, action, path, files, access.policy_tables, context.policies
             )
 
     access_key = published_state.find_access_key(
-        OWNER_PRINCIPAL if access.policy_tables and not sees_whole_collection(principal, collection) else principal,
+        OWNER_PRINCIPAL if access.policy_tables and not can_see_whole_collection(principal, collection) else principal,
         context.policies,
     )
     return FoundFiles(
@@ -346,7 +346,7 @@ def check_file_access(
     named = [
         table for table in published_state.policy_tables if table.schema in of and table.policy and table.policy.path
     ]
-    if named and not sees_whole_collection(principal, collection):
+    if named and not can_see_whole_collection(principal, collection):
         known_tables = {table.qualified_name for table in catalogue.iterate_tables()}
         visible_paths = {
             path
@@ -530,7 +530,7 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
                 published_state,
             )
             if successor_rows.num_rows:
-                return urlquote(
+                return percent_encode(
                     str(successor_rows["url"][0].as_py()), safe=ADDRESS_CHARACTERS
                 )  # nothing else goes into a header
     return None

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import ArrayPart, Selection, cut_product, find_window, open_product, selecting
+from hven.formats.media import ArrayPart, Selection, cut_product, cutout_params, find_window, open_product
 from hven.model import Cache
 from hven.model.errors import (
     ForbiddenError,
@@ -66,7 +66,7 @@ MAX_CONCURRENT_SENDS = 64  # larger ones that leave a process at once: each hold
 WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES = 1e2, 0.1
 MAX_LISTED_PARTS = 50  # of a file, of which each is told
 
-CUTOUT_PARAMS = (selecting.ID_PARAM, selecting.TABLE_PARAM, *selecting.CUTOUT_PARAMS)
+CUTOUT_PARAMS = (cutout_params.ID_PARAM, cutout_params.TABLE_PARAM, *cutout_params.CUTOUT_PARAMS)
 PACKAGE_PARAM = Param(
     name="PACKAGE", allowed=tuple(ARCHIVE_KINDS), description="all cuts in one archive, too: zip or tar"
 )
@@ -124,7 +124,7 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
     alone = Selection(
         polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
         longitude=parsed_values["LONGITUDE"], latitude=parsed_values["LATITUDE"],
-        pixels={number: parsed_values[f"PIXELS_{number}"] for number in range(1, selecting.MAX_PIXEL_AXES + 1) if parsed_values[f"PIXELS_{number}"] is not None},
+        pixels={number: parsed_values[f"PIXELS_{number}"] for number in range(1, cutout_params.MAX_PIXEL_AXES + 1) if parsed_values[f"PIXELS_{number}"] is not None},
     )  # fmt: skip
     ids = [ident for ident in dict.fromkeys(parsed_values["ID"]) if ident]
     if not ids:
@@ -532,7 +532,7 @@ def _add_part_choices(parameters: Iterable[ServiceParameter], product: Product) 
         parts = [
             item
             for item in product.parts
-            if isinstance(item, ArrayPart) or selecting.list_cut_params(item, product.cards)
+            if isinstance(item, ArrayPart) or cutout_params.list_cut_params(item, product.cards)
         ]
         name_counts = Counter(item.name.casefold() for item in product.parts)
         alone = (item.name and name_counts[item.name.casefold()] == 1 and not item.name.isdecimal() for item in parts)
@@ -546,7 +546,7 @@ def _fit_table_parameters(
     parameters: Sequence[ServiceParameter], table: TablePart, product: Product
 ) -> Iterator[ServiceParameter]:
     """Fit the parameters to a table: to BAND and TIME, as far as it has such columns."""
-    bounds_by_name = selecting.find_bounds(table, product.cards)
+    bounds_by_name = cutout_params.find_bounds(table, product.cards)
     for table_input in parameters if bounds_by_name else ():
         name = table_input.param.name
         if (column_bounds := bounds_by_name.get(name)) is not None:

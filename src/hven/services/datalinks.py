@@ -28,8 +28,8 @@ from hven.model.table import (
     format_time,
     is_time_format,
     parse_columns,
+    to_content_qualifier,
 )
-from hven.model.table import to_content_qualifier as kind_of
 from hven.model.types import STRING
 from hven.services import collection_files
 from hven.services.addresses import ADDRESS_CHARACTERS, FILE_PATH_PATTERN
@@ -202,7 +202,7 @@ def list_row_links(
             joined,
             table,
             links,
-            ServiceContext.for_principal(site, principal, policies),
+            ServiceContext.create_for_principal(site, principal, policies),
             principal,
             published_state,
             base_url,
@@ -322,8 +322,8 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
 class _LinkQueryResult:
     """What was asked for some links: rows, the names of their columns by what these were asked as, and the texts that are made of them."""
 
-    def __init__(self, rows: pa.Table, names: Mapping[str, str], base: str) -> None:
-        self.rows, self.column_names, self.base_url = rows, names, base
+    def __init__(self, rows: pa.Table, column_names: Mapping[str, str], base_url: str) -> None:
+        self.rows, self.column_names, self.base_url = rows, column_names, base_url
         self._encoded_columns: dict[tuple[str, str, str | None], pa.Array] = {}  # several links have the same file
 
     def get_column(self, text: str) -> pa.Array:
@@ -808,11 +808,13 @@ def _build_link_columns(
 def _convert_content_qualifiers(texts: ColumnValue) -> ColumnValue:
     """Say kinds of products in DataLink's words, each distinct one once."""
     if texts is None or isinstance(texts, str):
-        return kind_of(texts)
+        return to_content_qualifier(texts)
     if texts.null_count == len(texts):
         return None
     coded = texts.dictionary_encode()
-    return pa.array([kind_of(text) for text in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
+    return pa.array([to_content_qualifier(text) for text in coded.dictionary.to_pylist()], pa.string()).take(
+        coded.indices
+    )
 
 
 def _resolve_old_paths(files: pa.Array, old_prefixes: Mapping[str, str]) -> pa.Array:

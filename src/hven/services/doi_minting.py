@@ -128,7 +128,7 @@ class DataCiteClient:
         content = None if attributes is None else orjson.dumps({"data": {"type": "dois", "attributes": attributes}})
         seconds = self._settings.doi.seconds
         try:
-            answer = http_client.exchange_once(
+            answer = http_client.send_request_once(
                 method, f"{self._base_url}{path}", content=content, headers=self._headers, timeout_seconds=seconds, total_timeout_seconds=seconds,
                 allow_private=self._is_local or self._settings.allow_private,
             )  # fmt: skip
@@ -414,7 +414,7 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
     citation
         What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI already.
     """
-    context, now = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
+    context, now = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
     try:
         citation_metadata = citations.collect_citation_metadata(
             context, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies), name

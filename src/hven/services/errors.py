@@ -114,7 +114,7 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
         Without paths of this machine.
     """
     log_service_error(error, request_id)
-    _clear_traceback(error)
+    _remove_traceback(error)
     if isinstance(error, errors.HvenError):
         text = str(error)
     elif _is_resource_shortage(error):
@@ -160,7 +160,7 @@ def log_service_error(error: BaseException | None, request_id: str = "") -> None
         )
 
 
-def _clear_traceback(error: BaseException | None) -> None:
+def _remove_traceback(error: BaseException | None) -> None:
     """Forget where an error came from: those frames hold all that was asked, and the future that holds the error, until the collector's next round."""
     while error is not None:
         before = error.__cause__ or error.__context__

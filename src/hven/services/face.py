@@ -22,7 +22,7 @@ from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import STANDARD_IDS_BY_ENDPOINT, parse_value, read_params, record_request_infos
-from hven.site.auth import DEFAULT_POLICIES, add_single_table_policy, has_public_access, signed
+from hven.site.auth import DEFAULT_POLICIES, add_single_table_policy, has_public_access, signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -101,7 +101,7 @@ class ServiceContext:
     collections: frozenset[str] = frozenset()
 
     @classmethod
-    def for_principal(
+    def create_for_principal(
         cls, site: Site, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> ServiceContext:
         """Return what is given to work that no request asks for: jobs, commands.
@@ -169,7 +169,7 @@ class ServiceContext:
             Of it.
         """
         page = next((face.page_writers[name] for face in self.faces.values() if name in face.page_writers), None)
-        return page if wants_html(request, params) else None
+        return page if is_html_requested(request, params) else None
 
     def build_url_signer(self, request: Request) -> Callable[[str], str] | None:
         """Return what signs those addresses of the site for whoever asks that not everybody may ask; None: they have no account, or need it for nothing.
@@ -187,7 +187,7 @@ class ServiceContext:
         if len(open_) == len(tables):
             return None
         settings = self.site.settings
-        sign = signed.create_url_signer(
+        sign = signed_addresses.create_url_signer(
             self.site.store, principal, list_base_urls(request, settings), settings.limits.signed_minutes
         )
         everybodys = [f"/collections/{quote(open_table.schema)}/{quote(open_table.name)}/" for open_table in open_]
@@ -308,7 +308,7 @@ class Face:
 
     def __post_init__(self) -> None:
         """Hold for no table where its own test of it fails."""
-        object.__setattr__(self, "applies", plugins.suppress_test_errors(self.applies))
+        object.__setattr__(self, "applies", plugins.wrap_test(self.applies))
 
     @property
     def all_params(self) -> tuple[Param, ...]:
@@ -512,7 +512,7 @@ def describe_own_service(face: Face, url: str) -> str:
     return write_service_descriptor(service, name="this", description=face.description)
 
 
-def wants_html(request: Request, params: RequestParams) -> bool:
+def is_html_requested(request: Request, params: RequestParams) -> bool:
     """Return whether a browser asks, or RESPONSEFORMAT says so. Java's client, which TOPCAT has, sends text/html, too, if it says nothing else.
 
     Parameters
@@ -662,6 +662,6 @@ __all__ = [
     "create_query_route",
     "create_route",
     "describe_own_service",
+    "is_html_requested",
     "load_faces",
-    "wants_html",
 ]

@@ -188,9 +188,9 @@ def _draw_pictures(
 class _PreparedMarks:
     """What was looked at before, as 8 bytes for each state of a file: a collection that is synchronised often looks at what is new alone."""
 
-    def __init__(self, place: Path) -> None:
-        self._path, self._new_marks = place, list[int]()
-        self._known_marks = np.sort(np.fromfile(place, "<u8")) if place.is_file() else np.empty(0, "<u8")
+    def __init__(self, path: Path) -> None:
+        self._path, self._new_marks = path, list[int]()
+        self._known_marks = np.sort(np.fromfile(path, "<u8")) if path.is_file() else np.empty(0, "<u8")
 
     def list_new(self, products: Iterator[tuple[str, str, str]], *, redo: bool) -> Iterator[tuple[str, str, int]]:
         """Yield those that were not looked at as they are now, each with its mark."""

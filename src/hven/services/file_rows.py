@@ -37,7 +37,7 @@ class Amount(NamedTuple):
         return f"{self.number:,} {self.noun.removesuffix('s') if self.number == 1 else self.noun}"
 
 
-def noun_of_rows(table: Table, item: PublishedTable) -> str:
+def choose_row_noun(table: Table, item: PublishedTable) -> str:
     """Return what the rows of a table are.
 
     Parameters
@@ -82,16 +82,20 @@ def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str,
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     named, rows = columns.get(NAME), item.rows or 0
     link = next(iter(list_file_columns(table)), None)
-    known = {} if named is None else item.statistics.get(named.name, {})
-    distinct, nulls = known.get("distinct"), known.get("nulls")
+    column_statistics = {} if named is None else item.statistics.get(named.name, {})
+    distinct, nulls = column_statistics.get("distinct"), column_statistics.get("nulls")
     files = None if link is None else item.statistics.get(link.name, {}).get("distinct")
     if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
         return ()
     if not distinct or rows - nulls < MIN_ROWS_PER_OBSERVATION * distinct or files < MIN_FILES_PER_ROW * rows:
         return ()
     begin, _ = find_begin_and_end_columns(table)
-    others = [begin, columns.get(INSTRUMENT)]
-    return tuple(dict.fromkeys([named.name, *(one.name for one in others if one is not None)]))
+    further_columns = [begin, columns.get(INSTRUMENT)]
+    return tuple(
+        dict.fromkeys(
+            [named.name, *(further_column.name for further_column in further_columns if further_column is not None)]
+        )
+    )
 
 
 def list_file_columns(table: Table) -> list[Column]:
@@ -107,7 +111,9 @@ def list_file_columns(table: Table) -> list[Column]:
     columns
         Empty if there are none.
     """
-    return [one for one in list_link_columns(table) if not one.link and kind_of(one, table) != "picture"]
+    return [
+        column for column in list_link_columns(table) if not column.link and classify_column(column, table) != "picture"
+    ]
 
 
 def list_link_columns(table: Table) -> list[Column]:
@@ -123,11 +129,11 @@ def list_link_columns(table: Table) -> list[Column]:
     columns
         Empty if there are none.
     """
-    found = [column for column in table.columns if not column.hidden and _leads(column, table)]
-    return sorted(found, key=lambda column: (_rank(column, table), column.rank))
+    link_columns = [column for column in table.columns if not column.hidden and _is_link_column(column, table)]
+    return sorted(link_columns, key=lambda column: (_rank(column, table), column.rank))
 
 
-def kind_of(column: Column, table: Table) -> str:
+def classify_column(column: Column, table: Table) -> str:
     """Return how a column is read: number, time, text, link, picture, code.
 
     Parameters
@@ -152,11 +158,11 @@ def kind_of(column: Column, table: Table) -> str:
     return "number" if column.type.is_numeric else "text"
 
 
-def _leads(column: Column, table: Table) -> bool:
+def _is_link_column(column: Column, table: Table) -> bool:
     if column.link:
         return ADDRESS_PATTERN.match(column.link) is not None and None not in list_template_columns(column, table)
     return column.type.is_string and (
-        column.name.lower() in ADDRESS_COLUMNS or kind_of(column, table) in {"link", "picture"}
+        column.name.lower() in ADDRESS_COLUMNS or classify_column(column, table) in {"link", "picture"}
     )
 
 
@@ -173,8 +179,8 @@ def list_template_columns(column: Column, table: Table) -> list[str | None]:
     names
         In the order of the template.
     """
-    shown = {one.name for one in table.columns if not one.hidden}
-    return [name if name in shown else None for name in PLACEHOLDER_PATTERN.findall(column.link or "")]
+    visible_names = {visible_column.name for visible_column in table.columns if not visible_column.hidden}
+    return [name if name in visible_names else None for name in PLACEHOLDER_PATTERN.findall(column.link or "")]
 
 
 def _rank(column: Column, table: Table) -> int:
@@ -182,4 +188,4 @@ def _rank(column: Column, table: Table) -> int:
         return len(ADDRESS_COLUMNS) + 2
     if column.name.lower() in ADDRESS_COLUMNS:
         return ADDRESS_COLUMNS.index(column.name.lower())
-    return len(ADDRESS_COLUMNS) + (kind_of(column, table) == "picture")
+    return len(ADDRESS_COLUMNS) + (classify_column(column, table) == "picture")

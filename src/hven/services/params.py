@@ -21,7 +21,7 @@ from hven.model.errors import ParamError, TooLargeError
 from hven.model.literal import to_plain_time
 from hven.model.params import MAX_INT64, RequestParams, Upload, collect_params
 from hven.services.request_bodies import build_too_large_error, read_body, read_chunks
-from hven.site.auth import signed
+from hven.site.auth import signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ def record_request_infos(request: Request) -> None:
         Any; what signs its address is left out.
     """
     url, scope = request.url, request.scope
-    query = signed.remove_signature(url.query.encode())[0].decode("utf-8", "replace")
+    query = signed_addresses.remove_signature(url.query.encode())[0].decode("utf-8", "replace")
     address_text = str(url.replace(query=query, username=None, password=None))[:MAX_ADDRESS_CHARACTERS]
     endpoint = scope.get("endpoint")
     protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "") if endpoint is not None else ""

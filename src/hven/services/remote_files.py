@@ -2,7 +2,7 @@
 
 Common
 ------
-around, context
+context
     The site.
 row
     As `hven.services.collection_files.find_files` found it.
@@ -138,8 +138,8 @@ def build_read_ahead(around: ServiceContext, row: dict[str, Any]) -> Callable[[]
     begin
         Does not wait, and raises nothing; None: the file lies here, or has no bytes.
     """
-    there = find_remote_root(row) if row["bytes"] else None
-    return None if there is None else partial(get_remote_block_cache(around).begin_reading, *there)
+    remote_root = find_remote_root(row) if row["bytes"] else None
+    return None if remote_root is None else partial(get_remote_block_cache(around).begin_reading, *remote_root)
 
 
 def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:

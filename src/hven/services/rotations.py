@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven import ingest
-from hven.formats.media import open_product, rotated
+from hven.formats.media import open_product, rotated_copies
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.services import _cube_views as cube
@@ -74,7 +74,7 @@ def open_rotated(original_file: collection_files.OriginalFile) -> Product:
     product = open_product(original_file.path, original_file.name)
     with suppress(OSError):
         names = map(_COPY_NAME_PATTERN.fullmatch, os.listdir(original_file.copies_directory))  # noqa: PTH208  (names alone)
-        return rotated.use_rotated_copies(
+        return rotated_copies.add_rotated_copies(
             product,
             {
                 (int(name_match[1]), int(name_match[2])): original_file.copies_directory / name_match[0]
@@ -155,15 +155,15 @@ def create_rotated_copies(
         arrays, axis = choose_arrays(product, part, depth_axis)
         copies = [(array, original_file.copies_directory / f"{array.index}-{axis}.npy") for array in arrays]
         missing = [(array, place) for array, place in copies if not place.exists()]
-        sizes = [rotated.estimate_copy_bytes(array) for array, _ in missing]
+        sizes = [rotated_copies.estimate_copy_bytes(array) for array, _ in missing]
         flat = [0 if array.is_local_uncompressed else size for (array, _), size in zip(missing, sizes, strict=True)]
         if missing:
-            ingest.room(context.site, path, sum(sizes) + max(flat), write_factor=1.0)
+            ingest.check_disk_space(context.site, path, sum(sizes) + max(flat), write_factor=1.0)
             original_file.copies_directory.mkdir(parents=True, exist_ok=True)
             (original_file.copies_directory / ORIGINAL_PATH_FILE).write_bytes(os.fsencode(path))
         for at, (array, place) in enumerate(missing):
             before = sum(sizes[:at])
-            rotated.write_rotated_copy(
+            rotated_copies.write_rotated_copy(
                 array, axis, place,
                 ProgressMonitor(lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)), progress.is_cancelled),  # type: ignore[misc]
             )  # fmt: skip
@@ -191,7 +191,7 @@ def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
             arrays, axis = choose_arrays(product)
             if all((original_file.copies_directory / f"{array.index}-{axis}.npy").exists() for array in arrays):
                 return 0
-            return sum(map(rotated.estimate_copy_bytes, arrays))
+            return sum(map(rotated_copies.estimate_copy_bytes, arrays))
     except HvenError:
         return 0
 

@@ -5,13 +5,13 @@ of a query limits how long a data set is.
 
 Common
 ------
-around, context
+context
     The site.
-who, principal
+principal
     The reader.
 data_set
     The data set.
-holdings, published_state
+published_state
     The state that is read, whatever is published meanwhile.
 """
 
@@ -403,7 +403,7 @@ def _find_statistics(
 
 
 def _find_text_array_lengths(
-    around: ServiceContext, who: Principal, published: PublishedTable, holdings: PublishedState
+    context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
     """Find how long the texts of arrays are, among the rows that a reader sees: the ingest counts those of plain texts alone."""
     table = published.table
@@ -415,14 +415,23 @@ def _find_text_array_lengths(
     ]
     if not texts:
         return {}
-    key = ("text arrays", table.qualified_name, holdings.version, holdings.find_access_key(who, around.policies))
-    fact_cache: TableFactCache = around.site.get_or_create(TableFactCache)
+    key = (
+        "text arrays",
+        table.qualified_name,
+        published_state.version,
+        published_state.find_access_key(principal, context.policies),
+    )
+    fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
     statistics: dict[str, dict[str, Any]] | None = fact_cache.find(key)
     if statistics is None:
         statistics = {name: {"max_length": 1} for name in texts}
         name = f"{quote_name(table.schema)}.{quote_name(table.name)}"
         run = partial(
-            query.run_query, principal=who, site=around.site, policies=around.policies, published_state=holdings
+            query.run_query,
+            principal=principal,
+            site=context.site,
+            policies=context.policies,
+            published_state=published_state,
         )
         with run(
             f"SELECT {', '.join(map(quote_name, texts))} FROM {name}",

@@ -28,8 +28,7 @@ import pyarrow.compute as pc
 
 from hven import __version__, adql, query
 from hven.engines import Snapshot
-from hven.formats import ResultStatus, TableMetadata, votable
-from hven.formats import hats_layout as hats
+from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
 from hven.model import Cache, literal
 from hven.model.errors import GoneError, NotFoundError, ParamError, TooLargeError, format_message
 from hven.model.sky import Moc, healpix
@@ -87,11 +86,11 @@ MARGIN_ORDER, MARGIN_ARCSECONDS = (
 )  # order of cells, and how far beyond its pixel a margin reaches at least by their neighbours
 MAX_MARGIN_ORDER_STEP = 7  # orders that these cells may be finer than the pixel
 MAX_MARGIN_PIXELS = 1_000  # of a table that has a margin
-RENAMED_CELL_COLUMN = f"{hats.CELL_COLUMN}_own"  # a column of the table that has the name of the cells
+RENAMED_CELL_COLUMN = f"{hats_layout.CELL_COLUMN}_own"  # a column of the table that has the name of the cells
 SCOPE_SEPARATOR = "~"  # in the name of a state: behind it, which rows and columns the reader saw
 LAYOUT_CACHE_BYTES = 64 << 20  # bytes of what is remembered of layouts
 _STATE_PATTERN = re.compile(rf"(\d{{8}}T\d{{6,}}-[0-9a-f]+)(~[0-9a-f]{{16}})?(?:\.({MARGIN_PART}|{INDEX_PART}))?")
-_FILTER_TERM_PATTERN = re.compile(rf"\s*{hats.CELL_COLUMN}\s*(==|=|>=|<=|>|<)\s*(\d{{1,19}})\s*")
+_FILTER_TERM_PATTERN = re.compile(rf"\s*{hats_layout.CELL_COLUMN}\s*(==|=|>=|<=|>|<)\s*(\d{{1,19}})\s*")
 _CELLS_COLUMN = "hven cells"  # beside the columns of a table
 
 
@@ -167,14 +166,14 @@ class Tiling:
             column for column in self.table.columns if not column.hidden or column.name in (self.table.position or ())
         )
         return tuple(
-            (RENAMED_CELL_COLUMN if column.name == hats.CELL_COLUMN else column.name, column)
+            (RENAMED_CELL_COLUMN if column.name == hats_layout.CELL_COLUMN else column.name, column)
             for column in visible_columns
         )
 
     @property
     def schema(self) -> pa.Schema:
         """Of all partitions."""
-        return hats.build_partition_schema(
+        return hats_layout.build_partition_schema(
             pa.schema([pa.field(name, column.type.arrow) for name, column in self.columns])
         )
 
@@ -244,7 +243,7 @@ class Tiling:
         rows = max(self.snapshot.rows, 1)
         wide = max(self.snapshot.bytes // rows, 8 * len(self.columns))
         return max(
-            min(rows // TARGET_PARTITIONS, hats.MAX_PARTITION_ROWS, MAX_PARTITION_BYTES // wide),
+            min(rows // TARGET_PARTITIONS, hats_layout.MAX_PARTITION_ROWS, MAX_PARTITION_BYTES // wide),
             min(MIN_PARTITION_ROWS, MAX_PARTITION_BYTES // wide),
             1,
         )
@@ -273,11 +272,11 @@ class Tiling:
         stored_pixels = [
             (
                 *engine_partition,
-                int(np.diff(count_rows_before(np.array(hats.compute_cell_range(*engine_partition))))[0]),
+                int(np.diff(count_rows_before(np.array(hats_layout.compute_cell_range(*engine_partition))))[0]),
             )
             for engine_partition in self._engine_partitions or ()
         ]
-        pixels = stored_pixels or hats.divide_into_partitions(count_rows_before, partition_row_limit, MAX_ORDER)
+        pixels = stored_pixels or hats_layout.divide_into_partitions(count_rows_before, partition_row_limit, MAX_ORDER)
         margin = -1
         if self.is_small and len(pixels) <= MAX_MARGIN_PIXELS:
             margin = sum(
@@ -287,7 +286,9 @@ class Tiling:
         order, wanted_ = min(order, MAX_MAP_ORDER), int(np.clip(self.snapshot.rows // 512, *MAP_CELL_LIMITS))
         while len(cells := _drop_repeated(starts >> 2 * (29 - order))) > wanted_ and order:
             order -= 1
-        sky = np.bincount(starts >> 2 * (29 - hats.SKYMAP_ORDER), counts, 12 << 2 * hats.SKYMAP_ORDER).astype(np.int64)
+        sky = np.bincount(
+            starts >> 2 * (29 - hats_layout.SKYMAP_ORDER), counts, 12 << 2 * hats_layout.SKYMAP_ORDER
+        ).astype(np.int64)
         total_rows = self._run_query("SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
         body = io.BytesIO()
         np.savez_compressed(body, pixels=np.array(pixels, np.int64).reshape(-1, 3), cells=cells, order=order, sky=sky, without=total_rows - sky.sum(), margin=margin)  # fmt: skip
@@ -326,7 +327,10 @@ class Tiling:
                 raise
         all_ranges = np.array([[0, healpix.MAX_ORDER_CELL_COUNT]]) if ranges is None else ranges
         pieces = [
-            (pixel, healpix.intersect_ranges(all_ranges, np.array([hats.compute_cell_range(split_order, pixel)])))
+            (
+                pixel,
+                healpix.intersect_ranges(all_ranges, np.array([hats_layout.compute_cell_range(split_order, pixel)])),
+            )
             for pixel in pixels
         ]
         return pa.concat_tables([
@@ -366,10 +370,10 @@ class Tiling:
             There is no such partition.
         """
         if (order, pixel) not in self.get_layout().pixels:
-            raise NotFoundError(format_message("there is no partition {path}", hats.format_partition_path(order, pixel)), remedy="partition_info.csv lists them")  # fmt: skip
-        mine = np.array([hats.compute_cell_range(order, pixel)])
+            raise NotFoundError(format_message("there is no partition {path}", hats_layout.format_partition_path(order, pixel)), remedy="partition_info.csv lists them")  # fmt: skip
+        mine = np.array([hats_layout.compute_cell_range(order, pixel)])
         all_names = [name for name, _ in self.columns]
-        requested_names = set((columns or "").split(",")) - {hats.CELL_COLUMN}
+        requested_names = set((columns or "").split(",")) - {hats_layout.CELL_COLUMN}
         names = (
             [name for name in all_names if name in requested_names]
             if columns and requested_names <= {*all_names}
@@ -400,7 +404,7 @@ class Tiling:
         requested_columns |= {
             column.name: column for column in self.table.columns if column.name in {lon, lat, *self.table.primary}
         }
-        schema = pa.schema([item for item in self.schema if item.name in {hats.CELL_COLUMN, *names}])
+        schema = pa.schema([item for item in self.schema if item.name in {hats_layout.CELL_COLUMN, *names}])
         rows = schema.empty_table()
         if len(ranges):
             edges = int(np.bitwise_or.reduce(ranges, None))
@@ -428,29 +432,29 @@ class Tiling:
             rows = pa.table(
                 [all_rows[_CELLS_COLUMN], *(all_rows[columns_by_name[name].name] for name in names)], schema=schema
             )
-        with pq.ParquetWriter(file, schema, **hats.PARQUET_WRITER_OPTIONS) as writer:
+        with pq.ParquetWriter(file, schema, **hats_layout.PARQUET_WRITER_OPTIONS) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
     # --- what tells of it ---
 
     def write_point_map(self) -> bytes:
         """Write where there are rows (``point_map.fits``): LSDB asks for these cells of a partition alone."""
-        return hats.write_sparse_map(self.get_layout().cells, self.get_layout().order)
+        return hats_layout.write_sparse_map(self.get_layout().cells, self.get_layout().order)
 
     def write_skymap(self) -> bytes:
         """Write how many rows there are in each cell (``skymap.fits``)."""
-        return hats.write_skymap(self.get_layout().skymap_counts)
+        return hats_layout.write_skymap(self.get_layout().skymap_counts)
 
     def write_partition_info(self) -> bytes:
         """Write ``partition_info.csv``."""
-        return hats.write_partition_info(self.get_layout().pixels)
+        return hats_layout.write_partition_info(self.get_layout().pixels)
 
     def write_common_metadata(self) -> bytes:
         """Write ``_common_metadata``, with what the columns mean."""
         if self.part == INDEX_PART:
-            return hats.write_common_metadata(self._index_schema)
+            return hats_layout.write_common_metadata(self._index_schema)
         metadata_xml = votable.write_metadata_document(TableMetadata(columns=[column for _, column in self.columns], frames=self.table.frames, name=self.table.name), ResultStatus())  # fmt: skip
-        return hats.write_common_metadata(self.schema, metadata_xml.encode())
+        return hats_layout.write_common_metadata(self.schema, metadata_xml.encode())
 
     def write_collection_properties(self) -> bytes:
         """Write ``collection.properties``, which names a state and what there is of it."""
@@ -491,7 +495,7 @@ class Tiling:
         if self.part == INDEX_PART and self.indexed_column is not None:
             none = dict.fromkeys(("hats_col_ra", "hats_col_dec", "hats_col_healpix", "hats_col_healpix_order", "hats_order", "hats_skymap_order"))  # fmt: skip
             extra_properties |= {"hats_index_column": self.indexed_column.name, **none}
-        return hats.write_catalogue_properties(
+        return hats_layout.write_catalogue_properties(
             f"{self.table.qualified_name}_{self.part}".rstrip("_"),
             row_count=tiling_layout.margin_rows if self.part == MARGIN_PART else tiling_layout.row_count,
             position=self.table.position or ("", ""),
@@ -537,7 +541,7 @@ class Tiling:
             numbers,
         ]
         rows = pa.table(arrays, schema=self._index_schema).sort_by(self.indexed_column.name)
-        with pq.ParquetWriter(file, rows.schema, **hats.PARQUET_WRITER_OPTIONS) as writer:
+        with pq.ParquetWriter(file, rows.schema, **hats_layout.PARQUET_WRITER_OPTIONS) as writer:
             writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
 
     def write_index_metadata(self) -> bytes:
@@ -567,7 +571,7 @@ def _write_cell_condition(ranges: Ranges, order: int) -> str:
 
 def _compute_margin_ranges(order: int, pixel: int) -> Ranges:
     """Return what lies around a pixel."""
-    mine = np.array([hats.compute_cell_range(order, pixel)])
+    mine = np.array([hats_layout.compute_cell_range(order, pixel)])
     return healpix.intersect_ranges(
         healpix.add_neighbours(mine, min(MARGIN_ORDER, order + MAX_MARGIN_ORDER_STEP)), healpix.complement_ranges(mine)
     )

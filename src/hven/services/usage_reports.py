@@ -220,13 +220,13 @@ def to_json(report: UsageReport) -> dict[str, Any]:
         "notes": list(report.notes),
         "collections": {
             name: {
-                "months": _nest_sums(report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
-                "services": _nest_sums(report.sum_by("service", "access", is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table)),  # type: ignore[misc]
-                "tables": _nest_sums(report.sum_by("table", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
+                "months": _group_sums(report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
+                "services": _group_sums(report.sum_by("service", "access", is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table)),  # type: ignore[misc]
+                "tables": _group_sums(report.sum_by("table", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
             }
             for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection})
         },
-        "site": _nest_sums(report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)),
+        "site": _group_sums(report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)),
     }  # fmt: skip
 
 
@@ -353,7 +353,7 @@ def _list_exceptions(report: UsageReport) -> list[tuple[tuple[int, str], str]]:
     return [(PARTIAL_DATA_EXCEPTION, "; ".join(report.notes))] if report.notes else []
 
 
-def _nest_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[str, UsageCounts]]:
+def _group_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[str, UsageCounts]]:
     nested_sums: dict[str, dict[str, UsageCounts]] = {}
     for (first, second), values in sums.items():
         nested_sums.setdefault(first, {})[second] = values

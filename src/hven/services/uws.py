@@ -28,7 +28,7 @@ from hven.model.errors import ConflictError, HvenError, NotFoundError, ParamErro
 from hven.model.params import collect_params
 from hven.services import uws_documents
 from hven.services._responses import answer_head_request, answer_with_body, wait_for_disconnect
-from hven.services._user_content import SANDBOX_HEADERS, guard_media_type
+from hven.services._user_content import SANDBOX_HEADERS, choose_safe_media_type
 from hven.services.addresses import get_base_url, get_client_address
 from hven.services.errors import (
     build_error_headers,
@@ -87,7 +87,7 @@ class PhaseChangeWaiter:
         self._waiters.setdefault(job_id, []).append(entry)
         self._has_new_waiter = True
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._poll_store())
+            self._task = asyncio.get_running_loop().create_task(self._watch_store())
         try:
             await mine
         finally:
@@ -97,7 +97,7 @@ class PhaseChangeWaiter:
             if not remaining_waiters:
                 self._waiters.pop(job_id, None)
 
-    async def _poll_store(self) -> None:
+    async def _watch_store(self) -> None:
         version = -1
         pause = FIRST_POLL_SECONDS
         try:
@@ -114,15 +114,15 @@ class PhaseChangeWaiter:
                         phases = await anyio.to_thread.run_sync(
                             self._site.store.jobs.find_phases, list(names), limiter=self._limiter
                         )
-                        self._wake_waiters(phases, names)
+                        self._notify_waiters(phases, names)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
                 pause = FIRST_POLL_SECONDS if came else min(1.3 * pause, MAX_POLL_SECONDS)
                 await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
-            self._wake_waiters({}, set(self._waiters))
+            self._notify_waiters({}, set(self._waiters))
 
-    def _wake_waiters(self, phases: Mapping[str, str], names: set[str]) -> None:
+    def _notify_waiters(self, phases: Mapping[str, str], names: set[str]) -> None:
         for name in names:
             for phase, future in self._waiters.get(name, []):
                 if phases.get(name) != phase and not future.done():
@@ -236,7 +236,7 @@ class _JobResources:
                     "jobs": uws_documents.describe_job_refs(job_refs, list_url),
                     **({"next": next_url} if next_url else {}),
                 }
-                if _wants_json(request)
+                if _is_json_requested(request)
                 else None
             )
             return uws_documents.write_job_refs_xml(
@@ -305,7 +305,7 @@ class _JobResources:
         return answer_with_body(
             request,
             uws_documents.write_json(job_description)
-            if _wants_json(request)
+            if _is_json_requested(request)
             else uws_documents.write_job_xml(job_description),
             _build_content_headers(request),
         )
@@ -351,7 +351,9 @@ class _JobResources:
                 write = uws_documents.write_parameters_xml if name == "parameters" else uws_documents.write_results_xml
                 return answer_with_body(
                     request,
-                    uws_documents.write_json(job_description[name]) if _wants_json(request) else write(job_description),
+                    uws_documents.write_json(job_description[name])
+                    if _is_json_requested(request)
+                    else write(job_description),
                     _build_content_headers(request),
                 )
             if name == "error":
@@ -397,7 +399,7 @@ class _JobResources:
     async def _answer_result(self, request: Request) -> Response:
         job = await self._find_job(request)
         path, media_type = await self._call_in_thread(self._job_service.find_result, job, request.path_params["name"])
-        media_type, loaded = guard_media_type(media_type)  # programs, and services elsewhere, say what theirs are
+        media_type, loaded = choose_safe_media_type(media_type)  # programs, and services elsewhere, say what theirs are
         headers = {
             "cache-control": "private, no-cache",
             **SANDBOX_HEADERS,
@@ -416,7 +418,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     # what a job's phase does not allow is forbidden, as UWS says it
     status = 403 if isinstance(error, ConflictError) else find_http_status(error)
     message = write_error_message(error, get_request_id(request))
-    if _wants_json(request):
+    if _is_json_requested(request):
         return Response(
             write_json_error(message, status),
             status,
@@ -444,13 +446,13 @@ def _get_atom_text(job: JobRecord, name: str) -> str:
     return atoms.get(name, job.owner) or ""
 
 
-def _wants_json(request: Request) -> bool:
+def _is_json_requested(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "").lower()
 
 
 def _build_content_headers(request: Request) -> dict[str, str]:
     return {
-        "content-type": uws_documents.JSON_MEDIA_TYPE if _wants_json(request) else uws_documents.XML_MEDIA_TYPE,
+        "content-type": uws_documents.JSON_MEDIA_TYPE if _is_json_requested(request) else uws_documents.XML_MEDIA_TYPE,
         "cache-control": "no-store",
         "vary": "accept",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote as percent
+from urllib.parse import quote as percent_encode
 from xml.sax.saxutils import escape, quoteattr
 
 import orjson
@@ -120,7 +120,7 @@ def describe_results(job: JobRecord, job_url: str) -> list[dict[str, Any]]:
     return [
         {
             "id": item["id"],
-            "href": f"{job_url}/results/{percent(item['id'])}",
+            "href": f"{job_url}/results/{percent_encode(item['id'])}",
             "size": item["bytes"],
             "mime-type": item["media_type"],
         }

@@ -40,9 +40,9 @@ from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
     EVERY_ROW_CONDITION,
     Principal,
-    clear_literal_slots,
+    can_see_whole_collection,
     is_table_visible,
-    sees_whole_collection,
+    remove_literal_slots,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RowAccessRights:
             bound = adql.bind_expression(self._opening_expression, table.columns, functions=QUERY_FUNCTIONS)
             compared_column = require_meta(bound).column  # a date that is compared itself is as the rows have it
             self._release_dates = {
-                date_column.name: clear_literal_slots(bound)
+                date_column.name: remove_literal_slots(bound)
                 for date_column in table.columns
                 if date_column.name in RELEASE_DATE_COLUMNS
                 and date_column.type == require_meta(bound).type
@@ -177,7 +177,7 @@ class RowAccessRights:
             masks_by_column[column.name] = _build_case(
                 column, *rights_cases, else_value=_build_word_literal(column, PROPRIETARY_RIGHTS)
             )
-        return {name: clear_literal_slots(expr) for name, expr in masks_by_column.items()}
+        return {name: remove_literal_slots(expr) for name, expr in masks_by_column.items()}
 
     def find_file_condition(self, principal: Principal) -> Expr | None:
         """Return the condition of the rows whose files a reader may take; None: all."""
@@ -187,7 +187,7 @@ class RowAccessRights:
     def find_restricted_values(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:
         """Return which values of a column have a row whose file the reader may not take."""
         file_condition = self.find_file_condition(principal)
-        if file_condition is None or sees_whole_collection(principal, self._table.schema):
+        if file_condition is None or can_see_whole_collection(principal, self._table.schema):
             return set()
         column_ref = build_column_ref(column)
         restricted_values: set[str] = set()
@@ -210,7 +210,7 @@ class RowAccessRights:
     ) -> FileRestriction | None:
         """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None: they may be taken, or there is no such row."""
         file_condition = self.find_file_condition(principal)
-        if file_condition is None or sees_whole_collection(principal, self._table.schema):
+        if file_condition is None or can_see_whole_collection(principal, self._table.schema):
             return None
         opening_expression = self._opening_expression
         column_refs = [build_column_ref(name) for name in values_by_column]
@@ -253,7 +253,7 @@ class FileAddressRights:
     ----------
     table
         Any.
-    files
+    files_table
         The collection's table of files.
     address_prefixes
         How addresses of what the collection has begin.
@@ -264,8 +264,8 @@ class FileAddressRights:
         A column cannot be read as an address.
     """
 
-    def __init__(self, table: Table, files: Table, address_prefixes: Sequence[str]) -> None:
-        self._files_table, self._masks = files, dict[str, Expr]()
+    def __init__(self, table: Table, files_table: Table, address_prefixes: Sequence[str]) -> None:
+        self._files_table, self._masks = files_table, dict[str, Expr]()
         for column in _list_address_columns(table):
             name = adql.quote_name(column.name)
             address_patterns = [
@@ -273,7 +273,7 @@ class FileAddressRights:
             ]
             tests = (f"{name} LIKE {write_literal(prefix)}" for prefix in address_patterns)
             text = f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {name} END"
-            self._masks[column.name] = clear_literal_slots(
+            self._masks[column.name] = remove_literal_slots(
                 adql.bind_expression(adql.parse_expression(text), table.columns, functions=QUERY_FUNCTIONS)
             )
 
@@ -437,7 +437,7 @@ class AccessPolicyBinder:
     ) -> Iterator[tuple[Any, ...]]:
         """Ask the engine, under no policy, of the rows that meet a bound condition."""
         assert isinstance(snapshot, Snapshot)  # noqa: S101  (or there were no facts)
-        places = {name: clear_literal_slots(expr) for name, expr in expressions.items()}
+        places = {name: remove_literal_slots(expr) for name, expr in expressions.items()}
         name = ".".join(adql.quote_name(part) for part in (table.schema, table.name))
         tree = transform_tree(
             adql.parse_query(text.format(name)),
@@ -446,7 +446,7 @@ class AccessPolicyBinder:
         bound = adql.bind_query(tree, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
         assert self._find_engine is not None  # noqa: S101  (or there were no facts)
         if row_condition is not None:
-            bound = replace(bound, query=_add_condition(bound.query, clear_literal_slots(row_condition)))
+            bound = replace(bound, query=_add_condition(bound.query, remove_literal_slots(row_condition)))
         execution = (
             self._find_engine(snapshot)
             .plan_query(bound)

@@ -71,13 +71,13 @@ class Catalogue:
         if len(parts) > 2:  # a catalogue's name; there is one catalogue only
             return []
         candidates = self._tables_by_lowercase_name.get(tuple(part.name.lower() for part in parts), [])
-        return [table for table in candidates if _matches_identifiers(table, parts)]
+        return [table for table in candidates if _has_identifiers(table, parts)]
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """List the qualified names of all tables, for "did you mean"."""
         return [table.qualified_name for table in self.iterate_tables()]
 
-    def extend_with_tables(self, tables: Sequence[Table]) -> Catalogue:
+    def with_tables(self, tables: Sequence[Table]) -> Catalogue:
         """Return a catalogue with further tables: the uploads of one query.
 
         Parameters
@@ -100,6 +100,6 @@ class Catalogue:
         )
 
 
-def _matches_identifiers(table: Table, identifiers: Sequence[Ident]) -> bool:
+def _has_identifiers(table: Table, identifiers: Sequence[Ident]) -> bool:
     names = (table.schema, table.name)[-len(identifiers) :]
     return all(not part.quoted or part.name == name for part, name in zip(identifiers, names, strict=True))

@@ -67,9 +67,7 @@ def list_example_queries(
         for table in schema.tables:
             if _quote_table_name(table) not in example_tables and schema.name != TAP_SCHEMA:
                 item = published_state.tables_by_name.get(table.qualified_name)
-                example_queries += _generate_examples(
-                    table, item.coverage if item is not None and sees_all_rows else None
-                )
+                example_queries += _build_examples(table, item.coverage if item is not None and sees_all_rows else None)
     if collection in {None, TAP_SCHEMA}:
         example_queries.append(_TAP_SCHEMA_EXAMPLE)
     return example_queries
@@ -106,7 +104,7 @@ def _check_example(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery 
     )
 
 
-def _generate_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery]:
+def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery]:
     """Make examples from what is known of a table: its first rows, and those around a place where it has some."""
     visible = [column for column in table.columns if not column.hidden]
     shown_columns = sorted(visible, key=lambda column: column.rank)[

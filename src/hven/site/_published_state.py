@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hven.adql import current_instant
+from hven.adql import get_current_instant
 from hven.model.errors import ConflictError
 from hven.model.table import Schema
 from hven.site import _tap_schema as tap_schema
@@ -247,7 +247,7 @@ class PublishedState:
         ):  # the usual case costs nothing
             return "public"
         cached_key = self._access_keys.get((principal, id(policies)))
-        if cached_key is None or (self.policy_tables and not cached_key[2] <= current_instant() < cached_key[3]):
+        if cached_key is None or (self.policy_tables and not cached_key[2] <= get_current_instant() < cached_key[3]):
             if len(self._access_keys) >= MAX_CACHED_ACCESS_KEYS:
                 self._access_keys.clear()
             spans = [

@@ -258,7 +258,7 @@ class Site(SingletonRegistry):
                 return self._published_state
             self._refresh_lock.acquire()
         try:
-            return self._rebuild_if_changed()
+            return self._refresh_if_changed()
         finally:
             self._refresh_lock.release()
 
@@ -277,7 +277,7 @@ class Site(SingletonRegistry):
         self._settings_changed.set()
         return True
 
-    def _rebuild_if_changed(self) -> PublishedState:
+    def _refresh_if_changed(self) -> PublishedState:
         changed = self._status_file is not None and self._apply_changed_settings()
         changed |= self._descriptor_watcher.reload_changed()
         resources = {

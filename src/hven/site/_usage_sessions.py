@@ -123,7 +123,7 @@ class UsageSessions:
                 fcntl.lockf(self._memory_file, fcntl.LOCK_UN, 1)
 
 
-def allocate_shared_memory() -> None:
+def create_shared_memory() -> None:
     """Allocate the memory of a server that begins; its processes find it by the environment, others remember for themselves."""
     if sys.platform == "linux":
         file = os.memfd_create("hven-visits")

@@ -20,7 +20,7 @@ import counter_robots
 from hven.model.errors import HvenError
 from hven.site._published_state import USER_SCHEMA
 from hven.site._tap_schema import TAP_SCHEMA_NAME as TAP_SCHEMA
-from hven.site._usage_sessions import SESSION_SECONDS, UsageSessions, allocate_shared_memory
+from hven.site._usage_sessions import SESSION_SECONDS, UsageSessions, create_shared_memory
 from hven.site.store._usage_records import UsageKey
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class UsageCounter:
         self._has_write_failed = False
 
     #: Allocates what the processes of a server that begins remember together for an hour.
-    allocate_shared_memory = staticmethod(allocate_shared_memory)
+    create_shared_memory = staticmethod(create_shared_memory)
 
     def record_request(self, request: AnsweredRequest) -> None:
         """Note a request that was answered; only on the event loop.
@@ -290,20 +290,21 @@ class UsageCounter:
             collection_tables = {
                 table: rows for (table_collection, table), rows in tables.items() if table_collection == collection
             }
-            rows, files, sent = (
+            rows, files, sent_bytes = (
                 max(collection_tables.values(), default=0),
                 (use.files_by_collection or {}).get(collection, 0),
                 request.byte_count // max(len(collections), 1),
             )
             if collection:
                 self._add_to_sums(
-                    UsageKey(month, collection, "", "", access), [*action_counts, *unique_counts, files, rows, sent]
+                    UsageKey(month, collection, "", "", access),
+                    [*action_counts, *unique_counts, files, rows, sent_bytes],
                 )
             self._add_to_sums(
-                UsageKey(month, collection, "", use.face, access), [*action_counts, 0, 0, files, rows, sent]
+                UsageKey(month, collection, "", use.face, access), [*action_counts, 0, 0, files, rows, sent_bytes]
             )
             for table, count in collection_tables.items():
-                self._add_to_sums(UsageKey(month, collection, table, use.face, access), [*action_counts, 0, 0, files // len(collection_tables), count, sent // len(collection_tables)])  # fmt: skip
+                self._add_to_sums(UsageKey(month, collection, table, use.face, access), [*action_counts, 0, 0, files // len(collection_tables), count, sent_bytes // len(collection_tables)])  # fmt: skip
 
 
 def _is_user_action(request: AnsweredRequest) -> bool:

@@ -169,11 +169,11 @@ class _ArchiveWriter:
 
 
 class ChecksumReader:
-    """A file whose checksum is made while it is read, exactly `size` bytes of it: files that grow are cut, those that shrink are refused."""
+    """A file whose checksum is made while it is read, exactly `remaining_bytes` bytes of it: files that grow are cut, those that shrink are refused."""
 
-    def __init__(self, file: Any, size: int | None = None) -> None:
+    def __init__(self, file: Any, remaining_bytes: int | None = None) -> None:
         self._file = file
-        self._remaining_bytes = size
+        self._remaining_bytes = remaining_bytes
         self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:

@@ -247,7 +247,7 @@ class ProcessCounters:
         }
 
 
-def allocate_shared_memory() -> None:
+def create_shared_memory() -> None:
     """Allocate the memory of a server that begins; its processes find it by the environment, others count for themselves.
 
     It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the process (SIGBUS).

@@ -213,7 +213,7 @@ class DescriptorWatcher:
 _PREREAD_DESCRIPTORS: DescriptorWatcher | None = None
 
 
-def preread_descriptors(settings: Settings, stored_descriptors: DescriptorStore | None = None) -> None:
+def preload_descriptors(settings: Settings, stored_descriptors: DescriptorStore | None = None) -> None:
     """Read all descriptors here, once for all processes that are forks of this one.
 
     Parameters

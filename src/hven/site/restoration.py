@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.model import settings as settings_room
+from hven.model import settings as site_settings
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import SECRETS_FILE
 from hven.site._site import Site
@@ -210,7 +210,7 @@ def restore_archive(
         with _explain_archive_errors(path):
             collections = restoration.restore_site()
         # with its settings it is a site
-        for item in sorted(partial_directory.iterdir(), key=lambda item: item.name == settings_room.SETTINGS_FILE):
+        for item in sorted(partial_directory.iterdir(), key=lambda item: item.name == site_settings.SETTINGS_FILE):
             if item.name != SECRETS_FILE:
                 moved_items.append(item.rename(directory / item.name))  # noqa: PERF401  (what has gone up is known if one fails)
         moved_items.clear()
@@ -233,15 +233,15 @@ def restore_archive(
     return {
         **header,
         "collections": [] if header["data"] else collections,
-        "yours": [*restoration.notices, *_list_local_settings(settings_room.load_settings(directory))],
+        "yours": [*restoration.notices, *_list_local_settings(site_settings.load_settings(directory))],
     }
 
 
 def _list_local_settings(settings: Settings) -> Iterator[str]:
     """List what of a restored hven.toml belongs to the place where the site was."""
-    for name, value, reason in settings_room.iterate_local_settings(settings):
+    for name, value, reason in site_settings.iterate_local_settings(settings):
         value_text = ", ".join(value) if isinstance(value, tuple) else value
-        yield f"{settings_room.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
+        yield f"{site_settings.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
 
 
 class _Restoration:
@@ -266,7 +266,7 @@ class _Restoration:
                 self.rows_by_table[PurePosixPath(member.name).stem] = [json.loads(line) for line in lines]
             elif member.name.startswith(("rows/", "jobs/")):
                 break
-        settings = self._set_engine(settings_room.load_settings(self.directory))
+        settings = self._set_engine(site_settings.load_settings(self.directory))
         data_directory = settings.data_directory
         with closing(StateStore(settings.var_directory, settings.store)) as store:
             store.check_empty()
@@ -290,7 +290,7 @@ class _Restoration:
         """Set hven.toml to the engine in which the rows are now."""
         if self.engine is None or settings.engine == self.engine:
             return settings
-        file = self.directory / settings_room.SETTINGS_FILE
+        file = self.directory / site_settings.SETTINGS_FILE
         text = file.read_text(encoding="utf-8-sig")
         first_section, separator, other_sections = text.partition("\n[")
         new_text, replacement_count = _ENGINE_SETTING_PATTERN.subn(rf'\g<1>"{self.engine}"', first_section, count=1)
@@ -300,8 +300,8 @@ class _Restoration:
             + other_sections,
             encoding="utf-8",
         )
-        self.notices.append(f"{settings_room.SETTINGS_FILE} says engine = {self.engine} now; it was {settings.engine}")
-        return settings_room.load_settings(self.directory)
+        self.notices.append(f"{site_settings.SETTINGS_FILE} says engine = {self.engine} now; it was {settings.engine}")
+        return site_settings.load_settings(self.directory)
 
     def _restore_rows_and_jobs(self, site: Site, data_directory: Path) -> None:
         records = self._read_records()

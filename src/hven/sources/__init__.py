@@ -259,7 +259,7 @@ class PushJournal(Protocol):
 class AvailableTable:
     """One table of those that a file or database holds.
 
-    A kind with several may have ``tables(options, context) -> list[Offer]``: `options` as far as they are known, without a table.
+    A kind with several may have ``list_source_tables(options, context) -> list[AvailableTable]``: `options` as far as they are known, without a table.
 
     Attributes
     ----------

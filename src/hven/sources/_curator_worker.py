@@ -67,7 +67,7 @@ def main() -> None:
         path = str(request_arguments[0]) if verb != "begin" else ""
         try:
             if verb == "begin":
-                module = initialize_process(*request_arguments)
+                module = prepare_process(*request_arguments)
                 channel.send_bytes(b"O")
             elif verb == "load":
                 functions[request_arguments[0], request_arguments[1]] = load_function(
@@ -83,12 +83,12 @@ def main() -> None:
                     )
                 )
             else:
-                module.give(channel, counter, *request_arguments[1:])
+                module.send_function_rows(channel, counter, *request_arguments[1:])
         except BaseException as error:  # noqa: BLE001  (whatever the code raises is told, sys.exit too)
             channel.send_bytes(b"E" + json.dumps(describe_error(error, path)).encode())
 
 
-def initialize_process(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
+def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: int, module: str | None) -> Any:
     """Set the limits, and end when the parent does; return the module that is needed beside the curator's file."""
     sys.path[:] = paths
     PandasNotice()
@@ -103,12 +103,12 @@ def initialize_process(parent: int, main_thread: bool, paths: list[str], memory:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-    def exit_with_parent() -> None:
+    def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
         os._exit(1)
 
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     return support_module
 
 

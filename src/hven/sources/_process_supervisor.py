@@ -37,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     child = os.fork()
     if child == 0:
-        _exec_program(request)
+        _execute_program(request)
     status = None
     while status is None:
         ready, _, _ = select.select([0, ended_read], [], [])
@@ -45,16 +45,16 @@ def main() -> int:
             break
         if ended_read in ready:
             os.read(ended_read, 4096)
-        status = _reap_children(child)
+        status = _collect_ended_children(child)
     exit_status = _kill_descendants(child, status, immediately=status is not None)
     return 128 + os.WTERMSIG(exit_status) if os.WIFSIGNALED(exit_status) else os.WEXITSTATUS(exit_status)
 
 
-def _exec_program(request: dict[str, object]) -> None:
+def _execute_program(request: dict[str, object]) -> None:
     """Become the program: a group of its own, limits, no standard input but a file that was named."""
     try:
         os.setsid()
-        _lower_session_priority()
+        _reduce_session_priority()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.set_wakeup_fd(-1)
@@ -72,8 +72,8 @@ def _exec_program(request: dict[str, object]) -> None:
     os._exit(EXIT_CANNOT_START)
 
 
-def _lower_session_priority() -> None:
-    """Lower this session as `hven.model.deadlines.lower_session_priority` does: to who began it."""
+def _reduce_session_priority() -> None:
+    """Lower this session as `hven.model.deadlines.reduce_session_priority` does: to who began it."""
     steps = min(SESSION_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
     with contextlib.suppress(OSError):
         for _ in range(20 if steps > 0 else 0):
@@ -84,7 +84,7 @@ def _lower_session_priority() -> None:
             time.sleep(0.05)
 
 
-def _reap_children(child: int) -> int | None:
+def _collect_ended_children(child: int) -> int | None:
     """Reap whoever has died; return the status of the program if it was among them."""
     child_status = None
     with contextlib.suppress(ChildProcessError):

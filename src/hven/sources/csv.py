@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pydantic import Field
 
-from hven.model import duplicate_name_deviation
+from hven.model import build_duplicate_name_deviation
 from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import parse_type, type_from_arrow
@@ -132,10 +132,10 @@ class DelimitedTextSource(TextFileSource):
 
     def _open_at_first_record(self, file: DataFile, file_column_names: Sequence[str]) -> tuple[TextFile, RecordLayout]:
         kinds = self._guess_columns[1]
-        text, seen = self._open_and_detect(file)
-        self._check_same_columns(file, seen, file_column_names)
-        text.skip_bytes(seen.offset)
-        return text, self._build_layout(seen, {name: kinds.get(name, pa.string()) for name in seen.names})
+        text, dialect = self._open_and_detect(file)
+        self._check_same_columns(file, dialect, file_column_names)
+        text.skip_bytes(dialect.offset)
+        return text, self._build_layout(dialect, {name: kinds.get(name, pa.string()) for name in dialect.names})
 
     def _open_and_detect(self, file: DataFile) -> tuple[TextFile, TextDialect]:
         options = self.options
@@ -254,7 +254,7 @@ class DelimitedTextSource(TextFileSource):
                     )
         first = looks[0]
         for name, new in first.renamed_columns:
-            self.context.report_deviation(duplicate_name_deviation(name, new, self.files[0].name))
+            self.context.report_deviation(build_duplicate_name_deviation(name, new, self.files[0].name))
         self._has_units = all(dialect.has_units for dialect in looks)
         declared_types = self._collect_declared_types(first)
         kinds = {
@@ -380,7 +380,7 @@ def _build_blank_squeezer(quote: str) -> Any:
         else runs
     )
 
-    def squeeze_blanks(data: bytes) -> bytes:
+    def replace_blanks(data: bytes) -> bytes:
         """Replace every run of blanks by one, quoted ones aside."""
         if sign and sign in data:
             data = b"".join(
@@ -391,4 +391,4 @@ def _build_blank_squeezer(quote: str) -> Any:
             data = b"".join(runs.sub(b" ", part) for part in split_windows(data))
         return b"".join(ends.sub(b"", part) for part in split_windows(data))
 
-    return squeeze_blanks
+    return replace_blanks

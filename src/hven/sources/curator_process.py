@@ -83,8 +83,8 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
 class PythonProcess:
     """An interpreter for curators' code; it begins when it is asked first, and anew after it ended. It ends with this object."""
 
-    def __init__(self, limits: PythonLimits | None = None, support_module: str | None = None) -> None:
-        self._module = support_module  # that the process needs beside the curator's file
+    def __init__(self, limits: PythonLimits | None = None, module: str | None = None) -> None:
+        self._module = module  # that the process needs beside the curator's file
         self.limits = limits or PythonLimits()
         self._lock = threading.RLock()
         self._finalizer: weakref.finalize[Any, PythonProcess] | None = None
@@ -268,7 +268,7 @@ class PythonProcess:
                 start_new_session=True,
             )
         # it is as low as ours
-        deadlines.lower_session_priority(
+        deadlines.reduce_session_priority(
             min(deadlines.SESSION_NICENESS, os.getpriority(os.PRIO_PROCESS, 0)), self._process.pid
         )
         self._channel = Connection(ours.detach())

@@ -75,13 +75,16 @@ class Das2Source(TimeWindowSource):
 
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
-        said = self._dataset_properties.get("validRange", "")
-        found = _parse_range(said) or (None, None)
-        given = (self.options.start, self.options.stop)
-        first, last = (_parse_instant(one) if one else there for one, there in zip(given, found, strict=True))
+        range_text = self._dataset_properties.get("validRange", "")
+        stated_limits = _parse_range(range_text) or (None, None)
+        requested_limits = (self.options.start, self.options.stop)
+        first, last = (
+            _parse_instant(requested) if requested else stated
+            for requested, stated in zip(requested_limits, stated_limits, strict=True)
+        )
         if first is None or last is None:
             raise SourceError(
-                f"{self.source_name} does not say from when to when it has samples: validRange is {said!r:.80}",
+                f"{self.source_name} does not say from when to when it has samples: validRange is {range_text!r:.80}",
                 remedy="say start and stop",
             )
         return first, last
@@ -104,7 +107,7 @@ class Das2Source(TimeWindowSource):
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
-        made = {
+        columns = {
             TIME_COLUMN: Column(
                 name=TIME_COLUMN,
                 type=parse_type("timestamp"),
@@ -116,16 +119,22 @@ class Das2Source(TimeWindowSource):
             kind = "float32" if plane.type.endswith("real4") else "float64"
             shape = ("[*]" if self.options.tags else f"[{plane.item_count}]") if plane.is_scan else ""
             about = plane.properties.get("summary") or plane.properties.get("description")
-            made[name] = Column(name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about)
+            columns[name] = Column(
+                name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about
+            )
             if self.options.tags and plane.item_values:
-                made[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel"))  # fmt: skip
-        wanted = self.options.columns
-        for name in wanted or ():
-            if name not in made:
+                columns[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel"))  # fmt: skip
+        column_names = self.options.columns
+        for name in column_names or ():
+            if name not in columns:
                 raise SourceError(
-                    f"{self.source_name} has no variable {name!r}", remedy=f"it has {', '.join(made)[:500]}"
+                    f"{self.source_name} has no variable {name!r}", remedy=f"it has {', '.join(columns)[:500]}"
                 )
-        return {name: one for name, one in made.items() if wanted is None or name in {TIME_COLUMN, *wanted}}
+        return {
+            name: column
+            for name, column in columns.items()
+            if column_names is None or name in {TIME_COLUMN, *column_names}
+        }
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Say what the items of spectra stand for."""
@@ -166,7 +175,7 @@ class Das2Source(TimeWindowSource):
 
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
         stream = self._read_stream(start, stop)
-        made = []
+        tables = []
         if stream is not None and stream.skipped_variables:
             for name in stream.skipped_variables:
                 message = "the values are no numbers; they are left out"
@@ -197,9 +206,9 @@ class Das2Source(TimeWindowSource):
                     tags = np.broadcast_to(np.array(plane.item_values), (len(values), plane.item_count))
                     arrays[f"{name}_tags"] = to_number_column(tags, None, self._columns[f"{name}_tags"].type.arrow)
             rows = len(segment.times)
-            made.append(pa.table({name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}))  # fmt: skip
+            tables.append(pa.table({name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}))  # fmt: skip
         return (
-            [pa.concat_tables(made).sort_by(TIME_COLUMN)] if len(made) > 1 else made
+            [pa.concat_tables(tables).sort_by(TIME_COLUMN)] if len(tables) > 1 else tables
         )  # packets of several types take turns
 
 

@@ -408,7 +408,7 @@ class RowDocuments:
             self.store.update_values(new_values.items())
         return values_by_id | new_values
 
-    def enrich_source(self, source: Source) -> EnrichedSource:
+    def wrap_source(self, source: Source) -> EnrichedSource:
         """Put the documents' columns beside those of a source; what the source can, the result can.
 
         Parameters
@@ -542,7 +542,7 @@ class _EnrichedIncremental(EnrichedSource):
 
     def select_since(self, expression: str, watermark: object | None) -> Source:
         """Open its newer rows, with their documents."""
-        return self.documents.enrich_source(self.source.select_since(expression, watermark))
+        return self.documents.wrap_source(self.source.select_since(expression, watermark))
 
 
 class _EnrichedKeyLookup(EnrichedSource):
@@ -550,7 +550,7 @@ class _EnrichedKeyLookup(EnrichedSource):
 
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Source:
         """Open these rows, with their documents."""
-        return self.documents.enrich_source(self.source.select_keys(key_columns, keys))
+        return self.documents.wrap_source(self.source.select_keys(key_columns, keys))
 
 
 class _EnrichedFileList(EnrichedSource):
@@ -562,7 +562,7 @@ class _EnrichedFileList(EnrichedSource):
 
     def select_files(self, file_names: Collection[str]) -> Source:
         """Open the rows of some files, with their documents."""
-        return self.documents.enrich_source(self.source.select_files(file_names))
+        return self.documents.wrap_source(self.source.select_files(file_names))
 
 
 class _EnrichedProgress(EnrichedSource):
@@ -582,7 +582,7 @@ class _EnrichedDoubtfulTypes(EnrichedSource):
         return type_doubts
 
 
-class _EnrichedDescribed(EnrichedSource):
+class _EnrichedDescribedSource(EnrichedSource):
     """Of a source that says what it is about."""
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -600,7 +600,7 @@ class _EnrichedMetadata(EnrichedSource):
 
 
 _ENRICHED_CLASSES: Mapping[Any, type[EnrichedSource]] = {
-    IncrementalSource: _EnrichedIncremental, KeyLookupSource: _EnrichedKeyLookup, FileListSource: _EnrichedFileList, ProgressSource: _EnrichedProgress, DoubtfulTypesSource: _EnrichedDoubtfulTypes, DescribedSource: _EnrichedDescribed, MetadataSource: _EnrichedMetadata,
+    IncrementalSource: _EnrichedIncremental, KeyLookupSource: _EnrichedKeyLookup, FileListSource: _EnrichedFileList, ProgressSource: _EnrichedProgress, DoubtfulTypesSource: _EnrichedDoubtfulTypes, DescribedSource: _EnrichedDescribedSource, MetadataSource: _EnrichedMetadata,
 }  # fmt: skip
 
 __all__ = [

@@ -71,7 +71,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return ElasticSource(options, context, resolve_authorization(options.api_key, context, "ApiKey"))
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the indices that a server shows, but those of its own.
 
     Raises
@@ -112,7 +112,10 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
 
     def list_columns(self) -> list[Column]:
         """List `_id`, `_index_url`, and the fields of the documents by dotted names."""
-        return [replace(one, ucd="meta.id;meta.main") if one.name == "_id" else one for one in super().list_columns()]
+        return [
+            replace(column, ucd="meta.id;meta.main") if column.name == "_id" else column
+            for column in super().list_columns()
+        ]
 
     def _describe_request(self) -> str:
         return f"{self.options.index} {json.dumps(self._build_search(), sort_keys=True)}"
@@ -167,11 +170,11 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             sampled_leaves.append(
                 leaf if same else JsonLeaf(name=leaf.name, pointer=leaf.pointer, leaf_kind=LEAF_CELL, arrow_type=kind)
             )
-        there = {leaf.name for leaf in sampled_leaves}
+        leaf_names = {leaf.name for leaf in sampled_leaves}
         inside = tuple(f"{leaf.name}." for leaf in sampled_leaves if leaf.leaf_kind != LEAF_CELL)
         if not self.options.source:
             for name, kind in sampled_names.items():
-                if name not in there and not name.startswith(inside):
+                if name not in leaf_names and not name.startswith(inside):
                     sampled_leaves.append(
                         JsonLeaf(name=name, pointer="/" + name.replace(".", "/"), leaf_kind=LEAF_CELL, arrow_type=kind)
                     )
@@ -202,8 +205,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         return [] if "sort" in self._query or set(sorts) & {"", "text", "match_only_text"} else names
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        who, version = self._server_version
-        if who == "elasticsearch" and version >= PIT_MIN_VERSION:
+        product, version = self._server_version
+        if product == "elasticsearch" and version >= PIT_MIN_VERSION:
             yield from self._read_point_in_time(resume_token)
         elif resume_token is not None:
             raise SourceError(f"{self.source_name} cannot go on where it was", remedy="begin anew")
@@ -296,7 +299,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
         reasons = _ERROR_REASON_PATTERN.findall(answer_text)
         if reasons:
-            answer_text = "; ".join(dict.fromkeys(": ".join(one) for one in reasons))
+            answer_text = "; ".join(dict.fromkeys(": ".join(reason) for reason in reasons))
         if status == 404 and "index_not_found" in answer_text:
             return SourceError(f"{self.source_name} has no index {self.options.index}", remedy="look at `index`")
         return super()._build_refusal_error(status, answer_text)
@@ -311,9 +314,9 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         field = watermark.expression.removeprefix("_source.")
         part = self._copy_part()
         missing = {"bool": {"must_not": {"exists": {"field": field}}}}
-        least = watermark.compute_lower_bound(value)
+        lower_bound = watermark.compute_lower_bound(value)
         part._watermark_filter = {  # noqa: SLF001  (a copy of ours)
-            "bool": {"should": [{"range": {field: {"gte": least}}}, missing], "minimum_should_match": 1}
+            "bool": {"should": [{"range": {field: {"gte": lower_bound}}}, missing], "minimum_should_match": 1}
         }
         return part
 

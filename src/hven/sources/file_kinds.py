@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.model import plugins
 from hven.model.errors import SourceError, UserError
 from hven.sources._reading.data_files import COMPRESSED_EXTENSIONS, DataFile
-from hven.sources._reading.format_detection import recognize_binary_format as other
+from hven.sources._reading.format_detection import recognize_binary_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,8 +65,8 @@ def find_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = 
     kinds = plugins.list_plugins("sources") if kind_names is None else kind_names
     matching_kinds = [
         name
-        for name, known in _iterate_file_signatures(kinds)
-        if known.leading_pattern and re.match(known.leading_pattern, first_bytes)
+        for name, signature in _iterate_file_signatures(kinds)
+        if signature.leading_pattern and re.match(signature.leading_pattern, first_bytes)
     ]
     return matching_kinds[-1] if matching_kinds else None
 
@@ -107,8 +107,8 @@ def find_kind_of_file(path: Path) -> str | None:
             ]
             if trailing_patterns:
                 size = len(head)
-                while size < MAX_SCANNED_BYTES and (more := stream.read(BLOCK_BYTES)):
-                    head, size = (head + more)[-HEAD_BYTES:], size + len(more)
+                while size < MAX_SCANNED_BYTES and (block := stream.read(BLOCK_BYTES)):
+                    head, size = (head + block)[-HEAD_BYTES:], size + len(block)
             return next((name for name, ends in trailing_patterns if re.search(ends, head)), kind)
         finally:
             stream.close()
@@ -173,5 +173,5 @@ __all__ = [
     "find_kind_by_url",
     "find_kind_of_file",
     "find_service_signature",
-    "other",
+    "recognize_binary_format",
 ]

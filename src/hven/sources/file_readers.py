@@ -131,7 +131,7 @@ def _request_table(
     pool.release_process(process)
     error_bytes = (table.schema.metadata or {}).get(b"error")
     if error_bytes is not None:
-        words = _last_line(error_bytes).replace(str(path.absolute()), name)
+        words = _extract_last_line(error_bytes).replace(str(path.absolute()), name)
         raise SourceError(format_message("the reader {reader} cannot read {name}: {reason}", spec.name, name, words))
     return table
 
@@ -210,7 +210,7 @@ class _ReaderProcess:
             complaint = f"it gave no answer within {self.spec.timeout_seconds:g} s, and was stopped"
         with contextlib.suppress(OSError), self._stderr_path.open("rb") as file:
             file.seek(max(0, self._stderr_path.stat().st_size - 10 * MAX_STDERR_CHARACTERS))
-            if words := _last_line(file.read()):
+            if words := _extract_last_line(file.read()):
                 complaint += f"; it said: {words}"
         return _ReaderError(complaint)
 
@@ -271,7 +271,7 @@ def _wait_until_ready(file: int, end_time: float, poll_events: int = select.POLL
     return bool(poll.poll(max(end_time - time.monotonic(), 0.0) * 1000))
 
 
-def _last_line(output: bytes) -> str:
+def _extract_last_line(output: bytes) -> str:
     """Take the last line that says something."""
     lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
     return (

@@ -237,7 +237,7 @@ class NamedFileSource:
                 checksum = str(checksum).lower() if _SHA256_PATTERN.fullmatch(str(checksum)) else None
                 if find_path_problem(path) is None:
                     try:
-                        fact, checksum = self._look_at_file(path, fact, checksum)
+                        fact, checksum = self._inspect_file(path, fact, checksum)
                     except (OSError, UpstreamError) as error:
                         if isinstance(error, UpstreamTimeoutError):
                             raise SourceError(
@@ -249,7 +249,7 @@ class NamedFileSource:
         if missing_count and self._context.on_notice is not None:
             self._context.on_notice(f"{missing_count:,} files that rows name are not there, and not listed")
 
-    def _look_at_file(
+    def _inspect_file(
         self, path: str, fact: RemoteFileFacts, checksum: str | None
     ) -> tuple[RemoteFileFacts, str | None]:
         """Look at a file on disk, and at one elsewhere only if its checksum is wanted."""

@@ -19,7 +19,7 @@ from hven.sources._reading import readme
 from hven.sources._reading.cells import guess_type
 from hven.sources._reading.data_files import DataFile, FileOptions
 from hven.sources._reading.delimited import ParsedBlock, RecordLayout
-from hven.sources._reading.dialect import RULE_LINE_PATTERN, looks_like_header, looks_like_units
+from hven.sources._reading.dialect import RULE_LINE_PATTERN, is_header_record, is_unit_record
 from hven.sources._reading.fixed_width_splitter import UNIT_SEPARATOR, build_splitter
 from hven.sources._reading.text_blocks import TextFile
 from hven.sources._reading.text_rows import Nulls, TextFileSource, list_null_words
@@ -102,7 +102,7 @@ def read_catalogue_readme(path: Path) -> readme.CatalogueReadMe:
     return readme.read_readme(path)
 
 
-def guessed(options: Mapping[str, object], context: SourceContext) -> dict[str, object]:
+def guess_options(options: Mapping[str, object], context: SourceContext) -> dict[str, object]:
     """Guess `fields` from the columns that are blank in all of the first lines (up to 64 MiB), and `comment`.
 
     Raises
@@ -116,7 +116,7 @@ def guessed(options: Mapping[str, object], context: SourceContext) -> dict[str, 
     head = text.peek_head()
     if "comment" not in options and text.peek_head().startswith(b"#"):
         text.close()
-        return {"comment": "#", **guessed({**options, "comment": "#"}, context)}
+        return {"comment": "#", **guess_options({**options, "comment": "#"}, context)}
     single = codecs.lookup(source.options.encoding).name != "utf-8"
     filled = np.zeros(0, bool)
     scanned_bytes = 0
@@ -157,9 +157,9 @@ def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options:
     names = [f"column_{number}" for number in range(1, len(ranges) + 1)]
     units: Sequence[str] = ()
     header_line_count = 0
-    if cells and len(set(cells[0])) == len(names) and all(cells[0]) and looks_like_header(cells[0], cells[1:]):
+    if cells and len(set(cells[0])) == len(names) and all(cells[0]) and is_header_record(cells[0], cells[1:]):
         names, header_line_count = cells[0], 1
-        if len(cells) > 2 and looks_like_units(cells[1], cells[2:]):
+        if len(cells) > 2 and is_unit_record(cells[1], cells[2:]):
             units, header_line_count = cells[1], 2
     units_by_name = parse_units(names, units)
     fields = {

@@ -70,7 +70,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return HapiSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the data sets of a server.
 
     Raises
@@ -163,40 +163,47 @@ class HapiSource(TimeWindowSource):
     @cached_property
     def _columns(self) -> dict[str, Column]:
         first = next(iter(self._parameters))
-        found = {}
-        for name, one in self._parameters.items():
-            size = [int(each) for each in one.get("size") or ()]
+        columns = {}
+        for name, parameter in self._parameters.items():
+            size = [int(each) for each in parameter.get("size") or ()]
             sizes = [*map(str, reversed(size))]
-            kind = TYPE_NAMES[one["type"]]
-            if size and one["type"] in {"string", "isotime"}:  # an array of texts; there is no type for arrays of times
-                kind, sizes = "string", [str(max(one["length"], 1)), *sizes]
-                if one["type"] == "isotime":
+            kind = TYPE_NAMES[parameter["type"]]
+            if size and parameter["type"] in {
+                "string",
+                "isotime",
+            }:  # an array of texts; there is no type for arrays of times
+                kind, sizes = "string", [str(max(parameter["length"], 1)), *sizes]
+                if parameter["type"] == "isotime":
                     message = "the elements of an array of times are read as texts"
                     self._report_once(
                         Deviation(kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message)
                     )
             shape = f"[{'x'.join(sizes)}]" if size else ""
-            units = one.get("units")
-            unit = units if isinstance(units, str) and one["type"] != "isotime" and units != "dimensionless" else None
-            found[name] = Column(
-                name=name, type=parse_type(kind + shape), unit=unit, description=one.get("description"),
+            units = parameter.get("units")
+            unit = (
+                units
+                if isinstance(units, str) and parameter["type"] != "isotime" and units != "dimensionless"
+                else None
+            )
+            columns[name] = Column(
+                name=name, type=parse_type(kind + shape), unit=unit, description=parameter.get("description"),
                 ucd="time.epoch" if name == first else None,
             )  # fmt: skip
-        return found
+        return columns
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Say what the elements of columns stand for; of what is said wrongly, nothing."""
-        found = {}
-        for name, one in self._parameters.items():
+        bins_by_name = {}
+        for name, parameter in self._parameters.items():
             try:
-                found[name] = tuple(_parse_bins(each) for each in one.get("bins") or ())
+                bins_by_name[name] = tuple(_parse_bins(each) for each in parameter.get("bins") or ())
             except (KeyError, TypeError, ValueError):
                 self._report_once(f"{self.source_name} describes the bins of {name} wrongly; they are left out")
-        return {name: said for name, said in found.items() if said}
+        return {name: bins for name, bins in bins_by_name.items() if bins}
 
     def read_text_lengths(self) -> Mapping[str, int]:
         """Say how many bytes texts have at most."""
-        return {name: one["length"] for name, one in self._parameters.items() if one["type"] == "string" or (one["type"] == "isotime" and one.get("size"))}  # fmt: skip
+        return {name: parameter["length"] for name, parameter in self._parameters.items() if parameter["type"] == "string" or (parameter["type"] == "isotime" and parameter.get("size"))}  # fmt: skip
 
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
@@ -211,13 +218,13 @@ class HapiSource(TimeWindowSource):
 
     @property
     def _cadence_microseconds(self) -> int | None:
-        found = _parse_duration(self._dataset_info.get("cadence"))
-        return int(found * SECOND_MICROSECONDS) if found else None
+        seconds = _parse_duration(self._dataset_info.get("cadence"))
+        return int(seconds * SECOND_MICROSECONDS) if seconds else None
 
     @property
     def _max_window_microseconds(self) -> int | None:
-        found = _parse_duration(self._dataset_info.get("maxRequestDuration"))
-        return int(found * SECOND_MICROSECONDS) if found else None
+        seconds = _parse_duration(self._dataset_info.get("maxRequestDuration"))
+        return int(seconds * SECOND_MICROSECONDS) if seconds else None
 
     def _build_url(self, endpoint: str, parameters: dict[str, str], *, is_hapi2: bool) -> str:
         query = urlencode(
@@ -264,16 +271,16 @@ class HapiSource(TimeWindowSource):
 
     def _request_window(self, start: int, stop: int, column_names: Sequence[str]) -> list[pa.Table]:
         asked = [name for name in column_names if name != self.time_column_name]
-        given = {
+        url_parameters = {
             "dataset": self._dataset_id,
             "start": f"{np.datetime64(start, 'us')}Z",
             "stop": f"{np.datetime64(stop, 'us')}Z",
         }
         if len(column_names) < len(self._dataset_info["parameters"]):
-            given["parameters"] = ",".join(asked) or self.time_column_name
-        given["format"] = "binary" if self._uses_binary else "csv"
+            url_parameters["parameters"] = ",".join(asked) or self.time_column_name
+        url_parameters["format"] = "binary" if self._uses_binary else "csv"
         old = str(self._dataset_info.get("HAPI", "3"))[:2] in {"1.", "2."}
-        with self.service.request("GET", self._build_url("data", given, is_hapi2=old)) as answer:
+        with self.service.request("GET", self._build_url("data", url_parameters, is_hapi2=old)) as answer:
             if answer.status == 204:
                 return []
             if answer.status != 200:

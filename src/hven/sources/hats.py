@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from hven.formats import hats_catalogues as catalogues
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model import plugins
 from hven.model.errors import Place, SourceError, UpstreamError, format_message
 from hven.sources import InputVersion
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MAX_SMALL_FILE_BYTES = 64 << 20  # bytes of what is not Parquet
 INNER_PATH_PATTERN = re.compile(
-    rf"/+(?:{'|'.join(map(re.escape, catalogues.CATALOGUE_FILE_NAMES))}|{layout.DATASET_DIRECTORY})?/*$"
+    rf"/+(?:{'|'.join(map(re.escape, catalogues.CATALOGUE_FILE_NAMES))}|{hats_layout.DATASET_DIRECTORY})?/*$"
 )  # what somebody may name instead
 CREDIT_PROPERTIES = {  # key of a descriptor -> properties that say it, as the note on HATS and that on HiPS call them
     "title": ("obs_title",),
@@ -50,7 +50,7 @@ LOCATION_COLUMNS = {
     "Norder",
     "Dir",
     "Npix",
-    layout.CELL_COLUMN,
+    hats_layout.CELL_COLUMN,
     "_hipscat_index",
 }  # where a row is kept, not what it says
 
@@ -101,7 +101,7 @@ def find_catalogue_root(path: str, context: SourceContext) -> str | None:
 
 def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
     """Return where a catalogue is, as errors call it, and what is there."""
-    if layout.is_web_address(options.path):
+    if hats_layout.is_web_address(options.path):
         return options.path.rstrip("/"), _RemoteCatalogueFolder(options, context)
     place = (context.directory / Path(options.path).expanduser()).absolute()
     return str(place), catalogues.LocalCatalogueFolder(place)
@@ -119,7 +119,7 @@ class HatsSource:
     engine = SERVED_BY
 
     def __init__(self, options: Options, context: SourceContext) -> None:
-        self._is_on_web = layout.is_web_address(options.path)
+        self._is_on_web = hats_layout.is_web_address(options.path)
         place, self._folder = _open_folder(options, context)
         if not (options.token or options.login):  # an engine is let in nowhere
             self.catalogue = place
@@ -127,7 +127,7 @@ class HatsSource:
         self._properties = self._catalogue.properties
         names = [name for _, _, name in self._catalogue.partitions]
         if not names:
-            raise SourceError(format_message("the catalogue has no partitions"), place=Place(file=place), remedy=layout.REWRITE_REMEDY)  # fmt: skip
+            raise SourceError(format_message("the catalogue has no partitions"), place=Place(file=place), remedy=hats_layout.REWRITE_REMEDY)  # fmt: skip
         self._is_read = False
         self._partition_source, self._metadata_source = (
             _open_remote_catalogue if self._is_on_web else _open_local_catalogue
@@ -300,16 +300,16 @@ class _RangedFetchedFile(FetchedFile):
         """What Arrow opens; a server that gives no ranges is asked for all of it."""
         if not self.path.exists():
             try:
-                found = self._ranges.open_file(self._address, *self._ranges.read_state(self._address))
-                found.read(4)
-                found.seek(0)
+                file = self._ranges.open_file(self._address, *self._ranges.read_state(self._address))
+                file.read(4)
+                file.seek(0)
             except NoRangesError:
                 self.open_stream().close()
             except UpstreamError as error:
                 why = self._ranges.find_cause(error)
                 raise SourceError(why.message, place=Place(file=self._address), remedy=why.remedy) from error
             else:
-                return found
+                return file
         return self.path
 
     def compute_sha256(self) -> str:
@@ -320,7 +320,7 @@ class _RangedFetchedFile(FetchedFile):
 def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
     """Open the files of a directory, and what says what their columns mean."""
     parquet: Any = plugins.load_plugin("sources", "parquet")
-    common = folder.path / base / layout.COMMON_METADATA_FILE
+    common = folder.path / base / hats_layout.COMMON_METADATA_FILE
     rows = parquet.ParquetRows(parquet.Options(files=[str(folder.path / name) for name in names]), context)
     meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context) if common.is_file() else None
     for parquet_source in (rows, meta):
@@ -332,7 +332,7 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
 def _open_remote_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
     """Open the files behind an address, behind what says their columns, if there is that: so none is looked at for these."""
     parquet: Any = plugins.load_plugin("sources", "parquet")
-    files = [folder.open_file(name) for name in (base + layout.COMMON_METADATA_FILE, *names)]
+    files = [folder.open_file(name) for name in (base + hats_layout.COMMON_METADATA_FILE, *names)]
     try:
         files[0].open_stream().close()
     except SourceError:  # there need not be any

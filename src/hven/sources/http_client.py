@@ -1,6 +1,6 @@
 """The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors.
 
-`download_file` makes a file, `fetch_bytes` gives a small answer, `exchange_once` speaks with a service (POST, DELETE, any status),
+`download_file` makes a file, `fetch_bytes` gives a small answer, `send_request_once` speaks with a service (POST, DELETE, any status),
 `stream_answer` reads what it says as it comes.
 """
 
@@ -226,7 +226,7 @@ class HttpAnswer:
         return _resolve_location(self.url, self.headers.get("location", ""))
 
 
-def exchange_once(
+def send_request_once(
     method: str,
     url: str,
     *,
@@ -590,7 +590,7 @@ class HttpConnections:
         Parameters
         ----------
         method, url, allow_private, headers
-            As of `exchange_once`.
+            As of `send_request_once`.
         trace
             Called with each step of the connection.
         body
@@ -604,7 +604,7 @@ class HttpConnections:
         Raises
         ------
         UserError
-            As of `exchange_once`.
+            As of `send_request_once`.
         ServiceBusyError
             Its host is asked by too many of us (`set_host_rates`).
         NoAnswerError

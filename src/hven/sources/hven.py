@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote as percent
+from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
 
 import pyarrow as pa
@@ -30,8 +30,7 @@ from hven.sources._reading.service_client import (
     extract_error_text,
     resolve_authorization,
 )
-from hven.sources._reading.tap_client import TapClient, has_overflow
-from hven.sources._reading.tap_client import list_available_tables as listed
+from hven.sources._reading.tap_client import TapClient, has_overflow, list_available_tables
 from hven.sources._reading.tap_rows import TapSource
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return HvenSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the site that we may see.
 
     Raises
@@ -87,7 +86,7 @@ def tables(options: Mapping[str, Any], context: SourceContext) -> list[Available
     SourceError
         It does not answer, or is no Hven.
     """
-    return listed(HvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
+    return list_available_tables(HvenSource(Options.model_validate({**options, "table": "-"}), context).tap)
 
 
 class HvenSource(TapSource):
@@ -110,11 +109,11 @@ class HvenSource(TapSource):
             tap,
             context,
             table=options.table,
-            columns=options.columns,
+            selected_columns=options.columns,
             key_columns=options.key,
-            page_row_limit=options.page,
+            page_option=options.page,
         )
-        self.feed_url = f"{base}/changes/{percent(options.table)}"
+        self.feed_url = f"{base}/changes/{percent_encode(options.table)}"
 
     def read_state_name(self) -> str | None:
         """Name the snapshot that is published there now."""
@@ -195,4 +194,4 @@ def _find_state_name(metadata: TableMetadata, source_name: str) -> str:
     )
 
 
-__all__ = ["Options", "open", "tables"]
+__all__ = ["Options", "list_source_tables", "open"]

@@ -19,7 +19,7 @@ from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import InputVersion, Source, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
 from hven.sources._reading.service_client import Secret, resolve_authorization
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class LdapSource:
         for entries in self._search_pages():
             rows = [row for entry in entries for row in self._build_rows(entry)]
             arrays = {name: pa.array([row[name] for row in rows], pa.string()) for name in self.options.columns}
-            yield assemble_batch(names, arrays, len(rows), number, None)
+            yield build_source_batch(names, arrays, len(rows), number, None)
             number += len(rows)
 
     def _build_rows(self, entry: dict[str, Any]) -> Iterator[dict[str, str | None]]:
@@ -241,9 +241,9 @@ class LdapSource:
 class _LimitedSocket:
     """A socket that gives so many bytes, for so long."""
 
-    def __init__(self, inner: Any, options: Options, wrap: Callable[[Any], Any]) -> None:
+    def __init__(self, socket: Any, options: Options, wrap: Callable[[Any], Any]) -> None:
         self._socket, self._wrap, self._remaining_bytes, self._end_time = (
-            inner,
+            socket,
             wrap,
             options.bytes,
             time.monotonic() + options.seconds,

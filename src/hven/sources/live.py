@@ -116,14 +116,14 @@ _REMEDIES_BY_TYPE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveColumnInfo:
-    """One column of the table, as the database has it; `shown` is None if its type cannot be served."""
+    """One column of the table, as the database has it; `served_type` is None if its type cannot be served."""
 
     name: str
     sql_type: str
     base: str
     kind: str
     modifier: int
-    shown: ServedType | None
+    served_type: ServedType | None
     comment: str | None = None
     required: bool = False
     readable: bool = True
@@ -180,7 +180,7 @@ class LiveTableInfo:
 
     def list_served_columns(self) -> list[LiveColumnInfo]:
         """List the columns that can be served."""
-        return [column for column in self.columns if column.shown is not None and column.readable]
+        return [column for column in self.columns if column.served_type is not None and column.readable]
 
     def list_omissions(self) -> list[str]:
         """Explain why each other column is not served, and what would help."""
@@ -190,7 +190,7 @@ class LiveTableInfo:
                 reasons.append(
                     f"the column {column.name} may not be read by this role; GRANT SELECT ({_quote_name(column.name)}) ON {self.name} TO it"
                 )
-            elif column.shown is None:
+            elif column.served_type is None:
                 remedy = column.remedy or "a view can cast it to a type that is"
                 reasons.append(
                     f"the column {column.name} is of the type {column.sql_type}, which is not served; {remedy}"
@@ -200,9 +200,9 @@ class LiveTableInfo:
     def describe_columns(self) -> list[Column]:
         """Describe the columns that can be served."""
         return [
-            Column(name=column.name, type=column.shown.type, description=column.comment, required=column.required)
+            Column(name=column.name, type=column.served_type.type, description=column.comment, required=column.required)
             for column in self.list_served_columns()
-            if column.shown is not None
+            if column.served_type is not None
         ]
 
 
@@ -217,7 +217,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return LiveTableSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables and views that this role may read.
 
     Raises
@@ -449,7 +449,7 @@ def _build_column_info(
         base=base,
         kind=kind,
         modifier=modifier,
-        shown=served_type,
+        served_type=served_type,
         comment=comment or None,
         required=required,
         readable=readable,
@@ -606,7 +606,7 @@ __all__ = [
     "Options",
     "find_position_index",
     "list_index_hints",
+    "list_source_tables",
     "open",
     "table_info_from_json",
-    "tables",
 ]

@@ -47,7 +47,9 @@ class OaiSource(XmlSource):
         self._compile_options(options)
         self._temporary_directory = _TemporaryDirectory() if context.cache_directory is None else None
         directory = context.cache_directory if self._temporary_directory is None else self._temporary_directory.path
-        self._harvest = OaiHarvest(options, context, Path(directory or ""), first=self._temporary_directory is not None)
+        self._harvest = OaiHarvest(
+            options, context, Path(directory or ""), first_page_only=self._temporary_directory is not None
+        )
         self._title_text = options.url[0]
 
     @cached_property

@@ -17,7 +17,7 @@ from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, Type, list_leaf_columns, select_leaf_column, type_from_arrow
 from hven.sources import FileSignature, RejectedRow
 from hven.sources._reading.cells import replace_nan
-from hven.sources._reading.data_files import DataFile, FileOptions, assemble_batch
+from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileRows
 from hven.sources._reading.whole_numbers import (
     INT64_REASON,
@@ -26,7 +26,7 @@ from hven.sources._reading.whole_numbers import (
     MIN_INT64,
     build_text_deviation,
     convert_unsigned,
-    exceeds_int64,
+    has_values_beyond_int64,
 )
 
 if TYPE_CHECKING:
@@ -107,23 +107,23 @@ class ParquetRows(FileRows):
             batches = opened.iter_batches(
                 step, columns=[paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
             )
-            for batch in (piece for whole in batches for piece in literal.split_by_expanded_size(whole)):
-                found = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
-                self._report_precision(found, file, first)
+            for batch in (piece for large_batch in batches for piece in literal.split_by_expanded_size(large_batch)):
+                values_by_name = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
+                self._report_precision(values_by_name, file, first)
                 arrays, bad = {}, np.zeros(batch.num_rows, bool)
                 for name in file_column_names:
-                    values, wrong = _fit_whole_numbers(found[name], kinds[name])
+                    values, wrong = _fit_whole_numbers(values_by_name[name], kinds[name])
                     if wrong is not None:
-                        self._reject_rows(found[name], wrong & ~bad, name, first, file)
+                        self._reject_rows(values_by_name[name], wrong & ~bad, name, first, file)
                         bad |= wrong
                     arrays[name] = replace_nan(_cast_to_storage(values, kinds[name], file, name))
                 if bad.any():
-                    kept = pa.array(~bad)
+                    is_good = pa.array(~bad)
                     numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())
-                    arrays = {name: values.filter(kept) for name, values in arrays.items()}
-                    yield assemble_batch(column_names, arrays, len(numbers), numbers, file)
+                    arrays = {name: values.filter(is_good) for name, values in arrays.items()}
+                    yield build_source_batch(column_names, arrays, len(numbers), numbers, file)
                 else:
-                    yield assemble_batch(column_names, arrays, batch.num_rows, first, file)
+                    yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                 first += batch.num_rows
                 self.read_count += batch.num_rows
         except (pa.ArrowException, ValueError, OSError) as error:
@@ -153,7 +153,7 @@ class ParquetRows(FileRows):
         """Choose the type of a column, and report what is not read or is read as something else; None: it has no form in a table of the VO."""
         report = self.context.report_deviation if file is self.files[0] else _ignore_deviation
         if not self.in_place:
-            if (pa.types.is_uint64(stored) or _is_whole_decimal(stored)) and _exceeds_int64(opened, path):
+            if (pa.types.is_uint64(stored) or _is_whole_decimal(stored)) and _has_values_beyond_int64(opened, path):
                 report(build_text_deviation(name, file.name))
                 return Type("char", f"{MAX_UINT64_DIGITS if pa.types.is_uint64(stored) else stored.precision + 1}*")
             if _is_whole_decimal(stored):
@@ -250,7 +250,7 @@ class ParquetRows(FileRows):
         return columns
 
 
-def _exceeds_int64(opened: pq.ParquetFile, path: str) -> bool:
+def _has_values_beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
     """Return whether a column of unsigned integers holds larger ones than int64: as the statistics say, or the values where there are none."""
     metadata = opened.metadata
     number = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).path == path)
@@ -262,7 +262,7 @@ def _exceeds_int64(opened: pq.ParquetFile, path: str) -> bool:
         elif statistics.max > MAX_INT64 or statistics.min < MIN_INT64:
             return True
     batches = opened.iter_batches(row_groups=unknown, columns=[path]) if unknown else ()
-    return any(exceeds_int64(select_leaf_column(batch, path)) for batch in batches)
+    return any(has_values_beyond_int64(select_leaf_column(batch, path)) for batch in batches)
 
 
 def _is_whole_decimal(arrow_type: pa.DataType) -> bool:
@@ -284,7 +284,7 @@ def _fit_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Ar
     if not nested or not pa.types.is_uint64(values.type.value_type):
         return values, None
     flat = values.flatten()
-    if not exceeds_int64(flat):
+    if not has_values_beyond_int64(flat):
         return values, None
     beyond = np.asarray(pc.fill_null(pc.greater(flat, pa.scalar(MAX_INT64, pa.uint64())), False))
     bad = np.zeros(len(values), bool)

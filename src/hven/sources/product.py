@@ -68,7 +68,7 @@ class Options(HeaderOptions):
         return self
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file; the only one of a file without images is the default.
 
     Raises

@@ -14,7 +14,7 @@ from hven.model.table import Column
 from hven.model.types import parse_type
 from hven.sources import DELETED_COLUMN, ROW_NUMBER_COLUMN, InputVersion, Source, SourceChanges, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,9 +144,9 @@ class PushedRowSource:
 class _PushedRowSelection:
     """Some of the rows."""
 
-    def __init__(self, whole: PushedRowSource, rows: pa.Table) -> None:
-        self._pushed_source, self._rows = whole, rows
-        self.list_columns, self.list_input_versions = whole.list_columns, whole.list_input_versions
+    def __init__(self, pushed_source: PushedRowSource, rows: pa.Table) -> None:
+        self._pushed_source, self._rows = pushed_source, rows
+        self.list_columns, self.list_input_versions = pushed_source.list_columns, pushed_source.list_input_versions
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -167,7 +167,7 @@ def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Optio
     """Yield rows with the columns that are asked for."""
     first_row_number = 1
     for batch in table.to_batches():
-        yield assemble_batch(
+        yield build_source_batch(
             column_names, {name: batch.column(name) for name in options.columns}, batch.num_rows, first_row_number, None
         )
         first_row_number += batch.num_rows

@@ -22,7 +22,7 @@ from hven.model.table import Column
 from hven.model.types import STRING, parse_type, type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, Source, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import assemble_batch, check_column_names
+from hven.sources._reading.data_files import build_source_batch, check_column_names
 from hven.sources.curator_process import CuratorCodeError, PythonProcess
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def build_error(error: BaseException, path: Path) -> SourceError:
 
 
 class PythonFunctionSource:
-    """What the function yields, in batches: it runs in a process of its own (`hven.sources.curator_process`), and `give` is what that does."""
+    """What the function yields, in batches: it runs in a process of its own (`hven.sources.curator_process`), and `send_function_rows` is what that does."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options
@@ -187,7 +187,7 @@ class PythonFunctionSource:
             rows = batch.column(ROW_NUMBER_COLUMN) if ROW_NUMBER_COLUMN in batch.schema.names else number
             arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
-                yield assemble_batch(names, arrays, batch.num_rows, rows, None)
+                yield build_source_batch(names, arrays, batch.num_rows, rows, None)
             number += batch.num_rows
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -231,7 +231,7 @@ class PythonFunctionSource:
         ]
 
 
-def give(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
+def send_function_rows(channel: Connection, counter: mmap.mmap, options: Options, directory: Path, batch: int) -> None:
     """Run the function and send what it yields: here, in the process of its own."""
 
     def send_reject(row: int, column: str | None, value: str, reason: str) -> None:
@@ -263,11 +263,11 @@ class FunctionOutput:
         self,
         options: Options,
         directory: Path,
-        batch_row_limit: int,
-        on_reject: Callable[..., None],
+        batch: int,
+        reject: Callable[..., None],
         counter: mmap.mmap,
     ) -> None:
-        self.options, self.batch, self._reject = options, batch_row_limit, on_reject
+        self.options, self.batch, self._reject = options, batch, reject
         self.path = directory / options.file
         self.function = import_function(self.path, options.function)
         self._row_counter = ctypes.c_int64.from_buffer(counter)

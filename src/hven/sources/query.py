@@ -11,7 +11,7 @@ from hven.model.errors import SourceError
 from hven.model.table import Column, columns_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, Source, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
-from hven.sources._reading.data_files import assemble_batch, check_column_names
+from hven.sources._reading.data_files import build_source_batch, check_column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +62,7 @@ class QuerySource:
         for batch in limit_rows(self._read_stream(), row_limit):
             arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
-                yield assemble_batch(names, arrays, batch.num_rows, number, None)
+                yield build_source_batch(names, arrays, batch.num_rows, number, None)
             number += batch.num_rows
 
     def list_input_versions(self) -> list[InputVersion]:

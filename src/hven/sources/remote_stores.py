@@ -19,7 +19,7 @@ from hven.sources._stores.file_facts import (
     build_changed_error,
     build_timeout_error,
     find_fixed_directory,
-    matches_patterns,
+    is_pattern_match,
 )
 from hven.sources._stores.fsspec_store import FSSPEC_SCHEMES, FsspecStore
 from hven.sources._stores.ftp_store import FtpStore
@@ -53,7 +53,7 @@ __all__ = [
     "check_local_files",
     "find_fixed_directory",
     "find_header_files",
-    "matches_patterns",
+    "is_pattern_match",
     "open_store",
 ]
 IDLE_TIMEOUT_SECONDS = 60.0  # that a server may be silent while heads are read

@@ -126,7 +126,7 @@ class RestSource(PagedJsonSource, WatermarkSource):
         )
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        said, path = self.options, self._records_path
+        options, path = self.options, self._records_path
         method, url, body = self._build_first_request()
         number = before = 0
         if resume_token is not None:
@@ -138,24 +138,24 @@ class RestSource(PagedJsonSource, WatermarkSource):
             page = JsonPage(name=f"page {number:,}", data=data)
             document = self._divide_page(page, f"has no list {'.'.join(path)!r}", "say `records`")
             rows = sum(len(part.texts) for part in page.records or ())
-            if said.count and self._stated_count is None:
+            if options.count and self._stated_count is None:
                 self._stated_count = _require_integer(
-                    _find_at_path(document, said.count), ".".join(said.count), self.source_name
+                    _find_at_path(document, options.count), ".".join(options.count), self.source_name
                 )
             before += rows
-            counted = bool(said.offset or said.number)
+            counted = bool(options.offset or options.number)
             value = (
                 None
                 if counted
-                else _find_at_path(document, said.next or ())
-                if said.cursor
+                else _find_at_path(document, options.next or ())
+                if options.cursor
                 else self._find_next_link(document, answer)
             )
-            more = rows > 0 and before != self._stated_count if counted else value not in (None, "", False)
+            has_next_page = rows > 0 and before != self._stated_count if counted else value not in (None, "", False)
             if rows:
-                page.resume_token = json.dumps([number, before, value]) if more else ""
+                page.resume_token = json.dumps([number, before, value]) if has_next_page else ""
                 yield page
-            if not more:  # a page may be shorter than what was asked for
+            if not has_next_page:  # a page may be shorter than what was asked for
                 return
             method, url, body = self._build_next_request(number, before, value)
 

@@ -48,7 +48,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return StacSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the collections of an API.
 
     Raises
@@ -178,9 +178,9 @@ class StacSource(PagedJsonSource, WatermarkSource):
             page = JsonPage(name=f"page {number:,}", data=data)
             document = self._divide_page(page, "is no collection of features", "tell its owners")
             if number == 1:
-                told = document.get("numberMatched", (document.get("context") or {}).get("matched"))
-                self._stated_count = told if isinstance(told, int) else None
-            link = next((one for one in document.get("links") or () if isinstance(one, dict) and one.get("rel") == "next"), None)  # fmt: skip
+                stated_count = document.get("numberMatched", (document.get("context") or {}).get("matched"))
+                self._stated_count = stated_count if isinstance(stated_count, int) else None
+            link = next((candidate for candidate in document.get("links") or () if isinstance(candidate, dict) and candidate.get("rel") == "next"), None)  # fmt: skip
             if link is not None:
                 link = {**link, "href": self._resolve_next_url(answer.url, str(link.get("href", "")))}
             if page.records:
@@ -211,22 +211,24 @@ class StacSource(PagedJsonSource, WatermarkSource):
     # --- what is newer -------------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        sent = expression == "properties.datetime" or (self._has_filters and not isinstance(self.options.filter, dict))
+        can_be_sent = expression == "properties.datetime" or (
+            self._has_filters and not isinstance(self.options.filter, dict)
+        )
         if (
             expression not in UPDATE_TIME_FIELDS
-            or not sent
+            or not can_be_sent
             or (expression == "properties.datetime" and self.options.datetime)
         ):
             return None
         return parse_watermark(expression, self.list_columns())
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        part, least = self._copy_part(), watermark.compute_lower_bound(value)
+        part, lower_bound = self._copy_part(), watermark.compute_lower_bound(value)
         if watermark.expression == "properties.datetime":
-            part._datetime_since = f"{least}/.."  # noqa: SLF001  (a copy of ours)
+            part._datetime_since = f"{lower_bound}/.."  # noqa: SLF001  (a copy of ours)
         else:
             name = watermark.expression.removeprefix("properties.")
-            part._watermark_filter = f"{name} >= TIMESTAMP('{str(least).replace(chr(39), '')}') OR {name} IS NULL"  # noqa: SLF001
+            part._watermark_filter = f"{name} >= TIMESTAMP('{str(lower_bound).replace(chr(39), '')}') OR {name} IS NULL"  # noqa: SLF001
         return part
 
 

@@ -76,13 +76,13 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         context,
         table=options.table,
         adql=options.adql,
-        columns=options.columns,
+        selected_columns=options.columns,
         key_columns=options.key,
-        page_row_limit=options.page,
+        page_option=options.page,
     )
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables that the service has, but those about itself.
 
     Raises
@@ -111,4 +111,4 @@ def _build_client(options: Options, context: SourceContext) -> TapClient:
     return TapClient(service, mode=options.mode, answer_format=options.format)
 
 
-__all__ = ["Options", "open", "tables"]
+__all__ = ["Options", "list_source_tables", "open"]

@@ -16,11 +16,11 @@ from pydantic import Field
 from hven.formats import TableMetadata
 from hven.model import Deviation, DeviationKind, units
 from hven.model.errors import Place, SourceError
-from hven.model.sky import clocks, region_files
+from hven.model.sky import region_files, time_scales
 from hven.model.table import JD_EPOCH, Column, Constant, FrameRef
 from hven.model.types import FLOAT64, Type, parse_type
 from hven.sources import FileSignature, RejectedRow, Source, SourceContext
-from hven.sources._reading.data_files import DataFile, FileOptions, assemble_batch
+from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileRows
 from hven.sources._reading.json_records import (
     FORM_LIST,
@@ -96,7 +96,7 @@ class _TfcatDocument:
     """A document without its features."""
 
     crs: tfcat.TfcatCrs
-    said: dict[str, Any]  # the crs as it is written
+    written_crs: dict[str, Any]  # the crs as it is written
     fields: dict[str, dict[str, Any]]
     properties: dict[str, Any]
     form: RecordForm
@@ -127,7 +127,7 @@ class TfcatSource(FileRows):
         document = self._first_document
         text = parse_type("string")
         params = [
-            Constant(name="tfcat_crs", type=text, utype=tfcat.CRS_UTYPE, description="Reference system of the geometries", value=_write_compact_json(document.said)),
+            Constant(name="tfcat_crs", type=text, utype=tfcat.CRS_UTYPE, description="Reference system of the geometries", value=_write_compact_json(document.written_crs)),
             *([Constant(name="tfcat_properties", type=text, utype=tfcat.PROPERTIES_UTYPE, description="What the catalogue says of itself", value=_write_compact_json(document.properties))] if document.properties else []),
         ]  # fmt: skip
         return TableMetadata(
@@ -216,38 +216,40 @@ class TfcatSource(FileRows):
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         document = self._find_document(file)
-        kept = {name for _, name in self._columns}
-        for name in document.fields.keys() - kept - self._reported:
+        source_names = {name for _, name in self._columns}
+        for name in document.fields.keys() - source_names - self._reported:
             self._reported.add(name)
             message = f"the property is in none of the first {SAMPLED_FILES} files, and is not read"
             self.context.report_deviation(
                 Deviation(kind=DeviationKind.DROPPED_COLUMN, column=name, file=file.name, message=message)
             )
-        given = 0
+        yielded_rows = 0
         for part in read_records(file, document.form):
-            found = [self._parse_feature(part.texts[at], document) for at in range(len(part.texts))]
-            tfcat.find_crossings([one for one in found if not one.faults])
-            utc = document.crs.to_utc([time for one in found for time in one.times])
+            features = [self._parse_feature(part.texts[at], document) for at in range(len(part.texts))]
+            tfcat.find_crossings([feature for feature in features if not feature.faults])
+            utc = document.crs.to_utc([time for feature in features for time in feature.times])
             for at in (
-                np.flatnonzero((utc == clocks.NO_TIME).reshape(-1, 2).any(axis=1)).tolist()
+                np.flatnonzero((utc == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)).tolist()
                 if document.crs.scale != "SCLK"
                 else ()
             ):
-                if not found[at].faults and not math.isnan(found[at].times[0]):
+                if not features[at].faults and not math.isnan(features[at].times[0]):
                     why = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
-                    found[at].faults.append(tfcat.TfcatFault("geometry.coordinates", why, "look at its times"))
-            good = [at for at, one in enumerate(found) if not one.faults]
-            for at, one in enumerate(found):
-                if one.faults:
-                    self._reject_feature(file, part.first_number + at, part.find_line(at), part.texts[at], one.faults)
+                    features[at].faults.append(tfcat.TfcatFault("geometry.coordinates", why, "look at its times"))
+            good = [at for at, feature in enumerate(features) if not feature.faults]
+            for at, feature in enumerate(features):
+                if feature.faults:
+                    self._reject_feature(
+                        file, part.first_number + at, part.find_line(at), part.texts[at], feature.faults
+                    )
             if not good:
                 continue
             jd = tfcat.to_julian_dates(utc).reshape(-1, 2)[good].T
-            arrays = self._build_arrays([found[at] for at in good], document, jd, file_column_names)
+            arrays = self._build_arrays([features[at] for at in good], document, jd, file_column_names)
             number = pa.array(np.array(good, np.int64) + part.first_number)
-            yield assemble_batch(column_names, arrays, len(good), number, file)
-            given += len(good)
-            if row_limit is not None and given >= row_limit:
+            yield build_source_batch(column_names, arrays, len(good), number, file)
+            yielded_rows += len(good)
+            if row_limit is not None and yielded_rows >= row_limit:
                 return
 
     def _parse_feature(self, text: pa.Scalar, document: _TfcatDocument) -> tfcat.TfcatFeature:
@@ -287,9 +289,11 @@ class TfcatSource(FileRows):
     ) -> None:
         first = faults[0]
         raw = text.as_buffer().to_pybytes().decode(errors="replace").strip()
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        remaining_text = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         if self.context.on_reject is None:
-            message = f"feature {row:,}: {first.json_path + ': ' if first.json_path else ''}{first.reason}{more}"
+            message = (
+                f"feature {row:,}: {first.json_path + ': ' if first.json_path else ''}{first.reason}{remaining_text}"
+            )
             raise SourceError(message, place=Place(file=file.name, line=line), remedy=first.remedy)
         self.context.on_reject(
             RejectedRow(
@@ -297,7 +301,7 @@ class TfcatSource(FileRows):
                 row=row,
                 column=first.json_path or None,
                 value=f"line {line:,}: {raw[:MAX_SHOWN_CHARACTERS]}",
-                reason=f"{first.reason}: {first.remedy}{more}",
+                reason=f"{first.reason}: {first.remedy}{remaining_text}",
                 text=raw,
             )
         )
@@ -343,9 +347,13 @@ def _read_document(file: DataFile) -> _TfcatDocument:
         faults.append(tfcat.TfcatFault("properties", "it is no object", "an object: title, authors .."))
     if faults or system is None:
         first = faults[0]
-        more = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])
-        raise SourceError(f"{first.json_path}: {first.reason}{more}", place=Place(file=file.name), remedy=first.remedy)
-    return _TfcatDocument(crs=system, said=document["crs"], fields=fields or {}, properties=properties or {}, form=form)
+        further_text = "".join(f"; {further_fault.json_path}: {further_fault.reason}" for further_fault in faults[1:8])
+        raise SourceError(
+            f"{first.json_path}: {first.reason}{further_text}", place=Place(file=file.name), remedy=first.remedy
+        )
+    return _TfcatDocument(
+        crs=system, written_crs=document["crs"], fields=fields or {}, properties=properties or {}, form=form
+    )
 
 
 def _find_id(text: pa.Scalar) -> Any:

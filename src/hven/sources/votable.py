@@ -13,7 +13,7 @@ from hven.formats import votable
 from hven.model.errors import Place, SourceError, UserError
 from hven.sources import AvailableTable, FileSignature, Source, SourceContext
 from hven.sources._reading.cells import replace_nan
-from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, assemble_batch
+from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.file_listing import find_data_files
 from hven.sources._reading.file_rows import FileRows
@@ -64,7 +64,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return VotableSource(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables of the first file, in its order.
 
     Raises
@@ -181,13 +181,13 @@ class VotableSource(FileRows):
         try:
             read = self._open_table(stream, file)
             fields = read.metadata.columns
-            there = {column.name: column for column in fields}
+            fields_by_name = {column.name: column for column in fields}
             places = {column.name: number for number, column in enumerate(fields)}
             for column in self._columns:
                 if column.name in column_names and (
-                    column.name not in there or there[column.name].type.arrow != column.type.arrow
+                    column.name not in fields_by_name or fields_by_name[column.name].type.arrow != column.type.arrow
                 ):
-                    has = "no field" if column.name not in there else "another type of field"
+                    has = "no field" if column.name not in fields_by_name else "another type of field"
                     raise SourceError(
                         f"{has} {column.name!r} than in {self.files[0].name}",
                         place=Place(file=file.name),
@@ -198,7 +198,7 @@ class VotableSource(FileRows):
             try:
                 for batch in read.read_complete_batches():
                     arrays = {name: replace_nan(batch.column(places[name])) for name in file_column_names}
-                    yield assemble_batch(column_names, arrays, batch.num_rows, first, file)
+                    yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows
             except UserError as error:
                 raise _add_location(error, file) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from hven.sources._reading.data_files import DataFile, FileOptions, assemble_batch
+from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileRows
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class WholeFileSource(FileRows):
     ) -> Iterator[pa.RecordBatch]:
         first = 1
         for batch in self.read_file_batches(file):
-            yield assemble_batch(
+            yield build_source_batch(
                 column_names, {name: batch.column(name) for name in file_column_names}, batch.num_rows, first, file
             )
             first += batch.num_rows

@@ -101,7 +101,7 @@ class EngineContract:
         """
         raise NotImplementedError
 
-    def lose_worker(self) -> None:
+    def kill_worker(self) -> None:
         """Kill one of the processes that compute elsewhere, as a crash of its machine does; an engine without any leaves this as it is."""
 
     # --- helpers ---------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class EngineContract:
         """The primary key is unique."""
         engine = self._open_engine(tmp_path)
         rows = pa.concat_tables([make_stars(), make_stars().slice(10, 2)])
-        message = _catch_error_message(DataError, lambda: self._write_snapshot(engine, rows))
+        message = _get_error_message(DataError, lambda: self._write_snapshot(engine, rows))
         assert "id = " in message
         assert "2 keys" in message
         assert engine.remove_leftovers(set()) == []  # nothing was left
@@ -339,16 +339,16 @@ class EngineContract:
         engine = self._open_engine(tmp_path)
         base = self._write_snapshot(engine, make_stars(100))
         keyless = STARS_TABLE.copy_with(primary=())
-        assert "no primary key" in _catch_error_message(StorageError, lambda: engine.stage_merge(keyless, "m", base))
+        assert "no primary key" in _get_error_message(StorageError, lambda: engine.stage_merge(keyless, "m", base))
         wider = STARS_TABLE.copy_with(columns=(*STARS_TABLE.columns, Column(name="more", type=INT64)))
-        assert "other columns" in _catch_error_message(StorageError, lambda: engine.stage_merge(wider, "m", base))
+        assert "other columns" in _get_error_message(StorageError, lambda: engine.stage_merge(wider, "m", base))
         twice = pa.concat_tables([make_stars(100).slice(3, 2), make_stars(100).slice(4, 1)])
-        message = _catch_error_message(DataError, lambda: self._merge_snapshot(engine, base, twice))
+        message = _get_error_message(DataError, lambda: self._merge_snapshot(engine, base, twice))
         assert f"id = {make_stars(100)['id'][4].as_py()} (2 times)" in message
         null = make_stars(1).set_column(
             0, STARS_TABLE.arrow_schema.field("id").with_nullable(True), pa.array([None], pa.int64())
         )
-        assert "null in 1 rows" in _catch_error_message(DataError, lambda: self._merge_snapshot(engine, base, null))
+        assert "null in 1 rows" in _get_error_message(DataError, lambda: self._merge_snapshot(engine, base, null))
         staging = engine.stage_merge(STARS_TABLE, "m", base)
         staging.write(make_stars(1).to_batches()[0])
         staging.abandon()
@@ -449,7 +449,7 @@ class EngineContract:
         words = Table(schema="s", name="words", columns=(Column(name="w", type=STRING),))
         rows = pa.table({"w": ["1", "x", None, "3"]})
         text = "SELECT CAST(w AS INTEGER) AS n FROM s.words"
-        assert "'x'" in _catch_error_message(
+        assert "'x'" in _get_error_message(
             EvaluationError, lambda: self._run_query(engine, text, MemoryRelation(rows), table=words)
         )
         computed = engine.evaluate_query(bind_query(parse_query(text), StaticCatalogue([words])), {"s.words": rows})
@@ -464,7 +464,7 @@ class EngineContract:
             "SELECT COUNT(*) AS n FROM sky.stars AS a, sky.stars AS b, sky.stars AS c WHERE a.mag * b.mag * c.mag > 3"
         )
         begin = time.monotonic()
-        assert "0.2 s" in _catch_error_message(
+        assert "0.2 s" in _get_error_message(
             TimeLimitError, lambda: self._run_query(engine, endless, snapshot, ExecutionLimits(deadline=Deadline(0.2)))
         )
         bound = bind_query(
@@ -478,7 +478,7 @@ class EngineContract:
         stopper.start()
         stopper.join()
         execution.cancel()
-        assert "cancelled" in _catch_error_message(OperationCancelledError, lambda: list(batches))
+        assert "cancelled" in _get_error_message(OperationCancelledError, lambda: list(batches))
         execution.close()
         execution.close()
         assert time.monotonic() - begin < 30
@@ -487,13 +487,13 @@ class EngineContract:
 
     def test_a_lost_worker_changes_no_answer(self, tmp_path: Path) -> None:
         """A lost worker changes no answer: before rows are given, and after some were."""
-        if type(self).lose_worker is EngineContract.lose_worker:
+        if type(self).kill_worker is EngineContract.kill_worker:
             return
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())
         groups = "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * b.mag > 3 GROUP BY a.band ORDER BY a.band"
         expected_groups = self._run_query(engine, groups, snapshot)
-        lost = threading.Thread(target=self.lose_worker)
+        lost = threading.Thread(target=self.kill_worker)
         lost.start()
         again = self._run_query(engine, groups, snapshot)
         assert [[*row.values()][:2] for row in again] == [[*row.values()][:2] for row in expected_groups]
@@ -510,7 +510,7 @@ class EngineContract:
             engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         )
         rows = [next(batches)]
-        self.lose_worker()
+        self.kill_worker()
         rows.extend(batches)
         joined_rows = pa.Table.from_batches(rows)
         assert joined_rows.num_rows == 200 * STAR_COUNT // 5 == joined_rows.group_by(["x", "y"]).aggregate([]).num_rows
@@ -522,7 +522,7 @@ class EngineContract:
         snapshot = self._write_snapshot(engine, make_stars())
         faults: list[BaseException] = []
 
-        def work(seed: int) -> None:
+        def run_queries(seed: int) -> None:
             try:
                 for turn in range(6):
                     low = (seed * 37 + turn * 101) % (STAR_COUNT - 20)
@@ -535,7 +535,7 @@ class EngineContract:
             except BaseException as error:  # noqa: BLE001  (handed to the test)
                 faults.append(error)
 
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+        threads = [threading.Thread(target=run_queries, args=(seed,)) for seed in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -605,7 +605,7 @@ def _get_id(row: dict[str, Any]) -> Any:
     return row["id"]
 
 
-def _catch_error_message(error_type: type[HvenError], call: Callable[[], object]) -> str:
+def _get_error_message(error_type: type[HvenError], call: Callable[[], object]) -> str:
     """Return the message of the error that a call must raise."""
     try:
         call()

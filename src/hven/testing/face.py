@@ -19,7 +19,7 @@ from hven.model.table import Column, Table
 from hven.model.types import STRING
 from hven.services.face import Face, ServiceContext, load_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -83,7 +83,7 @@ class FaceContract:
             A function of path, parameters, method (GET unless told) and headers that returns the `httpx.Response`.
         """
         faces = load_faces()
-        with tiny_site(directory, {self.table.qualified_name: (self.table, self.rows)}) as site:
+        with open_tiny_site(directory, {self.table.qualified_name: (self.table, self.rows)}) as site:
             context = ServiceContext(
                 site=site,
                 identify_principal=lambda _: ANONYMOUS_PRINCIPAL,

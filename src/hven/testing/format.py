@@ -299,13 +299,13 @@ class FormatContract:
         columns, batch = make_all_types_batch()
         asked: list[int] = []
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def iterate_batches() -> Iterator[pa.RecordBatch]:
             for number in range(3):
                 asked.append(number)
                 yield batch
 
         stream = formats.load_format(self.name).write(
-            TableMetadata(columns=columns), batches(), lambda: ResultStatus(row_count=9), self.options
+            TableMetadata(columns=columns), iterate_batches(), lambda: ResultStatus(row_count=9), self.options
         )
         first = next(stream)
         assert first
@@ -317,7 +317,7 @@ class FormatContract:
         columns, batch = make_all_types_batch()
         order: list[str] = []
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def iterate_batches() -> Iterator[pa.RecordBatch]:
             yield batch
             order.append("batches")
 
@@ -325,7 +325,9 @@ class FormatContract:
             order.append("end")
             return ResultStatus(row_count=3)
 
-        for _ in formats.load_format(self.name).write(TableMetadata(columns=columns), batches(), end, self.options):
+        for _ in formats.load_format(self.name).write(
+            TableMetadata(columns=columns), iterate_batches(), end, self.options
+        ):
             pass
         assert order == ["batches", "end"]
 
@@ -335,7 +337,7 @@ class FormatContract:
         written: list[bytes] = []
         try:
             for chunk in formats.load_format(self.name).write(
-                TableMetadata(columns=columns), _yield_then_fail([]), ResultStatus, self.options
+                TableMetadata(columns=columns), _iterate_then_fail([]), ResultStatus, self.options
             ):
                 written.append(chunk)  # noqa: PERF402  (what came before the error counts)
         except TimeLimitError:
@@ -349,7 +351,7 @@ class FormatContract:
         columns, batch = make_all_types_batch()
         ended = ResultStatus(error_message="the time limit is over", row_count=3)
         stream = formats.load_format(self.name).write(
-            TableMetadata(columns=columns), _yield_then_fail([batch]), lambda: ended, self.options
+            TableMetadata(columns=columns), _iterate_then_fail([batch]), lambda: ended, self.options
         )
         try:
             data = b"".join(stream)
@@ -366,7 +368,7 @@ class FormatContract:
             assert "column größe" in tested_format.write_error("no column größe <x> & y").decode()
 
 
-def _yield_then_fail(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _iterate_then_fail(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield from batches
     raise TimeLimitError("the time limit is over")
 

@@ -46,19 +46,19 @@ class HalfHiddenPolicy(AccessPolicy):
         """
         if principal.groups & self.exempt:
             return None
-        found = next((column for column in table.columns if column.name == self.column), None)
-        if found is None or not found.type.is_integer:
+        hidden_column = next((column for column in table.columns if column.name == self.column), None)
+        if hidden_column is None or not hidden_column.type.is_integer:
             return None
         value = ColumnRef(
-            Ident(found.name, quoted=True),
+            Ident(hidden_column.name, quoted=True),
             source=0,
-            column=found,
-            meta=ValueMetadata(found.type, found.unit, found.ucd, column=found),
+            column=hidden_column,
+            meta=ValueMetadata(hidden_column.type, hidden_column.unit, hidden_column.ucd, column=hidden_column),
         )
         two = Literal(2, meta=ValueMetadata(INT32, nullable=False, constant=True))
         zero = Literal(0, meta=ValueMetadata(INT32, nullable=False, constant=True))
-        rest = FunctionCall("MOD", (value, two), meta=ValueMetadata(found.type))
-        return Comparison("=", rest, zero, meta=ValueMetadata(BOOLEAN))
+        remainder = FunctionCall("MOD", (value, two), meta=ValueMetadata(hidden_column.type))
+        return Comparison("=", remainder, zero, meta=ValueMetadata(BOOLEAN))
 
 
 def build_half_hidden_policies(column: str = "n") -> tuple[AccessPolicy, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hven.adql import parse_query
 from hven.model import plugins
 from hven.testing.face import FaceContract
-from hven.testing.site import tiny_site
+from hven.testing.site import open_tiny_site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ class PaneContract:
         """Its query runs and its template renders, over the rows of the table and over no rows."""
         for number, rows in enumerate((self.rows, self.rows.slice(0, 0))):
             name = f"{self.table.schema}.{self.table.name}"
-            with tiny_site(tmp_path / str(number), {name: (self.table, rows)}) as site:
+            with open_tiny_site(tmp_path / str(number), {name: (self.table, rows)}) as site:
                 assert self.pane.check_tables(site) == []
 
     def test_texts_translate_its_title(self) -> None:

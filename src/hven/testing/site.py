@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _snapshot_numbers = itertools.count(1)
 
 
-def tiny_site(
+def open_tiny_site(
     directory: Path, tables: Mapping[str, pa.Table | tuple[Table, pa.Table]], *, watch: bool = False, **settings: Any
 ) -> Site:
     """Open a site that publishes small tables without descriptors.

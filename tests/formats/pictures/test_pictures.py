@@ -18,7 +18,7 @@ from hven.formats.media import ArrayPart, Axis, open_product
 from hven.formats.pictures import Look, draw_files, draw_refusal, has_contrast
 from hven.formats.pictures import _canvas as sheets
 from hven.formats.pictures import _drawing as drawing
-from hven.formats.pictures import _raster_pictures as stills
+from hven.formats.pictures import _raster_pictures as raster_pictures
 from hven.formats.pictures._appearance import choose_stretch
 from hven.formats.pictures._canvas import choose_ticks
 from hven.formats.pictures._downsampling import read_cell_means
@@ -338,10 +338,10 @@ def test_films_with_faults_are_refused_in_words(tmp_path, monkeypatch):
             draw_files([(tmp_path / name, name)], PLAIN)
         assert why in str(told.value), (name, told.value)
         assert str(tmp_path) not in str(told.value)
-    monkeypatch.setattr(stills, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(raster_pictures, "MAX_PIXELS", 1000)
     with pytest.raises(SourceError, match="too large"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
-    monkeypatch.setattr(stills, "can_read_films", lambda: False)
+    monkeypatch.setattr(raster_pictures, "can_read_films", lambda: False)
     with pytest.raises(SourceError, match="no still is made here"):
         draw_files([(tmp_path / "a.mp4", "a.mp4")], PLAIN)
 

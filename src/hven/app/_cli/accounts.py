@@ -13,7 +13,7 @@ from hven.app._cli.context import format_size, format_time, open_site, show_json
 from hven.jobs.job_service import get_job_directory
 from hven.model.errors import NotFoundError
 from hven.portal.faces.portal import forget_account
-from hven.query import user_tables as own
+from hven.query import user_tables
 from hven.site.auth import change_password
 from hven.site.auth.local import create_personal_token, revoke_personal_token
 
@@ -98,7 +98,7 @@ def remove_account(context: typer.Context, account: Account) -> None:
     with open_site(context) as site:
         for job in site.store.users.remove_account(account):
             shutil.rmtree(get_job_directory(site.settings, job), ignore_errors=True)
-        own.delete_expired_tables(site)
+        user_tables.delete_expired_tables(site)
         forget_account(site.settings, account)
     print(f"{account} has no account any more")
 
@@ -170,7 +170,7 @@ def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with open_site(context) as site:
-        own.delete_expired_tables(site)
+        user_tables.delete_expired_tables(site)
         rows = [_record_to_json(record, expires) for record, expires in site.store.user_tables.list_user_tables()]
     if as_json:
         show_json(rows)
@@ -230,7 +230,7 @@ def drop_table(context: typer.Context, owner: Owner, table_name: TableName) -> N
     with open_site(context) as site:
         record, _ = _find_table(site, owner, table_name)
         site.store.user_tables.delete_table(owner, record.table.name)
-        own.delete_expired_tables(site)
+        user_tables.delete_expired_tables(site)
     print(f"{record.table.qualified_name} of {owner} is deleted")
 
 
@@ -261,7 +261,7 @@ def _record_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
 
 
 def _find_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotRecord, str]:
-    wanted_name = own.parse_table_name(table_name).lower()
+    wanted_name = user_tables.parse_table_name(table_name).lower()
     for record, expires in site.store.user_tables.list_owner_tables(owner):
         if record.table.name.lower() == wanted_name:
             return record, expires

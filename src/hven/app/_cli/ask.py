@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven import formats
-from hven import query as road
+from hven import query as query_pipeline
 from hven.adql.adql_writer import write_adql
 from hven.app._cli.context import open_site, show_json
-from hven.app._cli.remote_query import RemoteResult
-from hven.app._cli.remote_query import run_remote_query as ask_there
+from hven.app._cli.remote_query import RemoteResult, run_remote_query
 from hven.model import plugins
 from hven.model.deadlines import pause_deadline
 from hven.model.errors import NotFoundError, UsageError, UserError
@@ -108,7 +107,7 @@ def query(
             metadata = (
                 result.build_metadata(infos)
                 if isinstance(result, RemoteResult)
-                else road.build_result_head(result, infos=infos)
+                else query_pipeline.build_result_head(result, infos=infos)
             )
             with _open_output(output) as file:
                 for chunk in output_format.write(metadata, _begin_batches(result), result.build_status, options):
@@ -126,10 +125,10 @@ def _open_query_service(
 ) -> Iterator[Ask]:
     """Open what answers ADQL: the site, or a service elsewhere."""
     if url is not None:
-        yield partial(ask_there, url)
+        yield partial(run_remote_query, url)
         return
     with open_site(context) as site:
-        run_site_query = partial(road.run_query, site=site, as_of=as_of)
+        run_site_query = partial(query_pipeline.run_query, site=site, as_of=as_of)
         principal = ANONYMOUS_PRINCIPAL if is_public else OWNER_PRINCIPAL
         if account is not None:
             if not site.store.users.has_account(account):
@@ -145,15 +144,15 @@ def _translate_epn_parameters(
     parameters: str, run_query: Ask, table_names: Sequence[str], *, include_unknown: bool
 ) -> str:
     """Translate EPN-TAP parameters into ADQL, and say what is left out."""
-    from hven.portal import conditions as epn  # noqa: PLC0415  (takes time to load)
+    from hven.portal import conditions as epn_conditions  # noqa: PLC0415  (takes time to load)
 
     def fetch_rows(text: str) -> Iterator[dict[str, Any]]:
         with run_query(text, 100_000) as result:
             for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
-    translated = epn.translate_parameters(
-        parameters, epn.find_tables(fetch_rows, table_names), include_unknown=include_unknown
+    translated = epn_conditions.translate_parameters(
+        parameters, epn_conditions.find_tables(fetch_rows, table_names), include_unknown=include_unknown
     )
     for note in translated.notes:
         print(f"hven: {note}", file=sys.stderr)
@@ -166,7 +165,7 @@ def explain(
 ) -> None:
     """Print which road a query takes, and the engine's own text."""
     with open_site(context) as site:
-        print(road.explain_query(_read_query(adql), OWNER_PRINCIPAL, site=site))
+        print(query_pipeline.explain_query(_read_query(adql), OWNER_PRINCIPAL, site=site))
 
 
 def resolve(

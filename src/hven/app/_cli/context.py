@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hven.model import settings as settings_room
+from hven.model import settings as site_settings
 from hven.model.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def load_site_settings(context: typer.Context) -> Settings:
             raise UsageError(
                 f"{directory} is no site: it has no {SITE_FILE}", remedy=f"make one with: hven init {directory}"
             )
-        return settings_room.load_settings(directory)
+        return site_settings.load_settings(directory)
     current_directory = Path.cwd()
     for directory in (current_directory, *current_directory.parents):
         if (directory / SITE_FILE).is_file():
-            return settings_room.load_settings(directory)
+            return site_settings.load_settings(directory)
     raise UsageError(f"no {SITE_FILE} here or above", remedy="say --site DIR, or make a site with: hven init DIR")
 
 

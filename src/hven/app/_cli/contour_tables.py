@@ -98,12 +98,12 @@ def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedReg
 class _ContourTable:
     """Columns of a file by what they are for."""
 
-    def __init__(self, path: Path, kind: str, said: ContourOptions) -> None:
+    def __init__(self, path: Path, kind: str, contour_options: ContourOptions) -> None:
         module: Any = plugins.load_plugin("sources", kind)
         context = SourceContext(directory=path.resolve().parent)
         options: dict[str, Any] = {"files": [path.name]}
         source = module.open(module.Options.model_validate(options), context)
-        self.path, self.options = path, said
+        self.path, self.options = path, contour_options
         self.names = [column.name for column in source.list_columns()]
         digits = self.find_column_names("chain")
         if kind == "csv" and digits in self.names:  # digits of a chain code are no number
@@ -423,7 +423,7 @@ def _read_labels(
     if (observer := read_option_numbers("observer", 2)) is not None:
         disc = replace(disc, lon=observer[0], lat=observer[1])
     rotation = read_option_numbers("rotation", 1)
-    rotation_numbers = rotation[0] if rotation is not None else contours.card(cards, "CAR_ROT")
+    rotation_numbers = rotation[0] if rotation is not None else contours.find_number(cards, "CAR_ROT")
     if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
         disc = replace(disc, lon=np.array([np.inf]))
     for option, words, value in (("centre", "CRPIX1,CRPIX2", disc.x + disc.y), ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y), ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius)):  # fmt: skip
@@ -456,7 +456,7 @@ def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions
     )
 
 
-def unite_regions(read_regions: region_files.ParsedRegions) -> Regions:
+def merge_regions(read_regions: region_files.ParsedRegions) -> Regions:
     """Unite all rows.
 
     Parameters

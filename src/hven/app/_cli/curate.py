@@ -14,7 +14,7 @@ from hven.app._cli import metadata_score
 from hven.app._cli.context import format_command, load_site_settings, open_site, show_json
 from hven.app._cli.dead_links import check_links
 from hven.app._cli.engine_verbs import check_engine_settings
-from hven.descriptor import drafting as draft
+from hven.descriptor import drafting
 from hven.ingest import run_examples, run_tests
 from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import check_sources
@@ -62,7 +62,7 @@ def new(
     """Write a first descriptor, guessed from a file or an address."""
     site_settings = load_site_settings(context)
     if paper_ids:
-        descriptor_path = draft.create_descriptor_for_paper(
+        descriptor_path = drafting.create_descriptor_for_paper(
             site_settings, name, source, paper_ids, licence=licence, kind=kind, table=table, standard=standard
         )
         print(f"wrote {descriptor_path}")
@@ -72,10 +72,10 @@ def new(
         return
     if licence:
         raise UsageError("--licence belongs to --paper", remedy="write licence: into the descriptor")
-    source, notes = draft.move_connection_line_to_secrets(site_settings.directory, name, source)
+    source, notes = drafting.move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
-    path = draft.create_descriptor(
+    path = drafting.create_descriptor(
         site_settings,
         name,
         source,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hven.app._cli.context import format_time, open_site, show_json, show_table
-from hven.site import grant_delegation as give
+from hven.site import grant_delegation
 
 delegate = typer.Typer()
 
@@ -52,7 +52,7 @@ def add_delegation(
 ) -> None:
     """Let an account see the rows of somebody else, until a day."""
     with open_site(context) as site:
-        grant, warnings = give(
+        grant, warnings = grant_delegation(
             site, account, name, row_condition=row_condition, expiry_text=end_text, granted_by="owner"
         )
     for warning in warnings:

@@ -58,7 +58,7 @@ def doi(
             stored_citation = doi_minting.record_external_doi(site.store, citation, registered_doi)
             _report_outcome(context, citation, stored_citation, "kept")
         elif withdraw is not None and not dry_run:
-            _withdraw(context, site, citation, " ".join(withdraw.split()))
+            _record_withdrawal(context, site, citation, " ".join(withdraw.split()))
         elif (draft or publish) and not dry_run:
             citation = replace(citation, withdrawal_reason="")
             stored_citation, outcome = doi_minting.mint_doi(
@@ -72,7 +72,7 @@ def doi(
 
 def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
     """Gather what everybody sees: nothing else gets a DOI."""
-    service_context = ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL)
+    service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
     try:
         return citations.collect_citation_metadata(
@@ -149,7 +149,7 @@ def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -
         print(f"once it is registered: hven doi {citation.resource.name}{f' --release {citation.label}' if citation.label else ''} --is 10.xxxx/..")  # fmt: skip
 
 
-def _withdraw(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
+def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
     stored_citation = doi_minting.record_withdrawal(site.store, replace(citation, withdrawal_reason=""), reason)
     withdrawn_citation = replace(citation, withdrawal_reason=reason, withdrawal_date=stored_citation.changed[:10])
     is_own_doi = (

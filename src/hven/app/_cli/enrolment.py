@@ -11,7 +11,7 @@ import typer
 
 from hven.app._cli.context import format_command, show_json
 from hven.app._cli.remote_query import run_remote_query
-from hven.model import settings as settings_room
+from hven.model import settings as site_settings
 from hven.model.errors import UsageError, UserError
 from hven.services import registry_validation
 
@@ -33,7 +33,7 @@ SETTING_QUESTIONS = {
 def print_guide(context: typer.Context, settings: Settings) -> None:
     """Print what is to be done until registries know a site."""
     missing_settings = registry_validation.list_missing_settings(settings)
-    file = settings.directory / settings_room.SETTINGS_FILE
+    file = settings.directory / site_settings.SETTINGS_FILE
     top_level_lines = {key: line for key, line in missing_settings.items() if "." not in key}
     setting_lines = [
         f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in top_level_lines.items()
@@ -53,7 +53,7 @@ def print_guide(context: typer.Context, settings: Settings) -> None:
     print(f"For HAPI's list of servers: {format_command(context, 'register', '--hapi')}")
 
 
-def ask_missing_settings(settings: Settings) -> Settings:
+def request_missing_settings(settings: Settings) -> Settings:
     """Ask a person for what hven.toml lacks, write it there, and read it again.
 
     Raises
@@ -82,11 +82,11 @@ def ask_missing_settings(settings: Settings) -> Settings:
                 dict(zip(keys, words, strict=False)) if len(words) > 1 else dict(zip(wanted_keys, words, strict=False))
             )
             answers |= {key: given_answers[key] for key in wanted_keys if key in given_answers}
-    file = settings.directory / settings_room.SETTINGS_FILE
+    file = settings.directory / site_settings.SETTINGS_FILE
     old_content = file.read_bytes()
-    file.write_bytes(edit_settings_text(old_content.decode(), answers).encode())
+    file.write_bytes(update_settings_text(old_content.decode(), answers).encode())
     try:
-        new_settings = settings_room.load_settings(settings.directory)
+        new_settings = site_settings.load_settings(settings.directory)
     except UserError:
         file.write_bytes(old_content)
         raise
@@ -96,7 +96,7 @@ def ask_missing_settings(settings: Settings) -> Settings:
     return new_settings
 
 
-def edit_settings_text(text: str, new_values: Mapping[str, str]) -> str:
+def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     """Write settings into the text of hven.toml; all else stays as it is.
 
     Raises
@@ -134,7 +134,7 @@ def edit_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     except tomllib.TOMLDecodeError:
         is_equal = False
     if not is_equal:
-        raise UserError(f"{settings_room.SETTINGS_FILE} cannot be edited line by line", remedy="hven register prints the lines to paste")  # fmt: skip
+        raise UserError(f"{site_settings.SETTINGS_FILE} cannot be edited line by line", remedy="hven register prints the lines to paste")  # fmt: skip
     return text
 
 

@@ -13,5 +13,5 @@ from hven.model import settings
 
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory to make.")]) -> None:
     """Create a site: hven.toml, collections/, var/."""
-    site_directory = settings.initialize_site(directory)
+    site_directory = settings.create_site(directory)
     print(f"{site_directory} is a site now. Next: hven --site {shlex.quote(str(directory))} new NAME --from FILE")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hven import lint as room
+from hven import lint as lint_package
 from hven.app._cli.context import show_json
 from hven.model.errors import SourceError
 from hven.sources import RejectedRow, SourceContext, tfcat
@@ -65,7 +65,7 @@ def lint(
     if Path(url).is_file():
         _lint_tfcat_file(Path(url).absolute(), as_json=as_json)
         return
-    limits = room.LintLimits(
+    limits = lint_package.LintLimits(
         row_limit=sample_rows,
         timeout_seconds=timeout_seconds,
         total_seconds=4 * timeout_seconds,
@@ -74,10 +74,10 @@ def lint(
     words = [word.strip() for finding in only_checks or () for word in finding.split(",") if word.strip()]
     console = Console(stderr=True)
     if as_json or not console.is_terminal:
-        report = room.validate_service(url, selected_codes=words, limits=limits)
+        report = lint_package.validate_service(url, selected_codes=words, limits=limits)
     else:
         with console.status("asking ...") as status:
-            report = room.validate_service(url, selected_codes=words, limits=limits, on_group=status.update)
+            report = lint_package.validate_service(url, selected_codes=words, limits=limits, on_group=status.update)
     if as_json:
         show_json(report.to_json())
     elif not report.is_judged:
@@ -88,7 +88,7 @@ def lint(
     is_nothing_judged = not report.findings and not report.table_coverages and skipped_groups.issuperset(report.groups)
     if not report.is_judged or is_nothing_judged:
         raise typer.Exit(NOT_JUDGED_EXIT_CODE)
-    severity_order = room.SEVERITIES.index
+    severity_order = lint_package.SEVERITIES.index
     if any(severity_order(finding.severity) >= severity_order(severity.value) for finding in report.findings):
         raise typer.Exit(1)
 
@@ -133,7 +133,7 @@ def _print_report(report: LintReport) -> None:
     console = Console(soft_wrap=True, highlight=False)
     tap = f"TAP {report.tap_version or '?'}, ADQL {', '.join(report.adql_versions) or '?'}"
     console.print(Text(report.url, style="bold"), f"HAPI {report.hapi_version}" if report.hapi_version else tap)
-    for group in room.CHECK_GROUPS:
+    for group in lint_package.CHECK_GROUPS:
         group_findings = [finding for finding in report.findings if finding.code.partition(".")[0] == group.name]
         if group_findings:
             console.print()

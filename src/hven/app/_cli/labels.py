@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from hven.app._cli.context import format_command, format_time, open_site, show_json, show_table
 from hven.app._cli.sync import show_changes
-from hven.ingest import sync as room
+from hven.ingest import sync as sync_package
 from hven.model.errors import ConflictError, NotFoundError, UsageError
 from hven.site.history import parse_instant
 from hven.site.store import Release
@@ -136,15 +136,15 @@ def compare_releases(
             raise NotFoundError(f"no collection has {old_label!r:.60}{f' and {new_label!r:.60}' if new_label else ''}", remedy=f"{format_command(context, 'release list')} shows them")  # fmt: skip
         for collection in sorted(common_collections):
             old_state, new_state = (
-                room.find_state(site, collection, old_label),
-                room.find_state(site, collection, new_label),
+                sync_package.find_state(site, collection, old_label),
+                sync_package.find_state(site, collection, new_label),
             )
             for name in sorted({*old_state, *new_state}):
                 if name not in old_state or name not in new_state:
                     print(f"{name}: {'added' if name in new_state else 'removed'}")
                     continue
                 try:
-                    change = room.change_sets.compare_records(site, old_state[name], new_state[name])[1]
+                    change = sync_package.change_sets.compare_records(site, old_state[name], new_state[name])[1]
                 except NotFoundError as error:  # not to be compared row by row
                     print(
                         f"{name}: {old_state[name].snapshot.rows:,} rows, now {new_state[name].snapshot.rows:,}; {error.message}"

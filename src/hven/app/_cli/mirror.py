@@ -17,7 +17,7 @@ from hven.app._cli.progress import ProgressBar
 from hven.descriptor import mirroring
 from hven.ingest import sync
 from hven.model.errors import ConflictError, SourceError, UsageError, UserError
-from hven.model.settings import initialize_site
+from hven.model.settings import create_site
 from hven.sources import http_client
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def mirror(
     if not base.startswith(("http://", "https://")):
         raise UsageError(f"{url!r} is no address of a site", remedy="hven mirror https://host")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
-        initialize_site(Path(context.obj))
+        create_site(Path(context.obj))
     results: list[dict[str, Any]] = []
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
         for name in collections or _list_collections(base, site.settings):
@@ -107,7 +107,7 @@ def _list_collections(base: str, settings: Settings) -> list[str]:
     SourceError
         It is no Hven, or has none.
     """
-    response = http_client.exchange_once(
+    response = http_client.send_request_once(
         "GET",
         f"{base}/",
         headers={"Accept": "application/json"},
@@ -138,7 +138,7 @@ def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: st
         We have a collection of that name that is no mirror of it.
     """
     address = f"{base}/collections/{quote(name)}/descriptor"
-    response = http_client.exchange_once(
+    response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_DESCRIPTOR_BYTES, allow_private=settings.allow_private
     )
     if response.status != 200:
@@ -174,7 +174,7 @@ def _mirror_files(
 ) -> Iterator[dict[str, str]]:
     """Fetch a collection's files that we have not; return what the descriptor says of each."""
     address = f"{base}/collections/{quote(name)}/files"
-    response = http_client.exchange_once(
+    response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_FILE_LIST_BYTES, allow_private=settings.allow_private
     )
     for line in response.body.decode().splitlines() if response.status == 200 else ():

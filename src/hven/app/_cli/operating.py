@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app._cli import rule_history as quality
+from hven.app._cli import rule_history
 from hven.app._cli.context import (
     format_command,
     format_size,
@@ -52,7 +52,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         checks = health.run_checks(picture)
         problems = [*picture.problems, *(problem for problem in missing_engines if problem not in picture.problems)]
         hints = site.list_missing_indexes()
-        quality_by_table = quality.read_published_quality(site.store.read_published_records()[1])
+        quality_by_table = rule_history.read_published_quality(site.store.read_published_records()[1])
         stale_tables = find_stale_tables(site.store.read_published_records()[1])
         running = [
             {
@@ -100,7 +100,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             print(f"warning: {server.display_name}: {server.problem}")
         if server.waiting:
             print(f"restart needed: {', '.join(server.waiting)} changed in hven.toml since {server.display_name} began")
-    for line in quality.format_quality_lines(quality_by_table):
+    for line in rule_history.format_quality_lines(quality_by_table):
         print(line)
     for lease in running:
         print(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}")

@@ -47,7 +47,7 @@ def prepare(
                 if ("COLLECTION", collection) in job.parameters:
                     job_service.change_phase(job, "ABORT")
             return
-        service_context = ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+        service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         resource = site.get_published_state().resources.get(collection)
         requested_kinds = [
             kind

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from hven import ingest as room
+from hven import ingest as ingest_package
 from hven.app._cli.context import format_command, format_size, format_time, open_site, show_json, show_table
 from hven.app._cli.progress import ProgressBar
 from hven.app._cli.rule_history import show_trend
@@ -46,7 +46,9 @@ def ingest(
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
 
         def run_ingest() -> IngestReport:
-            return room.ingest_collection(site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress)
+            return ingest_package.ingest_collection(
+                site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress
+            )
 
         report = (
             run_ingest() if dry_run or sample_rows is not None else run_results.run_and_record(site, name, run_ingest)
@@ -242,7 +244,7 @@ def move(
 ) -> None:
     """Move a collection's rows to another engine."""
     with open_site(context) as site:
-        moved_records = room.move_collection(site, name, engine_name)
+        moved_records = ingest_package.move_collection(site, name, engine_name)
         resource = site.get_published_state().resources.get(name)
         configured_engine = (resource.engine if resource is not None else None) or site.engines.default_engine
         recurrence = _find_schedule(site, name)
@@ -272,10 +274,10 @@ def remove(
     with open_site(context) as site:
         resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
         removed_tables = _retry_until_free(lambda: site.store.unpublish_collection(name))
-        dropped = site.store.purge_collection(name) if purge_data else []
+        dropped = site.store.delete_unpinned_snapshots(name) if purge_data else []
         troubles = site.engines.drop_snapshots(dropped)
         if purge_data:
-            room.delete_sync_data(site, name)
+            ingest_package.delete_sync_data(site, name)
             for made_directory in ("hips", "cubes", "prepared"):
                 shutil.rmtree(site.settings.var_directory / made_directory / name, ignore_errors=True)
     if as_json:

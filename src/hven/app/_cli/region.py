@@ -12,7 +12,7 @@ import typer
 
 from hven.app._cli import contour_tables
 from hven.model.errors import UserError
-from hven.model.sky import planets, region_files
+from hven.model.sky import planetary_frames, region_files
 
 MAX_SHOWN_FAULTS = 20  # faults told one by one
 
@@ -155,7 +155,7 @@ def region(
 def _describe_unknown_frame(crs: str) -> str:
     """Tell what is not known of the frame of a body."""
     try:
-        planets.parse_frame_code(crs)
+        planetary_frames.parse_frame_code(crs)
     except ValueError as error:
         return str(error)
     return ""
@@ -188,7 +188,7 @@ def _write_regions(
         return region_files.write_region_file(regions, output_format.value).encode(), faults
     if output_format is RegionFormat.moc:
         if extension in {".fits", ".json"}:
-            (united_moc,), _ = contour_tables.unite_regions(read_regions).to_mocs()
+            (united_moc,), _ = contour_tables.merge_regions(read_regions).to_mocs()
             return region_files.write_moc(united_moc, extension[1:]), faults
         mocs, _ = regions.to_mocs()
         return "".join(f"{'' if row in empty_rows else moc}\n" for row, moc in enumerate(mocs)).encode(), faults

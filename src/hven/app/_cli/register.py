@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app._cli import enrolment
-from hven.app._cli.context import load_site_settings as read_settings
-from hven.app._cli.context import open_site, show_json
+from hven.app._cli.context import load_site_settings, open_site, show_json
 from hven.model.errors import NotFoundError, UsageError, UserError
 from hven.services import registry_validation, series
 from hven.services.face import ServiceContext, load_faces
@@ -64,7 +63,9 @@ def register(
         _print_hapi_entry(entry, as_line=as_line)
     elif check_records or show_records:
         with open_site(context) as site:
-            service_context = replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+            service_context = replace(
+                ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()
+            )
             records = registry_validation.draft_records(service_context)
             if name is not None and name not in records:
                 remedy = "hven status and `hven check` tell: is it published, public, without faults, and not `registry: {publish: false}`?"
@@ -84,14 +85,14 @@ def register(
     elif show_harvested:
         with open_site(context) as site:
             enrolment.compare_with_registry(
-                replace(ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()),
+                replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()),
                 registry_url,
                 as_json=as_json,
             )
     else:
-        site_settings = read_settings(context)
+        site_settings = load_site_settings(context)
         enrolment.print_guide(
-            context, enrolment.ask_missing_settings(site_settings) if write_settings else site_settings
+            context, enrolment.request_missing_settings(site_settings) if write_settings else site_settings
         )
 
 
@@ -135,7 +136,7 @@ def _build_hapi_entry(site: Site) -> dict[str, Any]:
     if not settings.public_url:
         raise UserError("the site does not say under which address others find it", remedy="public_url in hven.toml")
     service_context, published_state = (
-        ServiceContext.for_principal(site, ANONYMOUS_PRINCIPAL),
+        ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL),
         site.get_published_state(),
     )
     for data_set in series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state).values():

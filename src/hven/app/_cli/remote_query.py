@@ -84,7 +84,7 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
     ]
     address = url.rstrip("/").removesuffix("/sync") + "/sync"
     # whoever types an address may ask it, also in the house's own network
-    response = http_client.exchange_once(
+    response = http_client.send_request_once(
         "POST",
         address,
         form_fields=form,
@@ -96,7 +96,7 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
         if response.status not in {301, 302, 303, 307, 308} or not response.location:
             break
         keep_method = response.status in {307, 308}
-        response = http_client.exchange_once(
+        response = http_client.send_request_once(
             "POST" if keep_method else "GET",
             response.location,
             form_fields=form if keep_method else (),

@@ -84,7 +84,7 @@ def work(
     logging.getLogger("hven").info("running the jobs of %s with up to %s workers", site_settings.directory, number)
     side_processes = processes.start_side_processes(site_settings, with_jobs=False)
     try:
-        job_supervisor.supervise_jobs(site_settings, worker_limit=number)
+        job_supervisor.run_job_supervisor(site_settings, worker_limit=number)
     finally:
         for side_process in side_processes:
             side_process.stop()

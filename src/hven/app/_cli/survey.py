@@ -38,7 +38,7 @@ def hips(
             surveys.delete_survey(site.settings, collection, name)
             return
         if collection is not None:
-            service_context = ServiceContext.for_principal(site, OWNER_PRINCIPAL)
+            service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
             picture_options = Look(stretch=stretch, colours=colours)
             surveys_shown = [surveys.create_survey(service_context, OWNER_PRINCIPAL, collection, name, patterns=files or (), title=title, order=order, look=picture_options, program=program, progress=ProgressMonitor(_print_progress))]  # fmt: skip
             print(file=sys.stderr)

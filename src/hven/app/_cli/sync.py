@@ -9,7 +9,7 @@ import typer
 
 from hven.app._cli.context import open_site, show_json
 from hven.app._cli.progress import ProgressBar
-from hven.ingest import sync as room
+from hven.ingest import sync as sync_package
 from hven.jobs.run_results import run_and_record
 from hven.services.pyramid_building import build_missing_pyramids
 
@@ -44,12 +44,12 @@ def sync(
 ) -> None:
     """Read what changed in a collection's sources, and publish it."""
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
-        if unless_held and (reason := room.find_sync_conflict(site, name)) is not None:
+        if unless_held and (reason := sync_package.find_sync_conflict(site, name)) is not None:
             print(reason, file=sys.stderr)
             return
 
         def run_sync() -> IngestReport:
-            return room.sync_collection(
+            return sync_package.sync_collection(
                 site,
                 name,
                 read_everything=read_everything,
@@ -86,7 +86,7 @@ def diff(
 ) -> None:
     """Show which rows differ between two states, and where."""
     with open_site(context) as site:
-        changes = room.compare_states(site, name, old_state, new_state)
+        changes = sync_package.compare_states(site, name, old_state, new_state)
     if as_json:
         show_json([{"table": change.table, **change.collect_counts(), "samples": change.samples} for change in changes])
         return

@@ -48,7 +48,7 @@ def report(
                 schema.name for schema in site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL).schemas
             } & set(site.get_published_state().resources)
             names = public_collections if names is None else names & public_collections
-        service_context = replace(ServiceContext.for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
+        service_context = replace(ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), faces=load_faces())
         _print_report(
             usage_reports.read_report(service_context, first_month, last_month, collections=names),
             service_context,

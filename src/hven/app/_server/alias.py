@@ -137,8 +137,8 @@ class TableAddressRewriter:
     Those of tables that a reader may not know of are no addresses for them.
     """
 
-    def __init__(self, around: ServiceContext) -> None:
-        self._context, self._version = around, ""
+    def __init__(self, context: ServiceContext) -> None:
+        self._context, self._version = context, ""
         self._exact_paths: dict[str, tuple[Table, str]] = {}  # old path -> table, ours
         self._prefix_paths: list[tuple[str, tuple[Table, str]]] = []  # what old paths begin with; the longest first
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.app._server import connection_balancing
 from hven.app._server.alias import TableAddressRewriter
 from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
@@ -81,8 +81,8 @@ def create_application(
 class ReloadingApplication:
     """The application as the settings are now: it is made anew, in some milliseconds, when the site has taken up others."""
 
-    def __init__(self, site: Site, policies: Sequence[AccessPolicy], reader: Callable[[Request], Principal]) -> None:
-        self._site, self._policies, self._identify = site, policies, reader
+    def __init__(self, site: Site, policies: Sequence[AccessPolicy], identify: Callable[[Request], Principal]) -> None:
+        self._site, self._policies, self._identify = site, policies, identify
         self._started = datetime.now(UTC)
         self._settings = site.settings
         self._problems = ProblemLog(lambda text: SiteHealth(site).get_redactor().redact_text(text))
@@ -130,13 +130,13 @@ class _PortalDispatcher:
     """The faces for all collections, and those of data once more for each portal, when somebody first comes to it: what they remember is each one's own."""
 
     def __init__(
-        self, around: ServiceContext, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]
+        self, context: ServiceContext, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]
     ) -> None:
-        self._context = around
+        self._context = context
         self._default_routes = {
-            name: face.build_all_routes(_limit_face(around, name)) for name, face in around.faces.items()
+            name: face.build_all_routes(_limit_face(context, name)) for name, face in context.faces.items()
         }
-        self._default_application = _build_router_application(self._default_routes, around, lifespan=lifespan)
+        self._default_application = _build_router_application(self._default_routes, context, lifespan=lifespan)
         self._portal_applications: dict[str, ASGIApp] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,7 +182,9 @@ def _build_router_application(
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
     named = TableAddressRewriter(_limit_face(service_context, "endpoints")).rewrite_request
-    app.router = CachingRouter(routes=routes, redirect_slashes=False, named=named, faces=face_by_route, **options)
+    app.router = CachingRouter(
+        routes=routes, redirect_slashes=False, rewrite_request=named, faces=face_by_route, **options
+    )
     return app
 
 
@@ -221,11 +223,13 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
         return Response(None, 204, headers={"allow": f"{error.headers['Allow']}, OPTIONS"})  # RFC 9110 section 9.3.7
     text = f"{error.detail}: {request.method} {request.url.path}"
     return PlainTextResponse(
-        f"{text} [request {dali.get_request_id(request)}]\n", error.status_code, headers=error.headers
+        f"{text} [request {services.get_request_id(request)}]\n", error.status_code, headers=error.headers
     )
 
 
 async def _answer_unexpected_error(request: Request, error: Exception) -> Response:
     """Answer an error that no face has caught, without a traceback."""
-    text = dali.write_error_message(error, dali.get_request_id(request))
-    return PlainTextResponse(f"{text}\n", dali.find_http_status(error), headers=dict(dali.build_error_headers(error)))
+    text = services.write_error_message(error, services.get_request_id(request))
+    return PlainTextResponse(
+        f"{text}\n", services.find_http_status(error), headers=dict(services.build_error_headers(error))
+    )

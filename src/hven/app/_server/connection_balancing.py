@@ -29,20 +29,20 @@ class ConnectionShares:
     ----------
     workers
         How many there are.
-    clock, spent
+    get_time, get_cpu_time
         Seconds that only grow: now, and the processor time of this thread.
     """
 
     def __init__(
         self,
         workers: int,
-        clock: Callable[[], float] = time.monotonic,
-        spent: Callable[[], float] = time.thread_time,
+        get_time: Callable[[], float] = time.monotonic,
+        get_cpu_time: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._workers, self._get_time, self._get_cpu_time = workers, clock, spent
+        self._workers, self._get_time, self._get_cpu_time = workers, get_time, get_cpu_time
         self._reports = (ctypes.c_double * (2 * workers)).from_buffer(mmap.mmap(-1, 16 * workers))
 
-    def share_of_worker(self, worker: int) -> ConnectionShare:
+    def create_worker_share(self, worker: int) -> ConnectionShare:
         """Return the share of a worker."""
         return ConnectionShare(self._reports, worker, self._workers, self._get_time, self._get_cpu_time)
 
@@ -52,24 +52,24 @@ class ConnectionShare:
 
     def __init__(
         self,
-        told: ctypes.Array[ctypes.c_double],
+        reports: ctypes.Array[ctypes.c_double],
         worker: int,
         workers: int,
-        clock: Callable[[], float],
-        spent: Callable[[], float],
+        get_time: Callable[[], float],
+        get_cpu_time: Callable[[], float],
     ) -> None:
         self._reports, self._worker, self._workers, self._get_time, self._get_cpu_time = (
-            told,
+            reports,
             worker,
             workers,
-            clock,
-            spent,
+            get_time,
+            get_cpu_time,
         )
         self._active_clients: dict[object, None] = {}
         self._excess = 0
-        self._last_beat = clock(), spent()
+        self._last_beat = get_time(), get_cpu_time()
 
-    def install(self) -> None:
+    def set_as_process_share(self) -> None:
         """Set this share as the process's own."""
         global _process_share  # noqa: PLW0603  (a process is one worker)
         _process_share = self

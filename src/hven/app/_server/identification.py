@@ -20,13 +20,13 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, Response
 
-from hven import services as dali
+from hven import services
 from hven.model import plugins
 from hven.model.errors import ForbiddenError, HvenError, StorageError, UnauthenticatedError
 from hven.query.query_queue import current_requester
 from hven.services.addresses import build_session_cookie
 from hven.services.face import load_faces
-from hven.site.auth import add_known_groups, invitations, looks, signed
+from hven.site.auth import add_known_groups, impersonation, invitations, signed_addresses
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, LocalIdentityProvider, build_principal, get_claimed_account
 from hven.site.auth.session import SAFE_METHODS, is_cross_site_change
 
@@ -81,7 +81,8 @@ class Identification:
         if settings.public_url:
             self._origins.add("/".join(settings.public_url.lower().split("/")[:3]))
         self._providers = [
-            plugins.load_plugin("identity", name).provider(store, settings) for name in plugins.list_plugins("identity")
+            plugins.load_plugin("identity", name).open_provider(store, settings)
+            for name in plugins.list_plugins("identity")
         ]
         asked = (face.path.partition("{")[0] for face in load_faces().values() if face.build_query is not None)
         self._query_paths = (*QUERY_PATHS, *asked)
@@ -90,8 +91,8 @@ class Identification:
         open_schemes = settings.login.schemes
         self._refused_schemes = {
             name
-            for name, those in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
-            if not those & {*open_schemes}
+            for name, scheme_names in {"basic": {"Basic"}, "bearer": {"Bearer", "ivoa_bearer"}}.items()
+            if not scheme_names & {*open_schemes}
         }
 
     async def identify_or_refuse(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> Response | None:
@@ -119,7 +120,7 @@ class Identification:
                 principal, until = self._principals.get(digest, (None, 0.0)) if credentials else (None, 0.0)
                 if SIGNATURE_SCOPE_KEY in scope:
                     check_credentials = partial(self._identify_by_signature, scope)
-                    principal = await dali.verify_proof(
+                    principal = await services.verify_proof(
                         HTTPConnection(scope),
                         self._store,
                         get_claimed_account(credentials),
@@ -140,7 +141,7 @@ class Identification:
                         else check_credentials
                     )
                     account = get_claimed_account(credentials)
-                    principal = await dali.verify_proof(
+                    principal = await services.verify_proof(
                         HTTPConnection(scope),
                         self._store,
                         account,
@@ -165,11 +166,11 @@ class Identification:
                     if (
                         principal.name is not None
                         and SIGNATURE_SCOPE_KEY not in scope
-                        and looks.IMPERSONATION_COOKIE in trusted_headers.get("cookie", "")
+                        and impersonation.IMPERSONATION_COOKIE in trusted_headers.get("cookie", "")
                     ):
                         identity_sources = self._store, self._settings, self._people
                         principal = await anyio.to_thread.run_sync(
-                            looks.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
+                            impersonation.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
                         )
                     scope[PRINCIPAL_SCOPE_KEY] = principal
             except HvenError as error:
@@ -208,7 +209,7 @@ class Identification:
                 f"{self._settings.root_path}{path}?{scope['query_string'].decode('latin-1')}".rstrip("?")
             )
             headers = {
-                "location": f"{dali.get_base_url(request, self._settings)}/login?next={return_path}",
+                "location": f"{services.get_base_url(request, self._settings)}/login?next={return_path}",
                 "cache-control": "no-store",
             }
             return Response(None, 303, headers)
@@ -246,7 +247,7 @@ class Identification:
             )
         if not wants_challenge:
             return headers
-        url = f"{dali.get_base_url(HTTPConnection(scope), self._settings)}/login"
+        url = f"{services.get_base_url(HTTPConnection(scope), self._settings)}/login"
         challenge_parameters = {
             "Basic": 'realm="hven", charset="UTF-8"',
             "Bearer": 'realm="hven"',
@@ -285,7 +286,7 @@ class Identification:
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
         path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
         return self._load_principal(
-            signed.verify_signed_address(
+            signed_addresses.verify_signed_address(
                 self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNATURE_SCOPE_KEY]
             )
         )
@@ -344,9 +345,9 @@ def _is_page_request(scope: Scope) -> bool:
 
 
 def _build_error_response(scope: Scope, error: HvenError) -> Response:
-    text = dali.write_error_message(error, scope.get("hven.request_id", ""))
-    headers = {**dali.build_error_headers(error), "cache-control": "no-store"}
-    return PlainTextResponse(f"{text}\n", dali.find_http_status(error), headers)
+    text = services.write_error_message(error, scope.get("hven.request_id", ""))
+    headers = {**services.build_error_headers(error), "cache-control": "no-store"}
+    return PlainTextResponse(f"{text}\n", services.find_http_status(error), headers)
 
 
 def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:
@@ -374,7 +375,7 @@ def _find_requester(scope: Scope) -> str:
     """Name whose queries are counted together: an account's, else an address's."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
     name = (principal.impersonator or principal.name) if principal is not None else None
-    return f"account {name}" if name else dali.find_client_network(HTTPConnection(scope))
+    return f"account {name}" if name else services.find_client_network(HTTPConnection(scope))
 
 
 def _is_ambient_credential(name: bytes, value: bytes) -> bool:

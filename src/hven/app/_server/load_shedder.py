@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection
 
-from hven import services as dali
+from hven import services
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,15 +44,15 @@ class LoadShedder:
 
     Parameters
     ----------
-    clock, begun
+    get_time, get_round_start
         Seconds that only grow: now, and when the loop began its round.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, begun: Callable[[], float] = _get_round_start
+        self, get_time: Callable[[], float] = time.monotonic, get_round_start: Callable[[], float] = _get_round_start
     ) -> None:
-        self._get_time = clock
-        self._get_round_start = begun
+        self._get_time = get_time
+        self._get_round_start = get_round_start
         self._last_busy = 0.0  # when the loop was last seen busy
         self._last_idle = 0.0  # when it last was not, before that
         self._requests_since_idle = 0  # requests since then
@@ -115,7 +115,7 @@ class LoadShedder:
             or scope["path"] == ALWAYS_SERVED_PATH
         ):
             return False
-        client_network = dali.find_client_network(HTTPConnection(scope))
+        client_network = services.find_client_network(HTTPConnection(scope))
         self._requests_by_client[client_network] += 1
         is_greedy = (
             self._requests_by_client[client_network] * 2 > self._requests_by_client.total()

@@ -27,14 +27,14 @@ from hven.app._server.worker_server import WorkerServer, compute_connection_limi
 from hven.jobs import child_processes, job_supervisor, scheduler
 from hven.jobs.hang_detector import compute_load_factor
 from hven.model import deadlines, plugins
-from hven.model import settings as settings_room
+from hven.model import settings as site_settings
 from hven.model.errors import HvenError
 from hven.query import memory_watchdog
 from hven.services import face
 from hven.site import Site, UsageCounter, counters
-from hven.site.descriptor_watch import preread_descriptors
+from hven.site.descriptor_watch import preload_descriptors
 from hven.site.server_processes import list_server_processes
-from hven.site.store import StateStore, expect_state
+from hven.site.store import StateStore, mark_state_required
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,10 +70,12 @@ def create_worker_application() -> ASGIApp:
     reduce_log_records()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _limit_allocator()
-    memory_watchdog.end_process = _exit_for_memory
+    memory_watchdog.end_process = _end_for_memory
     try:
-        settings = settings_room.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
-        expect_state(settings.var_directory, settings.store)  # the server has found it, whatever became of it since
+        settings = site_settings.load_settings(Path(os.environ[SITE_DIRECTORY_VARIABLE]))
+        mark_state_required(
+            settings.var_directory, settings.store
+        )  # the server has found it, whatever became of it since
         site = Site(settings, watch_for_changes=True)
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.request_verification()
@@ -88,7 +90,7 @@ def create_worker_application() -> ASGIApp:
     return worker_application
 
 
-def _exit_for_memory(held_bytes: int) -> None:
+def _end_for_memory(held_bytes: int) -> None:
     """End this worker, for its queries took more than they may and more than ending them gave back; the server begins another at once."""
     log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held_bytes >> 20)
     os._exit(MEMORY_EXIT_CODE)
@@ -103,13 +105,13 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         The system state cannot be opened.
     """
     # here and not in the workers: what is wrong is said once and at once, and an upgrade of the state is made once
-    store = StateStore(settings.var_directory, settings.store).expect_state()
+    store = StateStore(settings.var_directory, settings.store).mark_state_required()
     logging.config.dictConfig(LOGGING_CONFIG)
     for server_process in list_server_processes(settings)[:1]:
         log.info("%s serves this site, too: they share its data, jobs and schedule", server_process.display_name)
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
-    counters.allocate_shared_memory()
-    UsageCounter.allocate_shared_memory()
+    counters.create_shared_memory()
+    UsageCounter.create_shared_memory()
     try:
         _preload_modules(settings, store)
     finally:
@@ -135,8 +137,8 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         log_access=False,
         workers_kill_timeout=GRACE_SECONDS,
         websockets=False,
-        leaving=stop_side_processes,
-        listening=lambda: log.info(
+        on_stop=stop_side_processes,
+        on_listening=lambda: log.info(
             "serving %s at http://%s:%s with %s workers", settings.directory, host, port, workers
         ),
     )
@@ -155,16 +157,16 @@ class SideProcess:
     ----------
     name
         What it is, for the log.
-    run
+    run_process
         What it does until SIGTERM; given the id of this process, whose end is its end too.
     """
 
-    def __init__(self, name: str, run: Callable[[int], None]) -> None:
+    def __init__(self, name: str, run_process: Callable[[int], None]) -> None:
         self._name = name
-        self._run_process = run
+        self._run_process = run_process
         self._is_stopping = threading.Event()
         self._pid = self._start()
-        threading.Thread(target=self._respawn_loop, name=name, daemon=True).start()
+        threading.Thread(target=self._run_respawn_loop, name=name, daemon=True).start()
 
     def _start(self) -> int:
         pulse = self._pulse = child_processes.Heartbeat()
@@ -172,13 +174,13 @@ class SideProcess:
         def run_child(parent: int) -> None:
             pulse.set_as_own()
             os.setsid()
-            deadlines.lower_thread_priority(deadlines.JOB_NICENESS)
-            deadlines.lower_session_priority(deadlines.SESSION_NICENESS)
+            deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
+            deadlines.reduce_session_priority(deadlines.SESSION_NICENESS)
             self._run_process(parent)
 
         return child_processes.fork_process(run_child, self._name, log)
 
-    def _respawn_loop(self) -> None:
+    def _run_respawn_loop(self) -> None:
         while not self._is_stopping.is_set():
             try:
                 exited_pid = os.waitpid(self._pid, os.WNOHANG)[0]
@@ -220,7 +222,9 @@ def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[
         side_processes.append(
             SideProcess(
                 "the keeper of the jobs",
-                lambda me: job_supervisor.supervise_jobs(settings, worker_limit=settings.job_workers, parent_pid=me),
+                lambda me: job_supervisor.run_job_supervisor(
+                    settings, worker_limit=settings.job_workers, parent_pid=me
+                ),
             )
         )
     if settings.schedule.runs:
@@ -241,7 +245,7 @@ def _preload_modules(settings: Settings, store: StateStore | None = None) -> Non
     engine = plugins.load_plugin("engines", settings.engine)
     for _, name, _ in pkgutil.iter_modules(vars(engine).get("__path__"), f"{engine.__name__}."):
         importlib.import_module(name)
-    preread_descriptors(
+    preload_descriptors(
         settings, None if store is None else store.descriptors
     )  # the workers tell what is wrong with them
     for group in ("engines", "jobs"):

@@ -21,7 +21,7 @@ from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
-from hven.site.auth import signed as signing
+from hven.site.auth import signed_addresses
 from hven.site.counters import ProcessCounters
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RequestMiddleware:
         scope["hven.request_id"] = request_id
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
         # before anything looks at the address: what signs it is nobody's business, and in no log
-        scope["query_string"], signed = signing.remove_signature(scope["query_string"])
+        scope["query_string"], signed = signed_addresses.remove_signature(scope["query_string"])
         if signed is not None:
             scope[SIGNATURE_SCOPE_KEY] = signed
         deadlines.CURRENT_DEADLINE.set(deadlines.Deadline(self._request_timeout_seconds))
@@ -105,7 +105,9 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status, response_headers = message["status"], list(message["headers"])
                 response_headers = await self._identification.add_identity_headers(scope, status, response_headers)
-                response_headers = response_headers if signed is None else signing.set_private_headers(response_headers)
+                response_headers = (
+                    response_headers if signed is None else signed_addresses.set_private_headers(response_headers)
+                )
                 headers = [
                     *(add_cookies(cookies, response_headers) if cookies else response_headers),
                     *self._common_headers,

@@ -27,18 +27,18 @@ MAX_CACHED_PATHS = 1_000  # old paths whose routes are remembered
 class CachingRouter(Router):
     """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever.
 
-    `named` gives a request that no route fits its present address; None: it has none. `faces` tells whose a route is, by its identity.
+    `rewrite_request` gives a request that no route fits its present address; None: it has none. `faces` tells whose a route is, by its identity.
     """
 
     def __init__(
         self,
         *args: Any,
-        named: Callable[[Scope], Scope | None] = lambda _: None,
+        rewrite_request: Callable[[Scope], Scope | None] = lambda _: None,
         faces: Mapping[int, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._rewrite_request = named
+        self._rewrite_request = rewrite_request
         self._faces = faces or {}
         self._cached_routes: dict[tuple[str, str], BaseRoute] = {}
         self._alias_routes: dict[tuple[str, str], BaseRoute] = {}  # of paths that no route has

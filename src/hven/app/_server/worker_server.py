@@ -77,17 +77,17 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
 
     Parameters
     ----------
-    leaving
+    on_stop
         Called when the server is told to stop, before the workers are.
-    listening
+    on_listening
         Called once whoever connects will be answered.
     """
 
     def __init__(
-        self, *arguments: Any, leaving: Callable[[], None], listening: Callable[[], None], **options: Any
+        self, *arguments: Any, on_stop: Callable[[], None], on_listening: Callable[[], None], **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
-        self._on_stop, self._on_listening = leaving, listening
+        self._on_stop, self._on_listening = on_stop, on_listening
         self._pulses: dict[int, child_processes.Heartbeat] = {}
         self._detectors: dict[int, tuple[int, HangDetector]] = {}  # with the process that each watches
         self._shares = ConnectionShares(self.workers)
@@ -119,7 +119,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
                 _load_worker_application,
                 idx,
                 pulse,
-                self._shares.share_of_worker(idx),
+                self._shares.create_worker_share(idx),
                 callback_loader,
                 os.getpid(),
                 crashed=idx in self._crashed_workers,
@@ -167,7 +167,7 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
             self._pulses[worker.idx].get_silent_seconds(),
         )
         child_processes.send_signal(worker.inner.pid, signal.SIGKILL)
-        self._pulses[worker.idx].allow_time(
+        self._pulses[worker.idx].set_grace_period(
             KILL_GRACE_SECONDS
         )  # no other worker is killed meanwhile, nor this one twice
 
@@ -264,7 +264,7 @@ def _load_worker_application(
     """
     _begin_session(server_pid)
     pulse.set_as_own()
-    share.install()
+    share.set_as_process_share()
     global _number  # noqa: PLW0603  (a process is one worker)
     _number = idx
     os.environ[AFTER_CRASH_VARIABLE] = "yes" if crashed else ""
@@ -291,7 +291,7 @@ def _begin_session(server_pid: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
     with contextlib.suppress(PermissionError):  # it leads one already
         os.setsid()
-        deadlines.lower_session_priority(deadlines.ANSWER_SESSION)
+        deadlines.reduce_session_priority(deadlines.ANSWER_SESSION)
 
 
 __all__ = ["WorkerServer", "compute_connection_limit", "is_first_worker"]

@@ -116,7 +116,7 @@ def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
         return None if text is None else lambda values: _parse_shape_numbers(kind, text(values))
     if not isinstance(expression, FunctionCall) or expression.name not in _SHAPE_COMPILERS:
         return None
-    return _null_on_error(_SHAPE_COMPILERS[expression.name](expression, free_slots))
+    return _wrap_none_on_error(_SHAPE_COMPILERS[expression.name](expression, free_slots))
 
 
 def compile_point(
@@ -134,7 +134,7 @@ def compile_point(
     return compute_point
 
 
-def _null_on_error(build_shape: Maker | None) -> Maker | None:
+def _wrap_none_on_error(build_shape: Maker | None) -> Maker | None:
     if build_shape is None:
         return None
     inner = build_shape

@@ -116,8 +116,8 @@ def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Ex
 
 def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
     """Return a comparison as it stands, and read from its other side: ``a < b``, ``b > a``."""
-    left, right = condition.left, condition.right
-    return (left, condition.op, right), (right, _MIRRORED_OPERATORS[condition.op], left)
+    left_side, right_side = condition.left, condition.right
+    return (left_side, condition.op, right_side), (right_side, _MIRRORED_OPERATORS[condition.op], left_side)
 
 
 def match_distance_conditions(

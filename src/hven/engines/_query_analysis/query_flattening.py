@@ -53,7 +53,7 @@ def _inline_common_tables(query: Query) -> Query:
         if cte.recursive:
             continue
         later_nodes = (body, *(later_cte.query for later_cte in ctes[cte_number + 1 :]))
-        count = sum(_refers_to(node, cte) for node in walk_tree(later_nodes))
+        count = sum(_is_reference_to(node, cte) for node in walk_tree(later_nodes))
         if count > 1 and _match_simple_select(cte.query) is None:
             continue
         highest_number = max(
@@ -74,21 +74,21 @@ def _inline_common_tables(query: Query) -> Query:
     return query if len(ctes) == len(query.ctes) else replace(body, ctes=tuple(ctes))
 
 
-def _refers_to(node: Any, cte: CommonTable) -> bool:
+def _is_reference_to(node: Any, cte: CommonTable) -> bool:
     return isinstance(node, TableRef) and node.cte and node.parts[-1] == cte.name
 
 
 class _CommonTableInliner:
     """The copies of one query of WITH, each with numbers of its own."""
 
-    def __init__(self, cte: CommonTable, first: int) -> None:
+    def __init__(self, cte: CommonTable, next_number: int) -> None:
         self._cte = cte
-        self._next_number = first
+        self._next_number = next_number
         self._is_used = False
 
     def replace_node(self, node: Any) -> Any:
         """Return the derived table for a reference by name."""
-        if not _refers_to(node, self._cte):
+        if not _is_reference_to(node, self._cte):
             return node
         query = self._copy_renumbered() if self._is_used else self._cte.query
         self._is_used = True
@@ -106,10 +106,10 @@ class _CommonTableInliner:
             if isinstance(node, TableRef | DerivedTable):
                 numbers[node.number] = self._next_number
                 self._next_number += 1
-        return _renumber_tables(self._cte.query, numbers)
+        return _replace_table_numbers(self._cte.query, numbers)
 
 
-def _renumber_tables(query: Query, numbers: dict[int, int]) -> Query:
+def _replace_table_numbers(query: Query, numbers: dict[int, int]) -> Query:
     def change_node(node: Any) -> Any:
         if isinstance(node, ColumnRef) and node.source in numbers:
             return replace(node, source=numbers[node.source])

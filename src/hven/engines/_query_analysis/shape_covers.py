@@ -60,7 +60,7 @@ def cover_polygon(shape: Polygon, order: int) -> Indexes:
         is_near = ring.is_near_boundary(lon, lat, _CELL_RADIUS_DEGREES / 2**depth)
         shift = 2 * (healpix.MAX_ORDER - depth)
         is_inside = np.full(len(cells), depth >= order)
-        is_inside[~is_near] = ring.single_ring_contains(lon[~is_near], lat[~is_near])
+        is_inside[~is_near] = ring.contains_points(lon[~is_near], lat[~is_near])
         inner_cells = cells[is_inside]
         range_arrays.append(np.stack([inner_cells << shift, (inner_cells + 1) << shift], axis=1))
         if depth >= order:

@@ -32,7 +32,7 @@ def open(directory: Path, *, memory: int, threads: int | None = None) -> Storage
     """
     from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (what an engine brings is asked without it)
 
-    return DuckEngine(directory, memory=memory, threads=threads)
+    return DuckEngine(directory, memory_bytes=memory, thread_count=threads)
 
 
 __all__ = ["open"]

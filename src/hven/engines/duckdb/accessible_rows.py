@@ -78,15 +78,15 @@ class SnapshotSubset(Snapshot):
 class AccessibleRows(OpenSnapshot):
     """The rows of a snapshot that meet a condition, by numbers of their own; columns and indexes are copied when they are first read."""
 
-    def __init__(self, whole: OpenSnapshot, rows: Rows, room: int) -> None:
-        self.full_snapshot, self._max_bytes = whole, room
-        self._row_numbers = np.sort(rows).astype(np.int32 if whole.rows < 2**31 else np.int64)
-        bits = np.zeros(whole.rows, np.bool_)
+    def __init__(self, full_snapshot: OpenSnapshot, rows: Rows, max_bytes: int) -> None:
+        self.full_snapshot, self._max_bytes = full_snapshot, max_bytes
+        self._row_numbers = np.sort(rows).astype(np.int32 if full_snapshot.rows < 2**31 else np.int64)
+        bits = np.zeros(full_snapshot.rows, np.bool_)
         bits[rows] = True
         self._is_accessible = pa.array(bits)
-        positioned = int(np.searchsorted(self._row_numbers, whole.manifest.positioned))
-        self.manifest = replace(whole.manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
-        self.path, self._key_indexes, self._region_indexes, self._projections = whole.path, {}, {}, {}
+        positioned = int(np.searchsorted(self._row_numbers, full_snapshot.manifest.positioned))
+        self.manifest = replace(full_snapshot.manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
+        self.path, self._key_indexes, self._region_indexes, self._projections = full_snapshot.path, {}, {}, {}
         self._columns: dict[str, pa.ChunkedArray] = {}
         self.bytes = self._is_accessible.nbytes + self._row_numbers.nbytes
 
@@ -94,7 +94,7 @@ class AccessibleRows(OpenSnapshot):
     def _accessible_bits(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self._is_accessible.to_numpy(zero_copy_only=False))
 
-    def _renumber_rows(self, row_numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
+    def _map_row_numbers(self, row_numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
         """Return which of these rows are met, and their numbers here."""
         bits = self._accessible_bits
         is_kept = bits[row_numbers]
@@ -136,23 +136,27 @@ class AccessibleRows(OpenSnapshot):
     @cached_property
     def cell_indexes(self) -> Rows:
         """See `OpenSnapshot`."""
-        found: Rows = self.full_snapshot.cell_indexes[self._accessible_bits[: self.full_snapshot.manifest.positioned]]
-        self.bytes += found.nbytes
-        return found
+        accessible_cells: Rows = self.full_snapshot.cell_indexes[
+            self._accessible_bits[: self.full_snapshot.manifest.positioned]
+        ]
+        self.bytes += accessible_cells.nbytes
+        return accessible_cells
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
         """Return the index of a column, None if there is none, or no room for it."""
-        cached, whole = self._key_indexes.get(column_name), self.full_snapshot.get_key_index(column_name)
-        if cached is not None or whole is None or self.bytes > self._max_bytes:
+        cached, full_index = self._key_indexes.get(column_name), self.full_snapshot.get_key_index(column_name)
+        if cached is not None or full_index is None or self.bytes > self._max_bytes:
             return cached
-        kept, rows = self._renumber_rows(np.arange(whole.count) if whole.rows is None else whole.rows)
-        values = None if whole.values is None else whole.values[kept]
+        is_accessible, rows = self._map_row_numbers(
+            np.arange(full_index.count) if full_index.rows is None else full_index.rows
+        )
+        values = None if full_index.values is None else full_index.values[is_accessible]
         self.bytes += rows.nbytes + (0 if values is None else values.nbytes)
         cached = self._key_indexes[column_name] = replace(
-            whole,
+            full_index,
             count=len(rows),
             values=values,
-            rows=None if whole.rows is None else rows,
+            rows=None if full_index.rows is None else rows,
             get_text=partial(self.get_value, column_number=self.schema.get_field_index(column_name)),
             get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
         )
@@ -160,12 +164,12 @@ class AccessibleRows(OpenSnapshot):
 
     def get_region_index(self, column_name: str) -> RegionIndex | None:
         """Return the position index of a column of shapes, None if there is none, or no room for it."""
-        index, whole = self._region_indexes.get(column_name), self.full_snapshot.get_region_index(column_name)
-        if index is not None or whole is None or self.bytes > self._max_bytes:
+        index, full_index = self._region_indexes.get(column_name), self.full_snapshot.get_region_index(column_name)
+        if index is not None or full_index is None or self.bytes > self._max_bytes:
             return index
-        kept, rows = self._renumber_rows(whole.rows)
-        caps = None if whole.caps is None else whole.caps[self._row_numbers]
-        index = self._region_indexes[column_name] = RegionIndex.from_cells(whole.cells[kept], rows, caps)
+        is_accessible, rows = self._map_row_numbers(full_index.rows)
+        caps = None if full_index.caps is None else full_index.caps[self._row_numbers]
+        index = self._region_indexes[column_name] = RegionIndex.from_cells(full_index.cells[is_accessible], rows, caps)
         self.bytes += rows.nbytes + index.cells.nbytes + (0 if caps is None else caps.nbytes)
         return index
 
@@ -181,8 +185,8 @@ class AccessibleRows(OpenSnapshot):
 class AccessibleProjection(Projection):
     """Some columns by row number, read where all rows are."""
 
-    def __init__(self, whole: Projection, numbers: npt.NDArray[Any]) -> None:
-        self._full_projection, self._rows, self.schema = whole, numbers, whole.schema
+    def __init__(self, full_projection: Projection, rows: npt.NDArray[Any]) -> None:
+        self._full_projection, self._rows, self.schema = full_projection, rows, full_projection.schema
 
     def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
         """Yield copies of rows begin..end."""
@@ -200,10 +204,13 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
     count_description = "the rows that the reader sees are counted, once for each snapshot"
 
     def __init__(
-        self, engine: DuckEngineProtocol, bound: BoundQuery, where: Mapping[str, tuple[str, tuple[str, ...]]]
+        self,
+        engine: DuckEngineProtocol,
+        bound: BoundQuery,
+        policy_conditions: Mapping[str, tuple[str, tuple[str, ...]]],
     ) -> None:
         super().__init__(engine, replace(bound, query=transform_tree(bound.query, _remove_policy_condition)))
-        self._build_filtered_plan, self._policy_conditions = partial(DuckPlan, engine, bound), where
+        self._build_filtered_plan, self._policy_conditions = partial(DuckPlan, engine, bound), policy_conditions
         self._indexed_rows: WeakSet[AccessibleRows] = (
             WeakSet()
         )  # whose indexes are there, as far as this plan reads them
@@ -254,8 +261,8 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         parts = self._list_subsets(relations)
         if parts is None:
             return self._filtered_plan.execute(literal_values, relations, limits)
-        known = {self._engine.accessible_rows_cache.find(part.cache_key) for part in parts.values()}
-        if self.small and known <= {*self._indexed_rows}:
+        cached_row_sets = {self._engine.accessible_rows_cache.find(part.cache_key) for part in parts.values()}
+        if self.small and cached_row_sets <= {*self._indexed_rows}:
             execution = super().execute(literal_values, {**relations, **parts}, limits)
             if execution.small:
                 return execution

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines._query_analysis.constants import Constant
-    from hven.engines.duckdb.snapshot_files import Projection, Readable, Rows
+    from hven.engines.duckdb.snapshot_files import OpenRows, Projection, Rows
     from hven.model.types import Type
 
     Values = Sequence[float | str | None]
@@ -135,7 +135,7 @@ class ArrowQuery:
         )
 
     def answer_from_all_rows(
-        self, stored: Readable, literal_values: Values, row_limit: int | None, batch_rows: int
+        self, stored: OpenRows, literal_values: Values, row_limit: int | None, batch_rows: int
     ) -> Iterator[pa.RecordBatch]:
         """Answer without candidates: there is no condition and no order."""
         begin, end = self._clip_window(literal_values, row_limit, 1 if self.is_count else stored.rows)
@@ -152,7 +152,7 @@ class ArrowQuery:
             yield self._compute_batch(stored, np.arange(begin_row, min(begin_row + batch_rows, end)), literal_values)
 
     def answer_from_candidates(
-        self, stored: Readable, row_numbers: Rows, literal_values: Values, row_limit: int | None
+        self, stored: OpenRows, row_numbers: Rows, literal_values: Values, row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         """Answer from candidates (ascending, or in index order if that is the order wanted)."""
         if self.is_count or self.sort_keys:
@@ -178,7 +178,7 @@ class ArrowQuery:
                 yield self._compute_batch(stored, part, literal_values)
 
     def answer_in_order(
-        self, stored: Readable, row_numbers: Rows, literal_values: Values, row_limit: int | None
+        self, stored: OpenRows, row_numbers: Rows, literal_values: Values, row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
         """Answer from rows that are in the wanted order already, without a condition."""
         begin, end = self._clip_window(literal_values, row_limit, len(row_numbers))
@@ -195,7 +195,7 @@ class ArrowQuery:
         begin, end = self.compute_window(literal_values, row_limit)
         return min(begin, row_count), row_count if end is None else min(end, row_count)
 
-    def iterate_passing_rows(self, stored: Readable, row_numbers: Rows, literal_values: Values) -> Iterator[Rows]:
+    def iterate_passing_rows(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> Iterator[Rows]:
         """Yield the rows that meet the condition, piece by piece, in the order given."""
         if self.condition is None:
             yield row_numbers
@@ -208,7 +208,7 @@ class ArrowQuery:
             if len(passing_part):
                 yield passing_part
 
-    def _sort_rows(self, stored: Readable, row_numbers: Rows, literal_values: Values) -> Rows:
+    def _sort_rows(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> Rows:
         if len(row_numbers) < 2:
             return row_numbers
         frame = _read_frame(stored.get_projection(self.computed_columns), row_numbers)
@@ -225,7 +225,7 @@ class ArrowQuery:
         ordered: Rows = row_numbers[np.asarray(pc.sort_indices(pa.table(keys), sort_keys=order_of))]
         return ordered
 
-    def _compute_batch(self, stored: Readable, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
+    def _compute_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
         stored_names = tuple(item for item in self.output_items if isinstance(item, str))
         stored_columns = (
             iter(_read_frame(stored.get_projection(stored_names), row_numbers).columns) if stored_names else iter(())

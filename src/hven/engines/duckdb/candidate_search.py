@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery, DerivedTable, Expr, TableRef
     from hven.engines import QueryExecution, QueryPlan, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
-    from hven.engines.duckdb.snapshot_files import OpenSnapshot, Readable
+    from hven.engines.duckdb.snapshot_files import OpenRows, OpenSnapshot
     from hven.engines.duckdb.union_members import UnionMember
 
     Values = Sequence[float | str | None]
@@ -250,15 +250,15 @@ class _CandidateSearch:
 
     def __init__(
         self,
-        plan: CandidateFinder,
+        finder: CandidateFinder,
         engine: DuckEngineProtocol,
         values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
-        begun: Callable[[QueryExecution | None], None],
+        set_running: Callable[[QueryExecution | None], None],
     ) -> None:
-        self._set_running = begun
-        self._finder = plan
+        self._set_running = set_running
+        self._finder = finder
         self._engine = engine
         self._values = values
         self._relations = relations
@@ -413,7 +413,7 @@ class _CandidateSearch:
         return self._run_query(plan, {name: MemoryRelation(rows)})
 
     def _filter_pairs(
-        self, match: PositionMatch, side: MatchSide, rows: pa.Table, target: Readable, pairs: tuple[Rows, Rows]
+        self, match: PositionMatch, side: MatchSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
     ) -> tuple[Rows, Rows]:
         """Filter pairs by the condition, which DuckDB tests on each of them."""
         owner, row = pairs

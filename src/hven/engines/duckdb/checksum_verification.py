@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.engines import Snapshot
-    from hven.engines._snapshot_files import Known
+    from hven.engines._snapshot_files import ReadFiles
 
 
 def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Collection[str]) -> None:
@@ -38,7 +38,7 @@ def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Col
 
 
 def verify_files(
-    directory: Path, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: Known
+    directory: Path, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: ReadFiles
 ) -> VerificationResult:
     """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
     path = directory / MANIFEST_FILE_NAME

@@ -44,8 +44,8 @@ _SOURCE_NUMBER = 0  # number of the one table that such a query reads
 class AuxiliaryPlans:
     """The plans of such queries, each made when it is first wanted."""
 
-    def __init__(self, bound: BoundQuery) -> None:
-        self._bound_query = bound
+    def __init__(self, bound_query: BoundQuery) -> None:
+        self._bound_query = bound_query
         self._lock = threading.Lock()
         self._plans: dict[Any, Any] = {}
 

@@ -197,17 +197,17 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type; leniently, what cannot be computed is NULL."""
-        told = isinstance(node, Cast) and require_meta(node).type == type_
+        has_output_type = isinstance(node, Cast) and require_meta(node).type == type_
         if (
             isinstance(node, Cast)
             and node.length is None
             and type_.is_string
             and require_meta(node.operand).type.is_string
         ):
-            told = False  # a cast of text to text is not written
+            has_output_type = False  # a cast of text to text is not written
         as_time = type_.is_timestamp and value_kinds.classify_type(require_meta(node).type) == "text"
         text = writer.write_expression(node)
-        if not told:
+        if not has_output_type:
             text = self.write_conversion(text, "text", type_) if as_time else self.write_cast(text, type_)
         if (
             self.lenient
@@ -422,23 +422,23 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.model.sky."""
-        one, two = node.args
-        first, second = (
-            value_kinds.classify_type(require_meta(one).type),
-            value_kinds.classify_type(require_meta(two).type),
+        left_shape, right_shape = node.args
+        left_kind, right_kind = (
+            value_kinds.classify_type(require_meta(left_shape).type),
+            value_kinds.classify_type(require_meta(right_shape).type),
         )
-        if node.name == "CONTAINS" and first == "point" and second in {"region", "moc"}:
-            lon, lat = self.write_point_coordinates(writer, one)
-            return f"hven_in_text({lon}, {lat}, {writer.write_expression(two)})"
-        if {first, second} & {"region", "moc"}:
-            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, one)}, {self.write_shape_text(writer, two)})"
-        if node.name == "CONTAINS" and first == "point" and second == "circle":
-            lon, lat = self.write_point_coordinates(writer, one)
-            return f"(hven_in_circle({lon}, {lat}, {', '.join(self.write_circle_numbers(writer, two))}))"
-        if node.name == "CONTAINS" and first == "point" and second == "polygon":
-            lon, lat = self.write_point_coordinates(writer, one)
-            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, two)})"
-        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, one)}, {self.write_shape_numbers(writer, two)})"
+        if node.name == "CONTAINS" and left_kind == "point" and right_kind in {"region", "moc"}:
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"
+        if {left_kind, right_kind} & {"region", "moc"}:
+            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, {self.write_shape_text(writer, right_shape)})"
+        if node.name == "CONTAINS" and left_kind == "point" and right_kind == "circle":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"(hven_in_circle({lon}, {lat}, {', '.join(self.write_circle_numbers(writer, right_shape))}))"
+        if node.name == "CONTAINS" and left_kind == "point" and right_kind == "polygon":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
+        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, left_shape)}, {self.write_shape_numbers(writer, right_shape)})"
 
 
 def _is_untriable(node: Expr) -> bool:

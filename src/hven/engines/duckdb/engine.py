@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import QueryExecution, Relation, VerificationResult
-    from hven.engines._snapshot_files import Known
+    from hven.engines._snapshot_files import ReadFiles
     from hven.model.table import Table
 
 _MAX_OPEN_SNAPSHOTS = 64  # snapshots of other days that are kept mapped
@@ -77,12 +77,12 @@ class DuckEngine(StorageEngine):
 
     name = "duckdb"
 
-    def __init__(self, directory: Path, *, memory: int, threads: int | None = None) -> None:
+    def __init__(self, directory: Path, *, memory_bytes: int, thread_count: int | None = None) -> None:
         self.directory = directory
         self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
-        self._memory_bytes, self._thread_count = memory, threads
+        self._memory_bytes, self._thread_count = memory_bytes, thread_count
         self._query_process: QueryProcess | None = None
-        self._memory_setting = f"{max(memory, 64 * 1024**2) // 1024**2}MiB"
+        self._memory_setting = f"{max(memory_bytes, 64 * 1024**2) // 1024**2}MiB"
         try:
             # not those above it: a site that is renamed under a process is not begun anew
             directory.mkdir(exist_ok=True, mode=0o700)
@@ -90,7 +90,7 @@ class DuckEngine(StorageEngine):
             message = f"the snapshots' directory {directory} cannot be made: {error.strerror}"
             raise StorageError(message, remedy="look at the rights of the site's directory") from error
         self._spill_directory = directory / f".spill-{os.getpid()}"
-        config = _build_duckdb_settings(self._memory_setting, threads, self._spill_directory)
+        config = _build_duckdb_settings(self._memory_setting, thread_count, self._spill_directory)
         self._connection = deadlines.call_with_low_priority(
             deadlines.QUERY_NICENESS, lambda: duckdb.connect(":memory:", config=config)
         )
@@ -108,7 +108,7 @@ class DuckEngine(StorageEngine):
         self._refusal_reasons: Mapping[str, str] = {}  # paths of damaged snapshots, and why
         # paths of those of which a file is missing or cut off, as this process found them
         self.file_faults: Mapping[str, str] = {}
-        self.access_cache_bytes = memory // 8  # bytes for what readers reach
+        self.access_cache_bytes = memory_bytes // 8  # bytes for what readers reach
         self.accessible_rows_cache: Cache[AccessibleRows] = Cache(self.access_cache_bytes)
         self._cleaned_tables: dict[int, CleanedTable] = {}  # by id of the table, as long as it lives
         self._held_locks: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
@@ -141,7 +141,7 @@ class DuckEngine(StorageEngine):
             if cached is not None and cached[0] is bound_query:
                 self._mapping_plans.move_to_end(id(bound_query))
                 return cached[1]
-        plan = DuckPlan(self, bound_query, lenient=True)
+        plan = DuckPlan(self, bound_query, is_lenient=True)
         with self._lock:
             self._mapping_plans[id(bound_query)] = (bound_query, plan)
             while len(self._mapping_plans) > _MAX_MAPPING_PLANS:
@@ -171,7 +171,7 @@ class DuckEngine(StorageEngine):
         )
         cursors = self._get_single_thread_cursors() if needs_single_thread else self._cursors
         run_locally = partial(
-            DuckExecution, cursors, self._deadline_watcher, memory=self._memory_setting, **execution_arguments
+            DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments
         )
         if (
             self._query_process is not None
@@ -179,7 +179,11 @@ class DuckEngine(StorageEngine):
             and (channel_parts := self._query_process.take_channel()) is not None
         ):
             return ProcessExecution(
-                self._query_process, *channel_parts, self._deadline_watcher, here=run_locally, **execution_arguments
+                self._query_process,
+                *channel_parts,
+                self._deadline_watcher,
+                run_locally=run_locally,
+                **execution_arguments,
             )
         return run_locally()
 
@@ -201,8 +205,8 @@ class DuckEngine(StorageEngine):
 
     def delegate_long_queries(self) -> None:
         """Compute in another process from now on what takes long; see `hven.engines.StorageEngine.delegate_long_queries`."""
-        said = {"directory": self.directory, "memory": self._memory_bytes, "threads": self._thread_count}
-        self._query_process = QueryProcess(self._deadline_watcher, said)
+        process_options = {"directory": self.directory, "memory": self._memory_bytes, "threads": self._thread_count}
+        self._query_process = QueryProcess(self._deadline_watcher, process_options)
 
     def list_helper_processes(self) -> Mapping[int, int]:
         """List the other process that computes; see `hven.engines.StorageEngine.list_helper_processes`."""
@@ -348,7 +352,7 @@ class DuckEngine(StorageEngine):
         """Return which file of a snapshot is not there, or has another size; None: all are as they were written."""
         why = self._find_file_fault(self.directory / snapshot.path, snapshot.path)
         if self.file_faults.get(snapshot.path) != why:
-            faulty = {path: what for path, what in self.file_faults.items() if path != snapshot.path}
+            faulty = {path: fault for path, fault in self.file_faults.items() if path != snapshot.path}
             self.file_faults = faulty if why is None else {**faulty, snapshot.path: why}
         return why
 
@@ -375,7 +379,7 @@ class DuckEngine(StorageEngine):
         return None
 
     def verify_snapshot(
-        self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: Known
+        self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: ReadFiles
     ) -> VerificationResult:
         """Verify that the files of a snapshot are what was written; see `hven.engines.StorageEngine`."""
         return verify_files(self.directory / snapshot.path, snapshot, report_bytes, known_checksums)
@@ -384,8 +388,10 @@ class DuckEngine(StorageEngine):
         """Refuse the rows of these snapshots from now on, whoever asks."""
         self._refusal_reasons = dict(reasons_by_path)
         with self._lock:
-            gone = [self._open_snapshots.pop(path) for path in reasons_by_path if path in self._open_snapshots]
-        if gone:
+            refused_snapshots = [
+                self._open_snapshots.pop(path) for path in reasons_by_path if path in self._open_snapshots
+            ]
+        if refused_snapshots:
             self._release_cursors()
 
     def _release_cursors(self) -> None:
@@ -396,11 +402,11 @@ class DuckEngine(StorageEngine):
     def release_removed(self) -> None:
         """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
         with self._lock:
-            gone = [path for path, stored in self._open_snapshots.items() if is_absent(stored.path)]
-            for path in gone:
+            removed_paths = [path for path, stored in self._open_snapshots.items() if is_absent(stored.path)]
+            for path in removed_paths:
                 del self._open_snapshots[path]
                 self._file_sizes.pop(path, None)
-        if gone:
+        if removed_paths:
             self._release_cursors()
 
     def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -413,9 +419,9 @@ class DuckEngine(StorageEngine):
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read the parts of two snapshots that are not files of both; see `hven.engines.StorageEngine.read_differing_rows`."""
-        one, two = self.open_snapshot(old_snapshot), self.open_snapshot(new_snapshot)
-        shared = one.files.keys() & two.files.keys()
-        return one.read_batches(shared, column_names), two.read_batches(shared, column_names)
+        old_stored, new_stored = self.open_snapshot(old_snapshot), self.open_snapshot(new_snapshot)
+        shared = old_stored.files.keys() & new_stored.files.keys()
+        return old_stored.read_batches(shared, column_names), new_stored.read_batches(shared, column_names)
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation:
         """Return about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
@@ -428,12 +434,12 @@ class DuckEngine(StorageEngine):
             self._open_snapshots.pop(snapshot.path, None)
         self._release_cursors()
         self._release_lock(path)
-        gone = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
+        removed_path = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:
-            path.rename(gone)
+            path.rename(removed_path)
         except FileNotFoundError:
             return
-        shutil.rmtree(gone, ignore_errors=True)
+        shutil.rmtree(removed_path, ignore_errors=True)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
         """Remove what crashed writers left: stagings without a living writer, and snapshots that are not in `known_paths`.

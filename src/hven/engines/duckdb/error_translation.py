@@ -105,7 +105,7 @@ def translate_error(
             remedy="put parentheses around groups of a hundred",
         )
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION_ERROR_WORDS):
-        message = phrase_evaluation_error(text)
+        message = translate_evaluation_error(text)
         is_bigint_overflow = message.endswith("out of the range of BIGINT")
         return EvaluationError(
             message, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if is_bigint_overflow else ""
@@ -116,7 +116,7 @@ def translate_error(
     )
 
 
-def phrase_evaluation_error(error_text: str) -> str:
+def translate_evaluation_error(error_text: str) -> str:
     """Phrase an evaluation error without DuckDB's vocabulary."""
     line = extract_first_line(error_text)
     for pattern, words in _MESSAGE_PATTERNS:

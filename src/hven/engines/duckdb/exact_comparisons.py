@@ -47,20 +47,22 @@ class ExactDialect(SqlDialect):
         ]
         if not _is_inexact(sides):
             return f"({texts[0]} {node.op} {texts[1]})"
-        left, right = (self._write_double(text, side) for text, side in zip(texts, sides, strict=True))
+        left_double, right_double = (self._write_double(text, side) for text, side in zip(texts, sides, strict=True))
         if not any(_is_int64(side) for side in sides) or any(
             isinstance(part, Case | Query) for side in sides for part in walk_tree(side)
         ):
-            return f"({left} {node.op} {right})"  # texts that hold others are not written several times
+            return f"({left_double} {node.op} {right_double})"  # texts that hold others are not written several times
         # equal as doubles, they may differ: then the double is a whole number, and both are compared as such
-        one, two = (
+        left_integer, right_integer = (
             text if _is_int64(side) else f"TRY_CAST(CAST({text} AS DOUBLE) AS HUGEINT)"
             for text, side in zip(texts, sides, strict=True)
         )
-        same = f"{left} = {right} AND {one} {'=' if node.op == '<>' else node.op} {two}"
+        same = (
+            f"{left_double} = {right_double} AND {left_integer} {'=' if node.op == '<>' else node.op} {right_integer}"
+        )
         if node.op in {"=", "<>"}:  # as two conditions: a join can use the first
             return f"({same})" if node.op == "=" else f"(NOT ({same}))"
-        return f"({left} {node.op[0]} {right} OR ({same}))"
+        return f"({left_double} {node.op[0]} {right_double} OR ({same}))"
 
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
         """Write BETWEEN, with exact comparisons."""

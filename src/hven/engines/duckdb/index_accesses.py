@@ -197,8 +197,8 @@ class PrefixedKeyAccess(IndexAccess):
             return None
         if not value.startswith(self.prefix):
             return NO_CANDIDATES
-        rest = value.removeprefix(self.prefix)
-        return KeyRangeAccess(self.column, lambda _: rest, lambda _: rest).find_candidates(
+        suffix = value.removeprefix(self.prefix)
+        return KeyRangeAccess(self.column, lambda _: suffix, lambda _: suffix).find_candidates(
             stored, literal_values, row_limit
         )
 
@@ -216,10 +216,11 @@ class ConstantMismatchAccess(IndexAccess):
 
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002  (the contract's signature)
         """See `IndexAccess.find_candidates`."""
-        one, two = self.left_constant(literal_values), self.right_constant(literal_values)
+        left_value, right_value = self.left_constant(literal_values), self.right_constant(literal_values)
         return (
             None
-            if one == two or (one is not None and two is not None and type(one) is not type(two))
+            if left_value == right_value
+            or (left_value is not None and right_value is not None and type(left_value) is not type(right_value))
             else NO_CANDIDATES
         )
 
@@ -247,8 +248,8 @@ class KeyListAccess(IndexAccess):
         count = int((ranges[:, 1] - ranges[:, 0]).sum())
         if count > row_limit:
             return None
-        found = expand_ranges(ranges)
-        rows = np.unique(found if index.rows is None else index.rows[found].astype(np.int64))
+        positions = expand_ranges(ranges)
+        rows = np.unique(positions if index.rows is None else index.rows[positions].astype(np.int64))
         return CandidateRows(len(rows), pieces=(rows,))
 
     def describe_index(self) -> str:
@@ -266,9 +267,9 @@ class BestAccess(IndexAccess):
         """See `IndexAccess.find_candidates`."""
         best: CandidateRows | None = None
         for part in self.parts:
-            found = part.find_candidates(stored, literal_values, row_limit if best is None else best.count)
-            if found is not None and (best is None or found.count < best.count):
-                best = found
+            candidates = part.find_candidates(stored, literal_values, row_limit if best is None else best.count)
+            if candidates is not None and (best is None or candidates.count < best.count):
+                best = candidates
                 if best.count <= 8:
                     break
         return best
@@ -291,13 +292,13 @@ class UnionAccess(IndexAccess):
         pieces: list[Rows] = []
         count = 0
         for part in self.parts:
-            found = part.find_candidates(stored, literal_values, row_limit - count)
-            if found is None:
+            candidates = part.find_candidates(stored, literal_values, row_limit - count)
+            if candidates is None:
                 return None
-            count += found.count
+            count += candidates.count
             if count > row_limit:
                 return None
-            pieces.append(found.list_rows())
+            pieces.append(candidates.list_rows())
         return CandidateRows(count, pieces=tuple(pieces))
 
     def describe_index(self) -> str:

@@ -136,9 +136,9 @@ def _build_column_key(ref: ColumnRef) -> tuple[int, str]:
 class _ListExtractor:
     """Takes long lists out of a query. No closures that know each other: they would keep the query until the collector finds them."""
 
-    def __init__(self, free: frozenset[int]) -> None:
+    def __init__(self, free_slots: frozenset[int]) -> None:
         self.list_tables: list[ListTable] = []
-        self._free_slots = free
+        self._free_slots = free_slots
 
     def _add_list_table(self, types: Sequence[Type], values: Sequence[Listed]) -> tuple[TableRef, list[ColumnRef]]:
         columns = tuple([Column(name=f"v{number}", type=type_) for number, type_ in enumerate(types)])

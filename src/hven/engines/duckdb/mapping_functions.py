@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from hven.adql.value_kinds import classify_type
 from hven.model import shape_columns
-from hven.model.sky import bodies, clocks, footprints
+from hven.model.sky import bodies, footprints, time_scales
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ MAPPING_MACROS: tuple[str, ...] = (
 )
 
 _NO_VALUE_SQL = {
-    "tai": str(clocks.NO_TIME),
-    "utc": str(clocks.NO_TIME),
+    "tai": str(time_scales.NO_TIME),
+    "utc": str(time_scales.NO_TIME),
     "polar_ratio": "0e0",
     "target_class": "''",
     "target_name": "''",
@@ -241,9 +241,9 @@ def _compute_wcs_footprints(  # DuckDB counts the parameters
 
 
 MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
-    "hven_tai_": _wrap_time_function(clocks.utc_to_tai),
-    "hven_utc_": _wrap_time_function(clocks.tai_to_utc),
-    "hven_mars_ls": lambda column: pa.array(clocks.compute_mars_ls_from_utc(to_numpy(column))),
+    "hven_tai_": _wrap_time_function(time_scales.utc_to_tai),
+    "hven_utc_": _wrap_time_function(time_scales.tai_to_utc),
+    "hven_mars_ls": lambda column: pa.array(time_scales.compute_mars_ls_from_utc(to_numpy(column))),
     "hven_polar_ratio_": _wrap_name_function(bodies.compute_polar_ratio, pa.float64(), 0.0),
     "hven_target_class_": _wrap_name_function(bodies.classify_target, pa.string(), ""),
     "hven_target_name_": _wrap_name_function(bodies.find_iau_name, pa.string(), ""),

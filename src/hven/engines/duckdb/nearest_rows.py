@@ -91,16 +91,19 @@ class NearestRowsAccess(IndexAccess):
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         index = stored.get_key_index(self.column)
-        given = [
+        constants = [
             number(literal_values) for number in (*self.pattern_constants, *(part for _, part in self.step_operations))
         ]
-        numbers = [float(number) for number in given if isinstance(number, int | float) and math.isfinite(number)]
+        numbers = [float(number) for number in constants if isinstance(number, int | float) and math.isfinite(number)]
         if index is None or index.values is None or index.values.dtype not in (np.int64, np.float64):
             return None
         if (
-            len(numbers) < len(given)
+            len(numbers) < len(constants)
             or numbers[0] != 1
-            or any(literal_values[one] != literal_values[two] for one, two in self.equal_slots)
+            or any(
+                literal_values[first_slot] != literal_values[second_slot]
+                for first_slot, second_slot in self.equal_slots
+            )
         ):
             return None
         begin, end = 0, index.count
@@ -114,11 +117,11 @@ class NearestRowsAccess(IndexAccess):
         if begin >= end or times <= 0 or any(op == "*" and part <= 0 for op, part in step):
             return None
         key = (self.column, self.partition_columns, cut, times, *step, begin, end)
-        found = stored.nearest_rows_cache.find(key)
-        if found is None:
-            found = self._find_nearest(stored, index, (begin, end), cut, times, step, row_limit)
-            stored.nearest_rows_cache.store(key, found, 8 * found.count + 1000)
-        return found if 0 <= found.count <= row_limit else None
+        candidates = stored.nearest_rows_cache.find(key)
+        if candidates is None:
+            candidates = self._find_nearest(stored, index, (begin, end), cut, times, step, row_limit)
+            stored.nearest_rows_cache.store(key, candidates, 8 * candidates.count + 1000)
+        return candidates if 0 <= candidates.count <= row_limit else None
 
     def _find_nearest(
         self,

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.grouping import depends_on_own_row
+from hven.adql.grouping import is_single_row_expression
 from hven.adql.syntax_tree import ColumnRef, Comparison, Conjunction, Expr, Ident, ValueMetadata, walk_tree
 from hven.engines._query_analysis.constants import compile_constant
 from hven.engines._query_analysis.geometry import (
@@ -37,7 +37,7 @@ from hven.engines.duckdb.index_building import view_stored_numbers
 from hven.engines.duckdb.snapshot_files import ROW_NUMBER_COLUMN
 from hven.engines.duckdb.union_members import PARTNER_COLUMN, match_union_members
 from hven.model.deadlines import check_deadline
-from hven.model.sky import arrays, compute_distance, healpix, sphere
+from hven.model.sky import compute_distance, healpix, polygon_arrays, sphere
 from hven.model.table import Column
 from hven.model.types import BOOLEAN, CIRCLE, INT64, POLYGON
 
@@ -275,7 +275,7 @@ def _build_driven_side(
 ) -> MatchSide | None:
     """Return the side of a target whose driver is what `circle_expressions` is computed from, if that is one reference."""
     drivers = {node.source for node in walk_tree(circle_expressions) if isinstance(node, ColumnRef)}
-    if len(drivers) != 1 or not all(map(depends_on_own_row, circle_expressions)):
+    if len(drivers) != 1 or not all(map(is_single_row_expression, circle_expressions)):
         return None
     (driver,) = drivers
     if driver == target_number or (driver not in narrowable.direct_numbers and driver not in narrowable.derived_tables):
@@ -502,7 +502,7 @@ def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
 def _compute_bounding_circles(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
     """Compute a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
     offsets = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(polygons), 0))])
-    lon, lat, radius, _ = arrays.compute_bounding_circles(
+    lon, lat, radius, _ = polygon_arrays.compute_bounding_circles(
         offsets, to_double_array(pa.chunked_array([polygons.flatten()])), np.inf
     )
     return lon, lat, np.where(radius >= _MAX_CAP_RADIUS_DEGREES, 180.0, radius + _CAP_MARGIN_DEGREES)

@@ -44,9 +44,9 @@ class CursorPool:
 
     _MAX_FREE_CURSORS = 16
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self._connection = con
-        self.udf_registry = UdfRegistry(con)
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.udf_registry = UdfRegistry(connection)
         self._free_cursors: deque[RegisteredCursor] = deque()
         self._generation = 0  # grows when some snapshot was removed
         self._interrupted_cursors: SimpleQueue[tuple[RegisteredCursor, pa.RecordBatchReader | None] | None] = (
@@ -115,9 +115,9 @@ class RegisteredCursor:
 
     __slots__ = ("_generation", "_kept_tables", "_temporary_names", "connection")
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, turn: int) -> None:
-        self._generation = turn
-        self.connection = con
+    def __init__(self, connection: duckdb.DuckDBPyConnection, generation: int) -> None:
+        self._generation = generation
+        self.connection = connection
         self._kept_tables: dict[str, Any] = {}
         self._temporary_names: list[str] = []
 
@@ -160,32 +160,32 @@ class DuckExecution(TimedExecution):
 
     def __init__(
         self,
-        cursors: CursorPool,
-        watch: DeadlineWatcher,
+        cursor_pool: CursorPool,
+        deadline_watcher: DeadlineWatcher,
         *,
         sql: str,
         arguments: Sequence[Any],
         relations: Mapping[str, RelationRows],
         schema: pa.Schema,
         limits: ExecutionLimits,
-        memory: str,
+        memory_limit: str,
     ) -> None:
         self.schema = schema
-        self._cursor_pool = cursors
-        self._deadline_watcher = watch
+        self._cursor_pool = cursor_pool
+        self._deadline_watcher = deadline_watcher
         self._limits = limits
-        self._memory_limit = memory
+        self._memory_limit = memory_limit
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
         self._batch_reader: pa.RecordBatchReader | None = None
         self._is_drained = True  # nothing is under way in the cursor
         self._cursor: RegisteredCursor | None = None  # where there is none to be had, too, it is closed in the end
-        self._cursor = cursors.take_cursor()
+        self._cursor = cursor_pool.take_cursor()
         self._start_deadline()
         try:
             for name, rows in relations.items():
                 self._cursor.register_table(name, rows.get_table(), is_reusable=rows.is_reusable)
-            cursors.udf_registry.define_named_functions(sql)
+            cursor_pool.udf_registry.define_named_functions(sql)
         except BaseException:
             self.close()
             raise
@@ -196,9 +196,9 @@ class DuckExecution(TimedExecution):
         )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        wanted = None if self._limits.row_limit is None else self._limits.row_limit + 1
+        fetch_limit = None if self._limits.row_limit is None else self._limits.row_limit + 1
         try:
-            while wanted is None or wanted > 0:
+            while fetch_limit is None or fetch_limit > 0:
                 if self._stop_reason is not None:
                     raise self._translate_error(InterruptedError("INTERRUPT"))
                 try:
@@ -211,9 +211,9 @@ class DuckExecution(TimedExecution):
                     return
                 except ENGINE_ERRORS as error:
                     raise self._translate_error(error) from error
-                if wanted is not None:
-                    batch = batch.slice(0, wanted)
-                    wanted -= batch.num_rows
+                if fetch_limit is not None:
+                    batch = batch.slice(0, fetch_limit)
+                    fetch_limit -= batch.num_rows
                 if batch.num_rows:
                     yield cast_batch(batch, self.schema)
         finally:
@@ -288,8 +288,8 @@ class ReadyExecution(QueryExecution):
         self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        wanted = None if self._limits.row_limit is None else self._limits.row_limit + 1
-        while wanted is None or wanted > 0:
+        fetch_limit = None if self._limits.row_limit is None else self._limits.row_limit + 1
+        while fetch_limit is None or fetch_limit > 0:
             if self._cancelled:
                 raise OperationCancelledError("the query was cancelled")
             if self._limits.deadline is not None:
@@ -297,9 +297,9 @@ class ReadyExecution(QueryExecution):
             batch = next(self._batches, None)
             if batch is None:
                 return
-            if wanted is not None:
-                batch = batch.slice(0, wanted)
-                wanted -= batch.num_rows
+            if fetch_limit is not None:
+                batch = batch.slice(0, fetch_limit)
+                fetch_limit -= batch.num_rows
             if batch.num_rows:
                 yield batch
 

@@ -63,7 +63,7 @@ class PlannedSql:
     slots: tuple[int, ...]
     table_numbers: frozenset[int] | None = None
 
-    def reads_table(self, table_number: int) -> bool:
+    def has_table(self, table_number: int) -> bool:
         """Return whether a table reference is left in the text."""
         return self.table_numbers is None or table_number in self.table_numbers
 
@@ -76,18 +76,22 @@ class DuckPlan(QueryPlan):
 
     small = False
 
-    def __init__(self, engine: DuckEngineProtocol, bound: BoundQuery, *, lenient: bool = False) -> None:
-        bound = bound if lenient else merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound))))
+    def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
+        bound_query = (
+            bound_query
+            if is_lenient
+            else merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
+        )
         self._engine = engine
-        self._bound_query = bound
-        self._query_with_lists, self._list_tables = extract_lists(bound)
-        self._is_lenient = lenient
-        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
+        self._bound_query = bound_query
+        self._query_with_lists, self._list_tables = extract_lists(bound_query)
+        self._is_lenient = is_lenient
+        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
         self._read_columns: dict[str, tuple[str, ...]] | None = None
-        self._candidate_finder = None if lenient else CandidateFinder(bound)
-        self._arrow_query = None if lenient else arrow.match_arrow_query(bound, self.schema)
-        self._union_members = () if self._candidate_finder is None or self._arrow_query else match_union_members(bound, self._candidate_finder.index_accesses, self.schema)  # fmt: skip
+        self._candidate_finder = None if is_lenient else CandidateFinder(bound_query)
+        self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
+        self._union_members = () if self._candidate_finder is None or self._arrow_query else match_union_members(bound_query, self._candidate_finder.index_accesses, self.schema)  # fmt: skip
         # an index may be of use, or the rows are in memory: `execute` sees
         self.small = self._arrow_query is not None or bool(self._union_members)
         self._index_access = None
@@ -222,7 +226,7 @@ class DuckPlan(QueryPlan):
             {
                 f"hven.candidates{number}": RelationRows(table, is_reusable=False)
                 for number, table in reduced.tables.items()
-                if planned_sql.reads_table(number)
+                if planned_sql.has_table(number)
             }
         )
         rows.update(
@@ -298,7 +302,7 @@ class DuckPlan(QueryPlan):
             first_batch = next(batches, None)  # now: some values show only here that DuckDB must have them
         except UnsupportedByArrowError:
             return None
-        chain = iter(()) if first_batch is None else _prepend_batch(first_batch, batches)
+        chain = iter(()) if first_batch is None else _iterate_with_first_batch(first_batch, batches)
         return ReadyExecution(self.schema, chain, small=rows <= MAX_QUICK_ROWS, limits=limits)
 
     def _iterate_arrow_batches(
@@ -430,7 +434,7 @@ class DuckPlan(QueryPlan):
             elif isinstance(relation, Snapshot):
                 access = self._candidate_finder.index_accesses.get(number)
                 stored = self._engine.open_snapshot(relation)
-                found = (
+                candidates = (
                     None
                     if access is None
                     else access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
@@ -440,8 +444,8 @@ class DuckPlan(QueryPlan):
                     if self._arrow_query is None or self._arrow_query.top is None
                     else self._arrow_query.compute_window(literal_values, None)[1]
                 )
-                early = end is not None and self._is_indexed and found is None
-                read = 0 if counted else found.count if found is not None else end if early else relation.rows
+                early = end is not None and self._is_indexed and candidates is None
+                read = 0 if counted else candidates.count if candidates is not None else end if early else relation.rows
                 lines.append(f"{name}: about {min(read or 0, relation.rows):,} of {relation.rows:,} rows are read")
         return lines
 
@@ -496,7 +500,9 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _prepend_batch(first_batch: pa.RecordBatch, other_batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _iterate_with_first_batch(
+    first_batch: pa.RecordBatch, other_batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
     yield first_batch
     yield from other_batches
 

@@ -116,8 +116,8 @@ def describe_exit(process: Process) -> str | None:
 class QueryProcess:
     """The process, which begins when it is first wanted, ends when nobody wants it for a while, and with the process that began it."""
 
-    def __init__(self, watch: DeadlineWatcher, settings: Mapping[str, Any]) -> None:
-        self._deadline_watcher = watch
+    def __init__(self, deadline_watcher: DeadlineWatcher, settings: Mapping[str, Any]) -> None:
+        self._deadline_watcher = deadline_watcher
         self._settings = settings
         self._lock = threading.Lock()
         self._process: Process | None = None
@@ -142,7 +142,7 @@ class QueryProcess:
             if self._is_closed:
                 return None
             if self._process is not None and self._process.poll() is not None:
-                self._detach_in_thread()
+                self._release_in_thread()
             if self._process is None or self._control is None:
                 if not self._is_starting and time.monotonic() >= self._next_start_time:
                     self._is_starting = True
@@ -203,7 +203,7 @@ class QueryProcess:
         with self._lock:
             self._process, self._control, self._is_starting = process, parent_socket, False
             if self._is_closed:
-                self._detach_in_thread()
+                self._release_in_thread()
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
@@ -213,13 +213,13 @@ class QueryProcess:
                 return
             idle_until = self._last_request_time + IDLE_TIMEOUT_SECONDS
             if not self._taken_count and time.monotonic() >= idle_until:
-                self._detach_in_thread()
+                self._release_in_thread()
                 return
         self._deadline_watcher.call_at(
             max(idle_until, time.monotonic() + 1.0), build_weak_callback(self, QueryProcess._stop_if_idle)
         )
 
-    def _detach_process(self) -> Process | None:
+    def _release_process(self) -> Process | None:
         """Release the process, and return it: it ends when nobody holds the other end of its socket."""
         for channel in self._free_channels:
             channel.close()
@@ -229,16 +229,16 @@ class QueryProcess:
         process, self._process, self._control = self._process, None, None
         return process
 
-    def _detach_in_thread(self) -> None:
+    def _release_in_thread(self) -> None:
         """Release the process, and wait for its end in a thread."""
-        if (process := self._detach_process()) is not None:
+        if (process := self._release_process()) is not None:
             threading.Thread(target=process.wait, name="hven-computer", daemon=True).start()
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             self._is_closed = True
-            process = self._detach_process()
+            process = self._release_process()
         if process is not None:
             try:
                 process.wait(EXIT_TIMEOUT_SECONDS)
@@ -256,24 +256,24 @@ class ProcessExecution(TimedExecution):
 
     def __init__(
         self,
-        computer: QueryProcess,
+        query_process: QueryProcess,
         process: Process,
         channel: socket.socket,
-        watch: DeadlineWatcher,
+        deadline_watcher: DeadlineWatcher,
         *,
         sql: str,
         arguments: Sequence[Any],
         relations: Mapping[str, RelationRows],
         schema: pa.Schema,
         limits: ExecutionLimits,
-        here: Callable[[], QueryExecution],
+        run_locally: Callable[[], QueryExecution],
     ) -> None:
         self.schema = schema
-        self._query_process = computer
+        self._query_process = query_process
         self._process = process
-        self._deadline_watcher = watch
+        self._deadline_watcher = deadline_watcher
         self._limits = limits
-        self._run_locally = here
+        self._run_locally = run_locally
         self._lock = threading.Lock()
         self._channel: socket.socket | None = channel
         self._local_execution: QueryExecution | None = None
@@ -292,13 +292,13 @@ class ProcessExecution(TimedExecution):
         self._start_deadline()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        given = False
+        has_yielded_rows = False
         try:
             for batch in self._receive_batches():
-                given = True
+                has_yielded_rows = True
                 yield batch
         except StorageUnavailableError:  # a snapshot that is removed, and mapped here
-            if given:
+            if has_yielded_rows:
                 raise
         else:
             return

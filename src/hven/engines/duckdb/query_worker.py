@@ -132,13 +132,13 @@ def run_worker(socket_number: int) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
     # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let in end sooner.
-    deadlines.lower_session_priority(0 if deadlines.is_raised(os.getppid()) else deadlines.QUERY_SESSION_NICENESS)
+    deadlines.reduce_session_priority(0 if deadlines.is_raised(os.getppid()) else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
     control = socket.socket(fileno=socket_number)
     engine_settings = pickle.loads(receive_frame(control)[1])  # noqa: S301  (of the process that began this one)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     engine = DuckEngine(
-        engine_settings["directory"], memory=engine_settings["memory"], threads=engine_settings["threads"]
+        engine_settings["directory"], memory_bytes=engine_settings["memory"], thread_count=engine_settings["threads"]
     )
     resident, shared = Path("/proc/self/statm").read_text().split()[1:3] if sys.platform == "linux" else (0, 0)
     send_frame(control, END_FRAME, b"%d" % ((int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")))

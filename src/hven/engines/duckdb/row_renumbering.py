@@ -167,12 +167,12 @@ def merge_index_entries(
 class ArrayWriter:
     """A ``.npy`` file that is written piece by piece, its length known."""
 
-    def __init__(self, path: Path, kind: np.dtype[Any], total: int) -> None:
+    def __init__(self, path: Path, dtype: np.dtype[Any], total: int) -> None:
         self._file = path.open("wb")
         np.lib.format.write_array_header_1_0(
-            self._file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (total,)}
+            self._file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (total,)}
         )
-        self._dtype = kind
+        self._dtype = dtype
 
     def add_values(self, values: npt.NDArray[Any]) -> None:
         """Add values."""

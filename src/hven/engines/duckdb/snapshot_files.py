@@ -402,7 +402,7 @@ class TableRows:
         return _get_projection(self, self._projections, column_names)
 
 
-Readable: TypeAlias = OpenSnapshot | TableRows
+OpenRows: TypeAlias = OpenSnapshot | TableRows
 """What can be read by row number."""
 
 
@@ -411,7 +411,7 @@ def _compute_batch_starts(batches: Sequence[pa.RecordBatch]) -> Rows:
 
 
 def _get_projection(
-    readable: Readable, cached_projections: dict[tuple[str, ...], Projection], column_names: tuple[str, ...]
+    readable: OpenRows, cached_projections: dict[tuple[str, ...], Projection], column_names: tuple[str, ...]
 ) -> Projection:
     projection = cached_projections.get(column_names)
     if projection is None:
@@ -425,7 +425,7 @@ def _get_projection(
 class Projection:
     """Some columns by row number. Record batches are cut down to the columns when first needed."""
 
-    def __init__(self, stored: Readable, columns: tuple[str, ...]) -> None:
+    def __init__(self, stored: OpenRows, columns: tuple[str, ...]) -> None:
         self._all_batches, self._starts = stored.batches, stored.starts  # not what is read itself, which keeps this
         self._column_numbers = [stored.schema.get_field_index(name) for name in columns]
         self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._column_numbers])

@@ -88,14 +88,16 @@ class SnapshotMerge(DiskStaging):
         final: Path,
         relative: str,
         seal: Callable[[DiskStaging], None],
-        base: OpenSnapshot,
-        gone: pa.Table | None,
+        base_snapshot: OpenSnapshot,
+        deleted_keys: pa.Table | None,
     ) -> None:
-        _check_mergeable(table, base)
-        self._base_snapshot = base
+        _check_mergeable(table, base_snapshot)
+        self._base_snapshot = base_snapshot
         self._key_names = list(table.primary)
         kinds = pa.schema([table.arrow_schema.field(name).with_nullable(True) for name in self._key_names])
-        self._deleted_keys = kinds.empty_table() if gone is None else gone.select(self._key_names).cast(kinds)
+        self._deleted_keys = (
+            kinds.empty_table() if deleted_keys is None else deleted_keys.select(self._key_names).cast(kinds)
+        )
         self._spooled_batches: list[pa.RecordBatch] = []
         super().__init__(table, snapshot, final, relative, seal)
 
@@ -103,11 +105,11 @@ class SnapshotMerge(DiskStaging):
         """Spill what waits to the disk, as it came."""
         path = self._work_directory / f"run-{len(self._spooled_batches):04d}.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, self._schema) as writer:
-            writer.write_batch(self._concatenate_waiting())
+            writer.write_batch(self._concat_waiting_batches())
         self._spooled_batches.append(pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0))
         pa.default_memory_pool().release_unused()
 
-    def _concatenate_waiting(self) -> pa.RecordBatch:
+    def _concat_waiting_batches(self) -> pa.RecordBatch:
         batch = pa.concat_batches(self._waiting_batches)
         self._waiting_batches, self._waiting_bytes = [], 0
         return batch
@@ -122,13 +124,13 @@ class SnapshotMerge(DiskStaging):
     def _write_sorted_parts(self) -> None:
         """Write all parts and the position index."""
         if self._waiting_batches:
-            self._spooled_batches.append(self._concatenate_waiting())
+            self._spooled_batches.append(self._concat_waiting_batches())
         changes = pa.Table.from_batches(self._spooled_batches, schema=self._schema)
         self._spooled_batches = []
-        replaced, gone = self._find_replaced_rows(changes)
+        replaced, removed_rows = self._find_replaced_rows(changes)
         order, places, keys = self._find_places(changes, replaced)
         self._new_rows = NewRows(TableRows(changes), order)
-        self._row_moves = moves = RowMoves(self._base_snapshot.rows, gone, places)
+        self._row_moves = moves = RowMoves(self._base_snapshot.rows, removed_rows, places)
         self._row_count = moves.new_row_count
         if self.table.position is not None:
             self._positioned_count = merge_position_index(
@@ -240,7 +242,9 @@ class SnapshotMerge(DiskStaging):
                 if number is None:
                     write_tasks.append(pool.submit(self._write_range, self._work_directory / name, begin, end))
                 else:
-                    self._share_part(self._base_snapshot.path / self._base_snapshot.manifest.parts[number][0], name)
+                    self._link_or_copy_part(
+                        self._base_snapshot.path / self._base_snapshot.manifest.parts[number][0], name
+                    )
             for task in write_tasks:
                 task.result()
         self._written_parts = [
@@ -294,7 +298,7 @@ class SnapshotMerge(DiskStaging):
             plan += _split_into_parts(0, moves.new_row_count, max_part_rows)
         return plan or [(None, 0, 0)]
 
-    def _share_part(self, path: Path, part_name: str) -> None:
+    def _link_or_copy_part(self, path: Path, part_name: str) -> None:
         """Link, or copy, a part of the base into this snapshot."""
         if (part_checksum := self._base_snapshot.manifest.checksums.get(path.name)) is not None:
             self._known_checksums[part_name] = part_checksum
@@ -389,14 +393,16 @@ class SnapshotMerge(DiskStaging):
                 self._statistics.add_rows(pa.Table.from_batches([batch]))
             statistics, changed = self._statistics.build_statistics(), 0
         else:
-            gone = pa.Table.from_batches(_SequentialReader(base).iterate_rows(moves.removed_rows), schema=base.schema)
+            removed_table = pa.Table.from_batches(
+                _SequentialReader(base).iterate_rows(moves.removed_rows), schema=base.schema
+            )
             come = pa.Table.from_batches([self._new_rows.take_range(0, len(moves.insertion_places))])
             statistics = update_statistics(
                 table,
                 base.manifest.statistics,
-                compute_statistics(table, gone),
+                compute_statistics(table, removed_table),
                 compute_statistics(table, come),
-                (base.rows, gone.num_rows, come.num_rows),
+                (base.rows, removed_table.num_rows, come.num_rows),
                 lambda name: (batch.column(name) for batch in stored.batches),
             )
         del self._new_rows

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class UdfRegistry:
     """The functions of one DuckDB instance, each defined when a query first names it: all of them take longer than a small ingest. Thread-safe."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self._connection = con
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
         self._lock = threading.RLock()
         self._undefined: dict[str, Any] = {
             **UDF_SIGNATURES,

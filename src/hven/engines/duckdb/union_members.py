@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.adql.grouping import depends_on_own_row
+from hven.adql.grouping import is_single_row_expression
 from hven.adql.syntax_tree import (
     Cast,
     ColumnRef,
@@ -111,7 +111,7 @@ def match_union_members(union: DerivedTable, position_pair: tuple[Expr, Expr]) -
             members.append(UnionMember(leaf.number, None, None, is_indexed=False))
             continue
         nodes = list(walk_tree((lon, lat)))
-        if not (depends_on_own_row(lon) and depends_on_own_row(lat)):
+        if not (is_single_row_expression(lon) and is_single_row_expression(lat)):
             return ()
         column_sources = [
             (node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column is not None

@@ -62,7 +62,7 @@ def open(  # noqa: A001  (the contract's name)
         spark=spark,
         near_bytes=near_bytes,
         at_once=at_once,
-        site=site,
+        site_identity=site,
         webs=webs,
         threads=threads,
     )

@@ -147,7 +147,7 @@ class SparkCluster:
                 self._running_count -= 1
                 self._turn_condition.notify_all()
 
-    def wake_waiting(self) -> None:
+    def notify_waiting_threads(self) -> None:
         """Have those look who wait for a turn: one of them was stopped."""
         with self._turn_condition:
             self._turn_condition.notify_all()

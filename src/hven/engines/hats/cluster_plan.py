@@ -130,13 +130,13 @@ class ClusterPlan:
         Spark does not compute it; says why.
     """
 
-    def __init__(self, cluster: SparkCluster, bound: BoundQuery) -> None:
+    def __init__(self, cluster: SparkCluster, bound_query: BoundQuery) -> None:
         self._cluster = cluster
-        self._bound_query = bound
-        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
+        self._bound_query = bound_query
+        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         for field in self.schema:
             write_spark_type(field.type)
-        self.spark_query = SparkQuery.from_query(bound, SparkDialect(bound))
+        self.spark_query = SparkQuery.from_query(bound_query, SparkDialect(bound_query))
 
     def execute(
         self,
@@ -235,7 +235,7 @@ class ClusterPlan:
                     )
                 if match is not None:
                     radii = match.compute_radius(literal_values)
-                    views[name + SPREAD_SUFFIX] = _spread_stored_rows(session, table_relation, match, radii)
+                    views[name + SPREAD_SUFFIX] = _assign_stored_rows_to_cells(session, table_relation, match, radii)
             else:
                 rows = _build_memory_rows(
                     table,
@@ -247,7 +247,7 @@ class ClusterPlan:
                     row_radii = match.compute_row_radii(literal_values, rows)
                     radii = find_largest_radius(row_radii)
                     views[name + SPREAD_SUFFIX] = session.create_row_relation(
-                        _spread_memory_rows(rows, match, row_radii)
+                        _assign_memory_rows_to_cells(rows, match, row_radii)
                     )
                 table_relation = session.create_row_relation(rows)
             if match is not None and radii is not None:
@@ -289,7 +289,9 @@ def _has_cell_column(paths: Sequence[str]) -> bool:
     return not paths or CELL_COLUMN in pq.read_schema(paths[0]).names
 
 
-def _spread_stored_rows(session: SparkConnectSession, stored_relation: Any, match: CellMatch, radius: float) -> Any:
+def _assign_stored_rows_to_cells(
+    session: SparkConnectSession, stored_relation: Any, match: CellMatch, radius: float
+) -> Any:
     """Spread stored rows over cells, on the workers."""
     lon, lat = _write_position(match.centre_columns)
     session.define_functions(["hven_cells"])
@@ -299,7 +301,7 @@ def _spread_stored_rows(session: SparkConnectSession, stored_relation: Any, matc
     )
 
 
-def _spread_memory_rows(rows: pa.Table, match: CellMatch, radii: Any) -> pa.Table:
+def _assign_memory_rows_to_cells(rows: pa.Table, match: CellMatch, radii: Any) -> pa.Table:
     """Spread rows in memory over cells."""
     lon, lat = (
         _to_double_array(rows.column(item.column.name)) for item in match.centre_columns if item.column is not None
@@ -365,15 +367,15 @@ class ClusterExecution(TimedExecution):
         self,
         cluster: SparkCluster,
         schema: pa.Schema,
-        make: Any,
+        build_relation: Any,
         limits: ExecutionLimits,
-        holding: Callable[[], AbstractContextManager[object]] = nullcontext,
+        hold_files: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.schema = schema
-        self._hold_files = holding
+        self._hold_files = hold_files
         self._cluster = cluster
         self._deadline_watcher = cluster.deadline_watcher
-        self._build_relation = make
+        self._build_relation = build_relation
         self._limits = limits
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
@@ -468,7 +470,7 @@ class ClusterExecution(TimedExecution):
                 return
             self._stop_reason = reason
         self._abandon_answer()
-        self._cluster.wake_waiting()
+        self._cluster.notify_waiting_threads()
 
     def close(self) -> None:
         """Free everything; see `hven.engines.QueryExecution.close`."""
@@ -485,10 +487,10 @@ class ClusterExecution(TimedExecution):
 class ClusterFallbackExecution(RelayExecution):
     """A query that is asked of the cluster, and computed in another way if Spark knows no such query: it says so before any row."""
 
-    def __init__(self, asked: ClusterExecution, otherwise: Callable[[str], QueryExecution]) -> None:
-        super().__init__(asked.schema, asked)
-        self._cluster_execution = asked
-        self._run_fallback = otherwise
+    def __init__(self, cluster_execution: ClusterExecution, run_fallback: Callable[[str], QueryExecution]) -> None:
+        super().__init__(cluster_execution.schema, cluster_execution)
+        self._cluster_execution = cluster_execution
+        self._run_fallback = run_fallback
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:

@@ -164,12 +164,12 @@ class SparkDialect(SparkShapeDialect):
         if "SELECT" in condition:
             raise UnsupportedBySparkError("a row filter that looks into another table")
         stored = table.removesuffix(SPREAD_SUFFIX)
-        own = (
+        cell_columns = (
             [CELL_COLUMN] * (stored in self.cell_views)
             + [PROBE_CELL_COLUMN] * (stored in self.probe_matches)
             + [SPREAD_CELL_COLUMN] * (stored != table)
         )
-        listed = [*own, *self._columns_by_view[stored]]
+        listed = [*cell_columns, *self._columns_by_view[stored]]
         columns = ", ".join(
             f"CASE WHEN {condition} THEN t0.{self.quote_identifier(name)} END AS {self.quote_identifier(name)}"
             for name in listed
@@ -235,8 +235,8 @@ class SparkDialect(SparkShapeDialect):
         size = type_.size
         if size is None:
             return self.write_cast(numbers_sql, type_)
-        said = self.raise_template.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
-        sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({said} AS ARRAY<STRING>) END"
+        error_sql = self.raise_template.format(f"concat('the text has ', size(w), ' numbers, and such a shape {size}')")
+        sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({error_sql} AS ARRAY<STRING>) END"
         return self.write_cast(_bind_name(numbers_sql, "w", sized), type_)
 
     def write_once(self, sql: str, write_value: Callable[[str], str], spark_type: str = "STRING") -> str:

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections import OrderedDict
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import MemoryRelation, StorageEngine, VerificationResult
-from hven.engines._row_preparation import conform_batch
+from hven.engines._row_preparation import cast_batch_to_schema
 from hven.engines._snapshot_files import build_folder_name, find_file_fault, is_absent, remove_abandoned_directory
 from hven.engines.hats.key_index import CatalogueKeyIndex
 from hven.engines.hats.manifest import MANIFEST_FILE_NAME, CatalogueManifest
@@ -25,7 +25,7 @@ from hven.engines.hats.query_plan import HatsPlan
 from hven.engines.hats.row_group_reader import RowGroupReader, build_changed_error
 from hven.engines.hats.snapshot_merging import CatalogueMerge
 from hven.engines.hats.staging import READERS_LOCK_NAME, CatalogueStaging
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model import plugins
 from hven.model.errors import BindError, HvenError, StorageError, StorageUnavailableError, format_message
 
@@ -61,7 +61,7 @@ class HatsEngine(StorageEngine):
         spark: str | None,
         near_bytes: int,
         at_once: int,
-        site: str,
+        site_identity: str,
         webs: WebCatalogueProtocol | None,
         threads: int | None,
     ) -> None:
@@ -70,7 +70,7 @@ class HatsEngine(StorageEngine):
         self.near_bytes = near_bytes
         self.spark, self.at_once = spark, at_once
         self.file_faults: Mapping[str, str] = {}
-        self._site_identity = site
+        self._site_identity = site_identity
         self._embedded_arguments = directory, memory, threads
         self._opened_embedded: StorageEngine | None = None
         self._opened_cluster: Any = None
@@ -157,10 +157,14 @@ class HatsEngine(StorageEngine):
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
         """List the files of partitions, where they are ours: the stored columns of others may be others than the table's."""
-        found = self.open_manifest(snapshot)
-        if found.head.foreign or found.head.position is None:
+        manifest = self.open_manifest(snapshot)
+        if manifest.head.foreign or manifest.head.position is None:
             return None
-        return {(one.order, one.pixel): Path(found.locate_file(one)) for one in found.head.files if one.order >= 0}
+        return {
+            (file.order, file.pixel): Path(manifest.locate_file(file))
+            for file in manifest.head.files
+            if file.order >= 0
+        }
 
     def get_key_index(self, snapshot: Snapshot) -> CatalogueKeyIndex | None:
         """Return the index of the primary key of a snapshot, None if it has none."""
@@ -289,22 +293,22 @@ class HatsEngine(StorageEngine):
                         path, groups, schema.names, manifest.file_states[path], manifest.head.leaves
                     )
                     for batch in rows.to_batches():
-                        yield conform_batch(batch, schema)
+                        yield cast_batch_to_schema(batch, schema)
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read the files of two snapshots that are not in both; see `hven.engines.StorageEngine.read_differing_rows`."""
         sides = []
-        for one, other in ((old_snapshot, new_snapshot), (new_snapshot, old_snapshot)):
-            manifest, there = self.open_manifest(one), self.open_manifest(other)
-            known = {(file.path, file.bytes, file.checksum) for file in there.head.files}
+        for snapshot, other_snapshot in ((old_snapshot, new_snapshot), (new_snapshot, old_snapshot)):
+            manifest, other_manifest = self.open_manifest(snapshot), self.open_manifest(other_snapshot)
+            other_files = {(file.path, file.bytes, file.checksum) for file in other_manifest.head.files}
             files = [
                 number
                 for number, file in enumerate(manifest.head.files)
-                if not file.checksum or (file.path, file.bytes, file.checksum) not in known
+                if not file.checksum or (file.path, file.bytes, file.checksum) not in other_files
             ]
-            sides.append(self._iterate_rows(one, manifest, files, column_names))
+            sides.append(self._iterate_rows(snapshot, manifest, files, column_names))
         return sides[0], sides[1]
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
@@ -313,13 +317,13 @@ class HatsEngine(StorageEngine):
         names = [name for name in manifest.schema.names if name in column_names] or manifest.schema.names[:1]
         if not manifest.group_count:
             return None
-        wanted = min(max(1, min(row_count // 1000, 16)), manifest.group_count)
-        chosen = np.unique(np.linspace(0, manifest.group_count - 1, wanted).astype(np.int64))
-        step = max(1, int(manifest.get_array("rows")[chosen].sum()) // max(row_count, 1))
+        sampled_group_count = min(max(1, min(row_count // 1000, 16)), manifest.group_count)
+        group_numbers = np.unique(np.linspace(0, manifest.group_count - 1, sampled_group_count).astype(np.int64))
+        step = max(1, int(manifest.get_array("rows")[group_numbers].sum()) // max(row_count, 1))
         pieces = []
-        for path, groups in manifest.list_files(chosen):
-            found = self.reader.read_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
-            pieces.append(found.take(pa.array(np.arange(0, found.num_rows, step))))
+        for path, groups in manifest.list_files(group_numbers):
+            rows = self.reader.read_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
+            pieces.append(rows.take(pa.array(np.arange(0, rows.num_rows, step))))
         return MemoryRelation(pa.concat_tables(pieces), is_stored=True)
 
     # --- what is there ---------------------------------------------------------------------------------------
@@ -335,9 +339,13 @@ class HatsEngine(StorageEngine):
                 self.reader.submit_read(self._find_file_fault, manifest, file, is_on_web=True)
                 for file in manifest.head.files
             ]
-            return next((found for look in looks if (found := look.result()) is not None), None)
+            return next((missing_file for look in looks if (missing_file := look.result()) is not None), None)
         return next(
-            (found for file in manifest.head.files if (found := self._find_file_fault(manifest, file)) is not None),
+            (
+                missing_file
+                for file in manifest.head.files
+                if (missing_file := self._find_file_fault(manifest, file)) is not None
+            ),
             None,
         )
 
@@ -400,10 +408,12 @@ class HatsEngine(StorageEngine):
             self._key_indexes.pop(snapshot.path, None)
         self._release_lock(path)
         if not _is_being_read(path):
-            gone = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
+            removed_path = path.with_name(
+                f"{path.name}.staging"
+            )  # a half-removed snapshot must not look like a whole one
             with suppress(FileNotFoundError):
-                path.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                path.rename(removed_path)
+                shutil.rmtree(removed_path, ignore_errors=True)
 
     def note_published(self, snapshot: Snapshot) -> None:
         """Release the lock that kept a new snapshot from being swept."""
@@ -424,7 +434,7 @@ class HatsEngine(StorageEngine):
         self.claim_root()
         for path in sorted(root.glob("*/*")):
             relative = str(path.relative_to(root))
-            ours = (path / READERS_LOCK_NAME).exists() or (path.name.endswith(".staging") and not (path / layout.PROPERTIES_FILE).exists())  # fmt: skip
+            ours = (path / READERS_LOCK_NAME).exists() or (path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists())  # fmt: skip
             if (
                 ours
                 and relative not in known_paths
@@ -441,7 +451,7 @@ class HatsEngine(StorageEngine):
             looked = self.reader.submit_read(os.listdir, root)
             try:
                 looked.result(ROOT_TIMEOUT_SECONDS)
-            except Late:
+            except FutureTimeoutError:
                 return f"the root {root} of [hats] does not answer"
             except OSError as error:
                 if root == self.roots[0] and isinstance(error, FileNotFoundError) and root.parent.is_dir():

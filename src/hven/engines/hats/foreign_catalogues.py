@@ -20,7 +20,7 @@ from hven.engines.hats.manifest import (
     list_indexed_columns,
 )
 from hven.formats import hats_catalogues as catalogues
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.errors import HvenError, Place, SourceError, format_message
 from hven.model.sky import Moc, healpix
 from hven.model.types import list_leaf_columns
@@ -71,7 +71,7 @@ def describe_foreign_catalogue(
         No catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions that lie outside of their partition; fewer rows
         than are said; a mount that hangs.
     """
-    is_on_web = layout.is_web_address(directory)
+    is_on_web = hats_layout.is_web_address(directory)
     open_catalogue = catalogues.open_catalogue(
         directory,
         reader.web_catalogues.open_folder(directory) if is_on_web else catalogues.LocalCatalogueFolder(Path(directory)),
@@ -84,14 +84,14 @@ def describe_foreign_catalogue(
     )
     names = {column.name: (column_names or {}).get(column.name, column.name) for column in table.columns}
     _check_same_columns(names, files)
-    _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{layout.PROPERTIES_FILE}")
+    _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
     paths = _find_leaf_paths(files[0].schema, names) if files else {}
     cell_column = find_cell_column(properties, files)
     indexed_columns = list_indexed_columns(table)
     groups = RowGroupCollector(pa.schema([table.arrow_schema.field(name) for name in indexed_columns]), paths)
     data_files: list[ManifestFile] = []
     for found_file in files:
-        partition_cells = layout.compute_cell_range(found_file.order, found_file.pixel)
+        partition_cells = hats_layout.compute_cell_range(found_file.order, found_file.pixel)
         groups.add_file(len(data_files), found_file.footer, cell_column, partition_cells)
         data_files.append(ManifestFile(found_file.path, found_file.footer.num_rows, found_file.bytes, found_file.order, found_file.pixel, partition_cells[0], partition_cells[1] - 1, found_file.change_stamp))  # fmt: skip
     row_groups = groups.build_table()
@@ -101,7 +101,7 @@ def describe_foreign_catalogue(
         raise SourceError(
             format_message(ROW_COUNT_MESSAGE, properties["hats_nrows"], rows),
             place=Place(file=directory),
-            remedy=layout.REWRITE_REMEDY,
+            remedy=hats_layout.REWRITE_REMEDY,
         )
     footers = [found_file.footer for found_file in files]
     has_many_groups = row_groups.num_rows > MAX_FULLY_INDEXED_GROUPS
@@ -161,8 +161,8 @@ def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict
 
 def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) -> str | None:
     """Name the column of cells of order 29; None: there is none whose extremes all files tell, and the partitions alone tell where rows are."""
-    name = properties.get("hats_col_healpix") or layout.CELL_COLUMN
-    if name != layout.CELL_COLUMN or properties.get("hats_col_healpix_order", "29") != "29":
+    name = properties.get("hats_col_healpix") or hats_layout.CELL_COLUMN
+    if name != hats_layout.CELL_COLUMN or properties.get("hats_col_healpix_order", "29") != "29":
         return None
     first_schema: Any = None
     for found_file in files:
@@ -204,7 +204,7 @@ def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) 
         raise SourceError(
             format_message(UNREADABLE_MESSAGE, curator_error.message if curator_error else str(error)),
             place=Place(file=path),
-            remedy=(curator_error and curator_error.remedy) or layout.REWRITE_REMEDY,
+            remedy=(curator_error and curator_error.remedy) or hats_layout.REWRITE_REMEDY,
         ) from error
 
 
@@ -233,7 +233,7 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
                 raise SourceError(
                     format_message("the column {name} is {kind} here, and {known} in {first}", name, str(column_type), str(known_type), os.path.basename(known_file)),  # noqa: PTH119
                     place=Place(file=found_file.path),
-                    remedy=layout.REWRITE_REMEDY,
+                    remedy=hats_layout.REWRITE_REMEDY,
                 )  # fmt: skip
 
 
@@ -251,9 +251,9 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
     if len(misplaced_groups):
         file = files[int(file_numbers[misplaced_groups[0]])]
         raise SourceError(
-            format_message("{name} has cells that are not of its partition, Norder={order} Npix={pixel}", layout.CELL_COLUMN, file.order, file.pixel),
+            format_message("{name} has cells that are not of its partition, Norder={order} Npix={pixel}", hats_layout.CELL_COLUMN, file.order, file.pixel),
             place=Place(file=file.path),
-            remedy=layout.REWRITE_REMEDY,
+            remedy=hats_layout.REWRITE_REMEDY,
         )  # fmt: skip
 
 
@@ -345,7 +345,7 @@ def _compute_partition_coverage(files: list[ManifestFile]) -> str | None:
         return format_moc(np.empty(0, np.int64), 8)
     order = min(max(file.order for file in files), 8)
     ranges = healpix.merge_ranges(
-        np.array([layout.compute_cell_range(file.order, file.pixel) for file in files], np.int64)
+        np.array([hats_layout.compute_cell_range(file.order, file.pixel) for file in files], np.int64)
     )
     return str(Moc(ranges, order).degrade(order))
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from hven.engines._key_matching import to_single_array
 from hven.engines._row_preparation import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.literal import hash_rows
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class KeyCollector:
             self._null_count += sum(column.null_count for column in keys.columns)
             self._key_tables.append(keys)
             self._group_numbers.append(
-                (first_group + np.arange(rows.num_rows) // layout.ROW_GROUP_ROWS).astype(np.int32)
+                (first_group + np.arange(rows.num_rows) // hats_layout.ROW_GROUP_ROWS).astype(np.int32)
             )
 
     def check_and_write_index(self, row_groups: pa.Table, files: Sequence[ManifestFile]) -> str:
@@ -137,7 +137,7 @@ class KeyCollector:
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
         with pq.ParquetWriter(
-            path, table.schema, metadata_collector=footers, **layout.PARQUET_WRITER_OPTIONS
+            path, table.schema, metadata_collector=footers, **hats_layout.PARQUET_WRITER_OPTIONS
         ) as writer:
             writer.write_table(table, row_group_size=INDEX_GROUP_ROWS)
         low_values = pa.table({"low": sorted_values.take(pa.array(np.arange(0, len(sorted_values), INDEX_GROUP_ROWS)))})
@@ -146,16 +146,16 @@ class KeyCollector:
             pa.ipc.new_file(sink, low_values.schema) as file,
         ):
             file.write_table(low_values)
-        footers[0].set_file_path(INDEX_FILE_PATH.removeprefix(f"{INDEX_FOLDER}/{layout.DATASET_DIRECTORY}/"))
-        pq.write_metadata(table.schema, self._directory / INDEX_FOLDER / layout.METADATA_FILE, footers)
-        (self._directory / INDEX_FOLDER / layout.COMMON_METADATA_FILE).write_bytes(
-            layout.write_common_metadata(table.schema)
+        footers[0].set_file_path(INDEX_FILE_PATH.removeprefix(f"{INDEX_FOLDER}/{hats_layout.DATASET_DIRECTORY}/"))
+        pq.write_metadata(table.schema, self._directory / INDEX_FOLDER / hats_layout.METADATA_FILE, footers)
+        (self._directory / INDEX_FOLDER / hats_layout.COMMON_METADATA_FILE).write_bytes(
+            hats_layout.write_common_metadata(table.schema)
         )
         properties_text = (
             f"#HATS catalog\nobs_collection=index\ndataproduct_type=index\nhats_nrows={len(sorted_values)}\n"
             f"hats_primary_table_url=..\nhats_index_column={self._key_names[0]}\nhats_builder=Hven\nhats_version=v1.0\n"
         ).encode()
-        for name in (layout.PROPERTIES_FILE, layout.OLD_PROPERTIES_FILE):
+        for name in (hats_layout.PROPERTIES_FILE, hats_layout.OLD_PROPERTIES_FILE):
             (self._directory / INDEX_FOLDER / name).write_bytes(properties_text)
 
 
@@ -176,12 +176,12 @@ class CatalogueKeyIndex:
 
     Parameters
     ----------
-    read
+    read_groups
         Reads row groups of a file of the snapshot: its path, their numbers, columns.
     """
 
-    def __init__(self, directory: Path, column: str, read: Any) -> None:
-        self._directory, self._column, self._read_groups = directory, column, read
+    def __init__(self, directory: Path, column: str, read_groups: Any) -> None:
+        self._directory, self._column, self._read_groups = directory, column, read_groups
         self._low_values = (
             pa.ipc.open_file(pa.memory_map(str(directory / INDEX_LOWS_PATH))).read_all().column("low").combine_chunks()
         )

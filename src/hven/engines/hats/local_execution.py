@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from hven.engines import MemoryRelation, RelayExecution
-from hven.engines._row_preparation import conform_batch
+from hven.engines._row_preparation import cast_batch_to_schema
 from hven.engines.hats.plain_pages import find_rows_in_cells
 from hven.engines.hats.row_group_reader import wait_for_read
 from hven.engines.row_fetching import FetchingExecution
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.errors import OperationCancelledError
 
 if TYPE_CHECKING:
@@ -41,25 +41,27 @@ class LocalExecution(FetchingExecution):
     def __init__(
         self,
         engine: HatsEngineProtocol,
-        rest: QueryPlan,
-        wanted: Mapping[str, TableSelection],
+        embedded_plan: QueryPlan,
+        table_selections: Mapping[str, TableSelection],
         values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> None:
-        super().__init__(rest, list(relations), values, relations, limits)
-        self._engine, self._table_selections = engine, wanted
+        super().__init__(embedded_plan, list(relations), values, relations, limits)
+        self._engine, self._table_selections = engine, table_selections
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        with self._engine.hold_snapshots([one.snapshot.path for one in self._table_selections.values()]):
-            for name, one in self._table_selections.items():
-                few = len(one.group_numbers) <= MAX_DIRECT_GROUPS and one.manifest.is_local
+        with self._engine.hold_snapshots([selection.snapshot.path for selection in self._table_selections.values()]):
+            for name, selection in self._table_selections.items():
+                is_small = len(selection.group_numbers) <= MAX_DIRECT_GROUPS and selection.manifest.is_local
                 # another thread, which can be left behind, costs a cone of few row groups a third of its time
                 yield (
                     name,
-                    read_selected_rows(self._engine, one, one.group_numbers)
-                    if few
-                    else wait_for_read(start_reading(self._engine, one, one.group_numbers), self._check_running),
+                    read_selected_rows(self._engine, selection, selection.group_numbers)
+                    if is_small
+                    else wait_for_read(
+                        start_reading(self._engine, selection, selection.group_numbers), self._check_running
+                    ),
                 )
 
     def _check_running(self) -> None:
@@ -87,29 +89,34 @@ class StreamedLocalExecution(RelayExecution):
     def __init__(
         self,
         engine: HatsEngineProtocol,
-        rest: QueryPlan,
+        embedded_plan: QueryPlan,
         name: str,
-        wanted: TableSelection,
+        table_selection: TableSelection,
         top: int | None,
-        values: Values,
+        literal_values: Values,
         limits: ExecutionLimits,
     ) -> None:
-        super().__init__(rest.schema)
-        self._engine, self._embedded_plan, self._name, self._table_selection = engine, rest, name, wanted
-        self._literal_values, self._limits = values, limits
+        super().__init__(embedded_plan.schema)
+        self._engine, self._embedded_plan, self._name, self._table_selection = (
+            engine,
+            embedded_plan,
+            name,
+            table_selection,
+        )
+        self._literal_values, self._limits = literal_values, limits
         requested_rows = None if limits.row_limit is None else limits.row_limit + 1
         self._row_limit = requested_rows if top is None else top if requested_rows is None else min(top, requested_rows)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        left = self._row_limit
+        remaining_rows = self._row_limit
         step = self._limits.compute_batch_rows(len(self.schema))
         with ExitStack() as stack:
             stack.callback(self.close)
             stack.enter_context(self._engine.hold_snapshots([self._table_selection.snapshot.path]))
             for rows in self._read_pieces():
-                if left is not None and left <= 0:
+                if remaining_rows is not None and remaining_rows <= 0:
                     return
-                limits = replace(self._limits, row_limit=None if left is None else left - 1)
+                limits = replace(self._limits, row_limit=None if remaining_rows is None else remaining_rows - 1)
                 execution = self._begin_execution(
                     self._embedded_plan.execute(
                         self._literal_values, {self._name: MemoryRelation(rows, is_stored=True)}, limits
@@ -117,12 +124,12 @@ class StreamedLocalExecution(RelayExecution):
                 )
                 try:
                     for batch in execution:
-                        given = batch if left is None else batch.slice(0, left)
-                        for begin in range(0, given.num_rows, step):
-                            yield given.slice(begin, step)
-                        if left is not None:
-                            left -= given.num_rows
-                            if left <= 0:
+                        limited_batch = batch if remaining_rows is None else batch.slice(0, remaining_rows)
+                        for begin in range(0, limited_batch.num_rows, step):
+                            yield limited_batch.slice(begin, step)
+                        if remaining_rows is not None:
+                            remaining_rows -= limited_batch.num_rows
+                            if remaining_rows <= 0:
                                 return
                 finally:
                     self._set_current(None)
@@ -180,7 +187,7 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
     schema = manifest.select_schema(selection.columns)
     names = schema.names
     filters_cells = selection.cells is not None and bool(manifest.head.cell) and len(group_numbers) > 0
-    read_names = [layout.CELL_COLUMN, *names] if filters_cells and layout.CELL_COLUMN not in names else names
+    read_names = [hats_layout.CELL_COLUMN, *names] if filters_cells and hats_layout.CELL_COLUMN not in names else names
     pieces = []
     is_own = filters_cells and not manifest.head.foreign
     for path, groups in manifest.list_files(group_numbers):
@@ -200,7 +207,7 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
         group_rows = group_rows.select(names)
         if manifest.head.foreign or not group_rows.schema.equals(schema):
             group_rows = pa.Table.from_batches(
-                [conform_batch(batch, schema) for batch in group_rows.to_batches()], schema
+                [cast_batch_to_schema(batch, schema) for batch in group_rows.to_batches()], schema
             )
         pieces.append(group_rows)
     return pa.concat_tables(pieces) if pieces else schema.empty_table()
@@ -237,7 +244,7 @@ def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> 
 
 def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     """Return the rows in some cells; they must be in the order of their cells, else all are returned."""
-    column = rows.column(layout.CELL_COLUMN)
+    column = rows.column(hats_layout.CELL_COLUMN)
     if column.null_count:
         return rows
     cells = np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)) if len(rows) else np.empty(0, np.int64)  # fmt: skip

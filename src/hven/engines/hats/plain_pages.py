@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ PLAIN_TYPES = {
 MARK_STEP_ROWS = 128  # rows from one cell that is kept to the next: what is searched stands in two pages of the disk
 PAGE_HEADER_BYTES = 32  # bytes of a page's header that are looked at: its kind and sizes
 THRIFT_INTEGER_FIELD = 0x15  # of a header: the next field, a whole number (Thrift's compact protocol)
-_CELL_FIELD = pa.field(layout.CELL_COLUMN, pa.int64())
+_CELL_FIELD = pa.field(hats_layout.CELL_COLUMN, pa.int64())
 NO_ROWS = np.empty(0, np.int64)
 DATA_PAGE_TYPES = {0, 3}  # kinds with values: of the first and of the second version
 

@@ -57,22 +57,22 @@ class HatsPlan(QueryPlan):
 
     Parameters
     ----------
-    reading
+    is_table_fetch
         It asks for rows of one table for a detour.
     """
 
     small = False
 
-    def __init__(self, engine: HatsEngineProtocol, bound: BoundQuery, *, reading: bool = False) -> None:
+    def __init__(self, engine: HatsEngineProtocol, bound_query: BoundQuery, *, is_table_fetch: bool = False) -> None:
         self._engine = engine
-        self._is_table_fetch = reading
-        self._bound_query = bound
-        self._embedded_plan = engine.embedded_engine.plan_query(bound)
+        self._is_table_fetch = is_table_fetch
+        self._bound_query = bound_query
+        self._embedded_plan = engine.embedded_engine.plan_query(bound_query)
         self.schema = self._embedded_plan.schema
         # what is in memory is given at once, on an event loop, too: `execute` sees
-        self.small = self._embedded_plan.small and len(bound.tables) == 1 and not reading
-        self._group_chooser = RowGroupChooser(replace_shape_texts(flatten_query(push_into_unions(bound))))
-        unrewritten_chooser = RowGroupChooser(bound)
+        self.small = self._embedded_plan.small and len(bound_query.tables) == 1 and not is_table_fetch
+        self._group_chooser = RowGroupChooser(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
+        unrewritten_chooser = RowGroupChooser(bound_query)
         self._read_columns = {
             table.qualified_name: tuple(
                 dict.fromkeys(
@@ -82,9 +82,9 @@ class HatsPlan(QueryPlan):
                     ]
                 )
             )
-            for table in bound.tables
+            for table in bound_query.tables
         }
-        self._streamable_query = match_streamable_query(bound)
+        self._streamable_query = match_streamable_query(bound_query)
 
     # --- running ---------------------------------------------------------------------------------------------
 
@@ -94,10 +94,10 @@ class HatsPlan(QueryPlan):
         """Run; see `hven.engines.QueryPlan.execute`."""
         if not self.small:
             return self._execute_long(literal_values, relations, limits)
-        known: dict[str, TableSelection] = {}  # what was looked up is not looked up again
-        found = self._execute_from_memory(literal_values, relations, limits, known)
-        return found or DeferredExecution(
-            self.schema, lambda _: self._execute_long(literal_values, relations, limits, known)
+        known_selections: dict[str, TableSelection] = {}  # what was looked up is not looked up again
+        memory_execution = self._execute_from_memory(literal_values, relations, limits, known_selections)
+        return memory_execution or DeferredExecution(
+            self.schema, lambda _: self._execute_long(literal_values, relations, limits, known_selections)
         )
 
     def _execute_from_memory(
@@ -150,7 +150,7 @@ class HatsPlan(QueryPlan):
                 literal_values,
                 limits,
             )
-        if self._needs_cluster(selections):
+        if self._is_cluster_needed(selections):
             return self._execute_on_cluster(selections, literal_values, relations, limits)
         return LocalExecution(self._engine, self._embedded_plan, selections, literal_values, relations, limits)
 
@@ -180,7 +180,7 @@ class HatsPlan(QueryPlan):
         cells = self._group_chooser.find_cells(qualified_name, context) if self._engine.uses_indexes else None
         return TableSelection(relation, context.manifest, self._read_columns[qualified_name], group_numbers, cells)
 
-    def _needs_cluster(self, selections: Mapping[str, TableSelection]) -> bool:
+    def _is_cluster_needed(self, selections: Mapping[str, TableSelection]) -> bool:
         return sum(selection.estimated_bytes for selection in selections.values()) > self._engine.near_bytes
 
     def _can_stream(self, selection: TableSelection) -> bool:
@@ -252,8 +252,8 @@ class HatsPlan(QueryPlan):
             self._bound_query,
             reason,
             self._plan_table_fetch,
-            giver="the cluster",
-            bytes=self._engine.near_bytes,
+            source_engine_name="the cluster",
+            max_fetched_bytes=self._engine.near_bytes,
         )
 
     def _plan_without_conditions(self, reason: str) -> HatsPlan:
@@ -264,11 +264,11 @@ class HatsPlan(QueryPlan):
                 f"the cluster cannot give rows of {self._bound_query.tables[0].qualified_name}: {reason}"
             )
         unconditional_query = replace(self._bound_query, query=replace(query, body=replace(query.body, where=None)))
-        return HatsPlan(self._engine, unconditional_query, reading=True)
+        return HatsPlan(self._engine, unconditional_query, is_table_fetch=True)
 
     def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
         """Plan what a detour reads of one table: near, if that is little, else by the cluster."""
-        plan = HatsPlan(self._engine, bound_query, reading=True)
+        plan = HatsPlan(self._engine, bound_query, is_table_fetch=True)
         unsupported_error = plugins.import_hven_module(
             "hven.engines.hats.cluster_plan", "the far road"
         ).UnsupportedBySparkError
@@ -286,28 +286,33 @@ class HatsPlan(QueryPlan):
             f"{_find_reference_name(self._group_chooser.table_refs[number])}: row groups by the manifest, {test.describe_test()}"
             for number, test in self._group_chooser.tests_by_number.items()
         ]
-        most = self._engine.near_bytes
+        max_local_bytes = self._engine.near_bytes
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
         elif self._engine.spark is None:
-            lines.append(f"near, up to {_format_size(most)} of files; more is refused, for there is no cluster")
+            lines.append(
+                f"near, up to {_format_size(max_local_bytes)} of files; more is refused, for there is no cluster"
+            )
         else:
-            lines.append(f"near, up to {_format_size(most)} of files; else far: by the cluster")
+            lines.append(f"near, up to {_format_size(max_local_bytes)} of files; else far: by the cluster")
         return "\n".join([*lines, self._embedded_plan.explain()])
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Tell near or far, and how many files, row groups and bytes of each table are read."""
-        wanted = self._select_tables(literal_values, relations)
-        streams = self._streamable_query is not None and len(wanted) == 1 and self._can_stream(*wanted.values())
+        selections = self._select_tables(literal_values, relations)
+        streams = self._streamable_query is not None and len(selections) == 1 and self._can_stream(*selections.values())
         if streams and not self._streamable_query.has_conditions:  # type: ignore[union-attr]  # it ends with the last row that TOP allows
-            wanted = {name: _limit_selection(one, self._compute_top(literal_values)) for name, one in wanted.items()}
-        road = "near" if streams or not self._needs_cluster(wanted) else "far" if self._engine.spark and not any(one.is_local_only for one in wanted.values()) else "too much without a cluster"  # fmt: skip
+            selections = {
+                name: _limit_selection(selection, self._compute_top(literal_values))
+                for name, selection in selections.items()
+            }
+        road = "near" if streams or not self._is_cluster_needed(selections) else "far" if self._engine.spark and not any(selection.is_local_only for selection in selections.values()) else "too much without a cluster"  # fmt: skip
         lines = [
-            f"{name}: {road}: {len(np.unique(one.manifest.get_array('file')[one.group_numbers])):,} of {len(one.manifest.head.files):,} files, "
-            f"{len(one.group_numbers):,} of {one.manifest.group_count:,} row groups, {_format_size(one.estimated_bytes)}, about {one.row_count:,} of {one.manifest.head.rows:,} rows are read"
-            if one.columns
-            else f"{name}: {road}: the manifest knows how many of {one.manifest.head.rows:,} rows there are, none is read"
-            for name, one in wanted.items()
+            f"{name}: {road}: {len(np.unique(selection.manifest.get_array('file')[selection.group_numbers])):,} of {len(selection.manifest.head.files):,} files, "
+            f"{len(selection.group_numbers):,} of {selection.manifest.group_count:,} row groups, {_format_size(selection.estimated_bytes)}, about {selection.row_count:,} of {selection.manifest.head.rows:,} rows are read"
+            if selection.columns
+            else f"{name}: {road}: the manifest knows how many of {selection.manifest.head.rows:,} rows there are, none is read"
+            for name, selection in selections.items()
         ]
         return [*lines, *(f"{name}: {relation.rows.num_rows:,} rows, in memory" for name, relation in relations.items() if isinstance(relation, MemoryRelation))]  # fmt: skip
 

@@ -61,8 +61,8 @@ class RowGroupReader:
         Asks for files behind addresses; None: there are none.
     """
 
-    def __init__(self, webs: WebCatalogueProtocol | None) -> None:
-        self._web_catalogues = webs
+    def __init__(self, web_catalogues: WebCatalogueProtocol | None) -> None:
+        self._web_catalogues = web_catalogues
         self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
         self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
         # who waits for a server keeps nobody from reading here

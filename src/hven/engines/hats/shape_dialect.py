@@ -209,24 +209,26 @@ class SparkShapeDialect(EngineDialect):
 
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition."""
-        one, two = node.args
-        first, second = (
-            value_kinds.classify_type(require_meta(one).type),
-            value_kinds.classify_type(require_meta(two).type),
+        left_shape, right_shape = node.args
+        left_kind, right_kind = (
+            value_kinds.classify_type(require_meta(left_shape).type),
+            value_kinds.classify_type(require_meta(right_shape).type),
         )
-        if node.name == "CONTAINS" and first == "point" and second in _TEXT_SHAPE_KINDS:
-            lon, lat = self.write_point_coordinates(writer, one)
-            return f"hven_in_text({lon}, {lat}, {writer.write_expression(two)})"
-        if {first, second} & _TEXT_SHAPE_KINDS:
-            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, one)}, {self.write_shape_text(writer, two)})"
-        if node.name == "INTERSECTS" and second == "point" and first != "point":
-            one, two, first, second = two, one, second, first
-        if first == "point" and second == "circle":
-            test = _write_in_circle(*self.write_point_coordinates(writer, one), *self.write_circle_numbers(writer, two))
+        if node.name == "CONTAINS" and left_kind == "point" and right_kind in _TEXT_SHAPE_KINDS:
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"
+        if {left_kind, right_kind} & _TEXT_SHAPE_KINDS:
+            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, {self.write_shape_text(writer, right_shape)})"
+        if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
+            left_shape, right_shape, left_kind, right_kind = right_shape, left_shape, right_kind, left_kind
+        if left_kind == "point" and right_kind == "circle":
+            test = _write_in_circle(
+                *self.write_point_coordinates(writer, left_shape), *self.write_circle_numbers(writer, right_shape)
+            )
             return f"({self._write_cell_condition(node)}{test})"
-        if first == "point" and second == "polygon":
-            lon, lat = self.write_point_coordinates(writer, one)
-            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, two)})"
+        if left_kind == "point" and right_kind == "polygon":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
         return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, node.args[0])}, {self.write_shape_numbers(writer, node.args[1])})"
 
 

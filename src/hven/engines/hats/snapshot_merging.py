@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from hven.engines._key_matching import KeyLookup
 from hven.engines._row_order import find_order_column, take_columns
-from hven.engines._row_preparation import MISSING_KEY, check_key_nulls, compute_stable_order, conform_batch
+from hven.engines._row_preparation import MISSING_KEY, cast_batch_to_schema, check_key_nulls, compute_stable_order
 from hven.engines._snapshot_files import find_file_fault
 from hven.engines._statistics_update import compute_statistics, update_statistics
 from hven.engines.hats.key_index import raise_duplicate_keys
@@ -28,7 +28,7 @@ from hven.engines.hats.staging import (
     plan_range_files,
     run_in_order,
 )
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.errors import StorageError, UnmergeableSnapshotError
 
 if TYPE_CHECKING:
@@ -56,39 +56,43 @@ class CatalogueMerge(CatalogueStaging):
         relative: str,
         seal: Callable[[CatalogueStaging], None],
         reader: RowGroupReader,
-        base: CatalogueManifest,
-        gone: pa.Table | None,
+        base_manifest: CatalogueManifest,
+        deleted_keys: pa.Table | None,
     ) -> None:
-        _check_mergeable(table, base)
-        self._base_manifest = base
+        _check_mergeable(table, base_manifest)
+        self._base_manifest = base_manifest
         self._key_names = list(table.primary)
         kinds = pa.schema([table.arrow_schema.field(name).with_nullable(True) for name in self._key_names])
-        self._deleted_keys = kinds.empty_table() if gone is None else gone.select(self._key_names).cast(kinds)
+        self._deleted_keys = (
+            kinds.empty_table() if deleted_keys is None else deleted_keys.select(self._key_names).cast(kinds)
+        )
         self._removed_rows: list[pa.Table] = [table.arrow_schema.empty_table()]
         super().__init__(table, snapshot, final, relative, seal, reader)
 
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
         self._sort_remaining()
-        come = pa.concat_tables([run.table for run in self._sorted_runs])
-        keys = come.select(self._key_names)
+        added_rows = pa.concat_tables([run.table for run in self._sorted_runs])
+        keys = added_rows.select(self._key_names)
         check_key_nulls(self.table, sum(column.null_count for column in keys.columns))
         if KeyLookup(keys, self._key_names).duplicate_count:
             raise_duplicate_keys(self.table, keys)
-        wanted = KeyLookup(
+        changed_keys = KeyLookup(
             pa.concat_tables([keys.cast(self._deleted_keys.schema), self._deleted_keys]), self._key_names
         )
-        head, groups = self._describe_files(run_in_order(self._build_jobs(wanted)), None)
-        old, gone = self._base_manifest.head, pa.concat_tables(self._removed_rows)
+        head, groups = self._describe_files(run_in_order(self._build_jobs(changed_keys)), None)
+        old, removed_rows = self._base_manifest.head, pa.concat_tables(self._removed_rows)
         facts = update_statistics(
             self.table,
             old.statistics,
-            compute_statistics(self.table, gone),
-            compute_statistics(self.table, come),
-            (old.rows, gone.num_rows, come.num_rows),
+            compute_statistics(self.table, removed_rows),
+            compute_statistics(self.table, added_rows),
+            (old.rows, removed_rows.num_rows, added_rows.num_rows),
             lambda name: self._iterate_column(head, name),
         )
         self._remove_runs()
-        return replace(head, statistics=facts, revised=old.revised + gone.num_rows + come.num_rows), groups
+        return replace(
+            head, statistics=facts, revised=old.revised + removed_rows.num_rows + added_rows.num_rows
+        ), groups
 
     def _iterate_column(self, manifest_head: ManifestHead, column_name: str) -> Iterator[pa.ChunkedArray]:
         """Yield a column of the new snapshot."""
@@ -98,7 +102,7 @@ class CatalogueMerge(CatalogueStaging):
     def _read_file_rows(self, path: str, column_names: Sequence[str]) -> pa.Table:
         schema = pa.schema([self._stored_schema.field(name) for name in column_names])
         rows = self._reader.read_groups(path, range(pq.read_metadata(path).num_row_groups), column_names)
-        return pa.Table.from_batches([conform_batch(batch, schema) for batch in rows.to_batches()], schema)
+        return pa.Table.from_batches([cast_batch_to_schema(batch, schema) for batch in rows.to_batches()], schema)
 
     # --- files -----------------------------------------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class CatalogueMerge(CatalogueStaging):
         unassigned = np.flatnonzero(~is_assigned)
         if len(unassigned):
             kept_cells = (
-                [layout.compute_cell_range(file.order, file.pixel) for file in placed_files]
+                [hats_layout.compute_cell_range(file.order, file.pixel) for file in placed_files]
                 if self.table.position
                 else []
             )
@@ -145,7 +149,7 @@ class CatalogueMerge(CatalogueStaging):
     def _find_key_bounds(self, files: list[ManifestFile]) -> list[tuple[int, int]]:
         """Return which keys belong to which file: those of its pixel, or up to the first of the next file."""
         if self.table.position is not None:
-            return [layout.compute_cell_range(file.order, file.pixel) for file in files]
+            return [hats_layout.compute_cell_range(file.order, file.pixel) for file in files]
         lows = [file.low for file in files]
         return list(zip([np.iinfo(np.int64).min, *lows[1:]], [*lows[1:], MISSING_KEY], strict=True)) if lows else []
 
@@ -156,7 +160,7 @@ class CatalogueMerge(CatalogueStaging):
         path = self._base_manifest.locate_file(file)
         is_removed = key_lookup.find_rows(self._read_file_rows(path, self._key_names)) >= 0
         if not is_removed.any() and not added_rows.num_rows:
-            return [self._share_file(file, path)]
+            return [self._link_or_copy_file(file, path)]
         # what is read to make something new of it must be what was written: new checksums would make damage look right for ever
         file_fault = find_file_fault(
             self._base_manifest.directory / file.path, (file.bytes, file.checksum), {}, lambda _: None
@@ -192,7 +196,7 @@ class CatalogueMerge(CatalogueStaging):
     def _compute_keys_of(self, path: str, rows: pa.Table) -> Rows:
         """Return the sort keys of the rows of a file; cells are those that stand in it."""
         if self.table.position is not None:
-            return np.asarray(self._read_file_rows(path, [layout.CELL_COLUMN]).column(0).combine_chunks()).astype(
+            return np.asarray(self._read_file_rows(path, [hats_layout.CELL_COLUMN]).column(0).combine_chunks()).astype(
                 np.int64
             )
         if self._compute_sort_keys is None:
@@ -206,17 +210,17 @@ class CatalogueMerge(CatalogueStaging):
         if self.table.position is None:
             stem = f"{self.snapshot}-{'new' if file is None else file.path[-13:-8]}"
             return [
-                replace(part, path=f"{layout.DATASET_DIRECTORY}/{stem}-{part_number:05d}.parquet")
+                replace(part, path=f"{hats_layout.DATASET_DIRECTORY}/{stem}-{part_number:05d}.parquet")
                 for part_number, part in enumerate(plan_range_files([keys], max_rows))
             ]
         begin = None if file is None else (file.order, file.pixel)
         return plan_pixel_files(
-            layout.divide_into_partitions(
-                layout.create_row_counter(keys), max_rows, start_pixel=begin, reserved_cells=kept_cells
+            hats_layout.divide_into_partitions(
+                hats_layout.create_row_counter(keys), max_rows, start_pixel=begin, reserved_cells=kept_cells
             )
         )
 
-    def _share_file(self, file: ManifestFile, path: str) -> WrittenFile:
+    def _link_or_copy_file(self, file: ManifestFile, path: str) -> WrittenFile:
         """Link, or copy, a file of the base into this snapshot."""
         target = self._work_directory / file.path
         target.parent.mkdir(parents=True, exist_ok=True)

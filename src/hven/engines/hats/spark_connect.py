@@ -61,7 +61,7 @@ _SESSION_SETTINGS = {
 
 
 @contextlib.contextmanager
-def _give_main_file() -> Iterator[None]:
+def _set_main_file() -> Iterator[None]:
     """Give the main module a file for as long as the client is loaded: without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process."""
     main_module = sys.modules["__main__"]
     has_no_file = "__file__" not in vars(main_module)
@@ -84,7 +84,7 @@ def load_protocol() -> Any:
     """
     show_pandas()  # the client needs it
     try:
-        with warnings.catch_warnings(), _give_main_file():
+        with warnings.catch_warnings(), _set_main_file():
             warnings.simplefilter("ignore")  # it is not sure of pandas 3, which is not asked here
             import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (a second to load, wanted by few)
             import pyspark.sql.connect.proto.base_pb2_grpc  # noqa: PLC0415
@@ -110,13 +110,13 @@ class SparkConnectSession:
         Nobody answers within `CONNECT_TIMEOUT_SECONDS`, it refuses, or is of another version.
     """
 
-    def __init__(self, url: str, where: str) -> None:
+    def __init__(self, url: str, server_name: str) -> None:
         self.messages = load_protocol()
         import grpc  # noqa: PLC0415  (with the client)
         from pyspark.sql.connect.proto import base_pb2_grpc  # noqa: PLC0415
 
-        self.server_name = where
-        self._channel, self._metadata = _open_channel(url, where)
+        self.server_name = server_name
+        self._channel, self._metadata = _open_channel(url, server_name)
         self._stub = base_pb2_grpc.SparkConnectServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._session_id = str(uuid.uuid4())
         self._server_session_id = ""  # its own name of the session: another one if the server began anew
@@ -129,10 +129,10 @@ class SparkConnectSession:
             self.wait_for_server()
             self._apply_settings(_SESSION_SETTINGS)
             self.version = self._fetch_version()
-            check_server_version(self.version, where)
+            check_server_version(self.version, server_name)
         except self.transport_errors as error:
             self.close()
-            raise error_translation.translate_error(error, server_name=where) from error
+            raise error_translation.translate_error(error, server_name=server_name) from error
         except HvenError:
             self.close()
             raise
@@ -211,9 +211,9 @@ class SparkConnectSession:
             )
 
         pieces = ResponseStream(
-            lambda: self._execute_operation(operation, relation), lambda last: self._reattach_operation(operation, last)
+            lambda: self._execute_operation(operation, relation), lambda last: self._resume_operation(operation, last)
         )
-        return ClusterAnswer(pieces, left=interrupt_operation, ended=release_operation)
+        return ClusterAnswer(pieces, on_abandoned=interrupt_operation, on_ended=release_operation)
 
     def _execute_operation(self, operation: str, relation: Relation) -> Any:
         request = self._build_request("ExecutePlanRequest")
@@ -223,7 +223,7 @@ class SparkConnectSession:
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
 
-    def _reattach_operation(self, operation: str, last: str) -> Any:
+    def _resume_operation(self, operation: str, last: str) -> Any:
         request = self._build_request("ReattachExecuteRequest")
         request.operation_id = operation
         if last:
@@ -344,13 +344,13 @@ class SparkConnectSession:
         paths
             As the cluster sees them; there may be none.
         """
-        made = self._create_relation()
-        made.read.data_source.format = "parquet"
-        made.read.data_source.schema = ", ".join(
+        relation = self._create_relation()
+        relation.read.data_source.format = "parquet"
+        relation.read.data_source.schema = ", ".join(
             f"{quote_identifier(name)} {kind}" for name, kind in column_types.items()
         )
-        made.read.data_source.paths.extend(paths)
-        return made
+        relation.read.data_source.paths.extend(paths)
+        return relation
 
     def create_row_relation(self, rows: pa.Table) -> Relation:
         """Make a relation of rows in memory; many of them are sent once, before the query."""
@@ -476,14 +476,14 @@ class ResponseStream:
 
     Parameters
     ----------
-    begin
+    start_stream
         Asks for the first part.
-    again
+    reattach_stream
         Asks for the next one, after the message with this name; empty: from the first.
     """
 
-    def __init__(self, begin: Callable[[], Any], again: Callable[[str], Any]) -> None:
-        self._start_stream, self._reattach_stream = begin, again
+    def __init__(self, start_stream: Callable[[], Any], reattach_stream: Callable[[str], Any]) -> None:
+        self._start_stream, self._reattach_stream = start_stream, reattach_stream
         self._current_part: Any = None
         self._previous_part: Any = None  # the part before, if the next one was asked for early
         self._last_response_id = ""
@@ -542,16 +542,18 @@ class ClusterAnswer:
 
     Parameters
     ----------
-    pieces
+    response_stream
         The messages.
-    left
+    on_abandoned
         Called when somebody leaves before the end.
-    ended
+    on_ended
         Called when the server has ended it, with whether somebody had left.
     """
 
-    def __init__(self, pieces: ResponseStream, *, left: Callable[[], object], ended: Callable[[bool], object]) -> None:
-        self._response_stream, self._on_abandoned, self._on_ended = pieces, left, ended
+    def __init__(
+        self, response_stream: ResponseStream, *, on_abandoned: Callable[[], object], on_ended: Callable[[bool], object]
+    ) -> None:
+        self._response_stream, self._on_abandoned, self._on_ended = response_stream, on_abandoned, on_ended
         self._waiting_messages: deque[Any] = deque()
         self._changed = threading.Condition()
         self._is_complete = self._is_abandoned = False

@@ -41,7 +41,7 @@ WORKER_FUNCTION_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-def called(name: str, *columns: pa.Array) -> pa.Array:
+def compute_function(name: str, *columns: pa.Array) -> pa.Array:
     """Compute a function on a worker.
 
     Parameters
@@ -69,7 +69,7 @@ def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..
         worker_version = importlib.import_module("hven").__version__
         if worker_version != version:
             raise RuntimeError(f"hven {worker_version} is on the workers, and here is {version}")
-        return importlib.import_module("hven.engines.hats.spark_functions").called(name, *columns)
+        return importlib.import_module("hven.engines.hats.spark_functions").compute_function(name, *columns)
 
     return call
 
@@ -101,4 +101,10 @@ def list_named_functions(sql: str) -> list[str]:
     return [name for name in dict.fromkeys(re.findall(r"\bhven_\w+", sql)) if name in WORKER_FUNCTION_TYPES]
 
 
-__all__ = ["WORKER_FUNCTION_TYPES", "build_worker_call", "build_worker_probe", "called", "list_named_functions"]
+__all__ = [
+    "WORKER_FUNCTION_TYPES",
+    "build_worker_call",
+    "build_worker_probe",
+    "compute_function",
+    "list_named_functions",
+]

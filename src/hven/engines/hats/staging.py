@@ -40,9 +40,7 @@ from hven.engines.hats.manifest import (
     list_indexed_columns,
     write_manifest,
 )
-from hven.formats import ResultStatus, votable
-from hven.formats import TableMetadata as Described
-from hven.formats import hats_layout as layout
+from hven.formats import ResultStatus, TableMetadata, hats_layout, votable
 from hven.model.errors import StorageError
 
 if TYPE_CHECKING:
@@ -99,12 +97,12 @@ class CatalogueStaging(FileStaging):
         reader: RowGroupReader,
     ) -> None:
         self._reader = reader
-        if layout.CELL_COLUMN in {column.name for column in table.columns} and table.position is not None:
-            message = f"{table.qualified_name}: the name {layout.CELL_COLUMN} is that of the cells of HATS"
+        if hats_layout.CELL_COLUMN in {column.name for column in table.columns} and table.position is not None:
+            message = f"{table.qualified_name}: the name {hats_layout.CELL_COLUMN} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
         super().__init__(table, snapshot, final, relative, seal)
         self._stored_schema = (
-            layout.build_partition_schema(self._schema) if table.position is not None else self._schema
+            hats_layout.build_partition_schema(self._schema) if table.position is not None else self._schema
         )
         with translate_disk_errors("staging", final):
             (self._work_directory / READERS_LOCK_NAME).touch()
@@ -144,7 +142,7 @@ class CatalogueStaging(FileStaging):
         max_rows = self._compute_file_rows(self._written_bytes / max(self._row_count, 1))
         keys = [run.keys[: np.searchsorted(run.keys, MISSING_KEY)] for run in self._sorted_runs]
         return (
-            plan_pixel_files(layout.divide_into_partitions(layout.create_row_counter(*keys), max_rows))
+            plan_pixel_files(hats_layout.divide_into_partitions(hats_layout.create_row_counter(*keys), max_rows))
             if self.table.position
             else plan_range_files(keys, max_rows)
         )
@@ -153,7 +151,11 @@ class CatalogueStaging(FileStaging):
     def _compute_file_rows(bytes_per_row: float) -> int:
         """Return how many rows of so many bytes a file has at most."""
         return int(
-            np.clip(MAX_PARTITION_BYTES / max(bytes_per_row, 1.0), layout.ROW_GROUP_ROWS, layout.MAX_PARTITION_ROWS)
+            np.clip(
+                MAX_PARTITION_BYTES / max(bytes_per_row, 1.0),
+                hats_layout.ROW_GROUP_ROWS,
+                hats_layout.MAX_PARTITION_ROWS,
+            )
         )
 
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
@@ -210,9 +212,9 @@ class CatalogueStaging(FileStaging):
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
         with pq.ParquetWriter(
-            path, self._stored_schema, metadata_collector=footers, **layout.choose_writer_options(stored_rows)
+            path, self._stored_schema, metadata_collector=footers, **hats_layout.choose_writer_options(stored_rows)
         ) as writer:
-            writer.write_table(stored_rows, row_group_size=layout.ROW_GROUP_ROWS)
+            writer.write_table(stored_rows, row_group_size=hats_layout.ROW_GROUP_ROWS)
         size, file_checksum = compute_file_checksum(path)
         low, high = (
             (int(keys[0]), int(keys[-1])) if keys is not None and len(keys) else (planned_file.low, planned_file.high)
@@ -230,7 +232,7 @@ class CatalogueStaging(FileStaging):
         """Gather what the manifest says of files."""
         names = list_indexed_columns(self.table)
         groups = RowGroupCollector(pa.schema([self._schema.field(name) for name in names]))
-        cell = layout.CELL_COLUMN if self.table.position is not None else None
+        cell = hats_layout.CELL_COLUMN if self.table.position is not None else None
         files: list[ManifestFile] = []
         footers: list[Any] = []
         keys = KeyCollector(self.table, self._work_directory)
@@ -238,7 +240,7 @@ class CatalogueStaging(FileStaging):
         begin = 0
         for written_file in written_files:
             pixel = (
-                layout.compute_cell_range(written_file.file.order, written_file.file.pixel)
+                hats_layout.compute_cell_range(written_file.file.order, written_file.file.pixel)
                 if written_file.file.pixel >= 0
                 else None
             )
@@ -250,7 +252,7 @@ class CatalogueStaging(FileStaging):
                 sky.add_cells(written_file.cells)
             begin += written_file.footer.num_row_groups
             files.append(written_file.file)
-            written_file.footer.set_file_path(written_file.file.path.removeprefix(f"{layout.DATASET_DIRECTORY}/"))
+            written_file.footer.set_file_path(written_file.file.path.removeprefix(f"{hats_layout.DATASET_DIRECTORY}/"))
             footers.append(written_file.footer)
         table = groups.build_table()
         index = keys.check_and_write_index(table, files)
@@ -276,13 +278,13 @@ class CatalogueStaging(FileStaging):
         placed_files = [(file, footer) for file, footer in zip(files, footers, strict=True) if file.pixel >= 0]
         pixel_keys = [(file.order, file.pixel) for file, _ in placed_files]
         texts = {
-            layout.PARTITION_INFO_FILE: layout.write_partition_info(pixel_keys),
-            layout.COMMON_METADATA_FILE: layout.write_common_metadata(
+            hats_layout.PARTITION_INFO_FILE: hats_layout.write_partition_info(pixel_keys),
+            hats_layout.COMMON_METADATA_FILE: hats_layout.write_common_metadata(
                 self._stored_schema, write_column_metadata(self.table)
             ),
-            layout.SKYMAP_FILE: layout.write_skymap(sky_counts.pixel_counts),
+            hats_layout.SKYMAP_FILE: hats_layout.write_skymap(sky_counts.pixel_counts),
         }
-        properties_text = layout.write_catalogue_properties(
+        properties_text = hats_layout.write_catalogue_properties(
             self.table.qualified_name,
             row_count=sum(file.rows for file, _ in placed_files),
             position=self.table.position,
@@ -291,13 +293,15 @@ class CatalogueStaging(FileStaging):
             byte_count=sum(file.bytes for file, _ in placed_files),
             creation_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         )
-        texts |= {layout.PROPERTIES_FILE: properties_text, layout.OLD_PROPERTIES_FILE: properties_text}
+        texts |= {hats_layout.PROPERTIES_FILE: properties_text, hats_layout.OLD_PROPERTIES_FILE: properties_text}
         for name, text in texts.items():
             (self._work_directory / name).parent.mkdir(exist_ok=True)
             (self._work_directory / name).write_bytes(text)
         if placed_files and sum(footer.num_row_groups for _, footer in placed_files) <= MAX_METADATA_GROUPS:
             pq.write_metadata(
-                self._stored_schema, self._work_directory / layout.METADATA_FILE, [footer for _, footer in placed_files]
+                self._stored_schema,
+                self._work_directory / hats_layout.METADATA_FILE,
+                [footer for _, footer in placed_files],
             )
 
     def _make_durable(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
@@ -333,7 +337,7 @@ class CatalogueStaging(FileStaging):
 def write_column_metadata(table: Table) -> bytes:
     """Write what the columns mean, as a VOTable without rows, which other programs read in the catalogue's metadata."""
     return votable.write_metadata_document(
-        Described(columns=table.columns, frames=table.frames, name=table.name), ResultStatus()
+        TableMetadata(columns=table.columns, frames=table.frames, name=table.name), ResultStatus()
     ).encode()
 
 
@@ -341,13 +345,13 @@ class SkyCounts:
     """Where rows are: how many in each pixel of the map, and the cells of the coverage."""
 
     def __init__(self) -> None:
-        self.pixel_counts = np.zeros(12 << 2 * layout.SKYMAP_ORDER, np.int64)
+        self.pixel_counts = np.zeros(12 << 2 * hats_layout.SKYMAP_ORDER, np.int64)
         self._coverage_cells: list[Rows] = []
 
     def add_cells(self, cells: Rows) -> None:
         """Add sorted cells of order 29, behind those that were added."""
-        shift = 2 * (29 - layout.SKYMAP_ORDER)
-        touched_pixels = find_distinct_cells(cells, layout.SKYMAP_ORDER)
+        shift = 2 * (29 - hats_layout.SKYMAP_ORDER)
+        touched_pixels = find_distinct_cells(cells, hats_layout.SKYMAP_ORDER)
         self.pixel_counts[touched_pixels] += np.diff(np.append(cells.searchsorted(touched_pixels << shift), len(cells)))
         self._coverage_cells.append(find_distinct_cells(cells, 8) << 42)  # the finest order of a coverage
 
@@ -360,7 +364,7 @@ class SkyCounts:
 
 def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedFile]:
     """Name the partitions of pixels."""
-    return [PlannedFile(layout.format_partition_path(order, pixel), order, pixel, *layout.compute_cell_range(order, pixel)) for order, pixel, _ in divided_pixels]  # fmt: skip
+    return [PlannedFile(hats_layout.format_partition_path(order, pixel), order, pixel, *hats_layout.compute_cell_range(order, pixel)) for order, pixel, _ in divided_pixels]  # fmt: skip
 
 
 def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> list[PlannedFile]:
@@ -371,7 +375,7 @@ def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> 
     cuts = np.unique(all_keys[::max_rows])
     ends = [*cuts[1:].tolist(), int(all_keys[-1]) + 1]
     return [
-        PlannedFile(f"{layout.DATASET_DIRECTORY}/part-{first_number + part_number:05d}.parquet", -1, -1, low, high)
+        PlannedFile(f"{hats_layout.DATASET_DIRECTORY}/part-{first_number + part_number:05d}.parquet", -1, -1, low, high)
         for part_number, (low, high) in enumerate(zip(cuts.tolist(), ends, strict=True))
     ]
 

@@ -68,12 +68,12 @@ def open(  # noqa: A001  (the contract's name)
         memory=memory,
         url=url,
         read_url=read_url,
-        role=role,
-        pool=pool,
+        read_role=role,
+        pool_size=pool,
         schema=schema,
-        position=position,
+        position_method=position,
         threads=threads,
-        site=site,
+        site_identity=site,
         reaches=reaches,
     )
 

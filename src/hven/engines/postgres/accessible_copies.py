@@ -73,8 +73,8 @@ class AccessibleCopies:
         Bytes of the database that they may take; 0: none are made.
     """
 
-    def __init__(self, engine: PostgresEngineProtocol, room: int) -> None:
-        self._engine, self.max_bytes = engine, room
+    def __init__(self, engine: PostgresEngineProtocol, max_bytes: int) -> None:
+        self._engine, self.max_bytes = engine, max_bytes
         self.min_rows = MIN_COPIED_ROWS
         self._lock = threading.Lock()
         self._states_by_name: OrderedDict[str, _CopyState] = OrderedDict()
@@ -222,7 +222,7 @@ class AccessibleCopies:
             f"SELECT name, condition, rows FROM {self._quoted_catalog} WHERE path = $1 AND base IS NULL ORDER BY rows DESC LIMIT {MAX_BASE_CANDIDATES}", [path]
         ).fetchall()  # fmt: skip
         with connection.transaction():
-            self._configure_transaction(connection)
+            self._set_transaction_options(connection)
             conditions = [
                 f"({condition}) IS TRUE"
                 for condition in (copy.condition, *(candidate[1] for candidate in base_candidates))
@@ -249,7 +249,7 @@ class AccessibleCopies:
         size = 0
         if rows or base is None:
             with connection.transaction():
-                self._configure_transaction(connection)
+                self._set_transaction_options(connection)
                 connection.execute(
                     f"CREATE TABLE {quoted_copy} WITH (autovacuum_enabled = off) AS SELECT t0.* FROM {quoted_snapshot} AS t0 WHERE {copied_condition}"
                 )
@@ -268,7 +268,7 @@ class AccessibleCopies:
         copy_tables = self._find_copy(connection, copy)  # the base may have gone
         return copy_tables or ()
 
-    def _configure_transaction(self, connection: Any) -> None:
+    def _set_transaction_options(self, connection: Any) -> None:
         """Set a transaction to see the extensions' functions, to sort in memory, and to read in stored order."""
         connection.execute(
             "SELECT set_config('search_path', $1, true), set_config('maintenance_work_mem', $2, true), "

@@ -6,8 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hven.engines import CommandArgument, CommandContext
-from hven.engines.postgres import error_translation, foreign_table_checks, schema_installation
-from hven.engines.postgres import foreign_tables as tables
+from hven.engines.postgres import error_translation, foreign_table_checks, foreign_tables, schema_installation
 from hven.engines.postgres.connection_pool import DatabaseServer
 from hven.engines.postgres.settings import get_foreign_settings, get_postgres_settings
 from hven.model.errors import NotFoundError, UsageError
@@ -55,7 +54,9 @@ def fdw(
     for foreign in chosen:
         target = _build_target(settings, foreign)
         if apply:
-            results += [{"about": target.name, "done": text} for text in tables.apply_setup(target, url, server_name)]
+            results += [
+                {"about": target.name, "done": text} for text in foreign_tables.apply_setup(target, url, server_name)
+            ]
             count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
             caller.print_message(
                 f"{target.name}: schema {target.local_schema} has {count} of the other database, {target.database_name}; hven fdw {target.name} --check"
@@ -75,7 +76,7 @@ def fdw(
                     + (f"\n        {finding.remedy}" if finding.remedy else "")
                 )
         else:
-            text, problem = tables.write_script_for(target, url, server_name)
+            text, problem = foreign_tables.write_script_for(target, url, server_name)
             results.append({"about": target.name, "sql": text, "problem": problem})
             caller.print_message(text, end="")
             if problem:
@@ -83,18 +84,18 @@ def fdw(
     return results, all(foreign.get("level") != "error" for foreign in results)
 
 
-def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> tables.ForeignTarget:
+def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> foreign_tables.ForeignTarget:
     roles = list(foreign.roles)
     if not roles:
         postgres_settings = get_postgres_settings(settings)
         user_names = (
-            tables.find_user(settings.resolve_address(url))
+            foreign_tables.find_user(settings.resolve_address(url))
             for url in (postgres_settings.url, postgres_settings.read_url)
             if url
         )
         roles += [user for user in user_names if user]
         roles += [postgres_settings.read_role] if postgres_settings.read_role else []
-    return tables.ForeignTarget(
+    return foreign_tables.ForeignTarget(
         name=foreign.name,
         url=settings.resolve_address(foreign.url),
         remote_schema=foreign.namespace,
@@ -108,7 +109,7 @@ def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> table
 
 def adopt(
     caller: CommandContext,
-    gone: Annotated[
+    removed_site_id: Annotated[
         str, CommandArgument("ID", "Identity of the site that is gone, as the refusal of its schema says it.")
     ],
 ) -> tuple[Any, bool]:
@@ -121,7 +122,9 @@ def adopt(
     server = DatabaseServer(settings.resolve_address(postgres_settings.url), schema="", path="pg_catalog", writing=True)
     connection = server.open_psycopg_connection()
     try:
-        table_names = schema_installation.adopt_schema(connection, postgres_settings.namespace, caller.identity(), gone)
+        table_names = schema_installation.adopt_schema(
+            connection, postgres_settings.namespace, caller.identity(), removed_site_id
+        )
     except error_translation.list_driver_errors() as error:
         raise error_translation.translate_error(error, server_name=server.server_name) from error
     finally:
@@ -129,4 +132,4 @@ def adopt(
     caller.print_message(f"the schema {postgres_settings.namespace!r} {server.server_name} is this site's")
     if table_names:
         caller.print_message(f"{len(table_names)} tables of the other site are in it: a later ingest removes them")
-    return {"schema": postgres_settings.namespace, "adopted": gone, "tables": table_names}, True
+    return {"schema": postgres_settings.namespace, "adopted": removed_site_id, "tables": table_names}, True

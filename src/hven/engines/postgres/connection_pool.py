@@ -203,12 +203,12 @@ class ConnectionSlots:
 
     Parameters
     ----------
-    number
+    free_count
         How many.
     """
 
-    def __init__(self, number: int) -> None:
-        self._free_count = number
+    def __init__(self, free_count: int) -> None:
+        self._free_count = free_count
         self._waiting_count = 0
         self._slot_returned = threading.Condition()
 
@@ -242,15 +242,22 @@ class ConnectionPool:
     ----------
     slots
         Shared by the pools of a server, so that they are limited together.
-    asked
+    checks_connections
         True if a kept connection is asked whether it is alive before it is given away: what writes cannot simply be tried again.
     """
 
-    def __init__(self, connect: Callable[[], Any], slots: ConnectionSlots, size: int, *, asked: bool = False) -> None:
-        self._checks_connections = asked
-        self._open_connection = connect
+    def __init__(
+        self,
+        open_connection: Callable[[], Any],
+        slots: ConnectionSlots,
+        max_kept: int,
+        *,
+        checks_connections: bool = False,
+    ) -> None:
+        self._checks_connections = checks_connections
+        self._open_connection = open_connection
         self._slots = slots
-        self._max_kept = size
+        self._max_kept = max_kept
         self._lock = threading.Lock()
         self._free_connections: list[tuple[float, Any]] = []
         self._borrowed_count = 0

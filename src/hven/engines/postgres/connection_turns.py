@@ -22,13 +22,13 @@ CANCEL_CHECK_INTERVAL_SECONDS = 0.5  # seconds between two looks whether the que
 
 
 class StatementTurnstile:
-    """Lets `number` short statements run at once. Thread-safe.
+    """Lets `turn_limit` short statements run at once. Thread-safe.
 
     A statement that takes longer than `MAX_SHORT_SECONDS` keeps going and is not counted any more: a scan of a whole table stops nobody.
     """
 
-    def __init__(self, number: int) -> None:
-        self._turn_limit = number
+    def __init__(self, turn_limit: int) -> None:
+        self._turn_limit = turn_limit
         self._changed = threading.Condition()
         self._start_times: dict[int, float] = {}  # those that count, the first one first
         self._turn_numbers = itertools.count()

@@ -106,13 +106,18 @@ class PostgresDialect(PostgresShapeDialect):
     }  # fmt: skip
 
     def __init__(
-        self, places: TableReferenceWriter, *, letters: str = "C", settings: bool = False, partly: bool = False
+        self,
+        table_writer: TableReferenceWriter,
+        *,
+        case_collation: str = "C",
+        uses_settings: bool = False,
+        allows_extra_rows: bool = False,
     ) -> None:
         super().__init__()
-        self.table_writer = places
-        self.case_collation = letters
-        self.uses_settings = settings
-        self.allows_extra_rows = partly
+        self.table_writer = table_writer
+        self.case_collation = case_collation
+        self.uses_settings = uses_settings
+        self.allows_extra_rows = allows_extra_rows
 
     def finish_sql(self, sql: str) -> str:
         """Return the SQL of a text."""
@@ -240,14 +245,14 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
         """Convert: text to whole numbers as if it were any number, booleans as 1 and 0."""
-        wanted = value_kinds.classify_type(type_)
+        target_kind = value_kinds.classify_type(type_)
         if value_kind == "text" and type_.is_integer:
             return self.write_cast(f"CAST({sql} AS numeric)", type_)
-        if value_kind == "boolean" and wanted == "number":
+        if value_kind == "boolean" and target_kind == "number":
             return self.write_cast(f"CAST({sql} AS integer)", type_)
         if value_kind == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
             return self.write_cast(f"CAST({sql} AS timestamptz)", type_)
-        return f"({sql} <> 0)" if value_kind == "number" and wanted == "boolean" else self.write_cast(sql, type_)
+        return f"({sql} <> 0)" if value_kind == "number" and target_kind == "boolean" else self.write_cast(sql, type_)
 
     def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
         """Make a shape of an array of texts."""

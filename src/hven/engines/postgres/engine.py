@@ -12,8 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from hven.engines import ExecutionLimits, MemoryRelation
 from hven.engines._query_deadlines import DeadlineWatcher
-from hven.engines.postgres import accessible_copies, error_translation, schema_installation
-from hven.engines.postgres import shared_tables as sharing
+from hven.engines.postgres import accessible_copies, error_translation, schema_installation, shared_tables
 from hven.engines.postgres.connection_pool import (
     ConnectionPool,
     ConnectionSlots,
@@ -66,27 +65,27 @@ class PostgresEngine(DatabaseQueryEngine):
         memory: int,
         url: str,
         read_url: str | None,
-        role: str | None,
-        pool: int,
+        read_role: str | None,
+        pool_size: int,
         schema: str,
-        position: str,
+        position_method: str,
         threads: int | None,
-        site: str = "",
+        site_identity: str = "",
         reaches: int = DEFAULT_COPY_BYTES,
     ) -> None:
         super().__init__(directory, memory=memory, threads=threads, lock=threading.RLock())
         self.schema = schema
-        self._site_identity = site
+        self._site_identity = site_identity
         self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
         self._url, self._read_url, self._read_role, self._pool_size, self._position_method = (
             url,
             read_url or url,
-            role,
-            pool,
-            position,
+            read_role,
+            pool_size,
+            position_method,
         )
         user = conninfo_to_dict(read_url).get("user") if read_url else None
-        self.reader_roles: Sequence[str] = [str(name) for name in (role, user) if name]
+        self.reader_roles: Sequence[str] = [str(name) for name in (read_role, user) if name]
         self.deadline_watcher = DeadlineWatcher()
         self._database_features: DatabaseFeatures | None = None
         self._held_names: dict[str, bool] = {}  # tables that are written here, or were and may not be published yet
@@ -96,12 +95,12 @@ class PostgresEngine(DatabaseQueryEngine):
             url, schema=schema, path=quote_identifier(schema), writing=True, site=self._site_identity
         )
         self.server_name = writing.server_name
-        slots = ConnectionSlots(max(pool, 2))
+        slots = ConnectionSlots(max(pool_size, 2))
         self._write_pools = (
-            ConnectionPool(writing.open_psycopg_connection, slots, pool, asked=True),
-            ConnectionPool(writing.open_adbc_connection, slots, pool, asked=True),
+            ConnectionPool(writing.open_psycopg_connection, slots, pool_size, checks_connections=True),
+            ConnectionPool(writing.open_adbc_connection, slots, pool_size, checks_connections=True),
         )
-        self._read_slots = ConnectionSlots(max(pool, 1))
+        self._read_slots = ConnectionSlots(max(pool_size, 1))
         self._read_pools: tuple[ConnectionPool, ConnectionPool] | None = None
         self._is_closed = False
         self._samples: Cache[pa.Table] = Cache(SAMPLE_CACHE_BYTES)
@@ -117,18 +116,18 @@ class PostgresEngine(DatabaseQueryEngine):
                 if self._database_features is None:
                     with self.write_pool.borrow_connection() as connection:
                         try:
-                            found = schema_installation.prepare_schema(
+                            features = schema_installation.prepare_schema(
                                 connection, self.schema, self.reader_roles, self._position_method
                             )
                             schema_installation.claim_schema(
                                 connection, self.schema, self._site_identity, is_writing=False
                             )
-                            self._database_features = found
+                            self._database_features = features
                         except error_translation.list_driver_errors() as error:
                             raise error_translation.translate_error(error, server_name=self.server_name) from error
         return self._database_features
 
-    def reread_features(self) -> bool:
+    def reload_features(self) -> bool:
         """Look anew what the database offers: an extension is gone. Positions are found without it, for every table has cells."""
         with self._lock, self.write_pool.borrow_connection() as connection:
             self._database_features = schema_installation.prepare_schema(connection, self.schema, self.reader_roles, "")
@@ -193,12 +192,12 @@ class PostgresEngine(DatabaseQueryEngine):
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> TableStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
-        kept = self._read_table_record(base_snapshot)
-        check_mergeable(table, base_snapshot, kept, has_cells=self._has_cell_column(base_snapshot))
+        base_record = self._read_table_record(base_snapshot)
+        check_mergeable(table, base_snapshot, base_record, has_cells=self._has_cell_column(base_snapshot))
         return self._begin_staging(
             table,
             snapshot_id,
-            lambda name: TableMerge(self, table, snapshot_id, name, base_snapshot, kept, deleted_keys),
+            lambda name: TableMerge(self, table, snapshot_id, name, base_snapshot, base_record, deleted_keys),
         )
 
     def _begin_staging(
@@ -250,7 +249,7 @@ class PostgresEngine(DatabaseQueryEngine):
         if condition is not None:
             sql += f" WHERE {condition}"
         yield from PostgresExecution(
-            self, schema, lambda: QueryWork(asked=sql, streamed=sql, arguments=()), ExecutionLimits()
+            self, schema, lambda: QueryWork(prepared_sql=sql, copy_sql=sql, arguments=()), ExecutionLimits()
         )
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
@@ -258,36 +257,44 @@ class PostgresEngine(DatabaseQueryEngine):
 
         Of tables that have become several states' the rows of this one are taken.
         """
-        kept = self._read_table_record(snapshot)
-        names = [name for name in kept.arrow_types if name in column_names] or list(kept.arrow_types)[:1]
+        table_record = self._read_table_record(snapshot)
+        names = [name for name in table_record.arrow_types if name in column_names] or list(table_record.arrow_types)[
+            :1
+        ]
         key = (snapshot.path, row_count, *names)
-        found = self._samples.find(key)
-        if found is None:
+        sample = self._samples.find(key)
+        if sample is None:
             share, way = (
                 min(100.0 * row_count / max(snapshot.rows, 1), 100.0),
                 "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI",
             )
             among = f" TABLESAMPLE {way} ({share:.9f}) REPEATABLE (1)"
             read = self._iterate_rows(
-                snapshot, kept, names, None if kept.share is None else sharing.write_state_condition(kept.share), among
+                snapshot,
+                table_record,
+                names,
+                None if table_record.share is None else shared_tables.write_state_condition(table_record.share),
+                among,
             )
             try:
-                found = pa.Table.from_batches(
-                    read, pa.schema([pa.field(name, kept.arrow_types[name]) for name in names])
+                sample = pa.Table.from_batches(
+                    read, pa.schema([pa.field(name, table_record.arrow_types[name]) for name in names])
                 )
             except HvenError:  # readers may have no right to the table of several states
                 return None
-            self._samples.store(key, found, int(found.nbytes) + 1024)
-        return MemoryRelation(found, is_stored=True) if found.num_rows else None
+            self._samples.store(key, sample, int(sample.nbytes) + 1024)
+        return MemoryRelation(sample, is_stored=True) if sample.num_rows else None
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read what came and went between two states of one table; else both."""
-        one, other = self._read_table_record(old_snapshot), self._read_table_record(new_snapshot)
+        old_record, new_record = self._read_table_record(old_snapshot), self._read_table_record(new_snapshot)
         return self._iterate_rows(
-            old_snapshot, one, column_names, sharing.write_difference_condition(one, other)
-        ), self._iterate_rows(new_snapshot, other, column_names, sharing.write_difference_condition(other, one))
+            old_snapshot, old_record, column_names, shared_tables.write_difference_condition(old_record, new_record)
+        ), self._iterate_rows(
+            new_snapshot, new_record, column_names, shared_tables.write_difference_condition(new_record, old_record)
+        )
 
     def _has_cell_column(self, snapshot: Snapshot) -> bool:
         """Return whether a snapshot has the cells of its positions."""
@@ -323,7 +330,7 @@ class PostgresEngine(DatabaseQueryEngine):
                     with connection.transaction():
                         connection.execute("SET LOCAL lock_timeout = '200ms'")
                         accessible_copies.remove_snapshot_copies(connection, self.schema, removed_name)
-                        sharing.drop_snapshot(connection, self.schema, removed_name)
+                        shared_tables.drop_snapshot(connection, self.schema, removed_name)
                     self._pending_removals.discard(removed_name)
                 except error_translation.list_driver_errors() as error:
                     if error_translation.get_sqlstate(error) != "55P03":
@@ -352,8 +359,8 @@ class PostgresEngine(DatabaseQueryEngine):
             ).fetchall()
             used = {
                 share.base_table
-                for share in sharing.parse_shared_states(
-                    connection.execute(sharing.write_shares_query(self.schema)).fetchall()
+                for share in shared_tables.parse_shared_states(
+                    connection.execute(shared_tables.write_shares_query(self.schema)).fetchall()
                 ).values()
             }
             for (name,) in rows:

@@ -66,7 +66,7 @@ class PostgresEngineProtocol(Protocol):
     def embedded_engine(self) -> StorageEngine:
         """The embedded engine, for what PostgreSQL does not compute."""
 
-    def reread_features(self) -> bool:
+    def reload_features(self) -> bool:
         """Look anew what the database offers, if it is ours to set up."""
 
     def remove_table(self, table_name: str) -> bool:
@@ -79,5 +79,5 @@ class LiveEngineProtocol(PostgresEngineProtocol, Protocol):
     timeout_seconds: float
     turnstile: StatementTurnstile
 
-    def ensure_extension(self, extension: str) -> None:
+    def detect_extension(self, extension: str) -> None:
         """Look at the database anew, unless it has this extension: it may have come since."""

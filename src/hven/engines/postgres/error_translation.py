@@ -217,7 +217,7 @@ def translate_error(
             remedy="install pgSphere or q3c on the server again, or ingest with position = healpix",
         )
     if code[:2] in {"22", "21", "2B"} or line.startswith("cannot convert"):
-        message = phrase_evaluation_error(line, number_words)
+        message = translate_evaluation_error(line, number_words)
         is_integer_overflow = message.endswith(("BIGINT", "INTEGER")) and "number" in message
         return EvaluationError(
             message, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if is_integer_overflow else ""
@@ -267,7 +267,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     )
 
 
-def phrase_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> str:
+def translate_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> str:
     """Phrase an evaluation error without PostgreSQL's vocabulary."""
     if _TIMESTAMP_TYPE_PATTERN.search(line):
         match = _INVALID_TIMESTAMP_PATTERN.search(line)

@@ -88,7 +88,9 @@ def _is_outside_coverage(shapes: Sequence[ShapeSearch], literal_values: Values, 
     if not isinstance(relation, Snapshot) or relation.coverage is None:
         return False
     cell_ranges = (shape.compute_cell_ranges(literal_values) for shape in shapes)
-    return any(cells is not None and not _overlap(cells, _parse_coverage(relation.coverage)) for cells in cell_ranges)
+    return any(
+        cells is not None and not _has_overlap(cells, _parse_coverage(relation.coverage)) for cells in cell_ranges
+    )
 
 
 @lru_cache(maxsize=64)
@@ -96,7 +98,7 @@ def _parse_coverage(coverage: str) -> Ranges:
     return Moc.parse(coverage).ranges
 
 
-def _overlap(first_ranges: Ranges, second_ranges: Ranges) -> bool:
+def _has_overlap(first_ranges: Ranges, second_ranges: Ranges) -> bool:
     """Return whether half-open ranges, sorted and disjoint, have something in common."""
     next_range = second_ranges[:, 1].searchsorted(first_ranges[:, 0], side="right")  # the first one that ends behind it
     has_next = next_range < len(second_ranges)

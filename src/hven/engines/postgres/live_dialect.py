@@ -284,7 +284,7 @@ class PolygonCircleSearch(ShapeSearch):
         )
         if not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > MAX_RADIUS_DEGREES:
             return None
-        lon, lat = (float(one[0]) for one in sphere.to_lon_lat(shape.ring.mean[:1]))
+        lon, lat = (float(component[0]) for component in sphere.to_lon_lat(shape.ring.mean[:1]))
         return repr(lon), repr(lat), repr(float(shape.ring.reach[0]) + 1e-9)
 
 
@@ -293,7 +293,7 @@ class LiveTableWriter(TableReferenceWriter):
 
     Parameters
     ----------
-    tables
+    raw_columns
         Qualified table name -> its raw columns.
     mode
         Empty: no index is asked for. Otherwise each table has its own way.
@@ -303,14 +303,14 @@ class LiveTableWriter(TableReferenceWriter):
         self,
         positions: PositionConditions,
         names: Mapping[str, str],
-        tables: Mapping[str, RawColumns],
+        raw_columns: Mapping[str, RawColumns],
         mode: str,
         reached: Collection[str] = (),
         *,
         fenced: bool = False,
     ) -> None:
-        super().__init__(positions, names, tables, mode, reached, fenced=fenced)
-        self._raw_columns = tables
+        super().__init__(positions, names, raw_columns, mode, reached, fenced=fenced)
+        self._raw_columns = raw_columns
 
     def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:  # noqa: ARG002  (one signature for all)
         """Write a table reference: the source has no HEALPix cells."""
@@ -479,8 +479,8 @@ class LivePostgresDialect(PostgresDialect):
         raw = self.table_writer.write_raw_column(node.operand) if self.table_writer.is_false_like_null(node) else None
         if raw is None:
             return super().write_between(writer, node)
-        made = f"{raw[0]} BETWEEN {writer.write_expression(node.low)} AND {writer.write_expression(node.high)}"
-        return f"({made} AND {raw[1]})" if raw[1] else f"({made})"
+        between_sql = f"{raw[0]} BETWEEN {writer.write_expression(node.low)} AND {writer.write_expression(node.high)}"
+        return f"({between_sql} AND {raw[1]})" if raw[1] else f"({between_sql})"
 
     def write_from_unix(self, writer: SqlWriter, node: FunctionCall) -> str:
         """FROM_UNIX."""

@@ -84,19 +84,19 @@ class LiveEngine(DatabaseQueryEngine):
     accessible_copies = None
 
     def __init__(
-        self, directory: Path, *, name: str, memory: int, url: str, pool: int, seconds: float, at_once: int
+        self, directory: Path, *, name: str, memory: int, url: str, pool_size: int, timeout_seconds: float, at_once: int
     ) -> None:
         super().__init__(directory, memory=memory, threads=None, lock=threading.RLock())
         self.name = name
-        self.timeout_seconds = seconds
+        self.timeout_seconds = timeout_seconds
         self.deadline_watcher = DeadlineWatcher()
-        self._url, self._pool_size = url, pool
-        self._connection_slots = ConnectionSlots(pool)
+        self._url, self._pool_size = url, pool_size
+        self._connection_slots = ConnectionSlots(pool_size)
         self.turnstile = StatementTurnstile(at_once)
         self._pools: tuple[ConnectionPool, ConnectionPool] | None = None
         self._database_features: DatabaseFeatures | None = None
         self._is_closed = False
-        self.server_name = LiveServer(url, path="pg_catalog", seconds=seconds).server_name
+        self.server_name = LiveServer(url, path="pg_catalog", seconds=timeout_seconds).server_name
 
     @property
     def database_features(self) -> DatabaseFeatures:
@@ -123,7 +123,7 @@ class LiveEngine(DatabaseQueryEngine):
                     )
         return self._database_features
 
-    def ensure_extension(self, extension: str) -> None:
+    def detect_extension(self, extension: str) -> None:
         """Look at the database anew, unless it has this extension: it may have come since."""
         if extension and extension not in self.database_features.position_method.split():
             with self._lock:
@@ -204,7 +204,7 @@ class LiveEngine(DatabaseQueryEngine):
     def note_published(self, snapshot: Snapshot) -> None:
         """Do nothing."""
 
-    def reread_features(self) -> bool:
+    def reload_features(self) -> bool:
         """Do nothing."""
         return False
 
@@ -243,7 +243,9 @@ def open(  # noqa: A001  (as engines are)
         Time limit of a statement.
     """
     plugins.require_modules("what reads databases in place", *DRIVER_MODULES, error_class=StorageError)
-    return LiveEngine(directory, name=name, memory=memory, url=url, pool=pool, seconds=seconds, at_once=at_once)
+    return LiveEngine(
+        directory, name=name, memory=memory, url=url, pool_size=pool, timeout_seconds=seconds, at_once=at_once
+    )
 
 
 __all__ = ["LiveEngine", "find_unsupported_function", "open"]

@@ -155,9 +155,9 @@ class LiveExecution(PostgresExecution):
 class TurnConnection(BorrowedConnection):
     """A connection for as long as a query needs it, once its turn has come."""
 
-    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, turnstile: StatementTurnstile) -> None:
+    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, query_turnstile: StatementTurnstile) -> None:
         super().__init__(execution, pool)
-        self._query_turnstile = turnstile
+        self._query_turnstile = query_turnstile
         self._turn_number: int | None = None
 
     def __enter__(self) -> Any:
@@ -165,14 +165,14 @@ class TurnConnection(BorrowedConnection):
         try:
             return super().__enter__()
         except BaseException:
-            self._leave_turn()
+            self._return_turn()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._leave_turn()
+        self._return_turn()
         super().__exit__(kind, error, trace)
 
-    def _leave_turn(self) -> None:
+    def _return_turn(self) -> None:
         if self._turn_number is not None:
             self._query_turnstile.return_turn(self._turn_number)
 

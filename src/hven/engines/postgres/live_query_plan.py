@@ -66,9 +66,10 @@ class LivePlan(PostgresPlan):
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
         """Run; see `hven.engines.QueryPlan.execute`."""
-        memory = [one.rows for one in relations.values() if isinstance(one, MemoryRelation)]
+        memory = [entry.rows for entry in relations.values() if isinstance(entry, MemoryRelation)]
         if self._fallback_plan is None and any(
-            one.nbytes > MAX_SENT_BYTES or any(pa.types.is_nested(item.type) for item in one.schema) for one in memory
+            entry.nbytes > MAX_SENT_BYTES or any(pa.types.is_nested(item.type) for item in entry.schema)
+            for entry in memory
         ):
             return self._build_fallback("the join with rows in memory").execute(literal_values, relations, limits)
         return super().execute(literal_values, relations, limits)
@@ -93,7 +94,7 @@ class LivePlan(PostgresPlan):
         if not isinstance(relation, LiveRelation):
             message = f"{relation.kind_name.capitalize()} is not read in place"
             raise StorageError(message)
-        self._engine.ensure_extension(relation.position)
+        self._engine.detect_extension(relation.position)
         return write_live_rows(relation, self._needed_columns.get(table.qualified_name, frozenset())), find_raw_columns(
             relation
         )

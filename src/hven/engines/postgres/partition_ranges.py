@@ -43,12 +43,12 @@ class RangeFallback:
 
     Parameters
     ----------
-    detour
+    build_fallback
         Makes the plan by which the embedded engine computes.
     """
 
-    def __init__(self, detour: Callable[[], QueryPlan]) -> None:
-        self._build_fallback = detour
+    def __init__(self, build_fallback: Callable[[], QueryPlan]) -> None:
+        self._build_fallback = build_fallback
         # made when the range was left for the first time: rows of the same tables will leave it again
         self._fallback_plan: QueryPlan | None = None
 
@@ -78,22 +78,22 @@ class RangeFallbackExecution(RelayExecution):
 
     def __init__(
         self,
-        ranged: RangeFallback,
-        first: QueryExecution,
+        range_fallback: RangeFallback,
+        first_execution: QueryExecution,
         values: Values,
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> None:
-        super().__init__(first.schema, first)
-        self._range_fallback = ranged
-        self._first_execution = first
+        super().__init__(first_execution.schema, first_execution)
+        self._range_fallback = range_fallback
+        self._first_execution = first_execution
         self._execution_arguments = (values, relations, limits)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        given = False
+        has_yielded_rows = False
         try:
             for batch in self._first_execution:
-                given = True
+                has_yielded_rows = True
                 yield batch
         except EvaluationError as error:
             if not error_translation.is_float_out_of_range(error.__cause__):
@@ -101,7 +101,7 @@ class RangeFallbackExecution(RelayExecution):
             values, relations, limits = self._execution_arguments
             self._first_execution.close()
             again = self._begin_execution(self._range_fallback.execute_fallback(values, relations, limits))
-            if given:  # rows come in any order: nobody knows which are missing
+            if has_yielded_rows:  # rows come in any order: nobody knows which are missing
                 remedy = "ask again: it is then computed in another way, where such a number is infinite or 0"
                 raise EvaluationError(f"{error.message}, after rows had been given", remedy=remedy) from error
         else:

@@ -132,7 +132,7 @@ class TablePartitions:
         if self.partition_spec.by == "healpix":
             if cells is None:
                 return np.empty(0, np.int64)
-            return _floor_divide(cells[cells != MISSING_KEY], 1 << 2 * (29 - self.partition_spec.order))
+            return _divide_rounding_down(cells[cells != MISSING_KEY], 1 << 2 * (29 - self.partition_spec.order))
         column = rows.column(self.partition_column).drop_null().combine_chunks()
         if pa.types.is_timestamp(column.type):
             return self._compute_calendar_keys(
@@ -141,22 +141,22 @@ class TablePartitions:
         values = np.asarray(column.to_numpy(zero_copy_only=False))
         width = self._compute_width(is_integer=pa.types.is_integer(column.type))
         if pa.types.is_integer(column.type):
-            return _floor_divide(values, int(width))
+            return _divide_rounding_down(values, int(width))
         values = values[np.isfinite(values) & (np.abs(values.astype(np.float64)) < width * 2.0**40)]
         value_type = values.dtype.type
         keys = np.floor(values.astype(np.float64) / width)
         # the ends are rounded to the column's precision, and the server compares with these
         keys += (((keys + 1) * width).astype(value_type) <= values).astype(np.float64)
         keys -= ((keys * width).astype(value_type) > values).astype(np.float64)
-        return _floor_divide(keys, 1)
+        return _divide_rounding_down(keys, 1)
 
     def _compute_calendar_keys(self, values: npt.NDArray[np.datetime64]) -> Keys:
         values = values[(values >= FIRST_INSTANT) & (values < LAST_INSTANT)]
         count, unit = self.partition_spec.step or (1, "month")
         if unit in MONTHS_PER_UNIT:
             months = values.astype("datetime64[M]").astype(np.int64)
-            return _floor_divide(months, count * MONTHS_PER_UNIT[unit])
-        return _floor_divide(values, int(count * SECONDS_PER_UNIT[unit] * 1e6))
+            return _divide_rounding_down(months, count * MONTHS_PER_UNIT[unit])
+        return _divide_rounding_down(values, int(count * SECONDS_PER_UNIT[unit] * 1e6))
 
     def _compute_width(self, *, is_integer: bool) -> float:
         """Return the length of a piece in the unit of a column of numbers."""
@@ -228,7 +228,7 @@ def create_partitions(table: Table, schema: str, table_name: str) -> TablePartit
     return None if table.partition is None else TablePartitions(table, schema, table_name)
 
 
-def _floor_divide(values: npt.NDArray[Any], divisor: int) -> Keys:
+def _divide_rounding_down(values: npt.NDArray[Any], divisor: int) -> Keys:
     """Divide whole numbers, towards minus infinity."""
     quotients: Keys = np.floor_divide(values.astype(np.int64), np.int64(divisor))
     return quotients

@@ -159,14 +159,16 @@ class PositionConditions:
     shape_searches: dict[int, list[ShapeSearch]] = field(default_factory=dict)
     region_searches: dict[int, list[RegionSearch]] = field(default_factory=dict)
     free_slots: frozenset[int] = frozenset()
-    needs_fence: bool = False  # True if a row filter must be behind a fence: see `needs_policy_fence`
+    needs_fence: bool = False  # True if a row filter must be behind a fence: see `is_policy_fence_needed`
     # id of the conditions and calls where FALSE may stand for NULL: below AND and OR alone
     false_like_null: set[int] = field(default_factory=set)
 
     @classmethod
     def from_query(cls, bound_query: BoundQuery) -> PositionConditions:
         """Look at every SELECT."""
-        position_conditions = cls(free_slots=bound_query.free_slots, needs_fence=needs_policy_fence(bound_query.query))
+        position_conditions = cls(
+            free_slots=bound_query.free_slots, needs_fence=is_policy_fence_needed(bound_query.query)
+        )
         for select in list_selects(bound_query.query):
             narrowable = analyse_select(select)
             position_conditions.table_refs.update(narrowable.table_refs)
@@ -206,7 +208,7 @@ def is_infallible(node: object) -> bool:
     return all(isinstance(part, _SIMPLE_NODES) for part in walk_tree(node))
 
 
-def needs_policy_fence(query: Query) -> bool:
+def is_policy_fence_needed(query: Query) -> bool:
     """Return whether a query's own conditions might fail for a row that its reader may not see.
 
     PostgreSQL tests conditions of one table in the order of their costs, so one of the query's may meet a row before the row filter has
@@ -229,9 +231,9 @@ class TableReferenceWriter:
     ----------
     table_sql
         Qualified table name -> SQL text of its rows.
-    indexed
+    indexed_tables
         Those of them that have our position indexes -> their columns of regions that have an index.
-    mode
+    position_method
         ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is asked for.
     is_already_filtered
         Qualified names of tables whose rows all may be seen, for those of `table_sql` are a copy of what their policies leave.
@@ -250,21 +252,21 @@ class TableReferenceWriter:
 
     def __init__(
         self,
-        positions: PositionConditions,
-        names: Mapping[str, str],
-        indexed: Mapping[str, Any],
-        mode: str,
-        reached: Collection[str] = (),
+        position_conditions: PositionConditions,
+        table_sql: Mapping[str, str],
+        indexed_tables: Mapping[str, Any],
+        position_method: str,
+        accessible_names: Collection[str] = (),
         *,
         fenced: bool = False,
     ) -> None:
-        self._position_conditions = positions
-        self._accessible_names = reached
-        self.needs_fence = positions.needs_fence or fenced
+        self._position_conditions = position_conditions
+        self._accessible_names = accessible_names
+        self.needs_fence = position_conditions.needs_fence or fenced
         """True if nothing of the query may be computed before a row filter."""
-        self.table_sql = names
-        self._indexed_tables = indexed
-        self._position_method = mode
+        self.table_sql = table_sql
+        self._indexed_tables = indexed_tables
+        self._position_method = position_method
         self.extra_parameters: list[tuple[ShapeSearch | RegionSearch, int]] = []
         self.radius_constants: list[Constant] = []
         self.matched_numbers: dict[int, int] = {}

@@ -68,19 +68,19 @@ class QueryWork:
     def __init__(
         self,
         *,
-        asked: str,
-        streamed: str,
+        prepared_sql: str,
+        copy_sql: str,
         arguments: Sequence[str],
         quick: bool = False,
         uploads: Sequence[tuple[str, Table, pa.Table]] = (),
-        soon: bool = True,
+        sends_early: bool = True,
     ) -> None:
-        self.prepared_sql = asked
-        self.copy_sql = streamed
+        self.prepared_sql = prepared_sql
+        self.copy_sql = copy_sql
         self.arguments = arguments
         self.is_quick = quick and not uploads
         self.uploads = uploads
-        self.sends_early = soon
+        self.sends_early = sends_early
 
 
 class PostgresExecution(TimedExecution):
@@ -93,12 +93,12 @@ class PostgresExecution(TimedExecution):
         self,
         engine: PostgresEngineProtocol,
         schema: pa.Schema,
-        work: Callable[[], QueryWork],
+        build_work: Callable[[], QueryWork],
         limits: ExecutionLimits,
         *,
-        number: str = error_translation.NUMBER_WORDS,
+        number_words: str = error_translation.NUMBER_WORDS,
         pace: AnswerPace | None = None,
-        plain: tuple[int, ...] | None = None,
+        plain_type_oids: tuple[int, ...] | None = None,
     ) -> None:
         self.schema = schema
         self._request_time = 0.0  # when
@@ -107,9 +107,9 @@ class PostgresExecution(TimedExecution):
         self._sent_request: tuple[Any, PGresult | None] | None = None  # a connection that was asked, and its answer
         self._engine = engine
         self._deadline_watcher = engine.deadline_watcher
-        self._build_work = work
-        self._number_words = number
-        self._plain_type_oids = plain
+        self._build_work = build_work
+        self._number_words = number_words
+        self._plain_type_oids = plain_type_oids
         self._limits = limits
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
@@ -153,7 +153,7 @@ class PostgresExecution(TimedExecution):
         copies = self._engine.accessible_copies
         if error_translation.get_sqlstate(error) == "42P01" and copies is not None:
             return copies.forget_copies()
-        return error_translation.is_extension_missing(error) and self._engine.reread_features()
+        return error_translation.is_extension_missing(error) and self._engine.reload_features()
 
     # --- the two ways
 
@@ -223,10 +223,10 @@ class PostgresExecution(TimedExecution):
             if result is None or self._plain_type_oids != tuple(map(result.ftype, range(result.nfields))):
                 return None
             try:
-                found: list[tuple[Any, ...]] = connection.decode_rows(result)
+                rows: list[tuple[Any, ...]] = connection.decode_rows(result)
             except error_translation.list_driver_errors():
                 return None  # whoever iterates learns of it
-            return found
+            return rows
 
     def _compute_small_limit(self) -> int:
         """Return how many rows of a small answer are asked for."""
@@ -241,7 +241,7 @@ class PostgresExecution(TimedExecution):
             rows: list[tuple[Any, ...]]
             if sent_request is None:
                 rows = connection.fetch_all(*_build_limited_statement(work, row_limit))
-                self._answer_pace.decay()
+                self._answer_pace.reduce_mean()
             elif sent_request[1] is None:
                 rows = connection.decode_rows(connection.wait_for_result())
                 self._answer_pace.add_answer_time(LATE_ANSWER_SECONDS, self._engine.query_pool.borrowed_count)
@@ -373,12 +373,12 @@ class PostgresExecution(TimedExecution):
         with self._lock:
             self._is_over = True
             batches, self._running_batches = self._running_batches, None
-            sent, self._sent_request = self._sent_request, None
+            sent_request, self._sent_request = self._sent_request, None
             self.awaited_file_descriptor = None
-        if sent is not None:  # nobody wants the answer any more
-            if sent[1] is None:
-                self._ignore_driver_errors(sent[0].cancel)
-            self._engine.query_pool.return_connection(sent[0], is_used_up=sent[1] is None)
+        if sent_request is not None:  # nobody wants the answer any more
+            if sent_request[1] is None:
+                self._ignore_driver_errors(sent_request[0].cancel)
+            self._engine.query_pool.return_connection(sent_request[0], is_used_up=sent_request[1] is None)
         if batches is not None:
             batches.close()
 
@@ -409,7 +409,7 @@ class AnswerPace:
         """Learn from an answer that was waited for, with so many `concurrent_count`: they shared the server's time; the last ones count."""
         self._mean_seconds += (duration_seconds / max(concurrent_count, 1) - self._mean_seconds) / 5
 
-    def decay(self) -> None:
+    def reduce_mean(self) -> None:
         """Forget a little, for an answer that came in another thread: so it is tried again after some tens of them."""
         self._has_begun = True
         self._mean_seconds *= 0.97
@@ -431,10 +431,10 @@ def _build_limited_statement(work: QueryWork, row_limit: int) -> tuple[str, list
 class BorrowedConnection:
     """A connection for as long as a query needs it; it is thrown away if a cancellation may be on its way to it."""
 
-    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, taken: Any = None) -> None:
+    def __init__(self, execution: PostgresExecution, pool: ConnectionPool, connection: Any = None) -> None:
         self._execution = execution
         self._pool = pool
-        self._connection = taken
+        self._connection = connection
 
     def __enter__(self) -> Any:
         if self._connection is None:
@@ -451,11 +451,11 @@ class BorrowedConnection:
 
 
 class BatchReadAhead:
-    """Reads some batches ahead, in a thread of its own: while rows are written out, the next ones are sent and decoded; `begun` is called behind the first."""
+    """Reads some batches ahead, in a thread of its own: while rows are written out, the next ones are sent and decoded; `on_first_batch` is called behind the first."""
 
-    def __init__(self, reader: Iterator[pa.RecordBatch], begun: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, reader: Iterator[pa.RecordBatch], on_first_batch: Callable[[], None] = lambda: None) -> None:
         self._reader = reader
-        self._on_first_batch = begun
+        self._on_first_batch = on_first_batch
         self._read_batches: queue.SimpleQueue[pa.RecordBatch | BaseException | None] = queue.SimpleQueue()
         self._free_places = threading.Semaphore(MAX_BATCHES_AHEAD)
         self._is_abandoned = False

@@ -156,9 +156,9 @@ class PostgresPlan(QueryPlan):
             self.schema,
             work,
             limits,
-            number=self._number_words,
+            number_words=self._number_words,
             pace=self._answer_pace,
-            plain=self._plain_type_oids,
+            plain_type_oids=self._plain_type_oids,
         )
         if self.small:
             execution.send_request()
@@ -196,12 +196,12 @@ class PostgresPlan(QueryPlan):
                 break
         sends_early = self._range_fallback is None  # what may fail had better fail before anything is given
         return QueryWork(
-            asked=statement.prepared_sql,
-            streamed=statement.copy_sql,
+            prepared_sql=statement.prepared_sql,
+            copy_sql=statement.copy_sql,
             arguments=arguments or [],
             quick=self._is_quick,
             uploads=uploads,
-            soon=sends_early,
+            sends_early=sends_early,
         )
 
     def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
@@ -225,7 +225,7 @@ class PostgresPlan(QueryPlan):
                 self._bound_query,
                 self.dialect_class(
                     self.table_writer_class(PositionConditions(), {}, {}, ""),
-                    letters=self._engine.database_features.case_collation,
+                    case_collation=self._engine.database_features.case_collation,
                 ),
             )
         except UnsupportedByPostgresError:
@@ -283,7 +283,10 @@ class PostgresPlan(QueryPlan):
                 self._position_conditions, table_sql, indexed_tables, position_method, **policies
             )
             dialect = self.dialect_class(
-                table_writer, letters=case_collation, settings=settings, partly=self._is_table_fetch
+                table_writer,
+                case_collation=case_collation,
+                uses_settings=settings,
+                allows_extra_rows=self._is_table_fetch,
             )
             dialect.max_text_bytes = self._bound_query.max_text_bytes
             writer = self.sql_writer_class(dialect, table_sql, self._bound_query.free_slots)
@@ -310,8 +313,8 @@ class PostgresPlan(QueryPlan):
             self._quote_table_names(), dict.fromkeys(self._quote_table_names(), ()), HEALPIX, "C"
         )
         lines += [
-            f"{self._find_reference_name(one)}: matched with {self._find_reference_name(other)} by the position index"
-            for one, other in indexed.table_writer.matched_numbers.items()
+            f"{self._find_reference_name(table_number)}: matched with {self._find_reference_name(matched_number)} by the position index"
+            for table_number, matched_number in indexed.table_writer.matched_numbers.items()
         ]
         return "\n".join([*lines, f"PostgreSQL: {self._first_statement.prepared_sql}"])
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from hven.engines.postgres import error_translation
-from hven.engines.postgres import shared_tables as sharing
+from hven.engines.postgres import error_translation, shared_tables
 from hven.engines.postgres.partitions import build_partition_prefix
 from hven.model.errors import HvenError
 
@@ -68,8 +67,8 @@ def _list_shared_names(connection: Any, schema: str, names_by_table: Mapping[str
     """Yield the names of the tables, and what those of their partitions begin with, of which snapshots are views."""
     if not names_by_table:
         return
-    for view, share in sharing.parse_shared_states(
-        connection.execute(sharing.write_shares_query(schema)).fetchall()
+    for view, share in shared_tables.parse_shared_states(
+        connection.execute(shared_tables.write_shares_query(schema)).fetchall()
     ).items():
         if view in names_by_table:
             yield share.base_table, names_by_table[view]

@@ -69,7 +69,7 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
     ).fetchone()
     if comment_row is None or f"hven functions {FUNCTIONS_VERSION}" != comment_row[0]:
-        _install_functions(connection, schema)
+        _create_functions(connection, schema)
     for reader in reader_roles:
         privilege_row = connection.execute(
             "SELECT has_schema_privilege($1::text, $2::text, 'USAGE')", [reader, schema]
@@ -182,7 +182,7 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
     return [row[0] for row in rows]
 
 
-def _install_functions(connection: Any, schema: str) -> None:
+def _create_functions(connection: Any, schema: str) -> None:
     quoted_schema = quote_identifier(schema)
     try:
         with connection.transaction():

@@ -66,41 +66,44 @@ class PostgresShapeDialect(EngineDialect):
 
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition."""
-        one, two = node.args
-        first, second = (
-            value_kinds.classify_type(require_meta(one).type),
-            value_kinds.classify_type(require_meta(two).type),
+        left_shape, right_shape = node.args
+        left_kind, right_kind = (
+            value_kinds.classify_type(require_meta(left_shape).type),
+            value_kinds.classify_type(require_meta(right_shape).type),
         )
-        if {first, second} & (_TEXT_SHAPE_KINDS | {"range"}):
+        if {left_kind, right_kind} & (_TEXT_SHAPE_KINDS | {"range"}):
             self.raise_unsupported(writer, node)
-        if node.name == "INTERSECTS" and second == "point" and first != "point":
-            one, two, first, second = two, one, second, first
-        if first == "point" and second == "circle":
-            lon, lat = self.write_point_coordinates(writer, one)
-            circle = self.write_circle_numbers(writer, two)
-            beside = self.table_writer.write_circle_condition(self, writer, node, one, circle, two)
+        if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
+            left_shape, right_shape, left_kind, right_kind = right_shape, left_shape, right_kind, left_kind
+        if left_kind == "point" and right_kind == "circle":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            circle = self.write_circle_numbers(writer, right_shape)
+            beside = self.table_writer.write_circle_condition(self, writer, node, left_shape, circle, right_shape)
             test = write_in_circle(lon, lat, *circle)
             return f"({beside} AND {test})" if beside else test
-        if first == "point" and second == "polygon":
-            lon, lat = self.write_point_coordinates(writer, one)
-            if require_meta(two).constant:
-                return f"hven_in_ring({lon}, {lat}, {self.write_ring(writer, two)})"
-            cells = self.table_writer.find_cell_column(node, two)
-            ring = self.write_shape_numbers(writer, two)
+        if left_kind == "point" and right_kind == "polygon":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            if require_meta(right_shape).constant:
+                return f"hven_in_ring({lon}, {lat}, {self.write_ring(writer, right_shape)})"
+            cells = self.table_writer.find_cell_column(node, right_shape)
+            ring = self.write_shape_numbers(writer, right_shape)
             near = f"NOT hven_aside({lon}, {lat}, 0, {ring}) AND hven_holds({lon}, {lat}, {ring})"
             return (
                 f"({near})"
                 if cells is None
                 else f"({writer.write_expression(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
             )
-        here, there = self.write_shape_numbers(writer, one), self.write_shape_numbers(writer, two)
-        test = f"hven_{node.name.lower()}({here}, {there})"
-        if {first, second} == {"circle", "polygon"}:  # a first look costs a twentieth
-            round_one, ring = (one, there) if first == "circle" else (two, here)
+        left_numbers, right_numbers = (
+            self.write_shape_numbers(writer, left_shape),
+            self.write_shape_numbers(writer, right_shape),
+        )
+        test = f"hven_{node.name.lower()}({left_numbers}, {right_numbers})"
+        if {left_kind, right_kind} == {"circle", "polygon"}:  # a first look costs a twentieth
+            round_one, ring = (left_shape, right_numbers) if left_kind == "circle" else (right_shape, left_numbers)
             test = f"NOT hven_aside({', '.join(self.write_circle_numbers(writer, round_one))}, {ring}) AND {test}"
-        elif {first, second} & {"polygon"}:
-            test = f"NOT hven_apart({here}, {there}) AND {test}"
-        for side, other, numbers in ((two, one, here), (one, two, there)):
+        elif {left_kind, right_kind} & {"polygon"}:
+            test = f"NOT hven_apart({left_numbers}, {right_numbers}) AND {test}"
+        for side, other, numbers in ((right_shape, left_shape, left_numbers), (left_shape, right_shape, right_numbers)):
             if not isinstance(side, ColumnRef) or side.source in {
                 read.source for read in walk_tree(other) if isinstance(read, ColumnRef)
             }:

@@ -19,8 +19,7 @@ import pyarrow as pa
 
 from hven.engines._statistics import StatisticsCollector
 from hven.engines._statistics_update import update_statistics
-from hven.engines.postgres import coverage_update, error_translation, partitions
-from hven.engines.postgres import shared_tables as sharing
+from hven.engines.postgres import coverage_update, error_translation, partitions, shared_tables
 from hven.engines.postgres.dialect import get_storage_type
 from hven.engines.postgres.first_snapshot import FirstStateStaging
 from hven.engines.postgres.position_search import CELL_COLUMN
@@ -56,11 +55,11 @@ class TableMerge(FirstStateStaging):
 
     Parameters
     ----------
-    base
+    base_snapshot
         The snapshot that is changed; see `check_mergeable`.
-    kept
+    base_record
         What its relation says about itself.
-    deleted
+    deleted_keys
         Primary keys of rows that are gone.
     """
 
@@ -70,18 +69,18 @@ class TableMerge(FirstStateStaging):
         table: Table,
         snapshot: str,
         name: str,
-        base: Snapshot,
-        kept: TableRecord,
-        deleted: pa.Table | None,
+        base_snapshot: Snapshot,
+        base_record: TableRecord,
+        deleted_keys: pa.Table | None,
     ) -> None:
         super().__init__(engine, table, snapshot, name)
         self._region_column_names = [
-            name for name in self._region_column_names if name in base.regions
+            name for name in self._region_column_names if name in base_snapshot.regions
         ]  # an older one has no cells to copy
-        self._base_snapshot, self._base_record, self._deleted_keys = base, kept, deleted
+        self._base_snapshot, self._base_record, self._deleted_keys = base_snapshot, base_record, deleted_keys
         self._removed_count = self._added_count = 0
         self._removed_cells = np.empty(0, np.int64)  # coarse cells of rows that went
-        self._quoted_base = f"{quote_identifier(engine.schema)}.{quote_identifier(base.path)}"
+        self._quoted_base = f"{quote_identifier(engine.schema)}.{quote_identifier(base_snapshot.path)}"
 
     def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:  # noqa: ARG002  (nothing is added to it)
         """Write the statement that makes the table for what changed: it lasts until the merge is over."""
@@ -126,7 +125,8 @@ class TableMerge(FirstStateStaging):
             try:
                 if self._base_record.share is not None:
                     _fetch_integer(
-                        cursor, sharing.write_lock_statement(self._engine.schema, self._base_record.share.base_table)
+                        cursor,
+                        shared_tables.write_lock_statement(self._engine.schema, self._base_record.share.base_table),
                     )
                 self._collect_removed_keys(cursor)
                 removed_statistics = self._collect_removed_statistics(cursor)
@@ -186,8 +186,8 @@ class TableMerge(FirstStateStaging):
             or self._added_count + self._removed_count > max_changes
         ):
             return None
-        cursor.execute(sharing.write_shares_query(self._engine.schema))
-        states = sharing.parse_shared_states(cursor.fetchall()).values()
+        cursor.execute(shared_tables.write_shares_query(self._engine.schema))
+        states = shared_tables.parse_shared_states(cursor.fetchall()).values()
         if max(state.state_number for state in states if state.base_table == share.base_table) != share.state_number:
             return None  # it was rolled back: the last state has other rows
         quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}"
@@ -211,7 +211,7 @@ class TableMerge(FirstStateStaging):
             return 0
         return _fetch_integer(
             cursor,
-            f"SELECT count(*) FROM {table_partitions.quoted_default} WHERE {quote_identifier(BORN_COLUMN)} > {sharing.FIRST_STATE} AND {quote_identifier(table_partitions.partition_column)} IS NOT NULL",
+            f"SELECT count(*) FROM {table_partitions.quoted_default} WHERE {quote_identifier(BORN_COLUMN)} > {shared_tables.FIRST_STATE} AND {quote_identifier(table_partitions.partition_column)} IS NOT NULL",
         )
 
     def _is_disordered(self, cursor: Any) -> bool:
@@ -354,9 +354,11 @@ class TableMerge(FirstStateStaging):
         with self._engine.write_pool.borrow_connection() as connection:
             if self._base_snapshot.coverage is not None:
                 empty = partial(coverage_update.find_empty_cells, connection, self._quoted_view)
-                found = coverage_update.update_coverage(self._base_snapshot.coverage, self._removed_cells, come, empty)
-                if found is not None:
-                    return found
+                updated_coverage = coverage_update.update_coverage(
+                    self._base_snapshot.coverage, self._removed_cells, come, empty
+                )
+                if updated_coverage is not None:
+                    return updated_coverage
             cell = f"{quote_identifier(CELL_COLUMN)} >> {2 * (29 - COVERAGE_ORDER)}"
             rows = connection.execute(
                 f"SELECT DISTINCT {cell} FROM {self._quoted_view} WHERE {quote_identifier(CELL_COLUMN)} IS NOT NULL"
@@ -368,9 +370,9 @@ class TableMerge(FirstStateStaging):
 class _FinishedStatistics(StatisticsCollector):
     """Statistics that need no look at rows."""
 
-    def __init__(self, table: Table, found: dict[str, dict[str, object]]) -> None:
+    def __init__(self, table: Table, statistics_by_column: dict[str, dict[str, object]]) -> None:
         super().__init__(table)
-        self._statistics_by_column = found
+        self._statistics_by_column = statistics_by_column
 
     def build_statistics(self) -> dict[str, dict[str, object]]:
         """Return the statistics of all columns."""

@@ -21,10 +21,10 @@ from hven.engines._row_preparation import (
     MAX_REPORTED_KEYS,
     MISSING_KEY,
     build_duplicate_key_error,
+    cast_batch_to_schema,
     check_key_nulls,
     compute_position_keys,
     compute_stable_order,
-    conform_batch,
 )
 from hven.engines._statistics import StatisticsCollector, compute_coverage_moc
 from hven.engines.postgres import error_translation, partitions, regions
@@ -48,11 +48,11 @@ COVERAGE_ORDER = 8  # order of the cells that are remembered for the coverage
 class TableStaging:
     """A snapshot that is being written (`hven.engines.SnapshotStaging`)."""
 
-    def __init__(self, engine: PostgresEngineProtocol, table: Table, snapshot: str, name: str) -> None:
+    def __init__(self, engine: PostgresEngineProtocol, table: Table, snapshot_id: str, name: str) -> None:
         self.table = table
         self.name = name
         self._engine = engine
-        self._snapshot_id = snapshot
+        self._snapshot_id = snapshot_id
         self._schema = table.arrow_schema
         self._target_table = name  # the table that takes the rows
         self._quoted_target = f"{quote_identifier(engine.schema)}.{quote_identifier(name)}"
@@ -85,7 +85,7 @@ class TableStaging:
         """Add rows; columns are found by name and must have the types of the table."""
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
-        batch = conform_batch(batch, self._schema)
+        batch = cast_batch_to_schema(batch, self._schema)
         if not batch.num_rows:
             return
         self._row_count += batch.num_rows
@@ -242,7 +242,7 @@ class TableStaging:
                 connection.execute(f"CREATE INDEX ON {self._quoted_target} {pending_indexes.popleft()}")
 
         with self._run_in_background(build_pending):
-            self._configure_connection(connection)
+            self._set_connection_options(connection)
             try:
                 if self.table.primary:
                     self._index_primary_key(connection)
@@ -255,7 +255,7 @@ class TableStaging:
         """Write what follows ``CREATE INDEX ON table``, but for the primary key."""
         return write_table_indexes(self.table, self._engine.database_features.position_method)
 
-    def _configure_connection(self, connection: Any) -> None:
+    def _set_connection_options(self, connection: Any) -> None:
         """Set a connection to see the extensions' functions, and to sort in memory."""
         connection.execute(
             "SELECT set_config('search_path', $1, false), set_config('maintenance_work_mem', $2, false)",
@@ -274,7 +274,7 @@ class TableStaging:
 
         def run_work() -> None:
             try:
-                self._configure_connection(other_connection)
+                self._set_connection_options(other_connection)
                 work(other_connection)
             except BaseException as error:  # noqa: BLE001  (it is told below)
                 errors.append(error)

@@ -30,23 +30,28 @@ class WitnessReader:
 
     Parameters
     ----------
-    here
+    quoted_table
         The new snapshot, quoted.
-    base
+    base_snapshot
         The one from which rows went.
-    going
+    removed_statistics
         Statistics of these.
     """
 
     def __init__(
-        self, engine: PostgresEngineProtocol, table: Table, here: str, base: Snapshot, going: Mapping[str, Facts]
+        self,
+        engine: PostgresEngineProtocol,
+        table: Table,
+        quoted_table: str,
+        base_snapshot: Snapshot,
+        removed_statistics: Mapping[str, Facts],
     ) -> None:
         self._engine, self._table, self._quoted_table, self._base_snapshot, self._removed_statistics = (
             engine,
             table,
-            here,
-            base,
-            going,
+            quoted_table,
+            base_snapshot,
+            removed_statistics,
         )
         self._equal_values: dict[str, pa.Array] = {}
         self._extreme_values: dict[str, pa.Array] = {}

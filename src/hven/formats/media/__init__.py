@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hven.formats.media import _cutout_params as selecting
-from hven.formats.media import _rotated_copies as rotated
+from hven.formats.media import _cutout_params as cutout_params
+from hven.formats.media import _rotated_copies as rotated_copies
 from hven.formats.media._conversions import write_fits_file, write_votable_file
 from hven.formats.media._cutouts import StreamedFile, cut_product
 from hven.formats.media._external_tables import open_external_product
@@ -252,13 +252,13 @@ __all__ = [
     "convert_to_mjd",
     "convert_to_wavelengths",
     "cut_product",
+    "cutout_params",
     "detect_medium",
     "find_window",
     "list_media",
     "open_product",
     "read_label_cards",
-    "rotated",
-    "selecting",
+    "rotated_copies",
     "write_fits_file",
     "write_votable_file",
 ]

@@ -12,7 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from hven.formats.media._product import HeaderCard, TablePart
-from hven.formats.media._record_tables import UINT64_DIGITS, VOTABLE_TYPES, describe_text_deviation, exceed_int64
+from hven.formats.media._record_tables import (
+    UINT64_DIGITS,
+    VOTABLE_TYPES,
+    describe_text_deviation,
+    has_values_beyond_int64,
+)
 from hven.formats.media._stored_arrays import MAX_UNPACKED_BYTES, convert_library_errors
 from hven.model import Deviation, DeviationKind
 from hven.model.errors import TooLargeError, format_message
@@ -114,7 +119,7 @@ def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tup
         column = _create_column("_".join(names), base, shape, column_metadata)
         if column is not None and base.str[1:] == "u8":
             step = max(1, _BLOCK_BYTES // max(1, dataset.dtype.itemsize))
-            if exceed_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
+            if has_values_beyond_int64(partial(_read_field_values, dataset, names), int(dataset.shape[0]), step):
                 column = column.copy_with(type=_create_digits_type(shape))
                 deviations.append(describe_text_deviation(column.name, file))
         if column is None:

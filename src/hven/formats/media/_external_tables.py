@@ -83,8 +83,14 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
 
 
 class _ExternalTable:
-    def __init__(self, path: Path, name: str, ask: Ask, fields: Sequence[pa.Field], count: int) -> None:
-        self._path, self._name, self._read_rows, self._fields, self._row_count = path, name, ask, fields, count
+    def __init__(self, path: Path, name: str, read_rows: Ask, fields: Sequence[pa.Field], row_count: int) -> None:
+        self._path, self._name, self._read_rows, self._fields, self._row_count = (
+            path,
+            name,
+            read_rows,
+            fields,
+            row_count,
+        )
 
     def create_table(self, names: Collection[str] | None) -> TablePart:
         fields = [table_field for table_field in self._fields if names is None or table_field.name in names]

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from hven.formats.media._product import MISSING_INSTANT, ArrayPart, Part, SampleTimes, TablePart
 from hven.formats.media._reference_times import DAY_MICROSECONDS, UNIX_EPOCH_DAYS, read_reference_time
 from hven.model.errors import SourceError, format_message
-from hven.model.sky import clocks
+from hven.model.sky import time_scales
 from hven.model.table import Column, FileParameter, ParameterBins
 from hven.model.types import Type
 
@@ -354,14 +354,14 @@ class FileSamples:
             return times, nanos
         is_present = times != MISSING_INSTANT
         utc_times = np.where(is_present, times, 0)
-        utc_times[is_present] = clocks.convert_to_monotonic_utc(times[is_present], scale)
-        if (utc_times[is_present] == clocks.NO_TIME).any():
+        utc_times[is_present] = time_scales.convert_to_monotonic_utc(times[is_present], scale)
+        if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(format_message("{file} has times of {scale} before 1972, which UTC does not follow by whole seconds", self._name, scale))  # fmt: skip
         if nanos is not None and scale == "TDB":  # which is ahead of TT by no whole microseconds
             self.has_truncated_times, nanos = True, None
         elif nanos is not None:  # in a leap second a microsecond is a thousandth of one
             nanos[is_present] *= (
-                clocks.convert_to_monotonic_utc(times[is_present] + 1, scale) - utc_times[is_present] == 1
+                time_scales.convert_to_monotonic_utc(times[is_present] + 1, scale) - utc_times[is_present] == 1
             )
         return np.where(is_present, utc_times, MISSING_INSTANT), nanos
 
@@ -511,7 +511,7 @@ class FileSamples:
             self._times = self._order_times()
         return self._times
 
-    def reuse_times(self, times: SampleTimes) -> None:
+    def set_times(self, times: SampleTimes) -> None:
         """Take the times that another look at the same file has read.
 
         Parameters

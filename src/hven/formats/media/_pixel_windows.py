@@ -81,7 +81,7 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
     low, high = np.zeros(len(array.axes)), np.array(array.shape, np.float64)
     bounds = [low, high]
 
-    def narrow_bounds(axis_number: int, first: float, last: float) -> None:
+    def limit_bounds(axis_number: int, first: float, last: float) -> None:
         bounds[0][axis_number], bounds[1][axis_number] = (
             max(bounds[0][axis_number], first),
             min(bounds[1][axis_number], last),
@@ -93,7 +93,7 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
                 format_message("the array has {count} axes, and no axis {number}", len(array.axes), number),
                 name=f"PIXELS_{number}",
             )
-        narrow_bounds(
+        limit_bounds(
             len(array.axes) - number,
             np.floor(first) - 1.0 if np.isfinite(first) else -np.inf,
             np.ceil(last) if np.isfinite(last) else np.inf,
@@ -104,13 +104,13 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
             pixel_range = _find_pixels_in_interval(_read_axis_values(array, axis_number, name), interval)
             if pixel_range is None:
                 return None
-            narrow_bounds(axis_number, *pixel_range)
+            limit_bounds(axis_number, *pixel_range)
     if selection.polarizations:
         axis_number = _find_axis(array, "polarization", "POL")
         matching_pixels = np.isin(_read_axis_values(array, axis_number, "POL"), selection.polarizations).nonzero()[0]
         if not len(matching_pixels):
             return None
-        narrow_bounds(axis_number, float(matching_pixels.min()), float(matching_pixels.max() + 1))
+        limit_bounds(axis_number, float(matching_pixels.min()), float(matching_pixels.max() + 1))
     if selection.shape is not None or selection.longitude is not None or selection.latitude is not None:
         longitude_axis, latitude_axis = _find_axis(array, "longitude", "POS"), _find_axis(array, "latitude", "POS")
         sky_mapping = array.create_sky_mapping() if array.create_sky_mapping is not None else None
@@ -131,8 +131,8 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
         )
         if box is None:
             return None
-        narrow_bounds(longitude_axis, *box[0])
-        narrow_bounds(latitude_axis, *box[1])
+        limit_bounds(longitude_axis, *box[0])
+        limit_bounds(latitude_axis, *box[1])
     starts, stops = (np.clip(bound, 0, array.shape).astype(int) for bound in bounds)
     return None if (stops <= starts).any() else tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
 

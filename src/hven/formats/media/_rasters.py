@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from hven.formats.media import _map_projections as maps
+from hven.formats.media import _map_projections as map_projections
 from hven.formats.media._product import ArrayPart, Axis, HeaderCard, Product
 from hven.model.errors import SourceError, format_message
 from hven.model.sky import bodies, footprints
@@ -167,15 +167,15 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
         return []
     shift = 0.5 if keys.get("raster") == 2 else 0.0  # its points are middles of pixels
     # the corner of the first pixel, in degrees or metres
-    left, top = tie[3] - (tie[0] + shift) * step[0], tie[4] + (tie[1] + shift) * step[1]
+    left_edge, top_edge = tie[3] - (tie[0] + shift) * step[0], tie[4] + (tie[1] + shift) * step[1]
     citation = str(keys.get("citation") or "")
     body = next((word for word in re.findall(r"[A-Za-z0-9]{3,}", citation) if bodies.find_body(word)), "")
     body = body or ("Earth" if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation else "")
     label_values: dict[str, object] = {"TARGET_NAME": body}
     radius = keys.get("radius")
     if keys.get("model") == 2:
-        degrees_per_column, degrees_per_row, lon = step[0], step[1], left + width / 2 * step[0]
-        label_values |= {"MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL", "CENTER_LONGITUDE": lon, "SAMPLE_PROJECTION_OFFSET": width / 2, "LINE_PROJECTION_OFFSET": top / step[1]}  # fmt: skip
+        degrees_per_column, degrees_per_row, lon = step[0], step[1], left_edge + width / 2 * step[0]
+        label_values |= {"MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL", "CENTER_LONGITUDE": lon, "SAMPLE_PROJECTION_OFFSET": width / 2, "LINE_PROJECTION_OFFSET": top_edge / step[1]}  # fmt: skip
     else:
         kind, metres = _PROJECTION_NAMES.get(keys.get("projection", 0)), _UNIT_METRES.get(keys.get("unit", 9001))
         if kind is None or metres is None or not isinstance(radius, float) or not radius > 0.0:
@@ -185,13 +185,13 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
         lat = float(keys.get("lat") or keys.get("parallel") or 0.0) if kind[:5] != "EQUIR" else float(keys.get("parallel") or 0.0)  # fmt: skip
         label_values |= {
             "MAP_PROJECTION_TYPE": kind, "CENTER_LONGITUDE": float(keys.get("lon") or 0.0), "CENTER_LATITUDE": math.copysign(90.0, lat) if kind.startswith("POLAR") else lat,
-            "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left) / step[0], "LINE_PROJECTION_OFFSET": (top - float(keys.get("north") or 0.0)) / step[1],
+            "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left_edge) / step[0], "LINE_PROJECTION_OFFSET": (top_edge - float(keys.get("north") or 0.0)) / step[1],
         }  # fmt: skip
     if abs(degrees_per_column - degrees_per_row) > 1e-6 * degrees_per_row or not height:
         return []
     if isinstance(radius, float):
         label_values |= {"A_AXIS_RADIUS": radius / 1e3, "C_AXIS_RADIUS": radius / 1e3}
-    return maps.write_map_cards(label_values | {"MAP_RESOLUTION": 1.0 / degrees_per_row}, origin_pixel=0.5)
+    return map_projections.write_map_cards(label_values | {"MAP_RESOLUTION": 1.0 / degrees_per_row}, origin_pixel=0.5)
 
 
 def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:

@@ -32,7 +32,9 @@ BLOCK_BYTES = 8 << 20  # bytes of rows that are read at a time
 VOTABLE_TYPES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "long", "f4": "float", "f8": "double"}  # fmt: skip
 
 
-def exceed_int64(read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20) -> bool:
+def has_values_beyond_int64(
+    read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20
+) -> bool:
     """Return whether unsigned 64-bit integers of a file are larger than an int64 can be; a column of such is decimal text.
 
     Parameters
@@ -360,6 +362,6 @@ __all__ = [
     "create_delimited_table",
     "create_fixed_table",
     "describe_text_deviation",
-    "exceed_int64",
+    "has_values_beyond_int64",
     "parse_texts",
 ]

@@ -55,12 +55,12 @@ class RemoteFile:
     ----------
     path
         In its collection.
-    look
+    find_file
         Finds the bytes of a path, if there is such a file; raises what is to be said where it cannot be had.
     """
 
-    def __init__(self, path: PurePosixPath, look: Callable[[str], ByteRanges | None]) -> None:
-        self._path, self._find_file = path, look
+    def __init__(self, path: PurePosixPath, find_file: Callable[[str], ByteRanges | None]) -> None:
+        self._path, self._find_file = path, find_file
         self.name, self.suffix = path.name, path.suffix
 
     def __str__(self) -> str:

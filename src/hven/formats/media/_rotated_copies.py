@@ -155,7 +155,7 @@ def _write_npy_header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     return b"\x93NUMPY\x01\x00" + (len(padded_header := f"{header_text:<{-(len(header_text) + 11) % 64 + len(header_text)}}\n".encode())).to_bytes(2, "little") + padded_header  # fmt: skip
 
 
-def use_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path]) -> Product:
+def add_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path]) -> Product:
     """Let the arrays of an open file read copies where that is less.
 
     Parameters
@@ -175,13 +175,13 @@ def use_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path])
         for (index, axis), copy_path in copies.items():
             if index == part.index and isinstance(part, ArrayPart):
                 with suppress(OSError, ValueError):
-                    part = _attach_copy(part, axis, copy_path, product)  # noqa: PLW2901
+                    part = _add_copy(part, axis, copy_path, product)  # noqa: PLW2901
         parts.append(part)
     product.parts = tuple(parts)
     return product
 
 
-def _attach_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) -> ArrayPart:
+def _add_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) -> ArrayPart:
     file = copy_path.open("rb", buffering=0)
     close = product.close
 
@@ -219,4 +219,4 @@ def _attach_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product)
     )
 
 
-__all__ = ["estimate_copy_bytes", "use_rotated_copies", "write_rotated_copy"]
+__all__ = ["add_rotated_copies", "estimate_copy_bytes", "write_rotated_copy"]

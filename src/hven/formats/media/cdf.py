@@ -77,9 +77,9 @@ class _ReadLimitedFile:
 class _CdfVariable:
     """A variable: what is known of it, and its records."""
 
-    def __init__(self, file: Any, lock: threading.Lock, name: str, file_bytes: int, title: str) -> None:
+    def __init__(self, file: Any, lock: threading.Lock, name: str, file_bytes: int, file_name: str) -> None:
         variable_info = file.varinq(name)
-        self.file, self.lock, self.name, self.file_name = file, lock, name, title
+        self.file, self.lock, self.name, self.file_name = file, lock, name, file_name
         self.attributes: dict[str, Any] = file.varattsget(name)
         self.cdf_type, self.record_count = int(variable_info.Data_Type), int(variable_info.Last_Rec) + 1
         vary = list(variable_info.Dim_Vary) or [True] * len(variable_info.Dim_Sizes)
@@ -91,7 +91,7 @@ class _CdfVariable:
             8 if self.is_time or self.cdf_type in TEXT_TYPES else np.dtype(_name_numpy_type(self.cdf_type)).itemsize
         )
         if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.item_bytes * max(1, self.record_count) > max(MAX_COMPRESSION_RATIO * file_bytes, 1 << 20):  # fmt: skip
-            raise SourceError(format_message("{name} has {there} bytes, and its label promises {end}", title, file_bytes, math.prod(self.shape) * self.item_bytes * self.record_count))  # fmt: skip
+            raise SourceError(format_message("{name} has {there} bytes, and its label promises {end}", file_name, file_bytes, math.prod(self.shape) * self.item_bytes * self.record_count))  # fmt: skip
 
     @property
     def unit(self) -> str | None:
@@ -433,7 +433,7 @@ def _load_reader_class() -> Any:
 
     import cdflib.cdfread as library  # noqa: PLC0415  (loaded where a CDF is)
 
-    def inflate_block(data: bytes) -> bytes:
+    def decompress_block(data: bytes) -> bytes:
         unpacker = zlib.decompressobj(31)
         unpacked_bytes = unpacker.decompress(data, MAX_UNPACKED_BYTES // 4)
         if unpacker.unconsumed_tail:
@@ -444,7 +444,7 @@ def _load_reader_class() -> Any:
             )
         return unpacked_bytes
 
-    library.gzip_inflate = inflate_block
+    library.gzip_inflate = decompress_block
 
     class BoundedCdfReader(library.CDF):  # type: ignore[misc]
         def __init__(self, place: Place) -> None:

@@ -541,16 +541,16 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
 
     def read_chunks() -> Iterator[bytes]:
         yield header_bytes
-        left, at = int(info["datSpan"]), int(info["datLoc"])
-        while left > 0:
+        remaining_bytes, at = int(info["datSpan"]), int(info["datLoc"])
+        while remaining_bytes > 0:
             with _name_errors(name):
                 info["file"].seek(at)
-                chunk = info["file"].read(min(left, 4 << 20))
+                chunk = info["file"].read(min(remaining_bytes, 4 << 20))
             if not chunk:
                 raise SourceError(
                     format_message("{name} is damaged, or no FITS file: {reason}", name, "it ends too early")
                 )
-            left, at = left - len(chunk), at + len(chunk)
+            remaining_bytes, at = remaining_bytes - len(chunk), at + len(chunk)
             yield chunk
 
     return StoredHdu(size=len(header_bytes) + int(info["datSpan"]), read_chunks=read_chunks)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, Medium, Product, convert_to_wavelengths
-from hven.formats.media import _map_projections as maps
-from hven.formats.media import _pvl_labels as labels
+from hven.formats.media import _map_projections as map_projections
+from hven.formats.media import _pvl_labels as pvl_labels
 from hven.formats.media._record_tables import RecordField, create_fixed_table
 from hven.formats.media._spectral_axes import normalize_unit
 from hven.formats.media._stored_arrays import ArrayLayout, ValueScale, create_window_reader
@@ -58,7 +58,7 @@ def open_isis(file: Place) -> Product:
     SourceError
         The label is none of a cube, or promises more than the file has.
     """
-    label = labels.read_label(file)
+    label = pvl_labels.read_label(file)
     cube = next((inner_object for _, inner_object in label.find_objects("ISISCUBE")), None)
     core = None if cube is None else next((inner_object for _, inner_object in cube.find_objects("CORE")), None)
     if cube is None or core is None or core.get("^CORE") is not None:
@@ -77,7 +77,7 @@ def open_isis(file: Place) -> Product:
     )
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     bands = next((inner_object for _, inner_object in cube.find_objects("BANDBIN")), None)
-    wcs_cards = maps.write_map_cards(_read_mapping(cube), origin_pixel=0.5)
+    wcs_cards = map_projections.write_map_cards(_read_mapping(cube), origin_pixel=0.5)
     axes = (
         _create_band_axis(bands, sizes[0]),
         Axis(name="LATITUDE" if wcs_cards else "LINE", size=sizes[1], kind="latitude" if wcs_cards else ""),
@@ -116,8 +116,13 @@ def _create_cube_reader(file: Place, core: PvlLabel, sizes: Sequence[int], dtype
             0, 1, 3, 2, 4
         )
         joined_tiles = block.reshape(len(block), -1, block.shape[3] * tile_samples)
-        top, left = line.start - tile_rows.start * tile_lines, sample.start - tile_columns.start * tile_samples
-        return joined_tiles[:, top : top + line.stop - line.start, left : left + sample.stop - sample.start]
+        top_offset, left_offset = (
+            line.start - tile_rows.start * tile_lines,
+            sample.start - tile_columns.start * tile_samples,
+        )
+        return joined_tiles[
+            :, top_offset : top_offset + line.stop - line.start, left_offset : left_offset + sample.stop - sample.start
+        ]
 
     return value_type, read_window
 

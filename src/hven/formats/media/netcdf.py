@@ -23,11 +23,16 @@ from hven.formats.media import (
     TablePart,
     convert_to_wavelengths,
 )
-from hven.formats.media import _compound_tables as compounds
+from hven.formats.media import _compound_tables as compound_tables
 from hven.formats.media import _istp as istp
-from hven.formats.media import _map_projections as maps
+from hven.formats.media import _map_projections as map_projections
 from hven.formats.media._product import MISSING_INSTANT, ProductVariable
-from hven.formats.media._record_tables import UINT64_DIGITS, VOTABLE_TYPES, describe_text_deviation, exceed_int64
+from hven.formats.media._record_tables import (
+    UINT64_DIGITS,
+    VOTABLE_TYPES,
+    describe_text_deviation,
+    has_values_beyond_int64,
+)
 from hven.formats.media._stored_arrays import ArrayLayout, convert_library_errors, copy_to_disk, read_window_values
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
@@ -190,7 +195,7 @@ class _NetcdfVariable:
             stored = self.read_stored((slice(first, stop), *(slice(0, size) for size in self.shape[1:])))
             return np.where(self.find_missing(stored), 0, stored).astype(np.uint64)
 
-        return exceed_int64(
+        return has_values_beyond_int64(
             read_filled, self.shape[0], max(1, MAX_CELL_BYTES * 16 // max(1, math.prod(self.shape[1:])))
         )
 
@@ -364,8 +369,8 @@ def _open_version_4(
     try:
         _refuse_external_values(hdf5_file, hdf5_file, h5py, name, 0)
         tables: list[TablePart] = []
-        for path, dataset in compounds.find_compound_tables(hdf5_file, h5py, MAX_PARTS):
-            rows, table_deviations = compounds.create_compound_table(path, dataset, len(tables), name)
+        for path, dataset in compound_tables.find_compound_tables(hdf5_file, h5py, MAX_PARTS):
+            rows, table_deviations = compound_tables.create_compound_table(path, dataset, len(tables), name)
             tables += [] if rows is None else [rows]
             deviations += table_deviations
         netcdf_object = h5netcdf.File(hdf5_file, "r", phony_dims="sort")
@@ -374,8 +379,8 @@ def _open_version_4(
         def collect_variables(group: Any, group_path: str, depth: int) -> None:
             for title, variable_or_group in group.variables.items():
                 if (
-                    title.endswith(compounds.COLUMN_METADATA_SUFFIX)
-                    and title.removesuffix(compounds.COLUMN_METADATA_SUFFIX) in group.variables
+                    title.endswith(compound_tables.COLUMN_METADATA_SUFFIX)
+                    and title.removesuffix(compound_tables.COLUMN_METADATA_SUFFIX) in group.variables
                 ):
                     continue
                 if variable_or_group.dtype.kind in "iufcSO" and len(variables_found) < MAX_PARTS:
@@ -677,7 +682,7 @@ def _write_map_cards(
     mapping = variables_by_name.get(variable.read_text("grid_mapping"))
     radius = None if mapping is None else mapping.read_number("semi_major_axis")
     radius = radius if radius is not None or mapping is None else mapping.read_number("earth_radius")
-    body = maps.find_body_code(
+    body = map_projections.find_body_code(
         variable.read_text("target_name") or ("Earth" if radius is not None and 6.3e6 < radius < 6.4e6 else "")
     )
     wcs_values: list[tuple[str, str | float]] = [("CTYPE1", f"{body}LN-CAR"), ("CTYPE2", f"{body}LT-CAR"), ("CUNIT1", "deg"), ("CUNIT2", "deg")]  # fmt: skip

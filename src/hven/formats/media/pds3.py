@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, Medium, Product, convert_to_wavelengths
-from hven.formats.media import _map_projections as maps
-from hven.formats.media import _pvl_labels as labels
+from hven.formats.media import _map_projections as map_projections
+from hven.formats.media import _pvl_labels as pvl_labels
 from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_table
 from hven.formats.media._spectral_axes import normalize_unit
 from hven.formats.media._stored_arrays import (
@@ -55,7 +55,7 @@ def open_pds3(file: Place) -> Product:
     SourceError
         It has no label, the label promises more than there is, or points out of its folder.
     """
-    label = labels.read_label(file)
+    label = pvl_labels.read_label(file)
     map_projection = _read_map_projection(label)
     parts: list[Part] = []
     companion_paths: set[Place] = set()
@@ -74,7 +74,7 @@ def open_pds3(file: Place) -> Product:
             if isinstance(words, str):
                 # what its columns are stands in a file beside the label
                 companion_paths.add(find_companion_file(file.parent, words))
-                column_objects += labels.read_label(find_companion_file(file.parent, words)).objects
+                column_objects += pvl_labels.read_label(find_companion_file(file.parent, words)).objects
             parts.append(_create_table(label_object, column_objects, path, offset, name, len(parts)))
     if not parts:
         raise SourceError(
@@ -107,7 +107,7 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     SourceError
         It has no label.
     """
-    return labels.read_label(file).list_cards()
+    return pvl_labels.read_label(file).list_cards()
 
 
 def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
@@ -280,7 +280,7 @@ def _create_image_arrays(
     if bands == 1:
         shape, steps, names = shape[1:], steps[1:], names[1:]
     value_type, read = create_window_reader(path, ArrayLayout(offset + prefix_bytes, dtype, shape, steps, vax), scale)
-    wcs_cards = maps.write_map_cards(map_projection) if map_projection else []
+    wcs_cards = map_projections.write_map_cards(map_projection) if map_projection else []
     axes = list(_create_axes(names, list(shape), label_object))
     if wcs_cards:
         axes[-1] = Axis(name="LONGITUDE", size=samples, kind="longitude", unit="deg")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.formats.media import MAX_PARTS, ArrayPart, Axis, HeaderCard, Medium, Product, convert_to_wavelengths
-from hven.formats.media import _map_projections as maps
+from hven.formats.media import _map_projections as map_projections
 from hven.formats.media._record_tables import RecordField, create_delimited_table, create_fixed_table
 from hven.formats.media._spectral_axes import normalize_unit
 from hven.formats.media._stored_arrays import (
@@ -163,7 +163,9 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     axes = [
         Axis(name=name, size=size, **_describe_axis(name, size, root)) for name, size in zip(names, shape, strict=True)
     ]
-    cards = maps.write_map_cards(map_projection, origin_pixel=0.5) if map_projection and len(shape) >= 2 else []
+    cards = (
+        map_projections.write_map_cards(map_projection, origin_pixel=0.5) if map_projection and len(shape) >= 2 else []
+    )
     places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")

@@ -115,7 +115,7 @@ class ColourStretch:
             x = np.arcsinh(10.0 * x) / np.arcsinh(10.0)
         return np.asarray(x)
 
-    def paint_values(self, values: Numbers) -> npt.NDArray[np.uint8]:
+    def to_rgba(self, values: Numbers) -> npt.NDArray[np.uint8]:
         """Return colours, shape (.., 4); what has no value is transparent."""
         share = self.scale_to_unit(values)
         is_known = np.isfinite(share)

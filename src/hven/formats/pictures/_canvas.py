@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from PIL.Image import Image as Pixels
+    from PIL.Image import Image as PilImage
 
     Numbers = npt.NDArray[np.float64]
 
@@ -194,7 +194,7 @@ class PictureCanvas:
     def __init__(self, width: int, height: int) -> None:
         from PIL import Image, ImageDraw  # noqa: PLC0415  (loaded for pictures alone)
 
-        self.image: Pixels = Image.new("RGB", (max(1, width), max(1, height)), PAPER_COLOUR)
+        self.image: PilImage = Image.new("RGB", (max(1, width), max(1, height)), PAPER_COLOUR)
         self.pen: Any = ImageDraw.Draw(self.image)
         self.size = width, height
         # letters of a size that fits the page
@@ -245,7 +245,7 @@ class PictureCanvas:
         return encode_png(self.image, metadata_texts)
 
 
-def encode_png(image: Pixels, metadata_texts: Mapping[str, str]) -> bytes:
+def encode_png(image: PilImage, metadata_texts: Mapping[str, str]) -> bytes:
     """Pack a picture as PNG.
 
     Parameters

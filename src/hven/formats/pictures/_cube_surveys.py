@@ -15,7 +15,7 @@ from hven.formats.pictures._sky_surveys import (
     ORDER_0_TILE_DEGREES,
     SAMPLE_STEP,
     SkySurvey,
-    _average_parts,
+    _compute_mean_tile,
     _create_sky_mapping,
     _interpolate_image,
     _is_near_image,
@@ -171,8 +171,8 @@ def _find_spectral_cube(product: Product) -> _SpectralCube | None:
 class _CubeTileWriter:
     """Tiles of a cube, from the finest up."""
 
-    def __init__(self, cube: _SpectralCube, place: Path, task: ProgressMonitor) -> None:
-        self.cube, self.directory, self.progress = cube, place, task
+    def __init__(self, cube: _SpectralCube, directory: Path, progress: ProgressMonitor) -> None:
+        self.cube, self.directory, self.progress = cube, directory, progress
         self.order = self.frequency_order = 0
 
     def write_all_tiles(self, order: int | None) -> tuple[SkySurvey, Box] | None:
@@ -273,7 +273,7 @@ class _CubeTileWriter:
                         (part[0] >> 1 & 1) * half_width,
                         part[1] % frequency_factor * TILE_CHANNELS // frequency_factor,
                     )
-                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = _average_parts(split_values.reshape(4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width))  # fmt: skip
+                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = _compute_mean_tile(split_values.reshape(4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width))  # fmt: skip
                 self._write_tile(box, order, frequency_order, tile, number)
             finer_tiles = set(finer_by_coarser)
             yield len(finer_tiles)

@@ -336,7 +336,7 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
             layer.draw_error_bars(curve.x, y - error, y + error, (168, 178, 192))
         if curve.kind == "time" and has_room:
             layer.draw_points(curve.x, y, colour, 1.8)
-        layer.draw_curve(*(_break_at_gaps(curve.x, y) if curve.kind == "time" else (curve.x, y)), colour, line_width)
+        layer.draw_curve(*(_split_at_gaps(curve.x, y) if curve.kind == "time" else (curve.x, y)), colour, line_width)
     layer.merge_into_canvas()
     description = (
         curve.description if any(np.isfinite(y).any() for _, y, _ in curve.lines) else f"{curve.description}, no values"
@@ -345,7 +345,7 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
     return sheet, description
 
 
-def _break_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+def _split_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """Break a line where there is nothing for much longer than usual."""
     steps = np.diff(x)
     usual = float(np.nanmedian(steps)) if len(steps) else 0.0
@@ -480,7 +480,7 @@ def draw_dynamic_spectrum(
         np.clip(rows.astype(int), 0, len(values) - 1)[::-1],
         np.clip(columns.astype(int), 0, values.shape[1] - 1),
     )
-    pixels = stretch.paint_values(values[np.ix_(*axis_or_cells)])
+    pixels = stretch.to_rgba(values[np.ix_(*axis_or_cells)])
     paper = Image.new("RGBA", (frame.width, frame.height), (236, 238, 241, 255))
     paper.alpha_composite(Image.fromarray(np.ascontiguousarray(pixels), "RGBA"))
     sheet.image.paste(paper.convert("RGB"), frame.box[:2])

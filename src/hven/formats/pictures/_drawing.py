@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hven.formats.media import HeaderCard, TablePart, detect_medium, open_product
 from hven.formats.pictures import _curves as curves
-from hven.formats.pictures import _image_pictures as images
+from hven.formats.pictures import _image_pictures as image_pictures
 from hven.formats.pictures import _interferometry as interferometry
-from hven.formats.pictures import _raster_pictures as stills
+from hven.formats.pictures import _raster_pictures as raster_pictures
 from hven.formats.pictures._appearance import PICTURE_SIZE_RANGE
 from hven.formats.pictures._canvas import PictureCanvas, RenderedPicture, encode_png
 from hven.model.errors import SourceError, TimeLimitError, format_message
@@ -39,8 +39,8 @@ def is_drawable(path: str) -> bool:
     extension = path.lower().rpartition(".")[2]
     return (
         detect_medium(path) is not None
-        or extension in stills.RASTER_FORMATS
-        or (extension in stills.FILM_MEDIA_TYPES and stills.can_read_films())
+        or extension in raster_pictures.RASTER_FORMATS
+        or (extension in raster_pictures.FILM_MEDIA_TYPES and raster_pictures.can_read_films())
     )
 
 
@@ -71,8 +71,8 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     for path, name in files:
         refuse_large_packed_file(path, name)
         try:
-            if stills.is_picture_or_film(name):
-                pictures.append(stills.draw_still(path, name, file_options))
+            if raster_pictures.is_picture_or_film(name):
+                pictures.append(raster_pictures.draw_still(path, name, file_options))
                 continue
             with open_product(path, name) as product:
                 pictures.append(draw_product(product, file_options, name))
@@ -80,7 +80,9 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
             reason = " ".join(str(fault).split())[:200] or type(fault).__name__
             raise SourceError(format_message("{name} cannot be drawn: {reason}", name, reason)) from fault
     return (
-        pictures[0].body if len(pictures) == 1 else stills.combine_pictures(pictures, [name for _, name in files], look)
+        pictures[0].body
+        if len(pictures) == 1
+        else raster_pictures.combine_pictures(pictures, [name for _, name in files], look)
     )
 
 
@@ -189,7 +191,7 @@ def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture
         ):
             return _create_picture(*curves.draw_curve(curves.take_cube_curve(part), look, title), look, title)
         if len(part.axes) > 1:
-            return RenderedPicture(*images.draw_image(part, look, title, facts))
+            return RenderedPicture(*image_pictures.draw_image(part, look, title, facts))
         if part.shape == (1,):
             return _create_picture(*curves.draw_curve(curves.take_array_curve(part, None), look, title), look, title)
     raise SourceError(format_message("{name} has nothing that can be drawn", name))
@@ -253,7 +255,7 @@ def build_title(facts: Mapping[str, Any], name: str) -> str:
     )
     wavelength, unit = facts.get("WAVELNTH"), find_text("WAVEUNIT")
     channel = (
-        f"{wavelength:g} {_spell_unit(unit)}".strip() if isinstance(wavelength, int | float) and wavelength else ""
+        f"{wavelength:g} {_format_unit(unit)}".strip() if isinstance(wavelength, int | float) and wavelength else ""
     )
     start_date = find_text("DATE-OBS", "DATE_OBS", "T_OBS")
     start_hour = "" if ":" in start_date else find_text("TIME-OBS", "TIME_OBS")
@@ -266,7 +268,7 @@ def build_title(facts: Mapping[str, Any], name: str) -> str:
     return " · ".join(title_parts) if len(title_parts) > 1 else name
 
 
-def _spell_unit(word: str) -> str:
+def _format_unit(word: str) -> str:
     return {"ANGSTROM": "Å", "": "Å", "UM": "µm", "MICRON": "µm"}.get(word.upper(), word)
 
 

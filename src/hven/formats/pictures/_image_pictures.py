@@ -301,7 +301,7 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
         description = _describe_image(array, stretch, plane_text, mapping)
     else:
         description = _describe_image(array, replace(stretch, name="no values"), plane_text, mapping)
-    pixels = mapping.orient_values(stretch.paint_values(values))
+    pixels = mapping.orient_values(stretch.to_rgba(values))
     limited = np.clip(width / max(1, height), 1 / _MAX_ASPECT_RATIO, _MAX_ASPECT_RATIO)
     notes = {"Title": title, "Description": description, "Copyright": look.note, "Software": "Hven"}
     image = Image.fromarray(np.ascontiguousarray(pixels), "RGBA")
@@ -403,7 +403,7 @@ def _draw_colour_bar(
     size = sheet.letter_pixels
     left, wide = right + size, max(6, size)
     from_low = np.linspace(stretch.high, stretch.low, max(2, bottom - top))
-    strip = stretch.paint_values(from_low)[:, None, :3].repeat(wide, 1)
+    strip = stretch.to_rgba(from_low)[:, None, :3].repeat(wide, 1)
     sheet.image.paste(Image.fromarray(np.ascontiguousarray(strip), "RGB"), (left, top))
     sheet.pen.rectangle([left, top, left + wide, bottom], outline=(105, 112, 122))
     places = np.linspace(0.0, 1.0, max(3, int((bottom - top) / (4.5 * size))))

@@ -156,18 +156,20 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
         return sheet, description
     letters = int(np.clip(look.size / 75, 8, 20))
     top_margin, bottom_margin = int(2.8 * letters), int(6.4 * letters)
-    left, gap = int(5.6 * letters), int(6.8 * letters)
-    pane_width = (look.size - left - gap * (count - 1) - letters) // count
+    left_margin, gap = int(5.6 * letters), int(6.8 * letters)
+    pane_width = (look.size - left_margin - gap * (count - 1) - letters) // count
     pane_height = min(pane_width, round(look.size * 0.62)) if count > 1 or panes == ["uv"] else round(pane_width * 0.58)
     sheet = PictureCanvas(look.size, top_margin + pane_height + bottom_margin)
     sheet.letter_pixels = letters
     for number, pane_name in enumerate(panes):
-        start = left + number * (pane_width + gap)
+        start = left_margin + number * (pane_width + gap)
         box = (start, top_margin, start + max(pane_width, 1), top_margin + max(pane_height, 1))
         frame = PlotFrame(sheet, box, *_choose_limits(pane_name, points_by_pane[pane_name], (pane_width, pane_height)))
         frame.draw_axes(_AXIS_NAMES[pane_name], grid=True)
         _draw_pane(frame, pane_name, points_by_pane[pane_name], max(1.2, letters / 7))
-    draw_captions(sheet, (left, top_margin, sheet.size[0], top_margin + pane_height), title, description, look.note)
+    draw_captions(
+        sheet, (left_margin, top_margin, sheet.size[0], top_margin + pane_height), title, description, look.note
+    )
     return sheet, description
 
 

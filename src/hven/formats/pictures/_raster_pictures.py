@@ -161,12 +161,17 @@ def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], 
     )
     sheet.letter_pixels = letters
     for picture_number, (image, name) in enumerate(zip(images, names, strict=True)):
-        left, top = (picture_number % columns) * (column_width + gap), (picture_number // columns) * (row_height + gap)
+        left_offset, top_offset = (
+            (picture_number % columns) * (column_width + gap),
+            (picture_number // columns) * (row_height + gap),
+        )
         if scale < 1.0:
             image.thumbnail((column_width, row_height - label))
-        sheet.image.paste(image, (left + (column_width - image.width) // 2, top + label), image)
+        sheet.image.paste(image, (left_offset + (column_width - image.width) // 2, top_offset + label), image)
         if label:
-            sheet.draw_text((left + column_width / 2, top + label / 2), sheet.shorten_text(name, column_width), "mm")
+            sheet.draw_text(
+                (left_offset + column_width / 2, top_offset + label / 2), sheet.shorten_text(name, column_width), "mm"
+            )
     if label:
         sheet.draw_text(
             (4, sheet.size[1] - label / 2),

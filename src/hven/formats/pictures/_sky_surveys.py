@@ -200,8 +200,8 @@ def write_survey(
 class _SurveyBuilder:
     """Images, the tiles that they are in, and how far it is."""
 
-    def __init__(self, files: Mapping[str, Place], place: Path, task: ProgressMonitor) -> None:
-        self.files, self.directory, self.progress = files, place, task
+    def __init__(self, files: Mapping[str, Place], directory: Path, progress: ProgressMonitor) -> None:
+        self.files, self.directory, self.progress = files, directory, progress
         self.survey = SkySurvey(order=0)
         self.open_images: OrderedDict[str, _SkyImage] = OrderedDict()
         self.images_by_tile: dict[int, list[str]] = {}  # finest tile -> images
@@ -322,7 +322,7 @@ class _SurveyBuilder:
             values = np.frombuffer(
                 path.read_bytes(), ">f4", TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES
             ).reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
-            _paint_tile(values[::-1], stretch).save(path.with_suffix(".png"))
+            _draw_tile(values[::-1], stretch).save(path.with_suffix(".png"))
         self.survey.tiles = len(tile_paths)
         return stretch
 
@@ -348,7 +348,7 @@ class _SurveyBuilder:
                         else tile_values
                     )
                     x, y = ((child & 1) * TILE_WIDTH_PIXELS // 2, (child >> 1) * TILE_WIDTH_PIXELS // 2)
-                    tile_values[x : x + TILE_WIDTH_PIXELS // 2, y : y + TILE_WIDTH_PIXELS // 2] = _average_parts(
+                    tile_values[x : x + TILE_WIDTH_PIXELS // 2, y : y + TILE_WIDTH_PIXELS // 2] = _compute_mean_tile(
                         part.reshape(TILE_WIDTH_PIXELS // 2, 2, TILE_WIDTH_PIXELS // 2, 2)
                         .transpose(1, 3, 0, 2)
                         .reshape(4, TILE_WIDTH_PIXELS // 2, -1)
@@ -440,7 +440,7 @@ def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
     return np.asarray((spread_bits[:, None] + 2 * spread_bits[None, :]).ravel())
 
 
-def _average_parts(parts: npt.NDArray[np.float32]) -> Tile:
+def _compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
     """Average those of the first axis that have a value."""
     is_finite = np.isfinite(parts)
     with np.errstate(invalid="ignore"):
@@ -500,10 +500,10 @@ def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
     return header.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES)
 
 
-def _paint_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
+def _draw_tile(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
     from PIL import Image  # noqa: PLC0415  (loaded for pictures alone)
 
-    return Image.fromarray(stretch.paint_values(values.astype(np.float64)), "RGBA")
+    return Image.fromarray(stretch.to_rgba(values.astype(np.float64)), "RGBA")
 
 
 def _write_allsky(directory: Path, tiles: Sequence[int]) -> None:

@@ -64,7 +64,7 @@ def find_foreign_integers(fields: Sequence[Any]) -> dict[int, ForeignInteger]:
     return {number: FOREIGN_INTEGERS[name] for number, name in enumerate(datatypes) if name in FOREIGN_INTEGERS}
 
 
-def carry_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger]) -> list[Column]:
+def describe_binary_columns(columns: Sequence[Column], foreign: dict[int, ForeignInteger]) -> list[Column]:
     """Describe the columns as binary rows carry them."""
     carried = list(columns)
     for number, kind in foreign.items():

@@ -16,7 +16,7 @@ from lxml import etree
 from hven.formats import ErrorDocumentError, TableMetadata, TableStream
 from hven.formats.votable import binary_reader, metadata_reader, tabledata_reader
 from hven.formats.votable.bytestream import read_utf8_chunks
-from hven.formats.votable.foreign_types import carry_columns, find_foreign_integers, restore_columns
+from hven.formats.votable.foreign_types import describe_binary_columns, find_foreign_integers, restore_columns
 from hven.model.deadlines import check_deadline
 from hven.model.errors import SourceError
 
@@ -144,7 +144,7 @@ class _VotableDocument:
                     self._check_serialization(element)
                     if requested_table is not None or self._is_in_results_resource() or not self._has_no_rows(element):
                         self._table_resource = self._find_innermost_resource()
-                        return self._accept_table(self._read_metadata())
+                        return self._check_table(self._read_metadata())
                 self._skip_rows(element)
             elif name == "TABLE" and kind == "end":
                 table_names.append(element.get("name") or element.get("ID") or str(self._table_number))
@@ -152,10 +152,10 @@ class _VotableDocument:
                     fallback_metadata = self._read_metadata(element)
                 element.clear()
         if fallback_metadata is not None:
-            return self._accept_table(fallback_metadata)
+            return self._check_table(fallback_metadata)
         raise self._create_not_found_error(requested_table, table_names)
 
-    def _accept_table(self, metadata: TableMetadata) -> TableMetadata:
+    def _check_table(self, metadata: TableMetadata) -> TableMetadata:
         """Accept a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
         for error_message in self._error_messages:
             raise _create_error_document_error(error_message)
@@ -301,10 +301,10 @@ class _VotableDocument:
                 ):
                     return "rows", element
                 return kind, element
-            if not self._feed_parser():
+            if not self._parse_to_next_rows():
                 return None
 
-    def _feed_parser(self) -> bool:
+    def _parse_to_next_rows(self) -> bool:
         """Feed the parser up to the next tag that opens rows, or as far as there is anything; False at the end."""
         if self._is_at_end:
             return False
@@ -508,7 +508,9 @@ class _VotableDocument:
 
     def _read_binary(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
         foreign = find_foreign_integers(metadata_reader.list_children(self._table_element, "FIELD"))
-        unpacker = binary_reader.BinaryDecoder(carry_columns(columns, foreign), self._find_serialization(element))
+        unpacker = binary_reader.BinaryDecoder(
+            describe_binary_columns(columns, foreign), self._find_serialization(element)
+        )
         bytes_left = b""
         waiting: list[bytes] = []
         size = rows_read = 0

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats.votable import binary_writer, null_values, tabledata_writer
-from hven.formats.votable import document as heads
+from hven.formats.votable import document as votable_document
 from hven.formats.votable.xml import is_ascii
 from hven.model import Cache, literal
 from hven.model.errors import HvenError, UserError
@@ -62,8 +62,10 @@ def write_votable(
     batch = next(batches, None)
     columns = fit_columns(declared_columns, batch, serialization)
     opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
-    version, namespace = options.get("version", heads.DEFAULT_VERSION), options.get("namespace")
-    start = (heads.write_document_start(metadata, columns, serialization, version, namespace) + opening).encode()
+    version, namespace = options.get("version", votable_document.DEFAULT_VERSION), options.get("namespace")
+    start = (
+        votable_document.write_document_start(metadata, columns, serialization, version, namespace) + opening
+    ).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))  # if `fit_columns` has changed nothing
     encoder, check = (
         _create_encoder(columns, serialization)
@@ -91,7 +93,7 @@ def write_votable(
     yield (
         start
         + base64_tail
-        + (closing + heads.write_document_end(metadata, _write_trailing_status(finish(), failure))).encode()
+        + (closing + votable_document.write_document_end(metadata, _write_trailing_status(finish(), failure))).encode()
     )
 
 
@@ -114,9 +116,9 @@ def write_small_votable(
     base64_encoder = binary_writer.Base64Encoder()
     lines = b"".join(base64_encoder.encode(memoryview(cells))) + base64_encoder.finish()
     return (
-        (heads.write_document_start(metadata, columns, DEFAULT_SERIALIZATION) + opening).encode()
+        (votable_document.write_document_start(metadata, columns, DEFAULT_SERIALIZATION) + opening).encode()
         + lines
-        + (closing + heads.write_document_end(metadata, "")).encode()
+        + (closing + votable_document.write_document_end(metadata, "")).encode()
     )
 
 
@@ -162,23 +164,23 @@ def is_string_array(column_type: Type) -> bool:
 
 def _write_trailing_status(result_status: ResultStatus, failure: Exception | None) -> str:
     if failure is not None or result_status.error_message is not None:
-        return heads.write_query_status(
+        return votable_document.write_query_status(
             "ERROR", result_status.error_message or str(failure) or "the service failed while writing"
         )
-    return heads.write_query_status("OVERFLOW") if result_status.overflow else ""
+    return votable_document.write_query_status("OVERFLOW") if result_status.overflow else ""
 
 
 def write_error(message: str) -> bytes:
     """Write an error document."""
-    return heads.write_error_document(message).encode()
+    return votable_document.write_error_document(message).encode()
 
 
 def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
     """Write a document whose table has no DATA: what other formats carry along."""
     columns = fit_columns(metadata.columns, None, DEFAULT_SERIALIZATION)
-    return heads.write_document_start(
-        metadata, columns, DEFAULT_SERIALIZATION, heads.choose_version(metadata.frames)
-    ) + heads.write_document_end(metadata, _write_trailing_status(result_status, None))
+    return votable_document.write_document_start(
+        metadata, columns, DEFAULT_SERIALIZATION, votable_document.choose_version(metadata.frames)
+    ) + votable_document.write_document_end(metadata, _write_trailing_status(result_status, None))
 
 
 def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, serialization: str) -> tuple[Column, ...]:
@@ -202,11 +204,11 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
             serialization == "BINARY"
             and kind == _BYTE_TYPE
             and not column.required
-            and heads.choose_null_value(column, serialization) is None
+            and votable_document.choose_null_value(column, serialization) is None
         ):
             kind = _SHORT_TYPE
         fitted_column = column if kind is column.type else column.copy_with(type=kind)
-        is_integer = kind.datatype in heads.INTEGER_LIMITS
+        is_integer = kind.datatype in votable_document.INTEGER_LIMITS
         fitted[number] = (
             null_values.choose_column_null(fitted_column, batch.column(number), serialization)
             if is_integer and batch is not None
@@ -245,7 +247,7 @@ def _analyse_columns(columns: tuple[Column, ...], serialization: str) -> ColumnP
             for number, column in enumerate(columns)
             if column.type.datatype in {"char", "unicodeChar", "bit"}
             or column.type == _BYTE_TYPE
-            or heads.choose_null_value(column, serialization) is not None
+            or votable_document.choose_null_value(column, serialization) is not None
         )
         column_plan = ColumnPlan(columns, varying, *_create_encoder(columns, serialization))
         _column_plan_cache.store(key, column_plan, CACHED_COLUMN_BYTES * len(columns))

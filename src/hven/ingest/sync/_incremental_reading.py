@@ -335,7 +335,7 @@ class IncrementalReader:
             [np.zeros(0, np.uint64), *(compute_row_words(batch, number, key)[0] for batch in batches)]
         )
         unknown_rows = (
-            self._sift_rows(
+            self._read_unknown_rows(
                 number, source_changes.rows.read_batches(self.loader.list_read_columns(self.loader.entries[number]))
             )[0]
             if source_changes.changed_keys.num_rows
@@ -383,7 +383,7 @@ class IncrementalReader:
             self.ledger_comparison.line_index,
         )
         entry = self.loader.entries[number]
-        unknown_rows, idents = self._sift_rows(number, part.read_batches(self.loader.list_read_columns(entry)))
+        unknown_rows, idents = self._read_unknown_rows(number, part.read_batches(self.loader.list_read_columns(entry)))
         line_mask = self._entry_of_line == number
         names = np.asarray(lines.ledger.column("identity"))
         if compare:
@@ -416,7 +416,7 @@ class IncrementalReader:
         line_index.claimed_mask[line_mask & ~removed_mask] = True
         return BufferedSource(source, unknown_rows)
 
-    def _sift_rows(self, number: int, batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], Any]:
+    def _read_unknown_rows(self, number: int, batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], Any]:
         """Read rows; return those that are not known, and their identities.
 
         The watermark follows the first rows that are read. Those that are asked for again must not raise it: others that were written since
@@ -474,7 +474,7 @@ class IncrementalReader:
             picked_batches = source.select_keys(key, keys).read_batches(
                 self.loader.list_read_columns(self.loader.entries[number])
             )
-            remaining_rows += self._sift_rows(
+            remaining_rows += self._read_unknown_rows(
                 number, _select_identities(picked_batches, number, key, ambiguous_identities)
             )[0]
         return [batch for batch in remaining_rows if batch.num_rows]

@@ -13,7 +13,7 @@ from hven.ingest._fingerprints import compute_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_nullable_schema
 from hven.ingest.sync._key_tracing import KEYS_TABLE, TracedQuery, trace_key
 from hven.ingest.sync._ledger_comparison import RecomputeNeededError
-from hven.ingest.sync._row_differences import pair_rows
+from hven.ingest.sync._row_differences import match_rows
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -145,4 +145,4 @@ def compare_keyed_rows(
     ):
         raise RecomputeNeededError("two rows have one primary key, or one has none")
     before = find_rows_by_key(keeper, table, base.snapshot, keyed.keys)
-    return pair_rows(before, rows.select(before.column_names), table.primary)
+    return match_rows(before, rows.select(before.column_names), table.primary)

@@ -13,7 +13,7 @@ from hven.ingest._fingerprints import compute_fingerprints
 from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_nullable_schema
 from hven.ingest._ledger import KEYS_COLUMN, compute_row_words
 from hven.ingest.sync._line_index import LineIndex
-from hven.ingest.sync._row_differences import RowDifferences, pair_rows
+from hven.ingest.sync._row_differences import RowDifferences, match_rows
 from hven.model.errors import UnmergeableSnapshotError
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class LedgerComparison:
         first, second = compute_row_words(batch, entry, self.ledger_writer.hashed_columns[entry])
         claimed_lines = self.line_index.claim_lines(first, second)
         is_known = claimed_lines >= 0
-        self._new_file_numbers[claimed_lines[is_known]] = self.ledger_writer.number_files(entry, batch)[is_known]
+        self._new_file_numbers[claimed_lines[is_known]] = self.ledger_writer.get_row_file_numbers(entry, batch)[
+            is_known
+        ]
         unknown_positions = np.flatnonzero(~is_known)
         self.unknown_count += len(unknown_positions)
         if self.unknown_count > self._max_unknown_rows:
@@ -90,7 +92,7 @@ class LedgerComparison:
         unseen_mask = kept_mask & (files < 0)
         used = np.unique(self._old_file_numbers[unseen_mask])
         numbers = np.full(int(used.max()) + 1 if len(used) else 1, -1, np.int64)
-        numbers[used] = self.ledger_writer.number_many_files(
+        numbers[used] = self.ledger_writer.get_file_numbers(
             [tuple(self._file_names[number]) for number in used.tolist()]
         )
         files[unseen_mask] = numbers[self._old_file_numbers[unseen_mask]]
@@ -158,7 +160,7 @@ class RowMerge:
             raise RecomputeNeededError("a new row has the primary key of another one")
         if int(np.isin(old_hashes, removed_hashes).sum()) != len(removed_hashes):
             raise RecomputeNeededError("the ledger and what is published do not agree")
-        return pair_rows(old_rows, self.new_rows.select(old_rows.column_names), self.primary)
+        return match_rows(old_rows, self.new_rows.select(old_rows.column_names), self.primary)
 
 
 def merge_snapshot(

@@ -80,7 +80,7 @@ def compare_snapshots(
     is_unchanged = np.zeros(len(new_hashes[0]), bool)
     is_unchanged[new_positions[is_equal]] = True
     before, after = _read_both(old_snapshot, new_snapshot, columns)
-    return pair_rows(_select_rows(before, schema, ~is_equal), _select_rows(after, schema, ~is_unchanged), primary)
+    return match_rows(_select_rows(before, schema, ~is_equal), _select_rows(after, schema, ~is_unchanged), primary)
 
 
 def _read_both(
@@ -92,7 +92,7 @@ def _read_both(
     return old[0].read_rows(old[1], list(columns)), new[0].read_rows(new[1], list(columns))
 
 
-def pair_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> RowDifferences:
+def match_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> RowDifferences:
     """Pair rows of one key: last on both sides, in one order; rows that are equal on both sides are left out."""
     if not primary:
         return RowDifferences(before=before, after=after, changed_count=0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 import hven
-from hven.ingest import _disk_space as space
+from hven.ingest import _disk_space as disk_space
 from hven.ingest import _ledger as ledgers
 from hven.ingest._dependencies import DependencyGraph
 from hven.ingest._ingest_pipeline import CollectionRun, RunHooks, create_run_id, execute_run, ignore_progress
@@ -21,7 +21,7 @@ from hven.ingest._ledger import LedgerWriter
 from hven.ingest._report import IngestReport, TableReport
 from hven.ingest._staged_site import load_current_descriptor
 from hven.ingest._table_loader import LoadedTable
-from hven.ingest._transform import uses_row_number
+from hven.ingest._transform import is_row_number_used
 from hven.ingest.sync import change_sets
 from hven.ingest.sync._guards import check_guards
 from hven.ingest.sync._incremental_reading import FullReadNeededError, IncrementalReader
@@ -126,7 +126,7 @@ def sync_collection(
 
     execute_run(site, report, create_run)
     if not report.published:  # else it was done already
-        space.prune_collection(site, name)
+        disk_space.prune_collection(site, name)
     return report
 
 
@@ -376,7 +376,7 @@ class TableSync:
                 raise RecomputeNeededError("its columns, keys or engine are others than before")
             return self._merge_keyed_rows(loader, base, self.keyed_refresh)
         if not any(
-            uses_row_number(entry.mapping) for entry in loader.entries
+            is_row_number_used(entry.mapping) for entry in loader.entries
         ):  # pages that go on have row numbers of their own
             loader.entries = [
                 replace(entry, source=self._cache_pages(state, number, entry, entry.source, "everything"))
@@ -394,7 +394,7 @@ class TableSync:
         ledger_or_reason = self._find_ledger(loader, state, base)
         if isinstance(ledger_or_reason, str):
             change.why = ledger_or_reason
-            return self._recompute_table(loader, base)
+            return self._compute_whole_table(loader, base)
         return self._merge_changed_lines(loader, state, base, *ledger_or_reason)
 
     def _cache_pages(
@@ -421,7 +421,7 @@ class TableSync:
         if size is None:
             self.run.check_disk_space(self.spec, loader.entries)
         else:
-            space.check_disk_space(self.run.site, self.run.resource.name, size, write_factor=1)
+            disk_space.check_disk_space(self.run.site, self.run.resource.name, size, write_factor=1)
 
     def _find_ledger(
         self, loader: TableLoader, state: SyncState, base: SnapshotRecord
@@ -444,7 +444,7 @@ class TableSync:
             return "the ledger is lost"
         return old_state, lines
 
-    def _recompute_table(self, loader: TableLoader, base: SnapshotRecord) -> LoadedTable:
+    def _compute_whole_table(self, loader: TableLoader, base: SnapshotRecord) -> LoadedTable:
         """Compute everything, and compare it with what is published."""
         run, loaded_table = self.run, self.run.load_whole_table(self.spec, loader)
         change = self.report.get_or_create_change(self.name)
@@ -581,10 +581,10 @@ class TableSync:
         run = self.run
         if differences.has_differences and run.storage_engine is run.site.embedded_engine:
             touched_rows = differences.after.num_rows + differences.before.num_rows - differences.changed_count
-            space.check_disk_space(
+            disk_space.check_disk_space(
                 run.site,
                 run.resource.name,
-                space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes),
+                disk_space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes),
                 write_factor=1,
             )
         loaded_table = loader.build_result(

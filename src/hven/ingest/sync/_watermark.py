@@ -33,7 +33,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
         except OverflowError:
             return None
     if isinstance(last_watermark, str):
-        return _subtract_overlap(last_watermark, sync_policy)
+        return _move_back_by_overlap(last_watermark, sync_policy)
     if sync_policy.overlap_amount is not None:
         return last_watermark - (
             int(sync_policy.overlap_amount)
@@ -48,7 +48,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
     return last_watermark - sync_policy.overlap_seconds / SECONDS_PER_UNIT[unit]
 
 
-def _subtract_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
+def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
     """Subtract the overlap from a time as ISO 8601 writes it."""
     try:
         instant = dt.datetime.fromisoformat(last_watermark)

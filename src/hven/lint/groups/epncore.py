@@ -8,8 +8,7 @@ from hven.lint import row_rules
 from hven.lint.check_groups import CheckGroup
 from hven.lint.facts import load_standard_columns
 from hven.lint.findings import FindingCollector, build_checks
-from hven.lint.groups.epncore_rows import EPNCORE_ROW_CHECKS as OF_ROWS
-from hven.lint.groups.epncore_rows import judge_epn_rows as judge_rows
+from hven.lint.groups.epncore_rows import EPNCORE_ROW_CHECKS, judge_epn_rows
 from hven.lint.votable import INTEGER_RANGES, TEXT_DATATYPES
 from hven.model.errors import UserError
 
@@ -87,7 +86,7 @@ def _check_epncore(service: ExaminedTapService, collector: FindingCollector) -> 
             continue
         _check_region(table, row_sample, collector)
         _check_frame(service, table, collector)
-        judge_rows(service, collector, table)
+        judge_epn_rows(service, collector, table)
 
 
 def _check_table(table: DeclaredTable, collector: FindingCollector) -> None:
@@ -246,4 +245,4 @@ def _check_resolution(
         )
 
 
-GROUP = CheckGroup(name="epn", title="EPN-TAP", checks=(*EPNCORE_CHECKS, *OF_ROWS), run=_check_epncore)
+GROUP = CheckGroup(name="epn", title="EPN-TAP", checks=(*EPNCORE_CHECKS, *EPNCORE_ROW_CHECKS), run=_check_epncore)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.settings._initialization import initialize_site
+from hven.model.settings._initialization import create_site
 from hven.model.settings._reloadable_settings import ReloadableSettings
 from hven.model.settings._secrets import SECRETS_FILE, find_exposed_files, resolve_secret
 from hven.model.settings._sections import (
@@ -44,12 +44,12 @@ __all__ = [
     "Settings",
     "SettingsSection",
     "collect_setting_docs",
+    "create_site",
     "define_setting",
     "describe_setting",
     "find_exposed_files",
     "find_missing_portal_items",
     "find_unavailable_sections",
-    "initialize_site",
     "iterate_local_settings",
     "load_settings",
     "parse_byte_size",

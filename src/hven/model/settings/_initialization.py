@@ -51,7 +51,7 @@ authority = {quote(authority)}          # ivo://{authority}/...
 """
 
 
-def initialize_site(
+def create_site(
     directory: Path,
     *,
     name: str | None = None,

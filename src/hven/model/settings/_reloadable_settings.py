@@ -24,7 +24,7 @@ class ReloadableSettings:
 
     Parameters
     ----------
-    settings
+    current
         As they were when the process began.
 
     Attributes
@@ -37,8 +37,8 @@ class ReloadableSettings:
         Why the file cannot be taken up; None: it can.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.current = settings
+    def __init__(self, current: Settings) -> None:
+        self.current = current
         self.pending_restart: tuple[str, ...] = ()
         self.problem: str | None = None
         self._last_stamp = self._read_stamp()

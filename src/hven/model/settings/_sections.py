@@ -24,7 +24,7 @@ PICTURE_PATH_PATTERN = RELATIVE_PATH_PATTERN.removesuffix("$") + r"\.(svg|png|jp
 
 
 def describe_setting(
-    doc: str, *, example: str = "another form", placed: str = "", size: bool = False, many: bool = False, **rule: Any
+    doc: str, *, example: str = "another form", placed: str = "", size: bool = False, is_list: bool = False, **rule: Any
 ) -> dict[str, Any]:
     """Describe a field of hven.toml, as its `metadata`; without a default it is required.
 
@@ -38,7 +38,7 @@ def describe_setting(
         For what belongs to one place: what it would do in another.
     size
         Bytes, which may be written ``2 GiB``.
-    many
+    is_list
         Several values, which a variable has between commas.
     rule
         Bounds of `pydantic.Field`.
@@ -48,7 +48,7 @@ def describe_setting(
     metadata
         For `dataclasses.field`.
     """
-    return {"doc": doc, "example": example, "placed": placed, "size": size, "many": many, "rule": rule}
+    return {"doc": doc, "example": example, "placed": placed, "size": size, "many": is_list, "rule": rule}
 
 
 def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
@@ -68,7 +68,7 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
     field
         For a dataclass.
     """
-    metadata = describe_setting(doc, many=isinstance(default, tuple), **metadata_options)
+    metadata = describe_setting(doc, is_list=isinstance(default, tuple), **metadata_options)
     return (
         field(default_factory=default, metadata=metadata)
         if isinstance(default, type)
@@ -291,7 +291,7 @@ class ReaderProgram:
     command: tuple[str, ...] = field(
         metadata=describe_setting(
             "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, and words that begin with ./, are paths from hven.toml",
-            many=True,
+            is_list=True,
             min_length=1,
         )
     )

@@ -101,7 +101,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     faults += _find_faults(data, text)
     faults += [
         Fault(message=f"{_format_variable_name(key)}: {message}", place=Place(file="environment"))
-        for key, message in _find_invalid_keys(_nest_keys(overrides))
+        for key, message in _find_invalid_keys(_group_keys_by_section(overrides))
     ]
     if faults:
         raise DescriptorError(faults)
@@ -459,7 +459,7 @@ def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
     return values
 
 
-def _nest_keys(values_by_key: Mapping[str, Any]) -> dict[str, Any]:
+def _group_keys_by_section(values_by_key: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in values_by_key.items():
         section, dot, name = key.rpartition(".")

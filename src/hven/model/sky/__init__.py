@@ -8,13 +8,13 @@ from hven.model.sky import _contours as contours
 from hven.model.sky import _footprints as footprints
 from hven.model.sky import _frame as frames
 from hven.model.sky import _healpix as healpix
-from hven.model.sky import _planetary_frames as planets
-from hven.model.sky import _polygon_arrays as arrays
+from hven.model.sky import _planetary_frames as planetary_frames
+from hven.model.sky import _polygon_arrays as polygon_arrays
 from hven.model.sky import _q3c as q3c
 from hven.model.sky import _region_files as region_files
 from hven.model.sky import _shape_text as shape_text
 from hven.model.sky import _sphere as sphere
-from hven.model.sky import _time_scales as clocks
+from hven.model.sky import _time_scales as time_scales
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
 from hven.model.sky._shape_relations import contains, intersects
@@ -31,9 +31,7 @@ __all__ = [
     "Region",
     "Regions",
     "Shape",
-    "arrays",
     "bodies",
-    "clocks",
     "compute_distance",
     "contains",
     "contours",
@@ -42,9 +40,11 @@ __all__ = [
     "from_array",
     "healpix",
     "intersects",
-    "planets",
+    "planetary_frames",
+    "polygon_arrays",
     "q3c",
     "region_files",
     "shape_text",
     "sphere",
+    "time_scales",
 ]  # fmt: skip

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hven.model.sky._flat_maps import POLE_LATITUDE_DEGREES, choose_tolerance, extract_multipolygons
-from hven.model.sky._pixel_corners import follow_rings as followed
+from hven.model.sky._pixel_corners import trace_rings
 from hven.model.sky._projection_planes import REPEATED_VERTEX, clean_regions, find_vertex_faults
-from hven.model.sky._ragged_arrays import compute_offsets, number_elements
+from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _join_at_antimeridian(
     while (lost := np.flatnonzero(is_removed[follower])).size:
         follower[lost] = further[follower[lost]]
     number = np.cumsum(~is_removed) - 1
-    root, rank = followed(number[follower])
+    root, rank = trace_rings(number[follower])
     # parts that come together are one
     label = np.arange(len(row))
     first_part, second_part = part[ring[up]], part[ring[down]]
@@ -180,7 +180,7 @@ def _add_antimeridian_nodes(lines: Numbers, ring: Indexes, row: Indexes, is_larg
     end = np.searchsorted(key, row[at] * 1024.0 + high, side="left")
     pieces = np.ones(len(lines), np.int64)
     pieces[at] += np.maximum(end - begin, 0)
-    line_number, step = number_elements(pieces)
+    line_number, step = compute_element_numbers(pieces)
     noded_lines = lines[line_number]
     inner = np.flatnonzero(step > 0)
     start = np.zeros(len(lines), np.int64)
@@ -202,6 +202,6 @@ def _densify_lines(lines: Numbers, tolerance_degrees: Numbers) -> tuple[Indexes,
     length = np.maximum(np.abs(turn), np.abs(rise))
     pieces = np.maximum(np.sqrt(stray / np.radians(tolerance_degrees)), length / _MAX_EDGE_RADIANS)
     pieces = np.maximum(np.ceil(pieces - 1e-9), 1.0).astype(np.int64)
-    at, number = number_elements(pieces)
+    at, number = compute_element_numbers(pieces)
     share = number / pieces[at]
     return at, x0[at] + share * (x1 - x0)[at], y0[at] + share * (y1 - y0)[at]

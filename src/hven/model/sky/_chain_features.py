@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from hven.model import literal
 from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS
-from hven.model.sky._pixel_corners import follow_rings, trace_outlines
+from hven.model.sky._pixel_corners import trace_outlines, trace_rings
 from hven.model.sky._pixel_runs import fill_walks
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def write_chain_geometries(
         travelled[stepped] = moves[digits]
         travelled = np.cumsum(travelled)
         pixels.append(travelled - np.repeat(travelled[first], size))
-    outline = (_drop_collinear_pixels if as_lines else _outline_areas)(first, size, *pixels)
+    outline = (_drop_collinear_pixels if as_lines else _trace_areas)(first, size, *pixels)
     row, x, y, begin = outline
     row = good[row]
     t, f = (
@@ -99,9 +99,7 @@ def _drop_collinear_pixels(_: Whole, pixel_counts: Whole, x: Whole, y: Whole) ->
     )
 
 
-def _outline_areas(
-    first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole
-) -> tuple[Whole, Numbers, Numbers, Whole]:
+def _trace_areas(first_pixels: Whole, pixel_counts: Whole, x: Whole, y: Whole) -> tuple[Whole, Numbers, Numbers, Whole]:
     """Outline what closed walks enclose, ring by ring, each with its first corner again at its end."""
     last = first_pixels + pixel_counts - 1
     shut = np.maximum(np.abs(x[last] - x[first_pixels]), np.abs(y[last] - y[first_pixels])) <= 1
@@ -121,7 +119,7 @@ def _outline_areas(
         )
     )
     after = outline.after.copy()
-    root, rank = follow_rings(after, outline.twin, outline.level)
+    root, rank = trace_rings(after, outline.twin, outline.level)
     area = np.bincount(root, outline.x * outline.y[after] - outline.y * outline.x[after], len(root))
     nodes = np.flatnonzero(area[root] > 0)
     nodes = nodes[np.lexsort((rank[nodes], root[nodes], outline.row[nodes]))]

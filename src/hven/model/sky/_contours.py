@@ -29,14 +29,13 @@ from hven.model.sky._map_wraparound import unwrap_contours
 from hven.model.sky._pixel_runs import fill_boxes, find_label_pixels
 from hven.model.sky._pixel_walks import build_empty_regions, build_regions_from_runs, build_regions_from_walks
 from hven.model.sky._ragged_arrays import (
+    compute_element_numbers,
     compute_offsets,
     compute_row_indexes,
     compute_successors,
     gather_rows,
-    number_elements,
 )
-from hven.model.sky._solar_headers import build_disc_image, find_date
-from hven.model.sky._solar_headers import find_number as card
+from hven.model.sky._solar_headers import build_disc_image, find_date, find_number
 from hven.model.sky._thread_pool import map_in_threads
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ __all__ = [
     "build_regions_from_labels",
     "build_regions_from_pixel_boxes",
     "build_regions_from_pixel_lists",
-    "card",
     "find_date",
+    "find_number",
     "map_in_threads",
     "parse_step_table",
     "sun",
@@ -234,7 +233,7 @@ def build_regions_from_pixel_lists(
 
     def trace_pixels(row_indexes: Whole) -> tuple[Whole, Whole, Whole]:
         corner, _ = gather_rows(offsets, row_indexes)
-        segment, step = number_elements(pace[corner])
+        segment, step = compute_element_numbers(pace[corner])
         at = corner[segment]
         positions = pixel[:, at] + np.rint(move[:, at] * (step / pace[at])).astype(np.int64)
         return np.repeat(np.arange(len(row_indexes)), size[row_indexes]), positions[0], positions[1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourRegions, FaultRecorder
 from hven.model.sky._disc_image import take_images
-from hven.model.sky._geos import to_ragged_arrays, unite_enclosed_faces
+from hven.model.sky._geos import merge_enclosed_faces, to_ragged_arrays
 from hven.model.sky._outlines import count_pieces, divide_edges
 from hven.model.sky._ragged_arrays import compute_row_indexes, compute_successors
 from hven.model.sky._regions import Regions
@@ -108,7 +108,7 @@ def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) 
     crossed = np.flatnonzero(~shapely.is_valid(shapes))
     if len(crossed):  # what they wind round, whichever way
         xy, rings, parts, rings_of = to_ragged_arrays(shapes[crossed])
-        shapes[crossed] = unite_enclosed_faces(xy, rings, parts, rings_of, np.zeros(len(rings) - 1, np.bool_), 0.0)
+        shapes[crossed] = merge_enclosed_faces(xy, rings, parts, rings_of, np.zeros(len(rings) - 1, np.bool_), 0.0)
     minimal = (size > 0) & (shapely.area(shapes) <= 1e-14)
     lines = np.flatnonzero(minimal)
     first = np.searchsorted(row, np.arange(row_count))

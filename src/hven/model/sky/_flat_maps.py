@@ -150,7 +150,7 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
     for _ in range(_MAX_HALVINGS):
         if not len(begin):
             break
-        is_too_far = _bound_deviation(a, b) > max_deviation[begin.astype(np.int64)]
+        is_too_far = _estimate_max_deviation(a, b) > max_deviation[begin.astype(np.int64)]
         begin, end, a, b = begin[is_too_far], end[is_too_far], a[is_too_far], b[is_too_far]
         middle = a + b
         middle /= np.linalg.norm(middle, axis=1, keepdims=True)
@@ -201,7 +201,7 @@ def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numb
     return lon, total - np.repeat(start, np.diff(rings)), lat, rings
 
 
-def _bound_deviation(a: Numbers, b: Numbers) -> Numbers:
+def _estimate_max_deviation(a: Numbers, b: Numbers) -> Numbers:
     """Bound how far arcs are from straight lines on the map; radians."""
     (x0, y0, z0), (x1, y1, z1) = a.T, b.T
     turn = np.abs(np.arctan2(x0 * y1 - y0 * x1, x0 * x1 + y0 * y1))

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hven.model.sky._antimeridian import from_map_polygons
 from hven.model.sky._flat_maps import to_map_polygons
-from hven.model.sky._geos import to_ragged_arrays, unite_enclosed_faces
+from hven.model.sky._geos import merge_enclosed_faces, to_ragged_arrays
 from hven.model.sky._planetary_frames import BodyFrame, parse_frame_code
 from hven.model.sky._regions import Regions
 
@@ -149,7 +149,7 @@ def from_geojson(
             shapes[rows],
             lambda xy: np.column_stack([sign * xy[:, 0], to_planetocentric_latitudes(xy[:, 1], shrink_factor)]),  # noqa: B023
         )
-    if west_positive or _needs_conversion(_find_body_frame(crs)):
+    if west_positive or _is_conversion_needed(_find_body_frame(crs)):
         crs = crs and _name_planetocentric_crs(crs)
     regions = from_map_polygons(shapes, tolerance_degrees)
     for row, reason in enumerate(regions.find_faults()):
@@ -248,7 +248,7 @@ def _find_body_frame(crs: str | None) -> BodyFrame | None:
         return None
 
 
-def _needs_conversion(body_frame: BodyFrame | None) -> bool:
+def _is_conversion_needed(body_frame: BodyFrame | None) -> bool:
     """Tell whether a frame's longitudes grow to the west, or its latitudes are planetographic."""
     return body_frame is not None and (
         body_frame.frame.west or (body_frame.frame.graphic and body_frame.frame.flattening > 0.0)
@@ -370,7 +370,7 @@ def _make_valid(shape: Any) -> Any:
     xy, rings, parts, rows = to_ragged_arrays(np.array([shape], object))
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
-    polygons = shapely.get_parts(unite_enclosed_faces(xy, rings, parts, rows, hole, 0.0))
+    polygons = shapely.get_parts(merge_enclosed_faces(xy, rings, parts, rows, hole, 0.0))
     return shapely.multipolygons(polygons) if len(polygons) else shapely.MultiPolygon()
 
 
@@ -469,7 +469,7 @@ def write_collection_opening(crs: str | None) -> str:
     ValueError
         Longitudes of the frame grow to the west, or its latitudes are planetographic.
     """
-    if crs and _needs_conversion(_find_body_frame(crs)):
+    if crs and _is_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
             f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has others: its frame is {_name_planetocentric_crs(crs)}"
         )

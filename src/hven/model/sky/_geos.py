@@ -49,7 +49,7 @@ def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
     return xy[open_], rings, parts, rows
 
 
-def unite_enclosed_faces(
+def merge_enclosed_faces(
     xy: Numbers,
     ring_offsets: Indexes,
     part_offsets: Indexes,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged_arrays import number_elements
+from hven.model.sky._ragged_arrays import compute_element_numbers
 from hven.model.sky._sphere import compute_distance, interpolate_along_arcs, measure_angles, to_lon_lat, to_unit_vectors
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
         has_cells = size > 0
         if has_cells.any():
             low, high, size = low[has_cells], high[has_cells], size[has_cells]
-            at, number = number_elements(size)
+            at, number = compute_element_numbers(size)
             cells_by_order.append((order, low[at] + number))
             ranges = intersect_ranges(ranges, complement_ranges(np.stack([low << shift, high << shift], 1)))
         if not len(ranges):
@@ -417,7 +417,7 @@ def add_neighbours(ranges: Indexes, order: int) -> Indexes:
     shift = 2 * (MAX_ORDER - order)
     coarse = degrade_ranges(ranges, order) >> shift
     lengths = coarse[:, 1] - coarse[:, 0]
-    range_number, number = number_elements(lengths)
+    range_number, number = compute_element_numbers(lengths)
     own_cells = coarse[range_number, 0] + number
     near = np.zeros((len(own_cells), 9), dtype=np.int64)
     if len(own_cells):
@@ -495,7 +495,7 @@ def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
     # cones of a quarter of a cell; larger ones where the arcs are too long for it
     radius = max(_MIN_CELL_WIDTH_RADIANS / 2.0 ** (order + 2), float(length.sum()) / _MAX_BOUNDARY_CELLS)
     steps = np.maximum(np.ceil(length / (1.9 * radius)), 1.0).astype(np.int64)
-    arc, number = number_elements(steps)
+    arc, number = compute_element_numbers(steps)
     lon, lat = to_lon_lat(interpolate_along_arcs(a[arc], b[arc], (number + 0.5) / steps[arc]))
     _, ranges = cover_cones(lon, lat, math.degrees(radius * 0.9999))
     return degrade_ranges(merge_ranges(ranges), order)

@@ -14,8 +14,8 @@ import numpy as np
 
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._projection_planes import ProjectionPlanes
-from hven.model.sky._q3c import interleave_zeros
-from hven.model.sky._ragged_arrays import number_elements
+from hven.model.sky._q3c import insert_zero_bits
+from hven.model.sky._ragged_arrays import compute_element_numbers
 from hven.model.sky._sphere import (
     interpolate_along_arcs,
     measure_angles,
@@ -79,7 +79,7 @@ class Covers:
         shapely.prepare(self._shapes)
         self._beyond = regions.contains(*to_lon_lat(-self._planes.centre))  # what the planes have no place for
 
-    def ranges(self, order: int) -> tuple[Indexes, Indexes]:
+    def compute_ranges(self, order: int) -> tuple[Indexes, Indexes]:
         """Return the cells that regions touch; of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
 
         Parameters
@@ -92,7 +92,7 @@ class Covers:
         ranges, offsets
             Half-open, sorted, disjoint at order 29, one row after the other, shape (m, 2), and where those of each row begin, shape (n + 1,).
         """
-        rim = self._rim(order)
+        rim = self._find_edge_cells(order)
         rows = len(self._regions)
         cells: list[Indexes] = []
         levels: list[Indexes] = []
@@ -107,32 +107,32 @@ class Covers:
             else:
                 parents = (4 * np.arange(rows)[:, None] + np.arange(3)).ravel()
                 family = 3 * (above >> 2) + (above & 3)
-            left = np.ones(4 * len(parents), np.bool_)
-            left[4 * family + (at & 3)] = False
-            cells.append((4 * parents[:, None] + np.arange(4)).ravel()[left])
+            is_remaining = np.ones(4 * len(parents), np.bool_)
+            is_remaining[4 * family + (at & 3)] = False
+            cells.append((4 * parents[:, None] + np.arange(4)).ravel()[is_remaining])
             levels.append(np.full(len(cells[-1]), level))
             # what is beside one of its family, with no edge between, is inside if that is
-            four = left.reshape(-1, 4)
+            four = is_remaining.reshape(-1, 4)
             first = (
                 _CONNECTED_SIBLINGS[np.packbits(four, axis=1, bitorder="little").ravel()]
                 if level
                 else np.broadcast_to(np.arange(4), four.shape)
             )
-            number = np.cumsum(left) - 1 + count
-            likes.append(number[(4 * np.arange(len(parents))[:, None] + first).ravel()[left]])
+            number = np.cumsum(is_remaining) - 1 + count
+            likes.append(number[(4 * np.arange(len(parents))[:, None] + first).ravel()[is_remaining]])
             count += len(cells[-1])
             at = parents
         other, depth, like = np.concatenate(cells), np.concatenate(levels), np.concatenate(likes)
         asked = like == np.arange(len(like))
-        inside = self._holds(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
+        inside = self._are_cells_inside(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
         shift = 2 * (order - np.append(np.full(len(rim), order), depth[inside]))
-        found = np.append(rim, other[inside])
-        merged = healpix.merge_ranges(np.stack([found << shift, (found + 1) << shift], axis=1))
+        all_cells = np.append(rim, other[inside])
+        merged = healpix.merge_ranges(np.stack([all_cells << shift, (all_cells + 1) << shift], axis=1))
         row = merged[:, 0] >> 2 * order + _FACE_BITS
         offsets = np.searchsorted(row, np.arange(rows + 1))
         return (merged - (row << 2 * order + _FACE_BITS)[:, None]) << 2 * (healpix.MAX_ORDER - order), offsets
 
-    def _rim(self, order: int) -> Indexes:
+    def _find_edge_cells(self, order: int) -> Indexes:
         """Return the cells along the edges, ascending."""
         if not len(self._arcs):
             return np.empty(0, np.int64)
@@ -140,7 +140,7 @@ class Covers:
             np.maximum(self._arcs / _MAX_PIECE_RADIANS, np.sqrt(self._stray * 2.0**order / _MAX_DEVIATION_CELL_WIDTHS))
         )
         sizes = np.maximum(sizes, 1.0).astype(np.int64)
-        edge, number = number_elements(sizes)
+        edge, number = compute_element_numbers(sizes)
         count = sizes[edge]
         face, x, y, side = (each[edge] for each in self._corners)
         new = np.flatnonzero(number > 0)
@@ -153,27 +153,32 @@ class Covers:
         plain = (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
         place = np.asarray([x, y], np.float64) * 2.0**order
         of = self._rows[edge[plain]] << _FACE_BITS | face[plain]
-        found = _find_crossed_cells(order, of, place[:, plain], place[:, after[plain]])
-        rest = np.flatnonzero(~plain)
-        if len(rest):
-            walked = self._walked(order, edge[rest], number[rest] / count[rest], (number[rest] + 1.0) / count[rest])
-            found = np.append(found, walked)
-        found = np.sort(found[found >= 0])
-        kept: Indexes = found[np.append(True, found[1:] != found[:-1])[: len(found)]]
-        return kept
+        edge_cells = _find_crossed_cells(order, of, place[:, plain], place[:, after[plain]])
+        other_edges = np.flatnonzero(~plain)
+        if len(other_edges):
+            walked = self._find_cells_along_pieces(
+                order,
+                edge[other_edges],
+                number[other_edges] / count[other_edges],
+                (number[other_edges] + 1.0) / count[other_edges],
+            )
+            edge_cells = np.append(edge_cells, walked)
+        edge_cells = np.sort(edge_cells[edge_cells >= 0])
+        distinct_cells: Indexes = edge_cells[np.append(True, edge_cells[1:] != edge_cells[:-1])[: len(edge_cells)]]
+        return distinct_cells
 
-    def _walked(self, order: int, edge: Indexes, share: Numbers, ahead: Numbers) -> Indexes:
+    def _find_cells_along_pieces(self, order: int, edge: Indexes, share: Numbers, ahead: Numbers) -> Indexes:
         """Return the cells along pieces of edges, by steps."""
         count = np.maximum(
             np.ceil((ahead - share) * self._arcs[edge] * 2.0**order / (_STEP_CELL_WIDTHS * _BASE_CELL_WIDTH_RADIANS)),
             1.0,
         )
-        piece, number = number_elements(count.astype(np.int64))
+        piece, number = compute_element_numbers(count.astype(np.int64))
         step, edge = ((ahead - share) / count)[piece], edge[piece]
         share = share[piece] + number * step
         ahead = share + step
-        cell, after = self._cells(order, edge, share), self._cells(order, edge, ahead)
-        found = [cell, after]
+        cell, after = self._compute_cells(order, edge, share), self._compute_cells(order, edge, ahead)
+        cell_arrays = [cell, after]
         for _ in range(_MAX_STEP_HALVINGS):
             rows = np.flatnonzero(_is_diagonal(cell, after, order))
             if not len(rows):
@@ -181,27 +186,27 @@ class Covers:
             edge, cell, after = edge[rows], cell[rows], after[rows]
             share, ahead = share[rows], ahead[rows]
             middle = (share + ahead) / 2.0
-            between = self._cells(order, edge, middle)
-            found.append(between)
+            between = self._compute_cells(order, edge, middle)
+            cell_arrays.append(between)
             edge = np.tile(edge, 2)
             share, ahead = np.append(share, middle), np.append(middle, ahead)
             cell, after = np.append(cell, between), np.append(between, after)
-        return np.concatenate(found)
+        return np.concatenate(cell_arrays)
 
-    def _cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
+    def _compute_cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
         cell = healpix.compute_cell_indexes(
             order, *to_lon_lat(interpolate_along_arcs(self._a[edge], self._b[edge], share))
         )
         return np.where(cell < 0, cell, self._rows[edge] << 2 * order + _FACE_BITS | cell)
 
-    def _holds(self, cells: Indexes, levels: Indexes) -> Flags:
+    def _are_cells_inside(self, cells: Indexes, levels: Indexes) -> Flags:
         """Tell which cells without an edge are inside."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
         planes, row = self._planes, cells >> 2 * levels + _FACE_BITS
         place = to_vector_components(*healpix.compute_cell_centers(levels, cells - (row << 2 * levels + _FACE_BITS)))
         x, y, ahead = (
-            sum(one * other for one, other in zip(place, axis.T[:, row], strict=True))
+            sum(component * axis_component for component, axis_component in zip(place, axis.T[:, row], strict=True))
             for axis in (planes.east, planes.north, planes.centre)
         )
         wide = planes.is_stereographic[row]
@@ -227,7 +232,7 @@ def _find_crossed_cells(order: int, face: Indexes, begin: Numbers, end: Numbers)
     low, high = (np.clip(np.floor(each), 0, max_index).astype(np.int64) for each in (begin, end))
     columns, rows, faces = [low[0]], [low[1]], [face]
     for axis in (0, 1):
-        line, number = number_elements(np.abs(high[axis] - low[axis]))
+        line, number = compute_element_numbers(np.abs(high[axis] - low[axis]))
         up = direction[axis][line] > 0.0
         side = np.where(up, low[axis][line] + 1 + number, low[axis][line] - number)
         crossing = begin[1 - axis][line] + direction[1 - axis][line] * (
@@ -239,7 +244,7 @@ def _find_crossed_cells(order: int, face: Indexes, begin: Numbers, end: Numbers)
         rows.append(pair[1 - axis])
         faces.append(face[line])
     column, row, cell_faces = (np.concatenate(each) for each in (columns, rows, faces))
-    cells: Indexes = cell_faces << 2 * order | interleave_zeros(column) | interleave_zeros(row) << 1
+    cells: Indexes = cell_faces << 2 * order | insert_zero_bits(column) | insert_zero_bits(row) << 1
     return cells
 
 

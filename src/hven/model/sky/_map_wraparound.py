@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._disc_image import take_images
-from hven.model.sky._outlines import OutlinedRegions, count_pieces, divide_edges, outline_regions
-from hven.model.sky._pixel_corners import follow_rings, trace_outlines
-from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compose_keys
-from hven.model.sky._ragged_arrays import compute_offsets, compute_row_indexes, gather_rows, number_elements
+from hven.model.sky._outlines import OutlinedRegions, count_pieces, divide_edges, trace_regions
+from hven.model.sky._pixel_corners import trace_outlines, trace_rings
+from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_keys
+from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets, compute_row_indexes, gather_rows
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def unwrap_contours(offsets: Whole, x: Whole, steps: Whole, chart: CylindricalMa
     return steps[0] - turn_steps * turn, x - turns_passed * turn
 
 
-def outline_map_regions(
+def trace_map_regions(
     runs: PixelRuns, region_count: int, chart: CylindricalMap, x: Whole, y: Whole, is_wrapping: Flags
 ) -> OutlinedRegions:
     """Bring sets of pixels of maps onto the sphere.
@@ -161,7 +161,7 @@ def outline_map_regions(
     if len(plain_rows):
         new_numbers = np.arange(region_count) - index - 1
         outlines.append(
-            outline_regions(
+            trace_regions(
                 runs.take_regions(~is_wrapping, new_numbers),
                 len(plain_rows),
                 take_images(chart, plain_rows),
@@ -171,7 +171,7 @@ def outline_map_regions(
         )
     if len(wrapping_rows):
         outlines.append(
-            _outline_wrapping_regions(
+            _trace_wrapping_regions(
                 runs.take_regions(is_wrapping, index),
                 len(wrapping_rows),
                 take_images(chart, wrapping_rows),
@@ -187,7 +187,7 @@ def outline_map_regions(
     )
 
 
-def _outline_wrapping_regions(
+def _trace_wrapping_regions(
     runs: PixelRuns, region_count: int, chart: CylindricalMap, x: Whole, y: Whole
 ) -> OutlinedRegions:
     """Bring sets of pixels onto the sphere that go all round."""
@@ -211,7 +211,7 @@ def _outline_wrapping_regions(
         reversed_successor[after], flag[after] = np.arange(len(after)), seam
         after, seam = np.where(mirrored, reversed_successor, after), np.where(mirrored, flag, seam)
     after = _split_at_poles(after, v)
-    root, rank = follow_rings(after, node.twin)
+    root, rank = trace_rings(after, node.twin)
     angle, length, bend, points = shifted.measure_edges(node.row, u, v, after, seam)
     angle, length = np.where(seam, 0.0, angle), np.where(seam, 0.0, length)
     low, high = (
@@ -279,7 +279,7 @@ def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
     begin, end = runs.begin, runs.end
     low = np.searchsorted(end, begin + KEYS_PER_LINE, "right")
     size = np.maximum(np.searchsorted(begin, end + KEYS_PER_LINE, "left") - low, 0)
-    a, number = number_elements(size)
+    a, number = compute_element_numbers(size)
     b = low[a] + number
     wide = turn_pixels[begin >> 2 * COORDINATE_BITS]
     left_edge_runs, right_edge_runs = (
@@ -323,13 +323,13 @@ class _OutlineNodes:
         middle = np.flatnonzero((outline.x > width) & (outline.x <= 2 * width))
         row, x, y = (getattr(outline, name)[middle] for name in ("row", "x", "y"))
         width = turn[row]
-        place = compose_keys(row, y, x)
+        place = compute_keys(row, y, x)
         second = np.zeros(len(outline.row), np.int64)
         second[outline.twin + 1] = 1
         target = outline.after[middle]
         target_x = outline.x[target]
         after = (
-            np.searchsorted(place, compose_keys(row, outline.y[target], (target_x - 1) % width + width + 1))
+            np.searchsorted(place, compute_keys(row, outline.y[target], (target_x - 1) % width + width + 1))
             + second[target]
         )
         # over the seam: to the one edge, and from the other on
@@ -380,10 +380,10 @@ class _OutlineNodes:
         east = self.x[to[along]] > self.x[along]
         row = self.row[along]
         left_pixel = np.minimum(self.x[along], self.x[to[along]]) - turn_pixels[row] - 1
-        key = compose_keys(row, self.y[along] - ~east, left_pixel)
+        key = compute_keys(row, self.y[along] - ~east, left_pixel)
         node_labels = np.full(len(self.row), -1)
         node_labels[along] = label[np.searchsorted(runs.begin, key, "right") - 1]
-        root, _ = follow_rings(self.after.copy())
+        root, _ = trace_rings(self.after.copy())
         ring_labels: Whole = np.full(len(self.row), -1)
         np.maximum.at(ring_labels, root, node_labels)
         of_ring: Whole = ring_labels[root]
@@ -399,7 +399,7 @@ def _split_at_poles(successor: Whole, v: Numbers) -> Whole:
     leaves = np.flatnonzero(pole & ~pole[successor])
     if len(leaves) < 2:
         return successor
-    root, rank = follow_rings(successor.copy())
+    root, rank = trace_rings(successor.copy())
     successor = successor.copy()
     side = np.sign(v)
     last = np.lexsort((rank[leaves], side[leaves], root[leaves]))

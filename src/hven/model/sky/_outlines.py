@@ -9,9 +9,9 @@ import numpy as np
 
 from hven.model.sky._disc_image import MAX_UNCLIPPED_SQUARED_RADIUS, DiscImage, compute_sweep_angles
 from hven.model.sky._limb_clipping import ClippedOutlines, clip_at_limb
-from hven.model.sky._pixel_corners import OutlineCorners, follow_rings, trace_outlines
-from hven.model.sky._pixel_runs import KEYS_PER_LINE, PixelRuns, compose_keys
-from hven.model.sky._ragged_arrays import compute_offsets, number_elements
+from hven.model.sky._pixel_corners import OutlineCorners, trace_outlines, trace_rings
+from hven.model.sky._pixel_runs import KEYS_PER_LINE, PixelRuns, compute_keys
+from hven.model.sky._ragged_arrays import compute_element_numbers, compute_offsets
 from hven.model.sky._regions import Regions
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class OutlinedRegions:
     clipped: Numbers
 
 
-def outline_regions(
+def trace_regions(
     runs: PixelRuns, region_count: int, image_geometry: DiscImage | CylindricalMap, x: Whole, y: Whole
 ) -> OutlinedRegions:
     """Bring sets of pixels onto the sphere.
@@ -88,7 +88,7 @@ def outline_regions(
         index = np.full(len(turns.row), -1)
         index[cut.source_node[cut.source_node >= 0]] = np.flatnonzero(cut.source_node >= 0)
         twin = index[twin[index[twin] >= 0]]
-    root, rank = follow_rings(after, twin, level)
+    root, rank = trace_rings(after, twin, level)
     cross = u * v[after] - v * u[after]
     if limb.any():
         arc = compute_sweep_angles(u, v, after)
@@ -174,7 +174,7 @@ def divide_edges(piece_counts: Whole, ring_offsets: Whole) -> tuple[Whole, Numbe
     """
     if (piece_counts == 1).all():
         return np.arange(len(piece_counts)), np.zeros(len(piece_counts)), ring_offsets
-    at, number = number_elements(piece_counts)
+    at, number = compute_element_numbers(piece_counts)
     return at, number / piece_counts[at], compute_offsets(piece_counts)[ring_offsets]
 
 
@@ -184,7 +184,7 @@ def _find_regions_on_limb(runs: PixelRuns, region_count: int, disc: DiscImage, x
     at = disc.to_pixels(row, np.ones(region_count), np.zeros(region_count))
     a, b = (np.floor(c + 0.5).astype(np.int64) - o for c, o in zip(at, (x, y), strict=True))
     is_valid = (a >= 0) & (b >= 0) & (a < KEYS_PER_LINE) & (b < KEYS_PER_LINE)
-    return row[is_valid][runs.contains_pixels(compose_keys(row[is_valid], b[is_valid], a[is_valid]))]
+    return row[is_valid][runs.contains_pixels(compute_keys(row[is_valid], b[is_valid], a[is_valid]))]
 
 
 def _assign_parts(
@@ -205,7 +205,7 @@ def _assign_parts(
     # the run that ends at the hole's lowest and leftmost corner begins at another ring of the same part
     corner = ring[lost] if cut is None else cut.source_node[ring[lost]]
     corner_rows, line, end = outline_corners.row[corner], outline_corners.y[corner], outline_corners.x[corner]
-    start = runs.begin[np.searchsorted(runs.end, compose_keys(corner_rows, line, end))] & (KEYS_PER_LINE - 1)
+    start = runs.begin[np.searchsorted(runs.end, compute_keys(corner_rows, line, end))] & (KEYS_PER_LINE - 1)
     node = outline_corners.find_edge_starts(corner_rows, start, line)
     node = outline_corners.after[node] if cut is None else cut.edge_end[node]
     if cut is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compose_keys
+from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, compute_keys
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,7 +61,7 @@ class OutlineCorners:
         corner
             Index of the corner at which the edge with that side begins.
         """
-        lower = np.searchsorted(self.vertical_keys, compose_keys(row, x, y) << 1 | 1, "right") - 1
+        lower = np.searchsorted(self.vertical_keys, compute_keys(row, x, y) << 1 | 1, "right") - 1
         ends = self.vertical_order[lower], self.vertical_order[lower ^ 1]
         return np.where(self.after[ends[0]] == ends[1], *ends)
 
@@ -95,7 +95,7 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     )
     # corners of one horizontal line are the ends of its edges in turn; those of one vertical line as well
     starts = 1 - (tag & 1)
-    column = compose_keys(row, x, y) << 1 | starts
+    column = compute_keys(row, x, y) << 1 | starts
     order = np.argsort(column)
     vertical_partner = np.empty_like(order)
     vertical_partner[order] = order.reshape(-1, 2)[:, ::-1].ravel()
@@ -109,7 +109,7 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     return OutlineCorners(row, x, y, after, np.flatnonzero(place[1:] == place[:-1]), leaves, column[order], order)
 
 
-def follow_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
+def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None = None) -> tuple[Whole, Whole]:
     """Follow outlines round.
 
     Parameters

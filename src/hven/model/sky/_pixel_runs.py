@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky._ragged_arrays import number_elements
+from hven.model.sky._ragged_arrays import compute_element_numbers
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,7 +85,7 @@ class PixelRuns:
         return (at >= 0) & (self.end[at] > key)
 
 
-def compose_keys(row: Whole, y: Whole, x: Whole) -> Whole:
+def compute_keys(row: Whole, y: Whole, x: Whole) -> Whole:
     """Compose keys of pixels or corners.
 
     Parameters
@@ -125,7 +125,7 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     fall = np.empty_like(rise)
     fall[1:] = rise[:-1] < 0
     fall[first] = rise[last] < 0
-    sorted_keys = np.sort(compose_keys(row, y, x) << 2 | ((rise > 0) - fall + 1))
+    sorted_keys = np.sort(compute_keys(row, y, x) << 2 | ((rise > 0) - fall + 1))
     winding = np.cumsum((sorted_keys & 3) - 1)  # 0 at the end of each line, since the walks are closed
     sorted_keys >>= 2
     gap = np.flatnonzero((sorted_keys[1:] - sorted_keys[:-1] > 1) & (winding[:-1] == 0))
@@ -157,7 +157,7 @@ def find_label_pixels(image: npt.NDArray[np.integer], labels: Whole) -> PixelRun
     at = np.minimum(np.searchsorted(labels, label, sorter=order), len(labels) - 1)
     label_runs = np.flatnonzero(labels[order[at]] == label)
     y, x = np.divmod(begin[label_runs], width)
-    first = compose_keys(order[at[label_runs]], y + 1, x + 1)
+    first = compute_keys(order[at[label_runs]], y + 1, x + 1)
     size = (end - begin)[label_runs]
     order = np.argsort(first)
     return PixelRuns(first[order], (first + size)[order])
@@ -176,6 +176,6 @@ def fill_boxes(x: Whole, y: Whole, width: Whole, height: Whole) -> PixelRuns:
     runs
         Region i is box i.
     """
-    row, up = number_elements(height)
-    begin = compose_keys(row, y[row] + up, x[row])
+    row, up = compute_element_numbers(height)
+    begin = compute_keys(row, y[row] + up, x[row])
     return PixelRuns(begin, begin + width[row])

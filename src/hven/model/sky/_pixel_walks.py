@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model.sky import _map_wraparound as cylinder
+from hven.model.sky import _map_wraparound as map_wraparound
 from hven.model.sky._contour_faults import MAX_CONTOUR_PIXELS, ContourRegions, FaultRecorder
 from hven.model.sky._disc_image import DiscImage, take_images
-from hven.model.sky._outlines import OutlinedRegions, outline_regions
+from hven.model.sky._outlines import OutlinedRegions, trace_regions
 from hven.model.sky._pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, fill_walks
 from hven.model.sky._ragged_arrays import compute_offsets
 from hven.model.sky._regions import Regions
@@ -58,11 +58,11 @@ def build_regions_from_walks(
     good = np.flatnonzero(recorder.fault == 0)
     block = np.cumsum(pixel_counts[good]) // BLOCK_PIXELS
 
-    def outline_rows(row_indexes: Whole) -> list[tuple[Whole, OutlinedRegions]]:
+    def trace_rows(row_indexes: Whole) -> list[tuple[Whole, OutlinedRegions]]:
         row, x, y = trace_pixels(row_indexes)
         images = take_images(image_geometry, row_indexes)
         if not isinstance(images, DiscImage):
-            row, x, y = cylinder.close_walks(row, x, y, images)
+            row, x, y = map_wraparound.close_walks(row, x, y, images)
         first = np.searchsorted(row, np.arange(len(row_indexes)))
         last = np.append(first[1:], len(row)) - 1
         apart = np.maximum(np.abs(x[last] - x[first]), np.abs(y[last] - y[first]))
@@ -94,7 +94,7 @@ def build_regions_from_walks(
                 for selected in (within, ~within)
             ]
             outlines = [
-                _outline_on_sphere(run_group, image_geometry, recorder, row_indexes[at], left_pixels[at], below[at])
+                _trace_on_sphere(run_group, image_geometry, recorder, row_indexes[at], left_pixels[at], below[at])
                 for run_group, at in each
             ]
             order = np.argsort(np.concatenate([at for _, at in each]))
@@ -110,11 +110,9 @@ def build_regions_from_walks(
                     ),
                 )
             ]
-        return [(row_indexes, _outline_on_sphere(runs, image_geometry, recorder, row_indexes, left_pixels, below))]
+        return [(row_indexes, _trace_on_sphere(runs, image_geometry, recorder, row_indexes, left_pixels, below))]
 
-    block_results = map_in_threads(
-        outline_rows, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else []
-    )
+    block_results = map_in_threads(trace_rows, np.split(good, np.flatnonzero(np.diff(block)) + 1) if len(good) else [])
     return _collect_regions(
         [block_outline for block_outlines in block_results for block_outline in block_outlines], recorder
     )
@@ -148,7 +146,7 @@ def build_regions_from_runs(
         return build_empty_regions(recorder)
     runs = runs.take_regions(recorder.fault == 0, index)
     return _collect_regions(
-        [(good, _outline_on_sphere(runs, image_geometry, recorder, good, x[good], y[good]))], recorder
+        [(good, _trace_on_sphere(runs, image_geometry, recorder, good, x[good], y[good]))], recorder
     )
 
 
@@ -168,7 +166,7 @@ def build_empty_regions(recorder: FaultRecorder) -> ContourRegions:
     return _collect_regions([], recorder)
 
 
-def _outline_on_sphere(
+def _trace_on_sphere(
     runs: PixelRuns,
     image_geometry: DiscImage | CylindricalMap,
     recorder: FaultRecorder,
@@ -179,7 +177,7 @@ def _outline_on_sphere(
     """Bring pixels onto the sphere and mark what is not on it."""
     images = take_images(image_geometry, row_indexes)
     if isinstance(images, DiscImage):
-        outlines = outline_regions(runs, len(row_indexes), images, x, y)
+        outlines = trace_regions(runs, len(row_indexes), images, x, y)
         recorder.mark_rows("off_disc", np.diff(outlines.regions.rows) == 0, outlines.pixels, row_indexes)
         return outlines
     first = np.searchsorted(runs.begin, np.arange(len(row_indexes)) << 2 * COORDINATE_BITS)
@@ -188,7 +186,7 @@ def _outline_on_sphere(
         np.maximum.reduceat(runs.end % KEYS_PER_LINE, first),
     )
     last = np.append(first[1:], len(runs.begin)) - 1
-    turn = cylinder.count_pixels_per_turn(images)
+    turn = map_wraparound.count_pixels_per_turn(images)
     around = (rightmost - leftmost >= np.where(turn > 0, turn, np.inf)) | (
         (rightmost - leftmost) * np.abs(images.step_x) >= 360.0 - 1e-9
     )
@@ -200,7 +198,7 @@ def _outline_on_sphere(
             rightmost - leftmost,
             row_indexes,
         )
-    return cylinder.outline_map_regions(runs, len(row_indexes), images, x, y, around & (turn > 0))
+    return map_wraparound.trace_map_regions(runs, len(row_indexes), images, x, y, around & (turn > 0))
 
 
 def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: FaultRecorder) -> ContourRegions:

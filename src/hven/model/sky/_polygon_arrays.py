@@ -14,9 +14,9 @@ import numpy as np
 
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._ragged_arrays import (
+    compute_element_numbers,
     compute_offsets,
     gather_rows,
-    number_elements,
     split_into_blocks,
     take_successor_values,
 )
@@ -65,10 +65,10 @@ def is_point_in_polygon(
         Shape (n,); False for what is no polygon.
     """
     lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
-    good, corners, starts = _extract_polygons(*_collapse_repeated_polygon(offsets, coordinates))
+    good, corners, starts = _extract_polygons(*_reduce_repeated_polygon(offsets, coordinates))
     if len(good) == 1:
         return (
-            Rings(corners[:, 0], corners[:, 1], starts).single_ring_contains(lon, lat)
+            Rings(corners[:, 0], corners[:, 1], starts).contains_points(lon, lat)
             if good[0]
             else np.zeros(len(lon), np.bool_)
         )
@@ -219,7 +219,7 @@ def cover_by_cells(
     for part in split_into_blocks(all_rings.counts + len(neighbours), _BLOCK_CORNERS):
         rings = all_rings.take(np.arange(part.start, part.stop))
         pieces = np.maximum(np.ceil(rings.arcs / step), 1.0).astype(np.int64)
-        edge, number = number_elements(pieces)
+        edge, number = compute_element_numbers(pieces)
         share = number / pieces[edge]
         # of all places along an edge, the first in each step tells for those behind it
         distance_along = np.cumsum(rings.arcs) - rings.arcs
@@ -284,7 +284,7 @@ def sum_union_areas(
     )
     rows = compute_offsets(np.bincount(union_number))
     later = rows[1:][union_number] - np.arange(len(union_number)) - 1  # parts of the same union behind each
-    first_part, number = number_elements(later)
+    first_part, number = compute_element_numbers(later)
     second_part = first_part + 1 + number
     apart = np.ones(len(rows) - 1, np.bool_)
     apart[
@@ -416,7 +416,7 @@ def _relate_circles_to_polygons(
     lon: Any, lat: Any, radius: Any, offsets: Any, coordinates: Any, relation: str
 ) -> Flags:
     lon, lat, radius = (np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (lon, lat, radius))
-    starts, numbers = _collapse_repeated_polygon(offsets, coordinates)
+    starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
     rows = max(len(starts) - 1, len(lon), len(lat), len(radius))
     lon, lat, radius = (np.broadcast_to(value, (rows,)) for value in (lon, lat, radius))
     good, rings = _repeat_for_rows(*_build_rings(starts, numbers), rows)
@@ -450,7 +450,7 @@ def polygons_intersect(
     touch
         Shape (n,).
     """
-    answer, first_rings, second_rings = _pair_polygons(offsets1, coordinates1, offsets2, coordinates2)
+    answer, first_rings, second_rings = _select_polygon_pairs(offsets1, coordinates1, offsets2, coordinates2)
     answer[answer] = rings_intersect(first_rings, second_rings)
     return answer
 
@@ -470,16 +470,18 @@ def is_polygon_in_polygon(
     inside
         Shape (n,).
     """
-    answer, inner, outer = _pair_polygons(offsets1, coordinates1, offsets2, coordinates2)
+    answer, inner, outer = _select_polygon_pairs(offsets1, coordinates1, offsets2, coordinates2)
     answer[answer] = is_ring_within(inner, outer)
     return answer
 
 
-def _pair_polygons(offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any) -> tuple[Flags, Rings, Rings]:
+def _select_polygon_pairs(
+    offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2: Any
+) -> tuple[Flags, Rings, Rings]:
     """Return which rows have polygons on both sides, and those rows' rings."""
     rows = max(len(np.asarray(offsets1)), len(np.asarray(offsets2))) - 1
     (first_valid, first_rings), (second_valid, second_rings) = (
-        _repeat_for_rows(*_build_rings(*_collapse_repeated_polygon(*side)), rows)
+        _repeat_for_rows(*_build_rings(*_reduce_repeated_polygon(*side)), rows)
         for side in ((offsets1, coordinates1), (offsets2, coordinates2))
     )
     both = first_valid & second_valid
@@ -490,7 +492,7 @@ def _pair_polygons(offsets1: Any, coordinates1: Any, offsets2: Any, coordinates2
     )
 
 
-def _collapse_repeated_polygon(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
+def _reduce_repeated_polygon(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
     """Reduce rows that all repeat one polygon, as a constant in a query does, to that one."""
     starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
     rows = len(starts) - 1

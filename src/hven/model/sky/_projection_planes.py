@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from hven.model.sky._geos import build_multipolygons, to_ragged_arrays, unite_enclosed_faces
+from hven.model.sky._geos import build_multipolygons, merge_enclosed_faces, to_ragged_arrays
 from hven.model.sky._ragged_arrays import (
     close_rings,
     compute_offsets,
@@ -260,7 +260,7 @@ class ProjectionPlanes(Generic[R]):
         lons, lats = (np.concatenate([getattr(c, name) for c, _ in self.columns])[at] for name in ("lon", "lat"))
         return np.where(same, lons, lon), np.where(same, lats, lat), same & added[at]
 
-    def unite_inside_faces(self) -> Any:
+    def merge_inside_faces(self) -> Any:
         """Cut the rings of the first column where they cross, and unite the faces that are inside; (n,).
 
         The inside of a ring that does not cross itself is to the left. Of one that does, it is what it winds around, or, if it
@@ -273,7 +273,7 @@ class ProjectionPlanes(Generic[R]):
         vertex, around = close_rings(rings)
         simple = shapely.is_simple(shapely.linearrings(xy[vertex], indices=compute_row_indexes(around)))
         uses_left_side = simple | self.is_stereographic[compute_row_indexes(parts[rows])]
-        return unite_enclosed_faces(xy, rings, parts, rows, np.where(uses_left_side, *orientations), GRID_SIZE_RADIANS)
+        return merge_enclosed_faces(xy, rings, parts, rows, np.where(uses_left_side, *orientations), GRID_SIZE_RADIANS)
 
 
 def _find_vertices_on_edges(

@@ -42,7 +42,7 @@ def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray
         x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
         y = np.where(polar, -np.cos(around) * inward, y)
     face = np.where(north, 0.0, np.where(south, 5.0, side + 1.0)).astype(np.int64)
-    return (face << 60) | interleave_zeros(_compute_grid_index(x)) | (interleave_zeros(_compute_grid_index(y)) << 1)
+    return (face << 60) | insert_zero_bits(_compute_grid_index(x)) | (insert_zero_bits(_compute_grid_index(y)) << 1)
 
 
 def _compute_grid_index(coordinate: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -52,7 +52,7 @@ def _compute_grid_index(coordinate: npt.NDArray[np.float64]) -> npt.NDArray[np.i
     ).astype(np.int64)
 
 
-def interleave_zeros(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def insert_zero_bits(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Put a zero before each bit.
 
     Parameters

@@ -27,7 +27,7 @@ def compute_row_indexes(offsets: Indexes) -> Indexes:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def number_elements(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
+def compute_element_numbers(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
     """Return the row of each element of rows of these sizes, and its number in that, from 0."""
     offsets = compute_offsets(sizes)
     row = compute_row_indexes(offsets)
@@ -37,7 +37,7 @@ def number_elements(sizes: npt.ArrayLike) -> tuple[Indexes, Indexes]:
 def gather_rows(offsets: Indexes, rows: Indexes) -> tuple[Indexes, Indexes]:
     """Return which elements `rows` have, one row after the other, and their offsets."""
     size = offsets[rows + 1] - offsets[rows]
-    row, number = number_elements(size)
+    row, number = compute_element_numbers(size)
     return offsets[rows][row] + number, compute_offsets(size)
 
 
@@ -71,7 +71,7 @@ def split_into_blocks(row_costs: npt.ArrayLike, cost_limit: int = 1 << 20) -> It
 
 def reverse_rows(offsets: Indexes, is_reversed: Flags) -> Indexes:
     """Return all elements, in some rows the last first."""
-    row, number = number_elements(np.diff(offsets))
+    row, number = compute_element_numbers(np.diff(offsets))
     return np.where(is_reversed[row], offsets[1:][row] - 1 - number, offsets[row] + number)
 
 

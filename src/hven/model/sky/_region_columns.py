@@ -16,12 +16,12 @@ import pyarrow as pa
 from hven.model.sky._geos import build_multipolygons, to_ragged_arrays
 from hven.model.sky._ragged_arrays import (
     close_rings,
+    compute_element_numbers,
     compute_offsets,
     compute_row_indexes,
     compute_successors,
     find_largest_gaps,
     gather_rows,
-    number_elements,
     reverse_rows,
     split_into_blocks,
     take_successor_values,
@@ -465,7 +465,7 @@ class RegionColumn:
         pieces = np.maximum(np.ceil(measure_angles(xyz[begin], xyz[end]) / max_edge_radians - 1e-9), 1.0).astype(
             np.int64
         )
-        vertex, number = number_elements(pieces)
+        vertex, number = compute_element_numbers(pieces)
         added = number > 0
         edge = vertex[added]
         share = np.where(is_reversed[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
@@ -476,7 +476,7 @@ class RegionColumn:
     def insert_vertices(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
         """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising; shape (m,)."""
         pieces = 1 + np.bincount(edge, minlength=len(self.lon))
-        added = number_elements(pieces)[1] > 0
+        added = compute_element_numbers(pieces)[1] > 0
         coordinates = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
         return type(self)(*coordinates, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
 
@@ -499,7 +499,7 @@ class RegionColumn:
             for first, last in pairwise(self.parts):
                 in_part = np.isfinite(lon) & (np.abs(lat) <= 90.0)
                 for ring_number in range(first, last):
-                    in_part[in_part] = self.outlines.take(np.array([ring_number])).single_ring_contains(
+                    in_part[in_part] = self.outlines.take(np.array([ring_number])).contains_points(
                         lon[in_part], lat[in_part]
                     )
                 inside |= in_part

@@ -205,10 +205,10 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
     regions = parts.group_rows(compute_offsets(np.bincount(owner, minlength=len(shapes))))
     union_rows = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
-    return regions.replace_rows(union_rows, _unite_parts(regions.take(union_rows))) if len(union_rows) else regions
+    return regions.replace_rows(union_rows, _merge_parts(regions.take(union_rows))) if len(union_rows) else regions
 
 
-def _unite_parts(regions: Regions) -> Regions:
+def _merge_parts(regions: Regions) -> Regions:
     """Unite the parts of rows; on the flat map what is round the sphere."""
     import shapely  # noqa: PLC0415  (for who computes with regions)
 

@@ -13,10 +13,10 @@ from hven.model.sky._healpix_covers import Covers
 from hven.model.sky._moc import Moc
 from hven.model.sky._projection_planes import GRID_SIZE_RADIANS, ProjectionPlanes, clean_regions, find_region_faults
 from hven.model.sky._ragged_arrays import (
+    compute_element_numbers,
     compute_offsets,
     compute_row_indexes,
     gather_rows,
-    number_elements,
     split_into_blocks,
 )
 from hven.model.sky._region_columns import RegionColumn
@@ -111,7 +111,7 @@ class Regions(RegionColumn):
         if not len(wrong):
             return self
         planes = ProjectionPlanes([clean_regions(self.take(wrong))])
-        return self.replace_rows(wrong, planes.to_regions(planes.unite_inside_faces()))
+        return self.replace_rows(wrong, planes.to_regions(planes.merge_inside_faces()))
 
     def union(self, other_regions: Regions) -> Regions:
         """Unite with the regions of another column, row by row; as `make_valid`, what comes is valid.
@@ -342,7 +342,7 @@ class Regions(RegionColumn):
             is_circle, np.ceil(np.pi / np.sqrt(np.maximum(tolerance_radians, 1e-15) / np.maximum(bend, 1e-15))), 0.0
         )
         corners = np.where(is_circle, np.clip(corners, 8, 100_000), 0).astype(np.int64)
-        rings, (row, number) = compute_offsets(corners), number_elements(corners)
+        rings, (row, number) = compute_offsets(corners), compute_element_numbers(corners)
         turn = 2.0 * np.pi * number / corners[row]
         # around the pole, then its meridian down to the middle
         x, y, z = np.sin(arc)[row] * np.cos(turn), np.sin(arc)[row] * np.sin(turn), np.cos(arc)[row]
@@ -398,7 +398,7 @@ class Regions(RegionColumn):
         # a meridian from pole to pole has a corner, for an edge is shorter than that
         count[number % 2 == 1] = np.repeat((high - low >= 180.0 - 1e-9) & ~around, 2)
         count = count * np.repeat(has_area, 4)
-        side_number, place = number_elements(count)
+        side_number, place = compute_element_numbers(count)
         share = place / np.maximum(count - ~full, 1)[side_number]
         share = np.choose(number[side_number], [share, 1.0, 1.0 - share, 0.0])
         lon = np.repeat(west, 4)[side_number] + share * side[side_number]
@@ -487,23 +487,23 @@ class Regions(RegionColumn):
             first = np.log2(np.nan_to_num(58.6 * 0.75 * rim / (max_added_share * area), posinf=2.0**29))
             last = np.log2(np.nan_to_num(58.6 * boundary_cell_limit / rim, posinf=2.0**29))
 
-        most = np.clip(np.floor(last), 0, healpix.MAX_ORDER).astype(np.int64)
-        order = np.clip(np.ceil(first), 0, most).astype(np.int64)
+        max_order = np.clip(np.floor(last), 0, healpix.MAX_ORDER).astype(np.int64)
+        order = np.clip(np.ceil(first), 0, max_order).astype(np.int64)
         covers = [Moc(healpix.EMPTY_RANGES, 0)] * len(self)
         added, rows = np.full(len(self), np.inf), np.arange(len(self))
         while len(rows):
-            pieces = list(_of_one_order(rows, order, rim))
-            for some, covered, share in map_in_threads(lambda piece: self._covered(*piece, area), pieces):
-                added[some] = share
-                for row, moc in zip(some.tolist(), covered, strict=True):
+            pieces = list(_group_rows_by_order(rows, order, rim))
+            for part_rows, covered, share in map_in_threads(lambda piece: self._cover_rows(*piece, area), pieces):
+                added[part_rows] = share
+                for row, moc in zip(part_rows.tolist(), covered, strict=True):
                     covers[row] = moc
-            rows = rows[(added[rows] > max_added_share) & (order[rows] < most[rows]) & (rim[rows] > 0.0)]
+            rows = rows[(added[rows] > max_added_share) & (order[rows] < max_order[rows]) & (rim[rows] > 0.0)]
             order[rows] += 1
         return covers, added
 
-    def _covered(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
+    def _cover_rows(self, order: int, rows: Indexes, area: Numbers) -> tuple[Indexes, list[Moc], Numbers]:
         """Cover rows by cells of one order; what each has more than its area, as a share."""
-        ranges, offsets = Covers(self.take(rows)).ranges(order)
+        ranges, offsets = Covers(self.take(rows)).compute_ranges(order)
         mocs = [Moc(ranges[begin:end], order) for begin, end in pairwise(offsets.tolist())]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.array([moc.fraction for moc in mocs]) * SKY_AREA_SQUARE_DEGREES / area[rows] - 1.0
@@ -511,11 +511,11 @@ class Regions(RegionColumn):
         return rows, mocs, share
 
 
-def _of_one_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple[int, Indexes]]:
+def _group_rows_by_order(rows: Indexes, order: Indexes, rim: Numbers) -> Iterator[tuple[int, Indexes]]:
     """Yield orders and those rows that are covered together; `rim` is the length of the edges of each, degrees."""
-    for one in np.unique(order[rows]).tolist():
-        some = rows[order[rows] == one]
-        cells = np.minimum(rim[some] * 2.0**one / 40.0, _CELLS_TOGETHER)
-        fixed = _CELLS_TOGETHER // min(_ROWS_TOGETHER, 1 << 59 - 2 * one)
+    for cell_order in np.unique(order[rows]).tolist():
+        order_rows = rows[order[rows] == cell_order]
+        cells = np.minimum(rim[order_rows] * 2.0**cell_order / 40.0, _CELLS_TOGETHER)
+        fixed = _CELLS_TOGETHER // min(_ROWS_TOGETHER, 1 << 59 - 2 * cell_order)
         for part in split_into_blocks(np.ceil(cells).astype(np.int64) + fixed, _CELLS_TOGETHER):
-            yield one, some[part]
+            yield cell_order, order_rows[part]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.sky._ragged_arrays import (
+    compute_element_numbers,
     compute_row_indexes,
     compute_successors,
     gather_rows,
-    number_elements,
     split_into_blocks,
 )
 from hven.model.sky._sphere import (
@@ -283,7 +283,7 @@ class Rings:
         disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY_AREA_SQUARE_DEGREES))
         step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * circle_limit))
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step[self.owner])), 1.0).astype(np.int64)
-        edge, number = number_elements(pieces)
+        edge, number = compute_element_numbers(pieces)
         share = (number + 0.5) / pieces[edge]
         ring = self.owner[edge]
         return (
@@ -371,7 +371,7 @@ class Rings:
         contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return contained
 
-    def single_ring_contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
+    def contains_points(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test many points against the one ring there is, shape (n,)."""
         lon, lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
@@ -410,7 +410,7 @@ class Rings:
         xyz, step = to_unit_vectors(lon, lat), np.radians(distance_degrees) / 4.0
         # of most points, places along the boundary tell: no piece between two of them is longer than twice the step
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step)), 1.0).astype(np.int64)
-        edge, number = number_elements(pieces)
+        edge, number = compute_element_numbers(pieces)
         places = interpolate_along_arcs(self.a[edge], self.b[edge], number / pieces[edge])
         places /= np.sqrt(dot_vectors(places, places))[:, None]
         low, high = np.cos(np.minimum(np.radians(distance_degrees) + np.array([step, 0.0]), np.pi))
@@ -503,7 +503,7 @@ def _iterate_edge_pairs(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, 
     """Yield each edge of the one with each of the other: rows, and the numbers of the edges."""
     sizes = a.counts * b.counts
     for rows in split_into_blocks(sizes, _BLOCK_PAIRS):
-        row, number = number_elements(sizes[rows])
+        row, number = compute_element_numbers(sizes[rows])
         row += rows.start
         yield row, a.first[row] + number // b.counts[row], b.first[row] + number % b.counts[row]
 

@@ -51,9 +51,9 @@ def intersects(a: Shape, b: Shape) -> bool:
     if isinstance(a, Polygon) and isinstance(b, Polygon):
         return bool(rings_intersect(a.ring, b.ring)[0])
     if isinstance(a, Polygon) and isinstance(b, Range):
-        return _polygon_touches_range(a, b)
+        return _intersects_range(a, b)
     if isinstance(a, Range) and isinstance(b, Range):
-        return _ranges_touch(a, b)
+        return _are_ranges_touching(a, b)
     message = f"cannot compare {type(a).__name__} and {type(b).__name__}"
     raise TypeError(message)
 
@@ -91,7 +91,7 @@ def contains(outer: Shape, inner: Shape) -> bool:
     if isinstance(outer, Polygon) and isinstance(inner, Polygon):
         return bool(is_ring_within(inner.ring, outer.ring)[0])
     if isinstance(outer, Range) and isinstance(inner, Range):
-        return _range_contains_range(outer, inner)
+        return _contains_range(outer, inner)
     return _contains_by_border(outer, inner)
 
 
@@ -126,18 +126,18 @@ def _compute_inner_point(shape: Range) -> Point:
     return Point((shape.lon1 + shape.width / 2.0) % 360.0, (shape.lat1 + shape.lat2) / 2.0)
 
 
-def _polygon_touches_range(a: Polygon, b: Range) -> bool:
+def _intersects_range(a: Polygon, b: Range) -> bool:
     lons, lats = _list_corners(b)
     middle = _compute_inner_point(b)
     return bool(
         b.contains(a.lons, a.lats).any()
         or a.contains(lons, lats).any()
         or bool(a.contains(middle.lon, middle.lat))
-        or _crosses_range(a, b),
+        or _has_edge_crossing(a, b),
     )
 
 
-def _crosses_range(a: Polygon, b: Range) -> bool:
+def _has_edge_crossing(a: Polygon, b: Range) -> bool:
     """Return whether an edge of the polygon crosses a side of the range."""
     ring = a.ring
     along = cross_vectors(ring.normal, ring.a)
@@ -161,7 +161,7 @@ def _crosses_range(a: Polygon, b: Range) -> bool:
     return False
 
 
-def _ranges_touch(a: Range, b: Range) -> bool:
+def _are_ranges_touching(a: Range, b: Range) -> bool:
     if a.lat1 > b.lat2 + _TOUCH_TOLERANCE_DEGREES or b.lat1 > a.lat2 + _TOUCH_TOLERANCE_DEGREES:
         return False
     if (
@@ -176,7 +176,7 @@ def _ranges_touch(a: Range, b: Range) -> bool:
     ) % 360.0 <= b.width + 2.0 * _TOUCH_TOLERANCE_DEGREES
 
 
-def _range_contains_range(outer: Range, inner: Range) -> bool:
+def _contains_range(outer: Range, inner: Range) -> bool:
     if inner.lat1 < outer.lat1 - _TOUCH_TOLERANCE_DEGREES or inner.lat2 > outer.lat2 + _TOUCH_TOLERANCE_DEGREES:
         return False
     return outer.width == 360.0 or (
@@ -191,9 +191,9 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
     if not bool(outer.contains(lons, lats).all()):
         return False
     if isinstance(outer, Polygon) and isinstance(inner, Range):
-        crossing = _crosses_range(outer, inner)
+        crossing = _has_edge_crossing(outer, inner)
     elif isinstance(outer, Range) and isinstance(inner, Polygon):
-        crossing = _crosses_range(inner, outer)
+        crossing = _has_edge_crossing(inner, outer)
     else:
         message = f"cannot compare {type(outer).__name__} and {type(inner).__name__}"
         raise TypeError(message)

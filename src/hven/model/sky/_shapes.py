@@ -15,7 +15,7 @@ import numpy as np
 from hven.model import cache_results
 from hven.model.sky import _healpix as healpix
 from hven.model.sky._polygon_arrays import compute_box_corners
-from hven.model.sky._ragged_arrays import number_elements
+from hven.model.sky._ragged_arrays import compute_element_numbers
 from hven.model.sky._rings import Rings
 from hven.model.sky._sphere import (
     SKY_AREA_SQUARE_DEGREES,
@@ -132,8 +132,8 @@ class Point(Shape):
         _check_position(self.lon, self.lat)
 
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
-        found: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, 0.0)
-        return found
+        is_inside: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, 0.0)
+        return is_inside
 
     def compute_area(self) -> float:
         """Return 0 square degrees."""
@@ -174,8 +174,8 @@ class Circle(Shape):
             raise ValueError(message)
 
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
-        found: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, self.radius)
-        return found
+        is_inside: Flags = is_point_in_circle(lon, lat, self.lon, self.lat, self.radius)
+        return is_inside
 
     def compute_area(self) -> float:
         """``2 pi (1 - cos r)`` in square degrees."""
@@ -238,7 +238,7 @@ class Polygon(Shape):
         return _build_ring(self.lons, self.lats, self.side)
 
     def _contains_flat(self, lon: Numbers, lat: Numbers) -> Flags:
-        return self.ring.single_ring_contains(lon, lat)
+        return self.ring.contains_points(lon, lat)
 
     def compute_area(self) -> float:
         """Compute the exact spherical area in square degrees (of simple polygons)."""
@@ -257,12 +257,12 @@ class Polygon(Shape):
             middle = self.compute_centroid()
             return healpix.cover_cone(middle.lon, middle.lat, float(ring.reach[0]), order)
         if ring.area[0] <= SKY_AREA_SQUARE_DEGREES / 2.0:
-            found = healpix.cover_polygon(lons, lats, order)
+            cells = healpix.cover_polygon(lons, lats, order)
         else:
-            found = healpix.complement_ranges(healpix.cover_polygon(lons, lats, order, inner=True))
+            cells = healpix.complement_ranges(healpix.cover_polygon(lons, lats, order, inner=True))
         # cdshealpix 0.9 may miss a cell that only an edge passes through
         return healpix.merge_ranges(
-            np.concatenate([found, healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)])
+            np.concatenate([cells, healpix.cover_arcs(ring.a[ring.real], ring.b[ring.real], order)])
         )
 
     def to_text(self) -> str:
@@ -456,7 +456,7 @@ class Region(Shape):
         ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
         shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
         low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)
-        at, number = number_elements(high - low)
+        at, number = compute_element_numbers(high - low)
         lon, lat = healpix.compute_cell_centers(order, low[at] + number)
         depth = np.sum([part._contains_flat(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)
         return total - float(np.maximum(depth - 1, 0).sum()) / (12 << 2 * order) * SKY_AREA_SQUARE_DEGREES

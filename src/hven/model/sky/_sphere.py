@@ -379,7 +379,7 @@ def wrap_longitudes(lon: npt.ArrayLike) -> Numbers:
     return np.where(turned >= 360.0, 0.0, turned)
 
 
-def offset_position(
+def compute_offset_position(
     lon: float, lat: float, position_angle: npt.ArrayLike, separation: npt.ArrayLike
 ) -> tuple[Numbers, Numbers]:
     """Compute the positions that lie in a direction from a point, along great circles.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hven.model import units
-from hven.model.sky import _time_scales as clocks
+from hven.model.sky import _time_scales as time_scales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,12 +105,12 @@ class TfcatCrs:
         """
         up, down = _TIME_UNITS[self.unit]
         times = np.array([self._to_microseconds(value, up, down) for value in values], np.int64).reshape(len(values))
-        is_known = times != clocks.NO_TIME
+        is_known = times != time_scales.NO_TIME
         if self.scale == "SCLK":
-            return np.full(len(times), clocks.NO_TIME)
+            return np.full(len(times), time_scales.NO_TIME)
         if self.scale not in {"UTC", "UT", "SCET", "UNKNOWN"}:
-            times = np.where(is_known, clocks.tai_to_utc(self._to_tai(np.where(is_known, times, 0))), times)
-        return np.where(is_known, times, clocks.NO_TIME)
+            times = np.where(is_known, time_scales.tai_to_utc(self._to_tai(np.where(is_known, times, 0))), times)
+        return np.where(is_known, times, time_scales.NO_TIME)
 
     def _to_microseconds(self, value: float, numerator: int, denominator: int) -> int:
         if isinstance(value, int):
@@ -123,8 +123,8 @@ class TfcatCrs:
                 else round(value * numerator / denominator)
             )
         else:
-            return clocks.NO_TIME
-        return time if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS else clocks.NO_TIME
+            return time_scales.NO_TIME
+        return time if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS else time_scales.NO_TIME
 
     def _to_tai(self, time: Whole) -> Whole:
         """Convert microseconds of a clock of this scale to TAI."""
@@ -144,7 +144,7 @@ class TfcatCrs:
                 * ((time - (_JULIAN_ORIGIN_MICROSECONDS + 2_451_545 * _DAY_MICROSECONDS)) / _DAY_MICROSECONDS)
             )
             time = time - np.rint(1657.0 * np.sin(anomaly) + 22.0 * np.sin(2.0 * anomaly)).astype(np.int64)
-        return time - clocks.TT_MINUS_TAI_MICROSECONDS
+        return time - time_scales.TT_MINUS_TAI_MICROSECONDS
 
     def to_hertz(self, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
         """Convert spectral ranges to frequencies.
@@ -181,7 +181,7 @@ def to_julian_dates(utc: Whole) -> Numbers:
         Days, shape (n,); NaN for `_time_scales.NO_TIME`.
     """
     day, remainder = np.divmod(utc, _DAY_MICROSECONDS)
-    return np.where(utc == clocks.NO_TIME, np.nan, (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS)
+    return np.where(utc == time_scales.NO_TIME, np.nan, (day + 2_440_587.5) + remainder / _DAY_MICROSECONDS)
 
 
 def parse_time(text: object) -> int | None:

@@ -211,7 +211,7 @@ def _build_footprint(
     if image_axes.kind == "disc":
         return _build_disc_regions(edges, header, image_axes.numbers, recorder, stonyhurst, pixels)
     if not all(np.isfinite(edge).all() for edge in edges):
-        covers_sphere = _covers_whole_sphere(wcs, size)
+        covers_sphere = _is_all_sky(wcs, size)
         recorder.mark_rows("no_place", np.array([not covers_sphere]))
         return (
             _build_empty_result(recorder)
@@ -322,13 +322,13 @@ class ImageWcs:
         Degrees a pixel, at the reference.
     """
 
-    def __init__(self, wcs: Any, of: ImageAxes, header: Mapping[str, Card], west: bool) -> None:
-        self.wcs, self.image_axes, self.west_positive = wcs, of, west
+    def __init__(self, wcs: Any, image_axes: ImageAxes, header: Mapping[str, Card], west_positive: bool) -> None:
+        self.wcs, self.image_axes, self.west_positive = wcs, image_axes, west_positive
         sizes = [find_number(header, f"{axis}_RADIUS") for axis in "ABC"]
         graphic = "GRAPHIC" in str(header.get("WCSNAME") or "").upper().replace("GEOGRAPHIC", "")
         self.ellipsoid_axes = (sizes[0], sizes[1] if np.isfinite(sizes[1]) else sizes[0], sizes[2])
         self.is_planetographic = (
-            of.kind == "body"
+            image_axes.kind == "body"
             and graphic
             and bool(np.isfinite(self.ellipsoid_axes).all())
             and min(self.ellipsoid_axes) > 0.0
@@ -497,7 +497,7 @@ def _build_regions(edges: list[Numbers], middle: Numbers, tolerance_degrees: flo
     return Regions.from_lists([[[ring.tolist() for ring in oriented_rings]]]).make_valid()
 
 
-def _covers_whole_sphere(wcs: Any, image_size: Sequence[float]) -> bool:
+def _is_all_sky(wcs: Any, image_size: Sequence[float]) -> bool:
     """Tell whether an image shows all of the sphere."""
     from astropy.wcs import WcsError  # noqa: PLC0415  (loaded already)
 
@@ -542,10 +542,10 @@ def _build_disc_regions(
     disc = DiscImage(*np.array([0.0, 0.0, 1.0, 1.0, radius, lon, lat]))
     contours = build_regions_from_directions([0, len(flat)], x, y, disc, recorder=recorder)
     count = np.where(contours.fault > 0, 0, pixels).astype(np.int64)
-    return replace(contours, regions=_thin_limb_corners(contours.regions, lon, lat, radius), pixels=count)
+    return replace(contours, regions=_reduce_limb_corners(contours.regions, lon, lat, radius), pixels=count)
 
 
-def _thin_limb_corners(regions: Regions, lon: float, lat: float, radius: float) -> Regions:
+def _reduce_limb_corners(regions: Regions, lon: float, lat: float, radius: float) -> Regions:
     """Leave out most corners along the limb, which is nearly a great circle."""
     height = to_unit_vectors(regions.lon, regions.lat) @ to_unit_vectors(lon, lat)
     limb = np.abs(height - np.sin(radius * RADIANS_PER_ARCSECOND)) < 1e-6

@@ -380,18 +380,18 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
         guess = _guess_derived(words, unit)
     if guess is None and description and not _MISLEADING_DESCRIPTION_PATTERN.search(description):
         for pattern, ucd in _UCDS_BY_DESCRIPTION:
-            if pattern.search(description) and _fits_unit(ucd, unit):
+            if pattern.search(description) and _is_unit_plausible(ucd, unit):
                 guess = ucd
                 break
         # the most telling sentence wins: proper motions mention right ascension
         if guess in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
-            guess = f"pos.pm;{guess}" if _fits_unit("pos.pm", unit) else None
+            guess = f"pos.pm;{guess}" if _is_unit_plausible("pos.pm", unit) else None
     if guess is None and unit and not _NON_QUANTITY_NAME_PATTERN.fullmatch(words):
         guess = _guess_by_unit(unit)
-    return _reconcile_with_description(guess, description or "")
+    return _adapt_to_description(guess, description or "")
 
 
-def _reconcile_with_description(ucd: str | None, description: str) -> str | None:
+def _adapt_to_description(ucd: str | None, description: str) -> str | None:
     """Change or drop a guess that the description contradicts: another frame of a position, a z that is no redshift."""
     if ucd == "src.redshift" and _NON_REDSHIFT_PATTERN.search(description):
         return None
@@ -425,15 +425,19 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
         "pos.eq.ra;meta.main" in guesses and "pos.eq.dec;meta.main" not in guesses
     ):  # alone these words may mean anything
         for number, (name, unit, _) in enumerate(columns):
-            if guesses[number] is None and name.strip().lower() in {"de", "delta"} and _fits_unit("pos.eq.dec", unit):
+            if (
+                guesses[number] is None
+                and name.strip().lower() in {"de", "delta"}
+                and _is_unit_plausible("pos.eq.dec", unit)
+            ):
                 guesses[number] = "pos.eq.dec;meta.main"
-    names = {_simplify_name(name) for name, _, _ in columns}
+    names = {_normalize_name(name) for name, _, _ in columns}
     for number, (name, _, _) in enumerate(columns):
         if guesses[number] == "stat.error" and name.lower().startswith("e_") and _find_measured_name(name) not in names:
             guesses[number] = (
                 None  # beside no column of the name behind it e_ may mean something else: energy, electron
             )
-        elif guesses[number] == "src.redshift" and _simplify_name(name) == "z" and _is_third_axis(names):
+        elif guesses[number] == "src.redshift" and _normalize_name(name) == "z" and _is_third_axis(names):
             guesses[number] = None
     main_ucds: set[str] = set()
     for number, ucd in enumerate(guesses):
@@ -446,14 +450,14 @@ def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[
     return guesses
 
 
-def _simplify_name(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
 def _find_measured_name(name: str) -> str | None:
     """Name the column whose error this is called after."""
     match = _ERROR_NAME_PATTERN.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
-    return None if match is None else _simplify_name(match["after"] or match["before"])
+    return None if match is None else _normalize_name(match["after"] or match["before"])
 
 
 def _is_third_axis(names: set[str]) -> bool:
@@ -473,7 +477,7 @@ def _guess_by_name(name: str, unit: str | None) -> str | None:
             guess = ucd.format(band=_BAND_UCDS[bands[0]], band2=_BAND_UCDS[bands[-1]])
         else:
             guess = ucd
-        if _fits_unit(guess, unit):
+        if _is_unit_plausible(guess, unit):
             return guess
     return None
 
@@ -485,7 +489,7 @@ def _guess_derived(name: str, unit: str | None) -> str | None:
         base_ucd = _guess_by_name(match["after"] or match["before"], unit)
         if base_ucd is None:
             return "stat.error" if name.startswith(("e_", "err_", "error_", "sigma_")) or "err" in name else None
-        return _prefix_ucd("stat.error", base_ucd)
+        return _add_first_word("stat.error", base_ucd)
     match = _STATISTIC_NAME_PATTERN.fullmatch(name)
     if match is not None:
         base_ucd = _guess_by_name(match["before"], unit)
@@ -495,13 +499,13 @@ def _guess_derived(name: str, unit: str | None) -> str | None:
     return None
 
 
-def _prefix_ucd(first_word: str, ucd: str) -> str:
+def _add_first_word(first_word: str, ucd: str) -> str:
     """Prefix a UCD with a first word, as far as its words may come later."""
     words = [word for word in ucd.split(";") if word != "meta.main" and UCD_WORD_FLAGS.get(word) != "P"]
     return ";".join([first_word, *words])
 
 
-def _fits_unit(ucd: str, unit: str | None) -> bool:
+def _is_unit_plausible(ucd: str, unit: str | None) -> bool:
     if not unit:
         return True
     for start, choices in _EXPECTED_UNITS:

@@ -303,7 +303,7 @@ def is_same_unit(first: str | None, second: str | None) -> bool:
 
 
 @cache_results(4096)
-def multiply_units(first: str | None, second: str | None) -> str | None:
+def compute_unit_product(first: str | None, second: str | None) -> str | None:
     """Multiply units.
 
     Parameters

@@ -104,7 +104,7 @@ class Basket:
             merged = merged.replace_part(replace(part, row_keys=tuple(lines.values()), searches=tuple(searches)))
         return check_limits(merged)
 
-    def subtract(self, removed_basket: Basket) -> Basket:
+    def remove_parts(self, removed_basket: Basket) -> Basket:
         """Return the basket without the rows and searches of another one."""
         remaining = self
         for removed_part in removed_basket.parts:

@@ -16,7 +16,7 @@ from hven.model.table import EPOCH_LABELS
 from hven.portal._explore.number_formatting import UnitScale, format_numbers
 from hven.portal._explore.reference_links import build_bibcode_address
 from hven.portal._explore.search_fields import choose_scale
-from hven.services.file_rows import kind_of
+from hven.services.file_rows import classify_column
 from hven.services.scripts import PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
         unit=scale.unit,
         usual_unit=usual.unit,
         numeric=column.type.is_numeric and not code_words,
-        kind="code" if code_words else kind_of(column, table),
+        kind="code" if code_words else classify_column(column, table),
         scale=scale,
         is_rounded=labels is not None and not labels.is_raw,
         code_words=code_words,

@@ -17,7 +17,7 @@ from hven.portal._explore.cell_text import ADDRESS_PATTERN
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
 from hven.portal._explore.table_summary import find_time_range
-from hven.services.file_rows import kind_of
+from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,7 +133,7 @@ def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[st
 
 def _build_cache_key(tables: Sequence[Table], runner: QueryRunner, access_key: str) -> tuple[object, ...]:
     items = [runner.published_state.tables_by_name[table.qualified_name] for table in tables]
-    row_scope = access_key if any(runner.hides_rows(table) for table in tables) else "public"
+    row_scope = access_key if any(runner.has_hidden_rows(table) for table in tables) else "public"
     return (row_scope, *((item.table.qualified_name, item.run_id, item.updated) for item in items))
 
 
@@ -180,7 +180,7 @@ def _find_pictures(
     table: Table, runner: QueryRunner, is_allowed: Callable[[str], bool], is_informative: Callable[[str], bool]
 ) -> list[RowPicture]:
     """Find pictures of some rows that differ, and show something."""
-    columns = [column for column in table.columns if not column.hidden and kind_of(column, table) == "picture"]
+    columns = [column for column in table.columns if not column.hidden and classify_column(column, table) == "picture"]
     if not columns:
         return []
     name = columns[0].name

@@ -87,7 +87,7 @@ class ColumnLabels:
             self._find_descriptor_label(column)
             or self._find_spectral_label(column, column.name, unit)
             or self._find_standard_label(column, column.name)
-            or self._simplify_name(column, column.name, unit)
+            or self._shorten_name(column, column.name, unit)
         )
 
     def find_scale(self, column: Column) -> UnitScale:
@@ -107,8 +107,8 @@ class ColumnLabels:
     @cached_property
     def range_pairs(self) -> Mapping[str, tuple[str, Column, Column]]:
         """The pairs ``x_min``, ``x_max`` of the table, by the name of each of the two: ``x`` and the two."""
-        every = find_range_pairs([column for column in self.table.columns if not column.hidden])
-        return {column.name: (stem, low, high) for stem, low, high in every for column in (low, high)}
+        pairs = find_range_pairs([column for column in self.table.columns if not column.hidden])
+        return {column.name: (stem, low, high) for stem, low, high in pairs for column in (low, high)}
 
     @cached_property
     def _scales(self) -> dict[str, UnitScale]:
@@ -132,7 +132,7 @@ class ColumnLabels:
         return (
             self._find_spectral_label(low, name, unit)
             or self._find_standard_label(low, name)
-            or self._simplify_name(low, name, unit)
+            or self._shorten_name(low, name, unit)
         )
 
     def describe_column(self, column: Column, name: str = "") -> str:
@@ -205,7 +205,7 @@ class ColumnLabels:
             else self._translate(RANGE_END_LABELS[end]).format(label=self._translate(pair[0]))
         )
 
-    def _simplify_name(self, column: Column, name: str, unit: str | None) -> str:
+    def _shorten_name(self, column: Column, name: str, unit: str | None) -> str:
         """Return a name without what queries need and people do not read: the ``_`` behind a reserved word, a unit that is not the one shown."""
         if name.endswith("_") and name[:-1].upper() in RESERVED_WORDS and name[:-1].lower() not in self._columns:
             return name[:-1]
@@ -292,7 +292,7 @@ def list_code_phrases(
         return {code: tuple(dict.fromkeys([word, *(word.texts.values() if isinstance(word, LocalizedText) else ())])) for code, word in enum.items()}  # fmt: skip
     standard_name = find_standard(table, column)
     codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {}) if standard_name else {}
-    phrases_by_code = {code: [phrase for word in reversed(words) for phrase in (word, *(known.get(word, word) for known in catalogues))] for code, words in codes.items()}  # fmt: skip
+    phrases_by_code = {code: [phrase for word in reversed(words) for phrase in (word, *(catalogue.get(word, word) for catalogue in catalogues))] for code, words in codes.items()}  # fmt: skip
     return {code: tuple(dict.fromkeys(words)) for code, words in phrases_by_code.items()}
 
 

@@ -62,7 +62,7 @@ def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
     return TextCell(text=f"{low.text}{RANGE_DASH}{end}", title=title)
 
 
-def arrange_columns(headings: Sequence[ColumnHeading], column_pairs: Sequence[ColumnPair]) -> list[int | ColumnPair]:
+def order_columns(headings: Sequence[ColumnHeading], column_pairs: Sequence[ColumnPair]) -> list[int | ColumnPair]:
     """Return what stands side by side: places of headings, and pairs where the first of their two columns stood."""
     pairs_by_number = {place: pair for pair in column_pairs for place in (pair.low_number, pair.high_number)}
     order: dict[int | ColumnPair, None] = {}

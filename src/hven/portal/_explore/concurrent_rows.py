@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.model.table import find_begin_and_end_columns
-from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import global_search
 from hven.portal._explore.map_frames import classify_map, find_map_frame
 from hven.portal._explore.place_names import BODY_COLUMNS, find_single_body
 from hven.portal._explore.search import NEAR_PARAMETER, PORTAL_PARAMETERS, REGION_PARAMETER, find_footprint_column
@@ -120,7 +120,7 @@ def list_related_tables(
             common_aspects = tuple(
                 name for name, pairs in (("time", time_conditions), ("place", place_conditions)) if pairs
             )
-            target = everywhere.SearchTarget(name=table.qualified_name, title=title, table=table)
+            target = global_search.SearchTarget(name=table.qualified_name, title=title, table=table)
             related.append(
                 RelatedTable(
                     target=target, conditions=(*time_conditions, *place_conditions), common_aspects=common_aspects
@@ -148,18 +148,18 @@ def count_related_rows(
     on_result
         Called with what has rows, in the thread that counted them.
     """
-    related_by_key = {one.target.key: one for one in related_tables[:MAX_TABLES]}
+    related_by_key = {related_table.target.key: related_table for related_table in related_tables[:MAX_TABLES]}
 
     def count_one(target: SearchTarget) -> TargetResult:
         other = related_by_key[target.key]
-        target_result = everywhere.query_target(
+        target_result = global_search.query_target(
             target, other.conditions, "epn", runner, timeout_seconds=timeout_seconds
         )
         if target_result.row_count and on_result is not None:
             on_result(other, target_result)
         return target_result
 
-    answers = everywhere.query_targets(
+    answers = global_search.query_targets(
         [other.target for other in related_by_key.values()],
         count_one,
         timeout_seconds=timeout_seconds if wait_seconds is None else wait_seconds,

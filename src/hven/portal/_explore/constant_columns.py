@@ -22,7 +22,7 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
     never among them; nor is anything while a policy hides rows, for what was counted over all of them may tell of hidden ones.
     """
     item = runner.find_published_table(search.table)
-    if search.columns or (item.rows or 0) < 2 or runner.hides_rows(search.table):
+    if search.columns or (item.rows or 0) < 2 or runner.has_hidden_rows(search.table):
         return frozenset()
     requested_names = {name for name, _ in (*search.order, *search.units)}  # somebody looks at these
     shown_columns = search.list_shown_columns()
@@ -43,7 +43,7 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
 def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
     """Return the names of all columns of a table that have one value, or none: nothing is found by them. None while a policy hides rows."""
     item = runner.find_published_table(table)
-    if (item.rows or 0) < 2 or runner.hides_rows(table):
+    if (item.rows or 0) < 2 or runner.has_hidden_rows(table):
         return frozenset()
     return frozenset(column.name for column in table.columns if _is_constant(column, item.statistics, item.rows))
 
@@ -53,7 +53,7 @@ def has_only_nulls(column_names: Iterable[str], table: Table, runner: QueryRunne
     item = runner.find_published_table(table)
     return (
         bool(item.rows)
-        and not runner.hides_rows(table)
+        and not runner.has_hidden_rows(table)
         and all(item.statistics.get(name, {}).get("nulls") == item.rows for name in column_names)
     )
 

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from dataclasses import field as attribute
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,9 +65,9 @@ class CountNode:
     name: str | None
     row_count: int | None = None
     is_lower_bound: bool = False
-    table_conditions: dict[str, dict[str, dict[str, None]]] = attribute(default_factory=dict)
-    branches: dict[str | None, CountNode] = attribute(default_factory=dict)
-    leaves: list[CountLeaf] = attribute(default_factory=list)
+    table_conditions: dict[str, dict[str, dict[str, None]]] = dataclass_field(default_factory=dict)
+    branches: dict[str | None, CountNode] = dataclass_field(default_factory=dict)
+    leaves: list[CountLeaf] = dataclass_field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class CountTrees:
                 leaves = self._leaves.find(key) or self._count_or_read(key, table, runner, levels, max_branches)
             table_levels = _resolve_levels(table, runner.published_state.resources.get(table.schema), levels)
             for leaf in leaves:
-                _attach_leaf(root, leaf, table_levels)
+                _add_leaf(root, leaf, table_levels)
         _merge_unnamed_branches(root)
         _sum_rows(root)
         return root
@@ -208,8 +208,8 @@ def _build_cache_key(
 def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
     """Return whether a policy hides rows of a table, or of what it reads."""
     published_tables = runner.published_state.tables_by_name
-    return runner.hides_rows(table) or any(
-        runner.hides_rows(published_tables[name].table)
+    return runner.has_hidden_rows(table) or any(
+        runner.has_hidden_rows(published_tables[name].table)
         for name in runner.find_published_table(table).read_tables
         if name in published_tables
     )
@@ -326,7 +326,7 @@ def _count_groups(
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])
 
 
-def _attach_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) -> None:
+def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) -> None:
     """Hang a leaf on the branch of its values and words."""
     values = dict(leaf.conditions)
     leaf_conditions: dict[str, str] = {}

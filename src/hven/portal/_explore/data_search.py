@@ -201,7 +201,7 @@ def _list_tables_near(
                     continue
             else:
                 target = ()
-                if not _covers_place(table, place, runner):
+                if not _is_place_covered(table, place, runner):
                     continue
             number += 1
             where = f"{place.name} ({place.target})" if place.target else place.name
@@ -239,7 +239,7 @@ def _build_body_condition(
     return ((column.name, body_name),) if body_name.casefold() in body_names else None
 
 
-def _covers_place(table: Table, place: NamedPlace, runner: QueryRunner) -> bool:
+def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> bool:
     """Return whether a table has positions around a place, as far as its coverage says."""
     item = runner.find_published_table(table)
     if not item.coverage:

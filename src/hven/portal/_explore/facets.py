@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hven.model.table import Column, Table
-    from hven.portal._explore.page_queries import Answer as Sampled
-    from hven.portal._explore.page_queries import QueryRunner
+    from hven.portal._explore.page_queries import QueryRunner, SampledAnswer
     from hven.portal._explore.search import TableSearch
     from hven.site import PublishedTable
 
@@ -92,7 +91,7 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
     return tuple(sorted(facet_columns, key=lambda column: column.rank))
 
 
-def fits_in_field(column: Column, runner: QueryRunner, table: Table) -> bool:
+def can_show_all_choices(column: Column, runner: QueryRunner, table: Table) -> bool:
     """Return whether all choices of a column stand in its field of the form: it has few values in the whole table."""
     distinct = runner.find_published_table(table).statistics.get(column.name, {}).get("distinct")
     return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
@@ -225,17 +224,17 @@ def _count_columns_together(
     """Count several columns by GROUP BY of as many at once as have few combinations of values."""
     counts_by_column: dict[str, _ValueCounts] = {}
     where = search.build_condition()
-    if where is None and _exceeds_row_count(search, None, runner, MAX_EXACT_ROWS):
+    if where is None and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
         return counts_by_column  # each by itself, once for each state of the table
     fetched_counts = (
         _count_fetched_rows(search, columns, runner)
-        if len(_bundle_columns(columns, runner.find_published_table(search.table))) > 1
+        if len(_group_columns(columns, runner.find_published_table(search.table))) > 1
         else {}
     )
     for column in columns:
         if column.name in fetched_counts:
             counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
-    for bundle in _bundle_columns(
+    for bundle in _group_columns(
         [column for column in columns if column.name not in fetched_counts], runner.find_published_table(search.table)
     ):
         names = tuple(build_column_ref(column.name) for column in bundle)
@@ -258,7 +257,7 @@ def _count_columns_together(
                 .aggregate([("n", "sum")])
             )
             pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
-            counts_by_column[column.name] = _correct_sample_counts(
+            counts_by_column[column.name] = _estimate_value_counts(
                 search,
                 column,
                 _build_value_counts(column, _sort_counts(pairs), "", has_more=False),
@@ -269,7 +268,7 @@ def _count_columns_together(
     return counts_by_column
 
 
-def _bundle_columns(columns: Sequence[Column], published: PublishedTable) -> list[list[Column]]:
+def _group_columns(columns: Sequence[Column], published: PublishedTable) -> list[list[Column]]:
     """Bundle columns that have few combinations of values, by what is known of each."""
     sized_bundles: list[tuple[int, list[Column]]] = []
 
@@ -301,14 +300,14 @@ def _fetch_counts(
     condition: syntax_tree.Expr | None,
     runner: QueryRunner,
     deadline: float,
-) -> Sampled | None:
+) -> SampledAnswer | None:
     """Ask for counts under a condition: of all rows, or of a sample of a big table; None: not even that in time."""
 
     def compute_remaining_seconds() -> float:
         return max(deadline - time.monotonic(), 0.05)
 
     try:
-        if _exceeds_row_count(search, condition, runner, MAX_EXACT_ROWS):
+        if _has_more_rows(search, condition, runner, MAX_EXACT_ROWS):
             return runner.fetch_sample(query, sample_rows=SAMPLE_ROWS, timeout_seconds=compute_remaining_seconds())
         return runner.fetch_table(query, timeout_seconds=compute_remaining_seconds()), 1.0
     except TimeLimitError:
@@ -321,7 +320,7 @@ def _fetch_counts(
     return sample if sample[1] == 1.0 or sample[0].num_rows else None
 
 
-def _exceeds_row_count(
+def _has_more_rows(
     search: TableSearch, condition: syntax_tree.Expr | None, runner: QueryRunner, row_count: int
 ) -> bool:
     """Return whether a condition leaves more rows of a big table than a number, by a sample."""
@@ -348,7 +347,7 @@ def _count_column(
     search: TableSearch, column: Column, runner: QueryRunner, shown_count: int, search_text: str, deadline: float
 ) -> _ValueCounts | None:
     where = search.build_condition(without=column.name)
-    if where is None and not search_text and _exceeds_row_count(search, None, runner, MAX_EXACT_ROWS):
+    if where is None and not search_text and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
         full_counts = _count_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
         if full_counts is not None:
             return _build_value_counts(
@@ -370,7 +369,7 @@ def _count_column(
         return None
     rows, share = sampled_answer
     pairs = list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
-    return _correct_sample_counts(
+    return _estimate_value_counts(
         search,
         column,
         _build_value_counts(
@@ -396,7 +395,7 @@ def _count_all_rows(
     return None if rows is None else list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
 
 
-def _correct_sample_counts(
+def _estimate_value_counts(
     search: TableSearch,
     column: Column,
     value_counts: _ValueCounts,
@@ -466,7 +465,7 @@ def _count_fetched_rows(
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
     try:
         if (
-            _exceeds_row_count(search, where, runner, 2 * MAX_FETCHED_ROWS)
+            _has_more_rows(search, where, runner, 2 * MAX_FETCHED_ROWS)
             or runner.fetch_number(search.build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS) > MAX_FETCHED_ROWS
         ):
             return {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hven.model.table import find_begin_and_end_columns
 from hven.portal._explore import row_files
 from hven.portal._explore.map_frames import find_map_frame
-from hven.services.file_rows import kind_of, list_link_columns
+from hven.services.file_rows import classify_column, list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -48,7 +48,7 @@ def choose_initial_columns(
     shown_columns = [column for column in search.list_shown_columns() if column.name not in constant_names]
     if search.columns:
         return tuple(column.name for column in search.list_shown_columns())
-    pictures = [column for column in shown_columns if kind_of(column, table) == "picture"]
+    pictures = [column for column in shown_columns if classify_column(column, table) == "picture"]
     required_names = [column.name for column in pictures[:MAX_PICTURE_COLUMNS]]
     required_names += [
         title_column.name for title_column in (find_title_column(table),) if title_column is not None
@@ -113,7 +113,7 @@ def _is_technical(column: Column, table: Table) -> bool:
         (column.std and (is_identifier or column.name in {"access_format", "granule_gid"}))
         or column.type.is_geometry
         or column.name.lower() == "s_region"
-        or kind_of(column, table) == "link"
+        or classify_column(column, table) == "link"
     )
 
 

@@ -33,7 +33,7 @@ from hven.model.errors import (
 )
 from hven.model.settings import RemoteService
 from hven.model.table import Table, set_column_epochs
-from hven.portal import conditions as epn
+from hven.portal import conditions as epn_conditions
 from hven.portal._explore import facets
 from hven.portal._explore.facets import FacetChoice
 from hven.portal._explore.row_pages import format_keys
@@ -452,7 +452,7 @@ def _create_column_cache() -> Cache[tuple[float, Table]]:
 def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
     return (
         runner.find_published_table(search.table).rows
-        if search.build_condition() is None and not runner.hides_rows(search.table)
+        if search.build_condition() is None and not runner.has_hidden_rows(search.table)
         else None
     )
 
@@ -502,7 +502,7 @@ def _fetch_remote_table(target: SearchTarget, kind: str, site: Site, timeout_sec
     def query_service(adql: str) -> list[dict[str, object]]:
         return list(_query_service(service, adql, site.settings, timeout_seconds, is_complete=True)[0].to_pylist())
 
-    (table,) = epn.find_tables(query_service, [target.name])
+    (table,) = epn_conditions.find_tables(query_service, [target.name])
     names = {column.name.lower(): column.name for column in table.columns}
     if kind == "obscore" and {"s_ra", "s_dec"} <= set(names):
         table = replace(table, position=(names["s_ra"], names["s_dec"]))

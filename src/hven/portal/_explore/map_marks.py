@@ -85,7 +85,7 @@ def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
     return [*choices, *numbers][:MAX_COLOUR_COLUMNS]
 
 
-def colour_rows(rows: pa.Table, column: Column, table: Table) -> RowColouring:
+def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColouring:
     """Return the colours of rows: of numbers along a scale, of anything else one for each of the most frequent values."""
     values = rows.column(column.name).combine_chunks()
     if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > MAX_COLOURS:

@@ -189,7 +189,7 @@ def _build_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[
     """Return names and colours of rows."""
     return {
         "names": map_marks.list_row_names(rows, map_marks.find_name_column(table)),
-        "colouring": None if colour_column is None else map_marks.colour_rows(rows, colour_column, table),
+        "colouring": None if colour_column is None else map_marks.choose_row_colours(rows, colour_column, table),
     }
 
 

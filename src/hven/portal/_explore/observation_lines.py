@@ -17,7 +17,7 @@ from hven.model.errors import HvenError
 from hven.portal._explore import row_files
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
-from hven.services.file_rows import find_observation_columns, kind_of, list_file_columns
+from hven.services.file_rows import classify_column, find_observation_columns, list_file_columns
 from hven.services.scripts import ADDRESS_COLUMNS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def find_observation_key(table: Table, runner: QueryRunner) -> ObservationKey | 
         link=next(iter(list_file_columns(table)), None),
         size=row_files.find_size_column(table),
         picture=next(
-            (link_column for link_column in columns.values() if kind_of(link_column, table) == "picture"), None
+            (link_column for link_column in columns.values() if classify_column(link_column, table) == "picture"), None
         ),
         word_columns=tuple(
             columns[name].name for name in FILE_WORD_COLUMNS if name in columns and columns[name].type.is_string

@@ -104,7 +104,7 @@ class QueryRunner:
 
     def _fetch_cached(
         self, statement: syntax_tree.Query, row_limit: int | None, timeout_seconds: float, sample_rows: int | None
-    ) -> Answer:
+    ) -> SampledAnswer:
         answers = self.site.get_or_create(AnswerCache)
         key = (
             self.published_state.version,
@@ -133,14 +133,14 @@ class QueryRunner:
             return None
         answers = self.site.get_or_create(AnswerCache)
         access_key = (
-            self.published_state.find_access_key(self.principal, self.policies) if self.hides_rows(table) else ""
+            self.published_state.find_access_key(self.principal, self.policies) if self.has_hidden_rows(table) else ""
         )
         key = (table.qualified_name, item.run_id, item.updated, access_key, write_adql(statement))
         failures = self.site.get_or_create(FailureLog)
         if failures.is_paused(key):
             return None
 
-        def compute_answer() -> Answer:
+        def compute_answer() -> SampledAnswer:
             with self.run_query(statement, timeout_seconds=timeout_seconds) as result:
                 return result.read_table(), 1.0
 
@@ -162,7 +162,7 @@ class QueryRunner:
         timeout_seconds: float,
         row_limit: int | None = None,
         sample_rows: int | None = None,
-    ) -> Answer:
+    ) -> SampledAnswer:
         """Return what `fold` makes of the rows of a query of one table, batch by batch, and the share of the table's rows that were read.
 
         It is remembered as long as that table stays as it is, of tables of other programs never; `fold_name` says which fold it is.
@@ -173,7 +173,7 @@ class QueryRunner:
             As every query.
         """
 
-        def compute_answer() -> Answer:
+        def compute_answer() -> SampledAnswer:
             with self.run_query(
                 statement, row_limit=row_limit, timeout_seconds=timeout_seconds, sample_rows=sample_rows
             ) as result:
@@ -182,7 +182,7 @@ class QueryRunner:
         item = self.published_state.tables_by_name[table.qualified_name]
         if isinstance(item.relation, LiveRelation):
             return compute_answer()
-        rows_hidden = item.relation is None or self.hides_rows(table)  # a view may read what hides rows
+        rows_hidden = item.relation is None or self.has_hidden_rows(table)  # a view may read what hides rows
         access_scope = (
             (self.published_state.version, self.published_state.find_access_key(self.principal, self.policies))
             if rows_hidden
@@ -207,7 +207,7 @@ class QueryRunner:
     def find_published_table(self, table: Table) -> PublishedTable:
         """Return what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
         item = self.published_state.tables_by_name[table.qualified_name]
-        if not self.hides_rows(table):
+        if not self.has_hidden_rows(table):
             return item
         rows, statistics = self._count_visible_rows(table)
         return replace(item, rows=rows, statistics=statistics, byte_count=0, coverage=None)
@@ -235,12 +235,12 @@ class QueryRunner:
             for column, filled, distinct in zip(columns, counts[::2], counts[1::2], strict=True)
         }
 
-    def hides_rows(self, table: Table) -> bool:
+    def has_hidden_rows(self, table: Table) -> bool:
         """Return whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
         return bool(collect_row_filters([table], self.principal, self.policies))
 
 
-Answer = tuple[pa.Table, float]
+SampledAnswer = tuple[pa.Table, float]
 Fold = Callable[[Iterator[pa.RecordBatch]], pa.Table]
 
 
@@ -249,10 +249,10 @@ class _PendingAnswer:
 
     def __init__(self) -> None:
         self.is_finished = threading.Event()
-        self.answer: Answer | None = None
+        self.answer: SampledAnswer | None = None
 
 
-class AnswerCache(Cache[Answer]):
+class AnswerCache(Cache[SampledAnswer]):
     """Small answers of one process, by what they depend on: the state of the holdings, what the reader may see, the question. Thread-safe."""
 
     def __init__(self) -> None:
@@ -260,7 +260,7 @@ class AnswerCache(Cache[Answer]):
         self._pending_answers: dict[Hashable, _PendingAnswer] = {}
         self._pending_lock = threading.Lock()
 
-    def get_or_compute(self, key: Hashable, compute: Callable[[], Answer]) -> Answer:
+    def get_or_compute(self, key: Hashable, compute: Callable[[], SampledAnswer]) -> SampledAnswer:
         """Return an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
         while True:
             with self._pending_lock:

@@ -80,7 +80,9 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
     if position_columns is None:
         return None
     texts = [column for column in table.columns if column.type.is_string and not column.hidden]
-    name = next((candidate for candidate in texts if _lower_ucd(candidate).startswith("meta.id;meta.main")), None)
+    name = next(
+        (candidate for candidate in texts if _get_lower_case_ucd(candidate).startswith("meta.id;meta.main")), None
+    )
     body = next((candidate for named in BODY_COLUMNS for candidate in texts if candidate.name.lower() == named), None)
     if name is None or body is None or name is body:
         return None
@@ -88,7 +90,7 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
         candidate
         for candidate in table.columns
         if candidate.unit == "km"
-        and _lower_ucd(candidate).startswith("phys.size")
+        and _get_lower_case_ucd(candidate).startswith("phys.size")
         and candidate.type.is_numeric
         and not candidate.hidden
     ]
@@ -122,9 +124,9 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
             if len(requested_bodies) == 1 and re.fullmatch(r"[\w /'-]+", requested_bodies[0])
             else ""
         )
-    if runner.find_published_table(table).statistics.get(column.name, {}).get("distinct") != 1 or runner.hides_rows(
-        table
-    ):
+    if runner.find_published_table(table).statistics.get(column.name, {}).get(
+        "distinct"
+    ) != 1 or runner.has_hidden_rows(table):
         return ""
     select = syntax_tree.Select(
         (syntax_tree.SelectItem(build_column_ref(column.name)),), _build_source(table), top=syntax_tree.Literal(1)
@@ -398,7 +400,7 @@ def _list_name_columns(table: Table) -> list[Column]:
     texts = [
         column
         for column in table.columns
-        if column.type.is_string and not column.hidden and _lower_ucd(column).startswith("meta.id")
+        if column.type.is_string and not column.hidden and _get_lower_case_ucd(column).startswith("meta.id")
     ]
     if "s_region" in {column.name.lower() for column in table.columns}:
         return []  # rows of observations: their names are those of files, not of places
@@ -406,7 +408,7 @@ def _list_name_columns(table: Table) -> list[Column]:
         (
             candidate
             for candidate in texts
-            if ";src" not in _lower_ucd(candidate) and ";instr" not in _lower_ucd(candidate)
+            if ";src" not in _get_lower_case_ucd(candidate) and ";instr" not in _get_lower_case_ucd(candidate)
         ),
         key=lambda candidate: candidate.rank,
     )[:3]
@@ -453,5 +455,5 @@ def _build_source(table: Table) -> syntax_tree.FromItem:
     return TableSearch(table=table).build_source()
 
 
-def _lower_ucd(column: Column) -> str:
+def _get_lower_case_ucd(column: Column) -> str:
     return (column.ucd or "").lower()

@@ -86,7 +86,7 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
 
     Without conditions they are known already, unless a policy hides rows from this reader.
     """
-    if search.build_condition() is None and not runner.hides_rows(search.table):
+    if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         statistics = runner.find_published_table(search.table).statistics.get(column.name, {})
         low, high = _to_number(statistics.get("minimum")), _to_number(statistics.get("maximum"))
         if low is not None and high is not None:

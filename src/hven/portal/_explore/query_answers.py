@@ -75,7 +75,7 @@ class AnswerQueryRunner(QueryRunner):
     def _add_common_tables(self, statement: syntax_tree.Query) -> syntax_tree.Query:
         return replace(statement, ctes=self.common_tables)
 
-    def hides_rows(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
+    def has_hidden_rows(self, table: Table) -> bool:  # noqa: ARG002  (as every road)
         """Return True: nothing is known of these rows ahead."""
         return True
 

@@ -68,7 +68,7 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
 
     A table without conditions is counted by what is known of it, unless a policy hides rows from this reader.
     """
-    if search.build_condition() is None and not runner.hides_rows(search.table):
+    if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         known_count = runner.find_published_table(search.table).rows
         if known_count is not None:
             return RowCount(rows=known_count)
@@ -144,12 +144,12 @@ def relax_search(
             RelaxedSearch(value_ranges=value_ranges, search=relaxed_search, row_count=row_count) if row_count else None
         )
 
-    relaxed = [one for name in condition_names if (one := relax_conditions([name])) is not None]
+    relaxed = [candidate for name in condition_names if (candidate := relax_conditions([name])) is not None]
     if not relaxed and len(condition_names) > 1:
         unmet_names = [
             name
             for name in condition_names
-            if count_in_time(drop_conditions([one for one in condition_names if one != name])) == 0
+            if count_in_time(drop_conditions([candidate for candidate in condition_names if candidate != name])) == 0
         ]
         jointly_relaxed = relax_conditions(unmet_names) if len(unmet_names) > 1 else None
         relaxed = [jointly_relaxed] if jointly_relaxed is not None else []

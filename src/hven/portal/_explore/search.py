@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from hven.adql import syntax_tree
 from hven.adql.adql_writer import write_adql
 from hven.model.errors import HvenError, UserError, format_message
-from hven.portal import conditions as epn
+from hven.portal import conditions as epn_conditions
 from hven.portal._condition_values import suggest_parameters
 from hven.portal._explore import cadence, coordinate_notation
 from hven.portal._explore.column_labels import LABELS_PARAMETER
@@ -277,9 +277,9 @@ class _SearchParser:
         self,
         table: Table,
         locate: Callable[[str], tuple[float, float]] | None,
-        girth: Callable[[], float | None] | None,
+        find_radius_km: Callable[[], float | None] | None,
     ) -> None:
-        self.table, self.locate, self.find_radius_km = table, locate, girth
+        self.table, self.locate, self.find_radius_km = table, locate, find_radius_km
         self.column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
         self.faults: list[SearchFault] = []
         self.invalid_values: list[tuple[str, str]] = []
@@ -380,7 +380,7 @@ class _SearchParser:
                 continue
             try:
                 test = _join_alternatives(
-                    [epn.build_condition(visible, name, *_split_operator(value)) for value in values]
+                    [epn_conditions.build_condition(visible, name, *_split_operator(value)) for value in values]
                 )
             except (UserError, HvenError) as error:
                 self.faults.append(_build_fault(name, error))

@@ -67,7 +67,7 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
     table = search.table
     if (
         search.build_condition() is None
-        and not runner.hides_rows(table)
+        and not runner.has_hidden_rows(table)
         and (published_coverage := runner.find_published_table(table).coverage)
     ):
         return Moc.parse(published_coverage)

@@ -171,15 +171,15 @@ def _draw_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.fl
     """Draw one cell; one that lies on the edge of the map is drawn at both sides."""
     wrapped = (longitudes + 180) % 360 - 180
     if np.ptp(wrapped) <= 180:
-        return [_project_path(wrapped, latitudes)]
+        return [_write_projected_path(wrapped, latitudes)]
     east = np.where(wrapped < 0, wrapped + 360, wrapped)
     return [
-        _project_path(np.clip(east, -180, 180), latitudes),
-        _project_path(np.clip(east - 360, -180, 180), latitudes),
+        _write_projected_path(np.clip(east, -180, 180), latitudes),
+        _write_projected_path(np.clip(east - 360, -180, 180), latitudes),
     ]
 
 
-def _project_path(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> str:
+def _write_projected_path(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> str:
     half_longitude, latitude = np.radians(-longitudes) / 2, np.radians(latitudes)
     root = np.sqrt(1 + np.cos(latitude) * np.cos(half_longitude))
     x, y = 2 * np.sqrt(2) * np.cos(latitude) * np.sin(half_longitude) / root, -np.sqrt(2) * np.sin(latitude) / root

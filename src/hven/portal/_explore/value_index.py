@@ -171,7 +171,7 @@ class ValueIndex:
             if values is None and not self._is_tried(state_key, runner):
                 remaining_seconds = until - time.monotonic()
                 # what may take longer a thread counts, and goes on with
-                is_quick = remaining_seconds > 0 and not _lacks_statistics(table, runner)
+                is_quick = remaining_seconds > 0 and not _has_no_statistics(table, runner)
                 values = self._count_once(state_key, table, runner, remaining_seconds) if is_quick else None
                 if values is None and not self._is_tried(state_key, runner):
                     uncounted[state_key] = (table, runner)
@@ -321,7 +321,7 @@ def is_live(table: Table, runner: QueryRunner) -> bool:
     return any(isinstance(published_tables[name].relation, LiveRelation) for name in (table.qualified_name, *published_tables[table.qualified_name].read_tables) if name in published_tables)  # fmt: skip
 
 
-def _lacks_statistics(table: Table, runner: QueryRunner) -> bool:
+def _has_no_statistics(table: Table, runner: QueryRunner) -> bool:
     """Return whether nothing is known of the values beforehand: of views, and of rows that other programs write."""
     return table.view is not None or is_live(table, runner)
 
@@ -329,7 +329,7 @@ def _lacks_statistics(table: Table, runner: QueryRunner) -> bool:
 def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
     """Return the columns whose values are looked for: texts that are names or choices, not addresses, outlines, checksums; those with few values first."""
     item = runner.find_published_table(table)
-    statistics, lacks_statistics = item.statistics, _lacks_statistics(table, runner)
+    statistics, lacks_statistics = item.statistics, _has_no_statistics(table, runner)
     if isinstance(item.relation, LiveRelation) and (item.relation.rows or 0) > MAX_LIVE_ROWS:
         return []
     candidates = []
@@ -363,7 +363,7 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
 def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()) -> ValueTable:
     """Count the values of a table, by its columns; `catalogues` have the words of codes."""
     columns = list_searched_columns(table, runner)
-    lacks_statistics, live = _lacks_statistics(table, runner), is_live(table, runner)
+    lacks_statistics, live = _has_no_statistics(table, runner), is_live(table, runner)
     give_up_time = time.monotonic() + UNKNOWN_TIMEOUT_SECONDS if lacks_statistics else math.inf
     total, is_complete = 0, True
     texts, keys, numbers, rows = [], [], [], []

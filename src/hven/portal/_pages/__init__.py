@@ -16,7 +16,7 @@ from hven.model.table import translate_text
 from hven.portal._explore import global_search
 from hven.portal._explore.number_formatting import format_unit
 from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_files
-from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET
+from hven.portal._pages.basket_store import BASKET_COOKIE as BASKET_COOKIE
 from hven.portal._pages.basket_store import BASKET_DIRECTORY, BasketStore, parse_cookie
 from hven.portal._pages.brand import PortalBrand, find_brand
 from hven.portal._pages.editing_rights import list_editing_rights
@@ -198,7 +198,7 @@ def _build_return_path(request: Request, settings: Settings, base: str) -> str:
 def _count_basket_entries(request: Request, context: ServiceContext, principal: Principal) -> tuple[int, str]:
     """Count what is in a reader's basket; of who is logged in also say which state of it that is."""
     if principal.name is None:
-        return parse_cookie(request.cookies.get(BASKET))[0], ""
+        return parse_cookie(request.cookies.get(BASKET_COOKIE))[0], ""
     return (0, "") if principal.impersonator else get_basket_store(context).count_entries(principal.name)
 
 
@@ -304,7 +304,7 @@ def render_error_page(frame_values: dict[str, Any], status: int, message: str, *
 
 
 __all__ = [
-    "BASKET",
+    "BASKET_COOKIE",
     "HTML_CONTENT_TYPE",
     "SAMP_HUB_ORIGINS",
     "SWITCH_PARAMETERS",

@@ -107,8 +107,8 @@ def write_style_sheet(colours: Colours) -> bytes:
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:
         return b""
-    day = " ".join(f"{name}: {adjust_contrast(colour, DAY_BACKGROUND)};" for name, colour in names)
-    night = " ".join(f"{name}: {adjust_contrast(colour, NIGHT_BACKGROUND)};" for name, colour in names)
+    day = " ".join(f"{name}: {adapt_contrast(colour, DAY_BACKGROUND)};" for name, colour in names)
+    night = " ".join(f"{name}: {adapt_contrast(colour, NIGHT_BACKGROUND)};" for name, colour in names)
     lines = (
         f":root {{ {day} }}",
         f':root[data-theme="dark"] {{ {night} }}',
@@ -117,7 +117,7 @@ def write_style_sheet(colours: Colours) -> bytes:
     return "\n".join(lines).encode()
 
 
-def adjust_contrast(colour: str, background: tuple[int, int, int]) -> str:
+def adapt_contrast(colour: str, background: tuple[int, int, int]) -> str:
     """Mix a colour with black or white until it stands out from the paper."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
     target = 0 if _compute_luminance(background) > 0.5 else 255

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import TranslatableMessage, format_message
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_texts
 
@@ -34,7 +34,7 @@ class MessageTranslator:
 
     def translate_error(self, error: BaseException, request_id: str = "") -> str:
         """Phrase an error as `hven.services.write_error_message` does."""
-        return self(dali.write_error_message(error, request_id))
+        return self(services.write_error_message(error, request_id))
 
     def _translate(self, message: TranslatableMessage) -> str | None:
         """Translate it with all that was said in it; None: something has no translation."""

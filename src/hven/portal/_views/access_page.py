@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import adql, query
-from hven import services as dali
+from hven import adql, query, services
 from hven.model.errors import ForbiddenError
 from hven.portal._pages import build_frame, build_page_headers, render_page
 from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, create_route
-from hven.site.auth import looks
+from hven.site.auth import impersonation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +67,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "grants": None,
             "whom": []
             if principal.impersonator
-            else looks.list_impersonation_targets(principal, site.store, site.settings),
+            else impersonation.list_impersonation_targets(principal, site.store, site.settings),
         }
         if is_operator(principal):
             facts["grants"] = [grant_to_row(candidate) for candidate in grants.list_grants()]
@@ -82,13 +81,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_access(request: Request) -> Response:
         principal = context.identify_principal(request)
-        base = dali.get_base_url(request, site.settings)
+        base = services.get_base_url(request, site.settings)
         if principal.name is None:
             login_address = f"{base}/login?next={site.settings.root_path}/access"
             return Response(status_code=303, headers={"location": login_address, "cache-control": "no-store"})
         facts = await anyio.to_thread.run_sync(gather_access, principal)
         page = render_page("access.html", build_frame(request, context), **facts)
-        return dali.answer_with_body(request, page, {**build_page_headers(), "cache-control": "private, no-store"})
+        return services.answer_with_body(request, page, {**build_page_headers(), "cache-control": "private, no-store"})
 
     async def end_grant(request: Request) -> Response:
         principal = context.identify_principal(request)
@@ -96,23 +95,25 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise ForbiddenError(
                 "only operators of the site take back what was given", remedy="health.operators names them"
             )
-        grant_id = (await dali.read_params(request, MAX_FORM_BYTES)).read_one("ID") or ""
+        grant_id = (await services.read_params(request, MAX_FORM_BYTES)).read_one("ID") or ""
         await anyio.to_thread.run_sync(lambda: site.store.grants.revoke_grant(grant_id, actor=str(principal.name)))
-        return Response(status_code=303, headers={"location": f"{dali.get_base_url(request, site.settings)}/access"})
+        return Response(
+            status_code=303, headers={"location": f"{services.get_base_url(request, site.settings)}/access"}
+        )
 
-    async def look_as_other(request: Request) -> Response:
+    async def begin_impersonation(request: Request) -> Response:
         """Begin to look as somebody else, on record; without a name: end it."""
-        principal, base = context.identify_principal(request), dali.get_base_url(request, site.settings)
+        principal, base = context.identify_principal(request), services.get_base_url(request, site.settings)
         if is_cross_site(request, site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
-        account = ((await dali.read_params(request, MAX_FORM_BYTES)).read_one("AS") or "").strip()
+        account = ((await services.read_params(request, MAX_FORM_BYTES)).read_one("AS") or "").strip()
         cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account) if account else None
         cookie = build_session_cookie(
             request,
             site.settings,
             cookie_value,
-            cookie_name=looks.IMPERSONATION_COOKIE,
-            max_age_seconds=looks.IMPERSONATION_SECONDS,
+            cookie_name=impersonation.IMPERSONATION_COOKIE,
+            max_age_seconds=impersonation.IMPERSONATION_SECONDS,
         )
         headers = {
             "location": f"{base}/{'' if cookie_value else 'access'}",
@@ -122,15 +123,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return Response(status_code=303, headers=headers)
 
     def begin_looking(principal: Principal, account: str) -> str:
-        looks.impersonate(principal, account, site.store, site.settings)
-        operator, end_time = str(principal.name), int(time.time() + looks.IMPERSONATION_SECONDS)
+        impersonation.impersonate(principal, account, site.store, site.settings)
+        operator, end_time = str(principal.name), int(time.time() + impersonation.IMPERSONATION_SECONDS)
         site.store.grants.log_event(operator, "sees as", account, {"until": _format_time(end_time)})
-        return looks.sign_impersonation_cookie(site.store, operator, account, end_time)
+        return impersonation.sign_impersonation_cookie(site.store, operator, account, end_time)
 
     return [
         create_route("/access", show_access, TEXT_LINE_ERRORS),
         create_route("/access/end", end_grant, TEXT_LINE_ERRORS, ["POST"]),
-        create_route("/access/as", look_as_other, TEXT_LINE_ERRORS, ["POST"]),
+        create_route("/access/as", begin_impersonation, TEXT_LINE_ERRORS, ["POST"]),
     ]
 
 

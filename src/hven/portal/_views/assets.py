@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.portal._pages import body_maps
 from hven.portal._pages.assets import ASSET_MEDIA_TYPES, ASSETS_DIRECTORY, find_asset
 from hven.portal._pages.brand import list_brand_colours
@@ -39,7 +39,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if body.stat().st_size > MAX_COMPRESSED_BYTES:
                 return FileResponse(body, headers=headers)
             body = body.read_bytes()
-        return dali.answer_with_body(request, body, headers)
+        return services.answer_with_body(request, body, headers)
 
     async def send_sky_tile(request: Request) -> Response:
         """Return a file of the drawn sky: a HiPS of a few tiles, for maps without any outside network."""

@@ -14,9 +14,8 @@ import anyio.to_thread
 import pyarrow as pa
 from starlette.routing import Route
 
-from hven import formats
-from hven import services as dali
-from hven.adql.adql_writer import quote_name as quoted
+from hven import formats, services
+from hven.adql.adql_writer import quote_name
 from hven.formats import InfoElement
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.portal._explore import row_files
@@ -32,8 +31,7 @@ from hven.portal._views.basket_rows import (
 from hven.portal._views.downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS
 from hven.portal._views.page_formats import PageContext, build_error_responder, build_page_context
 from hven.services import archives, scripts
-from hven.services.citations import write_bibtex
-from hven.services.citations import write_citation_sentence as cited
+from hven.services.citations import write_bibtex, write_citation_sentence
 from hven.services.face import answer_errors
 from hven.services.file_rows import list_link_columns
 
@@ -71,7 +69,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         )
         body = "\n\n".join(entry for _, entry in citations)
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request,
             f"{body}\n".encode(),
             _build_download_headers("text/x-bibtex; charset=utf-8", f"{BASKET_FILE_STEM}.bib"),
@@ -134,7 +132,10 @@ def list_citations(basket_tables: Sequence[BasketTable], page_context: PageConte
     ]
     collections_address = f"{page_context.brand.root}/collections/"
     return [
-        (cited(basket_table), write_bibtex(basket_table, f"{collections_address}{quote(basket_table.name)}"))
+        (
+            write_citation_sentence(basket_table),
+            write_bibtex(basket_table, f"{collections_address}{quote(basket_table.name)}"),
+        )
         for basket_table in resources
     ]
 
@@ -142,10 +143,8 @@ def list_citations(basket_tables: Sequence[BasketTable], page_context: PageConte
 def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str, str]]:
     """Write how rows are asked for by TAP with their keys as a table that is sent: a query may be too long for an address."""
     table = basket_table.view.table
-    join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quoted, table.primary))
-    query = (
-        f"SELECT t.* FROM {quoted(table.schema)}.{quoted(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON {join_condition}"
-    )
+    join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quote_name, table.primary))
+    query = f"SELECT t.* FROM {quote_name(table.schema)}.{quote_name(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON {join_condition}"
     tap = url.partition("/basket")[0] + "/tap"
     return [
         {"name": "ADQL", "text": query},

@@ -10,15 +10,14 @@ import anyio.to_thread
 import orjson
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import ForbiddenError, HvenError, ParamError
-from hven.portal._explore import baskets, row_files
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import baskets, row_files, row_pages
 from hven.portal._explore.baskets import Basket, BasketPart
 from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns
-from hven.portal._pages import BASKET, SAMP_HUB_ORIGINS, get_basket_store
+from hven.portal._pages import BASKET_COOKIE, SAMP_HUB_ORIGINS, get_basket_store
 from hven.portal._views import basket_files, search_form
 from hven.portal._views.basket_rows import (
     PRIVATE_HEADERS,
@@ -34,8 +33,14 @@ from hven.portal._views.counts import find_row_noun
 from hven.portal._views.data import read_whole_number
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect, wants_json
-from hven.portal._views.workspace import arrange_cells
+from hven.portal._views.page_formats import (
+    PageContent,
+    PageContext,
+    build_page_endpoint,
+    build_redirect,
+    is_json_requested,
+)
+from hven.portal._views.workspace import build_cell_rows
 from hven.services import scripts
 from hven.services.addresses import build_session_cookie, is_cross_site
 from hven.services.file_rows import NOUNS, Amount
@@ -66,7 +71,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def change_basket(page_context: PageContext) -> PageContent:
         if is_cross_site(page_context.request, context.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the basket")
-        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(_apply_change, page_context, params)
 
     endpoint = build_page_endpoint(show_basket, context, header_options={"connect_origins": SAMP_HUB_ORIGINS})
@@ -204,9 +209,9 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
     search = search.copy_with(
         columns=tuple(names[:MAX_COLUMNS]) or primary, order=tuple((name, False) for name in primary)
     )
-    page = pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
+    page = row_pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
     column_headings = build_headings(page, basket_table.view.table, labels=basket_table.view.labels)
-    heading_row, cell_rows = arrange_cells(
+    heading_row, cell_rows = build_cell_rows(
         column_headings,
         format_cells(page, basket_table.view.table, labels=basket_table.view.labels),
         basket_table.ticked_view,
@@ -253,7 +258,7 @@ def _find_account(page_context: PageContext) -> str:
 
 
 def _has_cookie_basket(page_context: PageContext) -> bool:
-    return bool(_find_account(page_context)) and BASKET in page_context.request.cookies
+    return bool(_find_account(page_context)) and BASKET_COOKIE in page_context.request.cookies
 
 
 def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
@@ -286,7 +291,7 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
     """Do what a form, or a script, asks; who asks as a script is told what the basket is then."""
     basket_store = get_basket_store(page_context.context)
 
-    def edit_basket(own_basket: Basket) -> Basket:
+    def update_basket(own_basket: Basket) -> Basket:
         if params.read_one("EMPTY"):
             return Basket()
         if params.read_one("SHARE"):
@@ -296,11 +301,13 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         if text := params.read_one("ADD"):
             return own_basket.merge(baskets.parse_basket(text))
         if text := params.read_one("REMOVE"):
-            return own_basket.subtract(baskets.parse_basket(text))
+            return own_basket.remove_parts(baskets.parse_basket(text))
         if token := params.read_one("COPY"):
             shared = basket_store.open_shared(token)
             return own_basket.merge(
-                Basket(parts=tuple(_select_visible(one) for one in list_basket_tables(page_context, shared)))
+                Basket(
+                    parts=tuple(_select_visible(table_part) for table_part in list_basket_tables(page_context, shared))
+                )
             )
         if params.read_one("CLEAN"):
             return _remove_invisible(own_basket, page_context)
@@ -315,7 +322,7 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         )
         listed_basket = Basket(parts=(part,))
         if params.read_one("DROP"):
-            return own_basket.subtract(listed_basket)
+            return own_basket.remove_parts(listed_basket)
         return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
 
     account, cookie, token = _find_account(page_context), None, ""
@@ -326,10 +333,10 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
             else _read_cookie_basket(page_context)
         )
         changed_basket = basket_store.change_basket(
-            account, lambda mine: edit_basket(_merge_if_fits(mine, cookie_basket))
+            account, lambda mine: update_basket(_merge_if_fits(mine, cookie_basket))
         )
     else:
-        changed_basket = edit_basket(find_requested_basket(page_context).basket)
+        changed_basket = update_basket(find_requested_basket(page_context).basket)
         token = basket_store.store_shared(changed_basket)
         cookie = f"{changed_basket.entry_count}.{token}"
     if params.read_one("SHARE"):
@@ -339,7 +346,7 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         **PRIVATE_HEADERS,
         **(_build_cookie_header(page_context, cookie) if cookie or _has_cookie_basket(page_context) else {}),
     }
-    if not wants_json(page_context.request):
+    if not is_json_requested(page_context.request):
         redirect = build_redirect(basket_address)
         return replace(redirect, headers={**redirect.headers, **headers})
     json_content = {"entries": changed_basket.entry_count, "basket": changed_basket.to_text(), "token": token}
@@ -375,7 +382,7 @@ def _build_cookie_header(page_context: PageContext, value: str | None) -> dict[s
         page_context.request,
         page_context.context.site.settings,
         value,
-        cookie_name=BASKET,
+        cookie_name=BASKET_COOKIE,
         max_age_seconds=COOKIE_LIFETIME_SECONDS,
     )
     return {"set-cookie": cookie}

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from hven.model.errors import HvenError, NotFoundError
-from hven.portal._explore import baskets
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import baskets, row_pages
 from hven.portal._explore.baskets import Basket, BasketPart
-from hven.portal._pages import BASKET, SWITCH_PARAMETERS, get_basket_store, parse_cookie
+from hven.portal._pages import BASKET_COOKIE, SWITCH_PARAMETERS, get_basket_store, parse_cookie
 from hven.portal._views.page_addresses import build_table_path
 from hven.portal._views.table_view import build_table_view, parse_view_search
 
@@ -91,7 +90,7 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
             else basket_store.read_account_basket(page_context.principal.name),
             address=basket_address,
         )
-    token = parse_cookie(page_context.request.cookies.get(BASKET))[1]
+    token = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))[1]
     try:
         return (
             RequestedBasket(basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token)
@@ -164,7 +163,7 @@ def select_visible_keys(basket_table: BasketTable) -> BasketPart:
         visible_rows = basket_table.ticked_view.runner.fetch_table(
             basket_table.ticked_view.search.build_query(columns=list(primary))
         )
-        keys = set(pages.format_keys(visible_rows, primary))
+        keys = set(row_pages.format_keys(visible_rows, primary))
     lines = (tuple(key for key in line if key in keys) for line in basket_table.part.row_keys)
     return replace(basket_table.part, row_keys=tuple(line for line in lines if line))
 
@@ -172,6 +171,6 @@ def select_visible_keys(basket_table: BasketTable) -> BasketPart:
 def count_rows(table_view: TableView) -> int | None:
     """Count rows; None: nobody could say in time, or it cannot be asked."""
     try:
-        return pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
+        return row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
     except HvenError:
         return None

@@ -10,8 +10,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven import adql
-from hven import services as dali
+from hven import adql, services
 from hven.formats import list_accepted_media_types
 from hven.model.errors import NotFoundError, format_message
 from hven.model.resource import parse_orcid
@@ -56,10 +55,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         page_context = build_page_context(request, context)
         kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_write_citation, page_context)
         headers = {
-            **dali.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")), "x-content-type-options": "nosniff",
+            **services.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")), "x-content-type-options": "nosniff",
             "access-control-allow-origin": "*",
         }  # fmt: skip
-        return dali.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
+        return services.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
 
     async def show_release(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_show_release, page_context)
@@ -69,11 +68,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [
         Route("/collections/{name}/cite/{kind}", endpoint),
         Route("/collections/{name}/releases/{label}/cite/{kind}", endpoint),
-        Route("/collections/{name}/releases/{label}", negotiate_citation(page_of_release)),
+        Route("/collections/{name}/releases/{label}", wrap_with_negotiation(page_of_release)),
     ]
 
 
-def negotiate_citation(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def wrap_with_negotiation(
+    endpoint: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     """Lead a client that asks a landing page for DataCite's metadata or for BibTeX to that document, as content negotiation at doi.org does.
 
     Parameters
@@ -150,7 +151,7 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
         body = f"{entry}\n".encode()
     else:
         body = citations.write_datacite_xml(metadata).encode() if kind == "datacite.xml" else orjson.dumps(metadata, option=orjson.OPT_INDENT_2)  # fmt: skip
-    return body, dali.compute_etag(body)
+    return body, services.compute_etag(body)
 
 
 def _write_bibtex(citation: CitationMetadata) -> str:

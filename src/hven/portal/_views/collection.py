@@ -9,17 +9,15 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import adql
-from hven import services as dali
-from hven import site as holdings
+from hven import adql, services
+from hven import site as site_package
 from hven.descriptor.mirroring import list_mirrored_sites
 from hven.engines import LiveRelation
 from hven.jobs.schedule_planning import build_recurrence
 from hven.model.errors import HvenError, NotFoundError
 from hven.model.table import FILES_UTYPE
 from hven.portal import panes
-from hven.portal._explore import TableSearch, coverage, observation_lines
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import TableSearch, coverage, observation_lines, row_pages
 from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.count_trees import has_hidden_rows
@@ -29,7 +27,7 @@ from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.table_summary import draw_sky_path, find_time_range
 from hven.portal._pages import body_maps
 from hven.portal._pages.editing_rights import can_edit_collection
-from hven.portal._views.citation import build_signposts, describe_citation, negotiate_citation, show_tombstone
+from hven.portal._views.citation import build_signposts, describe_citation, show_tombstone, wrap_with_negotiation
 from hven.portal._views.counts import VisibleRowCounts, sum_amounts
 from hven.portal._views.dataset_metadata import build_dataset, list_column_ranges, list_publications, list_releases
 from hven.portal._views.help_pages import NOTE_CACHE, list_collection_pages
@@ -123,11 +121,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [
         Route(
             "/collections/{name}",
-            negotiate_citation(
+            wrap_with_negotiation(
                 build_page_endpoint(
                     show_collection,
                     context,
-                    documents=dali.DocumentCache(),
+                    documents=services.DocumentCache(),
                     compute_state=compute_state,
                     build_headers=build_headers,
                 )
@@ -169,7 +167,7 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
     table_names = {table["table"].qualified_name for table in description["tables"]}
     examples = [
         {"name": example.name, "query": example.query, "description": example.description or ""}
-        for example in holdings.list_example_queries(
+        for example in site_package.list_example_queries(
             page_context.published_state, page_context.principal, page_context.context.policies, description["name"]
         )
     ]
@@ -257,7 +255,7 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
                 if observation_key is None
                 else observation_lines.build_line_search(line_search, observation_key)
             )
-            rows = pages.fetch_page(line_search, runner, limit=FIRST_ROWS)
+            rows = row_pages.fetch_page(line_search, runner, limit=FIRST_ROWS)
             labels, constant_names = page_context.build_labels(table), find_constant_columns(search, runner)
             column_headings, cell_rows = (
                 build_headings(rows, table, labels=labels),
@@ -284,7 +282,7 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
 
 def _list_explorer_links(table: Table, runner: QueryRunner, page_context: PageContext) -> list[dict[str, str]]:
     """List some files with the pages that explore them: those with three axes among the first ones that the reader sees."""
-    rows = pages.fetch_page(TableSearch(table=table).copy_with(columns=("path",)), runner, limit=MAX_EXPLORED_FILES)
+    rows = row_pages.fetch_page(TableSearch(table=table).copy_with(columns=("path",)), runner, limit=MAX_EXPLORED_FILES)
     paths = rows.rows.column("path").to_pylist()
     addresses = [explorable_files.build_explorer_url(page_context.base, table.schema, path) for path in paths]
     verdicts = explorable_files.find_explorable(page_context.context, addresses)

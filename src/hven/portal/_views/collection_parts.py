@@ -8,14 +8,12 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import formats
-from hven import services as dali
+from hven import formats, services
 from hven.model.table import FILES_UTYPE
 from hven.portal._views.collection import collection_to_json, describe_collection
 from hven.portal._views.counts import VisibleRowCounts, find_row_noun
 from hven.portal._views.dataset_metadata import list_column_ranges
-from hven.portal._views.page_formats import PageContent, PageContext
-from hven.portal._views.page_formats import build_page_endpoint as paged
+from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.portal._views.table_view import build_runner
 from hven.services import archives, scripts
 from hven.services.file_rows import list_link_columns
@@ -59,7 +57,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return show_part
 
     columns, downloads = (
-        paged(build_endpoint(part_name), context, documents=dali.DocumentCache()) for part_name in PART_TEMPLATES
+        build_page_endpoint(build_endpoint(part_name), context, documents=services.DocumentCache())
+        for part_name in PART_TEMPLATES
     )
     return [
         Route("/collections/{name}/columns", columns),
@@ -78,7 +77,7 @@ def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) ->
     for table in description["tables"]:
         item = runner.find_published_table(table["table"])
         ranges_by_table[table["name"]] = (
-            {} if runner.hides_rows(table["table"]) else list_column_ranges(item, table["table"])
+            {} if runner.has_hidden_rows(table["table"]) else list_column_ranges(item, table["table"])
         )
     return {"ranges": ranges_by_table}
 

@@ -11,8 +11,7 @@ from urllib.parse import urlencode
 
 from starlette.routing import Route
 
-from hven.portal._explore import concurrent_rows
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import concurrent_rows, row_pages
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.meanwhile import list_collection_titles
 from hven.portal._views.page_addresses import build_table_address
@@ -47,7 +46,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def _list_concurrent_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     runner = table_view.runner
     time_and_place = concurrent_rows.locate_row(
-        pages.fetch_row(table_view.search, runner, table_view.search.row), table_view.table, runner
+        row_pages.fetch_row(table_view.search, runner, table_view.search.row), table_view.table, runner
     )
     tables = [
         table

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class VisibleRowCounts:
     """How many rows of each table a reader may see; counted once for each state of the holdings, if policies hide some (`QueryRunner.fetch_table`)."""
 
-    def __init__(self, around: ServiceContext) -> None:
-        self._context = around
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
 
     async def count_tables(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
@@ -78,7 +78,7 @@ def count_observation_lines(tables: Sequence[Table], runner: QueryRunner) -> dic
 
 def find_row_noun(table: Table, runner: QueryRunner) -> str:
     """Return what the rows of a table are, for one reader: ``files`` where these are files, of observations or of other tables, else ``rows``."""
-    return file_rows.noun_of_rows(table, runner.find_published_table(table))
+    return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 
 def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[Amount, ...]:

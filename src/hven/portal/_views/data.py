@@ -9,26 +9,23 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import OverloadedError, ParamError, format_message
 from hven.model.sky import bodies
-from hven.portal._explore import facets, map_frames, map_marks, map_places, parse_search, place_names
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import facets, map_frames, map_marks, map_places, parse_search, place_names, row_pages
 from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.reference_links import list_reference_links
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import body_maps
 from hven.portal._pages.texts import load_texts
-from hven.portal._views import plot_data as drawn
-from hven.portal._views import row_header, search_form
+from hven.portal._views import plot_data, row_header, search_form
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.link_page import write_call_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.row_lines import build_line_view
 from hven.portal._views.row_panel import build_row_panel
-from hven.portal._views.series_page import build_time_query
-from hven.portal._views.series_page import list_drawn_series as drawn_series
+from hven.portal._views.series_page import build_time_query, list_drawn_series
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
     OFFSET_PARAMETER,
@@ -41,7 +38,7 @@ from hven.portal._views.table_view import (
     read_table_view,
 )
 from hven.services import datalinks, explorable_files
-from hven.services.file_rows import kind_of
+from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -116,7 +113,7 @@ def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
     offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, 10**15)
     if not (table_view.is_state_lost and offset):
         return offset
-    return pages.find_next_offset(
+    return row_pages.find_next_offset(
         build_line_view(table_view).search,
         table_view.runner,
         page_context.request.query_params.get(AFTER_KEY_PARAMETER, ""),
@@ -126,12 +123,12 @@ def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
 
 def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     line_view = build_line_view(table_view)
-    total = pages.count_rows(line_view.search, table_view.runner)
+    total = row_pages.count_rows(line_view.search, table_view.runner)
     offset, size = (
         find_page_offset(table_view, page_context),
-        read_whole_number(page_context, SIZE_PARAMETER, 100, pages.MAX_PAGE_ROWS),
+        read_whole_number(page_context, SIZE_PARAMETER, 100, row_pages.MAX_PAGE_ROWS),
     )
-    page = pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
+    page = row_pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
     column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
     files = line_view.list_files(page, table_view, cell_rows)
@@ -154,8 +151,8 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
 
 def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
     line_view = build_line_view(table_view)
-    row_count = pages.count_rows(line_view.search, table_view.runner, timeout_seconds=10.0)
-    total_count = pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
+    row_count = row_pages.count_rows(line_view.search, table_view.runner, timeout_seconds=10.0)
+    total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
     is_empty = row_count.rows == 0 and not table_view.search.faults
     return {
         "total": row_count.rows,
@@ -177,7 +174,7 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
 
 
 def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    page = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    page = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
     column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     rights, primary = table_view.table.rights, table_view.table.primary
@@ -204,13 +201,13 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     }
 
 
-def _link_series(table_view: TableView, page_context: PageContext, page: pages.RowPage) -> list[dict[str, Any]]:
+def _link_series(table_view: TableView, page_context: PageContext, page: row_pages.RowPage) -> list[dict[str, Any]]:
     """Lead to the time series that a row is a sample or a span of, at its time."""
-    drawn_sets, time_query = drawn_series(table_view.table, page_context), build_time_query(page, table_view.table)
+    drawn_sets, time_query = list_drawn_series(table_view.table, page_context), build_time_query(page, table_view.table)
     if not drawn_sets or not time_query:
         return []
     origin = "{0.scheme}://{0.netloc}".format(
-        urlsplit(dali.get_base_url(page_context.request, page_context.context.site.settings))
+        urlsplit(services.get_base_url(page_context.request, page_context.context.site.settings))
     )
     link_text = load_texts(page_context.language).get("Time series", "Time series")
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
@@ -221,7 +218,7 @@ def _link_series(table_view: TableView, page_context: PageContext, page: pages.R
 
 
 def _link_references(
-    page: pages.RowPage, page_context: PageContext, known_addresses: set[str], table_view: TableView
+    page: row_pages.RowPage, page_context: PageContext, known_addresses: set[str], table_view: TableView
 ) -> list[dict[str, Any]]:
     """Lead to what the UCDs of a row's values name: papers, names of sources, pages and files; what a link leads to already is left out."""
     translations = load_texts(page_context.language)
@@ -229,7 +226,7 @@ def _link_references(
     row = [(column, page.rows.column(at)[0].as_py()) for at, column in enumerate(page.columns)]
     links = []
     for column, value in row:
-        if kind_of(column, table_view.table) == "picture":
+        if classify_column(column, table_view.table) == "picture":
             continue
         for reference in list_reference_links([(column, value)]):
             name = unquote(reference.value.partition("?")[0].rstrip("/")).rpartition("/")[2]
@@ -241,7 +238,7 @@ def _link_references(
     return [link for link in links if link["href"] not in known_addresses]
 
 
-def _list_row_links(table_view: TableView, page_context: PageContext, page: pages.RowPage) -> list[dict[str, Any]]:
+def _list_row_links(table_view: TableView, page_context: PageContext, page: row_pages.RowPage) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
     table, key, column_names = (
         table_view.table,
@@ -253,7 +250,7 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: page
     if not (table.links or service_links) or key is None or key.name not in column_names:
         return []
     runner, value = table_view.runner, page.rows.column(column_names.index(key.name))[0].as_py()
-    base = dali.get_base_url(page_context.request, page_context.context.site.settings)
+    base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
         table, [] if value is None else [str(value)], principal=runner.principal, site=runner.site, policies=runner.policies,
         published_state=runner.published_state, base_url=base, face_links=service_links, with_link_numbers=True,
@@ -307,13 +304,15 @@ def _answer_place(table_view: TableView, page_context: PageContext) -> dict[str,
     """Return the place of ``_row`` among the rows that are found, from 0."""
     return {
         "key": table_view.search.row,
-        "place": pages.find_row_number(build_line_view(table_view).search, table_view.runner, table_view.search.row),
+        "place": row_pages.find_row_number(
+            build_line_view(table_view).search, table_view.runner, table_view.search.row
+        ),
     }
 
 
 def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return the FITS header of the file that a row is about, if its collection publishes that file."""
-    row = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    row = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     file_header = row_header.read_row_header(
         row, table_view.table, table_view.runner, tuple(page_context.catalogue.iterate_tables())
     )
@@ -344,7 +343,7 @@ def _format_card_value(value: object) -> str:
 
 def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return choices with their counts; ``_of=COLUMN`` those of one column, ``_like=mar`` those that contain it."""
-    column = drawn.find_plot_column(table_view.table, page_context, "_of")
+    column = plot_data.find_plot_column(table_view.table, page_context, "_of")
     if column is None:
         counted_facets = _count_facets(table_view)
     else:
@@ -385,7 +384,7 @@ def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
 
 def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: bool) -> dict[str, Any]:
     """Return the choices of a column: all of a few by value, in its field of the form, else the most frequent."""
-    is_in_field = facets.fits_in_field(facet.column, table_view.runner, table_view.table) and not facet.has_more
+    is_in_field = facets.can_show_all_choices(facet.column, table_view.runner, table_view.table) and not facet.has_more
     shown_choices = (
         facets.sort_by_value(facet)
         if is_in_field
@@ -414,13 +413,13 @@ def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: boo
 
 def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     return {
-        **drawn.build_histogram_json(table_view.search, table_view.runner, page_context, table_view.labels),
+        **plot_data.build_histogram_json(table_view.search, table_view.runner, page_context, table_view.labels),
         "faults": list_faults(table_view.search),
     }
 
 
 def _answer_points(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    return drawn.build_points_json(table_view.search, table_view.runner, page_context, table_view.labels)
+    return plot_data.build_points_json(table_view.search, table_view.runner, page_context, table_view.labels)
 
 
 def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
@@ -446,7 +445,7 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
     map_kind = map_frames.classify_map(table_view.table)
     if not map_kind:
         raise ParamError("this table has no positions", name="", remedy="its rows can be plotted")
-    colour_column = drawn.find_plot_column(table_view.table, page_context, "_c")
+    colour_column = plot_data.find_plot_column(table_view.table, page_context, "_c")
     text = page_context.request.query_params.get("_view_at", "")
     body_facts: dict[str, Any] = {}
     if map_kind == "body":

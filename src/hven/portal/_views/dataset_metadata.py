@@ -8,8 +8,7 @@ from urllib.parse import quote
 
 from hven.portal._explore.cell_text import format_day
 from hven.portal._views.page_addresses import build_table_address
-from hven.services.citations import find_licence_url, write_bibtex
-from hven.services.citations import write_citation_sentence as cited
+from hven.services.citations import find_licence_url, write_bibtex, write_citation_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,7 +26,10 @@ MAX_VARIABLES = 200  # columns that a Dataset names
 def build_citation_at(resource: Resource, address: str) -> dict[str, str]:
     """Write how to cite what stands at an address, a row or a result, as it was today: as a sentence and for BibTeX."""
     day = datetime.now(UTC).date().isoformat()
-    return {"text": f"{cited(resource)}. {address} ({day})", "bibtex": write_bibtex(resource, address)}
+    return {
+        "text": f"{write_citation_sentence(resource)}. {address} ({day})",
+        "bibtex": write_bibtex(resource, address),
+    }
 
 
 def build_dataset(

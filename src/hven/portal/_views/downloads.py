@@ -17,14 +17,12 @@ import anyio.to_thread
 import orjson
 from starlette.routing import Route
 
-from hven import formats
-from hven import services as dali
+from hven import formats, services
 from hven.adql.adql_writer import write_adql
 from hven.formats import InfoElement
 from hven.model.errors import ParamError, format_message
 from hven.model.sky import Circle, Polygon, region_files
-from hven.portal._explore import row_files, search_regions
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import row_files, row_pages, search_regions
 from hven.portal._explore.map_frames import classify_map
 from hven.portal._explore.place_names import find_single_body, is_on_body
 from hven.portal._explore.search import find_footprint_column
@@ -207,7 +205,7 @@ async def _read_marked_keys(request: Request) -> list[str]:
     """
     keys = request.query_params.getlist(KEY_PARAMETER)
     if request.method == "POST":
-        form_params = await dali.read_params(request, MAX_FORM_BYTES)
+        form_params = await services.read_params(request, MAX_FORM_BYTES)
         keys = [
             value for name, values in form_params.values.items() if name.lower() == KEY_PARAMETER for value in values
         ]
@@ -245,7 +243,7 @@ def _check_understood(table_view: TableView) -> TableView:
 def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Return what there is: rows, files and their size, the query and its lines."""
     search = _select_columns(table_view, page_context)
-    total = pages.count_rows(table_view.search, table_view.runner)
+    total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
     file_summary = (
@@ -323,7 +321,7 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
             if primary
             else None
         )
-        table_facts["keys"] = [] if key_rows is None else pages.format_keys(key_rows, primary)
+        table_facts["keys"] = [] if key_rows is None else row_pages.format_keys(key_rows, primary)
     return table_facts
 
 
@@ -370,8 +368,8 @@ def build_streaming_endpoint(
             "content-disposition": f'attachment; filename="{name}"',
             "x-content-type-options": "nosniff",
         }
-        base_address = dali.get_base_url(request, context.site.settings)
-        return await dali.answer_with_result(
+        base_address = services.get_base_url(request, context.site.settings)
+        return await services.answer_with_result(
             request, result, (file_format, options), headers=headers, infos=infos, base_url=base_address
         )
 
@@ -392,7 +390,9 @@ def _has_footprints(table_view: TableView) -> bool:
     if column is None:
         return False
     statistics = (
-        {} if table_view.runner.hides_rows(table_view.table) else table_view.published.statistics.get(column.name, {})
+        {}
+        if table_view.runner.has_hidden_rows(table_view.table)
+        else table_view.published.statistics.get(column.name, {})
     )
     return rows is None or statistics.get("nulls") != rows
 
@@ -530,7 +530,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
             "content-disposition": f'attachment; filename="{name}{extension}"',
             "x-content-type-options": "nosniff",
         }
-        return dali.answer_with_body(request, body, headers)
+        return services.answer_with_body(request, body, headers)
 
     return answer_errors(send_moc, build_error_responder(context))
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import (
     ConflictError,
     DescriptorError,
@@ -23,8 +23,7 @@ from hven.model.errors import (
 )
 from hven.portal._pages.editing_rights import can_edit_portal
 from hven.portal._pages.markdown import render_markdown
-from hven.portal._views import editable_texts as editing
-from hven.portal._views import file_history
+from hven.portal._views import editable_texts, file_history
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.services.addresses import is_cross_site
 
@@ -55,7 +54,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         check_logged_in(page_context)
         if not can_edit_portal(page_context.principal, context, page_context.brand):
             raise ForbiddenError("only who administers this portal edits its texts", remedy="administrators of the portal in hven.toml, and health.operators, name them")  # fmt: skip
-        if not context.is_operator(page_context.principal) and editing.is_shared_file(
+        if not context.is_operator(page_context.principal) and editable_texts.is_shared_file(
             file_name, page_context.brand, settings
         ):
             raise ForbiddenError("this text is not of this portal alone", remedy="operators of the site edit it; or give the portal a file of its own in hven.toml")  # fmt: skip
@@ -65,13 +64,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         name = page_context.request.path_params.get("name", "").removesuffix(".json")
         if kind == "home":
             check_portal_editor(page_context, page_context.brand.text)
-            return editing.build_home_text(page_context)
+            return editable_texts.build_home_text(page_context)
         if kind == "news":
             check_portal_editor(page_context, page_context.brand.news)
-            return editing.build_news_text(page_context, name)
+            return editable_texts.build_news_text(page_context, name)
         check_logged_in(page_context)
-        if name in {resource.name for resource in editing.list_editable_collections(page_context)}:
-            return editing.build_collection_text(page_context, name)
+        if name in {resource.name for resource in editable_texts.list_editable_collections(page_context)}:
+            return editable_texts.build_collection_text(page_context, name)
         if any(
             resource.name == name
             for resource in page_context.catalogue.schemas
@@ -87,14 +86,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def _build_overview(page_context: PageContext) -> PageContent:
         is_portal_editor = can_edit_portal(page_context.principal, context, page_context.brand)
         operates = context.is_operator(page_context.principal)
-        editable_collections = editing.list_editable_collections(page_context)
+        editable_collections = editable_texts.list_editable_collections(page_context)
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError("only curators edit texts here", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
         home = is_portal_editor and (
-            operates or not editing.is_shared_file(page_context.brand.text, page_context.brand, settings)
+            operates or not editable_texts.is_shared_file(page_context.brand.text, page_context.brand, settings)
         )
         news = is_portal_editor and (
-            operates or not editing.is_shared_file(page_context.brand.news, page_context.brand, settings)
+            operates or not editable_texts.is_shared_file(page_context.brand.news, page_context.brand, settings)
         )
         subjects = {
             f"collections/{resource.name}": f"/edit/collections/{quote(resource.name)}"
@@ -108,8 +107,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         ]  # fmt: skip
         content = {
             "home": f"{page_context.base}/edit/home" if home else "",
-            "new": f"{page_context.base}/edit/news/{editing.NEW_NAME}" if news else "",
-            "news": editing.list_news_titles(page_context) if news else [],
+            "new": f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
+            "news": editable_texts.list_news_titles(page_context) if news else [],
             "collections": [{"title": resource.title or resource.name, "url": f"{page_context.base}/edit/collections/{quote(resource.name)}"} for resource in editable_collections],
             "drafts": drafts,
         }  # fmt: skip
@@ -127,10 +126,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         await anyio.to_thread.run_sync(find_editable_text, page_context, kind)
         if is_cross_site(page_context.request, settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
-        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         return await anyio.to_thread.run_sync(_apply_change, page_context, kind, params)
 
-    def _apply_change(page_context: PageContext, kind: str, params: dali.RequestParams) -> PageContent:
+    def _apply_change(page_context: PageContext, kind: str, params: services.RequestParams) -> PageContent:
         text, action = find_editable_text(page_context, kind), (params.read_one("ACT") or "save").lower()
         name, day = str(page_context.principal.name), params.read_one("DAY") or ""
         if action == "discard":
@@ -141,8 +140,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if part.name.upper() not in params.values:
                 continue
             base = part.digest if action == "mine" else params.read_one(f"BASE.{part.name.upper()}") or part.digest
-            new_text = editing.clean_text(part, params.read_one(part.name.upper()) or "")
-            if editing.compute_digest(new_text) != base:
+            new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
+            if editable_texts.compute_digest(new_text) != base:
                 texts[part.name], bases[part.name] = new_text, base
         if not texts:
             site.store.drafts.delete_draft(name, text.subject)
@@ -167,11 +166,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
         if any(_has_conflict(part, texts, bases) for part in text.parts):
             raise ConflictError("the text was changed since you began", remedy="look at both, and publish yours again")
-        if text.subject.endswith(f":news/{editing.NEW_NAME}"):
-            text = editing.assign_news_file(text, new_texts, day)
+        if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
+            text = editable_texts.assign_news_file(text, new_texts, day)
         elif ":news/" in text.subject and new_texts.get(text.parts[0].name) == "":
             new_texts = {part.name: "" for part in text.parts}  # a translation alone is shown to nobody
-        new_files = editing.build_files(text, new_texts, settings)
+        new_files = editable_texts.build_files(text, new_texts, settings)
         file_history.write_files(new_files, settings.directory, name)
         site.store.drafts.delete_draft(name, subject)
         names = sorted(path.relative_to(settings.directory).as_posix() for path in new_files)
@@ -191,7 +190,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if subject == text.subject and owner != page_context.principal.name
         ]
         files = list(dict.fromkeys(part.file for part in text.parts))
-        changes = [] if text.edit_path.endswith(f"/{editing.NEW_NAME}") else [change for file in files for change in file_history.list_changes(file, settings.directory)]  # fmt: skip
+        changes = [] if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}") else [change for file in files for change in file_history.list_changes(file, settings.directory)]  # fmt: skip
         translate = page_context.translator
         faults = problem.faults if isinstance(problem, DescriptorError) else ()
         content: dict[str, Any] = {
@@ -202,7 +201,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "draft": draft.at[:16].replace("T", " ") if draft is not None else None,
             "others": other_drafts,
             "day": (day or page_context.request.query_params.get("day", ""))[:10],
-            "new": text.edit_path.endswith(f"/{editing.NEW_NAME}"),
+            "new": text.edit_path.endswith(f"/{editable_texts.NEW_NAME}"),
             "published": page_context.request.query_params.get("published") == "1" and draft is None,
             "history": sorted(({"at": file_change.at, "by": file_change.by, "diff": file_change.diff} for file_change in changes), key=lambda file_change: file_change["at"], reverse=True)[: file_history.MAX_SHOWN_CHANGES],
             "problem": None if problem is None or faults else translate(problem.message),
@@ -213,7 +212,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             **content,
             "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts],
         }
-        status = 200 if problem is None else dali.find_http_status(problem)
+        status = 200 if problem is None else services.find_http_status(problem)
         return PageContent(
             template="edit.html",
             template_values={"one": content},

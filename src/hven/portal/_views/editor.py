@@ -14,9 +14,8 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import formats, query
-from hven import services as dali
-from hven import site as holdings
+from hven import formats, query, services
+from hven import site as site_package
 from hven.adql.adql_writer import quote_name
 from hven.adql.functions import QUERY_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
@@ -26,10 +25,10 @@ from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.plots import is_plottable
 from hven.portal._explore.plots_json import axes_to_json
 from hven.portal._explore.query_answers import build_answer_search
-from hven.portal._explore.row_pages import RowPage as Rows
+from hven.portal._explore.row_pages import RowPage
 from hven.portal._pages import SAMP_HUB_ORIGINS
 from hven.portal._pages.texts import load_texts
-from hven.portal._views import plot_data as drawn
+from hven.portal._views import plot_data
 from hven.portal._views.disconnect import RunningQueries, run_while_connected
 from hven.portal._views.downloads import write_client_lines
 from hven.portal._views.page_formats import (
@@ -37,7 +36,7 @@ from hven.portal._views.page_formats import (
     PageContext,
     build_json_endpoint,
     build_page_endpoint,
-    wants_json,
+    is_json_requested,
 )
 from hven.portal._views.table_view import build_runner, cell_to_json, columns_to_json
 
@@ -117,7 +116,7 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
     examples = [
         {"name": example.name, "query": example.query, "description": example.description or ""}
-        for example in holdings.list_example_queries(
+        for example in site_package.list_example_queries(
             page_context.published_state, page_context.principal, page_context.context.policies
         )
     ]
@@ -151,10 +150,10 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
                 text,
                 page_context,
                 running_queries,
-                timeout_seconds=None if should_wait or wants_json(page_context.request) else ANSWER_WAIT_SECONDS,
+                timeout_seconds=None if should_wait or is_json_requested(page_context.request) else ANSWER_WAIT_SECONDS,
             )
         except TimeLimitError:
-            if should_wait or wants_json(page_context.request):
+            if should_wait or is_json_requested(page_context.request):
                 raise
             content["slow"] = True
         except UserError as error:
@@ -180,7 +179,7 @@ def _build_answer_page(page_context: PageContext, running_queries: RunningQuerie
         return PageContent(
             template="answer.html",
             template_values={"answer": None, "fault": _describe_fault(error, page_context)},
-            status=dali.find_http_status(error),
+            status=services.find_http_status(error),
         )
 
 
@@ -273,7 +272,7 @@ def _run_query(
         .run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result
     ):
         rows = result.read_table()
-        row_page = Rows(
+        row_page = RowPage(
             columns=result.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, has_more=result.overflow
         )
         answer_table = Table(
@@ -309,14 +308,14 @@ def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
 
 
 def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
-    return drawn.build_histogram_json(
+    return plot_data.build_histogram_json(
         *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
         page_context,
     )
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
-    return drawn.build_points_json(
+    return plot_data.build_points_json(
         *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
         page_context,
     )

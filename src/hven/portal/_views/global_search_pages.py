@@ -14,8 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.model.errors import NotFoundError, ParamError, UserError, format_message
-from hven.portal._explore import global_search as everywhere
-from hven.portal._explore import parse_search, place_names, search_fields
+from hven.portal._explore import global_search, parse_search, place_names, search_fields
 from hven.portal._explore.global_search import STANDARD_FILES, load_standard_table
 from hven.portal._explore.search import NEAR_PARAMETER
 from hven.portal._pages import SWITCH_PARAMETERS
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 TABLE_PARAMETER, WAIT_PARAMETER = "_of", "_wait"
 MAP_PARAMETERS = ("_view_at", "_c", "_map")  # of the map alone
 LOCAL_TIMEOUT_SECONDS = 2.0  # seconds that a page waits for tables of its own site, if scripts may fill the rest
-TITLES = everywhere.STANDARD_TITLES
+TITLES = global_search.STANDARD_TITLES
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 
 
@@ -98,7 +97,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _read_standard_kind(page_context: PageContext) -> str:
     kind = str(page_context.request.path_params["kind"]).removesuffix(".json")
-    if kind not in everywhere.STANDARD_KINDS:
+    if kind not in global_search.STANDARD_KINDS:
         raise NotFoundError(
             format_message("there is no form {kind!r:.40}", kind), remedy="/search/epn or /search/obscore"
         )
@@ -145,7 +144,7 @@ def _parse_search(
 def _build_page(page_context: PageContext) -> PageContent:
     kind, runner = _read_standard_kind(page_context), build_runner(page_context)
     pairs, was_form = _read_form(page_context)
-    search, sent = _parse_search(pairs, kind, page_context)
+    search, sent_values = _parse_search(pairs, kind, page_context)
     if was_form:  # a form was sent: what it asks for has an address of its own
         switches = [
             (name, value)
@@ -154,12 +153,12 @@ def _build_page(page_context: PageContext) -> PageContent:
         ]
         query = urlencode([*search.list_parameters(), *search.wrong, *switches])
         return build_redirect(f"{page_context.base}/search/{kind}{'?' * bool(query)}{query}")
-    targets = everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     should_wait = page_context.request.query_params.get(WAIT_PARAMETER) == "1"
     chosen_target = page_context.request.query_params.get(TABLE_PARAMETER, "")
-    has_conditions = bool(sent)
+    has_conditions = bool(sent_values)
     immediate_targets = [target for target in targets if target.service is None or (should_wait and has_conditions)]
-    rows = everywhere.MAX_SINGLE_TABLE_ROWS
+    rows = global_search.MAX_SINGLE_TABLE_ROWS
 
     def query_one(target: SearchTarget) -> TargetResult:
         row_limit = (
@@ -167,11 +166,11 @@ def _build_page(page_context: PageContext) -> PageContent:
             if not has_conditions or chosen_target not in {"", "*", target.key}
             else rows
             if chosen_target == target.key
-            else everywhere.MAX_SHARED_TABLE_ROWS
+            else global_search.MAX_SHARED_TABLE_ROWS
         )
-        return everywhere.query_target(
+        return global_search.query_target(
             target,
-            sent,
+            sent_values,
             kind,
             runner,
             row_limit=row_limit,
@@ -180,15 +179,15 @@ def _build_page(page_context: PageContext) -> PageContent:
 
     results_by_key = {
         result.target.key: result
-        for result in everywhere.query_targets(
+        for result in global_search.query_targets(
             immediate_targets,
             query_one,
-            timeout_seconds=everywhere.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5,
+            timeout_seconds=global_search.SEARCH_TIMEOUT_SECONDS if should_wait else LOCAL_TIMEOUT_SECONDS + 0.5,
         )
     }
     lines = [
         _describe_result(
-            results_by_key.get(target.key) or everywhere.TargetResult(target=target, status="waiting"),
+            results_by_key.get(target.key) or global_search.TargetResult(target=target, status="waiting"),
             page_context,
             search,
             kind,
@@ -201,14 +200,18 @@ def _build_page(page_context: PageContext) -> PageContent:
         if result.target.service is None and result.status == "ok" and result.target.table is not None
     ]
     adql = (
-        everywhere.write_union_query(
-            [parse_search(sent, result.target.table) for result in local_results if result.target.table is not None],
+        global_search.write_union_query(
+            [
+                parse_search(sent_values, result.target.table)
+                for result in local_results
+                if result.target.table is not None
+            ],
             kind,
         )
         if local_results
         else search.write_adql()
     )
-    sections = everywhere.FORM_SECTIONS[kind]
+    sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_labels(search.table)
     search_form = build_form(search, None, labels, column_names=[name for names in sections.values() for name in names])
     by_name = {result["name"].lower(): result for result in search_form["fields"]}
@@ -261,7 +264,7 @@ def _build_page(page_context: PageContext) -> PageContent:
         "has_map": page_context.request.query_params.get("_map") is not None,
         "surveys": " ".join(page_context.context.site.settings.surveys),
         "shown": chosen_target not in {"", "*"},
-        "unlisted": page_context.translator(everywhere.get_service_lists(runner.site).fault)
+        "unlisted": page_context.translator(global_search.get_service_lists(runner.site).fault)
         if runner.site.settings.everywhere.registry
         else "",
         "other": "obscore" if kind == "epn" else "epn",
@@ -290,7 +293,7 @@ def _list_examples(
             "rows": rows,
             "address": f"{page_address}?{urlencode({name: value})}",
         }
-        for name, value, rows in everywhere.list_example_values(runner, tables)
+        for name, value, rows in global_search.list_example_values(runner, tables)
     ]
     return examples or [
         {
@@ -298,25 +301,25 @@ def _list_examples(
             "rows": None,
             "address": f"{page_address}?{urlencode(parse_qsl(text))}",
         }
-        for label, text in everywhere.EXAMPLE_SEARCHES[kind]
+        for label, text in global_search.EXAMPLE_SEARCHES[kind]
     ]
 
 
 def _choose_timeout(target: SearchTarget, *, is_quick: bool) -> float:
     if target.service is not None:
-        return min(target.service.seconds, everywhere.SEARCH_TIMEOUT_SECONDS)
-    return LOCAL_TIMEOUT_SECONDS if is_quick else everywhere.SEARCH_TIMEOUT_SECONDS
+        return min(target.service.seconds, global_search.SEARCH_TIMEOUT_SECONDS)
+    return LOCAL_TIMEOUT_SECONDS if is_quick else global_search.SEARCH_TIMEOUT_SECONDS
 
 
 def _search_one_table(page_context: PageContext) -> PageContent:
     """Ask one table, for a line of the page."""
     kind, runner = _read_standard_kind(page_context), build_runner(page_context)
-    search, sent = _parse_search(_read_conditions(page_context), kind, page_context)
+    search, sent_values = _parse_search(_read_conditions(page_context), kind, page_context)
     key = page_context.request.query_params.get(TABLE_PARAMETER, "")
     target = next(
         (
             candidate
-            for candidate in everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+            for candidate in global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
             if candidate.key == key
         ),
         None,
@@ -327,19 +330,19 @@ def _search_one_table(page_context: PageContext) -> PageContent:
             name=TABLE_PARAMETER,
             remedy=format_message("/search/{kind} lists them", kind),
         )
-    if not sent and target.service is not None:
+    if not sent_values and target.service is not None:
         raise UserError(
             "nothing is asked", remedy="give at least one condition: services elsewhere are not asked for everything"
         )
     seconds = _choose_timeout(target, is_quick=False)
-    (target_result,) = everywhere.query_targets(
+    (target_result,) = global_search.query_targets(
         [target],
-        lambda candidate: everywhere.query_target(
+        lambda candidate: global_search.query_target(
             candidate,
-            sent,
+            sent_values,
             kind,
             runner,
-            row_limit=everywhere.MAX_SHARED_TABLE_ROWS if sent else 0,
+            row_limit=global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0,
             timeout_seconds=seconds,
         ),
         timeout_seconds=seconds + 1,
@@ -353,21 +356,21 @@ def _search_one_table(page_context: PageContext) -> PageContent:
 def _search_places(page_context: PageContext) -> PageContent:
     """Ask all tables where their rows are, for the map."""
     kind, runner = _read_standard_kind(page_context), build_runner(page_context)
-    search, sent = _parse_search(
+    search, sent_values = _parse_search(
         [(name, value) for name, value in _read_conditions(page_context) if name not in MAP_PARAMETERS],
         kind,
         page_context,
     )
-    targets = everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+    targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
     chosen_targets = (
-        [candidate for candidate in targets if global_search_map.has_places(candidate, kind)] if sent else []
+        [candidate for candidate in targets if global_search_map.has_places(candidate, kind)] if sent_values else []
     )
 
     def query_one(target: SearchTarget) -> TargetResult:
         columns, seconds = global_search_map.POSITION_COLUMNS[kind], _choose_timeout(target, is_quick=False)
-        return everywhere.query_target(
+        return global_search.query_target(
             target,
-            sent,
+            sent_values,
             kind,
             runner,
             row_limit=global_search_map.MAX_TABLE_ROWS,
@@ -375,7 +378,7 @@ def _search_places(page_context: PageContext) -> PageContent:
             timeout_seconds=seconds,
         )
 
-    target_results = everywhere.query_targets(chosen_targets, query_one)
+    target_results = global_search.query_targets(chosen_targets, query_one)
     return PageContent(
         template="", template_values=global_search_map.build_map(target_results, kind, search, page_context, runner)
     )
@@ -397,10 +400,10 @@ def _list_completions(page_context: PageContext) -> PageContent:
         )
     tables = [
         choice.table
-        for choice in everywhere.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
+        for choice in global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
         if choice.table is not None
     ]
-    value_choices = everywhere.count_column_values(name, search_text, runner, tables)
+    value_choices = global_search.count_column_values(name, search_text, runner, tables)
     choices: list[dict[str, Any]] = [
         {"value": choice.value, "label": choice.label, "rows": choice.row_count} for choice in value_choices
     ]

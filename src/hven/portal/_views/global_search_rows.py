@@ -9,13 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.table import Table, set_column_epochs
-from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import global_search
 from hven.portal._explore.cell_text import build_headings, format_cells
-from hven.portal._explore.row_pages import RowPage as Rows
+from hven.portal._explore.row_pages import RowPage
 from hven.portal._views import remote_thumbnails
 from hven.portal._views.page_addresses import build_table_address
-from hven.portal._views.table_view import cell_to_json
-from hven.portal._views.table_view import columns_to_json as described
+from hven.portal._views.table_view import cell_to_json, columns_to_json
 from hven.services.addresses import list_base_urls
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def merge_rows(
         if target_result.first_rows is not None and target_result.first_rows.num_rows
     ]
     present_names = {column.name for target_result in results_with_rows for column in target_result.columns}
-    names = [name for name in everywhere.SHOWN_COLUMNS[kind] if name in present_names and name != PICTURE_COLUMN]
+    names = [name for name in global_search.SHOWN_COLUMNS[kind] if name in present_names and name != PICTURE_COLUMN]
     headings_by_name: dict[str, Any] = {}
     merged_rows: list[dict[str, Any]] = []
     for target_result in results_with_rows:
@@ -62,14 +61,14 @@ def merge_rows(
             _compute_extremes(target_result.first_rows),
         )
         labels = page_context.build_labels(result_table)
-        page = Rows(
+        page = RowPage(
             columns=result_table.columns,
             rows=target_result.first_rows,
             keys=("",) * target_result.first_rows.num_rows,
             offset=0,
             has_more=False,
         )
-        for head in described(build_headings(page, result_table, labels=labels)):
+        for head in columns_to_json(build_headings(page, result_table, labels=labels)):
             headings_by_name.setdefault(head["name"], head)
         order = [column.name for column in target_result.columns]
         for row_number, values in enumerate(format_cells(page, result_table, labels=labels)):
@@ -92,7 +91,7 @@ def merge_rows(
     return {
         "columns": [headings_by_name[name] for name in names],
         "rows": merged_rows,
-        "most": everywhere.MAX_SINGLE_TABLE_ROWS if is_single_table else everywhere.MAX_SHARED_TABLE_ROWS,
+        "most": global_search.MAX_SINGLE_TABLE_ROWS if is_single_table else global_search.MAX_SHARED_TABLE_ROWS,
         "pictured": any(target_result["picture"] for target_result in merged_rows),
     }
 

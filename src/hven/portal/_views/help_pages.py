@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import NotFoundError, format_message
 from hven.portal._pages import find_brand
 from hven.portal._pages.markdown import render_markdown
@@ -151,7 +151,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             template="help.html", template_values=content, json_content={"title": note.title, "text": note.text}
         )
 
-    page_of = build_page_endpoint(show_page, context, documents=dali.DocumentCache(), compute_state=compute_help_state)
+    page_of = build_page_endpoint(
+        show_page, context, documents=services.DocumentCache(), compute_state=compute_help_state
+    )
 
     async def send_page_or_picture(request: Request) -> Response:
         name = request.path_params["page"]
@@ -179,7 +181,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [
         Route(
             "/help",
-            build_page_endpoint(show_index, context, documents=dali.DocumentCache(), compute_state=compute_help_state),
+            build_page_endpoint(
+                show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
+            ),
         ),
         Route("/help/{page}", send_page_or_picture),
         Route("/help/{name}/{page}", send_page_or_picture),

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.table import FILES_UTYPE
 from hven.portal._explore.collection_overviews import CollectionOverview
 from hven.portal._explore.count_trees import CountNode, CountTrees
@@ -30,7 +30,7 @@ from hven.portal._views.page_formats import (
     build_json_endpoint,
     build_page_endpoint,
     build_redirect,
-    wants_json,
+    is_json_requested,
 )
 from hven.portal._views.table_view import build_runner
 from hven.services.file_rows import NOUNS, Amount
@@ -197,7 +197,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         schemas = [
             schema for schema in page_context.catalogue.schemas if schema.name in page_context.published_state.resources
         ]
-        if not wants_json(page_context.request):
+        if not is_json_requested(page_context.request):
             return build_redirect(f"{page_context.base}/#collections")
         collection_links = [
             {"name": schema.name, "url": f"{page_context.base}/collections/{quote(schema.name)}"} for schema in schemas
@@ -206,9 +206,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def send_robots_txt(request: Request) -> Response:
         body = ROBOTS_TXT.format(
-            root=settings.root_path.rstrip("/"), site=dali.get_base_url(request, settings).rstrip("/")
+            root=settings.root_path.rstrip("/"), site=services.get_base_url(request, settings).rstrip("/")
         ).encode()
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request, body, {"content-type": "text/plain; charset=utf-8", "cache-control": "public, max-age=86400"}
         )
 
@@ -250,7 +250,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     context.site.add_change_listener(
         lambda holdings: threading.Thread(target=count_public_tree, args=(holdings,), name="tree", daemon=True).start()
     )
-    front = build_page_endpoint(show_home, context, documents=dali.DocumentCache(), compute_state=compute_state)
+    front = build_page_endpoint(show_home, context, documents=services.DocumentCache(), compute_state=compute_state)
     return [
         Route("/", front),
         Route("/index.json", front),

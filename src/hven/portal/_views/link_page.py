@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from lxml import etree
 
-from hven import services as dali
+from hven import services
 from hven.model import split_address_or_none
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import build_page_context, render_response
@@ -47,7 +47,7 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
         Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.list_row_links`, and how many there are in ``all``.
     """
     page_context, table = build_page_context(request, context), link_facts["table"]
-    host = split_address_or_none(dali.get_base_url(request, context.site.settings))
+    host = split_address_or_none(services.get_base_url(request, context.site.settings))
     origins = (f"{host.scheme}://{host.netloc}", *context.site.settings.origins)
     links = link_facts["links"].to_pylist()
     rows = [
@@ -110,8 +110,10 @@ def write_call_address(described: str) -> str:
         Its descriptor, as `hven.services.datalinks.list_row_links` gives it.
     """
     service = _parse_service_descriptor(described, "")
-    given = [(one["name"], one["value"]) for one in service["inputs"] if one["value"]]
-    return f"{service['url']}?{urlencode(given, quote_via=quote, safe=':/')}"
+    input_values = [
+        (service_input["name"], service_input["value"]) for service_input in service["inputs"] if service_input["value"]
+    ]
+    return f"{service['url']}?{urlencode(input_values, quote_via=quote, safe=':/')}"
 
 
 def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> dict[str, Any]:

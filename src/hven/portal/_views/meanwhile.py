@@ -16,8 +16,7 @@ from starlette.routing import Route
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.sky import region_files
 from hven.model.table import find_begin_and_end_columns
-from hven.portal._explore import concurrent_rows, parse_search, plots
-from hven.portal._explore import global_search as everywhere
+from hven.portal._explore import concurrent_rows, global_search, parse_search, plots
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_json_endpoint
 from hven.portal._views.table_view import build_runner
@@ -106,7 +105,7 @@ def list_collection_titles(page_context: PageContext) -> dict[str, str | None]:
 
 def list_remote_targets(runner: QueryRunner) -> list[tuple[SearchTarget, str]]:
     """List the tables elsewhere that can be asked, with their kinds."""
-    targets = ((target, kind) for kind in TIME_PARAMETERS for target in everywhere.list_targets(kind, runner, ()))
+    targets = ((target, kind) for kind in TIME_PARAMETERS for target in global_search.list_targets(kind, runner, ()))
     return [(target, kind) for target, kind in targets if target.service is not None][: concurrent_rows.MAX_TABLES]
 
 
@@ -120,18 +119,18 @@ def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageC
         )
     target, kind = remote_targets[key]
     seconds = min(
-        target.service.seconds if target.service else everywhere.SEARCH_TIMEOUT_SECONDS,
-        everywhere.SEARCH_TIMEOUT_SECONDS,
+        target.service.seconds if target.service else global_search.SEARCH_TIMEOUT_SECONDS,
+        global_search.SEARCH_TIMEOUT_SECONDS,
     )
     name, origin = BEGIN_COLUMNS[kind]
 
     def query_one(target: SearchTarget) -> TargetResult:
         pairs = [(TIME_PARAMETERS[kind], "..".join(time_span))]
-        return everywhere.query_target(
+        return global_search.query_target(
             target, pairs, kind, runner, row_limit=MAX_DRAWN_ROWS, columns=(name,), timeout_seconds=seconds
         )
 
-    (target_result,) = everywhere.query_targets([target], query_one, timeout_seconds=seconds + 0.5)
+    (target_result,) = global_search.query_targets([target], query_one, timeout_seconds=seconds + 0.5)
     begins = (
         np.empty(0)
         if target_result.first_rows is None

@@ -12,8 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from lxml import etree
 from starlette.routing import Route
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError, format_message
 from hven.portal._pages import VARY_HEADERS, find_brand
@@ -79,9 +78,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         is_atom = request.url.path.endswith(".atom")
         body = _write_atom(latest_notes, brand, language) if is_atom else _write_rss(latest_notes, brand, language)
         kind = "application/atom+xml" if is_atom else "application/rss+xml"
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
-            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary=VARY_HEADERS),
+            services.build_cache_headers(services.compute_etag(body), is_public=True, vary=VARY_HEADERS),
             f"{kind}; charset=utf-8",
             body,
         )
@@ -89,17 +88,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     return [
         Route(
             "/news",
-            build_page_endpoint(list_news, context, documents=dali.DocumentCache(), compute_state=compute_state),
+            build_page_endpoint(list_news, context, documents=services.DocumentCache(), compute_state=compute_state),
         ),
         Route(
             "/news.json",
-            build_page_endpoint(list_news, context, documents=dali.DocumentCache(), compute_state=compute_state),
+            build_page_endpoint(list_news, context, documents=services.DocumentCache(), compute_state=compute_state),
         ),
         Route("/news.rss", send_feed),
         Route("/news.atom", send_feed),
         Route(
             "/news/{name}",
-            build_page_endpoint(show_note, context, documents=dali.DocumentCache(), compute_state=compute_state),
+            build_page_endpoint(show_note, context, documents=services.DocumentCache(), compute_state=compute_state),
         ),
     ]
 

@@ -12,7 +12,7 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import HvenError, NotFoundError, UnauthenticatedError, format_message
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS, ColumnLabels
 from hven.portal._pages import (
@@ -186,12 +186,12 @@ def render_response(page_context: PageContext, template: str, **content: Any) ->
     request, context = page_context.request, page_context.context
     body = render_page(template, {**build_frame(request, context), "switch": build_query_suffix(request)}, **content)
     headers = {
-        **dali.build_cache_headers(
-            dali.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
+        **services.build_cache_headers(
+            services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
         ),
         **build_page_headers(origins=context.site.settings.origins),
     }
-    return dali.answer_with_etag(request, headers, headers["content-type"], body)
+    return services.answer_with_etag(request, headers, headers["content-type"], body)
 
 
 def build_cache_control(page_context: PageContext) -> str:
@@ -199,7 +199,7 @@ def build_cache_control(page_context: PageContext) -> str:
     return f"{'public' if page_context.access_key == 'public' else 'private'}, no-cache"
 
 
-def wants_json(request: Request) -> bool:
+def is_json_requested(request: Request) -> bool:
     """Return whether the reader asks for the JSON twin: ``.json`` at the end of the address, or Accept."""
     if request.url.path.endswith(".json"):
         return True
@@ -211,7 +211,7 @@ def build_page_endpoint(
     build_content: Callable[[PageContext], Awaitable[PageContent]],
     context: ServiceContext,
     *,
-    documents: dali.DocumentCache | None = None,
+    documents: services.DocumentCache | None = None,
     header_options: Mapping[str, Any] | None = None,
     varying_parameters: Sequence[str] = (),
     compute_state: Callable[[PageContext], Awaitable[object]] | None = None,
@@ -238,7 +238,7 @@ def build_page_endpoint(
 
     async def send_page(request: Request) -> Response:
         facts = build_frame(request, context)
-        as_json = wants_json(request)
+        as_json = is_json_requested(request)
         page_context = build_page_context(request, context)
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if documents is None:
@@ -261,8 +261,8 @@ def build_page_endpoint(
             hour,
             extra_state,
         )
-        headers["etag"] = tag = dali.compute_etag(repr(made_from).encode())
-        if dali.is_unchanged(request, tag):
+        headers["etag"] = tag = services.compute_etag(repr(made_from).encode())
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         cached_body = documents.find(tag)
         if cached_body is None:
@@ -288,10 +288,10 @@ def build_json_endpoint(
         page_context = build_page_context(request, context)
         page_content = await build_content(page_context)
         body = _render_body(page_content, {}, as_json=True)
-        headers = dali.build_cache_headers(
-            dali.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
+        headers = services.build_cache_headers(
+            services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
         )
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
             {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers},
             JSON_MEDIA_TYPE,
@@ -311,14 +311,14 @@ def build_error_responder(
         translator = get_message_translator(
             choose_language(request, find_brand(request, context.site.settings).language)
         )
-        message = translator.translate_error(error, dali.get_request_id(request))
+        message = translator.translate_error(error, services.get_request_id(request))
         status, headers = (
-            dali.find_http_status(error),
-            {**dali.build_error_headers(error), "cache-control": "no-store", "vary": VARY_HEADERS},
+            services.find_http_status(error),
+            {**services.build_error_headers(error), "cache-control": "no-store", "vary": VARY_HEADERS},
         )
         if isinstance(error, UnauthenticatedError) and _can_log_in(request):
             return Response(status_code=303, headers={**headers, "location": _build_login_address(request, context)})
-        if always_json or wants_json(request):
+        if always_json or is_json_requested(request):
             body = {
                 "message": message,
                 "remedy": translator(error.remedy if isinstance(error, HvenError) else ""),
@@ -331,7 +331,7 @@ def build_error_responder(
             if suggest_pages and status == 404
             else ()
         )
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request,
             render_error_page(facts, status, message, near=similar_pages),
             {**build_page_headers(), **headers},
@@ -347,7 +347,7 @@ def _can_log_in(request: Request) -> bool:
     is_browser = (
         "text/html" in accepted_types and "application/xhtml+xml" in accepted_types
     )  # Java's client sends the first alone
-    return request.method in {"GET", "HEAD"} and is_browser and not wants_json(request)
+    return request.method in {"GET", "HEAD"} and is_browser and not is_json_requested(request)
 
 
 def _build_login_address(request: Request, context: ServiceContext) -> str:
@@ -380,8 +380,8 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
     """
     path = request.url.path
     not_found_text = f"there is nothing at {path}; / lists what is here"
-    request_id = dali.get_request_id(request)
-    if wants_json(request):
+    request_id = services.get_request_id(request)
+    if is_json_requested(request):
         remedy = "the first page lists what is here, /openapi.json what programs can ask"
         answer = {"message": f"{not_found_text} [request {request_id}]", "remedy": remedy, "status": 404}
         return Response(
@@ -406,7 +406,7 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         words=" ".join(words)[:100],
         request_id=request_id,
     )
-    return dali.answer_with_body(
+    return services.answer_with_body(
         request, body, {**build_page_headers(), "cache-control": "no-store", "vary": VARY_HEADERS}, 404
     )
 
@@ -466,4 +466,6 @@ def _build_response(
     if as_json:
         all_headers = {**all_headers, "content-type": JSON_MEDIA_TYPE}
         all_headers.pop("content-security-policy", None)
-    return dali.answer_with_body(request, body, all_headers, page_content.status if page_content is not None else 200)
+    return services.answer_with_body(
+        request, body, all_headers, page_content.status if page_content is not None else 200
+    )

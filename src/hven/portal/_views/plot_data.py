@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import ParamError, format_message
-from hven.portal._explore import plots
-from hven.portal._explore import plots_json as told
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import plots, plots_json, row_pages
 
 if TYPE_CHECKING:
     from hven.model.table import Column, Table
@@ -53,8 +51,10 @@ def build_histogram_json(
     plot_column = find_plot_column(search.table, page_context, "_x")
     if plot_column is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
-    scale = told.choose_plot_scale(plot_column, labels, search.units)
-    return told.histogram_to_json(plots.build_histogram(search, plot_column, runner, scale=scale), plot_column, labels)
+    scale = plots_json.choose_plot_scale(plot_column, labels, search.units)
+    return plots_json.histogram_to_json(
+        plots.build_histogram(search, plot_column, runner, scale=scale), plot_column, labels
+    )
 
 
 def build_points_json(
@@ -74,13 +74,15 @@ def build_points_json(
     ]
     if not plot_columns:
         raise ParamError("no columns were named", name="_x", remedy="_x=COLUMN&_y=COLUMN")
-    total = pages.count_rows(search, runner)
+    total = row_pages.count_rows(search, runner)
     if (
         len(plot_columns) == 2
         and (total.rows is None or total.rows > plots.MAX_POINTS)
         and all(map(plots.is_plottable, plot_columns))
     ):
-        x_scale, y_scale = (told.choose_plot_scale(plot_column, labels, search.units) for plot_column in plot_columns)
+        x_scale, y_scale = (
+            plots_json.choose_plot_scale(plot_column, labels, search.units) for plot_column in plot_columns
+        )
         density_grid = plots.build_density(search, plot_columns[0], plot_columns[1], runner, scales=(x_scale, y_scale))
-        return told.density_to_json(density_grid, plot_columns, total.rows, labels)
-    return told.points_to_json(plots.fetch_points(search, plot_columns, runner), total.rows, labels, search.units)
+        return plots_json.density_to_json(density_grid, plot_columns, total.rows, labels)
+    return plots_json.points_to_json(plots.fetch_points(search, plot_columns, runner), total.rows, labels, search.units)

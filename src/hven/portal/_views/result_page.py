@@ -9,8 +9,7 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hven import formats
-from hven import services as dali
+from hven import formats, services
 from hven.formats import InfoElement
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.portal._views.dataset_metadata import build_citation_at
@@ -20,11 +19,11 @@ from hven.portal._views.page_formats import (
     build_error_responder,
     build_page_context,
     build_page_endpoint,
-    wants_json,
+    is_json_requested,
 )
 from hven.query import cited_results
 from hven.services.face import answer_errors
-from hven.site.auth import kept_rights
+from hven.site.auth import recorded_rights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +42,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def create_result(request: Request) -> Response:
         page_context = build_page_context(request, context)
-        params = await dali.read_params(request, MAX_FORM_BYTES)
+        params = await services.read_params(request, MAX_FORM_BYTES)
         text = params.read_one("QUERY")
         if not text:
             raise ParamError("which query?", name="QUERY", remedy="send it by POST, as to /tap/sync")
@@ -51,7 +50,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         maxrec = params.read_integer("MAXREC")
         cited_result = await anyio.to_thread.run_sync(lambda: cited_results.create_cited_result(text, page_context.principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec))  # fmt: skip
         url = f"{page_context.brand.root}/results/{cited_result.id}"
-        if wants_json(request):
+        if is_json_requested(request):
             return Response(orjson.dumps({"url": url, **_cited_result_to_json(cited_result)}), 201, {"location": url, "content-type": "application/json", "cache-control": "no-store"})  # fmt: skip
         return Response(None, 303, {"location": url, "cache-control": "no-store"})
 
@@ -63,7 +62,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         infos = [InfoElement(name="QUERY", value=cited_result.body["text"]), InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}")]  # fmt: skip
         name = f'attachment; filename="{cited_result.id}.{form[0].extension.lstrip(".")}"'
         headers = {"cache-control": "no-cache", "content-disposition": name, "x-content-type-options": "nosniff"}
-        return await dali.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=dali.get_base_url(request, context.site.settings))  # fmt: skip
+        return await services.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=services.get_base_url(request, context.site.settings))  # fmt: skip
 
     async def show_result(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_page, page_context, _find_cited_result(page_context))
@@ -104,7 +103,7 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
     ):
         raise NotFoundError(format_message("there is no result {ident!r} here", cited_result.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
     # of what was everybody's when it was counted: a table without a rule of then must be seen whole
-    if not kept_rights.is_still_accessible(
+    if not recorded_rights.is_still_accessible(
         dict.fromkeys(cited_result.body["snapshots"], ""),
         page_context.published_state.tables_by_name,
         page_context.principal,

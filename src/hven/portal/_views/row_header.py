@@ -60,7 +60,7 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
     )
     if not paths:
         return None
-    context = ServiceContext.for_principal(runner.site, runner.principal, runner.policies)
+    context = ServiceContext.create_for_principal(runner.site, runner.principal, runner.policies)
     try:
         file_access = collection_files.find_files(
             context, runner.principal, table.schema, paths

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.model.table import find_begin_and_end_columns
-from hven.portal._explore import TableSearch, observation_lines
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import TableSearch, observation_lines, row_pages
 from hven.portal._explore.cell_text import MAX_CELL_CHARACTERS, TextCell
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns, find_searched_columns, find_title_column
 from hven.portal._pages.texts import load_texts
-from hven.services.file_rows import kind_of
+from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +65,7 @@ class LineView:
             for at, column in enumerate(page.columns)
             if column.name in summarized_names
             and column.type.is_string
-            and kind_of(column, table_view.table) in {"text", "code"}
+            and classify_column(column, table_view.table) in {"text", "code"}
         }
         line_files = observation_lines.list_line_files(
             page, table_view.search, self.observation_key, table_view.runner, list(summarized_columns.values())
@@ -104,7 +103,7 @@ class LineView:
         return (
             {}
             if self.observation_key is None
-            else {"of_rows": pages.count_rows(table_view.search, table_view.runner).rows}
+            else {"of_rows": row_pages.count_rows(table_view.search, table_view.runner).rows}
         )
 
 

@@ -11,8 +11,7 @@ from hven.portal._explore.first_columns import find_title_column
 from hven.portal._pages.texts import load_texts
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.row_lines import file_to_json
-from hven.services.citations import write_bibtex
-from hven.services.citations import write_citation_sentence as cited
+from hven.services.citations import write_bibtex, write_citation_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +97,10 @@ def _build_row_citation(table_view: TableView, page_context: PageContext) -> dic
         f"{build_table_address(page_context.brand.root, table_view.table)}?{urlencode({'_row': table_view.search.row})}"
     )
     day = datetime.now(UTC).date().isoformat()
-    return {"text": f"{cited(resource)}. {row_address} ({day})", "bibtex": write_bibtex(resource, collection_address)}
+    return {
+        "text": f"{write_citation_sentence(resource)}. {row_address} ({day})",
+        "bibtex": write_bibtex(resource, collection_address),
+    }
 
 
 def _group_columns(page: RowPage, page_context: PageContext) -> list[dict[str, Any]]:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from hven.portal._explore import cadence, coordinate_notation, facets, search_fields
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import cadence, coordinate_notation, facets, row_pages, search_fields
 from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.column_labels import ColumnLabels
 from hven.portal._explore.column_pairs import join_cells
@@ -23,7 +22,7 @@ from hven.portal._explore.search import (
     WORDS_PARAMETER,
     find_position_columns,
 )
-from hven.services.file_rows import kind_of
+from hven.services.file_rows import classify_column
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -115,7 +114,7 @@ def _is_constant_field(form_field: FormField, constant_names: Collection[str], l
 
 def _is_picture_field(form_field: FormField, table: Table) -> bool:
     """Return whether a field is of addresses of pictures, which nobody searches by unless the descriptor says so."""
-    return kind_of(form_field.column, table) == "picture" and form_field.name not in table.form
+    return classify_column(form_field.column, table) == "picture" and form_field.name not in table.form
 
 
 def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
@@ -125,7 +124,7 @@ def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
     return {
         column.name
         for column in facets.find_facet_columns(table, runner)
-        if facets.fits_in_field(column, runner, table)
+        if facets.can_show_all_choices(column, runner, table)
     }
 
 
@@ -338,9 +337,9 @@ def describe_relaxed_searches(
     """Return what would be found without each condition, where all together find nothing; `observation_key`: lines are observations."""
     chips_by_name = {relaxed_search["name"]: relaxed_search for relaxed_search in build_chips(search, labels)}
     relaxed = (
-        pages.relax_search(search, runner)
+        row_pages.relax_search(search, runner)
         if observation_key is None
-        else pages.relax_search(
+        else row_pages.relax_search(
             search, runner, to_lines=lambda relaxed_search: build_line_search(relaxed_search, observation_key)
         )
     )
@@ -359,7 +358,7 @@ def describe_relaxed_searches(
     ]
 
 
-def _format_value_range(extremes: pages.RowPage | None, labels: ColumnLabels) -> str:
+def _format_value_range(extremes: row_pages.RowPage | None, labels: ColumnLabels) -> str:
     """Say from where to where the values of a condition are that finds nothing; nothing where they have no range."""
     if extremes is None:
         return ""

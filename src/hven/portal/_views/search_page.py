@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven.adql.adql_writer import quote_name as spelled
+from hven.adql.adql_writer import quote_name
 from hven.portal._explore import data_search, word_search
 from hven.portal._explore.page_queries import QueryRunner
 from hven.portal._explore.value_index import ValueIndex
@@ -204,7 +204,7 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             **collection_facts,
         }
     url = build_table_address(page_context.base, table)
-    name = f"{spelled(schema.name)}.{spelled(table.name)}"
+    name = f"{quote_name(schema.name)}.{quote_name(table.name)}"
     if column is None:
         return {
             "kind": "table",
@@ -215,6 +215,6 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             **collection_facts,
         }
     return {
-        "kind": "column", "title": page_context.build_labels(table).label_column(column), "name": f"{name}.{spelled(column.name)}", "unit": column.unit or "",
+        "kind": "column", "title": page_context.build_labels(table).label_column(column), "name": f"{name}.{quote_name(column.name)}", "unit": column.unit or "",
         "ucd": column.ucd or "", "text": column.description or "", "url": url, **collection_facts,
     }  # fmt: skip

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.portal._views.help_pages import NOTE_CACHE, list_collection_pages, list_site_pages, list_visible_collections
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import build_page_context
@@ -41,7 +41,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             page_context, principal=ANONYMOUS_PRINCIPAL, catalogue=replace(catalogue, schemas=public)
         )
         body = await anyio.to_thread.run_sync(lambda: _write_sitemap(public_context))
-        return dali.answer_with_body(request, body, SITEMAP_HEADERS)
+        return services.answer_with_body(request, body, SITEMAP_HEADERS)
 
     return [Route("/sitemap.xml", send_sitemap)]
 
@@ -73,9 +73,9 @@ def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
     for guide in [
         *list_site_pages(page_context),
         *(
-            one
+            page_path
             for resource in list_visible_collections(page_context)
-            for one in list_collection_pages(resource, page_context)
+            for page_path in list_collection_pages(resource, page_context)
         ),
     ]:
         yield guide["url"], ""

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.engines import LiveRelation
 from hven.model.errors import HvenError
 from hven.portal._explore.facets import write_choices
@@ -72,7 +72,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             json_content=json_content,
         )
 
-    return [Route("/statistics/{name}", build_page_endpoint(show_statistics, context, documents=dali.DocumentCache()))]
+    return [
+        Route("/statistics/{name}", build_page_endpoint(show_statistics, context, documents=services.DocumentCache()))
+    ]
 
 
 def _describe_table(table: Table, page_context: PageContext, row_count: int | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import anyio.to_thread
 import orjson
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import (
     ForbiddenError,
     ParamError,
@@ -24,7 +24,7 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
-from hven.model.settings import initialize_site
+from hven.model.settings import create_site
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint
 from hven.services.addresses import is_cross_site
 from hven.sources.site_programs import start_supervised
@@ -70,11 +70,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         check_curator(page_context)
         return _build_page(None, "", page_context, max_file_bytes)
 
-    async def try_file(page_context: PageContext) -> PageContent:
+    async def run_trial(page_context: PageContext) -> PageContent:
         check_curator(page_context)
         if is_cross_site(page_context.request, settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on this page")
-        params = await dali.read_params(page_context.request, max_file_bytes)
+        params = await services.read_params(page_context.request, max_file_bytes)
         try:
             file = params.files.get("file")
             if file is None or not file.size:
@@ -87,7 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     return [
         Route("/trial", build_page_endpoint(show_form, context), methods=["GET"]),
-        Route("/trial", build_page_endpoint(try_file, context), methods=["POST"]),
+        Route("/trial", build_page_endpoint(run_trial, context), methods=["POST"]),
     ]
 
 
@@ -102,7 +102,7 @@ def _run_trial(file: Upload, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hven-trial-") as scratch:
         scratch_path = Path(scratch)
         site = scratch_path / "site"
-        initialize_site(site)
+        create_site(site)
         (site / "collections/trial/data").mkdir(parents=True)
         with (site / "collections/trial/data" / name).open("wb") as copy:
             file.file.seek(0)

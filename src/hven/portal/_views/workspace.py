@@ -12,12 +12,11 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.portal import panes
-from hven.portal._explore import global_search as everywhere
-from hven.portal._explore import row_pages as pages
+from hven.portal._explore import global_search, row_pages
 from hven.portal._explore.cell_text import TextCell, build_headings, format_cells
 from hven.portal._explore.collection_overviews import build_origin_check
 from hven.portal._explore.column_labels import LABELS_PARAMETER, RAW_LABELS
-from hven.portal._explore.column_pairs import ColumnPair, arrange_columns, find_column_pairs, join_cells
+from hven.portal._explore.column_pairs import ColumnPair, find_column_pairs, join_cells, order_columns
 from hven.portal._explore.constant_columns import find_constant_columns, find_uninformative_columns, has_only_nulls
 from hven.portal._explore.map_frames import classify_map, find_map_frame
 from hven.portal._explore.number_formatting import format_unit
@@ -123,13 +122,15 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         query = urlencode([*search.list_parameters(), *search.wrong, *switches])
         return build_redirect(f"{_build_table_address(table_view, page_context)}{'?' * bool(query)}{query}")
     line_view = build_line_view(table_view)
-    total = pages.count_rows(line_view.search, table_view.runner)
-    total_count = pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
+    total = row_pages.count_rows(line_view.search, table_view.runner)
+    total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
     offset, size = (
         find_page_offset(table_view, page_context),
-        read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE,
+        read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, row_pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE,
     )
-    row_page = pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
+    row_page = row_pages.fetch_page(
+        line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows
+    )
     column_headings = build_headings(row_page, table_view.table, search.units, labels=table_view.labels)
     cell_rows = format_cells(row_page, table_view.table, search.units, labels=table_view.labels)
     files_of = line_view.list_files(row_page, table_view, cell_rows)
@@ -150,7 +151,7 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
     collection = table_view.table.schema if release is None else release.collection
     resource = page_context.published_state.resources.get(collection)
     search_form = build_form(search, table_view.runner, table_view.labels)
-    heading_row, joined_cells = arrange_cells(
+    heading_row, joined_cells = build_cell_rows(
         [column_headings[number] for number in shown_numbers],
         [[row[number] for number in shown_numbers] for row in cell_rows],
         table_view,
@@ -202,7 +203,7 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         "has_map": any(name == "_map" for name, _ in search.rest),
         "form": search_form,
         "known_choices": list_known_choices(table_view),
-        "kind": everywhere.classify_table(table_view.table),
+        "kind": global_search.classify_table(table_view.table),
         "known": {heading["name"] for heading in search_form["fields"]}
         | {"_q", *(["_near"] if search_form["place"] else []), *(["_every"] if search_form["every"] else [])},
         "chips": build_chips(search, table_view.labels),
@@ -332,11 +333,11 @@ def _list_choosable_columns(
     ]
 
 
-def arrange_cells(
+def build_cell_rows(
     column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
 ) -> tuple[list[dict[str, Any]], list[list[TextCell | None]]]:
     """Return the heads and cells of a page, those of pairs as one."""
-    order = arrange_columns(column_headings, find_column_pairs(column_headings, table_view.labels))
+    order = order_columns(column_headings, find_column_pairs(column_headings, table_view.labels))
     heading_row = [
         _build_heading(column_headings[column_or_pair.low_number], table_view.search, column_or_pair)
         if isinstance(column_or_pair, ColumnPair)
@@ -359,7 +360,7 @@ def _describe_row(table_view: TableView) -> list[tuple[str, TextCell, str]]:
     """Return what the row that the address names says: its panel is drawn by a script, and a link to a row is read without scripts too."""
     if not table_view.search.row:
         return []
-    row_page = pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
+    row_page = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     column_headings = build_headings(row_page, table_view.table, table_view.search.units, labels=table_view.labels)
     lines = format_cells(row_page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
     headed_cells = zip(column_headings, lines[0], strict=True) if lines else ()
@@ -386,7 +387,9 @@ def _build_heading(heading: ColumnHeading, search: TableSearch, pair: ColumnPair
     }
 
 
-def _build_page_links(table_view: TableView, page: pages.RowPage, size: int, total_rows: int | None) -> dict[str, str]:
+def _build_page_links(
+    table_view: TableView, page: row_pages.RowPage, size: int, total_rows: int | None
+) -> dict[str, str]:
     """Return the addresses of the pages before and behind this one, of the same state."""
     offset, has_more = page.offset, page.has_more
 

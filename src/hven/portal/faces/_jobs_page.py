@@ -17,8 +17,7 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response, StreamingResponse
 
-from hven import adql, formats
-from hven import services as dali
+from hven import adql, formats, services
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_list_position
@@ -32,8 +31,7 @@ from hven.model.errors import (
     message_from_json,
 )
 from hven.model.params import collect_params
-from hven.portal._explore import job_results as kept
-from hven.portal._explore import plots_json as told
+from hven.portal._explore import job_results, plots_json
 from hven.portal._explore.cell_text import build_headings, format_cells
 from hven.portal._explore.file_preview import read_first_rows
 from hven.portal._explore.plots import PlotPoints, is_plottable
@@ -51,7 +49,7 @@ from hven.portal._views import job_form
 from hven.services import uws_documents
 from hven.services.addresses import get_client_address, is_cross_site, is_https
 from hven.services.params import MAX_FORM_BYTES
-from hven.site.auth import kept_rights
+from hven.site.auth import recorded_rights
 from hven.site.auth.session import create_visitor_cookie, identify_visitor
 
 if TYPE_CHECKING:
@@ -80,7 +78,7 @@ PAGE_HEADERS = {**build_page_headers(allow_inline_styles=True, connect_origins=S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobsPage:
-    """The page of jobs: `show_jobs` and `handle_form` are its endpoints."""
+    """The page of jobs: `show_jobs` and `answer_form` are its endpoints."""
 
     context: ServiceContext
     job_types: Mapping[str, JobDefinition]
@@ -106,7 +104,7 @@ class JobsPage:
         facts = build_frame(request, self.context)
         if content["shown"] is not None and content["shown"]["error"]:
             content["shown"]["error"] = get_message_translator(facts["said"])(content["shown"]["error"])
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request, render_page("jobs.html", facts, **content), PAGE_HEADERS, 404 if content["gone"] else status
         )
 
@@ -124,11 +122,11 @@ class JobsPage:
             )
         return self.job_types[name]
 
-    async def handle_form(self, request: Request) -> Response:
+    async def answer_form(self, request: Request) -> Response:
         """Begin a query as a job, or another kind (``TYPE``), or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
         if is_cross_site(request, self.context.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the forms of this site")
-        form_params = await dali.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
+        form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
         try:
             return await self._apply_form(request, form_params)
         finally:
@@ -147,7 +145,7 @@ class JobsPage:
                 translator = get_message_translator(build_frame(request, self.context)["said"])
                 fault = {
                     "name": error.name or "",
-                    "message": translator.translate_error(error, dali.get_request_id(request)),
+                    "message": translator.translate_error(error, services.get_request_id(request)),
                     "remedy": translator(error.remedy),
                 }
                 return await self._render_page(
@@ -179,29 +177,29 @@ class JobsPage:
         facts = build_frame(request, self.context)
         body = render_error_page(
             facts,
-            dali.find_http_status(error),
-            get_message_translator(facts["said"]).translate_error(error, dali.get_request_id(request)),
+            services.find_http_status(error),
+            get_message_translator(facts["said"]).translate_error(error, services.get_request_id(request)),
         )
-        return dali.answer_with_body(
-            request, body, {**PAGE_HEADERS, **dali.build_error_headers(error)}, dali.find_http_status(error)
+        return services.answer_with_body(
+            request, body, {**PAGE_HEADERS, **services.build_error_headers(error)}, services.find_http_status(error)
         )
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
         """Answer with an error as JSON."""
         translator = get_message_translator(build_frame(request, self.context)["said"])
-        message = translator.translate_error(error, dali.get_request_id(request))
+        message = translator.translate_error(error, services.get_request_id(request))
         body = orjson.dumps(
             {"message": message, "remedy": translator(error.remedy if isinstance(error, HvenError) else "")}
         )
         return Response(
             body,
-            dali.find_http_status(error),
-            {**dali.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"},
+            services.find_http_status(error),
+            {**services.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"},
         )
 
     # --- changing --------------------------------------------------------------------------------------------
 
-    def _start_job(self, request: Request, form_params: dali.RequestParams) -> tuple[str, str]:
+    def _start_job(self, request: Request, form_params: services.RequestParams) -> tuple[str, str]:
         """Make a job, or find the same one that was sent a moment ago: return its id, and a cookie for who has none yet."""
         requester, cookie = self._find_requester(request), ""
         if requester.is_ownerless and not requester.visitor:
@@ -266,7 +264,7 @@ class JobsPage:
 
     def _build_content(self, request: Request) -> dict[str, Any]:
         requester, name = self._find_requester(request), request.query_params.get("job", "")
-        base = dali.get_base_url(request, self.context.site.settings)
+        base = services.get_base_url(request, self.context.site.settings)
         job_facts, missing_job = None, ""
         if name:
             try:
@@ -286,7 +284,7 @@ class JobsPage:
         for ref in job_refs[:MAX_LISTED_JOBS]:
             with contextlib.suppress(NotFoundError):  # destroyed since a moment ago
                 job = self.context.site.store.jobs.get_job(ref.id)
-                is_restricted = bool(kept_rights.find_missing_rights(job.groups, requester.principal))
+                is_restricted = bool(recorded_rights.find_missing_rights(job.groups, requester.principal))
                 lines.append(
                     self._describe_job(replace(job, parameters=(), progress={}) if is_restricted else job, base)
                 )
@@ -400,7 +398,7 @@ class JobsPage:
             if result_format.read is not None
             else [],
             "lines": _write_client_lines(address, job_address, result_format.name) if job.type == TAP_JOB_TYPE else [],
-            "plotted": told.axes_to_json([column for column in table.columns if is_plottable(column)]),
+            "plotted": plots_json.axes_to_json([column for column in table.columns if is_plottable(column)]),
         }
 
     def _find_result_table(
@@ -447,19 +445,19 @@ class JobsPage:
         if not plot_columns:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
         if request.url.path.endswith("/histogram"):
-            plot_json = told.histogram_to_json(
-                kept.build_result_histogram(path, media_type, plot_columns[0]), plot_columns[0]
+            plot_json = plots_json.histogram_to_json(
+                job_results.build_result_histogram(path, media_type, plot_columns[0]), plot_columns[0]
             )
         else:
-            plot_points = kept.build_result_points(path, media_type, plot_columns, table)
+            plot_points = job_results.build_result_points(path, media_type, plot_columns, table)
             plot_json = (
-                told.points_to_json(plot_points, None)
+                plots_json.points_to_json(plot_points, None)
                 if isinstance(plot_points, PlotPoints)
-                else told.density_to_json(
+                else plots_json.density_to_json(
                     plot_points, plot_columns, None if plot_points is None else int(plot_points.counts.sum())
                 )
             )
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request,
             orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY),
             {**PRIVATE_HEADERS, "content-type": "application/json"},
@@ -468,7 +466,7 @@ class JobsPage:
     def _build_download(self, request: Request) -> Response:
         path, media_type, _ = self._find_requested_result(request)
         file_format, options = formats.select_format(request.query_params.get("_as") or "votable")
-        chunks = kept.convert_result(path, media_type, file_format, options)
+        chunks = job_results.convert_result(path, media_type, file_format, options)
         first_chunk = next(chunks, b"")  # what cannot be is said before the first byte
         headers = {
             **PRIVATE_HEADERS,

@@ -8,18 +8,17 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from urllib.parse import quote as urlquote
+from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
 from xml.sax.saxutils import escape, quoteattr
 
 import anyio.to_thread
 
-from hven import __version__, adql
-from hven import services as dali
+from hven import __version__, adql, services
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError
 from hven.services.face import Face, ServiceContext, create_route
-from hven.services.file_rows import Amount, noun_of_rows
+from hven.services.file_rows import Amount, choose_row_noun
 from hven.site import anonymize_for_referee
 from hven.site.auth import collect_row_filters
 
@@ -86,7 +85,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         entries = []
         nouns = {
-            name: noun_of_rows(table, published_state.tables_by_name[name]) for name, table in visible_tables.items()
+            name: choose_row_noun(table, published_state.tables_by_name[name]) for name, table in visible_tables.items()
         }
         for entry in _list_entries(site.store.list_events(name), visible_tables, nouns):
             run = _read_run_summary(context, entry.event.run)
@@ -97,7 +96,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             resource,
             name,
             entries,
-            base=dali.get_base_url(request, site.settings),
+            base=services.get_base_url(request, site.settings),
             authority=site.settings.find_authority(name),
         )
         return text.encode(), published_state.find_access_key(principal, context.policies) == "public"
@@ -107,8 +106,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def send_feed(request: Request) -> Response:
             body, public = await anyio.to_thread.run_sync(write_feed, request, write_entries)
-            return dali.answer_with_etag(
-                request, dali.build_cache_headers(dali.compute_etag(body), is_public=public), media_type, body
+            return services.answer_with_etag(
+                request, services.build_cache_headers(services.compute_etag(body), is_public=public), media_type, body
             )
 
         return send_feed
@@ -158,7 +157,7 @@ def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[st
 def _write_atom(
     resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
 ) -> str:
-    page = f"{base}/collections/{urlquote(name)}"
+    page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
     creators = [creator.name for creator in resource.creators] or [authority]
     updated = entries[0][0].event.at if entries else "1970-01-01T00:00:00Z"
@@ -189,7 +188,7 @@ def _write_rss(
     resource: Resource, name: str, entries: Sequence[tuple[FeedEntry, Mapping[str, Any]]], *, base: str, authority: str
 ) -> str:
     """Write the same entries as RSS 2.0."""
-    page = f"{base}/collections/{urlquote(name)}"
+    page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
@@ -235,7 +234,7 @@ def _write_atom_entry(
         changes_query = urlencode({"since": previous_state, "until": event.state[table]})
         yield _write_link(
             "related",
-            f"{base_address}/changes/{urlquote(table)}?{changes_query}",
+            f"{base_address}/changes/{percent_encode(table)}?{changes_query}",
             "application/x-votable+xml",
             f"changes of {table}",
         )

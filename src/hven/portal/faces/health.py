@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import orjson
 
-from hven import __version__, descriptor
-from hven import services as dali
+from hven import __version__, descriptor, services
 from hven.jobs.health import FAILING_STATE, STALE_STATE, STATE_REASONS, CollectionStatus, SiteHealth, find_worst_state
 from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_metrics
 from hven.portal._pages import build_frame, build_page_headers, render_page
@@ -130,15 +129,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 reasons=STATE_REASONS,
                 most=MAX_FOOT_REASONS,
             )
-            return dali.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_headers()})
+            return services.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_headers()})
         status = 503 if body["status"] == "down" else 200
         if answer_format == "html":
             page = render_page("health.html", build_frame(request, context), health=body, reasons=STATE_REASONS)
-            return dali.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
-        return dali.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
+            return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     async def send_liveness(request: Request) -> Response:
-        return dali.answer_with_body(request, b'{"status":"ok"}', JSON_HEADERS)
+        return services.answer_with_body(request, b'{"status":"ok"}', JSON_HEADERS)
 
     async def send_readiness(request: Request) -> Response:
         checks = await anyio.to_thread.run_sync(health.run_checks)
@@ -148,7 +147,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "status": STATUS_WORDS[page_context],
             "checks": [_check_to_json(check, with_messages=with_messages) for check in checks],
         }
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request, orjson.dumps(body), JSON_HEADERS, 503 if page_context == "failed" else 200
         )
 
@@ -183,7 +182,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 {key: value for key, value in item.to_json().items() if key in keys} for item in collections
             ],
         }
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request, orjson.dumps(body), JSON_HEADERS, FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
         )
 
@@ -212,7 +211,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 include_sizes=sees_all,
             )
 
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request,
             (await anyio.to_thread.run_sync(write_metrics)).encode(),
             {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE},

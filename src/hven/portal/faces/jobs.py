@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
-from hven import services as dali
+from hven import services
 from hven.jobs import declared_types
 from hven.portal.faces._jobs_page import JobsPage
 from hven.services import uws
@@ -38,7 +38,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         accept = request.headers.get("accept", "").lower()
         if "text/html" in accept and "application/json" not in accept:
             return await page.show_jobs(request)
-        jobs_address = f"{dali.get_base_url(request, settings)}/jobs"
+        jobs_address = f"{services.get_base_url(request, settings)}/jobs"
         visible_types = [
             kind
             for kind in types.values()
@@ -49,7 +49,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     route_list = [
         create_route("/jobs", list_types, page.send_error_page),
-        create_route("/jobs", page.handle_form, page.send_error_page, ["POST"]),
+        create_route("/jobs", page.answer_form, page.send_error_page, ["POST"]),
         *(
             create_route(f"/jobs/shown/{plot_kind}", page.send_plot, page.send_json_error)
             for plot_kind in ("histogram", "points")

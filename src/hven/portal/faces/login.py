@@ -15,7 +15,7 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import (
     ForbiddenError,
     HvenError,
@@ -30,7 +30,7 @@ from hven.portal._pages import build_frame, build_page_headers, get_message_tran
 from hven.portal._views import access_page
 from hven.services.addresses import build_session_cookie, get_host_url, is_cross_site
 from hven.services.face import Face, ServiceContext, create_route
-from hven.site.auth import change_password, looks
+from hven.site.auth import change_password, impersonation
 from hven.site.auth.local import (
     TOKEN_SCOPE_GROUPS,
     LocalIdentityProvider,
@@ -94,7 +94,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 partial(check_token, passwords_too=False) if claimed_name else check_token
             )  # without a name it is no password
             account = claimed_name or get_token_account(token)
-            name, proof = await dali.verify_proof(
+            name, proof = await services.verify_proof(
                 request, site.store, account, check_token, verify_token=check_token_only, may_be_password=True
             )
         except (UnauthenticatedError, TooManyRequestsError) as error:
@@ -147,7 +147,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 query_params,
                 pending_state if name == provider.provider_settings.name else "",
             )
-            account = await dali.verify_proof(
+            account = await services.verify_proof(
                 request, site.store, query_params.get("state", "")[:128], finish_login, may_be_password=True
             )
             proof = await anyio.to_thread.run_sync(site.store.sessions.begin_session, account, SESSION_SECONDS)
@@ -210,7 +210,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 raise UserError("the new password was written in two ways", remedy="write it again")
             check_password = partial(accounts.check_account_secret, account, form_values.get("old", "").strip())
             check_token_only = partial(check_password, passwords_too=False)
-            await dali.verify_proof(
+            await services.verify_proof(
                 request, site.store, account, check_password, verify_token=check_token_only, may_be_password=True
             )
             apply_change = partial(
@@ -251,7 +251,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def redirect(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
         site_prefix = get_host_url(request, site.settings).removesuffix(site.settings.root_path)
-        location = f"{site_prefix}{path}" if path else f"{dali.get_base_url(request, site.settings)}/login"
+        location = f"{site_prefix}{path}" if path else f"{services.get_base_url(request, site.settings)}/login"
         return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": location})
 
     async def log_out(request: Request) -> Response:
@@ -261,9 +261,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             await anyio.to_thread.run_sync(site.store.sessions.end_session, proof)
         headers = {"set-cookie": build_login_cookie(request, None)}
         response = _send_json({"name": None}, headers) if _is_json_client(request) else redirect(request, headers)
-        if looks.IMPERSONATION_COOKIE in request.cookies:
+        if impersonation.IMPERSONATION_COOKIE in request.cookies:
             response.headers.append(
-                "set-cookie", build_session_cookie(request, site.settings, None, cookie_name=looks.IMPERSONATION_COOKIE)
+                "set-cookie",
+                build_session_cookie(request, site.settings, None, cookie_name=impersonation.IMPERSONATION_COOKIE),
             )
         return response
 
@@ -292,10 +293,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 async def _read_short_form(request: Request) -> Mapping[str, str]:
     """Read a form or a JSON object of a few short texts."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_MEDIA_TYPE:
-        params = await dali.read_params(request, MAX_BODY_BYTES)
+        params = await services.read_params(request, MAX_BODY_BYTES)
         return {name.lower(): params.read_one(name) or "" for name in params.values}
     try:
-        json_values = orjson.loads(await dali.body(request, MAX_BODY_BYTES))
+        json_values = orjson.loads(await services.read_body(request, MAX_BODY_BYTES))
     except orjson.JSONDecodeError as error:
         raise ParamError(
             format_message("the body is not JSON: {message}", error), remedy='{"name": "anna", "token": "..."}'
@@ -306,10 +307,13 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
 
 
 def _send_error(request: Request, error: Exception) -> Response:
-    status, message = dali.find_http_status(error), dali.write_error_message(error, dali.get_request_id(request))
-    headers = {**dali.build_error_headers(error), **_build_challenge(error), "cache-control": "no-store"}
+    status, message = (
+        services.find_http_status(error),
+        services.write_error_message(error, services.get_request_id(request)),
+    )
+    headers = {**services.build_error_headers(error), **_build_challenge(error), "cache-control": "no-store"}
     if _is_json_client(request):
-        return Response(dali.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
+        return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
     return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
 
 
@@ -331,7 +335,7 @@ def _render_page(
     problem_text = (
         ""
         if problem is None
-        else get_message_translator(frame_values["said"]).translate_error(problem, dali.get_request_id(request))
+        else get_message_translator(frame_values["said"]).translate_error(problem, services.get_request_id(request))
     )
     providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
     facts = {
@@ -350,12 +354,12 @@ def _render_page(
     headers = {**build_page_headers(), "cache-control": "no-store"}
     shown_error = error or problem
     if shown_error is None:
-        return dali.answer_with_body(request, body, headers)
-    return dali.answer_with_body(
+        return services.answer_with_body(request, body, headers)
+    return services.answer_with_body(
         request,
         body,
-        {**headers, **dali.build_error_headers(shown_error), **_build_challenge(shown_error)},
-        dali.find_http_status(shown_error),
+        {**headers, **services.build_error_headers(shown_error), **_build_challenge(shown_error)},
+        services.find_http_status(shown_error),
     )
 
 

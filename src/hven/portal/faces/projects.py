@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -130,12 +130,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         project, own_role = find_project(page_context)
         if is_cross_site(page_context.request, site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page of the project")
-        params = await dali.read_params(page_context.request, MAX_FORM_BYTES)
+        params = await services.read_params(page_context.request, MAX_FORM_BYTES)
         await anyio.to_thread.run_sync(apply_change, project, own_role, page_context, params)
         return build_redirect(describe_project(project, page_context)["url"])
 
     def apply_change(
-        project: Project, own_role: str | None, page_context: PageContext, params: dali.RequestParams
+        project: Project, own_role: str | None, page_context: PageContext, params: services.RequestParams
     ) -> None:
         grants, name = site.store.grants, page_context.principal.name
         if name is None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import NotFoundError
 from hven.services.addresses import build_session_cookie
 from hven.services.errors import TEXT_LINE_ERRORS
@@ -28,7 +28,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/referee/SECRET``."""
     site = context.site
 
-    async def admit_referee(request: Request) -> Response:
+    async def begin_referee_session(request: Request) -> Response:
         secret = request.path_params["secret"]
         grant = await anyio.to_thread.run_sync(site.store.grants.verify_proof, "referee", secret)
         if grant is None:
@@ -41,13 +41,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         headers = {
             "set-cookie": cookie,
-            "location": f"{dali.get_base_url(request, site.settings)}/collections/{quote(grant.object)}",
+            "location": f"{services.get_base_url(request, site.settings)}/collections/{quote(grant.object)}",
             "cache-control": "no-store",
             "referrer-policy": "no-referrer",
         }
         return Response(status_code=303, headers=headers)
 
-    return [create_route("/referee/{secret}", admit_referee, TEXT_LINE_ERRORS)]
+    return [create_route("/referee/{secret}", begin_referee_session, TEXT_LINE_ERRORS)]
 
 
 FACE = Face(name="referee", title="Referees", build_routes=build_routes)

@@ -9,13 +9,13 @@ import anyio.to_thread
 import orjson
 from starlette.routing import Route
 
-from hven import services as dali
+from hven import services
 from hven.model import join_address
 from hven.model.errors import ForbiddenError, ParamError, UnauthenticatedError
 from hven.services.addresses import is_cross_site, list_base_urls
 from hven.services.errors import ErrorResponder
 from hven.services.face import Face, ServiceContext, answer_errors
-from hven.site.auth import signed
+from hven.site.auth import signed_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +41,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise ForbiddenError("a page of another site asks this", remedy="ask it from a page of this site")
         if principal.is_anonymous:
             raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
-        base = dali.get_base_url(request, site.settings)
+        base = services.get_base_url(request, site.settings)
         url = join_address(f"{base}/", params.read_one("URL") or "")
         site_addresses, minutes = list_base_urls(request, site.settings), site.settings.limits.signed_minutes
         sign_url = await anyio.to_thread.run_sync(
-            signed.create_url_signer, site.store, principal, site_addresses, minutes
+            signed_addresses.create_url_signer, site.store, principal, site_addresses, minutes
         )
         if sign_url is None:
             raise ForbiddenError("only accounts of this site sign addresses", remedy="ask the site's owner for one")
@@ -56,7 +56,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         expiry_time = datetime.fromtimestamp(int(url.rpartition("=")[2].partition(".")[0]), UTC)
         body = orjson.dumps({"url": url, "until": f"{expiry_time:%Y-%m-%dT%H:%M:%SZ}"})
-        return dali.answer_with_body(request, body, {"content-type": "application/json", "cache-control": "no-store"})
+        return services.answer_with_body(
+            request, body, {"content-type": "application/json", "cache-control": "no-store"}
+        )
 
     return [Route("/sign", answer_errors(sign_address, ERROR_DOCUMENT, MAX_BODY_BYTES), methods=["POST"])]
 

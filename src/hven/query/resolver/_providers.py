@@ -98,7 +98,7 @@ def resolve_name(
     failures: list[str] = []
     for provider in providers:
         try:
-            candidates = _ask_remote_provider(provider, request) if provider.remote else tuple(provider.find(request))
+            candidates = _query_remote_provider(provider, request) if provider.remote else tuple(provider.find(request))
         except HvenError as error:
             failures.append(
                 format_message(
@@ -248,7 +248,7 @@ def _format_candidate(candidate: ResolvedName) -> str:
 # --- remembering what others said ----------------------------------------------------------------------------
 
 
-def _ask_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
+def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
     """Ask a remote provider, or return what it said: one question at a time for a name, none for a while after a failure."""
     state = request.site.get_or_create(_ResolverState)
     cache_key = (provider.name, request.name_key)

@@ -305,7 +305,7 @@ def _sort_names(
     name_rows = name_rows.filter(pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], "")))
     name_rows = name_rows.sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
     if joined:
-        columns_by_role["aliases"] = pa.chunked_array([_concatenate_lists(joined)])
+        columns_by_role["aliases"] = pa.chunked_array([_concat_lists(joined)])
     return _NameIndex(
         version_key=version_key,
         table=pa.table(columns_by_role),
@@ -327,7 +327,7 @@ def _combine_chunks(values: Any) -> Any:
     return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) and combined.num_chunks else combined
 
 
-def _concatenate_lists(lists: list[pa.Array]) -> pa.Array:
+def _concat_lists(lists: list[pa.Array]) -> pa.Array:
     """Join several lists of names per row into one, with blanks at their ends removed."""
     count = len(lists[0])
     parents = pa.concat_arrays([pc.list_parent_indices(item).cast(pa.int64()) for item in lists])

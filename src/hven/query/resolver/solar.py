@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from hven.model.errors import format_message
-from hven.model.sky import bodies as table
+from hven.model.sky import bodies
 from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_name
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MOVING_BODY_NOTE = (
 def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
     """Return every body by the keys of its names."""
     bodies_by_key: dict[str, list[ResolvedName]] = {}
-    for table_row in table.iterate_bodies():
+    for table_row in bodies.iterate_bodies():
         body = ResolvedName(
             name=table_row.name,
             kind=table_row.kind,

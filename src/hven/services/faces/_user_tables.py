@@ -13,10 +13,9 @@ import anyio
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import adql
-from hven import services as dali
+from hven import adql, services
 from hven.model.errors import StorageError, TooLargeError, UnauthenticatedError
-from hven.query import user_tables as own
+from hven.query import user_tables
 from hven.services import _vosi as vosi
 from hven.services import _vosi_table as vosi_table
 from hven.services import uws
@@ -48,7 +47,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await _store_body(request, _store_user_table, 201)
 
     async def answer_load(request: Request) -> Response:
-        return await _store_body(request, own.append_rows, 200)
+        return await _store_body(request, user_tables.append_rows, 200)
 
     async def _store_body(request: Request, store_table: Callable[..., Table], status: int) -> Response:
         principal, name = _find_owner_and_name(request)
@@ -61,15 +60,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_get(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        record = await anyio.to_thread.run_sync(own.find_table, site, principal, name)
+        record = await anyio.to_thread.run_sync(user_tables.find_table, site, principal, name)
         body = vosi.write_table(record.table, quote_name=adql.quote_name)
-        return dali.answer_with_body(
+        return services.answer_with_body(
             request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "private, no-store"}
         )
 
     async def answer_delete(request: Request) -> Response:
         principal, name = _find_owner_and_name(request)
-        await anyio.to_thread.run_sync(own.delete_table, site, principal, name)
+        await anyio.to_thread.run_sync(user_tables.delete_table, site, principal, name)
         return Response(
             f"Dropped user table {name}\n",
             headers={"cache-control": "no-store"},
@@ -83,7 +82,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
 
     def _find_owner_and_name(request: Request) -> tuple[Principal, str]:
-        return _require_account(request), own.parse_table_name(request.path_params["table"])
+        return _require_account(request), user_tables.parse_table_name(request.path_params["table"])
 
     def _require_account(request: Request) -> Principal:
         principal = context.identify_principal(request)
@@ -122,7 +121,7 @@ def list_capabilities(tap_url: str, settings: Settings) -> list[vosi.Capability]
 
 
 def _store_user_table(site: Site, principal: Principal, name: str, path: Path) -> Table:
-    return own.store_table(site, principal, name, path, vosi_table.read_vosi_table(path))
+    return user_tables.store_table(site, principal, name, path, vosi_table.read_vosi_table(path))
 
 
 def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
@@ -136,7 +135,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
     """Write the body to a file."""
     try:
         async with await anyio.open_file(path, "wb") as file:
-            async for chunk in dali.read_chunks(request, byte_limit):
+            async for chunk in services.read_chunks(request, byte_limit):
                 await file.write(chunk)
     except TooLargeError:
         raise TooLargeError(

@@ -10,8 +10,7 @@ from urllib.parse import quote
 import anyio.to_thread
 import pyarrow as pa
 
-from hven import adql, query
-from hven import services as dali
+from hven import adql, query, services
 from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.jobs.tap import read_query
 from hven.model.params import Param
@@ -57,18 +56,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/archive``."""
     site = context.site
 
-    def build_response(request: Request, params: dali.RequestParams) -> Response:
+    def build_response(request: Request, params: services.RequestParams) -> Response:
         kind, name, base = (
             str(parse_value(params, FORMAT_PARAM)),
             params.read_one("TABLE"),
-            dali.get_base_url(request, site.settings),
+            services.get_base_url(request, site.settings),
         )
         packed = kind in archives.ARCHIVE_KINDS
         row_limit = site.settings.limits.archive_files if packed else scripts.MAX_SCRIPT_FILES
         principal, overflow = context.identify_principal(request), False
         ids = () if params.read_one("QUERY") else parse_value(params, ID_PARAM)
         if name is not None and ids:
-            table = dali.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+            table = services.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
             called = table.qualified_name
             about = [("Rows", f"{called} {', '.join(ids)}")]
             addresses = [archives.build_datalink_url(table, base) + quote(item, safe="") for item in ids]
@@ -88,7 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         title = site.settings.title or site.settings.name
         about += [
             ("Asked at", base),
-            *((item.name, item.value) for item in dali.warn_unused_parameters(params, ARCHIVE_PARAMS)),
+            *((item.name, item.value) for item in services.warn_unused_parameters(params, ARCHIVE_PARAMS)),
         ]
         if packed:
             plan = archives.plan_archive(context, request, addresses, include_all=bool(ids))
@@ -109,12 +108,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         rows = pa.record_batch({"url": pa.array(resolved_addresses, pa.string())})
         body = b"".join(fmt.write(head, iter((rows,)), lambda: end, {}))
         access_key = site.get_published_state().find_access_key(principal, context.policies)
-        headers = dali.build_cache_headers(
-            dali.compute_etag(body), is_public=access_key == "public" and principal.is_anonymous
+        headers = services.build_cache_headers(
+            services.compute_etag(body), is_public=access_key == "public" and principal.is_anonymous
         )
-        return dali.answer_with_etag(request, headers, fmt.media_types[0], body)
+        return services.answer_with_etag(request, headers, fmt.media_types[0], body)
 
-    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
         response: Response = await anyio.to_thread.run_sync(build_response, request, params)
         return response
 

@@ -7,15 +7,14 @@ goes on next time. 410 says that the way from a state to now is not kept; then t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote as urlquote
+from urllib.parse import quote as percent_encode
 from urllib.parse import urlencode
 
 import anyio
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import __version__, formats
-from hven import services as dali
+from hven import __version__, formats, services
 from hven.engines import Snapshot
 from hven.formats import InfoElement
 from hven.ingest.sync import change_feeds
@@ -57,10 +56,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     feeds = change_feeds.ChangeFeeds(site)
     looking, working = anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS), anyio.CapacityLimiter(MAX_CONCURRENT_FEEDS)
 
-    async def answer_changes(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_changes(request: Request, params: services.RequestParams) -> Response:
         principal = context.identify_principal(request)
         published_state = site.get_published_state()
-        table = dali.find_table(
+        table = services.find_table(
             request.path_params["table"], published_state.get_catalogue(principal, context.policies)
         )
         fmt, options = form = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
@@ -82,14 +81,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
 
         feed_request = await anyio.to_thread.run_sync(find_changes, limiter=looking)
-        warnings = dali.warn_unused_parameters(params, CHANGES_PARAMS)
-        url = FACE.build_url(table, dali.get_base_url(request, site.settings))
+        warnings = services.warn_unused_parameters(params, CHANGES_PARAMS)
+        url = FACE.build_url(table, services.get_base_url(request, site.settings))
         headers = _build_headers(
             feed_request,
             _compute_feed_etag(feed_request, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings),
             url,
         )
-        if dali.is_unchanged(request, headers["etag"]):
+        if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
         def run_feed() -> tuple[QueryResult, int]:
@@ -127,7 +126,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             ),
             *warnings,
         ]
-        return await dali.answer_with_result(
+        return await services.answer_with_result(
             request, result, form, headers=headers, infos=infos, name=table.qualified_name
         )
 
@@ -140,17 +139,17 @@ def _compute_feed_etag(feed_request: change_feeds.ChangeFeedRequest, *parts: obj
         (column.name, column.type, column.unit, column.ucd, column.description, column.hidden)
         for column in feed_request.table.columns
     ]
-    return dali.compute_etag(*map(repr, [__version__, feed_request.cache_key, column_facts, *parts]))
+    return services.compute_etag(*map(repr, [__version__, feed_request.cache_key, column_facts, *parts]))
 
 
 def _build_headers(feed_request: change_feeds.ChangeFeedRequest, etag: str, url: str) -> dict[str, str]:
     base = url.rpartition("/changes/")[0]
     return {
-        **dali.build_cache_headers(
+        **services.build_cache_headers(
             etag, is_public=feed_request.scope.is_public, vary="accept, accept-encoding, authorization, cookie"
         ),
         "hven-snapshot": feed_request.format_state_name(feed_request.until),
-        "link": f'<{base}/collections/{urlquote(feed_request.table.schema)}>; rel="collection"',  # RFC 6573
+        "link": f'<{base}/collections/{percent_encode(feed_request.table.schema)}>; rel="collection"',  # RFC 6573
     }
 
 

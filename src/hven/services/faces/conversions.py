@@ -9,8 +9,7 @@ import anyio
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.formats.media import list_media, open_product, write_fits_file, write_votable_file
 from hven.model.errors import NotFoundError, format_message
 from hven.model.params import Param
@@ -50,7 +49,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/as/<form>/<path>``."""
     file_limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 
-    async def answer_conversion(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_conversion(request: Request, params: services.RequestParams) -> Response:
         name, form, path = (request.path_params[key] for key in ("name", "form", "path"))
         if form not in EXTENSIONS_BY_FORM:
             raise NotFoundError(
@@ -60,13 +59,13 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         part, principal, base = (
             params.read_one("PART"),
             context.identify_principal(request),
-            dali.get_base_url(request, context.site.settings),
+            services.get_base_url(request, context.site.settings),
         )
         original_file = await anyio.to_thread.run_sync(collection_files.take_file, context, principal, name, path)
-        headers = dali.build_cache_headers(
-            dali.compute_etag(__version__, original_file.etag, form, part, base), is_public=original_file.is_public
+        headers = services.build_cache_headers(
+            services.compute_etag(__version__, original_file.etag, form, part, base), is_public=original_file.is_public
         )
-        if dali.is_unchanged(request, headers["etag"]):
+        if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
         def open_converted_file() -> tuple[Product, StreamedFile]:

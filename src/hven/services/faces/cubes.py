@@ -14,8 +14,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.formats.media import detect_medium
 from hven.model.errors import HvenError, ParamError, SourceError, format_message
 from hven.model.params import Param
@@ -75,21 +74,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             context, context.identify_principal(request), request.path_params["name"], request.path_params["path"]
         )
 
-    def answer_data(request: Request, params: dali.RequestParams) -> Response:
+    def answer_data(request: Request, params: services.RequestParams) -> Response:
         original_file = find_file(request)
-        tag = dali.compute_etag(__version__, original_file.etag, sorted(params.values.items()))
+        tag = services.compute_etag(__version__, original_file.etag, sorted(params.values.items()))
         vary = "accept, accept-encoding, authorization, cookie"
         headers = {
-            **dali.build_cache_headers(tag, is_public=original_file.is_public, vary=vary),
+            **services.build_cache_headers(tag, is_public=original_file.is_public, vary=vary),
             "x-content-type-options": "nosniff",
         }
-        if dali.is_unchanged(request, tag):
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         body, extra_headers = read_cube_data(original_file, params)
         if isinstance(body, bytes):
             return Response(body, headers={**headers, **extra_headers, "content-type": "application/octet-stream"})
         json_body = orjson.dumps(body, default=lambda values: values.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
-        return dali.answer_with_body(request, json_body, {**headers, "content-type": "application/json"})
+        return services.answer_with_body(request, json_body, {**headers, "content-type": "application/json"})
 
     def show_page(request: Request, write_page: Paged) -> Response:
         try:
@@ -108,7 +107,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         except (HvenError, OSError) as error:
             return write_page(request, context, {"fault": error})
 
-    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
         page = context.find_page_writer(FACE.name, request, params)
         if page is not None and not DATA_PARAM_NAMES & params.values.keys():
             return await anyio.to_thread.run_sync(show_page, request, page)
@@ -118,7 +117,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def read_cube_data(
-    original_file: collection_files.OriginalFile, params: dali.RequestParams
+    original_file: collection_files.OriginalFile, params: services.RequestParams
 ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
     """Look into a file: facts, a tile, or a spectrum."""
     at = dict(_parse_axis_pixel(text) for text in parse_value(params, AT_PARAM))
@@ -148,7 +147,7 @@ def read_cube_data(
         if params.read_one("MEAN") is not None:
             box, inside = _parse_region(cube_view, str(params.read_one("MEAN")))
             means = [
-                cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels).average_region(box, inside)
+                cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels).compute_region_statistics(box, inside)
                 for array in parts
             ]
             part_descriptions = [
@@ -161,7 +160,7 @@ def read_cube_data(
 
 
 def _write_tile(
-    cube_view: CubeView, params: dali.RequestParams, number: int, divisor_number: int | None
+    cube_view: CubeView, params: services.RequestParams, number: int, divisor_number: int | None
 ) -> tuple[bytes, dict[str, str]]:
     for name, slice_number in (("SLICE", number), ("OVER", divisor_number)):
         if slice_number is not None and not 1 <= slice_number <= cube_view.depth:
@@ -222,7 +221,7 @@ def _parse_numbers(name: str, text: str | None, count: int | None = None) -> lis
     return parsed_numbers
 
 
-def _parse_pixel(cube_view: CubeView, params: dali.RequestParams) -> tuple[int, int]:
+def _parse_pixel(cube_view: CubeView, params: services.RequestParams) -> tuple[int, int]:
     x, y = (round(number) - 1 for number in _parse_numbers("SPECTRUM", params.read_one("SPECTRUM"), 2))
     if not (0 <= x < cube_view.width and 0 <= y < cube_view.height):
         raise ParamError(

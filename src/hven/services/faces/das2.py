@@ -18,8 +18,7 @@ import numpy as np
 import orjson
 from starlette.responses import RedirectResponse, Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.model.errors import NotFoundError, ParamError, UserError
 from hven.model.params import Param
 from hven.model.types import FLOAT64
@@ -117,16 +116,16 @@ EXCEPTION_TYPES = {400: "IllegalArgument", 404: "NoSuchDataSource", 401: "Unauth
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
     """Say what is wrong as das2 has it."""
-    status = dali.find_http_status(error)
+    status = services.find_http_status(error)
     word = EXCEPTION_TYPES.get(status, "IllegalArgument" if isinstance(error, UserError) else "ServerError")
     body = streams.write_exception(
-        word, dali.write_error_message(error, dali.get_request_id(request)), packet_kind="stream"
+        word, services.write_error_message(error, services.get_request_id(request)), packet_kind="stream"
     )
     return Response(
         body,
         status,
         {
-            **dali.build_error_headers(error),
+            **services.build_error_headers(error),
             **CACHE_HEADERS,
             "cache-control": "no-store",
             "content-type": STREAM_MEDIA_TYPE,
@@ -154,7 +153,11 @@ class _Das2Request(series.SeriesRequest):
     @cached_property
     def data_sets(self) -> dict[str, DataSet]:
         """By path: those that have something to show."""
-        return {one.series.path: one for one in super().data_sets.values() if any(map(_is_streamable, one.parameters))}
+        return {
+            data_set.series.path: data_set
+            for data_set in super().data_sets.values()
+            if any(map(_is_streamable, data_set.parameters))
+        }
 
     def require_data_set(self, path: str) -> DataSet:
         data_set = self.find_data_set(path.strip("/").removesuffix(".dsdf"))
@@ -361,7 +364,7 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     )
     width = _parse_resolution(params, native)
     access_key = das2_request.published_state.find_access_key(das2_request.principal, das2_request.context.policies)
-    tag = dali.compute_etag(
+    tag = services.compute_etag(
         __version__,
         das2_request.published_state.version,
         access_key,
@@ -371,11 +374,11 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     )
     label = "_".join(_format_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
     headers = {
-        **dali.build_cache_headers(tag, is_public=access_key == "public" and das2_request.principal.is_anonymous),
+        **services.build_cache_headers(tag, is_public=access_key == "public" and das2_request.principal.is_anonymous),
         "access-control-allow-origin": "*", "content-type": form.media_type,
         "content-disposition": f'inline; filename="{quote(data_set.series.path.rpartition("/")[2])}_{label}.{form.extension}"',
     }  # fmt: skip
-    if dali.is_unchanged(das2_request.request, tag):
+    if services.is_unchanged(das2_request.request, tag):
         return Response(status_code=304, headers=headers)
     stamp = data_set.time.byte_length if data_set.has_nanoseconds and not width else form.stamp
     form = form._replace(
@@ -386,9 +389,9 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     def iterate_chunks() -> Iterator[bytes]:
         has_overlap = span.start is not None and span.stop is not None and start < span.stop and stop > span.start
         segments = _read_segments(das2_request, data_set, chosen, start, stop, width) if has_overlap else ()
-        request = dali.get_request_id(das2_request.request)
+        request = services.get_request_id(das2_request.request)
         nothing = f"No data in the interval {_format_time_range(start, stop)}"
-        return streams.write_stream(segments, form, nothing, lambda error: dali.write_error_message(error, request))
+        return streams.write_stream(segments, form, nothing, lambda error: services.write_error_message(error, request))
 
     return iterate_chunks, headers
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
-from hven import formats
-from hven import services as dali
+from hven import formats, services
 from hven.formats import DEFAULT_FORMAT, InfoElement, ResultStatus, TableMetadata
 from hven.model.errors import NotFoundError
 from hven.model.params import Param
@@ -38,9 +37,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/datalink/<schema.table>``."""
     site = context.site
 
-    async def answer_links(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_links(request: Request, params: services.RequestParams) -> Response:
         principal, published_state = context.identify_principal(request), site.get_published_state()
-        table = dali.find_table(
+        table = services.find_table(
             request.path_params["table"], published_state.get_catalogue(principal, context.policies)
         )
         if not FACE.applies(table):
@@ -51,7 +50,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if fmt.name == DEFAULT_FORMAT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
         row_limit, ids = params.read_integer("MAXREC"), params.values.get("ID", ())
-        base = dali.get_base_url(request, site.settings)
+        base = services.get_base_url(request, site.settings)
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
             return datalinks.list_row_links(
@@ -65,21 +64,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 return link_rows
             catalogue, site_url = published_state.get_catalogue(principal, context.policies), site.settings.site_url
             return datalinks.expand_link_lists(
-                link_rows, site_url, lambda name, some: list_links(dali.find_table(name, catalogue), some)
+                link_rows, site_url, lambda name, some: list_links(services.find_table(name, catalogue), some)
             )
 
         def write_document() -> bytes:
             link_rows = list_requested_links()
-            limited_links, services = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
+            limited_links, descriptor_parts = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
             infos = (
                 InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
-                *dali.warn_unused_parameters(params, DATALINK_PARAMS),
+                *services.warn_unused_parameters(params, DATALINK_PARAMS),
             )
             head = TableMetadata(
                 columns=datalinks.LINK_COLUMNS,
                 name="links",
                 infos=infos,
-                descriptors_xml=services if ids else (describe_own_service(FACE, FACE.build_url(table, base)),),
+                descriptors_xml=descriptor_parts if ids else (describe_own_service(FACE, FACE.build_url(table, base)),),
             )
             end = ResultStatus(overflow=limited_links.num_rows < link_rows.num_rows, row_count=limited_links.num_rows)
             return b"".join(fmt.write(head, iter(limited_links.to_batches()), lambda: end, options))
@@ -95,8 +94,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if fmt.name == DEFAULT_FORMAT and not params.read_one("RESPONSEFORMAT"):
             kind = DATALINK_MEDIA_TYPE
         access_key = published_state.find_access_key(principal, context.policies)
-        return dali.answer_with_etag(
-            request, dali.build_cache_headers(dali.compute_etag(body), is_public=access_key == "public"), kind, body
+        return services.answer_with_etag(
+            request,
+            services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public"),
+            kind,
+            body,
         )
 
     return [create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)]
@@ -112,7 +114,7 @@ def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:
     return links.slice(0, row_limit)
 
 
-def _links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
+def _build_links(table: Table, _: ServiceContext) -> Sequence[LinkTemplate]:
     """Lead to the files in which the samples of rows stand, where the collection publishes these."""
     return [LinkTemplate(semantics=datalinks.THIS_SEMANTICS, address=path, is_file=True) for path in table.sample_files]
 
@@ -141,5 +143,5 @@ FACE = Face(
     error_responder=LABELLED_VOTABLE_ERRORS,
     list_usage_examples=_list_usage_examples,
     build_routes=build_routes,
-    build_links=_links,
+    build_links=_build_links,
 )

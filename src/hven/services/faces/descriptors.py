@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven import services as dali
+from hven import services
 from hven.descriptor import mirroring
 from hven.descriptor.observations import OBSCORE_RADIO_VIEW, OBSCORE_VIEW
 from hven.descriptor.public_metadata import PublicMetadata
@@ -49,14 +49,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             examples=resource.examples,
         )
         return mirroring.write_public_descriptor(
-            resource, tables, url=dali.get_base_url(request, context.site.settings), metadata=also
+            resource, tables, url=services.get_base_url(request, context.site.settings), metadata=also
         ).encode()
 
     async def answer_descriptor(request: Request) -> Response:
         body = write_descriptor(request)
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
-            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary="accept-encoding"),
+            services.build_cache_headers(services.compute_etag(body), is_public=True, vary="accept-encoding"),
             MEDIA_TYPE,
             body,
         )

@@ -15,8 +15,7 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import adql, formats, query
-from hven import services as dali
+from hven import adql, formats, query, services
 from hven.adql import syntax_tree
 from hven.jobs.tap import MAXREC_PARAM
 from hven.model import units
@@ -66,7 +65,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
     async def answer_request(request: Request, params: RequestParams) -> Response:
         published_state = context.site.get_published_state()  # one state for the tree and for the query
-        table = dali.find_table(
+        table = services.find_table(
             request.path_params["table"],
             published_state.get_catalogue(context.identify_principal(request), context.policies),
         )
@@ -165,14 +164,14 @@ async def _answer_rows(
         ) from error
     result.descriptors = ()  # further RESOURCEs, which such clients take for rows
     warnings = query.warn_unused_parameters(params, (*(each.param for each in endpoint.params), *DALI_PARAMS))
-    return await dali.answer_with_result(
+    return await services.answer_with_result(
         request,
         result,
         (fmt, options),
         etag_parts=(*key, *values, row_limit, fmt.name, sorted(options.items()), warnings),
         infos=warnings,
         name=table.name,
-        base_url=dali.get_base_url(request, context.site.settings),
+        base_url=services.get_base_url(request, context.site.settings),
         constants=_fill_constants(endpoint, published_state.tables_by_name[table.qualified_name], context.site),
     )
 
@@ -331,7 +330,7 @@ def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: st
         {"_row": json.dumps([key_value])} if table.primary == (key.name,) else {}
     )
     page = f"/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}?{urlencode(page_params)}"
-    base = dali.get_base_url(sitools_request.request, sitools_request.context.site.settings)
+    base = services.get_base_url(sitools_request.request, sitools_request.context.site.settings)
     return Response(None, 303, {"location": base + page, "cache-control": "no-cache"})
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote as urlquote
+from urllib.parse import quote as percent_encode
 
 import anyio.to_thread
 from starlette.responses import RedirectResponse, Response
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import HvenError
 from hven.model.table import FILES_UTYPE, find_root
 from hven.services import collection_files, remote_files
 from hven.services._byte_ranges import answer_file, build_file_headers, stream_pieces
-from hven.services._user_content import SANDBOX_HEADERS, guard_media_type
+from hven.services._user_content import SANDBOX_HEADERS, choose_safe_media_type
 from hven.services.collection_files import PIECE_BYTES
 from hven.services.face import Face, ServiceContext, UsageExample, create_route
 from hven.site import record_sent_data
@@ -78,9 +78,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_file_request(request: Request) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         if b"hdu=" in request.scope["query_string"].lower() and (part := _find_hdu_param(request)):
-            collection_url = f"{dali.get_base_url(request, context.site.settings)}/collections/{urlquote(name)}"
+            collection_url = (
+                f"{services.get_base_url(request, context.site.settings)}/collections/{percent_encode(name)}"
+            )
             return RedirectResponse(
-                f"{collection_url}/as/fits/{urlquote(path)}?PART={urlquote(part, safe='')}", headers=FILE_HEADERS
+                f"{collection_url}/as/fits/{percent_encode(path)}?PART={percent_encode(part, safe='')}",
+                headers=FILE_HEADERS,
             )
         requested_file = await anyio.to_thread.run_sync(find_requested_file, request, name, path)
         row, newer = requested_file.row, requested_file.successor_url
@@ -89,7 +92,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if row["release"] is not None:
             newer = (
                 newer
-                or f"{dali.get_base_url(request, context.site.settings)}/collections/{urlquote(row['collection'])}/files"
+                or f"{services.get_base_url(request, context.site.settings)}/collections/{percent_encode(row['collection'])}/files"
             )
             link = {"link": f'<{newer}>; rel="latest-version"'}
         if root.redirects_clients:
@@ -98,7 +101,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 **FILE_HEADERS,
                 **link,
             }
-            return RedirectResponse(f"{root.address}/{urlquote(below)}", headers=redirect_headers)
+            return RedirectResponse(f"{root.address}/{percent_encode(below)}", headers=redirect_headers)
         record_sent_data(file_collections=[row["collection"]])
         far_file = None
         if root.scheme is not None:
@@ -106,7 +109,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 far_file = remote_files.check_published_state(row, await block_cache.get_file_state(root, below))
         tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
         headers = {
-            **dali.build_cache_headers(tag, is_public=requested_file.access_key == "public"),
+            **services.build_cache_headers(tag, is_public=requested_file.access_key == "public"),
             **FILE_HEADERS,
             **link,
         }
@@ -115,10 +118,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             remote_files.get_modification_time(row) if far_file is None else far_file.file_fact.modified,
             row["sha256"],
         )
-        kind, loaded = guard_media_type(row["media_type"])
+        kind, loaded = choose_safe_media_type(row["media_type"])
         if loaded:
             headers["content-disposition"] = headers["content-disposition"].replace("inline", "attachment", 1)
-        if dali.is_unchanged(request, tag):
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         # also a date: two states of a file may have the same (RFC 9110 section 13.1.5)
         same = request.headers.get("if-range", tag) == tag
@@ -143,7 +146,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         ]
         cache_control = "no-cache" if sign is str else "private, no-store"
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": cache_control, **FILE_HEADERS}
-        return dali.answer_with_body(request, "".join(lines).encode(), headers)
+        return services.answer_with_body(request, "".join(lines).encode(), headers)
 
     return [
         create_route("/collections/{name}/files", answer_list),
@@ -158,7 +161,7 @@ def _find_hdu_param(request: Request) -> str | None:
 
 def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show the list, and how to get one and check it."""
-    url = f"{base_url}/collections/{urlquote(published.table.schema)}/files"
+    url = f"{base_url}/collections/{percent_encode(published.table.schema)}/files"
     return [
         UsageExample(
             title="Files", url=url, example=f"curl -s '{url}' | while read sum url rest; do curl -sO \"$url\"; done"

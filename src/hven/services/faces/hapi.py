@@ -17,8 +17,7 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.model.errors import UpstreamError, UserError, format_message
 from hven.model.params import Param
 from hven.services import _derived_sets as derived
@@ -102,7 +101,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     """Answer an error as HAPI has it; what a reader sent is not said again (section 3.8.2)."""
     if isinstance(error, HapiError):
         return _answer_json(request, _build_status(error.code, str(error)), STATUS_CODES[error.code][0])
-    status = dali.find_http_status(error)
+    status = services.find_http_status(error)
     code = (
         1501
         if isinstance(error, UpstreamError)
@@ -112,16 +111,14 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         if status in TOO_MUCH_STATUSES
         else 1400
     )
-    message = (
-        f"HAPI error {code}: {STATUS_CODES[code][1]}; {dali.write_error_message(error, dali.get_request_id(request))}"
-    )
+    message = f"HAPI error {code}: {STATUS_CODES[code][1]}; {services.write_error_message(error, services.get_request_id(request))}"
     # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes with
     keeps_http_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
     return _answer_json(
         request,
         _build_status(code, message),
         status if keeps_http_status else STATUS_CODES[code][0],
-        dali.build_error_headers(error),
+        services.build_error_headers(error),
     )
 
 
@@ -136,7 +133,7 @@ def _answer_json(
     request: Request, body: Mapping[str, Any], status: int = 200, extra_headers: Mapping[str, str] | None = None
 ) -> Response:
     headers = {**CACHE_HEADERS, "content-type": "application/json", **(extra_headers or {})}
-    return dali.answer_with_body(request, orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), headers, status)
+    return services.answer_with_body(request, orjson.dumps(body, option=orjson.OPT_APPEND_NEWLINE), headers, status)
 
 
 def _read_params(request: Request, endpoint: str) -> dict[str, str]:
@@ -303,8 +300,8 @@ class _HapiRequest(series.SeriesRequest):
 
     def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
         """Find from when to when the reader has samples."""
-        whole = super().find_time_extent(data_set.base_set or data_set)
-        return whole if data_set.base_set is None else derived.derive_time_extent(data_set, whole)
+        base_extent = super().find_time_extent(data_set.base_set or data_set)
+        return base_extent if data_set.base_set is None else derived.derive_time_extent(data_set, base_extent)
 
     def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with what is made of it."""
@@ -418,14 +415,14 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
             1405,
             f"this data set has {_format_date(first, data_set.time.byte_length)} to {_format_date(last, data_set.time.byte_length)}",
         )
-    headers = dali.build_cache_headers(
-        dali.compute_etag(__version__, hapi_request.published_state.version, hapi_request.access_key, hapi_request.base_url, data_set.change_token, *sorted(params.items())),
+    headers = services.build_cache_headers(
+        services.compute_etag(__version__, hapi_request.published_state.version, hapi_request.access_key, hapi_request.base_url, data_set.change_token, *sorted(params.items())),
         is_public=hapi_request.access_key == "public" and hapi_request.principal.is_anonymous,
     )  # fmt: skip
     media_type, write = OUTPUT_FORMATS[kind]
     table = data_set.table.qualified_name
     record_sent_data(rows_by_table={table: 0})
-    if dali.is_unchanged(hapi_request.request, headers["etag"]):
+    if services.is_unchanged(hapi_request.request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     headers["content-type"] = media_type
     headers["content-disposition"] = f'inline; filename="{quote(data_set.id)}.{ {"binary": "bin"}.get(kind, kind) }"'

@@ -16,9 +16,9 @@ import anyio
 import anyio.to_thread
 from starlette.responses import RedirectResponse, Response
 
-from hven import services as dali
+from hven import services
 from hven.engines import Snapshot
-from hven.formats import hats_layout as hats
+from hven.formats import hats_layout
 from hven.model.errors import NotFoundError, format_message
 from hven.services import tilings
 from hven.services._byte_ranges import answer_file, stream_pieces
@@ -58,13 +58,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def find_file(request: Request, text: str, path: str) -> CatalogueFile | str:
         state, _, state_path = path.partition("/")
         tiling = tilings.find_tiling(
-            context, context.identify_principal(request), text, None if state in {"", hats.COLLECTION_FILE} else state
+            context,
+            context.identify_principal(request),
+            text,
+            None if state in {"", hats_layout.COLLECTION_FILE} else state,
         )
-        if state in {"", hats.COLLECTION_FILE}:
+        if state in {"", hats_layout.COLLECTION_FILE}:
             if state_path:
                 raise NotFoundError(
                     format_message("there is no {path} in {state}", path[:200], text),
-                    remedy=f"{hats.COLLECTION_FILE} names the newest state",
+                    remedy=f"{hats_layout.COLLECTION_FILE} names the newest state",
                 )
             return build_body_file(
                 tiling,
@@ -82,15 +85,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         ):
             raise NotFoundError(
                 format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part),
-                remedy=f"{hats.COLLECTION_FILE} names what there is",
+                remedy=f"{hats_layout.COLLECTION_FILE} names what there is",
             )
-        pixel = None if tiling.part == tilings.INDEX_PART else hats.parse_partition_path(state_path)
-        if pixel is not None and state_path == hats.format_partition_path(*pixel):
+        pixel = None if tiling.part == tilings.INDEX_PART else hats_layout.parse_partition_path(state_path)
+        if pixel is not None and state_path == hats_layout.format_partition_path(*pixel):
             partition_params = {name.lower(): value for name, value in request.query_params.items()}
             tag, place = tiling.get_partition_file(
                 *pixel, columns=partition_params.get("columns"), filters=partition_params.get("filters")
             )
-        elif tiling.part == tilings.INDEX_PART and state_path == f"{hats.DATASET_DIRECTORY}/{tilings.INDEX_FILE}":
+        elif (
+            tiling.part == tilings.INDEX_PART and state_path == f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"
+        ):
             tag, place = tiling.get_index_file()
         else:
             return build_body_file(tiling, *write_document(tiling, state_path))
@@ -98,20 +103,22 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_file_request(request: Request) -> Response:
         text, path = request.path_params["table"], request.path_params.get("path", "")
-        partition = hats.parse_partition_path(path) is not None
+        partition = hats_layout.parse_partition_path(path) is not None
         got = await anyio.to_thread.run_sync(find_file, request, text, path, limiter=making if partition else looking)
         if isinstance(got, str):
             query = f"?{request.url.query}" if request.url.query else ""
-            redirect_url = f"{dali.get_base_url(request, context.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
+            redirect_url = (
+                f"{services.get_base_url(request, context.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
+            )
             return RedirectResponse(
                 redirect_url, headers={"cache-control": "no-cache", "vary": "authorization, cookie"}
             )
         tag = f'"{got.etag}"'
-        headers = dali.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie") | {
+        headers = services.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie") | {
             "accept-ranges": "bytes",
             "x-content-type-options": "nosniff",
         }
-        if dali.is_unchanged(request, tag):
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         same = request.headers.get("if-range", tag) == tag
         place = got.path or Path()
@@ -133,32 +140,32 @@ def build_body_file(tiling: Tiling, body: bytes, media_type: str) -> CatalogueFi
 def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
     """Write what tells of a state, or list a directory of it; and its media type."""
     written: dict[str, tuple[Callable[[], bytes], str]] = {
-        hats.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
-        hats.OLD_PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
-        hats.COMMON_METADATA_FILE: (tiling.write_common_metadata, PARQUET_MEDIA_TYPE),
+        hats_layout.PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
+        hats_layout.OLD_PROPERTIES_FILE: (tiling.write_properties, "text/plain"),
+        hats_layout.COMMON_METADATA_FILE: (tiling.write_common_metadata, PARQUET_MEDIA_TYPE),
     }
     if tiling.part == tilings.INDEX_PART:
-        written[hats.METADATA_FILE] = tiling.write_index_metadata, PARQUET_MEDIA_TYPE
+        written[hats_layout.METADATA_FILE] = tiling.write_index_metadata, PARQUET_MEDIA_TYPE
     else:
-        written[hats.PARTITION_INFO_FILE] = tiling.write_partition_info, "text/csv"
+        written[hats_layout.PARTITION_INFO_FILE] = tiling.write_partition_info, "text/csv"
     if not tiling.part:
         written |= {
-            hats.SKYMAP_FILE: (tiling.write_skymap, "application/fits"),
+            hats_layout.SKYMAP_FILE: (tiling.write_skymap, "application/fits"),
             POINT_MAP_FILE: (tiling.write_point_map, "application/fits"),
         }
     if path in written:
         write, kind = written[path]
         return write(), kind
-    rows = (hats.format_partition_path(*pixel) for pixel in tiling.get_layout().pixels)
+    rows = (hats_layout.format_partition_path(*pixel) for pixel in tiling.get_layout().pixels)
     all_paths = [
         *written,
-        *([f"{hats.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"] if tiling.part == tilings.INDEX_PART else rows),
+        *([f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"] if tiling.part == tilings.INDEX_PART else rows),
     ]
     folder = f"{path.rstrip('/')}/" if path else ""
     below = [file_path.removeprefix(folder).partition("/") for file_path in all_paths if file_path.startswith(folder)]
-    if not below and path not in {hats.DATASET_DIRECTORY, f"{hats.DATASET_DIRECTORY}/"}:
+    if not below and path not in {hats_layout.DATASET_DIRECTORY, f"{hats_layout.DATASET_DIRECTORY}/"}:
         message = format_message("there is no {path} in {state}", path[:200], tiling.name)
-        raise NotFoundError(message, remedy=f"{hats.PARTITION_INFO_FILE} lists the partitions")
+        raise NotFoundError(message, remedy=f"{hats_layout.PARTITION_INFO_FILE} lists the partitions")
     return write_directory_listing(list(dict.fromkeys(f"{name}{slash}" for name, slash, _ in below))), HTML_MEDIA_TYPE
 
 
@@ -169,7 +176,7 @@ def list_entries(tiling: Tiling) -> list[str]:
         *([f".{tilings.MARGIN_PART}"] * (tiling.get_layout().margin_rows >= 0)),
         *([f".{tilings.INDEX_PART}"] * (tiling.indexed_column is not None)),
     ]
-    return [hats.COLLECTION_FILE, *(f"{tiling.name}{part}/" for part in parts)]
+    return [hats_layout.COLLECTION_FILE, *(f"{tiling.name}{part}/" for part in parts)]
 
 
 def write_directory_listing(names: Sequence[str]) -> bytes:
@@ -188,7 +195,7 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
     state = f"{url}/{published.relation.id}"
     duckdb = (
         "SET VARIABLE files = (SELECT list(format('{}/dataset/Norder={}/Dir={}/Npix={}.parquet', "
-        f"'{state}', Norder, Npix // 10000 * 10000, Npix)) FROM read_csv('{state}/{hats.PARTITION_INFO_FILE}'));\n"
+        f"'{state}', Norder, Npix // 10000 * 10000, Npix)) FROM read_csv('{state}/{hats_layout.PARTITION_INFO_FILE}'));\n"
         f"SELECT count(*), avg({lon}), avg({lat}) FROM read_parquet(getvariable('files'));"
     )
     return [
@@ -203,14 +210,14 @@ def _describe_paths() -> dict[str, Any]:
     about = {
         "table": "a table: schema.name, or a collection",
         "state": "as collection.properties names it",
-        "document": f"{hats.PROPERTIES_FILE}, {hats.PARTITION_INFO_FILE}, {hats.SKYMAP_FILE}, {POINT_MAP_FILE}, {hats.COMMON_METADATA_FILE}",
+        "document": f"{hats_layout.PROPERTIES_FILE}, {hats_layout.PARTITION_INFO_FILE}, {hats_layout.SKYMAP_FILE}, {POINT_MAP_FILE}, {hats_layout.COMMON_METADATA_FILE}",
         "order": "HEALPix order",
         "dir": "its number, in ten thousands",
         "pixel": "nested index",
     }
     query_params = {
         "columns": "names, with commas between: these alone are sent",
-        "filters": f"{hats.CELL_COLUMN}>=1,{hats.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all else in it is passed over",
+        "filters": f"{hats_layout.CELL_COLUMN}>=1,{hats_layout.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all else in it is passed over",
     }
 
     def describe_operation(
@@ -234,9 +241,9 @@ def _describe_paths() -> dict[str, Any]:
     state = "/hats/{table}/{state}"
     return dict(
         [
-            describe_operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats.COLLECTION_FILE}", {}),
+            describe_operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats_layout.COLLECTION_FILE}", {}),
             describe_operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
-            describe_operation("hats-partition", "Rows of a pixel of the sky", PARQUET_MEDIA_TYPE, f"{state}/{hats.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", query_params),
+            describe_operation("hats-partition", "Rows of a pixel of the sky", PARQUET_MEDIA_TYPE, f"{state}/{hats_layout.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", query_params),
         ]
     )  # fmt: skip
 

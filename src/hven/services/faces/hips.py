@@ -9,7 +9,7 @@ from urllib.parse import quote
 import anyio.to_thread
 from starlette.responses import FileResponse, Response
 
-from hven import services as dali
+from hven import services
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.model.table import FILES_UTYPE
 from hven.services import collection_files, surveys
@@ -110,7 +110,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/hipslist``."""
 
     async def answer_list(request: Request) -> Response:
-        base = dali.get_base_url(request, context.site.settings)
+        base = services.get_base_url(request, context.site.settings)
         record_texts = await anyio.to_thread.run_sync(list_records, context, context.identify_principal(request), base)
         body = "\n\n".join(record_texts) + "\n" * bool(record_texts)
         headers = {
@@ -118,7 +118,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "cache-control": "no-cache",
             "vary": "authorization, cookie, host",
         }
-        return dali.answer_with_body(request, body.encode(), headers)
+        return services.answer_with_body(request, body.encode(), headers)
 
     async def answer_survey_file(request: Request) -> Response:
         name, survey_name, file = (request.path_params[part] for part in ("name", "hips", "path"))
@@ -141,15 +141,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return survey, surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
 
         survey, public = await anyio.to_thread.run_sync(find_survey)
-        tag = dali.compute_etag(survey.place.name, file, dali.get_base_url(request, context.site.settings))
+        tag = services.compute_etag(survey.place.name, file, services.get_base_url(request, context.site.settings))
         vary = "accept-encoding, authorization, cookie, host"
-        headers = {**dali.build_cache_headers(tag, is_public=public, vary=vary), "x-content-type-options": "nosniff"}
-        if dali.is_unchanged(request, tag):
+        headers = {
+            **services.build_cache_headers(tag, is_public=public, vary=vary),
+            "x-content-type-options": "nosniff",
+        }
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         if file == "properties":
-            at = surveys.build_survey_url(dali.get_base_url(request, context.site.settings), survey)
-            properties_text = f"{_write_record(survey.properties, at, dali.get_base_url(request, context.site.settings), context.site.settings.find_authority(name))}\n"
-            return dali.answer_with_body(
+            at = surveys.build_survey_url(services.get_base_url(request, context.site.settings), survey)
+            properties_text = f"{_write_record(survey.properties, at, services.get_base_url(request, context.site.settings), context.site.settings.find_authority(name))}\n"
+            return services.answer_with_body(
                 request, properties_text.encode(), {**headers, "content-type": "text/plain; charset=utf-8"}
             )
         place = survey.place / file

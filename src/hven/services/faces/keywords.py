@@ -9,8 +9,7 @@ import anyio.to_thread
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven import formats
-from hven import services as dali
+from hven import formats, services
 from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.jobs.tap import RESPONSEFORMAT_PARAM
 from hven.model.errors import HvenError, NotFoundError, UpstreamError, format_message
@@ -48,7 +47,7 @@ HDU_PARAM = Param(name="HDU", ucd="meta.number", description="number or name of 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/headers/<path>``."""
 
-    def build_response(request: Request, params: dali.RequestParams) -> Response:
+    def build_response(request: Request, params: services.RequestParams) -> Response:
         name, path = request.path_params["name"], request.path_params["path"]
         found_files = collection_files.find_files(context, context.identify_principal(request), name, [path])
         row = found_files.get_row(path)
@@ -67,21 +66,21 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
         infos = (
             InfoElement(name="file", value=str(row["url"])),
-            *dali.warn_unused_parameters(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
+            *services.warn_unused_parameters(params, (HDU_PARAM, RESPONSEFORMAT_PARAM)),
         )
         head = TableMetadata(columns=CARD_COLUMNS, name="header", infos=infos)
         body = b"".join(
             fmt.write(head, iter(table.to_batches()), lambda: ResultStatus(row_count=table.num_rows), options)
         )
-        cache_headers = dali.build_cache_headers(
-            dali.compute_etag(body),
+        cache_headers = services.build_cache_headers(
+            services.compute_etag(body),
             is_public=found_files.access_key == "public",
             vary="accept, accept-encoding, authorization, cookie",
         )
         guarded = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
-        return dali.answer_with_etag(request, {**cache_headers, **guarded}, kind, body)
+        return services.answer_with_etag(request, {**cache_headers, **guarded}, kind, body)
 
-    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
         response: Response = await anyio.to_thread.run_sync(build_response, request, params)
         return response
 

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import anyio.to_thread
 import orjson
 
-from hven import services as dali
+from hven import services
 from hven.formats.votable import replace_illegal_characters
 from hven.model.errors import NotFoundError, ParamError
 from hven.services import _vosi as vosi
@@ -91,8 +91,8 @@ class _ListRequest:
 class _Repository:
     """Answers one request after the other; what it knows stands in the system state."""
 
-    def __init__(self, context: ServiceContext, records: PublishingRegistry) -> None:
-        self._context, self._publishing_registry = context, records
+    def __init__(self, context: ServiceContext, publishing_registry: PublishingRegistry) -> None:
+        self._context, self._publishing_registry = context, publishing_registry
         self._record_store = context.site.store.registry
         self._url = f"{context.site.settings.site_url}/oai"
 
@@ -342,23 +342,23 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
                 != FORM_MEDIA_TYPE
             ):
                 raise ParamError("a body of this type is not understood", name="verb", remedy=f"send {FORM_MEDIA_TYPE}")
-            text = f"{text}&{(await dali.body(request, MAX_FORM_BYTES)).decode('utf-8', 'replace')}"
+            text = f"{text}&{(await services.read_body(request, MAX_FORM_BYTES)).decode('utf-8', 'replace')}"
         arguments = parse_qsl(text.strip("&"), keep_blank_values=True)
         body = await anyio.to_thread.run_sync(
             _Repository(context, records).answer_request, arguments, limiter=harvest_limiter
         )
         headers = {"content-type": "text/xml; charset=utf-8", "cache-control": "no-cache", "vary": "accept-encoding"}
-        return dali.answer_with_body(request, body.encode(), headers)
+        return services.answer_with_body(request, body.encode(), headers)
 
     async def answer_capabilities(request: Request) -> Response:
         body = vosi.write_capabilities(list_registry_capabilities(site.settings.site_url))
-        return dali.answer_with_etag(
-            request, dali.build_cache_headers(dali.compute_etag(body), is_public=True), vosi.MEDIA_TYPE, body
+        return services.answer_with_etag(
+            request, services.build_cache_headers(services.compute_etag(body), is_public=True), vosi.MEDIA_TYPE, body
         )
 
     async def answer_availability(request: Request) -> Response:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
-        return dali.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
+        return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
     return [
         create_route("/oai", answer_request, PLAIN_TEXT_ERRORS, ["GET", "POST"]),

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from hven import __version__, formats
-from hven import services as dali
+from hven import __version__, formats, services
 from hven.services import _vosi as vosi
 from hven.services.errors import VOTABLE_ERRORS
 from hven.services.face import DALI_PARAMS, Face, ServiceContext, create_route
@@ -45,12 +44,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         body = orjson.dumps(
             build_document(
-                context.faces.values(), settings.title or settings.name, dali.get_base_url(request, settings), tables
+                context.faces.values(),
+                settings.title or settings.name,
+                services.get_base_url(request, settings),
+                tables,
             )
         )
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
-            dali.build_cache_headers(dali.compute_etag(body), is_public=True, vary="accept-encoding, host"),
+            services.build_cache_headers(services.compute_etag(body), is_public=True, vary="accept-encoding, host"),
             "application/json",
             body,
         )

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import anyio
 from starlette.responses import Response
 
-from hven import services as dali
+from hven import services
 from hven.formats.pictures import (
     COLOUR_MAPS,
     FILM_MEDIA_TYPES,
@@ -73,7 +73,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return [collection_files.open_original(context, principal, found_files, path) for path in paths]
 
     async def answer_picture(request: Request) -> Response:
-        params = await dali.read_params(request, MAX_PARAMETER_BODY_BYTES)
+        params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
         name, path = request.path_params["name"], request.path_params["path"]
         look = _read_look(params)
         paths = list(dict.fromkeys([path, *(parse_value(params, PICTURE_PARAMS[-1]) or ())]))
@@ -88,8 +88,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         public = all(file.is_public for file in files)
         judged = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
         tag = f'"{key}-judged"' if judged else f'"{key}"'
-        headers = {**dali.build_cache_headers(tag, is_public=public, vary=VARY_HEADER), **PICTURE_HEADERS}
-        if dali.is_unchanged(request, tag):
+        headers = {**services.build_cache_headers(tag, is_public=public, vary=VARY_HEADER), **PICTURE_HEADERS}
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         shelf, places = drawings.get_picture_store(context), [(file.path, file.name) for file in files]
         try:
@@ -113,7 +113,7 @@ def _is_shown_on_page(request: Request) -> bool:
     return "image/" in accepted and "text/html" not in accepted
 
 
-def _wants_image(request: Request) -> bool:
+def _is_image_requested(request: Request) -> bool:
     """Return whether a browser asks, which names types of images; programs do not."""
     return "image/" in request.headers.get("accept", "")
 
@@ -124,7 +124,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its owner, who finds it in the picture's text.
     """
     words = PLAIN_TEXT_ERRORS(request, error)
-    if not _wants_image(request):
+    if not _is_image_requested(request):
         return words
     size_text = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
     size = int(size_text) if size_text.isdecimal() and len(size_text) < 5 else 800

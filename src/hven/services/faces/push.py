@@ -17,8 +17,8 @@ import anyio.to_thread
 import orjson
 from starlette.responses import Response
 
-from hven import services as dali
-from hven.ingest import push as pushing
+from hven import services
+from hven.ingest import push as client_writes
 from hven.model.errors import (
     ForbiddenError,
     NotFoundError,
@@ -56,21 +56,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def read_row_key(request: Request) -> tuple[str, ...] | None:
         """Read the key of a row, or the path of a file: the rest of the address; of a file that is posted its name."""
         text, name = request.path_params.get("key"), request.query_params.get("filename", "")
-        if text is None and name and request.method == pushing.POST_ACTION:
-            text = pushing.choose_upload_path(site, request.path_params["table"], name) or None
+        if text is None and name and request.method == client_writes.POST_ACTION:
+            text = client_writes.choose_upload_path(site, request.path_params["table"], name) or None
         return None if text is None else (text,)
 
-    def authorize_write(request: Request) -> tuple[Principal, str]:
+    def check_write_access(request: Request) -> tuple[Principal, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
         principal, name = context.identify_principal(request), request.path_params["table"]
-        push_target = pushing.find_push_target(site, name, "/".join(read_row_key(request) or ()))
-        if push_target is not None and pushing.can_push(push_target[0], push_target[2], principal):
+        push_target = client_writes.find_push_target(site, name, "/".join(read_row_key(request) or ()))
+        if push_target is not None and client_writes.can_push(push_target[0], push_target[2], principal):
             return principal, push_target[1].table.qualified_name
         if principal.name is None:
             raise UnauthenticatedError(
                 "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
             )
-        table = dali.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+        table = services.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
         if push_target is None:
             raise NotFoundError(
                 format_message("{table} takes no rows", table.qualified_name),
@@ -82,18 +82,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
 
     async def answer_write(request: Request) -> Response:
-        principal, name = authorize_write(request)
+        principal, name = check_write_access(request)
         with _create_upload_directory() as place:
             body = await _write_body(request, Path(place) / "body", site.settings.limits.upload)
-            write_request = pushing.WriteRequest(
+            write_request = client_writes.WriteRequest(
                 action=request.method, body=body, media_type=_get_media_type(request), key=read_row_key(request), idempotency_key=_read_idempotency_key(request),
                 expected_state=request.headers.get("if-match"), dry_run=_read_flag(request, "dry_run"),
                 address_values={name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}},
             )  # fmt: skip
             write_result = await anyio.to_thread.run_sync(
-                pushing.execute_write, site, name, write_request, principal, limiter=working
+                client_writes.execute_write, site, name, write_request, principal, limiter=working
             )
-        table_url = f"{dali.get_base_url(request, site.settings)}/push/{quote(name)}"
+        table_url = f"{services.get_base_url(request, site.settings)}/push/{quote(name)}"
         return _build_write_response(
             request,
             write_request,
@@ -103,16 +103,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
 
     async def answer_read(request: Request) -> Response:
-        _, name = authorize_write(request)
+        _, name = check_write_access(request)
         key = read_row_key(request)
         if key is None:
             text = request.query_params.get("before", "")
             before = int(text) if text.isdigit() and len(text) < 18 else None
             document, state = await anyio.to_thread.run_sync(_describe_table, context, name, before)
         else:
-            document, state = await anyio.to_thread.run_sync(pushing.find_pushed_row, site, name, key)
+            document, state = await anyio.to_thread.run_sync(client_writes.find_pushed_row, site, name, key)
         headers = {"cache-control": "private, no-store", "etag": f'"{state}"'}
-        return dali.answer_with_body(request, _write_json(document), {"content-type": JSON_MEDIA_TYPE, **headers})
+        return services.answer_with_body(request, _write_json(document), {"content-type": JSON_MEDIA_TYPE, **headers})
 
     return [
         create_route("/push/{table}", answer_write, fault, ["POST", "PUT", "DELETE"]),
@@ -160,7 +160,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
     size = 0
     try:
         async with await anyio.open_file(path, "wb") as file:
-            async for chunk in dali.read_chunks(request, byte_limit):
+            async for chunk in services.read_chunks(request, byte_limit):
                 size += len(chunk)
                 await file.write(chunk)
     except TooLargeError:
@@ -178,7 +178,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> Path | N
 def _describe_table(context: ServiceContext, name: str, before_number: int | None) -> tuple[dict[str, Any], str]:
     """Describe what a table takes, and who wrote what."""
     store = context.site.store.pushes
-    push_target = pushing.find_push_target(context.site, name)
+    push_target = client_writes.find_push_target(context.site, name)
     options = push_target[2].options if push_target is not None else {}
     history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
     names = ("number", "run", "at", "by", "action", "rows", "removed")
@@ -232,8 +232,8 @@ def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str,
 
 def _build_write_response(
     request: Request,
-    write_request: pushing.WriteRequest,
-    write_result: pushing.WriteResult,
+    write_request: client_writes.WriteRequest,
+    write_result: client_writes.WriteResult,
     table_url: str,
     catalogue: Catalogue,
 ) -> Response:
@@ -245,7 +245,7 @@ def _build_write_response(
         headers["idempotency-replayed"] = "true"
     status = (
         201
-        if not write_request.dry_run and (write_request.action == pushing.POST_ACTION or write_result.is_new_file)
+        if not write_request.dry_run and (write_request.action == client_writes.POST_ACTION or write_result.is_new_file)
         else 200
     )
     if status == 201 and len(write_result.ids) == 1:
@@ -254,7 +254,7 @@ def _build_write_response(
     prefer_header = request.headers.get("prefer", "").lower()
     brief = "return=minimal" in prefer_header or (
         write_request.key is not None
-        and write_request.action != pushing.POST_ACTION
+        and write_request.action != client_writes.POST_ACTION
         and "return=representation" not in prefer_header
     )
     if brief and not write_request.dry_run:
@@ -277,7 +277,7 @@ def _build_write_response(
     return Response(_write_json(document), status, headers, media_type=JSON_MEDIA_TYPE)
 
 
-def _write_xml(write_result: pushing.WriteResult, warnings: Sequence[str]) -> bytes:
+def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str]) -> bytes:
     """Write keys and warnings for clients that read XML alone."""
     ids = "".join(f"<id>{escape(str(item))}</id>" for item in write_result.ids)
     warning_elements = "".join(f"<warning>{escape(item)}</warning>" for item in warnings)
@@ -290,19 +290,19 @@ def _write_json(document: Mapping[str, Any]) -> bytes:
 
 def _respond_to_error(context: ServiceContext, request: Request, error: Exception) -> Response:
     """Tell what is wrong, with the report or the rows at fault."""
-    status = dali.find_http_status(error)
+    status = services.find_http_status(error)
     error_details: dict[str, Any] = {}
-    if isinstance(error, pushing.RowsRefusedError):
+    if isinstance(error, client_writes.RowsRefusedError):
         error_details["report"] = build_public_report(
             error.report,
             context.site.get_published_state().get_catalogue(context.identify_principal(request), context.policies),
         )
-    elif isinstance(error, pushing.InvalidRowsError):
+    elif isinstance(error, client_writes.InvalidRowsError):
         error_details["faults"] = error.faults
-    message = dali.write_error_message(error, dali.get_request_id(request))
+    message = services.write_error_message(error, services.get_request_id(request))
     body = _write_json({"error": message, "status": status, **error_details})
     return Response(
-        body, status, {**dali.build_error_headers(error), "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE
+        body, status, {**services.build_error_headers(error), "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE
     )
 
 

@@ -16,8 +16,7 @@ import anyio
 import anyio.to_thread
 import pyarrow as pa
 
-from hven import formats, query
-from hven import services as dali
+from hven import formats, query, services
 from hven.adql.adql_writer import write_literal
 from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.formats.media import Selection
@@ -210,13 +209,13 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/sia/<schema.table>/cutouts`` and what is below."""
     cutout_limiter = anyio.CapacityLimiter(2)
 
-    def build_response(request: Request, params: dali.RequestParams) -> Response:
+    def build_response(request: Request, params: services.RequestParams) -> Response:
         principal, published_state, base = (
             context.identify_principal(request),
             context.site.get_published_state(),
-            dali.get_base_url(request, context.site.settings),
+            services.get_base_url(request, context.site.settings),
         )
-        table = dali.find_table(
+        table = services.find_table(
             request.path_params["table"], published_state.get_catalogue(principal, context.policies)
         )
         if not CUTOUTS_FACE.applies(table):
@@ -244,18 +243,18 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT") or MEDIA_TYPE)
         head = TableMetadata(
             columns=columns, name=table.name, params=inputs,
-            infos=(*service_query.infos, *dali.warn_unused_parameters(params, CUTOUTS_FACE.params)),
+            infos=(*service_query.infos, *services.warn_unused_parameters(params, CUTOUTS_FACE.params)),
             enums={f"INPUT:{item.name}": dict.fromkeys(item.allowed, "") for item in SIA_PARAMS} if inputs else {},
         )  # fmt: skip
         end = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
         text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
         public = published_state.find_access_key(principal, context.policies) == "public"
         kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
-        return dali.answer_with_etag(
-            request, dali.build_cache_headers(dali.compute_etag(text), is_public=public), kind, text
+        return services.answer_with_etag(
+            request, services.build_cache_headers(services.compute_etag(text), is_public=public), kind, text
         )
 
-    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
         return await anyio.to_thread.run_sync(build_response, request, params, limiter=cutout_limiter)
 
     return [

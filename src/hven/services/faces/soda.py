@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from hven import services as dali
-from hven.formats.media import selecting
+from hven import services
+from hven.formats.media import cutout_params
 from hven.model.table import (
     SITE_URL_EXPRESSION,
     LinkTemplate,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hven.model.table import Schema, Table, Template
     from hven.site import PublishedTable
 
-SYNC_STANDARD_ID, ASYNC_STANDARD_ID = selecting.SODA_STANDARD_ID, "ivo://ivoa.net/std/SODA#async-1.0"
+SYNC_STANDARD_ID, ASYNC_STANDARD_ID = cutout_params.SODA_STANDARD_ID, "ivo://ivoa.net/std/SODA#async-1.0"
 MAX_NARROWED_ROWS = 20  # rows of one list of links whose files are looked into
 MAX_PARAMETER_BYTES = 1 << 20  # bytes of parameters
 MAX_CONCURRENT_CUTOUTS = 2
@@ -44,9 +44,9 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/soda/sync``, ``/soda/async`` and ``/soda/capabilities``."""
     cutting = QueryQueue(MAX_CONCURRENT_CUTOUTS, places=MAX_WAITING_CUTOUTS)
 
-    async def answer_sync(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_sync(request: Request, params: services.RequestParams) -> Response:
         def build_response() -> Response:
-            principal, base = context.identify_principal(request), dali.get_base_url(request, context.site.settings)
+            principal, base = context.identify_principal(request), services.get_base_url(request, context.site.settings)
             (cutout_request,) = cutouts.parse_cutout_requests(params, single_only=True)
             history = [f"{cutout_request.row_identifier} of {base}"]
             if ignored := params.list_unused(cutouts.CUTOUT_PARAMS):
@@ -55,10 +55,11 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
                 context, principal, cutout_request.row_identifier, params.read_one("TABLE")
             )
             # a file and what is asked of it make the same bytes, but for the base in its history
-            cache_headers = dali.build_cache_headers(
-                dali.compute_etag(original_file.etag, repr(cutout_request), history), is_public=original_file.is_public
+            cache_headers = services.build_cache_headers(
+                services.compute_etag(original_file.etag, repr(cutout_request), history),
+                is_public=original_file.is_public,
             )
-            if dali.is_unchanged(request, cache_headers["etag"]):
+            if services.is_unchanged(request, cache_headers["etag"]):
                 return Response(status_code=304, headers=cache_headers)
             product, piece = cutouts.open_cutout(original_file, cutout_request, history)
             if piece is None:
@@ -74,12 +75,12 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
     async def answer_capabilities(request: Request) -> Response:
         body = vosi.write_capabilities(
-            list_capabilities(context, dali.get_base_url(request, context.site.settings), None)
+            list_capabilities(context, services.get_base_url(request, context.site.settings), None)
         )
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
-            dali.build_cache_headers(
-                dali.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
+            services.build_cache_headers(
+                services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
             ),
             vosi.MEDIA_TYPE,
             body,
@@ -114,7 +115,7 @@ def list_capabilities(context: ServiceContext, base_url: str, schema: Schema | N
 def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
     """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
 
-    def narrow_service(
+    def limit_service(
         service: ServiceDescriptor, path: str | None, inputs_by_path: dict[str, Mapping[str, ServiceParameter]]
     ) -> ServiceDescriptor | None:
         if path is None or files is None:
@@ -154,7 +155,7 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
     )  # a part is what the whole is
     return [
         LinkTemplate(
-            semantics="#cutout", local_semantics=(local,), address=(), description=(words,), type=("application/fits",), adapt_service=narrow_service, content_qualifier=kind,
+            semantics="#cutout", local_semantics=(local,), address=(), description=(words,), type=("application/fits",), adapt_service=limit_service, content_qualifier=kind,
             service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, f"/soda/{path}"), inputs=service_inputs, standard_id=standard),
         )
         for path, standard, local, words, service_inputs in (

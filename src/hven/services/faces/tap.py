@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from starlette.responses import Response
 
-from hven import __version__, adql, formats, query
-from hven import services as dali
-from hven import site as holdings
+from hven import __version__, adql, formats, query, services
+from hven import site as site_package
 from hven.formats import InfoElement
 from hven.formats.votable import is_string_array
 from hven.jobs.tap import LEGACY_PARAMETERS, TAP_PARAMS, TAP_STANDARD_ID, read_cite, read_explain, read_query
@@ -19,7 +18,7 @@ from hven.model.errors import ParamError
 from hven.query import cited_results
 from hven.query.query_queue import QueryQueue
 from hven.query.uploads import list_warnings
-from hven.services import _examples as dali_examples
+from hven.services import _examples as query_examples
 from hven.services import _vosi as vosi
 from hven.services import uws
 from hven.services._threads import hold_turn
@@ -59,13 +58,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         QueryQueue(MAX_CONCURRENT_LOOKUPS, places=MAX_WAITING_PLANS),
         UploadReader(site.settings),
     )
-    documents = dali.DocumentCache()
+    documents = services.DocumentCache()
 
     async def redirect_base_address(request: Request) -> Response:
         """Show the way to who asks the base address itself: people to queries that they can try, programs to the capabilities."""
         page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
         return Response(
-            None, 303, headers={"location": f"{dali.get_base_url(request, site.settings)}/tap/{page}", "vary": "accept"}
+            None,
+            303,
+            headers={"location": f"{services.get_base_url(request, site.settings)}/tap/{page}", "vary": "accept"},
         )
 
     def answer_metadata(
@@ -80,13 +81,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             published_state.get_catalogue(principal, context.policies),
             published_state.find_access_key(principal, context.policies),
         )
-        headers = dali.build_cache_headers(
+        headers = services.build_cache_headers(
             f'W/"{__version__}-{published_state.version}-{access_key}"', is_public=principal.is_anonymous
         )
         if is_page:  # browsers show it
             headers["content-security-policy"] = "default-src 'none'; frame-ancestors 'self'"
-        kind = dali_examples.MEDIA_TYPE if is_page else vosi.MEDIA_TYPE
-        return dali.answer_with_etag(
+        kind = query_examples.MEDIA_TYPE if is_page else vosi.MEDIA_TYPE
+        return services.answer_with_etag(
             request,
             headers,
             kind,
@@ -112,26 +113,28 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
             counted = published_state.select_fully_visible(context.identify_principal(request), context.policies)
             return vosi.write_table(
-                dali.find_table(name, catalogue), quote_name=adql.quote_name, detail=detail, find_statistics=counted
+                services.find_table(name, catalogue), quote_name=adql.quote_name, detail=detail, find_statistics=counted
             )
 
         return answer_metadata(request, write_document, "table", name, detail)
 
     async def answer_examples(request: Request) -> Response:
         def write_document(_: Catalogue, published_state: PublishedState) -> bytes:
-            return dali_examples.write_examples_document(
-                holdings.list_example_queries(published_state, context.identify_principal(request), context.policies)
+            return query_examples.write_examples_document(
+                site_package.list_example_queries(
+                    published_state, context.identify_principal(request), context.policies
+                )
             )
 
         return answer_metadata(request, write_document, "examples", is_page=True)
 
     async def answer_capabilities(request: Request) -> Response:
-        tap_url = f"{dali.get_base_url(request, site.settings)}/tap"
+        tap_url = f"{services.get_base_url(request, site.settings)}/tap"
         body = vosi.write_capabilities(_list_capabilities(tap_url, context))
-        return dali.answer_with_etag(
+        return services.answer_with_etag(
             request,
-            dali.build_cache_headers(
-                dali.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
+            services.build_cache_headers(
+                services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
             ),
             vosi.MEDIA_TYPE,
             body,
@@ -139,7 +142,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_availability(request: Request) -> Response:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
-        return dali.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
+        return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
     return [
         create_route("/tap", redirect_base_address),
@@ -160,7 +163,7 @@ async def _answer_sync(
     lookup_queue: QueryQueue,
     upload_reader: UploadReader,
     request: Request,
-    params: dali.RequestParams,
+    params: services.RequestParams,
 ) -> Response:
     text = read_query(params)
     fmt, options = form = formats.select_format(
@@ -173,7 +176,7 @@ async def _answer_sync(
         return await _answer_explain(text, principal, context, uploaded)
 
     as_of = params.read_one("ASOF")
-    warnings = dali.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
+    warnings = services.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
     cited = await _create_cited_result(context, request, params, text, planning_queue) if read_cite(params) else ()
 
     def run_query() -> QueryResult:
@@ -188,19 +191,19 @@ async def _answer_sync(
     else:
         async with hold_turn(lookup_queue if names_object else planning_queue):
             result = await anyio.to_thread.run_sync(run_query)
-    return await dali.answer_with_result(
+    return await services.answer_with_result(
         request,
         result,
         form,
         etag_parts=("tap", text, maxrec, fmt.name, sorted(options.items()), as_of, warnings, cited),
         headers={"cache-control": "no-store"} if uploaded else None,  # a tag knows nothing of the uploads
         infos=[InfoElement(name="QUERY", value=text), _STANDARD_ID_INFO, *cited, *list_warnings(uploaded), *warnings],
-        base_url=dali.get_base_url(request, context.site.settings),
+        base_url=services.get_base_url(request, context.site.settings),
     )
 
 
 async def _create_cited_result(
-    context: ServiceContext, request: Request, params: dali.RequestParams, text: str, query_queue: QueryQueue
+    context: ServiceContext, request: Request, params: services.RequestParams, text: str, query_queue: QueryQueue
 ) -> tuple[InfoElement, ...]:
     """Give the rows a persistent address."""
     principal, maxrec = context.identify_principal(request), params.read_integer("MAXREC")
@@ -209,7 +212,7 @@ async def _create_cited_result(
         cited_result = await anyio.to_thread.run_sync(lambda: cited_results.create_cited_result(text, principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec))  # fmt: skip
     return (
         InfoElement(
-            name="result", value=f"{dali.get_base_url(request, context.site.settings)}/results/{cited_result.id}"
+            name="result", value=f"{services.get_base_url(request, context.site.settings)}/results/{cited_result.id}"
         ),
     )
 
@@ -247,7 +250,7 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             version="1.1",
             security_methods=vosi.list_security_methods(context.site.settings),
         ),
-        vosi.Capability(standard_id=dali_examples.STANDARD_ID, url=f"{tap_url}/examples", interface="vr:WebBrowser"),
+        vosi.Capability(standard_id=query_examples.STANDARD_ID, url=f"{tap_url}/examples", interface="vr:WebBrowser"),
         vosi.Capability(
             standard_id=TAP_STANDARD_ID,
             url=tap_url,
@@ -259,7 +262,7 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             attributes_xml='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
             extension_xml=_tapregext.write_table_access(
                 context.site.settings,
-                context.site.get_published_state().get_catalogue(policies=context.policies).names(),
+                context.site.get_published_state().get_catalogue(policies=context.policies).list_names(),
             ),
         ),
         *_user_tables.list_capabilities(tap_url, context.site.settings),

@@ -19,8 +19,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from hven import __version__
-from hven import services as dali
+from hven import __version__, services
 from hven.model import Cache
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.model.params import Param
@@ -101,17 +100,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
         access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
         # the tag is of the bytes: in one state of the site, `latest` changes when the reductions are made
-        headers = dali.build_cache_headers(
-            dali.compute_etag(facts), is_public=access_key == "public" and timeline_request.principal.is_anonymous
+        headers = services.build_cache_headers(
+            services.compute_etag(facts), is_public=access_key == "public" and timeline_request.principal.is_anonymous
         )
-        return dali.answer_with_etag(timeline_request.request, headers, "application/json", facts)
+        return services.answer_with_etag(timeline_request.request, headers, "application/json", facts)
 
-    def answer_data(timeline_request: _TimelineRequest, params: dali.RequestParams) -> Response:
+    def answer_data(timeline_request: _TimelineRequest, params: services.RequestParams) -> Response:
         if params.read_one("TILE") is None:
             return answer_description(timeline_request)
         request, data_set = timeline_request.request, timeline_request.require_data_set()
         access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
-        tag = dali.compute_etag(
+        tag = services.compute_etag(
             __version__,
             timeline_request.published_state.version,
             access_key,
@@ -120,10 +119,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             data_set.change_token,
             sorted(params.values.items()),
         )
-        headers = dali.build_cache_headers(
+        headers = services.build_cache_headers(
             tag, is_public=access_key == "public" and timeline_request.principal.is_anonymous
         )
-        if dali.is_unchanged(request, tag):
+        if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         public = (
             access_key == "public"
@@ -139,7 +138,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if cached_tile is not None:
             return Response(cached_tile[0], headers=cached_tile[1])
         body, tile_headers = _build_tile(timeline_request, data_set, params)
-        response = dali.answer_with_body(
+        response = services.answer_with_body(
             request, body, {**headers, **tile_headers, "content-type": "application/octet-stream"}
         )
         if public:
@@ -154,7 +153,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             page_values = {"fault": error}
         return write_page(timeline_request.request, context, page_values)
 
-    async def answer_request(request: Request, params: dali.RequestParams) -> Response:
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
         page = context.find_page_writer(FACE.name, request, params)
         timeline_request = _TimelineRequest(request, context)
         if page is None or params.read_one("TILE") is not None:
@@ -238,7 +237,7 @@ def _is_spectrum(parameter: SampleParameter) -> bool:
 
 
 def _build_tile(
-    timeline_request: _TimelineRequest, data_set: DataSet, params: dali.RequestParams
+    timeline_request: _TimelineRequest, data_set: DataSet, params: services.RequestParams
 ) -> tuple[bytes, dict[str, str]]:
     """Make one tile, whole, whatever of it has samples."""
     names = {each.name: each for each in data_set.parameters if each.value_kind in {"double", "integer"}}

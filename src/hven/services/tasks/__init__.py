@@ -41,8 +41,8 @@ def read_operator_request(
     ParamError
         A value is none of its parameter.
     """
-    around = ServiceContext.for_principal(work.site, work.principal, work.policies)
-    given = parse_values(work.params, params)
-    if not around.is_operator(work.principal, given["COLLECTION"]):
+    around = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
+    parameter_values = parse_values(work.params, params)
+    if not around.is_operator(work.principal, parameter_values["COLLECTION"]):
         raise ForbiddenError(refusal, remedy=format_message("health.operators names them"))
-    return around, given
+    return around, parameter_values

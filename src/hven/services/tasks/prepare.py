@@ -50,7 +50,7 @@ def run_job(work: RunningJob) -> None:
     context, parsed_values = read_operator_request(
         work, PREPARE_PARAMS, format_message("operators of the site prepare files")
     )
-    deadlines.lower_thread_priority(deadlines.JOB_NICENESS)
+    deadlines.reduce_thread_priority(deadlines.JOB_NICENESS)
     report = file_preparation.prepare_files(
         context,
         work.principal,

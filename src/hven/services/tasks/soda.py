@@ -36,7 +36,7 @@ def run_job(work: RunningJob) -> None:
     HvenError
         Nothing could be cut.
     """
-    context = ServiceContext.for_principal(work.site, work.principal, work.policies)
+    context = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
     cutout_requests = cutouts.parse_cutout_requests(work.params)
     table, package, faults = work.params.read_one("TABLE"), parse_value(work.params, cutouts.PACKAGE_PARAM), 0
     every_public = True

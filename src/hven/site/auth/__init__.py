@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hven.site.auth import _impersonation as looks
-from hven.site.auth import _recorded_rights as kept_rights
+from hven.site.auth import _impersonation as impersonation
+from hven.site.auth import _recorded_rights as recorded_rights
 from hven.site.auth import _referee_invitations as invitations
-from hven.site.auth import _signed_addresses as signed
+from hven.site.auth import _signed_addresses as signed_addresses
 from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
     DEFAULT_POLICIES,
@@ -21,11 +21,11 @@ from hven.site.auth._access_control import (
     add_single_table_policy,
     apply_access_control,
     build_access_scope,
+    can_see_whole_collection,
     collect_column_masks,
     collect_row_filters,
     has_public_access,
     is_table_visible,
-    sees_whole_collection,
 )
 from hven.site.auth._openid_connect import OpenIdProvider
 from hven.site.auth._passwords import change_password
@@ -46,14 +46,14 @@ __all__ = [
     "add_single_table_policy",
     "apply_access_control",
     "build_access_scope",
+    "can_see_whole_collection",
     "change_password",
     "collect_column_masks",
     "collect_row_filters",
     "has_public_access",
+    "impersonation",
     "invitations",
     "is_table_visible",
-    "kept_rights",
-    "looks",
-    "sees_whole_collection",
-    "signed",
+    "recorded_rights",
+    "signed_addresses",
 ]

@@ -131,7 +131,7 @@ REFEREE_GROUP_PREFIX, BLIND_REVIEW_GROUP_PREFIX, INVITATION_PREFIX = "referee:",
 PROJECT_ROLES = ("reader", "contributor", "curator", "owner")  # of a project; each may what those before it may
 
 
-def sees_whole_collection(principal: Principal, collection: str) -> bool:
+def can_see_whole_collection(principal: Principal, collection: str) -> bool:
     """Return whether a reader sees a collection as its owner does: all tables, rows and files.
 
     Parameters
@@ -262,7 +262,7 @@ class DescriptorAccessPolicy(AccessPolicy):
         """
         if table.access == "members" and f"project:{table.project}" in principal.groups:
             return True
-        return True if table.access == "public" or sees_whole_collection(principal, table.schema) else None
+        return True if table.access == "public" or can_see_whole_collection(principal, table.schema) else None
 
 
 # of who sees every row, but not every column: all that is made of a table knows it as one that is seen in part
@@ -289,7 +289,7 @@ def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None
     ServiceError
         The table has a policy that nobody has bound to its rows.
     """
-    if table.policy is None or sees_whole_collection(principal, table.schema):
+    if table.policy is None or can_see_whole_collection(principal, table.schema):
         return None
     if table.rights is None:
         message = f"the policy of {table.qualified_name} is not bound to its rows"
@@ -440,7 +440,7 @@ def collect_row_filters(
             find_descriptor_condition(table, principal),
         )
         if condition is not None:
-            filters[table.qualified_name] = clear_literal_slots(condition)
+            filters[table.qualified_name] = remove_literal_slots(condition)
     return filters
 
 
@@ -520,7 +520,7 @@ def collect_column_masks(tables: Sequence[Table], principal: Principal) -> dict[
     masks_by_table = {
         table.qualified_name: table.rights.build_column_masks(principal)
         for table in tables
-        if table.rights is not None and not sees_whole_collection(principal, table.schema)
+        if table.rights is not None and not can_see_whole_collection(principal, table.schema)
     }
     return {name: table_masks for name, table_masks in masks_by_table.items() if table_masks}
 
@@ -557,7 +557,7 @@ def serialize_tree(node: object) -> str:
     return repr(node)
 
 
-def clear_literal_slots(condition: Expr) -> Expr:
+def remove_literal_slots(condition: Expr) -> Expr:
     """Remove the slots of a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
     return transform_tree(
         condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node

@@ -391,7 +391,7 @@ class OpenIdProvider:
     def _request_json(self, method: str, url: str, **request_options: Any) -> dict[str, Any]:
         """Ask the provider for JSON; what it says is never shown."""
         try:
-            answer = http_client.exchange_once(
+            answer = http_client.send_request_once(
                 method,
                 url,
                 timeout_seconds=REQUEST_TIMEOUT_SECONDS,

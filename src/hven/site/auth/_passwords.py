@@ -98,7 +98,7 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
         raise TooManyRequestsError("there are too many attempts to log in", remedy="wait a minute")
     try:
         is_match = any(
-            _matches_hash(stored_hash, password_bytes) for stored_hash in stored_hashes or [_get_dummy_hash()]
+            _is_password_correct(stored_hash, password_bytes) for stored_hash in stored_hashes or [_get_dummy_hash()]
         )
     finally:
         _CHECK_SEMAPHORE.release()
@@ -109,7 +109,7 @@ def check_password(store: StateStore, account: str, password: str) -> bool:
     return is_match and bool(stored_hashes)
 
 
-def _matches_hash(stored_hash: str, password_bytes: bytes) -> bool:
+def _is_password_correct(stored_hash: str, password_bytes: bytes) -> bool:
     from argon2.exceptions import VerificationError  # noqa: PLC0415  (only where somebody has a password)
 
     try:

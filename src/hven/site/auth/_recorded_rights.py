@@ -172,7 +172,7 @@ def check_access_to_stored(
         )
 
 
-def digest_access_rules(names: Iterable[str], published: Mapping[str, AccessControlledTable]) -> dict[str, str]:
+def compute_access_rule_digests(names: Iterable[str], published: Mapping[str, AccessControlledTable]) -> dict[str, str]:
     """Return a digest of what descriptors say about who sees tables; beside a result it tells whether that was changed since.
 
     Parameters
@@ -191,7 +191,7 @@ def digest_access_rules(names: Iterable[str], published: Mapping[str, AccessCont
     table_names += [
         read_table for name in table_names for read_table in published[name].read_tables if read_table in published
     ]
-    return {name: _digest_access_rule(published[name].table) for name in table_names}
+    return {name: _compute_access_rule_digest(published[name].table) for name in table_names}
 
 
 def is_still_accessible(
@@ -205,7 +205,7 @@ def is_still_accessible(
     Parameters
     ----------
     rules
-        As `digest_access_rules` returned them then.
+        As `compute_access_rule_digests` returned them then.
     published
         What is published now; tables that are no more close nothing.
     principal
@@ -216,14 +216,14 @@ def is_still_accessible(
     changed_tables = [
         published[name].table
         for name, rule in rules.items()
-        if name in published and _digest_access_rule(published[name].table) != rule
+        if name in published and _compute_access_rule_digest(published[name].table) != rule
     ]
     return all(
         is_table_visible(changed_table, principal, policies) for changed_table in changed_tables
     ) and not collect_row_filters(changed_tables, principal, policies)
 
 
-def _digest_access_rule(table: Table) -> str:
+def _compute_access_rule_digest(table: Table) -> str:
     # results on disk have digests with this word before a policy
     policy_text = "None" if table.policy is None else f"Levels{repr(table.policy).removeprefix('RowAccessPolicy')}"
     project = table.project if table.access == "members" else ""
@@ -271,7 +271,7 @@ def restore_principal(
 __all__ = [
     "NON_RIGHT_PREFIXES",
     "check_access_to_stored",
-    "digest_access_rules",
+    "compute_access_rule_digests",
     "find_missing_rights",
     "is_still_accessible",
     "list_rights",

@@ -371,7 +371,7 @@ def parse_authorization(authorization: str) -> tuple[str | None, str]:
     )
 
 
-def provider(store: StateStore, settings: Settings) -> LocalIdentityProvider:
+def open_provider(store: StateStore, settings: Settings) -> LocalIdentityProvider:
     """Open the provider for a site: what every identity plug-in has.
 
     Parameters

@@ -5,7 +5,7 @@ What readers see is decided by one table here, `pointers`; it changes in one tra
 
 from __future__ import annotations
 
-from hven.site.store._database import expect_state, format_current_time
+from hven.site.store._database import format_current_time, mark_state_required
 from hven.site.store._grants import Grant, GrantStore
 from hven.site.store._job_records import REMOTE_PROGRESS_KEY, CompletedJob, JobRecord, JobRef, JobStore
 from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
@@ -40,8 +40,8 @@ __all__ = [
     "build_lease_name",
     "check_quota",
     "create_alert",
-    "expect_state",
     "format_current_time",
     "get_process_holder",
     "is_holder_dead",
+    "mark_state_required",
 ]

@@ -457,7 +457,7 @@ def build_state_address(directory: Path, url: str | None) -> str:
     return url or f"sqlite:///{directory / 'hven.sqlite'}"
 
 
-def expect_state(directory: Path, url: str | None) -> None:
+def mark_state_required(directory: Path, url: str | None) -> None:
     """Mark a state as one that a server found: where it is away from now on it is waited for, and no empty one is made in its place.
 
     Parameters
@@ -483,10 +483,10 @@ def format_current_time() -> str:
 class StateDatabase:
     """A connection pool with the two kinds of transaction that the store needs."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, state_address: str) -> None:
         try:
-            self._state_address = url
-            self.url = sa.make_url(url)
+            self._state_address = state_address
+            self.url = sa.make_url(state_address)
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
             if self.url.get_driver_name() == "psycopg":
                 plugins.require_modules("a store in PostgreSQL", "psycopg", error_class=StorageError)
@@ -500,9 +500,7 @@ class StateDatabase:
             self._known_file_id: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            message = (
-                f"the store's address {url if '@' not in url else url.partition(':')[0]!r} cannot be used: {error}"
-            )
+            message = f"the store's address {state_address if '@' not in state_address else state_address.partition(':')[0]!r} cannot be used: {error}"
             raise StorageError(
                 message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database"
             ) from error
@@ -569,9 +567,9 @@ class StateDatabase:
                         ],
                     )
                 return
-            self._upgrade_format(connection)
+            self._update_format(connection)
 
-    def _upgrade_format(self, connection: sa.Connection) -> None:
+    def _update_format(self, connection: sa.Connection) -> None:
         format_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
         format_number = int(format_text) if format_text and format_text.isdigit() else -1
         if format_number > STATE_FORMAT:

@@ -40,7 +40,7 @@ class DeletionTime(NamedTuple):
     leap_start: float | None
     last_clock_time: float
 
-    def advance_to(self, clock_time: float) -> DeletionTime:
+    def apply_clock_time(self, clock_time: float) -> DeletionTime:
         """Return what is known when the clock says `clock_time`."""
         if clock_time <= self.trusted_time + MAX_LEAP_SECONDS:  # set back: that counts at once
             return DeletionTime(clock_time, None, clock_time)
@@ -69,7 +69,7 @@ class DeletionClock:
         if (
             stored_time is None
             or stored_time.leap_start is None
-            or (current_time := stored_time.advance_to(now)).leap_start is None
+            or (current_time := stored_time.apply_clock_time(now)).leap_start is None
         ):
             return None
         trusted_text, clock_text, trusted_until = (
@@ -101,7 +101,9 @@ class DeletionClock:
 def compute_deletion_time(connection: sa.Connection) -> DeletionTime:
     """Return what is known now; part of the caller's transaction."""
     clock_time, stored_time = read_shared_clock(connection), _read_stored_time(connection)
-    return DeletionTime(clock_time, None, clock_time) if stored_time is None else stored_time.advance_to(clock_time)
+    return (
+        DeletionTime(clock_time, None, clock_time) if stored_time is None else stored_time.apply_clock_time(clock_time)
+    )
 
 
 def format_timestamp(timestamp: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError
-from hven.site.store import _job_relations as kin
+from hven.site.store import _job_relations as job_relations
 from hven.site.store._database import format_current_time, jobs, meta, visits
 from hven.site.store._leases import get_process_holder, is_holder_dead
 
@@ -275,7 +275,7 @@ class JobStore:
         if visitor:
             query = query.where(jobs.c.id.in_(sa.select(visits.c.job).where(visits.c.visitor == visitor)))
         else:
-            query = query.where(jobs.c.queue == queue, *_exclude_visitor_jobs(visitor))
+            query = query.where(jobs.c.queue == queue, *_build_visitor_exclusion(visitor))
         query = query.where(jobs.c.phase.in_(phases) if phases else jobs.c.phase.not_in(hidden_phases))
         if created_after is not None:
             query = query.where(jobs.c.created > created_after)
@@ -303,7 +303,7 @@ class JobStore:
         with self._database.begin_read() as connection:
             for phase in sorted(set(phases)):  # in the order of the index, so that it is taken
                 query = sa.select(*columns, jobs.c.type).where(
-                    jobs.c.phase == phase, jobs.c.queue == queue, *_exclude_visitor_jobs(visitor)
+                    jobs.c.phase == phase, jobs.c.queue == queue, *_build_visitor_exclusion(visitor)
                 )
                 query = query.order_by(jobs.c.queued)
                 rows += [row for row in connection.execute(query) if row[5] == job_type]
@@ -332,7 +332,7 @@ class JobStore:
             )
             if update_result.rowcount and "phase" in changes:
                 if changes["phase"] == "ABORTED":
-                    kin.abort_descendants(connection, job_id)
+                    job_relations.cancel_descendants(connection, job_id)
                 _increment_job_version(connection)
             return bool(update_result.rowcount)
 
@@ -352,7 +352,7 @@ class JobStore:
             The one that this would make, if it would; None: its phase was not `allowed_phases` these.
         """
         with self._database.begin_write() as connection:
-            dependency_cycle = kin.find_dependency_cycle(connection, job_id, dependency_ids)
+            dependency_cycle = job_relations.find_dependency_cycle(connection, job_id, dependency_ids)
             if dependency_cycle:
                 return dependency_cycle
             row_condition = sa.and_(jobs.c.id == job_id, jobs.c.phase.in_(allowed_phases))
@@ -417,7 +417,7 @@ class JobStore:
             )
             connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(phase=phase, queued=queued))
             if queued is None:
-                kin.resolve_dependencies(connection)
+                job_relations.resolve_dependencies(connection)
             _increment_job_version(connection)
             return phase
 
@@ -430,7 +430,7 @@ class JobStore:
             Of all that were deleted.
         """
         with self._database.begin_write() as connection:
-            deleted_ids = [*job_ids, *kin.list_descendants(connection, job_ids)]
+            deleted_ids = [*job_ids, *job_relations.list_descendants(connection, job_ids)]
             connection.execute(sa.delete(jobs).where(jobs.c.id.in_(deleted_ids)))
             connection.execute(sa.delete(visits).where(visits.c.job.in_(deleted_ids)))
             _increment_job_version(connection)
@@ -450,12 +450,12 @@ class JobStore:
         with self._database.begin_read() as connection:
             waiting_count = int(connection.execute(count_query).scalar_one())
             dependent_job = connection.execute(
-                sa.select(jobs.c.id).where(sa.text(kin.WAITING_JOBS_CONDITION)).limit(1)
+                sa.select(jobs.c.id).where(sa.text(job_relations.WAITING_JOBS_CONDITION)).limit(1)
             ).first()
         if dependent_job is None:
             return waiting_count
         with self._database.begin_write() as connection:
-            if kin.resolve_dependencies(connection):
+            if job_relations.resolve_dependencies(connection):
                 _increment_job_version(connection)
             return int(connection.execute(count_query).scalar_one())
 
@@ -473,7 +473,7 @@ class JobStore:
             EXECUTING, held by this process; None: none waits.
         """
         with self._database.begin_write() as connection:
-            if kin.resolve_dependencies(connection):
+            if job_relations.resolve_dependencies(connection):
                 _increment_job_version(connection)
             full_types = _find_full_types(connection, limits_by_type or {})
             waiting_queues = list(connection.execute(_build_queue_query(tuple(full_types))))
@@ -565,7 +565,7 @@ class JobStore:
             update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**changes))
             if update_result.rowcount:
                 if phase == "ABORTED":
-                    kin.abort_descendants(connection, job.id)
+                    job_relations.cancel_descendants(connection, job.id)
                 _increment_job_version(connection)
             return bool(update_result.rowcount)
 
@@ -715,7 +715,7 @@ class JobStore:
         return set(self.find_phases(job_ids))
 
 
-def _exclude_visitor_jobs(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
+def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
     return () if visitor is None else (~sa.exists().where(visits.c.job == jobs.c.id),)
 
 

@@ -132,7 +132,7 @@ def list_descendants(connection: sa.Connection, job_ids: Sequence[str]) -> list[
     return descendants
 
 
-def abort_descendants(connection: sa.Connection, job_id: str) -> None:
+def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
     """Abort everything below a job that has not ended."""
     children = list_descendants(connection, [job_id])
     if children:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from hven.model.errors import StorageError
-from hven.site.store import _leases as leasing
+from hven.site.store import _leases as leases
 from hven.site.store._database import format_current_time, get_next_number, pushed, pushes
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class PushStore:
             The lease was lost.
         """
         with self._database.begin_write() as connection:
-            leasing.check_lease_held(connection, lease)
+            leases.check_lease_held(connection, lease)
             insert_push(connection, push)
 
     def compact_pieces(
@@ -260,7 +260,7 @@ class PushStore:
             parts = [self._read_piece(connection, table, stored_piece) for stored_piece in small_pieces]
         merged_rows = merge_pieces(parts, piece_index == 0)
         with self._database.begin_write() as connection:
-            leasing.check_lease_held(connection, lease)
+            leases.check_lease_held(connection, lease)
             merged_condition = pushed.c.last.in_([stored_piece.last for stored_piece in small_pieces])
             connection.execute(sa.delete(pushed).where(pushed.c.table_name == table, merged_condition))
             _insert_piece(

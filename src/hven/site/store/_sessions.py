@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import UnauthenticatedError
-from hven.site.store import _deletion_time as times
+from hven.site.store import _deletion_time as deletion_time
 from hven.site.store._database import format_current_time, meta, sessions, users
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class SessionStore:
                 raise UnauthenticatedError("the account is gone")
             connection.execute(
                 sa.delete(sessions).where(
-                    sessions.c.expires <= times.format_timestamp(times.compute_deletion_time(connection).trusted_time)
+                    sessions.c.expires
+                    <= deletion_time.format_timestamp(deletion_time.compute_deletion_time(connection).trusted_time)
                 )
             )
             session_query = (

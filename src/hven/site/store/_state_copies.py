@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, StorageError
 from hven.site.store import _database as db
-from hven.site.store import _deletion_time as times
+from hven.site.store import _deletion_time as deletion_time
 from hven.site.store._database import (
     format_current_time,
     meta,
@@ -43,7 +43,9 @@ def _pin_published_snapshots(connection: sa.Connection, label: str) -> None:
         sa.delete(releases).where(
             releases.c.label.startswith(PIN_LABEL_PREFIX),
             releases.c.created
-            < times.format_timestamp(times.compute_deletion_time(connection).trusted_time - STALE_PIN_SECONDS),
+            < deletion_time.format_timestamp(
+                deletion_time.compute_deletion_time(connection).trusted_time - STALE_PIN_SECONDS
+            ),
         )
     )
     values = [

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from hven.model.errors import NotFoundError, StorageError
-from hven.site.store import _leases as leasing
-from hven.site.store import _pointer_moves as moves
-from hven.site.store import _pushes as pushing
-from hven.site.store import _state_copies as copies
+from hven.site.store import _leases as leases
+from hven.site.store import _pointer_moves as pointer_moves
+from hven.site.store import _pushes as pushes
+from hven.site.store import _state_copies as state_copies
 from hven.site.store._citation_records import CitationStore, CitedResultStore
 from hven.site.store._database import (
     StateDatabase,
     build_state_address,
     events,
-    expect_state,
     get_next_number,
     increment_version,
     is_state_expected,
+    mark_state_required,
     meta,
     pointers,
     releases,
@@ -111,7 +111,7 @@ class StateStore:
         self.verifications = VerificationStore(self._database)
         self.descriptors = DescriptorStore(self._database)
         self.drafts = DraftStore(self._database)
-        self.pushes = pushing.PushStore(self._database)
+        self.pushes = pushes.PushStore(self._database)
         self.registry = RegistryRecordStore(self._database)
         self.uses = UsageCountStore(self._database)
         self.citations = CitationStore(self._database)
@@ -124,15 +124,15 @@ class StateStore:
         """Its address, for a person."""
         return self._database.display_address
 
-    def expect_state(self) -> Self:
-        """Mark this as the state of a server: see `hven.site.store._database.expect_state`.
+    def mark_state_required(self) -> Self:
+        """Mark this as the state of a server: see `hven.site.store._database.mark_state_required`.
 
         Returns
         -------
         store
             Itself.
         """
-        expect_state(*self._location)
+        mark_state_required(*self._location)
         return self
 
     def get_version(self) -> int:
@@ -260,7 +260,7 @@ class StateStore:
         """
         query = sa.select(events).where(events.c.collection == collection).order_by(events.c.number.desc())
         with self._database.begin_read() as connection:
-            return [moves.event_from_row(row) for row in connection.execute(query)]
+            return [pointer_moves.event_from_row(row) for row in connection.execute(query)]
 
     def find_states_at(self, time_text: str) -> dict[str, PointerEvent]:
         """Return what was published at a moment.
@@ -277,7 +277,7 @@ class StateStore:
         """
         query = sa.select(events).where(events.c.at <= time_text).order_by(events.c.number)
         with self._database.begin_read() as connection:
-            return {row.collection: moves.event_from_row(row) for row in connection.execute(query)}
+            return {row.collection: pointer_moves.event_from_row(row) for row in connection.execute(query)}
 
     def find_publication_time(self, snapshot_or_run_id: str) -> str | None:
         """Find when a snapshot, or what a run made, was published first.
@@ -344,7 +344,7 @@ class StateStore:
                     {
                         row.collection: row.at
                         for row in connection.execute(query)
-                        if row.action in moves.HOLDING_ACTIONS
+                        if row.action in pointer_moves.HOLDING_ACTIONS
                     },
                 )
         return self._cached_holds[1]
@@ -389,7 +389,7 @@ class StateStore:
         *,
         run_id: str,
         amended_records: Iterable[SnapshotRecord] = (),
-        new_pushes: Iterable[pushing.ClientPush] = (),
+        new_pushes: Iterable[pushes.ClientPush] = (),
         keep_hold: bool = False,
     ) -> int:
         """Publish several collections at one moment: those made from others with what they are made from.
@@ -420,7 +420,7 @@ class StateStore:
             for collection, records, lease in states:
                 new_records = list(records)
                 if lease is not None:
-                    leasing.check_lease_held(connection, lease)
+                    leases.check_lease_held(connection, lease)
                 stored_query = sa.select(snapshots.c.id).where(
                     snapshots.c.id.in_([record.id for record in new_records])
                 )
@@ -433,13 +433,13 @@ class StateStore:
                             )
                         )
                 state = {record.table.qualified_name: record.id for record in new_records}
-                is_held = keep_hold and moves.is_collection_held(connection, collection)
-                version = moves.move_pointers(connection, collection, state, "publish", run_id)
+                is_held = keep_hold and pointer_moves.is_collection_held(connection, collection)
+                version = pointer_moves.move_pointers(connection, collection, state, "publish", run_id)
                 if is_held:
-                    version = moves.record_event(connection, collection, state, "hold", run_id)
-            moves.update_records(connection, amended_records)
+                    version = pointer_moves.record_event(connection, collection, state, "hold", run_id)
+            pointer_moves.update_records(connection, amended_records)
             for push in new_pushes:
-                pushing.insert_push(connection, push)
+                pushes.insert_push(connection, push)
         return version
 
     def update_records(self, records: Iterable[SnapshotRecord]) -> None:
@@ -451,7 +451,7 @@ class StateStore:
             With what is known now.
         """
         with self._database.begin_write() as connection:
-            moves.update_records(connection, records)
+            pointer_moves.update_records(connection, records)
             increment_version(connection)
 
     def roll_back(self, name: str, snapshot_or_run_id: str | None = None) -> dict[str, str]:
@@ -481,14 +481,14 @@ class StateStore:
             rows = list(connection.execute(sa.select(pointers)))
             table_pointer = {row.table_name: row for row in rows}.get(name)
             collection = table_pointer.collection if table_pointer is not None else name
-            leasing.check_lease_free(connection, build_lease_name(collection))
+            leases.check_lease_free(connection, build_lease_name(collection))
             current_state = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             state = (
-                moves.find_table_rollback_state(connection, name, current_state, snapshot_or_run_id)
+                pointer_moves.find_table_rollback_state(connection, name, current_state, snapshot_or_run_id)
                 if table_pointer is not None
-                else moves.find_rollback_state(connection, name, current_state, snapshot_or_run_id)
+                else pointer_moves.find_rollback_state(connection, name, current_state, snapshot_or_run_id)
             )
-            moves.move_pointers(connection, collection, state, "rollback", None)
+            pointer_moves.move_pointers(connection, collection, state, "rollback", None)
             return state
 
     def end_hold(self, collection: str) -> bool:
@@ -500,13 +500,15 @@ class StateStore:
             Whether one did.
         """
         with self._database.begin_write() as connection:
-            is_held = moves.is_collection_held(connection, collection)
+            is_held = pointer_moves.is_collection_held(connection, collection)
             if is_held:
-                moves.record_event(connection, collection, moves.read_pointers(connection, collection), "resume", None)
+                pointer_moves.record_event(
+                    connection, collection, pointer_moves.read_pointers(connection, collection), "resume", None
+                )
             return is_held
 
     def unpublish_collection(self, collection: str) -> list[str]:
-        """Publish a collection no more; its snapshots stay (see `purge_collection`).
+        """Publish a collection no more; its snapshots stay (see `delete_unpinned_snapshots`).
 
         Returns
         -------
@@ -521,7 +523,7 @@ class StateStore:
             The collection is being ingested.
         """
         with self._database.begin_write() as connection:
-            leasing.check_lease_free(connection, build_lease_name(collection))
+            leases.check_lease_free(connection, build_lease_name(collection))
             first_snapshot = connection.execute(
                 sa.select(snapshots.c.id).where(snapshots.c.collection == collection).limit(1)
             ).first()
@@ -532,10 +534,10 @@ class StateStore:
                 for row in connection.execute(sa.select(pointers).where(pointers.c.collection == collection))
             ]
             if table_names:
-                moves.move_pointers(connection, collection, {}, "remove", None)
+                pointer_moves.move_pointers(connection, collection, {}, "remove", None)
             return table_names
 
-    def purge_collection(self, collection: str) -> list[Snapshot]:
+    def delete_unpinned_snapshots(self, collection: str) -> list[Snapshot]:
         """Forget a collection's snapshots that are neither published nor pinned.
 
         Returns
@@ -590,7 +592,7 @@ class StateStore:
 
     # --- backup ----------------------------------------------------------------------------------------------
 
-    def open_export(self, label: str, *, include_rows: bool) -> AbstractContextManager[copies.StateExport]:
+    def open_export(self, label: str, *, include_rows: bool) -> AbstractContextManager[state_copies.StateExport]:
         """Open the state of this moment for a backup.
 
         What is published is then kept from being pruned until `unpin_snapshots`.
@@ -607,7 +609,7 @@ class StateStore:
         export
             To be closed.
         """
-        return copies.open_export(self._database, label, include_rows=include_rows)
+        return state_copies.open_export(self._database, label, include_rows=include_rows)
 
     def unpin_snapshots(self, label: str) -> None:
         """Unpin what a backup has kept.
@@ -617,7 +619,7 @@ class StateStore:
         label
             As for `open_export`.
         """
-        copies.unpin_snapshots(self._database, label)
+        state_copies.unpin_snapshots(self._database, label)
 
     def import_rows(
         self, tables: Mapping[str, Iterable[Mapping[str, Any]]], restored_records: Mapping[str, SnapshotRecord]
@@ -631,7 +633,7 @@ class StateStore:
         restored_records
             Snapshots as they were staged here, by their old id.
         """
-        copies.import_rows(self._database, tables, restored_records)
+        state_copies.import_rows(self._database, tables, restored_records)
 
     def check_empty(self) -> None:
         """Refuse a store that has something in it.
@@ -642,7 +644,7 @@ class StateStore:
             It has.
         """
         with self._database.begin_read() as connection:
-            copies.check_empty(connection)
+            state_copies.check_empty(connection)
 
     # --- the data that belong to it -----------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class UserTableStore:
                 _snapshot_from_row(row) for row in connection.execute(sa.select(retired).where(*row_conditions))
             ]
             connection.execute(sa.delete(retired).where(*row_conditions))
-            retire_tables(connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name))
+            schedule_table_deletion(connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name))
             record_row = record_to_row(record)
             values = {key: record_row[key] for key in ("bytes", "rows", "created", "record")}
             connection.execute(
@@ -110,7 +110,9 @@ class UserTableStore:
             The owner has none of that name.
         """
         with self._database.begin_write() as connection:
-            if not retire_tables(connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name.lower())):
+            if not schedule_table_deletion(
+                connection, sa.and_(user_tables.c.owner == owner, user_tables.c.name == name.lower())
+            ):
                 raise NotFoundError(f"you have no table {name!r:.120}")
 
     def set_expiry(self, owner: str, name: str, expires: str) -> None:
@@ -148,7 +150,7 @@ class UserTableStore:
             return 0, []
         with self._database.begin_write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.expires <= time_text))
-            count = retire_tables(connection, user_tables.c.expires <= time_text)
+            count = schedule_table_deletion(connection, user_tables.c.expires <= time_text)
             is_over = retired.c.until <= time_text
             deleted_snapshots = [
                 _snapshot_from_row(row) for row in connection.execute(sa.select(retired).where(is_over))
@@ -157,7 +159,7 @@ class UserTableStore:
             return count, deleted_snapshots
 
 
-def retire_tables(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> int:
+def schedule_table_deletion(connection: sa.Connection, row_condition: sa.ColumnElement[bool]) -> int:
     """Forget tables, and let their files stay for a moment; part of the caller's transaction."""
     rows = list(connection.execute(sa.select(user_tables).where(row_condition)))
     retired_until = (
@@ -222,8 +224,9 @@ def _check_table_count(other_rows: list[Any], table_limit: int) -> None:
 class _SnapshotRow:
     """A row as `record_from_row` of snapshots reads it."""
 
-    def __init__(self, row: Any, name: str, created: str) -> None:
-        self.id, self.record, self.collection, self.run, self.created = name, row.record, "tap_user", name, created
+    def __init__(self, row: Any, snapshot_id: str, created: str) -> None:
+        self.id, self.record, self.collection = snapshot_id, row.record, "tap_user"
+        self.run, self.created = snapshot_id, created
 
 
 def _record_from_row(row: Any) -> SnapshotRecord:

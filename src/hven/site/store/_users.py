@@ -14,7 +14,7 @@ from hven.model.errors import ConflictError, NotFoundError, UserError
 from hven.site.store._database import drafts, format_current_time, jobs, sessions, user_tables, users
 from hven.site.store._grants import delete_account_grants
 from hven.site.store._job_records import delete_matching_jobs
-from hven.site.store._user_table_records import retire_tables
+from hven.site.store._user_table_records import schedule_table_deletion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ class UserStore:
             if not connection.execute(sa.delete(users).where(users.c.name == name)).rowcount:
                 raise NotFoundError(f"there is no account {name!r:.80}", remedy="hven user list shows them")
             connection.execute(sa.delete(sessions).where(sessions.c.owner == name))
-            retire_tables(connection, user_tables.c.owner == name)
+            schedule_table_deletion(connection, user_tables.c.owner == name)
             connection.execute(sa.delete(drafts).where(drafts.c.owner == name))
             delete_account_grants(connection, name)
             return delete_matching_jobs(connection, jobs.c.owner == name)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.sources._reading.cells import parse_cells, replace_null_words, trim_blanks
+from hven.sources._reading.cells import parse_cells, replace_null_words, strip_blanks
 
 _NUMBER_ARRAY_PATTERN = r"^\[[\[\],\s\w.+-]*\]$"
 _TEXT_ARRAY_PATTERN = r"(?s)^\[.*\]$"
@@ -34,7 +34,7 @@ def parse_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
     values, bad
         `values` has null where `bad` (a boolean array, or None if every cell fits) is true.
     """
-    text = replace_null_words(trim_blanks(cells), ["null"])
+    text = replace_null_words(strip_blanks(cells), ["null"])
     is_text = pa.types.is_string(arrow_type.value_type)
     fits = pc.match_substring_regex(text, _TEXT_ARRAY_PATTERN if is_text else _NUMBER_ARRAY_PATTERN)
     bad = np.asarray(pc.fill_null(pc.invert(fits), False))

@@ -60,7 +60,7 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
         basic = (
             {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if standard == BASIC_AUTH else {}
         )
-        answer = http_client.exchange_once(
+        answer = http_client.send_request_once(
             "POST" if form else "GET",
             url,
             form_fields=form,

@@ -129,11 +129,11 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
         return None
     for recognise in _HEADER_RECOGNIZERS:
         if (header := recognise(lines, first)) is not None:
-            return _number_columns(header)
+            return _rename_repeated_columns(header)
     return None
 
 
-def _number_columns(header: TextHeader) -> TextHeader:
+def _rename_repeated_columns(header: TextHeader) -> TextHeader:
     """Give columns of one name numbers; where a format describes them by name, all have the description of that name."""
     names = deduplicate_names(header.names)
     renamed = list_renamed(header.names, names)
@@ -407,7 +407,7 @@ def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
 
 def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
     """Read the AAS journals' machine-readable tables: a byte-by-byte description and the rows in one file."""
-    if not any(readme.starts_description(line) for line in beginning.lines[first_line:]):
+    if not any(readme.is_description_start(line) for line in beginning.lines[first_line:]):
         return None
     rules = [number for number, line in enumerate(beginning.lines) if _SECTION_END_PATTERN.fullmatch(line)]
     end = (rules[-1] if rules else first_line) + 1
@@ -452,7 +452,7 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
         return None
     if all(len(line.split()) == len(runs) for line in body) and len(beginning.lines[line_number].split()) == len(runs):
         return None  # blanks cut it as well, also where values are longer than the rule
-    gaps = [place for (_, left), (right, _) in itertools.pairwise(runs) for place in range(left, right)]
+    gaps = [place for (_, gap_start), (gap_end, _) in itertools.pairwise(runs) for place in range(gap_start, gap_end)]
     if any(line[place : place + 1].strip() for line in (beginning.lines[line_number], *body) for place in gaps):
         return None
     ranges = [

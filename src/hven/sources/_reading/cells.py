@@ -59,7 +59,7 @@ def build_null_words(null_words: tuple[str, ...]) -> pa.Array:
     return pa.array([*NULL_WORDS, *null_words], pa.string())
 
 
-def trim_blanks(text: pa.Array) -> pa.Array:
+def strip_blanks(text: pa.Array) -> pa.Array:
     """Strip blanks off both ends."""
     return pc.utf8_trim(text, characters=BLANK_CHARACTERS)
 
@@ -95,7 +95,7 @@ def parse_cells(
     values, bad
         `values` has null where `bad` (a boolean array, or None if every cell fits) is true.
     """
-    text = trim_blanks(text)
+    text = strip_blanks(text)
     if pa.types.is_string(arrow_type):
         return replace_null_words(text, null_words), None
     blank = pc.is_in(text, value_set=build_null_words(tuple(null_words)))
@@ -188,7 +188,7 @@ def _find_bad(fits: pa.Array) -> pa.Array | None:
     return bad if pc.any(bad).as_py() else None
 
 
-def _blank_bad(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
+def _replace_bad_cells(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
     return text if is_bad is None else pc.if_else(is_bad, pa.scalar(None, text.type), text)
 
 
@@ -210,13 +210,15 @@ def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
     except pa.ArrowInvalid:
         bad = _find_bad(pc.match_substring_regex(text, _FLOAT_PATTERN))
         # Fortran writes 1.5D+03
-        values, still_bad = cast_or_null(pc.replace_substring_regex(_blank_bad(text, bad), "[dD]", "e"), pa.float64())
+        values, still_bad = cast_or_null(
+            pc.replace_substring_regex(_replace_bad_cells(text, bad), "[dD]", "e"), pa.float64()
+        )
         bad = _combine_masks(bad, still_bad)
     values = replace_nan(values)
     values = values if arrow_type == pa.float64() else pc.cast(values, arrow_type, safe=False)
     if (flags := find_overflow(text, values)) is not None:
         bad = _combine_masks(bad, pa.array(flags))
-        values = _blank_bad(values, bad)
+        values = _replace_bad_cells(values, bad)
     return values, bad
 
 
@@ -252,7 +254,7 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
         )
         outside = _find_bad(fits)
         bad = _combine_masks(bad, outside)
-        values = pc.cast(_blank_bad(values, outside), arrow_type)
+        values = pc.cast(_replace_bad_cells(values, outside), arrow_type)
     return values, bad
 
 
@@ -269,7 +271,7 @@ def guess_type(
     Text with leading zeros (``00042``) stays text, as do integers beyond 64 bits: they are names.
     A column without any value is text.
     """
-    text = trim_blanks(text)
+    text = strip_blanks(text)
     blank = pc.is_in(text, value_set=build_null_words(tuple(null_words)))
     text = text.filter(pc.invert(blank)).drop_null()
     if not len(text):

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from hven.model.errors import SourceError
-from hven.model.sky import clocks
+from hven.model.sky import time_scales
 from hven.sources._reading.service_client import BrokenAnswerError
 from hven.sources._reading.time_windows import parse_instants
 
@@ -195,15 +195,17 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
     return [segment for *_, track in merged for segment in track] if len(merged) < len(tracks) else segments
 
 
-def _join_at_common_times(some: list[SampleSegment], others: list[SampleSegment]) -> Iterator[SampleSegment]:
+def _join_at_common_times(
+    first_segments: list[SampleSegment], second_segments: list[SampleSegment]
+) -> Iterator[SampleSegment]:
     """Join the variables of two lists of segments wherever they have the same times."""
-    for first_segment in some:
-        for other in others:
+    for first_segment in first_segments:
+        for second_segment in second_segments:
             common, mine, theirs = np.intersect1d(
-                first_segment.times, other.times, assume_unique=True, return_indices=True
+                first_segment.times, second_segment.times, assume_unique=True, return_indices=True
             )
             if len(common):
-                yield _join_variables(_select_samples(first_segment, mine), _select_samples(other, theirs))
+                yield _join_variables(_select_samples(first_segment, mine), _select_samples(second_segment, theirs))
 
 
 def _select_samples(segment: SampleSegment, indexes: Array) -> SampleSegment:
@@ -314,7 +316,7 @@ def to_instants(x: PacketVariable, cells: Array) -> Array:
         except ValueError as error:
             raise SourceError(f"the stream has what is no time: {error}", remedy="tell its owners") from None
     if units == "tt2000":
-        return clocks.tai_to_utc(_to_floats(cells, exact=True).astype(np.int64) // 1000 + J2000_TAI_MICROSECONDS)
+        return time_scales.tai_to_utc(_to_floats(cells, exact=True).astype(np.int64) // 1000 + J2000_TAI_MICROSECONDS)
     if units not in TIME_UNITS:
         raise SourceError(
             f"the x of the stream is in {x.units!r:.40}, no time",

@@ -452,7 +452,7 @@ def check_column_names(columns: Sequence[str] | None, available_names: Sequence[
     return list(columns)
 
 
-def assemble_batch(
+def build_source_batch(
     column_names: Sequence[str],
     arrays: Mapping[str, pa.Array],
     row_count: int,

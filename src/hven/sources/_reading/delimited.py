@@ -30,7 +30,7 @@ from hven.sources._reading.cells import (
     replace_nan,
     replace_null_numbers,
     replace_null_words,
-    trim_blanks,
+    strip_blanks,
 )
 from hven.sources._reading.text_blocks import check_utf8
 
@@ -180,7 +180,7 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
                 first = int(np.argmax(flags))
                 rounded[name] = (int(flags.sum()), first, cells[first].as_py())
         elif pa.types.is_string(kind):
-            cells = trim_blanks(cells) if padded else cells
+            cells = strip_blanks(cells) if padded else cells
             arrays[name] = replace_null_words(
                 decode_json_strings(cells) if name in layout.json_columns else cells, words
             )
@@ -189,7 +189,7 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
             arrays[name] = replace_nan(arrays[name])
     if not ragged and not faults:
         return ParsedBlock(arrays, total, total, rounded=rounded, respelt=respelt)
-    parsed = _separate_rejects(arrays, ragged, faults, total, data, layout, len(table))
+    parsed = _split_off_rejects(arrays, ragged, faults, total, data, layout, len(table))
     places = np.delete(np.arange(total), [row.number - 1 for row in ragged])
     parsed.rounded = {name: (count, int(places[first]), text) for name, (count, first, text) in rounded.items()}
     parsed.respelt = {name: (count, int(places[first]), text) for name, (count, first, text) in respelt.items()}
@@ -208,7 +208,7 @@ def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
 def _read_csv(
     data: bytes, layout: RecordLayout, column_names: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]
 ) -> pa.Table:
-    def handle_invalid_row(row: csv.InvalidRow) -> str:
+    def collect_invalid_row(row: csv.InvalidRow) -> str:
         ragged.append(row)  # the parser asks row by row, and nobody else has the interpreter meanwhile
         return "error" if _has_enough_rejects(ragged, layout) else "skip"
 
@@ -221,7 +221,7 @@ def _read_csv(
             quote_char=layout.quote if quoted else False,
             double_quote=quoted,
             newlines_in_values=quoted,
-            invalid_row_handler=handle_invalid_row,
+            invalid_row_handler=collect_invalid_row,
         ),
         convert_options=csv.ConvertOptions(
             column_types={
@@ -354,7 +354,7 @@ def report_respelt_numbers(
             )
 
 
-def _separate_rejects(
+def _split_off_rejects(
     arrays: dict[str, pa.Array],
     ragged: list[csv.InvalidRow],
     bad_cells: dict[str, tuple[pa.Array, pa.Array, str]],

@@ -186,7 +186,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
     return ","
 
 
-def looks_like_header(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+def is_header_record(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the first record names the columns."""
     if (
         any(map(matches_value, first_record))
@@ -238,7 +238,7 @@ def detect_dialect(
     if delimiter is None and header is None and units is None and comment in {None, "#", "\\"}:
         text_header = catalogue_headers.read_text_header(first_bytes, lines.offset, file)
         if text_header is not None:
-            return _dialect_of_header(text_header, names, file)
+            return _build_header_dialect(text_header, names, file)
     sign = comment if comment is not None else "#" if lines.peek_line().startswith("#") else None
     last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
@@ -304,7 +304,7 @@ def detect_dialect(
             comment_cells = [cell for cell in comment_cells if cell]
         if header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
             header_cells = comment_cells
-        elif header or (header is None and names is None and looks_like_header(rows[0], rows[1:200])):
+        elif header or (header is None and names is None and is_header_record(rows[0], rows[1:200])):
             header_cells = rows[0]
         named = header_cells is rows[0] or (
             header is None
@@ -323,7 +323,7 @@ def detect_dialect(
             place=Place(file=file, line=line_number),
             remedy="leave `units` out: then each file is looked at",
         )
-    if rows and (units or (units is None and top and looks_like_units(rows[0], rows[1:]))):
+    if rows and (units or (units is None and top and is_unit_record(rows[0], rows[1:]))):
         lines.skip_record(sign, quote)
         unit_cells, start, rows = rows[0], lines.offset, rows[1:]
     if top:
@@ -354,7 +354,7 @@ def detect_dialect(
     )
 
 
-def _dialect_of_header(
+def _build_header_dialect(
     text_header: catalogue_headers.TextHeader, names: Sequence[str] | None, file: str
 ) -> TextDialect:
     if names is not None:
@@ -377,7 +377,7 @@ def _dialect_of_header(
     )
 
 
-def looks_like_units(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+def is_unit_record(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the record below the names holds units: no value, and above numbers, which would all be text with it, mostly units."""
     known_count = strange = 0
     for index, cell in enumerate(first_record):
@@ -427,7 +427,7 @@ def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[
     return names
 
 
-def _opens_quoted_value(line: str, quote: str) -> bool:
+def _has_open_quote(line: str, quote: str) -> bool:
     """Check whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
     sign = re.escape(quote)
     begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
@@ -479,7 +479,7 @@ class _LineCursor:
         inside = False
         while self.has_more():
             text = self.take_lines(1)
-            inside = quote is not None and _opens_quoted_value(quote * inside + text, quote)
+            inside = quote is not None and _has_open_quote(quote * inside + text, quote)
             if not inside:
                 break
 
@@ -509,7 +509,7 @@ class _LineCursor:
             else:
                 joined.append(line)
                 inside = False
-            inside = (inside or '"' in line) and _opens_quoted_value('"' * inside + line, '"')
+            inside = (inside or '"' in line) and _has_open_quote('"' * inside + line, '"')
         last_lines = (
             self.head[max(self.offset + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
         )
@@ -602,14 +602,14 @@ def _build_yaml_loader() -> Any:
     class TolerantLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
         """Reads !astropy... tags as plain mappings: nothing is built from them."""
 
-    def construct_plain_value(loader: Any, _suffix: str, node: Any) -> object:
+    def build_plain_value(loader: Any, _suffix: str, node: Any) -> object:
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
         return loader.construct_scalar(node)
 
-    TolerantLoader.add_multi_constructor("!", construct_plain_value)
+    TolerantLoader.add_multi_constructor("!", build_plain_value)
     TolerantLoader.add_constructor(
         "tag:yaml.org,2002:omap",
         lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True)),

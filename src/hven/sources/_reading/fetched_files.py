@@ -50,7 +50,7 @@ class FetchedFile(DataFile):
         if self.path.exists():
             return super().open_unhashed(buffer_bytes)
         return self._service.retry(
-            lambda: DecompressedStream(self, _AnswerStream(self._service, self._accept_answer), buffer_bytes)
+            lambda: DecompressedStream(self, _AnswerStream(self._service, self._check_answer), buffer_bytes)
         )
 
     def copy_unread(self) -> FetchedFile:
@@ -71,13 +71,13 @@ class FetchedFile(DataFile):
         """Ask for size, time and tag, unless they were said when its beginning was read."""
         if self._headers is None:
             self._service.retry(self._request_headers)
-        said = self._headers or {}
-        length, moment = said.get("content-length", ""), _parse_last_modified(said)
+        headers = self._headers or {}
+        length, moment = headers.get("content-length", ""), _parse_last_modified(headers)
         return InputVersion(
             name=self.name,
-            bytes=int(length) if length.isdigit() and "content-encoding" not in said else None,
+            bytes=int(length) if length.isdigit() and "content-encoding" not in headers else None,
             modified=None if moment is None else moment.isoformat(timespec="seconds"),
-            detail=said.get("etag"),
+            detail=headers.get("etag"),
         )
 
     def build_input_version(self) -> InputVersion:
@@ -85,9 +85,11 @@ class FetchedFile(DataFile):
         tag = (self._headers or {}).get("etag")
         if not self.path.exists():
             return InputVersion(name=self.name, detail=tag)
-        found = super().build_input_version()
-        modified = found.modified if self._headers and _parse_last_modified(self._headers) is not None else None
-        return InputVersion(name=found.name, bytes=found.bytes, modified=modified, sha256=found.sha256, detail=tag)
+        version = super().build_input_version()
+        modified = version.modified if self._headers and _parse_last_modified(self._headers) is not None else None
+        return InputVersion(
+            name=version.name, bytes=version.bytes, modified=modified, sha256=version.sha256, detail=tag
+        )
 
     def _request_headers(self) -> None:
         with self._service.request("HEAD", self._service.url) as answer:
@@ -95,13 +97,13 @@ class FetchedFile(DataFile):
                 self._headers = answer.headers
                 return
         with self._service.request("GET", self._service.url) as answer:  # some say 405 to HEAD
-            self._accept_answer(answer)
+            self._check_answer(answer)
 
     def _download(self) -> None:
         part = self.path.with_name(".part")
         try:
             with self._service.request("GET", self._service.url) as answer:
-                self._accept_answer(answer)
+                self._check_answer(answer)
                 with part.open("wb") as file:
                     for data in answer.parts:
                         file.write(data)
@@ -119,7 +121,7 @@ class FetchedFile(DataFile):
                 f"{self.name} cannot be kept: {error.strerror}", remedy="make room for temporary files"
             ) from error
 
-    def _accept_answer(self, answer: StreamedAnswer) -> None:
+    def _check_answer(self, answer: StreamedAnswer) -> None:
         """Take what an answer says of the file; others than the file are errors."""
         if answer.status in {500, 408}:
             raise BrokenAnswerError(f"answers {answer.status}: {extract_error_text(answer)}")

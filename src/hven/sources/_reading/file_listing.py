@@ -186,13 +186,13 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
         matched_files = _expand_pattern(pattern, directory)
         for ignored in options.ignore:
             ignored_paths = (
-                {os.fspath(path) for path in _glob_or_nothing(ignored, directory)} if "**" in ignored else ()
+                {os.fspath(path) for path in _list_glob_matches(ignored, directory)} if "**" in ignored else ()
             )
             matched_files = [
                 matched_file
                 for matched_file in matched_files
                 if matched_file.path not in ignored_paths
-                and not _matches_pattern(Path(matched_file.path), ignored, directory)
+                and not _is_pattern_match(Path(matched_file.path), ignored, directory)
             ]
         _check_links(matched_files, (directory, *allowed_roots, fixed_path))
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
@@ -258,7 +258,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
         )
     path = directory / Path(pattern).expanduser()
     if path.is_file():
-        return list(_stat_files([path]))
+        return list(_inspect_files([path]))
     if not any(sign in pattern for sign in "*?["):
         if path.is_dir():
             raise SourceError(
@@ -292,7 +292,7 @@ def _scan_matching(anchor: Path, pattern: str) -> Iterator[_ListedFile]:
     """Find the files that fit a pattern; what a directory tells of its entries is not asked of each again."""
     head, _, last = pattern.rpartition("/")
     if "**" in last or not any(sign in last for sign in "*?["):
-        yield from _stat_files(item for item in anchor.glob(pattern) if item.is_file())
+        yield from _inspect_files(item for item in anchor.glob(pattern) if item.is_file())
         return
     fits = re.compile(fnmatch.translate(last)).match
     for folder in anchor.glob(head) if any(sign in head for sign in "*?[") else [anchor / head]:
@@ -310,7 +310,7 @@ def _scan_matching(anchor: Path, pattern: str) -> Iterator[_ListedFile]:
                     )
 
 
-def _stat_files(paths: Iterable[Path]) -> Iterator[_ListedFile]:
+def _inspect_files(paths: Iterable[Path]) -> Iterator[_ListedFile]:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             file_stat = path.stat()
@@ -347,7 +347,7 @@ def _suggest_path(path: Path) -> str:
     )
 
 
-def _matches_pattern(path: Path, pattern: str, directory: Path) -> bool:
+def _is_pattern_match(path: Path, pattern: str, directory: Path) -> bool:
     try:
         relative = path.relative_to(directory)
     except ValueError:
@@ -355,7 +355,7 @@ def _matches_pattern(path: Path, pattern: str, directory: Path) -> bool:
     return relative.match(pattern)  # from the right: `*_old*` meets any file name
 
 
-def _glob_or_nothing(pattern: str, directory: Path) -> Iterable[Path]:
+def _list_glob_matches(pattern: str, directory: Path) -> Iterable[Path]:
     try:
         return list(directory.glob(pattern))
     except (ValueError, NotImplementedError):

@@ -68,7 +68,7 @@ class FitsField:
     is_unsigned: bool = False  # 64-bit words that TZERO = 2**63 makes unsigned
     column: Column
 
-    def as_text_field(self) -> FitsField:
+    def to_text_field(self) -> FitsField:
         """Return the same column of unsigned 64-bit integers as decimal text."""
         size = self.column.type.arraysize
         kind = Type(
@@ -379,14 +379,14 @@ def convert_ascii_column(
         implied = pc.and_not(implied, pc.is_in(pc.utf8_trim(text, " "), pa.array(nulls, pa.string())))
         implied = implied if pc.any(implied).as_py() else None
     if implied is not None:
-        text = pc.if_else(implied, _place_decimal_point(text, fits_field.decimals), text)
+        text = pc.if_else(implied, _insert_decimal_point(text, fits_field.decimals), text)
     values, bad = parse_cells(text, kind, null_words=nulls)
     if kind == pa.float64() and (fits_field.scale, fits_field.zero) != (1.0, 0.0):
         values = pc.add(pc.multiply(values, fits_field.scale), fits_field.zero)
     return values, bad, implied
 
 
-def _place_decimal_point(text: pa.Array, decimals: int) -> pa.Array:
+def _insert_decimal_point(text: pa.Array, decimals: int) -> pa.Array:
     """Place the decimal point before the last digits of the mantissa (FITS 4.0 section 7.2.5)."""
     text = pc.replace_substring_regex(text, _POINTLESS_NUMBER_PATTERN, rf"\1{'0' * decimals}\2\3")
     return pc.replace_substring_regex(text, rf"^([+-]?)(\d*)(\d{{{decimals}}})([eEdD].*)?$", r"\1\2.\3\4")

@@ -338,5 +338,5 @@ def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> p
         else np.zeros(1, np.int64)
     )
     lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
-    some = np.diff(bounds) > 0
-    return pc.if_else(pa.array(some & is_good), pc.binary_join(lists, " "), pa.scalar(None, pa.string()))
+    has_texts = np.diff(bounds) > 0
+    return pc.if_else(pa.array(has_texts & is_good), pc.binary_join(lists, " "), pa.scalar(None, pa.string()))

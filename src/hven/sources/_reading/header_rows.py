@@ -62,7 +62,7 @@ class HeaderSource(FileSource):
     ----------
     options, context
         Of the kind.
-    structure_keywords
+    structure
         Keywords that are no columns, unless they are asked for.
     stonyhurst, west_positive
         What longitudes of footprints are (`hven.model.sky.footprints.build_regions_from_headers`).
@@ -72,10 +72,10 @@ class HeaderSource(FileSource):
     cards_remedy = "`mode: cards` lists the cards and attributes of the first files, with their names"
 
     def __init__(
-        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None = None, *, structure_keywords: frozenset[str] = frozenset(), stonyhurst: bool = False, west_positive: bool = False
+        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None = None, *, structure: frozenset[str] = frozenset(), stonyhurst: bool = False, west_positive: bool = False
     ) -> None:  # fmt: skip
         super().__init__(options, context, files)
-        self.stonyhurst, self.west_positive, self._structure = stonyhurst, west_positive, structure_keywords
+        self.stonyhurst, self.west_positive, self._structure = stonyhurst, west_positive, structure
         self.cards = list(options.cards) if options.cards is not None else None
         self.nulls, self.concurrency = options.null, options.at_once
 

@@ -261,7 +261,7 @@ class JsonRecordReader:
     def _transform_arrays(self, cells: pa.Array, json_structure: str) -> Any:
         """Convert JSON arrays to lists; a single value is a list of one, as Elasticsearch has it."""
         if pc.all(pc.starts_with(cells, "["), min_count=0).as_py():
-            return _compact_list_array(
+            return _drop_unused_values(
                 _combine_chunks(
                     self._query_records(
                         f"SELECT json_transform(j, '{json_structure}') AS v FROM records", cells
@@ -273,7 +273,7 @@ class JsonRecordReader:
             f"WHEN json_valid(j) THEN concat('[', j, ']') ELSE concat('[', to_json(j), ']') END, '{json_structure}') AS v FROM records"
         )
         column = _combine_chunks(self._query_records(sql, cells).column("v"))
-        return _compact_list_array(column)
+        return _drop_unused_values(column)
 
     def _convert_elements(
         self, offsets: Any, values: Any, arrow_type: pa.DataType, null_words: Sequence[str], is_null: Any
@@ -359,7 +359,7 @@ def _build_geometry_deviation(leaf: JsonLeaf, message: str, count: int | None = 
     return Deviation(kind=DeviationKind.GEOMETRY, column=leaf.name, message=message, count=count)
 
 
-def _compact_list_array(lists: Any) -> Any:
+def _drop_unused_values(lists: Any) -> Any:
     """Compact a list array: its values are exactly those of its rows."""
     sizes = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())

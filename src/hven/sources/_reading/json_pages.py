@@ -186,11 +186,11 @@ class PagedJsonSource(JsonSource):
         self._record_count, place = json.loads(resume_token) if resume_token else (0, None)
         with (
             self.service.keep_connections(),
-            closing(self._prefetch_pages(None, place)) as pages,
+            closing(self._read_pages_ahead(None, place)) as pages,
             self._open_group_reader(names) as read,
         ):
             for page in pages:
-                batches = [read([(page, part)]) for part in self._number_records(page)]
+                batches = [read([(page, part)]) for part in self._assign_record_numbers(page)]
                 for batch in batches[:-1]:
                     yield batch, ""
                 yield batches[-1], json.dumps([self._record_count, page.resume_token]) if page.resume_token else ""
@@ -199,13 +199,13 @@ class PagedJsonSource(JsonSource):
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecords]]:
         self._budget = self.service.budget = self._build_budget()
         self._record_count, self._stated_count = 0, None
-        with self.service.keep_connections(), closing(self._prefetch_pages(row_limit, None)) as pages:
+        with self.service.keep_connections(), closing(self._read_pages_ahead(row_limit, None)) as pages:
             for page in pages:
-                for part in self._number_records(page):
+                for part in self._assign_record_numbers(page):
                     yield page, part
         self._check_complete()
 
-    def _number_records(self, page: JsonPage) -> Iterator[JsonRecords]:
+    def _assign_record_numbers(self, page: JsonPage) -> Iterator[JsonRecords]:
         for part in (
             page.records if page.records is not None else read_records(page, RecordForm(FORM_LIST, self._records_path))
         ):
@@ -237,7 +237,7 @@ class PagedJsonSource(JsonSource):
                 remedy="look at its pages: nothing was published",
             )
 
-    def _prefetch_pages(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
+    def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
         """Ask for the next pages while those before are read, unless few are wanted; a page that came before ends it."""
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
@@ -256,7 +256,7 @@ class PagedJsonSource(JsonSource):
 
     @cached_property
     def _sample(self) -> tuple[JsonNode, bool]:
-        node, left = JsonNode(), SAMPLE_BYTES
+        node, remaining_bytes = JsonNode(), SAMPLE_BYTES
         with self.service.keep_connections(), closing(self._request_pages()) as pages:
             for page in pages:
                 for part in (
@@ -265,8 +265,8 @@ class PagedJsonSource(JsonSource):
                     else read_records(page, RecordForm(FORM_LIST, self._records_path))
                 ):
                     for text in part.texts:
-                        left -= add_to_node(node, text)
-                        if left <= 0:
+                        remaining_bytes -= add_to_node(node, text)
+                        if remaining_bytes <= 0:
                             return node, True
                 return node, True
         return node, False
@@ -342,7 +342,7 @@ def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClien
     is_over, is_stopped = False, False
     failure: BaseException | None = None
 
-    def hand_over_page() -> None:
+    def release_held_page() -> None:
         if held_back:
             with turn:
                 ready.append(held_back.popleft())
@@ -350,13 +350,13 @@ def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClien
 
     def fetch_pages() -> None:
         nonlocal is_over, failure
-        service.on_wait = hand_over_page
+        service.on_wait = release_held_page
         try:
             for page in pages:
-                hand_over_page()  # nothing had to be asked for this one
+                release_held_page()  # nothing had to be asked for this one
                 held_back.append(page)
                 if sum(len(waiting_page.data) for waiting_page in (*ready, page)) >= MAX_WAITING_BYTES:
-                    hand_over_page()
+                    release_held_page()
                 with turn:
                     turn.wait_for(
                         lambda: is_stopped or sum(len(waiting_page.data) for waiting_page in ready) < MAX_WAITING_BYTES
@@ -367,7 +367,7 @@ def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClien
             failure = error
         finally:
             service.on_wait = None
-            hand_over_page()
+            release_held_page()
             with turn:
                 is_over = True
                 turn.notify_all()

@@ -21,7 +21,7 @@ from hven.model.table import Column
 from hven.model.types import Type, parse_type, type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, RejectedRow, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names, find_fact_type
+from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names, find_fact_type
 from hven.sources._reading.file_rows import FileSource
 from hven.sources._reading.json_cells import JsonRecordReader, ParsedRecords
 from hven.sources._reading.json_records import BLOCK_BYTES
@@ -186,7 +186,7 @@ class JsonSource(ABC):
                 for _, part in parsed_records.record_group
             ]
         )[parsed_records.good_indexes]
-        batch = assemble_batch(
+        batch = build_source_batch(
             [name for name in column_names if name not in FILE_FACT_COLUMNS],
             arrays,
             len(number),
@@ -309,7 +309,7 @@ class JsonSource(ABC):
         declared_types = {name: self._parse_declared_type(name, text) for name, text in self.options.types.items()}
         sampled_names = {leaf.name for leaf in sampled_leaves}
         result = [
-            _retype_leaf(leaf, declared_types[leaf.name]) if leaf.name in declared_types else leaf
+            _change_leaf_type(leaf, declared_types[leaf.name]) if leaf.name in declared_types else leaf
             for leaf in sampled_leaves
         ]
         for name, kind in declared_types.items():
@@ -317,7 +317,7 @@ class JsonSource(ABC):
                 pointer = "".join("/" + part for part in name.split("."))
                 how = LEAF_LIST if kind.is_array else LEAF_CELL
                 result.append(
-                    _retype_leaf(JsonLeaf(name=name, pointer=pointer, leaf_kind=how, arrow_type=pa.string()), kind)
+                    _change_leaf_type(JsonLeaf(name=name, pointer=pointer, leaf_kind=how, arrow_type=pa.string()), kind)
                 )
         for leaf in result:
             if leaf.mixed_kinds is not None and leaf.name not in declared_types:
@@ -369,17 +369,17 @@ class JsonFileSource(JsonSource, FileSource):
 
     @cached_property
     def _sample(self) -> tuple[JsonNode, bool]:
-        node, left = self._build_root_node(), SAMPLE_BYTES
+        node, remaining_bytes = self._build_root_node(), SAMPLE_BYTES
         share = max(SAMPLE_BYTES // len(self.files), 1 << 12)
         for file in self.files:
-            if left <= 0:
+            if remaining_bytes <= 0:
                 return node, True
-            quota = min(left, share) if len(self.files) <= RECORDS_PER_BLOCK_LOOK else left
+            quota = min(remaining_bytes, share) if len(self.files) <= RECORDS_PER_BLOCK_LOOK else remaining_bytes
             for size in self._sample_file(file, node):
-                quota, left = quota - size, left - size
+                quota, remaining_bytes = quota - size, remaining_bytes - size
                 if quota <= 0:
                     break
-        return node, left <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE_BYTES
+        return node, remaining_bytes <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE_BYTES
 
 
 def add_to_node(node: JsonNode, text: pa.Scalar) -> int:
@@ -398,7 +398,7 @@ def _find_leaf_type(leaf: JsonLeaf) -> Type:
     return type_from_arrow(leaf.arrow_type)
 
 
-def _retype_leaf(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
+def _change_leaf_type(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
     single = declared_type.arrow
     how = leaf.leaf_kind
     if pa.types.is_list(single) or pa.types.is_fixed_size_list(single):

@@ -135,7 +135,7 @@ class KeyOrderedPager:
                     if rows > self.page_row_limit
                     else self.key.count_complete_rows(table)
                 )
-                cut = self._adjust_cut(table, cut)
+                cut = self._move_cut(table, cut)
                 if not cut:
                     break
                 yield from self._build_page(table.slice(0, cut))
@@ -149,7 +149,7 @@ class KeyOrderedPager:
         if rows:
             yield from self._build_page(pa.Table.from_batches(waiting))
 
-    def _adjust_cut(self, table: pa.Table, cut: int) -> int:
+    def _move_cut(self, table: pa.Table, cut: int) -> int:
         """Move a cut back to where the key changes; on, if a key has more rows than a page."""
         if cut in {0, table.num_rows}:
             return cut

@@ -78,11 +78,11 @@ class OaiHarvest:
     """
 
     def __init__(
-        self, options: HarvestOptions, context: SourceContext, directory: Path, *, first: bool = False
+        self, options: HarvestOptions, context: SourceContext, directory: Path, *, first_page_only: bool = False
     ) -> None:
         identity_text = json.dumps([sorted(options.url), options.prefix, options.set])
         self.directory = directory / f"oai-{hashlib.sha256(identity_text.encode()).hexdigest()[:12]}"
-        self.options, self.context, self.first_page_only = options, context, first
+        self.options, self.context, self.first_page_only = options, context, first_page_only
         hosts = ", ".join(dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url))
         self._budget = RunBudget(options, f"the harvest of {hosts:.200}", "or harvest fewer registries at once")
         self._secret = resolve_authorization(

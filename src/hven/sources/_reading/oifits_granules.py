@@ -155,12 +155,12 @@ class OifitsGranuleSource(HeaderSource):
             primary, tables = _read_tables(stream, file.name)
         finally:
             stream.close()
-        if primary is None or not any(one.header.name.upper() in _COUNT_COLUMNS_BY_TABLE for one in tables):
-            there = ", ".join(dict.fromkeys(one.header.name for one in tables)) or "no table"
-            raise SourceError(f"has no data of OIFITS: {there}", place=Place(file=file.name), remedy="look what it is, or `ignore:` it")  # fmt: skip
-        wanted = {key: primary.card_values.get(key) for key in self.cards or ()}
-        rows = [row | wanted for row in _build_rows(primary, tables, file.name, whole_file=self.whole_files)]
-        return FileHeader(rows, {key: primary.comments.get(key, "") for key in wanted})
+        if primary is None or not any(table.header.name.upper() in _COUNT_COLUMNS_BY_TABLE for table in tables):
+            table_names = ", ".join(dict.fromkeys(table.header.name for table in tables)) or "no table"
+            raise SourceError(f"has no data of OIFITS: {table_names}", place=Place(file=file.name), remedy="look what it is, or `ignore:` it")  # fmt: skip
+        card_values = {key: primary.card_values.get(key) for key in self.cards or ()}
+        rows = [row | card_values for row in _build_rows(primary, tables, file.name, whole_file=self.whole_files)]
+        return FileHeader(rows, {key: primary.comments.get(key, "") for key in card_values})
 
 
 def _read_tables(stream: DecompressedStream, file: str) -> tuple[HduHeader | None, list[_OifitsTable]]:

@@ -13,7 +13,7 @@ from hven.model.errors import Place, SourceError
 from hven.model.table import Column
 from hven.model.types import type_from_arrow
 from hven.sources._reading.cells import replace_null_values
-from hven.sources._reading.data_files import assemble_batch
+from hven.sources._reading.data_files import build_source_batch
 from hven.sources._reading.file_rows import FileRows
 from hven.sources._reading.header_cache import FileHeader
 from hven.sources._reading.header_rows import FOOTPRINT_COLUMN, HeaderSource
@@ -43,11 +43,11 @@ MAX_VALUE_CHARACTERS = 4000  # characters of a value
 _COMMENTARY_KEYWORDS = {"", "COMMENT", "HISTORY"}
 
 
-def _text_column(name: str, ucd: str | None, description: str) -> Column:
+def _build_text_column(name: str, ucd: str | None, description: str) -> Column:
     return Column(name=name, type=type_from_arrow(pa.string()), ucd=ucd, description=description)
 
 
-def _number_column(name: str, ucd: str | None, description: str, arrow_type: pa.DataType | None = None) -> Column:
+def _build_number_column(name: str, ucd: str | None, description: str, arrow_type: pa.DataType | None = None) -> Column:
     return Column(name=name, type=type_from_arrow(arrow_type or pa.int64()), ucd=ucd, description=description)
 
 
@@ -69,7 +69,7 @@ class _ProductHeaderSource(HeaderSource):
             options,
             context,
             files,
-            structure_keywords=frozenset(_COMMENTARY_KEYWORDS),
+            structure=frozenset(_COMMENTARY_KEYWORDS),
             stonyhurst=stonyhurst,
             west_positive=west,
         )
@@ -114,37 +114,39 @@ class ProductImageSource(_ProductHeaderSource):
     def list_fixed_columns(self) -> Sequence[Column]:
         """List what is known of each image."""
         return (
-            _number_column("part", "meta.number", "Number of the image in its file, from 0", pa.int32()),
-            _text_column("name", "meta.id", "Name of the image in its file"),
-            _text_column("role", "meta.code", "What it holds: data, or error, flag, coverage of the data beside it"),
-            _text_column("axes", "meta.id", "Names of its axes, the slowest first"),
-            _number_column("width", "meta.number", "Pixels of the fastest axis, samples"),
-            _number_column("height", "meta.number", "Pixels of the next axis, lines"),
-            _number_column("planes", "meta.number", "Images of this size: bands, moments"),
-            _text_column("type", "meta.code", "Type of its values"),
-            _text_column("unit", "meta.unit", "Unit of its values"),
+            _build_number_column("part", "meta.number", "Number of the image in its file, from 0", pa.int32()),
+            _build_text_column("name", "meta.id", "Name of the image in its file"),
+            _build_text_column(
+                "role", "meta.code", "What it holds: data, or error, flag, coverage of the data beside it"
+            ),
+            _build_text_column("axes", "meta.id", "Names of its axes, the slowest first"),
+            _build_number_column("width", "meta.number", "Pixels of the fastest axis, samples"),
+            _build_number_column("height", "meta.number", "Pixels of the next axis, lines"),
+            _build_number_column("planes", "meta.number", "Images of this size: bands, moments"),
+            _build_text_column("type", "meta.code", "Type of its values"),
+            _build_text_column("unit", "meta.unit", "Unit of its values"),
         )
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
-        for one in self._select_parts(product):
-            if not isinstance(one, ArrayPart) or one.source_part_index is not None or len(one.shape) < 2:
+        for part in self._select_parts(product):
+            if not isinstance(part, ArrayPart) or part.source_part_index is not None or len(part.shape) < 2:
                 continue
             planes = 1
-            for size in one.shape[:-2]:
+            for size in part.shape[:-2]:
                 planes *= size
-            said: dict[str, Any] = {
-                "part": one.index, "name": one.name or None, "role": one.role, "axes": " ".join(axis.name or "-" for axis in one.axes),
-                "width": one.shape[-1], "height": one.shape[-2], "planes": planes, "type": one.dtype.name, "unit": one.unit,
+            image_values: dict[str, Any] = {
+                "part": part.index, "name": part.name or None, "role": part.role, "axes": " ".join(axis.name or "-" for axis in part.axes),
+                "width": part.shape[-1], "height": part.shape[-2], "planes": planes, "type": part.dtype.name, "unit": part.unit,
             }  # fmt: skip
-            header = _collect_card_values(one.cards, comments, product.medium)
-            if one.create_sky_mapping is not None:
+            header = _collect_card_values(part.cards, comments, product.medium)
+            if part.create_sky_mapping is not None:
                 world = {key: value for key, value in header.items() if not isinstance(value, str) or len(value) < 80}
                 # a header that another program put beside smaller pixels is of the larger ones
-                world = {f"NAXIS{at}": size for at, size in enumerate(reversed(one.shape), 1)} | world
-                said[FOOTPRINT_COLUMN] = world
+                world = {f"NAXIS{at}": size for at, size in enumerate(reversed(part.shape), 1)} | world
+                image_values[FOOTPRINT_COLUMN] = world
             else:
-                said[FOOTPRINT_COLUMN] = {}
-            yield _collect_card_values(product.cards, comments, product.medium) | header | said
+                image_values[FOOTPRINT_COLUMN] = {}
+            yield _collect_card_values(product.cards, comments, product.medium) | header | image_values
 
 
 class ProductVariableSource(_ProductHeaderSource):
@@ -155,15 +157,19 @@ class ProductVariableSource(_ProductHeaderSource):
     def list_fixed_columns(self) -> Sequence[Column]:
         """List what is known of each variable."""
         return (
-            _text_column("name", "meta.id", "Name of the variable"),
-            _text_column("type", "meta.code", "Type of its values"),
-            _text_column("sizes", "meta.number", "Sizes of its dimensions, the slowest first: 1440x3"),
+            _build_text_column("name", "meta.id", "Name of the variable"),
+            _build_text_column("type", "meta.code", "Type of its values"),
+            _build_text_column("sizes", "meta.number", "Sizes of its dimensions, the slowest first: 1440x3"),
         )
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:
-        for one in _describe_variables(product):
-            said = {"name": one.name, "type": one.type, "sizes": "x".join(map(str, one.sizes)) or None}
-            yield _collect_card_values(one.cards, comments, product.medium) | said
+        for variable in _describe_variables(product):
+            variable_values = {
+                "name": variable.name,
+                "type": variable.type,
+                "sizes": "x".join(map(str, variable.sizes)) or None,
+            }
+            yield _collect_card_values(variable.cards, comments, product.medium) | variable_values
 
 
 class ProductAttributeSource(_ProductHeaderSource):
@@ -174,12 +180,12 @@ class ProductAttributeSource(_ProductHeaderSource):
     def list_fixed_columns(self) -> Sequence[Column]:
         """List the columns, which are the same for all files."""
         return (
-            _text_column("name", "meta.id", "Of which image, table or variable it is said; none: of the file"),
-            _number_column("card", "meta.number", "Its place there, from 1", pa.int32()),
-            _text_column("keyword", "meta.id", "Keyword, or name of the attribute"),
-            _text_column("value", "meta.note", "Its value"),
-            _number_column("number", None, "Its value, if it is a number", pa.float64()),
-            _text_column("comment", "meta.note", "Comment of the card; unit of labels"),
+            _build_text_column("name", "meta.id", "Of which image, table or variable it is said; none: of the file"),
+            _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32()),
+            _build_text_column("keyword", "meta.id", "Keyword, or name of the attribute"),
+            _build_text_column("value", "meta.note", "Its value"),
+            _build_number_column("number", None, "Its value, if it is a number", pa.float64()),
+            _build_text_column("comment", "meta.note", "Comment of the card; unit of labels"),
         )
 
     @property
@@ -187,10 +193,10 @@ class ProductAttributeSource(_ProductHeaderSource):
         return {column.name: column for column in self.list_fixed_columns()}
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002
-        whole = [("", product.cards)] if self.part is None else []
-        parts = [(one.name, one.cards) for one in (_describe_variables(product) if self.part is None else _describe_parts(self._select_parts(product)))]  # fmt: skip
-        for name, cards in (*whole, *parts):
-            if name and cards == product.cards and whole:  # of a FITS file the first HDU's
+        file_cards = [("", product.cards)] if self.part is None else []
+        parts = [(part.name, part.cards) for part in (_describe_variables(product) if self.part is None else _describe_parts(self._select_parts(product)))]  # fmt: skip
+        for name, cards in (*file_cards, *parts):
+            if name and cards == product.cards and file_cards:  # of a FITS file the first HDU's
                 continue
             for place, (keyword, value, comment) in enumerate(cards, 1):
                 if keyword and (self.cards is None or keyword in self.cards):
@@ -302,10 +308,10 @@ class ProductTableSource(FileRows):
         before = file.path.stat()
         with self._open_product(file) as product:
             table = self._find_table(product, file)
-            there = {column.name: column for column in table.columns}
+            columns_by_name = {column.name: column for column in table.columns}
             for name in file_column_names:
-                if name not in there or there[name].type.arrow != kinds[name]:
-                    has = "no column" if name not in there else "another type of column"
+                if name not in columns_by_name or columns_by_name[name].type.arrow != kinds[name]:
+                    has = "no column" if name not in columns_by_name else "another type of column"
                     raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")  # fmt: skip
             self._check_same_units(file, table.columns, file_column_names)
             narrow = (
@@ -320,7 +326,7 @@ class ProductTableSource(FileRows):
                 for at in range(0, batch.num_rows, step):
                     part = batch.slice(at, step)
                     arrays = {name: replace_null_values(part.column(name).cast(kinds[name]), list_null_words(self._nulls, name)) for name in file_column_names}  # fmt: skip
-                    yield assemble_batch(column_names, arrays, part.num_rows, first, file)
+                    yield build_source_batch(column_names, arrays, part.num_rows, first, file)
                     first += part.num_rows
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):

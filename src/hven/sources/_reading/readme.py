@@ -83,7 +83,7 @@ def read_readme(path: Path) -> CatalogueReadMe:
         ) from error
 
 
-def starts_description(line: str) -> bool:
+def is_description_start(line: str) -> bool:
     """Check whether a byte-by-byte description begins with a line."""
     return _DESCRIPTION_HEADING_PATTERN.match(line) is not None
 
@@ -124,7 +124,7 @@ def parse_readme(lines: list[str]) -> CatalogueReadMe:
     )
 
 
-def _matches_file_name(name: str, stated_name: str) -> bool:
+def _is_stated_file(name: str, stated_name: str) -> bool:
     """Check whether a file is the one that a ReadMe names, perhaps with a pattern."""
     pattern = stated_name.replace("*", "")
     return (
@@ -137,7 +137,7 @@ def _matches_file_name(name: str, stated_name: str) -> bool:
 def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
     """Return how many records a file has as the ReadMe says; None: it does not say."""
     return next(
-        (count for file_pattern, count in readme.record_counts.items() if _matches_file_name(name, file_pattern)), None
+        (count for file_pattern, count in readme.record_counts.items() if _is_stated_file(name, file_pattern)), None
     )
 
 
@@ -166,7 +166,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
             remedy="give the columns with `fields`",
         )
     for table_name, fields in readme.fields_by_table.items():
-        if _matches_file_name(name, table_name):
+        if _is_stated_file(name, table_name):
             return fields
     raise SourceError(
         f"no byte-by-byte description of {name!r}",

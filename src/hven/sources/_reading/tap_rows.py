@@ -15,7 +15,7 @@ from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, Sou
 from hven.sources._reading.adql_conditions import AdqlConditionWriter, write_table_name
 from hven.sources._reading.batch_slicing import split_batches
 from hven.sources._reading.cells import replace_nan
-from hven.sources._reading.data_files import assemble_batch, check_column_names
+from hven.sources._reading.data_files import build_source_batch, check_column_names
 from hven.sources._reading.key_paging import PagingKey
 from hven.sources._reading.tap_client import TapClient, TruncatedAnswerError, has_overflow
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
@@ -36,22 +36,22 @@ class TapSource(WatermarkSource):
 
     def __init__(
         self,
-        client: TapClient,
+        tap: TapClient,
         context: SourceContext,
         *,
         table: str | None = None,
         adql: str | None = None,
-        columns: Sequence[str] | None = None,
+        selected_columns: Sequence[str] | None = None,
         key_columns: Sequence[str] = (),
-        page_row_limit: int | None = None,
+        page_option: int | None = None,
     ) -> None:
-        self.tap = client
+        self.tap = tap
         self.context = context
         self.table = table
         self.adql = adql.strip().rstrip(";") if adql is not None else None
-        self.selected_columns = columns
+        self.selected_columns = selected_columns
         self._declared_key = tuple(key_columns)
-        self._page_option = page_row_limit
+        self._page_option = page_option
         self.read_count = 0
         self._conditions: tuple[str, ...] = ()
         self._key_portions: tuple[tuple[str, ...], ...] | None = (
@@ -436,15 +436,15 @@ class TapSource(WatermarkSource):
 
     def _cast_batches(
         self,
-        sent: Sequence[Column],
+        received_columns: Sequence[Column],
         batches: Sequence[pa.RecordBatch] | Iterator[pa.RecordBatch],
         names: Sequence[str],
         first_row_number: int,
     ) -> Iterator[pa.RecordBatch]:
         """Cast batches to the columns' types."""
         real = self._list_real_columns(names)
-        if len(sent) < len(real):
-            raise SourceError(f"{self.source_name} was asked for {len(real)} columns and gives {len(sent)}")
+        if len(received_columns) < len(real):
+            raise SourceError(f"{self.source_name} was asked for {len(real)} columns and gives {len(received_columns)}")
         for batch in batches:
             arrays = {
                 name: replace_nan(
@@ -452,7 +452,7 @@ class TapSource(WatermarkSource):
                 )
                 for place, name in enumerate(real)
             }
-            yield assemble_batch(names, arrays, batch.num_rows, first_row_number, None)
+            yield build_source_batch(names, arrays, batch.num_rows, first_row_number, None)
             first_row_number += batch.num_rows
 
     def _query_row_count(self) -> int | None:

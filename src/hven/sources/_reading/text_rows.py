@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import BeforeValidator
 
 from hven.model.errors import Place, SourceError
-from hven.sources._reading.data_files import DataFile, assemble_batch
+from hven.sources._reading.data_files import DataFile, build_source_batch
 from hven.sources._reading.delimited import (
     ParsedBlock,
     RecordLayout,
@@ -75,7 +75,7 @@ class TextFileSource(FileRows):
                     first if parsed.positions is None else pa.array(parsed.positions + first, pa.int64())
                 )
                 if parsed.good_count:
-                    yield assemble_batch(column_names, parsed.arrays, parsed.good_count, number, file)
+                    yield build_source_batch(column_names, parsed.arrays, parsed.good_count, number, file)
                 first += parsed.total_count
         finally:
             text.close()

@@ -18,7 +18,7 @@ from hven.model.table import Column, ParameterBins
 from hven.model.types import TIMESTAMP
 from hven.sources import InputVersion, SourceContext
 from hven.sources._reading.batch_slicing import split_batches
-from hven.sources._reading.data_files import Texts, assemble_batch, check_column_names
+from hven.sources._reading.data_files import Texts, build_source_batch, check_column_names
 from hven.sources._reading.service_client import RunBudget, ServiceClient, ServiceOptions, resolve_authorization
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
@@ -184,7 +184,7 @@ class TimeWindowSource(WatermarkSource):
         if self.options.reference:
             names = check_column_names(column_names, [column.name for column in REFERENCE_COLUMNS], self.source_name)
             values = dict(zip(("begins", "ends"), (pa.array([column], pa.timestamp("us")) for column in self._compute_span()), strict=True))  # fmt: skip
-            yield assemble_batch(names, values, 1, 1, None), ""
+            yield build_source_batch(names, values, 1, 1, None), ""
             return
         names = check_column_names(column_names, list(self._columns), self.source_name)
         real = [name for name in self._columns if name in {*names, self.time_column_name}]
@@ -223,7 +223,7 @@ class TimeWindowSource(WatermarkSource):
                 for batch in part.combine_chunks().to_batches():
                     arrays = {name: batch.column(name) for name in batch.schema.names}
                     last = table is tables[-1]
-                    yield assemble_batch(names, arrays, batch.num_rows, number, None), f"{number + batch.num_rows} {end}" if last else ""  # fmt: skip
+                    yield build_source_batch(names, arrays, batch.num_rows, number, None), f"{number + batch.num_rows} {end}" if last else ""  # fmt: skip
                     number += batch.num_rows
                     rows += batch.num_rows
             if rows > 4 * rows_per_window:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from hven.adql import quote_name
 from hven.model.literal import detect_date_formats
-from hven.sources._reading.cells import build_null_words, guess_type, parse_cells, trim_blanks
+from hven.sources._reading.cells import build_null_words, guess_type, parse_cells, strip_blanks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def explain_doubt(
     message, remedy
         Or None.
     """
-    words = trim_blanks(pa.array(cells, pa.string()))
+    words = strip_blanks(pa.array(cells, pa.string()))
     filled = pc.invert(pc.is_in(words, value_set=build_null_words(tuple(null_words))))
     values, filled_places = words.filter(filled), pa.array(places, pa.string()).filter(filled)
     if not len(values):

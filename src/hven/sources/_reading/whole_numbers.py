@@ -18,7 +18,7 @@ MAX_UINT64_DIGITS = 20  # of 2**64 - 1
 INT64_REASON = "not a whole number that fits int64; if this value is right, declare the column as string"
 
 
-def exceeds_int64(values: pa.Array | pa.ChunkedArray) -> bool:
+def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether a whole number is outside of what an `int64` can be.
 
     Parameters
@@ -46,7 +46,7 @@ def convert_unsigned(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Arra
     values, bad
         `bad` marks values that do not fit, which are null; None: all fit.
     """
-    if pa.types.is_string(arrow_type) or not exceeds_int64(values):
+    if pa.types.is_string(arrow_type) or not has_values_beyond_int64(values):
         return values.cast(arrow_type), None
     is_beyond = pc.fill_null(pc.greater(values, pa.scalar(MAX_INT64, pa.uint64()).cast(values.type)), False)
     if not pa.types.is_uint64(values.type):
@@ -78,5 +78,5 @@ __all__ = [
     "MIN_INT64",
     "build_text_deviation",
     "convert_unsigned",
-    "exceeds_int64",
+    "has_values_beyond_int64",
 ]

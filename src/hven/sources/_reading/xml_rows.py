@@ -119,13 +119,13 @@ class XmlSource(JsonFileSource):
         *above, name = self._record_steps
         for _, element in self._parse_events(file, ("end",), (f"{{*}}{name.rpartition(':')[2]}", "{*}INFO")):
             _check_not_truncated(element, file)
-            if _find_element_name(element) == name.rpartition(":")[2] and self._matches_path(element, above):
+            if _find_element_name(element) == name.rpartition(":")[2] and self._is_on_record_path(element, above):
                 yield element
                 element.clear(keep_tail=False)
                 while element.getprevious() is not None:
                     del element.getparent()[0]
 
-    def _matches_path(self, element: Any, ancestor_names: Sequence[str]) -> bool:
+    def _is_on_record_path(self, element: Any, ancestor_names: Sequence[str]) -> bool:
         prefix, _, _ = self._record_steps[-1].rpartition(":")
         namespace = element.tag[1:].rpartition("}")[0] or None
         if prefix and namespace != self.options.namespaces.get(prefix):
@@ -171,15 +171,15 @@ class XmlSource(JsonFileSource):
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:
-        most = RECORDS_PER_PART if row_limit is None else min(RECORDS_PER_PART, row_limit)
+        part_limit = RECORDS_PER_PART if row_limit is None else min(RECORDS_PER_PART, row_limit)
         for file in self.files:
             first, texts, lines = 1, [], []
             for line, value in (
-                one for element in self._iterate_records(file) for one in self._extract_records(element)
+                record for element in self._iterate_records(file) for record in self._extract_records(element)
             ):
                 lines.append(line)
                 texts.append(orjson.dumps(value))
-                if len(texts) >= most:
+                if len(texts) >= part_limit:
                     yield file, _build_xml_records(texts, lines, first)
                     first, texts, lines = first + len(texts), [], []
             if texts or first == 1:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError
 from hven.sources._reading.file_listing import check_link
-from hven.sources._stores.file_facts import RemoteFileFacts, find_fixed_directory, matches_patterns
+from hven.sources._stores.file_facts import RemoteFileFacts, find_fixed_directory, is_pattern_match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class DirectoryStore:
         deep = None if any("**" in glob for glob in patterns) else max(glob.count("/") for glob in patterns)
         has_match = False
         for path, file_stat, link in self._walk_files(begin, deep):
-            if matches_patterns(path, patterns, ignore_patterns):
+            if is_pattern_match(path, patterns, ignore_patterns):
                 has_match = True
                 if link:
                     check_link(self._directory / path, path, self._roots)

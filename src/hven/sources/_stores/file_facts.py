@@ -104,7 +104,7 @@ def find_fixed_directory(text: str) -> str:
     return "/".join(fixed_parts)
 
 
-def matches_patterns(path: str, patterns: Sequence[str], ignore_patterns: Sequence[str]) -> bool:
+def is_pattern_match(path: str, patterns: Sequence[str], ignore_patterns: Sequence[str]) -> bool:
     """Return whether patterns mean a path.
 
     Parameters

@@ -18,7 +18,7 @@ from hven.sources._stores.file_facts import (
     build_timeout_error,
     build_unreachable_error,
     find_fixed_directory,
-    matches_patterns,
+    is_pattern_match,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class FsspecStore:
         yield from (
             (path, fact)
             for path, fact in sorted(facts_by_path.items())
-            if matches_patterns(path, patterns, ignore_patterns)
+            if is_pattern_match(path, patterns, ignore_patterns)
         )
 
 

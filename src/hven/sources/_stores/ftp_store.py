@@ -22,7 +22,7 @@ from hven.sources._stores.file_facts import (
     build_timeout_error,
     build_unreachable_error,
     find_fixed_directory,
-    matches_patterns,
+    is_pattern_match,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class FtpStore:
 
     def fetch_facts(self, path: str) -> RemoteFileFacts:
         """Ask for size and time."""
-        with self._lend_connection() as ftp:
+        with self._borrow_connection() as ftp:
             return self._request_facts(ftp, f"{self._root}/{path}")
 
     def read_beginning(self, path: str, _size: int) -> tuple[RemoteFileFacts, bytes]:
@@ -65,7 +65,7 @@ class FtpStore:
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
         """Read bytes, if the file is that one still."""
-        with self._lend_connection() as ftp:
+        with self._borrow_connection() as ftp:
             remote_path = f"{self._root}/{path}"
             if self._request_facts(ftp, remote_path) != fact:
                 raise build_changed_error()
@@ -82,7 +82,7 @@ class FtpStore:
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
         """List what patterns mean; links are not followed."""
-        with self._lend_connection() as ftp:
+        with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
                 deep = MAX_DEPTH if "**" in pattern else pattern.count("/")
@@ -90,7 +90,7 @@ class FtpStore:
             yield from (
                 (path, fact)
                 for path, fact in sorted(facts_by_path.items())
-                if matches_patterns(path, patterns, ignore_patterns)
+                if is_pattern_match(path, patterns, ignore_patterns)
             )
 
     def _walk_directories(
@@ -121,7 +121,7 @@ class FtpStore:
         return RemoteFileFacts(bytes=size, modified=moment)
 
     @contextlib.contextmanager
-    def _lend_connection(self) -> Iterator[ftplib.FTP]:
+    def _borrow_connection(self) -> Iterator[ftplib.FTP]:
         """Lend a connection; one that broke is closed, else it stays open for the next."""
         ftp = None
         try:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from hven.formats.media import RemoteFile
 from hven.model.errors import Place, SourceError, UpstreamError, UpstreamTimeoutError
 from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream
-from hven.sources._stores.file_facts import UNREACHABLE_MESSAGE, RemoteFileFacts, matches_patterns
+from hven.sources._stores.file_facts import UNREACHABLE_MESSAGE, RemoteFileFacts, is_pattern_match
 
 if TYPE_CHECKING:
     import io
@@ -63,8 +63,8 @@ class _RemoteStore(Protocol):
 class _BlockRanges:
     """The bytes of a file elsewhere, in blocks."""
 
-    def __init__(self, read_range: Callable[[int, int], bytes], length: int, first_bytes: bytes = b"") -> None:
-        self._read, self._length, self._remaining_bytes = read_range, length, MAX_HEADER_BYTES
+    def __init__(self, read: Callable[[int, int], bytes], length: int, first_bytes: bytes = b"") -> None:
+        self._read, self._length, self._remaining_bytes = read, length, MAX_HEADER_BYTES
         self._blocks = {
             at // BLOCK_BYTES: first_bytes[at : at + BLOCK_BYTES] for at in range(0, len(first_bytes), BLOCK_BYTES)
         }
@@ -285,9 +285,9 @@ class ArchiveMemberFile(_RemoteDataFile):
     @cached_property
     def stat(self) -> os.stat_result:
         """Size, and what tells its content instead of a time; the archive's own time for people."""
-        own = self._archive.file.stat
-        size, told = self._archive.find_member_facts(self.name.removeprefix(f"{self._archive.name}/"))
-        return cast("os.stat_result", _RemoteStat(size, own.st_mtime, told, own.st_dev))
+        archive_stat = self._archive.file.stat
+        size, checksum = self._archive.find_member_facts(self.name.removeprefix(f"{self._archive.name}/"))
+        return cast("os.stat_result", _RemoteStat(size, archive_stat.st_mtime, checksum, archive_stat.st_dev))
 
     def refresh_stat(self) -> bool:
         """Look whether its archive is there."""
@@ -320,7 +320,7 @@ def expand_archives(
             continue
         archive = _Archive(file)
         members = list(archive.list_members())
-        names = [name for name in members if matches_patterns(name, patterns, ignore_patterns)]
+        names = [name for name in members if is_pattern_match(name, patterns, ignore_patterns)]
         expanded += [ArchiveMemberFile(archive, name) for name in names]  # in its order: a packed tar is read forward
         unmatched_members += [] if names else members
     if not expanded:

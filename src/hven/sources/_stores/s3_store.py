@@ -16,7 +16,7 @@ from hven.sources._stores.file_facts import (
     REDIRECTED_MESSAGE,
     RemoteFileFacts,
     find_fixed_directory,
-    matches_patterns,
+    is_pattern_match,
 )
 from hven.sources._stores.web_store import WebStore, build_refusal_error
 
@@ -77,21 +77,25 @@ class S3Store(WebStore):
         scope = f"{day}/{self._region}/s3/aws4_request"
         asked = hashlib.sha256("\n".join([*lines, EMPTY_SHA256]).encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{asked}"
-        made = f"AWS4{secret}".encode()
+        signing_key = f"AWS4{secret}".encode()
         for word in (*scope.split("/"), text):
-            made = hmac.new(made, word.encode(), "sha256").digest()
-        told = f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={made.hex()}"
-        return {**headers, **{name: signed[name] for name in signed if name != "host"}, "Authorization": told}
+            signing_key = hmac.new(signing_key, word.encode(), "sha256").digest()
+        authorization = (
+            f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signing_key.hex()}"
+        )
+        return {**headers, **{name: signed[name] for name in signed if name != "host"}, "Authorization": authorization}
 
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
     ) -> Iterator[tuple[str, RemoteFileFacts]]:
         """List what patterns mean, a thousand files with each request."""
-        found: dict[str, RemoteFileFacts] = {}
-        for below in {find_fixed_directory(one) for one in patterns}:
-            found |= self._list_pages(f"{self._prefix}{below}/" if below else self._prefix)
+        facts_by_path: dict[str, RemoteFileFacts] = {}
+        for below in {find_fixed_directory(pattern) for pattern in patterns}:
+            facts_by_path |= self._list_pages(f"{self._prefix}{below}/" if below else self._prefix)
         yield from (
-            (path, fact) for path, fact in sorted(found.items()) if matches_patterns(path, patterns, ignore_patterns)
+            (path, fact)
+            for path, fact in sorted(facts_by_path.items())
+            if is_pattern_match(path, patterns, ignore_patterns)
         )
 
     def _list_pages(self, prefix: str) -> Iterator[tuple[str, RemoteFileFacts]]:

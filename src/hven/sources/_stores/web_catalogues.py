@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from hven.formats import hats_catalogues as catalogues
-from hven.formats import hats_layout as layout
+from hven.formats import hats_layout
 from hven.model.errors import HvenError, Place, SourceError, StorageError, UpstreamError, format_message
 from hven.sources._stores.file_facts import CHANGED_MESSAGE, NoRangesError, RemoteFileFacts
 from hven.sources._stores.web_store import WebStore
@@ -98,7 +98,7 @@ class WebCatalogueClient:
 
     def _locate_file(self, path: str) -> tuple[WebStore, str]:
         """Return who is asked for a file, and its name there."""
-        address, dataset, name = path.rpartition(f"/{layout.DATASET_DIRECTORY}/")
+        address, dataset, name = path.rpartition(f"/{hats_layout.DATASET_DIRECTORY}/")
         return self._find_store(address), f"{dataset[1:]}{name}"
 
     def read_state(self, path: str) -> tuple[int, str]:

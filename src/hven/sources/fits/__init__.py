@@ -41,7 +41,7 @@ class Options(HeaderOptions):
     )
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the table HDUs of the first file, in its order; none is the default if they hold but the axes of images.
 
     Raises

@@ -47,8 +47,8 @@ class FitsCardSource(FitsHeaderSource):
         kinds = {column.name: column.type.arrow for column in CARD_COLUMNS} | {ROW_NUMBER_COLUMN: pa.int64()}
         kinds |= {name: find_fact_type(name) for name in names if name in FILE_FACT_COLUMNS}
         rows = islice(self._iterate_cards(names), row_limit)
-        while some := list(islice(rows, self.context.batch_row_limit)):
-            arrays = [pa.array([row[name] for row in some], kinds[name]) for name in names]
+        while batch_rows := list(islice(rows, self.context.batch_row_limit)):
+            arrays = [pa.array([row[name] for row in batch_rows], kinds[name]) for name in names]
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     def _iterate_cards(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:

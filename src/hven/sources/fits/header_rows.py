@@ -38,7 +38,7 @@ class FitsHeaderSource(HeaderSource):
             options,
             context,
             files,
-            structure_keywords=_STRUCTURE_KEYWORDS,
+            structure=_STRUCTURE_KEYWORDS,
             stonyhurst=stonyhurst,
             west_positive=west_positive,
         )

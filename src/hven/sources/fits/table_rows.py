@@ -14,7 +14,7 @@ from hven.model import Deviation, DeviationKind, plugins
 from hven.model.errors import HvenError, Place, SourceError
 from hven.sources import RejectedRow, SourceContext
 from hven.sources._reading.cells import replace_null_values
-from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream, FileOptions, assemble_batch
+from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileRows
 from hven.sources._reading.fits_columns import (
     FitsField,
@@ -24,7 +24,7 @@ from hven.sources._reading.fits_columns import (
     read_fields,
 )
 from hven.sources._reading.text_rows import list_null_words
-from hven.sources._reading.whole_numbers import INT64_REASON, build_text_deviation, exceeds_int64
+from hven.sources._reading.whole_numbers import INT64_REASON, build_text_deviation, has_values_beyond_int64
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_header
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FitsTableSource(FileRows):
             stream.close()
         for name in sorted(texts):
             self.context.report_deviation(build_text_deviation(name, self.files[0].name))
-        return [item.as_text_field() if item.name in texts else item for item in fields]
+        return [item.to_text_field() if item.name in texts else item for item in fields]
 
     def _read_fits_plus_columns(self) -> list[Column]:
         """Read the metadata that TOPCAT and STILTS keep in the primary HDU (FITS-plus: VOTMETA = T)."""
@@ -139,7 +139,7 @@ class FitsTableSource(FileRows):
             texts = {
                 item.name for item in self._fields if item.is_unsigned and item.column.type.scalar.name == "string"
             }
-            items |= {name: items[name].as_text_field() for name in texts & items.keys() if items[name].is_unsigned}
+            items |= {name: items[name].to_text_field() for name in texts & items.keys() if items[name].is_unsigned}
             for name in file_column_names:
                 if name not in items or items[name].column.type.arrow != self._find_arrow_type(name):
                     has = "no column" if name not in items else "another type of column"
@@ -238,10 +238,10 @@ class FitsTableSource(FileRows):
                     RejectedRow(file=file.name, row=first_row + int(at), column=name, value=value, reason=reason)
                 )
         if not is_rejected.any():
-            return assemble_batch(names, arrays, len(row_bytes), first_row, file)
+            return build_source_batch(names, arrays, len(row_bytes), first_row, file)
         keep = pa.array(~is_rejected)
         number = pa.array(np.flatnonzero(~is_rejected) + first_row, pa.int64())
-        return assemble_batch(
+        return build_source_batch(
             names, {name: array.filter(keep) for name, array in arrays.items()}, int((~is_rejected).sum()), number, file
         )
 
@@ -298,7 +298,7 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
         cells = np.frombuffer(data, np.uint8, count * width).reshape(count, width)
         for name, item in list(unresolved.items()):
             words = np.ascontiguousarray(cells[:, item.start : item.start + item.width]).view(">i8")
-            if exceeds_int64(
+            if has_values_beyond_int64(
                 convert_unsigned_words(words.ravel(), None if item.null is None else words.ravel() == item.null)
             ):
                 names_beyond.add(name)

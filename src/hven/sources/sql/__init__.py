@@ -33,7 +33,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     return _open_database(options, context)
 
 
-def tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
+def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> list[AvailableTable]:
     """List the tables and views of a database, with numbers of rows where they are soon told.
 
     Raises
@@ -78,6 +78,6 @@ __all__ = [
     "SqlalchemySource",
     "SqliteSource",
     "find_connection_line",
+    "list_source_tables",
     "open",
-    "tables",
 ]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import Deviation, DeviationKind, duplicate_name_deviation
+from hven.model import Deviation, DeviationKind, build_duplicate_name_deviation
 from hven.model.errors import SourceError
 from hven.model.table import Column
 from hven.model.types import type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable
 from hven.sources._reading.batch_slicing import limit_rows
 from hven.sources._reading.cells import is_convertible_type, parse_cells, replace_nan
-from hven.sources._reading.data_files import assemble_batch, check_column_names
+from hven.sources._reading.data_files import build_source_batch, check_column_names
 from hven.sources._reading.delimited import explain_unparsed
 from hven.sources.sql.block_checksums import choose_block_bits, write_block_conditions
 from hven.sources.sql.database_rows import (
@@ -114,7 +114,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         )
         for field, name in zip(fields, names, strict=True):
             if name != field.name:
-                self.context.report_deviation(duplicate_name_deviation(field.name, name, self.source_name))
+                self.context.report_deviation(build_duplicate_name_deviation(field.name, name, self.source_name))
         return fields, names
 
     @cached_property
@@ -169,16 +169,16 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     def _read_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
-        known = self._columns
-        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(known)[:1]
+        columns = self._columns
+        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(columns)[:1]
         with self._open_session() as session:
             for statement in statements:
                 text = f"{self._with_clause}SELECT {', '.join(map(self._write_sent_column, real))} FROM {self._from_item}{statement.write_clause()}"
                 with closing(session.stream_batches(text)) as stream:  # type: ignore[type-var]
-                    for found in stream:
+                    for received_batch in stream:
                         bad: set[int] = set()
                         arrays = {}
-                        for name, values in zip(real, found.columns, strict=True):
+                        for name, values in zip(real, received_batch.columns, strict=True):
                             arrays[name], faults = self._convert_values(name, values)
                             for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
                                 if at not in bad:
@@ -189,9 +189,13 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
                                         str(values[at].as_py()),
                                         explain_unparsed(arrays[name].type),
                                     )
-                        batch = assemble_batch(names, arrays, found.num_rows, first_row_number, None)
-                        yield batch.filter(pa.array([at not in bad for at in range(found.num_rows)])) if bad else batch
-                        first_row_number += found.num_rows
+                        batch = build_source_batch(names, arrays, received_batch.num_rows, first_row_number, None)
+                        yield (
+                            batch.filter(pa.array([at not in bad for at in range(received_batch.num_rows)]))
+                            if bad
+                            else batch
+                        )
+                        first_row_number += received_batch.num_rows
                         self.read_count = first_row_number - 1
         self._report_zero_dates()
 
@@ -333,7 +337,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             several = ", ".join(f"({', '.join(row)})" for row in rows)
             return SqlCondition(sql=f"({', '.join(names)}) IN ({several})")
         each = (" AND ".join(f"{name} = {value}" for name, value in zip(names, row, strict=True)) for row in rows)
-        return SqlCondition(sql=f"({' OR '.join(f'({one})' for one in each)})")
+        return SqlCondition(sql=f"({' OR '.join(f'({condition})' for condition in each)})")
 
     # --- blocks -------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hven.model.errors import SourceError
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, RejectedRow, SourceContext
 from hven.sources._reading.cells import is_convertible_type, parse_cells
-from hven.sources._reading.data_files import assemble_batch
+from hven.sources._reading.data_files import build_source_batch
 from hven.sources._reading.key_paging import KeyOrderedPager, PagingKey
 from hven.sources._reading.watermarks import Watermark, WatermarkSource, parse_watermark
 
@@ -132,8 +132,12 @@ class DatabaseSource(WatermarkSource):
         return self._copy_part(SqlCondition(sql=watermark.write_condition(value, words), values=tuple(words.values)))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        known = parse_watermark(expression, self.list_columns())
-        return known if known is not None and all(self._is_comparable(name) for name in known.columns) else None
+        watermark = parse_watermark(expression, self.list_columns())
+        return (
+            watermark
+            if watermark is not None and all(self._is_comparable(name) for name in watermark.columns)
+            else None
+        )
 
     def _is_comparable(self, name: str) -> bool:
         """Check whether values of the column have the same order there and here."""
@@ -187,7 +191,11 @@ class DatabaseSource(WatermarkSource):
         cut = self._key_portions
         if portions is not None:
             new = tuple(portions)
-            cut = new if cut is None else tuple(one.join_with_and(other) for one in cut for other in new)
+            cut = (
+                new
+                if cut is None
+                else tuple(old_condition.join_with_and(new_condition) for old_condition in cut for new_condition in new)
+            )
         vars(part).update(read_count=0, _conditions=(*self._conditions, *conditions), _key_portions=cut)
         return part
 
@@ -234,7 +242,7 @@ class DatabaseSource(WatermarkSource):
                 self._reject_row(first_row_number + at, name, texts[at] or "", f"not {self._columns[name].type}")
         return array
 
-    def _assemble_rows(
+    def _build_batch_from_rows(
         self, rows: Sequence[Sequence[Any]], names: Sequence[str], first_row_number: int
     ) -> pa.RecordBatch:
         """Assemble a batch of fetched rows, column by column."""
@@ -246,7 +254,7 @@ class DatabaseSource(WatermarkSource):
             for name in names
             if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
         }
-        batch = assemble_batch(names, arrays, len(rows), first_row_number, None)
+        batch = build_source_batch(names, arrays, len(rows), first_row_number, None)
         return batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
 
 

@@ -149,9 +149,9 @@ class MariadbSource(ArrowDatabaseSource):
 class _MariadbSession:
     """A connection; see `hven.sources.sql.arrow_rows.DatabaseSession`."""
 
-    def __init__(self, connection: Any, what: str) -> None:
+    def __init__(self, connection: Any, source_name: str) -> None:
         self.connection = connection
-        self.what = what
+        self.what = source_name
 
     def _prepare_statement(self, text: str) -> tuple[int, list[Any]]:
         """Have a statement prepared: no row is computed, and columns of one name are nobody's matter; give its number and columns."""

@@ -69,14 +69,14 @@ class OdbcSource(ArrowDatabaseSource):
         link = self._connect()
         for text in ("SELECT version()", "SELECT sqlite_version()"):
             try:
-                said = str(_query_rows(link, text)[0][0])
+                version_text = str(_query_rows(link, text)[0][0])
             except Exception:  # noqa: BLE001, S112  (another database, which says so in words of its own)
                 continue
             return (
                 SQLITE_DIALECT
                 if "sqlite" in text
                 else POSTGRESQL_DIALECT
-                if said.startswith("PostgreSQL")
+                if version_text.startswith("PostgreSQL")
                 else MARIADB_DIALECT
             )
         return PLAIN_DIALECT

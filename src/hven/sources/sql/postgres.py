@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model import duplicate_name_deviation, plugins
+from hven.model import build_duplicate_name_deviation, plugins
 from hven.model.errors import HvenError, SourceError
 from hven.model.table import Column
 from hven.model.types import type_from_arrow
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, AvailableTable, SourceContext
 from hven.sources._reading.batch_slicing import limit_rows
 from hven.sources._reading.cells import parse_cells, replace_nan
-from hven.sources._reading.data_files import CHUNK_BYTES, assemble_batch, check_column_names
+from hven.sources._reading.data_files import CHUNK_BYTES, build_source_batch, check_column_names
 from hven.sources._reading.delimited import explain_unparsed
 from hven.sources.sql.block_checksums import (
     MIN_HASH_VERSION,
@@ -113,7 +113,7 @@ class PostgresSource(KeyPagedDatabaseSource):
         self._renamed = unique_names if unique_names != [name for name, _ in described] else []
         for name, (database_name, _) in zip(unique_names, described, strict=True):
             if name != database_name:
-                self.context.report_deviation(duplicate_name_deviation(database_name, name, self.source_name))
+                self.context.report_deviation(build_duplicate_name_deviation(database_name, name, self.source_name))
         return [(name, oid, names[abs(oid)]) for name, (_, oid) in zip(unique_names, described, strict=True)]
 
     @property
@@ -170,28 +170,30 @@ class PostgresSource(KeyPagedDatabaseSource):
     def _read_statements(
         self, statements: Sequence[SelectStatement], names: Sequence[str], first_row_number: int = 1
     ) -> Iterator[pa.RecordBatch]:
-        known = self._columns
-        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(known)[:1]
+        source_columns = self._columns
+        real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(source_columns)[
+            :1
+        ]
         head = f"SELECT {', '.join(map(self._write_selected_column, real))} FROM {self._from_item}"
-        for found in self._stream_statements(f"{head}{statement.write_clause()}" for statement in statements):
+        for received_batch in self._stream_statements(f"{head}{statement.write_clause()}" for statement in statements):
             bad: set[int] = set()
-            arrays, columns = {}, iter(found.columns)
+            arrays, columns = {}, iter(received_batch.columns)
             for name in real:
                 values = texts = next(columns)
                 if self.oids[name] in TIME_OIDS:
                     arrays[name], texts = values, next(columns)
                     faults = texts.is_valid()
                 else:
-                    arrays[name], faults = _convert_values(values, known[name].type.arrow)
+                    arrays[name], faults = _convert_values(values, source_columns[name].type.arrow)
                 for at in [] if faults is None else pc.indices_nonzero(faults).to_pylist():
                     if at not in bad:
                         bad.add(at)
                         self._reject_row(
                             first_row_number + at, name, str(texts[at].as_py()), explain_unparsed(arrays[name].type)
                         )
-            batch = assemble_batch(names, arrays, found.num_rows, first_row_number, None)
-            yield batch.filter(pa.array([at not in bad for at in range(found.num_rows)])) if bad else batch
-            first_row_number += found.num_rows
+            batch = build_source_batch(names, arrays, received_batch.num_rows, first_row_number, None)
+            yield batch.filter(pa.array([at not in bad for at in range(received_batch.num_rows)])) if bad else batch
+            first_row_number += received_batch.num_rows
             self.read_count = first_row_number - 1
 
     def _write_selected_column(self, name: str) -> str:

@@ -88,7 +88,7 @@ class SqlalchemySource(DatabaseSource):
                         sa.text(text), values
                     )
                     while (size := count_rows_to_fetch(row_limit, number)) and (rows := result.fetchmany(size)):
-                        yield self._assemble_rows(rows, names, number)
+                        yield self._build_batch_from_rows(rows, names, number)
                         number += len(rows)
                     result.close()
         except sa.exc.SQLAlchemyError as error:
@@ -135,8 +135,8 @@ class SqlalchemySource(DatabaseSource):
         values = tuple(value for row in rows for value in row)
         if len(names) == 1:
             return SqlCondition(sql=f"{names[0]} IN ({', '.join([PLACEHOLDER] * len(rows))})", values=values)
-        one = f"({' AND '.join(f'{name} = {PLACEHOLDER}' for name in names)})"
-        return SqlCondition(sql=f"({' OR '.join([one] * len(rows))})", values=values)
+        row_condition = f"({' AND '.join(f'{name} = {PLACEHOLDER}' for name in names)})"
+        return SqlCondition(sql=f"({' OR '.join([row_condition] * len(rows))})", values=values)
 
     def _build_error(self, error: Exception) -> SourceError:
         text = str(getattr(error, "orig", None) or error)

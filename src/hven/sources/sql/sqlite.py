@@ -99,7 +99,7 @@ class SqliteSource(KeyPagedDatabaseSource):
                 cursor = self._execute_statement(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
                 while (size := count_rows_to_fetch(last, first_row_number)) and (rows := cursor.fetchmany(size)):
-                    yield self._assemble_rows(rows, names, first_row_number)
+                    yield self._build_batch_from_rows(rows, names, first_row_number)
                     first_row_number += len(rows)
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -183,12 +183,14 @@ class SqliteSource(KeyPagedDatabaseSource):
             else words.write_column(name, is_computed=False)
             for name in columns
         ]
-        one = f"({', '.join([PLACEHOLDER] * len(columns))})"
+        row_placeholders = f"({', '.join([PLACEHOLDER] * len(columns))})"
         left_side = names[0] if len(names) == 1 else f"({', '.join(names)})"
         values = tuple(
             value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row
         )
-        return SqlCondition(sql=f"{left_side} IN (VALUES {', '.join([one] * keys.num_rows)})", values=values)
+        return SqlCondition(
+            sql=f"{left_side} IN (VALUES {', '.join([row_placeholders] * keys.num_rows)})", values=values
+        )
 
     def _has_text_affinity(self, name: str) -> bool:
         """Check whether the column has text affinity, so that an index serves."""
