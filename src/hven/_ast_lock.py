@@ -1,8 +1,9 @@
 """Let one thread at a time build Python's syntax trees, where the interpreter mixes up those of several threads.
 
-`numpy` reads the shape in a type such as ``(3,2)f8`` and the header of a `.npy` file by `ast.literal_eval`, and so do `astropy` and `cdflib`, which
-call it for each column. CPython before 3.11.8, and 3.12.0 and 3.12.1, count the depth of all trees that are being built in one counter
-(gh-106905). If the garbage collector lets another thread run in between, both raise a `SystemError`, and a file that is whole looks damaged.
+`numpy` reads the shape in a type such as ``(3,2)f8`` and the header of a `.npy` file by `ast.literal_eval`, and so do
+`astropy` and `cdflib`, which call it for each column. CPython before 3.11.8, and 3.12.0 and 3.12.1, count the depth of
+all trees that are being built in one counter (gh-106905). If the garbage collector lets another thread run in between,
+both raise a `SystemError`, and a file that is whole looks damaged.
 """
 
 from __future__ import annotations

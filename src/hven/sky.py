@@ -1,7 +1,8 @@
 """Regions and contours on a sphere, for notebooks and scripts: the public API of `hven.model.sky`, without a site.
 
-Angles are degrees, areas steradians, columns numpy arrays of shape (n,). Longitudes grow eastward. The inside of a region is to the left of its
-rings, seen from outside the sphere; of texts, whose writers run both ways, it is the smaller side.
+Angles are degrees, areas steradians, columns numpy arrays of shape (n,). Longitudes grow eastward. The inside of a
+region is to the left of its rings, seen from outside the sphere; of texts, whose writers run both ways, it is the
+smaller side.
 
 ========================== =========================================================================================
 ``Regions``                a column of regions: area, box, hull, union, distance, MOCs, GeoArrow, WKB
@@ -100,4 +101,4 @@ __all__ = [
     "to_geojson",
     "to_texts",
     "write_moc",
-]  # fmt: skip
+]

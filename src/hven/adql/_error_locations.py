@@ -1,4 +1,7 @@
-"""Where in a query a value could not be computed: engines say what failed, not where, so the expressions that may fail so are looked for."""
+"""Where in a query a value could not be computed.
+
+Engines say what failed, not where, so the expressions that may fail so are looked for.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ _MAX_NAMED_LOCATIONS: Final = 4  # that are named at most
 def locate_evaluation_error(
     error: EvaluationError, query_text: str, bound_query: Query | None = None
 ) -> EvaluationError:
-    """Locate the expression of a query that an evaluation failed in; if several may have, the first one, and all of them are named.
+    """Locate the expression of a query that an evaluation failed in.
+
+    If several may have, the first one, and all of them are named.
 
     Parameters
     ----------
@@ -48,7 +53,8 @@ def locate_evaluation_error(
     query_text
         The query as it was sent.
     bound_query
-        The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is read.
+        The same, bound: with the views that it reads. What may have failed in one of them is told by where the view is
+        read.
 
     Returns
     -------

@@ -33,7 +33,7 @@ from hven.adql.syntax_tree import (
     ValueMetadata,
     WindowExpression,
     split_chain,
-)  # fmt: skip
+)
 from hven.adql.value_kinds import (
     CONDITION_META,
     UNICODE_STRING,
@@ -80,9 +80,22 @@ CONDITION_NODES = (
     ExistsPredicate,
 )
 CAST_TARGET_TYPES: dict[str, Type] = {
-    "SMALLINT": INT16, "INTEGER": INT32, "INT": INT32, "BIGINT": INT64, "REAL": FLOAT32, "FLOAT": FLOAT64, "DOUBLE": FLOAT64, "DOUBLE PRECISION": FLOAT64,
-    "CHAR": STRING, "VARCHAR": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN, "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON,
-}  # fmt: skip
+    "SMALLINT": INT16,
+    "INTEGER": INT32,
+    "INT": INT32,
+    "BIGINT": INT64,
+    "REAL": FLOAT32,
+    "FLOAT": FLOAT64,
+    "DOUBLE": FLOAT64,
+    "DOUBLE PRECISION": FLOAT64,
+    "CHAR": STRING,
+    "VARCHAR": STRING,
+    "TIMESTAMP": TIMESTAMP,
+    "BOOLEAN": BOOLEAN,
+    "POINT": POINT,
+    "CIRCLE": CIRCLE,
+    "POLYGON": POLYGON,
+}
 MAX_CAST_CHARACTERS = {"CHAR": MAX_TEXT_BYTES, "VARCHAR": 2**31 - 1}  # characters; CHAR is filled up to them
 PREDICATE_FUNCTIONS = frozenset({"CONTAINS", "INTERSECTS"})
 
@@ -122,7 +135,8 @@ class ExpressionBinder(FunctionBinder, ABC):
 
     # --- leaves
 
-    def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002  (one signature for all methods)  # noqa: ARG002  (one signature for all methods)
+    # one signature for all methods)  # noqa: ARG002  (one signature for all methods
+    def bind_literal(self, node: Literal, scope: NameScope) -> Expr:  # noqa: ARG002
         """Type a literal and note its slot."""
         value = node.value
         slot = node.slot
@@ -149,9 +163,22 @@ class ExpressionBinder(FunctionBinder, ABC):
         if not operand_meta.type.is_numeric:  # -NULL
             type_ = INT32
         return UnaryOperation(
-            node.op, operand, text_offset=node.text_offset,
-            meta=ValueMetadata(type_, operand_meta.unit, operand_meta.ucd, None, None, None, operand_meta.nullable, operand_meta.constant, operand_meta.aggregate, operand_meta.origins),
-        )  # fmt: skip
+            node.op,
+            operand,
+            text_offset=node.text_offset,
+            meta=ValueMetadata(
+                type_,
+                operand_meta.unit,
+                operand_meta.ucd,
+                None,
+                None,
+                None,
+                operand_meta.nullable,
+                operand_meta.constant,
+                operand_meta.aggregate,
+                operand_meta.origins,
+            ),
+        )
 
     def bind_binary(self, node: BinaryOperation, scope: NameScope) -> Expr:
         """Bind ``+ - * / ||`` and the bitwise ones; a chain of a thousand is walked, not descended into."""
@@ -256,9 +283,23 @@ class ExpressionBinder(FunctionBinder, ABC):
         if target_kind == "time" and actual_kind == "text" and isinstance(operand, Literal):
             operand = self.normalize_time_literal(operand)
         return Cast(
-            operand, target, node.length, text_offset=node.text_offset,
-            meta=ValueMetadata(type_, unit, operand_meta.ucd, None, operand_meta.description, None, operand_meta.nullable, operand_meta.constant, operand_meta.aggregate, operand_meta.origins),
-        )  # fmt: skip
+            operand,
+            target,
+            node.length,
+            text_offset=node.text_offset,
+            meta=ValueMetadata(
+                type_,
+                unit,
+                operand_meta.ucd,
+                None,
+                operand_meta.description,
+                None,
+                operand_meta.nullable,
+                operand_meta.constant,
+                operand_meta.aggregate,
+                operand_meta.origins,
+            ),
+        )
 
     def bind_case(self, node: Case, scope: NameScope) -> Expr:
         """Bind ``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
@@ -350,9 +391,22 @@ class ExpressionBinder(FunctionBinder, ABC):
         parts = [operand_meta, *[require_meta(index) for index in indexes]]
         result_meta = derive_meta(parts, type_, operand_meta.unit, operand_meta.ucd)
         return ArrayElement(
-            operand, indexes, text_offset=node.text_offset,
-            meta=ValueMetadata(type_, operand_meta.unit, operand_meta.ucd, None, operand_meta.description, None, True, result_meta.constant, result_meta.aggregate, result_meta.origins),
-        )  # fmt: skip
+            operand,
+            indexes,
+            text_offset=node.text_offset,
+            meta=ValueMetadata(
+                type_,
+                operand_meta.unit,
+                operand_meta.ucd,
+                None,
+                operand_meta.description,
+                None,
+                True,
+                result_meta.constant,
+                result_meta.aggregate,
+                result_meta.origins,
+            ),
+        )
 
     # --- conditions
 
@@ -511,8 +565,23 @@ class ExpressionBinder(FunctionBinder, ABC):
 
 
 BINDER_METHODS: dict[type, Callable[..., Expr]] = {
-    Literal: ExpressionBinder.bind_literal, ColumnRef: ExpressionBinder.bind_column, UnaryOperation: ExpressionBinder.bind_unary, BinaryOperation: ExpressionBinder.bind_binary, FunctionCall: ExpressionBinder.bind_function, WindowExpression: ExpressionBinder.bind_window, ArrayElement: ExpressionBinder.bind_element,
-    Cast: ExpressionBinder.bind_cast, Case: ExpressionBinder.bind_case, Subquery: ExpressionBinder.bind_scalar_subquery, Comparison: ExpressionBinder.bind_comparison, Conjunction: ExpressionBinder.bind_conjunction,
-    Disjunction: ExpressionBinder.bind_disjunction, Negation: ExpressionBinder.bind_negation, BetweenPredicate: ExpressionBinder.bind_between, InPredicate: ExpressionBinder.bind_in, LikePredicate: ExpressionBinder.bind_like,
-    NullPredicate: ExpressionBinder.bind_is_null, ExistsPredicate: ExpressionBinder.bind_exists,
-}  # fmt: skip
+    Literal: ExpressionBinder.bind_literal,
+    ColumnRef: ExpressionBinder.bind_column,
+    UnaryOperation: ExpressionBinder.bind_unary,
+    BinaryOperation: ExpressionBinder.bind_binary,
+    FunctionCall: ExpressionBinder.bind_function,
+    WindowExpression: ExpressionBinder.bind_window,
+    ArrayElement: ExpressionBinder.bind_element,
+    Cast: ExpressionBinder.bind_cast,
+    Case: ExpressionBinder.bind_case,
+    Subquery: ExpressionBinder.bind_scalar_subquery,
+    Comparison: ExpressionBinder.bind_comparison,
+    Conjunction: ExpressionBinder.bind_conjunction,
+    Disjunction: ExpressionBinder.bind_disjunction,
+    Negation: ExpressionBinder.bind_negation,
+    BetweenPredicate: ExpressionBinder.bind_between,
+    InPredicate: ExpressionBinder.bind_in,
+    LikePredicate: ExpressionBinder.bind_like,
+    NullPredicate: ExpressionBinder.bind_is_null,
+    ExistsPredicate: ExpressionBinder.bind_exists,
+}

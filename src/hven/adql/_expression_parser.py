@@ -614,7 +614,8 @@ class ExpressionParser(WindowParser, ABC):
             hint = _TYPE_REMEDIES.get(word) or find_nearest_keyword(word, (*TYPE_NAMES, "CHAR", "VARCHAR"))
             self.raise_parse_error(
                 format_message(
-                    "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
+                    "expected a type (SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, "
+                    "TIMESTAMP, POINT, CIRCLE or POLYGON), found {found}",
                     self.describe_token(i),
                 ),
                 format_message("write {type}", join_messages("{one} or {other}", hint.split(" or "))) if hint else "",
@@ -654,4 +655,7 @@ class ExpressionParser(WindowParser, ABC):
 
     @abstractmethod
     def parse_nested_query(self, first_operand: Query | None) -> Query:
-        """Read a subquery up to its closing parenthesis; `first_operand` is its first operand, if it was read already."""
+        """Read a subquery up to its closing parenthesis.
+
+        `first_operand` is its first operand, if it was read already.
+        """

@@ -24,21 +24,49 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("IF", "IIF", "DECODE", "NVL2", "CHOOSE"), _CASE_REMEDY),
     "NULLIF": "write CASE WHEN a <> b THEN a END",
     **dict.fromkeys(("TO_CHAR", "STR", "FORMAT", "CHR"), _TEXT_CAST_REMEDY),
-    **dict.fromkeys(("TO_NUMBER", "TRY_CAST", "CONVERT", "TRY_CONVERT", "INT", "FLOAT"), "write CAST(x AS DOUBLE PRECISION), or another type"),
-    **dict.fromkeys(("TO_DATE", "TO_TIMESTAMP", "STR_TO_DATE", "STRPTIME", "DATE", "DATETIME", "TIMESTAMP"), "write CAST('2026-11-20T10:15:00' AS TIMESTAMP)"),
+    **dict.fromkeys(
+        ("TO_NUMBER", "TRY_CAST", "CONVERT", "TRY_CONVERT", "INT", "FLOAT"),
+        "write CAST(x AS DOUBLE PRECISION), or another type",
+    ),
+    **dict.fromkeys(
+        ("TO_DATE", "TO_TIMESTAMP", "STR_TO_DATE", "STRPTIME", "DATE", "DATETIME", "TIMESTAMP"),
+        "write CAST('2026-11-20T10:15:00' AS TIMESTAMP)",
+    ),
     **dict.fromkeys(("NOW", "GETDATE", "SYSDATE", "CURDATE", "GETUTCDATE", "CLOCK_TIMESTAMP"), _TIME_REMEDY),
     **dict.fromkeys(("DATEDIFF", "AGE", "TIMESTAMPDIFF", "DATE_DIFF", "JULIANDAY"), _DIFFERENCE_REMEDY),
-    **dict.fromkeys(("DATEADD", "DATE_ADD", "DATE_SUB"), "compute with days: ISO(ivo_to_jd(t) + 1); add_months(t, n) is right for months"),
-    **dict.fromkeys(("EXTRACT", "DATE_PART", "DATEPART", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND", "DATE_TRUNC", "STRFTIME"), _TIME_PART_REMEDY),
+    **dict.fromkeys(
+        ("DATEADD", "DATE_ADD", "DATE_SUB"),
+        "compute with days: ISO(ivo_to_jd(t) + 1); add_months(t, n) is right for months",
+    ),
+    **dict.fromkeys(
+        (
+            "EXTRACT",
+            "DATE_PART",
+            "DATEPART",
+            "YEAR",
+            "MONTH",
+            "DAY",
+            "HOUR",
+            "MINUTE",
+            "SECOND",
+            "DATE_TRUNC",
+            "STRFTIME",
+        ),
+        _TIME_PART_REMEDY,
+    ),
     **dict.fromkeys(("SUBSTR", "SUBSTRING", "LEFT", "RIGHT", "MID"), _SUBSTRING_REMEDY),
     **dict.fromkeys(("LEN", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "DATALENGTH"), "write LENGTH(s)"),
     **dict.fromkeys(("CONCAT", "CONCAT_WS", "STRCAT"), "join strings with ||: a || ' ' || b"),
     **dict.fromkeys(("TRIM", "LTRIM", "RTRIM", "BTRIM"), "write REGEXP_REPLACE(s, '^ +| +$', '')"),
     **dict.fromkeys(("LPAD", "RPAD"), "write CAST(s AS CHAR(n)), which fills up with blanks behind"),
-    **dict.fromkeys(("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to know whether it is there"),
+    **dict.fromkeys(
+        ("INSTR", "POSITION", "STRPOS", "CHARINDEX", "LOCATE"), "write s LIKE '%text%' to know whether it is there"
+    ),
     **dict.fromkeys(("LCASE",), "write LOWER(s)"),
     **dict.fromkeys(("UCASE", "INITCAP"), "write UPPER(s)"),
-    **dict.fromkeys(("REGEXP_LIKE", "REGEXP_MATCHES", "REGEXP_CONTAINS", "SIMILAR_TO"), "write REGEXP_MATCH(s, pattern) = 1"),
+    **dict.fromkeys(
+        ("REGEXP_LIKE", "REGEXP_MATCHES", "REGEXP_CONTAINS", "SIMILAR_TO"), "write REGEXP_MATCH(s, pattern) = 1"
+    ),
     **dict.fromkeys(("REGEXP_SUBSTR",), "write REGEXP_EXTRACT(s, pattern)"),
     "TRANSLATE": "write REPLACE(s, old, new), or REGEXP_REPLACE(s, pattern, new)",
     "CEIL": "write CEILING(x)",
@@ -55,10 +83,15 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("DIV", "QUOTIENT"), "write a / b, which is cut towards zero for whole numbers"),
     **dict.fromkeys(("BITAND", "BITOR", "BITXOR", "BITNOT", "BIT_AND", "BIT_OR"), _BITWISE_REMEDY),
     **dict.fromkeys(("STDDEV_SAMP", "STDEV", "STD"), "write STDDEV(x)"),
-    **dict.fromkeys(("STDDEV_POP", "STDEVP"), "write SQRT(AVG(x * x) - AVG(x) * AVG(x)); STDDEV(x) is that of the sample"),
+    **dict.fromkeys(
+        ("STDDEV_POP", "STDEVP"), "write SQRT(AVG(x * x) - AVG(x) * AVG(x)); STDDEV(x) is that of the sample"
+    ),
     **dict.fromkeys(("VAR_SAMP", "VAR"), "write VARIANCE(x)"),
     **dict.fromkeys(("VAR_POP", "VARP"), "write AVG(x * x) - AVG(x) * AVG(x); VARIANCE(x) is that of the sample"),
-    **dict.fromkeys(("PERCENTILE_CONT", "PERCENTILE_DISC", "QUANTILE", "APPROX_PERCENTILE"), "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)"),
+    **dict.fromkeys(
+        ("PERCENTILE_CONT", "PERCENTILE_DISC", "QUANTILE", "APPROX_PERCENTILE"),
+        "MEDIAN(x) is the middle value; for others number the rows with NTILE(n) OVER (ORDER BY x)",
+    ),
     **dict.fromkeys(("MEAN", "AVERAGE"), "write AVG(x)"),
     "MODE": "count: GROUP BY x ORDER BY COUNT(*) DESC",
     "ANY_VALUE": "write MIN(x)",
@@ -69,17 +102,28 @@ FOREIGN_FUNCTION_REMEDIES: Final[dict[str, str]] = {
     **dict.fromkeys(("UNNEST", "GENERATE_SERIES", "EXPLODE"), "rows are not made of arrays here; a[n] is an element"),
     **dict.fromkeys(("ARRAY_LENGTH", "CARDINALITY", "ARRAY_SIZE"), "write ARR_LENGTH(a)"),
     # astronomers' databases and services
-    **dict.fromkeys(("Q3C_RADIAL_QUERY", "Q3C_JOIN", "Q3C_DIST", "Q3C_ELLIPSE_QUERY", "CONE", "FGETNEARBYOBJEQ", "SPHERE_DIST"), _CONE_REMEDY),
+    **dict.fromkeys(
+        ("Q3C_RADIAL_QUERY", "Q3C_JOIN", "Q3C_DIST", "Q3C_ELLIPSE_QUERY", "CONE", "FGETNEARBYOBJEQ", "SPHERE_DIST"),
+        _CONE_REMEDY,
+    ),
     "Q3C_POLY_QUERY": "write 1 = CONTAINS(POINT(ra, dec), POLYGON(...)), which uses the position index",
-    **dict.fromkeys(("Q3C_ANG2IPIX", "HEALPIX_ANG2IPIX_NEST", "GAIA_HEALPIX_INDEX", "ESDC_HEALPIX_INDEX", "HEALPIX_NEST"), "write IVO_HEALPIX_INDEX(order, lon, lat)"),
+    **dict.fromkeys(
+        ("Q3C_ANG2IPIX", "HEALPIX_ANG2IPIX_NEST", "GAIA_HEALPIX_INDEX", "ESDC_HEALPIX_INDEX", "HEALPIX_NEST"),
+        "write IVO_HEALPIX_INDEX(order, lon, lat)",
+    ),
     "GAIA_HEALPIX_INDEX": "write IVO_HEALPIX_INDEX(order, lon, lat), or source_id / 34359738368 for order 12",
-    **dict.fromkeys(("EPOCH_PROP_POS", "EPOCH_PROP", "ESDC_EPOCH_PROP_POS"), "write IVO_EPOCH_PROP_POS(ra, dec, parallax, pmra, pmdec, radial_velocity, ref_epoch, out_epoch)"),
+    **dict.fromkeys(
+        ("EPOCH_PROP_POS", "EPOCH_PROP", "ESDC_EPOCH_PROP_POS"),
+        "write IVO_EPOCH_PROP_POS(ra, dec, parallax, pmra, pmdec, radial_velocity, ref_epoch, out_epoch)",
+    ),
     **dict.fromkeys(("IVO_APPLY_PM",), "it was withdrawn; write GAVO_APPLY_PM, or IVO_EPOCH_PROP_POS"),
     **dict.fromkeys(("IVO_INTERVAL_HAS",), "it was withdrawn; write x BETWEEN low AND high"),
     **dict.fromkeys(("SPOINT", "SCIRCLE", "SPOLY"), "write POINT, CIRCLE, POLYGON, in degrees"),
     **dict.fromkeys(("COORD_X", "LONG", "LON"), "write COORD1(p)"),
     **dict.fromkeys(("LAT",), "write COORD2(p)"),
     **dict.fromkeys(("GAVO_URLESCAPE",), "the text can be changed with REPLACE(s, old, new)"),
-    "ARR_MAP": "the functions ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV, ARR_DOT take whole arrays; a[n] is an element",
+    "ARR_MAP": (
+        "the functions ARR_SUM, ARR_AVG, ARR_MIN, ARR_MAX, ARR_STDDEV, ARR_DOT take whole arrays; a[n] is an element"
+    ),
     **dict.fromkeys(("BOX2D", "ELLIPSE"), "write CIRCLE, BOX or POLYGON"),
-}  # fmt: skip
+}

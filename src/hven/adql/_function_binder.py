@@ -72,10 +72,18 @@ if TYPE_CHECKING:
 MAX_HISTOGRAM_BINS = 100_000
 
 _NULL_CASTS = {
-    "NUMERIC": ("DOUBLE PRECISION", FLOAT64), "REAL": ("DOUBLE PRECISION", FLOAT64), "INTEGER": ("INTEGER", INT32), "BIGINT": ("BIGINT", INT64),
-    "TEXT": ("VARCHAR", STRING), "TIMESTAMP": ("TIMESTAMP", TIMESTAMP), "POINT": ("POINT", POINT),
-    "MOC": ("VARCHAR", STRING), "CIRCLE": ("CIRCLE", CIRCLE), "POLYGON": ("POLYGON", POLYGON), "ARRAY": ("DOUBLE PRECISION[]", Type("double", "*")),
-}  # fmt: skip
+    "NUMERIC": ("DOUBLE PRECISION", FLOAT64),
+    "REAL": ("DOUBLE PRECISION", FLOAT64),
+    "INTEGER": ("INTEGER", INT32),
+    "BIGINT": ("BIGINT", INT64),
+    "TEXT": ("VARCHAR", STRING),
+    "TIMESTAMP": ("TIMESTAMP", TIMESTAMP),
+    "POINT": ("POINT", POINT),
+    "MOC": ("VARCHAR", STRING),
+    "CIRCLE": ("CIRCLE", CIRCLE),
+    "POLYGON": ("POLYGON", POLYGON),
+    "ARRAY": ("DOUBLE PRECISION[]", Type("double", "*")),
+}
 
 
 class FunctionBinder(TypeChecker, ABC):
@@ -191,7 +199,10 @@ class FunctionBinder(TypeChecker, ABC):
         return self.bind_call(node, entry, args)
 
     def check_aggregate_scope(self, node: FunctionCall, args: Sequence[Expr], scope: NameScope) -> None:
-        """Check that an aggregate in a subquery reads a column of it: SQL counts one that reads only columns around it as one of the query around."""
+        """Check that an aggregate in a subquery reads a column of it.
+
+        SQL counts one that reads only columns around it as one of the query around.
+        """
         read_sources = {item.source for item in walk_tree(tuple(args)) if isinstance(item, ColumnRef)}
         outer_sources, outer_scope = set(), scope.outer_scope
         while outer_scope is not None:
@@ -201,12 +212,16 @@ class FunctionBinder(TypeChecker, ABC):
             source.number for source in scope.visible_columns.sources
         }:
             self.raise_bind_error(
-                format_message("{name} reads only columns of the query around this subquery", node.name.upper()), node.text_offset,
+                format_message("{name} reads only columns of the query around this subquery", node.name.upper()),
+                node.text_offset,
                 "write it in that query, or name a column of this subquery's FROM in it",
-            )  # fmt: skip
+            )
 
     def bind_window(self, node: WindowExpression, scope: NameScope) -> Expr:
-        """Bind ``function OVER (..)``: computed after groups, so that it may hold aggregates, but no window inside another."""
+        """Bind ``function OVER (..)``.
+
+        Computed after groups, so that it may hold aggregates, but no window inside another.
+        """
         function = node.function
         window_definition: WindowExpression | NamedWindow = (
             node if node.name is None else self.find_named_window(node.name, scope, node.text_offset)
@@ -652,7 +667,10 @@ class FunctionBinder(TypeChecker, ABC):
         return None
 
     def check_bounds(self, arg: Expr, minimum: float, maximum: float, quantity_name: str, remedy: str) -> None:
-        """Refuse a number written in place that lies outside of its bounds; a plan may be used again with others that lie within."""
+        """Refuse a number written in place that lies outside of its bounds.
+
+        A plan may be used again with others that lie within.
+        """
         sign, number = (-1, arg.operand) if isinstance(arg, UnaryOperation) and arg.op == "-" else (1, arg)
         if (
             not isinstance(number, Literal)
@@ -899,14 +917,45 @@ class FunctionBinder(TypeChecker, ABC):
 
 
 SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], Expr | None]] = {
-    "IN_UNIT": FunctionBinder.rewrite_in_unit, "WITHOUT_UNIT": FunctionBinder.rewrite_without_unit, "REGION": FunctionBinder.check_region, "POINT": FunctionBinder.rewrite_shape, "CIRCLE": FunctionBinder.rewrite_shape, "BOX": FunctionBinder.rewrite_shape,
-    "POLYGON": FunctionBinder.rewrite_shape, "DISTANCE": FunctionBinder.rewrite_distance, "INTERSECTS": FunctionBinder.rewrite_intersects, "COORD1": FunctionBinder.rewrite_coordinate,
-    "COORD2": FunctionBinder.rewrite_coordinate, "COORDSYS": FunctionBinder.rewrite_coordsys, "IVO_GEOM_TRANSFORM": FunctionBinder.check_transform, "GAVO_TRANSFORM": FunctionBinder.check_transform,
-    "IVO_STRING_AGG": FunctionBinder.check_delimiter, "IVO_HISTOGRAM": FunctionBinder.check_histogram, "GAVO_HISTOGRAM": FunctionBinder.check_histogram, "GAVO_SPECCONV": FunctionBinder.convert_spectral, "GAVO_VOCMATCH": FunctionBinder.rewrite_vocabulary_match, "MOC": FunctionBinder.check_moc,
-    "SPECTRAL_MIN": rewrite_spectral_range, "SPECTRAL_MAX": rewrite_spectral_range, "SPECTRAL_STEP": rewrite_spectral_step, "RESOLVING_POWER": rewrite_resolving_power,
-    "ORIENTED": check_word_argument, "LONLAT_BOX": check_word_argument, "CHAIN_CONTOUR": check_word_argument, "CHAIN_AREA": check_word_argument, "CHAIN_LINE": check_word_argument, "TFCAT_BOUND": check_word_argument, "LIST_CONTOUR": check_word_argument, "GEOJSON_CONTOUR": check_word_argument, "CONTOUR_POLYGON": check_word_argument, "CONTOUR_QUALITY": check_word_argument, "CONTOUR_MOC": check_word_argument,
-    "CONTOUR_FAULT": check_word_argument, "CONTOUR_BOUND": check_word_argument, "PLANETOCENTRIC": check_body_argument,
-}  # fmt: skip
+    "IN_UNIT": FunctionBinder.rewrite_in_unit,
+    "WITHOUT_UNIT": FunctionBinder.rewrite_without_unit,
+    "REGION": FunctionBinder.check_region,
+    "POINT": FunctionBinder.rewrite_shape,
+    "CIRCLE": FunctionBinder.rewrite_shape,
+    "BOX": FunctionBinder.rewrite_shape,
+    "POLYGON": FunctionBinder.rewrite_shape,
+    "DISTANCE": FunctionBinder.rewrite_distance,
+    "INTERSECTS": FunctionBinder.rewrite_intersects,
+    "COORD1": FunctionBinder.rewrite_coordinate,
+    "COORD2": FunctionBinder.rewrite_coordinate,
+    "COORDSYS": FunctionBinder.rewrite_coordsys,
+    "IVO_GEOM_TRANSFORM": FunctionBinder.check_transform,
+    "GAVO_TRANSFORM": FunctionBinder.check_transform,
+    "IVO_STRING_AGG": FunctionBinder.check_delimiter,
+    "IVO_HISTOGRAM": FunctionBinder.check_histogram,
+    "GAVO_HISTOGRAM": FunctionBinder.check_histogram,
+    "GAVO_SPECCONV": FunctionBinder.convert_spectral,
+    "GAVO_VOCMATCH": FunctionBinder.rewrite_vocabulary_match,
+    "MOC": FunctionBinder.check_moc,
+    "SPECTRAL_MIN": rewrite_spectral_range,
+    "SPECTRAL_MAX": rewrite_spectral_range,
+    "SPECTRAL_STEP": rewrite_spectral_step,
+    "RESOLVING_POWER": rewrite_resolving_power,
+    "ORIENTED": check_word_argument,
+    "LONLAT_BOX": check_word_argument,
+    "CHAIN_CONTOUR": check_word_argument,
+    "CHAIN_AREA": check_word_argument,
+    "CHAIN_LINE": check_word_argument,
+    "TFCAT_BOUND": check_word_argument,
+    "LIST_CONTOUR": check_word_argument,
+    "GEOJSON_CONTOUR": check_word_argument,
+    "CONTOUR_POLYGON": check_word_argument,
+    "CONTOUR_QUALITY": check_word_argument,
+    "CONTOUR_MOC": check_word_argument,
+    "CONTOUR_FAULT": check_word_argument,
+    "CONTOUR_BOUND": check_word_argument,
+    "PLANETOCENTRIC": check_body_argument,
+}
 
 
 def _describe_accepted(type_word: str) -> str:

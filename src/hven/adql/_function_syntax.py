@@ -37,11 +37,31 @@ AGGREGATE_NAMES: Final = frozenset(entry.name for entry in STANDARD_FUNCTIONS if
 #: Reserved words that are function names.
 STANDARD_FUNCTION_NAMES: Final = frozenset(entry.name for entry in STANDARD_FUNCTIONS)
 
-#: SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions only.
-SQL_FUNCTION_NAMES: Final = frozenset((
-    "SUBSTRING", "TRIM", "NULLIF", "CHAR_LENGTH", "CHARACTER_LENGTH", "OCTET_LENGTH", "POSITION", "TRANSLATE", "LEFT", "RIGHT",
-    "DATE", "TIME", "TIMESTAMP", "YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND",
-))  # fmt: skip
+# : SQL-92's functions, which the standard reserves without offering them: names of functions in mapping expressions
+# only.
+SQL_FUNCTION_NAMES: Final = frozenset(
+    (
+        "SUBSTRING",
+        "TRIM",
+        "NULLIF",
+        "CHAR_LENGTH",
+        "CHARACTER_LENGTH",
+        "OCTET_LENGTH",
+        "POSITION",
+        "TRANSLATE",
+        "LEFT",
+        "RIGHT",
+        "DATE",
+        "TIME",
+        "TIMESTAMP",
+        "YEAR",
+        "MONTH",
+        "DAY",
+        "HOUR",
+        "MINUTE",
+        "SECOND",
+    )
+)
 
 _PLAIN_FUNCTIONS: Final = [entry for entry in STANDARD_FUNCTIONS if entry.group not in {"aggregate", "conditional"}]
 _TYPE_LETTERS: Final = {"NUMERIC": "n", "INTEGER": "i", "TEXT": "s", "GEOMETRY": "g", "POINT": "g"}

@@ -100,9 +100,15 @@ class JoinBinder(ExpressionBinder, ABC):
             if join_kind == "FULL":
                 base = require_meta(first)
                 merged_meta = ValueMetadata(
-                    find_common_type((base.type, require_meta(second).type)), base.unit, base.ucd, base.utype, base.description, base.column, nullable=True,
+                    find_common_type((base.type, require_meta(second).type)),
+                    base.unit,
+                    base.ucd,
+                    base.utype,
+                    base.description,
+                    base.column,
+                    nullable=True,
                     origins=base.origins | require_meta(second).origins,
-                )  # fmt: skip
+                )
                 merged_expression = FunctionCall(
                     "COALESCE", (first, second), text_offset=node.text_offset, meta=merged_meta
                 )

@@ -51,8 +51,8 @@ _NON_NAME_CHARACTERS = re.compile(r"[^A-Za-z0-9]+")
 def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     """Make a name for an unnamed expression: ``ra_plus_1``, ``count_all``, ``max_ra``, ``ra`` of ``CAST(ra AS REAL)``.
 
-    It follows from the expression alone, wherever it stands and however it is written, is a regular identifier, and has at most
-    `MAX_NAME_CHARACTERS` characters.
+    It follows from the expression alone, wherever it stands and however it is written, is a regular identifier, and has
+    at most `MAX_NAME_CHARACTERS` characters.
 
     Returns
     -------
@@ -90,7 +90,10 @@ def _clean_name(text: str) -> Iterator[str]:
 
 
 def _iterate_words(node: Expr, named_literals: list[Literal], *, in_arguments: bool) -> Iterator[str]:
-    """Yield the words of an expression from left to right; `in_arguments` the arguments of a function, long numbers are left out."""
+    """Yield the words of an expression from left to right.
+
+    `in_arguments` the arguments of a function, long numbers are left out.
+    """
     if isinstance(node, ColumnRef):
         yield from _clean_name(_get_column_name(node))
     elif isinstance(node, Literal):

@@ -28,8 +28,24 @@ Body = Select | SetOperation | Query
 
 _SELECT_END_TOKENS: Final = frozenset((END, ")", ";", "ORDER", "OFFSET", *SET_KEYWORDS))
 _KEYWORDS_AFTER_FROM: Final = (
-    "WHERE", "GROUP", "HAVING", "ORDER", "OFFSET", "UNION", "EXCEPT", "INTERSECT", "JOIN", "INNER", "LEFT", "RIGHT", "FULL", "NATURAL", "AS", "ON", "USING",
-)  # fmt: skip
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "ORDER",
+    "OFFSET",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "JOIN",
+    "INNER",
+    "LEFT",
+    "RIGHT",
+    "FULL",
+    "NATURAL",
+    "AS",
+    "ON",
+    "USING",
+)
 _CLAUSE_KEYWORDS: Final = ("WHERE", "GROUP", "HAVING", "ORDER", "OFFSET")
 
 
@@ -212,7 +228,10 @@ class QueryParser(FromParser):
         return query
 
     def parse_nested_query(self, first_operand: Query | None) -> Query:
-        """Read a subquery up to its closing parenthesis; `first_operand` is its first operand, if it was read already."""
+        """Read a subquery up to its closing parenthesis.
+
+        `first_operand` is its first operand, if it was read already.
+        """
         self.add_depth(2)
         if self.tags[self.token_index] == "WITH":
             self.raise_nested_with()
@@ -397,7 +416,8 @@ def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
     query_text
         ADQL, as one statement; one semicolon at its end is ignored.
     version
-        ``2.1``: the whole SELECT of ADQL 2.1 and the declared extensions; ``2.0``: that standard's grammar without them.
+        ``2.1``: the whole SELECT of ADQL 2.1 and the declared extensions; ``2.0``: that standard's grammar without
+        them.
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""How much one query may say: bounds that no query of a person meets, so that none keeps planner and memory busy by its text alone.
+"""How much one query may say.
+
+Bounds that no query of a person meets, so that none keeps planner and memory busy by its text alone.
 
 The trees that programs build (mappings, views) have no text and no bounds.
 """

@@ -1,8 +1,9 @@
 """Policies of descriptors: a condition over the row and the reader, made a plain condition of the table for each reader at a moment.
 
-``release_date <= now or reader in (pi, coi) or 'spica' in groups``. Three words are known only there: ``now`` (compared with times), ``reader``
-(by any of their names) and ``groups``. What is left of a policy for a reader has none of them: it is the same text from one moment at which
-something changes to the next, so that plans, answers and tags that were made under it may be used until then.
+``release_date <= now or reader in (pi, coi) or 'spica' in groups``. Three words are known only there: ``now`` (compared
+with times), ``reader`` (by any of their names) and ``groups``. What is left of a policy for a reader has none of them:
+it is the same text from one moment at which something changes to the next, so that plans, answers and tags that were
+made under it may be used until then.
 """
 
 from __future__ import annotations
@@ -131,8 +132,8 @@ class RowFacts:
     list_texts
         Given a column, the distinct texts in it.
     find_instants
-        Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in order, `MAX_UPCOMING_INSTANTS` at most.
-        Moments are microseconds since 1970.
+        Given an expression and a moment, the last value of it up to then (None: there is none), and the next ones, in
+        order, `MAX_UPCOMING_INSTANTS` at most. Moments are microseconds since 1970.
     """
 
     def __init__(
@@ -331,7 +332,8 @@ class _PolicyEvaluation:
             reduced_operand = self.reduce_condition(node.operand)
             return not reduced_operand if isinstance(reduced_operand, bool) else replace(node, operand=reduced_operand)
         if isinstance(node, Comparison) and find_policy_word(node.right) == NOW_WORD:
-            # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the same as the first of them
+            # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the
+            # same as the first of them
             is_strict, is_past = node.op in {"<", ">="}, node.op in {"<", "<="}
             last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
             self.valid_until = min(self.valid_until, until + is_strict)
@@ -353,7 +355,10 @@ class _PolicyEvaluation:
         return node
 
     def _reduce_reader_test(self, node: InPredicate) -> Expr | bool:
-        """Tell whether the reader is among them: that is never unknown, so NOT turns it about for rows without a name, too."""
+        """Tell whether the reader is among them.
+
+        That is never unknown, so NOT turns it about for rows without a name, too.
+        """
         parts: list[Expr] = []
         for value in list_in_values(node):
             if isinstance(value, Literal) and normalize_name(str(value.value)) in self.subject_names:

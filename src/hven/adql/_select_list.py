@@ -53,7 +53,10 @@ class SelectList:
         )
 
     def _rewrite_link(self, item: SelectItem, column: Column) -> Column:
-        """Rewrite the template of a link to the names of the output; without one of its columns it cannot be filled in, and is dropped."""
+        """Rewrite the template of a link to the names of the output.
+
+        Without one of its columns it cannot be filled in, and is dropped.
+        """
         if column.link is None:
             return column
         if not isinstance(item.expr, ColumnRef):
@@ -98,8 +101,14 @@ class SelectList:
         self._used_names.add(lower)
         if base is None:
             column = Column(
-                name=unique, type=value_meta.type, unit=value_meta.unit, ucd=value_meta.ucd, utype=value_meta.utype, description=value_meta.description, origins=tuple(sorted(value_meta.origins)),
-            )  # fmt: skip
+                name=unique,
+                type=value_meta.type,
+                unit=value_meta.unit,
+                ucd=value_meta.ucd,
+                utype=value_meta.utype,
+                description=value_meta.description,
+                origins=tuple(sorted(value_meta.origins)),
+            )
         elif base.name == unique and (not base.required or not value_meta.nullable):
             column = base
         else:
@@ -111,9 +120,11 @@ class SelectList:
         """Return the indexes of the output columns that a name means (ORDER BY)."""
         lower = ident.name.lower()
         return [
-            index for index, output_name in enumerate(self.output_names)
-            if output_name.name.lower() == lower and (not ident.quoted or ident.name == output_name.name or (not output_name.quoted and ident.name == lower))
-        ]  # fmt: skip
+            index
+            for index, output_name in enumerate(self.output_names)
+            if output_name.name.lower() == lower
+            and (not ident.quoted or ident.name == output_name.name or (not output_name.quoted and ident.name == lower))
+        ]
 
     def find_expression(self, position: int, binder: TypeChecker, node: Expr) -> Expr:
         """Return the expression at a position from 1."""
@@ -130,7 +141,10 @@ class SelectList:
         return Literal(position, text_offset=text_offset, meta=ValueMetadata(INT32, constant=True, nullable=False))
 
     def build_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
-        """Return the columns as a derived table shows them; `documented_columns` lends metadata by name (a view's own words)."""
+        """Return the columns as a derived table shows them.
+
+        `documented_columns` lends metadata by name (a view's own words).
+        """
         documented_by_name = {column.name.lower(): column for column in documented_columns}
         columns, metas = [], []
         for item in self.items:
@@ -167,7 +181,10 @@ class SelectList:
         return ColumnLookup(columns, [ident.name for ident in self.output_names], metas)
 
     def merge_set_operation(self, right_list: SelectList, binder: TypeChecker, node: SetOperation) -> SelectList:
-        """Return the output of a set operation: metadata of the left side, types that hold both (ADQL 2.1 section 4.6)."""
+        """Return the output of a set operation.
+
+        Metadata of the left side, types that hold both (ADQL 2.1 section 4.6).
+        """
         result = SelectList()
         for index, (left_item, right_item) in enumerate(zip(self.items, right_list.items, strict=True), 1):
             left_kind, right_kind = classify_value(left_item.expr), classify_value(right_item.expr)
@@ -185,9 +202,18 @@ class SelectList:
             )
             if left_kind != right_kind and "null" not in {left_kind, right_kind} and not are_region_texts:
                 binder.raise_bind_error(
-                    format_message("{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right", node.op, index, value_kinds.KIND_PHRASES[left_kind], left_column.name, value_kinds.KIND_PHRASES[right_kind], right_column.name), right_item.text_offset,
+                    format_message(
+                        "{op}: column {number} is {kind} ({name}) on the left and {other} ({its_name}) on the right",
+                        node.op,
+                        index,
+                        value_kinds.KIND_PHRASES[left_kind],
+                        left_column.name,
+                        value_kinds.KIND_PHRASES[right_kind],
+                        right_column.name,
+                    ),
+                    right_item.text_offset,
                     "CAST one of them",
-                )  # fmt: skip
+                )
             if right_kind == "null":
                 type_ = left_column.type
             elif left_kind == "null":
@@ -205,9 +231,17 @@ class SelectList:
             )
             left_meta, right_meta = require_meta(left_item.expr), require_meta(right_item.expr)
             result_meta = ValueMetadata(
-                type_, column.unit, column.ucd, column.utype, column.description, column, left_meta.nullable or right_meta.nullable,
-                left_meta.constant and right_meta.constant, left_meta.aggregate, left_meta.origins | right_meta.origins,
-            )  # fmt: skip
+                type_,
+                column.unit,
+                column.ucd,
+                column.utype,
+                column.description,
+                column,
+                left_meta.nullable or right_meta.nullable,
+                left_meta.constant and right_meta.constant,
+                left_meta.aggregate,
+                left_meta.origins | right_meta.origins,
+            )
             ref: Expr = ColumnRef(
                 Ident(column.name, quoted=True), text_offset=left_item.text_offset, meta=result_meta, column=column
             )

@@ -60,11 +60,38 @@ FOREIGN_OPERATORS: Final[dict[tuple[str, str], str]] = {
     ("/", "/"): "write FLOOR(a / b); comments begin with two hyphens: --",
 }
 
-_STATEMENT_KEYWORDS: Final = frozenset((
-    "INSERT", "UPDATE", "DELETE", "DROP", "CREATE", "ALTER", "GRANT", "REVOKE", "COMMIT", "ROLLBACK", "SET", "EXEC", "EXECUTE",
-    "DECLARE", "BEGIN", "CALL", "MERGE", "TRUNCATE", "PRAGMA", "ATTACH", "COPY", "INSTALL", "LOAD", "EXPLAIN", "SHOW", "DESCRIBE",
-    "USE", "VALUES",
-))  # fmt: skip
+_STATEMENT_KEYWORDS: Final = frozenset(
+    (
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "DROP",
+        "CREATE",
+        "ALTER",
+        "GRANT",
+        "REVOKE",
+        "COMMIT",
+        "ROLLBACK",
+        "SET",
+        "EXEC",
+        "EXECUTE",
+        "DECLARE",
+        "BEGIN",
+        "CALL",
+        "MERGE",
+        "TRUNCATE",
+        "PRAGMA",
+        "ATTACH",
+        "COPY",
+        "INSTALL",
+        "LOAD",
+        "EXPLAIN",
+        "SHOW",
+        "DESCRIBE",
+        "USE",
+        "VALUES",
+    )
+)
 
 #: What is said about square brackets where no element of an array is read.
 BRACKET_FAULT: Final = (

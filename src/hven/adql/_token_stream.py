@@ -1,4 +1,7 @@
-"""The words of a text as the parser goes along them: the next word, names, depth, and what is said when a word is wrong."""
+"""The words of a text as the parser goes along them.
+
+The next word, names, depth, and what is said when a word is wrong.
+"""
 
 from __future__ import annotations
 
@@ -145,7 +148,10 @@ class TokenStream:
                 return
 
     def check_mistyped_keyword(self, expected: str, keywords: tuple[str, ...]) -> None:
-        """Refuse a foreign or mistyped keyword: the current word, or the one before, which was perhaps just read as an alias."""
+        """Refuse a foreign or mistyped keyword.
+
+        The current word, or the one before, which was perhaps just read as an alias.
+        """
         i = self.token_index
         for j in (i, i - 1):
             if j < 0 or self.tags[j] not in {NAME, *_FOREIGN_RESERVED}:

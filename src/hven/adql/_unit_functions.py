@@ -184,9 +184,18 @@ def _convert_width(context: BindingContext, node: FunctionCall, x: Expr, width: 
 
 _POLYGON_CHOICES = ("largest", "hull")
 _ALLOWED_WORDS = {
-    "CHAIN_CONTOUR": ("helio", "freeman"), "CHAIN_AREA": ("helio", "freeman"), "CHAIN_LINE": ("helio", "freeman"), "TFCAT_BOUND": ("start", "stop", "low", "high"), "LIST_CONTOUR": ("pixel", "arcsec"), "GEOJSON_CONTOUR": ("east", "west"), "CONTOUR_POLYGON": _POLYGON_CHOICES, "CONTOUR_QUALITY": _POLYGON_CHOICES,
-    "CONTOUR_MOC": ("rest",), "CONTOUR_FAULT": ("name",), "CONTOUR_BOUND": ("west", "east", "south", "north"),
-}  # fmt: skip
+    "CHAIN_CONTOUR": ("helio", "freeman"),
+    "CHAIN_AREA": ("helio", "freeman"),
+    "CHAIN_LINE": ("helio", "freeman"),
+    "TFCAT_BOUND": ("start", "stop", "low", "high"),
+    "LIST_CONTOUR": ("pixel", "arcsec"),
+    "GEOJSON_CONTOUR": ("east", "west"),
+    "CONTOUR_POLYGON": _POLYGON_CHOICES,
+    "CONTOUR_QUALITY": _POLYGON_CHOICES,
+    "CONTOUR_MOC": ("rest",),
+    "CONTOUR_FAULT": ("name",),
+    "CONTOUR_BOUND": ("west", "east", "south", "north"),
+}
 
 
 def check_word_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:

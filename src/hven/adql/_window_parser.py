@@ -1,4 +1,7 @@
-"""OVER of ADQL's window functions (declared extension): partitions, order, frames, and the WINDOW clause that names them."""
+"""OVER of ADQL's window functions (declared extension).
+
+Partitions, order, frames, and the WINDOW clause that names them.
+"""
 
 from __future__ import annotations
 

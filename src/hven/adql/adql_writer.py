@@ -54,7 +54,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _REGULAR_IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_OPERATOR_PRECEDENCE: Final = {"||": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6, "UNION": 1, "EXCEPT": 1, "INTERSECT": 2}  # fmt: skip
+_OPERATOR_PRECEDENCE: Final = {
+    "||": 1,
+    "|": 2,
+    "^": 3,
+    "&": 4,
+    "+": 5,
+    "-": 5,
+    "*": 6,
+    "/": 6,
+    "%": 6,
+    "UNION": 1,
+    "EXCEPT": 1,
+    "INTERSECT": 2,
+}
 
 
 def write_adql(tree: SyntaxNode) -> str:
@@ -173,7 +186,10 @@ class _AdqlWriter:
         first, links = split_chain(node, type(node))
         text = self.write_operand(first, links[0])
         for link, outer in zip_longest(links, links[1:]):
-            text += f" {link.op} {'ALL ' if isinstance(link, SetOperation) and link.all else ''}{self.write_operand(link.right, link)}"
+            text += (
+                f" {link.op} "
+                f"{'ALL ' if isinstance(link, SetOperation) and link.all else ''}{self.write_operand(link.right, link)}"
+            )
             if outer is not None and (
                 _OPERATOR_PRECEDENCE[link.op] < _OPERATOR_PRECEDENCE[outer.op] or outer.op == "||" != link.op
             ):
@@ -300,7 +316,10 @@ class _AdqlWriter:
         return f"{self.write_parenthesized(operand, with_parentheses=not isinstance(operand, ColumnRef | FunctionCall | Subquery))}[{self.write_list(node.indexes)}]"
 
     def write_window(self, node: WindowExpression) -> str:
-        return f"{self.write_function(node.function)} OVER {self.write_window_definition(node) if node.name is None else quote_identifier(node.name)}"
+        return (
+            f"{self.write_function(node.function)} OVER "
+            f"{self.write_window_definition(node) if node.name is None else quote_identifier(node.name)}"
+        )
 
     def write_window_definition(self, node: WindowExpression | NamedWindow) -> str:
         parts = []
@@ -310,7 +329,8 @@ class _AdqlWriter:
             parts.append(f"ORDER BY {self.write_list(node.order_by)}")
         if node.frame is not None:
             parts.append(
-                f"{node.frame.unit} BETWEEN {_write_frame_bound(node.frame.start)} AND {_write_frame_bound(node.frame.end)}"
+                f"{node.frame.unit} BETWEEN {_write_frame_bound(node.frame.start)} AND "
+                f"{_write_frame_bound(node.frame.end)}"
             )
         return f"({' '.join(parts)})"
 
@@ -347,15 +367,18 @@ _NODE_WRITERS: Final[dict[type, Callable[[_AdqlWriter, Any], str]]] = {
     Conjunction: _AdqlWriter.write_condition_parts,
     Disjunction: _AdqlWriter.write_condition_parts,
     Negation: lambda text, node: (
-        f"NOT {text.write_parenthesized(node.operand, with_parentheses=isinstance(node.operand, Conjunction | Disjunction | Negation))}"
+        f"NOT "
+        f"{text.write_parenthesized(node.operand, with_parentheses=isinstance(node.operand, Conjunction | Disjunction | Negation))}"
     ),
     Comparison: lambda text, node: f"{text.write_node(node.left)} {node.op} {text.write_node(node.right)}",
     BetweenPredicate: lambda text, node: (
-        f"{text.write_node(node.operand)} {_write_not(node)}BETWEEN {text.write_node(node.low)} AND {text.write_node(node.high)}"
+        f"{text.write_node(node.operand)} {_write_not(node)}BETWEEN {text.write_node(node.low)} AND "
+        f"{text.write_node(node.high)}"
     ),
     InPredicate: _AdqlWriter.write_in,
     LikePredicate: lambda text, node: (
-        f"{text.write_text_operand(node.operand)} {_write_not(node)}{'I' * node.ignore_case}LIKE {text.write_text_operand(node.pattern)}"
+        f"{text.write_text_operand(node.operand)} {_write_not(node)}{'I' * node.ignore_case}LIKE "
+        f"{text.write_text_operand(node.pattern)}"
     ),
     NullPredicate: lambda text, node: f"{text.write_node(node.operand)} IS {_write_not(node)}NULL",
     ExistsPredicate: lambda text, node: f"EXISTS ({text.write_query(node.query)})",

@@ -39,7 +39,7 @@ from hven.adql.syntax_tree import (
     Star,
     TableRef,
     split_chain,
-)  # fmt: skip
+)
 from hven.adql.value_kinds import classify_value, require_meta
 from hven.model.errors import BindError, find_close_match, format_message
 from hven.model.table import Table
@@ -74,7 +74,8 @@ def bind_query(
     functions
         The functions that may be called; `hven.adql.functions.MAPPING_FUNCTIONS` in descriptors.
     resolve_position
-        A function that resolves names of objects to longitude and latitude (degrees, ICRS), for IVO_SIMBADPOINT; None: it cannot be called.
+        A function that resolves names of objects to longitude and latitude (degrees, ICRS), for IVO_SIMBADPOINT; None:
+        it cannot be called.
     order_independent
         True: sums and means of floats do not depend on the order of rows.
 
@@ -115,7 +116,9 @@ def bind_query(
 def bind_expression(
     expr: Expr, columns: Sequence[Column] | ColumnLookup, *, functions: FunctionSet = MAPPING_FUNCTIONS, text: str = ""
 ) -> Expr:
-    """Bind a value expression over plain columns: a mapping's source columns, or those of one table (as `ColumnLookup` for who binds many).
+    """Bind a value expression over plain columns.
+
+    A mapping's source columns, or those of one table (as `ColumnLookup` for who binds many).
 
     Its literals are written into the SQL text, never made parameters.
 
@@ -215,9 +218,10 @@ class Binder(JoinBinder):
         What the FROM of its SELECT brings.
     outputs
         The select list of its SELECT.
-    returns : Query | Select | SetOperation | CommonTable | FromItem | OrderItem | Expr | Literal | SelectList | VisibleColumns
-        The node bound: a new one with types, columns and numbers of sources; then, if it is a tuple, the `SelectList` of its select
-        list, or the `VisibleColumns` of the columns that it brings into FROM.
+    returns : Query | Select | SetOperation | CommonTable | FromItem | OrderItem | Expr | Literal | SelectList |
+    VisibleColumns
+        The node bound: a new one with types, columns and numbers of sources; then, if it is a tuple, the `SelectList`
+        of its select list, or the `VisibleColumns` of the columns that it brings into FROM.
     """
 
     def __init__(self, text: str, catalogue: TableCatalogue, functions: FunctionSet) -> None:
@@ -498,7 +502,9 @@ class Binder(JoinBinder):
                         )
 
     def mark_group_literals_fixed(self, select: Select, order_expressions: Sequence[Expr]) -> None:
-        """Fix the literals inside GROUP BY's expressions as part of the plan's shape: the same expression stands elsewhere too.
+        """Fix the literals inside GROUP BY's expressions as part of the plan's shape.
+
+        The same expression stands elsewhere too.
 
         Parameters
         ----------
@@ -843,7 +849,8 @@ class Binder(JoinBinder):
             if table_name.upper().startswith(f"{UPLOAD_SCHEMA}.")
         ]
         upload_remedy = format_message(
-            "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or UPLOAD={name},https://...",
+            "send the table with UPLOAD={name},param:{name} and the file as the part {name!r}, or "
+            "UPLOAD={name},https://...",
             name,
         )
         missing_name, name_list = f"{UPLOAD_SCHEMA}.{name}", ", ".join(uploaded_names)

@@ -83,7 +83,9 @@ def has_window(node: Expr) -> bool:
 
 
 def is_single_row_expression(node: Expr) -> bool:
-    """Return whether an expression is computed from its own row alone: it asks no other rows, and nothing is drawn by lot.
+    """Return whether an expression is computed from its own row alone.
+
+    It asks no other rows, and nothing is drawn by lot.
 
     Parameters
     ----------
@@ -100,7 +102,9 @@ def is_single_row_expression(node: Expr) -> bool:
 
 
 def is_false_for_null(condition: Expr) -> bool:
-    """Return whether a condition is never true where its table's columns are null: a plain column is compared with constants.
+    """Return whether a condition is never true where its table's columns are null.
+
+    A plain column is compared with constants.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Words of a query: one compiled expression cuts the text; `extract_literals` takes its literals out for the plan cache."""
+"""Words of a query: one compiled expression cuts the text.
+
+`extract_literals` takes its literals out for the plan cache.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ _PIECE_REGEX = re.compile(
 )
 _STRING_PART_REGEX = re.compile(rf"{_GAP_PATTERN}|({_QUOTED_TEXT_PATTERN})")
 
-# Lists of one kind between the parentheses of IN, longer than `MIN_LITERAL_LIST_LENGTH`; what has anything else in it is cut word by word.
+# Lists of one kind between the parentheses of IN, longer than `MIN_LITERAL_LIST_LENGTH`; what has anything else in it
+# is cut word by word.
 MIN_LITERAL_LIST_LENGTH: Final = 128
 _SPACE_PATTERN = r"[ \t\r\n\f\v]*+"
 _LITERAL_LIST_FORMS: Final[list[tuple[re.Pattern[str], Callable[[str], float] | None]]] = [
@@ -78,7 +82,8 @@ class Tokens:
     Attributes
     ----------
     tags
-        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`, `LITERAL_LIST`, `END`.
+        What the word is: a reserved word in upper case, an operator, or one of `NAME`, `QUOTED`, `NUMBER`, `STRING`,
+        `LITERAL_LIST`, `END`.
     values
         A name without quotes, a `Literal`, a `LiteralList`, or the text of the word.
     text_offsets
@@ -91,7 +96,9 @@ class Tokens:
 
 
 def parse_number(figures: str) -> int | float:
-    """Parse an unsigned numeric literal; int only if it has neither point nor exponent; hexadecimal ones are a declared extension.
+    """Parse an unsigned numeric literal; int only if it has neither point nor exponent.
+
+    Hexadecimal ones are a declared extension.
 
     Parameters
     ----------
@@ -207,7 +214,10 @@ def scan_literal_list(query_text: str, text_offset: int) -> LiteralList | None:
 def _scan_tokens(
     query_text: str, start_offset: int, slot: int, tokens: Tokens, reserved_forms: dict[str, str]
 ) -> tuple[int, int]:
-    """Cut a text into words up to its end, or up to the end of a long list; give where to go on (-1: the end) and the next slot."""
+    """Cut a text into words up to its end, or up to the end of a long list.
+
+    Give where to go on (-1: the end) and the next slot.
+    """
     tags, values, text_offsets = tokens.tags, tokens.values, tokens.text_offsets
     may_have_lists = len(query_text) - start_offset > 2 * MIN_LITERAL_LIST_LENGTH
     next_clock_check = len(tags) + CLOCK_CHECK_INTERVAL

@@ -137,9 +137,15 @@ def build_column_meta(column: Column) -> ValueMetadata:
         Nullable unless the column is required.
     """
     return ValueMetadata(
-        column.type, column.unit, column.ucd, column.utype, column.description,
-        column, not column.required, origins=frozenset((column.name,)),
-    )  # fmt: skip
+        column.type,
+        column.unit,
+        column.ucd,
+        column.utype,
+        column.description,
+        column,
+        not column.required,
+        origins=frozenset((column.name,)),
+    )
 
 
 _LOOKUP_CACHE: dict[int, tuple[Table, ColumnLookup]] = {}
@@ -239,7 +245,10 @@ class FromSource:
 
 
 def _is_alias(ident: Ident, alias: Ident) -> bool:
-    """Compare a name with an alias: a regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case)."""
+    """Compare a name with an alias.
+
+    A regular alias is known by its lower-case form (SQL-92 5.2, with PostgreSQL's case).
+    """
     if not ident.quoted:
         return ident.name.lower() == alias.name.lower()
     return ident.name == (alias.name if alias.quoted else alias.name.lower())
@@ -568,7 +577,9 @@ def format_source_name(source: FromSource) -> str:
 
 
 def suggest_nearest_name(word: str, known_names: Iterable[str], *, is_dotted: bool = False) -> str:
-    """Phrase the remedy ``did you mean x?`` for names of tables and columns: as a query must write them, with quotes where they need some.
+    """Phrase the remedy ``did you mean x?`` for names of tables and columns.
+
+    As a query must write them, with quotes where they need some.
 
     Parameters
     ----------

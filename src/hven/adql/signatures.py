@@ -1,4 +1,7 @@
-"""Functions of ADQL, each said once: its signatures, what it gives, an example, and for those from outside also its SQL and its words."""
+"""Functions of ADQL, each said once.
+
+Its signatures, what it gives, an example, and for those from outside also its SQL and its words.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,21 @@ ACCEPTED_KINDS: dict[str, frozenset[str]] = {
 }
 NUMBER_ARRAY_KINDS = frozenset({"array", "interval"})  # kinds that are an array of numbers, if their elements are
 RESULT_TYPES: dict[str, Type] = {
-    "DOUBLE": FLOAT64, "INTEGER": INT32, "BIGINT": INT64, "TEXT": STRING, "TIMESTAMP": TIMESTAMP, "BOOLEAN": BOOLEAN,
-    "POINT": POINT, "CIRCLE": CIRCLE, "POLYGON": POLYGON, "REGION": REGION, "MOC": MOC,
-    "CONTOUR": CONTOUR, "INTEGER[]": Type("int", "*"), "DOUBLE[]": Type("double", "*"),
-}  # fmt: skip
+    "DOUBLE": FLOAT64,
+    "INTEGER": INT32,
+    "BIGINT": INT64,
+    "TEXT": STRING,
+    "TIMESTAMP": TIMESTAMP,
+    "BOOLEAN": BOOLEAN,
+    "POINT": POINT,
+    "CIRCLE": CIRCLE,
+    "POLYGON": POLYGON,
+    "REGION": REGION,
+    "MOC": MOC,
+    "CONTOUR": CONTOUR,
+    "INTEGER[]": Type("int", "*"),
+    "DOUBLE[]": Type("double", "*"),
+}
 CALL_DEPENDENT_RESULTS = ("SAME", "COMMON", "SUM", "ELEMENT", "TOTAL")
 FUNCTION_GROUPS = (
     "math",
@@ -85,7 +99,8 @@ class FunctionParameter:
     is_repeated
         True for the last argument of a list of any length.
     unit
-        The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken as it is.
+        The unit that the value is converted to, ``{km}`` in a signature; with ? behind it one without a unit is taken
+        as it is.
     """
 
     name: str
@@ -100,7 +115,8 @@ class FunctionParameter:
 class Signature:
     """One way to call a function.
 
-    `result` is a key of `RESULT_TYPES`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's elements ELEMENT and TOTAL (of their sum).
+    `result` is a key of `RESULT_TYPES`, SAME (type of the first argument), COMMON (of all), SUM, or of an array's
+    elements ELEMENT and TOTAL (of their sum).
 
     Attributes
     ----------
@@ -157,9 +173,11 @@ class FunctionDefinition:
     volatile
         True if equal calls may answer differently.
     example
-        A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it is another one each time.
+        A call and what it gives: ``LENGTH('été') is 3``, as SQL writes it; ``~`` before it: to nine digits; nothing: it
+        is another one each time.
     sql
-        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`; an engine's own dialect comes first.
+        Name of an engine -> template, as in `hven.adql.sql_writer.SqlDialect.functions`; an engine's own dialect comes
+        first.
     texts
         Language -> English -> what pages say in it.
     """
@@ -251,8 +269,19 @@ def parse_signature(name: str, text: str) -> Signature:
     return Signature(tuple(args), result, f"{name}{text}", RESULT_TYPES.get(result))
 
 
-_UDF_TYPE_NAMES = {"NUMERIC": "DOUBLE PRECISION", "TEXT": "VARCHAR", "DOUBLE": "DOUBLE PRECISION", "GEOMETRY": "REGION", "SAME": "DOUBLE PRECISION",
-              "ORDERED": "DOUBLE PRECISION", "COMMON": "DOUBLE PRECISION", "ANY": "VARCHAR", "ARRAY": "DOUBLE PRECISION[]", "ELEMENT": "DOUBLE PRECISION", "TOTAL": "DOUBLE PRECISION"}  # fmt: skip
+_UDF_TYPE_NAMES = {
+    "NUMERIC": "DOUBLE PRECISION",
+    "TEXT": "VARCHAR",
+    "DOUBLE": "DOUBLE PRECISION",
+    "GEOMETRY": "REGION",
+    "SAME": "DOUBLE PRECISION",
+    "ORDERED": "DOUBLE PRECISION",
+    "COMMON": "DOUBLE PRECISION",
+    "ANY": "VARCHAR",
+    "ARRAY": "DOUBLE PRECISION[]",
+    "ELEMENT": "DOUBLE PRECISION",
+    "TOTAL": "DOUBLE PRECISION",
+}
 
 
 def _iterate_declared_forms(name: str, signature: Signature) -> Iterator[str]:
@@ -273,7 +302,8 @@ def define_function(group: str, name: str, *signatures: str, **facts: Any) -> Fu
     name
         In upper case.
     signatures
-        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTED_KINDS` and `Signature`.
+        Each is one way to call it, ``(x NUMERIC [, n INTEGER LITERAL]) -> DOUBLE``, in the words of `ACCEPTED_KINDS`
+        and `Signature`.
     facts
         Further attributes of `FunctionDefinition`: ``doc``, ``example``, ``sql``, ``unit``, ``ucd`` ...
 

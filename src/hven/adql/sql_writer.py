@@ -50,7 +50,7 @@ from hven.adql.syntax_tree import (
     WindowExpression,
     split_chain,
     walk_tree,
-)  # fmt: skip
+)
 from hven.adql.value_kinds import is_null, require_meta
 from hven.model.deadlines import check_deadline
 from hven.model.errors import BindError, TooLargeError
@@ -68,7 +68,9 @@ MIN_CHAIN_LINKS = 64  # links of a chain (a + b + c ..) that a dialect may write
 
 @dataclass(frozen=True, slots=True)
 class SqlStatement:
-    """SQL text; `parameter_slots` are the `Literal.slot`s of its parameters, in order: give ``[values[slot] for slot in slots]``.
+    """SQL text; `parameter_slots` are the `Literal.slot`s of its parameters, in order.
+
+    Give ``[values[slot] for slot in slots]``.
 
     Attributes
     ----------
@@ -86,13 +88,15 @@ class SqlStatement:
 
 
 class SqlDialect(ABC):
-    """How one database writes things. The methods here are what SQL-92 says; a dialect says what it does in another way.
+    """How one database writes things. The methods here are what SQL-92 says.
+
+    A dialect says what it does in another way.
 
     Attributes
     ----------
     functions
-        Function name -> template (``{0}``, ``{1}`` .. are the arguments, ``{*}`` all of them with commas), or a method's name with
-        a leading ``.``: it is called with (writer, node) and gives SQL.
+        Function name -> template (``{0}``, ``{1}`` .. are the arguments, ``{*}`` all of them with commas), or a
+        method's name with a leading ``.``: it is called with (writer, node) and gives SQL.
     lenient
         True if a value that cannot be computed is to be NULL instead of an error (mappings).
     max_text_bytes
@@ -236,7 +240,8 @@ class SqlDialect(ABC):
         """
         return self.write_cast(writer.write_expression(node), type_)
 
-    def write_division(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:  # noqa: ARG002  (dialects look at the types)
+    # dialects look at the types
+    def write_division(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:  # noqa: ARG002
         """Write a division: of whole numbers it is cut towards zero."""
         return f"({left_sql} / {right_sql})"
 
@@ -255,7 +260,10 @@ class SqlDialect(ABC):
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
         """Write BETWEEN."""
         word = "NOT BETWEEN" if node.negated else "BETWEEN"
-        return f"({writer.write_expression(node.operand)} {word} {writer.write_expression(node.low)} AND {writer.write_expression(node.high)})"
+        return (
+            f"({writer.write_expression(node.operand)} {word} {writer.write_expression(node.low)} AND "
+            f"{writer.write_expression(node.high)})"
+        )
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
         """Write IN."""
@@ -281,7 +289,8 @@ class SqlDialect(ABC):
             )
         return ", ".join([writer.write_expression(choice) for choice in choices])
 
-    def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:  # noqa: ARG002  (dialects look at them)
+    # dialects look at them
+    def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:  # noqa: ARG002
         """Write ``text op a op b ..`` where all links have one operator, or ``+`` and ``-``, and one type.
 
         Parameters
@@ -301,9 +310,13 @@ class SqlDialect(ABC):
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
         """Write LIKE and ILIKE; neither has an escape character."""
         word = "ILIKE" if node.ignore_case else "LIKE"
-        return f"({writer.write_expression(node.operand)} {'NOT ' if node.negated else ''}{word} {writer.write_expression(node.pattern)})"
+        return (
+            f"({writer.write_expression(node.operand)} {'NOT ' if node.negated else ''}{word} "
+            f"{writer.write_expression(node.pattern)})"
+        )
 
-    def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:  # noqa: ARG002  (dialects look at them)
+    # dialects look at them
+    def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:  # noqa: ARG002
         """Write an aggregate so that the order of rows does not matter.
 
         Returns
@@ -343,7 +356,8 @@ class SqlDialect(ABC):
         """
         return f"({array})[{index}]"
 
-    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:  # noqa: ARG002  (dialects look at the type of the whole)
+    # dialects look at the type of the whole
+    def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:  # noqa: ARG002
         """Write one of several values that CASE or COALESCE may return.
 
         Parameters
@@ -760,7 +774,8 @@ class SqlWriter:
         elif node.function.order_independent and node.frame is None and not require_meta(node.function).type.is_integer:
             # a whole partition, summed in the order of its values
             parts.append(
-                f"ORDER BY {self.write_expression(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING"
+                f"ORDER BY {self.write_expression(node.function.args[0])} ROWS BETWEEN UNBOUNDED PRECEDING AND "
+                f"UNBOUNDED FOLLOWING"
             )
         if node.frame is not None:
             start, end = (
@@ -807,7 +822,10 @@ class SqlWriter:
         """Write IS NULL: a text that is made of one value and fixed ones is null where that is, and is not made for this."""
         tested = node.operand
         while isinstance(tested, BinaryOperation) and tested.op == "||":
-            are_fixed = [isinstance(operand, Literal) and operand.value is not None and operand.slot not in self.free_slots for operand in (tested.left, tested.right)]  # fmt: skip
+            are_fixed = [
+                isinstance(operand, Literal) and operand.value is not None and operand.slot not in self.free_slots
+                for operand in (tested.left, tested.right)
+            ]
             if sum(are_fixed) != 1:
                 break
             tested = tested.left if are_fixed[1] else tested.right

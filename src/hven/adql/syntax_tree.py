@@ -84,8 +84,8 @@ _LIST_ITEM_REGEX: Final = re.compile(r"'[^']*+(?:''[^']*+)*+'|[^ \t\r\n\f\v,][^,
 class LiteralList(Sequence[Literal]):
     """The literals of a long list, all of one Python type: one object instead of a node for each.
 
-    It is what a tuple of literals is, and equal to it; a literal is made when it is asked for. None has a slot: a list of this
-    length does not come again with other values.
+    It is what a tuple of literals is, and equal to it; a literal is made when it is asked for. None has a slot: a list
+    of this length does not come again with other values.
 
     Parameters
     ----------
@@ -128,7 +128,10 @@ class LiteralList(Sequence[Literal]):
 
     @property
     def sample_literals(self) -> tuple[Literal, ...]:
-        """The first literal, and those that decide the type: the lowest and highest number, the first text with letters beyond ASCII."""
+        """The first literal, and those that decide the type.
+
+        The lowest and highest number, the first text with letters beyond ASCII.
+        """
         places = [0]
         if isinstance(self.values[0], str):
             if not self._query_text.isascii():
@@ -226,7 +229,10 @@ class FunctionCall(Expr):
 
 @dataclass(frozen=True, slots=True)
 class ArrayElement(Expr):
-    """``array[n]``, ``array[i, j]`` (declared extension): counted from 1, one number for each axis, in the order of its arraysize."""
+    """``array[n]``, ``array[i, j]`` (declared extension).
+
+    Counted from 1, one number for each axis, in the order of its arraysize.
+    """
 
     operand: Expr
     indexes: tuple[Expr, ...]  # one for each axis, from 1
@@ -251,7 +257,9 @@ class WindowFrame(SyntaxNode):
 
 @dataclass(frozen=True, slots=True)
 class WindowExpression(Expr):
-    """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension): a value of each row among those beside it.
+    """``function OVER ([PARTITION BY ..] [ORDER BY ..] [frame])`` (declared extension).
+
+    A value of each row among those beside it.
 
     With `name`, ``OVER name``: a window of the WINDOW clause, which the binder puts in its place.
     """
@@ -412,8 +420,9 @@ class FromItem(SyntaxNode):
 class TableRef(FromItem):
     """``[[catalog.]schema.]table [[AS] alias]``.
 
-    The binder fills `number` and `table`. `where` is set by `auth.apply_access_control` only: a bound condition over this table
-    alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of WITH's.
+    The binder fills `number` and `table`. `where` is set by `auth.apply_access_control` only: a bound condition over
+    this table alone, which the writer applies before anything else sees the rows. `cte` is True if the name is one of
+    WITH's.
     """
 
     parts: tuple[Ident, ...]  # the identifiers of its name
@@ -510,7 +519,10 @@ class SetOperation(SyntaxNode):
 
 @dataclass(frozen=True, slots=True)
 class CommonTable(SyntaxNode):
-    """``name AS (SELECT ..)`` in WITH; `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension)."""
+    """``name AS (SELECT ..)`` in WITH.
+
+    `recursive` ones stand behind WITH RECURSIVE and may read themselves (declared extension).
+    """
 
     name: Ident
     query: Query  # that makes its rows
@@ -574,7 +586,9 @@ class BoundQuery:
         return MAX_TEXT_BYTES // max(self.text_operation_count, 1)
 
     def are_literals_allowed(self, values: Sequence[object]) -> bool:
-        """Return whether these literals are within the bounds: others are for the binder, which says what is wrong with them.
+        """Return whether these literals are within the bounds.
+
+        Others are for the binder, which says what is wrong with them.
 
         Parameters
         ----------
@@ -627,7 +641,13 @@ def build_table_ref(table: Table) -> TableRef:
     return TableRef((Ident(table.schema, quoted=True), Ident(table.name, quoted=True)))
 
 
-def build_table_query(table: Table, items: Iterable[str | Expr], where: Expr | None = None, order_by: Iterable[OrderItem] = (), offset: int | None = None) -> Query:  # fmt: skip
+def build_table_query(
+    table: Table,
+    items: Iterable[str | Expr],
+    where: Expr | None = None,
+    order_by: Iterable[OrderItem] = (),
+    offset: int | None = None,
+) -> Query:
     """Ask a table.
 
     Parameters
@@ -678,7 +698,9 @@ def split_chain(node: Any, link_class: type[Any], is_link: Callable[[Any], bool]
 
 
 class _ChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
-    """Names of the fields in which nodes may stand, by the kind of node: of those that are compared, from last to first, and of all.
+    """Names of the fields in which nodes may stand, by the kind of node.
+
+    Of those that are compared, from last to first, and of all.
 
     Annotations say so: what is added to a node is seen by every pass.
     """
@@ -699,9 +721,12 @@ _CHILD_FIELDS: Final = _ChildFields()
 
 
 def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> Iterator[Any]:
-    """Yield every node below and including `node`, subqueries too; none of the class `excluded_class`, and nothing below it.
+    """Yield every node below and including `node`, subqueries too.
 
-    However deep a chain is, it is not descended into. Row filters are no part of what was asked: whoever wants `TableRef.where` asks for it.
+    None of the class `excluded_class`, and nothing below it.
+
+    However deep a chain is, it is not descended into. Row filters are no part of what was asked: whoever wants
+    `TableRef.where` asks for it.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""What kind of value a type is, and how numbers promote; what is known of bound values: their meta, and how units and UCDs come out of several."""
+"""What kind of value a type is, and how numbers promote; what is known of bound values.
+
+Their meta, and how units and UCDs come out of several.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GEOMETRY_KINDS = frozenset({"point", "circle", "polygon", "range", "region", "moc"})
-KIND_PHRASES = {kind: format_message(word) for kind, word in {
-    "number": "a number", "integer": "a whole number", "text": "a string", "time": "a timestamp", "boolean": "a boolean", "point": "a point",
-    "circle": "a circle", "polygon": "a polygon", "range": "a range", "region": "a region", "moc": "a MOC", "contour": "a contour", "interval": "an interval",
-    "array": "an array", "numbers": "an array of numbers", "geometry": "a geometry", "any": "a value", "null": "NULL", "condition": "a condition",
-}.items()}  # fmt: skip
+KIND_PHRASES = {
+    kind: format_message(word)
+    for kind, word in {
+        "number": "a number",
+        "integer": "a whole number",
+        "text": "a string",
+        "time": "a timestamp",
+        "boolean": "a boolean",
+        "point": "a point",
+        "circle": "a circle",
+        "polygon": "a polygon",
+        "range": "a range",
+        "region": "a region",
+        "moc": "a MOC",
+        "contour": "a contour",
+        "interval": "an interval",
+        "array": "an array",
+        "numbers": "an array of numbers",
+        "geometry": "a geometry",
+        "any": "a value",
+        "null": "NULL",
+        "condition": "a condition",
+    }.items()
+}
 
 
 @lru_cache(maxsize=1024)
@@ -70,7 +92,8 @@ def classify_type(type_: Type) -> str:
 def find_common_type(types: Sequence[Type]) -> Type:
     """Return the type that holds every number of these types; a long beside a float needs a double.
 
-    Strings become ``char *`` (unicode if one of them is), arrays of numbers are as long as all are, or of any length; other types are as the first one.
+    Strings become ``char *`` (unicode if one of them is), arrays of numbers are as long as all are, or of any length;
+    other types are as the first one.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Terms of the IVOA's vocabularies and which are narrower than which: `load_vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0)."""
+"""Terms of the IVOA's vocabularies and which are narrower than which.
+
+`load_vocabularies.csv` (ivoa-std/Vocabularies, March 2026, CC0 1.0).
+"""
 
 from __future__ import annotations
 

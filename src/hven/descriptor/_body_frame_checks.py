@@ -1,4 +1,7 @@
-"""Frames of bodies as descriptors say them, by WKT or by a code of the IAU: what cannot be, or contradicts what else is said."""
+"""Frames of bodies as descriptors say them, by WKT or by a code of the IAU.
+
+What cannot be, or contradicts what else is said.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ def check_body_frame(
         faults.add_error(
             f"{frame_label}.crs: {error}",
             place,
-            "give the WKT of a frame with an ELLIPSOID (or TRIAXIAL), as projinfo IAU_2015:49900 writes it, or its code",
+            "give the WKT of a frame with an ELLIPSOID (or TRIAXIAL), as projinfo IAU_2015:49900 writes it, or "
+            "its code",
         )
         return refposition
     frame, body = body_frame.frame, str(body_frame.frame.body)
@@ -77,14 +81,16 @@ def check_body_frame(
     latitude_kind, other = ("planetographic", "centric") if frame.graphic else ("planetocentric", "graphic")
     if other in frame_description:
         faults.add_error(
-            f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and spatial_coordinate_description says {frame_description!r:.60}",
+            f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and "
+            f"spatial_coordinate_description says {frame_description!r:.60}",
             place,
             "say the frame that the latitudes are in, or turn them: planetocentric(lat, 'Mars')",
         )
     if frame.graphic and frame.flattening > 0.0:
         max_difference_degrees = np.degrees(frame.flattening)  # of tan(graphic) (c/a)^2 = tan(centric)
         faults.add_warning(
-            f"{frame_label}.crs: its latitudes are planetographic, up to {max_difference_degrees:.2f} degrees from planetocentric ones, which regions and EPN-TAP's frame body have",
+            f"{frame_label}.crs: its latitudes are planetographic, up to {max_difference_degrees:.2f} degrees "
+            f"from planetocentric ones, which regions and EPN-TAP's frame body have",
             place,
             f"map them by planetocentric(lat, {body!r})",
         )

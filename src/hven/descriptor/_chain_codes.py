@@ -1,4 +1,7 @@
-"""Chain codes in a source, by the names of HFC's columns: the region that ``hven new`` proposes for them, or what is missing for one."""
+"""Chain codes in a source, by the names of HFC's columns.
+
+The region that ``hven new`` proposes for them, or what is missing for one.
+"""
 
 from __future__ import annotations
 
@@ -124,7 +127,11 @@ def propose_contour_region(proposer: MappingProposer) -> None:
     )
     proposal.let_expressions = {image: chain.image_expression, outline: chain.contour_template.format(image=image)}
     proposal.frame, proposal.optional_families = "body", ["region"]
-    proposal.propose_expression("s_region", outline, f"guessed from the chain code {chain.columns[0].source}: c1min .. c2max, coverage and region_quality follow")  # fmt: skip
+    proposal.propose_expression(
+        "s_region",
+        outline,
+        f"guessed from the chain code {chain.columns[0].source}: c1min .. c2max, coverage and region_quality follow",
+    )
     proposal.propose_constant(
         "spatial_coordinate_description", "Carrington", "guessed: longitudes by the date of the image"
     )

@@ -1,4 +1,7 @@
-"""Keys by which a collection is cited and acknowledged: contributors, grants, works that belong to it; and checks of the identifiers of people and institutes."""
+"""Keys by which a collection is cited and acknowledged: contributors, grants, works that belong to it.
+
+And checks of the identifiers of people and institutes.
+"""
 
 from typing import Any, Literal
 
@@ -8,16 +11,67 @@ from hven.model.errors import suggest_spelling
 from hven.model.resource import Funding, RelatedIdentifier, parse_doi, parse_orcid, parse_ror, parse_work_identifier
 
 DATACITE_RELATIONS = (  # of DataCite 4.6
-    "IsCitedBy", "Cites", "IsCollectedBy", "Collects", "IsSupplementTo", "IsSupplementedBy", "IsContinuedBy", "Continues", "IsDescribedBy", "Describes",
-    "HasMetadata", "IsMetadataFor", "HasVersion", "IsVersionOf", "IsNewVersionOf", "IsPreviousVersionOf", "IsPartOf", "HasPart", "IsPublishedIn",
-    "IsReferencedBy", "References", "IsDocumentedBy", "Documents", "IsCompiledBy", "Compiles", "IsVariantFormOf", "IsOriginalFormOf", "IsIdenticalTo",
-    "IsReviewedBy", "Reviews", "IsDerivedFrom", "IsSourceOf", "IsRequiredBy", "Requires", "IsObsoletedBy", "Obsoletes", "HasTranslation", "IsTranslationOf",
-)  # fmt: skip
+    "IsCitedBy",
+    "Cites",
+    "IsCollectedBy",
+    "Collects",
+    "IsSupplementTo",
+    "IsSupplementedBy",
+    "IsContinuedBy",
+    "Continues",
+    "IsDescribedBy",
+    "Describes",
+    "HasMetadata",
+    "IsMetadataFor",
+    "HasVersion",
+    "IsVersionOf",
+    "IsNewVersionOf",
+    "IsPreviousVersionOf",
+    "IsPartOf",
+    "HasPart",
+    "IsPublishedIn",
+    "IsReferencedBy",
+    "References",
+    "IsDocumentedBy",
+    "Documents",
+    "IsCompiledBy",
+    "Compiles",
+    "IsVariantFormOf",
+    "IsOriginalFormOf",
+    "IsIdenticalTo",
+    "IsReviewedBy",
+    "Reviews",
+    "IsDerivedFrom",
+    "IsSourceOf",
+    "IsRequiredBy",
+    "Requires",
+    "IsObsoletedBy",
+    "Obsoletes",
+    "HasTranslation",
+    "IsTranslationOf",
+)
 Role = Literal[
-    "ContactPerson", "DataCollector", "DataCurator", "DataManager", "Distributor", "Editor", "HostingInstitution", "Producer", "ProjectLeader",
-    "ProjectManager", "ProjectMember", "RelatedPerson", "Researcher", "ResearchGroup", "RightsHolder", "Sponsor", "Supervisor", "Translator",
-    "WorkPackageLeader", "Other",
-]  # fmt: skip
+    "ContactPerson",
+    "DataCollector",
+    "DataCurator",
+    "DataManager",
+    "Distributor",
+    "Editor",
+    "HostingInstitution",
+    "Producer",
+    "ProjectLeader",
+    "ProjectManager",
+    "ProjectMember",
+    "RelatedPerson",
+    "Researcher",
+    "ResearchGroup",
+    "RightsHolder",
+    "Sponsor",
+    "Supervisor",
+    "Translator",
+    "WorkPackageLeader",
+    "Other",
+]
 
 
 class PersonKeys(KeyModel, short="name"):
@@ -96,13 +150,19 @@ def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> res
 def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:
     identifiers = {}
     for key, parse_identifier, remedy in (
-        ("orcid", parse_orcid, "sixteen digits, of which the last one is a checksum: 0000-0002-1825-0097; look it up at orcid.org"),
+        (
+            "orcid",
+            parse_orcid,
+            "sixteen digits, of which the last one is a checksum: 0000-0002-1825-0097; look it up at orcid.org",
+        ),
         ("ror", parse_ror, "as https://ror.org/02feahw73, its last two digits a checksum; look it up at ror.org"),
-    ):  # fmt: skip
+    ):
         if key in fields:
             identifiers[key] = parse_identifier(fields[key])
             if identifiers[key] is None:
-                faults.add_warning(f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], remedy)  # fmt: skip
+                faults.add_warning(
+                    f"{key_path}: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], remedy
+                )
     return identifiers
 
 
@@ -122,19 +182,35 @@ def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str,
         Of `Resource`.
     """
     citation_values: dict[str, Any] = {
-        "contributors": tuple(read_person(entry_fields, "contributors", faults) for entry_fields in fields.get("contributors", ())),
-        "funding": tuple(
-            Funding(**{**{key: str(value) for key, value in entry_fields.items()}, **_read_identifiers(entry_fields, "funding", faults)})  # type: ignore[arg-type]
-            for entry_fields in fields.get("funding", ()) if "funder" in entry_fields
+        "contributors": tuple(
+            read_person(entry_fields, "contributors", faults) for entry_fields in fields.get("contributors", ())
         ),
-        "works": tuple(work for entry_fields in fields.get("related", ()) if "id" in entry_fields and (work := _read_related_work(entry_fields, faults))),
-    }  # fmt: skip
+        "funding": tuple(
+            Funding(
+                **{
+                    **{key: str(value) for key, value in entry_fields.items()},
+                    **_read_identifiers(entry_fields, "funding", faults),
+                }
+            )  # type: ignore[arg-type]
+            for entry_fields in fields.get("funding", ())
+            if "funder" in entry_fields
+        ),
+        "works": tuple(
+            work
+            for entry_fields in fields.get("related", ())
+            if "id" in entry_fields and (work := _read_related_work(entry_fields, faults))
+        ),
+    }
     if "acknowledgement" in fields:
         citation_values["acknowledgement"] = " ".join(str(fields["acknowledgement"]).split())
     if "publisher_ror" in fields:
         citation_values["publisher_ror"] = parse_ror(fields["publisher_ror"])
         if citation_values["publisher_ror"] is None:
-            faults.add_warning(f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is none", fields.places["publisher_ror"], "as https://ror.org/02feahw73; look it up at ror.org")  # fmt: skip
+            faults.add_warning(
+                f"publisher_ror is left out, for {str(fields['publisher_ror'])!r:.60} is none",
+                fields.places["publisher_ror"],
+                "as https://ror.org/02feahw73; look it up at ror.org",
+            )
     if "doi" in fields and parse_doi(fields["doi"]) is None:
         faults.add_warning(f"doi: {str(fields['doi'])!r:.60} is no DOI", fields.places["doi"], "write 10.xxxx/..")
     return citation_values
@@ -143,11 +219,19 @@ def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str,
 def _read_related_work(work_fields: KeyValues, faults: FaultCollector) -> RelatedIdentifier | None:
     relation = str(work_fields.get("relation", "IsSupplementTo"))
     if relation not in DATACITE_RELATIONS:
-        faults.add_error(f"related: {relation!r} is no relation of DataCite", work_fields.places["relation"], suggest_spelling(relation, DATACITE_RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom")  # fmt: skip
+        faults.add_error(
+            f"related: {relation!r} is no relation of DataCite",
+            work_fields.places["relation"],
+            suggest_spelling(relation, DATACITE_RELATIONS) or "such as IsSupplementTo, IsDocumentedBy, IsDerivedFrom",
+        )
         return None
     identifier = parse_work_identifier(work_fields["id"])
     if identifier is None:
-        faults.add_error(f"related: {str(work_fields['id'])!r:.80} is no identifier of a work", work_fields.places["id"], "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address")  # fmt: skip
+        faults.add_error(
+            f"related: {str(work_fields['id'])!r:.80} is no identifier of a work",
+            work_fields.places["id"],
+            "a DOI (10.xxxx/..), a bibcode (2019A&A...622A..60C), arXiv:1811.01234, or an address",
+        )
         return None
     return RelatedIdentifier(relation=relation, scheme=identifier[0], id=identifier[1])
 

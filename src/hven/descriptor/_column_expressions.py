@@ -1,4 +1,7 @@
-"""ADQL inside a descriptor: parsed so that errors point at the character in the YAML file; templates; names that are used."""
+"""ADQL inside a descriptor: parsed so that errors point at the character in the YAML file; templates.
+
+Names that are used.
+"""
 
 from __future__ import annotations
 
@@ -137,7 +140,10 @@ def split_template(template: WrittenScalar, key_path: str, faults: FaultCollecto
 
 
 def iterate_column_references(tree: Expr) -> Iterator[tuple[str, str, ColumnRef]]:
-    """Yield every column name in an expression as (prefix, name, node); prefix is '' or one of `NAME_PREFIXES`, lower case."""
+    """Yield every column name in an expression as (prefix, name, node).
+
+    Prefix is '' or one of `NAME_PREFIXES`, lower case.
+    """
     for node in walk_tree(tree):
         if isinstance(node, ColumnRef):
             prefix = ".".join(part.name for part in node.qualifier)

@@ -36,9 +36,29 @@ SIGN_NAMES = {
     "³": "3",
 }
 GREEK_LETTER_NAMES = {
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta", "κ": "kappa", "λ": "lambda", "μ": "mu", "µ": "mu", "ν": "nu",  # noqa: RUF001  (Greek is meant)
-    "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Δ": "delta", "Σ": "sigma", "Ω": "omega",  # noqa: RUF001  (Greek is meant)
-}  # fmt: skip
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "θ": "theta",
+    "κ": "kappa",
+    "λ": "lambda",
+    "μ": "mu",
+    "µ": "mu",
+    "ν": "nu",  # noqa: RUF001  (Greek is meant)
+    "π": "pi",
+    "ρ": "rho",
+    "σ": "sigma",
+    "τ": "tau",
+    "φ": "phi",
+    "χ": "chi",
+    "ψ": "psi",
+    "ω": "omega",
+    "Δ": "delta",
+    "Σ": "sigma",
+    "Ω": "omega",  # noqa: RUF001  (Greek is meant)
+}
 _BRACKETED_UNIT_PATTERN = re.compile(r"\s*[\[(]([^\[\]()]{1,30})[\])]\s*$")
 _FOOTNOTE_PATTERN = re.compile(r"(?![°%'\"\u2032\u2033]$)[\d\W]*|[abc]")  # (2), (a): no unit
 _QUANTITY_PATTERN = re.compile(
@@ -103,16 +123,16 @@ _RESERVED_WORD_REPLACEMENTS = {"VALUE": "data_value", "VALUES": "data_values", "
 def to_identifier(name: str, noun: str = "value") -> str:
     """Convert any text to a regular ADQL identifier: lower case, plain letters, no reserved word.
 
-    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'`` -> ``'c_2mass'``;
-    ``'Year'`` -> ``'year_value'``.
+    ``'e_Vmag'`` -> ``'e_vmag'``; ``'Diameter (km)'`` -> ``'diameter_km'``; ``'err-'`` -> ``'err_minus'``; ``'2MASS'``
+    -> ``'c_2mass'``; ``'Year'`` -> ``'year_value'``.
 
     Parameters
     ----------
     name
         As the source writes it.
     noun
-        What is named: it follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like an error, and
-        ``"year"`` needs quotes in each query.
+        What is named: it follows a reserved word. ``year_value`` can be typed, read and completed; ``year_`` looks like
+        an error, and ``"year"`` needs quotes in each query.
     """
     text = _normalize_name(name)
     return _name_reserved_word(text, noun) if is_reserved(text) else text

@@ -1,4 +1,7 @@
-"""How well a collection is described: a score of 100 by the four words of FAIR, and each thing that lacks with the line to add and what that brings."""
+"""How well a collection is described.
+
+A score of 100 by the four words of FAIR, and each thing that lacks with the line to add and what that brings.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,24 @@ if TYPE_CHECKING:
 FAIR_GROUPS = ("findable", "accessible", "interoperable", "reusable")
 # what is looked at -> its group, and how much of the 100 it is worth (docs/howto/metadata.md says why)
 CRITERION_WEIGHTS: Mapping[str, tuple[str, int]] = {
-    "title": ("findable", 4), "description": ("findable", 8), "subjects": ("findable", 6), "doi": ("findable", 3), "coverage": ("findable", 4),
-    "contact": ("accessible", 8), "examples": ("accessible", 7), "key": ("accessible", 5),
-    "ucds": ("interoperable", 12), "units": ("interoperable", 8), "columns": ("interoperable", 8), "tables": ("interoperable", 2),
-    "licence": ("reusable", 9), "creators": ("reusable", 6), "bibcode": ("reusable", 4), "instrument": ("reusable", 3), "created": ("reusable", 3),
-}  # fmt: skip
+    "title": ("findable", 4),
+    "description": ("findable", 8),
+    "subjects": ("findable", 6),
+    "doi": ("findable", 3),
+    "coverage": ("findable", 4),
+    "contact": ("accessible", 8),
+    "examples": ("accessible", 7),
+    "key": ("accessible", 5),
+    "ucds": ("interoperable", 12),
+    "units": ("interoperable", 8),
+    "columns": ("interoperable", 8),
+    "tables": ("interoperable", 2),
+    "licence": ("reusable", 9),
+    "creators": ("reusable", 6),
+    "bibcode": ("reusable", 4),
+    "instrument": ("reusable", 3),
+    "created": ("reusable", 3),
+}
 TITLE_LENGTH_CHARACTERS, MIN_DESCRIPTION_CHARACTERS = (
     (10, 120),
     100,
@@ -65,8 +81,8 @@ class MissingMetadata:
     added_text
         Exact text of the line; ``..`` stands where only its curator knows.
     insertion_mode
-        ``below``: as a line of its own below `place` of the fault; ``inside``: behind the brace there; ``instead`` of the value there; empty:
-        there is no line that would be right everywhere.
+        ``below``: as a line of its own below `place` of the fault; ``inside``: behind the brace there; ``instead`` of
+        the value there; empty: there is no line that would be right everywhere.
     points
         Of the 100 that it brings.
     """
@@ -131,7 +147,10 @@ def score_collection(resource: Resource, settings: Settings, tables: Sequence[Ta
         Of 100.
     """
     shares = _compute_criterion_shares(resource, settings, tables)
-    return CompletenessScore(collection=resource.name, points={name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()})  # fmt: skip
+    return CompletenessScore(
+        collection=resource.name,
+        points={name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()},
+    )
 
 
 def list_missing_metadata(
@@ -209,7 +228,9 @@ def _has_row_key(table: Table, resource: Resource) -> bool:
 
 def _has_coverage(table: Table) -> bool:
     """Return whether a table tells where, when or at which wavelength it has something."""
-    return table.position is not None or any((column.ucd or "").startswith(("time.", "em.", "pos.")) for column in table.columns)  # fmt: skip
+    return table.position is not None or any(
+        (column.ucd or "").startswith(("time.", "em.", "pos.")) for column in table.columns
+    )
 
 
 def _has_licence_address(resource: Resource) -> bool:
@@ -240,19 +261,50 @@ class _MissingMetadataFinder:
             else "[{title: .., query: ..}]"
         )
         for name, key, added_text, reason in (
-            ("title", "title", "title: ..", f"it is the first thing that people read: {TITLE_LENGTH_CHARACTERS[0]} to {TITLE_LENGTH_CHARACTERS[1]} characters, more than its name"),
-            ("description", "description", "description: ..", f"nobody learns what was measured, by whom, and what for: at least {MIN_DESCRIPTION_CHARACTERS} characters"),
-            ("subjects", "subjects", "subjects: [..]", "nobody finds it by its subject; words of the Unified Astronomy Thesaurus"),
-            ("coverage", "waveband", "waveband: [..]", "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio .."),
+            (
+                "title",
+                "title",
+                "title: ..",
+                (
+                    f"it is the first thing that people read: {TITLE_LENGTH_CHARACTERS[0]} to "
+                    f"{TITLE_LENGTH_CHARACTERS[1]} characters, more than its name"
+                ),
+            ),
+            (
+                "description",
+                "description",
+                "description: ..",
+                (
+                    f"nobody learns what was measured, by whom, and what for: at least "
+                    f"{MIN_DESCRIPTION_CHARACTERS} characters"
+                ),
+            ),
+            (
+                "subjects",
+                "subjects",
+                "subjects: [..]",
+                "nobody finds it by its subject; words of the Unified Astronomy Thesaurus",
+            ),
+            (
+                "coverage",
+                "waveband",
+                "waveband: [..]",
+                "nothing says where, when or at which wavelength it has something: Optical, Infrared, Radio ..",
+            ),
             ("doi", "doi", "doi: 10..", "it cannot be cited for ever"),
-            ("contact", "contact", "contact: {name: .., email: ..}", "nobody answers questions; contact_email of hven.toml is of all collections"),
+            (
+                "contact",
+                "contact",
+                "contact: {name: .., email: ..}",
+                "nobody answers questions; contact_email of hven.toml is of all collections",
+            ),
             ("examples", "examples", f"examples: {example}", "nobody sees how to begin with it"),
             ("licence", "licence", "licence: CC-BY-4.0", "nobody knows what may be done with it"),
             ("creators", "creators", "creators: [{name: .., orcid: ..}]", "nobody is named who made it"),
             ("bibcode", "bibcode", "bibcode: ..", "ADS does not count who uses it"),
             ("instrument", "instrument", "instrument: [..]", "nobody finds it by instrument or facility"),
             ("created", "created", f"created: {first_publication_date}", "nobody knows how old it is"),
-        ):  # fmt: skip
+        ):
             missing_share = 1 - self._shares[name]
             if missing_share > 0:
                 yield self._describe_collection_key(
@@ -276,9 +328,17 @@ class _MissingMetadataFinder:
         else:
             place, how, message = self._locate_key(written), "", f"{key} says too little"
             if name == "licence" and not resource.licence_url:
-                added_text, how, reason = "licence_url: https://..", "below" if _is_single_line(self._find_node((key,))) else "", "programs know licences by their address"  # fmt: skip
+                added_text, how, reason = (
+                    "licence_url: https://..",
+                    "below" if _is_single_line(self._find_node((key,))) else "",
+                    "programs know licences by their address",
+                )
             elif name == "creators":
-                added_text, reason = "orcid: ..", "people are known by their ORCID: " + ", ".join(creator.name for creator in resource.creators if not creator.orcid)  # fmt: skip
+                added_text, reason = (
+                    "orcid: ..",
+                    "people are known by their ORCID: "
+                    + ", ".join(creator.name for creator in resource.creators if not creator.orcid),
+                )
         return self._build_missing(message, reason, place, added_text, how, points)
 
     def _build_missing(
@@ -287,7 +347,12 @@ class _MissingMetadataFinder:
         instruction = {"below": "add below", "inside": "add within the braces", "instead": "write instead"}.get(
             insertion_mode, "write"
         )
-        fault = Fault(message=f"{message} (-{points:.1f}): {reason}", place=place, remedy=f"{instruction}: {added_text.strip()}", severity="warning")  # fmt: skip
+        fault = Fault(
+            message=f"{message} (-{points:.1f}): {reason}",
+            place=place,
+            remedy=f"{instruction}: {added_text.strip()}",
+            severity="warning",
+        )
         return MissingMetadata(fault=fault, added_text=added_text, insertion_mode=insertion_mode, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
@@ -296,7 +361,13 @@ class _MissingMetadataFinder:
         table, table_count = published_table.table, len(self._published_tables)
         spec = next((spec for spec in self._resource.tables if spec.table.name == table.name), None)
         table_path = ("tables", table.name)
-        place = self._locate_key(self._find_key(table_path)) if self._find_key(table_path) is not None else spec.place if spec is not None else Place(file=self._file)  # fmt: skip
+        place = (
+            self._locate_key(self._find_key(table_path))
+            if self._find_key(table_path) is not None
+            else spec.place
+            if spec is not None
+            else Place(file=self._file)
+        )
         node = self._find_node(table_path)
         insertion_mode = (
             "below"
@@ -309,7 +380,14 @@ class _MissingMetadataFinder:
         indent = " " * (self._find_key_column(node) - 1) if insertion_mode == "below" else ""
         if not table.description:
             added_text = f"{indent}description: .."
-            yield self._build_missing(f"no description of {table.name}", "nobody learns what a row is", inner_place, added_text, insertion_mode, CRITERION_WEIGHTS["tables"][1] / table_count)  # fmt: skip
+            yield self._build_missing(
+                f"no description of {table.name}",
+                "nobody learns what a row is",
+                inner_place,
+                added_text,
+                insertion_mode,
+                CRITERION_WEIGHTS["tables"][1] / table_count,
+            )
         if not _has_row_key(table, self._resource):
             key = _find_unique_column(published_table)
             added_text, reason = f"{indent}primary: {key or '..'}", "rows cannot be named, linked or followed"
@@ -334,7 +412,14 @@ class _MissingMetadataFinder:
             points = sum(CRITERION_WEIGHTS[name][1] for name in ("ucds", "units", "columns")) / len(
                 self._published_tables
             )
-            yield self._build_missing(f"the columns of {table.name} are not known", "they are those of its source", place, f"hven ingest {self._resource.name}", "", points)  # fmt: skip
+            yield self._build_missing(
+                f"the columns of {table.name} are not known",
+                "they are those of its source",
+                place,
+                f"hven ingest {self._resource.name}",
+                "",
+                points,
+            )
             return
         points_by_attribute = self._compute_column_points()
         undeclared: dict[str, dict[str, str]] = {}
@@ -354,7 +439,11 @@ class _MissingMetadataFinder:
             if isinstance(node, WrittenMap):
                 insertion_mode = "inside" if node.is_flow else "below"
                 spaces = "" if node.is_flow else " " * (self._find_key_column(node) - 1)
-                text = flow_text if node.is_flow else "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())  # fmt: skip
+                text = (
+                    flow_text
+                    if node.is_flow
+                    else "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())
+                )
                 insertion_place = node.place if node.is_flow else self._locate_key(self._find_key(column_path))
                 yield self._build_missing(
                     message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
@@ -397,7 +486,14 @@ class _MissingMetadataFinder:
             if spec is not None and spec.follows_source:  # as it does without columns
                 text = f"{indent or ''}follow: true\n{text}"
             names = ", ".join(undeclared)
-            yield self._build_missing(f"columns of {table.name} are not described: {names}", "nobody knows what they mean", place, text, "below" if indent is not None else "", points)  # fmt: skip
+            yield self._build_missing(
+                f"columns of {table.name} are not described: {names}",
+                "nobody knows what they mean",
+                place,
+                text,
+                "below" if indent is not None else "",
+                points,
+            )
 
     def _compute_column_points(self) -> dict[str, float]:
         """Return the points that a UCD, a unit, a description of one column bring."""
@@ -408,7 +504,11 @@ class _MissingMetadataFinder:
             if not column.hidden
         ]
         measured_count = sum(map(_is_unit_required, columns))
-        return {"ucd": CRITERION_WEIGHTS["ucds"][1] / len(columns), "unit": CRITERION_WEIGHTS["units"][1] / max(measured_count, 1), "description": CRITERION_WEIGHTS["columns"][1] / len(columns)}  # fmt: skip
+        return {
+            "ucd": CRITERION_WEIGHTS["ucds"][1] / len(columns),
+            "unit": CRITERION_WEIGHTS["units"][1] / max(measured_count, 1),
+            "description": CRITERION_WEIGHTS["columns"][1] / len(columns),
+        }
 
     # --- places ---------------------------------------------------------------------------------------------------
 
@@ -451,16 +551,25 @@ def _explain_missing(missing_values: Mapping[str, str]) -> str:
 
 def _is_single_line(node: Any) -> bool:
     """Return whether a value ends on the line of its key."""
-    return isinstance(node, WrittenScalar) and node.style not in {"|", ">"} and "\n" not in node.page.text[node.start : node.end]  # fmt: skip
+    return (
+        isinstance(node, WrittenScalar)
+        and node.style not in {"|", ">"}
+        and "\n" not in node.page.text[node.start : node.end]
+    )
 
 
 def _propose_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
     """Return what each column lacks, with what it may be; ``..`` where nobody can guess."""
     statistics_by_column = {
-        name: ColumnSample(rows=published_table.rows or 0, nulls=int(str(column_statistics.get("nulls", 0))), minimum=column_statistics.get("minimum"), maximum=column_statistics.get("maximum"))
+        name: ColumnSample(
+            rows=published_table.rows or 0,
+            nulls=int(str(column_statistics.get("nulls", 0))),
+            minimum=column_statistics.get("minimum"),
+            maximum=column_statistics.get("maximum"),
+        )
         for name, column_statistics in published_table.statistics.items()
         if isinstance(column_statistics.get("minimum", 0), int | float)
-    }  # fmt: skip
+    }
     proposals = []
     for column, guess in zip(
         columns, guess_columns(columns, statistics_by_column, is_complete=False, may_narrow=False), strict=True
@@ -482,9 +591,13 @@ def _find_unique_column(published_table: PublishedTableInfo) -> str | None:
     """Return the column whose values are all different and all there, if its type can be a key's."""
     return next(
         (
-            column.name for column in published_table.table.columns
-            if (column.type.is_string or column.type.is_integer) and not column.type.is_array and published_table.rows
-            and published_table.statistics.get(column.name, {}).get("distinct") == published_table.rows and not published_table.statistics[column.name].get("nulls")
+            column.name
+            for column in published_table.table.columns
+            if (column.type.is_string or column.type.is_integer)
+            and not column.type.is_array
+            and published_table.rows
+            and published_table.statistics.get(column.name, {}).get("distinct") == published_table.rows
+            and not published_table.statistics[column.name].get("nulls")
         ),
         None,
-    )  # fmt: skip
+    )

@@ -1,4 +1,7 @@
-"""What a table says of a region follows from the contour that is set for its outline: cells where no polygon says it, bounds, quality."""
+"""What a table says of a region follows from the contour that is set for its outline.
+
+Cells where no polygon says it, bounds, quality.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,16 @@ def iterate_region_rules(
         checks = {"moc"} if xtype == "moc" else {"region", "simple"} if xtype in _SHAPE_XTYPES else set()
         for check, severity, message in (
             ("moc", "error", f"{name} must be an ASCII MOC: '6/1-4 9 7/12'"),
-            ("region", "error", f"{name} must be a shape on the sphere: latitudes from -90 to 90 degrees, a radius from 0 to 180, three corners or more"),
+            (
+                "region",
+                "error",
+                (
+                    f"{name} must be a shape on the sphere: latitudes from -90 to 90 degrees, a radius from 0 to "
+                    f"180, three corners or more"
+                ),
+            ),
             ("simple", "warning", "a polygon crosses itself, or has no area: what it winds round is published"),
-        ):  # fmt: skip
+        ):
             if check in checks and (check, name) not in declared_checks:
                 yield ValidationRule(
                     name=f"{name}: {check}",
@@ -54,7 +64,10 @@ def iterate_region_rules(
 
 
 def convert_contour_for_column(tree: Expr, meta: ValueMetadata, column_type: Type | None) -> Expr | None:
-    """Ask a contour for what a column takes: cells, several shapes or a polygon; None for a column that takes none of them."""
+    """Ask a contour for what a column takes: cells, several shapes or a polygon.
+
+    None for a column that takes none of them.
+    """
     if meta.type != CONTOUR or column_type is None:
         return None
     if column_type.adql == "MOC":
@@ -90,7 +103,10 @@ def build_contour_value(name: str, contour: Expr, part_word: str) -> Expr:
 
 
 def build_contour_fault_items(contour: Expr) -> list[tuple[str, Expr]]:
-    """Make what is asked of contours once more: the name of the fault, what it says, the area, and the quality of those that may be mended."""
+    """Make what is asked of contours once more.
+
+    The name of the fault, what it says, the area, and the quality of those that may be mended.
+    """
     may_be_corrected = any(
         isinstance(node, FunctionCall) and node.name == "GEOJSON_CONTOUR" for node in walk_tree(contour)
     )

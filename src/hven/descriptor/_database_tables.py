@@ -1,4 +1,7 @@
-"""What `hven new` learns of a PostgreSQL table beside its rows: types, comments, keys, indexes; addresses, and where their passwords go."""
+"""What `hven new` learns of a PostgreSQL table beside its rows: types, comments, keys, indexes.
+
+Addresses, and where their passwords go.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _DATABASE_URL_PATTERN = re.compile(r"((?:postgres(?:ql)?|mysql|mariadb)://[^/?]*
 
 
 def split_address(text: str) -> tuple[str, str | None]:
-    """Split the table off ``postgresql://user@host/database/schema.table``; the address is empty if it is neither PostgreSQL nor MariaDB."""
+    """Split the table off ``postgresql://user@host/database/schema.table``.
+
+    The address is empty if it is neither PostgreSQL nor MariaDB.
+    """
     match = _DATABASE_URL_PATTERN.fullmatch(text)
     if match is None:
         return "", None
@@ -70,11 +76,15 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     secret = f"{name.upper()}_DB"
     _store_secret(directory / SECRETS_FILE, secret, line)
     notes = [
-        f"the connection line of {source} is the secret {secret} now, in {SECRETS_FILE}; remove the file when nothing else reads it"
+        (
+            f"the connection line of {source} is the secret {secret} now, in {SECRETS_FILE}; remove the file when "
+            f"nothing else reads it"
+        )
     ]
     if open_to_all:
         notes.append(
-            f"warning: every account of this machine can read {source}, and the password in it: chmod o-rwx {source}, and have the password changed"
+            f"warning: every account of this machine can read {source}, and the password in it: chmod o-rwx "
+            f"{source}, and have the password changed"
         )
     return f"${secret}", notes
 
@@ -121,13 +131,18 @@ class DatabaseTableFacts:
         for key in self.inspected_table.foreign:
             column_names = [names[name] for name in key.columns if name in names]
             if len(column_names) == len(key.columns):
-                key_text = f"{{columns: [{', '.join(column_names)}], target: {key.target}, target_columns: [{', '.join(key.target_columns)}]}}"
+                key_text = (
+                    f"{{columns: [{', '.join(column_names)}], target: {key.target}, target_columns: "
+                    f"[{', '.join(key.target_columns)}]}}"
+                )
                 notes.append(
-                    f"a foreign key leads to {key.target}: publish that table, too, and say keys: {{{key.name}: {key_text}}}"
+                    f"a foreign key leads to {key.target}: publish that table, too, and say keys: "
+                    f"{{{key.name}: {key_text}}}"
                 )
         if is_live:
             notes.append(
-                "kind: live reads the table in place, row by row as it is at each query; kind: sql copies it at each ingest"
+                "kind: live reads the table in place, row by row as it is at each query; kind: sql copies it "
+                "at each ingest"
             )
         else:
             notes.append("kind: sql copies the table at each ingest; kind: live publishes it in place (PostgreSQL)")

@@ -1,4 +1,7 @@
-"""Links between rows that were made of each other: they share names and times, and their levels of calibration say which came first."""
+"""Links between rows that were made of each other.
+
+They share names and times, and their levels of calibration say which came first.
+"""
 
 from __future__ import annotations
 
@@ -126,13 +129,19 @@ def _find_link_columns(
         else _find_first_known(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
     )
     if not level:
-        remedy = f"level: a column that is larger in what was made of it; by themselves: {', '.join(CALIBRATION_LEVEL_COLUMNS)}"
+        remedy = (
+            f"level: a column that is larger in what was made of it; by themselves: "
+            f"{', '.join(CALIBRATION_LEVEL_COLUMNS)}"
+        )
         faults.add_error(f"{key_path}: nothing says which was made from which", derived_fields.place, remedy)
     times = [str(column_name) for column_name in derived_fields.get("time", ())] or [
         _find_first_known([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
-        remedy = "time: [start, stop], columns of both tables, in days; other_time: [..] where the other table calls them otherwise"
+        remedy = (
+            "time: [start, stop], columns of both tables, in days; other_time: [..] where the other table calls "
+            "them otherwise"
+        )
         faults.add_error(
             f"{key_path}.within: it is not said when a row begins and ends", derived_fields.places["within"], remedy
         )

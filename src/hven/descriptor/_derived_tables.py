@@ -1,4 +1,7 @@
-"""Tables made by queries, before anything is published: their columns follow from those of the tables that they read, which are looked at first."""
+"""Tables made by queries, before anything is published.
+
+Their columns follow from those of the tables that they read, which are looked at first.
+"""
 
 from __future__ import annotations
 

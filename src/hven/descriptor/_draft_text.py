@@ -49,7 +49,11 @@ def write_draft_descriptor(
     width = min(max(len(format_scalar(item.column.name)) for item in guesses), 28)
     described_count = sum(1 for item in guesses if item.column.description)
     lines = [
-        f"# A first descriptor, guessed from {format_comment(origin or str(options.get('files') or 'the source'))}. Look it over and change what is wrong;",
+        (
+            f"# A first descriptor, guessed from "
+            f"{format_comment(origin or str(options.get('files') or 'the source'))}. Look it over and change what "
+            f"is wrong;"
+        ),
         f"# `hven check {name}` tells every fault; it is published as {name}.main, in place, with nothing to ingest."
         if kind == "live"
         else f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes it as {name}.main.",
@@ -64,19 +68,22 @@ def write_draft_descriptor(
     lines += [*head_lines, "tables:", "  main:", row_count_line]
     if described_count < len(guesses) / 2:
         lines.append(
-            f"    # {len(guesses) - described_count} of {len(guesses)} columns have no description: readers look for it first"
+            f"    # {len(guesses) - described_count} of {len(guesses)} columns have no description: readers "
+            f"look for it first"
         )
     if key:
         key_reason = key_reason or ("no value occurs twice" if len(key) == 1 else "together they name a row")
         lines.append(f"    primary: {format_flow_value([item.column.name for item in key])}  # guessed: {key_reason}")
     if position is not None:
         lines.append(
-            f"    position: [{format_scalar(position[0])}, {format_scalar(position[1])}]  # guessed: degrees; searches by position use it"
+            f"    position: [{format_scalar(position[0])}, {format_scalar(position[1])}]  # guessed: degrees; "
+            f"searches by position use it"
         )
     lines += [f"    # {format_comment(note)}" for note in notes]
     if source_metadata.hidden_count:
         lines.append(
-            f"    # {source_metadata.hidden_count:,} columns are for programs, as the source says: pages show them to who asks; take `display: hidden` out of others"
+            f"    # {source_metadata.hidden_count:,} columns are for programs, as the source says: pages show "
+            f"them to who asks; take `display: hidden` out of others"
         )
     lines += series
     lines.append("    source: " + format_flow_value({"kind": kind, **options}))

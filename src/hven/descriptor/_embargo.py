@@ -121,7 +121,8 @@ def build_undated_rule(policy: EmbargoPolicy) -> ValidationRule:
         name="embargo",
         condition=f'"{policy.column}" IS NOT NULL',
         severity="warning",
-        message=f"embargo without date: neither its own {policy.column} nor {policy.start_expression} says when it ends, so that the row stays closed",
+        message=f"embargo without date: neither its own {policy.column} nor {policy.start_expression} says when it "
+        f"ends, so that the row stays closed",
         place=policy.place,
     )
 

@@ -1,4 +1,7 @@
-"""Endpoints over tables, before anything is published: what they ask must be there, and of a type that goes with what is done to it."""
+"""Endpoints over tables, before anything is published.
+
+What they ask must be there, and of a type that goes with what is done to it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Addresses that a table had on another server (``endpoints``): their parameters, conditions, and the shape of what they answer."""
+"""Addresses that a table had on another server (``endpoints``).
+
+Their parameters, conditions, and the shape of what they answer.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +32,15 @@ DEFAULT_ARCHIVES = {"plugin02": "tar", "plugin03": "zip"}
 _PATH_PATTERN = re.compile(r"/[^\s?#{}*]*[^\s?#{}*/]")
 _PAGE_PATH_PATTERN = re.compile(r"(/[^\s?#{}*]*/)\{([^{}]+)\}")
 _KIND_BY_KEY = {
-    "params": "query", "columns": "query", "order": "query", "rows": "query", "format": "query", "votable": "query",
-    "cadence": "sitools2", "archives": "sitools2",
-}  # fmt: skip
+    "params": "query",
+    "columns": "query",
+    "order": "query",
+    "rows": "query",
+    "format": "query",
+    "votable": "query",
+    "cadence": "sitools2",
+    "archives": "sitools2",
+}
 
 
 def read_endpoints(
@@ -237,15 +246,22 @@ def _read_endpoint_parameter(
             )
     return EndpointParameter(
         param=Param(
-            name=str(name).upper(), type=param_type, unit=constant_column.unit, ucd=constant_column.ucd, description=constant_column.description,
-            default=str(param_fields["default"]) if "default" in param_fields else None, required=bool(param_fields.get("required", False)),
-            allowed=tuple(map(str, param_fields.get("values", ()))), minimum=constant_column.minimum, maximum=constant_column.maximum,
+            name=str(name).upper(),
+            type=param_type,
+            unit=constant_column.unit,
+            ucd=constant_column.ucd,
+            description=constant_column.description,
+            default=str(param_fields["default"]) if "default" in param_fields else None,
+            required=bool(param_fields.get("required", False)),
+            allowed=tuple(map(str, param_fields.get("values", ()))),
+            minimum=constant_column.minimum,
+            maximum=constant_column.maximum,
         ),
         client_name=str(name),
         condition=_read_condition(param_fields.get("where"), f"{key_path}.where", column_names, param_names, faults),
         unit=str(param_fields["in"]) if "in" in param_fields else None,
         columns={str(key).lower(): tuple(map(str, of)) for key, of in param_fields.get("columns", {}).items()},
-    )  # fmt: skip
+    )
 
 
 def _is_readable_value(param_type: Type, text: str) -> bool:

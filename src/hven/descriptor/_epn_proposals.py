@@ -25,10 +25,16 @@ _PRODUCT_TYPES_BY_MEDIA_TYPE = {
     "application/x-cdf": "ts",
 }
 _ORBIT_COLUMN_PATTERNS = {
-    "diameter": r"diam(eter)?(_km)?", "semi_major_axis": r"a|sma|semi_?major_?axis|(pl_)?orb_?smax", "eccentricity": r"e|ecc(entricity)?|(pl_)?orb_?eccen",
-    "inclination": r"i|incl?(ination)?|(pl_)?orb_?incl", "long_asc": r"om|node|long?_?asc(ending)?(_?node)?", "arg_perihel": r"w|peri|arg(ument)?_?peri\w*",
-    "mean_anomaly": r"ma|m|mean_?anomaly", "mass": r"mass", "albedo": r"albedo|p_?v",
-}  # fmt: skip
+    "diameter": r"diam(eter)?(_km)?",
+    "semi_major_axis": r"a|sma|semi_?major_?axis|(pl_)?orb_?smax",
+    "eccentricity": r"e|ecc(entricity)?|(pl_)?orb_?eccen",
+    "inclination": r"i|incl?(ination)?|(pl_)?orb_?incl",
+    "long_asc": r"om|node|long?_?asc(ending)?(_?node)?",
+    "arg_perihel": r"w|peri|arg(ument)?_?peri\w*",
+    "mean_anomaly": r"ma|m|mean_?anomaly",
+    "mass": r"mass",
+    "albedo": r"albedo|p_?v",
+}
 
 
 def propose_epn_tap(proposer: MappingProposer) -> MappingProposal:
@@ -56,7 +62,8 @@ def propose_epn_tap(proposer: MappingProposer) -> MappingProposal:
             proposal.propose_constant(
                 "target_class",
                 "sky" if is_celestial else "planet",
-                "to fill: what kind of target; this is a guess: planet, satellite, asteroid, comet, star, sky, exoplanet, sample ...",
+                "to fill: what kind of target; this is a guess: planet, satellite, asteroid, comet, star, sky, "
+                "exoplanet, sample ...",
             )
         elif target_expression.startswith("'"):
             body = bodies.find_body(target_expression.strip("'"))

@@ -73,7 +73,8 @@ class FileContents:
         path
             Of the file.
         """
-        return self.find_state(path) is not None or os.path.isfile(path)  # noqa: PTH113  (a name too long, or with a NUL, is none)
+        # a name too long, or with a NUL, is none
+        return self.find_state(path) is not None or os.path.isfile(path)  # noqa: PTH113
 
     def read_bytes(self, path: Path) -> bytes:
         """Read a file.

@@ -1,4 +1,7 @@
-"""What features of GeoJSON and items of STAC say by themselves, proposed for EPN-TAP: outline, box, target and instruments."""
+"""What features of GeoJSON and items of STAC say by themselves, proposed for EPN-TAP.
+
+Outline, box, target and instruments.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _STCS_REGION_PATTERN = r"(?i)^\s*(polygon|range|circle|point)\s+[-+.0-9]"
 
 
 def propose_from_geojson(proposer: MappingProposer) -> None:
-    """Propose from `geometry`, `bbox`, `ssys:targets`, `ssys:target_class`, `instruments` and `platform`; outlines on a body if one is named."""
+    """Propose from `geometry`, `bbox`, `ssys:targets`, `ssys:target_class`, `instruments` and `platform`.
+
+    Outlines on a body if one is named.
+    """
     proposal, facts_by_name = (
         proposer.proposal,
         {

@@ -53,7 +53,10 @@ INHERITED_ATTRIBUTES = ("ucd", "utype", "description", "label", "display", "link
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextConversion:
-    """Text that is read as something else: rows where something was `source_expression` and nothing `converted_expression` of it are told."""
+    """Text that is read as something else.
+
+    Rows where something was `source_expression` and nothing `converted_expression` of it are told.
+    """
 
     name: str
     message: str
@@ -344,7 +347,8 @@ class GranuleCompiler:
                     names.faults.add_error(
                         f"{key_path}: {{{part.expression_text}:{part.format_spec}}} needs a timestamp, not {meta.type}",
                         template.locate_character(part.offset),
-                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, FROM_MJD or parse_time, as the value is",
+                        f"write {{FROM_JD({part.expression_text}):{part.format_spec}}}, FROM_MJD or "
+                        f"parse_time, as the value is",
                     )
                     raise FaultReportedError
                 parts.append(expression_trees.format_time(tree, part.format_spec))
@@ -410,7 +414,8 @@ class GranuleCompiler:
                 faults.add_error(
                     f"{key_path}: a value in {meta.unit} cannot be converted to {column.unit}",
                     place,
-                    f"correct the unit, or convert it in an expression; where a formula's factor does that: without_unit(x), {column.unit} is then taken as said",
+                    f"correct the unit, or convert it in an expression; where a formula's factor does that: "
+                    f"without_unit(x), {column.unit} is then taken as said",
                 )
                 raise FaultReportedError
             self._warn_double_conversion(tree, meta.unit, column.unit, key_path, place)
@@ -449,7 +454,8 @@ class GranuleCompiler:
         if node is not None:
             number = node.right.value if isinstance(node.right, Literal) else ""
             self.expression_names.faults.add_warning(
-                f"{key_path}: the value is in {source_unit} and becomes {target_unit} by itself; {node.op} {number} does it once more",
+                f"{key_path}: the value is in {source_unit} and becomes {target_unit} by itself; {node.op} "
+                f"{number} does it once more",
                 place,
                 f"leave {node.op} {number} out",
             )
@@ -460,7 +466,10 @@ class GranuleCompiler:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
         source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
         if isinstance(converted, FunctionCall) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
-            message = f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: 'adql:REGION'}}}} all regions are kept as text"
+            message = (
+                f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: "
+                f"'adql:REGION'}}}} all regions are kept as text"
+            )
             source_name = source or min(self.origins[name], default=name)
             self.text_conversions.append(
                 TextConversion(

@@ -1,4 +1,7 @@
-"""Functions of images and products that find what they need themselves: WCS cards among the source's columns, the descriptor's directory."""
+"""Functions of images and products that find what they need themselves.
+
+WCS cards among the source's columns, the descriptor's directory.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class SourceColumnFinder(Protocol):
 def expand_footprint_call(
     column_finder: SourceColumnFinder, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int
 ) -> Expr:
-    """Take the footprint that the source makes of a header; of other sources fill in the cards: CDi_j, PCi_j with CDELTi, or CDELTi with CROTA2."""
+    """Take the footprint that the source makes of a header; of other sources fill in the cards.
+
+    CDi_j, PCi_j with CDELTi, or CDELTi with CROTA2.
+    """
 
     def find_card_column(name: str) -> Expr | None:
         column = (
@@ -87,7 +93,10 @@ _SCALE_CARDS = (*(f"{kind}{pair}" for kind in ("CD", "PC") for pair in _MATRIX_I
 
 
 def _build_scale_matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
-    """Build the matrix in degrees per pixel; cards that are not there, or that a file lacks, have the standard's defaults."""
+    """Build the matrix in degrees per pixel.
+
+    Cards that are not there, or that a file lacks, have the standard's defaults.
+    """
 
     def read_card_or_default(name: str, default: float) -> Expr:
         tree = cards[name]

@@ -1,4 +1,7 @@
-"""What ``hven new`` proposes of images whose header cards are read: the footprint by all WCS cards, and the centre of it."""
+"""What ``hven new`` proposes of images whose header cards are read.
+
+The footprint by all WCS cards, and the centre of it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ _POSITION_CARD_PATTERN = re.compile(r"crval\d+[a-z]?|crpix\d+[a-z]?|cdelt\d+[a-z
 def detect_image_coverage(
     kind: str, options: Mapping[str, Any], samples_by_name: Mapping[str, ColumnSample]
 ) -> Literal["sky", "body"] | None:
-    """Find out what images show by their CTYPEn cards: the sky, the Sun or a body; None if they have none, or differ."""
+    """Find out what images show by their CTYPEn cards: the sky, the Sun or a body.
+
+    None if they have none, or differ.
+    """
     if (kind, options.get("mode")) not in _HEADER_SOURCE_MODES:
         return None
     axis_types = [
@@ -76,9 +82,15 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
     outline = ColumnGuess(
         source="",
         expression=FOOTPRINT_EXPRESSION,
-        column=Column(name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline;obs.field", description=description),
+        column=Column(
+            name="s_region",
+            type=parse_type("polygon"),
+            unit="deg",
+            ucd="pos.outline;obs.field",
+            description=description,
+        ),
         remark="guessed: by the WCS cards of each file",
-    )  # fmt: skip
+    )
     if coverage != "sky":
         return [*guesses, outline]
     prefix = "center_" if {"ra", "dec"} & used_names else ""
@@ -86,11 +98,20 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
         ColumnGuess(
             source="",
             expression=f"coord{number}(centroid({FOOTPRINT_EXPRESSION}))",
-            column=Column(name=f"{prefix}{word}", type=FLOAT64, unit="deg", ucd=f"pos.eq.{word};meta.main", description=description),
+            column=Column(
+                name=f"{prefix}{word}",
+                type=FLOAT64,
+                unit="deg",
+                ucd=f"pos.eq.{word};meta.main",
+                description=description,
+            ),
             remark="guessed: centre of the footprint, ICRS",
         )
-        for number, word, description in ((1, "ra", "Right ascension of the centre of the image"), (2, "dec", "Declination of the centre of the image"))
-    ]  # fmt: skip
+        for number, word, description in (
+            (1, "ra", "Right ascension of the centre of the image"),
+            (2, "dec", "Declination of the centre of the image"),
+        )
+    ]
     return [*map(_strip_main_word, guesses), outline, *centre]
 
 

@@ -1,4 +1,7 @@
-"""Every key of a descriptor, said once: what is checked, what editors offer, and what the reference page must explain."""
+"""Every key of a descriptor, said once.
+
+What is checked, what editors offer, and what the reference page must explain.
+"""
 
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -38,7 +41,10 @@ Source = Annotated[str | dict[str, Any], partial(read_free_map, allow_text=True)
 
 
 def _read_rule(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
-    """Refuse a rule that has neither condition nor check, and no flag: one with a flag may say what a bit means that the rows come with."""
+    """Refuse a rule that has neither condition nor check, and no flag.
+
+    One with a flag may say what a bit means that the rows come with.
+    """
     fields = RuleKeys.record.read_map(value, key_path, faults)
     if fields is not None and not {"if", "check", "flag"} & fields.places.keys():
         faults.add_error(f"{key_path} lacks the key 'if'", value.place, RuleKeys.record.key_docs["if"])
@@ -329,7 +335,10 @@ class LinkKeys(KeyModel, hints={"url": "text", "path": "file", "table": "from"})
 
 
 class TermKeys(KeyModel, short="default"):
-    """A number of months, or a date, that may be another one by collection or kind: {from: obs_collection, values: {suv: 24}, default: 0}."""
+    """A number of months, or a date, that may be another one by collection or kind: {from.
+
+    Obs_collection, values: {suv: 24}, default: 0}.
+    """
 
     from_: Expression
     "expression over the source; its value is looked up without case"

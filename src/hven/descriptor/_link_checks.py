@@ -1,4 +1,7 @@
-"""Links over other tables, before anything is published: what they name must be there, and be of a type that goes with what is done to it."""
+"""Links over other tables, before anything is published.
+
+What they name must be there, and be of a type that goes with what is done to it.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,13 @@ def _iterate_link_queries(link: LinkTemplate) -> Iterator[tuple[str, str]]:
             yield key, f"SELECT 1 AS x{{}} WHERE {_escape_braces(condition)}"
     if link.order is not None:
         yield "order", f"SELECT 1 AS x{{}} ORDER BY {_escape_braces(link.order)}"  # as the list of links asks it
-    templates = {"file" if link.is_file else "text": link.address, "type": link.type, "size": link.size, "description": link.description, "local": link.local_semantics}  # fmt: skip
+    templates = {
+        "file" if link.is_file else "text": link.address,
+        "type": link.type,
+        "size": link.size,
+        "description": link.description,
+        "local": link.local_semantics,
+    }
     for key, template in templates.items():
         for part in template:
             if not isinstance(part, str) and not part.expression.startswith("site."):

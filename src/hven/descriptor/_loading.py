@@ -208,7 +208,10 @@ _TO_FILL_PATTERN = re.compile(r"(?:^|\s)#[^#']*\bto fill\b:?\s*(.*)$")
 
 
 def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
-    """Warn of each ``# to fill`` that ``hven new`` wrote and nobody took away: what stands there is published as it is."""
+    """Warn of each ``# to fill`` that ``hven new`` wrote and nobody took away.
+
+    What stands there is published as it is.
+    """
     warnings = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         match = _TO_FILL_PATTERN.search(line)
@@ -242,7 +245,10 @@ def _drop_unknown_standard_faults(spec: TableSpec, faults: list[Fault], settings
 
 
 def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
-    """Warn of views that are called public and read private tables of this collection: only who may see those sees them."""
+    """Warn of views that are called public and read private tables of this collection.
+
+    Only who may see those sees them.
+    """
     private_tables = {
         f"{resource.name}.{spec.table.name}".lower() for spec in resource.tables if spec.table.access != "public"
     }
@@ -254,7 +260,8 @@ def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
         except HvenError:  # it is among the faults already
             tables_by_view[spec.table.name] = set()
             continue
-        # a name without schema may be the name of a WITH, or another collection's table: what is published is looked at by the holdings
+        # a name without schema may be the name of a WITH, or another collection's table: what is published is looked at
+        # by the holdings
         references = (node for node in walk_tree(query) if isinstance(node, TableRef))
         tables_by_view[spec.table.name] = {".".join(part.name for part in node.parts).lower() for node in references}
     warnings: list[Fault] = []
@@ -264,7 +271,10 @@ def _find_views_of_private_tables(resource: Resource) -> list[Fault]:
             view_name = f"{resource.name}.{spec.table.name}".lower()
             if private_references and view_name not in private_tables:
                 private_tables.add(view_name)
-                message = f"tables.{spec.table.name}: the view is public, but only those see it who may see {' and '.join(private_references)}"
+                message = (
+                    f"tables.{spec.table.name}: the view is public, but only those see it who may see "
+                    f"{' and '.join(private_references)}"
+                )
                 warnings.append(
                     Fault(
                         message=message,
@@ -298,7 +308,10 @@ def _load_other_collection(name: str, settings: Settings) -> Resource | None:
 def _compile_over_sources(
     spec: TableSpec, resource: Resource, settings: Settings, derived_tables: DerivedTables, tables: list[Table]
 ) -> list[Fault]:
-    """Compile a table over its sources, and add it to `tables`. Those that are neither files nor queries are looked at by ingest: they may need secrets."""
+    """Compile a table over its sources, and add it to `tables`.
+
+    Those that are neither files nor queries are looked at by ingest: they may need secrets.
+    """
     faults: dict[Fault, None] = {}
     target_table: Table | None = (
         spec.table if spec.table.view is not None or (spec.table.columns and not spec.follows_source) else None
@@ -372,7 +385,9 @@ def _find_observation_faults(spec: TableSpec, resource: Resource) -> list[Fault]
 
 
 def load_standard(name: str) -> Resource:
-    """Load a standard that is shipped (``tap_schema``) as a resource of its own; what a directory holds that somebody works in changes none.
+    """Load a standard that is shipped (``tap_schema``) as a resource of its own.
+
+    What a directory holds that somebody works in changes none.
 
     Parameters
     ----------
@@ -494,7 +509,10 @@ def _build_resource(
         and (restricted_table := find_restricting_table(fields.get("files", ()), str(name), specs, files)) is not None
     ):
         files = replace(files, table=files.table.copy_with(access="private"))
-        message = f"files: not everybody sees the rows of {restricted_table} that name them, so nobody is given them but the site's owner"
+        message = (
+            f"files: not everybody sees the rows of {restricted_table} that name them, so nobody is given them but "
+            f"the site's owner"
+        )
         faults.add_warning(
             message, fields.places["files"], "say path: COLUMN under its access, the column with the file's path"
         )
@@ -670,7 +688,10 @@ def _read_tables(
 
 
 def _read_constants(fields: KeyValues, faults: FaultCollector) -> dict[str, str | int | float | bool | None]:
-    """Type the collection's ``let`` as they look: numbers and booleans without quotes are such, everything else is text."""
+    """Type the collection's ``let`` as they look.
+
+    Numbers and booleans without quotes are such, everything else is text.
+    """
     constants: dict[str, str | int | float | bool | None] = {}
     for key, value in fields.get("let", {}).items():
         check_column_name(key, "a 'let' name", faults, must_be_regular=True)

@@ -189,9 +189,20 @@ class LookupSet:
                 rows = pa.table(columns)
             label = str(fields["table"]) if isinstance(fields.get("table"), str) else "the lookup"
             lookup = LookupRelation(
-                name=name, column=setting.column, label=label, key=key, key_type=meta.type, value=value, keys=tuple(keys), values=tuple(values),
-                missing_action=missing, origins=origins, place=setting.place, relation_rows=rows, range_ends=ends,
-            )  # fmt: skip
+                name=name,
+                column=setting.column,
+                label=label,
+                key=key,
+                key_type=meta.type,
+                value=value,
+                keys=tuple(keys),
+                values=tuple(values),
+                missing_action=missing,
+                origins=origins,
+                place=setting.place,
+                relation_rows=rows,
+                range_ends=ends,
+            )
             self._lookups.append(lookup)
             if rows is not None:
                 self.expression_names.columns.extend(lookup.describe_relation().columns)
@@ -430,7 +441,10 @@ def _read_lookup_ranges(
     place: Place,
     faults: FaultCollector,
 ) -> LookupRows | None:
-    """Read ranges: those that begin at one column and end before another one, or before the next; they must not overlap."""
+    """Read ranges: those that begin at one column and end before another one, or before the next.
+
+    They must not overlap.
+    """
     bound_type = pa.timestamp("us") if meta.type.is_timestamp else meta.type.arrow
     low = rows.column(chosen_columns[0]).cast(bound_type)
     order = pc.sort_indices(low)

@@ -444,7 +444,8 @@ class MappingCompiler:
             and not {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
         ):
             self.faults.add_warning(
-                f"{self.key_path}: of a region of several parts, or with holes, s_region has one outline, and nothing tells which rows these are",
+                f"{self.key_path}: of a region of several parts, or with holes, s_region has one outline, and "
+                f"nothing tells which rows these are",
                 self.spec.place,
                 "optional: [region] adds coverage, which has all of it, and region_quality",
             )
@@ -457,7 +458,10 @@ class MappingCompiler:
                 continue
             link, missing_column = rename_link_columns(column.link, names)
             if missing_column is not None:
-                message = f"{self.key_path}.columns.{column.name}: the source's link names its column {missing_column!r}, which the table does not copy; it is left out"
+                message = (
+                    f"{self.key_path}.columns.{column.name}: the source's link names its column "
+                    f"{missing_column!r}, which the table does not copy; it is left out"
+                )
                 self.faults.add_warning(
                     message, self.spec.place, f"write a link of your own: {column.name}: {{link: ..}}"
                 )
@@ -465,11 +469,17 @@ class MappingCompiler:
         return columns
 
     def _check_source_names(self, names: list[str]) -> None:
-        """Check names that came from the source: no two that differ only in case, and a word about those that need quotes."""
+        """Check names that came from the source.
+
+        No two that differ only in case, and a word about those that need quotes.
+        """
         names_by_lower_case: dict[str, str] = {}
         for name in names:
             if name.lower() in names_by_lower_case:
-                message = f"{self.key_path}: the source has columns {names_by_lower_case[name.lower()]!r} and {name!r}, which differ only in case"
+                message = (
+                    f"{self.key_path}: the source has columns {names_by_lower_case[name.lower()]!r} and {name!r}, "
+                    f"which differ only in case"
+                )
                 self.faults.add_error(
                     message,
                     self.spec.place,
@@ -522,7 +532,10 @@ class MappingCompiler:
                 and find_problem(getattr(column, key))
             ]
             if invalid_values:
-                message = f"{self.key_path}: the source's {'UCDs' if key == 'ucd' else 'units'} are none: {format_name_list(invalid_values)}"
+                message = (
+                    f"{self.key_path}: the source's {'UCDs' if key == 'ucd' else 'units'} are none: "
+                    f"{format_name_list(invalid_values)}"
+                )
                 self.faults.add_warning(
                     message, self.spec.place, f"say `{key}` under 'columns'; `{key}: \"\"` leaves it out"
                 )

@@ -1,4 +1,7 @@
-"""One tree of written values out of many: includes, the site's defaults, standards, loops. Every value keeps its place."""
+"""One tree of written values out of many: includes, the site's defaults, standards, loops.
+
+Every value keeps its place.
+"""
 
 from __future__ import annotations
 
@@ -169,8 +172,8 @@ def _list_neighbour_files(missing: Path, written: str) -> list[str]:
 def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> WrittenMap:
     """Merge `upper` over `lower`: maps are merged key by key, everything else is replaced.
 
-    In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set there, and the
-    optional columns of both are asked for.
+    In a table, a target that `upper` sets (under set, text, map or lookup) is taken out of `lower`, however it was set
+    there, and the optional columns of both are asked for.
     """
     if level == "table":
         assigned_columns = {name for key in ASSIGNMENT_KEYS for name in _list_section_keys(upper, key)}
@@ -265,7 +268,10 @@ def list_standards(settings: Settings | None = None) -> dict[str, Path]:
 
 
 def _read_standard(name: str, path: Path) -> tuple[Any, list[Fault]]:
-    """Read a standard as it stands in its file now, with the faults of its text; to take apart EPN-TAP's takes ten times as long as a small descriptor."""
+    """Read a standard as it stands in its file now, with the faults of its text.
+
+    To take apart EPN-TAP's takes ten times as long as a small descriptor.
+    """
     state: tuple[int, int] | None = None
     with suppress(OSError):  # the reader of the file tells
         file_status = path.stat()
@@ -274,14 +280,18 @@ def _read_standard(name: str, path: Path) -> tuple[Any, list[Fault]]:
 
 
 @lru_cache(maxsize=32)
-def _parse_standard(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, list[Fault]]:  # noqa: ARG001  (tells the states of a file apart)
+# tells the states of a file apart
+def _parse_standard(name: str, path: Path, state: tuple[int, int] | None) -> tuple[Any, list[Fault]]:  # noqa: ARG001
     faults: list[Fault] = []
     page = read_page(path, f"standard {name}", faults)
     return parse_page(page, faults) if page is not None else None, faults
 
 
 def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, result: DescriptorSources) -> WrittenMap:
-    """Merge the table called `key` over the standard that it names: its columns (optional ones if asked for), rules, groups."""
+    """Merge the table called `key` over the standard that it names.
+
+    Its columns (optional ones if asked for), rules, groups.
+    """
     faults = result.faults
     name = table.get("standard")  # type: ignore[call-overload]
     if not isinstance(name, WrittenScalar):

@@ -1,4 +1,7 @@
-"""Names in the expressions of one table: what each stands for, what type it has, and where the fault is if it is none."""
+"""Names in the expressions of one table.
+
+What each stands for, what type it has, and where the fault is if it is none.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, image_functions.FOOT
 
 
 class RunTimeText(str):
-    """The time of a run, where an expression has it for want of a date of the descriptor: a text that can be told from others."""
+    """The time of a run, where an expression has it for want of a date of the descriptor.
+
+    A text that can be told from others.
+    """
 
     __slots__ = ()
 
@@ -132,7 +138,10 @@ class ExpressionNames:
 
     @property
     def column_lookup(self) -> ColumnLookup:
-        """The columns by name, made anew when one was added: to bind an expression takes a moment, however many there are."""
+        """The columns by name, made anew when one was added.
+
+        To bind an expression takes a moment, however many there are.
+        """
         if len(self._column_lookup.columns) != len(self.columns):
             self._column_lookup = ColumnLookup(self.columns)
         return self._column_lookup
@@ -140,7 +149,10 @@ class ExpressionNames:
     def bind_expression_text(
         self, text: WrittenScalar, key_path: str, target_columns: TargetColumns | None
     ) -> tuple[Expr, ValueMetadata]:
-        """Parse an expression, replace its names, type it; return the tree over the source alone, and what its value is."""
+        """Parse an expression, replace its names, type it.
+
+        Return the tree over the source alone, and what its value is.
+        """
         try:
             tree = parse_bounded_expression(str(text))
         except ParseError as error:
@@ -152,7 +164,10 @@ class ExpressionNames:
             tree, lambda arg: self.derive_expression_meta(arg, text, key_path).unit
         ):
             number = node.right.value if isinstance(node.right, Literal) else ""
-            message = f"{key_path}: {name} takes {expected_unit}, and converts {converted_unit} by itself; {node.op} {number} does it once more"
+            message = (
+                f"{key_path}: {name} takes {expected_unit}, and converts {converted_unit} by itself; {node.op} "
+                f"{number} does it once more"
+            )
             self.faults.add_warning(message, text.locate_character(node.text_offset), f"leave {node.op} {number} out")
         return tree, value_meta
 
@@ -263,7 +278,8 @@ class ExpressionNames:
         tree = transform_tree(tree, expand_node)
         if sum(1 for _ in walk_tree(tree)) > expression_trees.MAX_EXPRESSION_NODES:
             self.faults.add_error(
-                f"{key_path}: with all names replaced, the expression has more than {expression_trees.MAX_EXPRESSION_NODES:,} parts",
+                f"{key_path}: with all names replaced, the expression has more than "
+                f"{expression_trees.MAX_EXPRESSION_NODES:,} parts",
                 text.place,
                 "simplify the 'let' names",
             )
@@ -470,7 +486,10 @@ _BRACKETED_UNIT_PATTERN = re.compile(r".*\S\s*(?:\[([^\]]+)\]|\(([^)]+)\))\s*")
 
 
 def parse_heading_unit(name: str) -> str | None:
-    """Read the unit in a header such as ``sep (arcmin)``; it counts only where the target's unit is of the same kind."""
+    """Read the unit in a header such as ``sep (arcmin)``.
+
+    It counts only where the target's unit is of the same kind.
+    """
     match = _BRACKETED_UNIT_PATTERN.fullmatch(name)
     if match is None:
         return None

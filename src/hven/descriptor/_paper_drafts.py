@@ -1,4 +1,7 @@
-"""``hven new --paper``: the tables and files of a paper as a collection: copied beside the descriptor, with title, authors and abstract of its ReadMe or BibTeX."""
+"""``hven new --paper``: the tables and files of a paper as a collection.
+
+Copied beside the descriptor, with title, authors and abstract of its ReadMe or BibTeX.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     table = source_path if source_path.is_file() else _choose_table_file(paper_files, source)
     size = sum(file.stat().st_size for file in paper_files)
     if size > MAX_COPIED_BYTES:
-        raise TooLargeError(f"{folder} has {size:,} bytes; {MAX_COPIED_BYTES:,} are copied at most", remedy="hven new --from FILE without --paper reads them from where they are")  # fmt: skip
+        raise TooLargeError(
+            f"{folder} has {size:,} bytes; {MAX_COPIED_BYTES:,} are copied at most",
+            remedy="hven new --from FILE without --paper reads them from where they are",
+        )
     data = directory / "data"
     data.mkdir(parents=True, exist_ok=True)
     for file in paper_files:
@@ -71,7 +77,12 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
 
 def _choose_table_file(files: Sequence[Path], source: str) -> Path:
     for extension in TABLE_EXTENSIONS:
-        table_files = [file for file in files if file.name.lower().removesuffix(".gz").endswith(extension) and not COMPANION_FILE_PATTERN.fullmatch(file.name)]  # fmt: skip
+        table_files = [
+            file
+            for file in files
+            if file.name.lower().removesuffix(".gz").endswith(extension)
+            and not COMPANION_FILE_PATTERN.fullmatch(file.name)
+        ]
         if len(table_files) > 1:
             names = ", ".join(file.name for file in table_files[:MAX_LISTED_FILES]) + ", .." * (
                 len(table_files) > MAX_LISTED_FILES
@@ -108,7 +119,10 @@ def parse_paper_identifiers(papers: Sequence[str]) -> tuple[str | None, list[str
     for text in papers:
         identifier = parse_work_identifier(text)
         if identifier is None:
-            raise UsageError(f"{text!r:.80} is neither a DOI nor a bibcode", remedy="--paper 10.1051/0004-6361/201834520, --paper 2019A&A...622A..60C")  # fmt: skip
+            raise UsageError(
+                f"{text!r:.80} is neither a DOI nor a bibcode",
+                remedy="--paper 10.1051/0004-6361/201834520, --paper 2019A&A...622A..60C",
+            )
         if identifier[0] == "bibcode" and bibcode is None:
             bibcode = identifier[1]
         else:
@@ -146,16 +160,31 @@ def add_paper_metadata(
     paper_metadata |= {"bibcode": bibcode} if bibcode else {}
     bibcode = paper_metadata.get("bibcode")
     creators = plugins.load_plugin("sources", "fixed").readme.split_authors(paper_metadata.get("authors", ""))
-    lines = [f"title: {format_scalar(paper_metadata['title'])}" if "title" in paper_metadata else "", *(format_folded_text("description", paper_metadata["abstract"]) if "abstract" in paper_metadata else [])]  # fmt: skip
+    lines = [
+        f"title: {format_scalar(paper_metadata['title'])}" if "title" in paper_metadata else "",
+        *(format_folded_text("description", paper_metadata["abstract"]) if "abstract" in paper_metadata else []),
+    ]
     if creators:
         lines.append(f"creators: {format_flow_value(creators)}")
     elif not re.search(r"^creators:", text, re.MULTILINE):  # the draft may have them
         lines.append(
             '# creators: [{name: "Brahe, T.", orcid: ..}]  # to fill: who made the data, in the order of citation'
         )
-    subjects = [entry.strip(" .").lower() for entry in re.split(r"\s+-+\s+|;", paper_metadata.get("keywords", "")) if entry.strip(" .")]  # fmt: skip
-    lines.append(f"subjects: {format_flow_value(subjects)}" if subjects else "# subjects: [..]  # to fill: words of the Unified Astronomy Thesaurus")  # fmt: skip
-    lines.append(f"licence: {format_scalar(licence)}" if licence else "# licence: CC-BY-4.0  # to fill: what may be done with it, as its authors say")  # fmt: skip
+    subjects = [
+        entry.strip(" .").lower()
+        for entry in re.split(r"\s+-+\s+|;", paper_metadata.get("keywords", ""))
+        if entry.strip(" .")
+    ]
+    lines.append(
+        f"subjects: {format_flow_value(subjects)}"
+        if subjects
+        else "# subjects: [..]  # to fill: words of the Unified Astronomy Thesaurus"
+    )
+    lines.append(
+        f"licence: {format_scalar(licence)}"
+        if licence
+        else "# licence: CC-BY-4.0  # to fill: what may be done with it, as its authors say"
+    )
     lines += [f"bibcode: {format_scalar(bibcode)}"] if bibcode else []
     lines += [f"related: {format_flow_value(other_identifiers)}"] if other_identifiers else []
     lines += ["type: [Catalog]", "registry: {publish: true}"]
@@ -196,7 +225,12 @@ def _read_paper_metadata(files: Sequence[Path]) -> dict[str, str]:
                 readme_contents = readme.read_readme(file)
             except SourceError:
                 continue
-            readme_fields = {"title": readme_contents.title, "authors": "; ".join(readme_contents.authors), "bibcode": readme_contents.bibcode, "abstract": readme_contents.abstract}  # fmt: skip
+            readme_fields = {
+                "title": readme_contents.title,
+                "authors": "; ".join(readme_contents.authors),
+                "bibcode": readme_contents.bibcode,
+                "abstract": readme_contents.abstract,
+            }
             keywords = re.search(
                 r"^Keywords\s*:\s*((?:.+\n)(?:[ \t]+\S.*\n)*)", file.read_text("latin-1"), re.MULTILINE
             )
@@ -209,7 +243,9 @@ def _parse_bibtex(text: str) -> dict[str, str]:
     """Read the fields of the first entry of BibTeX that say what a collection says."""
     bibtex_fields = {}
     for key, name in (("title", "title"), ("author", "authors"), ("abstract", "abstract"), ("keywords", "keywords")):
-        match = re.search(rf"^\s*{key}\s*=\s*[{{\"](.*?)[}}\"]\s*,?\s*$", text, re.MULTILINE | re.DOTALL | re.IGNORECASE)  # fmt: skip
+        match = re.search(
+            rf"^\s*{key}\s*=\s*[{{\"](.*?)[}}\"]\s*,?\s*$", text, re.MULTILINE | re.DOTALL | re.IGNORECASE
+        )
         if match:
             bibtex_fields[name] = " ".join(re.sub(r"[{}]|\\[a-z]+\s*", "", match[1]).split())
     return bibtex_fields

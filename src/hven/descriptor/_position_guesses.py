@@ -33,8 +33,8 @@ _LONGITUDE_NAME_PATTERN = re.compile(r"(?P<stem>(?:\w+_|rec)?)(?P<word>long?|lon
 def find_sky_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None:
     """Find right ascension and declination in degrees, by their UCDs: the main ones first.
 
-    Columns that are merely called longitude and latitude are no position on the sky: they may lie on a planet, on the Earth or
-    along an orbit.
+    Columns that are merely called longitude and latitude are no position on the sky: they may lie on a planet, on the
+    Earth or along an orbit.
     """
     return next((pair for words in _EQUATORIAL_UCDS if (pair := _find_pair(guesses, words)) is not None), None)
 
@@ -89,14 +89,16 @@ def convert_sexagesimal_pairs(
 ) -> list[ColumnGuess]:
     """Convert right ascensions and declinations that only their values tell: hours, and beside them degrees with signs.
 
-    A column alone stays text, as ``12:30:00`` may be a time of day, and so does a pair beside a position in degrees, which is mostly the
-    same one. A comment says how such a text is converted.
+    A column alone stays text, as ``12:30:00`` may be a time of day, and so does a pair beside a position in degrees,
+    which is mostly the same one. A comment says how such a text is converted.
     """
     texts = [
         item
         for item in guesses
-        if item.expression in {None, quote_source_name(item.source)} and item.column.type.is_string and samples_by_name[item.source].is_sexagesimal
-    ]  # fmt: skip
+        if item.expression in {None, quote_source_name(item.source)}
+        and item.column.type.is_string
+        and samples_by_name[item.source].is_sexagesimal
+    ]
     has_position = find_sky_position(guesses) is not None
     converted_columns: dict[str, ColumnGuess] = {}
     for lon in texts:
@@ -158,7 +160,8 @@ def _add_notation_remark(guess: ColumnGuess, samples_by_name: Mapping[str, Colum
     unit_argument = ", 'hour'" if count.hour_count else ""
     return replace(
         guess,
-        remark=f"sexagesimal text: `{guess.column.name}: sexagesimal({quote_source_name(guess.source)}{unit_argument})` under `map` makes degrees of it",
+        remark=f"sexagesimal text: `{guess.column.name}: "
+        f"sexagesimal({quote_source_name(guess.source)}{unit_argument})` under `map` makes degrees of it",
     )
 
 

@@ -69,13 +69,16 @@ def warn_about_position(
         faults.add_warning(
             f"{key_path}.position: {lon.name} and {lat.name} do not belong together, as their names say",
             place.place,
-            "name the longitude and the latitude of one position; UCDs of both columns (pos.eq.ra, pos.eq.dec) say that they are right",
+            "name the longitude and the latitude of one position; UCDs of both columns (pos.eq.ra, pos.eq.dec) "
+            "say that they are right",
         )
     elif can_lie_on_body(*pair) and lon.frame is None:
         faults.add_warning(
-            f"{key_path}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions on the sky",
+            f"{key_path}.position: {lon.name} and {lat.name} may lie on a body, and are searched as positions "
+            f"on the sky",
             place.place,
-            "say which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, pos.bodyrc.lat",
+            "say which they are by UCDs of both columns: pos.eq.ra, pos.eq.dec; of a body pos.bodyrc.lon, "
+            "pos.bodyrc.lat",
         )
 
 

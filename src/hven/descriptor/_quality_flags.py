@@ -1,4 +1,7 @@
-"""``flags:`` of a table: the column whose bits say which rules a row breaks, described for readers; and by what flagged rows are counted."""
+"""``flags:`` of a table: the column whose bits say which rules a row breaks, described for readers.
+
+And by what flagged rows are counted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keys of the records in registries: identifiers that a centre keeps, other addresses, relations; and what records need that a descriptor lacks."""
+"""Keys of the records in registries: identifiers that a centre keeps, other addresses, relations.
+
+And what records need that a descriptor lacks.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +19,21 @@ IVOID_PATH_PATTERN = re.compile(
 )  # what may stand behind the authority (VOResource 1.1, section 2.2.1)
 URL_PATTERN = re.compile(r"https?://[^\s/?#]+[^\s]*")
 VORESOURCE_RELATIONS = (  # of VOResource's vocabulary
-    "Cites", "IsSupplementTo", "IsSupplementedBy", "IsContinuedBy", "Continues", "IsNewVersionOf", "IsPreviousVersionOf", "IsPartOf", "HasPart",
-    "IsSourceOf", "IsDerivedFrom", "IsIdenticalTo", "IsServiceFor", "IsServedBy",
-)  # fmt: skip
+    "Cites",
+    "IsSupplementTo",
+    "IsSupplementedBy",
+    "IsContinuedBy",
+    "Continues",
+    "IsNewVersionOf",
+    "IsPreviousVersionOf",
+    "IsPartOf",
+    "HasPart",
+    "IsSourceOf",
+    "IsDerivedFrom",
+    "IsIdenticalTo",
+    "IsServiceFor",
+    "IsServedBy",
+)
 OLD_RELATION_NAMES = {
     "mirror-of": "IsIdenticalTo",
     "service-for": "IsServiceFor",
@@ -180,9 +195,17 @@ def read_registration(
     if registry_fields.get("publish", True):
         _warn_missing_metadata(fields, settings, faults)
     return Registration(
-        publish=bool(registry_fields.get("publish", True)), id=collection_ivoid, services=services, also=_read_alternate_identifiers(registry_fields, faults),
-        related=tuple(_read_relation(service_fields, faults) for service_fields in registry_fields.get("related", ()) if "type" in service_fields), place=fields.places["registry"],
-    )  # fmt: skip
+        publish=bool(registry_fields.get("publish", True)),
+        id=collection_ivoid,
+        services=services,
+        also=_read_alternate_identifiers(registry_fields, faults),
+        related=tuple(
+            _read_relation(service_fields, faults)
+            for service_fields in registry_fields.get("related", ())
+            if "type" in service_fields
+        ),
+        place=fields.places["registry"],
+    )
 
 
 def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: FaultCollector) -> None:
@@ -191,13 +214,21 @@ def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: F
     face_names = [*plugins.list_plugins("protocols")]
     table, face = (str(key), "") if str(key) in names else str(key).rpartition(".")[::2]
     if table not in names:
-        faults.add_error(f"registry.services: there is no table {table or str(key)!r}", key.place, suggest_spelling(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}")  # fmt: skip
+        faults.add_error(
+            f"registry.services: there is no table {table or str(key)!r}",
+            key.place,
+            suggest_spelling(table, names) or f"write TABLE.FACE; tables: {', '.join(names)}",
+        )
     elif face and face not in face_names and (base := face.partition("-")[0]) in face_names:
         face_names += [
             further_face.name for further_face in plugins.load_plugin("protocols", base).FACE.additional_faces
         ]
     if table in names and face and face not in face_names:
-        faults.add_error(f"registry.services: no face is called {face!r}", key.place, suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa")  # fmt: skip
+        faults.add_error(
+            f"registry.services: no face is called {face!r}",
+            key.place,
+            suggest_spelling(face, face_names) or "such as cone, sia, sia2, ssa",
+        )
 
 
 def _read_alternate_identifiers(registry_fields: KeyValues, faults: FaultCollector) -> tuple[str, ...]:
@@ -219,25 +250,42 @@ def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> Relate
     if "id" in relation_fields and not re.fullmatch(
         rf"ivo://{PATH_CHARACTERS}{{3,}}(/{PATH_CHARACTERS}+)*", relation_fields["id"]
     ):
-        faults.add_error(f"registry.related: {str(relation_fields['id'])!r} is no identifier", relation_fields["id"].place, "write ivo://AUTHORITY/PATH")  # fmt: skip
+        faults.add_error(
+            f"registry.related: {str(relation_fields['id'])!r} is no identifier",
+            relation_fields["id"].place,
+            "write ivo://AUTHORITY/PATH",
+        )
     ident = str(relation_fields["id"]) if "id" in relation_fields else None
     return RelatedResource(kind=relation, title=str(relation_fields.get("title", ident or "")), id=ident)
 
 
 def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultCollector) -> None:
-    """Tell what records need that the descriptor does not say; whoever says nothing of registries is not bothered with it."""
+    """Tell what records need that the descriptor does not say.
+
+    Whoever says nothing of registries is not bothered with it.
+    """
     place = fields.places["registry"]
     for key, reason in MISSING_KEY_REASONS.items():
         if key not in fields.places:
             faults.add_warning(f"registry: the collection has no {key}: {reason}", place, f"add '{key}'")
     for key, form in VALUE_PATTERNS.items():
         if key in fields and not re.fullmatch(form, fields[key].strip(), re.IGNORECASE):
-            faults.add_warning(f"registry: {key} is left out, for {str(fields[key])!r:.60} is none", fields.places[key], "write 10.xxxx/.." if key == "doi" else "write https://..")  # fmt: skip
+            faults.add_warning(
+                f"registry: {key} is left out, for {str(fields[key])!r:.60} is none",
+                fields.places[key],
+                "write 10.xxxx/.." if key == "doi" else "write https://..",
+            )
     contact = fields.get("contact")
     if contact is not None and "email" not in contact and not settings.contact_email:
-        faults.add_warning("registry: nobody can write to the contact: it has no email", fields.places["contact"], "add 'email'")  # fmt: skip
+        faults.add_warning(
+            "registry: nobody can write to the contact: it has no email", fields.places["contact"], "add 'email'"
+        )
     elif contact is None and not settings.contact_email:
-        faults.add_warning("registry: nobody answers questions: there is no contact", place, "add 'contact', or contact_name and contact_email to hven.toml")  # fmt: skip
+        faults.add_warning(
+            "registry: nobody answers questions: there is no contact",
+            place,
+            "add 'contact', or contact_name and contact_email to hven.toml",
+        )
 
 
 def find_identifier_faults(
@@ -259,7 +307,9 @@ def find_identifier_faults(
     faults
         At the `registry` of the later one.
     """
-    site_identifiers = {name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in SITE_RECORD_NAMES}  # fmt: skip
+    site_identifiers = {
+        name: settings.registry.ids.get(name, f"ivo://{settings.authority}/{name}") for name in SITE_RECORD_NAMES
+    }
     owners_by_identifier = {ident.lower(): f"the site's record {name}" for name, ident in site_identifiers.items()}
     for resource in (*earlier_resources, *resources):
         registration_record = resource.registration
@@ -278,7 +328,10 @@ def find_identifier_faults(
             identifier_owner = owners_by_identifier.setdefault(ident.lower(), f"the collection {resource.name}")
             if identifier_owner != f"the collection {resource.name}" and resource not in earlier_resources:
                 place = registration_record.place if registration_record else Place(file=str(resource.path))
-                message = f"registry: {ident} is the id of {identifier_owner}, too: registries are told of the first one alone"
+                message = (
+                    f"registry: {ident} is the id of {identifier_owner}, too: registries are told of the first one "
+                    f"alone"
+                )
                 yield Fault(message=message, place=place, remedy="registry: {id: ..} gives it another one")
 
 

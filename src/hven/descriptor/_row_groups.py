@@ -1,4 +1,7 @@
-"""`group_by`: several source rows become one. What stands in aggregates is worked out row by row, the rest is one value for each group."""
+"""`group_by`: several source rows become one.
+
+What stands in aggregates is worked out row by row, the rest is one value for each group.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,18 @@ if TYPE_CHECKING:
 
 # name -> most arguments; all take DISTINCT or not as SQL has it
 MAX_ARGUMENTS_BY_AGGREGATE = {
-    "MIN": 1, "MAX": 1, "SUM": 1, "AVG": 1, "COUNT": 1, "STRING_AGG": 3, "IVO_STRING_AGG": 3, "FIRST_OF": 2, "LAST_OF": 2, "ARRAY_AGG": 2, "UNION_OF": 1,
-}  # fmt: skip
+    "MIN": 1,
+    "MAX": 1,
+    "SUM": 1,
+    "AVG": 1,
+    "COUNT": 1,
+    "STRING_AGG": 3,
+    "IVO_STRING_AGG": 3,
+    "FIRST_OF": 2,
+    "LAST_OF": 2,
+    "ARRAY_AGG": 2,
+    "UNION_OF": 1,
+}
 MAPPING_AGGREGATES = frozenset(MAX_ARGUMENTS_BY_AGGREGATE) - set(
     MAPPING_FUNCTIONS.names
 )  # those that queries do not have

@@ -1,4 +1,7 @@
-"""Links of a table's rows (DataLink 1.1): templates and conditions over the row, and over the rows of another table that go with it."""
+"""Links of a table's rows (DataLink 1.1).
+
+Templates and conditions over the row, and over the rows of another table that go with it.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def read_links(
 
 
 def build_link_defaults(table: Table, collection_context: CollectionContext, place: Place) -> dict[str, ColumnMapping]:
-    """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does: with the address of a row's links, and of the picture of its file."""
+    """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does.
+
+    With the address of a row's links, and of the picture of its file.
+    """
     identifier_column, site_url, expressions = table.identifier_column, collection_context.site["url"], {}
     column_names = {column.name for column in table.columns} if table.links else set()
     if identifier_column is not None and "datalink_url" in column_names:
@@ -332,7 +338,8 @@ class LinkExpressions:
             )
             other_table_hint = "" if self.alias is None else f", {{{self.alias}.column}}"
             faults.add_error(
-                f"{key_path}: no {placeholder.expression_text!r} here; links know {{target.column}}{other_table_hint}, {{site.url}} and constants",
+                f"{key_path}: no {placeholder.expression_text!r} here; links know "
+                f"{{target.column}}{other_table_hint}, {{site.url}} and constants",
                 template.locate_character(placeholder.offset),
                 hint,
             )

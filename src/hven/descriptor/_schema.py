@@ -78,7 +78,10 @@ def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _relax_schema(json_schema: dict[str, Any]) -> dict[str, Any]:
-    """Relax a JSON Schema to what is accepted: one value for a list, one list for all columns, a number where text is wanted."""
+    """Relax a JSON Schema to what is accepted.
+
+    One value for a list, one list for all columns, a number where text is wanted.
+    """
     if "anyOf" in json_schema:
         return {**json_schema, "anyOf": [_relax_schema(item) for item in json_schema["anyOf"]]}
     annotations: dict[str, Any] = {

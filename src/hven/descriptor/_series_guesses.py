@@ -1,4 +1,7 @@
-"""What ``hven new`` proposes of samples in time: a data set of HAPI and das2, by what the source says of its columns."""
+"""What ``hven new`` proposes of samples in time.
+
+A data set of HAPI and das2, by what the source says of its columns.
+"""
 
 from __future__ import annotations
 

@@ -100,5 +100,8 @@ def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | 
     if missing_requirement is None:
         return [f"engine: {source.engine}  # serves the files where they are: nothing is copied"]
     return [
-        f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. {format_comment(missing_requirement)}: say roots under [{source.engine}] in hven.toml"
+        (
+            f"# engine: {source.engine}  # would serve the files where they are; without it all rows are copied. "
+            f"{format_comment(missing_requirement)}: say roots under [{source.engine}] in hven.toml"
+        )
     ]

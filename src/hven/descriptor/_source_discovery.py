@@ -94,7 +94,10 @@ def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:
     if not any(Path(str(options.get(key, ""))).is_absolute() for key in ("files", "file")):
         return []
     return [
-        "the data stand outside the site, at an absolute path: no backup holds them, and a site that moves does not find them; copy them into data/ here, and say files: data/..."
+        (
+            "the data stand outside the site, at an absolute path: no backup holds them, and a site that moves "
+            "does not find them; copy them into data/ here, and say files: data/..."
+        )
     ]
 
 

@@ -35,7 +35,10 @@ def rename_link_columns(template: str, target_names: Mapping[str, str]) -> tuple
 
 
 class SourceMetadata:
-    """What is carried over for the columns that were guessed; `describe_references` gives a column's further attributes, `write_table_keys` those of the table."""
+    """What is carried over for the columns that were guessed.
+
+    `describe_references` gives a column's further attributes, `write_table_keys` those of the table.
+    """
 
     def __init__(self, table_metadata: TableMetadata | None, guesses: Sequence[ColumnGuess]) -> None:
         self._table_metadata = table_metadata

@@ -97,7 +97,10 @@ def _read_enrichment(spec: SourceSpec | None, value: Any, key_path: str, faults:
 
 
 def to_python_value(value: Any) -> Any:
-    """Convert written values to Python's: what stands without quotes and looks like a number is one, by YAML 1.2's rules."""
+    """Convert written values to Python's.
+
+    What stands without quotes and looks like a number is one, by YAML 1.2's rules.
+    """
     if isinstance(value, WrittenMap):
         return {str(key): to_python_value(item) for key, item in value.items()}
     if isinstance(value, WrittenList):
@@ -113,7 +116,8 @@ def to_python_value(value: Any) -> Any:
         return text == "true"
     if INTEGER_PATTERN.fullmatch(text):
         return int(text) if str(int(text)) == text else text
-    # -999.00 stays text: as a null word it must be found as it stands in the file; pydantic makes a number of it where one is wanted
+    # -999.00 stays text: as a null word it must be found as it stands in the file; pydantic makes a number of it where
+    # one is wanted
     return (
         float(text)
         if DECIMAL_PATTERN.fullmatch(text) and detect_misleading_retyping(value) is None and str(float(text)) == text
@@ -178,7 +182,10 @@ def _build_strict_model(model: type[BaseModel]) -> type[BaseModel]:
 
 
 def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -> bool:
-    """Restore the text of a scalar that a model wants as text; `error_path` may carry pydantic's names of union members."""
+    """Restore the text of a scalar that a model wants as text.
+
+    `error_path` may carry pydantic's names of union members.
+    """
     for position, step in enumerate(error_path):
         if isinstance(options, dict) and step in options:
             option_value, written_value = options[step], written.get(step)

@@ -1,4 +1,7 @@
-"""Look at the rows of a source for a first descriptor: what its columns hold, which of them name a row, which values stand for none."""
+"""Look at the rows of a source for a first descriptor.
+
+What its columns hold, which of them name a row, which values stand for none.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ def add_null_words(
             *([-1] if facts.has_minus_one_sentinel and item.column.unit not in {None, "mag", "deg"} else []),
         ]
         notes += [
-            f"{item.column.name} reaches {format_number(value)}: if that stands for no value, {_suggest_null_mapping(kind, item, value)}"
+            (
+                f"{item.column.name} reaches {format_number(value)}: if that stands for no value, "
+                f"{_suggest_null_mapping(kind, item, value)}"
+            )
             for value in codes
         ]
     return options, notes[:6]
@@ -96,7 +102,10 @@ def find_key(
     samples_by_name: dict[str, ColumnSample],
     row_limit: int,
 ) -> ColumnGuess | None:
-    """Find a column whose values name the rows: no null, none twice, in all rows (up to five million; of a service, in the first)."""
+    """Find a column whose values name the rows.
+
+    No null, none twice, in all rows (up to five million; of a service, in the first).
+    """
     for item in list_key_candidates(guesses, samples_by_name):
         if item.expression and item.expression.startswith("sexagesimal"):
             continue

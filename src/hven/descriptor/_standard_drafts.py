@@ -1,4 +1,7 @@
-"""``hven new --standard``: a first descriptor of a table of EPN-TAP or ObsCore, which passes the check; guesses and gaps are marked in it."""
+"""``hven new --standard``: a first descriptor of a table of EPN-TAP or ObsCore, which passes the check.
+
+Guesses and gaps are marked in it.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ class StandardDraft:
     credits, is_by_catalogue_builder
         As of `_source_credits.write_head_lines`.
     source_metadata
-        What features in time and frequency have besides: their geometries and properties are columns of their own; None: the rows are none.
+        What features in time and frequency have besides: their geometries and properties are columns of their own;
+        None: the rows are none.
     """
 
     name: str
@@ -124,10 +128,14 @@ class StandardDraft:
             query_text = f"SELECT * FROM {self.name}.{self.find_table_name(table)} WHERE {uid}".replace(" ", "+")
             proposal.settings |= {
                 "dataproduct_type": ("set", "ev", "each row is an event"),
-                "access_url": ("text", f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query_text}", "itself, as TFCat"),
+                "access_url": (
+                    "text",
+                    f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query_text}",
+                    "itself, as TFCat",
+                ),
                 "access_format": ("set", "application/json", ""),
                 "access_estsize": ("map", "CAST(1 + LENGTH(geometry) / 1000 AS INTEGER)", ""),
-            }  # fmt: skip
+            }
             proposal.used_sources.update(item.source for item in self.own_columns)
             proposal.missing_values.pop("access_url", None)
         return proposal
@@ -167,8 +175,14 @@ class StandardDraft:
         """Write the descriptor."""
         columns: Mapping[str, Any] = table["columns"]
         lines = [
-            f"# A first descriptor for {self.standard}, guessed from {format_comment(self.origin)}. What stands behind '# guessed' may be wrong; where '# to fill' stands,",
-            f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes it as {self.name}.{self.find_table_name(table)}.",
+            (
+                f"# A first descriptor for {self.standard}, guessed from {format_comment(self.origin)}. What "
+                f"stands behind '# guessed' may be wrong; where '# to fill' stands,"
+            ),
+            (
+                f"# only you know. `hven check {self.name}` tells every fault, `hven ingest {self.name}` publishes "
+                f"it as {self.name}.{self.find_table_name(table)}."
+            ),
             f"collection: {format_scalar(self.name)}",
             f"title: {format_scalar(self.title or self.name.replace('_', ' ').capitalize())}"
             + ("" if self.title else "  # to fill: one line for people"),
@@ -196,7 +210,8 @@ class StandardDraft:
         lines.append("    source: " + format_flow_value({"kind": self.kind, **self.options}))
         if proposal.row_condition is not None:
             lines.append(
-                f"    where: {format_scalar(proposal.row_condition)}  # guessed: other rows lack what the standard needs"
+                f"    where: {format_scalar(proposal.row_condition)}  # guessed: other rows lack what the "
+                f"standard needs"
             )
         lines += ["    let:"] if proposal.let_expressions else []
         lines += [f"      {name}: {format_scalar(text)}" for name, text in proposal.let_expressions.items()]
@@ -215,7 +230,8 @@ class StandardDraft:
                 "string" if item.column.type.is_string and item.column.type.xtype is None else str(item.column.type)
             )
             lines.append(
-                f"      {format_scalar(item.column.name)}: {format_flow_value({'type': type_name, **attributes, **self.source_metadata.describe_references(item.column)})}"
+                f"      {format_scalar(item.column.name)}: "
+                f"{format_flow_value({'type': type_name, **attributes, **self.source_metadata.describe_references(item.column)})}"
             )
         width = max([len(name) for name in proposal.settings] or [0])
         for setting_kind in ("set", "text", "map"):

@@ -1,4 +1,7 @@
-"""What a source's columns may be in a standard: `MappingProposer` guesses from names, units, UCDs and the first values, with words on how sure."""
+"""What a source's columns may be in a standard.
+
+`MappingProposer` guesses from names, units, UCDs and the first values, with words on how sure.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +35,49 @@ _BEGIN_NAME_PATTERN = re.compile(
 )
 _END_NAME_PATTERN = re.compile(r"(^|_|time|date)(end|stop|max|to)(_|$|time|date)|date_?end|tmax|endtime|stoptime")
 _MEDIA_TYPES_BY_EXTENSION = {
-    "fits": "application/fits", "fit": "application/fits", "fts": "application/fits", "fits.gz": "application/fits", "nc": "application/x-netcdf", "cdf": "application/x-cdf", "png": "image/png",
-    "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif", "pdf": "application/pdf", "csv": "text/csv", "txt": "text/plain", "vot": "application/x-votable+xml", "xml": "text/xml",
-    "jp2": "image/jp2", "tif": "image/tiff", "tiff": "image/tiff", "json": "application/json", "html": "text/html", "tar": "application/x-tar", "zip": "application/zip",
-    "sav": "application/octet-stream", "oifits": "application/x-oifits", "lbl": "application/x-pds", "img": "application/x-pds", "fits.fz": "application/fits",
-}  # fmt: skip
+    "fits": "application/fits",
+    "fit": "application/fits",
+    "fts": "application/fits",
+    "fits.gz": "application/fits",
+    "nc": "application/x-netcdf",
+    "cdf": "application/x-cdf",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "pdf": "application/pdf",
+    "csv": "text/csv",
+    "txt": "text/plain",
+    "vot": "application/x-votable+xml",
+    "xml": "text/xml",
+    "jp2": "image/jp2",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "json": "application/json",
+    "html": "text/html",
+    "tar": "application/x-tar",
+    "zip": "application/zip",
+    "sav": "application/octet-stream",
+    "oifits": "application/x-oifits",
+    "lbl": "application/x-pds",
+    "img": "application/x-pds",
+    "fits.fz": "application/fits",
+}
 _BODIES_BY_WORD = {
-    "martian": "Mars", "lunar": "Moon", "lroc": "Moon", "jovian": "Jupiter", "solar": "Sun", "sunspot": "Sun", "sunspots": "Sun", "flare": "Sun", "flares": "Sun", "cme": "Sun", "coronal": "Sun",
-    "carr": "Sun", "carrington": "Sun",
-}  # fmt: skip
+    "martian": "Mars",
+    "lunar": "Moon",
+    "lroc": "Moon",
+    "jovian": "Jupiter",
+    "solar": "Sun",
+    "sunspot": "Sun",
+    "sunspots": "Sun",
+    "flare": "Sun",
+    "flares": "Sun",
+    "cme": "Sun",
+    "coronal": "Sun",
+    "carr": "Sun",
+    "carrington": "Sun",
+}
 
 
 @dataclass(slots=True)
@@ -214,7 +251,10 @@ class MappingProposer:
         )
 
     def propose_observation_id(self, names: Collection[str], write: Callable[[str], str]) -> None:
-        """Propose the identifier of the observation: the first column that has one of the names, as `write` makes it of the column's ADQL."""
+        """Propose the identifier of the observation.
+
+        The first column that has one of the names, as `write` makes it of the column's ADQL.
+        """
         fact = next((fact for fact in self.source_columns if fact.name in names), None)
         if fact is not None and "obs_id" not in self.proposal.settings:
             self.proposal.propose_expression("obs_id", write(fact.sql), f"guessed from {fact.source}", fact)
@@ -362,7 +402,8 @@ class MappingProposer:
                 wavelength_column := self.find_column(r"^wave(lnth|length|len)$", accepts=lambda item: item.is_number)
             ) is not None:
                 self.proposal.missing_values[min_column] = (
-                    f"{wavelength_column.source} may be a wavelength, but says no unit: spectral_min({wavelength_column.sql}, {wavelength_column.sql}, 'Angstrom', '{unit}')"
+                    f"{wavelength_column.source} may be a wavelength, but says no unit: "
+                    f"spectral_min({wavelength_column.sql}, {wavelength_column.sql}, 'Angstrom', '{unit}')"
                 )
             return
         for column, name in ((min_column, "spectral_min"), (max_column, "spectral_max")):
@@ -377,10 +418,18 @@ class MappingProposer:
 
     def propose_product_access(self, *, include_size: bool = True) -> None:
         """Propose address, format and size of the product."""
-        url = self.find_column(r"access_?url|download|file_?url|url|link|href|uri", ucd="meta.ref.url", accepts=lambda item: item.is_mostly_matching(r"^\s*(https?|ftp)://\S+\s*$") and not re.search(r"thumb|preview|quick|browse|icon|logo|page|landing", item.name))  # fmt: skip
+        url = self.find_column(
+            r"access_?url|download|file_?url|url|link|href|uri",
+            ucd="meta.ref.url",
+            accepts=lambda item: (
+                item.is_mostly_matching(r"^\s*(https?|ftp)://\S+\s*$")
+                and not re.search(r"thumb|preview|quick|browse|icon|logo|page|landing", item.name)
+            ),
+        )
         if url is None:
             self.proposal.missing_values["access_url"] = (
-                'address of the product, a template: "https://example.org/data/{file_name}"; with access_format and access_estsize'
+                'address of the product, a template: "https://example.org/data/{file_name}"; with '
+                "access_format and access_estsize"
             )
         elif "access_url" not in self.proposal.settings:
             self.proposal.propose_expression("access_url", f"trim({url.sql})", f"guessed from {url.source}", url)
@@ -441,7 +490,18 @@ class MappingProposer:
 
     def propose_instruments(self, host_column: str, instrument_column: str) -> None:
         """Propose spacecraft or observatory, and instrument."""
-        for column, pattern, ucd in ((host_column, r"instrument_?host|spacecraft|mission|telescop|observat|facility|satellite", "meta.id;instr.tel|instr.tel"), (instrument_column, r"^instrume(nt)?(_?name)?$|^inst(r)?$|^instrument|detector|camera", "meta.id;instr$|instr$")):  # fmt: skip
+        for column, pattern, ucd in (
+            (
+                host_column,
+                r"instrument_?host|spacecraft|mission|telescop|observat|facility|satellite",
+                "meta.id;instr.tel|instr.tel",
+            ),
+            (
+                instrument_column,
+                r"^instrume(nt)?(_?name)?$|^inst(r)?$|^instrument|detector|camera",
+                "meta.id;instr$|instr$",
+            ),
+        ):
             source_column = self.find_column(
                 pattern, ucd=ucd, accepts=lambda item: item.is_text and not item.is_mostly_matching(r"^https?:")
             )

@@ -1,4 +1,8 @@
-"""Subjects in the words of a thesaurus: a list of terms that the operator has, as the IVOA publishes that of the UAT, which its licence keeps out of the package."""
+"""Subjects in the words of a thesaurus.
+
+A list of terms that the operator has, as the IVOA publishes that of the UAT, which its licence keeps out of the
+package.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 MAX_LIST_BYTES = 32 << 20  # bytes of a list; the UAT has 2,300 terms in less than one
-TERM_LIST_REMEDY = "the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o uat.json; or a text file with a term on each line"
+TERM_LIST_REMEDY = (
+    "the UAT's list: curl -H 'Accept: application/x-desise+json' -L https://www.ivoa.net/rdf/uat -o uat.json; or a "
+    "text file with a term on each line"
+)
 
 
 class TermList(NamedTuple):
@@ -105,7 +112,13 @@ def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
     if "deprecated" not in term_record:
         return None
     replacement_terms = term_record.get("useInstead") or ()
-    words = [replacement_terms] if isinstance(replacement_terms, str) else [str(word) for word in replacement_terms if word] if isinstance(replacement_terms, list) else []  # fmt: skip
+    words = (
+        [replacement_terms]
+        if isinstance(replacement_terms, str)
+        else [str(word) for word in replacement_terms if word]
+        if isinstance(replacement_terms, list)
+        else []
+    )
     return f"write {' or '.join(words)}" if words else "choose another one"
 
 
@@ -124,7 +137,8 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
     Returns
     -------
     faults
-        A warning for each that is not in it, or is there as one of former times: at its place, with the term that is like it.
+        A warning for each that is not in it, or is there as one of former times: at its place, with the term that is
+        like it.
     """
     tree = parse_descriptor_tree(resource, settings)
     written = tree.get("subjects") if tree is not None else None  # type: ignore[call-overload]

@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 
 SECONDS_BY_UNIT = {"s": 1.0, "min": 60.0, "h": 3_600.0, "d": 86_400.0, "w": 604_800.0}
 UNIT_ALIASES = {
-    "sec": "s", "second": "s", "seconds": "s", "m": "min", "minute": "min", "minutes": "min", "hour": "h", "hours": "h", "day": "d", "days": "d",
-    "week": "w", "weeks": "w",
-}  # fmt: skip
+    "sec": "s",
+    "second": "s",
+    "seconds": "s",
+    "m": "min",
+    "minute": "min",
+    "minutes": "min",
+    "hour": "h",
+    "hours": "h",
+    "day": "d",
+    "days": "d",
+    "week": "w",
+    "weeks": "w",
+}
 _DURATION_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 _NUMBER_PATTERN = re.compile(r"\s*[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\s*")
 _PERCENT_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*")
@@ -34,7 +44,10 @@ WATERMARK_SOURCE_KINDS = {"sql", "tap"}  # kinds that give the rows behind a wat
 
 
 def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_unitless: bool = False) -> Any:
-    """Convert to seconds: ``2 d``, ``1 h``, ``30 min``; if `allow_unitless`, a number without a unit is right, too, and stays so."""
+    """Convert to seconds: ``2 d``, ``1 h``, ``30 min``.
+
+    If `allow_unitless`, a number without a unit is right, too, and stays so.
+    """
     if not isinstance(value, WrittenScalar) or value.is_null:
         faults.add_error(
             f"{key_path} must be a length of time, not {describe_value(value)}", value.place, "2 d, 1 h, 30 min"
@@ -138,9 +151,11 @@ def read_sync_policy(
         and source_kinds & WATERMARK_SOURCE_KINDS
     ):
         faults.add_warning(
-            f"{where}: an edit that leaves the watermark as it was is found when everything is read, and nothing says how often",
+            f"{where}: an edit that leaves the watermark as it was is found when everything is read, and "
+            f"nothing says how often",
             sync_fields.places["watermark"],
-            "say full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if every write moves the watermark",
+            "say full: 7 d; or deletions: blocks (PostgreSQL), which finds every edit; or full: never, if "
+            "every write moves the watermark",
         )
     guard = sync_fields.get("guard", {})
     return SyncPolicy(

@@ -28,7 +28,8 @@ def choose_table(
     Returns
     -------
     options, notes
-        The options, with a `table` for a database or service that has but one with rows; for the comment: what was taken, and what else is there.
+        The options, with a `table` for a database or service that has but one with rows; for the comment: what was
+        taken, and what else is there.
 
     Raises
     ------
@@ -47,12 +48,20 @@ def choose_table(
     if kind != "sql" and service is None:
         default_offer = next((item for item in table_offers if item.is_default), None)
         if kind == "fits" and table_offers and default_offer is None:
-            note = f"a row for each image, from its header; --table reads the axes of the image: {_format_offer_names(table_offers)}"
+            note = (
+                f"a row for each image, from its header; --table reads the axes of the image: "
+                f"{_format_offer_names(table_offers)}"
+            )
             return {**options, "mode": "header"}, [note]
         if kind == "product":
             if not table_offers:
-                return {**options, "mode": "images"}, ["a row for each image or cube; `mode: header` makes one for each file"]  # fmt: skip
-            note = f"a row for each file, from its header; --table reads the rows of a table in it: {_format_offer_names(table_offers)}"
+                return {**options, "mode": "images"}, [
+                    "a row for each image or cube; `mode: header` makes one for each file"
+                ]
+            note = (
+                f"a row for each file, from its header; --table reads the rows of a table in it: "
+                f"{_format_offer_names(table_offers)}"
+            )
             return (
                 (options, [note])
                 if default_offer is None
@@ -74,7 +83,8 @@ def choose_table(
             )
         raise UsageError(
             f"the {service_label} has {len(table_offers)} tables and views: {_format_offer_names(table_offers)}",
-            remedy=f"say which table with --table: --table {max(nonempty_offers or table_offers, key=lambda item: item.row_count or 0).option_value}",
+            remedy=f"say which table with --table: --table "
+            f"{max(nonempty_offers or table_offers, key=lambda item: item.row_count or 0).option_value}",
         )
     return {**options, key: str(nonempty_offers[0].option_value)}, [
         _format_table_note(nonempty_offers[0], table_offers)
@@ -94,7 +104,9 @@ def _format_offer_names(offers: Sequence[AvailableTable]) -> str:
 
 
 def choose_file_pattern(folder: Path, source: str) -> Path:
-    """Find which files of a folder are meant: those of the ending that most have, among endings that a kind of source reads.
+    """Find which files of a folder are meant.
+
+    Those of the ending that most have, among endings that a kind of source reads.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""Texts of a descriptor changed where they stand in its file: comments, order and every other line stay as they were written."""
+"""Texts of a descriptor changed where they stand in its file.
+
+Comments, order and every other line stay as they were written.
+"""
 
 from __future__ import annotations
 
@@ -97,9 +100,13 @@ def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]
                 break
         else:
             raise UserError(
-                format_message("{key} of {file} cannot be changed by itself: it is written together with something else", ".".join(path), name),
+                format_message(
+                    "{key} of {file} cannot be changed by itself: it is written together with something else",
+                    ".".join(path),
+                    name,
+                ),
                 remedy="change the file itself",
-            )  # fmt: skip
+            )
     line_ending = b"\r\n" if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data else b"\n"
     byte_order_mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
     return byte_order_mark + page.text.encode().replace(b"\n", line_ending)
@@ -169,7 +176,9 @@ def _is_expected_change(
     return bool(comparable_trees[0] == comparable_trees[1])
 
 
-def _write_changed_text(page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool) -> str | None:  # fmt: skip
+def _write_changed_text(
+    page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
+) -> str | None:
     """Write a text in its place; None: it has none there."""
     parent_entries, key = _find_value(tree, path[:-1]), path[-1]
     if not isinstance(parent_entries, WrittenMap) or not parent_entries:
@@ -201,7 +210,10 @@ def _find_indent(key: WrittenScalar) -> int:
 
 
 class _YamlEditor:
-    """Changes to one text of YAML, by the places of what stands in it; `may_fold`: long texts take lines of their own."""
+    """Changes to one text of YAML, by the places of what stands in it; `may_fold`.
+
+    Long texts take lines of their own.
+    """
 
     def __init__(self, text: str, may_fold: bool) -> None:
         self.text, self.may_fold = text, may_fold
@@ -232,7 +244,14 @@ class _YamlEditor:
             return "|-", [pad + line if line else "" for line in text.split("\n")]
         if "  " in text:
             return format_scalar(text), []
-        return ">-", textwrap.wrap(text, MAX_LINE_CHARACTERS, initial_indent=pad, subsequent_indent=pad, break_long_words=False, break_on_hyphens=False)  # fmt: skip
+        return ">-", textwrap.wrap(
+            text,
+            MAX_LINE_CHARACTERS,
+            initial_indent=pad,
+            subsequent_indent=pad,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     def format_texts(self, new_texts: Mapping[str, str], language: str, indent: int) -> tuple[str, list[str]]:
         """Write a text in one language or several."""
@@ -276,7 +295,14 @@ class _YamlEditor:
         if parent_entries.is_flow:
             return f"{self.text[: order[0].start]}{key_line}, {self.text[order[0].start :]}"
         inserted_text = "\n".join([" " * indent + key_line, *lines])
-        preceding_key = next((key_candidate for key_candidate in (*(["title"] if key == "description" else []), "collection") if key_candidate in parent_entries), None)  # fmt: skip
+        preceding_key = next(
+            (
+                key_candidate
+                for key_candidate in (*(["title"] if key == "description" else []), "collection")
+                if key_candidate in parent_entries
+            ),
+            None,
+        )
         if preceding_key is None:
             start = self.text.rfind("\n", 0, order[0].start) + 1
             return f"{self.text[:start]}{inserted_text}\n{self.text[start:]}"

@@ -117,7 +117,14 @@ def mark_time_columns_indexed(table: Table) -> Table:
     }
     if not time_column_names:
         return table
-    return table.copy_with(columns=tuple(column.copy_with(indexed=True) if column.name.lower() in time_column_names and (is_time_column(column) or _is_day_column(column)) else column for column in table.columns))  # fmt: skip
+    return table.copy_with(
+        columns=tuple(
+            column.copy_with(indexed=True)
+            if column.name.lower() in time_column_names and (is_time_column(column) or _is_day_column(column))
+            else column
+            for column in table.columns
+        )
+    )
 
 
 def _is_day_column(column: Column) -> bool:
@@ -136,7 +143,10 @@ def _check_bin_counts(
         )
         return
     if len(parameter_bins) != len(column_type.shape):
-        message = f"{key_path}: {len(parameter_bins)} of {len(column_type.shape)} dimensions of {column.name} ({column_type}) have bins"
+        message = (
+            f"{key_path}: {len(parameter_bins)} of {len(column_type.shape)} dimensions of {column.name} "
+            f"({column_type}) have bins"
+        )
         faults.add_error(
             message, place, "a map for each dimension, in the order in which its elements are counted last"
         )
@@ -152,7 +162,9 @@ def _check_bin_counts(
 
 
 def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequence[Resource] = ()) -> Iterator[Fault]:
-    """Find data sets of one name, of which the first collection's alone would be shown; and links to data sets that there are not.
+    """Find data sets of one name, of which the first collection's alone would be shown.
+
+    And links to data sets that there are not.
 
     Parameters
     ----------
@@ -185,7 +197,11 @@ def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequ
         for name, place in spec.span_places.items():
             if name not in ids:
                 message = f"{spec.table.qualified_name}.links: there is no data set {name!r}"
-                yield Fault(message=message, place=place, remedy=suggest_spelling(name, ids) or "series: of a table makes one; its id: is the name")  # fmt: skip
+                yield Fault(
+                    message=message,
+                    place=place,
+                    remedy=suggest_spelling(name, ids) or "series: of a table makes one; its id: is the name",
+                )
 
 
 def write_series_recipes(table: Table) -> str:
@@ -217,7 +233,10 @@ def _read_time_series(
     collection_context: CollectionContext,
     faults: FaultCollector,
 ) -> TimeSeries:
-    bins = {str(key): tuple(_read_parameter_bins(f"{key_path}.bins.{key}", column_name, faults) for column_name in bin_list) for key, bin_list in series_fields.get("bins", {}).items()}  # fmt: skip
+    bins = {
+        str(key): tuple(_read_parameter_bins(f"{key_path}.bins.{key}", column_name, faults) for column_name in bin_list)
+        for key, bin_list in series_fields.get("bins", {}).items()
+    }
     clock = series_fields.get("time", {})
     if "file" not in series_fields:
         for key in ("part", "variables", "version", "reader"):
@@ -242,7 +261,12 @@ def _read_time_series(
         *series_fields.get("vectors", {}),
     ]
     for bin_fields in (column_name for bin_list in series_fields.get("bins", {}).values() for column_name in bin_list):
-        used_columns += [text for text in (bin_fields.get("centers", ())[:1], *bin_fields.get("ranges", ())[:1]) for text in text[:1] if _parse_number(text) is None]  # fmt: skip
+        used_columns += [
+            text
+            for text in (bin_fields.get("centers", ())[:1], *bin_fields.get("ranges", ())[:1])
+            for text in text[:1]
+            if _parse_number(text) is None
+        ]
     for column_name in (
         column_name
         for bin_list in series_fields.get("bins", {}).values()
@@ -331,7 +355,10 @@ def _read_time_series(
 def _read_file_reader(
     key_path: str, reader_text: WrittenScalar, collection_context: CollectionContext, faults: FaultCollector
 ) -> FileReaderSpec:
-    """Read what reads the files: a program's name in hven.toml, or a Python file; the file is parsed, never run here."""
+    """Read what reads the files: a program's name in hven.toml, or a Python file.
+
+    The file is parsed, never run here.
+    """
     name, _, function = str(reader_text).partition(":")
     if not name.endswith(".py"):
         if reader_text not in collection_context.reader_names:

@@ -183,9 +183,10 @@ class CompiledMapping:
         The target: columns final (types, units, descriptions taken from the source where the descriptor is silent) and
         with `origins` filled.
     queries
-        SELECTs over ``source`` (and `lookups`), already filtered by `row_filter_query`; one per granule, one without granules. Output: the table's
-        columns in order, then `ROW` (int64). Rows of a batch that a query leaves out were skipped by `row_filter_query`.
-        Numbers come as computed: the caller casts to ``table.arrow_schema`` *safely*, so that 3.7 in an int column is found.
+        SELECTs over ``source`` (and `lookups`), already filtered by `row_filter_query`; one per granule, one without
+        granules. Output: the table's columns in order, then `ROW` (int64). Rows of a batch that a query leaves out were
+        skipped by `row_filter_query`. Numbers come as computed: the caller casts to ``table.arrow_schema`` *safely*, so
+        that 3.7 in an int column is found.
     row_filter_query
         ``SELECT ROW FROM source WHERE ..`` alone, or None.
     checks
@@ -195,11 +196,11 @@ class CompiledMapping:
     read_types
         For `sources.SourceContext.target_types`: source columns that are only copied -> Arrow type of their target.
     copies
-        Target -> source column where a value only crosses over: numbers and text, or one and the same type, in one unit. The
-        caller may take it from the source batch itself.
+        Target -> source column where a value only crosses over: numbers and text, or one and the same type, in one
+        unit. The caller may take it from the source batch itself.
     conversions
-        Target -> source column where the query converts one value (text to a time, another unit). `checks` find the rows
-        whose text could not be read.
+        Target -> source column where the query converts one value (text to a time, another unit). `checks` find the
+        rows whose text could not be read.
     warnings
         Of what was compiled.
     lookups
@@ -207,8 +208,8 @@ class CompiledMapping:
     calls
         Python functions to run first, in this order.
     combined_rule_query
-        All `checks` over ``target`` in one query: `ROW` of the rows that fail any, and for each check in order a column ``check0`` ...
-        that is 1 where it fails. None if there are none.
+        All `checks` over ``target`` in one query: `ROW` of the rows that fail any, and for each check in order a column
+        ``check0`` ... that is 1 where it fails. None if there are none.
     column_rules
         Rules that look at whole columns (`ValidationRule.check`), without those that are off.
     vocabularies
@@ -220,7 +221,8 @@ class CompiledMapping:
     source
         The pseudo table that the queries are bound to.
     unrolled_columns
-        Array columns of the source whose elements, in step, are the rows that all else is about; `needed_columns` names them.
+        Array columns of the source whose elements, in step, are the rows that all else is about; `needed_columns` names
+        them.
     group_plan
         How rows are grouped before the mapping; None: they are not. `row_filter_query` is applied before.
     watermark_query
@@ -228,12 +230,13 @@ class CompiledMapping:
     watermark_columns
         Columns to ask of the source for it, besides `needed_columns`.
     contour_queries
-        For each of `queries` ``SELECT name, said, area, ROW FROM source``: why the contour that ``s_region`` is made of has no region, and its area (deg**2); None where it is made
-        of none.
+        For each of `queries` ``SELECT name, said, area, ROW FROM source``: why the contour that ``s_region`` is made of
+        has no region, and its area (deg**2); None where it is made of none.
     contour_columns
         Columns that follow from these contours.
     first_date_columns
-        Columns that are made of the time of this run alone, as the descriptor has no ``created:``; they say when a row came.
+        Columns that are made of the time of this run alone, as the descriptor has no ``created:``; they say when a row
+        came.
     change_date_columns
         Those of them that say when a row was changed last, by their UCD.
     """

@@ -121,8 +121,9 @@ def create_descriptor(
     name
         Of the collection.
     source
-        A path from the current directory (of a folder: its files of the ending that most have), a pattern (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends
-        in ``/tap`` is a service, whose table is read there), or ``$NAME``.
+        A path from the current directory (of a folder: its files of the ending that most have), a pattern
+        (``'images/*.fits'``), ``http(s)://...`` (downloaded into ``data/``; one that ends in ``/tap`` is a service,
+        whose table is read there), or ``$NAME``.
     kind
         Of the source; None: it is guessed.
     table
@@ -184,7 +185,8 @@ def create_descriptor_for_paper(
     settings, name
         As of `create_descriptor`.
     source
-        The table, or the folder that has it: its other files become the collection's, a ReadMe of CDS or BibTeX says what it is.
+        The table, or the folder that has it: its other files become the collection's, a ReadMe of CDS or BibTeX says
+        what it is.
     papers
         Their DOIs and bibcodes.
     licence
@@ -348,7 +350,10 @@ def _read_file_description(
 
 
 def _find_stac_collection_file(source: str) -> str:
-    """Name the STAC collection of a folder, which says where its items are and is none of them; another folder stays as it is."""
+    """Name the STAC collection of a folder, which says where its items are and is none of them.
+
+    Another folder stays as it is.
+    """
     collection = Path.cwd() / Path(source).expanduser() / "collection.json"
     if "://" in source or not collection.is_file():
         return source
@@ -439,7 +444,10 @@ def _draft_table(
     if kind == "fixed" and not {"fields", "readme"} & set(options):
         options.update(module.guess_options(options, context))
         guess_notes = [
-            "fields were cut where the first lines are blank: two that touch are one here; give names, and cut what is several"
+            (
+                "fields were cut where the first lines are blank: two that touch are one here; give names, and cut "
+                "what is several"
+            )
         ]
     options, table_notes = choose_table(module, "sql" if kind == "live" else kind, options, context)
     database_facts = inspect_database_table(kind, options, context)
@@ -502,7 +510,8 @@ def _draft_table(
         reject_place = f"row {first_reject.row}" + (f", column {first_reject.column}" if first_reject.column else "")
         notes.insert(
             0,
-            f"{len(rejected_rows):,} rows cannot be read like this and would be refused, the first: {reject_place}: {first_reject.reason}",
+            f"{len(rejected_rows):,} rows cannot be read like this and would be refused, the first: "
+            f"{reject_place}: {first_reject.reason}",
         )
     key: Sequence[ColumnGuess] = ()
     if database_facts is not None:
@@ -548,7 +557,11 @@ def _draft_table(
     body_position = find_body_position(guesses) if position is None else None
     if body_position is not None and standard is None:
         notes = [*notes, describe_body_position(body_position)]
-    sample = read_first_rows(module, options, context, columns) if standard is not None or "cc" in {item.column.name for item in guesses} else {}  # fmt: skip
+    sample = (
+        read_first_rows(module, options, context, columns)
+        if standard is not None or "cc" in {item.column.name for item in guesses}
+        else {}
+    )
     chain = (
         recognize_chain_code(collect_source_columns(guesses, sample))
         if sample and standard is None and not is_live
@@ -572,10 +585,26 @@ def _draft_table(
     if standard is not None:
         pair = position or body_position
         return StandardDraft(
-            name=name, standard=find_full_standard_name(standard), kind=kind, options=options, guesses=guesses, sample=sample, key=key if rows > 1 else (),
-            position=None if pair is None else (_find_guess(guesses, pair[0]), _find_guess(guesses, pair[1])), rows=rows, is_complete=complete, notes=notes, title=title,
-            credits=credits_by_key, is_by_catalogue_builder=credited is not None, description=description, origin=origin or kind, source_metadata=source_metadata if kind == "tfcat" else None, image_coverage=image_coverage, source_text=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
-        )  # fmt: skip
+            name=name,
+            standard=find_full_standard_name(standard),
+            kind=kind,
+            options=options,
+            guesses=guesses,
+            sample=sample,
+            key=key if rows > 1 else (),
+            position=None if pair is None else (_find_guess(guesses, pair[0]), _find_guess(guesses, pair[1])),
+            rows=rows,
+            is_complete=complete,
+            notes=notes,
+            title=title,
+            credits=credits_by_key,
+            is_by_catalogue_builder=credited is not None,
+            description=description,
+            origin=origin or kind,
+            source_metadata=source_metadata if kind == "tfcat" else None,
+            image_coverage=image_coverage,
+            source_text=" ".join([re.sub(r"[_\W\d]+", " ", text or "") for text in (origin, title, name, description)]),
+        )
     return write_draft_descriptor(
         name,
         kind,
@@ -642,7 +671,8 @@ def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
         column=Column(
             name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=description
         ),
-        remark="guessed from a chain code as HFC's: the largest part of what has several; `hven new --standard epn-tap` has coverage, bounds and quality, too",
+        remark="guessed from a chain code as HFC's: the largest part of what has several; `hven new --standard "
+        "epn-tap` has coverage, bounds and quality, too",
     )
 
 

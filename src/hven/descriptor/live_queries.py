@@ -1,4 +1,7 @@
-"""Tables that are read in place: a `TableSpec` and what the database says of its table -> bound queries that the database can run."""
+"""Tables that are read in place.
+
+A `TableSpec` and what the database says of its table -> bound queries that the database can run.
+"""
 
 from __future__ import annotations
 
@@ -226,9 +229,16 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
         )
     warnings = [
         *compiled_mapping.warnings,
-        *(Fault(message=f"{key_path}.source: {text.split('; ', 1)[0]}", place=spec.sources[0].place, remedy=text.split("; ", 1)[1], severity="warning")
-          for text in inspected_table.list_omissions()),
-    ]  # fmt: skip
+        *(
+            Fault(
+                message=f"{key_path}.source: {text.split('; ', 1)[0]}",
+                place=spec.sources[0].place,
+                remedy=text.split("; ", 1)[1],
+                severity="warning",
+            )
+            for text in inspected_table.list_omissions()
+        ),
+    ]
     if spec.rules:
         # not one of its standard
         source_column = next((rule.place for rule in spec.rules if rule.place.file == spec.place.file), spec.place)
@@ -237,12 +247,16 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
             Fault(
                 message=message,
                 place=source_column,
-                remedy="let the database check them, or leave such rows out by 'where'; hven lint looks at what is served",
+                remedy="let the database check them, or leave such rows out by 'where'; hven lint looks at what is "
+                "served",
                 severity="warning",
             )
         )
     if inspected_table.encoding == "SQL_ASCII":
-        message = f"{key_path}.source: the database says nothing of its encoding (SQL_ASCII), so text that is not UTF-8 breaks an answer off"
+        message = (
+            f"{key_path}.source: the database says nothing of its encoding (SQL_ASCII), so text that is not UTF-8 "
+            f"breaks an answer off"
+        )
         warnings.append(
             Fault(
                 message=message,

@@ -39,7 +39,8 @@ def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource:
     Raises
     ------
     DescriptorError
-        Every fault that shows only when the source's columns are known: unknown names, types, units that cannot be converted.
+        Every fault that shows only when the source's columns are known: unknown names, types, units that cannot be
+        converted.
     """
     mapping, faults = MappingCompiler(spec, source_columns, resource).compile_mapping()
     if mapping is None:

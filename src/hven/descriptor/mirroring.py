@@ -1,7 +1,10 @@
-"""A collection as others may reproduce it: what is public of it as a descriptor of kind ``hven``, and such a descriptor read from elsewhere.
+"""A collection as others may reproduce it.
 
-Nothing in it says how a site makes its rows: no sources, paths, secrets, mappings or private tables; only what everybody could compute of the public
-columns (`public_metadata`). What comes from elsewhere is copied key by key, and of expressions nothing but those: another site's text must not choose what ours reads.
+What is public of it as a descriptor of kind ``hven``, and such a descriptor read from elsewhere.
+
+Nothing in it says how a site makes its rows: no sources, paths, secrets, mappings or private tables; only what
+everybody could compute of the public columns (`public_metadata`). What comes from elsewhere is copied key by key, and
+of expressions nothing but those: another site's text must not choose what ours reads.
 """
 
 from __future__ import annotations
@@ -26,9 +29,28 @@ HVEN_SOURCE_KIND = "hven"
 MIRROR_FILE_MARK = "# A mirror of "  # first line of a descriptor that we wrote, and may write again
 # keys that a mirror copies; tests/descriptor/test_mirroring.py says of each other key why it stays at its site
 COLLECTION_KEYS = (
-    "title", "description", "short_name", "subjects", "publisher", "publisher_ror", "licence", "licence_url", "citation", "bibcode", "doi",
-    "acknowledgement", "utype", "reference_url", "facility", "instrument", "waveband", "content_level", "type", "created", "index",
-)  # fmt: skip
+    "title",
+    "description",
+    "short_name",
+    "subjects",
+    "publisher",
+    "publisher_ror",
+    "licence",
+    "licence_url",
+    "citation",
+    "bibcode",
+    "doi",
+    "acknowledgement",
+    "utype",
+    "reference_url",
+    "facility",
+    "instrument",
+    "waveband",
+    "content_level",
+    "type",
+    "created",
+    "index",
+)
 RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of such a record
     "creators": ("name", "orcid", "affiliation", "ror", "url"),
     "contributors": ("name", "role", "orcid", "affiliation", "ror"),
@@ -38,9 +60,25 @@ RECORD_KEYS = {  # keys of a collection that hold a list of records -> keys of s
 ATTRIBUTE_NAMES_BY_KEY = {"related": "works"}  # keys whose value has another name in `Resource`
 TABLE_KEYS = ("title", "description", "utype", "primary", "position", "form", "observation", "index")
 COLUMN_KEYS = (
-    "unit", "ucd", "utype", "description", "label", "null", "rank", "required", "indexed", "unique", "std", "section", "display", "frame",
-    "link", "enum", "minimum", "maximum",
-)  # fmt: skip
+    "unit",
+    "ucd",
+    "utype",
+    "description",
+    "label",
+    "null",
+    "rank",
+    "required",
+    "indexed",
+    "unique",
+    "std",
+    "section",
+    "display",
+    "frame",
+    "link",
+    "enum",
+    "minimum",
+    "maximum",
+)
 FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
 DESCRIPTION_KEYS = ("description", "utype", "ucd")
 PARAM_KEYS = ("value", "unit", "ucd", "utype", "description", "enum")
@@ -211,7 +249,10 @@ def write_mirror_descriptor(
         )
     if sync_interval is not None:
         body["sync"] = {"every": sync_interval}
-    head = f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this first line away, to keep it as it is.\n"
+    head = (
+        f"{MIRROR_FILE_MARK}{url}/collections/{name}\n# `hven mirror` writes this file; edit it, and take this "
+        f"first line away, to keep it as it is.\n"
+    )
     return head + _write_yaml(body)
 
 

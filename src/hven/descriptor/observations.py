@@ -1,4 +1,7 @@
-"""A table's rows as observations: ``obscore:`` -> a description of its own over the table's columns, and the SELECT that ivoa.obscore is made of."""
+"""A table's rows as observations.
+
+``obscore:`` -> a description of its own over the table's columns, and the SELECT that ivoa.obscore is made of.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ class ObservationViewMember:
             ADQL.
         """
         select_items = ", ".join(
-            f"{self.column_expressions.get(column.name) or _write_typed_null(column)} AS {quote_identifier(Ident(column.name, quoted=True))}"
+            (
+                f"{self.column_expressions.get(column.name) or _write_typed_null(column)} AS "
+                f"{quote_identifier(Ident(column.name, quoted=True))}"
+            )
             for column in columns
         )
         return f"SELECT {select_items} {self.source}"
@@ -242,7 +248,8 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
         if misplaced_columns:
             faults.append(
                 Fault(
-                    message=f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, and {view_name} has places on the sky (ICRS)",
+                    message=f"{view_name}.{column.name}: {misplaced_columns[0]} is on a body, and {view_name} has "
+                    f"places on the sky (ICRS)",
                     place=_locate_setting(view_spec, column.name),
                     remedy=f"leave {column.name} out; who looks for places on bodies asks {table.qualified_name}",
                 )
@@ -274,7 +281,8 @@ def _check_query_functions(view_spec: TableSpec, trees: Mapping[str, Expr], view
         if ingest_only_functions:
             faults.append(
                 Fault(
-                    message=f"{view_name}.{column}: {ingest_only_functions[0].lower()} works at ingest alone, and {view_name} is computed when it is asked",
+                    message=f"{view_name}.{column}: {ingest_only_functions[0].lower()} works at ingest alone, and "
+                    f"{view_name} is computed when it is asked",
                     place=_locate_setting(view_spec, column),
                     remedy=f"compute it in a column of the table, and name that column here: {column}: my_column",
                 )

@@ -1,6 +1,7 @@
 """What a collection computes of its public columns - observations, views, flags, examples - as it is told to mirrors, and as it is taken from elsewhere.
 
-Both sides ask the same: can it be computed from the public columns alone? So nothing hidden is told, and nothing that is taken reads what is ours.
+Both sides ask the same: can it be computed from the public columns alone? So nothing hidden is told, and nothing that
+is taken reads what is ours.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 EPN_TAP_SERVICE = "epn-tap"
 MISSING_REQUIREMENTS = {
-    "cone": "positions (columns in deg with the UCDs pos.eq.ra;meta.main and pos.eq.dec;meta.main, or `position`), and an identifier",
+    "cone": (
+        "positions (columns in deg with the UCDs pos.eq.ra;meta.main and pos.eq.dec;meta.main, or `position`), and "
+        "an identifier"
+    ),
     "files": "files that are published: the collection has no `files`",
     "endpoints": "`endpoints`",
     EPN_TAP_SERVICE: "`standard: epn-tap-2.0`",
@@ -55,7 +58,8 @@ def find_unserved_services(resource: Resource, tables: Sequence[Table]) -> list[
 
     return [
         Fault(
-            message=f"services: {service} has nothing to answer with: no table of {resource.name} has {MISSING_REQUIREMENTS.get(service, 'what it needs')}",
+            message=f"services: {service} has nothing to answer with: no table of {resource.name} has "
+            f"{MISSING_REQUIREMENTS.get(service, 'what it needs')}",
             place=resource.tables[0].place,
             remedy=f"take {service} out of services, or give a table what it needs",
         )

@@ -149,10 +149,12 @@ def read_table_spec(
     shows_path = policy is None or "path" not in {*(policy.columns or ()), policy.path}
     uses_path_key = (
         # a file is a row, so that a sync can follow each
-        follow and shows_path and [spec.kind for spec in specs] == [GRANULES_SOURCE_KIND]
+        follow
+        and shows_path
+        and [spec.kind for spec in specs] == [GRANULES_SOURCE_KIND]
         and not {"primary", "group_by", "for_each", "granules"} & {*fields}
         and all(described_item.column != "path" for described_item in settings)
-    )  # fmt: skip
+    )
     spans = {
         str(described_item["series"]): described_item["series"].place
         for described_item in fields.get("links", ())
@@ -706,10 +708,19 @@ def _read_check_rule(
         except re.error as error:
             faults.add_error(f"{key_path}: {check_argument} is no regular expression: {error}", check_argument.place)
     yield ValidationRule(
-        name=name, condition="", severity=_read_severity(rule_fields), message=_read_optional_text(rule_fields, "message"), check=check_name, flag=rule_fields.get("flag"),
-        columns=tuple(map(str, columns)), of=None if check_argument is None else str(check_argument), items=bool(rule_fields.get("list", False)),
-        low=rule_fields.get("low"), high=rule_fields.get("high"), place=rule_fields.place,
-    )  # fmt: skip
+        name=name,
+        condition="",
+        severity=_read_severity(rule_fields),
+        message=_read_optional_text(rule_fields, "message"),
+        check=check_name,
+        flag=rule_fields.get("flag"),
+        columns=tuple(map(str, columns)),
+        of=None if check_argument is None else str(check_argument),
+        items=bool(rule_fields.get("list", False)),
+        low=rule_fields.get("low"),
+        high=rule_fields.get("high"),
+        place=rule_fields.place,
+    )
 
 
 def _read_column_names(
@@ -751,9 +762,13 @@ def _read_foreign_keys(
                 f"{key_path}.keys.{name}: {len(own_columns)} columns here, {len(target_columns)} there", item.place
             )
         yield ForeignKey(
-            id=str(name), columns=tuple(str(column) for column in own_columns), target=target if "." in target else f"{collection_context.schema}.{target}",
-            target_columns=target_columns, description=_read_optional_text(item, "description"), utype=_read_optional_text(item, "utype"),
-        )  # fmt: skip
+            id=str(name),
+            columns=tuple(str(column) for column in own_columns),
+            target=target if "." in target else f"{collection_context.schema}.{target}",
+            target_columns=target_columns,
+            description=_read_optional_text(item, "description"),
+            utype=_read_optional_text(item, "utype"),
+        )
 
 
 def _read_column_groups(
@@ -772,9 +787,12 @@ def _read_column_groups(
                     suggest_spelling(column, column_names),
                 )
         yield ColumnGroup(
-            name=str(name), roles={role: str(column) for role, column in roles.items()}, description=_read_optional_text(item, "description"),
-            utype=_read_optional_text(item, "utype"), ucd=_read_optional_text(item, "ucd"),
-        )  # fmt: skip
+            name=str(name),
+            roles={role: str(column) for role, column in roles.items()},
+            description=_read_optional_text(item, "description"),
+            utype=_read_optional_text(item, "utype"),
+            ucd=_read_optional_text(item, "ucd"),
+        )
 
 
 def _read_frame(

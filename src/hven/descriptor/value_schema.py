@@ -1,4 +1,6 @@
-"""What a value of a descriptor may look like: functions that read what is written and collect faults; types have them with them, for keys to be said in.
+"""What a value of a descriptor may look like: functions that read what is written and collect faults.
+
+Types have them with them, for keys to be said in.
 
 What reads gives None after a fault.
 
@@ -269,7 +271,10 @@ def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: t
 def read_expression_text(
     value: Any, key_path: str, faults: FaultCollector, *, value_label: str = "an expression"
 ) -> WrittenScalar | None:
-    """Return ADQL as written: whole, not cut by a comma or a comment. It is parsed later, with the position of every character."""
+    """Return ADQL as written: whole, not cut by a comma or a comment.
+
+    It is parsed later, with the position of every character.
+    """
     if not isinstance(value, WrittenScalar):
         remedy = "put it in quotes" if isinstance(value, WrittenMap | WrittenList) and value.is_flow else ""
         faults.add_error(f"{key_path} must be {value_label}, not {describe_value(value)}", value.place, remedy)
@@ -354,7 +359,10 @@ def find_early_end(value: WrittenScalar) -> str:
 
 
 def read_free_map(value: Any, key_path: str, faults: FaultCollector, *, allow_text: bool = False) -> Any:
-    """Return a map (or, if there is a `allow_text` form, text) as it is: options of a source by its kind, what a test expects. Checked elsewhere."""
+    """Return a map (or, if there is a `allow_text` form, text) as it is.
+
+    Options of a source by its kind, what a test expects. Checked elsewhere.
+    """
     if isinstance(value, WrittenMap) or (allow_text and isinstance(value, WrittenScalar) and not value.is_null):
         return value
     faults.add_error(f"{key_path} must be a map, not {describe_value(value)}", value.place)
@@ -473,10 +481,12 @@ class KeyValues(dict[str, Any]):
 
 
 class KeyModel:
-    """A map with known keys: each with its type and, in quotes below, what it means; ``_`` stands for those of another one, or some of them.
+    """A map with known keys: each with its type and, in quotes below, what it means.
 
-    `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages -> ours; `name`: the record's, if the
-    class is not called by it.
+    ``_`` stands for those of another one, or some of them.
+
+    `short`: the key that a bare word stands for; `empty`: may be left without any; `hints`: words of other languages ->
+    ours; `name`: the record's, if the class is not called by it.
     """
 
     record: ClassVar[KeyRecord]  # made of the class

@@ -1,8 +1,8 @@
 """YAML as a person wrote it: text, lists and maps that know their place, and nothing retyped behind the writer's back.
 
 The YAML library only cuts the file into events; values are built here, as the text that stands in the file. What a
-plain scalar would silently become elsewhere (``no``, ``010``, ``1:30``) is known to :func:`detect_yaml_retyping`, and the types
-decide where that matters.
+plain scalar would silently become elsewhere (``no``, ``010``, ``1:30``) is known to :func:`detect_yaml_retyping`, and
+the types decide where that matters.
 """
 
 from __future__ import annotations
@@ -444,7 +444,8 @@ class _TreeBuilder:
                 )
             if tag in {"!", "tag:yaml.org,2002:str"} and style == "":
                 style = "!"
-            value = WrittenScalar(event.value, self.page, start, int(event.end_mark.index), style)  # type: ignore[union-attr]  # the C parser marks every event
+            # the C parser marks every event
+            value = WrittenScalar(event.value, self.page, start, int(event.end_mark.index), style)  # type: ignore[union-attr]
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self.build_list(event, depth)
         else:
@@ -586,5 +587,6 @@ def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
     return Fault(
         message=f"not YAML: {problem}{context_text}",
         place=place,
-        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the usual cure",
+        remedy="quotes around values with ': ', ' #', a comma within { }, or a leading [ { * & ! | > ' \" % @ are the "
+        "usual cure",
     )

@@ -1,7 +1,8 @@
 """Engines store rows and execute queries: the engine contract, and one module or package for each engine.
 
-A snapshot is immutable. Writing goes through `StorageEngine.stage_snapshot` -> `SnapshotStaging.write` -> `SnapshotStaging.finish`; nothing that a reader
-sees changes until a run publishes the `Snapshot`. Reading goes through `StorageEngine.plan_query` and `QueryPlan.execute`.
+A snapshot is immutable. Writing goes through `StorageEngine.stage_snapshot` -> `SnapshotStaging.write` ->
+`SnapshotStaging.finish`; nothing that a reader sees changes until a run publishes the `Snapshot`. Reading goes through
+`StorageEngine.plan_query` and `QueryPlan.execute`.
 """
 
 from __future__ import annotations
@@ -42,16 +43,18 @@ class Snapshot:
     parts
         File names and row counts, in order.
     statistics
-        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays: longest; of columns of few different
-        values: top, [value, rows] for each}.
+        Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays:
+        longest; of columns of few different values: top, [value, rows] for each}.
     coverage
         ASCII MOC of the positions, or None.
     engine
         Name of the engine that keeps it; records of older sites do not say it, and mean the embedded one.
     regions
-        Columns of shapes whose position index the engine must be told of (the embedded one finds its own beside the rows).
+        Columns of shapes whose position index the engine must be told of (the embedded one finds its own beside the
+        rows).
     checksum
-        Of the engine's own list of the snapshot's files and their checksums; empty: it keeps none, or did not when this was written.
+        Of the engine's own list of the snapshot's files and their checksums; empty: it keeps none, or did not when this
+        was written.
     """
 
     kind_name: ClassVar[str] = "snapshot"  # for messages
@@ -119,7 +122,8 @@ class LiveColumn:
     is_comparable
         True if the column itself compares like that value, so that the source's own index serves a condition.
     guard_condition
-        SQL condition that must stand beside such a comparison (NaN is no number here, but the largest one there); ``{0}`` as above.
+        SQL condition that must stand beside such a comparison (NaN is no number here, but the largest one there);
+        ``{0}`` as above.
     """
 
     name: str
@@ -143,7 +147,8 @@ class LiveRelation:
     columns
         Those of the source that can be served.
     mapping_queries
-        Bound SELECTs over the pseudo table ``source`` that make the published columns; their rows together are the table's.
+        Bound SELECTs over the pseudo table ``source`` that make the published columns; their rows together are the
+        table's.
     copied_columns
         Published column -> column of the source that it is, unchanged.
     position
@@ -227,7 +232,10 @@ class QueryExecution(Protocol):
 
     @property
     def awaited_file_descriptor(self) -> int | None:
-        """A file descriptor at which the answer will show: who has an event loop may wait there for a moment. Whoever iterates waits by itself."""
+        """A file descriptor at which the answer will show: who has an event loop may wait there for a moment.
+
+        Whoever iterates waits by itself.
+        """
         return None
 
     def has_arrived(self) -> bool:
@@ -235,7 +243,10 @@ class QueryExecution(Protocol):
         return False
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
-        """Return all rows of an answer that is `small`, with the values that `to_pylist` would return; whoever iterates afterwards gets the same rows."""
+        """Return all rows of an answer that is `small`, with the values that `to_pylist` would return.
+
+        Whoever iterates afterwards gets the same rows.
+        """
         return None
 
     def request_turn(self, notify: Callable[[], object]) -> None:  # noqa: ARG002
@@ -254,7 +265,10 @@ class QueryExecution(Protocol):
         return
 
     def is_ready(self) -> bool:
-        """Check whether the turn has come, which `request_turn` asked for: a thread that iterates then need not wait for it."""
+        """Check whether the turn has come, which `request_turn` asked for.
+
+        A thread that iterates then need not wait for it.
+        """
         return True
 
     def __iter__(self) -> Iterator[pa.RecordBatch]: ...
@@ -267,7 +281,10 @@ class QueryExecution(Protocol):
 
 
 class RelayExecution(QueryExecution):
-    """A query that others compute for it, one after the other: whoever cancels or closes it meets the one that runs now."""
+    """A query that others compute for it, one after the other.
+
+    Whoever cancels or closes it meets the one that runs now.
+    """
 
     def __init__(self, schema: pa.Schema, current: QueryExecution | None = None) -> None:
         self.schema = schema
@@ -342,7 +359,10 @@ class QueryPlan(Protocol):
 
     @property
     def small(self) -> bool:
-        """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop; then `QueryExecution.small` says whether it is."""
+        """True if the answer is probably quick (an index, rows in memory): `execute` may be called on the event loop.
+
+        Then `QueryExecution.small` says whether it is.
+        """
 
     def execute(
         self, literal_values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits
@@ -459,7 +479,9 @@ class CatalogueAdopter(Protocol):
 
 
 class StorageEngine(Protocol):
-    """The contract. Thread-safe; one per process and site. An engine is a subclass: what it leaves out does nothing, as said here.
+    """The contract. Thread-safe; one per process and site. An engine is a subclass.
+
+    What it leaves out does nothing, as said here.
 
     Attributes
     ----------
@@ -509,7 +531,9 @@ class StorageEngine(Protocol):
         return None
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
-        """List the files of a snapshot that are partitions of HATS, as they lie there: they never change, and have the cells and all columns of the table.
+        """List the files of a snapshot that are partitions of HATS, as they lie there.
+
+        They never change, and have the cells and all columns of the table.
 
         Returns
         -------
@@ -565,7 +589,10 @@ class StorageEngine(Protocol):
         return
 
     def delegate_long_queries(self) -> None:
-        """Compute what takes long in another process from now on: the one that answers keeps its lock and its memory for that."""
+        """Compute what takes long in another process from now on.
+
+        The one that answers keeps its lock and its memory for that.
+        """
         return
 
     def list_helper_processes(self) -> Mapping[int, int]:
@@ -626,8 +653,8 @@ class StorageEngine(Protocol):
     ) -> SnapshotStaging:
         """Begin a new snapshot that has the rows of another one, except for some: replaced, gone or added.
 
-        Rows that are written replace those of the same key, or are added; those whose primary key is in `deleted_keys` are left out. The base stays as it
-        is, and must stay until the staging is finished.
+        Rows that are written replace those of the same key, or are added; those whose primary key is in `deleted_keys`
+        are left out. The base stays as it is, and must stay until the staging is finished.
 
         Parameters
         ----------
@@ -648,7 +675,8 @@ class StorageEngine(Protocol):
         Raises
         ------
         UnmergeableSnapshotError
-            The table has no primary key, or the base has other columns, another order or other partitions: stage all rows instead.
+            The table has no primary key, or the base has other columns, another order or other partitions: stage all
+            rows instead.
         StorageError
             The base cannot be read; disk full.
         DataError
@@ -672,7 +700,9 @@ class StorageEngine(Protocol):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read what may differ between two snapshots of a table: as `read_rows`, but for rows in storage that both share.
+        """Read what may differ between two snapshots of a table.
+
+        As `read_rows`, but for rows in storage that both share.
 
         Parameters
         ----------
@@ -728,18 +758,21 @@ class EngineRecord:
     lacks
         ``lacks(settings) -> str | None``: what settings do not say that must be there.
     live
-        Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=..., at_once=...,
-        seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, what of a mapping cannot be said in the SQL of such a database.
+        Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=...,
+        at_once=..., seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, what of a mapping cannot be
+        said in the SQL of such a database.
     verbs
-        Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its parameters annotated by
-        `CommandArgument`, named and described as it is.
+        Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its
+        parameters annotated by `CommandArgument`, named and described as it is.
     check
-        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they name; texts say what it is.
+        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they
+        name; texts say what it is.
     adoptable
-        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others as `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises
-        what is wrong.
+        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others
+        as `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises what is wrong.
     webs
-        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for (`hven.sources.remote_stores.WebCatalogueClient`).
+        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for
+        (`hven.sources.remote_stores.WebCatalogueClient`).
     """
 
     section: str = ""
@@ -825,4 +858,4 @@ __all__ = [
     "load_engine_record",
     "load_engine_records",
     "load_live_module",
-]  # fmt: skip
+]

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 class DeferredExecution(RelayExecution):
-    """A query that begins when it is read (`hven.engines.QueryExecution`): `execute` came back at once, maybe on the event loop.
+    """A query that begins when it is read (`hven.engines.QueryExecution`).
 
-    `start_execution` is given what to call with each execution that computes: the query's own one, or one that is run for its sake.
+    `execute` came back at once, maybe on the event loop.
+
+    `start_execution` is given what to call with each execution that computes: the query's own one, or one that is run
+    for its sake.
     """
 
     def __init__(

@@ -1,7 +1,10 @@
-"""EngineDialect: what the SQL of our engines says alike. ADQL means the same in both, and both keep a shape as a list of its numbers.
+"""EngineDialect: what the SQL of our engines says alike.
 
-`hven.adql.sql_writer.SqlDialect` is SQL as standards have it; here is what ADQL wants beside that, and the names of the functions that both
-engines are given (``hven_..``). An engine's own dialect says the words in which its database differs.
+ADQL means the same in both, and both keep a shape as a list of its numbers.
+
+`hven.adql.sql_writer.SqlDialect` is SQL as standards have it; here is what ADQL wants beside that, and the names of the
+functions that both engines are given (``hven_..``). An engine's own dialect says the words in which its database
+differs.
 """
 
 from __future__ import annotations
@@ -34,22 +37,64 @@ MJD_RANGE_SQL = "-678575 AND 2973483"  # the years 1 to 9999
 _SHAPE_CONSTRUCTORS = frozenset({"POINT", "CIRCLE", "POLYGON"})
 
 FUNCTION_TEMPLATES: dict[str, str] = {
-    "ABS": "abs({0})", "CEILING": "ceil({0})", "DEGREES": "degrees({0})", "FLOOR": "floor({0})", "MOD": ".write_remainder", "PI": "pi()",
-    "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END", "LOG10": "CASE WHEN {0} > 0 THEN log10({0}) END", "SQRT": "CASE WHEN {0} >= 0 THEN sqrt({0}) END",
-    "RADIANS": "radians({0})", "RAND": ".write_random", "ROUND": ".write_round", "TRUNCATE": ".write_round", "SIGN": "CAST(sign({0}) AS INTEGER)",
-    "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END", "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
-    "ATAN": "atan({0})", "ATAN2": "atan2({0}, {1})", "COS": "cos({0})", "COT": "(cos({0}) / nullif(sin({0}), 0))", "SIN": "sin({0})", "TAN": "tan({0})",
-    "COUNT": "count({0})", "SUM": ".write_sum", "STDDEV": ".write_deviation", "VARIANCE": ".write_deviation",
-    "COALESCE": ".write_coalesce", "GREATEST": ".write_coalesce", "LEAST": ".write_coalesce", "NULLIF": "nullif({0}, {1})",
-    "POINT": ".write_shape", "CIRCLE": ".write_shape", "POLYGON": ".write_shape", "BOX": ".write_box", "REGION": "{0}", "AREA": ".write_area", "CENTROID": ".write_centroid", "MOC": ".write_moc",
-    "COORD1": "({0})[1]", "COORD2": "({0})[2]", "DISTANCE": ".write_distance", "IVO_HEALPIX_INDEX": ".write_healpix_index",
-    "IVO_STRING_AGG": ".write_string_aggregate", "ADD_MONTHS": ".write_add_months",
+    "ABS": "abs({0})",
+    "CEILING": "ceil({0})",
+    "DEGREES": "degrees({0})",
+    "FLOOR": "floor({0})",
+    "MOD": ".write_remainder",
+    "PI": "pi()",
+    "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END",
+    "LOG10": "CASE WHEN {0} > 0 THEN log10({0}) END",
+    "SQRT": "CASE WHEN {0} >= 0 THEN sqrt({0}) END",
+    "RADIANS": "radians({0})",
+    "RAND": ".write_random",
+    "ROUND": ".write_round",
+    "TRUNCATE": ".write_round",
+    "SIGN": "CAST(sign({0}) AS INTEGER)",
+    "ACOS": "CASE WHEN {0} BETWEEN -1 AND 1 THEN acos({0}) END",
+    "ASIN": "CASE WHEN {0} BETWEEN -1 AND 1 THEN asin({0}) END",
+    "ATAN": "atan({0})",
+    "ATAN2": "atan2({0}, {1})",
+    "COS": "cos({0})",
+    "COT": "(cos({0}) / nullif(sin({0}), 0))",
+    "SIN": "sin({0})",
+    "TAN": "tan({0})",
+    "COUNT": "count({0})",
+    "SUM": ".write_sum",
+    "STDDEV": ".write_deviation",
+    "VARIANCE": ".write_deviation",
+    "COALESCE": ".write_coalesce",
+    "GREATEST": ".write_coalesce",
+    "LEAST": ".write_coalesce",
+    "NULLIF": "nullif({0}, {1})",
+    "POINT": ".write_shape",
+    "CIRCLE": ".write_shape",
+    "POLYGON": ".write_shape",
+    "BOX": ".write_box",
+    "REGION": "{0}",
+    "AREA": ".write_area",
+    "CENTROID": ".write_centroid",
+    "MOC": ".write_moc",
+    "COORD1": "({0})[1]",
+    "COORD2": "({0})[2]",
+    "DISTANCE": ".write_distance",
+    "IVO_HEALPIX_INDEX": ".write_healpix_index",
+    "IVO_STRING_AGG": ".write_string_aggregate",
+    "ADD_MONTHS": ".write_add_months",
     "IVO_INTERVAL_OVERLAPS": "CAST(({0} <= {1} AND {2} <= {3} AND {0} <= {3} AND {2} <= {1}) AS INTEGER)",
-    "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))", "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})",
-    "IVO_HISTOGRAM": ".write_histogram", "GAVO_HISTOGRAM": ".write_histogram", "IVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE, "GAVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE,
-    "SUBSTRING": "substring({*})", "TRIM": "trim({0}, " + WHITESPACE_SQL + ")", "REPLACE": "replace({*})", "LENGTH": "length({0})", "CONCAT": ".write_concat",
+    "IVO_HMS_TO_DEGREES": "(15 * hven_sexagesimal({0}))",
+    "IVO_DMS_TO_DEGREES": "hven_sexagesimal({0})",
+    "IVO_HISTOGRAM": ".write_histogram",
+    "GAVO_HISTOGRAM": ".write_histogram",
+    "IVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE,
+    "GAVO_NORMAL_RANDOM": _NORMAL_RANDOM_TEMPLATE,
+    "SUBSTRING": "substring({*})",
+    "TRIM": "trim({0}, " + WHITESPACE_SQL + ")",
+    "REPLACE": "replace({*})",
+    "LENGTH": "length({0})",
+    "CONCAT": ".write_concat",
     "REGEXP_REPLACE": "regexp_replace({0}, {1}, {2}, 'g')",
-}  # fmt: skip
+}
 
 
 class EngineDialect(SqlDialect):
@@ -81,7 +126,8 @@ class EngineDialect(SqlDialect):
             else super().write_operation(operator, left_sql, right_sql)
         )
 
-    def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:  # noqa: ARG002  (dialects look at it)
+    # dialects look at it
+    def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:  # noqa: ARG002
         """Write a remainder with the sign of the first; by zero it is NULL."""
         return f"({left_sql} % nullif({right_sql}, 0))"
 
@@ -208,10 +254,16 @@ class EngineDialect(SqlDialect):
     def write_deviation(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """STDDEV and VARIANCE of a sample, in double."""
         name = "stddev_samp" if node.name == "STDDEV" else "var_samp"
-        return f"{name}({'DISTINCT ' if node.distinct else ''}{self.write_double(writer.write_expression(node.args[0]), node.args[0])}) {over_clause}".rstrip()
+        return (
+            f"{name}({'DISTINCT ' if node.distinct else ''}{self.write_double(writer.write_expression(node.args[0]), node.args[0])}) "
+            f"{over_clause}"
+        ).rstrip()
 
     def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:
-        """Write sums and means of floats, and joined texts, over values in their order: equal values may stand in any."""
+        """Write sums and means of floats, and joined texts, over values in their order.
+
+        Equal values may stand in any.
+        """
         name = _ORDER_DEPENDENT_AGGREGATES.get(node.name)
         distinct = "DISTINCT " if node.distinct else ""
         if node.name == "IVO_STRING_AGG":
@@ -225,7 +277,10 @@ class EngineDialect(SqlDialect):
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
         """IVO_STRING_AGG, the texts in their own order if `order_clause` asks for it."""
         text, delimiter = (writer.write_expression(arg) for arg in node.args)
-        return f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}{order_clause and order_clause + text})"
+        return (
+            f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, "
+            f"{delimiter}{order_clause and order_clause + text})"
+        )
 
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write an aggregate of numbers over them in order."""
@@ -325,13 +380,22 @@ class EngineDialect(SqlDialect):
         return f"hven_distance({', '.join(numbers)})"
 
     def write_add_months(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ADD_MONTHS: the same day of another month, or its last one; a modified Julian date is right to tenths of a millisecond, as FROM_MJD."""
+        """ADD_MONTHS: the same day of another month, or its last one.
+
+        A modified Julian date is right to tenths of a millisecond, as FROM_MJD.
+        """
         time, months = (writer.write_expression(arg) for arg in node.args)
         if require_meta(node.args[0]).type.is_numeric:
             days = self.write_double(time, node.args[0])
             tenths = f"CAST(round(({days} - floor({days})) * 864000000) AS INTEGER) * INTERVAL '100 microseconds'"
-            time = f"CASE WHEN {days} BETWEEN {MJD_RANGE_SQL} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS INTEGER) * INTERVAL '1 day' + {tenths} END"
-        return f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + CAST({months} AS INTEGER) * INTERVAL '1 month' END"
+            time = (
+                f"CASE WHEN {days} BETWEEN {MJD_RANGE_SQL} THEN TIMESTAMP '1858-11-17' + CAST(floor({days}) AS "
+                f"INTEGER) * INTERVAL '1 day' + {tenths} END"
+            )
+        return (
+            f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + CAST({months} AS INTEGER) * INTERVAL '1 "
+            f"month' END"
+        )
 
     def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HEALPIX_INDEX of two numbers or a point."""

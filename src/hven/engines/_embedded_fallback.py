@@ -1,7 +1,9 @@
-"""Queries with a function that another engine does not compute: it gives the rows that their conditions leave, the embedded engine does the rest.
+"""Queries with a function that another engine does not compute.
 
-Only the columns that are read travel, and only rows that meet those conditions on single tables which that engine does know; its
-indexes are used for them. What is too much for this road is refused with words.
+It gives the rows that their conditions leave, the embedded engine does the rest.
+
+Only the columns that are read travel, and only rows that meet those conditions on single tables which that engine does
+know; its indexes are used for them. What is too much for this road is refused with words.
 """
 
 from __future__ import annotations
@@ -106,7 +108,10 @@ class FallbackPlan(QueryPlan):
 
     def explain(self) -> str:
         """Describe what is read and what is computed where."""
-        return f"{self.reason} is computed in the embedded engine, over rows that {self._source_engine_name} gives\n{self.embedded_plan.explain()}"
+        return (
+            f"{self.reason} is computed in the embedded engine, over rows that {self._source_engine_name} "
+            f"gives\n{self.embedded_plan.explain()}"
+        )
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Return the engine's own estimate."""
@@ -138,7 +143,10 @@ class FallbackExecution(FetchingExecution):
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for name, (table, plan) in self._fallback_plan.table_fetches.items():
             if not isinstance(require_relation(self._relations, name), MemoryRelation):
-                message = f"{self._fallback_plan.reason} cannot be computed by the database, and more than {self._fetch_limit_text} of {name} would have to be fetched for it"
+                message = (
+                    f"{self._fallback_plan.reason} cannot be computed by the database, and more than "
+                    f"{self._fetch_limit_text} of {name} would have to be fetched for it"
+                )
                 too_many = TooLargeError(
                     message, remedy="narrow the table by a condition (position, key, time) beside it"
                 )

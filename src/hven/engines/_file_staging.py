@@ -1,4 +1,7 @@
-"""What stagings of the engines that keep files have in common: rows wait, a full run is put in order and spooled, and what goes wrong leaves nothing."""
+"""What stagings of the engines that keep files have in common.
+
+Rows wait, a full run is put in order and spooled, and what goes wrong leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ class SortedRows:
 
 
 class FileStaging(ABC):
-    """A snapshot that is being written into a directory of its own; engines add `finish` (`hven.engines.SnapshotStaging`).
+    """A snapshot that is being written into a directory of its own.
+
+    Engines add `finish` (`hven.engines.SnapshotStaging`).
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Rows of the same primary key in two tables: vectorised, for keys of one column or several, of any type that can be a key."""
+"""Rows of the same primary key in two tables.
+
+Vectorised, for keys of one column or several, of any type that can be a key.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Functions that move positions: along proper motions, and from frame to frame. NULL in, NULL out; see `_functions.SIGNATURES`."""
+"""Functions that move positions: along proper motions, and from frame to frame. NULL in, NULL out.
+
+See `_functions.SIGNATURES`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def apply_proper_motion(
 
 
 def transform_frame(source: Any, target: Any, shapes: Any) -> pa.Array:
-    """Transform shapes (lists: points, circles, polygons) from one frame into another; both names are the same in all rows."""
+    """Transform shapes (lists: points, circles, polygons) from one frame into another.
+
+    Both names are the same in all rows.
+    """
     shape_array = _to_single_array(shapes)
     if not len(shape_array):
         return shape_array

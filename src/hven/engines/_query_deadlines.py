@@ -1,4 +1,7 @@
-"""Time limits of queries: one thread that acts when the time is over, and executions that it stops. Shared by the engines."""
+"""Time limits of queries: one thread that acts when the time is over, and executions that it stops.
+
+Shared by the engines.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which HEALPix cells each region of a column may touch: the engines' position indexes of regions are made of them.
 
-A region is put into the few cells that its bounding circle touches, at an order that suits its size; regions of a hemisphere and
-more, and those that are no circle or polygon, into the cells of their own cover. A cell of order o is the number
-``4 ** (o + 1) + cell``: so all orders are told apart, and ``number >> 2`` is the cell around it.
+A region is put into the few cells that its bounding circle touches, at an order that suits its size; regions of a
+hemisphere and more, and those that are no circle or polygon, into the cells of their own cover. A cell of order o is
+the number ``4 ** (o + 1) + cell``: so all orders are told apart, and ``number >> 2`` is the cell around it.
 
 A cell says little of where in it a region is: beside the cells each row has a cap, the bounding circle itself.
 """
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     Caps = npt.NDArray[np.float32]
 
 MAX_REGION_CELLS = 64  # of one region that is neither a small circle nor a small polygon
-MIN_STRIP_RADIUS_DEGREES = 2.0  # degrees: a circle around a polygon so large holds many regions that the polygon, if it is narrow, does not touch
+# degrees: a circle around a polygon so large holds many regions that the polygon, if it is narrow, does not touch
+MIN_STRIP_RADIUS_DEGREES = 2.0
 MAX_STRIP_CELLS, MAX_STRIP_POLYGONS = 2000, 4096  # cells of one long and narrow polygon, such polygons at a time
 WIDE_POLYGON_ORDER = 2  # order of cells of larger polygons: of the next one, all are fewer than `MAX_REGION_CELLS`
 MAX_CAP_RADIUS_DEGREES = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
@@ -59,7 +60,10 @@ def create_full_sky_caps(row_count: int) -> Caps:
 
 
 def cover_region_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
-    """Yield rows and cells of the regions of one batch; caps that hold these are written into `caps` where they are small."""
+    """Yield rows and cells of the regions of one batch.
+
+    Caps that hold these are written into `caps` where they are small.
+    """
     if pa.types.is_string(values.type):
         yield from _cover_region_texts(values, caps)
         return
@@ -178,7 +182,10 @@ def cover_shape_ranges(shape: Shape) -> Indexes:
 
 
 def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
-    """Return a few cells that hold a shape, of one order; a MOC may be anywhere (see `RegionIndex.find_touching_rows`)."""
+    """Return a few cells that hold a shape, of one order.
+
+    A MOC may be anywhere (see `RegionIndex.find_touching_rows`).
+    """
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
     ranges = cover_shape_ranges(shape)

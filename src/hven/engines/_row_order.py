@@ -1,4 +1,7 @@
-"""The order in which rows are stored, as whole numbers to sort by, and rows put in order. Shared by the engines that keep files."""
+"""The order in which rows are stored, as whole numbers to sort by, and rows put in order.
+
+Shared by the engines that keep files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows on their way into an engine: the table's columns and types, no NaN, and the order of HEALPix cells. Shared by the engines."""
+"""Rows on their way into an engine: the table's columns and types, no NaN, and the order of HEALPix cells.
+
+Shared by the engines.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
 def replace_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Replace NaN by null.
 
-    They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is kept.
+    They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is
+    kept.
     """
     if not pa.types.is_floating(column.type):
         return column
@@ -59,7 +63,10 @@ def compute_position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
 
 
 def compute_stable_order(keys: Keys) -> npt.NDArray[np.int64]:
-    """Compute the order that sorts keys, equal ones as they came: numpy's vectorised quicksort, then its ties put right."""
+    """Compute the order that sorts keys, equal ones as they came.
+
+    Numpy's vectorised quicksort, then its ties put right.
+    """
     order = keys.argsort()
     ordered = keys[order]
     is_tie = ordered[1:] == ordered[:-1]
@@ -90,10 +97,16 @@ def check_key_nulls(table: Table, null_count: int) -> None:
 def build_duplicate_key_error(
     table: Table, key_count: int, row_count: int, first_keys: Sequence[Sequence[object]]
 ) -> DataError:
-    """Make the error of primary keys that stand more than once: how many do, in how many rows, and the first, each with its number of times."""
+    """Make the error of primary keys that stand more than once.
+
+    How many do, in how many rows, and the first, each with its number of times.
+    """
     key_texts = "; ".join(
         f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)"
         for row in first_keys
     )
-    message = f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} key{'s stand' if key_count > 1 else ' stands'} in {row_count:,} rows; first: {key_texts}"
+    message = (
+        f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} "
+        f"key{'s stand' if key_count > 1 else ' stands'} in {row_count:,} rows; first: {key_texts}"
+    )
     return DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")

@@ -1,7 +1,10 @@
-"""Functions of the sky that no database has, computed by `hven.model.sky` over whole vectors; `FUNCTION_SIGNATURES` says what they take and give.
+"""Functions of the sky that no database has, computed by `hven.model.sky` over whole vectors.
 
-They see rows without nulls (`skip_null_rows`), and may answer with nulls. A shape is a list of numbers told by its length: 2 a point, 3 a circle, 4 a range,
-6 and more a polygon. Something that is no shape contains nothing and has no area.
+`FUNCTION_SIGNATURES` says what they take and give.
+
+They see rows without nulls (`skip_null_rows`), and may answer with nulls. A shape is a list of numbers told by its
+length: 2 a point, 3 a circle, 4 a range, 6 and more a polygon. Something that is no shape contains nothing and has no
+area.
 """
 
 from __future__ import annotations
@@ -150,7 +153,7 @@ def _build_pair_lists(lon: Numbers, lat: Numbers) -> pa.Array:
     )
 
 
-# --- one shape against another ------------------------------------------------------------------------------------------
+# --- one shape against another ----------------------------------------------------------------------------------------
 
 
 def _is_same_point(inner: ShapeColumn, outer: ShapeColumn) -> Flags:
@@ -258,7 +261,7 @@ def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     )
 
 
-# --- what one shape is ---------------------------------------------------------------------------------------------------
+# --- what one shape is ------------------------------------------------------------------------------------------------
 
 
 def _build_boxes(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
@@ -321,7 +324,7 @@ def _format_shapes(shapes_column: Any) -> pa.Array:
     return pa.array(words, pa.string())
 
 
-# --- shapes that are text ------------------------------------------------------------------------------------------------
+# --- shapes that are text ---------------------------------------------------------------------------------------------
 
 
 def _find_distinct_rows(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArray[np.int64]]:
@@ -494,7 +497,10 @@ def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc |
 
 
 def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Flags) -> None:
-    """Test shapes against one MOC: a centre or a corner in it is enough; the cells of a shape are looked at where that does not tell."""
+    """Test shapes against one MOC: a centre or a corner in it is enough.
+
+    The cells of a shape are looked at where that does not tell.
+    """
     owners, lons, lats = [], [], []
     for number, shape in shapes:
         for part in shape.parts if isinstance(shape, Region) else (shape,):
@@ -564,7 +570,10 @@ def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any]
 
 
 def _compute_text_area(shape_texts: Any) -> pa.Array:
-    """Compute areas of regions and MOCs: circles, polygons and unions of parts that do not meet all at once, others one text at a time."""
+    """Compute areas of regions and MOCs.
+
+    Circles, polygons and unions of parts that do not meet all at once, others one text at a time.
+    """
     texts = ShapeTextColumn(shape_texts)
     areas = _compute_areas(texts.shapes)
     is_known = texts.is_distinct_plain.copy()
@@ -618,7 +627,7 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
     return centroid.lon, centroid.lat
 
 
-# --- HEALPix --------------------------------------------------------------------------------------------------------------
+# --- HEALPix ----------------------------------------------------------------------------------------------------------
 
 
 def _compute_healpix_index(order: Any, lon: Any, lat: Any) -> pa.Array:

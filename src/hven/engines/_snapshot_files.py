@@ -1,4 +1,7 @@
-"""Files of snapshots: locks of those who write, sizes and checksums, and what a disk says, in our words. Shared by the engines that keep files."""
+"""Files of snapshots: locks of those who write, sizes and checksums, and what a disk says, in our words.
+
+Shared by the engines that keep files.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +41,15 @@ ReadFiles = dict[tuple[int, int], tuple[int, str]]
 
 
 def is_on_local_disk(directory: str) -> bool:
-    """Return whether a directory is on a disk of this machine: other mounts may hang whoever reads them, and whoever asks this."""
+    """Return whether a directory is on a disk of this machine.
+
+    Other mounts may hang whoever reads them, and whoever asks this.
+    """
     if not directory.startswith("/"):
         return False
     mount_point, file_system, real_path = "", "", os.path.realpath(directory)
-    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123  (of Linux; elsewhere nothing is known)
+    # of Linux; elsewhere nothing is known
+    with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123
         for line in mounts:
             mount_fields, _, file_system_fields = line.partition(" - ")
             line_mount_point = mount_fields.split(" ")[4].encode().decode("unicode_escape")
@@ -132,7 +139,9 @@ def sync_file(path: Path) -> None:
 
 
 def create_locked_directory(directory: Path) -> int:
-    """Create the directory of a staging, and return its lock: one that can be taken belongs to a process that died, and `sweep` removes it.
+    """Create the directory of a staging, and return its lock.
+
+    One that can be taken belongs to a process that died, and `sweep` removes it.
 
     A sweep may come before the lock is held. Then it is begun again.
     """
@@ -193,7 +202,10 @@ def is_absent(path: Path) -> bool:
 
 
 def remove_abandoned_directory(path: Path) -> bool:
-    """Remove a directory whose writer is gone: its lock can be taken. It is kept meanwhile, for the writer may be about to take it (`staging`)."""
+    """Remove a directory whose writer is gone: its lock can be taken.
+
+    It is kept meanwhile, for the writer may be about to take it (`staging`).
+    """
     try:
         handle = os.open(path / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     except OSError:

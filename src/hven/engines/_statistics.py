@@ -1,4 +1,7 @@
-"""What is known about the values of a new snapshot: nulls, extremes, distinct values, text; and the coverage of its positions."""
+"""What is known about the values of a new snapshot: nulls, extremes, distinct values, text.
+
+And the coverage of its positions.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,10 @@ class StatisticsCollector:
 
 
 class _DistinctEstimator:
-    """Estimates the number of distinct values from a sample: exact while there are few, else by the share of values seen once."""
+    """Estimates the number of distinct values from a sample.
+
+    Exact while there are few, else by the share of values seen once.
+    """
 
     _FIRST_SAMPLE_ROWS = 65_536  # rows of the first part
     _MAX_LATER_SAMPLE_ROWS, _MIN_LATER_SAMPLE_ROWS = (
@@ -188,7 +194,10 @@ class _DistinctEstimator:
         return int(min(n * distinct / (n - singletons + singletons * n / total), total))
 
     def list_top_values(self) -> list[list[object]]:
-        """Return the values with the rows that have each, most first; none if there are many, or if one is no plain value."""
+        """Return the values with the rows that have each, most first.
+
+        None if there are many, or if one is no plain value.
+        """
         self._merge_counts()
         if self._value_counts is None or not 0 < len(self._value_counts) <= MAX_TOP_VALUES:
             return []

@@ -36,7 +36,9 @@ def update_statistics(
     row_counts: tuple[int, int, int],
     read_column: ColumnReader,
 ) -> dict[str, dict[str, object]]:
-    """Return the statistics after rows went and came: what a look at all rows would find, but for the numbers of distinct values.
+    """Return the statistics after rows went and came.
+
+    What a look at all rows would find, but for the numbers of distinct values.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""What one engine cannot compute alone: plans are asked for rows of single tables, and another plan computes over what they gave."""
+"""What one engine cannot compute alone.
+
+Plans are asked for rows of single tables, and another plan computes over what they gave.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ class FetchBudget:
 
 
 class FetchingExecution(RelayExecution):
-    """A running query over rows that are fetched first (`hven.engines.QueryExecution`). Nothing is asked before the first batch is.
+    """A running query over rows that are fetched first (`hven.engines.QueryExecution`).
+
+    Nothing is asked before the first batch is.
 
     Parameters
     ----------

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class ErrorDocumentError(SourceError):
-    """The document is a service's error answer, or says after its rows that the service broke off; it holds the service's words."""
+    """The document is a service's error answer, or says after its rows that the service broke off.
+
+    It holds the service's words.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,8 @@ class TableStream:
     batches
         The rows, read as they are asked for.
     deviations
-        What the reader narrows, drops or reinterprets. The list grows while `batches` is read (`hven.model.add_deviation`).
+        What the reader narrows, drops or reinterprets. The list grows while `batches` is read
+        (`hven.model.add_deviation`).
     """
 
     metadata: TableMetadata
@@ -133,7 +137,10 @@ class TableStream:
 
     @property
     def is_truncated(self) -> bool:
-        """Whether the service says that there are more rows (QUERY_STATUS=OVERFLOW, DALI 1.1 section 4.4.1); known when all rows were read."""
+        """Whether the service says that there are more rows (QUERY_STATUS=OVERFLOW, DALI 1.1 section 4.4.1).
+
+        Known when all rows were read.
+        """
         return any(
             info.name.upper() == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in self.metadata.infos
         )
@@ -173,21 +180,23 @@ class Format:
     extension
         Of files, with the dot.
     write
-        ``write(head, batches, end, options) -> Iterator[bytes]``; `end` is called after the last batch. It must yield the
-        head before it asks for the first batch's successor, i.e. as soon as the first batch is there.
-        An exception while iterating `batches` is the writer's to turn into its trailing mark where a standard has
-        one (VOTable; it must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
+        ``write(head, batches, end, options) -> Iterator[bytes]``; `end` is called after the last batch. It must yield
+        the head before it asks for the first batch's successor, i.e. as soon as the first batch is there. An exception
+        while iterating `batches` is the writer's to turn into its trailing mark where a standard has one (VOTable; it
+        must then call ``end()``, whose `error` is set), else to let through: behind a mark for people, if it likes.
     aliases
         Further short names.
     write_small_table
-        ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python values, byte for byte what
-        `write` gives of them as a batch; None where only `write` can do it. For a few rows Arrow takes longer to get ready than they do.
+        ``at_once(head, rows, options) -> bytes | None``: the whole document with all its rows as tuples of Python
+        values, byte for byte what `write` gives of them as a batch; None where only `write` can do it. For a few rows
+        Arrow takes longer to get ready than they do.
     write_error
         ``write_error(message) -> bytes``, or None if errors go out as VOTable.
     read
         ``read(file, table=None, batch=...) -> Read``, or None.
     count_unpacked_bytes
-        ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before any is unpacked.
+        ``promised(file) -> int``: bytes that the values take in memory, counted by the heads of what is packed before
+        any is unpacked.
     is_format_of
         ``files(file) -> bool``: whether an open file is of this format, or None.
     ivoids
@@ -249,7 +258,8 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
         RESPONSEFORMAT: a short name (``votable``, ``votable/td``, ``csv``) or a media type with parameters
         (``application/x-votable+xml;serialization=BINARY2``), both without regard to case. None or empty: see `accept`.
     accept
-        The Accept header. Used only if it asks for one of our media types by its full name; else VOTable is the default.
+        The Accept header. Used only if it asks for one of our media types by its full name; else VOTable is the
+        default.
 
     Returns
     -------

@@ -1,6 +1,9 @@
-"""What an Arrow file or stream promises: bytes of its buffers in memory, counted by the heads of its messages before any is unpacked.
+"""What an Arrow file or stream promises.
 
-A compressed buffer begins with its length; messages and the footer of a file are tables of FlatBuffers (Apache Arrow, Message.fbs, File.fbs).
+Bytes of its buffers in memory, counted by the heads of its messages before any is unpacked.
+
+A compressed buffer begins with its length; messages and the footer of a file are tables of FlatBuffers (Apache Arrow,
+Message.fbs, File.fbs).
 """
 
 from __future__ import annotations

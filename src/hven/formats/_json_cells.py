@@ -31,9 +31,9 @@ def write_document(
 ) -> Iterator[bytes]:
     """Write what begins a list, its rows, and how it ended, by which the document is closed.
 
-    `write_rows` writes some of them as texts, each with what stands between two (`separator_bytes` bytes) before it; `column_count` is the number of columns;
-    `build_closing_members` makes the last members of the status.
-    A late error is written as ``"status": "ERROR"`` with its ``"message"``, and raised then.
+    `write_rows` writes some of them as texts, each with what stands between two (`separator_bytes` bytes) before it;
+    `column_count` is the number of columns; `build_closing_members` makes the last members of the status. A late error
+    is written as ``"status": "ERROR"`` with its ``"message"``, and raised then.
     """
     batches = literal.split_first_batch(batches)
     batch = next(batches, None)

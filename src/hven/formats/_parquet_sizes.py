@@ -1,7 +1,9 @@
-"""What a Parquet file promises: bytes of its values in memory, counted by the heads of its pages before any is unpacked.
+"""What a Parquet file promises.
 
-The footer says it, too, but a footer may lie, and of a damaged one pyarrow ends the process; the heads of the pages are what a reader goes by.
-They are structures of Thrift's compact protocol (Apache Parquet, parquet.thrift).
+Bytes of its values in memory, counted by the heads of its pages before any is unpacked.
+
+The footer says it, too, but a footer may lie, and of a damaged one pyarrow ends the process; the heads of the pages are
+what a reader goes by. They are structures of Thrift's compact protocol (Apache Parquet, parquet.thrift).
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def write_arrow(
 ) -> Iterator[bytes]:
     """Write an Arrow IPC stream; the fields carry datatype, arraysize, xtype, unit, ucd, utype and description.
 
-    If rows were cut off, the last batch is an empty one whose metadata say ``status: OVERFLOW``. A late error passes through: the stream
-    then lacks its end mark, which readers notice.
+    If rows were cut off, the last batch is an empty one whose metadata say ``status: OVERFLOW``. A late error passes
+    through: the stream then lacks its end mark, which readers notice.
     """
     schema = pa.schema(
         [_create_field(column) for column in metadata.columns],
@@ -80,7 +80,10 @@ def write_arrow(
 
 
 def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
-    """Copy values that have nulls: what lies in memory under a null, maybe of rows that the reader may not see, stays here."""
+    """Copy values that have nulls.
+
+    What lies in memory under a null, maybe of rows that the reader may not see, stays here.
+    """
     return (
         values.take(pa.array(np.arange(len(values))))
         if values.null_count or pa.types.is_nested(values.type)
@@ -106,7 +109,8 @@ def _encode_metadata(texts: Mapping[str, str | None]) -> dict[bytes, bytes]:
     return {name.encode(): value.encode() for name, value in texts.items() if value}
 
 
-def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> TableStream:  # noqa: ARG001  (one table)
+# one table
+def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_536) -> TableStream:  # noqa: ARG001
     """Read an Arrow IPC stream or file; columns that no table can hold (structs, maps) are refused.
 
     Everything is validated: an IPC file may say that a value lies outside its buffers.
@@ -114,7 +118,8 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
     Raises
     ------
     SourceError
-        No readable Arrow data; a type without a form in tables; while iterating also: values that are broken or do not fit.
+        No readable Arrow data; a type without a form in tables; while iterating also: values that are broken or do not
+        fit.
     """
     try:
         start = file.read(6)

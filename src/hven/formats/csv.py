@@ -36,7 +36,8 @@ def write_csv(
     Parameters
     ----------
     options
-        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a spreadsheet (`hven.formats._spreadsheet_formulas`).
+        ``header=absent`` leaves the header line out; ``escape=formula`` keeps texts from being formulas of a
+        spreadsheet (`hven.formats._spreadsheet_formulas`).
     """
     escaped = options.get("escape", "none").lower() == "formula"
     names = [escape_formula(column.name) if escaped else column.name for column in metadata.columns]

@@ -1,8 +1,8 @@
 """FITS binary table (FITS 4.0 section 7.3).
 
-The header of a binary table says how many rows follow and how long its longest string is: nobody knows that while a query
-still runs. So the primary HDU leaves at once, the batches are spooled (in memory, beyond 32 MiB on disk) while counts,
-lengths and ranges are noted, and at the end the table goes out in one pass over the spool. Memory stays flat.
+The header of a binary table says how many rows follow and how long its longest string is: nobody knows that while a
+query still runs. So the primary HDU leaves at once, the batches are spooled (in memory, beyond 32 MiB on disk) while
+counts, lengths and ranges are noted, and at the end the table goes out in one pass over the spool. Memory stays flat.
 """
 
 from __future__ import annotations
@@ -164,7 +164,10 @@ def _find_plain_letter(mark: str) -> str:
 
 
 def _decide_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -> None:
-    """Decide on TFORM, TDIM, TNULL and the numpy form of a column; `find_unused` finds a number that its rows do not hold."""
+    """Decide on TFORM, TDIM, TNULL and the numpy form of a column.
+
+    `find_unused` finds a number that its rows do not hold.
+    """
     kind = plan.column.type
     size = int(np.prod([length or 1 for length in kind.shape])) if kind.arraysize is not None else 1
     if kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or ""):
@@ -214,7 +217,10 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
     else:
         plan.null_value = find_unused()
         if plan.null_value is None:
-            message = f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was found for TNULL"
+            message = (
+                f"column {plan.column.name!r} holds nulls, and so many values of the 64-bit range that none was "
+                f"found for TNULL"
+            )
             raise TooLargeError(message, remedy="ask for another format")
     return letter
 

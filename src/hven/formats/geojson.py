@@ -1,4 +1,7 @@
-"""GeoJSON (RFC 7946): a feature for each row, whose place is its region, or its position; the other columns are its properties."""
+"""GeoJSON (RFC 7946): a feature for each row, whose place is its region, or its position.
+
+The other columns are its properties.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,9 @@ def write_geojson(
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", ... "features": [...], "status": "OK"}``.
 
-    The first column of regions is the geometry (right-hand rule, cut at 180 degrees); without one, the position is; a row without either has the
-    geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in JSON.
+    The first column of regions is the geometry (right-hand rule, cut at 180 degrees); without one, the position is; a
+    row without either has the geometry null. ``crs`` names the frame, if it is not the Earth's. ``status`` is as in
+    JSON.
     """
     region_column, position_columns = _find_geometry_columns(metadata.columns)
     start = region_files.write_collection_opening(

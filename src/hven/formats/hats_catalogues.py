@@ -1,4 +1,8 @@
-"""HATS catalogues as they are found: what one says of itself, and the files of its partitions, in a directory or behind an address; one collection, its main catalogue."""
+"""HATS catalogues as they are found.
+
+What one says of itself, and the files of its partitions, in a directory or behind an address; one collection, its main
+catalogue.
+"""
 
 from __future__ import annotations
 
@@ -242,9 +246,11 @@ class CatalogueDescription(NamedTuple):
     properties
         Properties, by their names of today.
     base
-        What names in it begin with, below the place that was asked: empty, or the main catalogue of a collection, with a slash behind it.
+        What names in it begin with, below the place that was asked: empty, or the main catalogue of a collection, with
+        a slash behind it.
     partitions
-        Order, pixel, and the name of a file below that place, in the order of their cells; of partitions that are directories, a line for each file.
+        Order, pixel, and the name of a file below that place, in the order of their cells; of partitions that are
+        directories, a line for each file.
     collection
         Properties of the collection; none: it was asked for by itself.
     """
@@ -275,7 +281,9 @@ class CatalogueDescription(NamedTuple):
 
 
 def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
-    """Return whether there is a catalogue, or a collection of them, by what stands in its directory: it may lack something, or be no table's.
+    """Return whether there is a catalogue, or a collection of them, by what stands in its directory.
+
+    It may lack something, or be no table's.
 
     Parameters
     ----------
@@ -316,7 +324,8 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
     Raises
     ------
     SourceError
-        No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file; a directory whose mount hangs.
+        No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file; a
+        directory whose mount hangs.
     """
     base, collection = "", {}
     read = _TimedFolder(location, folder).read_file
@@ -351,7 +360,8 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
                 properties["dataproduct_type"],
             ),
             place=Place(file=f"{location}/{name}"),
-            remedy=f"name the catalogue of objects or sources itself{f': {main_catalogue}, ' if main_catalogue else '; it lies '}beside it",
+            remedy=f"name the catalogue of objects or sources "
+            f"itself{f': {main_catalogue}, ' if main_catalogue else '; it lies '}beside it",
         )
     partition_info = read(base + hats_layout.PARTITION_INFO_FILE)
     if partition_info is None:
@@ -417,7 +427,10 @@ def _list_partition_files(
 
 
 def _list_files_in_metadata(folder: CatalogueFolder, base: str) -> dict[str, list[str]] | None:
-    """List files by the metadata of all of them, which a server need not list then; None: there are none, or they are too many."""
+    """List files by the metadata of all of them, which a server need not list then; None.
+
+    There are none, or they are too many.
+    """
     import pyarrow as pa  # noqa: PLC0415  (few catalogues are read so)
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -458,7 +471,9 @@ def call_in_threads(
     format_place: Callable[[Any], str],
     thread_limit: int = MAX_READER_THREADS,
 ) -> list[T]:
-    """Call a function with each of some values, in threads that nobody waits for: on a mount that hangs they never return.
+    """Call a function with each of some values, in threads that nobody waits for.
+
+    On a mount that hangs they never return.
 
     Parameters
     ----------

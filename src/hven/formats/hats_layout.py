@@ -1,4 +1,7 @@
-"""HATS catalogues (IVOA Note HATS 1.0): the names and texts of the files that one is made of, and how rows are divided among partitions."""
+"""HATS catalogues (IVOA Note HATS 1.0).
+
+The names and texts of the files that one is made of, and how rows are divided among partitions.
+"""
 
 from __future__ import annotations
 
@@ -371,8 +374,10 @@ def build_partition_schema(schema: pa.Schema) -> pa.Schema:
 def choose_writer_options(rows: pa.Table) -> dict[str, Any]:
     """Choose how each column of a partition is written, so that row groups are read quickly.
 
-    A dictionary where it makes a column a tenth smaller, and LZ4 unless zstd saves a third: it is decoded five times as fast, and few rows of a catalogue
-    are cheaper to read from the disk than to decode. What LZ4 saves less than a quarter of stands as it is: values of a few rows are read alone then, and none is decoded. So do cells, by which these are found.
+    A dictionary where it makes a column a tenth smaller, and LZ4 unless zstd saves a third: it is decoded five times as
+    fast, and few rows of a catalogue are cheaper to read from the disk than to decode. What LZ4 saves less than a
+    quarter of stands as it is: values of a few rows are read alone then, and none is decoded. So do cells, by which
+    these are found.
 
     Parameters
     ----------
@@ -395,7 +400,11 @@ def choose_writer_options(rows: pa.Table) -> dict[str, Any]:
         leaves = [group.column(number) for group in groups for number in range(group.num_columns)]
         return {leaf.path_in_schema: leaf.total_compressed_size for leaf in leaves}
 
-    sizes = {(codec, has_dictionary): measure_column_sizes(codec, dictionary=has_dictionary) for codec in ("zstd", "lz4", "none") for has_dictionary in (False, True)}  # fmt: skip
+    sizes = {
+        (codec, has_dictionary): measure_column_sizes(codec, dictionary=has_dictionary)
+        for codec in ("zstd", "lz4", "none")
+        for has_dictionary in (False, True)
+    }
     dictionary_columns = {
         name
         for name, size in sizes["zstd", True].items()
@@ -480,7 +489,9 @@ def write_skymap(counts: npt.NDArray[np.int64]) -> bytes:
 
 
 def write_sparse_map(cells: npt.NDArray[np.int64], order: int) -> bytes:
-    """Write where there are rows, as a FITS file of HEALPix (nested, explicit): ``point_map.fits``, of which clients make a MOC.
+    """Write where there are rows, as a FITS file of HEALPix (nested, explicit).
+
+    ``point_map.fits``, of which clients make a MOC.
 
     Parameters
     ----------

@@ -27,9 +27,9 @@ def write_json(
 ) -> Iterator[bytes]:
     """Write ``{"metadata": [...], "data": [[...], ...], "status": "OK"}``.
 
-    NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists.
-    Rows that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``, for people,
-    and is raised then: whoever sends the document must not end it as if it were whole.
+    NaN and infinities become null (JSON has no word for them); timestamps are DALI text; arrays are flat lists. Rows
+    that MAXREC cut off make ``"status": "OVERFLOW"``. A late error makes ``"status": "ERROR"`` with its ``"message"``,
+    for people, and is raised then: whoever sends the document must not end it as if it were whole.
     """
     kinds = [column.type for column in metadata.columns]
     yield from write_document(

@@ -30,8 +30,8 @@ def write_text(
 ) -> Iterator[bytes]:
     """Write a heading, a rule and a line per row; numbers stand right.
 
-    The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks. A late error makes
-    a last line for people, and is raised then.
+    The first batch says how wide the columns are. Control characters (also those that steer terminals) become blanks. A
+    late error makes a last line for people, and is raised then.
     """
     batches = iter(batches)
     batch = next(batches, None)

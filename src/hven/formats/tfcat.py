@@ -1,4 +1,7 @@
-"""TFCat 1.0: a feature for each row, whose place in time and frequency is its geometry, or the box of its ranges; the other columns are its properties."""
+"""TFCat 1.0: a feature for each row, whose place in time and frequency is its geometry, or the box of its ranges.
+
+The other columns are its properties.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,9 @@ def write_tfcat(
 ) -> Iterator[bytes]:
     """Write ``{"type": "FeatureCollection", "crs": .., "fields": .., "features": [...], "properties": ..}``.
 
-    The geometry is the column that the table's source or descriptor names as such (utype ``tfcat:geometry``), in the numbers that it has; without
-    one, the box of times and frequencies of EPN-TAP or ObsCore; of a row without either an empty collection of geometries. A status that is not OK stands among the properties.
+    The geometry is the column that the table's source or descriptor names as such (utype ``tfcat:geometry``), in the
+    numbers that it has; without one, the box of times and frequencies of EPN-TAP or ObsCore; of a row without either an
+    empty collection of geometries. A status that is not OK stands among the properties.
     """
     columns = metadata.columns
     geometry_source = _find_geometry_source(metadata)
@@ -187,8 +191,14 @@ def _write_features(
         )
         names = pc.if_else(part.column(id_column).is_valid(), names, "")
     return literal.join_columns(
-        ',\n{"type":"Feature",', names, '"geometry":', literal.fill_nulls(geometry, _EMPTY_GEOMETRY), ',"properties":{', properties, "}}"
-    )  # fmt: skip
+        ',\n{"type":"Feature",',
+        names,
+        '"geometry":',
+        literal.fill_nulls(geometry, _EMPTY_GEOMETRY),
+        ',"properties":{',
+        properties,
+        "}}",
+    )
 
 
 def _convert_finite_numbers(array: pa.Array) -> pa.Array:
@@ -204,8 +214,28 @@ def _write_boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array)
     point = literal.join_columns('{"type":"Point","coordinates":[', t, ",", f, "]}")
     line = literal.join_columns('{"type":"LineString","coordinates":[[', t, ",", f, "],[", u, ",", g, "]]}")
     box = literal.join_columns(
-        '{"type":"Polygon","coordinates":[[[', t, ",", f, "],[", u, ",", f, "],[", u, ",", g, "],[", t, ",", g, "],[", t, ",", f, "]]]}"
-    )  # fmt: skip
+        '{"type":"Polygon","coordinates":[[[',
+        t,
+        ",",
+        f,
+        "],[",
+        u,
+        ",",
+        f,
+        "],[",
+        u,
+        ",",
+        g,
+        "],[",
+        t,
+        ",",
+        g,
+        "],[",
+        t,
+        ",",
+        f,
+        "]]]}",
+    )
     flat = [np.asarray(pc.fill_null(pc.equal(a, b), fill_value=True)) for a, b in ((start, stop), (low, high))]
     return pc.if_else(pa.array(flat[0] & flat[1]), point, pc.if_else(pa.array(flat[0] | flat[1]), line, box))
 

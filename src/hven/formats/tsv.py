@@ -30,7 +30,8 @@ def write_tsv(
 ) -> Iterator[bytes]:
     """Write a header line, then a line per row (IANA text/tab-separated-values).
 
-    Null and the empty string look the same. TSV cannot say that rows are missing or broke off: a late error passes through.
+    Null and the empty string look the same. TSV cannot say that rows are missing or broke off: a late error passes
+    through.
 
     Parameters
     ----------

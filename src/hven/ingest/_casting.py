@@ -31,7 +31,8 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
     Returns
     -------
     values, lost
-        `lost` (booleans, or None) marks values that do not fit: 3.7 or 70000 in an int16 column, text that is no number.
+        `lost` (booleans, or None) marks values that do not fit: 3.7 or 70000 in an int16 column, text that is no
+        number.
     """
     if values.type.equals(target_type) and not pa.types.is_timestamp(target_type):
         return values, None
@@ -68,7 +69,10 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
 
 
 def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
-    """Return which numbers lie beyond bounds, whole ones to the last digit; None: these are no numbers, or all lie within."""
+    """Return which numbers lie beyond bounds, whole ones to the last digit; None.
+
+    These are no numbers, or all lie within.
+    """
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
     min_and_max = pc.min_max(values)
@@ -88,7 +92,10 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
 
 
 def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
-    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None: no value reaches it."""
+    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None.
+
+    No value reaches it.
+    """
     if pa.types.is_floating(kind):
         return pa.scalar(value, kind)
     limits = np.iinfo(kind.to_pandas_dtype())

@@ -77,7 +77,9 @@ class ColumnRuleChecker:
     def find_repeated_rows(
         self, rows: pa.RecordBatch, rejected_mask: Flags | None
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], pa.Array]]:
-        """Yield each rule with ``unique``, its columns, and the rows that were there before; those that are `rejected_mask` away count for nothing.
+        """Yield each rule with ``unique``, its columns, and the rows that were there before.
+
+        Those that are `rejected_mask` away count for nothing.
 
         Ask for the next rule when `rejected_mask` has the rows that this one throws away.
         """

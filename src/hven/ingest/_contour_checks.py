@@ -111,9 +111,22 @@ def _report_excess_cells(
 ) -> Iterator[RuleViolation]:
     """Tell which rows have cells that cover more than the region, and which have none, as they would cover far more."""
     for word, severity, is_selected, message in (
-        ("more", INFO_SEVERITY, (added > MAX_ADDED_SHARE) & (added <= MOST_ADDED), f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer"),
-        ("left out", WARNING_SEVERITY, added > MOST_ADDED, f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow cover is outside the region"),
-    ):  # fmt: skip
+        (
+            "more",
+            INFO_SEVERITY,
+            (added > MAX_ADDED_SHARE) & (added <= MOST_ADDED),
+            f"{COVERAGE_COLUMN} has over 1 % more than the region: 10,000 cells along an outline so long are no finer",
+        ),
+        (
+            "left out",
+            WARNING_SEVERITY,
+            added > MOST_ADDED,
+            (
+                f"{COVERAGE_COLUMN} is left empty: most of what 10,000 cells along an outline so long and narrow "
+                f"cover is outside the region"
+            ),
+        ),
+    ):
         if is_selected.any():
             percentages, at = [f"{fraction:.1%}" for fraction in added[is_selected]], places[is_selected]
             yield RuleViolation(
@@ -129,9 +142,12 @@ def _report_excess_cells(
 def replace_crossing_polygons(
     mapped: MappedRows, name: str, crossing_mask: pa.Array, *, column_type: Type, is_on_body: bool
 ) -> Iterator[RuleViolation]:
-    """Put what they wind round in the place of polygons that cross themselves, and tell of it; one without area is left empty.
+    """Put what they wind round in the place of polygons that cross themselves, and tell of it.
 
-    Texts say all its parts. Of several parts a polygon is the outline of the largest; all stand in `COVERAGE_COLUMN`, where the table has that.
+    One without area is left empty.
+
+    Texts say all its parts. Of several parts a polygon is the outline of the largest; all stand in `COVERAGE_COLUMN`,
+    where the table has that.
     """
     rows = mapped.rows
     row_positions = np.flatnonzero(np.asarray(crossing_mask))
@@ -175,10 +191,21 @@ def replace_crossing_polygons(
         mapped.constant_columns -= {column}
     mapped.rows = rows
     for word, affected_mask, message in (
-        ("wound round", (ring_counts > 0) & ~has_several_parts, "what a polygon winds round that crosses itself is published instead of it"),
-        ("several parts", has_several_parts, f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the largest, and {COVERAGE_COLUMN} has all where the table has that column"),
+        (
+            "wound round",
+            (ring_counts > 0) & ~has_several_parts,
+            "what a polygon winds round that crosses itself is published instead of it",
+        ),
+        (
+            "several parts",
+            has_several_parts,
+            (
+                f"a polygon that crosses itself winds round several parts, or a hole: {name} is the outline of the "
+                f"largest, and {COVERAGE_COLUMN} has all where the table has that column"
+            ),
+        ),
         ("no area", ring_counts == 0, f"a polygon has no area: {name} is left empty"),
-    ):  # fmt: skip
+    ):
         if affected_mask.any():
             yield RuleViolation(
                 rule=f"{name}: {word}",
@@ -197,7 +224,10 @@ def _to_coordinate_lists(regions: Regions) -> pa.Array:
 
 
 def _format_regions(regions: Regions, original_texts: pa.Array, *, is_on_body: bool) -> pa.Array:
-    """Write regions in the words of the texts that they come from: DALI's or STC-S, with the frame, which is ICRS of all on the sky now."""
+    """Write regions in the words of the texts that they come from.
+
+    DALI's or STC-S, with the frame, which is ICRS of all on the sky now.
+    """
     formatted_texts = pa.nulls(len(original_texts), pa.string())
     forms = np.array(
         [

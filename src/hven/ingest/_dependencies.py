@@ -65,7 +65,9 @@ class DependencyGraph:
 
 
 def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: Mapping[str, Resource]) -> bool:
-    """Tell whether rows are pushed into a table, or into one that it is made from, directly or not: it may have none yet.
+    """Tell whether rows are pushed into a table, or into one that it is made from, directly or not.
+
+    It may have none yet.
 
     Parameters
     ----------
@@ -98,7 +100,8 @@ def sort_tables(resource: Resource, other_resources: Mapping[str, Resource] | No
     Raises
     ------
     DescriptorError
-        Tables are made from each other in a circle, here or through other collections: file, line and column of each one's source.
+        Tables are made from each other in a circle, here or through other collections: file, line and column of each
+        one's source.
     """
     graph = DependencyGraph({**(other_resources or {}), resource.name: resource})
     specs = {
@@ -162,7 +165,10 @@ def find_dependent_tables(
 
 
 def list_input_states(record: SnapshotRecord) -> list[Mapping[str, str]]:
-    """Return the states of its inputs from which the rows of a snapshot come out, the newest first: qualified table -> snapshot."""
+    """Return the states of its inputs from which the rows of a snapshot come out, the newest first.
+
+    Qualified table -> snapshot.
+    """
     provenance = record.provenance
     return [provenance.get("inputs", {}), *provenance.get("alike", ())]
 
@@ -194,7 +200,8 @@ def find_stale_tables(records: Mapping[str, SnapshotRecord]) -> list[str]:
                 warnings.append(f"{name} was made from {source}, which is published no more: look at its query")
             elif current_record.id != snapshot:
                 warnings.append(
-                    f"{name} was made from {source} as it was before {current_record.created}: hven ingest {record.collection}"
+                    f"{name} was made from {source} as it was before {current_record.created}: hven ingest "
+                    f"{record.collection}"
                 )
     return warnings
 

@@ -52,7 +52,8 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         free_bytes = shutil.disk_usage(directory).free
         if needed_there > free_bytes:
             raise StorageError(
-                f"{collection} needs about {_format_bytes(needed_there)} in {directory}, where {_format_bytes(free_bytes)} are free",
+                f"{collection} needs about {_format_bytes(needed_there)} in {directory}, where "
+                f"{_format_bytes(free_bytes)} are free",
                 remedy="make room, or keep fewer snapshots (keep_snapshots); what is published stays as it is",
             )
     budget = site.settings.disk_budget
@@ -60,13 +61,17 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
         used_bytes = measure_directory(site.settings.var_directory)
         if used_bytes + needed_bytes > budget:
             raise StorageError(
-                f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} already takes {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
-                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or hven remove --purge what is not needed",
+                f"{collection} needs about {_format_bytes(needed_bytes)}, and {site.settings.var_directory} "
+                f"already takes {_format_bytes(used_bytes)} of its {_format_bytes(budget)}",
+                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or hven remove --purge "
+                "what is not needed",
             )
 
 
 def estimate_merge_bytes(base_bytes: int, rows: int, written_bytes: int) -> int:
-    """Estimate the bytes that a merge of changes takes: they are spooled and written, and so are the parts that they fall into.
+    """Estimate the bytes that a merge of changes takes.
+
+    They are spooled and written, and so are the parts that they fall into.
 
     Parameters
     ----------
@@ -112,7 +117,10 @@ def delete_leftovers(site: Site) -> list[str]:
 
 
 def acquire_files_lease(site: Site, wait_seconds: float = 0.0) -> AbstractContextManager[Lease]:
-    """Return the lease that keeps a sweep and a publication apart: what is published in between must not look forgotten."""
+    """Return the lease that keeps a sweep and a publication apart.
+
+    What is published in between must not look forgotten.
+    """
     return site.store.leases.hold_lease("files", description="tidying or publishing", wait_seconds=wait_seconds)
 
 
@@ -136,7 +144,8 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
     Parameters
     ----------
     keep_recent
-        Snapshots of a moment ago stay, however many there are: where each write makes one, who asks now still finds the one that it begins with.
+        Snapshots of a moment ago stay, however many there are: where each write makes one, who asks now still finds the
+        one that it begins with.
     """
     time_limit = (
         (datetime.now(UTC) - timedelta(seconds=MIN_SNAPSHOT_AGE_SECONDS)).isoformat(timespec="microseconds")

@@ -1,4 +1,7 @@
-"""What is made of a collection's files behind a publication: a job of the site's owner (`hven.services.tasks.prepare`), asked for once as long as it waits."""
+"""What is made of a collection's files behind a publication.
+
+A job of the site's owner (`hven.services.tasks.prepare`), asked for once as long as it waits.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Places of files that clients send: what was there before comes back if it cannot be published, also where the process was killed."""
+"""Places of files that clients send.
+
+What was there before comes back if it cannot be published, also where the process was killed.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,19 @@ class FileTarget:
             )
             with undo_note.open("x") as file:  # before anything is done that it says
                 new_digest = compute_file_digest(body) if body is not None else ""
-                json.dump({"run": file_push.run, "table": file_push.table, "path": str(self.path), "had": self.digest, "sent": new_digest, "part": str(new_file), "old": str(old_file), "made": list(map(str, created_directories))}, file)  # fmt: skip
+                json.dump(
+                    {
+                        "run": file_push.run,
+                        "table": file_push.table,
+                        "path": str(self.path),
+                        "had": self.digest,
+                        "sent": new_digest,
+                        "part": str(new_file),
+                        "old": str(old_file),
+                        "made": list(map(str, created_directories)),
+                    },
+                    file,
+                )
                 file.flush()
                 os.fsync(file.fileno())
             _sync_directory(self._spool_directory)
@@ -94,7 +109,9 @@ class FileTarget:
             ):
                 leftover.unlink(missing_ok=True)
             delete_empty_directories(created_directories)
-            raise StorageError(f"the file cannot be kept: {error.strerror}", remedy="make room, or look at the rights of the directory") from error  # fmt: skip
+            raise StorageError(
+                f"the file cannot be kept: {error.strerror}", remedy="make room, or look at the rights of the directory"
+            ) from error
         try:
             if body is None:
                 self.path.unlink()
@@ -115,7 +132,9 @@ class FileTarget:
 
 
 def roll_back_interrupted_pushes(site: Site, collection: str, current_run: str = "") -> None:
-    """Undo what pushes of files began that were killed before they were committed; called by who holds the collection's lease.
+    """Undo what pushes of files began that were killed before they were committed.
+
+    Called by who holds the collection's lease.
 
     Parameters
     ----------

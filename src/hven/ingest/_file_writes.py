@@ -1,4 +1,7 @@
-"""Files that a client sends -> their places below a root of the collection, and what their readers make of them; all of it, or nothing."""
+"""Files that a client sends -> their places below a root of the collection, and what their readers make of them.
+
+All of it, or nothing.
+"""
 
 from __future__ import annotations
 
@@ -73,15 +76,26 @@ def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
     prefix = f"{root.path_prefix}/" if root.path_prefix else ""
     parts = path.split("/")
     is_plain_path = path.isprintable() and len(path.encode()) <= MAX_PATH_BYTES and "\\" not in path
-    if root.scheme is not None or not path.startswith(prefix) or not is_plain_path or any(path_part.startswith(".") or not path_part for path_part in parts):  # fmt: skip
+    if (
+        root.scheme is not None
+        or not path.startswith(prefix)
+        or not is_plain_path
+        or any(path_part.startswith(".") or not path_part for path_part in parts)
+    ):
         return None
     relative_path = path.removeprefix(prefix)
-    patterns, ignore = ([pattern_value] if isinstance(pattern_value := options.get(key) or [], str) else pattern_value for key in ("files", "ignore"))  # fmt: skip
+    patterns, ignore = (
+        [pattern_value] if isinstance(pattern_value := options.get(key) or [], str) else pattern_value
+        for key in ("files", "ignore")
+    )
     return relative_path if is_pattern_match(relative_path, patterns, ignore) else None
 
 
 def choose_file_path(spec: TableSpec, name: str) -> str:
-    """Return the path under which a file is kept that has a name alone; empty: it is an archive, whose files are kept."""
+    """Return the path under which a file is kept that has a name alone; empty.
+
+    It is an archive, whose files are kept.
+    """
     for source in spec.sources:
         if (
             source.kind == FILES_SOURCE_KIND
@@ -122,7 +136,10 @@ def find_file_target(site: Site, resource: Resource, source: SourceSpec, path: s
         or target_path.is_symlink()
         or target_path.is_dir()
     ):
-        raise NotFoundError(format_message("no file can be called {path!r:.120} here", path), remedy="the descriptor says which may be sent: files")  # fmt: skip
+        raise NotFoundError(
+            format_message("no file can be called {path!r:.120} here", path),
+            remedy="the descriptor says which may be sent: files",
+        )
     return FileTarget(find_spool_directory(site), resource.name, target_path)
 
 
@@ -143,7 +160,10 @@ class FileWrite(ClientWrite):
                 (resolve_in_pattern_directory(source.options, file_name), path) for file_name, path in files
             ]
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
-            raise ParamError("a file is sent by PUT under its path, and taken away by DELETE", remedy="one at a time, or several by POST of a ZIP archive")  # fmt: skip
+            raise ParamError(
+                "a file is sent by PUT under its path, and taken away by DELETE",
+                remedy="one at a time, or several by POST of a ZIP archive",
+            )
 
     def may_change_source(self, entry: SourceEntry) -> bool:
         return entry.spec.kind == FILES_SOURCE_KIND or isinstance(entry.source, FileListSource)

@@ -40,7 +40,8 @@ def compute_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tuple[W
     Returns
     -------
     first, second
-        Two independent words for each row. Two different rows among n have the same ones with a chance of about n**2 / 7e38.
+        Two independent words for each row. Two different rows among n have the same ones with a chance of about n**2 /
+        7e38.
     """
     first: Words = np.full(row_count, _SEED, np.uint64)
     second: Words = np.full(row_count, ~_SEED, np.uint64)

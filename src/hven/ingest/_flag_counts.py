@@ -23,7 +23,10 @@ def count_flagged_rows(trial: StagedSite, table: Table, flags: QualityFlagColumn
     """Count the rows of a table as it will be published, by one query over its column of flags."""
     keys = [f"k{number}" for number in range(len(flags.group_expressions))]
     parts = [f"({text}\n) AS {key}" for key, (text, _) in zip(keys, flags.group_expressions.values(), strict=True)]
-    rows = f"SELECT {', '.join([*parts, f'{_quote_identifier(flags.column)} AS f'])} FROM {_quote_identifier(table.schema)}.{_quote_identifier(table.name)} AS target"
+    rows = (
+        f"SELECT {', '.join([*parts, f'{_quote_identifier(flags.column)} AS f'])} FROM "
+        f"{_quote_identifier(table.schema)}.{_quote_identifier(table.name)} AS target"
+    )
     grouped = ", ".join([*keys, "f"])
     with ExitStack() as stack:
         batches = list(

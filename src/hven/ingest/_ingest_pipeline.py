@@ -1,7 +1,7 @@
 """`ingest_collection`: the flow from a descriptor to published snapshots, safe against crashes at every step.
 
-Nothing that readers see changes before `Store.publish_together`, one transaction that moves the pointers of all tables of the
-collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest sweeps.
+Nothing that readers see changes before `Store.publish_together`, one transaction that moves the pointers of all tables
+of the collection. Whatever ends earlier (an error, Ctrl-C, a power cut) leaves stagings that the next ingest sweeps.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ def ingest_collection(
     ConflictError
         The collection is being ingested by somebody else.
     DescriptorError, SourceError, DataError
-        The user's text or data are at fault; what was published before stays. `IngestReport` of the run is in the store.
+        The user's text or data are at fault; what was published before stays. `IngestReport` of the run is in the
+        store.
     StorageError
         The disk.
     """
@@ -283,7 +284,11 @@ class CollectionRun:
         return loader.load_table(create_run_id())
 
     def _is_ledger_written(self, spec: TableSpec, entries: Sequence[SourceEntry]) -> bool:
-        """Return whether a ledger is written: by a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that arrive by an ingest, too."""
+        """Return whether a ledger is written.
+
+        By a sync of every table whose rows can be followed one by one, whether it says ``sync:`` or not; of files that
+        arrive by an ingest, too.
+        """
         report = self.report
         is_followed = spec.sync is not None or any(
             source.kind in {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND} for source in spec.sources
@@ -397,7 +402,10 @@ class CollectionRun:
     # --- those who are made from this collection --------------------------------------------------------------
 
     def _load_dependent_tables(self, stack: ExitStack) -> list[CollectionRun]:
-        """Make tables of other collections anew that are made from this one's; those that fail stay as they are, and are told."""
+        """Make tables of other collections anew that are made from this one's.
+
+        Those that fail stay as they are, and are told.
+        """
         if self.report.sample is not None:
             return []
         resources = {
@@ -415,7 +423,10 @@ class CollectionRun:
             if not published_specs or resource.name in failed:
                 continue
             if resource.name in self.site.store.list_held_collections():
-                text = f"{published_specs[0].table.qualified_name} is made from this, and stays as `hven rollback` left it: hven sync {resource.name}"
+                text = (
+                    f"{published_specs[0].table.qualified_name} is made from this, and stays as `hven rollback` "
+                    f"left it: hven sync {resource.name}"
+                )
                 self.report.warnings.append(text)
                 continue
             run: CollectionRun | None = runs.get(resource.name)
@@ -426,7 +437,10 @@ class CollectionRun:
                 run._run_tests()  # noqa: SLF001
             except HvenError as error:
                 failed.add(resource.name)
-                text = f"{published_specs[0].table.qualified_name} is made from this, and could not be made anew: {error}; it stays as it was"
+                text = (
+                    f"{published_specs[0].table.qualified_name} is made from this, and could not be made anew: "
+                    f"{error}; it stays as it was"
+                )
                 self.report.warnings.append(text)
                 if run is not None:
                     self.drop_snapshots(run.loaded_tables)
@@ -681,7 +695,10 @@ class CollectionRun:
         failed_tests = [test for test in self.report.tests if not test.passed]
         if failed_tests:
             raise DataError(
-                f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: {failed_tests[0].name}: {failed_tests[0].message}"
+                (
+                    f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed: "
+                    f"{failed_tests[0].name}: {failed_tests[0].message}"
+                )
                 + "".join(
                     f"; {reject_summary}"
                     for table in self.report.tables.values()
@@ -703,10 +720,12 @@ class CollectionRun:
         self._check_descriptor_changes()
         if self.report.sample is not None:
             self.report.warnings.append(
-                f"only the first {self.report.sample:,} rows of each source are published; ingest again without a sample"
+                f"only the first {self.report.sample:,} rows of each source are published; ingest again "
+                f"without a sample"
             )
         with disk_space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
-            states = [(run.resource.name, run._list_collection_records(), run.lease) for run in (self, *dependent_runs)]  # noqa: SLF001  (runs of this kind)
+            # runs of this kind
+            states = [(run.resource.name, run._list_collection_records(), run.lease) for run in (self, *dependent_runs)]  # noqa: SLF001
             self.site.store.publish_collections(
                 states,
                 run_id=self.report.run,
@@ -745,5 +764,6 @@ class CollectionRun:
         )
         if changed_files:
             self.report.warnings.append(
-                f"{', '.join(changed_files)} changed during the {self.report.kind}; what it said at the beginning was done: ingest again"
+                f"{', '.join(changed_files)} changed during the {self.report.kind}; what it said at the "
+                f"beginning was done: ingest again"
             )

@@ -1,4 +1,7 @@
-"""The ledger of a table that is synchronised: a line for each source row, with what was published from it; written as rows are read."""
+"""The ledger of a table that is synchronised: a line for each source row, with what was published from it.
+
+Written as rows are read.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +172,8 @@ class SyncState:
     files
         ``[entry, name]`` of what the lines' `file` counts.
     listed
-        Entry number -> files as they were, of sources that read file by file (`FileListSource.list_files`); written as Arrow's IPC, packed, for there may be very many.
+        Entry number -> files as they were, of sources that read file by file (`FileListSource.list_files`); written as
+        Arrow's IPC, packed, for there may be very many.
     contended
         Rows that were rejected because another one had their key.
     lines, rejected
@@ -185,7 +189,8 @@ class SyncState:
     fed
         Entry number -> state of a source that tells what has changed since.
     waiting
-        Entry number -> documents of its rows that were still to be fetched: their rows must be read again, though nothing of these changed.
+        Entry number -> documents of its rows that were still to be fetched: their rows must be read again, though
+        nothing of these changed.
     """
 
     signature: str
@@ -253,7 +258,10 @@ def list_read_inputs(source: Source) -> list[dict[str, Any]]:
 
 
 class LedgerWriter:
-    """A ledger that is being written. Call `begin_batch` for each batch of source rows; then `finish_ledger`, or `abandon_ledger`."""
+    """A ledger that is being written. Call `begin_batch` for each batch of source rows.
+
+    Then `finish_ledger`, or `abandon_ledger`.
+    """
 
     def __init__(self, directory: Path, table: Table, entries: Sequence[SourceEntry]) -> None:
         self.directory = directory
@@ -286,7 +294,10 @@ class LedgerWriter:
         )
 
     def compute_identities(self, entry: int, batch: pa.RecordBatch) -> Any:
-        """Return the identities of source rows: one word, for two rows that share it by chance are only looked at more closely."""
+        """Return the identities of source rows.
+
+        One word, for two rows that share it by chance are only looked at more closely.
+        """
         return compute_row_words(batch, entry, self.identity_columns[entry])[0]
 
     def get_row_file_numbers(self, entry: int, batch: pa.RecordBatch) -> Any:

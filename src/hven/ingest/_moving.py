@@ -1,4 +1,7 @@
-"""`move_collection`: a collection's rows from one engine to another; the pointers change when everything is there, all at once."""
+"""`move_collection`: a collection's rows from one engine to another.
+
+The pointers change when everything is there, all at once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
 def move_collection(
     site: Site, name: str, engine_name: str, *, progress: Callable[[IngestProgress], None] | None = None
 ) -> list[SnapshotRecord]:
-    """Move what is published of a collection to another engine. What it was in before stays for a rollback, as after an ingest.
+    """Move what is published of a collection to another engine.
+
+    What it was in before stays for a rollback, as after an ingest.
 
     Parameters
     ----------
@@ -156,7 +161,8 @@ def _copy_snapshot(
     if snapshot.rows != record.snapshot.rows:
         target.remove_snapshot(snapshot)
         raise StorageError(
-            f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {snapshot.rows:,} arrived in {target.name}",
+            f"{record.table.qualified_name} has {record.snapshot.rows:,} rows, of which {snapshot.rows:,} "
+            f"arrived in {target.name}",
             remedy="nothing was changed; look for a fault of the disk, and report it",
         )
     return snapshot

@@ -1,4 +1,7 @@
-"""What a table gives to ivoa.obscore, checked as its rows come in: a fault there is told, and refuses no row of the table itself."""
+"""What a table gives to ivoa.obscore, checked as its rows come in.
+
+A fault there is told, and refuses no row of the table itself.
+"""
 
 from __future__ import annotations
 

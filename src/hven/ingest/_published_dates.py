@@ -1,8 +1,11 @@
-"""When rows came, and when they changed last, where nothing but Hven knows: kept from the published rows of the same keys.
+"""When rows came, and when they changed last, where nothing but Hven knows.
 
-A descriptor without ``created:`` has the time of the run for `collection.created`. For a row that is published already, the run is not when it
-came: its columns that are made of this time alone keep their published values. They are found by primary key in the published snapshot,
-whichever engine has it, so they outlive syncs, ingests, moves to another engine and restored backups as the rows do.
+Kept from the published rows of the same keys.
+
+A descriptor without ``created:`` has the time of the run for `collection.created`. For a row that is published already,
+the run is not when it came: its columns that are made of this time alone keep their published values. They are found by
+primary key in the published snapshot, whichever engine has it, so they outlive syncs, ingests, moves to another engine
+and restored backups as the rows do.
 """
 
 from __future__ import annotations
@@ -103,7 +106,10 @@ class PublishedDates:
         mapping
             By which they were made: `first_dates` and `change_dates` name columns.
         """
-        first_date_columns, change_date_columns = ([name for name in self._date_column_names if name in mapped_columns] for mapped_columns in (mapping.first_date_columns, mapping.change_date_columns))  # fmt: skip
+        first_date_columns, change_date_columns = (
+            [name for name in self._date_column_names if name in mapped_columns]
+            for mapped_columns in (mapping.first_date_columns, mapping.change_date_columns)
+        )
         if not rows.num_rows or not (first_date_columns or change_date_columns):
             return rows
         table = replace_nan_with_null(pa.Table.from_batches([rows]))
@@ -113,7 +119,8 @@ class PublishedDates:
         except HvenError as error:
             self._date_column_names = []
             self._warn(
-                f"{self._record.table.qualified_name}: what is published cannot be read, so its rows begin anew with the dates of this run: {error}"
+                f"{self._record.table.qualified_name}: what is published cannot be read, so its rows begin "
+                f"anew with the dates of this run: {error}"
             )
             return rows
         positions = published.find_positions(keys)
@@ -133,7 +140,10 @@ class PublishedDates:
         return rows
 
     def _find_published_rows(self, rows: pa.Table, keys: Words) -> _PublishedRows:
-        """Look rows up: a few by key, so that a small change costs little; many in an index of all that is published."""
+        """Look rows up: a few by key, so that a small change costs little.
+
+        Many in an index of all that is published.
+        """
         if self._full_index is not None:
             return self._full_index
         self._requested_rows += rows.num_rows

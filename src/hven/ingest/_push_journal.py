@@ -1,4 +1,7 @@
-"""What clients pushed into one table, with what is not committed yet: the journal that the source kind ``push`` reads."""
+"""What clients pushed into one table, with what is not committed yet.
+
+The journal that the source kind ``push`` reads.
+"""
 
 from __future__ import annotations
 

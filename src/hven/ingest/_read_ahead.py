@@ -1,4 +1,7 @@
-"""Reading ahead in a thread of its own, so that reading, mapping and writing overlap; a few batches wait, never more."""
+"""Reading ahead in a thread of its own, so that reading, mapping and writing overlap.
+
+A few batches wait, never more.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ class ReadAhead(Generic[T]):
 
 
 class _GcThrottle:
-    """While anybody reads, Python's collector looks for cycles less often: rows of a database are tuples, which it would count again and again."""
+    """While anybody reads, Python's collector looks for cycles less often.
+
+    Rows of a database are tuples, which it would count again and again.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -95,7 +101,10 @@ _GC_THROTTLE = _GcThrottle()
 
 
 class WriteBehind(Generic[T]):
-    """Calls a function with each item, in order, in a thread of its own. `wait_until_done` it, or `close` it to give up."""
+    """Calls a function with each item, in order, in a thread of its own.
+
+    `wait_until_done` it, or `close` it to give up.
+    """
 
     def __init__(self, consume: Callable[[T], None], size: int = QUEUE_LENGTH) -> None:
         self._consume = consume

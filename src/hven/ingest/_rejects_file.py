@@ -20,7 +20,10 @@ REJECTS_HEADER = ("file", "row", "column", "value", "reason", "text")
 
 
 class RejectsFile:
-    """A CSV file that appears with its first row: file, row, column, value, reason, text (the row as it stood, or as JSON)."""
+    """A CSV file that appears with its first row.
+
+    File, row, column, value, reason, text (the row as it stood, or as JSON).
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +85,10 @@ def format_row_as_json(row: Mapping[str, object]) -> str:
 
 
 def describe_value(value: object) -> object:
-    """Write a value for messages: of a contour what it is, or why it is none; other structures as JSON; the others stay."""
+    """Write a value for messages: of a contour what it is, or why it is none; other structures as JSON.
+
+    The others stay.
+    """
     value = _describe_contour(value)
     return orjson.dumps(value, default=str).decode() if isinstance(value, dict | list) else value
 

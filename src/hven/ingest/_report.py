@@ -55,7 +55,9 @@ class Offender:
 
 @dataclass(slots=True, kw_only=True)
 class RuleFinding:
-    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside; ``warning``, ``info``: published all the same.
+    """How often a rule was broken, and by whom first. Severity ``error``: the rows were kept aside.
+
+    ``warning``, ``info``: published all the same.
 
     Attributes
     ----------
@@ -206,7 +208,10 @@ class TableReport:
         return [
             f"  {quality.format_text()}",
             *(
-                f"    {', '.join(value or 'NULL' for value in group.of)}: {format_percent(group.rows - group.flagged, group.rows)} of {group.rows:,}"
+                (
+                    f"    {', '.join(value or 'NULL' for value in group.of)}: "
+                    f"{format_percent(group.rows - group.flagged, group.rows)} of {group.rows:,}"
+                )
                 for group in worst_groups
             ),
             *reject_lines,
@@ -241,7 +246,8 @@ class TableChange:
     columns
         Column -> in how many of the changed rows it differs.
     samples
-        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the columns that differ.
+        A few of them: ``{"change": "changed", "key": {..}, "before": {..}, "after": {..}}``; before and after have the
+        columns that differ.
     new
         True if the table was not published before, or with other columns: nothing to compare with.
     described

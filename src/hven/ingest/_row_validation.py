@@ -1,4 +1,7 @@
-"""Checks of mapped rows, whole columns at a time: lost values, nulls, ranges, codes, the sphere, and the descriptor's rules."""
+"""Checks of mapped rows, whole columns at a time.
+
+Lost values, nulls, ranges, codes, the sphere, and the descriptor's rules.
+"""
 
 from __future__ import annotations
 
@@ -284,7 +287,10 @@ class RowValidator:
                 )
 
     def _is_plain_conversion(self, name: str, batch: pa.RecordBatch) -> bool:
-        """Check whether a column is text read as another type, or one of the same name in another unit: nothing is computed there."""
+        """Check whether a column is text read as another type, or one of the same name in another unit.
+
+        Nothing is computed there.
+        """
         source = self.mapping.conversions.get(name)
         if source is None:
             return False
@@ -309,7 +315,10 @@ class RowValidator:
         return None
 
     def _run_row_rules(self, mapped: MappedRows) -> dict[int, pa.Array]:
-        """Run all conditions over the mapped rows in one pass; return the rows that fail, by `id` of the checks that any row fails."""
+        """Run all conditions over the mapped rows in one pass.
+
+        Return the rows that fail, by `id` of the checks that any row fails.
+        """
         if self.mapping.combined_rule_query is None:
             return {}
         rows = mapped.rows.append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(mapped.rows.num_rows, dtype=np.int64)))

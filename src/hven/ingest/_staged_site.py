@@ -1,4 +1,7 @@
-"""The site as it will be once this ingest is published: tables made from others and the descriptor's tests are asked of it."""
+"""The site as it will be once this ingest is published.
+
+Tables made from others and the descriptor's tests are asked of it.
+"""
 
 from __future__ import annotations
 

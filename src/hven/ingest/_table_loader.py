@@ -196,7 +196,8 @@ def build_union_table(spec: TableSpec, entries: Sequence[SourceEntry]) -> Table:
             known_column = columns.setdefault(column.name, column)
             if known_column.type != column.type:
                 raise DataError(
-                    f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one source and {column.type} in another",
+                    f"the column {column.name} of {spec.table.qualified_name} is {known_column.type} in one "
+                    f"source and {column.type} in another",
                     place=entry.spec.place,
                     remedy="say its type under columns:",
                 )
@@ -424,11 +425,17 @@ class TableLoader:
                 )
 
     def _iterate_steps(
-        self, number: int, entry: SourceEntry, transform: MappingTransform, batches: Iterable[pa.RecordBatch], stop_event: threading.Event | None
-    ) -> Iterator[Step]:  # fmt: skip
+        self,
+        number: int,
+        entry: SourceEntry,
+        transform: MappingTransform,
+        batches: Iterable[pa.RecordBatch],
+        stop_event: threading.Event | None,
+    ) -> Iterator[Step]:
         """Yield for each batch how many rows were read, its lines of the ledger, and what mapped rows are made of, with these.
 
-        These are made as they are asked for; ahead of that in another thread, with the event that says that nobody will.
+        These are made as they are asked for; ahead of that in another thread, with the event that says that nobody
+        will.
         """
         start_time = time.perf_counter()
         for batch in batches:
@@ -744,7 +751,8 @@ class TableLoader:
                 else ""
             )
             raise DataError(
-                f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than {self.max_rejected_share:.0%}{reason}",
+                f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than "
+                f"{self.max_rejected_share:.0%}{reason}",
                 place=self.spec.place,
                 remedy=f"correct the descriptor or the data; the rows are in {self.rejects.path}",
             )

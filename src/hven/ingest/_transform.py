@@ -1,4 +1,7 @@
-"""A batch of source rows -> rows of the table, by its mapping: copies go straight across, the rest through the engine."""
+"""A batch of source rows -> rows of the table, by its mapping.
+
+Copies go straight across, the rest through the engine.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,10 @@ class MappingTransform:
                 values = function(*columns)
             except CuratorCodeError as error:  # whatever a curator's function does is the curator's to see
                 line = f" ({call.path.name}:{error.line})" if call.path is not None and error.line is not None else ""
-                message = f"the function {call.name} failed: {error}{line}; {_describe_failing_row(function, columns, original_batch, None if error.was_answered else PROBE_TIMEOUT_SECONDS)}"
+                message = (
+                    f"the function {call.name} failed: {error}{line}; "
+                    f"{_describe_failing_row(function, columns, original_batch, None if error.was_answered else PROBE_TIMEOUT_SECONDS)}"
+                )
                 raise DataError(message, place=call.place) from error
             batch = _set_column(batch, call.output_column, self._check_answer(call, values, batch.num_rows))
         return batch
@@ -321,7 +327,10 @@ def _drop_known_columns(query: BoundQuery, known_columns: Collection[str]) -> Bo
 def _describe_failing_row(
     function: Any, columns: Sequence[pa.Array], batch: pa.RecordBatch, timeout_seconds: float | None
 ) -> str:
-    """Name the row at which a function fails, by calling it with parts of the batch: that row and what it was given; or the rows."""
+    """Name the row at which a function fails, by calling it with parts of the batch: that row and what it was given.
+
+    Or the rows.
+    """
 
     def has_failure(first_row: int, end_row: int) -> bool:
         try:

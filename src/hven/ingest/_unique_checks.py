@@ -17,7 +17,10 @@ class SeenHashes:
         self._sorted_runs: list[Hashes] = []
 
     def find_repeated(self, row_hashes: Hashes, valid_mask: Flags) -> Flags:
-        """Return which rows were there before, in earlier batches or earlier in this one; rows that are not `valid_mask` never were."""
+        """Return which rows were there before, in earlier batches or earlier in this one.
+
+        Rows that are not `valid_mask` never were.
+        """
         repeated_mask = np.zeros(len(row_hashes), bool)
         valid_hashes = row_hashes if valid_mask.all() else row_hashes[valid_mask]
         if not len(valid_hashes):

@@ -246,7 +246,10 @@ def add_address_values(
 
 
 def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dict[str, str]:
-    """Find the columns that are meant, in whatever case they are written; a hyphen, which names in XML may have, stands for an underscore, too."""
+    """Find the columns that are meant, in whatever case they are written.
+
+    A hyphen, which names in XML may have, stands for an underscore, too.
+    """
     lower = {name.lower(): name for name in columns}
     matched_names: dict[str, str] = {}
     for name in names:

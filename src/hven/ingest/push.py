@@ -1,4 +1,7 @@
-"""`execute_write`: rows that a client sends, by the road of every sync: the same mapping, checks, tests, followers and publication; and a journal that keeps them."""
+"""`execute_write`: rows that a client sends, by the road of every sync.
+
+The same mapping, checks, tests, followers and publication; and a journal that keeps them.
+"""
 
 from __future__ import annotations
 

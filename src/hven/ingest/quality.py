@@ -1,4 +1,7 @@
-"""How many rows of a table break each rule that has a flag, in all and by group: asked of the rows as they are, whoever wrote them."""
+"""How many rows of a table break each rule that has a flag, in all and by group.
+
+Asked of the rows as they are, whoever wrote them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ MAX_GROUPS = 500  # that are counted one by one: those with the most flagged row
 
 @dataclass(slots=True, kw_only=True)
 class QualityGroup:
-    """Rows that are alike in what they are counted by; `of` has its values as text, in the order of `FlagStatistics.by` (None: NULL).
+    """Rows that are alike in what they are counted by.
+
+    `of` has its values as text, in the order of `FlagStatistics.by` (None: NULL).
 
     Attributes
     ----------
@@ -80,7 +85,10 @@ class FlagStatistics:
             With the counts of each rule.
         """
         counts = ", ".join(f"{name} {count:,}" for name, count in self.rules.items() if count)
-        return f"{self.column}: {self.clean_share_text} of {self.rows:,} rows without a flag{': ' + counts if counts else ''}"
+        return (
+            f"{self.column}: {self.clean_share_text} of {self.rows:,} rows without a "
+            f"flag{': ' + counts if counts else ''}"
+        )
 
 
 def quality_from_json(document: Mapping[str, Any] | None) -> FlagStatistics | None:

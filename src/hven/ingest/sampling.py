@@ -1,4 +1,7 @@
-"""What an ingest would refuse or warn of, told before there is one: the first rows of a descriptor's files, mapped and checked, nothing written."""
+"""What an ingest would refuse or warn of, told before there is one.
+
+The first rows of a descriptor's files, mapped and checked, nothing written.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,12 @@ ENGINE_MEMORY_BYTES = 256 << 20  # bytes
 
 
 def find_sample_faults(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield what most first rows of a table's files would be rejected for (errors), or some; and what would be published with a warning.
+    """Yield what most first rows of a table's files would be rejected for (errors), or some.
 
-    A source that cannot be read says nothing here: that is told where it is opened. But of a catalogue that is served where it is, which nobody opens any more afterwards,
-    what is wrong with it is an error.
+    And what would be published with a warning.
+
+    A source that cannot be read says nothing here: that is told where it is opened. But of a catalogue that is served
+    where it is, which nobody opens any more afterwards, what is wrong with it is an error.
 
     Parameters
     ----------
@@ -168,9 +173,18 @@ def _check_table_sample(
     )
     with RejectsFile(scratch / f"{spec.table.name}.csv") as rejects:
         loader = TableLoader(
-            engine=engine, storage_engine=engine, spec=replace(spec, max_rejected_share=1.0), entries=entries, rejects=rejects, report=report,
-            progress=lambda _: None, sample_rows=REMOTE_SAMPLE_ROWS if has_remote_requests else SAMPLE_ROWS, max_rejected_share=1.0, spool_directory=scratch, allow_private=settings.allow_private,
-        )  # fmt: skip
+            engine=engine,
+            storage_engine=engine,
+            spec=replace(spec, max_rejected_share=1.0),
+            entries=entries,
+            rejects=rejects,
+            report=report,
+            progress=lambda _: None,
+            sample_rows=REMOTE_SAMPLE_ROWS if has_remote_requests else SAMPLE_ROWS,
+            max_rejected_share=1.0,
+            spool_directory=scratch,
+            allow_private=settings.allow_private,
+        )
         unread.set_loader(loader)
         loader.map_all_rows(lambda _: None)
     limit = DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
@@ -204,7 +218,8 @@ def _check_table_sample(
             first_offender = f" (first: {item.offenders[0]})" if item.offenders else ""
             fate_text = " would be rejected" if item.severity == ERROR_SEVERITY else ""
             yield Fault(
-                message=f"{spec.table.qualified_name}: {'all' if affects_all_rows else f'{item.count:,}'} of the first {report.read:,} rows{fate_text}: {item.message}{first_offender}",
+                message=f"{spec.table.qualified_name}: {'all' if affects_all_rows else f'{item.count:,}'} of the first "
+                f"{report.read:,} rows{fate_text}: {item.message}{first_offender}",
                 place=spec.place,
                 remedy="" if ";" in item.message else "correct the mapping or the data",
                 severity="error" if is_fatal else "warning",
@@ -212,7 +227,10 @@ def _check_table_sample(
 
 
 def _build_rejects_fault(report: TableReport, spec: TableSpec, limit: float) -> Fault:
-    """Say that an ingest would publish nothing, as so many of the first rows are at fault; with the first of each reason."""
+    """Say that an ingest would publish nothing, as so many of the first rows are at fault.
+
+    With the first of each reason.
+    """
     reasons = sorted(
         (item for item in report.findings.values() if item.severity == ERROR_SEVERITY),
         key=lambda item: item.count,

@@ -1,4 +1,8 @@
-"""What an ingest needs beside files, looked at before there is one: secrets that sources name, databases and services that they ask, and what of their options only the source itself can read."""
+"""What an ingest needs beside files, looked at before there is one.
+
+Secrets that sources name, databases and services that they ask, and what of their options only the source itself can
+read.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +97,8 @@ def _find_secrets(value: Any) -> Iterator[str]:
 def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
     """Open a source that asks a service, as an ingest does; yield why it cannot be opened.
 
-    Opening asks nothing yet: it reads the options, and files beside the descriptor that they name. Sources of files are opened by the other checks.
+    Opening asks nothing yet: it reads the options, and files beside the descriptor that they name. Sources of files are
+    opened by the other checks.
     """
     module = plugins.load_plugin("sources", source.kind)
     fields = module.Options.model_fields

@@ -26,7 +26,8 @@ MAX_CLOCK_DIFFERENCE = dt.timedelta(hours=1)  # clocks differ by so much, at mos
 class WatermarkTracker:
     """Looks at the watermarks of source rows as they are read (for `Filling.watch`).
 
-    Times that are still to come are left out: a row of the year 2999 must not hide all that is written before; it is read each time instead.
+    Times that are still to come are left out: a row of the year 2999 must not hide all that is written before; it is
+    read each time instead.
 
     Attributes
     ----------

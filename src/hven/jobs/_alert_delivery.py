@@ -1,4 +1,7 @@
-"""Alerts to people: a webhook, a mail, a program. What cannot be told now is tried again for a day; nothing of it holds up a run."""
+"""Alerts to people: a webhook, a mail, a program. What cannot be told now is tried again for a day.
+
+Nothing of it holds up a run.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
 
 
 def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) -> None:
-    """Run the site's program with it as JSON on standard input; it is killed with all that came of it after a minute."""
+    """Run the site's program with it as JSON on standard input.
+
+    It is killed with all that came of it after a minute.
+    """
     with tempfile.TemporaryDirectory(prefix="hven-alert-") as temporary_directory:
         input_path, errors = Path(temporary_directory) / "alert.json", Path(temporary_directory) / "errors"
         input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")

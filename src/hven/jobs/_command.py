@@ -1,4 +1,7 @@
-"""A program as a job: arguments built from declared parameters, never by a shell; a directory of its own, a clean environment, limits."""
+"""A program as a job: arguments built from declared parameters, never by a shell.
+
+A directory of its own, a clean environment, limits.
+"""
 
 from __future__ import annotations
 
@@ -51,15 +54,17 @@ class ProgramRunner:
     Attributes
     ----------
     argv
-        The program's path, then its arguments. ``{NAME}`` in one stands for a parameter's value; an argument whose parameter has no
-        value is left out; a tuple of arguments is left out together; an argument of a parameter with several values comes for each.
+        The program's path, then its arguments. ``{NAME}`` in one stands for a parameter's value; an argument whose
+        parameter has no value is left out; a tuple of arguments is left out together; an argument of a parameter with
+        several values comes for each.
     params, files
         Those of the type.
     outputs
-        Name of a result -> the file that becomes it. What the program writes to its standard output and error are the results
-        ``stdout`` and ``stderr`` if there is any.
+        Name of a result -> the file that becomes it. What the program writes to its standard output and error are the
+        results ``stdout`` and ``stderr`` if there is any.
     environment
-        Set beside PATH, LANG, HOME and TMPDIR (the last two are its directory); a value ``$NAME`` is that of this service.
+        Set beside PATH, LANG, HOME and TMPDIR (the last two are its directory); a value ``$NAME`` is that of this
+        service.
     cpu_limit_seconds, memory_limit_bytes, file_limit_bytes
         Of processor time, of address space, of any one file: in seconds and bytes; None: no limit.
     """
@@ -199,7 +204,8 @@ def _fill_placeholders(
         name = (PLACEHOLDER_PATTERN.findall(part) or [""])[0]
         if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
             raise ParamError(
-                f"{name} cannot be an argument of a program: it has a NUL byte, or more than {MAX_ARGUMENT_BYTES:,} bytes",
+                f"{name} cannot be an argument of a program: it has a NUL byte, or more than "
+                f"{MAX_ARGUMENT_BYTES:,} bytes",
                 name=name,
             )
         if (

@@ -1,4 +1,7 @@
-"""When a job will probably be done: from how far it is, or from how long jobs like it took; silent where that would be a guess."""
+"""When a job will probably be done: from how far it is, or from how long jobs like it took.
+
+Silent where that would be a guess.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _NUMBER_PATTERN = re.compile(r"(?:(?<=[(,=<>\s])[+-])?\d+(?:\.\d*)?(?:[eE][+-]?\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionEstimate:
-    """What is to be expected of a job: its place in the queue (1 = next), when it will be done, what to do; None: nothing to say."""
+    """What is to be expected of a job: its place in the queue (1 = next), when it will be done, what to do; None.
+
+    Nothing to say.
+    """
 
     place: int | None = None
     quote: str | None = None
@@ -37,9 +43,9 @@ class CompletionEstimate:
 def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) -> CompletionEstimate:
     """Estimate when a job will be done.
 
-    A job that runs and knows its share of the work goes on as fast as so far. Otherwise it takes as long as the asker's jobs
-    took that differ from it in numbers alone, if those agree; one that waits does so for the jobs before it, which take as long
-    as their askers' did. What has no such past, or should be done already, has no quote.
+    A job that runs and knows its share of the work goes on as fast as so far. Otherwise it takes as long as the asker's
+    jobs took that differ from it in numbers alone, if those agree; one that waits does so for the jobs before it, which
+    take as long as their askers' did. What has no such past, or should be done already, has no quote.
     """
     if job.phase == "EXECUTING":
         return CompletionEstimate(quote=_format_quote(_estimate_running_end(job, jobs, current_time), current_time))
@@ -84,7 +90,10 @@ def _estimate_wait_seconds(
     running_jobs: dict[str, int],
     completed_jobs: Sequence[CompletedJob],
 ) -> float | None:
-    """Estimate the seconds until a job is begun: with as many workers as there are jobs running, those being half done."""
+    """Estimate the seconds until a job is begun.
+
+    With as many workers as there are jobs running, those being half done.
+    """
     queues = {*jobs_ahead, *running_jobs}
     if len(queues) > MAX_QUEUES:
         return None

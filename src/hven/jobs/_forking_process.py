@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 class ForkingProcess:
-    """What such processes do alike: they end when they are told to or their parent has gone, and no fork has their connections.
+    """What such processes do alike.
+
+    They end when they are told to or their parent has gone, and no fork has their connections.
 
     Parameters
     ----------

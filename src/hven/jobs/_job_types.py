@@ -70,8 +70,9 @@ class JobDefinition:
     files
         Names of parameters whose value is a file that comes with the request, by the name of its part.
     run
-        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through `RunningJob.write_result` or
-        `RunningJob.adopt_file_as_result`. A function, a `hven.jobs._command.ProgramRunner` or a `hven.jobs._remote_jobs.RemoteJobRunner`.
+        Does the work; returns when it is done, raises when it cannot be. Everything it writes goes through
+        `RunningJob.write_result` or `RunningJob.adopt_file_as_result`. A function, a `hven.jobs._command.ProgramRunner`
+        or a `hven.jobs._remote_jobs.RemoteJobRunner`.
     check
         Looks at what is asked for before the job may run; raises `ParamError`.
     on_drop
@@ -139,7 +140,9 @@ class RunningJob:
 
     @property
     def principal(self) -> Principal:
-        """Who asked: what they may see is decided when the job runs. The job relies from now on on all the rights that they have.
+        """Who asked: what they may see is decided when the job runs.
+
+        The job relies from now on on all the rights that they have.
 
         Raises
         ------
@@ -180,7 +183,10 @@ class RunningJob:
         )
 
     def mark_public(self) -> None:
-        """Say that the job has nothing but what everybody may see: it relies on no rights, and stays its owner's whatever they lose."""
+        """Say that the job has nothing but what everybody may see.
+
+        It relies on no rights, and stays its owner's whatever they lose.
+        """
         self._public = True
 
     @property
@@ -255,7 +261,9 @@ class RunningJob:
             stop_function()
 
     def add_final_action(self, action: Callable[[], None]) -> None:
-        """Register what is to be done when the job's end is in the store, and not before: until then another worker may have to go on with it.
+        """Register what is to be done when the job's end is in the store, and not before.
+
+        Until then another worker may have to go on with it.
 
         Parameters
         ----------
@@ -348,6 +356,9 @@ def _sync_directory(directory: Path) -> None:
 
 
 def create_job_directory(directory: Path, root: Path) -> None:
-    """Create a directory of a job below the site's `root`, but not `root` itself: it may have been renamed or unmounted."""
+    """Create a directory of a job below the site's `root`, but not `root` itself.
+
+    It may have been renamed or unmounted.
+    """
     (root / "jobs").mkdir(exist_ok=True, mode=0o700)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,4 +1,7 @@
-"""Hiding secrets in words that people are shown or sent: their values by whatever way they came in, passwords and keys in addresses."""
+"""Hiding secrets in words that people are shown or sent.
+
+Their values by whatever way they came in, passwords and keys in addresses.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class SecretRedactor:
     Parameters
     ----------
     directory
-        The site's: ``secrets.toml`` is there, and the ``$NAME`` in its descriptors and settings say which variables are secrets.
+        The site's: ``secrets.toml`` is there, and the ``$NAME`` in its descriptors and settings say which variables are
+        secrets.
     descriptor_files
         Their files, if they are known: else they are looked for among whatever lies beside them.
     """
@@ -86,7 +90,10 @@ class SecretRedactor:
 
 
 def _list_secret_forms(value: str) -> Iterable[str]:
-    """Return a secret in the forms in which it may turn up: whole, its lines, encoded; of an address the password and the query."""
+    """Return a secret in the forms in which it may turn up: whole, its lines, encoded.
+
+    Of an address the password and the query.
+    """
     candidates = [value, value.strip(), *value.splitlines()]
     if "://" in value:
         try:

@@ -1,7 +1,9 @@
-"""A job of a service elsewhere (UWS 1.1, TAP's async): parameters go there, its phase is followed, its results come here.
+"""A job of a service elsewhere (UWS 1.1, TAP's async).
 
-The job there is made PENDING, its address written into the store, and only then told to run. So whatever dies in between, the
-worker that goes on knows the job there, and never makes a second one that runs.
+Parameters go there, its phase is followed, its results come here.
+
+The job there is made PENDING, its address written into the store, and only then told to run. So whatever dies in
+between, the worker that goes on knows the job there, and never makes a second one that runs.
 """
 
 from __future__ import annotations
@@ -142,7 +144,8 @@ class RemoteJobRunner:
             raise UserError(f"{self._host} did not make a job: it answers {answer.status}{_quote_answer(answer)}")
         if split_address(answer.location).hostname != split_address(self.url).hostname:
             raise UserError(
-                f"{self._host} made a job, and says that it is at another host, {split_address(answer.location).hostname}"
+                f"{self._host} made a job, and says that it is at another host, "
+                f"{split_address(answer.location).hostname}"
             )
         return answer.location
 

@@ -45,7 +45,10 @@ class RunStoppedError(BaseException):
 
 
 class _StopSignalHandler:
-    """Raises `RunStoppedError` in the main thread when the process is told to end while a run is in it; not while its end is written down."""
+    """Raises `RunStoppedError` in the main thread when the process is told to end while a run is in it.
+
+    Not while its end is written down.
+    """
 
     def __init__(self) -> None:
         self.is_running = False

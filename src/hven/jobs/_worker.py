@@ -88,7 +88,10 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
         thread.join(STOP_TIMEOUT_SECONDS)
         is_thread_alive = thread.is_alive()
         if stop_reason == "time":
-            text = f"the job has run for {site.store.jobs.check_ownership(job) or job.duration} seconds, which was its time limit"
+            text = (
+                f"the job has run for {site.store.jobs.check_ownership(job) or job.duration} seconds, which was "
+                f"its time limit"
+            )
             error = {"kind": "transient", "message": f"{text}; ask for less, or set EXECUTIONDURATION"}
             site.store.jobs.finish_job(job, "ABORTED", error=error, progress=running_job.progress)
         elif stop_reason == "stop":
@@ -102,8 +105,8 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop:
 def _watch_job(site: Site, running_job: RunningJob, thread: threading.Thread, stop: threading.Event) -> str | None:
     """Wait until the work is done (None), or must end: ``gone`` (aborted, destroyed, lost), ``time``, ``stop``.
 
-    While the store cannot be read, nobody can tell whether the job is still ours. After as long as others wait for a sign of
-    life it counts as lost: they may run it already.
+    While the store cannot be read, nobody can tell whether the job is still ours. After as long as others wait for a
+    sign of life it counts as lost: they may run it already.
     """
     job = running_job.job
     start_time = last_heartbeat = last_report = last_contact = time.monotonic()
@@ -165,7 +168,10 @@ def _notify_dropped(site: Site, running_job: RunningJob) -> None:
 
 
 def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | None) -> None:
-    """Write down how a job ended; if that cannot be written, it is not ended, and others will see that nobody runs it."""
+    """Write down how a job ended.
+
+    If that cannot be written, it is not ended, and others will see that nobody runs it.
+    """
     job = running_job.job
     if error is None:
         size = sum(item["bytes"] for item in running_job.results)
@@ -213,7 +219,10 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
 
 
 def _finish_after_end(site: Site, running_job: RunningJob, is_recorded: bool) -> None:
-    """Do what follows the end of a job; not `is_recorded`: it was aborted, destroyed or given to another worker in the last moment."""
+    """Do what follows the end of a job; not `is_recorded`.
+
+    It was aborted, destroyed or given to another worker in the last moment.
+    """
     if not is_recorded:
         running_job.discard_results()
         try:

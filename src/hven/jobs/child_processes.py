@@ -83,7 +83,10 @@ def send_heartbeat() -> None:
 
 
 def start_heartbeat_thread() -> None:
-    """Send signs of life from a thread of its own, as long as the interpreter lets it: for processes whose main thread waits and computes."""
+    """Send signs of life from a thread of its own, as long as the interpreter lets it.
+
+    For processes whose main thread waits and computes.
+    """
 
     def send_repeatedly() -> None:
         while True:

@@ -200,7 +200,9 @@ def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
 
 
 def map_running_limits(settings: Settings) -> dict[str, int]:
-    """Count how many jobs of a type may run at once, for those types that limit it. A declaration that has faults limits nothing: its jobs end at once.
+    """Count how many jobs of a type may run at once, for those types that limit it.
+
+    A declaration that has faults limits nothing: its jobs end at once.
 
     Parameters
     ----------

@@ -62,9 +62,10 @@ def compute_load_factor() -> float:
 class HangDetector:
     """Watches one process by its pulse. Its watcher looks several times a second.
 
-    A process is judged by the thread that beats. It hangs if that thread has used `child_processes.HEARTBEAT_TIMEOUT_SECONDS` seconds of processor time without a
-    beat, or has waited for something other than a processor for as long, times the load of the machine. A thread that is ready to run
-    and gets no processor is slow, and is left alone.
+    A process is judged by the thread that beats. It hangs if that thread has used
+    `child_processes.HEARTBEAT_TIMEOUT_SECONDS` seconds of processor time without a beat, or has waited for something
+    other than a processor for as long, times the load of the machine. A thread that is ready to run and gets no
+    processor is slow, and is left alone.
 
     Parameters
     ----------

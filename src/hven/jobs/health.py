@@ -1,4 +1,7 @@
-"""How a site is: whether it can answer, how fresh each collection is, what runs. For the health page, for metrics, for ``hven status``."""
+"""How a site is: whether it can answer, how fresh each collection is, what runs.
+
+For the health page, for metrics, for ``hven status``.
+"""
 
 from __future__ import annotations
 
@@ -130,8 +133,8 @@ class CollectionStatus:
     collection
         Its name.
     state
-        ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``held`` (by a rollback), ``paused``,
-        ``unscheduled``.
+        ``fresh``, ``failing`` (the last run failed; the data are not old yet), ``stale``, ``held`` (by a rollback),
+        ``paused``, ``unscheduled``.
     tables
         Table -> ``rows``, ``snapshot``, ``updated``.
     rows
@@ -151,8 +154,8 @@ class CollectionStatus:
     modified
         The last modification that was seen in the source: its largest watermark.
     read
-        When everything was read last, of the table where that is longest ago: edits that leave the watermark as it was are found then. None where
-        each run finds them.
+        When everything was read last, of the table where that is longest ago: edits that leave the watermark as it was
+        are found then. None where each run finds them.
     lag
         Since `succeeded`.
     timing
@@ -239,7 +242,10 @@ class SiteStatus:
 
 
 class SiteHealth:
-    """Looks at a site, at most once a second and in a thread of its own: a store that does not answer keeps no watcher waiting. Thread-safe."""
+    """Looks at a site, at most once a second and in a thread of its own.
+
+    A store that does not answer keeps no watcher waiting. Thread-safe.
+    """
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -371,13 +377,26 @@ class SiteHealth:
             )
             collection_statuses.append(
                 _build_collection_status(
-                    name, items, published_state.resources.get(name), schedules.get(name), runs.get(name, (None, None)), watermarks, now, redactor,
-                    missed_runs_limit=site.settings.schedule.stale, running_since=None if lease is None else lease.since, outdated_tables=behind, full_read_times=full_read_times,
-                    held_since=held_collections.get(name), verification_times=verification_times,
-                    damaged_tables=tuple(item_record.table for item_record in published_state.damages if item_record.collection == name),
+                    name,
+                    items,
+                    published_state.resources.get(name),
+                    schedules.get(name),
+                    runs.get(name, (None, None)),
+                    watermarks,
+                    now,
+                    redactor,
+                    missed_runs_limit=site.settings.schedule.stale,
+                    running_since=None if lease is None else lease.since,
+                    outdated_tables=behind,
+                    full_read_times=full_read_times,
+                    held_since=held_collections.get(name),
+                    verification_times=verification_times,
+                    damaged_tables=tuple(
+                        item_record.table for item_record in published_state.damages if item_record.collection == name
+                    ),
                     descriptor_fault=published_state.descriptor_faults.get(name),
                 )
-            )  # fmt: skip
+            )
         scheduler = leases.get("scheduler")
         return SiteStatus(
             at=format_timestamp(now) or "",
@@ -621,7 +640,10 @@ def _build_collection_status(
 
 
 def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | None) -> tuple[int, str | None]:
-    """Count the failures in a row, and return the words of the last run: by whom ran last, the schedule or somebody else."""
+    """Count the failures in a row, and return the words of the last run.
+
+    By whom ran last, the schedule or somebody else.
+    """
     scheduled = 0.0 if schedule is None else schedule.ended or (math.inf if schedule.failures else 0.0)
     if (
         last_run is not None
@@ -637,7 +659,9 @@ def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | N
 
 
 def list_watermark_tables(resource: Resource | None) -> list[str]:
-    """List the tables of which only what lies behind a watermark is read: an edit that leaves it as it was is not seen then.
+    """List the tables of which only what lies behind a watermark is read.
+
+    An edit that leaves it as it was is not seen then.
 
     Parameters
     ----------

@@ -87,7 +87,8 @@ class JobRequester:
     principal
         Their account, if they have one.
     visitor
-        Of a browser without an account: what its cookie says (`hven.site.auth.session.identify_visitor`); empty if it has none.
+        Of a browser without an account: what its cookie says (`hven.site.auth.session.identify_visitor`); empty if it
+        has none.
     """
 
     principal: Principal
@@ -149,7 +150,8 @@ class JobService:
         job = JobRecord(
             id=f"{datetime.now(UTC):%y%m%d}{secrets.token_hex(10)}",
             type=self.job_type,
-            created=f"{format_current_time()[:23]}000Z",  # to the millisecond, as it is shown: AFTER takes what was shown
+            # to the millisecond, as it is shown: AFTER takes what was shown
+            created=f"{format_current_time()[:23]}000Z",
             queue=requester.queue,
             owner=requester.principal.owner_id,
             groups=recorded_rights.record_rights(requester.principal, self.site.store, self.site.settings),
@@ -250,8 +252,8 @@ class JobService:
         NotFoundError
             There is none.
         ForbiddenError
-            It is another user's, or relies on rights that its owner has lost since; a token that may only read changes no job but those that such a token
-            of the same account began.
+            It is another user's, or relies on rights that its owner has lost since; a token that may only read changes
+            no job but those that such a token of the same account began.
         """
         job = self.site.store.jobs.get_job(job_id)
         if job.type != self.job_type:
@@ -320,7 +322,8 @@ class JobService:
         queue_limit = self.site.settings.jobs.queued
         return replace(
             estimate,
-            note=f"{queue_limit:,} jobs of yours wait or run already; tell this one to RUN when some of them have ended",
+            note=f"{queue_limit:,} jobs of yours wait or run already; tell this one to RUN when some of them have "
+            f"ended",
         )
 
     def list_jobs(
@@ -445,7 +448,9 @@ class JobService:
             )
 
     def change_phase(self, job: JobRecord, phase: str) -> None:
-        """Run or abort a job. What has happened already is no error: a job that runs may be told to RUN, one that has ended to ABORT.
+        """Run or abort a job. What has happened already is no error.
+
+        A job that runs may be told to RUN, one that has ended to ABORT.
 
         Parameters
         ----------

@@ -1,4 +1,6 @@
-"""The keeper: forks workers when jobs wait, puts back what dead ones held, destroys what is due. Small, and alone in its process.
+"""The keeper: forks workers when jobs wait, puts back what dead ones held, destroys what is due.
+
+Small, and alone in its process.
 
 It has one thread, so that forking is safe; it closes its connections before, so that no child ever has them.
 """
@@ -165,7 +167,10 @@ class JobSupervisor(ForkingProcess):
                 if jobs.requeue_job(job, count_attempt=True):
                     log.warning("the job %s was left by a worker that died; it is run again", job.id)
                 continue
-            message = f"the process that ran it died, {job.attempts} times; it may need more memory than there is, so ask for less"
+            message = (
+                f"the process that ran it died, {job.attempts} times; it may need more memory than there is, so "
+                f"ask for less"
+            )
             if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
                 shutil.rmtree(get_job_directory(self._settings, job.id), ignore_errors=True)
                 log.error("the job %s has brought down %s workers", job.id, job.attempts)

@@ -1,4 +1,7 @@
-"""Metrics in Prometheus' text format 0.0.4: what the processes of a server have counted, and how its collections are."""
+"""Metrics in Prometheus' text format 0.0.4.
+
+What the processes of a server have counted, and how its collections are.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,16 @@ if TYPE_CHECKING:
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SIZE_METRICS = ("sent_bytes_total", "query_rows_total")
-_COLLECTION_TIMES = tuple((name, about, attrgetter(attribute)) for name, about, attribute in (
-    ("collection_success_time_seconds", "When the last good sync or ingest ended.", "succeeded"),
-    ("collection_stale_time_seconds", "When it becomes stale without another.", "limit"),
-    ("collection_modified_time_seconds", "Last modification seen in the source.", "modified"),
-    ("collection_next_time_seconds", "When it is synchronised next.", "next"),
-    ("collection_verified_time_seconds", "When its files were last seen to be what was published.", "verified"),
-))  # fmt: skip
+_COLLECTION_TIMES = tuple(
+    (name, about, attrgetter(attribute))
+    for name, about, attribute in (
+        ("collection_success_time_seconds", "When the last good sync or ingest ended.", "succeeded"),
+        ("collection_stale_time_seconds", "When it becomes stale without another.", "limit"),
+        ("collection_modified_time_seconds", "Last modification seen in the source.", "modified"),
+        ("collection_next_time_seconds", "When it is synchronised next.", "next"),
+        ("collection_verified_time_seconds", "When its files were last seen to be what was published.", "verified"),
+    )
+)
 COLLECTION_STATES = (FRESH_STATE, FAILING_STATE, STALE_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE)
 
 Sample = tuple[str, dict[str, str], float | None]  # what is added to the name, labels, value
@@ -57,7 +63,8 @@ def format_metrics(
     start_time
         When this process began.
     include_sizes
-        Tell also how many rows and bytes all readers together were given: what others were shows how much is hidden from who asks.
+        Tell also how many rows and bytes all readers together were given: what others were shows how much is hidden
+        from who asks.
 
     Returns
     -------

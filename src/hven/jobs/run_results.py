@@ -71,7 +71,9 @@ def record_run_end(
 
 
 def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
-    """Run what somebody asked for, by hand or by cron, so that it counts like the schedule's own: people hear of it, a good one ends failures.
+    """Run what somebody asked for, by hand or by cron, so that it counts like the schedule's own.
+
+    People hear of it, a good one ends failures.
 
     What was never published has nobody who waits for it, and what ends because another run is under way is none.
 

@@ -1,4 +1,7 @@
-"""When a collection is due: from its timing, from what came of the last runs, and from the clock as it is now. No clock is read here."""
+"""When a collection is due: from its timing, from what came of the last runs, and from the clock as it is now.
+
+No clock is read here.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,8 @@ class RunOutcome:
     Attributes
     ----------
     kind
-        ``good``; ``failed``; ``guard``: more would have gone or changed than may; ``stopped``: we were told to end; ``busy``: somebody
-        else is at the collection.
+        ``good``; ``failed``; ``guard``: more would have gone or changed than may; ``stopped``: we were told to end;
+        ``busy``: somebody else is at the collection.
     phase
         As in the list of runs: COMPLETED, ERROR, ABORTED.
     message
@@ -93,8 +96,8 @@ def plan_next_run(
 ) -> SyncScheduleRecord:
     """Plan the next run of a collection.
 
-    A time that was missed is made up once, unless it was missed by more than `settings.grace`. No due time is later than it would be if it were
-    worked out now, so a clock that was set back stops nothing.
+    A time that was missed is made up once, unless it was missed by more than `settings.grace`. No due time is later
+    than it would be if it were worked out now, so a clock that was set back stops nothing.
 
     Parameters
     ----------
@@ -242,7 +245,9 @@ def alert_unless_known(
     settings: AlertSettings,
     channels: Sequence[str],
 ) -> tuple[SyncScheduleRecord, list[Alert]]:
-    """Alert people of something that is wrong, unless they know: the first time, at each so-manieth failure, and once a day.
+    """Alert people of something that is wrong, unless they know.
+
+    The first time, at each so-manieth failure, and once a day.
 
     Parameters
     ----------
@@ -297,7 +302,9 @@ def compute_stale_time(
     missed_runs_limit: int,
     now: float = math.inf,
 ) -> float | None:
-    """Compute the time from which a collection's data are stale: so many times of its schedule went by since the last good run, and a run's length.
+    """Compute the time from which a collection's data are stale.
+
+    So many times of its schedule went by since the last good run, and a run's length.
 
     Parameters
     ----------
@@ -371,7 +378,10 @@ def format_timestamp(timestamp: float | None) -> str | None:
 
 
 def _compute_next_time(recurrence: Recurrence, last_start: float | None, now: float) -> float:
-    """Compute the next time after a run that began then; with `every` the rhythm is kept, and what is past comes at once."""
+    """Compute the next time after a run that began then.
+
+    With `every` the rhythm is kept, and what is past comes at once.
+    """
     if recurrence.interval_seconds is None:
         return _compute_due_time(recurrence, now)
     regular_time = now if last_start is None else last_start + recurrence.interval_seconds
@@ -383,7 +393,8 @@ def _compute_due_time(recurrence: Recurrence, now: float) -> float:
 
 
 def _draw_jitter(recurrence: Recurrence) -> float:
-    return random.uniform(0, recurrence.max_jitter_seconds) if recurrence.max_jitter_seconds else 0.0  # noqa: S311  (not a secret)
+    # not a secret
+    return random.uniform(0, recurrence.max_jitter_seconds) if recurrence.max_jitter_seconds else 0.0  # noqa: S311
 
 
 def _find_next_timestamp(recurrence: Recurrence, timestamp: float) -> float:

@@ -1,4 +1,6 @@
-"""The scheduler: one for all machines by a lease; keeps the schedules as the descriptors say them, begins runs, sees how they end.
+"""The scheduler: one for all machines by a lease.
+
+Keeps the schedules as the descriptors say them, begins runs, sees how they end.
 
 It has one thread, so that forking is safe; it closes its connections before, so that no child ever has them.
 """
@@ -66,7 +68,9 @@ def run_scheduler(
     lease_seconds: float = RUN_LEASE_SECONDS,
     synchronize: Callable[[Site, str], str | None] | None = None,
 ) -> None:
-    """Run the schedules of a site until SIGTERM or SIGINT: at once if no other scheduler of its store does, else when that one is gone.
+    """Run the schedules of a site until SIGTERM or SIGINT.
+
+    At once if no other scheduler of its store does, else when that one is gone.
 
     Parameters
     ----------
@@ -285,7 +289,10 @@ class SyncScheduler(ForkingProcess):
             if not schedule.failures and now - max(schedule.due, self._leader_since) < MAX_PENDING_SECONDS:
                 continue  # its time has come a moment ago: nobody served the site before, or others are first
             last_success = max(schedule.succeeded or 0.0, published.get(name, 0.0))
-            message = f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it should be {recurrence}"
+            message = (
+                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, and it should "
+                f"be {recurrence}"
+            )
 
             def alert_if_stale(
                 schedule: SyncScheduleRecord | None, now: float, message: str = message

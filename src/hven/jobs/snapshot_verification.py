@@ -1,6 +1,9 @@
-"""Verification: the files of snapshots are read again, to see that they are what was published; slowly in the background, or at once.
+"""Verification: the files of snapshots are read again, to see that they are what was published.
 
-Who finds damage writes it down (`StateStore.verifications`): from then on no process serves those rows, and people are told.
+Slowly in the background, or at once.
+
+Who finds damage writes it down (`StateStore.verifications`): from then on no process serves those rows, and people are
+told.
 """
 
 from __future__ import annotations
@@ -116,8 +119,8 @@ def verify_snapshots(
 ) -> list[Verification]:
     """Verify snapshots, and write down of each what was found as soon as it is.
 
-    Where one is damaged, the others of its collection are looked at before that is written down: what shares a damaged file with it is
-    never served instead.
+    Where one is damaged, the others of its collection are looked at before that is written down: what shares a damaged
+    file with it is never served instead.
 
     Parameters
     ----------
@@ -198,7 +201,10 @@ def _verify_snapshot(
 def _build_alerts(settings: Settings, store: StateStore, verifications: Sequence[Verification]) -> list[Any]:
     """Alert people of published rows that are damaged, once."""
     published_ids = {record.id for record in store.read_published_records()[1].values()}
-    text = "published rows of {0} are damaged ({1}): the last good snapshot is served, if there is one; `hven ingest {2}` makes them anew"
+    text = (
+        "published rows of {0} are damaged ({1}): the last good snapshot is served, if there is one; `hven ingest "
+        "{2}` makes them anew"
+    )
     return [
         create_alert(
             verification.collection,

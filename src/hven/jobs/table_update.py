@@ -1,4 +1,7 @@
-"""The job type ``table_update``: index a column of a table that its owner keeps here (pyvo's `create_index`, as CADC's YouCat has it)."""
+"""The job type ``table_update``.
+
+Index a column of a table that its owner keeps here (pyvo's `create_index`, as CADC's YouCat has it).
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ TAP_PARAMS = (
     MAXREC_PARAM,
     Param(
         name="UPLOAD",
-        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., https://...",
+        description="name,uri: a table that comes with the query, asked as TAP_UPLOAD.name; uri: param:PART, http://..., "
+        "https://...",
     ),
     Param(
         name="EXPLAIN",
@@ -135,7 +136,9 @@ def read_cite(params: RequestParams) -> bool:
     """
     is_wanted = _read_boolean(params, "CITE")
     if is_wanted and (params.read_one("ASOF") or params.values.get("UPLOAD")):
-        raise ParamError("CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away")  # fmt: skip
+        raise ParamError(
+            "CITE is for what is published now, without uploads", name="CITE", remedy="take ASOF and UPLOAD away"
+        )
     return is_wanted
 
 

@@ -1,4 +1,7 @@
-"""The validator of TAP, EPN-TAP, ObsCore and HAPI services: it reads public addresses only, and shares no code with the checks of ingest."""
+"""The validator of TAP, EPN-TAP, ObsCore and HAPI services.
+
+It reads public addresses only, and shares no code with the checks of ingest.
+"""
 
 from __future__ import annotations
 

@@ -144,10 +144,13 @@ def _has_name(element: Any, name: str) -> bool:
 def _parse_interface(element: Any) -> ServiceInterface:
     urls = find_children(element, "accessURL")
     return ServiceInterface(
-        kind=get_xsi_type(element), role=element.get("role", ""), version=element.get("version", ""), urls=tuple(get_text(url_element) for url_element in urls),
+        kind=get_xsi_type(element),
+        role=element.get("role", ""),
+        version=element.get("version", ""),
+        urls=tuple(get_text(url_element) for url_element in urls),
         uses=tuple(url_element.get("use", "") for url_element in urls),
         security=tuple(url_element.get("standardID", "") for url_element in find_children(element, "securityMethod")),
-    )  # fmt: skip
+    )
 
 
 def _parse_language(element: Any) -> QueryLanguage:

@@ -1,4 +1,7 @@
-"""Asking a stranger's service: slowly, with limits on time, bytes and number, and following redirects with open eyes."""
+"""Asking a stranger's service.
+
+Slowly, with limits on time, bytes and number, and following redirects with open eyes.
+"""
 
 from __future__ import annotations
 
@@ -100,8 +103,14 @@ class LintClient:
         self.request_count += 1
         try:
             return http_client.send_request_once(
-                method, url, form_fields=form, headers={**REQUEST_HEADERS, **(headers or {})}, timeout_seconds=self.limits.timeout_seconds, total_timeout_seconds=self.limits.total_seconds,
-                byte_limit=self.limits.byte_limit, allow_private=split_address(url).hostname == self.host,
-            )  # fmt: skip
+                method,
+                url,
+                form_fields=form,
+                headers={**REQUEST_HEADERS, **(headers or {})},
+                timeout_seconds=self.limits.timeout_seconds,
+                total_timeout_seconds=self.limits.total_seconds,
+                byte_limit=self.limits.byte_limit,
+                allow_private=split_address(url).hostname == self.host,
+            )
         finally:
             self._last_request_time = time.monotonic()

@@ -86,10 +86,18 @@ class LintFinding:
         """Return it as docs/reference/lint.md describes."""
         example = {"key": self.key or None, "value": self.value or None} if self.key or self.value else None
         return {
-            "code": self.code, "severity": self.severity, "message": self.message, "source": self.source, "table": self.table or None,
-            "column": self.column or None, "example": example, "count": self.count, "of": self.row_count, "sampled": self.sampled,
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "source": self.source,
+            "table": self.table or None,
+            "column": self.column or None,
+            "example": example,
+            "count": self.count,
+            "of": self.row_count,
+            "sampled": self.sampled,
             "remedy": self.remedy,
-        }  # fmt: skip
+        }
 
 
 class FindingCollector:
@@ -124,10 +132,19 @@ class FindingCollector:
             self._findings_by_key[finding_key] = replace(earlier_finding, count=earlier_finding.count + count)
             return
         self._findings_by_key[finding_key] = LintFinding(
-            code=code, severity=check.severity, message=check.summary + (f": {shorten_text(detail, 400)}" if detail else ""), source=check.source,
-            remedy=check.remedy, table=table, column=column, key=shorten_text(key), value="" if value is None else shorten_text(str(value)), count=count,
-            row_count=row_count, sampled=sampled,
-        )  # fmt: skip
+            code=code,
+            severity=check.severity,
+            message=check.summary + (f": {shorten_text(detail, 400)}" if detail else ""),
+            source=check.source,
+            remedy=check.remedy,
+            table=table,
+            column=column,
+            key=shorten_text(key),
+            value="" if value is None else shorten_text(str(value)),
+            count=count,
+            row_count=row_count,
+            sampled=sampled,
+        )
 
     def add_unjudged(self, reason: str) -> None:
         """Note that something of this group could not be judged."""
@@ -181,10 +198,26 @@ class LintReport:
     def to_json(self) -> dict[str, Any]:
         """Return it as docs/reference/lint.md describes; `format` counts up when a key changes its meaning."""
         return {
-            "format": 1, "url": self.url, "judged": self.is_judged, "reason": self.reason or None, "tap": self.tap_version or None,
-            "adql": list(self.adql_versions), "hapi": self.hapi_version or None, "groups": list(self.groups), "counts": dict(self.counts_by_severity),
+            "format": 1,
+            "url": self.url,
+            "judged": self.is_judged,
+            "reason": self.reason or None,
+            "tap": self.tap_version or None,
+            "adql": list(self.adql_versions),
+            "hapi": self.hapi_version or None,
+            "groups": list(self.groups),
+            "counts": dict(self.counts_by_severity),
             "findings": [finding.to_json() for finding in self.findings],
-            "looked": [{"table": coverage.table, "rows": coverage.row_count, "total": coverage.total_rows, "aggregates": coverage.used_aggregates} for coverage in self.table_coverages],
+            "looked": [
+                {
+                    "table": coverage.table,
+                    "rows": coverage.row_count,
+                    "total": coverage.total_rows,
+                    "aggregates": coverage.used_aggregates,
+                }
+                for coverage in self.table_coverages
+            ],
             "unjudged": [{"group": group, "why": reason} for group, reason in self.unjudged],
-            "requests": self.request_count, "seconds": round(self.duration_seconds, 2),
-        }  # fmt: skip
+            "requests": self.request_count,
+            "seconds": round(self.duration_seconds, 2),
+        }

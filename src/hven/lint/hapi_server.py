@@ -114,7 +114,9 @@ class ExaminedHapiServer:
         except UserError as error:
             raise NotJudgeableError(f"{self.url}/capabilities: {error.message}", remedy=error.remedy) from error
         if not re.fullmatch(r"\d+\.\d+", self.version):
-            raise NotJudgeableError(f"{self.url}/capabilities does not say which HAPI it is", remedy="give the address that ends in /hapi")  # fmt: skip
+            raise NotJudgeableError(
+                f"{self.url}/capabilities does not say which HAPI it is", remedy="give the address that ends in /hapi"
+            )
 
     @property
     def version_numbers(self) -> tuple[int, ...]:

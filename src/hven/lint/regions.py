@@ -1,4 +1,7 @@
-"""Regions as services write them: STC-S, DALI's shapes as text or as arrays, MOC in ASCII; an own reader, which says what is wrong."""
+"""Regions as services write them: STC-S, DALI's shapes as text or as arrays, MOC in ASCII.
+
+An own reader, which says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,26 @@ if TYPE_CHECKING:
 
 NUMBER_PATTERN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 FRAME_WORDS = {
-    "icrs", "fk5", "fk4", "j2000", "b1950", "galactic", "galactic_ii", "ecliptic", "geocenter", "barycenter", "heliocenter", "topocenter",
-    "unknownframe", "unknownrefpos", "spherical2", "unknown", "relocatable", "body", "planetocentric",
-}  # fmt: skip
+    "icrs",
+    "fk5",
+    "fk4",
+    "j2000",
+    "b1950",
+    "galactic",
+    "galactic_ii",
+    "ecliptic",
+    "geocenter",
+    "barycenter",
+    "heliocenter",
+    "topocenter",
+    "unknownframe",
+    "unknownrefpos",
+    "spherical2",
+    "unknown",
+    "relocatable",
+    "body",
+    "planetocentric",
+}
 NUMBERS_PER_SHAPE = {"point": 2, "position": 2, "circle": 3, "box": 4, "range": 4}
 SET_OPERATORS = {"union", "intersection", "not", "multishape"}
 Vector = tuple[float, float, float]
@@ -123,7 +143,10 @@ def to_unit_vector(lon: float, lat: float) -> Vector:
 
 
 def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
-    """Return whether a polygon runs clockwise seen from inside the sphere, or from outside: by the rule of the ingest's checks."""
+    """Return whether a polygon runs clockwise seen from inside the sphere, or from outside.
+
+    By the rule of the ingest's checks.
+    """
     return bool(
         footprints.is_clockwise(
             np.array([0, len(shape.numbers)]), np.array(shape.numbers), from_outside=seen_from_outside

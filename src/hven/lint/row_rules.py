@@ -156,9 +156,15 @@ def _add_rule_finding(
         else record.get(rule.columns[0])
     )
     collector.add_finding(
-        rule.code, table=row_sample.table.name, column=rule.columns[0], key=format_example_key(record, keys),
-        value="NULL" if shown_value is None else shown_value, count=count, row_count=len(row_sample.records) if is_sampled else row_sample.total_rows, sampled=is_sampled,
-    )  # fmt: skip
+        rule.code,
+        table=row_sample.table.name,
+        column=rule.columns[0],
+        key=format_example_key(record, keys),
+        value="NULL" if shown_value is None else shown_value,
+        count=count,
+        row_count=len(row_sample.records) if is_sampled else row_sample.total_rows,
+        sampled=is_sampled,
+    )
 
 
 def _judge_by_conditions(
@@ -166,7 +172,8 @@ def _judge_by_conditions(
 ) -> list[RowRule]:
     """Judge by conditions over the whole table; return the rules that were judged.
 
-    Where all rows are known already the conditions are asked all the same: a service that cannot answer them is at fault.
+    Where all rows are known already the conditions are asked all the same: a service that cannot answer them is at
+    fault.
     """
     judged_rules: list[RowRule] = []
     for start in range(0, len(rules), MAX_CONDITIONS_PER_QUERY):
@@ -174,7 +181,8 @@ def _judge_by_conditions(
         combined_condition = " OR ".join(f"({rule.broken_condition})" for rule in rule_chunk)
         try:
             failing_rows = service.run_query(
-                f"SELECT TOP 1 {quote_column_name(key or rule_chunk[0].columns[0])} FROM {row_sample.table.name} WHERE {combined_condition}",
+                f"SELECT TOP 1 {quote_column_name(key or rule_chunk[0].columns[0])} FROM "
+                f"{row_sample.table.name} WHERE {combined_condition}",
                 1,
             ).rows
         except QueryRefusedError:  # one of them may be beyond it: ask one by one
@@ -221,7 +229,8 @@ def _judge_by_distinct_values(
             try:
                 quoted = quote_column_name(name)
                 distinct_values = service.run_query(
-                    f"SELECT TOP {MAX_DISTINCT_VALUES} {quoted}, COUNT(*) AS n FROM {row_sample.table.name} GROUP BY {quoted}",
+                    f"SELECT TOP {MAX_DISTINCT_VALUES} {quoted}, COUNT(*) AS n FROM {row_sample.table.name} "
+                    f"GROUP BY {quoted}",
                     MAX_DISTINCT_VALUES,
                 )
                 values[name] = (
@@ -240,8 +249,14 @@ def _judge_by_distinct_values(
                 (record for record in row_sample.records if record.get(name) == example.get(name)), None
             )
             _add_rule_finding(
-                collector, row_sample, rule, first_broken or example, sum(int(record.get("n") or 1) for record in broken_records), [key], is_sampled=False
-            )  # fmt: skip
+                collector,
+                row_sample,
+                rule,
+                first_broken or example,
+                sum(int(record.get("n") or 1) for record in broken_records),
+                [key],
+                is_sampled=False,
+            )
     return judged_rules
 
 
@@ -294,7 +309,10 @@ def require_order(code: str, low: str, high: str) -> RowRule:
 def require_together(code: str, first_name: str, second_name: str) -> RowRule:
     """Demand both filled or both NULL."""
     first_quoted, second_quoted = quote_column_name(first_name), quote_column_name(second_name)
-    where = f"({first_quoted} IS NULL AND {second_quoted} IS NOT NULL) OR ({first_quoted} IS NOT NULL AND {second_quoted} IS NULL)"
+    where = (
+        f"({first_quoted} IS NULL AND {second_quoted} IS NOT NULL) OR ({first_quoted} IS NOT NULL AND "
+        f"{second_quoted} IS NULL)"
+    )
     return RowRule(
         code=code,
         columns=(first_name, second_name),

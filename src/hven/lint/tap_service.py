@@ -1,4 +1,7 @@
-"""The service that is judged, as a stranger finds it: what it says of itself, its tables, its answers; each asked for once."""
+"""The service that is judged, as a stranger finds it: what it says of itself, its tables, its answers.
+
+Each asked for once.
+"""
 
 from __future__ import annotations
 
@@ -206,7 +209,10 @@ class ExaminedTapService:
 
     @cached_property
     def tap_schema_rows(self) -> dict[str, list[dict[str, Any]]]:
-        """TAP_SCHEMA's tables that can be read, as records; a table that cannot is missing, and why stands in `schema_faults`."""
+        """TAP_SCHEMA's tables that can be read, as records.
+
+        A table that cannot is missing, and why stands in `schema_faults`.
+        """
         self.schema_faults: dict[str, str] = {}
         self.schema_fields: dict[str, list[votable.VOTableField]] = {}
         rows_by_table = {}
@@ -233,18 +239,32 @@ class ExaminedTapService:
             flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
             columns_by_table.setdefault(normalize_name(_get_text(row, "table_name")), []).append(
                 DeclaredColumn(
-                    name=_get_text(row, "column_name"), datatype=_get_text(row, "datatype"), arraysize=_get_text(row, "arraysize"),
-                    xtype=_get_text(row, "xtype") or xtypes.get((normalize_name(_get_text(row, "table_name")), normalize_name(_get_text(row, "column_name"))), ""), unit=_get_text(row, "unit"), ucd=_get_text(row, "ucd"), utype=_get_text(row, "utype"),
-                    description=_get_text(row, "description"), flags=flags,
+                    name=_get_text(row, "column_name"),
+                    datatype=_get_text(row, "datatype"),
+                    arraysize=_get_text(row, "arraysize"),
+                    xtype=_get_text(row, "xtype")
+                    or xtypes.get(
+                        (normalize_name(_get_text(row, "table_name")), normalize_name(_get_text(row, "column_name"))),
+                        "",
+                    ),
+                    unit=_get_text(row, "unit"),
+                    ucd=_get_text(row, "ucd"),
+                    utype=_get_text(row, "utype"),
+                    description=_get_text(row, "description"),
+                    flags=flags,
                 )
-            )  # fmt: skip
+            )
         return {
             normalize_name(_get_text(row, "table_name")): DeclaredTable(
-                name=_get_text(row, "table_name"), schema=_get_text(row, "schema_name"), kind=_get_text(row, "table_type"), utype=_get_text(row, "utype"),
-                description=_get_text(row, "description"), columns=tuple(columns_by_table.get(normalize_name(_get_text(row, "table_name")), ())),
+                name=_get_text(row, "table_name"),
+                schema=_get_text(row, "schema_name"),
+                kind=_get_text(row, "table_type"),
+                utype=_get_text(row, "utype"),
+                description=_get_text(row, "description"),
+                columns=tuple(columns_by_table.get(normalize_name(_get_text(row, "table_name")), ())),
             )
             for row in rows["tables"]
-        }  # fmt: skip
+        }
 
     def _map_listed_xtypes(self) -> dict[tuple[str, str], str]:
         return {
@@ -314,13 +334,21 @@ def _parse_table(element: Any, schema: str) -> DeclaredTable:
         datatype = xml_documents.get_text(type_element) if type_element is not None else ""
         columns.append(
             DeclaredColumn(
-                name=xml_documents.get_text(column, "name"), datatype=datatype,
-                arraysize=(type_element.get("arraysize", "") or type_element.get("size", "")) if type_element is not None else "",
-                xtype=type_element.get("extendedType", "") if type_element is not None else "", unit=xml_documents.get_text(column, "unit"),
-                ucd=xml_documents.get_text(column, "ucd"), utype=xml_documents.get_text(column, "utype"), description=xml_documents.get_text(column, "description"),
-                flags=frozenset(xml_documents.get_text(flag).lower() for flag in xml_documents.find_children(column, "flag")),
+                name=xml_documents.get_text(column, "name"),
+                datatype=datatype,
+                arraysize=(type_element.get("arraysize", "") or type_element.get("size", ""))
+                if type_element is not None
+                else "",
+                xtype=type_element.get("extendedType", "") if type_element is not None else "",
+                unit=xml_documents.get_text(column, "unit"),
+                ucd=xml_documents.get_text(column, "ucd"),
+                utype=xml_documents.get_text(column, "utype"),
+                description=xml_documents.get_text(column, "description"),
+                flags=frozenset(
+                    xml_documents.get_text(flag).lower() for flag in xml_documents.find_children(column, "flag")
+                ),
             )
-        )  # fmt: skip
+        )
     keys = frozenset(
         _format_foreign_key(
             normalize_name(xml_documents.get_text(key, "targetTable")),
@@ -335,9 +363,14 @@ def _parse_table(element: Any, schema: str) -> DeclaredTable:
         for key in xml_documents.find_children(element, "foreignKey")
     )
     return DeclaredTable(
-        name=xml_documents.get_text(element, "name"), schema=schema, kind=element.get("type", ""), utype=xml_documents.get_text(element, "utype"),
-        description=xml_documents.get_text(element, "description"), columns=tuple(columns), foreign_keys=keys,
-    )  # fmt: skip
+        name=xml_documents.get_text(element, "name"),
+        schema=schema,
+        kind=element.get("type", ""),
+        utype=xml_documents.get_text(element, "utype"),
+        description=xml_documents.get_text(element, "description"),
+        columns=tuple(columns),
+        foreign_keys=keys,
+    )
 
 
 def _format_foreign_key(target: str, pairs: list[tuple[str, str]]) -> str:

@@ -1,4 +1,7 @@
-"""VOTables as a stranger sends them: read leniently, with a list of what is odd; an own reader, so that no fault is shared with the writer."""
+"""VOTables as a stranger sends them: read leniently, with a list of what is odd.
+
+An own reader, so that no fault is shared with the writer.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATATYPE_CODES = {
-    "boolean": ("c", 1), "unsignedByte": ("B", 1), "short": ("h", 2), "int": ("i", 4), "long": ("q", 8), "char": ("c", 1),
-    "unicodeChar": ("c", 2), "float": ("f", 4), "double": ("d", 8), "floatComplex": ("ff", 8), "doubleComplex": ("dd", 16), "bit": ("B", 1),
-}  # fmt: skip
+    "boolean": ("c", 1),
+    "unsignedByte": ("B", 1),
+    "short": ("h", 2),
+    "int": ("i", 4),
+    "long": ("q", 8),
+    "char": ("c", 1),
+    "unicodeChar": ("c", 2),
+    "float": ("f", 4),
+    "double": ("d", 8),
+    "floatComplex": ("ff", 8),
+    "doubleComplex": ("dd", 16),
+    "bit": ("B", 1),
+}
 INTEGER_RANGES = {
     "unsignedByte": (0, 255),
     "short": (-(2**15), 2**15 - 1),
@@ -126,11 +139,16 @@ def _parse_table(table: Any, document: VOTableDocument) -> None:
             nulls = [table_field.get("null", "") for table_field in element if get_local_name(table_field) == "VALUES"]
             document.fields.append(
                 VOTableField(
-                    name=element.get("name", ""), datatype=element.get("datatype", ""), arraysize=element.get("arraysize", ""),
-                    xtype=element.get("xtype", ""), unit=element.get("unit", ""), ucd=element.get("ucd", ""),
-                    utype=element.get("utype", ""), null=nulls[0] if nulls else "",
+                    name=element.get("name", ""),
+                    datatype=element.get("datatype", ""),
+                    arraysize=element.get("arraysize", ""),
+                    xtype=element.get("xtype", ""),
+                    unit=element.get("unit", ""),
+                    ucd=element.get("ucd", ""),
+                    utype=element.get("utype", ""),
+                    null=nulls[0] if nulls else "",
                 )
-            )  # fmt: skip
+            )
     for table_field in document.fields:
         if table_field.datatype not in DATATYPE_CODES:
             document.anomalies.append(

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 MAX_DEPTH = 64
 
-# element -> its children in order: ? at most one, * any number, + at least one. VOSI 1.1, VODataService 1.2, TAPRegExt 1.0, UWS 1.1
+# element -> its children in order: ? at most one, * any number, + at least one. VOSI 1.1, VODataService 1.2, TAPRegExt
+# 1.0, UWS 1.1
 CONTENT_MODELS = {
     "availability": "available upSince? downAt? backAt? note*",
     "capabilities": "capability*",
@@ -162,9 +163,12 @@ def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         ]
         element_title = get_text(root, "name")
         fault_text = (
-            f"<{missing_names[0]}> is missing" if missing_names else f"<{unknown_names[0]}> does not belong there" if unknown_names
+            f"<{missing_names[0]}> is missing"
+            if missing_names
+            else f"<{unknown_names[0]}> does not belong there"
+            if unknown_names
             else f"its children are out of order or too many: {' '.join(dict.fromkeys(names))}; the order is {model}"
-        )  # fmt: skip
+        )
         yield f"<{name}>{f' {element_title}' if element_title else ''}", fault_text
     for child in root:
         if isinstance(child.tag, str):

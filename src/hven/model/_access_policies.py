@@ -1,4 +1,7 @@
-"""Levels: who sees which rows of a table, who knows of their files, who takes them; and what they are for a reader now."""
+"""Levels: who sees which rows of a table, who knows of their files, who takes them.
+
+And what they are for a reader now.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ _FILE_UCDS = ("meta.ref.url", "meta.file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowAccessPolicy:
-    """Who sees which rows of a table, who may know of their files, and who may take these: conditions over the row and the reader.
+    """Who sees which rows of a table, who may know of their files, and who may take these.
+
+    Conditions over the row and the reader.
 
     Attributes
     ----------

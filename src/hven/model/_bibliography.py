@@ -1,4 +1,7 @@
-"""What papers and libraries are told of a collection besides its tables: who gave money, which works belong to it, its DOI, results; and checks of identifiers."""
+"""What papers and libraries are told of a collection besides its tables.
+
+Who gave money, which works belong to it, its DOI, results; and checks of identifiers.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class RelatedIdentifier:
     relation
         Of DataCite's list: ``IsSupplementTo``: the collection is a supplement to the work.
     scheme, id
-        What kind of identifier it is (``DOI``, ``bibcode``, ``arXiv``, ``URL``), and the identifier as that scheme writes it.
+        What kind of identifier it is (``DOI``, ``bibcode``, ``arXiv``, ``URL``), and the identifier as that scheme
+        writes it.
     """
 
     relation: str
@@ -64,7 +68,8 @@ class Citation:
     doi
         None: it has none of ours.
     state
-        ``reserved``: it is ours to be made; ``draft``, ``findable``: so DataCite said; ``withdrawn``: only its tombstone is left.
+        ``reserved``: it is ours to be made; ``draft``, ``findable``: so DataCite said; ``withdrawn``: only its
+        tombstone is left.
     url
         To which it leads.
     told

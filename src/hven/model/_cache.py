@@ -104,7 +104,9 @@ class SingletonRegistry:
 
 
 def cache_results(max_results: int) -> Callable[[Callable[Arguments, Value]], Callable[Arguments, Value]]:
-    """Keep the results of a function of texts and tuples, as `functools.lru_cache` does; those of long ones are made anew.
+    """Keep the results of a function of texts and tuples, as `functools.lru_cache` does.
+
+    Those of long ones are made anew.
 
     Parameters
     ----------

@@ -9,7 +9,9 @@ MAX_DEVIATIONS = 500  # different ones that are listed for a table; a file with 
 
 
 class DeviationKind(StrEnum):
-    """What happens to a value, a column, a row or a table. The page ``docs/reference/values.md`` states the policy of each kind.
+    """What happens to a value, a column, a row or a table.
+
+    The page ``docs/reference/values.md`` states the policy of each kind.
 
     Attributes
     ----------

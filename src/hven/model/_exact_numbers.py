@@ -83,7 +83,8 @@ def find_rounded_integers(texts: pa.Array, values: pa.Array) -> Flags | None:
     Parameters
     ----------
     texts
-        How the numbers are written, shape (n,). Those with an exponent, a fraction or more than 38 digits are not looked at.
+        How the numbers are written, shape (n,). Those with an exponent, a fraction or more than 38 digits are not
+        looked at.
     values
         What was read of them: float64, shape (n,).
 

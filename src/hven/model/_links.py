@@ -87,7 +87,14 @@ class ServiceDescriptor:
     @cached_property
     def row_dependent_positions(self) -> tuple[int, ...]:
         """Which of its parameters have values of the row."""
-        dependences = (any(isinstance(part, TemplateExpression) for template in (parameter.value, parameter.low, parameter.high, parameter.example) for part in template) for parameter in self.inputs)  # fmt: skip
+        dependences = (
+            any(
+                isinstance(part, TemplateExpression)
+                for template in (parameter.value, parameter.low, parameter.high, parameter.example)
+                for part in template
+            )
+            for parameter in self.inputs
+        )
         return tuple(position for position, depends_on_row in enumerate(dependences) if depends_on_row)
 
 
@@ -112,19 +119,22 @@ class LinkTemplate:
     condition
         ADQL over the row; where it is not true, there is no such link.
     extension_media_types
-        How the path may end to which it leads (without the dot, in lower case; a query may follow), and the media type of what is there then; where
-        it ends otherwise, there is no such link. None given: as it likes.
+        How the path may end to which it leads (without the dot, in lower case; a query may follow), and the media type
+        of what is there then; where it ends otherwise, there is no such link. None given: as it likes.
     source, alias, where, order
-        Another table (``schema.table``), the name that expressions have for it, how its rows go with a row (``target``), and their order.
+        Another table (``schema.table``), the name that expressions have for it, how its rows go with a row
+        (``target``), and their order.
     service
         Instead of an address: a service.
     needs_file_access
         True: it is made of the row's files; where the reader may take none of these, there is no such link.
     adapt_service
-        Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has none here, or not for
-        this reader), and what services of the same list have noted of files; None: this row has no such service.
+        Fits that service, filled with the row's values, to the row's own file, of which it gets the path (None: it has
+        none here, or not for this reader), and what services of the same list have noted of files; None: this row has
+        no such service.
     check_addresses
-        Says of addresses whether what is there suits the link (null: there is none); where it does not, there is no such link.
+        Says of addresses whether what is there suits the link (null: there is none); where it does not, there is no
+        such link.
     places
         Key -> where it stands in the descriptor.
     """
@@ -179,14 +189,24 @@ RASTER_EXTENSIONS = ("gif", "jp2", "jpeg", "jpg", "png", "tif", "tiff", "webp") 
 # words of ObsCore and codes of EPN-TAP -> DataLink's: those of the vocabulary product-type
 _PRODUCT_TYPES = {
     **{word: word for word in ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "measurements")},
-    "event": "event-list", "im": "image", "ma": "image", "sp": "spectrum", "ds": "dynamic-spectrum", "sc": "spectral-cube",
-    "pr": "spatial-profile", "cu": "cube", "ts": "timeseries",
-}  # fmt: skip
+    "event": "event-list",
+    "im": "image",
+    "ma": "image",
+    "sp": "spectrum",
+    "ds": "dynamic-spectrum",
+    "sc": "spectral-cube",
+    "pr": "spatial-profile",
+    "cu": "cube",
+    "ts": "timeseries",
+}
 _TEXT_EXTENSIONS = {"xml", "lbl", "tab", "txt"}  # of products, and of much else
 
 
 def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | None]) -> Iterator[LinkTemplate]:
-    """Yield the links that a table has by its columns (name -> unit): those that EPN-TAP and ObsCore have for them, and of the table of files."""
+    """Yield the links that a table has by its columns (name -> unit).
+
+    Those that EPN-TAP and ObsCore have for them, and of the table of files.
+    """
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
         quoted = name.replace('"', '""')
@@ -221,7 +241,8 @@ def to_content_qualifier(product_type: str | None) -> str | None:
     Parameters
     ----------
     product_type
-        A word of the vocabulary product-type with its ``#``, the address of another one; the ``dataproduct_type`` of a row, as ObsCore or EPN-TAP has it.
+        A word of the vocabulary product-type with its ``#``, the address of another one; the ``dataproduct_type`` of a
+        row, as ObsCore or EPN-TAP has it.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""Texts of curators in several languages: a text as any other to programs, in the site's own language, which pages tell in the reader's."""
+"""Texts of curators in several languages.
+
+A text as any other to programs, in the site's own language, which pages tell in the reader's.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ if TYPE_CHECKING:
 
 
 class LocalizedText(str):
-    """A text that is known in several languages; `build_localized_text` makes them. As a text it is that of the site's language.
+    """A text that is known in several languages; `build_localized_text` makes them.
+
+    As a text it is that of the site's language.
 
     Attributes
     ----------

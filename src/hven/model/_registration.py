@@ -1,4 +1,7 @@
-"""How collections stand in the registries of the Virtual Observatory: what descriptors say of it, and a record as registries are told it."""
+"""How collections stand in the registries of the Virtual Observatory.
+
+What descriptors say of it, and a record as registries are told it.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ class FileRoot:
     path_prefix
         What their paths begin with in the collection, without a slash at its end; empty: nothing.
     address
-        A directory, relative to the descriptor's; or ``https://..``, ``ftp://..``, ``s3://..``. Empty: beside the descriptor.
+        A directory, relative to the descriptor's; or ``https://..``, ``ftp://..``, ``s3://..``. Empty: beside the
+        descriptor.
     options
         Of a store elsewhere; ``$NAME`` is a secret's.
     redirects_clients

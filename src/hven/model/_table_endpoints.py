@@ -64,7 +64,8 @@ class Endpoint:
     format_name, options
         What is answered where a request does not say it: a format, and its options.
     constants
-        PARAMs of the answer; ``{updated}`` in a value is when the table was published, ``{source_updated}`` when the newest file of its source was written.
+        PARAMs of the answer; ``{updated}`` in a value is when the table was published, ``{source_updated}`` when the
+        newest file of its source was written.
     column
         Of a page: the column with the last part of its address.
     cadences

@@ -71,7 +71,8 @@ class Column:
     frame
         Name of a COOSYS or TIMESYS of the table (`Table.frames`), or None.
     epoch
-        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time. Set by `set_column_epochs`.
+        Julian date at which a time in days is 0: 0 for Julian dates, 2400000.5 for modified ones; None: no such time.
+        Set by `set_column_epochs`.
     link
         URL template over this row's columns: ``https://x/{obs_id}``.
     enum
@@ -141,7 +142,9 @@ class Constant(Column):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnGroup:
-    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence; one without a role has its own name for it.
+    """Columns, or constants, that belong together by role: value, error, lower, upper, origin, confidence.
+
+    One without a role has its own name for it.
 
     Attributes
     ----------
@@ -279,7 +282,8 @@ class Table:
     view
         ADQL text if this is a view, else None.
     access
-        ``public``, ``members`` (of its project) or ``private``; what is not public is invisible until a policy grants it.
+        ``public``, ``members`` (of its project) or ``private``; what is not public is invisible until a policy grants
+        it.
     policy
         Who sees which rows and takes their files; None: who sees the table does.
     rights
@@ -287,7 +291,8 @@ class Table:
     standard
         Name of the standard that it keeps, with its version: ``epn-tap-2.0``.
     owner
-        Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the site's.
+        Name of the reader whose own table it is: nobody else may know of it, whatever other policies say. None: the
+        site's.
     indexes
         Columns that are searched together, beside those that are `indexed` alone.
     partition
@@ -315,8 +320,8 @@ class Table:
     form
         Fields that the form of its page begins with, in order: columns, or pairs ``x_min``, ``x_max`` as ``x``.
     observation
-        Columns that name an observation, of which rows that are alike in them are the files; empty: each row is one. None: what its
-        rows are like says it.
+        Columns that name an observation, of which rows that are alike in them are the files; empty: each row is one.
+        None: what its rows are like says it.
     """
 
     schema: str
@@ -354,7 +359,9 @@ class Table:
     observed: bool = field(default=False, compare=False, repr=False)
 
     def is_served_by(self, service: str) -> bool:
-        """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them; and mirrors with it.
+        """Return whether a face answers for it. EPN-TAP and ObsCore are asked by TAP, which therefore comes with them.
+
+        And mirrors with it.
 
         Parameters
         ----------
@@ -420,7 +427,11 @@ class Table:
 
     @property
     def identifier_column(self) -> Column | None:
-        """The column that names a row: meta.id;meta.main, else a one-column primary key, a publisher's dataset identifier, the first meta.id; None: there is none."""
+        """The column that names a row.
+
+        Meta.id;meta.main, else a one-column primary key, a publisher's dataset identifier, the first meta.id; None:
+        there is none.
+        """
         main = self.find_column_by_ucd("meta.id;meta.main")
         if main is not None or len(self.primary) == 1:
             return main or self.find_column(self.primary[0])
@@ -431,7 +442,10 @@ class Table:
 
     @property
     def is_observation_view(self) -> bool:
-        """Whether its rows are those of other tables, named as publishers name datasets: a view such as ivoa.obscore."""
+        """Whether its rows are those of other tables, named as publishers name datasets.
+
+        A view such as ivoa.obscore.
+        """
         return (
             self.view is not None
             and self.identifier_column is not None
@@ -456,11 +470,19 @@ class Table:
         if "dataproduct_type" not in units_by_column:
             return links
         qualifier = (_links.TemplateExpression(f'{_links.TARGET_ALIAS}."dataproduct_type"'),)
-        return tuple(replace(item, content_qualifier=qualifier) if item.semantics == _links.THIS_SEMANTICS and not item.content_qualifier else item for item in links)  # fmt: skip
+        return tuple(
+            replace(item, content_qualifier=qualifier)
+            if item.semantics == _links.THIS_SEMANTICS and not item.content_qualifier
+            else item
+            for item in links
+        )
 
     @property
     def spanned_series_ids(self) -> tuple[str, ...]:
-        """Ids of the data sets of which a row is a span: those that its links name, and its own whose samples stand in its rows' files."""
+        """Ids of the data sets of which a row is a span.
+
+        Those that its links name, and its own whose samples stand in its rows' files.
+        """
         own_ids = (series.id for series in self.series if series.file)
         return () if self.identifier_column is None else tuple(dict.fromkeys((*self.spans, *own_ids)))
 
@@ -480,7 +502,10 @@ class Table:
 
     @property
     def sample_files(self) -> tuple[_links.Template, ...]:
-        """Paths of the files in which the samples of its rows stand, in templates; none where its links say which file a row is, or rows have no identifier."""
+        """Paths of the files in which the samples of its rows stand, in templates.
+
+        None where its links say which file a row is, or rows have no identifier.
+        """
         if self.identifier_column is None or any(
             link.semantics == _links.THIS_SEMANTICS for link in self.effective_links
         ):
@@ -583,7 +608,9 @@ N = TypeVar("N", Column, ColumnGroup)
 
 
 def deduplicate_names(items: Sequence[N], reserved_names: Iterable[str] = ()) -> list[N]:
-    """Rename columns (or groups) that have the name of another one, but for case, by a number: files allow that, tables of a database do not.
+    """Rename columns (or groups) that have the name of another one, but for case, by a number.
+
+    Files allow that, tables of a database do not.
 
     The name that a column had becomes its label.
 

@@ -26,8 +26,21 @@ _PLAUSIBLE_RANGES_DAYS = {
 }  # years 999 to 3000; 1883 to 2160
 _TIME_UCDS = ("time.start", "time.end", "time.epoch")
 _START_UCDS = ("time.start", "time.epoch", "time")
-_NON_INSTANT_UCDS = ("time.creation", "time.release", "time.processing", "time.duration", "time.interval", "time.period", "time.lifetime", "time.resolution",
-          "time.crossing", "time.phase", "time.scale", "time.equinox", "time.age")  # fmt: skip
+_NON_INSTANT_UCDS = (
+    "time.creation",
+    "time.release",
+    "time.processing",
+    "time.duration",
+    "time.interval",
+    "time.period",
+    "time.lifetime",
+    "time.resolution",
+    "time.crossing",
+    "time.phase",
+    "time.scale",
+    "time.equinox",
+    "time.age",
+)
 
 
 def set_column_epochs(table: Table, statistics: Mapping[str, Mapping[str, object]] | None = None) -> Table:
@@ -97,9 +110,13 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
             if guessed_epoch is None
             else f"{'modified ' * (guessed_epoch == MJD_EPOCH)}Julian dates ({EPOCH_LABELS[guessed_epoch]})"
         )
-        remedy = "say `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` of the column"
+        remedy = (
+            "say `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` "
+            "of the column"
+        )
         warnings.append(
-            f"{column.name} is taken for {word}, by its range {column_statistics['minimum']}..{column_statistics['maximum']}; {remedy}"
+            f"{column.name} is taken for {word}, by its range "
+            f"{column_statistics['minimum']}..{column_statistics['maximum']}; {remedy}"
         )
     return warnings
 
@@ -121,7 +138,8 @@ def find_column_epoch(
     Returns
     -------
     epoch
-        Julian date in days: 0 for Julian dates, 2400000.5 for modified ones. None: it is no time that is counted in days.
+        Julian date in days: 0 for Julian dates, 2400000.5 for modified ones. None: it is no time that is counted in
+        days.
     """
     ucd = (column.ucd or "").lower()
     if column.type.is_array or not column.type.is_numeric or column.unit != "d" or ucd.startswith(_NON_INSTANT_UCDS):
@@ -153,7 +171,8 @@ def guess_epoch(column: Column, statistics: Mapping[str, object]) -> float | Non
     Returns
     -------
     epoch
-        As of `find_column_epoch`, a Julian date; None: neither is likely (Julian dates of the years 999 to 3000, modified ones of 1883 to 2160).
+        As of `find_column_epoch`, a Julian date; None: neither is likely (Julian dates of the years 999 to 3000,
+        modified ones of 1883 to 2160).
     """
     low, high = statistics.get("minimum"), statistics.get("maximum")
     if not (column.ucd or "").lower().startswith(_TIME_UCDS):
@@ -192,7 +211,8 @@ def find_begin_and_end_columns(table: Table) -> tuple[Column | None, Column | No
     Returns
     -------
     begin
-        The first of ``time.start``, ``time.epoch``, ``time``; of several the one of the smallest rank. None if there is no time.
+        The first of ``time.start``, ``time.epoch``, ``time``; of several the one of the smallest rank. None if there is
+        no time.
     end
         ``time.end``; where there is none, the same as `begin`.
     """

@@ -59,7 +59,8 @@ def split_time_format(format_spec: str) -> list[str | tuple[int, int]]:
     Returns
     -------
     parts
-        Texts as they are; of a part of the time where it begins in ``2012-09-03T10:00:00.123456``, counted from 1, and its length.
+        Texts as they are; of a part of the time where it begins in ``2012-09-03T10:00:00.123456``, counted from 1, and
+        its length.
     """
     pieces = _DIRECTIVE_PATTERN.split(NAMED_FORMATS.get(format_spec, format_spec))
     parts = [TIME_PART_POSITIONS[piece] if index % 2 else piece for index, piece in enumerate(pieces)]
@@ -72,7 +73,8 @@ def format_time(value: Any, format_spec: str) -> str | None:
     Parameters
     ----------
     value
-        A timestamp in UTC, a text that begins as ISO 8601 does, a Julian date or a modified one: numbers of the years 0 to 9999, and 1900 to 2199.
+        A timestamp in UTC, a text that begins as ISO 8601 does, a Julian date or a modified one: numbers of the years 0
+        to 9999, and 1900 to 2199.
     format_spec
         ``iso``, ``date``, or a pattern of ``%Y %m %d %H %M %S %f`` (microseconds).
 

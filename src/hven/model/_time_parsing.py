@@ -1,4 +1,7 @@
-"""Read times written as text: the one policy for offsets from UTC, leap seconds, 24:00 and years, which all readers and engines share."""
+"""Read times written as text.
+
+The one policy for offsets from UTC, leap seconds, 24:00 and years, which all readers and engines share.
+"""
 
 from __future__ import annotations
 

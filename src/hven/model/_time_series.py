@@ -1,4 +1,7 @@
-"""Series: samples in time that the rows of a table are, or that the files of its rows have: what HAPI and das2 call a data set."""
+"""Series: samples in time that the rows of a table are, or that the files of its rows have.
+
+What HAPI and das2 call a data set.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ class ParameterBins:
     unit
         Of the values.
     centers
-        A value for each element; or the name of a column that has them for each sample, or of a file's variable that has them.
+        A value for each element; or the name of a column that has them for each sample, or of a file's variable that
+        has them.
     of
         Of files: several variables that have the centers one behind the other.
     ranges
@@ -55,7 +59,8 @@ class TimeDecoding:
     unit
         Of the numbers: ``ms``, ``s``, ``d``.
     since
-        When they are 0: a date, ``JD``, ``MJD``; what the file's name has (``orf%Y%m%d``); or cards of its header (``DATE-OBS TIME-OBS``).
+        When they are 0: a date, ``JD``, ``MJD``; what the file's name has (``orf%Y%m%d``); or cards of its header
+        (``DATE-OBS TIME-OBS``).
     scale
         Of the clock that they show: ``UTC``, ``TAI``, ``TT``, ``TDB``, ``GPS``; empty: the file's.
     plus
@@ -146,7 +151,8 @@ class TimeSeries:
     colors
         Of parameters that are texts, by their names in small letters: regular expression -> color.
     vectors
-        Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y, z.
+        Of parameters that are vectors, by their names in small letters: the system, and what elements are; none: x, y,
+        z.
     file
         The path of the file of a row in which its samples stand; empty: the row is a sample.
     reader

@@ -1,4 +1,7 @@
-"""The clock of a request: until when it may take, `check_deadline`, which long passes over a query call as they go; which threads go first."""
+"""The clock of a request: until when it may take, `check_deadline`, which long passes over a query call as they go.
+
+Which threads go first.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,9 @@ CURRENT_DEADLINE: ContextVar[Deadline | None] = ContextVar("clock", default=None
 
 @contextmanager
 def apply_deadline(limit_seconds: float | None, default_limit_seconds: float) -> Iterator[Deadline]:
-    """Count by the request's clock; by one of its own if `limit_seconds` are given, or if there is none, with `default_limit_seconds` seconds.
+    """Count by the request's clock.
+
+    By one of its own if `limit_seconds` are given, or if there is none, with `default_limit_seconds` seconds.
 
     Parameters
     ----------
@@ -190,20 +195,25 @@ def build_time_limit_error(limit_seconds: float | None) -> TimeLimitError:
     )
 
 
-# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing otherwise. They count within a
-# session or group; the machine may share itself among those first: `reduce_session_priority`
+# steps of `nice`; each is worth a quarter of the processor's time while there is too little of it, and nothing
+# otherwise. They count within a session or group; the machine may share itself among those first:
+# `reduce_session_priority`
 QUERY_NICENESS = 15
 JOB_NICENESS = 19
 # of those who answer and refuse, where the account may raise it: up to six times another program's share
 ANSWER_SESSION = -8
-QUERY_SESSION_NICENESS = 5  # of what computes for readers who wait: a third of another program's share, so that a query that was let in ends in time
+# of what computes for readers who wait: a third of another program's share, so that a query that was let in ends in
+# time
+QUERY_SESSION_NICENESS = 5
 SESSION_NICENESS = (
     10  # of all that computes beside those who answer: not so low that another program of the machine stops it
 )
 
 
 def reduce_thread_priority(niceness: int) -> None:
-    """Lower the priority of the calling thread, and of those that it will start; there is no way back. Elsewhere than on Linux: nothing.
+    """Lower the priority of the calling thread, and of those that it will start; there is no way back.
+
+    Elsewhere than on Linux: nothing.
 
     Parameters
     ----------
@@ -220,12 +230,13 @@ def reduce_session_priority(niceness: int, process_id: int | str = "self") -> No
     Parameters
     ----------
     niceness
-        Of niceness below usual, up to 19. A negative number, down to -20, raises the session. That needs the capability CAP_SYS_NICE or a
-        limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
+        Of niceness below usual, up to 19. A negative number, down to -20, raises the session. That needs the capability
+        CAP_SYS_NICE or a limit of niceness (``ulimit -e``); without both nothing changes. 0 changes nothing.
     process_id
         Its number; by default the calling one.
     """
-    # The machine does not share itself so, and the priorities of threads count by themselves; or the account may not raise a session.
+    # The machine does not share itself so, and the priorities of threads count by themselves; or the account may not
+    # raise a session.
     with contextlib.suppress(OSError):
         for _ in range(20 if niceness else 0):
             # but for root one session of the machine may say so in a tenth of a second
@@ -297,9 +308,12 @@ def mark_thread_for_offloading() -> None:
 
 
 def offload_computation(function: Callable[[], T]) -> T:
-    """Call a function that computes for long without the interpreter's lock; in a lower thread, if the calling one `mark_thread_for_offloading`.
+    """Call a function that computes for long without the interpreter's lock.
 
-    The thread is a new one, for some ten microseconds: one that has planned a deep query keeps megabytes of its stack for as long as it lives.
+    In a lower thread, if the calling one `mark_thread_for_offloading`.
+
+    The thread is a new one, for some ten microseconds: one that has planned a deep query keeps megabytes of its stack
+    for as long as it lives.
 
     Parameters
     ----------

@@ -34,7 +34,8 @@
 
 Inside, code raises plain meaning; `server.errors` and `cli` map class to status once.
 
-Messages with values are made by `format_message`: they are texts, and know what they were made of, so that a page tells them in its reader's language.
+Messages with values are made by `format_message`: they are texts, and know what they were made of, so that a page tells
+them in its reader's language.
 """
 
 from __future__ import annotations
@@ -49,14 +50,17 @@ if TYPE_CHECKING:
 
 
 class TranslatableMessage(str):
-    """A text for people that knows what it was made of; `format_message` makes them. As a text it is the finished English.
+    """A text for people that knows what it was made of; `format_message` makes them.
+
+    As a text it is the finished English.
 
     Attributes
     ----------
     template
         The English with ``{name}`` for each value, by which catalogues know it.
     values
-        The values by these names. What of them is `TranslatableMessage` is told in other languages, too; any other stays as it is.
+        The values by these names. What of them is `TranslatableMessage` is told in other languages, too; any other
+        stays as it is.
     """
 
     __slots__ = ("template", "values")
@@ -97,8 +101,8 @@ def format_message(template: str, *values: Any) -> TranslatableMessage:
     Parameters
     ----------
     template
-        The English; with values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and braces are doubled.
-        Without values, it is told as it is.
+        The English; with values, ``{name}`` stands for each (``{name!r}``, ``{name:,}`` as in an f-string), and braces
+        are doubled. Without values, it is told as it is.
     values
         In the order in which their names come first. An error stands for its message.
 
@@ -414,7 +418,10 @@ class StorageError(ServiceError):
 
 
 class StorageUnavailableError(StorageError):
-    """What is read in place cannot be had now: a database is away, its table has changed, or the site's directory is not there."""
+    """What is read in place cannot be had now.
+
+    A database is away, its table has changed, or the site's directory is not there.
+    """
 
     label = "Unavailable"
 
@@ -432,7 +439,10 @@ class UpstreamTimeoutError(UpstreamError):
 
 
 class UnmergeableSnapshotError(StorageError):
-    """A snapshot is written otherwise than its table is now: no changes can be merged into it, all rows must be staged."""
+    """A snapshot is written otherwise than its table is now.
+
+    No changes can be merged into it, all rows must be staged.
+    """
 
     label = "Unmergeable"
 

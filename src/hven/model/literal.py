@@ -64,7 +64,9 @@ _YEAR_0_MICROSECONDS, _YEAR_10000_MICROSECONDS = (
 
 
 def parse_number(text: str) -> int | float:
-    """Return the number (dimensionless) that a text says; a whole one stays whole, for a double holds no more than 53 bits of it.
+    """Return the number (dimensionless) that a text says.
+
+    A whole one stays whole, for a double holds no more than 53 bits of it.
 
     Parameters
     ----------
@@ -92,7 +94,10 @@ def format_number(value: float) -> str:
 
 @cache_results(4096)
 def to_string_scalar(text: str) -> pa.Scalar:
-    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time); the last 4,096 are kept."""
+    """Return a string as an Arrow scalar, made once (Arrow takes 35 microseconds to guess the type each time).
+
+    The last 4,096 are kept.
+    """
     return pa.scalar(text, _STRING_TYPE)
 
 
@@ -153,7 +158,10 @@ def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
 
 
 def cast_or_null(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Return values as cast, null where that fails, and where that is (booleans of shape (n,), or None): found by halving, so that few faults cost few casts."""
+    """Return values as cast, null where that fails, and where that is (booleans of shape (n,), or None).
+
+    Found by halving, so that few faults cost few casts.
+    """
     try:
         return values.cast(target_type), None
     except pa.ArrowInvalid:
@@ -213,7 +221,10 @@ def _remove_values_of_nulls(array: pa.Array, offsets: Ints, values: pa.Array) ->
 
 
 def to_variable_lists(array: pa.Array) -> pa.Array:
-    """Convert fixed-size lists to variable ones, nulls kept; the same object is returned if it has variable ones already."""
+    """Convert fixed-size lists to variable ones, nulls kept.
+
+    The same object is returned if it has variable ones already.
+    """
     if not pa.types.is_fixed_size_list(array.type):
         return array
     offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
@@ -242,7 +253,8 @@ def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.Reco
     """
     if not batch.num_rows:
         return
-    # columns may share their buffers, but none has more than there is; to count what each has takes longer than to write a row
+    # columns may share their buffers, but none has more than there is; to count what each has takes longer than to
+    # write a row
     if added_row_bytes * batch.num_rows + 4 * batch.num_columns * batch.get_total_buffer_size() < _MAX_PIECE_BYTES:
         yield batch
         return
@@ -252,7 +264,9 @@ def split_batch(batch: pa.RecordBatch, added_row_bytes: int) -> Iterator[pa.Reco
 
 
 def split_by_expanded_size(batch: pa.RecordBatch, byte_limit: int = _MAX_EXPANDED_BYTES) -> Iterator[pa.RecordBatch]:
-    """Yield a batch in pieces that take at most `byte_limit` bytes when their dictionaries are spelt out: a long text is kept once.
+    """Yield a batch in pieces that take at most `byte_limit` bytes when their dictionaries are spelt out.
+
+    A long text is kept once.
 
     Parameters
     ----------
@@ -314,7 +328,9 @@ def _count_expanded_bytes(array: pa.Array) -> Ints:
 
 
 def split_first_batch(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same rows in the same order, the first batch split in two: its first bytes leave after a few milliseconds whatever its size.
+    """Yield the same rows in the same order, the first batch split in two.
+
+    Its first bytes leave after a few milliseconds whatever its size.
 
     Parameters
     ----------
@@ -401,7 +417,9 @@ def _format_scalars(array: pa.Array, column_type: Type) -> pa.Array:
 
 
 def format_timestamps(array: pa.Array) -> pa.Array:
-    """Format timestamps in DALI's form (DALI 1.1, 3.3.3): ``2020-01-01T00:00:00``, with a fraction of a second only where there is one.
+    """Format timestamps in DALI's form (DALI 1.1, 3.3.3).
+
+    ``2020-01-01T00:00:00``, with a fraction of a second only where there is one.
 
     Parameters
     ----------
@@ -517,7 +535,10 @@ def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) ->
 
 
 def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.DataType) -> pa.Array:
-    """Read what Arrow does not: ``+5``, ``5.0`` for a whole number, ``1d5``, ``null`` and ``-``; or say which row is wrong."""
+    """Read what Arrow does not: ``+5``, ``5.0`` for a whole number, ``1d5``, ``null`` and ``-``.
+
+    Or say which row is wrong.
+    """
     texts = pc.if_else(pc.is_in(pc.utf8_lower(texts), value_set=_MISSING_NUMBER_WORDS), NULL_STRING, texts)
     plain_texts = pc.replace_substring_regex(texts, r"^\+", "")
     if pa.types.is_floating(storage_type):
@@ -700,7 +721,9 @@ def _lengths_to_offsets(lengths: Ints) -> Ints:
 
 
 def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
-    """Split texts into strings of the first dimension's length; trailing blanks and NULs of each are padding (VOTable 1.4, 2.2).
+    """Split texts into strings of the first dimension's length.
+
+    Trailing blanks and NULs of each are padding (VOTable 1.4, 2.2).
 
     Parameters
     ----------
@@ -725,12 +748,34 @@ def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), strings, mask=mask)
 
 
-ISO_TIME_PATTERN = r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"  # what parse_time reads without a form
+# what parse_time reads without a form
+ISO_TIME_PATTERN = r"^\s*(\d{4}[-/]\d{1,2}[-/]\d{1,2}([T ]\d{1,2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{4}-\d{3}(T\d{2}:\d{2}(:\d{2}(\.\d*)?)?)?|\d{8}T\d{6})Z?\s*$"
 _POSSIBLE_DATE_PATTERN = re.compile(r"(?=.*\d).{6,26}", re.DOTALL)  # what may be a date
 DATE_FORMATS = (
-    "%Y-%b-%d %H:%M:%S", "%Y-%b-%d %H:%M", "%Y-%b-%d", "%d-%b-%Y %H:%M:%S", "%d-%b-%Y %H:%M", "%d-%b-%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M",
-    "%m/%d/%Y", "%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", "%Y.%m.%d_%H:%M:%S_TAI", "%Y.%m.%d_%H:%M:%S", "%d %b %Y", "%Y %b %d", "%b %d %Y", "%d %B %Y", "%Y%m%d_%H%M%S", "%Y%m%d",
-)  # fmt: skip
+    "%Y-%b-%d %H:%M:%S",
+    "%Y-%b-%d %H:%M",
+    "%Y-%b-%d",
+    "%d-%b-%Y %H:%M:%S",
+    "%d-%b-%Y %H:%M",
+    "%d-%b-%Y",
+    "%d/%m/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y",
+    "%m/%d/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%m/%d/%Y",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y",
+    "%Y.%m.%d_%H:%M:%S_TAI",
+    "%Y.%m.%d_%H:%M:%S",
+    "%d %b %Y",
+    "%Y %b %d",
+    "%b %d %Y",
+    "%d %B %Y",
+    "%Y%m%d_%H%M%S",
+    "%Y%m%d",
+)
 
 
 def detect_date_format(words: Sequence[str]) -> str | None:

@@ -1,4 +1,7 @@
-"""Param: one parameter said once, from which HTTP, VOSI, descriptors and forms derive theirs; Params: what was given, for a request or a job."""
+"""Param: one parameter said once, from which HTTP, VOSI, descriptors and forms derive theirs; Params.
+
+What was given, for a request or a job.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,9 @@ class Param:
     minimum, maximum
         Inclusive bounds of a number.
     period
-        After which a number means the same again, in its unit: 360 for a longitude in degrees. A value up to one period outside the bounds is
-        then brought into them, since clients send right ascensions such as -0.2 and 360.5. None: it has none.
+        After which a number means the same again, in its unit: 360 for a longitude in degrees. A value up to one period
+        outside the bounds is then brought into them, since clients send right ascensions such as -0.2 and 360.5. None:
+        it has none.
     """
 
     name: str
@@ -69,7 +73,9 @@ _INTEGER_PATTERN = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came inline with a multipart request: in memory while it is small, else on disk, until `RequestParams.close`.
+    """A file that came inline with a multipart request.
+
+    In memory while it is small, else on disk, until `RequestParams.close`.
 
     Attributes
     ----------
@@ -147,7 +153,9 @@ class RequestParams:
         return distinct_values.pop() if distinct_values else default
 
     def list_unused(self, declared_params: Iterable[Param], *more_names: str) -> tuple[str, ...]:
-        """List what was given and nobody reads; a parameter without a value says nothing, RUNID is for logs (DALI 1.1, 3.4.6).
+        """List what was given and nobody reads.
+
+        A parameter without a value says nothing, RUNID is for logs (DALI 1.1, 3.4.6).
 
         Parameters
         ----------

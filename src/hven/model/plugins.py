@@ -64,9 +64,15 @@ NON_PLUGIN_MODULES = {  # group -> what else is public where its plugins stand
     "identity": ("permit", "session"),
 }
 RECORD_NAMES = {  # group -> what a module of it is asked for, and the class of that
-    "sources": ("Options", "type"), "formats": ("FORMAT", "Format"), "media": ("MEDIUM", "Medium"), "functions": ("FUNCTION", "FunctionDefinition"), "protocols": ("FACE", "Face"), "jobs": ("JOB", "JobDefinition"),
-    "panes": ("PANE", "Pane"), "resolvers": ("PROVIDER", "NameProvider"),
-}  # fmt: skip
+    "sources": ("Options", "type"),
+    "formats": ("FORMAT", "Format"),
+    "media": ("MEDIUM", "Medium"),
+    "functions": ("FUNCTION", "FunctionDefinition"),
+    "protocols": ("FACE", "Face"),
+    "jobs": ("JOB", "JobDefinition"),
+    "panes": ("PANE", "Pane"),
+    "resolvers": ("PROVIDER", "NameProvider"),
+}
 SOURCE_DIRECTORY = Path(__file__).parents[2]
 
 
@@ -144,14 +150,18 @@ def load_plugin(group: str, name: str) -> ModuleType:
     Raises
     ------
     UserError
-        The name is not known (the message lists those that are), needs what is not installed, or is a plugin with a fault.
+        The name is not known (the message lists those that are), needs what is not installed, or is a plugin with a
+        fault.
     """
     plugin_names = list_plugins(group)
     if name not in plugin_names:
         message = f"no {group.removesuffix('s')} is called {name!r}"
         raise UserError(
             message,
-            remedy=f"{suggest_spelling(name, plugin_names)} known: {', '.join(plugin_names) or 'none; is its package installed?'}".lstrip(),
+            remedy=(
+                f"{suggest_spelling(name, plugin_names)} known: "
+                f"{', '.join(plugin_names) or 'none; is its package installed?'}"
+            ).lstrip(),
         )
     for entry in importlib.metadata.entry_points(group=f"hven.{group}", name=name):
         return _load_entry_point(entry)
@@ -302,7 +312,9 @@ def locate_error(error: BaseException) -> str:
 
 
 def wrap_test(test: Callable[[T], object]) -> Callable[[T], bool]:
-    """Wrap a test so that nothing passes for which it fails: the error goes to the log, with who made it, and takes no page with it.
+    """Wrap a test so that nothing passes for which it fails.
+
+    The error goes to the log, with who made it, and takes no page with it.
 
     Parameters
     ----------

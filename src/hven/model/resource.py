@@ -1,4 +1,7 @@
-"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts; when something is due again (`Recurrence`)."""
+"""Resource: a collection as its descriptor says it - metadata, tables, sources and mappings - and its parts.
+
+When something is due again (`Recurrence`).
+"""
 
 from __future__ import annotations
 
@@ -217,7 +220,10 @@ class EmbargoTerm:
         for key, value in self.values.items():
             keys_by_value.setdefault(value, []).append(key)
         phrases = [f"{value} ({', '.join(keys)})" for value, keys in keys_by_value.items()]
-        return f"{', '.join([*phrases, *([] if self.default is None else [f'else {self.default}'])])}{unit} by {self.expression}"
+        return (
+            f"{', '.join([*phrases, *([] if self.default is None else [f'else {self.default}'])])}{unit} by "
+            f"{self.expression}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +295,9 @@ class QueryTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleQuery:
-    """A query for readers to begin with (DALI 1.1 section 2.3): written in a descriptor, or made for a table that none shows.
+    """A query for readers to begin with (DALI 1.1 section 2.3).
+
+    Written in a descriptor, or made for a table that none shows.
 
     Attributes
     ----------
@@ -317,7 +325,8 @@ class SyncPolicy:
     Attributes
     ----------
     watermark
-        Source column, or ADQL expression over source columns: larger in rows that were written later. None: all is read each time.
+        Source column, or ADQL expression over source columns: larger in rows that were written later. None: all is read
+        each time.
     overlap_seconds
         Seconds to look back behind the last watermark, which is a time; or
     overlap_amount
@@ -327,7 +336,8 @@ class SyncPolicy:
     deleted_condition
         For ``column``: ADQL condition over source rows that are deleted.
     full_interval_seconds
-        Seconds after which everything is read again; infinite: never, for every write moves the watermark. None: nothing is said.
+        Seconds after which everything is read again; infinite: never, for every write moves the watermark. None:
+        nothing is said.
     page_row_count, max_requests_per_second
         Rows at a time; requests a second.
     max_removed_share, max_changed_share
@@ -363,7 +373,8 @@ class SyncSchedule:
     interval_seconds
         Seconds; or
     cron
-        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone `time_zone`.
+        five fields (minute, hour, day of the month, month, day of the week) with single spaces, in the time zone
+        `time_zone`.
     max_jitter_seconds
         Seconds by which a run may be shifted, by chance.
     place
@@ -469,7 +480,9 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PythonFunction:
-    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None: it is one of our own.
+    """A function in a ``.py`` file beside the descriptor: Arrow arrays in, one Arrow array of `type` out. None.
+
+    It is one of our own.
 
     Attributes
     ----------
@@ -616,9 +629,14 @@ def is_data_source_column(column: Column) -> bool:
 
 CRON_FIELD_COUNT = 5  # of cron: minute, hour, day of the month, month, day of the week
 _CRON_MACROS = {
-    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
-}  # fmt: skip
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 _CRON_FULL_RANGES = ("0-59", "0-23")  # minutes, hours
 _DURATION_UNITS_SECONDS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -630,9 +648,9 @@ class Recurrence:
     Attributes
     ----------
     cron
-        Five fields, or ``@daily`` and its like, as Debian's cron understands them: 0 and 7 are Sunday; with both days given, either
-        will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn counts once, unless it comes
-        every hour (``*``).
+        Five fields, or ``@daily`` and its like, as Debian's cron understands them: 0 and 7 are Sunday; with both days
+        given, either will do; a time that the clocks skip in spring is made up at once, one that comes twice in autumn
+        counts once, unless it comes every hour (``*``).
     max_jitter_seconds
         Seconds by which it may be late, at random: so that not everybody asks at the full hour.
     time_zone
@@ -678,7 +696,8 @@ class Recurrence:
         fields = self._cron_line.split()
         if len(fields) != CRON_FIELD_COUNT:
             raise ValueError(
-                f"cron has {CRON_FIELD_COUNT} fields (minute hour day month weekday), as in '15 3 * * *', not {self.cron!r}"
+                f"cron has {CRON_FIELD_COUNT} fields (minute hour day month weekday), as in '15 3 * * *', not "
+                f"{self.cron!r}"
             )
         # cronsim takes what begins with a star for a rhythm, also `*/15 2` and `15 */2`
         if fields[1] not in {"*", "*/1"}:
@@ -780,4 +799,4 @@ __all__ = [
     "parse_orcid",
     "parse_ror",
     "parse_work_identifier",
-]  # fmt: skip
+]

@@ -1,4 +1,7 @@
-"""Shapes in a column of texts, DALI's or STC-S, by the thousand: rows of one circle or polygon as numbers; which way polygons turn, in unions too."""
+"""Shapes in a column of texts, DALI's or STC-S, by the thousand: rows of one circle or polygon as numbers.
+
+Which way polygons turn, in unions too.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,21 @@ INVALID_SHAPE_REASONS = {
 _NUMBER_PATTERN = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 # words stand in this order, each at most once, the shape first (the frames and positions that footprints have)
 _WORD_RANKS = {
-    "circle": 0, "polygon": 0, "icrs": 1, "fk4": 1, "fk5": 1, "galactic": 1, "ecliptic": 1, "unknownframe": 1,
-    "barycenter": 2, "geocenter": 2, "heliocenter": 2, "topocenter": 2, "unknownrefpos": 2, "spherical2": 3,
-}  # fmt: skip
+    "circle": 0,
+    "polygon": 0,
+    "icrs": 1,
+    "fk4": 1,
+    "fk5": 1,
+    "galactic": 1,
+    "ecliptic": 1,
+    "unknownframe": 1,
+    "barycenter": 2,
+    "geocenter": 2,
+    "heliocenter": 2,
+    "topocenter": 2,
+    "unknownrefpos": 2,
+    "spherical2": 3,
+}
 _UNKNOWN_WORD_RANK = 4
 _PARTS_PATTERN = r"(?:\s*(?:circle|polygon)\s[-+.\de\s]*)+"
 _UNION_PATTERN = rf"(?i)^\s*(?:union(?:\s+(?:icrs|fk4|fk5|galactic|ecliptic|unknownframe))?\s*\({_PARTS_PATTERN}\)|{_PARTS_PATTERN})\s*$"
@@ -46,14 +61,17 @@ _SHAPE_WORDS = {"circle", "polygon", "range", "point", "position", "box", "union
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimpleShapes:
-    """The rows of a column that are one circle or one polygon. Nothing is known yet of the size of their numbers, but that they are finite.
+    """The rows of a column that are one circle or one polygon.
+
+    Nothing is known yet of the size of their numbers, but that they are finite.
 
     Attributes
     ----------
     rows
         Their numbers, ascending, shape (n,).
     is_circle
-        Which are circles (three numbers: longitude, latitude, radius); the others are polygons (pairs of longitude and latitude).
+        Which are circles (three numbers: longitude, latitude, radius); the others are polygons (pairs of longitude and
+        latitude).
     lengths
         How many numbers each has.
     numbers
@@ -225,7 +243,9 @@ def split_unions(texts: pa.Array) -> tuple[Indexes, pa.Array]:
 
 
 def orient_polygons(texts: pa.Array, *, seen_from_outside: bool) -> pa.Array:
-    """Orient the polygons of regions as `footprints.orient_polygons` does; nothing else of the texts changes but blanks.
+    """Orient the polygons of regions as `footprints.orient_polygons` does.
+
+    Nothing else of the texts changes but blanks.
 
     Parameters
     ----------
@@ -284,7 +304,8 @@ def find_invalid_texts(
     texts
         Strings, shape (n,); null is none.
     explain_texts
-        Says of texts of shape (m,), in their order, why they are no regions (empty: they are), as `explain_invalid_text` does; a caller may remember what it knows.
+        Says of texts of shape (m,), in their order, why they are no regions (empty: they are), as
+        `explain_invalid_text` does; a caller may remember what it knows.
 
     Yields
     ------
@@ -349,7 +370,9 @@ def explain_invalid_text(text: str) -> str:
 
 
 def explain_invalid_literal(text: str) -> str:
-    """Return why a text in ADQL's REGION is no region: there it may be a MOC, too, which a column of regions may not hold.
+    """Return why a text in ADQL's REGION is no region.
+
+    There it may be a MOC, too, which a column of regions may not hold.
 
     Parameters
     ----------
@@ -366,7 +389,9 @@ def explain_invalid_literal(text: str) -> str:
 
 
 def find_invalid_numbers(values: pa.Array) -> Flags:
-    """Find the circles, points or polygons of numbers that are none: off the sphere, not finite, of fewer than three corners.
+    """Find the circles, points or polygons of numbers that are none.
+
+    Off the sphere, not finite, of fewer than three corners.
 
     Parameters
     ----------
@@ -427,7 +452,8 @@ def parse_regions(array: pa.Array, column_type: Type) -> Regions:
     Returns
     -------
     regions
-        Empty where there is none, or a text that is no region; not mended: a polygon that crosses itself still does so; shape (n,).
+        Empty where there is none, or a text that is no region; not mended: a polygon that crosses itself still does so;
+        shape (n,).
     """
     storage_array = literal.cast_to_storage(array, column_type)
     if pa.types.is_nested(storage_array.type):

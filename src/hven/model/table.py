@@ -1,4 +1,7 @@
-"""Column, Key, Table, Schema: said once, from which every face derives its own words; which columns are times; all of it as JSON and back."""
+"""Column, Key, Table, Schema: said once, from which every face derives its own words; which columns are times.
+
+All of it as JSON and back.
+"""
 
 from __future__ import annotations
 

@@ -40,22 +40,127 @@ class ScalarType:
     rank: int = 0  # numeric promotion order; 0 = not numeric
 
 
-# fmt: off
 SCALAR_TYPES: tuple[ScalarType, ...] = (
-    ScalarType(name="bool", votable="boolean", adql="BOOLEAN", arrow=pa.bool_(), duckdb="BOOLEAN", fits="L", hapi="integer", numpy=""),
-    ScalarType(name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", fits="X", hapi="integer", numpy=""),
-    ScalarType(name="uint8", votable="unsignedByte", adql="SMALLINT", arrow=pa.uint8(), duckdb="UTINYINT", fits="B", hapi="integer", numpy="u1", rank=1),
-    ScalarType(name="int16", votable="short", adql="SMALLINT", arrow=pa.int16(), duckdb="SMALLINT", fits="I", hapi="integer", numpy=">i2", rank=2),
-    ScalarType(name="int32", votable="int", adql="INTEGER", arrow=pa.int32(), duckdb="INTEGER", fits="J", hapi="integer", numpy=">i4", rank=3),
-    ScalarType(name="int64", votable="long", adql="BIGINT", arrow=pa.int64(), duckdb="BIGINT", fits="K", hapi="double", numpy=">i8", rank=4),
-    ScalarType(name="float32", votable="float", adql="REAL", arrow=pa.float32(), duckdb="REAL", fits="E", hapi="double", numpy=">f4", rank=5),
-    ScalarType(name="float64", votable="double", adql="DOUBLE PRECISION", arrow=pa.float64(), duckdb="DOUBLE", fits="D", hapi="double", numpy=">f8", rank=6),
-    ScalarType(name="complex64", votable="floatComplex", adql="REAL", arrow=pa.list_(pa.float32(), 2), duckdb="REAL[2]", fits="C", hapi="double", numpy=">c8"),
-    ScalarType(name="complex128", votable="doubleComplex", adql="DOUBLE PRECISION", arrow=pa.list_(pa.float64(), 2), duckdb="DOUBLE[2]", fits="M", hapi="double", numpy=">c16"),
-    ScalarType(name="string", votable="char", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
-    ScalarType(name="unicode", votable="unicodeChar", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR", fits="A", hapi="string", numpy=""),
+    ScalarType(
+        name="bool",
+        votable="boolean",
+        adql="BOOLEAN",
+        arrow=pa.bool_(),
+        duckdb="BOOLEAN",
+        fits="L",
+        hapi="integer",
+        numpy="",
+    ),
+    ScalarType(
+        name="bit", votable="bit", adql="BIT", arrow=pa.bool_(), duckdb="BOOLEAN", fits="X", hapi="integer", numpy=""
+    ),
+    ScalarType(
+        name="uint8",
+        votable="unsignedByte",
+        adql="SMALLINT",
+        arrow=pa.uint8(),
+        duckdb="UTINYINT",
+        fits="B",
+        hapi="integer",
+        numpy="u1",
+        rank=1,
+    ),
+    ScalarType(
+        name="int16",
+        votable="short",
+        adql="SMALLINT",
+        arrow=pa.int16(),
+        duckdb="SMALLINT",
+        fits="I",
+        hapi="integer",
+        numpy=">i2",
+        rank=2,
+    ),
+    ScalarType(
+        name="int32",
+        votable="int",
+        adql="INTEGER",
+        arrow=pa.int32(),
+        duckdb="INTEGER",
+        fits="J",
+        hapi="integer",
+        numpy=">i4",
+        rank=3,
+    ),
+    ScalarType(
+        name="int64",
+        votable="long",
+        adql="BIGINT",
+        arrow=pa.int64(),
+        duckdb="BIGINT",
+        fits="K",
+        hapi="double",
+        numpy=">i8",
+        rank=4,
+    ),
+    ScalarType(
+        name="float32",
+        votable="float",
+        adql="REAL",
+        arrow=pa.float32(),
+        duckdb="REAL",
+        fits="E",
+        hapi="double",
+        numpy=">f4",
+        rank=5,
+    ),
+    ScalarType(
+        name="float64",
+        votable="double",
+        adql="DOUBLE PRECISION",
+        arrow=pa.float64(),
+        duckdb="DOUBLE",
+        fits="D",
+        hapi="double",
+        numpy=">f8",
+        rank=6,
+    ),
+    ScalarType(
+        name="complex64",
+        votable="floatComplex",
+        adql="REAL",
+        arrow=pa.list_(pa.float32(), 2),
+        duckdb="REAL[2]",
+        fits="C",
+        hapi="double",
+        numpy=">c8",
+    ),
+    ScalarType(
+        name="complex128",
+        votable="doubleComplex",
+        adql="DOUBLE PRECISION",
+        arrow=pa.list_(pa.float64(), 2),
+        duckdb="DOUBLE[2]",
+        fits="M",
+        hapi="double",
+        numpy=">c16",
+    ),
+    ScalarType(
+        name="string",
+        votable="char",
+        adql="VARCHAR",
+        arrow=pa.string(),
+        duckdb="VARCHAR",
+        fits="A",
+        hapi="string",
+        numpy="",
+    ),
+    ScalarType(
+        name="unicode",
+        votable="unicodeChar",
+        adql="VARCHAR",
+        arrow=pa.string(),
+        duckdb="VARCHAR",
+        fits="A",
+        hapi="string",
+        numpy="",
+    ),
 )
-# fmt: on
 SCALAR_TYPES_BY_NAME = {row.name: row for row in SCALAR_TYPES}
 SCALAR_TYPES_BY_DATATYPE = {row.votable: row for row in SCALAR_TYPES}
 
@@ -93,16 +198,44 @@ _CONTOUR_TYPE = pa.struct(
         ("region", pa.list_(_RINGS_TYPE)),
     ]
 )
-# fmt: off
 XTYPES: tuple[Xtype, ...] = (
     # 'us' reaches years -290307 to 294246; DALI section 3.3.3
-    Xtype(name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP"),
-    Xtype(name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_DOUBLE_TYPE, 2), duckdb="DOUBLE[2]"),
-    Xtype(name="circle", votable="double", arraysize="3", adql="CIRCLE", arrow=pa.list_(_DOUBLE_TYPE, 3), duckdb="DOUBLE[3]"),
-    Xtype(name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_DOUBLE_TYPE, 4), duckdb="DOUBLE[4]"),
-    Xtype(name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_DOUBLE_TYPE), duckdb="DOUBLE[]"),
-    Xtype(name="interval", votable="double", arraysize="2", adql="INTERVAL", arrow=pa.list_(_DOUBLE_TYPE, 2), duckdb="DOUBLE[2]"),
-    Xtype(name="multiinterval", votable="double", arraysize="*", adql="INTERVAL", arrow=pa.list_(_DOUBLE_TYPE), duckdb="DOUBLE[]"),
+    Xtype(
+        name="timestamp", votable="char", arraysize="*", adql="TIMESTAMP", arrow=pa.timestamp("us"), duckdb="TIMESTAMP"
+    ),
+    Xtype(
+        name="point", votable="double", arraysize="2", adql="POINT", arrow=pa.list_(_DOUBLE_TYPE, 2), duckdb="DOUBLE[2]"
+    ),
+    Xtype(
+        name="circle",
+        votable="double",
+        arraysize="3",
+        adql="CIRCLE",
+        arrow=pa.list_(_DOUBLE_TYPE, 3),
+        duckdb="DOUBLE[3]",
+    ),
+    Xtype(
+        name="range", votable="double", arraysize="4", adql="RANGE", arrow=pa.list_(_DOUBLE_TYPE, 4), duckdb="DOUBLE[4]"
+    ),
+    Xtype(
+        name="polygon", votable="double", arraysize="*", adql="POLYGON", arrow=pa.list_(_DOUBLE_TYPE), duckdb="DOUBLE[]"
+    ),
+    Xtype(
+        name="interval",
+        votable="double",
+        arraysize="2",
+        adql="INTERVAL",
+        arrow=pa.list_(_DOUBLE_TYPE, 2),
+        duckdb="DOUBLE[2]",
+    ),
+    Xtype(
+        name="multiinterval",
+        votable="double",
+        arraysize="*",
+        adql="INTERVAL",
+        arrow=pa.list_(_DOUBLE_TYPE),
+        duckdb="DOUBLE[]",
+    ),
     Xtype(name="moc", votable="char", arraysize="*", adql="MOC", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="shape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="multishape", votable="char", arraysize="*", adql="REGION", arrow=pa.string(), duckdb="VARCHAR"),
@@ -113,7 +246,6 @@ XTYPES: tuple[Xtype, ...] = (
     Xtype(name="hms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
     Xtype(name="dms", votable="char", arraysize="*", adql="VARCHAR", arrow=pa.string(), duckdb="VARCHAR"),
 )
-# fmt: on
 XTYPES_BY_NAME = {row.name: row for row in XTYPES}
 # of expressions that map a source, in no table
 _CONTOUR_XTYPE = Xtype(
@@ -122,7 +254,8 @@ _CONTOUR_XTYPE = Xtype(
     arraysize="*",
     adql="CONTOUR",
     arrow=_CONTOUR_TYPE,
-    duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y DOUBLE)[][][])",
+    duckdb="STRUCT(fault TINYINT, number BIGINT, quality TINYINT, pixels BIGINT, region STRUCT(x DOUBLE, y "
+    "DOUBLE)[][][])",
 )
 _STORED_XTYPES_BY_NAME = {**XTYPES_BY_NAME, _CONTOUR_XTYPE.name: _CONTOUR_XTYPE}
 LEGACY_XTYPE_ALIASES = {
@@ -257,7 +390,10 @@ class Type:
 
     @property
     def metadata_arraysize(self) -> str | None:
-        """The arraysize as metadata may say it: only the last axis varies there, so texts of unknown width in an array are ``*``."""
+        """The arraysize as metadata may say it.
+
+        Only the last axis varies there, so texts of unknown width in an array are ``*``.
+        """
         return "*" if self.arraysize is not None and self.arraysize.startswith("*x") else self.arraysize
 
     def __str__(self) -> str:
@@ -333,10 +469,24 @@ def _to_arrow_type(value_type: Type) -> pa.DataType:
 # an arraysize: numbers joined by x, of which the last may be variable (VOTable 1.4 section 2.2)
 _TYPE_PATTERN = re.compile(r"([a-z]+\d*)(?:\[((?:\d+x)*(?:\d+\*?|\*)|\*x\*|\*x\d+)\])?(?::(\S+))?", re.IGNORECASE)
 TYPE_ALIASES = {
-    "float": "float32", "double": "float64", "int": "int32", "short": "int16", "long": "int64", "byte": "uint8",
-    "boolean": "bool", "text": "string", "str": "string", "char": "string", "unicodechar": "unicode",
-    "smallint": "int16", "integer": "int32", "bigint": "int64", "real": "float32", "varchar": "string", "datetime": "timestamp",
-}  # fmt: skip
+    "float": "float32",
+    "double": "float64",
+    "int": "int32",
+    "short": "int16",
+    "long": "int64",
+    "byte": "uint8",
+    "boolean": "bool",
+    "text": "string",
+    "str": "string",
+    "char": "string",
+    "unicodechar": "unicode",
+    "smallint": "int16",
+    "integer": "int32",
+    "bigint": "int64",
+    "real": "float32",
+    "varchar": "string",
+    "datetime": "timestamp",
+}
 
 
 def list_type_names() -> Iterator[str]:
@@ -402,8 +552,8 @@ def list_leaf_columns(schema: pa.Schema) -> dict[str, tuple[str, pa.DataType]]:
     Returns
     -------
     leaves
-        Name -> path in the file (``lightcurve.mag``) and type. A field of a struct is called ``lightcurve_mag``, and left out where there is a column of that
-        name.
+        Name -> path in the file (``lightcurve.mag``) and type. A field of a struct is called ``lightcurve_mag``, and
+        left out where there is a column of that name.
     """
     top_level_names = {item.name for item in schema if not pa.types.is_struct(item.type)}
     leaf_columns: dict[str, tuple[str, pa.DataType]] = {}

@@ -1,4 +1,7 @@
-"""The text of EPN-TAP parameters: names, operators, values, ranges, numbers with units, dates; every fault with its place."""
+"""The text of EPN-TAP parameters: names, operators, values, ranges, numbers with units, dates.
+
+Every fault with its place.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,9 @@ def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
 
 
 def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
-    """Read the values of a form's field: commas part them, blanks do not; a value in double quotes is taken as it is, two quotes in it are one.
+    """Read the values of a form's field: commas part them, blanks do not.
+
+    A value in double quotes is taken as it is, two quotes in it are one.
 
     Raises
     ------
@@ -260,7 +265,8 @@ def parse_time_range(
     as_timestamps
         True: the column has timestamps, else Julian dates.
 
-    A date and a time around it, ``2004-01-01T12:00~30 min``, is a range: what the date stands for, longer by so much at both ends.
+    A date and a time around it, ``2004-01-01T12:00~30 min``, is a range: what the date stands for, longer by so much at
+    both ends.
     """
     if low is not None and low is high and "~" in low.text:
         return _parse_time_around(low, text, as_timestamps=as_timestamps)
@@ -331,7 +337,8 @@ def _to_julian_date(value: float, unit: str) -> float | None:
 
 def _parse_calendar_period(date_match: re.Match[str]) -> tuple[datetime, datetime]:
     year, month, day = int(date_match[1]), int(date_match[3] or 1), int(date_match[4] or 1)
-    begin = datetime(year, month, day, int(date_match[5] or 0), int(date_match[6] or 0), int(date_match[7] or 0))  # noqa: DTZ001  (UTC throughout)
+    # UTC throughout
+    begin = datetime(year, month, day, int(date_match[5] or 0), int(date_match[6] or 0), int(date_match[7] or 0))  # noqa: DTZ001
     if date_match[2]:
         begin += timedelta(days=int(date_match[2]) - 1)
         if begin.year != year:

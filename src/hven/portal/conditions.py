@@ -1,7 +1,8 @@
 """EPN-TAP parameters as VESPA's form has them (``target_name=Mars time=2004/2005 c1=350/10``) -> the tree of an ADQL query.
 
-A parameter is a column, or what a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``) bounds: then rows are found whose interval
-overlaps the one asked for. Faces and the command line use `find_tables` and `translate_parameters`; nothing here runs a query.
+A parameter is a column, or what a pair of columns ``x_min``, ``x_max`` (``c1min``, ``c1max``) bounds: then rows are
+found whose interval overlaps the one asked for. Faces and the command line use `find_tables` and
+`translate_parameters`; nothing here runs a query.
 """
 
 from __future__ import annotations
@@ -51,10 +52,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # columns whose values may be lists a#b#c (EPN-TAP 2.0)
-LIST_COLUMNS = frozenset({
-    "dataproduct_type", "measurement_type", "target_name", "target_class", "instrument_host_name", "instrument_name", "internal_reference", "alt_target_name",
-    "sample_classification", "sample_desc", "species_inchikey", "setup_desc", "data_calibration_desc", "geometry_type", "spectrum_type",
-})  # fmt: skip
+LIST_COLUMNS = frozenset(
+    {
+        "dataproduct_type",
+        "measurement_type",
+        "target_name",
+        "target_class",
+        "instrument_host_name",
+        "instrument_name",
+        "internal_reference",
+        "alt_target_name",
+        "sample_classification",
+        "sample_desc",
+        "species_inchikey",
+        "setup_desc",
+        "data_calibration_desc",
+        "geometry_type",
+        "spectrum_type",
+    }
+)
 WHOLE_LIST_PATTERN = re.compile(r"#(.+)#", re.DOTALL)  # of a column of lists: all of its items, and no others
 CASE_SENSITIVE_COLUMNS = frozenset(
     {"granule_uid", "granule_gid", "obs_id", "access_url", "access_md5", "thumbnail_url", "file_name", "datalink_url"}
@@ -148,7 +164,10 @@ def find_tables(
 
 
 def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_names: str) -> Iterator[dict[str, Any]]:
-    """Yield rows by lower-case names, as services write them any way; those that lack what is needed are an answer to something else."""
+    """Yield rows by lower-case names, as services write them any way.
+
+    Those that lack what is needed are an answer to something else.
+    """
     for row in answer:
         row_by_name = {str(name).lower(): value for name, value in row.items()}
         if missing_names := [name for name in needed_names if row_by_name.get(name) is None]:
@@ -173,8 +192,19 @@ def _parse_column(row: Mapping[str, Any]) -> Column:
     if xtype.rpartition(":")[2].lower() == "timestamp" or datatype == "timestamp":
         type_ = TIMESTAMP
     else:
-        type_ = {"unsignedbyte": Type("unsignedByte"), "smallint": Type("short"), "short": Type("short"), "int": Type("int"), "integer": Type("int"), "bigint": Type("long"), "long": Type("long"),
-                 "float": Type("float"), "real": Type("float"), "double": Type("double"), "double precision": Type("double")}.get(datatype, STRING)  # fmt: skip
+        type_ = {
+            "unsignedbyte": Type("unsignedByte"),
+            "smallint": Type("short"),
+            "short": Type("short"),
+            "int": Type("int"),
+            "integer": Type("int"),
+            "bigint": Type("long"),
+            "long": Type("long"),
+            "float": Type("float"),
+            "real": Type("float"),
+            "double": Type("double"),
+            "double precision": Type("double"),
+        }.get(datatype, STRING)
     unit = str(row.get("unit") or "") or None
     return Column(name=str(row["column_name"]).strip('"'), type=type_, unit=unit, ucd=str(row.get("ucd") or "") or None)
 
@@ -185,8 +215,9 @@ def translate_parameters(text: str, tables: Sequence[Table], *, include_unknown:
     Parameters
     ----------
     text
-        ``name=value`` and more of them, with blanks between. Values: ``a,b`` one of them; ``low/high`` or ``low..high``, either end may
-        be left out; numbers with a unit, dates for times, words with ``*``; in quotes if they hold blanks. ``!=``, ``<``, ``<=``, ``>``, ``>=``.
+        ``name=value`` and more of them, with blanks between. Values: ``a,b`` one of them; ``low/high`` or
+        ``low..high``, either end may be left out; numbers with a unit, dates for times, words with ``*``; in quotes if
+        they hold blanks. ``!=``, ``<``, ``<=``, ``>``, ``>=``.
     tables
         The tables to ask, with their columns; several become a UNION ALL of the columns that all of them have.
     include_unknown
@@ -259,7 +290,8 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     operator
         ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``.
     value
-        ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value. ``#a#b#``: of a column of lists the whole list.
+        ``a,b`` one of them; a comma within a value stands in double quotes. ``null``: there is no value. ``#a#b#``: of
+        a column of lists the whole list.
 
     Returns
     -------
@@ -284,7 +316,8 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     conditions = [translation.build_condition(replace(clause, values=given_values))] if given_values else []
     if len(given_values) < len(clause.values):
         own_column = translation.columns.get(name.lower())
-        column = own_column if own_column is not None else translation._find_pair(name.lower())[0]  # noqa: SLF001  (of this module)
+        # of this module
+        column = own_column if own_column is not None else translation._find_pair(name.lower())[0]  # noqa: SLF001
         conditions.append(NullPredicate(_build_column_ref(column), negated=operator == "!="))
     if len(conditions) == 1:
         return conditions[0]

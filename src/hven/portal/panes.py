@@ -1,4 +1,7 @@
-"""Pane: a look of one's own at the rows that a search in a table found: a query over them, and a template that shows its answer."""
+"""Pane: a look of one's own at the rows that a search in a table found.
+
+A query over them, and a template that shows its answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Portals of one site: found by host or by the beginning of the path, before the routes see a request; and what readers switch, kept in cookies."""
+"""Portals of one site: found by host or by the beginning of the path, before the routes see a request.
+
+And what readers switch, kept in cookies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ COOKIE_LIFETIME_SECONDS = 365 * 86_400  # seconds
 
 
 class PortalRouter:
-    """Leaves in the request's scope to which portal it came, and takes the portal's path off: below it all services answer as everywhere."""
+    """Leaves in the request's scope to which portal it came, and takes the portal's path off.
+
+    Below it all services answer as everywhere.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._hosts = {portal.host.lower(): portal for portal in settings.portals if portal.host}

@@ -1,4 +1,7 @@
-"""Where an answer's rows come from, as INFOs (IVOA note Data Origin in the VO 1.1): once for each plan, for every collection that is read."""
+"""Where an answer's rows come from, as INFOs (IVOA note Data Origin in the VO 1.1).
+
+Once for each plan, for every collection that is read.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ MAX_DESCRIBED_COLLECTIONS = 20  # collections that are told; a union may have hu
 
 
 def describe_origins(tables: Iterable[Table], published_state: PublishedState, site: Site) -> tuple[InfoElement, ...]:
-    """Describe the collections of tables that an answer is from: those that a query was bound to, so nothing that its reader does not know of.
+    """Describe the collections of tables that an answer is from.
+
+    Those that a query was bound to, so nothing that its reader does not know of.
 
     Parameters
     ----------
@@ -108,7 +113,10 @@ def _iterate_origin_items(
         if item.damaged_snapshot is not None:
             yield (
                 "data_warning",
-                f"{item.table.qualified_name}: newer rows ({item.damaged_snapshot}) are damaged; these are the last good ones",
+                (
+                    f"{item.table.qualified_name}: newer rows ({item.damaged_snapshot}) are damaged; these are the "
+                    f"last good ones"
+                ),
             )
     yield "publication_date", resource.created
     yield "last_update_date", max(item.updated for item in items) or None

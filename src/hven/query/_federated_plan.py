@@ -1,8 +1,9 @@
 """Queries over tables of several engines: what is asked where, what is copied, and the plan that does it.
 
-One engine computes the answer (the host). Of every table that another engine has, the columns and rows that the query can
-need are asked there: with the conditions on that table alone, with the reader's own row filter, and, where a join by key
-leads to it from few rows, with the keys of these rows. What comes back stands in the query in place of the table.
+One engine computes the answer (the host). Of every table that another engine has, the columns and rows that the query
+can need are asked there: with the conditions on that table alone, with the reader's own row filter, and, where a join
+by key leads to it from few rows, with the keys of these rows. What comes back stands in the query in place of the
+table.
 
 Names and conditions are found when the plan is made; literals stay in their slots, so a plan can be used again.
 """
@@ -38,7 +39,8 @@ COPY_SCHEMA, KEY_SCHEMA = (
     "hven_copy",
     "hven_keys",
 )  # schemas of what is copied and of keys; no collection can have these names
-# how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing there
+# how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing
+# there
 EMBEDDED_HOST_BIAS = 4.0
 
 
@@ -68,7 +70,10 @@ def plan_bound_query(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFetch:
-    """A query on one table in its own engine: `full_plan` of it, or, if there is a `join_key`, those rows that meet the keys of another table."""
+    """A query on one table in its own engine.
+
+    `full_plan` of it, or, if there is a `join_key`, those rows that meet the keys of another table.
+    """
 
     number: int
     engine: str
@@ -132,7 +137,10 @@ class FederatedPlan(QueryPlan):
     # --- what is asked ---------------------------------------------------------------------------------------
 
     def _plan_fetch(self, table_number: int, key_column: str | None) -> TableFetch:
-        """Plan what is asked of a table: the columns that the rest of the query needs, or one column of distinct `key_column`s."""
+        """Plan what is asked of a table.
+
+        The columns that the rest of the query needs, or one column of distinct `key_column`s.
+        """
         planned_fetch = self._fetches.get((table_number, key_column))
         if planned_fetch is not None:
             return planned_fetch
@@ -218,12 +226,17 @@ class FederatedPlan(QueryPlan):
     def explain(self) -> str:
         """Describe what is asked where and what is copied."""
         lines = [
-            f"tables of {len({table_use.engine for table_use in self._survey.table_uses.values() if table_use.engine})} engines; {self.host_engine} computes the answer"
+            (
+                f"tables of "
+                f"{len({table_use.engine for table_use in self._survey.table_uses.values() if table_use.engine})} "
+                f"engines; {self.host_engine} computes the answer"
+            )
         ]
         for ask in self._fetches.values():
             lines += self._describe_fetch(ask)
         lines.append(
-            f"at most {self.limits.copy_rows:,} rows and {self.limits.copy_bytes:,} bytes are copied (limits.copy_rows, limits.copy_bytes)"
+            f"at most {self.limits.copy_rows:,} rows and {self.limits.copy_bytes:,} bytes are copied "
+            f"(limits.copy_rows, limits.copy_bytes)"
         )
         return "\n".join([*lines, f"then in {self.host_engine}:", *_format_indented_lines(self.host_plan.explain())])
 
@@ -245,7 +258,9 @@ class FederatedPlan(QueryPlan):
             driver = self._survey.table_uses[fetch.join_key.driver_number].node.table
             driver_name = driver.qualified_name if driver is not None else ""
             lines.append(
-                f"  only where {fetch.join_key.target_column.name} is among the keys {driver_name}.{fetch.join_key.driver_column.name}, if these are at most {self.limits.copy_keys:,}"
+                f"  only where {fetch.join_key.target_column.name} is among the keys "
+                f"{driver_name}.{fetch.join_key.driver_column.name}, if these are at most "
+                f"{self.limits.copy_keys:,}"
             )
         return lines + _format_indented_lines((fetch.keyed_plan or fetch.full_plan).explain())
 
@@ -272,7 +287,10 @@ class FederatedExecution(FetchingExecution):
             yield ask.name, rows
 
     def _choose_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
-        """Choose the plan with keys if they are few, and name the tables that it reads; None: there is no key, so there is no row."""
+        """Choose the plan with keys if they are few, and name the tables that it reads; None.
+
+        There is no key, so there is no row.
+        """
         names = [fetch.table.qualified_name]
         keys = None if fetch.join_key is None else self._find_keys(fetch.join_key)
         if fetch.keyed_plan is None or fetch.join_key is None or keys is None:
@@ -331,7 +349,8 @@ class FederatedExecution(FetchingExecution):
         limits = self._plan.limits
         return TooLargeError(
             format_message(
-                "the query joins tables of two engines, and more than {copy_rows:,} rows or {copy_bytes:,} bytes of {table} would have to be copied from {engine} to {host}",
+                "the query joins tables of two engines, and more than {copy_rows:,} rows or {copy_bytes:,} "
+                "bytes of {table} would have to be copied from {engine} to {host}",
                 limits.copy_rows,
                 limits.copy_bytes,
                 fetch.table.qualified_name,

@@ -1,4 +1,7 @@
-"""What a query over several engines asks of each table alone: its columns, its conditions, and the keys that lead to it."""
+"""What a query over several engines asks of each table alone.
+
+Its columns, its conditions, and the keys that lead to it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ REGION_SELECTIVITY, EQUALITY_SELECTIVITY, DEFAULT_SELECTIVITY = 0.001, 0.001, 0.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinKey:
-    """A join by key that can narrow `target_number`: its `target_column` must be one of the values of `driver_column` in `driver_number`."""
+    """A join by key that can narrow `target_number`.
+
+    Its `target_column` must be one of the values of `driver_column` in `driver_number`.
+    """
 
     target_number: int
     target_column: Column
@@ -64,7 +70,8 @@ class TableUse:
     columns
         What the rest of the query reads of it.
     row_count, estimated_row_count
-        How many rows it has; how many are left, about, after the conditions and the best key that leads to it (`join_key`).
+        How many rows it has; how many are left, about, after the conditions and the best key that leads to it
+        (`join_key`).
     """
 
     number: int
@@ -207,8 +214,8 @@ def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
 class _SelectAnalyzer:
     """One SELECT: which conditions of its WHERE and ON are on one table alone, and which join two by key.
 
-    A table on the side of an outer join that is filled up with nulls keeps a condition of WHERE in its place, too: rows that fail
-    it must not come back as nulls.
+    A table on the side of an outer join that is filled up with nulls keeps a condition of WHERE in its place, too: rows
+    that fail it must not come back as nulls.
     """
 
     def __init__(self, table_uses: Mapping[int, TableUse], join_keys: list[JoinKey]) -> None:

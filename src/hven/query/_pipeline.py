@@ -95,16 +95,18 @@ def run_query(
     policies
         What readers may see.
     literal_values, plan_key
-        For faces: a `plan_key` under which the plan of a tree is kept, and the `literal_values` of its literals by slot.
+        For faces: a `plan_key` under which the plan of a tree is kept, and the `literal_values` of its literals by
+        slot.
     published_state
         The state to ask; None: that of now. Who builds a tree from the tables of one state must ask the same state.
     as_of
         Ask what was published then: a time as ISO 8601, the label of a release, or the id of a snapshot or run.
     sample_row_count
-        Read about so many rows, from all over the one table that is asked, where it has more and its engine can; `QueryResult.sampled_fraction` says
-        how many that were of all.
+        Read about so many rows, from all over the one table that is asked, where it has more and its engine can;
+        `QueryResult.sampled_fraction` says how many that were of all.
     order_independent
-        Sums and means of floats shall not depend on the order of rows: for tables that are compared with what they were before.
+        Sums and means of floats shall not depend on the order of rows: for tables that are compared with what they were
+        before.
 
     Returns
     -------
@@ -221,7 +223,10 @@ def run_query(
 
 
 def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
-    """Detect that rows were replaced or removed while the query waited, where that is why they cannot be read: nothing is damaged then."""
+    """Detect that rows were replaced or removed while the query waited, where that is why they cannot be read.
+
+    Nothing is damaged then.
+    """
     try:
         for name, relation in relations.items():
             if isinstance(relation, Snapshot) and not site.store.is_snapshot_kept(relation):
@@ -286,7 +291,8 @@ def explain_query(
         query, principal, site, published_state, access_key, uploads, policies, None, None
     )
     if prepared.hides_rows:
-        # conditions of policies have texts and times of rows that are hidden from this reader, and how many rows there are is no business of theirs
+        # conditions of policies have texts and times of rows that are hidden from this reader, and how many rows there
+        # are is no business of theirs
         catalogue = published_state.get_catalogue(principal, policies).with_tables(
             [table for table, _ in (uploads or {}).values()]
         )
@@ -407,7 +413,8 @@ def _plan_query(
     permitted, scope = apply_access_control(bound, principal, policies)
     has_user_tables = any(table.owner is not None for table in permitted.tables)
     if access_key != "public" and (has_user_tables or any(table.schema == TAP_SCHEMA for table in bound.tables)):
-        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is named like others'
+        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is
+        # named like others'
         scope = AccessScope(access_key if scope.is_public else f"{scope.key}-{access_key}")
     relations = _list_relations(permitted, published_state, access_key, uploads)
     prepared = PreparedQuery(
@@ -461,7 +468,9 @@ def has_cached_plan(
 
 
 def may_name_objects(query: str) -> bool:
-    """Return whether a query may ask for a name's position: that is looked up before it runs, perhaps far away, so not on an event loop.
+    """Return whether a query may ask for a name's position.
+
+    That is looked up before it runs, perhaps far away, so not on an event loop.
 
     Parameters
     ----------
@@ -490,7 +499,10 @@ def _add_positions_to_key(
     literals: Sequence[Any],
     resolve_position: Callable[[str], tuple[float, float]],
 ) -> Hashable:
-    """Add the positions of the names in a query to its key: they are constants of its plan. None: the binder says what is wrong with one."""
+    """Add the positions of the names in a query to its key: they are constants of its plan. None.
+
+    The binder says what is wrong with one.
+    """
     positions = []
     slot = 0
     for index, piece in enumerate(pieces):

@@ -50,8 +50,8 @@ class QueryResult:
     row_count
         The rows read so far.
     small
-        True if `begin_execution` costs well below a millisecond: a face may call it on the event loop. After `begin_execution`: true if the
-        answer itself is ready, or nearly.
+        True if `begin_execution` costs well below a millisecond: a face may call it on the event loop. After
+        `begin_execution`: true if the answer itself is ready, or nearly.
     volatile
         True if asking again may give other rows (RAND): never answered from a cache.
     overflow
@@ -110,7 +110,8 @@ class QueryResult:
         Raises
         ------
         EvaluationError, TimeLimitError, OperationCancelledError, OverloadedError, TooLargeError, StorageError
-            At the first batch or later; `build_status` then says so too. Nothing runs before the first batch is asked for.
+            At the first batch or later; `build_status` then says so too. Nothing runs before the first batch is asked
+            for.
         ServiceError
             Anything unforeseen, which is its cause and `failure`; its own words are fit for readers.
         """
@@ -277,7 +278,10 @@ class QueryResult:
 
     @property
     def awaited_file_descriptor(self) -> int | None:
-        """The file descriptor at which the answer will show for which `begin_execution` has asked; None: it is here, or only a thread can wait for it."""
+        """The file descriptor at which the answer will show for which `begin_execution` has asked; None.
+
+        It is here, or only a thread can wait for it.
+        """
         return None if self._execution is None else self._execution.awaited_file_descriptor
 
     def has_arrived(self) -> bool:

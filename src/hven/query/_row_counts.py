@@ -1,4 +1,7 @@
-"""How many rows an answer will have, where that is known before it runs: whole tables, views of them, TOP and OFFSET."""
+"""How many rows an answer will have, where that is known before it runs.
+
+Whole tables, views of them, TOP and OFFSET.
+"""
 
 from __future__ import annotations
 

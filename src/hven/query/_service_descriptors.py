@@ -1,4 +1,7 @@
-"""Descriptors of services that go with an answer (DataLink 1.1, section 4): once for each plan, for every table whose rows lead somewhere."""
+"""Descriptors of services that go with an answer (DataLink 1.1, section 4).
+
+Once for each plan, for every table whose rows lead somewhere.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
     Returns
     -------
     resources
-        XML of a RESOURCE each, with `SITE_URL_PLACEHOLDER` in it: the list of links, where the identifier of a table is there as it is; services of its rows,
-        where all columns are that they take.
+        XML of a RESOURCE each, with `SITE_URL_PLACEHOLDER` in it: the list of links, where the identifier of a table is
+        there as it is; services of its rows, where all columns are that they take.
     """
     body = bound_query.query.body
     if not isinstance(body, Select) or body.source is None:
@@ -73,7 +76,10 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
 def _describe_row_service(
     link: LinkTemplate, service: ServiceDescriptor, ids_by_column: Mapping[str, str]
 ) -> str | None:
-    """Describe a service that all rows have alike, by the columns that it takes; None: not all are there, or not as they are."""
+    """Describe a service that all rows have alike, by the columns that it takes; None.
+
+    Not all are there, or not as they are.
+    """
     if link.condition is not None or link.source is not None:
         return None
     inputs, refs = [], {}

@@ -112,9 +112,15 @@ def open_table_file(
             table_stream = reader(file)
             head = table_stream.metadata
             table = Table(
-                schema="", name="", columns=tuple([column.copy_with(type=column.type.unbounded_text_type) for column in head.columns]), description=head.description, groups=tuple(head.groups),
-                frames=tuple(head.frames), enums=head.enums, params=tuple(param for param, _ in head.params if isinstance(param, Constant)),
-            )  # fmt: skip
+                schema="",
+                name="",
+                columns=tuple([column.copy_with(type=column.type.unbounded_text_type) for column in head.columns]),
+                description=head.description,
+                groups=tuple(head.groups),
+                frames=tuple(head.frames),
+                enums=head.enums,
+                params=tuple(param for param, _ in head.params if isinstance(param, Constant)),
+            )
             yield table, table_stream.read_complete_batches()
             if deviations is not None:
                 deviations += table_stream.deviations
@@ -157,7 +163,10 @@ def _open_source(kind: str, path: Path, context: SourceContext, **options: objec
 
 
 def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: SourceContext) -> Source:
-    """Open text with types that hold all values: where later ones do not fit what a sample suggests, it is read again as something wider."""
+    """Open text with types that hold all values.
+
+    Where later ones do not fit what a sample suggests, it is read again as something wider.
+    """
     types: dict[str, str] = {}
     expected = {column.name.lower(): str(column.type) for column in expected_columns}
     if expected:

@@ -1,4 +1,7 @@
-"""A persistent address for the rows of a query: its text, the snapshots that it read, their count and a checksum (RDA, Data Citation of Evolving Data, R1 to R14)."""
+"""A persistent address for the rows of a query.
+
+Its text, the snapshots that it read, their count and a checksum (RDA, Data Citation of Evolving Data, R1 to R14).
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ class RowDigest:
     rows
         How many.
     checksum
-        SHA-256 of the sorted lines of the answer as CSV, without its head and the ends of lines: ``tail -n +2 | tr -d '\r' | LC_ALL=C sort | sha256sum``.
+        SHA-256 of the sorted lines of the answer as CSV, without its head and the ends of lines: ``tail -n +2 | tr -d
+        '\r' | LC_ALL=C sort | sha256sum``.
     """
 
     rows: int
@@ -73,17 +77,31 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
         parts.append(part)
         size += len(part)
         if size > MAX_COUNTED_BYTES:
-            raise TooLargeError(format_message("the rows have more than {most:,} bytes", MAX_COUNTED_BYTES), remedy="cite a narrower query, or the collection")  # fmt: skip
+            raise TooLargeError(
+                format_message("the rows have more than {most:,} bytes", MAX_COUNTED_BYTES),
+                remedy="cite a narrower query, or the collection",
+            )
     if query_result.failure is not None:
         raise query_result.failure
     if query_result.overflow:
-        raise TooLargeError(format_message("the query finds more than {most:,} rows", query_result.row_limit or 0), remedy="cite a narrower query, or the collection; MAXREC says how many rows are meant")  # fmt: skip
+        raise TooLargeError(
+            format_message("the query finds more than {most:,} rows", query_result.row_limit or 0),
+            remedy="cite a narrower query, or the collection; MAXREC says how many rows are meant",
+        )
     lines = b"".join(parts).replace(b"\r", b"").splitlines(keepends=True)[1:]
     lines.sort()
     return RowDigest(rows=query_result.row_count, checksum=hashlib.sha256(b"".join(lines)).hexdigest())
 
 
-def create_cited_result(query_text: str, principal: Principal, *, site: Site, policies: Sequence[AccessPolicy], maker_name: str, maxrec: int | None = None) -> CitedResult:  # fmt: skip
+def create_cited_result(
+    query_text: str,
+    principal: Principal,
+    *,
+    site: Site,
+    policies: Sequence[AccessPolicy],
+    maker_name: str,
+    maxrec: int | None = None,
+) -> CitedResult:
     """Give the rows of a query a persistent address: the same query over the same snapshots has one.
 
     Parameters
@@ -121,12 +139,26 @@ def create_cited_result(query_text: str, principal: Principal, *, site: Site, po
     canonical = write_adql(adql.parse_query(query_text))
     for _ in range(2):  # an ingest may come between
         published_state, state_time = site.get_published_state(), format_current_time()
-        with run_query(query_text, principal, site=site, maxrec=result_settings.rows if maxrec is None else min(maxrec, result_settings.rows), policies=policies, published_state=published_state, timeout_seconds=result_settings.seconds) as result:  # fmt: skip
+        with run_query(
+            query_text,
+            principal,
+            site=site,
+            maxrec=result_settings.rows if maxrec is None else min(maxrec, result_settings.rows),
+            policies=policies,
+            published_state=published_state,
+            timeout_seconds=result_settings.seconds,
+        ) as result:
             if not result.scope.is_public:
-                raise ForbiddenError("this result has rows that not everybody sees", remedy="only what everybody sees gets an address")  # fmt: skip
+                raise ForbiddenError(
+                    "this result has rows that not everybody sees", remedy="only what everybody sees gets an address"
+                )
             snapshots = _list_snapshots(result, published_state)
             if result.volatile or not snapshots:
-                raise UserError("this result has no state that could be kept: it is another each time, or of tables that are read in place", remedy="cite the collection")  # fmt: skip
+                raise UserError(
+                    "this result has no state that could be kept: it is another each time, or of tables that "
+                    "are read in place",
+                    remedy="cite the collection",
+                )
             citation = {"query": canonical, "maxrec": maxrec, "snapshots": snapshots}
             ident = hashlib.sha256(json.dumps(citation, sort_keys=True).encode()).hexdigest()[:ADDRESS_CHARACTERS]
             existing_result = site.store.results.find_result(ident)
@@ -138,8 +170,15 @@ def create_cited_result(query_text: str, principal: Principal, *, site: Site, po
         if site.refresh_published_state().version == published_state.version:
             break
     body = {
-        **citation, "at": state_time, "text": query_text, "rows": row_digest.rows, "checksum": row_digest.checksum, "collections": names, "software": SERVER_SOFTWARE, "columns": [column.name for column in result.columns],
-    }  # fmt: skip
+        **citation,
+        "at": state_time,
+        "text": query_text,
+        "rows": row_digest.rows,
+        "checksum": row_digest.checksum,
+        "collections": names,
+        "software": SERVER_SOFTWARE,
+        "columns": [column.name for column in result.columns],
+    }
     return site.store.results.save_result(ident, maker_name, body)
 
 
@@ -150,7 +189,10 @@ def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> 
     except TooLargeError:
         if maxrec is None or query_result.row_limit != maxrec or not query_result.overflow:
             raise
-        raise UserError("which rows MAXREC leaves is not said by the query", remedy="say ORDER BY and TOP in the query, without MAXREC") from None  # fmt: skip
+        raise UserError(
+            "which rows MAXREC leaves is not said by the query",
+            remedy="say ORDER BY and TOP in the query, without MAXREC",
+        ) from None
 
 
 def _list_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
@@ -253,11 +295,26 @@ def repeat_query(
     body = cited_result.body
     availability = check_snapshots(cited_result, site)
     if not availability.all_kept and not uses_current_state:
-        raise GoneError(format_message("the rows of {ident} are not kept any more: {tables}", cited_result.id, ", ".join(availability.lost_tables)), remedy="its page says what the same query finds now")  # fmt: skip
+        raise GoneError(
+            format_message(
+                "the rows of {ident} are not kept any more: {tables}",
+                cited_result.id,
+                ", ".join(availability.lost_tables),
+            ),
+            remedy="its page says what the same query finds now",
+        )
     published_state = (
         site.get_published_state() if uses_current_state else _find_past_state(body, site, principal, policies)
     )
-    return run_query(body["text"], principal, site=site, maxrec=site.settings.results.rows if body["maxrec"] is None else body["maxrec"], policies=policies, published_state=published_state, timeout_seconds=site.settings.results.seconds)  # fmt: skip
+    return run_query(
+        body["text"],
+        principal,
+        site=site,
+        maxrec=site.settings.results.rows if body["maxrec"] is None else body["maxrec"],
+        policies=policies,
+        published_state=published_state,
+        timeout_seconds=site.settings.results.seconds,
+    )
 
 
 def _find_past_state(
@@ -278,7 +335,9 @@ def _find_past_state(
         published_state = get_state()
         if all(_find_snapshot(published_state, table) == ident for table, ident in cited_snapshots):
             return published_state
-    raise GoneError("its tables cannot be had together as they were any more", remedy="its page says what the same query finds now")  # fmt: skip
+    raise GoneError(
+        "its tables cannot be had together as they were any more", remedy="its page says what the same query finds now"
+    )
 
 
 def _find_snapshot(published_state: PublishedState, table: str) -> str | None:

@@ -1,4 +1,7 @@
-"""The memory of a process: what engines do not count shows here. The query that began last is ended before all of them are, or, at last, the process."""
+"""The memory of a process: what engines do not count shows here.
+
+The query that began last is ended before all of them are, or, at last, the process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ TRIM_DELAY_SECONDS = 1.0  # seconds after which what is over is given back, with
 _STATM_PATH = "/proc/{}/statm"
 
 
-#: What to do when ending queries does not help: a worker of the server ends, and another is begun. None: nothing, as where a program asks.
+# : What to do when ending queries does not help: a worker of the server ends, and another is begun. None: nothing, as
+# where a program asks.
 end_process: Callable[[int], None] | None = None
 
 
@@ -57,7 +61,9 @@ _trim_requested = False
 
 
 def schedule_memory_trim() -> None:
-    """Return freed memory to the system, soon and in a thread of its own: the C library keeps what is free otherwise, more with every thread.
+    """Return freed memory to the system, soon and in a thread of its own.
+
+    The C library keeps what is free otherwise, more with every thread.
 
     To be called when something that held much is over: big queries, big bodies, long texts that were refused.
     """
@@ -92,8 +98,8 @@ class MemoryWatchdog:
     Parameters
     ----------
     memory_limit_bytes
-        What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as much, or more than the
-        ceiling for long, is a case for `end_process`.
+        What the engine may use; an eighth more is the ceiling, above what was held before the first query. Twice as
+        much, or more than the ceiling for long, is a case for `end_process`.
     list_helper_processes
         Names the processes that compute for this one, and what each held at first: what they hold besides counts.
     """

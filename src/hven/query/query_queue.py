@@ -80,11 +80,11 @@ class QueryTurn:
 class QueryQueue:
     """The turns of one process. Thread-safe.
 
-    A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the turn to a
-    query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that wait the one goes first
-    whose asker holds the fewest turns, and had one the longest ago. How long turns were held of late tells whether one comes in
-    time: who would wait in vain is refused at once, and who was let in waits twice as long as was expected before it is refused all
-    the same.
+    A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the
+    turn to a query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that
+    wait the one goes first whose asker holds the fewest turns, and had one the longest ago. How long turns were held of
+    late tells whether one comes in time: who would wait in vain is refused at once, and who was let in waits twice as
+    long as was expected before it is refused all the same.
 
     Parameters
     ----------
@@ -327,7 +327,10 @@ class QueryQueue:
         )
 
     def _can_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
-        """Return whether a turn will come in the time that is left; in a full queue the last one of who has most places makes room."""
+        """Return whether a turn will come in the time that is left.
+
+        In a full queue the last one of who has most places makes room.
+        """
         unpromised = [each for each in self._waiting_turns if not each.is_promised]
         if len(unpromised) > self._place_count:
             places = Counter(each.requester for each in unpromised)
@@ -352,7 +355,10 @@ class QueryQueue:
         return self._estimate_wait(sum(min(count, own_count + 1) for count in earlier_counts.values()))
 
     def _is_wait_hopeless(self, turn: QueryTurn) -> bool:
-        """Judge once more whether a turn will come in the time that is left: the machine may have become slower since it was let in."""
+        """Judge once more whether a turn will come in the time that is left.
+
+        The machine may have become slower since it was let in.
+        """
         remaining_seconds = (turn.wait_until or 0.0) - self._clock()
         waited = 2 * QUEUE_TIMEOUT_SECONDS - remaining_seconds
         return (
@@ -374,7 +380,10 @@ class QueryQueue:
         return max(turns_ahead + 1 - reclaimable_count, 0) * mean_held_seconds / self._slot_count
 
     def _can_take_slot(self, *, returning_count: int = 0) -> bool:
-        """Return whether a turn is free; if none is, take one from a reader who is long about it. Who returns makes room aside."""
+        """Return whether a turn is free; if none is, take one from a reader who is long about it.
+
+        Who returns makes room aside.
+        """
         if len(self._held_turns) < self._slot_count:
             return True
         turn = next(iter(self._idle_turns), None)

@@ -91,7 +91,10 @@ def _select_groups(
 
 
 def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
-    """Return the frames of the columns. Of two bodies that are both called ``body`` remains that it is one; what else disagrees is left out."""
+    """Return the frames of the columns. Of two bodies that are both called ``body`` remains that it is one.
+
+    What else disagrees is left out.
+    """
     frames_by_id: dict[str, FrameRef | None] = {}
     for frame in (frame for table in tables for frame in table.frames if frame.id in frame_ids):
         agreed_frame = frames_by_id.get(frame.id, frame)
@@ -109,7 +112,9 @@ def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[Fram
 def warn_unused_parameters(
     request_params: RequestParams, declared_params: Iterable[Param], *undeclared_names: str
 ) -> tuple[InfoElement, ...]:
-    """Warn of parameters of a request that this service does not know: DALI has it ignore them, and nobody shall take the answer for one to them.
+    """Warn of parameters of a request that this service does not know.
+
+    DALI has it ignore them, and nobody shall take the answer for one to them.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""UPLOAD (TAP 1.1 section 2.7.6, DALI 1.1 section 3.4.5): files that come with a query -> tables that exist for it alone."""
+"""UPLOAD (TAP 1.1 section 2.7.6, DALI 1.1 section 3.4.5).
+
+Files that come with a query -> tables that exist for it alone.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,9 @@ class UploadReference:
 
 
 def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
-    """Parse the values of UPLOAD: ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it (TAP 1.1, 2.7.6).
+    """Parse the values of UPLOAD.
+
+    ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it (TAP 1.1, 2.7.6).
 
     Parameters
     ----------
@@ -178,13 +183,15 @@ def read_uploads(
         What came inline, by the name of its part; a job gives the paths under which it keeps them.
     settings
         `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
-        `limits.seconds` the time where no request's clock runs; `allow_private` lets addresses of the own network through.
+        `limits.seconds` the time where no request's clock runs; `allow_private` lets addresses of the own network
+        through.
     memory_guard
         Entered while memory is filled with values, so that a server can bound how many do that at once.
     expected_columns
         Columns that are expected: text of that name, without case, is read as their type.
     renames_duplicates
-        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `list_warnings` tells which.
+        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `list_warnings`
+        tells which.
 
     Returns
     -------
@@ -282,7 +289,8 @@ def list_warnings(uploaded: UploadedTables) -> list[InfoElement]:
     renamed = [
         InfoElement(
             name="warning",
-            value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}",
+            value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is "
+            f"{column.name}",
         )
         for table, _ in uploaded.values()
         for column in table.columns

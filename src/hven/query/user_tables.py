@@ -1,4 +1,7 @@
-"""Tables that readers keep in the service: files -> snapshots that belong to their owner, within a quota and for a time."""
+"""Tables that readers keep in the service.
+
+Files -> snapshots that belong to their owner, within a quota and for a time.
+"""
 
 from __future__ import annotations
 
@@ -126,14 +129,22 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
         uploads.check_columns(table)
         check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
         table = table.copy_with(
-            schema=USER_SCHEMA, name=name, columns=tuple(column.copy_with(required=False) for column in table.columns),
-            position=_find_position_columns(table), access="private", owner=owner, primary=(), keys=(),
-        )  # fmt: skip
+            schema=USER_SCHEMA,
+            name=name,
+            columns=tuple(column.copy_with(required=False) for column in table.columns),
+            position=_find_position_columns(table),
+            access="private",
+            owner=owner,
+            primary=(),
+            keys=(),
+        )
         return _publish_table(site, table, iter(rows.cast(table.arrow_schema).to_batches()))
 
 
 def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
-    """Append the rows of a file to a table: columns are found by name, without case; those that the file lacks become null.
+    """Append the rows of a file to a table: columns are found by name, without case.
+
+    Those that the file lacks become null.
 
     Parameters
     ----------

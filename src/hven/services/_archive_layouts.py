@@ -1,4 +1,7 @@
-"""Archives as they are laid out: ZIP and TAR of files as they are, whose size is known beforehand, and any range of their bytes."""
+"""Archives as they are laid out.
+
+ZIP and TAR of files as they are, whose size is known beforehand, and any range of their bytes.
+"""
 
 from __future__ import annotations
 
@@ -165,8 +168,8 @@ class TarLayout(ArchiveLayout):
 class ZipLayout(ArchiveLayout):
     """ZIP without compression (APPNOTE 6.3.3); ZIP64 where something is large.
 
-    A checksum stands behind each file and once more at the end: who goes on from the middle has what was read before from memory, or it is
-    read again.
+    A checksum stands behind each file and once more at the end: who goes on from the middle has what was read before
+    from memory, or it is read again.
     """
 
     def _count_header_bytes(self, member: ArchiveMember) -> int:

@@ -1,7 +1,9 @@
-"""Bytes of a file as an answer: whole, or one range of them (RFC 9110, 13.1.5 and 14), in pieces that are made as the reader takes them.
+"""Bytes of a file as an answer.
 
-To find a thread and to come back from it takes as long as to read a piece that is in memory already: what is there the event loop reads itself,
-without waiting, and only what must come from a disk is read by threads.
+Whole, or one range of them (RFC 9110, 13.1.5 and 14), in pieces that are made as the reader takes them.
+
+To find a thread and to come back from it takes as long as to read a piece that is in memory already: what is there the
+event loop reads itself, without waiting, and only what must come from a disk is read by threads.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def build_file_headers(path: str, modified: datetime | None, sha256: str | None)
 
 
 def parse_range(request: Request, file_bytes: int) -> tuple[int, int] | None:
-    """Read the one range that is asked for: first byte, and that behind the last; None: all, or several, which nobody must be given.
+    """Read the one range that is asked for: first byte, and that behind the last; None.
+
+    All, or several, which nobody must be given.
 
     Both are 0 where there are no such bytes.
     """

@@ -1,4 +1,7 @@
-"""Spectra whose channels change with time, on one axis: each bin's values stand where its channels are, and where they change is told."""
+"""Spectra whose channels change with time, on one axis.
+
+Each bin's values stand where its channels are, and where they change is told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CRC-32 of files that left in ZIP archives, by SHA-256: whoever goes on from the middle of one needs those of all, after a restart, too, and from any process."""
+"""CRC-32 of files that left in ZIP archives, by SHA-256.
+
+Whoever goes on from the middle of one needs those of all, after a restart, too, and from any process.
+"""
 
 from __future__ import annotations
 

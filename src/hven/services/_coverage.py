@@ -57,11 +57,17 @@ def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> 
         spatial = f"<spatial{where}>{_merge_coverages(tuple(frames[frame]))}</spatial>"
     times = [span for item in public_items if (span := _find_time_span(item)) is not None]
     energies = [span for item in public_items for span in _find_spectral_spans(item)]
-    coverage_xml = "".join((
-        spatial,
-        *(f"<{name}>{min(low for low, _ in spans):.10g} {max(high for _, high in spans):.10g}</{name}>" for name, spans in (("temporal", times), ("spectral", energies)) if spans),
-        *(f"<waveband>{escape(band)}</waveband>" for band in waveband),
-    ))  # fmt: skip
+    coverage_xml = "".join(
+        (
+            spatial,
+            *(
+                f"<{name}>{min(low for low, _ in spans):.10g} {max(high for _, high in spans):.10g}</{name}>"
+                for name, spans in (("temporal", times), ("spectral", energies))
+                if spans
+            ),
+            *(f"<waveband>{escape(band)}</waveband>" for band in waveband),
+        )
+    )
     return f"<coverage>{coverage_xml}</coverage>" if coverage_xml else ""
 
 
@@ -96,12 +102,19 @@ def _find_frame(item: PublishedTable) -> str | None:
     if (column.ucd or "").lower().startswith(BODY_UCD):
         target_statistics = item.statistics.get("target_name", {})
         body = target_statistics.get("minimum")
-        return f"IAU_{body.upper().replace(' ', '_')}" if isinstance(body, str) and body == target_statistics.get("maximum") else None  # fmt: skip
+        return (
+            f"IAU_{body.upper().replace(' ', '_')}"
+            if isinstance(body, str) and body == target_statistics.get("maximum")
+            else None
+        )
     return "" if has_icrs_position(table) else None
 
 
 def has_icrs_position(table: Table) -> bool:
-    """Check whether a table's position is right ascension and declination: not on a body, not in another frame of the sky."""
+    """Check whether a table's position is right ascension and declination.
+
+    Not on a body, not in another frame of the sky.
+    """
     if table.position is None:
         return False
     column = table.find_column(table.position[0])
@@ -156,7 +169,9 @@ def find_date_span(item: PublishedTable) -> tuple[str, str] | None:
 
 
 def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str, float]]]:
-    """Return the boxes of positions on the Earth, as DataCite has them: positions on the sky and on other bodies are no places there.
+    """Return the boxes of positions on the Earth, as DataCite has them.
+
+    Positions on the sky and on other bodies are no places there.
 
     Parameters
     ----------

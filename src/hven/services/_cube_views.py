@@ -1,4 +1,7 @@
-"""A cube: an array as a person looks at it: an image of two of its axes, one that is gone through, the others held at a pixel. Slices, spectra, means."""
+"""A cube: an array as a person looks at it.
+
+An image of two of its axes, one that is gone through, the others held at a pixel. Slices, spectra, means.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,10 @@ class CubeView:
     def compute_region_statistics(
         self, box: Box, is_inside: npt.NDArray[np.bool_]
     ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-        """Average those pixels of a box that are `is_inside` (shape of the box): means, standard deviations, numbers of values, of each slice."""
+        """Average those pixels of a box that are `is_inside` (shape of the box).
+
+        Means, standard deviations, numbers of values, of each slice.
+        """
         plane, clock = is_inside.size, ReadTimeLimit()
         self.check_read_size(plane * self.depth)
         slices_per_read = max(1, CHUNK_BYTES // (plane * self.array.dtype.itemsize))
@@ -151,9 +157,13 @@ class CubeView:
         size = pixel_count * self.array.dtype.itemsize
         if size > MAX_READ_BYTES:
             raise TooLargeError(
-                format_message("this would read {size} MB of the file, and {most} MB at most are read at once", size // 10**6, MAX_READ_BYTES // 10**6),
+                format_message(
+                    "this would read {size} MB of the file, and {most} MB at most are read at once",
+                    size // 10**6,
+                    MAX_READ_BYTES // 10**6,
+                ),
                 remedy=format_message("ask for a smaller region"),
-            )  # fmt: skip
+            )
 
     def find_pixel_position(self, x: int, y: int) -> list[float] | None:
         """Return longitude and latitude of a pixel's centre, degrees."""
@@ -175,7 +185,14 @@ class CubeView:
             }
             grid = {"x": xs, "y": ys, "lon": lon, "lat": lat, **frame}
         through = None if self.depth_axis is None else count - self.depth_axis
-        return {"image": [count - x, count - y], "through": through, "width": self.width, "height": self.height, "depth": self.depth, "places": grid}  # fmt: skip
+        return {
+            "image": [count - x, count - y],
+            "through": through,
+            "width": self.width,
+            "height": self.height,
+            "depth": self.depth,
+            "places": grid,
+        }
 
 
 class NoCubeError(SourceError):
@@ -208,7 +225,15 @@ def build_cube_view(
 ) -> CubeView:
     """Find how a part is looked at; numbers of axes and pixels count from 1, as FITS counts them."""
     if part is None:
-        array = next(iter(sorted(list_cube_arrays(product), key=lambda candidate: (candidate.role != "data", sum(size > 1 for size in candidate.shape) < 3))), None)  # fmt: skip
+        array = next(
+            iter(
+                sorted(
+                    list_cube_arrays(product),
+                    key=lambda candidate: (candidate.role != "data", sum(size > 1 for size in candidate.shape) < 3),
+                )
+            ),
+            None,
+        )
     else:
         named = product.find_part(part)
         array = named if isinstance(named, ArrayPart) and len(named.axes) > 1 else None
@@ -280,9 +305,16 @@ def describe_array(array: ArrayPart) -> dict[str, Any]:
     """Tell what a part is; axes in the order of FITS."""
     count = len(array.axes)
     return {
-        "index": array.index, "name": array.name, "role": array.role, "unit": array.unit or "", "type": array.dtype.name,
-        "axes": [{"number": count - axis_index, **_describe_axis(axis)} for axis_index, axis in reversed(list(enumerate(array.axes)))],
-    }  # fmt: skip
+        "index": array.index,
+        "name": array.name,
+        "role": array.role,
+        "unit": array.unit or "",
+        "type": array.dtype.name,
+        "axes": [
+            {"number": count - axis_index, **_describe_axis(axis)}
+            for axis_index, axis in reversed(list(enumerate(array.axes)))
+        ],
+    }
 
 
 def _describe_axis(axis: Axis) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Files that were made of what the site publishes, on disk: made once, whoever asks for them, and the ones not asked for longest gone where there are too many."""
+"""Files that were made of what the site publishes, on disk.
+
+Made once, whoever asks for them, and the ones not asked for longest gone where there are too many.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Data sets made of others: the same samples in wider bins, from what is kept of them, the times at which there are samples at all, and the files.
 
-Clients find them as `x_relations` and `x_availability` in the info of the data set that they are made of, and ask for them as for any other.
-Lists of files are as the draft of HAPI 3.4 has them (its schema's `infoFileListing`): `Time`, `fileURI`, `fileSize`.
+Clients find them as `x_relations` and `x_availability` in the info of the data set that they are made of, and ask for
+them as for any other. Lists of files are as the draft of HAPI 3.4 has them (its schema's `infoFileListing`): `Time`,
+`fileURI`, `fileSize`.
 
 Common
 ------
@@ -101,9 +102,14 @@ def add_derived_sets(
 def _derive_coarse_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
     cadence = bin_microseconds / SECOND_MICROSECONDS
     derived_series = replace(
-        data_set.series, id=f"{data_set.id}_{format_duration(cadence).replace('.', '_')}", title=f"{data_set.series.title or data_set.table.title or data_set.id}: means, {format_duration(cadence)}",
-        cadence=cadence, stamp="center", places={}, colors={},
-    )  # fmt: skip
+        data_set.series,
+        id=f"{data_set.id}_{format_duration(cadence).replace('.', '_')}",
+        title=f"{data_set.series.title or data_set.table.title or data_set.id}: means, {format_duration(cadence)}",
+        cadence=cadence,
+        stamp="center",
+        places={},
+        colors={},
+    )
     parameters = tuple(parameter for parameter, *_ in _list_bin_parameters(data_set))
     return replace(
         data_set,
@@ -134,13 +140,29 @@ def _list_bin_parameters(data_set: DataSet) -> Iterator[tuple[SampleParameter, s
             if letter == "l" and parameter.dimensions:
                 continue
             about = f"{word} of {parameter.name}" if word else parameter.column.description
-            column = parameter.column.copy_with(name=parameter.name + ending, description=about, type=parameter.column.type if parameter.dimensions else FLOAT64)  # fmt: skip
+            column = parameter.column.copy_with(
+                name=parameter.name + ending,
+                description=about,
+                type=parameter.column.type if parameter.dimensions else FLOAT64,
+            )
             yield replace(parameter, column=column, value_kind="double", fill="NaN"), letter, parameter.name
 
 
 def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
-    title = f"{data_set.series.title or data_set.table.title or data_set.id}: when there are {'files' if data_set.file_layout is not None else 'samples'}"
-    availability_series = replace(data_set.series, id=f"{data_set.id}_availability", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip
+    title = (
+        f"{data_set.series.title or data_set.table.title or data_set.id}: when there are "
+        f"{'files' if data_set.file_layout is not None else 'samples'}"
+    )
+    availability_series = replace(
+        data_set.series,
+        id=f"{data_set.id}_availability",
+        title=title,
+        description=None,
+        cadence=None,
+        stamp="begin",
+        places={},
+        colors={},
+    )
     of = "; gaps within a file are not told" if data_set.file_layout is not None else ""
     end = Column(name="endTime", type=parse_type("timestamp"), description=f"Behind the last sample of the span{of}")
     code = Column(name="code", type=parse_type("int32"), description="200: there are samples")
@@ -152,7 +174,18 @@ def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSe
             column=Column(name="message", type=parse_type("string")), value_kind="string", byte_length=8, fill=""
         ),
     )
-    return replace(data_set, series=availability_series, time=time, parameters=parameters, left_out=(), notes=(), base_set=data_set, bin_microseconds=bin_microseconds, derivation=AVAILABILITY_KIND, stop_column="endTime")  # fmt: skip
+    return replace(
+        data_set,
+        series=availability_series,
+        time=time,
+        parameters=parameters,
+        left_out=(),
+        notes=(),
+        base_set=data_set,
+        bin_microseconds=bin_microseconds,
+        derivation=AVAILABILITY_KIND,
+        stop_column="endTime",
+    )
 
 
 def _derive_file_listing(data_set: DataSet, published_state: PublishedState) -> DataSet:
@@ -163,7 +196,16 @@ def _derive_file_listing(data_set: DataSet, published_state: PublishedState) -> 
         4 if path_statistics.get("non_ascii") else 1
     )
     title = f"{data_set.series.title or data_set.table.title or data_set.id}: files"
-    series_of = replace(data_set.series, id=f"{data_set.id}_files", title=title, description=None, cadence=None, stamp="begin", places={}, colors={})  # fmt: skip
+    series_of = replace(
+        data_set.series,
+        id=f"{data_set.id}_files",
+        title=title,
+        description=None,
+        cadence=None,
+        stamp="begin",
+        places={},
+        colors={},
+    )
     time = replace(
         _limit_time_precision(data_set.time),
         column=data_set.time.column.copy_with(name="Time", description="Of the first sample in the file"),
@@ -174,7 +216,17 @@ def _derive_file_listing(data_set: DataSet, published_state: PublishedState) -> 
         SampleParameter(column=path, value_kind="string", byte_length=longest, fill=""),
         SampleParameter(column=size, value_kind="double"),
     )
-    return replace(data_set, series=series_of, time=time, parameters=parameters, left_out=(), notes=(), base_set=data_set, bin_microseconds=1, derivation=FILE_LISTING_KIND)  # fmt: skip
+    return replace(
+        data_set,
+        series=series_of,
+        time=time,
+        parameters=parameters,
+        left_out=(),
+        notes=(),
+        base_set=data_set,
+        bin_microseconds=1,
+        derivation=FILE_LISTING_KIND,
+    )
 
 
 def describe_relations(data_set: DataSet, data_sets: Mapping[str, DataSet]) -> dict[str, Any]:
@@ -183,11 +235,19 @@ def describe_relations(data_set: DataSet, data_sets: Mapping[str, DataSet]) -> d
     if data_set.derivation == FILE_LISTING_KIND:
         return {"x_relations": [{"id": base.id, "type": "isFileListingOf"}]}
     wider = [
-        {"id": each.id, "description": each.series.title, "cadence": format_duration(width / SECOND_MICROSECONDS), "type": "resample", "method": "mean"}
+        {
+            "id": each.id,
+            "description": each.series.title,
+            "cadence": format_duration(width / SECOND_MICROSECONDS),
+            "type": "resample",
+            "method": "mean",
+        }
         for width in WIDTHS
         if width > data_set.bin_microseconds and data_set.derivation != AVAILABILITY_KIND
-        if (each := data_sets.get(f"{base.id}_{format_duration(width / SECOND_MICROSECONDS).replace('.', '_')}")) is not None and each.base_set is base
-    ]  # fmt: skip
+        if (each := data_sets.get(f"{base.id}_{format_duration(width / SECOND_MICROSECONDS).replace('.', '_')}"))
+        is not None
+        and each.base_set is base
+    ]
     relations: dict[str, Any] = {"x_relations": wider} if wider else {}
     spans = data_sets.get(f"{base.id}_availability")
     return relations | (
@@ -234,7 +294,16 @@ def read_derived_set(
     if data_set.derivation == AVAILABILITY_KIND:
         base_extent = series.find_time_extent(context, principal, base, published_state)
         if base_extent.start is not None and base_extent.stop is not None:
-            begins, ends = _find_file_spans(context, principal, base, published_state) if base.file_layout is not None else _find_sampled_spans(pyramids.read_bins(context, principal, base, [], base_extent.start, base_extent.stop, width, published_state), width)  # fmt: skip
+            begins, ends = (
+                _find_file_spans(context, principal, base, published_state)
+                if base.file_layout is not None
+                else _find_sampled_spans(
+                    pyramids.read_bins(
+                        context, principal, base, [], base_extent.start, base_extent.stop, width, published_state
+                    ),
+                    width,
+                )
+            )
             yield _build_span_batch(begins, ends, names, start, stop)
         return
     if data_set.derivation == FILE_LISTING_KIND:
@@ -242,7 +311,11 @@ def read_derived_set(
             names, start, stop
         )
         return
-    chosen = [(parameter, f"{letter} {name}", name) for parameter, letter, name in _list_bin_parameters(base) if parameter.name in set(names)]  # fmt: skip
+    chosen = [
+        (parameter, f"{letter} {name}", name)
+        for parameter, letter, name in _list_bin_parameters(base)
+        if parameter.name in set(names)
+    ]
     source_names = list(dict.fromkeys(name for *_, name in chosen))
     for bins in pyramids.read_bins(context, principal, base, source_names, start, stop, width, published_state):
         middle = bins["number"] * width + width // 2
@@ -289,7 +362,10 @@ def _build_span_batch(begins: Whole, ends: Whole, names: Sequence[str], start: i
         "code": pa.array(np.full(count, SAMPLES_PRESENT_CODE, np.int32)),
         "message": pa.repeat("samples", count),
     }
-    return pa.record_batch([pa.array(begins[inside]), *(arrays_by_name[name] for name in arrays_by_name if name in names)], names=["hven_time", *(name for name in arrays_by_name if name in names)])  # fmt: skip
+    return pa.record_batch(
+        [pa.array(begins[inside]), *(arrays_by_name[name] for name in arrays_by_name if name in names)],
+        names=["hven_time", *(name for name in arrays_by_name if name in names)],
+    )
 
 
 __all__ = ["add_derived_sets", "derive_time_extent", "describe_relations", "format_duration", "read_derived_set"]

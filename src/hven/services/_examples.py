@@ -30,7 +30,10 @@ def write_examples_document(examples: Iterable[ExampleQuery]) -> bytes:
 def _write_example(item: ExampleQuery, element_id: str) -> str:
     tables = "".join(f' <code property="table">{_escape_text(name)}</code>' for name in item.tables)
     return (
-        f'<div typeof="example" id="{element_id}" resource="#{element_id}">\n<h2 property="name">{_escape_text(item.name)}</h2>\n'
+        (
+            f'<div typeof="example" id="{element_id}" resource="#{element_id}">\n<h2 '
+            f'property="name">{_escape_text(item.name)}</h2>\n'
+        )
         + (f"<p>{_escape_text(item.description)}</p>\n" if item.description else "")
         + f'<pre property="query">{_escape_text(item.query)}</pre>\n'
         + (f"<p>Tables:{tables}</p>\n" if tables else "")

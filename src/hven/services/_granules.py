@@ -1,7 +1,10 @@
-"""Samples that stand in the files of a table's rows: which files have which times, by the rows; what their parameters are; and the samples, read in place.
+"""Samples that stand in the files of a table's rows: which files have which times, by the rows.
 
-Files are asked for where all files are (`hven.services.collection_files`): roots, rights of rows and of files, and files on other servers are as everywhere.
-Where several files have the same time, that of the highest version holds: in all of its own span, gaps included.
+What their parameters are; and the samples, read in place.
+
+Files are asked for where all files are (`hven.services.collection_files`): roots, rights of rows and of files, and
+files on other servers are as everywhere. Where several files have the same time, that of the highest version holds: in
+all of its own span, gaps included.
 """
 
 from __future__ import annotations
@@ -70,7 +73,10 @@ class GranuleCache(Cache[list[Granule]]):
 
 
 class SampleTimesCache(Cache[Any]):
-    """When the samples of files were taken, of the files that were read last: tiles of a picture, and the next picture, are of the same."""
+    """When the samples of files were taken, of the files that were read last.
+
+    Tiles of a picture, and the next picture, are of the same.
+    """
 
     def __init__(self) -> None:
         super().__init__(64 << 20, 16 << 20)
@@ -198,9 +204,20 @@ class DataSetFiles:
             *conditions,
         ]
         where = f" WHERE {' AND '.join(all_conditions)}" if all_conditions else ""
-        text = f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS target{where}{query_suffix}"
+        text = (
+            f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS "
+            f"target{where}{query_suffix}"
+        )
         context = self.context
-        with query.run_query(text, self.principal, site=context.site, policies=context.policies, published_state=self.published_state, maxrec=MAX_QUERY_ROWS, hard_row_limit=MAX_QUERY_ROWS) as result:  # fmt: skip
+        with query.run_query(
+            text,
+            self.principal,
+            site=context.site,
+            policies=context.policies,
+            published_state=self.published_state,
+            maxrec=MAX_QUERY_ROWS,
+            hard_row_limit=MAX_QUERY_ROWS,
+        ) as result:
             for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
@@ -311,9 +328,15 @@ class DataSetFiles:
             ).rows
             chunk = [granule for granule in granules[offset : offset + FILES_PER_REQUEST] if granule.path in file_rows]
             sizes = [file_rows[granule.path]["bytes"] for granule in chunk]
-            arrays_by_name = {"fileURI": pa.array([granule.path for granule in chunk], pa.string()), "fileSize": pa.array(sizes, pa.float64())}  # fmt: skip
+            arrays_by_name = {
+                "fileURI": pa.array([granule.path for granule in chunk], pa.string()),
+                "fileSize": pa.array(sizes, pa.float64()),
+            }
             chosen = {name: array for name, array in arrays_by_name.items() if name in names}
-            yield pa.record_batch([pa.array([granule.start for granule in chunk], pa.int64()), *chosen.values()], names=["hven_time", *chosen])  # fmt: skip
+            yield pa.record_batch(
+                [pa.array([granule.start for granule in chunk], pa.int64()), *chosen.values()],
+                names=["hven_time", *chosen],
+            )
 
     def find_extent(self) -> tuple[int, int, int] | None:
         """Find from when to when there are samples, and about how many; None: there are none."""
@@ -343,7 +366,9 @@ class DataSetFiles:
         return first, last, int(sample_count) if sample_count else max(int((last - first) / step), 1)
 
     def _find_own_limit(self, order_expression: str, table_limit: int, sample_index: int) -> int:
-        """Find the first or last sample of a data set whose table has others: the table knows the times of all of them together.
+        """Find the first or last sample of a data set whose table has others.
+
+        The table knows the times of all of them together.
 
         Parameters
         ----------
@@ -354,7 +379,13 @@ class DataSetFiles:
         sample_index
             Which sample of a file: 0 or -1.
         """
-        paths = [path for row in self._query_rows(f"TOP {MAX_TRIED_FILES} {self._path_select_items}", query_suffix=f" ORDER BY {order_expression}") if (path := self._fill_path_template(row))]  # fmt: skip
+        paths = [
+            path
+            for row in self._query_rows(
+                f"TOP {MAX_TRIED_FILES} {self._path_select_items}", query_suffix=f" ORDER BY {order_expression}"
+            )
+            if (path := self._fill_path_template(row))
+        ]
         found_files = self._query_files(paths)
         for path in (path for path in paths if path in found_files.rows):
             try:
@@ -404,7 +435,13 @@ class DataSetFiles:
         for layout in layouts:
             conditions = () if layout is None else (f"target.layout = {write_literal(layout)}",)
             text = f" ORDER BY {end} DESC"
-            paths = [path for row in self._query_rows(f"TOP {MAX_TRIED_FILES} {self._path_select_items}", *conditions, query_suffix=text) if (path := self._fill_path_template(row))]  # fmt: skip
+            paths = [
+                path
+                for row in self._query_rows(
+                    f"TOP {MAX_TRIED_FILES} {self._path_select_items}", *conditions, query_suffix=text
+                )
+                if (path := self._fill_path_template(row))
+            ]
             if (file_layout := self._read_first_layout(paths, layout_cache)) is not None:
                 file_layouts.append(file_layout)
         return _merge_layouts(file_layouts, self.series) if file_layouts else None
@@ -445,7 +482,10 @@ class DataSetFiles:
         found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]
-            state = (row["tag"], *([(facts := place.stat()).st_mtime_ns, facts.st_size] if isinstance(place, Path) else []))  # fmt: skip
+            state = (
+                row["tag"],
+                *([(facts := place.stat()).st_mtime_ns, facts.st_size] if isinstance(place, Path) else []),
+            )
             if self.series.reader is not None:
                 return open_with_reader(self.context.site.settings, place, name, self.series.reader), state
             return open_product(place, name, includes_text_tables=True), state
@@ -577,7 +617,9 @@ def _drop_overlaps(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def write_own_files(table: Table, series: TimeSeries) -> str | None:
-    """Write the condition that a row's file has something of a data set; None: no other data set has files of this table.
+    """Write the condition that a row's file has something of a data set; None.
+
+    No other data set has files of this table.
 
     Parameters
     ----------
@@ -661,7 +703,10 @@ def _build_read_error(path: str, error: HvenError) -> StorageUnavailableError:
 
 
 def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSetLayout:
-    """Put together what files have, the newest first; channels that are not the same in all become a parameter of each sample."""
+    """Put together what files have, the newest first.
+
+    Channels that are not the same in all become a parameter of each sample.
+    """
     columns: dict[str, Column] = {}
     bins: dict[str, tuple[ParameterBins, ...]] = {}
     lengths: dict[str, int] = {}
@@ -685,7 +730,14 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             notes.append(f"{column.name} is not in all files; where it is not, it is filled")
         unit_texts = {columns_by_file[file_number][column.name].unit or "" for file_number in having}
         if len(unit_texts) > 1:
-            notes.append(f"the unit of {column.name} is " + ("not said in all files" if "" in unit_texts else f"another one in some files; all values are in {column.unit}"))  # fmt: skip
+            notes.append(
+                f"the unit of {column.name} is "
+                + (
+                    "not said in all files"
+                    if "" in unit_texts
+                    else f"another one in some files; all values are in {column.unit}"
+                )
+            )
         if not each[0]:
             continue
         bins[column.name] = each[0]
@@ -697,7 +749,14 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             columns[name] = column
             tables[name] = column.name
             size = int(np.prod([part or 1 for part in column.type.shape]))
-            merged_columns.append(Column(name=name, type=Type("double", str(size)), unit=first.unit, description=f"Of the elements of {column.name}, which change"))  # fmt: skip
+            merged_columns.append(
+                Column(
+                    name=name,
+                    type=Type("double", str(size)),
+                    unit=first.unit,
+                    description=f"Of the elements of {column.name}, which change",
+                )
+            )
             bins[column.name] = (replace(first, centers=name, ranges=()),)
             notes.append(f"the channels of {column.name} change with time: they are the parameter {name}")
         else:
@@ -732,7 +791,10 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
     if [(bin_axis.centers, bin_axis.ranges) for bin_axis in file_bins] != [
         (bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]
     ]:
-        raise StorageUnavailableError(format_message("the channels of {name} in {path} are not those of the data set", name, path), remedy=format_message("ingest the collection again"))  # fmt: skip
+        raise StorageUnavailableError(
+            format_message("the channels of {name} in {path} are not those of the data set", name, path),
+            remedy=format_message("ingest the collection again"),
+        )
 
 
 def _fit_values(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
@@ -772,7 +834,13 @@ def _fit_values(array: pa.Array, file_column: Column, target_column: Column, pat
             return pa.FixedSizeListArray.from_arrays(flat, size)
         return array.cast(kind)
     except pa.ArrowInvalid as error:
-        message = format_message("{name} of {path} is no {kind} as in the data set: {reason}", target_column.name, path, str(target_column.type), str(error)[:100])  # fmt: skip
+        message = format_message(
+            "{name} of {path} is no {kind} as in the data set: {reason}",
+            target_column.name,
+            path,
+            str(target_column.type),
+            str(error)[:100],
+        )
         raise StorageUnavailableError(message) from None
 
 

@@ -1,4 +1,7 @@
-"""The stretch of time in which a data set has its latest samples: pages open there, where the whole span is mostly empty."""
+"""The stretch of time in which a data set has its latest samples.
+
+Pages open there, where the whole span is mostly empty.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,9 @@ def find_latest_stretch(
     Returns
     -------
     stretch
-        Its begin and its end in microseconds since 1970; the end is that of `extent`. All of `extent` if no large gap is in it, and where looking for
-        one takes long: the samples are on another server, or they are many and their reductions are not made yet. None: there are no samples.
+        Its begin and its end in microseconds since 1970; the end is that of `extent`. All of `extent` if no large gap
+        is in it, and where looking for one takes long: the samples are on another server, or they are many and their
+        reductions are not made yet. None: there are no samples.
     """
     if extent.start is None or extent.stop is None:
         return None

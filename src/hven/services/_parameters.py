@@ -1,4 +1,7 @@
-"""Parameters of data sets in time: what clients of HAPI and das2 are told of a column, and why some columns are none."""
+"""Parameters of data sets in time.
+
+What clients of HAPI and das2 are told of a column, and why some columns are none.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,10 @@ def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeS
 
 
 def _choose_fill(column_type: Type, statistics: Mapping[str, Any]) -> str | None:
-    """Choose the integer for what is missing: one that no value is. None: there is none, and the values go as doubles, which hold all of them beside NaN."""
+    """Choose the integer for what is missing: one that no value is. None.
+
+    There is none, and the values go as doubles, which hold all of them beside NaN.
+    """
     counted = "minimum" in statistics or (
         "nulls" in statistics and not column_type.is_array
     )  # else nobody looked for the extremes

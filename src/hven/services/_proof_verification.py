@@ -37,8 +37,8 @@ async def verify_proof(
 ) -> T:
     """Verify a proof of identity in a thread.
 
-    A right token passes at once, whatever others have tried: it cannot be guessed. While the answers to wrong proofs of one address for one account
-    are held back, no further passwords of this address for this account are looked at.
+    A right token passes at once, whatever others have tried: it cannot be guessed. While the answers to wrong proofs of
+    one address for one account are held back, no further passwords of this address for this account are looked at.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ async def verify_proof(
     verify
         Verifies; it raises `UnauthenticatedError` for a wrong one.
     verify_token
-        The same for tokens and sessions alone, without a look at passwords; `verify` itself: it can be nothing else. None: it can be no token.
+        The same for tokens and sessions alone, without a look at passwords; `verify` itself: it can be nothing else.
+        None: it can be no token.
     may_be_password
         It may be a password's.
 

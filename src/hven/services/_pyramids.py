@@ -1,9 +1,12 @@
-"""Reductions that are kept on disk: a year at the resolution of a screen is read from kilobytes, not from all its samples.
+"""Reductions that are kept on disk.
 
-Kept is what everybody may see, and that alone: the rows of a table without policy, read as a reader who has not logged in. Whoever is shown
-other rows than everybody has theirs reduced when they ask. One process of a site makes them, one at a time, when it learns of a new state or
-is asked; until then, and where there is no room, answers are made of the samples, and are the same. A level is a file of records as they
-are in memory, of which a window is read without the rest.
+A year at the resolution of a screen is read from kilobytes, not from all its samples.
+
+Kept is what everybody may see, and that alone: the rows of a table without policy, read as a reader who has not logged
+in. Whoever is shown other rows than everybody has theirs reduced when they ask. One process of a site makes them, one
+at a time, when it learns of a new state or is asked; until then, and where there is no room, answers are made of the
+samples, and are the same. A level is a file of records as they are in memory, of which a window is read without the
+rest.
 
 Common
 ------
@@ -144,7 +147,11 @@ def build_pyramid(
                 first, last = (bisect_left(earlier_bins["number"], edge // width) for edge in (low, high))
                 yield earlier_bins[at:first]
                 at = last
-            computed_bins = reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer) if finer else reductions.reduce_samples(read_samples(low, high), width, names)  # fmt: skip
+            computed_bins = (
+                reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer)
+                if finer
+                else reductions.reduce_samples(read_samples(low, high), width, names)
+            )
             yield from map(reductions.convert_means, computed_bins)
         yield from () if earlier_bins is None else (earlier_bins[at:],)
 
@@ -240,7 +247,11 @@ class PyramidStore:
                 return False
             # where samples come as told, a bin has many: of campaigns in twenty years few bins have some
             likely = int(2 * extent.row_count * estimate_cadence(data_set, extent) / widths[0]) + 1
-            cells = min(extent.row_count, (extent.stop - extent.start) // widths[0] + 1, likely) * _count_values(data_set) // max(extent.row_count, 1)  # fmt: skip
+            cells = (
+                min(extent.row_count, (extent.stop - extent.start) // widths[0] + 1, likely)
+                * _count_values(data_set)
+                // max(extent.row_count, 1)
+            )
             if shutil.disk_usage(self._directory).free < cells * 12 * FREE_SPACE_FACTOR:
                 log.warning(
                     "no room for the reductions of %s: its samples are reduced when they are asked for", data_set.id
@@ -282,7 +293,10 @@ class PyramidStore:
 def _find_changed_spans(
     context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
-    """Find the spans in which a later state has other rows, by what the syncs between them have kept; None: it is not known, for keys have no times."""
+    """Find the spans in which a later state has other rows, by what the syncs between them have kept; None.
+
+    It is not known, for keys have no times.
+    """
     moments = []
     try:
         if data_set.series.file:  # its rows are files
@@ -308,7 +322,10 @@ def _find_changed_spans(
 def _find_added_spans(
     context: ServiceContext, data_set: DataSet, old_snapshot: str, new_snapshot: str, bin_microseconds: int
 ) -> Spans | None:
-    """Find the spans of files that came between two states; None: others went or became other ones, and nobody knows which times they had."""
+    """Find the spans of files that came between two states; None.
+
+    Others went or became other ones, and nobody knows which times they had.
+    """
     paths: set[str] = set()
     tables = (data_set.published.table.qualified_name, f"{data_set.table.schema}.files")
     for table, since, until in zip(tables, old_snapshot.split("+"), new_snapshot.split("+"), strict=True):
@@ -352,7 +369,10 @@ def _count_values(data_set: DataSet) -> int:
 
 
 def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: DataSet) -> str | None:
-    """Name what may be kept of a data set for a reader; None: nothing, for it is little, or they may be shown other rows than everybody."""
+    """Name what may be kept of a data set for a reader; None.
+
+    Nothing, for it is little, or they may be shown other rows than everybody.
+    """
     table, relation = data_set.published.table, data_set.published.relation
     if (
         table.policy is not None
@@ -379,7 +399,9 @@ def _choose_widths(data_set: DataSet, extent: TimeExtent) -> list[int]:
 
 
 def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet, extent: TimeExtent) -> list[int]:
-    """List the widths of bins that are kept for a reader, or will be when they are asked for; none: of little nothing is kept.
+    """List the widths of bins that are kept for a reader, or will be when they are asked for; none.
+
+    Of little nothing is kept.
 
     Parameters
     ----------
@@ -396,7 +418,9 @@ def is_quick(
     extent: TimeExtent,
     published_state: PublishedState,
 ) -> bool:
-    """Return whether all samples of a data set can be reduced at once: they are few, or what is kept stands for them. What is lacking is made.
+    """Return whether all samples of a data set can be reduced at once: they are few, or what is kept stands for them.
+
+    What is lacking is made.
 
     Parameters
     ----------
@@ -439,7 +463,14 @@ def read_bins(
         parts = reductions.reduce_bins(iterate_bins(levels[fit], fit, low, high), bin_microseconds // fit, names)
     else:
         # of a server elsewhere two samples for a bin are enough, where it has such
-        apart = bin_microseconds // 2 if data_set.remote is not None and bin_microseconds >= MIN_SAMPLES_PER_BIN * estimate_cadence(data_set, find_time_extent(context, principal, data_set, published_state)) else 0  # fmt: skip
+        apart = (
+            bin_microseconds // 2
+            if data_set.remote is not None
+            and bin_microseconds
+            >= MIN_SAMPLES_PER_BIN
+            * estimate_cadence(data_set, find_time_extent(context, principal, data_set, published_state))
+            else 0
+        )
         parts = reductions.reduce_samples(
             read_samples(context, principal, data_set, names, low, high, published_state, apart),
             bin_microseconds,
@@ -469,7 +500,10 @@ def get_pyramid_store(site: Site) -> PyramidStore:
 
 
 def request_all_builds(context: ServiceContext, data_sets: Iterable[DataSet], published_state: PublishedState) -> None:
-    """Have the reductions of all data sets made that lack them; `data_sets` as somebody knows them who has not logged in."""
+    """Have the reductions of all data sets made that lack them.
+
+    `data_sets` as somebody knows them who has not logged in.
+    """
     for data_set in data_sets:
         _find_or_request_levels(context, ANONYMOUS_PRINCIPAL, data_set, published_state)
 

@@ -1,9 +1,9 @@
 """Samples in fewer bins: mean, peak and lowest value of bins of one width, made from batches in the order of time without a line of Python for each row.
 
-Bins are an array of records: ``number`` (a bin begins at ``number * width`` since 1970, in microseconds), and of each parameter how many
-values it has (``n NAME``), their mean (``m NAME``), the largest (``h NAME``) and, of lines, the lowest one (``l NAME``). A bin that no sample
-is in is not there: gaps stay gaps. What is NaN or null is no value; a bin in which all are has none. Whoever moves a window or asks for its
-next piece meets the same bins.
+Bins are an array of records: ``number`` (a bin begins at ``number * width`` since 1970, in microseconds), and of each
+parameter how many values it has (``n NAME``), their mean (``m NAME``), the largest (``h NAME``) and, of lines, the
+lowest one (``l NAME``). A bin that no sample is in is not there: gaps stay gaps. What is NaN or null is no value; a bin
+in which all are has none. Whoever moves a window or asks for its next piece meets the same bins.
 """
 
 from __future__ import annotations
@@ -24,9 +24,29 @@ if TYPE_CHECKING:
 _MS, _S, _DAY = 1_000, 1_000_000, 86_400_000_000
 # each divides the next: microseconds of a bin
 WIDTHS = (
-    1, 5, 20, 100, 500, 2 * _MS, 10 * _MS, 50 * _MS, 250 * _MS, _S, 5 * _S, 15 * _S, 60 * _S, 300 * _S, 900 * _S,
-    3_600 * _S, 14_400 * _S, _DAY, 5 * _DAY, 20 * _DAY, 100 * _DAY, 500 * _DAY,
-)  # fmt: skip
+    1,
+    5,
+    20,
+    100,
+    500,
+    2 * _MS,
+    10 * _MS,
+    50 * _MS,
+    250 * _MS,
+    _S,
+    5 * _S,
+    15 * _S,
+    60 * _S,
+    300 * _S,
+    900 * _S,
+    3_600 * _S,
+    14_400 * _S,
+    _DAY,
+    5 * _DAY,
+    20 * _DAY,
+    100 * _DAY,
+    500 * _DAY,
+)
 MIN_SAMPLES_PER_BIN = 15  # samples that a bin of the narrowest kept width stands for, at least
 
 
@@ -43,7 +63,8 @@ def choose_bin_width(max_gap_microseconds: int, sample_microseconds: float) -> i
     Returns
     -------
     width
-        Microseconds: what was asked for; from the narrowest width that is kept on, a few bins of what is kept. None: samples are not denser.
+        Microseconds: what was asked for; from the narrowest width that is kept on, a few bins of what is kept. None:
+        samples are not denser.
     """
     if max_gap_microseconds <= sample_microseconds:
         return None

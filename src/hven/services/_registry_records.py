@@ -1,4 +1,6 @@
-"""What registries of the Virtual Observatory are told: records made from descriptors, what is published, and the faces; and when they are made anew.
+"""What registries of the Virtual Observatory are told: records made from descriptors, what is published, and the faces.
+
+And when they are made anew.
 
 VOResource 1.1, VODataService 1.2, VORegistry 1.0; what a table covers is beside this, in `hven.services._coverage`.
 """
@@ -59,11 +61,13 @@ REGISTRY_INTERFACE_NAMESPACE = "http://www.ivoa.net/xml/RegistryInterface/v1.0"
 NAMESPACE_DECLARATIONS = " ".join(
     f'xmlns:{prefix}="{space}"'
     for prefix, space in {
-        "ri": REGISTRY_INTERFACE_NAMESPACE, "vr": "http://www.ivoa.net/xml/VOResource/v1.0",
-        "vs": "http://www.ivoa.net/xml/VODataService/v1.1", "vg": "http://www.ivoa.net/xml/VORegistry/v1.0",
+        "ri": REGISTRY_INTERFACE_NAMESPACE,
+        "vr": "http://www.ivoa.net/xml/VOResource/v1.0",
+        "vs": "http://www.ivoa.net/xml/VODataService/v1.1",
+        "vg": "http://www.ivoa.net/xml/VORegistry/v1.0",
         "xsi": "http://www.w3.org/2001/XMLSchema-instance",
     }.items()
-)  # fmt: skip
+)
 
 
 class PublishingRegistry:
@@ -81,7 +85,10 @@ class PublishingRegistry:
         self._last_state: tuple[str, Settings] | None = None
 
     def refresh_in_background(self) -> None:
-        """Bring what is kept up to date in the background, once somebody has harvested: who asks again need not wait for it."""
+        """Bring what is kept up to date in the background, once somebody has harvested.
+
+        Who asks again need not wait for it.
+        """
         if self._last_state is not None:
             threading.Thread(target=self._refresh_and_log, name="registry", daemon=True).start()
 
@@ -116,7 +123,9 @@ class PublishingRegistry:
                     try:
                         changed[part] = part_digest, making.build_records(part)
                     except Exception:  # a plug-in's fault, or ours: the other records are told all the same
-                        logger.exception("registry: the records of %s cannot be made; they stay as they were", part or "the site")  # fmt: skip
+                        logger.exception(
+                            "registry: the records of %s cannot be made; they stay as they were", part or "the site"
+                        )
             changed |= {
                 part: None for part in known_digests if part not in making.digests_by_part and making.is_removed(part)
             }
@@ -164,7 +173,9 @@ def write_record(record: RegistryRecord) -> str:
 
 
 def split_record(record: RegistryRecord) -> tuple[str, str, str]:
-    """Write the same in pieces, of which a list of records is put together at once: it is a megabyte, and each further text of it a copy.
+    """Write the same in pieces, of which a list of records is put together at once.
+
+    It is a megabyte, and each further text of it a copy.
 
     Parameters
     ----------
@@ -246,7 +257,10 @@ class _RecordBuilder:
         return (self._settings.collections_directory / name / f"{name}.yaml").exists()
 
     def is_removed(self, collection: str) -> bool:
-        """Return whether a part that has no records now shall have none: it was taken away, or is not everybody's any more."""
+        """Return whether a part that has no records now shall have none.
+
+        It was taken away, or is not everybody's any more.
+        """
         if collection in self.schemas and self._is_published(collection):
             return False  # it is there; nobody can tell what it is
         if any(item.table.schema == collection for item in self._published_state.tables_by_name.values()):
@@ -270,34 +284,62 @@ class _RecordBuilder:
         ivoid = (registration and registration.id) or f"ivo://{authority}/{_encode_ivoid_segment(schema.name)}"
         services = list(self._list_table_services(schema, resource, ivoid))
         tap = self._make_site_ivoid("tap")
-        served = [RelatedResource(kind="IsServedBy", title="TAP", id=tap)] if any(entry.is_served_by("tap") for entry in schema.tables) else []  # fmt: skip
+        served = (
+            [RelatedResource(kind="IsServedBy", title="TAP", id=tap)]
+            if any(entry.is_served_by("tap") for entry in schema.tables)
+            else []
+        )
         capabilities = [
-            entry for name, face in sorted(self._context.faces.items()) if any(table.is_served_by(name) for table in schema.tables)
+            entry
+            for name, face in sorted(self._context.faces.items())
+            if any(table.is_served_by(name) for table in schema.tables)
             for entry in self._list_capabilities(face, schema)
-        ]  # fmt: skip
-        capabilities = [self._add_mirrors(entry, "tap") if (entry.standard_id or "").startswith(TAP_STANDARD_ID) else entry for entry in capabilities]  # fmt: skip
+        ]
+        capabilities = [
+            self._add_mirrors(entry, "tap") if (entry.standard_id or "").startswith(TAP_STANDARD_ID) else entry
+            for entry in capabilities
+        ]
         items = [
             item
             for table in schema.tables
             if (item := self._published_state.tables_by_name.get(table.qualified_name)) is not None
         ]
         epn = [table for table in schema.tables if (table.utype or "").lower().startswith(EPN_TAP_UTYPE_PREFIX)]
-        service_relations = [RelatedResource(kind="IsServedBy", title=f"{entry.face.title}: {_get_table_title(entry.table)}", id=entry.ivoid) for entry in services]  # fmt: skip
+        service_relations = [
+            RelatedResource(
+                kind="IsServedBy", title=f"{entry.face.title}: {_get_table_title(entry.table)}", id=entry.ivoid
+            )
+            for entry in services
+        ]
         parts = [
             (table, self._find_registration(resource, table.name).id or f"{ivoid}/{_encode_ivoid_segment(table.name)}")
             for table in epn
         ]
         yield self._build_record(
-            "vs:CatalogResource", ivoid, resource, capabilities=capabilities, tables=schema, covered_items=items,
-            related=[*served, *service_relations, *(RelatedResource(kind="HasPart", title=_get_table_title(table), id=ident) for table, ident in parts)],
-        )  # fmt: skip
+            "vs:CatalogResource",
+            ivoid,
+            resource,
+            capabilities=capabilities,
+            tables=schema,
+            covered_items=items,
+            related=[
+                *served,
+                *service_relations,
+                *(RelatedResource(kind="HasPart", title=_get_table_title(table), id=ident) for table, ident in parts),
+            ],
+        )
         for table, ident in parts:
             item = self._published_state.tables_by_name[table.qualified_name]
             aux = [entry for entry in capabilities if (entry.standard_id or "").endswith("#aux")]
             yield self._build_record(
-                "vs:CatalogResource", ident, _describe_table(resource, table), capabilities=aux, tables=replace(schema, tables=(table,)), covered_items=[item],
+                "vs:CatalogResource",
+                ident,
+                _describe_table(resource, table),
+                capabilities=aux,
+                tables=replace(schema, tables=(table,)),
+                covered_items=[item],
                 related=[*served, RelatedResource(kind="IsPartOf", title=resource.title, id=ivoid)],
-            )  # fmt: skip
+            )
         for entry in services:
             yield self._build_service_record(entry, schema, resource, ivoid)
 
@@ -314,14 +356,24 @@ class _RecordBuilder:
                         entry = self._find_registration(resource, f"{table.name}.{table_face.name}")
                         key = f"{table.qualified_name}.{table_face.name}"
                         configured_id = self._settings.registry.ids.get(key) or entry.id
-                        yield _ServiceRecord(ivoid=configured_id or f"{ivoid}/{_encode_ivoid_segment(table.name)}/{table_face.name}", face=table_face, table=table, entry=entry)  # fmt: skip
+                        yield _ServiceRecord(
+                            ivoid=configured_id or f"{ivoid}/{_encode_ivoid_segment(table.name)}/{table_face.name}",
+                            face=table_face,
+                            table=table,
+                            entry=entry,
+                        )
 
     def _list_capabilities(self, face: Face, schema: Schema | None) -> Sequence[Capability]:
         """Ask a face what it can do; one that fails can do nothing."""
         try:
             return tuple(face.list_capabilities(self._context, self._base, schema))
         except Exception as error:  # noqa: BLE001  (of plug-ins)
-            logger.warning("registry: the face %s does not say what it can do: %s, in %s", face.name, error, plugins.locate_error(error))  # fmt: skip
+            logger.warning(
+                "registry: the face %s does not say what it can do: %s, in %s",
+                face.name,
+                error,
+                plugins.locate_error(error),
+            )
             return ()
 
     def _find_registration(self, resource: Resource, key: str) -> ServiceRegistration:
@@ -339,16 +391,24 @@ class _RecordBuilder:
             *self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ()),
         )
         capability = replace(capability, mirrors=mirrors, test_query=service.entry.test or capability.test_query)
-        capabilities_resource = Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{face.build_url(table, self._base)}/capabilities", role="std")  # fmt: skip
+        capabilities_resource = Capability(
+            standard_id="ivo://ivoa.net/std/VOSI#capabilities",
+            url=f"{face.build_url(table, self._base)}/capabilities",
+            role="std",
+        )
         is_queryable = (
             face.build_query is not None or face.capability_type is not None
         )  # else of rows that are known already
         about = _describe_table(resource, table)
         return self._build_record(
-            "vs:CatalogService" if is_queryable else "vs:DataService", service.ivoid, replace(about, title=f"{about.title} - {face.title}", doi=None),
-            capabilities=[capabilities_resource, capability], tables=replace(schema, tables=(table,)) if is_queryable else None, covered_items=[item] if item is not None else [],
+            "vs:CatalogService" if is_queryable else "vs:DataService",
+            service.ivoid,
+            replace(about, title=f"{about.title} - {face.title}", doi=None),
+            capabilities=[capabilities_resource, capability],
+            tables=replace(schema, tables=(table,)) if is_queryable else None,
+            covered_items=[item] if item is not None else [],
             related=[RelatedResource(kind="IsServiceFor", title=resource.title, id=ivoid)],
-        )  # fmt: skip
+        )
 
     def _add_mirrors(self, capability: Capability, name: str) -> Capability:
         return replace(capability, mirrors=self._settings.registry.mirrors.get(name, ()))
@@ -358,8 +418,13 @@ class _RecordBuilder:
     def _build_site_records(self) -> Iterator[RegistryRecord]:
         settings, registry_settings = self._settings, self._settings.registry
         for authority in settings.authorities:
-            authority_resource = self._describe_site(f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes.")  # fmt: skip
-            managing = f'<managingOrg ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}">{_escape_xml(self._publisher)}</managingOrg>'
+            authority_resource = self._describe_site(
+                f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes."
+            )
+            managing = (
+                f"<managingOrg "
+                f'ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}">{_escape_xml(self._publisher)}</managingOrg>'
+            )
             yield self._build_record("vg:Authority", f"ivo://{authority}", authority_resource, extra_xml=managing)
         home = replace(
             self._describe_site(self._publisher, settings.description), reference_url=registry_settings.organisation_url
@@ -376,10 +441,18 @@ class _RecordBuilder:
             ]
             if not capabilities or not any(table.is_served_by(name) and face.applies(table) for table in tables):
                 continue
-            about = self._describe_site(f"{settings.title or settings.name} - {face.title}", face.description or settings.description)  # fmt: skip
+            about = self._describe_site(
+                f"{settings.title or settings.name} - {face.title}", face.description or settings.description
+            )
             if any(registry_capability.standard_id == TAP_STANDARD_ID for registry_capability in capabilities):
                 published_schemas = [schema for part, schema in self.schemas.items() if part in self.digests_by_part]
-                yield self._build_record("vs:CatalogService", self._make_site_ivoid(name), about, capabilities=capabilities, tables=published_schemas)  # fmt: skip
+                yield self._build_record(
+                    "vs:CatalogService",
+                    self._make_site_ivoid(name),
+                    about,
+                    capabilities=capabilities,
+                    tables=published_schemas,
+                )
             else:
                 yield self._build_record(
                     "vs:DataService", self._make_site_ivoid(name), about, capabilities=capabilities
@@ -388,13 +461,21 @@ class _RecordBuilder:
     def build_registry_record(self) -> RegistryRecord:
         """Make the registry's own record."""
         settings = self._settings
-        about = self._describe_site(f"{settings.title or settings.name} - publishing registry", "What this site publishes, for the registries of the Virtual Observatory.")  # fmt: skip
+        about = self._describe_site(
+            f"{settings.title or settings.name} - publishing registry",
+            "What this site publishes, for the registries of the Virtual Observatory.",
+        )
         managed = "".join(
             f"<managedAuthority>{_escape_xml(authority)}</managedAuthority>" for authority in settings.authorities
         )
         return self._build_record(
-            "vg:Registry", self._make_site_ivoid("registry"), about, capabilities=list_registry_capabilities(self._base), extra_xml=f"<full>false</full>{managed}", with_rights=False,
-        )  # fmt: skip
+            "vg:Registry",
+            self._make_site_ivoid("registry"),
+            about,
+            capabilities=list_registry_capabilities(self._base),
+            extra_xml=f"<full>false</full>{managed}",
+            with_rights=False,
+        )
 
     def _make_site_ivoid(self, name: str) -> str:
         return self._settings.registry.ids.get(name) or f"ivo://{self._settings.authority}/{name}"
@@ -414,9 +495,18 @@ class _RecordBuilder:
     # --- any ------------------------------------------------------------------------------------------------------
 
     def _build_record(
-        self, resource_type: str, ivoid: str, resource: Resource, *, capabilities: Iterable[Capability] = (), tables: Schema | Sequence[Schema] | None = None,
-        covered_items: Sequence[PublishedTable] = (), related: Sequence[RelatedResource] = (), extra_xml: str = "", with_rights: bool = True,
-    ) -> RegistryRecord:  # fmt: skip
+        self,
+        resource_type: str,
+        ivoid: str,
+        resource: Resource,
+        *,
+        capabilities: Iterable[Capability] = (),
+        tables: Schema | Sequence[Schema] | None = None,
+        covered_items: Sequence[PublishedTable] = (),
+        related: Sequence[RelatedResource] = (),
+        extra_xml: str = "",
+        with_rights: bool = True,
+    ) -> RegistryRecord:
         registration = resource.registration
         all_related = [
             *related,
@@ -435,14 +525,25 @@ class _RecordBuilder:
         updated = max((item.updated for item in covered_items), default="")
         service = resource_type.startswith("vs:")
         parts = [
-            _write_element("title", resource.title), _write_element("shortName", short), _write_element("identifier", ivoid), *(_write_element("altIdentifier", entry) for entry in dict.fromkeys(also)),
-            "<curation>", self._write_curation(resource, updated), "</curation>",
-            "<content>", *(_write_element("subject", entry) for entry in _list_subjects(resource)), _write_element("description", _get_description(resource)),
-            *([f'<source format="bibcode">{_escape_xml(resource.bibcode)}</source>'] if resource.bibcode else []), _write_element("referenceURL", page),
-            *(_write_element("type", entry) for entry in resource.type or _list_content_types(resource_type)), *(_write_element("contentLevel", entry) for entry in resource.content_level or ("Research",)),
-            *(_write_relation(entry) for entry in all_related), "</content>",
-            _write_rights(resource) if service and with_rights else "", *(vosi.write_capability(entry) for entry in capabilities),
-        ]  # fmt: skip
+            _write_element("title", resource.title),
+            _write_element("shortName", short),
+            _write_element("identifier", ivoid),
+            *(_write_element("altIdentifier", entry) for entry in dict.fromkeys(also)),
+            "<curation>",
+            self._write_curation(resource, updated),
+            "</curation>",
+            "<content>",
+            *(_write_element("subject", entry) for entry in _list_subjects(resource)),
+            _write_element("description", _get_description(resource)),
+            *([f'<source format="bibcode">{_escape_xml(resource.bibcode)}</source>'] if resource.bibcode else []),
+            _write_element("referenceURL", page),
+            *(_write_element("type", entry) for entry in resource.type or _list_content_types(resource_type)),
+            *(_write_element("contentLevel", entry) for entry in resource.content_level or ("Research",)),
+            *(_write_relation(entry) for entry in all_related),
+            "</content>",
+            _write_rights(resource) if service and with_rights else "",
+            *(vosi.write_capability(entry) for entry in capabilities),
+        ]
         if service:
             parts += [_write_element("facility", entry) for entry in resource.facility] + [
                 _write_element("instrument", entry) for entry in resource.instrument
@@ -469,23 +570,38 @@ class _RecordBuilder:
             else ""
         )
         mail = contact.email or settings.contact_email
-        return "".join((
-            f"<publisher{whose}>{_escape_xml(resource.publisher or self._publisher)}</publisher>",
-            *(f"<creator>{_write_element('name', creator.name)}{_write_orcid(creator)}</creator>" for creator in resource.creators),
-            f'<date role="Created">{resource.created}</date>' if resource.created and _DATE_PATTERN.fullmatch(resource.created) else "",
-            f'<date role="Updated">{updated[:19]}Z</date>' if _DATE_PATTERN.match(updated) else "",
-            f"<contact>{_write_element('name', contact.name)}{place}{_write_element('email', mail) if mail else ''}{_write_orcid(contact)}</contact>",
-        ))  # fmt: skip
+        return "".join(
+            (
+                f"<publisher{whose}>{_escape_xml(resource.publisher or self._publisher)}</publisher>",
+                *(
+                    f"<creator>{_write_element('name', creator.name)}{_write_orcid(creator)}</creator>"
+                    for creator in resource.creators
+                ),
+                f'<date role="Created">{resource.created}</date>'
+                if resource.created and _DATE_PATTERN.fullmatch(resource.created)
+                else "",
+                f'<date role="Updated">{updated[:19]}Z</date>' if _DATE_PATTERN.match(updated) else "",
+                f"<contact>{_write_element('name', contact.name)}{place}{_write_element('email', mail) if mail else ''}{_write_orcid(contact)}</contact>",
+            )
+        )
 
     def _write_dublin_core(
         self, resource: Resource, ivoid: str, landing_page: str, alternate_ids: Sequence[str]
     ) -> str:
         words = [
-            ("title", resource.title), *(("creator", item.name) for item in resource.creators), *(("subject", item) for item in _list_subjects(resource)),
-            ("description", _get_description(resource)), ("publisher", resource.publisher or self._publisher), ("date", resource.created),
-            *(("type", item) for item in resource.type), ("identifier", ivoid), *(("identifier", item) for item in alternate_ids), ("identifier", landing_page),
-            ("source", resource.bibcode), ("rights", resource.licence_url or resource.licence),
-        ]  # fmt: skip
+            ("title", resource.title),
+            *(("creator", item.name) for item in resource.creators),
+            *(("subject", item) for item in _list_subjects(resource)),
+            ("description", _get_description(resource)),
+            ("publisher", resource.publisher or self._publisher),
+            ("date", resource.created),
+            *(("type", item) for item in resource.type),
+            ("identifier", ivoid),
+            *(("identifier", item) for item in alternate_ids),
+            ("identifier", landing_page),
+            ("source", resource.bibcode),
+            ("rights", resource.licence_url or resource.licence),
+        ]
         return "".join(f"<dc:{name}>{_escape_xml(value)}</dc:{name}>" for name, value in words if value)
 
 
@@ -500,12 +616,18 @@ def list_registry_capabilities(base_url: str) -> list[Capability]:
     url = f"{base_url}/oai"
     return [
         Capability(
-            standard_id=REGISTRY_STANDARD_ID, url=url, use="base", interface="vg:OAIHTTP", role="std", version="1.0", extension_xml=f"<maxRecords>{RECORDS_PER_PAGE}</maxRecords>",
+            standard_id=REGISTRY_STANDARD_ID,
+            url=url,
+            use="base",
+            interface="vg:OAIHTTP",
+            role="std",
+            version="1.0",
+            extension_xml=f"<maxRecords>{RECORDS_PER_PAGE}</maxRecords>",
             attributes_xml='xmlns:vg="http://www.ivoa.net/xml/VORegistry/v1.0" xsi:type="vg:Harvest"',
         ),
         Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{url}/capabilities", role="std"),
         Capability(standard_id="ivo://ivoa.net/std/VOSI#availability", url=f"{url}/availability", role="std"),
-    ]  # fmt: skip
+    ]
 
 
 def _keep_registered_tables(schema: Schema) -> Schema:
@@ -533,7 +655,10 @@ def _get_table_title(table: Table | None) -> str:
 
 
 def _encode_ivoid_segment(name: str) -> str:
-    """Write a name as a part of an IVOID: what may not stand there (VOResource 1.1, 2.2.1) as ``=`` and its bytes, as other names do not."""
+    """Write a name as a part of an IVOID.
+
+    What may not stand there (VOResource 1.1, 2.2.1) as ``=`` and its bytes, as other names do not.
+    """
     text = re.sub(r"[^A-Za-z0-9.\-_!~*'()+]", lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), name)
     return text if text.strip(".") else text.replace(".", "=2E")
 
@@ -584,7 +709,9 @@ def _list_subjects(resource: Resource) -> list[str]:
 
 
 def _list_content_types(resource_type: str) -> tuple[str, ...]:
-    return {"vg:Registry": ("Registry",), "vr:Organisation": ("Organisation",), "vg:Authority": ("Other",)}.get(resource_type, ("Catalog",))  # fmt: skip
+    return {"vg:Registry": ("Registry",), "vr:Organisation": ("Organisation",), "vg:Authority": ("Other",)}.get(
+        resource_type, ("Catalog",)
+    )
 
 
 def _find_creation_date(resource: Resource) -> str | None:

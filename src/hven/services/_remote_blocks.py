@@ -64,7 +64,10 @@ FAILURE_MEMORY_SECONDS = 600.0  # seconds in which archives leave out a file who
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFileState:
-    """A state of a file elsewhere: its root, its path below this, and how many bytes it has; `key` is that state's alone."""
+    """A state of a file elsewhere: its root, its path below this, and how many bytes it has.
+
+    `key` is that state's alone.
+    """
 
     root: FileRoot
     path: str
@@ -126,7 +129,10 @@ class RemoteBlockCache:
     def start_file_request(
         self, root: FileRoot, path: str, *, with_first_block: bool = False
     ) -> Future[RemoteFileState]:
-        """Begin to ask what a file is now; of one that is to be `with_first_block`, and of which nothing is known, with its first block."""
+        """Begin to ask what a file is now.
+
+        Of one that is to be `with_first_block`, and of which nothing is known, with its first block.
+        """
         if os.getpid() != self._process_id:  # a fork has neither the threads nor the connections of its parent
             self.__dict__ = RemoteBlockCache(self._settings).__dict__
         name = _make_root_key(root)
@@ -180,7 +186,10 @@ class RemoteBlockCache:
     def read_spans(
         self, file: RemoteFileState, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False
     ) -> Iterator[bytes]:
-        """Yield as many bytes at each of some places, in a thread; blocks that are needed next are on their way meanwhile."""
+        """Yield as many bytes at each of some places, in a thread.
+
+        Blocks that are needed next are on their way meanwhile.
+        """
         spans = [(place, min(place + span_bytes, file.bytes)) for place in offsets]
         runs = _group_blocks(spans)
         count = sum(last - first + 1 for first, last in runs)
@@ -292,7 +301,8 @@ class RemoteBlockCache:
         raise _build_evicted_error()
 
     def _submit_call(self, call: Callable[[], Any]) -> Future[Any]:
-        if self._thread_pool._work_queue.qsize() > QUEUED_REQUESTS_PER_WORKER * self._limits.at_once:  # noqa: SLF001  (it does not tell otherwise)
+        # it does not tell otherwise
+        if self._thread_pool._work_queue.qsize() > QUEUED_REQUESTS_PER_WORKER * self._limits.at_once:  # noqa: SLF001
             raise _build_overloaded_error()
         return self._thread_pool.submit(call)
 

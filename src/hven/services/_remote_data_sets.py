@@ -1,6 +1,9 @@
-"""Data sets of servers elsewhere that are not copied: their samples are asked for there when a reader asks for them here.
+"""Data sets of servers elsewhere that are not copied.
 
-The table of such a data set has one row, from when to when there are samples; who may see it may have them. Nothing of what comes is kept.
+Their samples are asked for there when a reader asks for them here.
+
+The table of such a data set has one row, from when to when there are samples; who may see it may have them. Nothing of
+what comes is kept.
 
 Common
 ------
@@ -60,7 +63,10 @@ def find_remote_data_set(context: ServiceContext, published: PublishedTable) -> 
 
 
 class RemoteDescription(NamedTuple):
-    """What a server says: columns, the time first; what their elements stand for; bytes of texts; seconds between two samples."""
+    """What a server says: columns, the time first; what their elements stand for; bytes of texts.
+
+    Seconds between two samples.
+    """
 
     columns: tuple[Column, ...]
     bins: Mapping[str, tuple[ParameterBins, ...]]
@@ -95,7 +101,10 @@ class RemoteDataSet:
             options = module.Options.model_validate(
                 {**self._source_spec.options, **REQUEST_LIMITS, **resolution_option, "reference": False}
             )
-            context = SourceContext(resolve_secret=partial(resolve_secret, self._settings.directory), allow_private=self._settings.allow_private)  # fmt: skip
+            context = SourceContext(
+                resolve_secret=partial(resolve_secret, self._settings.directory),
+                allow_private=self._settings.allow_private,
+            )
             self._open_sources[bin_microseconds] = source = module.open(options, context)
             return source
         return self._open_sources.get(bin_microseconds) or self._open_source(bin_microseconds)

@@ -1,8 +1,8 @@
 """Result -> HTTP response: small ones in one write, big ones streamed from a thread, cancelled when the reader leaves.
 
 The first batch is awaited before the first byte, so that errors that come early are real error documents with a real
-status; late ones become the trailing mark of a VOTable (DALI 1.1 section 4.4). In every other format the exception leaves
-this file and the server cuts the connection: a broken answer must never look whole.
+status; late ones become the trailing mark of a VOTable (DALI 1.1 section 4.4). In every other format the exception
+leaves this file and the server cuts the connection: a broken answer must never look whole.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ CANCEL_GRACE_SECONDS = 0.7  # seconds that an engine gets to end a query whose t
 
 
 def compute_etag(*parts: object) -> str:
-    """Make the tag of an answer from its bytes, or from all that it is made of: equal tags mean equal bytes, but for the address and the moment of a request. Weak, because compression changes the bytes.
+    """Make the tag of an answer from its bytes, or from all that it is made of.
+
+    Equal tags mean equal bytes, but for the address and the moment of a request. Weak, because compression changes the
+    bytes.
 
     Parameters
     ----------
@@ -306,7 +309,10 @@ async def _write_result(
 
 
 async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
-    """Wait for the turn and the first rows until a moment after the request's time is over: then its reader is told, whatever the engine still does."""
+    """Wait for the turn and the first rows until a moment after the request's time is over.
+
+    Then its reader is told, whatever the engine still does.
+    """
 
     async def open_chunks() -> tuple[bytes, bool]:
         await turn_waiter.wait_for_turn()
@@ -326,7 +332,10 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
 
 
 def _build_limit_headers(result: QueryResult, result_format: Format) -> dict[str, str]:
-    """Make the headers that say what a format cannot: how many rows there are at most, and that there were more, as soon as that is known."""
+    """Make the headers that say what a format cannot.
+
+    How many rows there are at most, and that there were more, as soon as that is known.
+    """
     if not result_format.cannot_signal_overflow or result.row_limit is None:
         return {}
     has_overflowed = result.overflow or (
@@ -336,13 +345,18 @@ def _build_limit_headers(result: QueryResult, result_format: Format) -> dict[str
 
 
 def _begin_early(request: Request, result: QueryResult) -> None:
-    """Begin before the head is written, so that an engine elsewhere works meanwhile; not if the reader may have the answer already."""
+    """Begin before the head is written, so that an engine elsewhere works meanwhile.
+
+    Not if the reader may have the answer already.
+    """
     if result.small and result.row_limit != 0 and request.method != "HEAD" and "if-none-match" not in request.headers:
         result.begin_execution()
 
 
 async def _is_ready(result: QueryResult) -> bool:
-    """Return whether the answer can be written on the event loop: it is ready, or shows at a socket in a moment, so that no thread need wait for it.
+    """Return whether the answer can be written on the event loop.
+
+    It is ready, or shows at a socket in a moment, so that no thread need wait for it.
 
     To find a thread and to come back from it takes as long as all the rest of an answer of one row.
     """
@@ -510,7 +524,8 @@ class ResponseChunks:
     def read_opening(self) -> tuple[bytes, bool]:
         """Return the first chunk, and whether it is all there is.
 
-        What needs no more computing is written in one go: each way to another thread and back costs more than a small answer.
+        What needs no more computing is written in one go: each way to another thread and back costs more than a small
+        answer.
         """
         parts = [self.read_next() or b""]
         while self.result.is_computed and sum(map(len, parts)) < MIN_FIRST_CHUNK_BYTES:
@@ -521,7 +536,10 @@ class ResponseChunks:
         return b"".join(parts), False
 
     def read_next(self, encoder: StreamCompressor | None = None) -> bytes | None:
-        """Return the next chunk; None: that was all. Until the one after it is asked for, the reader's line is at work, and no clock runs."""
+        """Return the next chunk; None: that was all.
+
+        Until the one after it is asked for, the reader's line is at work, and no clock runs.
+        """
         with self._lock:
             self.run_deadline(is_running=True)
             chunk = None if self._chunks is None else next(self._chunks, None)

@@ -1,4 +1,7 @@
-"""Streams of samples (HAPI, das2 and their like) share one budget of memory: the more there are, the smaller the windows that each reads."""
+"""Streams of samples (HAPI, das2 and their like) share one budget of memory.
+
+The more there are, the smaller the windows that each reads.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def write_sample_condition(names: Sequence[str], statistics: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """Write as ADQL which rows are samples of a data set: those where one of its parameters has a value; nothing if one has a value in each row."""
+    """Write as ADQL which rows are samples of a data set: those where one of its parameters has a value.
+
+    Nothing if one has a value in each row.
+    """
     nulls = [statistics.get(name, {}).get("nulls") for name in names]
     if not nulls or 0 in nulls:
         return ()

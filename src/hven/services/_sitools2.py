@@ -1,7 +1,10 @@
-"""A table as a data set of SITools2: its description, count, records and archives, as scripts on pySitools2 and IDLSitools2 ask for them.
+"""A table as a data set of SITools2.
 
-Conditions are those of SITools2's own filters: ``DATE_BETWEEN`` leaves out both ends, ``NUMERIC_BETWEEN`` has them, ``TEXTFIELD`` takes ``*`` for any
-letters. What it ignored in silence (columns and filters that it had not) is refused here.
+Its description, count, records and archives, as scripts on pySitools2 and IDLSitools2 ask for them.
+
+Conditions are those of SITools2's own filters: ``DATE_BETWEEN`` leaves out both ends, ``NUMERIC_BETWEEN`` has them,
+``TEXTFIELD`` takes ``*`` for any letters. What it ignored in silence (columns and filters that it had not) is refused
+here.
 """
 
 from __future__ import annotations
@@ -57,9 +60,11 @@ COMPARISON_OPERATORS = {"LT": "<", "GT": ">", "EQ": "=", "LTE": "<=", "GTE": ">=
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # filter -> how it compares
 FILTER_COMPARISONS = {
-    **{name: name for name in ("DATE_BETWEEN", "NUMERIC_BETWEEN", "TEXTFIELD", "CADENCE")}, "LISTBOXMULTIPLE": "IN", "MULTIPLE_VALUE": "IN",
+    **{name: name for name in ("DATE_BETWEEN", "NUMERIC_BETWEEN", "TEXTFIELD", "CADENCE")},
+    "LISTBOXMULTIPLE": "IN",
+    "MULTIPLE_VALUE": "IN",
     **dict.fromkeys(("NUMBER_FIELD", "LISTBOX", "RADIO", "DROPDOWNLIST", "BOOLEAN_CHECKBOX"), "EQ"),
-}  # fmt: skip
+}
 _CADENCE_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d)(?:ec(?:onds?)?|in(?:utes?)?|ours?|ays?)?", re.IGNORECASE)
 ERROR_RESPONDER = ErrorResponder(
     write_document=lambda message: orjson.dumps({"success": False, "message": message}), media_type=JSON_MEDIA_TYPE
@@ -80,8 +85,13 @@ class SitoolsRequest(NamedTuple):
         """Answer a query of it."""
         context = self.context
         return query.run_query(
-            query_tree, context.identify_principal(self.request), site=context.site, maxrec=row_limit, policies=context.policies, published_state=self.published_state
-        )  # fmt: skip
+            query_tree,
+            context.identify_principal(self.request),
+            site=context.site,
+            maxrec=row_limit,
+            policies=context.policies,
+            published_state=self.published_state,
+        )
 
     def build_response(self, content: Mapping[str, Any] | bytes) -> Response:
         """Make the answer."""
@@ -152,7 +162,16 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
     for table in published_state.get_catalogue(context.identify_principal(request), context.policies).iterate_tables():
         for endpoint in table.endpoints:
             if endpoint.kind == "sitools2":
-                sets.setdefault(table.schema, []).append({"id": endpoint.name, "name": endpoint.title or endpoint.name, "url": endpoint.path, "status": "ACTIVE", "visible": True, "authorized": True})  # fmt: skip
+                sets.setdefault(table.schema, []).append(
+                    {
+                        "id": endpoint.name,
+                        "name": endpoint.title or endpoint.name,
+                        "url": endpoint.path,
+                        "status": "ACTIVE",
+                        "visible": True,
+                        "authorized": True,
+                    }
+                )
     all_projects = [_describe_project(key, published_state, data_sets) for key, data_sets in sets.items()]
     content: dict[str, Any] = {"success": True, "total": len(all_projects), "data": all_projects}
     if name:
@@ -195,20 +214,42 @@ def write_example_request(table: Table, url: str) -> str:
 def _describe_project(name: str, published_state: PublishedState, sets: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     resource = published_state.resources.get(name)
     return {
-        "id": name, "name": name, "description": resource.title if resource is not None else "", "image": {"url": ""}, "status": "ACTIVE",
-        "sitoolsAttachementForUsers": f"{PROJECTS_PATH}/{name}", "authorized": True, "visible": True, "maintenance": False,
-        "htmlDescription": (resource.description or "") if resource is not None else "", "maintenanceText": "", "dataSets": list(sets),
-    }  # fmt: skip
+        "id": name,
+        "name": name,
+        "description": resource.title if resource is not None else "",
+        "image": {"url": ""},
+        "status": "ACTIVE",
+        "sitoolsAttachementForUsers": f"{PROJECTS_PATH}/{name}",
+        "authorized": True,
+        "visible": True,
+        "maintenance": False,
+        "htmlDescription": (resource.description or "") if resource is not None else "",
+        "maintenanceText": "",
+        "dataSets": list(sets),
+    }
 
 
 def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
     table, endpoint = sitools_request.table, sitools_request.endpoint
     return {
-        "id": endpoint.name, "name": endpoint.title or endpoint.name, "description": endpoint.description or table.description or "", "status": "ACTIVE",
-        "url": endpoint.path, "sitoolsAttachementForUsers": endpoint.path, "visible": True, "authorized": True,
-        "nbRecords": sitools_request.published_state.tables_by_name[table.qualified_name].rows if table.policy is None else None,
-        "columnModel": [_describe_column(column, table) for column in _list_visible_columns(table)] + [_describe_filter(name) for name in endpoint.cadences if name not in {column.name for column in table.columns}],
-    }  # fmt: skip
+        "id": endpoint.name,
+        "name": endpoint.title or endpoint.name,
+        "description": endpoint.description or table.description or "",
+        "status": "ACTIVE",
+        "url": endpoint.path,
+        "sitoolsAttachementForUsers": endpoint.path,
+        "visible": True,
+        "authorized": True,
+        "nbRecords": sitools_request.published_state.tables_by_name[table.qualified_name].rows
+        if table.policy is None
+        else None,
+        "columnModel": [_describe_column(column, table) for column in _list_visible_columns(table)]
+        + [
+            _describe_filter(name)
+            for name in endpoint.cadences
+            if name not in {column.name for column in table.columns}
+        ],
+    }
 
 
 def _list_visible_columns(table: Table) -> list[Column]:
@@ -218,10 +259,16 @@ def _list_visible_columns(table: Table) -> list[Column]:
 def _describe_column(column: Column, table: Table) -> dict[str, Any]:
     """Describe a column as SITools2's columnModel does."""
     description: dict[str, Any] = {
-        "columnAlias": column.name, "dataIndex": column.name, "header": column.label or column.name, "toolTip": column.description or "",
-        "sqlColumnType": _name_sql_type(column.type), "sortable": not column.type.is_array or column.type.is_string, "filter": True, "visible": True,
+        "columnAlias": column.name,
+        "dataIndex": column.name,
+        "header": column.label or column.name,
+        "toolTip": column.description or "",
+        "sqlColumnType": _name_sql_type(column.type),
+        "sortable": not column.type.is_array or column.type.is_string,
+        "filter": True,
+        "visible": True,
         "primaryKey": table.primary == (column.name,) or (not table.primary and column is table.identifier_column),
-    }  # fmt: skip
+    }
     if column.unit:
         description["unit"] = {"unitName": column.unit, "label": column.unit}
     if (column.ucd or "").lower().startswith("meta.ref.url"):
@@ -232,9 +279,17 @@ def _describe_column(column: Column, table: Table) -> dict[str, Any]:
 def _describe_filter(name: str) -> dict[str, Any]:
     """Describe a filter that is no column: nobody may ask for its values."""
     return {
-        "columnAlias": name, "dataIndex": name, "header": name, "toolTip": "", "sqlColumnType": TEXT_SQL_TYPE, "sortable": False, "filter": True,
-        "visible": False, "primaryKey": False, "columnRenderer": {"behavior": "noClientAccess"},
-    }  # fmt: skip
+        "columnAlias": name,
+        "dataIndex": name,
+        "header": name,
+        "toolTip": "",
+        "sqlColumnType": TEXT_SQL_TYPE,
+        "sortable": False,
+        "filter": True,
+        "visible": False,
+        "primaryKey": False,
+        "columnRenderer": {"behavior": "noClientAccess"},
+    }
 
 
 def _name_sql_type(column_type: Type) -> str:
@@ -246,12 +301,23 @@ def _name_sql_type(column_type: Type) -> str:
 def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
     for name, kind in endpoint.archives.items():
-        parameter_values = {"url": ("PARAMETER_ATTACHMENT", f"/{name}"), "archiveType": ("PARAMETER_INTERN", kind), "resourceImplClassName": ("PARAMETER_INTERN", ORDER_RESOURCE_CLASS)}  # fmt: skip
+        parameter_values = {
+            "url": ("PARAMETER_ATTACHMENT", f"/{name}"),
+            "archiveType": ("PARAMETER_INTERN", kind),
+            "resourceImplClassName": ("PARAMETER_INTERN", ORDER_RESOURCE_CLASS),
+        }
         parameters = [
             {"name": key, "type": of, "value": value, "valueType": "xs:string", "description": ""}
             for key, (of, value) in parameter_values.items()
         ]
-        yield {"id": name, "name": f"{kind.upper()} of the files", "description": "", "type": "SERVER", "dataSetSelection": "MULTIPLE", "parameters": parameters}  # fmt: skip
+        yield {
+            "id": name,
+            "name": f"{kind.upper()} of the files",
+            "description": "",
+            "type": "SERVER",
+            "dataSetSelection": "MULTIPLE",
+            "parameters": parameters,
+        }
 
 
 def _count_rows(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> int:
@@ -386,7 +452,10 @@ def _choose_columns(params: RequestParams, table: Table, filters: set[str]) -> l
 
 
 def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.OrderItem]:
-    """Read in which order records come; rows that are alike in it come by their key, lest a page has a row of the one before."""
+    """Read in which order records come.
+
+    Rows that are alike in it come by their key, lest a page has a row of the one before.
+    """
     sort_text, sorted_names = params.read_one("SORT"), set()
     if sort_text:
         try:

@@ -1,4 +1,7 @@
-"""Rows that are spans of data sets - a file, a day, an event: how the samples between their begin and end are asked for, as services that DataLink describes."""
+"""Rows that are spans of data sets - a file, a day, an event.
+
+How the samples between their begin and end are asked for, as services that DataLink describes.
+"""
 
 from __future__ import annotations
 
@@ -109,11 +112,23 @@ def build_span_links(
         )
         span_links += [
             LinkTemplate(
-                semantics="#proc", local_semantics=(face,), address=(), description=(f"Samples of {title} by {face.upper()}",), type=(media_type,),
-                service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, service_path), inputs=tuple(inputs)), adapt_service=fit, condition=condition,
+                semantics="#proc",
+                local_semantics=(face,),
+                address=(),
+                description=(f"Samples of {title} by {face.upper()}",),
+                type=(media_type,),
+                service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, service_path), inputs=tuple(inputs)),
+                adapt_service=fit,
+                condition=condition,
             ),
-            LinkTemplate(semantics="#documentation", local_semantics=(face,), address=(SITE_URL_EXPRESSION, f"{documentation_path}{query}"), description=(f"What {title} has, by {face.upper()}",), condition=condition),
-        ]  # fmt: skip
+            LinkTemplate(
+                semantics="#documentation",
+                local_semantics=(face,),
+                address=(SITE_URL_EXPRESSION, f"{documentation_path}{query}"),
+                description=(f"What {title} has, by {face.upper()}",),
+                condition=condition,
+            ),
+        ]
     return span_links
 
 

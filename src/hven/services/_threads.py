@@ -1,4 +1,7 @@
-"""The threads that wait for big answers and write them: few; what takes long without the interpreter they leave to lower threads (`priority.below`)."""
+"""The threads that wait for big answers and write them: few.
+
+What takes long without the interpreter they leave to lower threads (`priority.below`).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,11 @@ _pools: dict[asyncio.AbstractEventLoop, tuple[ThreadPoolExecutor, tuple[anyio.Ca
 async def call_in_thread(
     call: Callable[..., Any], *args: Any, is_first_batch: bool = False, is_remote: bool = False
 ) -> Any:
-    """Call something in one of the threads. Those that go on with an answer wait neither behind those that wait for their `is_first_batch` rows nor for `is_remote` servers."""
+    """Call something in one of the threads.
+
+    Those that go on with an answer wait neither behind those that wait for their `is_first_batch` rows nor for
+    `is_remote` servers.
+    """
     loop = asyncio.get_running_loop()
     thread_pool = _pools.get(loop)
     if thread_pool is None:
@@ -48,7 +55,9 @@ async def call_in_thread(
 
 
 class TurnWaiter:
-    """Waits for a turn on the event loop: threads that wait would want the interpreter's lock now and then, and be slow to take it.
+    """Waits for a turn on the event loop.
+
+    Threads that wait would want the interpreter's lock now and then, and be slow to take it.
 
     Parameters
     ----------
@@ -75,7 +84,10 @@ class TurnWaiter:
 
 @asynccontextmanager
 async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
-    """Hold one of the turns for something that is not a query's answer; raises `OverloadedError` if it would not come in time."""
+    """Hold one of the turns for something that is not a query's answer.
+
+    Raises `OverloadedError` if it would not come in time.
+    """
     turn = QueryTurn(current_requester.get()())
     try:
         await TurnWaiter(

@@ -1,4 +1,7 @@
-"""Times as texts of one length, and back: ISO 8601 with all fractions that clients of series send, by tables instead of a division for each digit."""
+"""Times as texts of one length, and back.
+
+ISO 8601 with all fractions that clients of series send, by tables instead of a division for each digit.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,8 @@ def format_instant(instant: int) -> str:
 def parse_microseconds(text: str) -> int:
     """Read a time, of which the end may be left out, and Z: microseconds since 1970 (UTC).
 
-    A second 60, as a leap second is written, is the beginning of the next minute. Fractions below a microsecond count up, so that
-    a sample at the microsecond before is not taken for one behind.
+    A second 60, as a leap second is written, is the beginning of the next minute. Fractions below a microsecond count
+    up, so that a sample at the microsecond before is not taken for one behind.
 
     Parameters
     ----------
@@ -97,7 +100,9 @@ def parse_nanoseconds(text: str) -> int:
 
 
 def build_time_dtype(text_length: int) -> np.dtype[np.void]:
-    """Return a time's text as numbers of 8 bytes, which are copied several times as fast as texts; two of the day's overlap.
+    """Return a time's text as numbers of 8 bytes, which are copied several times as fast as texts.
+
+    Two of the day's overlap.
 
     Parameters
     ----------
@@ -110,7 +115,11 @@ def build_time_dtype(text_length: int) -> np.dtype[np.void]:
         name, form = ends[text_length]
         names, formats, places = [*names, name], [*formats, form], [*places, 19]
     if text_length != 27:  # of 30 nanoseconds, too
-        names, formats, places = [*names, "end"], [*formats, "<u4" if text_length == 30 else "u1"], [*places, 26 if text_length == 30 else text_length - 1]  # fmt: skip
+        names, formats, places = (
+            [*names, "end"],
+            [*formats, "<u4" if text_length == 30 else "u1"],
+            [*places, 26 if text_length == 30 else text_length - 1],
+        )
     return np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": text_length})
 
 

@@ -7,7 +7,8 @@ import re
 # a document that is opened by itself is in an origin of its own: no scripts, no forms, nothing is fetched
 SANDBOX_HEADERS = {"content-security-policy": "sandbox; default-src 'none'", "x-content-type-options": "nosniff"}
 PLAIN_TEXT_MEDIA_TYPE = "text/plain; charset=utf-8"
-# types by which a page of this site could load a file as its script, style or module, for all that its policy allows is 'self'
+# types by which a page of this site could load a file as its script, style or module, for all that its policy allows is
+# 'self'
 _EXECUTABLE_TYPE_PATTERN = re.compile(
     r".*(?:javascript|ecmascript|jscript|livescript).*|text/css|application/(?:wasm|manifest\+json)"
 )
@@ -16,8 +17,8 @@ _EXECUTABLE_TYPE_PATTERN = re.compile(
 def choose_safe_media_type(media_type: str) -> tuple[str, bool]:
     """Return the media type with which a user's file is sent, and whether it was changed.
 
-    Browsers execute a script, and apply a style, by its media type alone (`nosniff`); the sandbox of the answer does not hold for a page that loads it.
-    So such a file is sent as plain text, to be saved.
+    Browsers execute a script, and apply a style, by its media type alone (`nosniff`); the sandbox of the answer does
+    not hold for a page that loads it. So such a file is sent as plain text, to be saved.
 
     Parameters
     ----------

@@ -76,7 +76,10 @@ class Capability:
 
 
 def list_security_methods(settings: Settings, *, login_required: bool = False) -> Sequence[str | None]:
-    """List the ways to say who one is; None: one need not, as long as it is not `login_required` and the site is open."""
+    """List the ways to say who one is; None.
+
+    One need not, as long as it is not `login_required` and the site is open.
+    """
     free = () if login_required or settings.login.required else (None,)
     return (*free, *(method for scheme, method in SECURITY_METHOD_IVOIDS.items() if scheme in settings.login.schemes))
 
@@ -98,7 +101,8 @@ def write_capabilities(capabilities: Iterable[Capability]) -> bytes:
     """Write the capabilities document (VOSI 1.1 section 2)."""
     inside = "".join(write_capability(item) for item in capabilities)
     return (
-        f'{XML_DECLARATION}<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" {XSI_NAMESPACE} {VODATASERVICE_NAMESPACE} {VORESOURCE_NAMESPACE}>\n{inside}</vosi:capabilities>\n'
+        f'{XML_DECLARATION}<vosi:capabilities xmlns:vosi="http://www.ivoa.net/xml/VOSICapabilities/v1.0" '
+        f"{XSI_NAMESPACE} {VODATASERVICE_NAMESPACE} {VORESOURCE_NAMESPACE}>\n{inside}</vosi:capabilities>\n"
     ).encode()
 
 
@@ -110,8 +114,8 @@ def write_capability(capability: Capability) -> str:
     described = f"<description>{escape(capability.description)}</description>" if capability.description else ""
     params = "".join(_write_param(param) for param in capability.params)
     mirrors = "".join(f"<mirrorURL>{escape(url)}</mirrorURL>" for url in capability.mirrors)
-    # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The first is the
-    # standard's: of several such clients would not know which to take
+    # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The
+    # first is the standard's: of several such clients would not know which to take
     interfaces = "".join(
         f"<interface xsi:type={quoteattr(capability.interface)}{role if number == 0 else ''}{version}>"
         f'<accessURL use="{capability.use}">{escape(capability.url)}</accessURL>{mirrors}'
@@ -163,12 +167,18 @@ def write_tableset(
     quote_name: Callable[[str], str],
     find_statistics: Callable[[Table], TableStatistics | None] = find_no_statistics,
 ) -> bytes:
-    """Write the tableset (VOSI 1.1 section 4.1); ``detail="min"`` leaves columns and keys out, ``stats`` has what was counted, too."""
+    """Write the tableset (VOSI 1.1 section 4.1).
+
+    ``detail="min"`` leaves columns and keys out, ``stats`` has what was counted, too.
+    """
     inside = "".join(
         write_schema(table_schema, detail=detail, quote_name=quote_name, find_statistics=find_statistics)
         for table_schema in schemas
     )
-    return f'{XML_DECLARATION}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} {VODATASERVICE_NAMESPACE}>\n{inside}</vosi:tableset>\n'.encode()
+    return (
+        f'{XML_DECLARATION}<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0" {XSI_NAMESPACE} '
+        f"{VODATASERVICE_NAMESPACE}>\n{inside}</vosi:tableset>\n"
+    ).encode()
 
 
 def write_table(
@@ -255,7 +265,10 @@ def _write_column_statistics(column: Column, statistics: TableStatistics | None)
     top = top if any(count > 1 for _, count in top) else ()  # names of rows are no distribution
     options = [*top, *([(None, nulls)] if top and nulls else [])]
     parts += [
-        f'<option freq="{count / rows:.4g}">{"" if value is None else escape(replace_illegal_characters(str(value)))}</option>'
+        (
+            f"<option "
+            f'freq="{count / rows:.4g}">{"" if value is None else escape(replace_illegal_characters(str(value)))}</option>'
+        )
         for value, count in options
     ]
     return f"<stats>{''.join(parts)}</stats>" if parts else ""

@@ -35,10 +35,23 @@ def read_vosi_table(path: Path) -> Table | None:
 
 # the words of vs:TAPType (VODataService 1.1 section 3.5.3) as descriptors say them
 _TYPES_BY_TAP_NAME = {
-    "BOOLEAN": "bool", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "REAL": "float32", "DOUBLE": "float64", "TIMESTAMP": "timestamp",
-    "CHAR": "string", "VARCHAR": "string", "UNICODE": "string", "UNICODECHAR": "string", "POINT": "point", "CIRCLE": "circle", "POLYGON": "polygon",
-    "REGION": "shape", "CLOB": "string",
-}  # fmt: skip
+    "BOOLEAN": "bool",
+    "SMALLINT": "int16",
+    "INTEGER": "int32",
+    "BIGINT": "int64",
+    "REAL": "float32",
+    "DOUBLE": "float64",
+    "TIMESTAMP": "timestamp",
+    "CHAR": "string",
+    "VARCHAR": "string",
+    "UNICODE": "string",
+    "UNICODECHAR": "string",
+    "POINT": "point",
+    "CIRCLE": "circle",
+    "POLYGON": "polygon",
+    "REGION": "shape",
+    "CLOB": "string",
+}
 
 
 def _read_type(element: Any, column_name: str | None) -> Type:

@@ -1,4 +1,7 @@
-"""What is made under a name of its own until it is whole: ``.PROCESS-..``; and what processes that died have left of it."""
+"""What is made under a name of its own until it is whole: ``.PROCESS-..``.
+
+And what processes that died have left of it.
+"""
 
 from __future__ import annotations
 

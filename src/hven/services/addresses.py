@@ -24,7 +24,8 @@ LOOPBACK_ADDRESSES = {"127.0.0.1", "::1"}
 _HOST_PATTERN = re.compile(
     r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )  # RFC 3986 section 3.2.2, without escapes
-# of a collection's file, or of what is made of it by `files`, `previews`, `cubes`, `keywords` and `conversions`: collection, what, path
+# of a collection's file, or of what is made of it by `files`, `previews`, `cubes`, `keywords` and `conversions`:
+# collection, what, path
 FILE_PATH_PATTERN = (
     r"/collections/(?P<collection>[^/?#]+)/(?P<what>files|preview|cube|headers|as/[^/?#]+)/(?P<path>[^?#]+)"
 )
@@ -32,7 +33,9 @@ _NAME_PART_PATTERN = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
 
 
 def get_base_url(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address that everything here is below, without a final slash: that of the portal to which a request came, else of the site.
+    """Return the address that everything here is below, without a final slash.
+
+    That of the portal to which a request came, else of the site.
 
     Parameters
     ----------
@@ -46,7 +49,9 @@ def get_base_url(request: HTTPConnection, settings: Settings) -> str:
 
 
 def get_host_url(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address of the site at the host that was asked, without a final slash: a portal may have a host of its own.
+    """Return the address of the site at the host that was asked, without a final slash.
+
+    A portal may have a host of its own.
 
     Parameters
     ----------
@@ -65,7 +70,9 @@ def get_host_url(request: HTTPConnection, settings: Settings) -> str:
 
 
 def get_site_url(request: HTTPConnection, settings: Settings) -> str:
-    """Return the address of the site itself, without a final slash: the public URL, or what the request says of itself, if that can be a host.
+    """Return the address of the site itself, without a final slash.
+
+    The public URL, or what the request says of itself, if that can be a host.
 
     Parameters
     ----------
@@ -142,7 +149,9 @@ def build_session_cookie(
 
 
 def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
-    """Return all addresses that the site has for this reader, without a final slash: as it calls itself, and as it was asked.
+    """Return all addresses that the site has for this reader, without a final slash.
+
+    As it calls itself, and as it was asked.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Files of many rows as one archive, written while it is sent: ZIP or TAR, of a size that is known beforehand, in ranges; what is refused or missing is listed."""
+"""Files of many rows as one archive, written while it is sent.
+
+ZIP or TAR, of a size that is known beforehand, in ranges; what is refused or missing is listed.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +115,8 @@ def choose_address_column(result: QueryResult, column_name: str | None) -> str:
     result
         The answer.
     column_name
-        The column that was asked for; None: what says that it leads to files, else the identifier of rows that have links.
+        The column that was asked for; None: what says that it leads to files, else the identifier of rows that have
+        links.
 
     Returns
     -------
@@ -307,7 +311,10 @@ def plan_archive(
 def _request_remote_files(
     context: ServiceContext, found_files: Mapping[str, collection_files.FoundFiles | None]
 ) -> dict[tuple[str, str], Any]:
-    """Ask other servers for what the archive has of them, all at once: rows with size, time and state, or why there is none."""
+    """Ask other servers for what the archive has of them, all at once.
+
+    Rows with size, time and state, or why there is none.
+    """
     far_off = [
         (name, found_set)
         for name, found_set in found_files.items()
@@ -529,9 +536,14 @@ def resolve_addresses(
         try:
             table = services.find_table(name, published_state.get_catalogue(principal, context.policies))
             rows = datalinks.list_row_links(
-                table, [item for item, _ in identifier_pairs], principal=principal, site=context.site, policies=context.policies,
-                published_state=published_state, base_url=site_urls[0],
-            ).to_pylist()  # fmt: skip
+                table,
+                [item for item, _ in identifier_pairs],
+                principal=principal,
+                site=context.site,
+                policies=context.policies,
+                published_state=published_state,
+                base_url=site_urls[0],
+            ).to_pylist()
         except HvenError as error:
             lost += [ArchiveEntry(address, STATUS_MISSING, _flatten_message(error)) for _, address in identifier_pairs]
             continue
@@ -554,7 +566,10 @@ def resolve_addresses(
 
 
 def _list_base_urls(request: Request, context: ServiceContext) -> list[str]:
-    """List the site's addresses, with those that it had when rows were written: a server at another port has the same files."""
+    """List the site's addresses, with those that it had when rows were written.
+
+    A server at another port has the same files.
+    """
     return list(
         dict.fromkeys(
             [
@@ -612,7 +627,8 @@ def answer_listing(
     script_format
         As `scripts.create_script_formats` makes it.
     batches
-        Addresses, and names or nulls; `scripts.MAX_SCRIPT_FILES` rows of them are taken. The first one is read before anything is sent.
+        Addresses, and names or nulls; `scripts.MAX_SCRIPT_FILES` rows of them are taken. The first one is read before
+        anything is sent.
     infos
         What stands at the beginning.
     headers

@@ -1,4 +1,8 @@
-"""How a collection, or a release of it, is cited: as DataCite's metadata (4.6, JSON and XML), for BibTeX, and as a sentence; made from the descriptor and what is published."""
+"""How a collection, or a release of it, is cited.
+
+As DataCite's metadata (4.6, JSON and XML), for BibTeX, and as a sentence; made from the descriptor and what is
+published.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +46,18 @@ CITATION_KINDS = {
     "datacite.xml": ("application/vnd.datacite.datacite+xml", "DataCite XML"),
     "bib": ("application/x-bibtex", "BibTeX"),
 }
-_TEX_ESCAPES = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$", "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}"}  # fmt: skip
+_TEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "$": r"\$",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +143,15 @@ def build_landing_page_url(base_url: str, collection: str, label: str = "") -> s
     )
 
 
-def collect_citation_metadata(context: ServiceContext, published_state: PublishedState, catalogue: Catalogue, name: str, label: str = "", *, base_url: str = "") -> CitationMetadata:  # fmt: skip
+def collect_citation_metadata(
+    context: ServiceContext,
+    published_state: PublishedState,
+    catalogue: Catalogue,
+    name: str,
+    label: str = "",
+    *,
+    base_url: str = "",
+) -> CitationMetadata:
     """Gather how something is cited.
 
     Parameters
@@ -159,12 +181,17 @@ def collect_citation_metadata(context: ServiceContext, published_state: Publishe
     published = [item for item in published_state.tables_by_name.values() if item.table.qualified_name in known_tables]
     items = [item for item in published if item.table.schema == name and item.release is None]
     if resource is None or not items:
-        raise NotFoundError(format_message("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no collection {name!r} here", name[:80]),
+            remedy="the first page lists what is here",
+        )
     base_url = base_url or settings.site_url
     minted = store.citations.map_dois()
     released = {
-        item.release.label: item.release for item in published if item.release is not None and item.release.collection == name
-    }  # fmt: skip
+        item.release.label: item.release
+        for item in published
+        if item.release is not None and item.release.collection == name
+    }
     order = sorted(released.values(), key=lambda entry: entry.created)
 
     def find_release_identifier(label: str) -> str:
@@ -176,10 +203,17 @@ def collect_citation_metadata(context: ServiceContext, published_state: Publishe
     if label:
         release = next((entry for entry in order if entry.label.lower() == label.lower()), None)
         if release is None:
-            raise NotFoundError(format_message("{name} has no release {label!r}", name, label[:40]), remedy="the page of the collection lists them")  # fmt: skip
+            raise NotFoundError(
+                format_message("{name} has no release {label!r}", name, label[:40]),
+                remedy="the page of the collection lists them",
+            )
         label, issued = release.label, release.created
         description = "\n\n".join(entry for entry in (release.description, description) if entry) or None
-        items = [item for item in published if item.release is not None and (item.release.collection, item.release.label) == (name, label)]  # fmt: skip
+        items = [
+            item
+            for item in published
+            if item.release is not None and (item.release.collection, item.release.label) == (name, label)
+        ]
         at = order.index(release)
         relations.append(("IsVersionOf", own_doi or build_landing_page_url(base_url, name)))
         if at:
@@ -197,13 +231,22 @@ def collect_citation_metadata(context: ServiceContext, published_state: Publishe
     registry_settings = settings.registry
     organisation = registry_settings.organisation or settings.title or settings.name
     return CitationMetadata(
-        resource=resource, address=build_landing_page_url(base_url, name, label), doi=own_doi, label=label, description=description, issued=issued,
-        updated=max((item.updated for item in items), default=""), items=items, relations=relations,
+        resource=resource,
+        address=build_landing_page_url(base_url, name, label),
+        doi=own_doi,
+        label=label,
+        description=description,
+        issued=issued,
+        updated=max((item.updated for item in items), default=""),
+        items=items,
+        relations=relations,
         publisher=resource.publisher or organisation,
-        publisher_ror=resource.publisher_ror or (registry_settings.organisation_ror if resource.publisher in {None, organisation} else None),
+        publisher_ror=resource.publisher_ror
+        or (registry_settings.organisation_ror if resource.publisher in {None, organisation} else None),
         ivoid=registered or f"ivo://{settings.find_authority(name)}/{name}",
-        withdrawal_reason=(citation.reason or "") if citation is not None and is_withdrawn else "", withdrawal_date=citation.changed[:10] if citation is not None and is_withdrawn else "",
-    )  # fmt: skip
+        withdrawal_reason=(citation.reason or "") if citation is not None and is_withdrawn else "",
+        withdrawal_date=citation.changed[:10] if citation is not None and is_withdrawn else "",
+    )
 
 
 def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple[str, str]]:
@@ -268,36 +311,74 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
     ]
     attributes: dict[str, Any] = {
         "doi": citation_metadata.doi,
-        "creators": [_describe_person(person) for person in citation_metadata.creators] or [{"name": UNAVAILABLE_VALUE}],
+        "creators": [_describe_person(person) for person in citation_metadata.creators]
+        or [{"name": UNAVAILABLE_VALUE}],
         "titles": [{"title": " ".join(citation_metadata.title.split())}],
-        "publisher": {"name": citation_metadata.publisher, **({"publisherIdentifier": citation_metadata.publisher_ror, "publisherIdentifierScheme": "ROR", **ROR_SCHEME} if citation_metadata.publisher_ror else {})},
+        "publisher": {
+            "name": citation_metadata.publisher,
+            **(
+                {
+                    "publisherIdentifier": citation_metadata.publisher_ror,
+                    "publisherIdentifierScheme": "ROR",
+                    **ROR_SCHEME,
+                }
+                if citation_metadata.publisher_ror
+                else {}
+            ),
+        },
         "publicationYear": citation_metadata.year,
         "types": {"resourceType": _get_resource_type(about), "resourceTypeGeneral": "Dataset"},
         "subjects": _list_subjects(about),
         "contributors": [
             *({**_describe_person(person), "contributorType": person.role or "Other"} for person in about.contributors),
-            *([{**_describe_person(about.contact), "contributorType": "ContactPerson"}] if about.contact is not None else []),
+            *(
+                [{**_describe_person(about.contact), "contributorType": "ContactPerson"}]
+                if about.contact is not None
+                else []
+            ),
         ],
         "dates": [
             *_list_dates(citation_metadata),
-            *([{"date": f"{min(begin for begin, _ in times)}/{max(end for _, end in times)}", "dateType": "Collected"}] if times and not about.is_simulated else []),
+            *(
+                [
+                    {
+                        "date": f"{min(begin for begin, _ in times)}/{max(end for _, end in times)}",
+                        "dateType": "Collected",
+                    }
+                ]
+                if times and not about.is_simulated
+                else []
+            ),
         ],
-        "alternateIdentifiers": [{"alternateIdentifier": citation_metadata.ivoid, "alternateIdentifierType": "IVOID"}] if not citation_metadata.label else [],
+        "alternateIdentifiers": [{"alternateIdentifier": citation_metadata.ivoid, "alternateIdentifierType": "IVOID"}]
+        if not citation_metadata.label
+        else [],
         "relatedIdentifiers": _list_related_identifiers(citation_metadata),
         "sizes": [*counts, *([f"{size:,} bytes"] if size else [])],
         "formats": list(ROW_MEDIA_TYPES) if counts else [],
         "version": citation_metadata.label or (citation_metadata.updated[:10] if citation_metadata.updated else None),
         "rightsList": _list_rights(about),
         "descriptions": [{"description": text, "descriptionType": kind} for text, kind in described if text],
-        "geoLocations": coverage.list_earth_boxes([item for item in citation_metadata.items if item.table.is_fully_public]),
+        "geoLocations": coverage.list_earth_boxes(
+            [item for item in citation_metadata.items if item.table.is_fully_public]
+        ),
         "fundingReferences": [
-            {key: value for key, value in {
-                "funderName": grant.funder, "funderIdentifier": grant.ror, "funderIdentifierType": "ROR" if grant.ror else None,
-                "awardNumber": grant.award, "awardUri": grant.url, "awardTitle": grant.title,
-            }.items() if value} for grant in about.funding
+            {
+                key: value
+                for key, value in {
+                    "funderName": grant.funder,
+                    "funderIdentifier": grant.ror,
+                    "funderIdentifierType": "ROR" if grant.ror else None,
+                    "awardNumber": grant.award,
+                    "awardUri": grant.url,
+                    "awardTitle": grant.title,
+                }.items()
+                if value
+            }
+            for grant in about.funding
         ],
         "schemaVersion": DATACITE_NAMESPACE,
-    }  # fmt: skip
+    }
     return {key: value for key, value in attributes.items() if value}
 
 
@@ -337,7 +418,11 @@ def _list_subjects(resource: Resource) -> list[dict[str, str]]:
 
 def _list_dates(citation_metadata: CitationMetadata) -> Iterator[dict[str, str]]:
     created = citation_metadata.resource.created
-    dates_by_type = {"Created": created if created and DATE_PATTERN.fullmatch(created[:10]) else None, "Issued": citation_metadata.issued, "Updated": citation_metadata.updated if not citation_metadata.label else None}  # fmt: skip
+    dates_by_type = {
+        "Created": created if created and DATE_PATTERN.fullmatch(created[:10]) else None,
+        "Issued": citation_metadata.issued,
+        "Updated": citation_metadata.updated if not citation_metadata.label else None,
+    }
     for kind, text in dates_by_type.items():
         if text:
             yield {"date": text[:10], "dateType": kind}
@@ -350,11 +435,18 @@ def _list_dates(citation_metadata: CitationMetadata) -> Iterator[dict[str, str]]
 
 def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[str, str]]:
     about = citation_metadata.resource
-    identifiers = [{"relatedIdentifier": work.id, "relatedIdentifierType": work.scheme, "relationType": work.relation} for work in about.works]  # fmt: skip
+    identifiers = [
+        {"relatedIdentifier": work.id, "relatedIdentifierType": work.scheme, "relationType": work.relation}
+        for work in about.works
+    ]
     if about.bibcode:
-        identifiers.append({"relatedIdentifier": about.bibcode, "relatedIdentifierType": "bibcode", "relationType": "IsDocumentedBy"})  # fmt: skip
+        identifiers.append(
+            {"relatedIdentifier": about.bibcode, "relatedIdentifierType": "bibcode", "relationType": "IsDocumentedBy"}
+        )
     if about.reference_url:
-        identifiers.append({"relatedIdentifier": about.reference_url, "relatedIdentifierType": "URL", "relationType": "IsDocumentedBy"})  # fmt: skip
+        identifiers.append(
+            {"relatedIdentifier": about.reference_url, "relatedIdentifierType": "URL", "relationType": "IsDocumentedBy"}
+        )
     for relation, ident in citation_metadata.relations:
         kind = "URL" if ident.startswith("http") else "DOI"
         identifiers.append({"relatedIdentifier": ident, "relatedIdentifierType": kind, "relationType": relation})
@@ -381,24 +473,46 @@ def _list_rights(resource: Resource) -> list[dict[str, str]]:
     if url := find_licence_url(resource):
         rights_entry["rightsUri"] = url
     if resource.licence and SPDX_LICENCE_PATTERN.fullmatch(resource.licence):
-        rights_entry |= {"rightsIdentifier": resource.licence, "rightsIdentifierScheme": "SPDX", "schemeUri": "https://spdx.org/licenses/"}  # fmt: skip
+        rights_entry |= {
+            "rightsIdentifier": resource.licence,
+            "rightsIdentifierScheme": "SPDX",
+            "schemeUri": "https://spdx.org/licenses/",
+        }
     return [rights_entry]
 
 
 # --- XML ----------------------------------------------------------------------------------------------------------
 
-# element of the list -> (element, the key with its text, attribute -> key), in the order in which DataCite's guide has them
+# element of the list -> (element, the key with its text, attribute -> key), in the order in which DataCite's guide has
+# them
 _XML_LISTS: dict[str, tuple[str, str | None, dict[str, str]]] = {
     "titles": ("title", "title", {}),
     "subjects": ("subject", "subject", {"subjectScheme": "subjectScheme", "schemeURI": "schemeUri"}),
     "dates": ("date", "date", {"dateType": "dateType"}),
-    "alternateIdentifiers": ("alternateIdentifier", "alternateIdentifier", {"alternateIdentifierType": "alternateIdentifierType"}),
-    "relatedIdentifiers": ("relatedIdentifier", "relatedIdentifier", {"relatedIdentifierType": "relatedIdentifierType", "relationType": "relationType"}),
+    "alternateIdentifiers": (
+        "alternateIdentifier",
+        "alternateIdentifier",
+        {"alternateIdentifierType": "alternateIdentifierType"},
+    ),
+    "relatedIdentifiers": (
+        "relatedIdentifier",
+        "relatedIdentifier",
+        {"relatedIdentifierType": "relatedIdentifierType", "relationType": "relationType"},
+    ),
     "sizes": ("size", None, {}),
     "formats": ("format", None, {}),
-    "rightsList": ("rights", "rights", {"rightsURI": "rightsUri", "rightsIdentifier": "rightsIdentifier", "rightsIdentifierScheme": "rightsIdentifierScheme", "schemeURI": "schemeUri"}),
+    "rightsList": (
+        "rights",
+        "rights",
+        {
+            "rightsURI": "rightsUri",
+            "rightsIdentifier": "rightsIdentifier",
+            "rightsIdentifierScheme": "rightsIdentifierScheme",
+            "schemeURI": "schemeUri",
+        },
+    ),
     "descriptions": ("description", "description", {"descriptionType": "descriptionType"}),
-}  # fmt: skip
+}
 
 
 def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
@@ -407,7 +521,8 @@ def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
     Parameters
     ----------
     datacite_record
-        As `build_datacite_record` gives them; without a DOI the identifier is ``(:tba)``, to be assigned (DataCite 4.6, appendix 3).
+        As `build_datacite_record` gives them; without a DOI the identifier is ``(:tba)``, to be assigned (DataCite 4.6,
+        appendix 3).
 
     Returns
     -------
@@ -419,19 +534,36 @@ def write_datacite_xml(datacite_record: Mapping[str, Any]) -> str:
         _write_element("identifier", datacite_record.get("doi", TO_BE_ASSIGNED), identifierType="DOI"),
         _write_people("creator", datacite_record.get("creators", ())),
         _write_list("titles", datacite_record),
-        _write_element("publisher", publisher["name"], publisherIdentifier=publisher.get("publisherIdentifier"), publisherIdentifierScheme=publisher.get("publisherIdentifierScheme"), schemeURI=publisher.get("schemeUri")),
+        _write_element(
+            "publisher",
+            publisher["name"],
+            publisherIdentifier=publisher.get("publisherIdentifier"),
+            publisherIdentifierScheme=publisher.get("publisherIdentifierScheme"),
+            schemeURI=publisher.get("schemeUri"),
+        ),
         _write_element("publicationYear", datacite_record.get("publicationYear", "")),
-        _write_element("resourceType", datacite_record["types"]["resourceType"], resourceTypeGeneral=datacite_record["types"]["resourceTypeGeneral"]),
+        _write_element(
+            "resourceType",
+            datacite_record["types"]["resourceType"],
+            resourceTypeGeneral=datacite_record["types"]["resourceTypeGeneral"],
+        ),
         _write_list("subjects", datacite_record),
         _write_people("contributor", datacite_record.get("contributors", ())),
-        *(_write_list(name, datacite_record) for name in ("dates", "alternateIdentifiers", "relatedIdentifiers", "sizes", "formats")),
+        *(
+            _write_list(name, datacite_record)
+            for name in ("dates", "alternateIdentifiers", "relatedIdentifiers", "sizes", "formats")
+        ),
         _write_element("version", datacite_record["version"]) if "version" in datacite_record else "",
         *(_write_list(name, datacite_record) for name in ("rightsList", "descriptions")),
         _write_geo_locations(datacite_record.get("geoLocations", ())),
         _write_funding(datacite_record.get("fundingReferences", ())),
-    ]  # fmt: skip
+    ]
     return replace_illegal_characters(
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<resource xmlns="{DATACITE_NAMESPACE}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="{DATACITE_SCHEMA_LOCATION}">'
+        (
+            f'<?xml version="1.0" encoding="UTF-8"?>\n<resource xmlns="{DATACITE_NAMESPACE}" '
+            f'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
+            f'xsi:schemaLocation="{DATACITE_SCHEMA_LOCATION}">'
+        )
         + "".join(parts)
         + "</resource>\n"
     )
@@ -452,41 +584,95 @@ def _write_list(name: str, datacite_record: Mapping[str, Any]) -> str:
     if not entries:
         return ""
     each = (
-        _write_element(element, entry if key is None else entry[key], **{attribute_name: entry.get(entry_key) for attribute_name, entry_key in attributes.items()} if key else {})
+        _write_element(
+            element,
+            entry if key is None else entry[key],
+            **{attribute_name: entry.get(entry_key) for attribute_name, entry_key in attributes.items()} if key else {},
+        )
         for entry in entries
-    )  # fmt: skip
+    )
     return _write_element(name, None, content_xml="".join(each))
 
 
 def _write_people(element_name: str, people: Iterable[Mapping[str, Any]]) -> str:
     each = [
-        _write_element(element_name, None, contributorType=person.get("contributorType"), content_xml="".join((
-            _write_element(f"{element_name}Name", person["name"], nameType=person.get("nameType")),
-            *(_write_element(name, person[name]) for name in ("givenName", "familyName") if name in person),
-            *(_write_element("nameIdentifier", ident["nameIdentifier"], nameIdentifierScheme=ident["nameIdentifierScheme"], schemeURI=ident["schemeUri"]) for ident in person.get("nameIdentifiers", ())),
-            *(_write_element("affiliation", where["name"], affiliationIdentifier=where.get("affiliationIdentifier"), affiliationIdentifierScheme=where.get("affiliationIdentifierScheme"), schemeURI=where.get("schemeUri")) for where in person.get("affiliation", ())),
-        ))) for person in people
-    ]  # fmt: skip
+        _write_element(
+            element_name,
+            None,
+            contributorType=person.get("contributorType"),
+            content_xml="".join(
+                (
+                    _write_element(f"{element_name}Name", person["name"], nameType=person.get("nameType")),
+                    *(_write_element(name, person[name]) for name in ("givenName", "familyName") if name in person),
+                    *(
+                        _write_element(
+                            "nameIdentifier",
+                            ident["nameIdentifier"],
+                            nameIdentifierScheme=ident["nameIdentifierScheme"],
+                            schemeURI=ident["schemeUri"],
+                        )
+                        for ident in person.get("nameIdentifiers", ())
+                    ),
+                    *(
+                        _write_element(
+                            "affiliation",
+                            where["name"],
+                            affiliationIdentifier=where.get("affiliationIdentifier"),
+                            affiliationIdentifierScheme=where.get("affiliationIdentifierScheme"),
+                            schemeURI=where.get("schemeUri"),
+                        )
+                        for where in person.get("affiliation", ())
+                    ),
+                )
+            ),
+        )
+        for person in people
+    ]
     return _write_element(f"{element_name}s", None, content_xml="".join(each)) if each else ""
 
 
 def _write_geo_locations(locations: Iterable[Mapping[str, Any]]) -> str:
     each = [
-        _write_element("geoLocation", None, content_xml=_write_element("geoLocationBox", None, content_xml="".join(_write_element(name, str(location["geoLocationBox"][name])) for name in location["geoLocationBox"])))
+        _write_element(
+            "geoLocation",
+            None,
+            content_xml=_write_element(
+                "geoLocationBox",
+                None,
+                content_xml="".join(
+                    _write_element(name, str(location["geoLocationBox"][name])) for name in location["geoLocationBox"]
+                ),
+            ),
+        )
         for location in locations
-    ]  # fmt: skip
+    ]
     return _write_element("geoLocations", None, content_xml="".join(each)) if each else ""
 
 
 def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
     each = [
-        _write_element("fundingReference", None, content_xml="".join((
-            _write_element("funderName", grant["funderName"]),
-            _write_element("funderIdentifier", grant["funderIdentifier"], funderIdentifierType=grant["funderIdentifierType"]) if "funderIdentifier" in grant else "",
-            _write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri")) if "awardNumber" in grant or "awardUri" in grant else "",
-            _write_element("awardTitle", grant["awardTitle"]) if "awardTitle" in grant else "",
-        ))) for grant in grants
-    ]  # fmt: skip
+        _write_element(
+            "fundingReference",
+            None,
+            content_xml="".join(
+                (
+                    _write_element("funderName", grant["funderName"]),
+                    _write_element(
+                        "funderIdentifier",
+                        grant["funderIdentifier"],
+                        funderIdentifierType=grant["funderIdentifierType"],
+                    )
+                    if "funderIdentifier" in grant
+                    else "",
+                    _write_element("awardNumber", grant.get("awardNumber"), awardURI=grant.get("awardUri"))
+                    if "awardNumber" in grant or "awardUri" in grant
+                    else "",
+                    _write_element("awardTitle", grant["awardTitle"]) if "awardTitle" in grant else "",
+                )
+            ),
+        )
+        for grant in grants
+    ]
     return _write_element("fundingReferences", None, content_xml="".join(each)) if each else ""
 
 
@@ -510,7 +696,9 @@ def find_publication_year(resource: Resource) -> str | None:
 def write_citation_sentence(
     resource: Resource, *, label: str = "", doi: str | None = None, year: str | None = None
 ) -> str:
-    """Write how to cite a collection as a sentence: as its descriptor says it, else creators, year, title, publisher; with its DOI.
+    """Write how to cite a collection as a sentence: as its descriptor says it, else creators, year, title, publisher.
+
+    With its DOI.
 
     Parameters
     ----------
@@ -572,7 +760,7 @@ def write_bibtex(
         "url": _strip_tex_characters(address),
         "adsurl": f"https://ui.adsabs.harvard.edu/abs/{quote(resource.bibcode)}" if resource.bibcode else None,
         "note": _escape_tex(resource.citation) if resource.citation else None,
-    }  # fmt: skip
+    }
     return _write_entry(f"{resource.bibcode or resource.name}{f'-{label}' if label else ''}", fields)
 
 

@@ -1,4 +1,6 @@
-"""What files of collections a reader may take: one or thousands at once, by the road of all queries; and the bytes of one that is as it was published.
+"""What files of collections a reader may take: one or thousands at once, by the road of all queries.
+
+And the bytes of one that is as it was published.
 
 Common
 ------
@@ -65,7 +67,8 @@ LIST_COLUMNS = ("path", "url", "bytes", "sha256", "title")
 FILE_COLUMNS = ("path", "url", "media_type", "bytes", "sha256", "modified")
 READER_VERSION = 1  # changes with what media make of files, so that no copies are used that were made otherwise
 PIECE_BYTES = 256 * 1024  # bytes of what is made, or comes from elsewhere, that are given at once
-# bytes that are read at once of a file that lies here: with what the server holds of them, they stay in the processor's own cache (benches.md)
+# bytes that are read at once of a file that lies here: with what the server holds of them, they stay in the processor's
+# own cache (benches.md)
 READ_BYTES = 160 * 1024
 STATE_CHECK_BYTES = 4 << 20  # bytes after which it is looked whether a file is still what was published
 FilePiece = bytes | bytearray | None  # None: what comes next must be waited for
@@ -243,7 +246,10 @@ def find_paths_by_name(context: ServiceContext, principal: Principal, collection
     """
     published_state = context.site.get_published_state()
     files = _quote_table_name(_find_files_table(context, principal, collection, published_state))
-    text = f"SELECT path FROM {files} WHERE path = {write_literal(file_name)} OR path LIKE {write_literal(f'%/{file_name}')} ORDER BY path"
+    text = (
+        f"SELECT path FROM {files} WHERE path = {write_literal(file_name)} OR path LIKE "
+        f"{write_literal(f'%/{file_name}')} ORDER BY path"
+    )
     paths: list[str] = _run_query(context, text, principal, published_state)["path"].to_pylist()
     return paths
 
@@ -298,7 +304,9 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
 
 
 class FileAccess(NamedTuple):
-    """Whether files of one collection may be had: what both their addresses and whatever leads to these ask (`check_file_access`).
+    """Whether files of one collection may be had.
+
+    What both their addresses and whatever leads to these ask (`check_file_access`).
 
     Attributes
     ----------
@@ -342,7 +350,14 @@ def check_file_access(
     pending_paths, catalogue = list(dict.fromkeys(paths)), published_state.get_catalogue(principal, context.policies)
     shut, unseen = dict[str, Table](), set[str]()
     # a file of a release is locked by what is published now, too
-    of = {collection, *(item.release.collection for item in published_state.tables_by_name.values() if item.release and item.release.schema_name == collection)}  # fmt: skip
+    of = {
+        collection,
+        *(
+            item.release.collection
+            for item in published_state.tables_by_name.values()
+            if item.release and item.release.schema_name == collection
+        ),
+    }
     named = [
         table for table in published_state.policy_tables if table.schema in of and table.policy and table.policy.path
     ]
@@ -446,7 +461,9 @@ def open_original(context: ServiceContext, principal: Principal, found_files: Fo
 def check_companion_files(
     context: ServiceContext, principal: Principal, collection: str, path: str, file_place: Place
 ) -> list[str]:
-    """See that a reader may take what is read together with a file: the data that a label points to, or the label of data.
+    """See that a reader may take what is read together with a file.
+
+    The data that a label points to, or the label of data.
 
     Parameters
     ----------
@@ -522,7 +539,10 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
                 ", ".join(map(adql.quote_name, old.primary)),
                 write_literal(url),
             )
-            text = f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(old)} AS a JOIN {_quote_table_name(new)} AS b USING ({key})"
+            text = (
+                f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(old)} AS a JOIN "
+                f"{_quote_table_name(new)} AS b USING ({key})"
+            )
             successor_rows = _run_query(
                 context,
                 f"{text} WHERE a.{quoted_column} = {value} AND b.{quoted_column} <> {value}",
@@ -628,7 +648,10 @@ def _query_rows(
         )
     listed = ", ".join(f"f.{adql.quote_name(column_name)}" for column_name in columns)
     distinct = "DISTINCT " if len(columns) == 1 else ""
-    text = f"SELECT {distinct}{listed} FROM {_quote_table_name(table)} AS f JOIN {_WANTED_PATHS_TABLE.qualified_name} AS w ON f.{path} = w.wanted_path"
+    text = (
+        f"SELECT {distinct}{listed} FROM {_quote_table_name(table)} AS f JOIN {_WANTED_PATHS_TABLE.qualified_name} "
+        f"AS w ON f.{path} = w.wanted_path"
+    )
     return _run_query(
         context, text, principal, published_state, pa.table({"wanted_path": pa.array(paths, pa.string())})
     )
@@ -808,7 +831,9 @@ def _locate_file(
 def create_file_reader(
     context: ServiceContext, row: dict[str, Any], path: str | None = None
 ) -> Callable[[int, int], Generator[FilePiece]]:
-    """Return what reads bytes of a file, from one to before another: the one place where the bytes of files come from that leave in archives and ranges.
+    """Return what reads bytes of a file, from one to before another.
+
+    The one place where the bytes of files come from that leave in archives and ranges.
 
     Parameters
     ----------
@@ -818,8 +843,8 @@ def create_file_reader(
     Returns
     -------
     read
-        Gives None before what must be waited for: what is in memory is read at once. Raises `StorageUnavailableError` or `UpstreamError` as soon as the file is not
-        what was published, and before its last bytes are given.
+        Gives None before what must be waited for: what is in memory is read at once. Raises `StorageUnavailableError`
+        or `UpstreamError` as soon as the file is not what was published, and before its last bytes are given.
     """
     return (
         partial(_read_local_file, context.site.settings, row, path)

@@ -1,4 +1,6 @@
-"""Cut-outs of rows' own files: what SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for.
+"""Cut-outs of rows' own files.
+
+What SODA's parameters ask for (SODA 1.0, section 3), of which file, and what of a file may be asked for.
 
 Common
 ------
@@ -62,7 +64,8 @@ MAX_CUTOUTS = 1000  # cuts of one request
 MAX_CUTOUT_BYTES = 4 << 30  # bytes of a cut
 MAX_BUFFERED_BYTES = 1 << 20  # bytes of a cut that is made whole before it leaves
 MAX_CONCURRENT_SENDS = 64  # larger ones that leave a process at once: each holds an open file and a piece of it
-# a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in another unit
+# a band beyond the file's by more than such a factor, and longer than a wave that is likely (m), is said to be in
+# another unit
 WRONG_UNIT_FACTOR, MAX_WAVELENGTH_METRES = 1e2, 0.1
 MAX_LISTED_PARTS = 50  # of a file, of which each is told
 
@@ -123,9 +126,14 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
     shapes = [_parse_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in parsed_values[name]]
     alone = Selection(
         polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
-        longitude=parsed_values["LONGITUDE"], latitude=parsed_values["LATITUDE"],
-        pixels={number: parsed_values[f"PIXELS_{number}"] for number in range(1, cutout_params.MAX_PIXEL_AXES + 1) if parsed_values[f"PIXELS_{number}"] is not None},
-    )  # fmt: skip
+        longitude=parsed_values["LONGITUDE"],
+        latitude=parsed_values["LATITUDE"],
+        pixels={
+            number: parsed_values[f"PIXELS_{number}"]
+            for number in range(1, cutout_params.MAX_PIXEL_AXES + 1)
+            if parsed_values[f"PIXELS_{number}"] is not None
+        },
+    )
     ids = [ident for ident in dict.fromkeys(parsed_values["ID"]) if ident]
     if not ids:
         raise ParamError(
@@ -341,7 +349,9 @@ def open_cutout(
 
 
 def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[str, Any] | None:
-    """Tell of the image that would be cut what SIA 1.0 tells of images: its centre, pixels, bytes, and how its header places them.
+    """Tell of the image that would be cut what SIA 1.0 tells of images.
+
+    Its centre, pixels, bytes, and how its header places them.
 
     Parameters
     ----------
@@ -380,10 +390,18 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
 
         sizes = [part.stop - part.start for part in reversed(pixel_window)]
         return {
-            "ra": float(ra), "dec": float(dec), "naxes": len(sizes), "naxis": sizes, "scale": [places.scale] * 2,
-            "bytes": piece.size, "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.image_axes.frame, places.image_axes.frame), "projection": wcs.wcs.ctype[0][5:8], "crpix": wcs.wcs.crpix.tolist(), "crval": wcs.wcs.crval.tolist(),
+            "ra": float(ra),
+            "dec": float(dec),
+            "naxes": len(sizes),
+            "naxis": sizes,
+            "scale": [places.scale] * 2,
+            "bytes": piece.size,
+            "frame": {"GALACTIC": "GAL", "ECLIPTIC": "ECL"}.get(places.image_axes.frame, places.image_axes.frame),
+            "projection": wcs.wcs.ctype[0][5:8],
+            "crpix": wcs.wcs.crpix.tolist(),
+            "crval": wcs.wcs.crval.tolist(),
             "cd": wcs.pixel_scale_matrix.ravel().tolist(),
-        }  # fmt: skip
+        }
 
 
 def send_cutout(
@@ -485,7 +503,9 @@ class CutoutParameterCache(Cache[Mapping[str, "ServiceParameter"]]):
 def fit_parameters(
     parameters: Sequence[ServiceParameter], path: Path, parameter_cache: CutoutParameterCache
 ) -> Mapping[str, ServiceParameter]:
-    """Fit the parameters of the service to a file: what it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
+    """Fit the parameters of the service to a file.
+
+    What it has no axis for goes, and the others get their bounds (SODA 1.0 section 4).
 
     Parameters
     ----------
@@ -608,7 +628,10 @@ def _write_bounding_circle(corners: np.ndarray[Any, Any]) -> str:
     xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
     middle = xyz.sum(0) / np.linalg.norm(xyz.sum(0))
     radius = np.degrees(np.arccos(np.clip(xyz @ middle, -1.0, 1.0))).max()
-    return f"{np.degrees(np.arctan2(middle[1], middle[0])) % 360.0:.8g} {np.degrees(np.arcsin(middle[2])):.8g} {radius:.8g}"
+    return (
+        f"{np.degrees(np.arctan2(middle[1], middle[0])) % 360.0:.8g} {np.degrees(np.arcsin(middle[2])):.8g} "
+        f"{radius:.8g}"
+    )
 
 
 __all__ = [

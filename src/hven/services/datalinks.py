@@ -112,8 +112,9 @@ def list_row_links(
     Returns
     -------
     rows
-        Of `LINK_SCHEMA`; those of an identifier together and in the order of the links. Identifiers without a row, or whose row the reader
-        may not know of, have one with an error. ``service_def`` is the whole descriptor, for `extract_descriptors`.
+        Of `LINK_SCHEMA`; those of an identifier together and in the order of the links. Identifiers without a row, or
+        whose row the reader may not know of, have one with an error. ``service_def`` is the whole descriptor, for
+        `extract_descriptors`.
 
     Raises
     ------
@@ -320,7 +321,10 @@ def expand_link_lists(link_rows: pa.Table, base_url: str, list_links: Callable[[
 
 
 class _LinkQueryResult:
-    """What was asked for some links: rows, the names of their columns by what these were asked as, and the texts that are made of them."""
+    """What was asked for some links.
+
+    Rows, the names of their columns by what these were asked as, and the texts that are made of them.
+    """
 
     def __init__(self, rows: pa.Table, column_names: Mapping[str, str], base_url: str) -> None:
         self.rows, self.column_names, self.base_url = rows, column_names, base_url
@@ -376,7 +380,10 @@ class _RowService:
 def _build_service_rows(
     row_services: Sequence[_RowService], own_files: Mapping[int, tuple[str, str]]
 ) -> list[pa.RecordBatch]:
-    """Make the rows of services; `own_files`: the row's own file and whether one must log in for it, by the place of its identifier."""
+    """Make the rows of services; `own_files`.
+
+    The row's own file and whether one must log in for it, by the place of its identifier.
+    """
     looked: dict[str, Any] = {}
     service_batches = []
     for _, group in groupby(row_services, key=lambda service_row: id(service_row.query_result)):
@@ -438,7 +445,13 @@ def _describe_services(
             description_texts += [text or "" for text in row_values]
             inputs[place] = _fill_input(service_input, row_values)
         # written out: `replace` costs a list of a thousand rows a tenth of its time
-        fit = None if lost else ServiceDescriptor(address=(str(address),), inputs=tuple(inputs), standard_id=service.standard_id, ivoid=service.ivoid)  # fmt: skip
+        fit = (
+            None
+            if lost
+            else ServiceDescriptor(
+                address=(str(address),), inputs=tuple(inputs), standard_id=service.standard_id, ivoid=service.ivoid
+            )
+        )
         if fit is not None and link.adapt_service is not None:
             fit = link.adapt_service(fit, own_files[place_of_row][0] if place_of_row in own_files else None, file_cache)
         if fit is None:
@@ -463,7 +476,13 @@ def _describe_services(
             gaps = [format_placeholder(number) if text else None for number, text in enumerate(description_texts)]
             for number, place in enumerate(own_values):
                 inputs[place] = _fill_input(service.inputs[place], gaps[2 + 4 * number : 6 + 4 * number])
-            text = write_service_descriptor(replace(fit, inputs=tuple(inputs)), xml_id=_DESCRIPTOR_ID_PLACEHOLDER, name=name, description=gaps[0] or "", content_type=gaps[1] or "")  # fmt: skip
+            text = write_service_descriptor(
+                replace(fit, inputs=tuple(inputs)),
+                xml_id=_DESCRIPTOR_ID_PLACEHOLDER,
+                name=name,
+                description=gaps[0] or "",
+                content_type=gaps[1] or "",
+            )
             frame = frames[form] = DescriptorTemplate(text)
         descriptors.append(frame.fill_placeholders(description_texts))
     return pa.array(descriptors, pa.string())
@@ -565,13 +584,15 @@ def _check_linked_files(
     published_state: PublishedState,
     base_url: str,
 ) -> tuple[pa.RecordBatch, dict[int, tuple[str, str]]]:
-    """Ask of each file that is led to, or that something is made of, what its address asks: nothing else is offered than what can be had.
+    """Ask of each file that is led to, or that something is made of, what its address asks.
+
+    Nothing else is offered than what can be had.
 
     Returns
     -------
     rows
-        Without those to files that the reader may not know of; with media types and sizes, whether one must log in, whether they may take it, and an
-        error in place of the address of what is not there.
+        Without those to files that the reader may not know of; with media types and sizes, whether one must log in,
+        whether they may take it, and an error in place of the address of what is not there.
     own
         Place of an identifier -> the path of the row's own file, that the reader may take, and its ``link_auth``.
     """
@@ -741,7 +762,10 @@ def _write_link_query(
 
 @lru_cache(maxsize=1024)
 def _find_equal_columns(join_condition: str, identifier_name: str) -> tuple[list[str], bool]:
-    """List columns of the other table that are the row's identifier, by the condition that joins them; and whether it says more."""
+    """List columns of the other table that are the row's identifier, by the condition that joins them.
+
+    And whether it says more.
+    """
     equal_columns, has_other_conditions = [], False
     for part in split_conjuncts(adql.parse_condition(join_condition)):
         sides = (part.left, part.right) if isinstance(part, Comparison) and part.op == "=" else ()
@@ -770,7 +794,10 @@ def _quote_table_name(qualified: str, table: Table | None = None) -> str:
 def _build_link_columns(
     link: LinkTemplate, query_result: _LinkQueryResult, file_location: tuple[str, Mapping[str, str]]
 ) -> dict[str, ColumnValue]:
-    """Make the columns of a link; `file_location`: the collection of its files, what old addresses of them begin with -> what their paths do."""
+    """Make the columns of a link; `file_location`.
+
+    The collection of its files, what old addresses of them begin with -> what their paths do.
+    """
     address: ColumnValue
     if link.is_file:
         file = _resolve_old_paths(query_result.fill_rows(link.address), file_location[1])
@@ -835,7 +862,10 @@ def _resolve_old_paths(files: pa.Array, old_prefixes: Mapping[str, str]) -> pa.A
 def _select_existing_links(
     columns: Sequence[Mapping[str, ColumnValue]], row_count: int, is_visible: pa.Array | None
 ) -> pa.Array:
-    """Tell which rows of some links there are: they lead somewhere, their condition is met, and the reader may know of their row (None: of all)."""
+    """Tell which rows of some links there are.
+
+    They lead somewhere, their condition is met, and the reader may know of their row (None: of all).
+    """
     leads = _join_columns(
         [column_values.get("service_def", column_values["access_url"]) for column_values in columns],
         row_count,
@@ -888,7 +918,10 @@ def _parse_integers(texts: pa.Array) -> pa.Array:
 
 
 def _encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> pa.Array:
-    """Write values as text, each distinct one once; `safe_characters`: as a part of an address, with these characters left as they are."""
+    """Write values as text, each distinct one once; `safe_characters`.
+
+    As a part of an address, with these characters left as they are.
+    """
     if (
         not spec
         and pa.types.is_string(values.type)

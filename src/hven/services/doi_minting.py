@@ -1,4 +1,7 @@
-"""DOIs by DataCite's REST interface (api.datacite.org/dois): a draft, published, brought up to date; asked again after any failure, nothing is made twice."""
+"""DOIs by DataCite's REST interface (api.datacite.org/dois): a draft, published, brought up to date.
+
+Asked again after any failure, nothing is made twice.
+"""
 
 from __future__ import annotations
 
@@ -60,17 +63,26 @@ class DataCiteClient:
         doi_settings = settings.doi
         lacking = [key for key in ("prefix", "repository", "password") if getattr(doi_settings, key) is None]
         if lacking:
-            raise UserError(f"hven.toml says no {' and no '.join(lacking)} under [doi]", remedy="write what DataCite gave you, the password as $NAME of a secret; or --to FILE for a library that registers it")  # fmt: skip
+            raise UserError(
+                f"hven.toml says no {' and no '.join(lacking)} under [doi]",
+                remedy="write what DataCite gave you, the password as $NAME of a secret; or --to FILE for a library "
+                "that registers it",
+            )
         parts = urlsplit(doi_settings.endpoint)
         self._is_local = parts.hostname in LOOPBACK_HOSTS
         if parts.scheme != "https" and not self._is_local:
-            raise UserError(f"{doi_settings.endpoint} is no https address: the password would be sent in the open", remedy='endpoint = "https://.." under [doi]')  # fmt: skip
+            raise UserError(
+                f"{doi_settings.endpoint} is no https address: the password would be sent in the open",
+                remedy='endpoint = "https://.." under [doi]',
+            )
         self._settings, self._base_url = settings, doi_settings.endpoint.rstrip("/")
         login = f"{doi_settings.repository}:{settings.resolve_address(doi_settings.password or '')}"
         self._headers = {
-            "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}", "Content-Type": JSON_API_MEDIA_TYPE, "Accept": JSON_API_MEDIA_TYPE,
+            "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
+            "Content-Type": JSON_API_MEDIA_TYPE,
+            "Accept": JSON_API_MEDIA_TYPE,
             "User-Agent": f"Hven/{__version__} ({settings.site_url})",
-        }  # fmt: skip
+        }
 
     def find_doi(self, doi: str) -> dict[str, Any] | None:
         """Return what DataCite has of a DOI.
@@ -129,9 +141,14 @@ class DataCiteClient:
         seconds = self._settings.doi.seconds
         try:
             answer = http_client.send_request_once(
-                method, f"{self._base_url}{path}", content=content, headers=self._headers, timeout_seconds=seconds, total_timeout_seconds=seconds,
+                method,
+                f"{self._base_url}{path}",
+                content=content,
+                headers=self._headers,
+                timeout_seconds=seconds,
+                total_timeout_seconds=seconds,
                 allow_private=self._is_local or self._settings.allow_private,
-            )  # fmt: skip
+            )
         except UserError as error:  # also what broke off in the middle: it may have been done
             raise ServiceError(f"DataCite cannot be asked: {error.message}", remedy=RETRY_REMEDY) from error
         try:
@@ -156,13 +173,22 @@ class DataCiteClient:
             data = body.get("data") if isinstance(body, dict) else None
             attributes = data.get("attributes") if isinstance(data, dict) else None
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
-                raise ServiceError(f"DataCite {failed_action}: its answer is none that this Hven knows", remedy=f"look at endpoint under [doi], {self._base_url}; then {RETRY_REMEDY}")  # fmt: skip
+                raise ServiceError(
+                    f"DataCite {failed_action}: its answer is none that this Hven knows",
+                    remedy=f"look at endpoint under [doi], {self._base_url}; then {RETRY_REMEDY}",
+                )
             return attributes
         error_text = _read_errors(body) or f"status {status}"
         if status == 401:
-            raise UnauthenticatedError(f"DataCite {failed_action}: the repository or the password is wrong ({error_text})", remedy="look at [doi] in hven.toml and at the secret")  # fmt: skip
+            raise UnauthenticatedError(
+                f"DataCite {failed_action}: the repository or the password is wrong ({error_text})",
+                remedy="look at [doi] in hven.toml and at the secret",
+            )
         if status == 403:
-            raise ForbiddenError(f"DataCite {failed_action}: {self._settings.doi.repository} may not ({error_text})", remedy=f"is {self._settings.doi.prefix} its prefix? is the DOI another repository's?")  # fmt: skip
+            raise ForbiddenError(
+                f"DataCite {failed_action}: {self._settings.doi.repository} may not ({error_text})",
+                remedy=f"is {self._settings.doi.prefix} its prefix? is the DOI another repository's?",
+            )
         if status == 429 or status >= 500:
             raise ServiceError(f"DataCite {failed_action} now: {error_text}", remedy=f"later, {RETRY_REMEDY}")
         raise UserError(
@@ -175,7 +201,11 @@ def _read_errors(body: Any) -> str:
     error_list = body.get("errors") if isinstance(body, dict) else None
     if not isinstance(error_list, list):
         return ""
-    error_texts = [": ".join(str(error_entry[key]) for key in ("source", "title", "detail") if error_entry.get(key)) for error_entry in error_list if isinstance(error_entry, dict)]  # fmt: skip
+    error_texts = [
+        ": ".join(str(error_entry[key]) for key in ("source", "title", "detail") if error_entry.get(key))
+        for error_entry in error_list
+        if isinstance(error_entry, dict)
+    ]
     return "; ".join(error_texts)[:500]
 
 
@@ -200,10 +230,13 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     """
     prefix = settings.doi.prefix
     if prefix is None:
-        raise UserError("hven.toml says no prefix under [doi]", remedy='prefix = "10.xxxx", as DataCite gave it to you')  # fmt: skip
+        raise UserError("hven.toml says no prefix under [doi]", remedy='prefix = "10.xxxx", as DataCite gave it to you')
     if citation_metadata.doi is not None:
         if not citation_metadata.doi.lower().startswith(f"{prefix}/"):
-            raise ConflictError(f"{citation_metadata.title} has the DOI {citation_metadata.doi}, which is not of our prefix {prefix}", remedy="whoever registered it keeps it up to date: --to FILE writes what to send them")  # fmt: skip
+            raise ConflictError(
+                f"{citation_metadata.title} has the DOI {citation_metadata.doi}, which is not of our prefix {prefix}",
+                remedy="whoever registered it keeps it up to date: --to FILE writes what to send them",
+            )
         return citation_metadata.doi
     name = (
         f"{citation_metadata.resource.name}.{citation_metadata.label}"
@@ -232,7 +265,9 @@ def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str,
 def mint_doi(
     settings: Settings, store: StateStore, citation_metadata: CitationMetadata, target_state: str, suffix: str = ""
 ) -> tuple[Citation, str]:
-    """Bring a DOI into a state. Whatever fails can be done again: the DOI is kept before it is asked for, and looked up before it is made.
+    """Bring a DOI into a state. Whatever fails can be done again.
+
+    The DOI is kept before it is asked for, and looked up before it is made.
 
     Parameters
     ----------
@@ -278,12 +313,22 @@ def mint_doi(
     citation = store.citations.reserve_doi(named)
     attributes = build_attributes(citation_metadata, doi)
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:
-        raise ConflictError(f"{doi} is {citation.state}: what was published once is no draft any more", remedy="--publish brings it up to date")  # fmt: skip
+        raise ConflictError(
+            f"{doi} is {citation.state}: what was published once is no draft any more",
+            remedy="--publish brings it up to date",
+        )
     if (citation.state, citation.told) == (target_state, attributes):
         return citation, "as it was"
     datacite_attributes = service.find_doi(doi)
     outcome = "changed"
-    request_attributes = {**attributes, **({"event": EVENTS_BY_STATE[target_state]} if target_state in EVENTS_BY_STATE and (datacite_attributes or {}).get("state") != "findable" else {})}  # fmt: skip
+    request_attributes = {
+        **attributes,
+        **(
+            {"event": EVENTS_BY_STATE[target_state]}
+            if target_state in EVENTS_BY_STATE and (datacite_attributes or {}).get("state") != "findable"
+            else {}
+        ),
+    }
     if datacite_attributes is None:
         datacite_attributes = service.create_doi(doi, request_attributes)
         outcome = "made"
@@ -325,7 +370,10 @@ def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: Citation
     """
     url = datacite_attributes.get("url")
     if citation.state == "reserved" and url and url != citation.url:
-        raise ConflictError(f"{citation.doi} is there already, and leads to {url}", remedy="give another: --suffix; or --is, if that is the same")  # fmt: skip
+        raise ConflictError(
+            f"{citation.doi} is there already, and leads to {url}",
+            remedy="give another: --suffix; or --is, if that is the same",
+        )
     return str(citation.doi)
 
 
@@ -396,7 +444,18 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
         return before
     doi = before.doi or citation_metadata.doi
     # what DataCite has is kept until it has been told
-    return store.citations.save_citation(replace(before, doi=doi, state="withdrawn", reason=reason, told=before.told or (build_attributes(citation_metadata, doi) if doi else citations.build_datacite_record(citation_metadata))))  # fmt: skip
+    return store.citations.save_citation(
+        replace(
+            before,
+            doi=doi,
+            state="withdrawn",
+            reason=reason,
+            told=before.told
+            or (
+                build_attributes(citation_metadata, doi) if doi else citations.build_datacite_record(citation_metadata)
+            ),
+        )
+    )
 
 
 def keep_tombstone(site: Site, name: str) -> Citation | None:
@@ -412,7 +471,8 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
     Returns
     -------
     citation
-        What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI already.
+        What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI
+        already.
     """
     context, now = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
     try:

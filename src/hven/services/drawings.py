@@ -1,4 +1,7 @@
-"""Pictures of files as the site keeps them: the shelf, and the key by which a picture of some files, as it is to look, stands there."""
+"""Pictures of files as the site keeps them.
+
+The shelf, and the key by which a picture of some files, as it is to look, stands there.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ _RESOURCE_ERRNOS = {
 
 
 def _is_resource_shortage(error: BaseException) -> bool:
-    """Return whether the machine has no room, no files left, or does not let us: that passes, and is no fault of the program."""
+    """Return whether the machine has no room, no files left, or does not let us.
+
+    That passes, and is no fault of the program.
+    """
     return isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS
 
 
@@ -99,7 +102,9 @@ _CLIENT_ERRORS = (
 
 
 def write_error_message(error: BaseException, request_id: str = "") -> str:
-    """Phrase what a reader is told. Of unforeseen errors only that they happened; the log has the rest. The error is over then.
+    """Phrase what a reader is told. Of unforeseen errors only that they happened; the log has the rest.
+
+    The error is over then.
 
     Parameters
     ----------
@@ -161,7 +166,10 @@ def log_service_error(error: BaseException | None, request_id: str = "") -> None
 
 
 def _remove_traceback(error: BaseException | None) -> None:
-    """Forget where an error came from: those frames hold all that was asked, and the future that holds the error, until the collector's next round."""
+    """Forget where an error came from.
+
+    Those frames hold all that was asked, and the future that holds the error, until the collector's next round.
+    """
     while error is not None:
         before = error.__cause__ or error.__context__
         error.__traceback__ = error.__cause__ = error.__context__ = None
@@ -199,7 +207,8 @@ def write_votable_error(message: str, namespace: str | None = None) -> bytes:
         VOTable.
     """
     return _write_votable(
-        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" value="ERROR">{escape(replace_illegal_characters(message))}</INFO></RESOURCE>',
+        f'<RESOURCE type="results"><INFO name="QUERY_STATUS" '
+        f'value="ERROR">{escape(replace_illegal_characters(message))}</INFO></RESOURCE>',
         namespace or "1.3",
     )
 
@@ -218,7 +227,8 @@ def write_cone_error(message: str) -> bytes:
         VOTable.
     """
     return _write_votable(
-        f'<INFO ID="Error" name="Error" value={quoteattr(replace_illegal_characters(message))}/><RESOURCE type="results"/>'
+        f'<INFO ID="Error" name="Error" value={quoteattr(replace_illegal_characters(message))}/><RESOURCE '
+        f'type="results"/>'
     )
 
 

@@ -1,4 +1,7 @@
-"""Files that can be explored: those with an array of three axes or more have a page of slices and spectra, to which rows, files and pages lead."""
+"""Files that can be explored.
+
+Those with an array of three axes or more have a page of slices and spectra, to which rows, files and pages lead.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ def list_explorable_extensions() -> tuple[tuple[str, str], ...]:
 def find_explorable(context: ServiceContext, addresses: Sequence[str | None]) -> list[bool]:
     """Say of addresses of files, or of their pages, whether these files have an array of three axes or more.
 
-    A file is opened once for each state of the site, at most `MAX_OPENED_FILES` at a time; those on other servers are not opened.
+    A file is opened once for each state of the site, at most `MAX_OPENED_FILES` at a time; those on other servers are
+    not opened.
 
     Parameters
     ----------

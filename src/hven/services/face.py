@@ -1,4 +1,7 @@
-"""Face: a service said once, from which its addresses, answers, faults, capabilities, form and description are made. A face knows no other."""
+"""Face: a service said once, from which its addresses, answers, faults, capabilities, form and description are made.
+
+A face knows no other.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,11 @@ class ServiceContext:
         key = id(table), id(self.faces), self.site.get_published_state().version
         cached_entry = link_cache.find(key)
         if cached_entry is None or cached_entry[0] is not table or cached_entry[1] is not self.faces:
-            faces = [face for face in self.faces.values() if face.build_links and table.is_served_by(face.name) and face.applies(table)]  # fmt: skip
+            faces = [
+                face
+                for face in self.faces.values()
+                if face.build_links and table.is_served_by(face.name) and face.applies(table)
+            ]
             built_links = tuple(link for face in faces if face.build_links for link in face.build_links(table, self))
             link_cache.store(key, cached_entry := (table, self.faces, built_links))
         return cached_entry[2]
@@ -172,7 +179,9 @@ class ServiceContext:
         return page if is_html_requested(request, params) else None
 
     def build_url_signer(self, request: Request) -> Callable[[str], str] | None:
-        """Return what signs those addresses of the site for whoever asks that not everybody may ask; None: they have no account, or need it for nothing.
+        """Return what signs those addresses of the site for whoever asks that not everybody may ask; None.
+
+        They have no account, or need it for nothing.
 
         Parameters
         ----------
@@ -203,7 +212,8 @@ class ServiceQuery:
     only_table
         Name of a table: of views, such as ivoa.obscore, the rows of that one alone.
     query
-        ADQL; or makes the query of the table, with its literals in slots: it is called once for each `key` and state of the table.
+        ADQL; or makes the query of the table, with its literals in slots: it is called once for each `key` and state of
+        the table.
     key
         What such a query depends on besides the table.
     values
@@ -245,11 +255,13 @@ class Face:
     applies
         Whether it can serve a table.
     build_links
-        What each row of such a table leads to by it: `LinkTemplate` with a `ServiceDescriptor`, in templates over the row, that DataLink lists and describes.
+        What each row of such a table leads to by it: `LinkTemplate` with a `ServiceDescriptor`, in templates over the
+        row, that DataLink lists and describes.
     missing_requirement
         What a table has not that it cannot serve.
     build_query
-        Makes a question of a table and the values of `params`, by name; raises what is wrong with them. None: its `build_routes` do all.
+        Makes a question of a table and the values of `params`, by name; raises what is wrong with them. None: its
+        `build_routes` do all.
     path
         Where `params` are asked for, with ``{table}`` in it if that is of one table.
     error_responder
@@ -265,8 +277,8 @@ class Face:
     texts
         Language -> English -> what pages say in it.
     capability_type
-        Type of its capability, the namespace of that, and what stands in it (SimpleDALRegExt), with ``{most}`` for the most rows; of services
-        from before DALI, whose addresses end with a question mark.
+        Type of its capability, the namespace of that, and what stands in it (SimpleDALRegExt), with ``{most}`` for the
+        most rows; of services from before DALI, whose addresses end with a question mark.
     describes_itself
         Its answers describe how it is asked (DataLink 1.1, section 4.2; SIA 2.0, section 3.1.3).
     page_writers
@@ -274,12 +286,13 @@ class Face:
     openapi_paths
         Paths that its parameters do not tell, as OpenAPI has them.
     list_capabilities
-        What it can do, for registries: gets the site's address, and a collection with the tables of it that everybody sees; None: the site.
-        What it answers over one table it says by itself (`describe_capability`).
+        What it can do, for registries: gets the site's address, and a collection with the tables of it that everybody
+        sees; None: the site. What it answers over one table it says by itself (`describe_capability`).
     additional_faces
         Other services over tables, each with a name of its own.
     test_query
-        Parameters, and perhaps XML in its capability, that find rows: with ``{lon}``, ``{lat}``, ``{size}`` of a place that has some.
+        Parameters, and perhaps XML in its capability, that find rows: with ``{lon}``, ``{lat}``, ``{size}`` of a place
+        that has some.
     """
 
     name: str
@@ -357,10 +370,17 @@ class Face:
         lon, lat, size = (f"{item:.6g}" for item in sample_place or (0.0, 0.0, 0.0))
         test, trial = (item.format(lon=lon, lat=lat, size=size) if sample_place else "" for item in self.test_query)
         return Capability(
-            standard_id=next(iter(self.standard_ids), None), url=f"{url}?" if kind else url, use="base", role="std", description=self.description,
-            params=self.all_params, security_methods=vosi.list_security_methods(settings), extension_xml=inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial,
-            attributes_xml=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "", test_query=test or None,
-        )  # fmt: skip
+            standard_id=next(iter(self.standard_ids), None),
+            url=f"{url}?" if kind else url,
+            use="base",
+            role="std",
+            description=self.description,
+            params=self.all_params,
+            security_methods=vosi.list_security_methods(settings),
+            extension_xml=inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial,
+            attributes_xml=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "",
+            test_query=test or None,
+        )
 
     def build_all_routes(self, context: ServiceContext) -> Sequence[BaseRoute]:
         """List the routes of all its addresses.
@@ -433,9 +453,15 @@ class Face:
             text = service_query.query if isinstance(service_query.query, str) else ""
             try:
                 result = query.run_query(
-                    text or query_cache.get_or_build_query(published_state, table, key, service_query), context.identify_principal(request), site=context.site, maxrec=maxrec,
-                    policies=add_single_table_policy(context.policies, service_query.only_table), literal_values=service_query.values, plan_key=None if text else key, published_state=published_state,
-                )  # fmt: skip
+                    text or query_cache.get_or_build_query(published_state, table, key, service_query),
+                    context.identify_principal(request),
+                    site=context.site,
+                    maxrec=maxrec,
+                    policies=add_single_table_policy(context.policies, service_query.only_table),
+                    literal_values=service_query.values,
+                    plan_key=None if text else key,
+                    published_state=published_state,
+                )
             except (ParseError, BindError) as error:  # the reader has written none of it
                 raise ServiceError(f"{self.name} makes a query that cannot be asked: {error}") from error
             tag = (
@@ -513,7 +539,9 @@ def describe_own_service(face: Face, url: str) -> str:
 
 
 def is_html_requested(request: Request, params: RequestParams) -> bool:
-    """Return whether a browser asks, or RESPONSEFORMAT says so. Java's client, which TOPCAT has, sends text/html, too, if it says nothing else.
+    """Return whether a browser asks, or RESPONSEFORMAT says so.
+
+    Java's client, which TOPCAT has, sends text/html, too, if it says nothing else.
 
     Parameters
     ----------

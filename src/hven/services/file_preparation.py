@@ -1,4 +1,7 @@
-"""What is made of a collection's files before anybody asks: pictures, and rotated copies of cubes; of what is new alone, and each file by itself."""
+"""What is made of a collection's files before anybody asks: pictures, and rotated copies of cubes.
+
+Of what is new alone, and each file by itself.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,8 @@ class PreparationReport:
     failed
         Why nothing could be made of a file, by path.
     left
-        Files whose pictures would have pushed out those that were made just now: `files.pictures` of the settings is full.
+        Files whose pictures would have pushed out those that were made just now: `files.pictures` of the settings is
+        full.
     """
 
     files: int = 0
@@ -186,7 +190,10 @@ def _draw_pictures(
 
 
 class _PreparedMarks:
-    """What was looked at before, as 8 bytes for each state of a file: a collection that is synchronised often looks at what is new alone."""
+    """What was looked at before, as 8 bytes for each state of a file.
+
+    A collection that is synchronised often looks at what is new alone.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._new_marks = path, list[int]()

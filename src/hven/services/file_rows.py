@@ -1,4 +1,7 @@
-"""Tables whose rows are files: which columns lead to the files, which name the observation of a file, and what the rows are called."""
+"""Tables whose rows are files.
+
+Which columns lead to the files, which name the observation of a file, and what the rows are called.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,10 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
 
 
 def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
-    """Return the columns that name an observation where its descriptor does not say them; none where they do not repeat, or files do."""
+    """Return the columns that name an observation where its descriptor does not say them.
+
+    None where they do not repeat, or files do.
+    """
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     named, rows = columns.get(NAME), item.rows or 0
     link = next(iter(list_file_columns(table)), None)
@@ -117,7 +123,9 @@ def list_file_columns(table: Table) -> list[Column]:
 
 
 def list_link_columns(table: Table) -> list[Column]:
-    """Return the columns whose addresses lead to files, the likeliest first; previews behind them, and links made by a template last.
+    """Return the columns whose addresses lead to files, the likeliest first.
+
+    Previews behind them, and links made by a template last.
 
     Parameters
     ----------
@@ -167,7 +175,9 @@ def _is_link_column(column: Column, table: Table) -> bool:
 
 
 def list_template_columns(column: Column, table: Table) -> list[str | None]:
-    """Return the columns whose values the template of a column wants; None for one that there is not, or that nobody is shown.
+    """Return the columns whose values the template of a column wants.
+
+    None for one that there is not, or that nobody is shown.
 
     Parameters
     ----------

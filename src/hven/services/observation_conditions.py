@@ -1,4 +1,7 @@
-"""Conditions on observations, as SIA and SSA ask for them: where, in which interval; as ADQL over the columns of ObsCore."""
+"""Conditions on observations, as SIA and SSA ask for them: where, in which interval.
+
+As ADQL over the columns of ObsCore.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ OBSCORE_TABLE = "ivoa.obscore"
 
 
 def create_applies_test(service: str) -> Callable[[Table], bool]:
-    """Make the test of a face over observations: ivoa.obscore, and each of its tables whose collection names the face in ``services``.
+    """Make the test of a face over observations.
+
+    Ivoa.obscore, and each of its tables whose collection names the face in ``services``.
 
     Parameters
     ----------
@@ -39,10 +44,20 @@ def describe_input_params(params: Sequence[Param]) -> tuple[tuple[Column, object
         Of a service.
     """
     return tuple(
-        (Column(name=f"INPUT:{param.name}", type=param.type, unit=param.unit, ucd=param.ucd, description=param.description, enum=f"INPUT:{param.name}"), param.default or "")
+        (
+            Column(
+                name=f"INPUT:{param.name}",
+                type=param.type,
+                unit=param.unit,
+                ucd=param.ucd,
+                description=param.description,
+                enum=f"INPUT:{param.name}",
+            ),
+            param.default or "",
+        )
         for param in params
         if param.default or not param.type.is_numeric
-    )  # fmt: skip
+    )
 
 
 def write_region_condition(text: str, *, name: str = "POS") -> str:

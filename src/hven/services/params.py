@@ -55,7 +55,11 @@ def record_request_infos(request: Request) -> None:
     address_text = str(url.replace(query=query, username=None, password=None))[:MAX_ADDRESS_CHARACTERS]
     endpoint = scope.get("endpoint")
     protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "") if endpoint is not None else ""
-    info_values = {"service_protocol": protocol, "request": address_text, "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}  # fmt: skip
+    info_values = {
+        "service_protocol": protocol,
+        "request": address_text,
+        "request_date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
     CURRENT_REQUEST_INFOS.set(
         tuple(
             InfoElement(name=name, value=replace_illegal_characters(text)) for name, text in info_values.items() if text
@@ -339,7 +343,10 @@ async def _read_multipart(request: Request, byte_limit: int) -> tuple[list[tuple
 def _extract_inline_uploads(
     address: list[tuple[str, str]], body: list[tuple[str, str]], files: dict[str, Upload]
 ) -> list[tuple[str, str]]:
-    """Read parts that UPLOAD names as files though they have no file name: DALI asks for none, and scripts in browsers send so."""
+    """Read parts that UPLOAD names as files though they have no file name.
+
+    DALI asks for none, and scripts in browsers send so.
+    """
     upload_names = {
         part.strip()
         for name, value in (*address, *body)

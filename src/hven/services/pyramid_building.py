@@ -1,4 +1,7 @@
-"""Reductions of long series made at once, by who publishes without a server: the first picture finds them, as it does behind a server's own syncs."""
+"""Reductions of long series made at once, by who publishes without a server.
+
+The first picture finds them, as it does behind a server's own syncs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def build_missing_pyramids(site: Site, collection: str) -> None:
-    """Make the reductions of a collection's data sets that are lacking, of those that everybody may see; return when they are there.
+    """Make the reductions of a collection's data sets that are lacking, of those that everybody may see.
+
+    Return when they are there.
 
     Parameters
     ----------

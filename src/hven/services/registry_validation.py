@@ -1,4 +1,7 @@
-"""What the validators of registries would say of the records of a site: the codes of the registry of registries, and VOResource's and VODataService's rules, each with the line that mends it."""
+"""What the validators of registries would say of the records of a site.
+
+The codes of the registry of registries, and VOResource's and VODataService's rules, each with the line that mends it.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,17 @@ EXAMPLE_TEST_QUERIES = {  # type of capability -> a test as descriptors write it
 }
 # key of hven.toml -> what is to be written there, and what it is for; of all records
 REQUIRED_SETTINGS = {
-    "authority": ("your-institute.example", "first part of all identifiers, for ever: a name of your own that no registry has"),
+    "authority": (
+        "your-institute.example",
+        "first part of all identifiers, for ever: a name of your own that no registry has",
+    ),
     "public_url": ("https://vo.your-institute.example", "the address in all records, and of the registry itself"),
-    "contact_email": ("vo@your-institute.example", "whom harvesters and readers write to; without it there is no registry"),
+    "contact_email": (
+        "vo@your-institute.example",
+        "whom harvesters and readers write to; without it there is no registry",
+    ),
     "registry.organisation": ("Your institute", "who publishes"),
-}  # fmt: skip
+}
 # key of descriptors -> what is to be written there, and what its lack means
 RECOMMENDED_KEYS = {
     "description": ("description: What was measured, by whom, and what for", "nobody learns what it is"),
@@ -153,8 +162,10 @@ class _RecordChecker:
         """Judge the site, its list, each collection, each record."""
         for key, added in list_missing_settings(self._settings).items():
             code, severity = {
-                "authority": ("RI3.1.4b", "error"), "public_url": ("RI3.1.5a", "error"), "contact_email": ("RI3.1.1", "error"),
-            }.get(key, ("VOResource", "warning"))  # fmt: skip
+                "authority": ("RI3.1.4b", "error"),
+                "public_url": ("RI3.1.5a", "error"),
+                "contact_email": ("RI3.1.1", "error"),
+            }.get(key, ("VOResource", "warning"))
             message = f"{code}: {SETTINGS_FILE} has no {key} that others can use: {REQUIRED_SETTINGS[key][1]}"
             yield Fault(
                 message=message,
@@ -184,7 +195,12 @@ class _RecordChecker:
                 if about is None and code in PROSE_CODES:
                     continue  # what hven.toml lacks is said already; without a descriptor nobody can say more
                 where = f"{first} and {len(other_ids)} more" if other_ids else first
-                yield Fault(message=f"{code}: {where}: {message}", place=self._find_key_place(part, key), remedy=remedy, severity=severity)  # fmt: skip
+                yield Fault(
+                    message=f"{code}: {where}: {message}",
+                    place=self._find_key_place(part, key),
+                    remedy=remedy,
+                    severity=severity,
+                )
 
     def _check_record_list(self, roots: Sequence[etree._Element]) -> Iterator[Fault]:
         """Judge what all records are together: one registry, with an authority for each identifier."""
@@ -197,31 +213,61 @@ class _RecordChecker:
         managed = {str(item.text).lower() for root in roots for item in root.iterfind("managedAuthority")}
         where = self._find_key_place("", "authority")
         if len(kinds.get("vg:Registry", ())) != 1:
-            yield Fault(message="RI3.1.4a: the registry's own record is not among the records", place=where, remedy="do two keys of registry.ids say the same?")  # fmt: skip
+            yield Fault(
+                message="RI3.1.4a: the registry's own record is not among the records",
+                place=where,
+                remedy="do two keys of registry.ids say the same?",
+            )
         for name in sorted(managed - {item.removeprefix("ivo://") for item in kinds.get("vg:Authority", ())}):
-            yield Fault(message=f"RI3.1.4c: there is no record of the authority {name}", place=where, remedy=f"do registry.ids say ivo://{name}?")  # fmt: skip
+            yield Fault(
+                message=f"RI3.1.4c: there is no record of the authority {name}",
+                place=where,
+                remedy=f"do registry.ids say ivo://{name}?",
+            )
         for name in sorted({item[6:].partition("/")[0] for item in ids} - managed):
-            yield Fault(message=f"RI3.1.4b: {name} is no authority of this registry, and records have it", place=self._find_key_place("", "registry.authorities"), remedy=f'under [registry]: authorities = ["{name}"]')  # fmt: skip
+            yield Fault(
+                message=f"RI3.1.4b: {name} is no authority of this registry, and records have it",
+                place=self._find_key_place("", "registry.authorities"),
+                remedy=f'under [registry]: authorities = ["{name}"]',
+            )
         for part, part_records in self._records.items():
             for item in part_records:
                 if ids[item.ivoid.lower()] > 1:
-                    yield Fault(message=f"RI3.1.3: {item.ivoid} is the id of {ids[item.ivoid.lower()]} records: only the first one is told", place=self._find_key_place(part, "registry" if part else "registry.ids"), remedy=_write_remedy(part, "registry", "registry: {id: ..}" if part else "ids = {..}"))  # fmt: skip
+                    yield Fault(
+                        message=f"RI3.1.3: {item.ivoid} is the id of {ids[item.ivoid.lower()]} records: only the first "
+                        f"one is told",
+                        place=self._find_key_place(part, "registry" if part else "registry.ids"),
+                        remedy=_write_remedy(part, "registry", "registry: {id: ..}" if part else "ids = {..}"),
+                    )
 
     def _check_description(self, collection: str, resource: Resource) -> Iterator[Fault]:
         """Judge what a descriptor says of its collection."""
         for key, (added, why) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
-                yield Fault(message=f"VOResource: {collection} has no {key}: {why}", place=self._find_key_place(collection, key), remedy=f"add: {added}", severity="warning")  # fmt: skip
+                yield Fault(
+                    message=f"VOResource: {collection} has no {key}: {why}",
+                    place=self._find_key_place(collection, key),
+                    remedy=f"add: {added}",
+                    severity="warning",
+                )
         for key, vocabulary in KEY_VOCABULARIES.items():
             terms = load_vocabularies()[vocabulary]
             for word in getattr(resource, key):
                 if word not in terms:
                     remedy = suggest_spelling(word, terms) or f"known: {', '.join(terms)}"
                     code = "VODataService" if key == "waveband" else "VOResource"
-                    yield Fault(message=f"{code}: {word!r} is no term of the vocabulary {vocabulary}", place=self._find_key_place(collection, key), remedy=remedy, severity="warning")  # fmt: skip
+                    yield Fault(
+                        message=f"{code}: {word!r} is no term of the vocabulary {vocabulary}",
+                        place=self._find_key_place(collection, key),
+                        remedy=remedy,
+                        severity="warning",
+                    )
 
     def _find_key_place(self, collection: str, key: str) -> Place:
-        """Find the line of a key in a descriptor, or in hven.toml; where it is not there, that of its section, else the first one."""
+        """Find the line of a key in a descriptor, or in hven.toml.
+
+        Where it is not there, that of its section, else the first one.
+        """
         about = self._resources.get(collection) if collection else None
         path = about.path if about is not None else self._settings.directory / SETTINGS_FILE
         if path not in self._lines_by_path:
@@ -255,22 +301,46 @@ RuleViolation = tuple[str, str, str, str, str]  # code, message, key to mend, re
 def _check_record(root: etree._Element, current_time: str) -> Iterator[RuleViolation]:
     """Judge one record."""
     if not IVOID_PATTERN.fullmatch(_get_element_text(root, "identifier")):
-        yield "VOResource", "this is no identifier: letters, digits and . - _ ! ~ * ' ( ) + = stand there", "registry", "registry: {id: ..}", "error"  # fmt: skip
+        yield (
+            "VOResource",
+            "this is no identifier: letters, digits and . - _ ! ~ * ' ( ) + = stand there",
+            "registry",
+            "registry: {id: ..}",
+            "error",
+        )
     if not _get_element_text(root, "title"):
         yield "VOResource", "it has no title", "title", "add: title: ..", "error"
     if not root.xpath("curation/contact[normalize-space(email)]"):
-        yield "VOResource", "nobody can write to its contact", "contact", "add: contact: {name: .., email: ..}", "warning"  # fmt: skip
+        yield (
+            "VOResource",
+            "nobody can write to its contact",
+            "contact",
+            "add: contact: {name: .., email: ..}",
+            "warning",
+        )
     dates = {"created": root.get("created"), "updated": root.get("updated")}
     dates |= {f"its date {each.get('role')}": each.text for each in root.iterfind("curation/date")}
     for date_name, text in dates.items():
         if not _is_date(text or ""):
             yield "VRdate", f"{date_name} is no date: {text}", "created", "write created: 2026-11-20", "error"
         elif text and text[:19] > current_time[: len(text[:19])]:
-            yield "VRdate", f"{date_name} is {text}, which has not been yet", "created", "write the day when it was first published", "error"  # fmt: skip
+            yield (
+                "VRdate",
+                f"{date_name} is {text}, which has not been yet",
+                "created",
+                "write the day when it was first published",
+                "error",
+            )
     relation_types = {term.lower() for term in load_vocabularies()["voresource/relationship_type"]}
     for kind in (str(each.text) for each in root.iterfind("content/relationship/relationshipType")):
         if kind.lower() not in relation_types:
-            yield "VR3.1.3a", f"{kind!r} is no relation of the vocabulary", "registry", f"known: {', '.join(load_vocabularies()['voresource/relationship_type'])}", "error"  # fmt: skip
+            yield (
+                "VR3.1.3a",
+                f"{kind!r} is no relation of the vocabulary",
+                "registry",
+                f"known: {', '.join(load_vocabularies()['voresource/relationship_type'])}",
+                "error",
+            )
     yield from _check_capabilities(root)
 
 
@@ -280,27 +350,76 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
     capabilities = root.findall("capability")
     service = sort in {"vs:CatalogService", "vs:DataService", "vg:Registry"}
     if service and not capabilities:
-        yield "VR3.2.2a", "it is a service without a capability", "services", "is its face a plug-in? it has none to tell", "warning"  # fmt: skip
+        yield (
+            "VR3.2.2a",
+            "it is a service without a capability",
+            "services",
+            "is its face a plug-in? it has none to tell",
+            "warning",
+        )
     for each in capabilities:
         standard = (each.get("standardID") or "").lower()
         if not each.findall("interface/accessURL"):
-            yield "VR3.2.2a", f"the capability {standard or 'of its pages'} has no interface", "services", "the face does not say its address", "warning"  # fmt: skip
+            yield (
+                "VR3.2.2a",
+                f"the capability {standard or 'of its pages'} has no interface",
+                "services",
+                "the face does not say its address",
+                "warning",
+            )
         if code := SEARCH_RULE_CODES.get(standard):
             if sort != "vs:CatalogService":
                 yield f"{code}a", "a search is a vs:CatalogService", "services", "the face says no search", "warning"
-            if not any(interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std" for interface in each.iterfind("interface")):  # fmt: skip
-                yield f"{code}b", 'it has no interface vs:ParamHTTP with role="std"', "services", "the face says no search", "error"  # fmt: skip
+            if not any(
+                interface.get(XSI_TYPE_ATTRIBUTE) == "vs:ParamHTTP" and interface.get("role") == "std"
+                for interface in each.iterfind("interface")
+            ):
+                yield (
+                    f"{code}b",
+                    'it has no interface vs:ParamHTTP with role="std"',
+                    "services",
+                    "the face says no search",
+                    "error",
+                )
         if each.get(XSI_TYPE_ATTRIBUTE) in EXAMPLE_TEST_QUERIES and each.find("testQuery") is None:
-            test = f'registry: {{services: {{TABLE.FACE: {{test: "{EXAMPLE_TEST_QUERIES[str(each.get(XSI_TYPE_ATTRIBUTE))]}"}}}}}}'
+            test = (
+                f"registry: {{services: {{TABLE.FACE: {{test: "
+                f'"{EXAMPLE_TEST_QUERIES[str(each.get(XSI_TYPE_ATTRIBUTE))]}"}}}}}}'
+            )
             if not each.findtext("interface/testQueryString"):
-                yield "VODataService", "it has no test query: nobody can try whether it is well", "registry", f"add: {test}", "warning"  # fmt: skip
+                yield (
+                    "VODataService",
+                    "it has no test query: nobody can try whether it is well",
+                    "registry",
+                    f"add: {test}",
+                    "warning",
+                )
     if sort == "vg:Registry":
-        ways = root.xpath("capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']", namespaces={"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]})  # fmt: skip
+        ways = root.xpath(
+            "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
+            namespaces={"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]},
+        )
         if not ways:
             yield "RI4.0a", 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0', "authority", "", "error"
-    epn = [table for table in root.iterfind("tableset/schema/table") if _get_element_text(table, "utype").lower().startswith(registry.EPN_TAP_UTYPE_PREFIX)]  # fmt: skip
-    if sort == "vs:CatalogResource" and epn and not any((each.get("standardID") or "").lower().startswith(registry.TAP_STANDARD_ID.lower()) for each in capabilities):  # fmt: skip
-        yield "EPN-TAP", "the table has no TAP#aux: VESPA's clients find it by nothing else", "services", "add tap to its services", "error"  # fmt: skip
+    epn = [
+        table
+        for table in root.iterfind("tableset/schema/table")
+        if _get_element_text(table, "utype").lower().startswith(registry.EPN_TAP_UTYPE_PREFIX)
+    ]
+    if (
+        sort == "vs:CatalogResource"
+        and epn
+        and not any(
+            (each.get("standardID") or "").lower().startswith(registry.TAP_STANDARD_ID.lower()) for each in capabilities
+        )
+    ):
+        yield (
+            "EPN-TAP",
+            "the table has no TAP#aux: VESPA's clients find it by nothing else",
+            "services",
+            "add tap to its services",
+            "error",
+        )
 
 
 def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
@@ -310,18 +429,39 @@ def _check_tableset(root: etree._Element) -> Iterator[RuleViolation]:
             begin, end = (float(word) for word in text.split())
             if not low < begin <= end < (1e7 if axis_name == "temporal" else 1.0):
                 unit = "days (MJD)" if axis_name == "temporal" else "joules"
-                yield "VODataService", f"it covers {text} {unit}: that cannot be", "tables", "is the unit of the column right? do fill values stand for nothing?", "warning"  # fmt: skip
+                yield (
+                    "VODataService",
+                    f"it covers {text} {unit}: that cannot be",
+                    "tables",
+                    "is the unit of the column right? do fill values stand for nothing?",
+                    "warning",
+                )
     for table in root.iterfind("tableset/schema/table"):
         name = _get_element_text(table, "name")
         if not _get_element_text(table, "description"):
-            yield "VODataService", f"the table {name} has no description", "tables", f"under {name.rpartition('.')[2]}: description: ..", "warning"  # fmt: skip
+            yield (
+                "VODataService",
+                f"the table {name} has no description",
+                "tables",
+                f"under {name.rpartition('.')[2]}: description: ..",
+                "warning",
+            )
         bare = [
             _get_element_text(column, "name").strip('"')
             for column in table.iterfind("column")
             if not _get_element_text(column, "description")
         ]
         if bare:
-            yield "VODataService", f"columns of {name} without a description ({len(bare)}): {', '.join(bare[:5])}{', ..' * (len(bare) > 5)}", "tables", f"under columns: {bare[0]}: {{description: ..}}", "warning"  # fmt: skip
+            yield (
+                "VODataService",
+                (
+                    f"columns of {name} without a description ({len(bare)}): "
+                    f"{', '.join(bare[:5])}{', ..' * (len(bare) > 5)}"
+                ),
+                "tables",
+                f"under columns: {bare[0]}: {{description: ..}}",
+                "warning",
+            )
 
 
 def _is_date(text: str) -> bool:

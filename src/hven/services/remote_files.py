@@ -1,4 +1,6 @@
-"""Files of collections that lie on other servers: what these say of them now, whether they are the ones that were published, and which fault it is when not.
+"""Files of collections that lie on other servers.
+
+What these say of them now, whether they are the ones that were published, and which fault it is when not.
 
 Common
 ------

@@ -34,7 +34,9 @@ _held_count = 0
 
 
 async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes, None]:
-    """Receive a body piece by piece, small pieces together. The time that a line takes is not the request's, but a line must go on.
+    """Receive a body piece by piece, small pieces together.
+
+    The time that a line takes is not the request's, but a line must go on.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Rotated copies of cubes, from which spectra are read at once: made where somebody asks for them, used by all who read the file, gone with its state.
+"""Rotated copies of cubes, from which spectra are read at once.
+
+Made where somebody asks for them, used by all who read the file, gone with its state.
 
 Common
 ------
@@ -73,7 +75,8 @@ def open_rotated(original_file: collection_files.OriginalFile) -> Product:
     """
     product = open_product(original_file.path, original_file.name)
     with suppress(OSError):
-        names = map(_COPY_NAME_PATTERN.fullmatch, os.listdir(original_file.copies_directory))  # noqa: PTH208  (names alone)
+        # names alone
+        names = map(_COPY_NAME_PATTERN.fullmatch, os.listdir(original_file.copies_directory))  # noqa: PTH208
         return rotated_copies.add_rotated_copies(
             product,
             {
@@ -164,9 +167,14 @@ def create_rotated_copies(
         for at, (array, place) in enumerate(missing):
             before = sum(sizes[:at])
             rotated_copies.write_rotated_copy(
-                array, axis, place,
-                ProgressMonitor(lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)), progress.is_cancelled),  # type: ignore[misc]
-            )  # fmt: skip
+                array,
+                axis,
+                place,
+                ProgressMonitor(
+                    lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)),
+                    progress.is_cancelled,
+                ),  # type: ignore[misc]
+            )
     try:
         collection_files.take_file(
             context, principal, collection, path

@@ -1,7 +1,8 @@
 """Files that a reader takes home, as scripts for wget and curl or as lists of links; and what they may be called.
 
-Addresses and names come from cells, so they are hostile until shown otherwise: only http, https and ftp, every byte that a shell, a
-terminal or a file system might read in its own way is written in percent or left out, and each word stands in quotes.
+Addresses and names come from cells, so they are hostile until shown otherwise: only http, https and ftp, every byte
+that a shell, a terminal or a file system might read in its own way is written in percent or left out, and each word
+stands in quotes.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ def make_name_from_address(address: str) -> str:
 
 @dataclass(slots=True)
 class UniqueNames:
-    """File names, each once: a second ``a.fits`` is ``a-2.fits``; names that differ in case alone are one on some disks.
+    """File names, each once: a second ``a.fits`` is ``a-2.fits``.
+
+    Names that differ in case alone are one on some disks.
 
     Attributes
     ----------
@@ -258,9 +261,14 @@ def _create_writer(
             yield "".join(write_line(sign(where), name) for where, name in named_addresses).encode()
         ended = finish()
         if comment_prefix and left_out:
-            yield f"{comment_prefix}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n".encode()
+            yield (
+                f"{comment_prefix}{len(left_out)} rows have an address that is no http, https or ftp link: left out\n"
+            ).encode()
         if comment_prefix and ended.overflow:
-            yield f"{comment_prefix}There are more files: a script has {ended.row_count} at most; narrow the search and take the rest with another.\n".encode()
+            yield (
+                f"{comment_prefix}There are more files: a script has {ended.row_count} at most; narrow the search "
+                f"and take the rest with another.\n"
+            ).encode()
         yield closing.encode()
 
     return write_script

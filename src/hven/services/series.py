@@ -1,7 +1,9 @@
-"""Data sets of samples in time: which a reader has, what their parameters are, and their samples as Arrow batches in the order of time.
+"""Data sets of samples in time.
 
-Faces (HAPI, das2) write what is read here; the samples come by the one road, a window of time at a time, so that neither memory nor the clock
-of a query limits how long a data set is.
+Which a reader has, what their parameters are, and their samples as Arrow batches in the order of time.
+
+Faces (HAPI, das2) write what is read here; the samples come by the one road, a window of time at a time, so that
+neither memory nor the clock of a query limits how long a data set is.
 
 Common
 ------
@@ -103,9 +105,11 @@ class DataSet:
     sample_count
         How many samples there are, about.
     file_state
-        What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of its files.
+        What tells a state of its files from others; empty: its samples are rows. None: not everybody may take all of
+        its files.
     base_set, bin_microseconds, derivation
-        The data set that it is made of, in bins of so many microseconds: of means, or ``available``; None, 0 and empty: of none.
+        The data set that it is made of, in bins of so many microseconds: of means, or ``available``; None, 0 and empty:
+        of none.
     remote
         Where its samples are asked for; None: they are here.
     """
@@ -199,7 +203,11 @@ def list_data_sets(
             if remote_source is not None:
                 data_set = _build_remote_data_set(context, principal, remote_source, series, published, published_state)
             else:
-                data_set = _build_file_data_set(context, principal, series, table, published, published_state) if series.file else _build_data_set(series, table, published, column_statistics)  # fmt: skip
+                data_set = (
+                    _build_file_data_set(context, principal, series, table, published, published_state)
+                    if series.file
+                    else _build_data_set(series, table, published, column_statistics)
+                )
             if data_set is not None:  # of two with one id the first; `hven check` tells
                 sets_by_id.setdefault(data_set.id, data_set)
     return sets_by_id
@@ -228,7 +236,16 @@ def _build_data_set(
             left_out.append((column.name, parameter))
         else:
             parameters.append(parameter)
-    return DataSet(series=series, published=published, table=table, time=replace(build_time_parameter(time), fill=None), parameters=tuple(parameters), left_out=tuple(left_out), stop_column=stop, sample_count=published.rows or 0)  # fmt: skip
+    return DataSet(
+        series=series,
+        published=published,
+        table=table,
+        time=replace(build_time_parameter(time), fill=None),
+        parameters=tuple(parameters),
+        left_out=tuple(left_out),
+        stop_column=stop,
+        sample_count=published.rows or 0,
+    )
 
 
 def _build_remote_data_set(
@@ -265,7 +282,16 @@ def _build_remote_data_set(
         left_out = tuple((name, item) for name, item in built_parameters if isinstance(item, str))
         stamp = SampleParameter(column=time, value_kind="isotime", byte_length=27, fill=None)
         parameters = tuple(item for _, item in built_parameters if not isinstance(item, str))
-        one_set = DataSet(series=merged_series, published=published, table=published.table, time=stamp, parameters=parameters, left_out=left_out, file_state=None, remote=remote)  # fmt: skip
+        one_set = DataSet(
+            series=merged_series,
+            published=published,
+            table=published.table,
+            time=stamp,
+            parameters=parameters,
+            left_out=left_out,
+            file_state=None,
+            remote=remote,
+        )
         fact_cache.store(key, cached_set := (one_set,))
     return replace(cached_set[0], published=published, table=published.table)
 
@@ -311,7 +337,11 @@ def _build_file_data_set(
         built_parameters, left_out = [], []
         for column in layout.columns if layout is not None else ():
             # samples in files: their readers have made null what the files fill
-            column_facts = {"max_length": layout.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None} if layout is not None else {}  # fmt: skip
+            column_facts = (
+                {"max_length": layout.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None}
+                if layout is not None
+                else {}
+            )
             parameter = build_parameter(
                 column, column_facts, replace(series, bins=layout.bins) if layout is not None else series
             )
@@ -320,8 +350,28 @@ def _build_file_data_set(
             else:
                 built_parameters.append(parameter)
         length = 30 if layout is not None and layout.has_nanoseconds else 27
-        time = SampleParameter(column=Column(name=layout.time_name if layout else "Time", type=parse_type("timestamp"), ucd="time.epoch"), value_kind="isotime", byte_length=length, fill=None)  # fmt: skip
-        one_set = None if layout is None else DataSet(series=series, published=published, table=table, time=time, parameters=tuple(built_parameters), left_out=tuple(left_out), notes=layout.notes, file_layout=layout, sample_count=extent[2] if extent else 0, file_state=state)  # fmt: skip
+        time = SampleParameter(
+            column=Column(name=layout.time_name if layout else "Time", type=parse_type("timestamp"), ucd="time.epoch"),
+            value_kind="isotime",
+            byte_length=length,
+            fill=None,
+        )
+        one_set = (
+            None
+            if layout is None
+            else DataSet(
+                series=series,
+                published=published,
+                table=table,
+                time=time,
+                parameters=tuple(built_parameters),
+                left_out=tuple(left_out),
+                notes=layout.notes,
+                file_layout=layout,
+                sample_count=extent[2] if extent else 0,
+                file_state=state,
+            )
+        )
         fact_cache.store(key, cached_set := (one_set,))
     return cached_set[0]
 
@@ -346,7 +396,10 @@ class TableFactCache(Cache[Any]):
 
 
 class DataSetListCache(Cache["dict[str, DataSet]"]):
-    """The data sets of readers who know of the same tables and see the same rows, as long as these stay; so many data sets in all."""
+    """The data sets of readers who know of the same tables and see the same rows, as long as these stay.
+
+    So many data sets in all.
+    """
 
     def __init__(self) -> None:
         super().__init__(50_000)
@@ -355,7 +408,10 @@ class DataSetListCache(Cache["dict[str, DataSet]"]):
 def _find_statistics(
     context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Find how long texts and how large integers are: as the ingest counted, or, where some readers see less, among the rows that this one sees."""
+    """Find how long texts and how large integers are.
+
+    As the ingest counted, or, where some readers see less, among the rows that this one sees.
+    """
     table = published.table
     texts = [item.name for item in table.columns if item.type.is_string]
     integer_columns = [
@@ -405,7 +461,10 @@ def _find_statistics(
 def _find_text_array_lengths(
     context: ServiceContext, principal: Principal, published: PublishedTable, published_state: PublishedState
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Find how long the texts of arrays are, among the rows that a reader sees: the ingest counts those of plain texts alone."""
+    """Find how long the texts of arrays are, among the rows that a reader sees.
+
+    The ingest counts those of plain texts alone.
+    """
     table = published.table
     parameter_names = {name.lower() for series in table.series for name in series.parameters}
     texts = [
@@ -449,7 +508,10 @@ def _find_text_array_lengths(
 def find_time_extent(
     context: ServiceContext, principal: Principal, data_set: DataSet, published_state: PublishedState
 ) -> TimeExtent:
-    """Return from when to when a reader has samples; where all rows are everybody's, what the ingest has counted says it."""
+    """Return from when to when a reader has samples.
+
+    Where all rows are everybody's, what the ingest has counted says it.
+    """
     if data_set.file_layout is not None:
         return _find_file_extent(context, principal, data_set, published_state)
     table, facts, shared = (
@@ -470,7 +532,10 @@ def find_time_extent(
         first, last, rows = before
     else:
         begin, end = ("begins", "ends") if data_set.remote is not None else (quote_name(data_set.time.name),) * 2
-        text = f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM {_write_from_clause(data_set, *own_conditions)}"
+        text = (
+            f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM "
+            f"{_write_from_clause(data_set, *own_conditions)}"
+        )
         with query.run_query(
             text, principal, site=context.site, policies=context.policies, published_state=published_state
         ) as result:
@@ -505,7 +570,11 @@ def _find_file_extent(
     if cached_extent is None:
         file_extent = DataSetFiles(context, principal, data_set.series, data_set.table, published_state).find_extent()
         behind = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS) or 1
-        extent = TimeExtent(start=None, stop=None, row_count=0) if file_extent is None else TimeExtent(start=file_extent[0], stop=file_extent[1] + behind, row_count=file_extent[2])  # fmt: skip
+        extent = (
+            TimeExtent(start=None, stop=None, row_count=0)
+            if file_extent is None
+            else TimeExtent(start=file_extent[0], stop=file_extent[1] + behind, row_count=file_extent[2])
+        )
         fact_cache.store(key, cached_extent := (extent,))
     return cached_extent[0]
 
@@ -531,7 +600,9 @@ def read_samples(
     published_state: PublishedState,
     bin_microseconds: int = 0,
 ) -> Iterator[pa.RecordBatch]:
-    """Read samples, in the order of time: batches whose first column is the time as microseconds since 1970 (int64), then what was asked for.
+    """Read samples, in the order of time.
+
+    Batches whose first column is the time as microseconds since 1970 (int64), then what was asked for.
 
     Parameters
     ----------
@@ -602,7 +673,15 @@ def _read_sample_windows(
         text = f"SELECT {columns} FROM {_write_from_clause(data_set, *bounds)}"
         waiting: list[pa.RecordBatch] = []
         read = 0
-        with query.run_query(text, principal, site=context.site, policies=context.policies, published_state=published_state, maxrec=MAX_QUERY_ROWS, hard_row_limit=MAX_QUERY_ROWS) as result:  # fmt: skip
+        with query.run_query(
+            text,
+            principal,
+            site=context.site,
+            policies=context.policies,
+            published_state=published_state,
+            maxrec=MAX_QUERY_ROWS,
+            hard_row_limit=MAX_QUERY_ROWS,
+        ) as result:
             for batch in result.iterate_batches():
                 read += batch.num_rows
                 cells = [
@@ -636,7 +715,9 @@ def read_nanosecond_samples(
     stop: int,
     published_state: PublishedState,
 ) -> Iterator[pa.RecordBatch]:
-    """Read samples in the order of time, of a data set whose files have nanoseconds: batches whose first column is timestamps of nanoseconds.
+    """Read samples in the order of time, of a data set whose files have nanoseconds.
+
+    Batches whose first column is timestamps of nanoseconds.
 
     Parameters
     ----------
@@ -685,7 +766,10 @@ def _read_nanosecond_batches(
 
 
 def _sort_by_time(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
-    """Put samples in the order of time, in which they most often are: that is quicker than to have the engine sort them."""
+    """Put samples in the order of time, in which they most often are.
+
+    That is quicker than to have the engine sort them.
+    """
     last = None
     for batch in batches:
         moments = np.asarray(batch.column(0))
@@ -809,7 +893,9 @@ class SeriesRequest:
 async def answer_with_stream(
     request: Request, iterate_chunks: Callable[[], Iterator[bytes]], headers: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    """Answer with bytes that threads make one after the other; what goes wrong before the first of them is raised here, later the line is cut.
+    """Answer with bytes that threads make one after the other.
+
+    What goes wrong before the first of them is raised here, later the line is cut.
 
     Parameters
     ----------

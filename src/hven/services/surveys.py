@@ -1,4 +1,6 @@
-"""HiPS that are made here of a collection's images: how, where they lie, and who sees them: whoever may take all of these images.
+"""HiPS that are made here of a collection's images: how, where they lie, and who sees them.
+
+Whoever may take all of these images.
 
 Common
 ------
@@ -196,16 +198,28 @@ def create_survey(
         It was stopped; a server with images is away.
     """
     if not SURVEY_NAME_PATTERN.fullmatch(name):
-        raise ParamError(format_message("{name!r} cannot be the name of a HiPS", name[:80]), name="NAME", remedy=format_message("letters, digits, - and _"))  # fmt: skip
+        raise ParamError(
+            format_message("{name!r} cannot be the name of a HiPS", name[:80]),
+            name="NAME",
+            remedy=format_message("letters, digits, - and _"),
+        )
     if program == "hipsgen" and not HIPSGEN_JAR.exists():
         raise UserError(
             format_message("Hipsgen is not installed"), remedy=format_message("on Debian: apt-get install aladin")
         )
     settings = context.site.settings
     paths = [row["path"] for row in collection_files.list_files(context, principal, collection)]
-    image_paths = [path for path in paths if _is_image(path) and (not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))]  # fmt: skip
+    image_paths = [
+        path
+        for path in paths
+        if _is_image(path) and (not patterns or any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns))
+    ]
     if not image_paths:
-        raise ParamError(format_message("the collection {name} has no images that are called so", collection), name="FILES", remedy=format_message("collections/{name}/files lists them", collection))  # fmt: skip
+        raise ParamError(
+            format_message("the collection {name} has no images that are called so", collection),
+            name="FILES",
+            remedy=format_message("collections/{name}/files lists them", collection),
+        )
     found_files = collection_files.find_files(context, principal, collection, image_paths)
     files: list[tuple[Place, str]] = []
     left_out: dict[str, str] = {}
@@ -225,7 +239,11 @@ def create_survey(
             files.append((place_, path))
     resource = context.site.get_published_state().resources.get(collection)
     properties_given = {"obs_title": title or (resource and resource.title) or collection}
-    told_of = {} if resource is None else {"obs_description": resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
+    told_of = (
+        {}
+        if resource is None
+        else {"obs_description": resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}
+    )
     properties_given |= {key: " ".join(str(value).split()) for key, value in told_of.items() if value}
     home = settings.var_directory / "hips" / collection
     place = _create_work_directory(home, name)
@@ -330,7 +348,11 @@ def _run_hipsgen(
         (images / f"{at:07}.{'fits.gz' if name.endswith('.gz') else 'fits'}").symlink_to(path)
         used.append(name)
     if not used:
-        raise SourceError(format_message("none of {count} images can be in a HiPS: {reason}", len(files), "; ".join(list(left_out.values())[:3])))  # fmt: skip
+        raise SourceError(
+            format_message(
+                "none of {count} images can be in a HiPS: {reason}", len(files), "; ".join(list(left_out.values())[:3])
+            )
+        )
     hipsgen_arguments = [f"in={images}", f"out={result}", "creator_did=hven/P/made", "mode=AVERAGE"]
     hipsgen_arguments += [f"hips_order={order}"] if order is not None else []
     command = [
@@ -344,8 +366,13 @@ def _run_hipsgen(
     ]
     with log.open("wb") as words:
         process = subprocess.Popen(  # noqa: S603  (no shell; our own words, and paths of ours)
-            [*command, *hipsgen_arguments, "INDEX", "TILES", "PNG"], stdout=words, stderr=words, stdin=subprocess.DEVNULL, cwd=work_directory, start_new_session=True,
-        )  # fmt: skip
+            [*command, *hipsgen_arguments, "INDEX", "TILES", "PNG"],
+            stdout=words,
+            stderr=words,
+            stdin=subprocess.DEVNULL,
+            cwd=work_directory,
+            start_new_session=True,
+        )
     try:
         while True:
             try:
@@ -366,7 +393,11 @@ def _run_hipsgen(
         last = re.sub(r"\x1b\[\d+m", "", log.read_text(errors="replace")).replace(str(work_directory), "").strip()
         raise UserError(format_message("Hipsgen failed: {reason}", " / ".join(last.splitlines()[-3:])[:400]))
     lines = (line.partition("=") for line in properties_file.read_text(errors="replace").splitlines() if "=" in line)
-    properties = {key.strip(): value.strip() for key, _, value in lines if not key.startswith("#") and not _OWN_PROPERTY_PATTERN.match(key)}  # fmt: skip
+    properties = {
+        key.strip(): value.strip()
+        for key, _, value in lines
+        if not key.startswith("#") and not _OWN_PROPERTY_PATTERN.match(key)
+    }
     for part_ in result.iterdir():
         if part_.name.startswith("Norder") or part_.name == "Moc.fits":
             part_.rename(work_directory / part_.name)
@@ -376,4 +407,9 @@ def _run_hipsgen(
         if not leftover.name.startswith("Norder") and leftover.name != "Moc.fits":
             shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
-    return {"hips_release_date": now} | properties | dict(extra_properties), used, left_out, sum(1 for _ in work_directory.rglob("Npix*.fits"))  # fmt: skip
+    return (
+        {"hips_release_date": now} | properties | dict(extra_properties),
+        used,
+        left_out,
+        sum(1 for _ in work_directory.rglob("Npix*.fits")),
+    )

@@ -1,8 +1,11 @@
-"""Tables as tiles of the sky, as one reader sees them: HATS catalogues whose partitions are made when they are asked for, and kept in ``var/tiles``.
+"""Tables as tiles of the sky, as one reader sees them.
 
-What is read of a table is a *state* of it: a snapshot, and which of its rows and columns this reader sees. All files of a catalogue are of one state, which
-stands in their address: who reads while another snapshot is published, or while their rights change, is told so (410), and never gets a mixture. A file
-depends on nothing but its state, its pixel and what is asked of it: whoever makes it again makes the same bytes (docs/decisions/023-hats.md).
+HATS catalogues whose partitions are made when they are asked for, and kept in ``var/tiles``.
+
+What is read of a table is a *state* of it: a snapshot, and which of its rows and columns this reader sees. All files of
+a catalogue are of one state, which stands in their address: who reads while another snapshot is published, or while
+their rights change, is told so (410), and never gets a mixture. A file depends on nothing but its state, its pixel and
+what is asked of it: whoever makes it again makes the same bytes (docs/decisions/023-hats.md).
 
 Common
 ------
@@ -219,7 +222,14 @@ class Tiling:
         if tiling_layout is None:
             with np.load(get_tile_store(self.context).get_or_write(f"{key}.npz", self._write_layout)) as stored_arrays:
                 pixels = {(order, pixel): rows for order, pixel, rows in stored_arrays["pixels"].tolist()}
-                tiling_layout = TilingLayout(pixels, stored_arrays["cells"], stored_arrays["order"].item(), stored_arrays["sky"], stored_arrays["without"].item(), stored_arrays["margin"].item())  # fmt: skip
+                tiling_layout = TilingLayout(
+                    pixels,
+                    stored_arrays["cells"],
+                    stored_arrays["order"].item(),
+                    stored_arrays["sky"],
+                    stored_arrays["without"].item(),
+                    stored_arrays["margin"].item(),
+                )
             layout_cache.store(
                 key, tiling_layout, tiling_layout.cells.nbytes + tiling_layout.skymap_counts.nbytes + 200 * len(pixels)
             )
@@ -291,7 +301,15 @@ class Tiling:
         ).astype(np.int64)
         total_rows = self._run_query("SELECT COUNT(*) AS n FROM {table}")["n"][0].as_py()
         body = io.BytesIO()
-        np.savez_compressed(body, pixels=np.array(pixels, np.int64).reshape(-1, 3), cells=cells, order=order, sky=sky, without=total_rows - sky.sum(), margin=margin)  # fmt: skip
+        np.savez_compressed(
+            body,
+            pixels=np.array(pixels, np.int64).reshape(-1, 3),
+            cells=cells,
+            order=order,
+            sky=sky,
+            without=total_rows - sky.sum(),
+            margin=margin,
+        )
         file.write_bytes(body.getvalue())
 
     def _read_row_cells(self) -> tuple[Ranges, Ranges]:
@@ -318,7 +336,10 @@ class Tiling:
         split_order: int = 0,
         pixels: Sequence[int] = range(12),
     ) -> pa.Table:
-        """Ask for all rows in some cells of an order; where an engine may not read so much at once, for those of pixels, of finer and finer orders."""
+        """Ask for all rows in some cells of an order.
+
+        Where an engine may not read so much at once, for those of pixels, of finer and finer orders.
+        """
         where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _write_cell_condition(ranges, order)
         try:
             return self._run_query(f"{query_start} {where}{query_end}")
@@ -333,9 +354,20 @@ class Tiling:
             )
             for pixel in pixels
         ]
-        return pa.concat_tables([
-            self._query_in_pieces(query_start, query_end, piece, max(order, split_order), split_order + 1, range(4 * pixel, 4 * pixel + 4)) for pixel, piece in pieces if len(piece)
-        ])  # fmt: skip
+        return pa.concat_tables(
+            [
+                self._query_in_pieces(
+                    query_start,
+                    query_end,
+                    piece,
+                    max(order, split_order),
+                    split_order + 1,
+                    range(4 * pixel, 4 * pixel + 4),
+                )
+                for pixel, piece in pieces
+                if len(piece)
+            ]
+        )
 
     def _run_query(self, text: str, row_limit: int = 2**40, *columns: Column) -> pa.Table:
         """Ask the table, by the road of all queries."""
@@ -344,7 +376,15 @@ class Tiling:
         text = text.format(
             table=table, lon=lon, lat=lat, columns=", ".join(adql.quote_name(column.name) for column in columns)
         )
-        with query.run_query(text, self.principal, site=self.context.site, policies=self.context.policies, published_state=self.published_state, maxrec=row_limit, hard_row_limit=row_limit) as result:  # fmt: skip
+        with query.run_query(
+            text,
+            self.principal,
+            site=self.context.site,
+            policies=self.context.policies,
+            published_state=self.published_state,
+            maxrec=row_limit,
+            hard_row_limit=row_limit,
+        ) as result:
             rows = result.read_table()
             if result.overflow:
                 raise TooLargeError(
@@ -353,16 +393,20 @@ class Tiling:
                 )
         return rows
 
-    def get_partition_file(self, order: int, pixel: int, *, columns: str | None = None, filters: str | None = None) -> tuple[str, Path]:  # fmt: skip
-        """Return the file of a partition, or of what is wanted of it, and a name that is these bytes' alone; of a margin, what lies around the pixel.
+    def get_partition_file(
+        self, order: int, pixel: int, *, columns: str | None = None, filters: str | None = None
+    ) -> tuple[str, Path]:
+        """Return the file of a partition, or of what is wanted of it, and a name that is these bytes' alone.
+
+        Of a margin, what lies around the pixel.
 
         Parameters
         ----------
         columns
             Names with commas between; if there is one that is not known, all.
         filters
-            As LSDB writes them: conditions with ``,`` between that all hold, several such with ``;`` between of which one holds. Those of the
-            cells are heeded; whoever sends them applies all of them to what comes.
+            As LSDB writes them: conditions with ``,`` between that all hold, several such with ``;`` between of which
+            one holds. Those of the cells are heeded; whoever sends them applies all of them to what comes.
 
         Raises
         ------
@@ -370,7 +414,10 @@ class Tiling:
             There is no such partition.
         """
         if (order, pixel) not in self.get_layout().pixels:
-            raise NotFoundError(format_message("there is no partition {path}", hats_layout.format_partition_path(order, pixel)), remedy="partition_info.csv lists them")  # fmt: skip
+            raise NotFoundError(
+                format_message("there is no partition {path}", hats_layout.format_partition_path(order, pixel)),
+                remedy="partition_info.csv lists them",
+            )
         mine = np.array([hats_layout.compute_cell_range(order, pixel)])
         all_names = [name for name, _ in self.columns]
         requested_names = set((columns or "").split(",")) - {hats_layout.CELL_COLUMN}
@@ -415,7 +462,8 @@ class Tiling:
             )
             places = (queried_rows[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
             cells = healpix.compute_cell_indexes(29, *places)
-            # what a database takes for inside at the border of a cell is asked again here, as the cells are numbered here
+            # what a database takes for inside at the border of a cell is asked again here, as the cells are numbered
+            # here
             inside = healpix.is_in_ranges(ranges, cells)
             arrays = [
                 literal.cast_to_storage(queried_rows[column.name], column.type) for column in requested_columns.values()
@@ -453,7 +501,12 @@ class Tiling:
         """Write ``_common_metadata``, with what the columns mean."""
         if self.part == INDEX_PART:
             return hats_layout.write_common_metadata(self._index_schema)
-        metadata_xml = votable.write_metadata_document(TableMetadata(columns=[column for _, column in self.columns], frames=self.table.frames, name=self.table.name), ResultStatus())  # fmt: skip
+        metadata_xml = votable.write_metadata_document(
+            TableMetadata(
+                columns=[column for _, column in self.columns], frames=self.table.frames, name=self.table.name
+            ),
+            ResultStatus(),
+        )
         return hats_layout.write_common_metadata(self.schema, metadata_xml.encode())
 
     def write_collection_properties(self) -> bytes:
@@ -481,8 +534,17 @@ class Tiling:
             "obs_description": self.table.description,
         }
         if resource is not None:
-            extra_properties = {"obs_title": self.table.title or resource.title, "obs_description": self.table.description or resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}  # fmt: skip
-            extra_properties |= {"obs_copyright_url": resource.licence_url, "bib_reference": resource.bibcode, "hats_creator": "; ".join(creator.name for creator in resource.creators)}  # fmt: skip
+            extra_properties = {
+                "obs_title": self.table.title or resource.title,
+                "obs_description": self.table.description or resource.description,
+                "obs_copyright": resource.licence,
+                "obs_ack": resource.citation,
+            }
+            extra_properties |= {
+                "obs_copyright_url": resource.licence_url,
+                "bib_reference": resource.bibcode,
+                "hats_creator": "; ".join(creator.name for creator in resource.creators),
+            }
         extra_properties = {key: " ".join(str(value).split()) for key, value in extra_properties.items() if value}
         extra_properties |= {
             "hven_snapshot": self.name,
@@ -493,7 +555,16 @@ class Tiling:
         if self.part == MARGIN_PART:
             extra_properties["hats_margin_threshold"] = str(MARGIN_ARCSECONDS)
         if self.part == INDEX_PART and self.indexed_column is not None:
-            none = dict.fromkeys(("hats_col_ra", "hats_col_dec", "hats_col_healpix", "hats_col_healpix_order", "hats_order", "hats_skymap_order"))  # fmt: skip
+            none = dict.fromkeys(
+                (
+                    "hats_col_ra",
+                    "hats_col_dec",
+                    "hats_col_healpix",
+                    "hats_col_healpix_order",
+                    "hats_order",
+                    "hats_skymap_order",
+                )
+            )
             extra_properties |= {"hats_index_column": self.indexed_column.name, **none}
         return hats_layout.write_catalogue_properties(
             f"{self.table.qualified_name}_{self.part}".rstrip("_"),
@@ -675,14 +746,28 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
         or not isinstance(published_table.relation, Snapshot)
         or not can_tile(published_table.table)
     ):
-        raise NotFoundError(format_message("{table} has no states that could be read file by file: it is no stored table", table.qualified_name), remedy="ask it by TAP")  # fmt: skip
+        raise NotFoundError(
+            format_message(
+                "{table} has no states that could be read file by file: it is no stored table", table.qualified_name
+            ),
+            remedy="ask it by TAP",
+        )
     filters = collect_row_filters([published_table.table], principal, context.policies)
     is_public = published_table.table.policy is None and is_table_visible(
         published_table.table, ANONYMOUS_PRINCIPAL, context.policies
     )
     private = [] if is_public else [table.qualified_name]
     scope = build_access_scope(filters, private, collect_column_masks([published_table.table], principal))
-    new_tiling = Tiling(context=context, principal=principal, published=published_table, snapshot=published_table.relation, published_state=published_state, scope=scope, is_filtered=bool(filters), part=(named and named[3]) or "")  # fmt: skip
+    new_tiling = Tiling(
+        context=context,
+        principal=principal,
+        published=published_table,
+        snapshot=published_table.relation,
+        published_state=published_state,
+        scope=scope,
+        is_filtered=bool(filters),
+        part=(named and named[3]) or "",
+    )
     if named is not None and named[2] and new_tiling.name != named[1] + named[2]:
         message = format_message("what you see of {table} is not what {state} has", table.qualified_name, named[0])
         raise GoneError(message, remedy="open the catalogue anew")
@@ -694,7 +779,10 @@ def _get_snapshot_id(published: PublishedTable) -> str | None:
 
 
 def _build_gone_error(table: Table, state: str) -> GoneError:
-    return GoneError(format_message("{table} as of {state} is not kept any more", table.qualified_name, state), remedy="open the catalogue anew; a release keeps a state for good")  # fmt: skip
+    return GoneError(
+        format_message("{table} as of {state} is not kept any more", table.qualified_name, state),
+        remedy="open the catalogue anew; a release keeps a state for good",
+    )
 
 
 __all__ = [

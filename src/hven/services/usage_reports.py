@@ -79,8 +79,8 @@ class UsageReport:
         Parameters
         ----------
         keys
-            ``month``, ``collection``, ``table``, ``service``, ``access``. With tables or services their lines are added up; else those of
-            collections as a whole, in which each action stands once.
+            ``month``, ``collection``, ``table``, ``service``, ``access``. With tables or services their lines are added
+            up; else those of collections as a whole, in which each action stands once.
         is_included
             Which lines.
 
@@ -157,7 +157,9 @@ def read_report(
     published = context.site.get_published_state().resources
     notes = []
     if later := sorted({item.month for item in mine if item.month > current_month}):
-        notes.append(f"{', '.join(later)} lie ahead: the clock of the server was wrong when they were counted; they are left out")  # fmt: skip
+        notes.append(
+            f"{', '.join(later)} lie ahead: the clock of the server was wrong when they were counted; they are left out"
+        )
     if last > current_month:
         notes.append(f"{last} has not come yet: counted is until {report_date}")
     if not counted_months:
@@ -175,12 +177,17 @@ def read_report(
             f"nothing was counted in {', '.join(silent)}: the site was not served, or its state is of a backup"
         )
     if removed_collections := sorted({item.collection for item in inside if item.collection} - {*published, "ivoa"}):
-        notes.append(f"{', '.join(removed_collections)}: published no more, or under another name now; what was counted stays under the old one")  # fmt: skip
+        notes.append(
+            f"{', '.join(removed_collections)}: published no more, or under another name now; what was counted "
+            f"stays under the old one"
+        )
     return UsageReport(since=first, until=last, created_on=report_date, sums=inside, notes=tuple(notes))
 
 
 def iterate_lines(report: UsageReport) -> Iterator[tuple[Any, ...]]:
-    """Yield everything that was counted: `REPORT_HEADINGS`, then their values. Lines without a service are the collections as a whole.
+    """Yield everything that was counted: `REPORT_HEADINGS`, then their values.
+
+    Lines without a service are the collections as a whole.
 
     Yields
     ------
@@ -220,14 +227,28 @@ def to_json(report: UsageReport) -> dict[str, Any]:
         "notes": list(report.notes),
         "collections": {
             name: {
-                "months": _group_sums(report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
-                "services": _group_sums(report.sum_by("service", "access", is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table)),  # type: ignore[misc]
-                "tables": _group_sums(report.sum_by("table", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)),  # type: ignore[misc]
+                "months": _group_sums(
+                    report.sum_by(
+                        "month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name
+                    )
+                ),  # type: ignore[misc]
+                "services": _group_sums(
+                    report.sum_by(
+                        "service",
+                        "access",
+                        is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table,
+                    )
+                ),  # type: ignore[misc]
+                "tables": _group_sums(
+                    report.sum_by(
+                        "table", "access", is_included=lambda usage_key, name=name: usage_key.collection == name
+                    )
+                ),  # type: ignore[misc]
             }
             for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection})
         },
         "site": _group_sums(report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)),
-    }  # fmt: skip
+    }
 
 
 def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[str, Any]:
@@ -258,22 +279,35 @@ def build_counter_report(report: UsageReport, context: ServiceContext) -> dict[s
         "report-datasets": [
             _describe_dataset(name, resource, context) | {"performance": performance}
             for name, resource, sums in _iterate_datasets(report, context)
-            if (performance := [
-                {"period": {"begin-date": f"{month}-01", "end-date": str(_find_last_day(month, report))}, "instance": instance}
-                for month in report.months
-                if (instance := [
-                    {"metric-type": metric.lower().replace("_", "-"), "access-method": method, "count": sums[month, method][count]}
-                    for method in ACCESS_METHODS
-                    for metric, count in METRIC_COUNTS.items()
-                    if (month, method) in sums and sums[month, method][count]
-                ])
-            ])
+            if (
+                performance := [
+                    {
+                        "period": {"begin-date": f"{month}-01", "end-date": str(_find_last_day(month, report))},
+                        "instance": instance,
+                    }
+                    for month in report.months
+                    if (
+                        instance := [
+                            {
+                                "metric-type": metric.lower().replace("_", "-"),
+                                "access-method": method,
+                                "count": sums[month, method][count],
+                            }
+                            for method in ACCESS_METHODS
+                            for metric, count in METRIC_COUNTS.items()
+                            if (month, method) in sums and sums[month, method][count]
+                        ]
+                    )
+                ]
+            )
         ],
-    }  # fmt: skip
+    }
 
 
 def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
-    """Make the Dataset Master Report as text with tabs (RD1, sections 6.2 and 7): ten lines of a header, an empty one, headings, rows.
+    """Make the Dataset Master Report as text with tabs (RD1, sections 6.2 and 7).
+
+    Ten lines of a header, an empty one, headings, rows.
 
     Returns
     -------
@@ -296,18 +330,38 @@ def write_counter_table(report: UsageReport, context: ServiceContext) -> str:
     }
     months = [month for month in report.months if month <= f"{report.created_on:%Y-%m}"]
     rows: list[Sequence[Any]] = [[name, value] for name, value in head.items()]
-    rows += [[], [
-        "Dataset_Title", "Publisher", "Publisher_ID", "Creators", "Publication_Date", "DOI", "Other_ID", "URI", "YOP", "Access_Method", "Metric_Type",
-        "Reporting_Period_Total", *(f"{date(int(item[:4]), int(item[5:]), 1):%b-%Y}" for item in months),
-    ]]  # fmt: skip
+    rows += [
+        [],
+        [
+            "Dataset_Title",
+            "Publisher",
+            "Publisher_ID",
+            "Creators",
+            "Publication_Date",
+            "DOI",
+            "Other_ID",
+            "URI",
+            "YOP",
+            "Access_Method",
+            "Metric_Type",
+            "Reporting_Period_Total",
+            *(f"{date(int(item[:4]), int(item[5:]), 1):%b-%Y}" for item in months),
+        ],
+    ]
     for name, resource, sums in _iterate_datasets(report, context):
         facts = _describe_dataset(name, resource, context)
         ids = {item["type"]: item["value"] for item in facts["dataset-id"]}
         begin = [
-            facts["dataset-title"], facts["publisher"], "; ".join(f"{item['type']}:{item['value']}" for item in facts["publisher-id"]),
-            "; ".join(item["value"] for item in facts.get("dataset-contributors", ())), next((item["value"] for item in facts.get("dataset-dates", ())), ""),
-            ids.get("doi", ""), ids.get("proprietary", ""), facts.get("uri", ""), facts["yop"],
-        ]  # fmt: skip
+            facts["dataset-title"],
+            facts["publisher"],
+            "; ".join(f"{item['type']}:{item['value']}" for item in facts["publisher-id"]),
+            "; ".join(item["value"] for item in facts.get("dataset-contributors", ())),
+            next((item["value"] for item in facts.get("dataset-dates", ())), ""),
+            ids.get("doi", ""),
+            ids.get("proprietary", ""),
+            facts.get("uri", ""),
+            facts["yop"],
+        ]
         for method in ACCESS_METHODS:
             for metric, count in METRIC_COUNTS.items():
                 values = [sums.get((month, method), {}).get(count, 0) for month in months]
@@ -321,23 +375,32 @@ def _iterate_datasets(
 ) -> Iterator[tuple[str, Resource | None, Mapping[tuple[str, ...], UsageCounts]]]:
     resources = context.site.get_published_state().resources
     for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection}):
-        yield name, resources.get(name), report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name)  # type: ignore[misc]  # fmt: skip
+        yield (
+            name,
+            resources.get(name),
+            report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name),
+        )  # type: ignore[misc]
 
 
 def _describe_dataset(name: str, resource: Resource | None, context: ServiceContext) -> dict[str, Any]:
-    """Describe a dataset; of one that is gone its name is known. Kinds of identifiers are those that DataCite's hub knows."""
+    """Describe a dataset; of one that is gone its name is known.
+
+    Kinds of identifiers are those that DataCite's hub knows.
+    """
     settings: Settings = context.site.settings
     platform = settings.title or settings.name
     creation_date = (resource.created or "") if resource is not None else ""
     facts: dict[str, Any] = {
         "dataset-title": resource.title if resource is not None else name,
-        "dataset-id": [{"type": "doi", "value": resource.doi}] if resource is not None and resource.doi else [{"type": "proprietary", "value": name}],
+        "dataset-id": [{"type": "doi", "value": resource.doi}]
+        if resource is not None and resource.doi
+        else [{"type": "proprietary", "value": name}],
         "platform": platform,
         "publisher": (resource.publisher if resource is not None else None) or platform,
         "publisher-id": [{"type": "urn", "value": f"ivo://{settings.authority}"}] if settings.authority else [],
         "data-type": "dataset",
         "yop": creation_date[:4] or "0001",
-    }  # fmt: skip
+    }
     if resource is not None:
         facts["uri"] = f"{settings.site_url}/collections/{name}"
         if resource.creators:
@@ -369,7 +432,11 @@ def _iterate_months(first_month: str, last_month: str) -> Iterator[str]:
 
 def _find_last_day(month: str, report: UsageReport) -> date:
     year, number = int(month[:4]), int(month[5:])
-    return min(date(year, number, calendar.monthrange(year, number)[1]), report.created_on) if month <= f"{report.created_on:%Y-%m}" else date(year, number, 1)  # fmt: skip
+    return (
+        min(date(year, number, calendar.monthrange(year, number)[1]), report.created_on)
+        if month <= f"{report.created_on:%Y-%m}"
+        else date(year, number, 1)
+    )
 
 
 def _find_period_end(report: UsageReport) -> date:

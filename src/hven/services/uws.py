@@ -1,7 +1,8 @@
 """UWS 1.1: the resources of a job list over HTTP, for any job type, below any address.
 
-Server processes only read and write rows; workers run the jobs. Who waits for a job (WAIT) costs a place in a table: one
-task per process looks at the store's count of changes, and at the phases of the jobs that are waited for when it moved.
+Server processes only read and write rows; workers run the jobs. Who waits for a job (WAIT) costs a place in a table:
+one task per process looks at the store's count of changes, and at the phases of the jobs that are waited for when it
+moved.
 """
 
 from __future__ import annotations
@@ -277,7 +278,10 @@ class _JobResources:
         return self._redirect_to(request)
 
     async def _answer_job_document(self, request: Request) -> Response:
-        """Answer with everything of a job, which is found and looked at in one go: ways to a thread and back are what such a small answer costs."""
+        """Answer with everything of a job, which is found and looked at in one go.
+
+        Ways to a thread and back are what such a small answer costs.
+        """
         name, principal = request.path_params["job"], self._identify_requester(request)
         look = partial(
             self._call_in_thread,

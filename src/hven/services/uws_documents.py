@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from hven.site.store import JobRecord, JobRef
 
-NAMESPACE_DECLARATIONS = 'xmlns="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+NAMESPACE_DECLARATIONS = (
+    'xmlns="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+)
 NIL_OWNER_ELEMENT = '<ownerId xsi:nil="true"/>'
 XML_MEDIA_TYPE = "text/xml; charset=utf-8"
 JSON_MEDIA_TYPE = "application/json"
@@ -149,7 +152,10 @@ def write_job_xml(job_description: dict[str, Any]) -> bytes:
     summary = (
         ""
         if error is None
-        else f'<errorSummary type="{error["type"]}" hasDetail="{str(error["hasDetail"]).lower()}">{_write_element("message", error["message"])}</errorSummary>'
+        else (
+            f'<errorSummary type="{error["type"]}" '
+            f'hasDetail="{str(error["hasDetail"]).lower()}">{_write_element("message", error["message"])}</errorSummary>'
+        )
     )
     info = "".join(
         f'<{name} xmlns="">{escape(replace_illegal_characters(_format_value(value)))}</{name}>'
@@ -244,7 +250,8 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
     """
     href = escape(list_url, {'"': "&quot;"})
     return _write_document(
-        f'<jobs version="1.1" {NAMESPACE_DECLARATIONS}>{"".join([_write_job_ref(ref, href) for ref in job_refs])}</jobs>'
+        f'<jobs version="1.1" '
+        f"{NAMESPACE_DECLARATIONS}>{''.join([_write_job_ref(ref, href) for ref in job_refs])}</jobs>"
     )
 
 
@@ -294,13 +301,19 @@ def _format_value(value: object) -> str:
 
 def _write_parameters(parameters: Sequence[dict[str, str]]) -> str:
     return "".join(
-        f"<parameter id={quoteattr(replace_illegal_characters(item['id']))}>{escape(replace_illegal_characters(item['value']))}</parameter>"
+        (
+            f"<parameter "
+            f"id={quoteattr(replace_illegal_characters(item['id']))}>{escape(replace_illegal_characters(item['value']))}</parameter>"
+        )
         for item in parameters
     )
 
 
 def _write_results(results: Sequence[dict[str, Any]]) -> str:
     return "".join(
-        f"<result id={quoteattr(item['id'])} xlink:href={quoteattr(item['href'])} size={quoteattr(str(item['size']))} mime-type={quoteattr(item['mime-type'])}/>"
+        (
+            f"<result id={quoteattr(item['id'])} xlink:href={quoteattr(item['href'])} "
+            f"size={quoteattr(str(item['size']))} mime-type={quoteattr(item['mime-type'])}/>"
+        )
         for item in results
     )

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def anonymize_for_referee(published_state: PublishedState, principal: Principal) -> PublishedState:
-    """Return the holdings without the people of the collections that a reader judges unseen: they are in no page, and in no head of an answer.
+    """Return the holdings without the people of the collections that a reader judges unseen.
+
+    They are in no page, and in no head of an answer.
 
     Parameters
     ----------
@@ -36,9 +38,20 @@ def anonymize_for_referee(published_state: PublishedState, principal: Principal)
 
     def anonymize_resource(resource: Resource) -> Resource:
         return replace(
-            resource, creators=(), contact=None, publisher=None, citation=None, bibcode=None, doi=None, reference_url=None, contributors=(),
-            funding=(), works=(), acknowledgement=None, publisher_ror=None,
-        )  # fmt: skip
+            resource,
+            creators=(),
+            contact=None,
+            publisher=None,
+            citation=None,
+            bibcode=None,
+            doi=None,
+            reference_url=None,
+            contributors=(),
+            funding=(),
+            works=(),
+            acknowledgement=None,
+            publisher_ror=None,
+        )
 
     return replace(
         published_state,

@@ -57,8 +57,14 @@ EXPRESSION_PLACEHOLDER, NOW_PLACEHOLDER = "hven expression", "hven now"  # place
 LAST_INSTANT_QUERY = (
     f'SELECT MAX("{EXPRESSION_PLACEHOLDER}") AS x FROM {{}} WHERE "{EXPRESSION_PLACEHOLDER}" <= "{NOW_PLACEHOLDER}"'
 )
-NEXT_INSTANTS_QUERY = f'SELECT DISTINCT TOP {MAX_UPCOMING_INSTANTS} "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}} WHERE "{EXPRESSION_PLACEHOLDER}" > "{NOW_PLACEHOLDER}" ORDER BY x'
-NAMES_QUERY = f'SELECT DISTINCT TOP {MAX_PERSON_TEXTS + 1} "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}} WHERE "{EXPRESSION_PLACEHOLDER}" IS NOT NULL'
+NEXT_INSTANTS_QUERY = (
+    f'SELECT DISTINCT TOP {MAX_UPCOMING_INSTANTS} "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}} WHERE '
+    f'"{EXPRESSION_PLACEHOLDER}" > "{NOW_PLACEHOLDER}" ORDER BY x'
+)
+NAMES_QUERY = (
+    f'SELECT DISTINCT TOP {MAX_PERSON_TEXTS + 1} "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}} WHERE '
+    f'"{EXPRESSION_PLACEHOLDER}" IS NOT NULL'
+)
 VALUES_QUERY = f'SELECT DISTINCT "{EXPRESSION_PLACEHOLDER}" AS x FROM {{}}'
 MAX_VALUES_PER_QUERY = 1000  # values that are asked about at once
 RESTRICTED_ROWS_QUERY = f'SELECT MAX("{EXPRESSION_PLACEHOLDER}") AS x, COUNT(*) AS n FROM {{}}'
@@ -120,7 +126,10 @@ class RowAccessRights:
         self._table, self._policy, self._query_rows = table, levels, query_rows
 
     def bind_to_table(self, table: Table) -> Table:
-        """Return the table with its levels bound: what they hide from somebody is null there, and pages say in words what one may take."""
+        """Return the table with its levels bound.
+
+        What they hide from somebody is null there, and pages say in words what one may take.
+        """
         maskable_columns = table.file_column_names
         columns = [
             table_column.copy_with(required=False) if table_column.name in maskable_columns else table_column
@@ -208,7 +217,10 @@ class RowAccessRights:
     def find_file_restriction(
         self, principal: Principal, values_by_column: Mapping[str, Any]
     ) -> FileRestriction | None:
-        """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None: they may be taken, or there is no such row."""
+        """Return until when files of rows are locked, and whom to ask: one row that is locked is enough. None.
+
+        They may be taken, or there is no such row.
+        """
         file_condition = self.find_file_condition(principal)
         if file_condition is None or can_see_whole_collection(principal, self._table.schema):
             return None
@@ -247,7 +259,9 @@ class RowAccessRights:
 
 
 class FileAddressRights:
-    """What the rows of a table without levels tell of files that not everybody has who sees the rows: addresses of these are null for the others.
+    """What the rows of a table without levels tell of files that not everybody has who sees the rows.
+
+    Addresses of these are null for the others.
 
     Parameters
     ----------
@@ -285,7 +299,8 @@ class FileAddressRights:
         )
         return table.copy_with(rights=self, policy=RowAccessPolicy(), columns=columns)
 
-    def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:  # noqa: ARG002
         """Return no condition: all rows are seen."""
         return None, 0, math.inf
 
@@ -460,7 +475,10 @@ class AccessPolicyBinder:
 
 
 def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str, PublishedTable]) -> PublishedTable:
-    """Keep addresses of files from who sees a table's rows, and has not the files: a private collection's, of which this table is public."""
+    """Keep addresses of files from who sees a table's rows, and has not the files.
+
+    A private collection's, of which this table is public.
+    """
     owner = published_table.table.schema if published_table.release is None else published_table.release.collection
     files = published.get(f"{owner}.files")
     is_restricted = files is not None and (files.table.access, files.table.policy) != (

@@ -66,7 +66,8 @@ class Catalogue:
         Returns
         -------
         list of Table
-            None, one, or several if the name is ambiguous: ``t`` without its schema, or names that differ by case alone.
+            None, one, or several if the name is ambiguous: ``t`` without its schema, or names that differ by case
+            alone.
         """
         if len(parts) > 2:  # a catalogue's name; there is one catalogue only
             return []

@@ -1,4 +1,7 @@
-"""What is served where published rows are damaged: the newest publication of their collection whose snapshots are all well."""
+"""What is served where published rows are damaged.
+
+The newest publication of their collection whose snapshots are all well.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class DamagedSnapshot:
         remedy = f"`hven ingest {self.collection}` or `hven sync {self.collection}` makes them anew"
         if self.served_snapshot is None:
             return f"the rows of {self.table} cannot be read: {self.reason}; {remedy}"
-        return f"the rows of {self.table} are damaged: {self.reason}; the snapshot {self.served_snapshot} is served instead; {remedy}"
+        return (
+            f"the rows of {self.table} are damaged: {self.reason}; the snapshot {self.served_snapshot} is served "
+            f"instead; {remedy}"
+        )
 
 
 def select_served_records(
@@ -43,8 +49,8 @@ def select_served_records(
 ) -> tuple[dict[str, SnapshotRecord], tuple[DamagedSnapshot, ...]]:
     """Return the records that are to be served.
 
-    What was published together goes back together, and the collections that the same run published go back to what they were until then. A
-    table that was not there then stays as it is.
+    What was published together goes back together, and the collections that the same run published go back to what they
+    were until then. A table that was not there then stays as it is.
 
     Parameters
     ----------
@@ -124,7 +130,10 @@ def _restore_event_state(
     records: Mapping[str, SnapshotRecord],
     find_damage: Callable[[SnapshotRecord], str | None],
 ) -> dict[str, SnapshotRecord] | None:
-    """Return what an event published, of the tables that are published still; None if some of it is damaged or not kept."""
+    """Return what an event published, of the tables that are published still.
+
+    None if some of it is damaged or not kept.
+    """
     state_records = {}
     for table, ident in event.state.items():
         if table in records:

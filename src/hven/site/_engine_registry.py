@@ -1,4 +1,7 @@
-"""`EngineRegistry`: the engines of a site, opened when they are first needed; one that is away stops its own tables only."""
+"""`EngineRegistry`: the engines of a site, opened when they are first needed.
+
+One that is away stops its own tables only.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ REOPEN_DELAY_SECONDS = (
 
 
 def _create_directory(directory: Path, site_directory: Path) -> None:
-    """Make a directory; below the site's own, not that one: a site that is renamed under a process is not begun anew in its place.
+    """Make a directory; below the site's own, not that one.
+
+    A site that is renamed under a process is not begun anew in its place.
 
     Raises
     ------
@@ -251,7 +256,9 @@ class EngineRegistry:
         return self.embedded_engine if isinstance(relation, MemoryRelation) else self.get_engine(relation.engine)
 
     def get_engine_for_users(self, engine_name: str) -> StorageEngine:
-        """Return an engine to readers: what keeps it from being opened is its owner's business, who finds it in the log and at /health.
+        """Return an engine to readers.
+
+        What keeps it from being opened is its owner's business, who finds it in the log and at /health.
 
         Parameters
         ----------

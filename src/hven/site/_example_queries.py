@@ -1,4 +1,7 @@
-"""Example queries: those of the descriptors, and made ones for tables that no descriptor shows; each as its reader may run it."""
+"""Example queries: those of the descriptors, and made ones for tables that no descriptor shows.
+
+Each as its reader may run it.
+"""
 
 from __future__ import annotations
 

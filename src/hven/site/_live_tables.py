@@ -1,7 +1,7 @@
 """Tables that are read in place: what their databases say of them now, and the tables that come of it.
 
-Nobody waits for a database that is away: what was last seen of a table is kept in ``var/live``, and in force until it can be
-looked at again. A look costs some small queries of the catalogue; rows are never read.
+Nobody waits for a database that is away: what was last seen of a table is kept in ``var/live``, and in force until it
+can be looked at again. A look costs some small queries of the catalogue; rows are never read.
 """
 
 from __future__ import annotations

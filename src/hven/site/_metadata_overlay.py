@@ -1,7 +1,7 @@
 """What was ingested, described as the descriptor says it now: metadata edits need no reload of data.
 
-What rows look like (names, storage types, keys, position, indexes) comes from the snapshot's record; what is said of them
-comes from the descriptor as it is. Where the descriptor is silent, what the source said at ingest stands.
+What rows look like (names, storage types, keys, position, indexes) comes from the snapshot's record; what is said of
+them comes from the descriptor as it is. Where the descriptor is silent, what the source said at ingest stands.
 """
 
 from __future__ import annotations
@@ -19,9 +19,23 @@ if TYPE_CHECKING:
     from hven.site.store import SnapshotRecord
 
 DESCRIPTOR_ATTRIBUTES = (
-    "unit", "ucd", "utype", "description", "label", "null", "display", "frame", "link", "enum", "section",
-    "rank", "std", "hidden", "minimum", "maximum",
-)  # fmt: skip
+    "unit",
+    "ucd",
+    "utype",
+    "description",
+    "label",
+    "null",
+    "display",
+    "frame",
+    "link",
+    "enum",
+    "section",
+    "rank",
+    "std",
+    "hidden",
+    "minimum",
+    "maximum",
+)
 _EMPTY_COLUMN = Column(name="")
 
 
@@ -139,7 +153,10 @@ def _apply_column_metadata(
 
 
 def _fit_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
-    """Fit metadata to what the values need: texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts."""
+    """Fit metadata to what the values need.
+
+    Texts beyond ASCII, and the width of texts in arrays, without which VOTable has no arrays of texts.
+    """
     kind = column.type
     if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
         return column.copy_with(type=Type("unicodeChar", kind.arraysize, kind.xtype))

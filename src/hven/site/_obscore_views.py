@@ -1,6 +1,9 @@
-"""ivoa.obscore and ivoa.obscore_radio: the observations of all tables that say ``obscore:``, as views that are never written down.
+"""ivoa.obscore and ivoa.obscore_radio.
 
-Each reader has the union of those tables that they see, so a private collection's rows are in nobody else's ivoa.obscore.
+The observations of all tables that say ``obscore:``, as views that are never written down.
+
+Each reader has the union of those tables that they see, so a private collection's rows are in nobody else's
+ivoa.obscore.
 """
 
 from __future__ import annotations
@@ -153,7 +156,10 @@ def _build_union_view(
     standard = _load_standard_table(standard_name)
     columns, clashes = _merge_columns(standard, members, excluded_columns)
     problems += [
-        f"{OBSCORE_SCHEMA}.{standard_name}: {column} of {table} is {member_type} there and {expected_type} elsewhere; it is left out"
+        (
+            f"{OBSCORE_SCHEMA}.{standard_name}: {column} of {table} is {member_type} there and {expected_type} "
+            f"elsewhere; it is left out"
+        )
         for table, column, member_type, expected_type in clashes
     ]
     clashing_columns = {(table, column) for table, column, *_ in clashes}
@@ -204,7 +210,9 @@ class UnionView(Mapping[str, ObservationViewMember]):
         return len(self._members)
 
     def build_table(self, table_names: Collection[str]) -> Table:
-        """Return the view over some members: with the columns that they have, as they describe them; no word of the others is in it.
+        """Return the view over some members: with the columns that they have, as they describe them.
+
+        No word of the others is in it.
 
         Parameters
         ----------
@@ -234,7 +242,10 @@ def join_selects(selects: Sequence[str]) -> str:
 def _merge_columns(
     standard: Table, members: Sequence[ObservationViewMember], excluded_columns: set[str]
 ) -> tuple[tuple[Column, ...], list[tuple[str, str, str, str]]]:
-    """Return the standard's columns that are mandatory or that a member has, then those that members have besides; and those that clash."""
+    """Return the standard's columns that are mandatory or that a member has, then those that members have besides.
+
+    And those that clash.
+    """
     member_columns: dict[str, Column] = {}
     clashes = []
     for view_member in members:

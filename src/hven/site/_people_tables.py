@@ -1,4 +1,7 @@
-"""Who is who by tables of the site (``[people] tables``), which any source fills and a sync refreshes: groups of accounts, and their other names."""
+"""Who is who by tables of the site (``[people] tables``), which any source fills and a sync refreshes.
+
+Groups of accounts, and their other names.
+"""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ class PublishedState:
     damages
         Published snapshots that are damaged, and what is served instead.
     list_own_tables
-        Name of a reader -> the tables that they keep here (`Table.owner`). They are no part of `tables_by_name` nor of `version`:
-        one reader's upload changes nothing for the others, and two readers may have tables of one name.
+        Name of a reader -> the tables that they keep here (`Table.owner`). They are no part of `tables_by_name` nor of
+        `version`: one reader's upload changes nothing for the others, and two readers may have tables of one name.
     """
 
     schemas: tuple[Schema, ...] = ()
@@ -188,7 +188,10 @@ class PublishedState:
 
     @cached_property
     def ingest_site_urls(self) -> frozenset[str]:
-        """Addresses that the site had when rows were written that name files of it: a server at another port has the same."""
+        """Addresses that the site had when rows were written that name files of it.
+
+        A server at another port has the same.
+        """
         return frozenset(
             site_url for item in self.tables_by_name.values() if (site_url := item.provenance.get("site_url"))
         )
@@ -203,9 +206,12 @@ class PublishedState:
     def find_access_key(
         self, principal: Principal = ANONYMOUS_PRINCIPAL, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
     ) -> str:
-        """Return the key of what a reader may know of and which rows they see: equal words, equal catalogues and equal answers.
+        """Return the key of what a reader may know of and which rows they see.
 
-        It is worked out once for each reader and sequence of policies: policies that change their mind come as another sequence.
+        Equal words, equal catalogues and equal answers.
+
+        It is worked out once for each reader and sequence of policies: policies that change their mind come as another
+        sequence.
 
         Parameters
         ----------
@@ -281,7 +287,10 @@ class PublishedState:
         )  # who sees all of what others see in part is not everybody
 
     def _is_visible(self, published: PublishedTable, principal: Principal, policies: Sequence[AccessPolicy]) -> bool:
-        """Return whether a reader may know of a table; of a view, only if of everything that it reads, of a union if of one of its members."""
+        """Return whether a reader may know of a table.
+
+        Of a view, only if of everything that it reads, of a union if of one of its members.
+        """
         if published.members:
             return any(
                 self._is_visible(self.tables_by_name[name], principal, policies) for name in published.members

@@ -185,7 +185,8 @@ class Site(SingletonRegistry):
         Parameters
         ----------
         version_text
-            ISO 8601 (UTC unless it says otherwise; a day means its end), the label of a release, or the id of a snapshot or run.
+            ISO 8601 (UTC unless it says otherwise; a day means its end), the label of a release, or the id of a
+            snapshot or run.
         principal, policies
             A release of which they may know nothing is none.
 
@@ -220,7 +221,9 @@ class Site(SingletonRegistry):
         return past_state
 
     def add_change_listener(self, listener: Callable[[PublishedState], None]) -> None:
-        """Register a function that is called with each new picture, from the thread that looks for changes. Without that thread it never is.
+        """Register a function that is called with each new picture, from the thread that looks for changes.
+
+        Without that thread it never is.
 
         Parameters
         ----------
@@ -357,7 +360,10 @@ class Site(SingletonRegistry):
         )
 
     def check_files(self) -> None:
-        """Check which files of what is published are missing or cut off; if that has changed, `get_published_state` is made anew."""
+        """Check which files of what is published are missing or cut off.
+
+        If that has changed, `get_published_state` is made anew.
+        """
         self.engines.release_removed_snapshots()
         for record in {
             served_record.id: served_record
@@ -439,10 +445,15 @@ class Site(SingletonRegistry):
             data, store = describe_storage(self.settings, self.store)
             self._status_file.write_status(
                 ServerProcess(
-                    holder=get_process_holder(), since=self._start_time, data=data, store=store,
-                    waiting=self.reloadable_settings.pending_restart, problem=self.reloadable_settings.problem, engines=engine_problems,
+                    holder=get_process_holder(),
+                    since=self._start_time,
+                    data=data,
+                    store=store,
+                    waiting=self.reloadable_settings.pending_restart,
+                    problem=self.reloadable_settings.problem,
+                    engines=engine_problems,
                 )
-            )  # fmt: skip
+            )
 
     def _watch_for_changes(self) -> None:
         announced_state: PublishedState | None = None

@@ -130,7 +130,10 @@ def build_published_state(
 def describe_descriptor_fault(descriptor: DescriptorState) -> str:
     """Say what is wrong with a descriptor, and what is in force instead."""
     if descriptor.resource is None:
-        return f"{descriptor.problem}; no good descriptor of {descriptor.name} is known: it has no page, and its tables are served as they were published"
+        return (
+            f"{descriptor.problem}; no good descriptor of {descriptor.name} is known: it has no page, and its "
+            f"tables are served as they were published"
+        )
     closed_note = (
         f"; until it is mended {descriptor.name} is closed to readers, for it may restrict access"
         if descriptor.is_closed
@@ -182,7 +185,10 @@ def _add_release_tables(
     descriptors: Mapping[str, DescriptorState],
     releases: Sequence[tuple[Release, Sequence[SnapshotRecord]]],
 ) -> list[str]:
-    """Add the tables of releases that are published still: who took one away meant it. Return what is wrong with those left out."""
+    """Add the tables of releases that are published still: who took one away meant it.
+
+    Return what is wrong with those left out.
+    """
     problems = []
     used_schemas = {
         name.lower() for name in (*descriptors, *RESERVED_SCHEMAS, *(item.table.schema for item in published.values()))
@@ -191,7 +197,8 @@ def _add_release_tables(
     for release, records in releases:
         if release.schema_name.lower() in used_schemas:
             problems.append(
-                f"release {release.label} of {release.collection} is asked by ASOF={release.label} alone: there is another schema {release.schema_name}"
+                f"release {release.label} of {release.collection} is asked by ASOF={release.label} alone: "
+                f"there is another schema {release.schema_name}"
             )
             continue
         release_names = {record.table.qualified_name for record in records} & current_names
@@ -256,7 +263,10 @@ def _close_to_non_members(table: Table, open_projects: Collection[str]) -> Table
 def _add_descriptor_views(
     published: dict[str, PublishedTable], resources: Mapping[str, Resource], open_projects: Collection[str]
 ) -> list[str]:
-    """Add the views of the descriptors, in whatever order they build on each other. Return what is wrong with those left out."""
+    """Add the views of the descriptors, in whatever order they build on each other.
+
+    Return what is wrong with those left out.
+    """
     pending_views = {
         f"{resource.name}.{spec.table.name}": (spec, resource)
         for resource in resources.values()
@@ -301,7 +311,10 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
 
 
 def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTable]) -> bool:
-    """Return whether views are there: they come and go with their collection's tables; where there are only views, nothing needs an ingest."""
+    """Return whether views are there: they come and go with their collection's tables.
+
+    Where there are only views, nothing needs an ingest.
+    """
     return any(item.table.schema == resource.name for item in published.values()) or not any(
         spec.sources for spec in resource.tables
     )

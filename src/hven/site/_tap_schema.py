@@ -25,7 +25,10 @@ _REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 @lru_cache(maxsize=1)
 def load_own_schema() -> Schema:
-    """Return the schema that describes itself: the shipped descriptor ``tap_schema``; descriptions hold any character."""
+    """Return the schema that describes itself: the shipped descriptor ``tap_schema``.
+
+    Descriptions hold any character.
+    """
     resource = load_standard(TAP_SCHEMA_NAME.lower())
     return Schema(
         name=TAP_SCHEMA_NAME,
@@ -75,7 +78,8 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
     Returns
     -------
     tuple
-        TAP_SCHEMA's own schema (string columns that hold other than ASCII are unicodeChar), and its rows by qualified name.
+        TAP_SCHEMA's own schema (string columns that hold other than ASCII are unicodeChar), and its rows by qualified
+        name.
     """
     own_schema = load_own_schema()
     rows = _build_rows([*schemas, own_schema])

@@ -1,4 +1,7 @@
-"""Whether somebody asked the same a moment ago, or this hour already: hashes under a secret that is thrown away each hour, in memory that a server's processes share."""
+"""Whether somebody asked the same a moment ago, or this hour already.
+
+Hashes under a secret that is thrown away each hour, in memory that a server's processes share.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHARED_MEMORY_VARIABLE = "HVEN_SERVER_VISITS"  # variable that names that memory, in the processes of a server
-DOUBLE_CLICK_SECONDS = 30.0  # seconds within which the same address asked again by the same user is one action (COUNTER for Research Data RD1, 10.2)
+# seconds within which the same address asked again by the same user is one action (COUNTER for Research Data RD1, 10.2)
+DOUBLE_CLICK_SECONDS = 30.0
 SESSION_SECONDS = 3600  # seconds: a session is what a user does in one hour of the clock (10.3)
 _HEADER_WORDS = 4  # words: the hour, the salt (two), none
 _BUCKET_SLOTS = 8  # places in which a hash may stand: where all are taken, the oldest gives way
@@ -27,9 +31,12 @@ MEMORY_BYTES = _MEMORY_WORDS * 8  # 1.3 MB
 
 
 class UsageSessions:
-    """What is remembered of users for an hour: nothing of it can be turned back into an address, and nothing of it is on a disk.
+    """What is remembered of users for an hour.
 
-    Processes write without a lock: two that write the same place at the same moment count one action twice, which is rare and does no harm.
+    Nothing of it can be turned back into an address, and nothing of it is on a disk.
+
+    Processes write without a lock: two that write the same place at the same moment count one action twice, which is
+    rare and does no harm.
     """
 
     def __init__(self) -> None:
@@ -103,7 +110,10 @@ class UsageSessions:
         return True
 
     def _renew_salt(self, hour: int) -> None:
-        """Take up the salt of an hour; the first process that comes makes it, and with the last one all that was remembered is forgotten."""
+        """Take up the salt of an hour.
+
+        The first process that comes makes it, and with the last one all that was remembered is forgotten.
+        """
         with self._lock_memory():
             if self._words[0] != hour:
                 ctypes.memset(ctypes.addressof(self._words), 0, MEMORY_BYTES)
@@ -124,7 +134,10 @@ class UsageSessions:
 
 
 def create_shared_memory() -> None:
-    """Allocate the memory of a server that begins; its processes find it by the environment, others remember for themselves."""
+    """Allocate the memory of a server that begins.
+
+    Its processes find it by the environment, others remember for themselves.
+    """
     if sys.platform == "linux":
         file = os.memfd_create("hven-visits")
         os.truncate(file, MEMORY_BYTES)

@@ -1,7 +1,7 @@
 """What is used how often: each request is noted in a microsecond, made sums of in a thread, and these are added to the system state every few seconds.
 
-Counted as the COUNTER Code of Practice for Research Data (release RD1) has it: actions of people and of machines, double clicks once, sessions
-of an hour; robots of its list apart. A collection is COUNTER's dataset.
+Counted as the COUNTER Code of Practice for Research Data (release RD1) has it: actions of people and of machines,
+double clicks once, sessions of an hour; robots of its list apart. A collection is COUNTER's dataset.
 """
 
 from __future__ import annotations
@@ -50,9 +50,19 @@ _PARTIAL_CONTENT_SERVICES = {"previews", "hips"}  # pieces of what is shown: the
 _METADATA_SERVICES = {"datalink"}  # answers rows, which are about data
 # pages that are about a collection; what their scripts fetch is no action of anybody
 _COUNTED_PAGE_PATHS = {
-    "/collections/{name}", "/collections/{name}/{table}", "/collections/{name}/downloads", "/collections/{name}/columns",
-    "/collections/{name}/{table}/services/{face}", "/statistics/{name}", "/", "/search", "/search/{kind}", "/adql", "/help/{page}", "/news/{name}",
-}  # fmt: skip
+    "/collections/{name}",
+    "/collections/{name}/{table}",
+    "/collections/{name}/downloads",
+    "/collections/{name}/columns",
+    "/collections/{name}/{table}/services/{face}",
+    "/statistics/{name}",
+    "/",
+    "/search",
+    "/search/{kind}",
+    "/adql",
+    "/help/{page}",
+    "/news/{name}",
+}
 
 
 class CountedAnswer(Protocol):
@@ -286,7 +296,14 @@ class UsageCounter:
             )
         action_counts = [int(is_counted), int(is_counted and sends_data)]
         for collection in collections or [""]:
-            unique_counts = [int(bool(action_count) and bool(collection) and self._usage_sessions.is_first_in_session(user, f"{action_kind} {collection}")) for action_count, action_kind in zip(action_counts, ("look", "take"), strict=True)]  # fmt: skip
+            unique_counts = [
+                int(
+                    bool(action_count)
+                    and bool(collection)
+                    and self._usage_sessions.is_first_in_session(user, f"{action_kind} {collection}")
+                )
+                for action_count, action_kind in zip(action_counts, ("look", "take"), strict=True)
+            ]
             collection_tables = {
                 table: rows for (table_collection, table), rows in tables.items() if table_collection == collection
             }
@@ -304,7 +321,17 @@ class UsageCounter:
                 UsageKey(month, collection, "", use.face, access), [*action_counts, 0, 0, files, rows, sent_bytes]
             )
             for table, count in collection_tables.items():
-                self._add_to_sums(UsageKey(month, collection, table, use.face, access), [*action_counts, 0, 0, files // len(collection_tables), count, sent_bytes // len(collection_tables)])  # fmt: skip
+                self._add_to_sums(
+                    UsageKey(month, collection, table, use.face, access),
+                    [
+                        *action_counts,
+                        0,
+                        0,
+                        files // len(collection_tables),
+                        count,
+                        sent_bytes // len(collection_tables),
+                    ],
+                )
 
 
 def _is_user_action(request: AnsweredRequest) -> bool:
@@ -319,12 +346,15 @@ def _is_user_action(request: AnsweredRequest) -> bool:
 
 @lru_cache(maxsize=1024)
 def classify_user_agent(user_agent: str) -> str:
-    """Return how something is asked, by its User-Agent: ``regular``, ``machine`` or ``robot`` (COUNTER for Research Data RD1, 10.5 and 10.6).
+    """Return how something is asked, by its User-Agent.
+
+    ``regular``, ``machine`` or ``robot`` (COUNTER for Research Data RD1, 10.5 and 10.6).
 
     Parameters
     ----------
     user_agent
-        User-Agent; services that look whether others work say ``(IVOA-test)`` in it (IVOA note SoftID 1.0), and are robots, too.
+        User-Agent; services that look whether others work say ``(IVOA-test)`` in it (IVOA note SoftID 1.0), and are
+        robots, too.
     """
     if "(IVOA-test" in user_agent:
         return ROBOT_ACCESS

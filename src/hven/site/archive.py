@@ -169,7 +169,10 @@ class _ArchiveWriter:
 
 
 class ChecksumReader:
-    """A file whose checksum is made while it is read, exactly `remaining_bytes` bytes of it: files that grow are cut, those that shrink are refused."""
+    """A file whose checksum is made while it is read, exactly `remaining_bytes` bytes of it.
+
+    Files that grow are cut, those that shrink are refused.
+    """
 
     def __init__(self, file: Any, remaining_bytes: int | None = None) -> None:
         self._file = file

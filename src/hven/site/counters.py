@@ -1,4 +1,6 @@
-"""Counters of what processes do, shared by all of a server: a row of numbers for each process in memory that they share, added up when asked.
+"""Counters of what processes do, shared by all of a server.
+
+A row of numbers for each process in memory that they share, added up when asked.
 
 To count costs a microsecond: a process writes its own row only, so nobody waits for anybody.
 """
@@ -248,9 +250,12 @@ class ProcessCounters:
 
 
 def create_shared_memory() -> None:
-    """Allocate the memory of a server that begins; its processes find it by the environment, others count for themselves.
+    """Allocate the memory of a server that begins.
 
-    It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the process (SIGBUS).
+    Its processes find it by the environment, others count for themselves.
+
+    It is no file on a disk: where that is full, or can only be read, to write to a part of it that is mapped kills the
+    process (SIGBUS).
     """
     if sys.platform == "linux":
         file = os.memfd_create("hven-counters")

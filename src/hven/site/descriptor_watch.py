@@ -1,4 +1,7 @@
-"""The descriptors of a site as they are now: each is read again when one of its files changed; faults keep the last good one, which the store has."""
+"""The descriptors of a site as they are now: each is read again when one of its files changed.
+
+Faults keep the last good one, which the store has.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ class DescriptorState:
     problem
         What is wrong with it now, or None.
     is_closed
-        True if it cannot be read and nobody knows what was public: it says ``private``, ``members`` or ``project`` where
-        the last good one did not, or there is no good one.
+        True if it cannot be read and nobody knows what was public: it says ``private``, ``members`` or ``project``
+        where the last good one did not, or there is no good one.
     good_since
         When the last good one was read first, if the store had it; ISO, UTC.
     restrictions
@@ -87,7 +90,10 @@ class DescriptorWatcher:
     _saved_at: float = 0.0
 
     def __post_init__(self) -> None:
-        """Begin with what the process that this one is a fork of has read, by the same settings; the next look finds what differs."""
+        """Begin with what the process that this one is a fork of has read, by the same settings.
+
+        The next look finds what differs.
+        """
         if _PREREAD_DESCRIPTORS is not None and _PREREAD_DESCRIPTORS.settings == self.settings:
             self.states_by_collection = dict(_PREREAD_DESCRIPTORS.states_by_collection)
             self.unsaved = set(_PREREAD_DESCRIPTORS.unsaved)
@@ -164,7 +170,8 @@ class DescriptorWatcher:
             resource = descriptor.load_descriptor(
                 path, settings, _restore_file_contents(stored_descriptor, path, self.settings)
             )
-        except Exception:  # noqa: BLE001  (by other settings, or another version of Hven, it is none; our bug stops nobody)
+        # by other settings, or another version of Hven, it is none; our bug stops nobody
+        except Exception:  # noqa: BLE001
             return None
         text = stored_descriptor.texts.get(path.name, "")
         return resource, stored_descriptor.read_at, _find_restrictions(text)

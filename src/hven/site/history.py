@@ -30,7 +30,8 @@ class PastState:
     version_key
         The moment, as the store writes it.
     missing_tables
-        Qualified names, in lower case, of tables that were published then and are not kept; -> since when they are kept again, if they are.
+        Qualified names, in lower case, of tables that were published then and are not kept; -> since when they are kept
+        again, if they are.
     later_tables
         The same of tables that were not published then, and are now; -> when they were first.
     is_release
@@ -127,7 +128,9 @@ def build_past_state(
     policies: AccessPolicyBinder,
     projects: Sequence[Project] = (),
 ) -> PastState:
-    """Build the picture of what was published at a moment. Metadata, rights and views are those of now; tables read in place have no past.
+    """Build the picture of what was published at a moment. Metadata, rights and views are those of now.
+
+    Tables read in place have no past.
 
     Attributes
     ----------

@@ -1,4 +1,7 @@
-"""Addresses of the site itself that stand in rows: written when a table was ingested, and wrong when the site has moved since."""
+"""Addresses of the site itself that stand in rows.
+
+Written when a table was ingested, and wrong when the site has moved since.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
     )
     return [
         Fault(
-            message=f"addresses in the rows of {' and '.join(names)} begin with {ingest_url}, where the site was at their ingest; now it is {current_url}",
+            message=f"addresses in the rows of {' and '.join(names)} begin with {ingest_url}, where the site was at "
+            f"their ingest; now it is {current_url}",
             place=Place(file=str(settings.collections_directory / collection / f"{collection}.yaml")),
             remedy=f"write them anew with: {port_prefix}hven ingest {collection}{public_url_hint}",
             severity="warning",

@@ -106,7 +106,8 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
         raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
         raise UserError(
-            f"{path} was written by Hven {header.get('hven')} (format {archive_format}, system state {store_format}); this Hven knows {ARCHIVE_FORMAT} and {STATE_FORMAT}",
+            f"{path} was written by Hven {header.get('hven')} (format {archive_format}, system state "
+            f"{store_format}); this Hven knows {ARCHIVE_FORMAT} and {STATE_FORMAT}",
             remedy=f"restore it with Hven {header.get('hven')} or a newer one",
         )
 
@@ -179,8 +180,8 @@ def restore_archive(
     Returns
     -------
     dict
-        What the archive says of itself, the ``collections`` that must be ingested, as their rows are not in it, and in words what is
-        ``yours`` to look at: settings that belong to the place where the site was.
+        What the archive says of itself, the ``collections`` that must be ingested, as their rows are not in it, and in
+        words what is ``yours`` to look at: settings that belong to the place where the site was.
 
     Raises
     ------
@@ -212,7 +213,8 @@ def restore_archive(
         # with its settings it is a site
         for item in sorted(partial_directory.iterdir(), key=lambda item: item.name == site_settings.SETTINGS_FILE):
             if item.name != SECRETS_FILE:
-                moved_items.append(item.rename(directory / item.name))  # noqa: PERF401  (what has gone up is known if one fails)
+                # what has gone up is known if one fails
+                moved_items.append(item.rename(directory / item.name))  # noqa: PERF401
         moved_items.clear()
     except HvenError as error:  # where it was made is gone when somebody reads this
         error.message, error.remedy = (
@@ -365,7 +367,8 @@ class _Restoration:
         self.restored_records[record.id] = replace(record, snapshot=snapshot)
         if snapshot.rows != record.snapshot.rows:
             raise SourceError(
-                f"{self.path} is altered: {record.table.qualified_name} has {snapshot.rows:,} rows, not {record.snapshot.rows:,}"
+                f"{self.path} is altered: {record.table.qualified_name} has {snapshot.rows:,} rows, not "
+                f"{record.snapshot.rows:,}"
             )
 
     def _write_member(self, root: Path, member: tarfile.TarInfo, file: Any, name: str) -> None:

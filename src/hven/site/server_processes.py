@@ -1,4 +1,7 @@
-"""What the processes of running servers say of themselves, in ``var/run``: settings that wait for a restart, where they read, engines that they cannot read."""
+"""What the processes of running servers say of themselves, in ``var/run``.
+
+Settings that wait for a restart, where they read, engines that they cannot read.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,9 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
 
 
 def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:
-    """Refuse to publish rows where a running server does not look, or cannot read: its readers would have errors instead of them.
+    """Refuse to publish rows where a running server does not look, or cannot read.
+
+    Its readers would have errors instead of them.
 
     Parameters
     ----------
@@ -140,7 +145,8 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
         ):
             if server_value != own_value:
                 raise ConflictError(
-                    f"restart needed: {server_process.display_name} began with {name} {server_value}, and this command has {own_value}: its readers would not see what is published",
+                    f"restart needed: {server_process.display_name} began with {name} {server_value}, and this "
+                    f"command has {own_value}: its readers would not see what is published",
                     remedy="restart or stop it, or take the setting back; nothing was changed",
                 )
     if engine == EMBEDDED_ENGINE:
@@ -156,13 +162,16 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             reason = server_process.problem or server_process.engines.get(engine) or "it does not know that engine"
             raise ConflictError(
                 f"{server_process.display_name} cannot read rows in {engine}: {reason}",
-                remedy="give it the settings and secrets that this command has and restart it, or stop it; nothing was changed",
+                remedy="give it the settings and secrets that this command has and restart it, or stop it; nothing "
+                "was changed",
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 
 
 def describe_storage(settings: Settings, store: StateStore) -> tuple[str, str]:
-    """Name the directory of a site's snapshots and its system state, for a person; what stands in ``var/`` is called so wherever the site is mounted.
+    """Name the directory of a site's snapshots and its system state, for a person.
+
+    What stands in ``var/`` is called so wherever the site is mounted.
 
     Parameters
     ----------

@@ -103,10 +103,11 @@ class FileSignature:
     extensions
         Of their names, in lower case: ``csv``.
     leading_pattern
-        A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing tells them.
+        A regular expression for how they begin, decompressed; texts in UTF-16 are matched as UTF-8. Empty: nothing
+        tells them.
     base_kind, trailing_pattern
-        The other kind as which it begins; a regular expression that is searched for in the last bytes of such a file. Without that, `leading_pattern` is matched with the first
-        megabyte of it.
+        The other kind as which it begins; a regular expression that is searched for in the last bytes of such a file.
+        Without that, `leading_pattern` is matched with the first megabyte of it.
     """
 
     extensions: tuple[str, ...] = ()
@@ -149,11 +150,12 @@ class SourceContext:
     on_reject
         Takes rows that cannot be read.
     reject_limit
-        Rows and values at fault of each piece of text that `on_reject` is told of, at least; None: all. Who asks for few need not wait for
-        millions, and after so many rows that cannot be read nothing more is.
+        Rows and values at fault of each piece of text that `on_reject` is told of, at least; None: all. Who asks for
+        few need not wait for millions, and after so many rows that cannot be read nothing more is.
     on_notice
-        Takes what people should know: a `hven.model.Deviation` for what is narrowed, dropped or reinterpreted (`report_deviation`), or a sentence about the source as a whole. `hven new`
-        writes it into the draft, `hven check` warns of it, and the ingest report shows it with its counts.
+        Takes what people should know: a `hven.model.Deviation` for what is narrowed, dropped or reinterpreted
+        (`report_deviation`), or a sentence about the source as a whole. `hven new` writes it into the draft, `hven
+        check` warns of it, and the ingest report shows it with its counts.
     batch_row_limit
         Rows of a batch, at most.
     key_columns
@@ -169,9 +171,11 @@ class SourceContext:
     open_sample_file
         Opens a file of samples by a reader that the descriptor names (`hven.sources.file_readers.open_with_reader`).
     allowed_roots
-        Directories that links among the files may lead into, beside the descriptor's own (the site, and `allowed_roots` of hven.toml).
+        Directories that links among the files may lead into, beside the descriptor's own (the site, and `allowed_roots`
+        of hven.toml).
     cache_directory
-        Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and nothing is kept.
+        Directory of what was read of files, and fetched, kept until the next run; None: this is a first look, and
+        nothing is kept.
     journal
         What clients pushed into the table; None: it is not known here.
     run_name
@@ -179,7 +183,8 @@ class SourceContext:
     on_progress
         Takes how many documents of how many came, while they are fetched; None: nobody looks.
     answer_cache
-        Keeps what services answered, for who looks at one again and again and wants to ask it once; None: nothing is kept.
+        Keeps what services answered, for who looks at one again and again and wants to ask it once; None: nothing is
+        kept.
     """
 
     directory: Path = Path()
@@ -235,7 +240,10 @@ def build_file_list(versions: Iterable[InputVersion]) -> pa.Table:
 
 
 class PushJournal(Protocol):
-    """What clients pushed into a table, in pieces that lie on each other: whole rows, with the column `DELETED_COLUMN` for those that went."""
+    """What clients pushed into a table, in pieces that lie on each other.
+
+    Whole rows, with the column `DELETED_COLUMN` for those that went.
+    """
 
     def read_state_name(self) -> str:
         """Return the name of its state."""
@@ -259,7 +267,8 @@ class PushJournal(Protocol):
 class AvailableTable:
     """One table of those that a file or database holds.
 
-    A kind with several may have ``list_source_tables(options, context) -> list[AvailableTable]``: `options` as far as they are known, without a table.
+    A kind with several may have ``list_source_tables(options, context) -> list[AvailableTable]``: `options` as far as
+    they are known, without a table.
 
     Attributes
     ----------
@@ -373,8 +382,8 @@ class IncrementalSource(Protocol):
         expression
             One that `can_filter_by` takes.
         watermark
-            The largest watermark that was seen, less the overlap, as Arrow's scalars have it (``as_py``): a number, a text, or a time without a
-            zone (UTC). None: all rows.
+            The largest watermark that was seen, less the overlap, as Arrow's scalars have it (``as_py``): a number, a
+            text, or a time without a zone (UTC). None: all rows.
 
         Returns
         -------
@@ -418,7 +427,8 @@ class BlockChecksumSource(Protocol):
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
         """Sum up blocks of keys.
 
-        How keys are cut into blocks may change when the table has grown a lot: then all blocks have other names, and are read once.
+        How keys are cut into blocks may change when the table has grown a lot: then all blocks have other names, and
+        are read once.
 
         Parameters
         ----------
@@ -430,7 +440,8 @@ class BlockChecksumSource(Protocol):
         Returns
         -------
         blocks
-            A row for each: ``block`` (text that stays with its rows), ``rows``, ``checksum``. None: these columns cannot be summed up there.
+            A row for each: ``block`` (text that stays with its rows), ``rows``, ``checksum``. None: these columns
+            cannot be summed up there.
         """
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Source:
@@ -459,8 +470,8 @@ class PagedSource(Protocol):
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
         """Yield rows, each batch with where to go on behind it.
 
-        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to the last that was not empty,
-        or read all. A batch may have no rows.
+        An empty text: it cannot be gone on behind this one (no key is known, or rows without key follow): go back to
+        the last that was not empty, or read all. A batch may have no rows.
 
         Parameters
         ----------
@@ -559,7 +570,10 @@ class AttributedSource(Protocol):
     """A source that says whom its rows are owed to."""
 
     def list_credits(self) -> Mapping[str, str]:
-        """Return what it says for the head of a descriptor, by its keys: ``creators`` (names between ``;``), ``bibcode``, ``licence`` ..."""
+        """Return what it says for the head of a descriptor, by its keys.
+
+        ``creators`` (names between ``;``), ``bibcode``, ``licence`` ...
+        """
 
 
 @runtime_checkable

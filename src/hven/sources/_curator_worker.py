@@ -1,4 +1,7 @@
-"""The process of curators' code: imports their files, calls their functions, says what came of it. Run by `hven.sources.curator_process` alone."""
+"""The process of curators' code: imports their files, calls their functions, says what came of it.
+
+Run by `hven.sources.curator_process` alone.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ PR_SET_PDEATHSIG = 1  # of prctl(2): this process dies with the thread that bega
 class PandasNotice:
     """A finder that tells Arrow of pandas as soon as the curator's code imports it; until then Arrow does without.
 
-    Arrow imports pandas itself when it first makes a column of a list or an array, which takes twice the time that this process starts in.
+    Arrow imports pandas itself when it first makes a column of a list or an array, which takes twice the time that this
+    process starts in.
     """
 
     def __init__(self) -> None:
@@ -60,7 +64,8 @@ def main() -> None:
     functions: dict[tuple[str, str], Callable[..., Any]] = {}
     while True:
         try:
-            verb, *request_arguments = pickle.loads(channel.recv_bytes())  # noqa: S301  (of the process that began this one)
+            # of the process that began this one
+            verb, *request_arguments = pickle.loads(channel.recv_bytes())  # noqa: S301
         except (EOFError, OSError):  # whoever began this process is gone
             return
         argument_bytes = channel.recv_bytes() if verb == "call" else b""

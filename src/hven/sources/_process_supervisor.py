@@ -1,8 +1,10 @@
-"""The process between a worker and a program: sets limits, starts it, and leaves nothing of it behind, whatever happens to either.
+"""The process between a worker and a program.
 
-Run alone (``python -I -S _process_supervisor.py``): it imports nothing of Hven, so that it starts in a few milliseconds. Its standard input is
-a pipe that the worker holds: when that closes, because the worker says so or is dead, everything below is killed. It ends as the
-program did; a signal is told as 128 + its number.
+Sets limits, starts it, and leaves nothing of it behind, whatever happens to either.
+
+Run alone (``python -I -S _process_supervisor.py``): it imports nothing of Hven, so that it starts in a few
+milliseconds. Its standard input is a pipe that the worker holds: when that closes, because the worker says so or is
+dead, everything below is killed. It ends as the program did; a signal is told as 128 + its number.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ def _reduce_session_priority() -> None:
     steps = min(SESSION_NICENESS, os.getpriority(os.PRIO_PROCESS, 0))
     with contextlib.suppress(OSError):
         for _ in range(20 if steps > 0 else 0):
-            with contextlib.suppress(BlockingIOError), open("/proc/self/autogroup", "w") as session:  # noqa: PTH123  (this starts quickly)
+            # this starts quickly
+            with contextlib.suppress(BlockingIOError), open("/proc/self/autogroup", "w") as session:  # noqa: PTH123
                 session.write(str(steps))
                 session.flush()
                 return
@@ -116,7 +119,8 @@ def _kill_descendants(child: int, status: int | None, *, immediately: bool) -> i
 
 def _list_child_pids() -> list[int]:
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:  # noqa: PTH123  (starts quicker without pathlib)
+        # starts quicker without pathlib
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:  # noqa: PTH123
             return [int(word) for word in file.read().split()]
     except OSError:
         return []

@@ -1,4 +1,7 @@
-"""Whose turn it is at a host elsewhere: how often it may be asked, by all that run here together, and when it is asked again."""
+"""Whose turn it is at a host elsewhere.
+
+How often it may be asked, by all that run here together, and when it is asked again.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,8 @@ def _read_turn_time(descriptor: int) -> float:
 
 def compute_backoff(attempt: int) -> float:
     """Return how many seconds to wait after so many tries: twice as long each time, and not all at once."""
-    return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  (so that not all come back at once)
+    # so that not all come back at once
+    return min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def retry_busy(operation: Callable[[], T], max_attempts: int, end_time: float | None) -> T:

@@ -1,4 +1,7 @@
-"""The process of a function that reads files, beside a descriptor: asked by lines of JSON, it answers in Arrow. Run by `hven.sources.file_readers` alone."""
+"""The process of a function that reads files, beside a descriptor: asked by lines of JSON, it answers in Arrow.
+
+Run by `hven.sources.file_readers` alone.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def load_function(path: str, name: str) -> Callable[[str], Any]:
 
 
 def to_arrow_table(result: Any) -> pa.Table:
-    """Make a table of what a function gives: a table, a batch, or arrays by name, those of two dimensions as spectra."""
+    """Make a table of what a function gives.
+
+    A table, a batch, or arrays by name, those of two dimensions as spectra.
+    """
     if isinstance(result, pa.RecordBatch):
         return pa.Table.from_batches([result])
     return result if isinstance(result, pa.Table) else pa.table(to_arrow_arrays(result))
@@ -78,7 +84,8 @@ def to_arrow_arrays(arrays_by_name: Mapping[str, Any]) -> dict[str, pa.Array]:
 def describe_error(error: BaseException, path: str) -> str:
     """Describe an error with the deepest line of the curator's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    location = f"{os.path.basename(path)}, line {lines[-1]}: " if lines else ""  # noqa: PTH119  (starts quicker without pathlib)
+    # starts quicker without pathlib
+    location = f"{os.path.basename(path)}, line {lines[-1]}: " if lines else ""  # noqa: PTH119
     return f"{location}{type(error).__name__}: {error}"
 
 

@@ -263,7 +263,10 @@ class DelimitedTextSource(TextFileSource):
         return first, kinds, cells, places
 
     def _sample_records(self, data: bytes, dialect: TextDialect) -> Iterator[tuple[bool, list[list[str]]]]:
-        """Yield some thousand records: whether they are from the front, whose row numbers are known, or from the middle and the end of a block."""
+        """Yield some thousand records.
+
+        Whether they are from the front, whose row numbers are known, or from the middle and the end of a block.
+        """
         quote = self._choose_quote(dialect)
         if dialect.is_barred and quote and quote.encode() in data[:400_000]:
             data = _strip_bars(data[:400_001])

@@ -1,6 +1,9 @@
-"""Python of a curator's, in a process of its own: limits of time and memory, and whatever it does is a fault that can be told.
+"""Python of a curator's, in a process of its own.
 
-The process is a plain interpreter (`_curator_worker.py`). Columns go and come as Arrow IPC over a pair of sockets; nothing that it says is unpickled.
+Limits of time and memory, and whatever it does is a fault that can be told.
+
+The process is a plain interpreter (`_curator_worker.py`). Columns go and come as Arrow IPC over a pair of sockets;
+nothing that it says is unpickled.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STARTUP_TIMEOUT_SECONDS = 60.0  # seconds for an interpreter to begin, on a busy machine
-# what of our environment the process has: where things are, and in which language and time; nothing that may be a secret
+# what of our environment the process has: where things are, and in which language and time; nothing that may be a
+# secret
 PASSED_VARIABLES_PATTERN = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
 )
@@ -81,7 +85,10 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
 
 
 class PythonProcess:
-    """An interpreter for curators' code; it begins when it is asked first, and anew after it ended. It ends with this object."""
+    """An interpreter for curators' code; it begins when it is asked first, and anew after it ended.
+
+    It ends with this object.
+    """
 
     def __init__(self, limits: PythonLimits | None = None, module: str | None = None) -> None:
         self._module = module  # that the process needs beside the curator's file

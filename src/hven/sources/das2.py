@@ -1,4 +1,7 @@
-"""Data sources of das2 servers elsewhere: streams of das2 2.2, window by window, at the resolution that is asked for."""
+"""Data sources of das2 servers elsewhere.
+
+Streams of das2 2.2, window by window, at the resolution that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,15 @@ class Options(time_windows.TimeWindowOptions):
     """What a descriptor may say of a das2 server."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/das2/server.")
-    resolution: float | None = Field(None, gt=0, description="Seconds that may lie between two samples: the server reduces to means and peaks; default: all samples.")  # fmt: skip
+    resolution: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that may lie between two samples: the server reduces to means and peaks; default: all samples.",
+    )
     params: str | None = Field(None, description="What the data source takes as `params`.")
-    tags: bool = Field(False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change.")  # fmt: skip
+    tags: bool = Field(
+        False, description="Also a column NAME_tags with the values of the items of each spectrum, which may change."
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -95,7 +104,12 @@ class Das2Source(TimeWindowSource):
         first, last = self._time_limits
         width = max((last - first) // FIRST_LOOK_DIVISOR, 60 * SECOND_MICROSECONDS)
         example = _parse_range(self._dataset_properties.get("exampleRange_00", ""))
-        for start, stop in (*([example] if example else []), (first, min(first + width, last)), (max(last - width, first), last), (first, last)):  # fmt: skip
+        for start, stop in (
+            *([example] if example else []),
+            (first, min(first + width, last)),
+            (max(last - width, first), last),
+            (first, last),
+        ):
             stream = self._read_stream(start, stop)
             if stream is not None and stream.segments:
                 variables: dict[str, PacketVariable] = {}
@@ -123,7 +137,9 @@ class Das2Source(TimeWindowSource):
                 name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about
             )
             if self.options.tags and plane.item_values:
-                columns[f"{name}_tags"] = Column(name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel"))  # fmt: skip
+                columns[f"{name}_tags"] = Column(
+                    name=f"{name}_tags", type=parse_type("float64[*]"), description=plane.properties.get("yLabel")
+                )
         column_names = self.options.columns
         for name in column_names or ():
             if name not in columns:
@@ -139,19 +155,29 @@ class Das2Source(TimeWindowSource):
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Say what the items of spectra stand for."""
         return {
-            name: (ParameterBins(name=plane.properties.get("yLabel") or "frequency", centers=tuple(map(float, plane.item_values))),)
+            name: (
+                ParameterBins(
+                    name=plane.properties.get("yLabel") or "frequency", centers=tuple(map(float, plane.item_values))
+                ),
+            )
             for name, plane in self._variables.items()
             if plane.item_values
-        }  # fmt: skip
+        }
 
     def _request_stream(self, parameters: dict[str, str]) -> Das2Stream:
         def request_once() -> Das2Stream:
             with self.service.request("GET", f"{self.service.url}?{urlencode(parameters, safe=':/,')}") as answer:
                 data = self._budget.read_answer(answer.parts)
                 if answer.status >= 400 and data[:1] not in {b"[", b"|"}:
-                    raise SourceError(f"{self.source_name}: the server answers {answer.status}: {extract_error_text(data)}", remedy="look at server=list")  # fmt: skip
+                    raise SourceError(
+                        f"{self.source_name}: the server answers {answer.status}: {extract_error_text(data)}",
+                        remedy="look at server=list",
+                    )
             if data[:1] in {b"|", b"/"}:
-                raise SourceError(f"{self.source_name}: the server sends a stream of das 3.0", remedy="only das2 2.2 is read: ask its operator for it")  # fmt: skip
+                raise SourceError(
+                    f"{self.source_name}: the server sends a stream of das 3.0",
+                    remedy="only das2 2.2 is read: ask its operator for it",
+                )
             return das2_packets.parse_stream(data)
 
         return self.service.retry(request_once)
@@ -197,7 +223,11 @@ class Das2Source(TimeWindowSource):
                     continue
                 if not self.options.tags and first.item_values != plane.item_values:
                     moment = np.datetime64(int(segment.times[0]), "us")
-                    raise SourceError(f"{self.source_name}: the values of the {plane.item_count} items of {name} are others at {moment}Z than at first", remedy="say tags: true, which adds a column of them")  # fmt: skip
+                    raise SourceError(
+                        f"{self.source_name}: the values of the {plane.item_count} items of {name} are others "
+                        f"at {moment}Z than at first",
+                        remedy="say tags: true, which adds a column of them",
+                    )
                 if name in column_names:
                     arrays[name] = to_number_column(
                         values if plane.is_scan else values[:, 0], None, self._columns[name].type.arrow
@@ -206,7 +236,11 @@ class Das2Source(TimeWindowSource):
                     tags = np.broadcast_to(np.array(plane.item_values), (len(values), plane.item_count))
                     arrays[f"{name}_tags"] = to_number_column(tags, None, self._columns[f"{name}_tags"].type.arrow)
             rows = len(segment.times)
-            tables.append(pa.table({name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}))  # fmt: skip
+            tables.append(
+                pa.table(
+                    {name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}
+                )
+            )
         return (
             [pa.concat_tables(tables).sort_by(TIME_COLUMN)] if len(tables) > 1 else tables
         )  # packets of several types take turns

@@ -39,10 +39,15 @@ if TYPE_CHECKING:
 
 STATE_COLUMN, TIME_COLUMN, ADDRESS_COLUMN = "document.state", "document.time", "document.address"
 DOCUMENT_FACT_COLUMNS = (
-    Column(name=STATE_COLUMN, type=STRING, ucd="meta.code", description="here, old (a newer one could not be fetched yet), waiting, missing, refused, broken, failed"),
+    Column(
+        name=STATE_COLUMN,
+        type=STRING,
+        ucd="meta.code",
+        description="here, old (a newer one could not be fetched yet), waiting, missing, refused, broken, failed",
+    ),
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),
     Column(name=ADDRESS_COLUMN, type=STRING, ucd="meta.ref", description="Where it is"),
-)  # fmt: skip
+)
 FIRST_LOOK_DOCUMENTS, FIRST_LOOK_SECONDS = 10, 20.0  # documents that are fetched for a first look, and seconds
 ROWS_PER_LOOKUP = 10_000  # rows whose documents are looked up together
 _PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
@@ -70,7 +75,8 @@ class DocumentColumn(BaseModel):
 
     key: Annotated[list[str], BeforeValidator(_expand_keys)] = Field(
         min_length=1,
-        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), `*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
+        description="Keyword of the header or label (HIERARCH is left out), path in the record (`a.b.0`; of XML `a/b/@c`), "
+        "`*` for the whole text. A list of them, or `PBL{12,13,23} START`, makes an array.",
     )
     type: str = Field("string", description="Of a value: string, float64, int32, boolean ...")
     unit: str | None = Field(None, description="VOUnit.")
@@ -125,7 +131,8 @@ class EnrichOptions(BaseModel):
     )
     format: Literal["header", "json", "label", "xml"] = Field(
         "header",
-        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the beginning is fetched. label: PVL, ODL. json, xml: one record.",
+        description="header: of FITS, as it is, as lines, or in the `<pre>` of a page; of a whole FITS file the beginning "
+        "is fetched. label: PVL, ODL. json, xml: one record.",
     )
     columns: dict[str, Annotated[DocumentColumn, BeforeValidator(_wrap_key)]] = Field(
         min_length=1, description="What is taken of each: `name: KEYWORD`, or `name: {key: .., type: .., unit: ..}`."
@@ -347,14 +354,25 @@ class RowDocuments:
                 authorization=secret,
             )
         fetcher = DocumentFetcher(
-            service=service, directory=context.directory, roots=context.allowed_roots, document_form=options.format, columns=self._specs,
-            byte_limit=options.bytes, max_age_seconds=options.age, retry_after_seconds=options.again,
-        )  # fmt: skip
+            service=service,
+            directory=context.directory,
+            roots=context.allowed_roots,
+            document_form=options.format,
+            columns=self._specs,
+            byte_limit=options.bytes,
+            max_age_seconds=options.age,
+            retry_after_seconds=options.again,
+        )
         first = context.cache_directory is None  # a first look
         yield from fetch_documents(
-            self.store, fetcher, concurrency=options.at_once, duration_seconds=min(options.total, FIRST_LOOK_SECONDS) if first else options.total,
-            document_limit=FIRST_LOOK_DOCUMENTS if first else None, on_notice=context.on_notice, on_progress=context.on_progress,
-        )  # fmt: skip
+            self.store,
+            fetcher,
+            concurrency=options.at_once,
+            duration_seconds=min(options.total, FIRST_LOOK_SECONDS) if first else options.total,
+            document_limit=FIRST_LOOK_DOCUMENTS if first else None,
+            on_notice=context.on_notice,
+            on_progress=context.on_progress,
+        )
 
     def build_document_columns(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
         """Return the columns that documents give to rows.
@@ -600,8 +618,14 @@ class _EnrichedMetadata(EnrichedSource):
 
 
 _ENRICHED_CLASSES: Mapping[Any, type[EnrichedSource]] = {
-    IncrementalSource: _EnrichedIncremental, KeyLookupSource: _EnrichedKeyLookup, FileListSource: _EnrichedFileList, ProgressSource: _EnrichedProgress, DoubtfulTypesSource: _EnrichedDoubtfulTypes, DescribedSource: _EnrichedDescribedSource, MetadataSource: _EnrichedMetadata,
-}  # fmt: skip
+    IncrementalSource: _EnrichedIncremental,
+    KeyLookupSource: _EnrichedKeyLookup,
+    FileListSource: _EnrichedFileList,
+    ProgressSource: _EnrichedProgress,
+    DoubtfulTypesSource: _EnrichedDoubtfulTypes,
+    DescribedSource: _EnrichedDescribedSource,
+    MetadataSource: _EnrichedMetadata,
+}
 
 __all__ = [
     "ADDRESS_COLUMN",

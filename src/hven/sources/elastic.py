@@ -36,9 +36,23 @@ KEEP_ALIVE = "5m"  # between two pages
 FIELD_TYPES = {
     **dict.fromkeys(("long", "integer", "short", "byte"), pa.int64()),
     **dict.fromkeys(("double", "float", "half_float", "scaled_float"), pa.float64()),
-    **dict.fromkeys(("keyword", "text", "date", "date_nanos", "ip", "wildcard", "version", "constant_keyword", "unsigned_long", "match_only_text"), pa.string()),
+    **dict.fromkeys(
+        (
+            "keyword",
+            "text",
+            "date",
+            "date_nanos",
+            "ip",
+            "wildcard",
+            "version",
+            "constant_keyword",
+            "unsigned_long",
+            "match_only_text",
+        ),
+        pa.string(),
+    ),
     "boolean": pa.bool_(),
-}  # fmt: skip
+}
 PAGING_KEYS = ("size", "from", "search_after", "pit", "scroll", "slice", "aggs", "aggregations", "track_total_hits")
 HITS_PATH = ("hits", "hits")
 QUERY_DATA_KEY, QUERY_URL_KEY = (
@@ -54,10 +68,23 @@ class Options(PageOptions):
     """What a descriptor may say of an index."""
 
     index: str = Field(min_length=1, description="Index, alias, or several (`nrh-*`).")
-    query: str | dict[str, Any] | None = Field(None, description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top or as `query_data`; what it says of pages is left out. Default: all documents.")  # fmt: skip
-    order: Texts = Field(default_factory=list, description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind the last. Default: the columns of the table's key, where they can.")  # fmt: skip
-    source: Texts = Field(default_factory=list, description="Only these fields of the documents; `*` stands for any characters.")  # fmt: skip
-    api_key: Secret | None = Field(None, description="`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`.")  # fmt: skip
+    query: str | dict[str, Any] | None = Field(
+        None,
+        description="A query as the index takes it, or the JSON file beside the descriptor that holds it, at its top or as "
+        "`query_data`; what it says of pages is left out. Default: all documents.",
+    )
+    order: Texts = Field(
+        default_factory=list,
+        description="Fields that together name a document, and that the index sorts by: who was stopped goes on behind the "
+        "last. Default: the columns of the table's key, where they can.",
+    )
+    source: Texts = Field(
+        default_factory=list, description="Only these fields of the documents; `*` stands for any characters."
+    )
+    api_key: Secret | None = Field(
+        None,
+        description="`$NAME` of a secret that is an API key (`id:api_key` as Base64), instead of `login` or `token`.",
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -103,7 +130,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 self._report_once(f"`{word}` of the query is left out: all documents are read, page by page")
         if address and not _is_index_url(address, options.url, options.index):
             self._report_once(
-                f"`{QUERY_URL_KEY}` of the query is {address}, which is not asked: `url` and `index` say {self._index_url}"
+                f"`{QUERY_URL_KEY}` of the query is {address}, which is not asked: `url` and `index` say "
+                f"{self._index_url}"
             )
 
     _records_path = HITS_PATH
@@ -162,7 +190,11 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
     @cached_property
     def _leaves(self) -> list[JsonLeaf]:
         """Columns of the sample, with the mapping's types, and those that the sample did not have."""
-        sampled_names = {name: FIELD_TYPES.get(kind, pa.string()) for name, kind in self._field_types.items() if name not in self.options.types}  # fmt: skip
+        sampled_names = {
+            name: FIELD_TYPES.get(kind, pa.string())
+            for name, kind in self._field_types.items()
+            if name not in self.options.types
+        }
         sampled_leaves = []
         for leaf in super()._leaves:
             kind = sampled_names.get(leaf.name)
@@ -269,7 +301,12 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
 
     def _release_context(self, url: str, body: object) -> None:
         """Let go of what the server holds for us; if it does not hear, it forgets by itself."""
-        with suppress(Exception), self.service.request("DELETE", url, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}):  # fmt: skip
+        with (
+            suppress(Exception),
+            self.service.request(
+                "DELETE", url, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+            ),
+        ):
             pass
 
     def _request_hits(self, url: str, body: object, page_number: int) -> tuple[bytes, dict[str, Any]]:
@@ -279,7 +316,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         except SourceError as error:
             if any(word in error.message for word in _LOST_CONTEXT_PHRASES):
                 raise SourceError(
-                    f"{self.source_name} has forgotten where we were at page {page_number:,}: its point in time is over",
+                    f"{self.source_name} has forgotten where we were at page {page_number:,}: its point in "
+                    f"time is over",
                     remedy="read smaller pages (`page`), or when it has less to do: nothing was published",
                 ) from error
             raise
@@ -289,8 +327,18 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         answer = parse_document(data[:start] + b"]}}", self.source_name)
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
-            reason = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of its {shards.get('total')} shards failed: {json.dumps(shards.get('failures', ''))[:300]}"  # fmt: skip
-            raise SourceError(f"{self.source_name}: page {page_number:,} is not whole: {reason}", remedy="try again when it is well: nothing was published")  # fmt: skip
+            reason = (
+                "it ran out of time"
+                if answer.get("timed_out")
+                else (
+                    f"{shards['failed']} of its {shards.get('total')} shards failed: "
+                    f"{json.dumps(shards.get('failures', ''))[:300]}"
+                )
+            )
+            raise SourceError(
+                f"{self.source_name}: page {page_number:,} is not whole: {reason}",
+                remedy="try again when it is well: nothing was published",
+            )
         if page_number == 1 and "total" in answer.get("hits", {}):
             total = answer["hits"]["total"]  # a number before version 7
             self._stated_count = total.get("value") if isinstance(total, dict) else total
@@ -346,7 +394,19 @@ def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> t
     address = ""
     if QUERY_DATA_KEY in query or QUERY_URL_KEY in query:
         query, address = _unwrap_query(query)
-    allowed_keys = {"query", "sort", "_source", "fields", "runtime_mappings", "min_score", "post_filter", "stored_fields", "docvalue_fields", "script_fields", *PAGING_KEYS}  # fmt: skip
+    allowed_keys = {
+        "query",
+        "sort",
+        "_source",
+        "fields",
+        "runtime_mappings",
+        "min_score",
+        "post_filter",
+        "stored_fields",
+        "docvalue_fields",
+        "script_fields",
+        *PAGING_KEYS,
+    }
     for word in query:
         if word not in allowed_keys:
             raise SourceError(
@@ -362,26 +422,40 @@ def _read_query(name: str, directory: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         file_names = sorted(path_found.name for path_found in directory.glob("*.json")) if directory.is_dir() else []
-        raise SourceError(f"the query {name} cannot be read: {error.strerror}", remedy=suggest_spelling(path.name, file_names) or "it stands beside the descriptor") from error  # fmt: skip
+        raise SourceError(
+            f"the query {name} cannot be read: {error.strerror}",
+            remedy=suggest_spelling(path.name, file_names) or "it stands beside the descriptor",
+        ) from error
 
 
 def _parse_query(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise SourceError(f"the query is no JSON: {error}", place=Place(file=name, line=error.lineno), remedy="mend it there") from error  # fmt: skip
+        raise SourceError(
+            f"the query is no JSON: {error}", place=Place(file=name, line=error.lineno), remedy="mend it there"
+        ) from error
 
 
 def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Take the search and the address out of ``{"query_url": .., "query_data": ..}``; the search may be a text of JSON."""
+    """Take the search and the address out of ``{"query_url": .., "query_data": ..}``.
+
+    The search may be a text of JSON.
+    """
     for word in wrapper:
         if word not in {QUERY_DATA_KEY, QUERY_URL_KEY}:
-            raise SourceError(f"{word!r} stands beside {QUERY_DATA_KEY!r} in the query", remedy=f"what is searched for stands in {QUERY_DATA_KEY!r}")  # fmt: skip
+            raise SourceError(
+                f"{word!r} stands beside {QUERY_DATA_KEY!r} in the query",
+                remedy=f"what is searched for stands in {QUERY_DATA_KEY!r}",
+            )
     search, address = wrapper.get(QUERY_DATA_KEY, {}), wrapper.get(QUERY_URL_KEY, "")
     if isinstance(search, str):
         search = _parse_query(search, QUERY_DATA_KEY)
     if not isinstance(search, dict) or not isinstance(address, str):
-        raise SourceError(f"{QUERY_DATA_KEY!r} of the query is no object, or {QUERY_URL_KEY!r} no text", remedy=f'write {{"{QUERY_DATA_KEY}": {{"query": {{"match_all": {{}}}}}}}}')  # fmt: skip
+        raise SourceError(
+            f"{QUERY_DATA_KEY!r} of the query is no object, or {QUERY_URL_KEY!r} no text",
+            remedy=f'write {{"{QUERY_DATA_KEY}": {{"query": {{"match_all": {{}}}}}}}}',
+        )
     return search, address
 
 

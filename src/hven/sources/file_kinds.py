@@ -1,4 +1,7 @@
-"""Which kind of source reads a file, told by its name or by how it begins, or a service, told by its address; each kind says of itself what it knows (`FileSignature`, `ServiceSignature`)."""
+"""Which kind of source reads a file, told by its name or by how it begins, or a service, told by its address.
+
+Each kind says of itself what it knows (`FileSignature`, `ServiceSignature`).
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,9 @@ def find_kind_by_name(file: str) -> str | None:
 
 
 def find_kind_by_content(first_bytes: bytes, kind_names: Iterable[str] | None = None) -> str | None:
-    """Recognise the kind by a file's first bytes; of several that know them the last, so that what nobody else knows is text.
+    """Recognise the kind by a file's first bytes.
+
+    Of several that know them the last, so that what nobody else knows is text.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Programs that read files which we cannot: asked by lines of JSON, they answer in Arrow, in processes of their own with limits of time, memory and bytes."""
+"""Programs that read files which we cannot.
+
+Asked by lines of JSON, they answer in Arrow, in processes of their own with limits of time, memory and bytes.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
     else:
         reader_settings = next((word for word in settings.readers if word.name == reader.name), None)
         if reader_settings is None:
-            raise SourceError(format_message("hven.toml has no reader {name!r}", reader.name), remedy=format_message("write [readers.{name}] into hven.toml", reader.name))  # fmt: skip
+            raise SourceError(
+                format_message("hven.toml has no reader {name!r}", reader.name),
+                remedy=format_message("write [readers.{name}] into hven.toml", reader.name),
+            )
         words = (
             str((site_directory / word).absolute()) if word.startswith(("./", "../")) else word
             for word in reader_settings.command[1:]
@@ -82,7 +88,16 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
             raise SourceError(
                 error.message, remedy=format_message("readers.{name}.command of hven.toml", reader_settings.name)
             ) from None
-        kind = _ReaderSpec(reader_settings.name, argv, tuple(reader_settings.environment.items()), reader_settings.seconds, reader_settings.memory, reader_settings.processes, reader_settings.idle, "")  # fmt: skip
+        kind = _ReaderSpec(
+            reader_settings.name,
+            argv,
+            tuple(reader_settings.environment.items()),
+            reader_settings.seconds,
+            reader_settings.memory,
+            reader_settings.processes,
+            reader_settings.idle,
+            "",
+        )
     return open_product(path, name, read_rows=partial(_request_table, kind, name))
 
 
@@ -107,7 +122,9 @@ def _request_table(
     try:
         file_stat = path.stat()
     except OSError as error:
-        raise SourceError(format_message("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)) from None  # fmt: skip
+        raise SourceError(
+            format_message("{name} cannot be read: {reason}", name, error.strerror or type(error).__name__)
+        ) from None
     stamp = f"{file_stat.st_size} {file_stat.st_mtime_ns}"
     request = {"path": str(path.absolute()), "stamp": stamp, "columns": columns, "first": first, "rows": row_count}
     deadlines.check_deadline()
@@ -297,7 +314,10 @@ class _ReaderPool:
         with self._condition:
             while not self._idle_processes and self._count >= self.spec.max_processes:
                 if not self._condition.wait(max(end_time - time.monotonic(), 0)) and time.monotonic() >= end_time:
-                    raise SourceError(format_message("the readers {name} are all at work", self.spec.name), remedy=format_message("come again; or more readers.{name}.processes", self.spec.name))  # fmt: skip
+                    raise SourceError(
+                        format_message("the readers {name} are all at work", self.spec.name),
+                        remedy=format_message("come again; or more readers.{name}.processes", self.spec.name),
+                    )
             while self._idle_processes:
                 process = next(
                     (idle_process for idle_process in self._idle_processes if idle_process.last_path == path),

@@ -155,7 +155,10 @@ class DirectoryFileSource(FileListingRows):
 
 
 class NamedFileSource:
-    """One row for each file that a query names, or a directory or a server lists. None is read, or asked for, unless for its checksum."""
+    """One row for each file that a query names, or a directory or a server lists.
+
+    None is read, or asked for, unless for its checksum.
+    """
 
     def __init__(self, options: Options, root: FileRoot, context: SourceContext) -> None:
         self.options, self._root, self._context = options, root, context

@@ -1,4 +1,7 @@
-"""FITS headers, read quickly and forgivingly (FITS 4.0 section 4): cards, CONTINUE, HIERARCH; nothing is fetched but headers."""
+"""FITS headers, read quickly and forgivingly (FITS 4.0 section 4): cards, CONTINUE, HIERARCH.
+
+Nothing is fetched but headers.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,9 @@ class HduHeader:
 
 
 def iterate_cards(header: HduHeader) -> Iterator[tuple[str, Value, str]]:
-    """Write the cards of a header: keyword, value, comment; repeated keywords once, lines of COMMENT and HISTORY at the end.
+    """Write the cards of a header: keyword, value, comment.
+
+    Repeated keywords once, lines of COMMENT and HISTORY at the end.
 
     Parameters
     ----------

@@ -145,7 +145,10 @@ def guess_options(options: Mapping[str, object], context: SourceContext) -> dict
 
 
 def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options: Options) -> dict[str, object]:
-    """Name the fields, by the header if there is one, with the units below it; what stands above the data is skipped."""
+    """Name the fields, by the header if there is one, with the units below it.
+
+    What stands above the data is skipped.
+    """
     lines = enumerate(first_bytes.decode(errors="replace").splitlines()[:400], 1)
     mark = options.comment
     rows = [
@@ -301,7 +304,10 @@ class FixedTextSource(TextFileSource):
         name = self.options.table or self.files[0].path.name
         stated_count = readme.find_record_count(readme.read_readme(self.context.directory / path), name)
         if stated_count is not None and stated_count != self._record_count:
-            message = f"{PurePath(path).name} says that {name} has {stated_count:,} records, but {self._record_count:,} were read"
+            message = (
+                f"{PurePath(path).name} says that {name} has {stated_count:,} records, but {self._record_count:,} "
+                f"were read"
+            )
             remedy = "get the file anew if it is cut off; else read all of its parts (`files:` may be a pattern)"
             self.context.report_deviation(Deviation(kind=DeviationKind.DROPPED_ROW, message=message, remedy=remedy))
 

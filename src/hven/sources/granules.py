@@ -1,4 +1,7 @@
-"""Files of samples in time: one row for each, with when its samples begin and end; what `series` of the table says of the files is read, nothing else."""
+"""Files of samples in time: one row for each, with when its samples begin and end.
+
+What `series` of the table says of the files is read, nothing else.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,11 @@ class GranuleSource(FileListingRows):
         for name, reasons in self._foreign_reasons.items():
             if not self._file_counts.get(name) and self.context.on_notice is not None:
                 none = len(reasons) > 1
-                subject = f"none of the {len(reasons):,} files that were read has anything" if none else "the file that was read has nothing"  # fmt: skip
+                subject = (
+                    f"none of the {len(reasons):,} files that were read has anything"
+                    if none
+                    else "the file that was read has nothing"
+                )
                 self.context.on_notice(f"{subject} of the data set {name}: {reasons[0]}")
         self._foreign_reasons.clear()
         self._file_counts.clear()
@@ -184,7 +191,8 @@ class GranuleSource(FileListingRows):
 
 
 def _to_datetime(moment: int | None) -> dt.datetime | None:
-    return None if moment is None else dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=moment)  # noqa: DTZ001  (UTC without a zone, as columns have it)
+    # UTC without a zone, as columns have it
+    return None if moment is None else dt.datetime(1970, 1, 1) + dt.timedelta(microseconds=moment)  # noqa: DTZ001
 
 
 def _build_batch(

@@ -1,4 +1,7 @@
-"""Data sets of HAPI servers elsewhere: binary or CSV, window by window; of coarser data sets that the server links, the one that is coarse enough."""
+"""Data sets of HAPI servers elsewhere: binary or CSV, window by window.
+
+Of coarser data sets that the server links, the one that is coarse enough.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,15 @@ class Options(time_windows.TimeWindowOptions):
     """What a descriptor may say of a HAPI server."""
 
     url: str = Field(pattern=r"^https?://", description="Address of the server: https://host/hapi.")
-    cadence: float | None = Field(None, gt=0, description="Seconds that may lie between two samples: of the coarser data sets that the server links (x_relations), the coarsest that is not coarser is read.")  # fmt: skip
-    format: Literal["auto", "binary", "csv"] = Field("auto", description="How samples are asked for: binary, where the server has it.")  # fmt: skip
+    cadence: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that may lie between two samples: of the coarser data sets that the server links "
+        "(x_relations), the coarsest that is not coarser is read.",
+    )
+    format: Literal["auto", "binary", "csv"] = Field(
+        "auto", description="How samples are asked for: binary, where the server has it."
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -117,7 +127,8 @@ class HapiSource(TimeWindowSource):
         ]
         if not linked and (native := _parse_duration(info.get("cadence"))) is not None and native < wanted_cadence:
             self._report_once(
-                f"{self.source_name} links no data set with samples every {wanted_cadence:g} s; all its samples are read"
+                f"{self.source_name} links no data set with samples every {wanted_cadence:g} s; all its "
+                f"samples are read"
             )
         return str(max(linked, default=(0.0, name))[1])
 
@@ -144,7 +155,9 @@ class HapiSource(TimeWindowSource):
                 if parameter["type"] in {"string", "isotime"}:
                     parameter["length"] = int(parameter["length"])
         except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"the info of {self.source_name} describes a parameter wrongly: {error!r}", remedy="tell its owners") from error  # fmt: skip
+            raise SourceError(
+                f"the info of {self.source_name} describes a parameter wrongly: {error!r}", remedy="tell its owners"
+            ) from error
         if not parameters or next(iter(parameters.values()))["type"] != "isotime":
             raise SourceError(f"the info of {self.source_name} does not begin with a time", remedy="tell its owners")
         wanted_names = self.options.columns
@@ -186,9 +199,12 @@ class HapiSource(TimeWindowSource):
                 else None
             )
             columns[name] = Column(
-                name=name, type=parse_type(kind + shape), unit=unit, description=parameter.get("description"),
+                name=name,
+                type=parse_type(kind + shape),
+                unit=unit,
+                description=parameter.get("description"),
                 ucd="time.epoch" if name == first else None,
-            )  # fmt: skip
+            )
         return columns
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
@@ -203,7 +219,11 @@ class HapiSource(TimeWindowSource):
 
     def read_text_lengths(self) -> Mapping[str, int]:
         """Say how many bytes texts have at most."""
-        return {name: parameter["length"] for name, parameter in self._parameters.items() if parameter["type"] == "string" or (parameter["type"] == "isotime" and parameter.get("size"))}  # fmt: skip
+        return {
+            name: parameter["length"]
+            for name, parameter in self._parameters.items()
+            if parameter["type"] == "string" or (parameter["type"] == "isotime" and parameter.get("size"))
+        }
 
     @cached_property
     def _time_limits(self) -> tuple[int, int]:
@@ -213,7 +233,10 @@ class HapiSource(TimeWindowSource):
                 for key in ("startDate", "stopDate")
             )
         except (KeyError, ValueError) as error:
-            raise SourceError(f"the info of {self.source_name} does not say from when to when it has samples", remedy="tell its owners") from error  # fmt: skip
+            raise SourceError(
+                f"the info of {self.source_name} does not say from when to when it has samples",
+                remedy="tell its owners",
+            ) from error
         return first, last
 
     @property
@@ -252,7 +275,10 @@ class HapiSource(TimeWindowSource):
             except ValueError as error:
                 raise BrokenAnswerError(f"/{endpoint} is no JSON: {error}") from error
             if not isinstance(document, dict):
-                raise SourceError(f"/{endpoint} of {self.service.host} is no JSON object", remedy="give the address that ends in /hapi")  # fmt: skip
+                raise SourceError(
+                    f"/{endpoint} of {self.service.host} is no JSON object",
+                    remedy="give the address that ends in /hapi",
+                )
             return document
 
         return self.service.retry(request_once)
@@ -265,7 +291,10 @@ class HapiSource(TimeWindowSource):
             return WindowTooLongError(message)
         if answer.status >= 500:
             return BrokenAnswerError(f"answers {answer.status}: {message or extract_error_text(data)}")
-        return SourceError(f"{self.source_name}: the server answers {code or answer.status}: {message or extract_error_text(data)}", remedy="look at its catalog and its info")  # fmt: skip
+        return SourceError(
+            f"{self.source_name}: the server answers {code or answer.status}: {message or extract_error_text(data)}",
+            remedy="look at its catalog and its info",
+        )
 
     # --- samples -------------------------------------------------------------------------------------------------
 
@@ -301,7 +330,16 @@ class HapiSource(TimeWindowSource):
 
     def _parse_binary(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         numbers = {"double": "<f8", "integer": "<i4"}
-        kind = np.dtype([(name, numbers.get(parameter["type"], f"S{parameter.get('length')}"), tuple(parameter.get("size") or ())) for name, parameter in parameters.items()])  # fmt: skip
+        kind = np.dtype(
+            [
+                (
+                    name,
+                    numbers.get(parameter["type"], f"S{parameter.get('length')}"),
+                    tuple(parameter.get("size") or ()),
+                )
+                for name, parameter in parameters.items()
+            ]
+        )
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(f"{len(data):,} bytes are no whole number of records of {kind.itemsize}")
         rows = np.frombuffer(data, kind)
@@ -322,7 +360,9 @@ class HapiSource(TimeWindowSource):
             try:
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
-                raise SourceError(f"{self.source_name} sends as {name} what is no time: {error}", remedy="tell its owners") from error  # fmt: skip
+                raise SourceError(
+                    f"{self.source_name} sends as {name} what is no time: {error}", remedy="tell its owners"
+                ) from error
         if parameter["type"] == "string":
             texts = pa.array(np.ascontiguousarray(values).ravel().astype(object), pa.binary())
             try:
@@ -333,7 +373,11 @@ class HapiSource(TimeWindowSource):
                 ) from error
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts) if fill is not None else decoded_texts
         number = _parse_number(fill)
-        return to_number_column(np.ascontiguousarray(values).reshape(len(values), -1) if parameter.get("size") else values, number, self._columns[name].type.arrow)  # fmt: skip
+        return to_number_column(
+            np.ascontiguousarray(values).reshape(len(values), -1) if parameter.get("size") else values,
+            number,
+            self._columns[name].type.arrow,
+        )
 
     def _parse_csv(self, data: bytes, parameters: dict[str, dict[str, Any]]) -> pa.Table:
         if not data.endswith(b"\n"):
@@ -349,7 +393,16 @@ class HapiSource(TimeWindowSource):
         def reject_csv_row(row: Any) -> str:
             if self.context.on_reject is None:
                 return "error"
-            self.context.on_reject(RejectedRow(file=None, row=None, column=None, value=row.text, reason=f"{row.actual_columns} values, not {row.expected_columns}", text=row.text))  # fmt: skip
+            self.context.on_reject(
+                RejectedRow(
+                    file=None,
+                    row=None,
+                    column=None,
+                    value=row.text,
+                    reason=f"{row.actual_columns} values, not {row.expected_columns}",
+                    text=row.text,
+                )
+            )
             return "skip"
 
         try:
@@ -357,10 +410,14 @@ class HapiSource(TimeWindowSource):
                 io.BytesIO(data),
                 read_options=pv.ReadOptions(column_names=list(types)),
                 parse_options=pv.ParseOptions(invalid_row_handler=reject_csv_row),
-                convert_options=pv.ConvertOptions(column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False),
-            )  # fmt: skip
+                convert_options=pv.ConvertOptions(
+                    column_types=types, null_values=["NaN", "nan", ""], strings_can_be_null=False
+                ),
+            )
         except pa.ArrowInvalid as error:
-            raise SourceError(f"{self.source_name} sends lines that are not as its info says: {error}", remedy="tell its owners") from error  # fmt: skip
+            raise SourceError(
+                f"{self.source_name} sends lines that are not as its info says: {error}", remedy="tell its owners"
+            ) from error
         self._check_overflow(data, list(types), csv_table)
         arrays_by_name, columns = {}, iter(csv_table.columns)
         for name, parameter in parameters.items():
@@ -380,7 +437,11 @@ class HapiSource(TimeWindowSource):
 
     def _check_overflow(self, data: bytes, names: list[str], table: pa.Table) -> None:
         """Refuse numbers that are too large for a double: Arrow reads an infinity."""
-        large = [name for name in names if pa.types.is_floating(table.column(name).type) and pc.any(pc.is_inf(table.column(name))).as_py()]  # fmt: skip
+        large = [
+            name
+            for name in names
+            if pa.types.is_floating(table.column(name).type) and pc.any(pc.is_inf(table.column(name))).as_py()
+        ]
         if not large:
             return
         texts = pv.read_csv(
@@ -393,17 +454,22 @@ class HapiSource(TimeWindowSource):
             written, read = (table.column(name).combine_chunks() for table in (texts, table))
             if (flags := find_overflow(written, read)) is not None:
                 value = written[int(flags.argmax())].as_py()
-                raise SourceError(f"{self.source_name} sends {value}, which is too large for a double", remedy="tell its owners")  # fmt: skip
+                raise SourceError(
+                    f"{self.source_name} sends {value}, which is too large for a double", remedy="tell its owners"
+                )
 
 
 def _parse_bins(bins_entry: Any) -> ParameterBins:
     """Read what the elements of one dimension stand for; `centers` may be another parameter."""
     centers, ranges = bins_entry.get("centers") or (), bins_entry.get("ranges") or ()
     return ParameterBins(
-        name=str(bins_entry["name"]), unit=bins_entry.get("units") or None, label=bins_entry.get("label"), description=bins_entry.get("description"),
+        name=str(bins_entry["name"]),
+        unit=bins_entry.get("units") or None,
+        label=bins_entry.get("label"),
+        description=bins_entry.get("description"),
         centers=centers if isinstance(centers, str) else tuple(map(float, centers)),
         ranges=ranges if isinstance(ranges, str) else tuple((float(low), float(high)) for low, high in ranges),
-    )  # fmt: skip
+    )
 
 
 def _parse_number(text: Any) -> float | None:

@@ -1,6 +1,10 @@
-"""HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them. Names, units and UCDs are those of their VOTable metadata.
+"""HATS catalogues: Parquet by pieces of the sky, as LSDB and hats-import write them.
 
-What a first descriptor says of title, creator, key and position stands in their properties. Where the collection is kept by an engine that takes catalogues as they are (`hven.engines.CatalogueAdopter`), and columns only cross over, nothing is copied.
+Names, units and UCDs are those of their VOTable metadata.
+
+What a first descriptor says of title, creator, key and position stands in their properties. Where the collection is
+kept by an engine that takes catalogues as they are (`hven.engines.CatalogueAdopter`), and columns only cross over,
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -59,7 +63,9 @@ class Options(RequestOptions):
     """What a descriptor may say of a catalogue."""
 
     path: str = Field(
-        description="The directory, or the http or https address, that has `hats.properties` in it, or `collection.properties`; a directory relative to the descriptor. Partitions may be directories of files (`hats_npix_suffix=/`). Margins and indexes, which lie beside it, are left out."
+        description="The directory, or the http or https address, that has `hats.properties` in it, or "
+        "`collection.properties`; a directory relative to the descriptor. Partitions may be directories of "
+        "files (`hats_npix_suffix=/`). Margins and indexes, which lie beside it, are left out."
     )
 
 
@@ -127,7 +133,11 @@ class HatsSource:
         self._properties = self._catalogue.properties
         names = [name for _, _, name in self._catalogue.partitions]
         if not names:
-            raise SourceError(format_message("the catalogue has no partitions"), place=Place(file=place), remedy=hats_layout.REWRITE_REMEDY)  # fmt: skip
+            raise SourceError(
+                format_message("the catalogue has no partitions"),
+                place=Place(file=place),
+                remedy=hats_layout.REWRITE_REMEDY,
+            )
         self._is_read = False
         self._partition_source, self._metadata_source = (
             _open_remote_catalogue if self._is_on_web else _open_local_catalogue
@@ -184,7 +194,8 @@ class HatsSource:
     def select_files(self, file_names: Collection[str]) -> HatsSource:
         """Select the rows of these files."""
         selection = copy.copy(self)
-        selection._partition_source = self._partition_source.select_files(file_names)  # noqa: SLF001  (of a copy of ours)
+        # of a copy of ours
+        selection._partition_source = self._partition_source.select_files(file_names)  # noqa: SLF001
         return selection
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -211,11 +222,17 @@ class HatsSource:
 
     def list_credits(self) -> Mapping[str, str]:
         """Return what its properties say for the head of a descriptor."""
-        property_texts = ((key, next((self._properties[name] for name in names if self._properties.get(name)), "")) for key, names in CREDIT_PROPERTIES.items())  # fmt: skip
+        property_texts = (
+            (key, next((self._properties[name] for name in names if self._properties.get(name)), ""))
+            for key, names in CREDIT_PROPERTIES.items()
+        )
         return {key: " ".join(text.split()) for key, text in property_texts if text.strip()}
 
     def list_key_columns(self) -> tuple[str, ...]:
-        """Name the column that it has an index of; in a catalogue of sources, which may be several of one object, that is no key."""
+        """Name the column that it has an index of.
+
+        In a catalogue of sources, which may be several of one object, that is no key.
+        """
         name = (
             self._catalogue.find_index_column(self._folder)
             if self._properties["dataproduct_type"] == "object"
@@ -254,7 +271,11 @@ class _RemoteCatalogueFolder:
                 if answer.status in {404, 410}:
                     return None
                 if answer.status != 200:
-                    let_in = "say `token` or `login`: a secret that lets us in" if answer.status == 401 else "look at the address"  # fmt: skip
+                    let_in = (
+                        "say `token` or `login`: a secret that lets us in"
+                        if answer.status == 401
+                        else "look at the address"
+                    )
                     raise SourceError(
                         format_message("{url} answers {status}", service.url, answer.status), remedy=let_in
                     )
@@ -330,7 +351,10 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
 
 
 def _open_remote_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
-    """Open the files behind an address, behind what says their columns, if there is that: so none is looked at for these."""
+    """Open the files behind an address, behind what says their columns, if there is that.
+
+    So none is looked at for these.
+    """
     parquet: Any = plugins.load_plugin("sources", "parquet")
     files = [folder.open_file(name) for name in (base + hats_layout.COMMON_METADATA_FILE, *names)]
     try:

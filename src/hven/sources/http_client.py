@@ -1,7 +1,7 @@
 """The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors.
 
-`download_file` makes a file, `fetch_bytes` gives a small answer, `send_request_once` speaks with a service (POST, DELETE, any status),
-`stream_answer` reads what it says as it comes.
+`download_file` makes a file, `fetch_bytes` gives a small answer, `send_request_once` speaks with a service (POST,
+DELETE, any status), `stream_answer` reads what it says as it comes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from hven.sources._rate_limiting import (
     parse_retry_after,
     retry_busy,
 )
-from hven.sources._rate_limiting import UnreachableError as UnreachableError  # noqa: PLC0414  (callers know it by this module)
+
+# callers know it by this module
+from hven.sources._rate_limiting import UnreachableError as UnreachableError  # noqa: PLC0414
 
 if TYPE_CHECKING:
     import ssl
@@ -39,15 +41,24 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_REDIRECTS = 5
-UNTRUSTED_CERTIFICATE_REMEDY = "its owner renews the certificate; an institute's own authority is trusted where SSL_CERT_FILE, in the environment, names a file with it and the others"
+UNTRUSTED_CERTIFICATE_REMEDY = (
+    "its owner renews the certificate; an institute's own authority is trusted where SSL_CERT_FILE, in the "
+    "environment, names a file with it and the others"
+)
 RESOLUTION_LIFETIME_SECONDS = 30.0  # seconds for which a host is found where it was
 MAX_RESOLVED_HOSTS = 1_000  # of which that is known
 _DEFAULT_HEADERS = {"Accept-Encoding": "gzip, deflate"}
 _UNSAFE_NAME_PATTERN = re.compile(r"[^A-Za-z0-9._+-]+")
 _EXTENSIONS_BY_MEDIA_TYPE = {
-    "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/fits": ".fits", "image/fits": ".fits", "application/x-votable+xml": ".vot",
-    "text/xml": ".xml", "application/xml": ".xml", "application/vnd.apache.parquet": ".parquet",
-}  # fmt: skip
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "application/fits": ".fits",
+    "image/fits": ".fits",
+    "application/x-votable+xml": ".vot",
+    "text/xml": ".xml",
+    "application/xml": ".xml",
+    "application/vnd.apache.parquet": ".parquet",
+}
 
 
 _rate_limiter = HostRateLimiter()
@@ -101,8 +112,8 @@ def download_file(
     on_progress
         Called with the bytes so far and, if the server tells, the bytes to come in all.
     max_attempts
-        How often a server is asked that has too much to do (429, 502, 503, 504): as late as it says, or later each time, within `total_timeout_seconds` (or a
-        minute).
+        How often a server is asked that has too much to do (429, 502, 503, 504): as late as it says, or later each
+        time, within `total_timeout_seconds` (or a minute).
 
     Returns
     -------
@@ -166,9 +177,14 @@ def download_file(
 
 
 def fetch_bytes(
-    url: str, *, byte_limit: int = 1 << 20, timeout_seconds: float = 15.0, total_timeout_seconds: float | None = None, allow_private: bool = False,
+    url: str,
+    *,
+    byte_limit: int = 1 << 20,
+    timeout_seconds: float = 15.0,
+    total_timeout_seconds: float | None = None,
+    allow_private: bool = False,
     max_attempts: int = 3,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """Fetch a small answer into memory, as `download_file` fetches a file; the errors are the same.
 
     Parameters
@@ -349,7 +365,8 @@ def stream_answer(
     url
         http or https.
     form_fields
-        Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same service; 303 is followed by GET.
+        Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same
+        service; 303 is followed by GET.
     content
         The body, instead of `form_fields`; `headers` say of which type it is.
     headers
@@ -524,7 +541,9 @@ class _DownloadAnswer:
 
 
 class HttpConnections:
-    """Asks one address after the other: at the number that was checked, never by a second look-up, or through the proxy that is set for its host.
+    """Asks one address after the other.
+
+    At the number that was checked, never by a second look-up, or through the proxy that is set for its host.
 
     Parameters
     ----------

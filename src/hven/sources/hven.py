@@ -1,7 +1,10 @@
-"""A public table of another Hven: its rows by TAP, and what changed by its feed ``/changes/<table>``, which costs as much as there are changes.
+"""A public table of another Hven.
 
-The feed is a VOTable: the columns of the key, `change` (``added``, ``changed``, ``removed``), and perhaps `columns`, which is not needed here; an
-INFO called ``snapshot`` or ``state`` names the state that it leads to. Without ``since`` it has no rows. 404: there is no feed; 410: that state is not kept any more; then everything is read by TAP.
+Its rows by TAP, and what changed by its feed ``/changes/<table>``, which costs as much as there are changes.
+
+The feed is a VOTable: the columns of the key, `change` (``added``, ``changed``, ``removed``), and perhaps `columns`,
+which is not needed here; an INFO called ``snapshot`` or ``state`` names the state that it leads to. Without ``since``
+it has no rows. 404: there is no feed; 410: that state is not kept any more; then everything is read by TAP.
 """
 
 from __future__ import annotations

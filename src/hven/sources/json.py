@@ -37,7 +37,8 @@ class Options(JsonOptions, FileOptions):
 
     records: list[str] | None = Field(
         None,
-        description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one record. Default: seen from the file.",
+        description="Path of the list that holds the records: `features`, `hits.hits`; `.`: the document is one record. "
+        "Default: seen from the file.",
     )
     names: list[str] | None = Field(None, description="Names of the elements, where records are arrays themselves.")
 
@@ -65,7 +66,8 @@ class JsonFormatSource(JsonFileSource):
         self._reported = set()
         self._crs_by_file: dict[str, str | None] = {}
 
-    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:  # noqa: ARG002  (the reader stops)
+    # the reader stops
+    def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:  # noqa: ARG002
         drawn = any(leaf.is_drawable for leaf in self._leaves)
         for file in self.files:
             if drawn and file.name not in self._crs_by_file:

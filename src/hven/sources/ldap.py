@@ -42,7 +42,8 @@ class Options(BaseModel):
 
     url: Texts = Field(
         min_length=1,
-        description="Address of the directory: `ldaps://ldap.example.org`, `ldap://ldap.example.org:389`; of several the first that answers is asked.",
+        description="Address of the directory: `ldaps://ldap.example.org`, `ldap://ldap.example.org:389`; of several the "
+        "first that answers is asked.",
     )
     starttls: bool = Field(
         True, description="Whether what begins as `ldap://` is encrypted before anything else is sent."
@@ -56,7 +57,8 @@ class Options(BaseModel):
     filter: str = Field("(objectClass=*)", description="Which entries: `(objectClass=inetOrgPerson)` (RFC 4515).")
     columns: dict[str, str] = Field(
         min_length=1,
-        description="Columns, and the attribute of each: `{account: uid, email: mail}`; the attribute `dn` is the entry's name.",
+        description="Columns, and the attribute of each: `{account: uid, email: mail}`; the attribute `dn` is the entry's "
+        "name.",
     )
     each: str | None = Field(
         None,
@@ -64,7 +66,8 @@ class Options(BaseModel):
     )
     short: Texts = Field(
         default_factory=list,
-        description="Columns with names (DNs) of which the first value is kept: `spica` of `cn=spica,ou=groups,dc=example,dc=org`.",
+        description="Columns with names (DNs) of which the first value is kept: `spica` of "
+        "`cn=spica,ou=groups,dc=example,dc=org`.",
     )
     entries: int = Field(200_000, ge=1, description="Entries at most.")
     bytes: int = Field(1 << 28, ge=1024, description="Bytes at most that the directory may send.")
@@ -158,7 +161,8 @@ class LdapSource:
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
                     raise SourceError(
                         f"{host} does not give all of {options.base}: {reason}",
-                        remedy="ask that one, if it names another; else a smaller `sync: page`, a closer `filter`, or more rights there",
+                        remedy="ask that one, if it names another; else a smaller `sync: page`, a closer `filter`, or "
+                        "more rights there",
                     )
                 for entry in answer:
                     if entry["type"] == "searchResRef" and self.context.on_notice is not None:
@@ -194,8 +198,14 @@ class LdapSource:
             port = parts.port or (636 if secure else 389)
             server = ldap3.Server(host, port, tls=tls, get_info=ldap3.NONE, connect_timeout=CONNECT_TIMEOUT_SECONDS)
             directory = ldap3.Connection(
-                server, options.bind, self.password or None, auto_referrals=False, raise_exceptions=True, check_names=False, receive_timeout=options.seconds,
-            )  # fmt: skip
+                server,
+                options.bind,
+                self.password or None,
+                auto_referrals=False,
+                raise_exceptions=True,
+                check_names=False,
+                receive_timeout=options.seconds,
+            )
             try:
                 directory.open(read_server_info=False)
                 # the library's own way takes certificates for any name, or uses what Python has no more

@@ -1,7 +1,9 @@
-"""Tables of an operational PostgreSQL database that are published in place: what is there, looked at without reading a row.
+"""Tables of an operational PostgreSQL database that are published in place.
 
-Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). Here is what the catalogue of the database says:
-columns and how each type is served, keys, indexes, an estimate of the number of rows.
+What is there, looked at without reading a row.
+
+Such a table is not ingested: queries go to it (`hven.engines.postgres.live_engine`). Here is what the catalogue of the
+database says: columns and how each type is served, keys, indexes, an estimate of the number of rows.
 """
 
 from __future__ import annotations
@@ -188,7 +190,8 @@ class LiveTableInfo:
         for column in self.columns:
             if not column.readable:
                 reasons.append(
-                    f"the column {column.name} may not be read by this role; GRANT SELECT ({_quote_name(column.name)}) ON {self.name} TO it"
+                    f"the column {column.name} may not be read by this role; GRANT SELECT "
+                    f"({_quote_name(column.name)}) ON {self.name} TO it"
                 )
             elif column.served_type is None:
                 remedy = column.remedy or "a view can cast it to a type that is"
@@ -382,7 +385,10 @@ _KEYS_SQL = (
     " FROM pg_constraint o LEFT JOIN pg_class r ON r.oid = o.confrelid LEFT JOIN pg_namespace f ON f.oid = r.relnamespace"
     " WHERE o.conrelid = %(oid)s AND o.contype IN ('p', 'f') ORDER BY 1"
 )
-_EXTENSIONS_SQL = "SELECT DISTINCT CASE proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END FROM pg_proc WHERE proname IN ('scircle', 'q3c_radial_query')"
+_EXTENSIONS_SQL = (
+    "SELECT DISTINCT CASE proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END FROM pg_proc WHERE proname IN "
+    "('scircle', 'q3c_radial_query')"
+)
 
 
 def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
@@ -533,7 +539,10 @@ class IndexHint:
 
 
 def find_position_index(table_info: LiveTableInfo, lon: str, lat: str) -> str:
-    """Find what serves cones on two columns: ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), if anything."""
+    """Find what serves cones on two columns.
+
+    ``q3c``, ``pgsphere``, ``latitude`` (a B-tree that begins with it), if anything.
+    """
     index_expressions = {"q3c": f"q3c_ang2ipix({lon},{lat})", "pgsphere": f"spoint(radians({lon}),radians({lat}))"}
     for kind, text in index_expressions.items():
         for index in table_info.indexes:
@@ -563,9 +572,15 @@ def list_index_hints(
         if "q3c" in table_info.extensions:
             remedy = f"CREATE INDEX CONCURRENTLY ON {table} (q3c_ang2ipix({lon}, {lat})); then ANALYZE {table}"
         elif "pgsphere" in table_info.extensions:
-            remedy = f"CREATE INDEX CONCURRENTLY ON {table} USING gist (spoint(radians({lon}), radians({lat}))); then ANALYZE {table}"
+            remedy = (
+                f"CREATE INDEX CONCURRENTLY ON {table} USING gist (spoint(radians({lon}), radians({lat}))); then "
+                f"ANALYZE {table}"
+            )
         else:
-            remedy = f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere it can be quicker yet"
+            remedy = (
+                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere it can "
+                f"be quicker yet"
+            )
         hints_found.append(IndexHint(message=f"no index serves cones on {', '.join(position)}", remedy=remedy))
     for column, use in uses_by_column.items():
         if not _has_leading_index(table_info, column):

@@ -1,4 +1,7 @@
-"""Records of repositories that speak OAI-PMH 2.0: registries of the Virtual Observatory, libraries, archives of data."""
+"""Records of repositories that speak OAI-PMH 2.0.
+
+Registries of the Virtual Observatory, libraries, archives of data.
+"""
 
 from __future__ import annotations
 

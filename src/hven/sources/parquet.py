@@ -145,12 +145,22 @@ class ParquetRows(FileRows):
             for field in item.type if pa.types.is_struct(item.type) else ():
                 if f"{item.name}.{field.name}" not in paths:
                     message = f"a column is called {item.name}_{field.name}, too: the field is not read"
-                    self.context.report_deviation(Deviation(kind=DeviationKind.DUPLICATE_NAME, column=f"{item.name}.{field.name}", file=file.name, message=message))  # fmt: skip
+                    self.context.report_deviation(
+                        Deviation(
+                            kind=DeviationKind.DUPLICATE_NAME,
+                            column=f"{item.name}.{field.name}",
+                            file=file.name,
+                            message=message,
+                        )
+                    )
 
     def _choose_type(
         self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile
     ) -> Type | None:
-        """Choose the type of a column, and report what is not read or is read as something else; None: it has no form in a table of the VO."""
+        """Choose the type of a column, and report what is not read or is read as something else; None.
+
+        It has no form in a table of the VO.
+        """
         report = self.context.report_deviation if file is self.files[0] else _ignore_deviation
         if not self.in_place:
             if (pa.types.is_uint64(stored) or _is_whole_decimal(stored)) and _has_values_beyond_int64(opened, path):
@@ -237,7 +247,9 @@ class ParquetRows(FileRows):
             meta = {key.decode(): value.decode(errors="replace") for key, value in field_metadata.items()}
             if pa.types.is_duration(stored):
                 meta["unit"] = "s"
-            column = footer or Column(name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description"))  # fmt: skip
+            column = footer or Column(
+                name=name, unit=meta.get("unit"), ucd=meta.get("ucd"), description=meta.get("description")
+            )
             columns.append(
                 column if column.type.arrow == kind.arrow and footer is not None else column.copy_with(type=kind)
             )
@@ -251,7 +263,10 @@ class ParquetRows(FileRows):
 
 
 def _has_values_beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
-    """Return whether a column of unsigned integers holds larger ones than int64: as the statistics say, or the values where there are none."""
+    """Return whether a column of unsigned integers holds larger ones than int64.
+
+    As the statistics say, or the values where there are none.
+    """
     metadata = opened.metadata
     number = next(at for at in range(metadata.num_columns) if metadata.schema.column(at).path == path)
     unknown = []
@@ -293,14 +308,18 @@ def _fit_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Ar
 
 
 def _list_dictionary_columns(opened: pq.ParquetFile) -> list[str]:
-    """List the columns of texts and bytes: they are read as dictionaries and spelt out a few rows at a time, as a long text may be every row's."""
+    """List the columns of texts and bytes.
+
+    They are read as dictionaries and spelt out a few rows at a time, as a long text may be every row's.
+    """
     kinds = [opened.schema.column(number) for number in range(opened.metadata.num_columns)]
     return [kind.path for kind in kinds if kind.physical_type == "BYTE_ARRAY" and kind.logical_type.type != "DECIMAL"]
 
 
 def _open_parquet(file: DataFile, dictionary_columns: Sequence[str] = ()) -> pq.ParquetFile:
     try:
-        # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows, against 80 MB)
+        # without pre_buffer: it keeps every row group that was read until the file is closed (1.8 GB of 5 x 10^7 rows,
+        # against 80 MB)
         return pq.ParquetFile(
             file.product_path, memory_map=False, pre_buffer=False, read_dictionary=list(dictionary_columns)
         )

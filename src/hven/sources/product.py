@@ -1,4 +1,7 @@
-"""Product files of any medium that Hven looks into (CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS ..): a row for each file, image, variable or attribute, or the rows of a table in them."""
+"""Product files of any medium that Hven looks into (CDF, netCDF, HDF5, PDS3, PDS4, ISIS, VICAR, IDL SAVE, FITS ..).
+
+A row for each file, image, variable or attribute, or the rows of a table in them.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +61,12 @@ class Options(HeaderOptions):
         description="`header`: one row per file; `images`: one per image or cube; `variables`: one per variable; `cards`: one per card or attribute; "
         "`table`: the rows of a table. Default: `table` if there is a `part`, else `header`.",
     )
-    part: int | str | None = Field(None, description="Table: which one, by number or name; default the first. Images, cards: of this part alone.")  # fmt: skip
-    longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(None, description="As of `fits`: longitudes of `file.footprint`.")  # fmt: skip
+    part: int | str | None = Field(
+        None, description="Table: which one, by number or name; default the first. Images, cards: of this part alone."
+    )
+    longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
+        None, description="As of `fits`: longitudes of `file.footprint`."
+    )
 
     @model_validator(mode="after")
     def _check_part(self) -> Self:
@@ -81,7 +88,12 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         return []
     files = find_data_files(parsed_options, context.directory, context.allowed_roots)
     tables_found, default_part = list_tables(files[0])
-    return [AvailableTable(option_value=part, name=name, row_count=rows, is_default=len(files) == 1 and part == default_part) for part, name, rows in tables_found]  # fmt: skip
+    return [
+        AvailableTable(
+            option_value=part, name=name, row_count=rows, is_default=len(files) == 1 and part == default_part
+        )
+        for part, name, rows in tables_found
+    ]
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)

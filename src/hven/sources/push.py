@@ -35,7 +35,8 @@ class Options(BaseModel):
     )
     ids: str | None = Field(
         None,
-        description="The column of the key that gets a value where a client sends none: whole numbers count on, texts are UUIDs.",
+        description="The column of the key that gets a value where a client sends none: whole numbers count on, texts are "
+        "UUIDs.",
     )
 
     @model_validator(mode="after")
@@ -174,7 +175,9 @@ def iterate_batches(column_names: Sequence[str], table: pa.Table, options: Optio
 
 
 def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
-    """Return rows with the columns as they are declared now: those that were not yet declared are empty, others are left out.
+    """Return rows with the columns as they are declared now.
+
+    Those that were not yet declared are empty, others are left out.
 
     Raises
     ------
@@ -191,7 +194,8 @@ def cast_to_declared(piece: pa.Table, options: Options) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"{item.name} was pushed as {pushed_type}, and values of it are no {options.columns[item.name]}: {error}",
+                f"{item.name} was pushed as {pushed_type}, and values of it are no "
+                f"{options.columns[item.name]}: {error}",
                 remedy="declare it as it was, or correct the rows first",
             ) from error
     return pa.table(arrays, schema=options.schema)

@@ -1,4 +1,7 @@
-"""Rows from a Python function beside the descriptor: a generator of Arrow batches, or of rows as dictionaries or tuples."""
+"""Rows from a Python function beside the descriptor.
+
+A generator of Arrow batches, or of rows as dictionaries or tuples.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,10 @@ def build_error(error: BaseException, path: Path) -> SourceError:
 
 
 class PythonFunctionSource:
-    """What the function yields, in batches: it runs in a process of its own (`hven.sources.curator_process`), and `send_function_rows` is what that does."""
+    """What the function yields, in batches.
+
+    It runs in a process of its own (`hven.sources.curator_process`), and `send_function_rows` is what that does.
+    """
 
     def __init__(self, options: Options, context: SourceContext) -> None:
         self.options = options

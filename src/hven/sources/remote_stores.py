@@ -66,7 +66,8 @@ class RemoteStore(Protocol):
     Raises
     ------
     UpstreamError
-        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers, without its name.
+        The server is away, refuses, has no such file, or has another one than `fetch_facts` says; words for readers,
+        without its name.
     UpstreamTimeoutError
         It does not answer in time.
     NoRangesError
@@ -286,4 +287,7 @@ def check_local_files(options: HeaderOptions) -> None:
         or options.members is not None
         or any(pattern.lower().endswith(ARCHIVE_EXTENSIONS) for pattern in options.files)
     ):
-        raise SourceError("rows of tables are read of files beside the descriptor", remedy="`root` and `members` are for headers: take them out, or say the mode")  # fmt: skip
+        raise SourceError(
+            "rows of tables are read of files beside the descriptor",
+            remedy="`root` and `members` are for headers: take them out, or say the mode",
+        )

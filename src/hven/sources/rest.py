@@ -38,15 +38,29 @@ class Options(PageOptions):
     """What a descriptor may say of pages of JSON."""
 
     params: dict[str, str | int | float] = Field(default_factory=dict, description="Parameters of each request.")
-    body: dict[str, Any] | None = Field(None, description="A JSON document that is posted; parameters of pages are put into it. Default: GET.")  # fmt: skip
-    records: list[str] | None = Field(None, description="Path of the list that holds the records: `data.items`; `.`: the page is one list. Default: seen from the first page.")  # fmt: skip
-    next: list[str] | None = Field(None, description="Path of what leads to the next page: its address, or (with `cursor`) the value to send. Default: the header Link, or a link `next`.")  # fmt: skip
+    body: dict[str, Any] | None = Field(
+        None, description="A JSON document that is posted; parameters of pages are put into it. Default: GET."
+    )
+    records: list[str] | None = Field(
+        None,
+        description="Path of the list that holds the records: `data.items`; `.`: the page is one list. Default: seen from "
+        "the first page.",
+    )
+    next: list[str] | None = Field(
+        None,
+        description="Path of what leads to the next page: its address, or (with `cursor`) the value to send. Default: the "
+        "header Link, or a link `next`.",
+    )
     cursor: str | None = Field(None, description="Name of the parameter in which the value at `next` is sent.")
     offset: str | None = Field(None, description="Name of the parameter that counts the records before a page.")
     number: str | None = Field(None, description="Name of the parameter that counts the pages.")
     first: Literal[0, 1] = Field(1, description="What the first page is called by `number`.")
     limit: str | None = Field(None, description="Name of the parameter that says how many records a page has.")
-    newer: dict[str, str] = Field(default_factory=dict, description="Parameters that ask for what is new alone, by the column that `sync: watermark` names: `{updated: modified_since}`.")  # fmt: skip
+    newer: dict[str, str] = Field(
+        default_factory=dict,
+        description="Parameters that ask for what is new alone, by the column that `sync: watermark` names: `{updated: "
+        "modified_since}`.",
+    )
     count: list[str] | None = Field(None, description="Path of the number of all records: fewer or more are an error.")
 
     _paths = field_validator("records", "next", "count", mode="before")(split_path)
@@ -198,7 +212,10 @@ class RestSource(PagedJsonSource, WatermarkSource):
                     None,
                 )
         if next_link is not None and not isinstance(next_link, str):
-            raise SourceError(f"{self.source_name}: the link to the next page is no address: {str(next_link)[:100]}", remedy="say `next`, or `cursor`")  # fmt: skip
+            raise SourceError(
+                f"{self.source_name}: the link to the next page is no address: {str(next_link)[:100]}",
+                remedy="say `next`, or `cursor`",
+            )
         return self._resolve_next_url(answer.url, next_link) if next_link else None
 
 
@@ -215,5 +232,8 @@ def _find_at_path(document: Any, path: Any) -> Any:
 
 def _require_integer(value: Any, path: str, source_name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SourceError(f"{source_name} does not say at {path} how many records there are: {str(value)[:60]!r}", remedy="leave `count` out")  # fmt: skip
+        raise SourceError(
+            f"{source_name} does not say at {path} how many records there are: {str(value)[:60]!r}",
+            remedy="leave `count` out",
+        )
     return value

@@ -160,7 +160,10 @@ class RowGrouper:
         ]
         items += [f"count(*) AS {_quote_name(ROW_COUNT_COLUMN)}"]
         items += [
-            f"CASE WHEN min({_quote_name(column)}) <> max({_quote_name(column)}) THEN max({_quote_name(column)})::VARCHAR END AS {_quote_name(f'odd.{column}')}"
+            (
+                f"CASE WHEN min({_quote_name(column)}) <> max({_quote_name(column)}) THEN "
+                f"max({_quote_name(column)})::VARCHAR END AS {_quote_name(f'odd.{column}')}"
+            )
             for column in self.plain
         ]
         keys = ", ".join(_quote_name(key) for key in self.keys)
@@ -174,7 +177,8 @@ class RowGrouper:
         try:
             if parts > 1:  # joined texts and first values do not spill: so many groups at a time as have room
                 self._connection.execute(
-                    f"CREATE TABLE parted AS SELECT *, hash({keys}) % {parts} AS {_quote_name(PARTITION_COLUMN)} FROM rows ORDER BY {_quote_name(PARTITION_COLUMN)}"
+                    f"CREATE TABLE parted AS SELECT *, hash({keys}) % {parts} AS "
+                    f"{_quote_name(PARTITION_COLUMN)} FROM rows ORDER BY {_quote_name(PARTITION_COLUMN)}"
                 )
                 self._connection.execute("DROP TABLE rows; ALTER TABLE parted RENAME TO rows")
             for part in range(parts):

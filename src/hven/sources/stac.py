@@ -32,9 +32,13 @@ class Options(PageOptions):
 
     collections: Texts = Field(default_factory=list, description="Only items of these collections.")
     datetime: str | None = Field(None, description="Only items of this time: `2020-01-01T00:00:00Z/..`.")
-    bbox: list[float] | None = Field(None, min_length=4, max_length=6, description="Only items that touch this box: west, south, east, north.")  # fmt: skip
+    bbox: list[float] | None = Field(
+        None, min_length=4, max_length=6, description="Only items that touch this box: west, south, east, north."
+    )
     filter: str | dict[str, Any] | None = Field(None, description="A condition in CQL2, as text or JSON.")
-    method: Literal["auto", "GET", "POST"] = Field("auto", description="How a search is sent; default: POST, where the API has it.")  # fmt: skip
+    method: Literal["auto", "GET", "POST"] = Field(
+        "auto", description="How a search is sent; default: POST, where the API has it."
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -95,7 +99,10 @@ class StacSource(PagedJsonSource, WatermarkSource):
     def _landing_page(self) -> dict[str, Any]:
         landing_page = self._request_document("GET", self._root)
         if not isinstance(landing_page, dict) or "stac_version" not in landing_page:
-            raise SourceError(f"{self.source_name} is no STAC API: its first page names no stac_version", remedy="give the address of its landing page")  # fmt: skip
+            raise SourceError(
+                f"{self.source_name} is no STAC API: its first page names no stac_version",
+                remedy="give the address of its landing page",
+            )
         return landing_page
 
     @cached_property
@@ -149,7 +156,10 @@ class StacSource(PagedJsonSource, WatermarkSource):
         filters = [condition for condition in (options.filter, self._watermark_filter) if condition]
         if filters:
             if not self._has_filters:
-                raise SourceError(f"{self.source_name} takes no filters: it does not name CQL2", remedy="leave `filter` out, and choose rows with `where`")  # fmt: skip
+                raise SourceError(
+                    f"{self.source_name} takes no filters: it does not name CQL2",
+                    remedy="leave `filter` out, and choose rows with `where`",
+                )
             if isinstance(options.filter, dict):
                 search |= {"filter": options.filter, "filter-lang": "cql2-json"}
             else:
@@ -171,7 +181,9 @@ class StacSource(PagedJsonSource, WatermarkSource):
             number += 1
             if link is None:
                 url = self._search_urls.get(method, next(iter(self._search_urls.values())))
-                asked: tuple[str, str, Any] = ("POST", url, search) if method == "POST" else ("GET", add_query_parameters(url, search), None)  # fmt: skip
+                asked: tuple[str, str, Any] = (
+                    ("POST", url, search) if method == "POST" else ("GET", add_query_parameters(url, search), None)
+                )
             else:
                 asked = self._build_linked_request(link, search)
             data, answer = self._request(*asked, headers=_find_link_headers(link or {}))
@@ -180,7 +192,14 @@ class StacSource(PagedJsonSource, WatermarkSource):
             if number == 1:
                 stated_count = document.get("numberMatched", (document.get("context") or {}).get("matched"))
                 self._stated_count = stated_count if isinstance(stated_count, int) else None
-            link = next((candidate for candidate in document.get("links") or () if isinstance(candidate, dict) and candidate.get("rel") == "next"), None)  # fmt: skip
+            link = next(
+                (
+                    candidate
+                    for candidate in document.get("links") or ()
+                    if isinstance(candidate, dict) and candidate.get("rel") == "next"
+                ),
+                None,
+            )
             if link is not None:
                 link = {**link, "href": self._resolve_next_url(answer.url, str(link.get("href", "")))}
             if page.records:

@@ -33,7 +33,8 @@ class Options(BudgetOptions):
     columns: Texts | None = Field(None, description="Only these columns.")
     key: Texts = Field(
         default_factory=list,
-        description="Columns by which rows are asked for page by page: best indexed, of many values; default the table's primary key, or an indexed `meta.id;meta.main`.",
+        description="Columns by which rows are asked for page by page: best indexed, of many values; default the table's "
+        "primary key, or an indexed `meta.id;meta.main`.",
     )
     page: int | None = Field(None, ge=1, le=10_000_000, description="Rows of a page (50,000); `sync: page` wins.")
     mode: Literal["sync", "async", "auto"] = Field(

@@ -1,4 +1,7 @@
-"""TFCat 1.0: features in time and frequency, one a row; geometries stay as they are written, ranges are those of EPN-TAP."""
+"""TFCat 1.0: features in time and frequency, one a row.
+
+Geometries stay as they are written, ranges are those of EPN-TAP.
+"""
 
 from __future__ import annotations
 
@@ -54,18 +57,28 @@ _FEATURE_COLUMNS = {
     "time_max": (FLOAT64, "time.end;obs", tfcat.DERIVED_UTYPE, "End of the feature, as a Julian date (UTC)"),
     "spectral_range_min": (FLOAT64, "em.freq;stat.min", tfcat.DERIVED_UTYPE, "Lowest frequency of the feature"),
     "spectral_range_max": (FLOAT64, "em.freq;stat.max", tfcat.DERIVED_UTYPE, "Highest frequency of the feature"),
-    "geometry": (Type(datatype="char", arraysize="*", xtype="json"), None, tfcat.GEOMETRY_UTYPE, "Geometry of the feature in time and frequency, as TFCat (JSON)"),
-}  # fmt: skip
+    "geometry": (
+        Type(datatype="char", arraysize="*", xtype="json"),
+        None,
+        tfcat.GEOMETRY_UTYPE,
+        "Geometry of the feature in time and frequency, as TFCat (JSON)",
+    ),
+}
 _COLUMN_UNITS = {"time_min": "d", "time_max": "d", "spectral_range_min": "Hz", "spectral_range_max": "Hz"}
-_FIELD_TYPES = {kind: parse_type(name) for kind, name in (("bool", "bool"), ("int", "int64"), ("float", "float64"), ("str", "string"))}  # fmt: skip
+_FIELD_TYPES = {
+    kind: parse_type(name)
+    for kind, name in (("bool", "bool"), ("int", "int64"), ("float", "float64"), ("str", "string"))
+}
 
 
 class Options(FileOptions):
     """What a descriptor may say of TFCat."""
 
     ids: str | None = Field(
-        None, pattern="^(string|int64)$", description="Type of the features' ids: `string` or `int64`; default: seen from the first ones."
-    )  # fmt: skip
+        None,
+        pattern="^(string|int64)$",
+        description="Type of the features' ids: `string` or `int64`; default: seen from the first ones.",
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -127,15 +140,45 @@ class TfcatSource(FileRows):
         document = self._first_document
         text = parse_type("string")
         params = [
-            Constant(name="tfcat_crs", type=text, utype=tfcat.CRS_UTYPE, description="Reference system of the geometries", value=_write_compact_json(document.written_crs)),
-            *([Constant(name="tfcat_properties", type=text, utype=tfcat.PROPERTIES_UTYPE, description="What the catalogue says of itself", value=_write_compact_json(document.properties))] if document.properties else []),
-        ]  # fmt: skip
+            Constant(
+                name="tfcat_crs",
+                type=text,
+                utype=tfcat.CRS_UTYPE,
+                description="Reference system of the geometries",
+                value=_write_compact_json(document.written_crs),
+            ),
+            *(
+                [
+                    Constant(
+                        name="tfcat_properties",
+                        type=text,
+                        utype=tfcat.PROPERTIES_UTYPE,
+                        description="What the catalogue says of itself",
+                        value=_write_compact_json(document.properties),
+                    )
+                ]
+                if document.properties
+                else []
+            ),
+        ]
         return TableMetadata(
             columns=self.list_columns(),
-            enums={name: _build_enum(constant["values"]) for name, constant in self._fields.items() if constant.get("values")},
-            frames=[FrameRef(id="time", kind="timesys", timescale="UTC", refposition=document.crs.position, timeorigin="JD-origin")],
+            enums={
+                name: _build_enum(constant["values"])
+                for name, constant in self._fields.items()
+                if constant.get("values")
+            },
+            frames=[
+                FrameRef(
+                    id="time",
+                    kind="timesys",
+                    timescale="UTC",
+                    refposition=document.crs.position,
+                    timeorigin="JD-origin",
+                )
+            ],
             params=[(constant, constant.value) for constant in params],
-        )  # fmt: skip
+        )
 
     def _list_column_names(self) -> list[str]:
         return [column.name for column, _ in self._columns]
@@ -154,7 +197,8 @@ class TfcatSource(FileRows):
                 for key in ("datatype", "unit"):
                     if first_field.get(key) != field.get(key):
                         raise SourceError(
-                            f"the {key} of the field {name} is {field.get(key)}, and {first_field.get(key)} in {self.files[0].name}",
+                            f"the {key} of the field {name} is {field.get(key)}, and {first_field.get(key)} in "
+                            f"{self.files[0].name}",
                             place=Place(file=file.name),
                             remedy="make it a source entry of its own",
                         )
@@ -167,20 +211,37 @@ class TfcatSource(FileRows):
         columns: list[tuple[Column, str | None]] = []
         for name, (kind, ucd, utype, description) in _FEATURE_COLUMNS.items():
             timed = name.startswith("time_")
-            columns.append((
-                Column(
-                    name=f"tfcat_{name}" if name in field_names else name, type=kind or parse_type(self._id_type), ucd=ucd, utype=utype, description=description,
-                    indexed=name in _COLUMN_UNITS or name == "geometry_type", frame="time" if timed else None, epoch=JD_EPOCH if timed else None, unit=_COLUMN_UNITS.get(name),
-                ), None,
-            ))  # fmt: skip
+            columns.append(
+                (
+                    Column(
+                        name=f"tfcat_{name}" if name in field_names else name,
+                        type=kind or parse_type(self._id_type),
+                        ucd=ucd,
+                        utype=utype,
+                        description=description,
+                        indexed=name in _COLUMN_UNITS or name == "geometry_type",
+                        frame="time" if timed else None,
+                        epoch=JD_EPOCH if timed else None,
+                        unit=_COLUMN_UNITS.get(name),
+                    ),
+                    None,
+                )
+            )
         for name, field in self._fields.items():
             unit = field.get("unit")
-            columns.append((
-                Column(
-                    name=name, type=_FIELD_TYPES[field.get("datatype", "str")], unit=units.normalize_unit(unit) if unit else None, ucd=field["ucd"] or None,
-                    description=field["info"] or None, enum=name if field.get("values") else None,
-                ), name,
-            ))  # fmt: skip
+            columns.append(
+                (
+                    Column(
+                        name=name,
+                        type=_FIELD_TYPES[field.get("datatype", "str")],
+                        unit=units.normalize_unit(unit) if unit else None,
+                        ucd=field["ucd"] or None,
+                        description=field["info"] or None,
+                        enum=name if field.get("values") else None,
+                    ),
+                    name,
+                )
+            )
         return columns
 
     @cached_property
@@ -205,7 +266,8 @@ class TfcatSource(FileRows):
                 raise SourceError(
                     f"another crs than in {self.files[0].name}",
                     place=Place(file=file.name),
-                    remedy="make it a source entry and a table of its own: numbers of one table are in one reference system",
+                    remedy="make it a source entry and a table of its own: numbers of one table are in one reference "
+                    "system",
                 )
             self._documents[file.name] = document
         return self._documents[file.name]
@@ -234,7 +296,10 @@ class TfcatSource(FileRows):
                 else ()
             ):
                 if not features[at].faults and not math.isnan(features[at].times[0]):
-                    why = "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in another scale"
+                    why = (
+                        "a time is none that can be told in UTC: out of the years 1 to 9999, or before 1972 in "
+                        "another scale"
+                    )
                     features[at].faults.append(tfcat.TfcatFault("geometry.coordinates", why, "look at its times"))
             good = [at for at, feature in enumerate(features) if not feature.faults]
             for at, feature in enumerate(features):
@@ -274,9 +339,14 @@ class TfcatSource(FileRows):
     ) -> dict[str, pa.Array]:
         low, high = document.crs.to_hertz(*np.array([feature.spectrum for feature in features], np.float64).T)
         derived_values: dict[str, Any] = {
-            "id": [feature.id for feature in features], "geometry_type": [feature.kind for feature in features], "time_min": jd[0], "time_max": jd[1],
-            "spectral_range_min": low, "spectral_range_max": high, "geometry": [feature.geometry for feature in features],
-        }  # fmt: skip
+            "id": [feature.id for feature in features],
+            "geometry_type": [feature.kind for feature in features],
+            "time_min": jd[0],
+            "time_max": jd[1],
+            "spectral_range_min": low,
+            "spectral_range_max": high,
+            "geometry": [feature.geometry for feature in features],
+        }
         arrays = {}
         for (column, name), key in zip(self._columns, [*derived_values, *self._fields], strict=True):
             if column.name in file_column_names:
@@ -337,7 +407,8 @@ def _read_document(file: DataFile) -> _TfcatDocument:
         raise SourceError(
             f"the document's type is {kind!r:.60}, not FeatureCollection",
             place=Place(file=file.name),
-            remedy="TFCat is an object of the type FeatureCollection with features, fields and crs; or one Feature with crs",
+            remedy="TFCat is an object of the type FeatureCollection with features, fields and crs; or one Feature "
+            "with crs",
         )
     system, faults = tfcat.parse_crs(document.get("crs"))
     fields = document.get("fields")

@@ -41,7 +41,12 @@ class Options(FileOptions, RequestOptions):
         validation_alias=AliasChoices("files", "file"),
         description="File or files, relative to the descriptor.",
     )
-    url: str | None = Field(None, pattern=r"^https?://", description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its ETag, time or size is another.")  # fmt: skip
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of one VOTable, instead of `files`: whatever gives one by GET. A sync fetches it if its ETag, "
+        "time or size is another.",
+    )
     table: int | str | None = Field(
         None, description="Which table of each file: its number from 0, its ID or its name; default the first."
     )

@@ -1,4 +1,7 @@
-"""A source of files of one's own kind: what a package from outside inherits, so that it says which columns there are and reads one file."""
+"""A source of files of one's own kind.
+
+What a package from outside inherits, so that it says which columns there are and reads one file.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ __all__ = ["DataFile", "FileOptions", "WholeFileSource"]
 
 
 class WholeFileSource(FileRows):
-    """The rows of files, one file after the other: patterns, packed files, links, checksums, facts of files, numbers of rows, and reading some files alone come from here.
+    """The rows of files, one file after the other.
+
+    Patterns, packed files, links, checksums, facts of files, numbers of rows, and reading some files alone come from
+    here.
 
     Parameters
     ----------

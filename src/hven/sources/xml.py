@@ -19,7 +19,12 @@ FILES = FileSignature(
 class Options(XmlFieldOptions, FileOptions):
     """What a descriptor may say of XML."""
 
-    record: str | None = Field(None, pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$", description="The elements that are records: `observation`, or with those above it: `results/observation`. Default: the first ones of which there are several.")  # fmt: skip
+    record: str | None = Field(
+        None,
+        pattern=r"^/{0,2}[^/\s\[\]]+(/[^/\s\[\]]+)*$",
+        description="The elements that are records: `observation`, or with those above it: `results/observation`. Default: "
+        "the first ones of which there are several.",
+    )
 
 
 def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (the contract's word)
@@ -43,7 +48,9 @@ class XmlFileSource(XmlSource):
 
 
 def parse_flat_records(data: bytes) -> list[dict[str, str | None]]:
-    """Read a document of records without anything in them but values: the root, or those below it; an attribute or element each, an empty one is no value.
+    """Read a document of records without anything in them but values: the root, or those below it.
+
+    An attribute or element each, an empty one is no value.
 
     Raises
     ------

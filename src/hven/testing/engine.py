@@ -52,7 +52,9 @@ STAR_COUNT = 5000
 
 
 def make_stars(row_count: int = STAR_COUNT) -> pa.Table:
-    """Make a catalogue of stars on a spiral from pole to pole: every tenth has no magnitude, every hundredth no position.
+    """Make a catalogue of stars on a spiral from pole to pole.
+
+    Every tenth has no magnitude, every hundredth no position.
 
     Parameters
     ----------
@@ -102,7 +104,10 @@ class EngineContract:
         raise NotImplementedError
 
     def kill_worker(self) -> None:
-        """Kill one of the processes that compute elsewhere, as a crash of its machine does; an engine without any leaves this as it is."""
+        """Kill one of the processes that compute elsewhere, as a crash of its machine does.
+
+        An engine without any leaves this as it is.
+        """
 
     # --- helpers ---------------------------------------------------------------------------------------------
 
@@ -412,7 +417,10 @@ class EngineContract:
         """Answers have the promised types."""
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())
-        text = "SELECT COUNT(*) AS n, SUM(band) AS s, AVG(mag) AS a, MAX(seen) AS t, MAX(name) AS w, CAST(MIN(mag) AS REAL) AS r FROM sky.stars"
+        text = (
+            "SELECT COUNT(*) AS n, SUM(band) AS s, AVG(mag) AS a, MAX(seen) AS t, MAX(name) AS w, CAST(MIN(mag) AS "
+            "REAL) AS r FROM sky.stars"
+        )
         bound = bind_query(parse_query(text), StaticCatalogue([STARS_TABLE]))
         execution = engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, ExecutionLimits())
         (batch,) = list(execution)
@@ -491,7 +499,10 @@ class EngineContract:
             return
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())
-        groups = "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * b.mag > 3 GROUP BY a.band ORDER BY a.band"
+        groups = (
+            "SELECT a.band, COUNT(*) AS n, SUM(a.mag) AS m FROM sky.stars AS a JOIN sky.stars AS b ON a.mag * "
+            "b.mag > 3 GROUP BY a.band ORDER BY a.band"
+        )
         expected_groups = self._run_query(engine, groups, snapshot)
         lost = threading.Thread(target=self.kill_worker)
         lost.start()
@@ -502,7 +513,8 @@ class EngineContract:
         lost.join()
         bound = bind_query(
             parse_query(
-                "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE a.id < 200"
+                "SELECT a.id AS x, b.id AS y FROM sky.stars AS a JOIN sky.stars AS b ON a.band = b.band WHERE "
+                "a.id < 200"
             ),
             StaticCatalogue([STARS_TABLE]),
         )

@@ -118,7 +118,8 @@ class FormatContract:
     widest
         The most columns that the format can hold.
     marks_errors
-        True if a late error becomes part of the document, as VOTable's standard has it; False if it passes through (a mark may stand before it).
+        True if a late error becomes part of the document, as VOTable's standard has it; False if it passes through (a
+        mark may stand before it).
     """
 
     name: str
@@ -137,7 +138,8 @@ class FormatContract:
         Returns
         -------
         rows
-            A mapping from column names to values for each row; None if there is no reader, and the document is not judged by it.
+            A mapping from column names to values for each row; None if there is no reader, and the document is not
+            judged by it.
         """
 
     def check_row_count(self, data: bytes, rows: int) -> None:

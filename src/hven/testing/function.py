@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class FunctionContract:
-    """The promises of `hven.adql.signatures.FunctionDefinition`. pytest collects subclasses whose names begin with ``Test``.
+    """The promises of `hven.adql.signatures.FunctionDefinition`.
+
+    Pytest collects subclasses whose names begin with ``Test``.
 
     Attributes
     ----------

@@ -32,8 +32,8 @@ def open_tiny_site(
     directory
         Where the site is made.
     tables
-        ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and ``dec`` become
-        the position of a table that is given as rows alone.
+        ``schema.table`` -> rows, or (`Table`, rows) where units, UCDs, positions ... matter. Columns called ``ra`` and
+        ``dec`` become the position of a table that is given as rows alone.
     watch
         Whether changes of descriptors and of the store are looked for by threads, as a server does.
     settings

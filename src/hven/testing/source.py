@@ -82,7 +82,9 @@ class SourceContract:
         raise NotImplementedError
 
     def write_number_files(self, directory: Path, values: Sequence[object]) -> dict[str, Any] | None:
-        """Write one column of numbers called ``v`` and return the options of its source; override it in whatever carries numbers.
+        """Write one column of numbers called ``v`` and return the options of its source.
+
+        Override it in whatever carries numbers.
 
         Parameters
         ----------
@@ -94,7 +96,8 @@ class SourceContract:
         Returns
         -------
         options
-            As of `write_source_files`. None: the source carries no numbers of its own (the test is skipped), or cannot write these.
+            As of `write_source_files`. None: the source carries no numbers of its own (the test is skipped), or cannot
+            write these.
         """
         del directory, values
         return None
@@ -239,7 +242,10 @@ class SourceContract:
     # --- what only some sources can: asked of those that can ------------------------------------------------------
 
     def test_files_are_told_and_can_be_read_alone(self, tmp_path: Path) -> None:
-        """Files have names that their rows know, sizes and times; the rows of some of them are those rows of the whole."""
+        """Files have names that their rows know, sizes and times.
+
+        The rows of some of them are those rows of the whole.
+        """
         source = self.open_source(tmp_path)
         if not isinstance(source, FileListSource):
             assert not self.has_files

@@ -1,4 +1,7 @@
-"""The verbs of the command line; ``main`` maps errors to exit codes: 0 fine, 1 the data's fault, 2 wrong usage, 3 ours."""
+"""The verbs of the command line; ``main`` maps errors to exit codes.
+
+0 fine, 1 the data's fault, 2 wrong usage, 3 ours.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from hven.model.errors import OperationCancelledError, ServiceError, UsageError,
 
 STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 INTERRUPTED_EXIT_CODE = 130  # what shells report of a program that Ctrl-C ended
-GC_THRESHOLD = 5_000  # new objects between two rounds of the collector: with Python's 700 they take a tenth of a short verb, most of it while modules are imported
+# new objects between two rounds of the collector: with Python's 700 they take a tenth of a short verb, most of it while
+# modules are imported
+GC_THRESHOLD = 5_000
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,7 +123,8 @@ def _print_message(text: str) -> None:
 
 def _report_internal_error(error: Exception) -> int:
     _print_message(
-        f"something went wrong in {plugins.locate_error(error)} ({type(error).__name__}: {error}); please report it with {_write_traceback(error)}"
+        f"something went wrong in {plugins.locate_error(error)} ({type(error).__name__}: {error}); please "
+        f"report it with {_write_traceback(error)}"
     )
     return 3
 

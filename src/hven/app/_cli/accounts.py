@@ -1,4 +1,7 @@
-"""``hven user add/list/token/password/remove``, ``hven token`` and ``hven tables show/drop/expire``: accounts, their tokens, the tables that they keep here."""
+"""``hven user add/list/token/password/remove``, ``hven token`` and ``hven tables show/drop/expire``.
+
+Accounts, their tokens, the tables that they keep here.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,11 @@ def add_account(context: typer.Context, account: Account) -> None:
 def print_token(name: str, token: str) -> None:
     """Print a token to standard output, alone so that a script can keep it, and what it is for to standard error."""
     print(token)
-    print(f"hven: this is the token of {name}, shown only now: it logs in at /login, and programs send it as `Authorization: Bearer TOKEN`", file=sys.stderr)  # fmt: skip
+    print(
+        f"hven: this is the token of {name}, shown only now: it logs in at /login, and programs send it as "
+        f"`Authorization: Bearer TOKEN`",
+        file=sys.stderr,
+    )
 
 
 @user.command("list")

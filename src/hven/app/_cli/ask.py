@@ -188,10 +188,18 @@ def resolve(
         else f"{resolved_name.proper_motion[0]:g} {resolved_name.proper_motion[1]:+g} mas/yr"
     )
     rows = {
-        "name": resolved_name.name, "kind": resolved_name.kind, "position": position_text, "frame": resolved_name.frame if position_text else None,
-        "epoch": resolved_name.epoch, "proper motion": motion_text, "other names": ", ".join(resolved_name.ids[:12]) or None,
-        "confidence": resolved_name.confidence, "source": resolved_name.source, "age": _format_age(resolved_name.age), "note": resolved_name.note or None,
-    }  # fmt: skip
+        "name": resolved_name.name,
+        "kind": resolved_name.kind,
+        "position": position_text,
+        "frame": resolved_name.frame if position_text else None,
+        "epoch": resolved_name.epoch,
+        "proper motion": motion_text,
+        "other names": ", ".join(resolved_name.ids[:12]) or None,
+        "confidence": resolved_name.confidence,
+        "source": resolved_name.source,
+        "age": _format_age(resolved_name.age),
+        "note": resolved_name.note or None,
+    }
     for title, value in rows.items():
         if value is not None:
             print(f"{title:14} {value}")

@@ -51,7 +51,8 @@ def restore(
     if check_only:
         archive_facts = restoration.verify_archive(file)
         print(
-            f"{file} is whole: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, {'with' if archive_facts['data'] else 'without'} rows"
+            f"{file} is whole: {archive_facts['site']}, {archive_facts['made']}, Hven {archive_facts['hven']}, "
+            f"{'with' if archive_facts['data'] else 'without'} rows"
         )
         return
     if directory is None:

@@ -1,4 +1,7 @@
-"""Tables and label images of contours for ``hven region``: columns by HFC's names or as options say -> regions, and what is wrong by row."""
+"""Tables and label images of contours for ``hven region``.
+
+Columns by HFC's names or as options say -> regions, and what is wrong by row.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,8 @@ def read_contours(path: Path, options: ContourOptions) -> region_files.ParsedReg
     if source_kind is None:
         raise UserError(
             f"{path}: it is none of what regions are read from",
-            remedy=f"{region_files.READABLE_FORMATS}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS images of labels",
+            remedy=f"{region_files.READABLE_FORMATS}; tables of contours in CSV, VOTable, JSON, FITS or Parquet; FITS "
+            f"images of labels",
         )
     if source_kind == "fits" and (image := _read_image(path)) is not None:
         return _read_labels(path, *image, options)
@@ -332,7 +336,8 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
     date = table.find_column_names("date")
     if date is None:
         raise UsageError(
-            f"{table.path} does not tell who saw the disc: no column is called {' or '.join((*contours.HFC_COLUMN_NAMES['observer'], *contours.HFC_COLUMN_NAMES['date']))}",
+            f"{table.path} does not tell who saw the disc: no column is called "
+            f"{' or '.join((*contours.HFC_COLUMN_NAMES['observer'], *contours.HFC_COLUMN_NAMES['date']))}",
             remedy="say --observer LON,LAT (the point below it), or --date NAME for observers at the Earth",
         )
     times = _parse_times(
@@ -344,7 +349,10 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
 
 
 def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) -> tuple[Numbers, Numbers]:
-    """Compute the point below an observer at the Earth; its longitude is infinite where the rotation's number is not that of the date."""
+    """Compute the point below an observer at the Earth.
+
+    Its longitude is infinite where the rotation's number is not that of the date.
+    """
     earth = contours.sun.compute_solar_ephemeris(times)
     lon = earth.l0 if options.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)
     return np.where(contours.sun.is_rotation_mismatch(rotation, times), np.inf, lon), earth.b0
@@ -426,7 +434,11 @@ def _read_labels(
     rotation_numbers = rotation[0] if rotation is not None else contours.find_number(cards, "CAR_ROT")
     if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
         disc = replace(disc, lon=np.array([np.inf]))
-    for option, words, value in (("centre", "CRPIX1,CRPIX2", disc.x + disc.y), ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y), ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius)):  # fmt: skip
+    for option, words, value in (
+        ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
+        ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),
+        ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius),
+    ):
         if not np.isfinite(value).all():
             raise UsageError(f"{path} has no card {words}", remedy=f"say --{option} with numbers")
     if np.isnan(disc.lon + disc.lat).any():
@@ -445,7 +457,8 @@ def _read_image_footprint(path: Path, header: Any) -> region_files.ParsedRegions
     image_geometry = footprints.build_image_wcs(cards)
     if image_geometry is None:
         raise UserError(
-            f"{path}: the image has no labels, for its values are no whole numbers, and no footprint, for its header does not say where its pixels are"
+            f"{path}: the image has no labels, for its values are no whole numbers, and no footprint, for its "
+            f"header does not say where its pixels are"
         )
     footprint_result = _build_result(footprints.build_regions_from_headers([cards]), [path.stem])
     return region_files.ParsedRegions(

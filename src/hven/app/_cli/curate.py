@@ -67,7 +67,9 @@ def new(
         )
         print(f"wrote {descriptor_path}")
         print(
-            f"Look it over, then: {format_command(context, 'check', name)} && {format_command(context, 'ingest', name)}; a DOI of its own: {format_command(context, 'doi', name)}"
+            f"Look it over, then: {format_command(context, 'check', name)} && "
+            f"{format_command(context, 'ingest', name)}; a DOI of its own: "
+            f"{format_command(context, 'doi', name)}"
         )
         return
     if licence:
@@ -90,7 +92,8 @@ def new(
     first_file = next(Path(source_path.anchor).glob(str(source_path.relative_to(source_path.anchor))), None)
     if first_file is not None and not first_file.parent.resolve().is_relative_to(site_settings.directory.resolve()):
         print(
-            f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it beside the descriptor and name it so there"
+            f"{source} is read from where it is, and `hven backup` does not take it; if it shall, put it "
+            f"beside the descriptor and name it so there"
         )
     print(f"Look it over, then: {format_command(context, 'check', name)}{next_command}")
 
@@ -251,7 +254,8 @@ def check(
                     print(f"{table}: {rule_text} {'; '.join(adql.describe_policy(adql.parse_condition(text)))}")
         metadata_score.print_scores(scores)
         print(
-            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_format_count(errors, 'error')}, {_format_count(len(faults) - errors, 'warning')}"
+            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_format_count(errors, 'error')}, "
+            f"{_format_count(len(faults) - errors, 'warning')}"
         )
     if errors or any(site_settings.total < (min_score or 0) for site_settings, _ in scores):
         raise typer.Exit(1)

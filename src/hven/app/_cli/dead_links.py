@@ -92,7 +92,10 @@ def check_links(site: Site, name: str) -> tuple[list[Fault], str]:
     for url, (words, is_certain) in _check_addresses(tried_addresses, allow_private=site.settings.allow_private):
         place, row = link_check.remote_addresses[url]
         link_check.dead_links[place, f"{url}: {words}", "mend the template, or what is there", is_certain].append(row)
-    summary = f"{name}: {links:,} links, {len(tried_addresses):,} of {len(link_check.remote_addresses):,} addresses elsewhere tried"
+    summary = (
+        f"{name}: {links:,} links, {len(tried_addresses):,} of {len(link_check.remote_addresses):,} addresses "
+        f"elsewhere tried"
+    )
     faults = sorted(
         _build_faults(link_check),
         key=lambda published_table: (
@@ -137,8 +140,15 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
         ]
     for start in range(0, len(ids), ROWS_PER_QUERY):
         rows = datalinks.list_row_links(
-            table, ids[start : start + ROWS_PER_QUERY], principal=OWNER_PRINCIPAL, site=site, policies=DEFAULT_POLICIES, published_state=published_state, base_url=base, with_link_numbers=True
-        )  # fmt: skip
+            table,
+            ids[start : start + ROWS_PER_QUERY],
+            principal=OWNER_PRINCIPAL,
+            site=site,
+            policies=DEFAULT_POLICIES,
+            published_state=published_state,
+            base_url=base,
+            with_link_numbers=True,
+        )
         seen_links: set[tuple[str, str, str]] = set()
         for row in rows.to_pylist():
             url, ident, at = row["access_url"], row["ID"], places[row["_link"]]
@@ -173,7 +183,10 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
 
 
 def _check_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tuple[str, tuple[str, bool]]]:
-    """Ask for addresses, a few at a time, and few of one host; yield those that are dead: why, and whether that is sure."""
+    """Ask for addresses, a few at a time, and few of one host; yield those that are dead.
+
+    Why, and whether that is sure.
+    """
     hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MAX_REQUESTS_PER_HOST))
     for url in urls:
         hosts[urlsplit(url).netloc]  # made here: not by two threads

@@ -58,7 +58,8 @@ def add_delegation(
     for warning in warnings:
         print(f"warning: {warning}")
     print(
-        f"{grant.id}: {account} sees the rows of {name}{f' where {row_condition}' if row_condition else ''} until {end_text}"
+        f"{grant.id}: {account} sees the rows of {name}{f' where {row_condition}' if row_condition else ''} "
+        f"until {end_text}"
     )
 
 

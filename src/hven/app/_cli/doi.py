@@ -26,19 +26,47 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def doi(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="Without one: all that have a DOI, or were withdrawn.")] = None,
-    label: Annotated[str, typer.Option("--release", metavar="LABEL", help="Of this release, which gets a DOI of its own.")] = "",
-    draft: Annotated[bool, typer.Option("--draft", help="Reserve it at DataCite; it leads nowhere yet and can be thrown away there.")] = False,
-    publish: Annotated[bool, typer.Option("--publish", help="Publish it for good, or bring what DataCite has up to date.")] = False,
-    withdraw: Annotated[str | None, typer.Option("--withdraw", metavar="REASON", help="Say on its page, and at DataCite, that it is withdrawn, and why.")] = None,
-    output_file: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write the metadata for a library that registers it: .xml or .json.")] = None,
-    registered_doi: Annotated[str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="COLLECTION", help="Without one: all that have a DOI, or were withdrawn.")
+    ] = None,
+    label: Annotated[
+        str, typer.Option("--release", metavar="LABEL", help="Of this release, which gets a DOI of its own.")
+    ] = "",
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Reserve it at DataCite; it leads nowhere yet and can be thrown away there.")
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Publish it for good, or bring what DataCite has up to date.")
+    ] = False,
+    withdraw: Annotated[
+        str | None,
+        typer.Option(
+            "--withdraw", metavar="REASON", help="Say on its page, and at DataCite, that it is withdrawn, and why."
+        ),
+    ] = None,
+    output_file: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Write the metadata for a library that registers it: .xml or .json."),
+    ] = None,
+    registered_doi: Annotated[
+        str | None, typer.Option("--is", metavar="DOI", help="Keep the DOI that a library registered for it.")
+    ] = None,
     suffix: Annotated[str, typer.Option("--suffix", metavar="TEXT", help="What shall stand behind the prefix.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Give collections and releases DOIs; say what they lack for one."""
-    chosen_options = [word for word, is_chosen in {"--draft": draft, "--publish": publish, "--withdraw": withdraw is not None, "--to": output_file is not None, "--is": registered_doi is not None}.items() if is_chosen]  # fmt: skip
+    chosen_options = [
+        word
+        for word, is_chosen in {
+            "--draft": draft,
+            "--publish": publish,
+            "--withdraw": withdraw is not None,
+            "--to": output_file is not None,
+            "--is": registered_doi is not None,
+        }.items()
+        if is_chosen
+    ]
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} are different things", remedy=f"hven doi NAME {chosen_options[0]}"
@@ -49,7 +77,10 @@ def doi(
         _list_dois(context, as_json=as_json)
         return
     if withdraw is not None and len(withdraw.strip()) < 3:
-        raise UsageError("say why it is withdrawn: that stands on its page for good", remedy='--withdraw "superseded by R6, whose fluxes are right"')  # fmt: skip
+        raise UsageError(
+            "say why it is withdrawn: that stands on its page for good",
+            remedy='--withdraw "superseded by R6, whose fluxes are right"',
+        )
     with open_site(context) as site:
         citation = _gather_citation(site, name, label)
         if output_file is not None:
@@ -84,13 +115,18 @@ def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
         )
     except NotFoundError as error:
         if name in published_state.resources and not label:
-            raise NotFoundError(f"nothing of {name} is published for everybody", remedy="hven status tells what is") from error  # fmt: skip
+            raise NotFoundError(
+                f"nothing of {name} is published for everybody", remedy="hven status tells what is"
+            ) from error
         raise
 
 
 def _list_problems(citation: CitationMetadata) -> tuple[list[str], bool]:
     problems = list(citations.list_missing_metadata(citation))
-    lines = [f"{'warning: ' if severity != 'error' else ''}{citation.resource.path}: {message}" for severity, message in problems]  # fmt: skip
+    lines = [
+        f"{'warning: ' if severity != 'error' else ''}{citation.resource.path}: {message}"
+        for severity, message in problems
+    ]
     return lines, any(severity == "error" for severity, _ in problems)
 
 
@@ -104,7 +140,9 @@ def _show_metadata(
     as_json: bool,
 ) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
-    name = (stored_citation and stored_citation.doi) or (doi_minting.propose_doi(site.settings, citation, suffix) if site.settings.doi.prefix else citation.doi)  # fmt: skip
+    name = (stored_citation and stored_citation.doi) or (
+        doi_minting.propose_doi(site.settings, citation, suffix) if site.settings.doi.prefix else citation.doi
+    )
     attributes = doi_minting.build_attributes(citation, name) if name else citations.build_datacite_record(citation)
     lines, has_errors = _list_problems(citation)
     if as_json:
@@ -117,10 +155,25 @@ def _show_metadata(
         else f"{stored_citation.state} since {format_time(stored_citation.changed)}"
     )
     is_up_to_date = stored_citation is not None and stored_citation.told == attributes
-    print("\n".join([*lines, f"DOI {name or 'by a library'}: {page_context}{', as DataCite has it' if is_up_to_date else ''}; nothing was sent"]), file=sys.stderr)  # fmt: skip
+    print(
+        "\n".join(
+            [
+                *lines,
+                (
+                    f"DOI {name or 'by a library'}: "
+                    f"{page_context}{', as DataCite has it' if is_up_to_date else ''}; nothing was sent"
+                ),
+            ]
+        ),
+        file=sys.stderr,
+    )
     if not chosen_options and not has_errors:
         options = "--publish" if site.settings.doi.prefix else "--to FILE"
-        print(f"then: {format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), options)}", file=sys.stderr)  # fmt: skip
+        print(
+            f"then: "
+            f"{format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), options)}",
+            file=sys.stderr,
+        )
     if has_errors:
         raise typer.Exit(1)
 
@@ -146,7 +199,11 @@ def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -
     output_file.write_bytes(data)
     print(f"wrote {output_file}: DataCite 4.6 of {citation.title}, which shall lead to {citation.address}")
     if not name:
-        print(f"once it is registered: hven doi {citation.resource.name}{f' --release {citation.label}' if citation.label else ''} --is 10.xxxx/..")  # fmt: skip
+        print(
+            f"once it is registered: hven doi "
+            f"{citation.resource.name}{f' --release {citation.label}' if citation.label else ''} --is "
+            f"10.xxxx/.."
+        )
 
 
 def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMetadata, reason: str) -> None:
@@ -165,7 +222,10 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
         print(f"DataCite knows it, too; {stored_citation.doi} leads there as before")
     elif stored_citation.doi:
         print(f"{stored_citation.doi} is registered by somebody else: tell them; it shall go on leading there")
-    print(f"its data are there until: {format_command(context, 'release', 'remove', citation.label, citation.resource.name) if citation.label else format_command(context, 'remove', citation.resource.name)}")  # fmt: skip
+    print(
+        f"its data are there until: "
+        f"{format_command(context, 'release', 'remove', citation.label, citation.resource.name) if citation.label else format_command(context, 'remove', citation.resource.name)}"
+    )
 
 
 def _report_outcome(
@@ -175,13 +235,17 @@ def _report_outcome(
     lines, _ = _list_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if stored_citation.state == "draft":
-        print(f"to publish it for good: {format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), '--publish')}")  # fmt: skip
+        print(
+            f"to publish it for good: "
+            f"{format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), '--publish')}"
+        )
     elif not citation.label and citation.resource.doi is None and stored_citation.doi is not None:
         if doi_minting.write_doi_to_descriptor(citation.resource.path, stored_citation.doi):
             print(f"wrote doi: {stored_citation.doi} into {citation.resource.path}")
         else:
             print(
-                f"write this into {citation.resource.path}, so that results and registries tell it: doi: {stored_citation.doi}"
+                f"write this into {citation.resource.path}, so that results and registries tell it: doi: "
+                f"{stored_citation.doi}"
             )
 
 
@@ -189,9 +253,17 @@ def _list_dois(context: typer.Context, *, as_json: bool) -> None:
     with open_site(context) as site:
         citations = site.store.citations.list_citations()
     rows: list[dict[str, Any]] = [
-        {"collection": citation.collection, "release": citation.label, "doi": citation.doi, "state": citation.state, "changed": citation.changed, "url": citation.url, "reason": citation.reason}
+        {
+            "collection": citation.collection,
+            "release": citation.label,
+            "doi": citation.doi,
+            "state": citation.state,
+            "changed": citation.changed,
+            "url": citation.url,
+            "reason": citation.reason,
+        }
         for citation in citations
-    ]  # fmt: skip
+    ]
     if as_json:
         show_json(rows)
         return

@@ -1,4 +1,7 @@
-"""The verbs that engines bring: they become commands, with the option ``--json``; and what engines say to ``hven check``."""
+"""The verbs that engines bring: they become commands, with the option ``--json``.
+
+And what engines say to ``hven check``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How a site comes into the registries of the Virtual Observatory: what hven.toml lacks, what is sent to whom, and what a registry has harvested."""
+"""How a site comes into the registries of the Virtual Observatory.
+
+What hven.toml lacks, what is sent to whom, and what a registry has harvested.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,15 @@ MAX_RECORDS = 100_000  # records of a site that a registry is asked for
 # keys of hven.toml -> the question that asks for them: one for each record that a site begins with
 SETTING_QUESTIONS = {
     ("authority",): "The authority, first part of all identifiers (ivo://AUTHORITY/..): yours for ever",
-    ("public_url", "contact_email"): "The registry: the address at which everybody finds this site, and the e-mail address of whom harvesters and readers write to",
+    (
+        "public_url",
+        "contact_email",
+    ): (
+        "The registry: the address at which everybody finds this site, and the e-mail address of whom harvesters "
+        "and readers write to"
+    ),
     ("registry.organisation",): "The organisation: the institute that publishes, by its name",
-}  # fmt: skip
+}
 
 
 def print_guide(context: typer.Context, settings: Settings) -> None:
@@ -39,14 +48,45 @@ def print_guide(context: typer.Context, settings: Settings) -> None:
         f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in top_level_lines.items()
     ]
     if len(top_level_lines) < len(missing_settings):
-        setting_lines += ["", "    [registry]", *(f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}" for key, line in missing_settings.items() if key not in top_level_lines)]  # fmt: skip
+        setting_lines += [
+            "",
+            "    [registry]",
+            *(
+                f"    {line}  # {registry_validation.REQUIRED_SETTINGS[key][1]}"
+                for key, line in missing_settings.items()
+                if key not in top_level_lines
+            ),
+        ]
     steps = [
-        *([f"Write into {file}, before its first section and in place of what stands there of it (or let {format_command(context, 'register', '--write')} ask you):\n\n" + "\n".join(setting_lines) + "\n"] if setting_lines else []),
-        f"Ask a registry whether somebody has the authority already, by TAP: SELECT ivoid FROM rr.resource WHERE ivoid = 'ivo://{settings.authority.lower()}'",
-        f"Mend what {format_command(context, 'register', '--check')} tells; see the records with {format_command(context, 'register', '--show')}.",
-        f"Write {settings.site_url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it validates the records, and from then on others harvest them, mostly every night.",
-        f"Look a day later what they have: {format_command(context, 'register', '--harvested', '--at', 'URL')} (URL: of a RegTAP service).",
-    ]  # fmt: skip
+        *(
+            [
+                (
+                    f"Write into {file}, before its first section and in place of what stands there of it (or let "
+                    f"{format_command(context, 'register', '--write')} ask you):\n\n"
+                )
+                + "\n".join(setting_lines)
+                + "\n"
+            ]
+            if setting_lines
+            else []
+        ),
+        (
+            f"Ask a registry whether somebody has the authority already, by TAP: SELECT ivoid FROM rr.resource "
+            f"WHERE ivoid = 'ivo://{settings.authority.lower()}'"
+        ),
+        (
+            f"Mend what {format_command(context, 'register', '--check')} tells; see the records with "
+            f"{format_command(context, 'register', '--show')}."
+        ),
+        (
+            f"Write {settings.site_url}/oai into the form of the registry of registries, https://rofr.ivoa.net: it "
+            f"validates the records, and from then on others harvest them, mostly every night."
+        ),
+        (
+            f"Look a day later what they have: {format_command(context, 'register', '--harvested', '--at', 'URL')} "
+            f"(URL: of a RegTAP service)."
+        ),
+    ]
     if not missing_settings:
         print(f"{file} says all that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
@@ -67,7 +107,9 @@ def request_missing_settings(settings: Settings) -> Settings:
     if not missing_settings:
         return settings
     if not sys.stdin.isatty():
-        raise UsageError("--write asks questions, and this is no terminal", remedy="hven register prints the lines to paste")  # fmt: skip
+        raise UsageError(
+            "--write asks questions, and this is no terminal", remedy="hven register prints the lines to paste"
+        )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
         if wanted_keys := [key for key in keys if key in missing_settings]:
@@ -134,7 +176,10 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     except tomllib.TOMLDecodeError:
         is_equal = False
     if not is_equal:
-        raise UserError(f"{site_settings.SETTINGS_FILE} cannot be edited line by line", remedy="hven register prints the lines to paste")  # fmt: skip
+        raise UserError(
+            f"{site_settings.SETTINGS_FILE} cannot be edited line by line",
+            remedy="hven register prints the lines to paste",
+        )
     return text
 
 
@@ -143,7 +188,9 @@ def compare_with_registry(service_context: ServiceContext, registry_url: str | N
     settings = service_context.site.settings
     url = registry_url or settings.everywhere.registry or ""
     if "://" not in url:
-        raise UsageError("which registry shall be asked", remedy="--at URL: the TAP service of a searchable registry (RegTAP)")  # fmt: skip
+        raise UsageError(
+            "which registry shall be asked", remedy="--at URL: the TAP service of a searchable registry (RegTAP)"
+        )
     own_records = {
         record.ivoid.lower(): record
         for ivoids in registry_validation.draft_records(service_context).values()
@@ -155,7 +202,10 @@ def compare_with_registry(service_context: ServiceContext, registry_url: str | N
     registry_records: dict[str, str] = {}
     with run_remote_query(url, f"SELECT ivoid, updated FROM rr.resource WHERE {where}", MAX_RECORDS) as answer:
         for batch in answer.iterate_batches():
-            registry_records |= {str(ivoid).lower(): str(when or "")[:19].replace(" ", "T") for ivoid, when in zip(*(column.to_pylist() for column in batch.columns), strict=True)}  # fmt: skip
+            registry_records |= {
+                str(ivoid).lower(): str(when or "")[:19].replace(" ", "T")
+                for ivoid, when in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            }
     registry_records = {
         record: when for record, when in registry_records.items() if record[6:].partition("/")[0] in names
     }  # _ stands for any sign
@@ -167,9 +217,22 @@ def compare_with_registry(service_context: ServiceContext, registry_url: str | N
     ]
     unknown_records = [key for key in registry_records if key not in own_records]
     if as_json:
-        show_json({"registry": url, "harvested": len(own_records) - len(missing_records), "records": len(own_records), "lacking": missing_records, "older": outdated_records, "others": unknown_records})  # fmt: skip
+        show_json(
+            {
+                "registry": url,
+                "harvested": len(own_records) - len(missing_records),
+                "records": len(own_records),
+                "lacking": missing_records,
+                "older": outdated_records,
+                "others": unknown_records,
+            }
+        )
     else:
-        for finding, ivoids in (("not there", missing_records), ("older there than here", outdated_records), ("there, and not of this site", unknown_records)):  # fmt: skip
+        for finding, ivoids in (
+            ("not there", missing_records),
+            ("older there than here", outdated_records),
+            ("there, and not of this site", unknown_records),
+        ):
             for ivoid in ivoids:
                 print(f"{finding}: {ivoid}")
         print(f"{url} has {len(own_records) - len(missing_records)} of {len(own_records)} records")

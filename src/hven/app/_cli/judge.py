@@ -35,7 +35,8 @@ def lint(
         str,
         typer.Argument(
             metavar="URL|FILE",
-            help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi; or a file of TFCat.",
+            help="Base address of a TAP service, of the site whose /tap it is, or of HAPI: ../hapi; or a file of "
+            "TFCat.",
         ),
     ],
     only_checks: Annotated[
@@ -149,7 +150,8 @@ def _print_report(report: LintReport) -> None:
             else f"the first {sampled_table.row_count:,} of {total}"
         )
         console.print(
-            f"{sampled_table.table}: {sample_text} rows fetched{', others judged by the service itself' if sampled_table.used_aggregates else ''}",
+            f"{sampled_table.table}: {sample_text} rows "
+            f"fetched{', others judged by the service itself' if sampled_table.used_aggregates else ''}",
             style="dim",
             markup=False,
         )

@@ -1,4 +1,7 @@
-"""``hven release LABEL NAME...``, ``release list/show/remove/diff``: labels on what is published, whose rows are kept for good."""
+"""``hven release LABEL NAME...``, ``release list/show/remove/diff``.
+
+Labels on what is published, whose rows are kept for good.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,13 @@ def add_release(
         if parse_instant(label) is not None:
             raise UsageError(f"{label!r:.60} is a time", remedy="take a label that is none: R4, DR1.2")
         published_state = site.get_published_state()
-        schema_names = {name.lower() for name in (*published_state.resources, *(item.table.schema for item in published_state.tables_by_name.values() if item.release is None))}  # fmt: skip
+        schema_names = {
+            name.lower()
+            for name in (
+                *published_state.resources,
+                *(item.table.schema for item in published_state.tables_by_name.values() if item.release is None),
+            )
+        }
         for name in collections:
             schema = Release(collection=name, label=label, created="", snapshots={}).schema_name
             if schema.lower() in schema_names:
@@ -68,11 +77,15 @@ def list_releases(context: typer.Context, collections: Names = None, as_json: Js
         ]
     rows: list[dict[str, Any]] = [
         {
-            "release": release_record.label, "collection": release_record.collection, "schema": release_record.schema_name, "tables": len(release_record.snapshots),
-            "released": release_record.created, "description": release_record.description,
+            "release": release_record.label,
+            "collection": release_record.collection,
+            "schema": release_record.schema_name,
+            "tables": len(release_record.snapshots),
+            "released": release_record.created,
+            "description": release_record.description,
         }
         for release_record in releases
-    ]  # fmt: skip
+    ]
     _print_releases(rows, "Releases", as_json=as_json)
 
 
@@ -93,13 +106,17 @@ def show_release(context: typer.Context, label: Label, as_json: Json = False) ->
         )
     rows: list[dict[str, Any]] = [
         {
-            "release": release_record.label, "table": f"{release_record.schema_name}.{record.table.name}", "snapshot": record.id,
-            "rows": record.snapshot.rows, "bytes": record.snapshot.bytes, "released": release_record.created,
+            "release": release_record.label,
+            "table": f"{release_record.schema_name}.{record.table.name}",
+            "snapshot": record.id,
+            "rows": record.snapshot.rows,
+            "bytes": record.snapshot.bytes,
+            "released": release_record.created,
             "published": published_ids.get(record.table.qualified_name) == record.id,
         }
         for release_record, records in release_records
         for record in records
-    ]  # fmt: skip
+    ]
     _print_releases(rows, label, as_json=as_json)
 
 
@@ -117,7 +134,8 @@ def remove_release(context: typer.Context, label: Label, collections: Names = No
     with open_site(context) as site:
         removed_releases = site.store.releases.remove_label(label, collections or ())
     print(
-        f"{label} is no release of {', '.join(release_record.collection for release_record in removed_releases)} any more"
+        f"{label} is no release of "
+        f"{', '.join(release_record.collection for release_record in removed_releases)} any more"
     )
 
 
@@ -131,9 +149,16 @@ def compare_releases(
 ) -> None:
     """Show what changed from one release to another: tables, columns, rows."""
     with open_site(context) as site:
-        common_collections = [release_record.collection for release_record in site.store.releases.list_releases(label=old_label) if new_label is None or site.store.releases.list_releases(release_record.collection, new_label)]  # fmt: skip
+        common_collections = [
+            release_record.collection
+            for release_record in site.store.releases.list_releases(label=old_label)
+            if new_label is None or site.store.releases.list_releases(release_record.collection, new_label)
+        ]
         if not common_collections:
-            raise NotFoundError(f"no collection has {old_label!r:.60}{f' and {new_label!r:.60}' if new_label else ''}", remedy=f"{format_command(context, 'release list')} shows them")  # fmt: skip
+            raise NotFoundError(
+                f"no collection has {old_label!r:.60}{f' and {new_label!r:.60}' if new_label else ''}",
+                remedy=f"{format_command(context, 'release list')} shows them",
+            )
         for collection in sorted(common_collections):
             old_state, new_state = (
                 sync_package.find_state(site, collection, old_label),
@@ -147,7 +172,8 @@ def compare_releases(
                     change = sync_package.change_sets.compare_records(site, old_state[name], new_state[name])[1]
                 except NotFoundError as error:  # not to be compared row by row
                     print(
-                        f"{name}: {old_state[name].snapshot.rows:,} rows, now {new_state[name].snapshot.rows:,}; {error.message}"
+                        f"{name}: {old_state[name].snapshot.rows:,} rows, now "
+                        f"{new_state[name].snapshot.rows:,}; {error.message}"
                     )
                     continue
                 show_changes([change])

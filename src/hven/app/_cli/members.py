@@ -28,11 +28,15 @@ def list_projects(context: typer.Context, as_json: Json = False) -> None:
     with open_site(context) as site:
         rows: list[dict[str, Any]] = [
             {
-                "project": project_settings.name, "title": project_settings.title, "listed": project_settings.listed, "open": project_settings.open,
-                "members": len(_list_members(site, project_settings.name)), "asked": len(site.store.grants.list_grants("asked", object=project_settings.name)),
+                "project": project_settings.name,
+                "title": project_settings.title,
+                "listed": project_settings.listed,
+                "open": project_settings.open,
+                "members": len(_list_members(site, project_settings.name)),
+                "asked": len(site.store.grants.list_grants("asked", object=project_settings.name)),
             }
             for project_settings in site.settings.projects
-        ]  # fmt: skip
+        ]
     _print_members(rows, "Projects", as_json=as_json)
 
 
@@ -46,9 +50,15 @@ def show_project(context: typer.Context, project_name: Name, as_json: Json = Fal
             for account, member_grants in _list_members(site, project_name).items()
         ]
         rows += [
-            {"account": request.subject, "role": "asks", "since": request.created, "by": request.by, "told": request.facts.get("words", "")}
+            {
+                "account": request.subject,
+                "role": "asks",
+                "since": request.created,
+                "by": request.by,
+                "told": request.facts.get("words", ""),
+            }
             for request in site.store.grants.list_grants("asked", object=project_name)
-        ]  # fmt: skip
+        ]
     _print_members(rows, project_name, as_json=as_json)
 
 

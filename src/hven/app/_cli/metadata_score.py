@@ -53,7 +53,8 @@ def print_scores(scores: Sequence[Scored]) -> None:
         for lack in lacks:
             print(lack.fault)
         print(
-            f"{score.collection}: {score.total} of 100 ({', '.join(f'{group} {score.compute_group_percent(group)} %' for group in FAIR_GROUPS)})"
+            f"{score.collection}: {score.total} of 100 "
+            f"({', '.join(f'{group} {score.compute_group_percent(group)} %' for group in FAIR_GROUPS)})"
         )
 
 
@@ -61,15 +62,22 @@ def scores_to_json(scores: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return scores for scripts."""
     return [
         {
-            "collection": score.collection, "score": score.total, **{group: score.compute_group_percent(group) for group in FAIR_GROUPS},
+            "collection": score.collection,
+            "score": score.total,
+            **{group: score.compute_group_percent(group) for group in FAIR_GROUPS},
             "points": {name: round(points, 2) for name, points in score.points.items()},
             "lacks": [
                 {
-                    "file": lack.fault.place.file, "line": lack.fault.place.line, "column": lack.fault.place.column, "message": lack.fault.message,
-                    "add": lack.added_text, "how": lack.insertion_mode, "points": round(lack.points, 2),
+                    "file": lack.fault.place.file,
+                    "line": lack.fault.place.line,
+                    "column": lack.fault.place.column,
+                    "message": lack.fault.message,
+                    "add": lack.added_text,
+                    "how": lack.insertion_mode,
+                    "points": round(lack.points, 2),
                 }
                 for lack in lacks
             ],
         }
         for score, lacks in scores
-    ]  # fmt: skip
+    ]

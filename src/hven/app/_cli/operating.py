@@ -150,7 +150,11 @@ def describe_access(item: PublishedTable, published: Mapping[str, PublishedTable
         All that is published: a view is seen as the tables are that it reads.
     """
     words = [_describe_row_access(item.table)]
-    words += [f"as {name}" for name in item.read_tables if name in published and _describe_row_access(published[name].table) != words[0]]  # fmt: skip
+    words += [
+        f"as {name}"
+        for name in item.read_tables
+        if name in published and _describe_row_access(published[name].table) != words[0]
+    ]
     if words[0] == "public" and len(words) > 1:
         del words[0]
     if item.resource is None:
@@ -230,7 +234,8 @@ def _print_troubles(collections: Iterable[CollectionStatus]) -> None:
             print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
         if collection.held or collection.paused:
             print(
-                f"{collection.state}: {collection.collection}, since {format_time(collection.held or collection.paused)}: {collection.reason}"
+                f"{collection.state}: {collection.collection}, since "
+                f"{format_time(collection.held or collection.paused)}: {collection.reason}"
             )
 
 
@@ -239,7 +244,10 @@ def _format_elapsed(timestamp: str | None) -> str:
     if timestamp is None:
         return ""
     past_time = datetime.fromisoformat(timestamp)
-    return f"{format_duration(max((datetime.now(UTC) - (past_time if past_time.tzinfo else past_time.replace(tzinfo=UTC))).total_seconds(), 0.0))} ago"
+    return (
+        f"{format_duration(max((datetime.now(UTC) - (past_time if past_time.tzinfo else past_time.replace(tzinfo=UTC))).total_seconds(), 0.0))} "
+        f"ago"
+    )
 
 
 def _alert_to_json(item: Alert) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def prepare(
         show_json({"collection": collection, **asdict(preparation_result)})
         return
     print(
-        f"{preparation_result.files:,} files were new: {preparation_result.pictures:,} pictures, {preparation_result.copies:,} copies of cubes, {preparation_result.bytes / 1e6:,.1f} MB"
+        f"{preparation_result.files:,} files were new: {preparation_result.pictures:,} pictures, "
+        f"{preparation_result.copies:,} copies of cubes, {preparation_result.bytes / 1e6:,.1f} MB"
     )
     if preparation_result.left:
         print(f"{preparation_result.left:,} more have no pictures: files.pictures of hven.toml has no more room")

@@ -25,7 +25,9 @@ class ProgressBar:
     def __enter__(self) -> Self:
         if not self._quiet:
             from rich.console import Console  # noqa: PLC0415  (a tenth of a second, for people alone)
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415  (a tenth of a second, for people alone)
+
+            # a tenth of a second, for people alone
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
             self._bar = Progress(
                 TextColumn("{task.description}"),

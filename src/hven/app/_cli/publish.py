@@ -65,7 +65,8 @@ def ingest(
     print(report.format_text())
     if sample_rows is not None and not dry_run and recurrence is not None:
         print(
-            f"its schedule ({recurrence}) publishes all rows: {format_command(context, 'schedule pause', name)} keeps it from that"
+            f"its schedule ({recurrence}) publishes all rows: "
+            f"{format_command(context, 'schedule pause', name)} keeps it from that"
         )
 
 
@@ -194,7 +195,8 @@ def rollback(
             if snapshot is None and _find_snapshots(site, name) != old_state:
                 raise UserError(
                     f"{name} was published again meanwhile, so that the state before is another one",
-                    remedy=f"{format_command(context, 'history', name.partition('.')[0])} shows where to go: {format_command(context, 'rollback', name, 'SNAPSHOT')}",
+                    remedy=f"{format_command(context, 'history', name.partition('.')[0])} shows where to go: "
+                    f"{format_command(context, 'rollback', name, 'SNAPSHOT')}",
                 )
             return site.store.roll_back(name, snapshot)
 
@@ -208,7 +210,8 @@ def rollback(
         print(f"{table} is now at {now}")
     schedule_text = f"its schedule ({recurrence}) rests" if recurrence else "nothing else changes it"
     print(
-        f"{held_name} is held there: {schedule_text}, until {format_command(context, 'sync', held_name)} or {format_command(context, 'schedule resume', held_name)}"
+        f"{held_name} is held there: {schedule_text}, until {format_command(context, 'sync', held_name)} or "
+        f"{format_command(context, 'schedule resume', held_name)}"
     )
 
 
@@ -290,7 +293,8 @@ def remove(
             print(f"warning: {trouble}")
     else:
         print(
-            f"the data are kept: {format_command(context, 'rollback', name)} brings them back, {format_command(context, 'remove', name, '--purge')} deletes them"
+            f"the data are kept: {format_command(context, 'rollback', name)} brings them back, "
+            f"{format_command(context, 'remove', name, '--purge')} deletes them"
         )
 
 

@@ -1,4 +1,7 @@
-"""``hven referee add/list/end``: private addresses for referees; ``hven audit``: who changed rights, and who looked at what is locked."""
+"""``hven referee add/list/end``: private addresses for referees; ``hven audit``.
+
+Who changed rights, and who looked at what is locked.
+"""
 
 from __future__ import annotations
 

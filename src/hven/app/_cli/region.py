@@ -107,9 +107,21 @@ def region(
 ) -> None:
     """Write contours and regions of a file in other forms."""
     contour_options = contour_tables.ContourOptions(
-        chain=chain, x=x, y=y, radius=radius, centre=centre, scale=scale, date=observation_date, observer=observer, rotation=rotation, region=column, name=name,
-        frame=longitudes.value, origin=origin, freeman=directions is ChainCodeDirections.freeman,
-    )  # fmt: skip
+        chain=chain,
+        x=x,
+        y=y,
+        radius=radius,
+        centre=centre,
+        scale=scale,
+        date=observation_date,
+        observer=observer,
+        rotation=rotation,
+        region=column,
+        name=name,
+        frame=longitudes.value,
+        origin=origin,
+        freeman=directions is ChainCodeDirections.freeman,
+    )
     data = file.read_bytes()
     if not data.strip():
         raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
@@ -183,7 +195,8 @@ def _write_regions(
     if output_format in {RegionFormat.ds9, RegionFormat.crtf}:
         if (frame or read_regions.frame) != "ICRS":
             raise ValueError(
-                f"files of {output_format.value} are in ICRS, and these regions in {frame or read_regions.frame or 'no frame that is known'}"
+                f"files of {output_format.value} are in ICRS, and these regions in "
+                f"{frame or read_regions.frame or 'no frame that is known'}"
             )
         return region_files.write_region_file(regions, output_format.value).encode(), faults
     if output_format is RegionFormat.moc:

@@ -47,7 +47,17 @@ def register(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Lead the site into registries; say what they would refuse."""
-    chosen_options = [word for word, is_said in {"--check": check_records, "--show": show_records, "--harvested": show_harvested, "--write": write_settings, "--hapi": show_hapi}.items() if is_said]  # fmt: skip
+    chosen_options = [
+        word
+        for word, is_said in {
+            "--check": check_records,
+            "--show": show_records,
+            "--harvested": show_harvested,
+            "--write": write_settings,
+            "--hapi": show_hapi,
+        }.items()
+        if is_said
+    ]
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
@@ -68,7 +78,10 @@ def register(
             )
             records = registry_validation.draft_records(service_context)
             if name is not None and name not in records:
-                remedy = "hven status and `hven check` tell: is it published, public, without faults, and not `registry: {publish: false}`?"
+                remedy = (
+                    "hven status and `hven check` tell: is it published, public, without faults, and not "
+                    "`registry: {publish: false}`?"
+                )
                 raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
             faults = registry_validation.check_records(service_context, records) if check_records else []
         if check_records:
@@ -81,7 +94,16 @@ def register(
                 as_json=as_json,
             )
         else:
-            print("\n".join(registry_validation.format_record(record) for record in (records[name] if name is not None else [record for site_settings in records.values() for record in site_settings])))  # fmt: skip
+            print(
+                "\n".join(
+                    registry_validation.format_record(record)
+                    for record in (
+                        records[name]
+                        if name is not None
+                        else [record for site_settings in records.values() for record in site_settings]
+                    )
+                )
+            )
     elif show_harvested:
         with open_site(context) as site:
             enrolment.compare_with_registry(
@@ -102,14 +124,23 @@ def _show_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> No
     if as_json:
         show_json(
             [
-                {"file": fault.place.file, "line": fault.place.line, "severity": fault.severity, "message": fault.message, "remedy": fault.remedy}
+                {
+                    "file": fault.place.file,
+                    "line": fault.place.line,
+                    "severity": fault.severity,
+                    "message": fault.message,
+                    "remedy": fault.remedy,
+                }
                 for fault in faults
             ]
-        )  # fmt: skip
+        )
     else:
         for fault in faults:
             print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        print(f"{record_count} record{'s' * (record_count != 1)}: {errors} error{'s' * (errors != 1)}, {len(faults) - errors} warning{'s' * (len(faults) - errors != 1)}")  # fmt: skip
+        print(
+            f"{record_count} record{'s' * (record_count != 1)}: {errors} error{'s' * (errors != 1)}, "
+            f"{len(faults) - errors} warning{'s' * (len(faults) - errors != 1)}"
+        )
     if errors:
         raise typer.Exit(1)
 

@@ -1,4 +1,7 @@
-"""``hven history NAME --rules`` and the lines of ``hven status``: how many rows break the rules that have a flag, run by run."""
+"""``hven history NAME --rules`` and the lines of ``hven status``.
+
+How many rows break the rules that have a flag, run by run.
+"""
 
 from __future__ import annotations
 

@@ -40,17 +40,37 @@ def hips(
         if collection is not None:
             service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
             picture_options = Look(stretch=stretch, colours=colours)
-            surveys_shown = [surveys.create_survey(service_context, OWNER_PRINCIPAL, collection, name, patterns=files or (), title=title, order=order, look=picture_options, program=program, progress=ProgressMonitor(_print_progress))]  # fmt: skip
+            surveys_shown = [
+                surveys.create_survey(
+                    service_context,
+                    OWNER_PRINCIPAL,
+                    collection,
+                    name,
+                    patterns=files or (),
+                    title=title,
+                    order=order,
+                    look=picture_options,
+                    program=program,
+                    progress=ProgressMonitor(_print_progress),
+                )
+            ]
             print(file=sys.stderr)
         else:
             surveys_shown = list(surveys.list_surveys(site.settings))
     if as_json:
         show_json(
             [
-                {"collection": survey.collection, "name": survey.name, "images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out, "properties": survey.properties}
+                {
+                    "collection": survey.collection,
+                    "name": survey.name,
+                    "images": len(survey.files),
+                    "tiles": survey.tiles,
+                    "left_out": survey.left_out,
+                    "properties": survey.properties,
+                }
                 for survey in surveys_shown
             ]
-        )  # fmt: skip
+        )
         return
     rows = [
         (survey.collection, survey.name, len(survey.files), len(survey.left_out), survey.tiles)

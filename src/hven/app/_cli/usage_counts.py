@@ -21,12 +21,24 @@ REPORT_FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
 def report(
     context: typer.Context,
     collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="That one alone.")] = None,
-    first_month: Annotated[str | None, typer.Option("--from", metavar="MONTH", help="First month: 2026-03; else January.")] = None,
+    first_month: Annotated[
+        str | None, typer.Option("--from", metavar="MONTH", help="First month: 2026-03; else January.")
+    ] = None,
     last_month: Annotated[str | None, typer.Option("--to", metavar="MONTH", help="Last month; else this one.")] = None,
-    grouping: Annotated[list[str] | None, typer.Option("--by", metavar="WHAT", help=f"Lines by {', '.join(GROUPING_KEYS)}; several times.")] = None,
-    format_name: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(REPORT_FORMATS)}; dsr is COUNTER's dataset report.")] = "text",
-    include_private: Annotated[bool, typer.Option("--private", help="With dsr: collections that not everybody sees, too.")] = False,
-) -> None:  # fmt: skip
+    grouping: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="WHAT", help=f"Lines by {', '.join(GROUPING_KEYS)}; several times."),
+    ] = None,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help=f"{', '.join(REPORT_FORMATS)}; dsr is COUNTER's dataset report."
+        ),
+    ] = "text",
+    include_private: Annotated[
+        bool, typer.Option("--private", help="With dsr: collections that not everybody sees, too.")
+    ] = False,
+) -> None:
     """Report what was used, by collection and month."""
     if format_name not in REPORT_FORMATS:
         raise UsageError(f"there is no format {format_name!r:.40}", remedy=f"--format {', '.join(REPORT_FORMATS)}")
@@ -41,7 +53,10 @@ def report(
             counted_collections = {key.collection for key in site.store.uses.sum_months()}
             known_collections = counted_collections | set(site.get_published_state().resources)
             if collection not in known_collections:
-                raise NotFoundError(f"there is no collection {collection!r:.80}, and none was counted", remedy=suggest_spelling(collection, sorted(known_collections)) or "hven report lists them")  # fmt: skip
+                raise NotFoundError(
+                    f"there is no collection {collection!r:.80}, and none was counted",
+                    remedy=suggest_spelling(collection, sorted(known_collections)) or "hven report lists them",
+                )
             names = {collection}
         if format_name.startswith("dsr") and not include_private:
             public_collections = {
@@ -75,9 +90,17 @@ def _print_report(
             )
         )
         rows = [
-            (*(part or "(site)" for part in key), sums["investigations"], sums["requests"], sums["unique_requests"], sums["files"], sums["rows"], format_size(sums["bytes"]))
+            (
+                *(part or "(site)" for part in key),
+                sums["investigations"],
+                sums["requests"],
+                sums["unique_requests"],
+                sums["files"],
+                sums["rows"],
+                format_size(sums["bytes"]),
+            )
             for key, sums in usage_report.sum_by(*keys).items()
-        ]  # fmt: skip
+        ]
         headings = [*keys, "looked at", "taken", "sessions", "files", "rows", "bytes"]
         if {"table", "service"} & set(keys):  # who took what in an hour is known of collections as a whole
             headings.pop(len(keys) + 2)

@@ -1,4 +1,7 @@
-"""``hven``: one verb is loaded, with what it needs, when it is asked for; of the others only what ``--help`` says of them is read."""
+"""``hven``: one verb is loaded, with what it needs, when it is asked for.
+
+Of the others only what ``--help`` says of them is read.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ VERB_GROUPS = {
     "tables": ("accounts", "Tables that readers keep here."),
 }
 VERSION_OPTION = "--version"
-# A function of the module itself and its docstring. To parse the modules of all verbs took a third of `hven --help`. In its head there is no empty line, and the last line ends with a colon
+# A function of the module itself and its docstring. To parse the modules of all verbs took a third of `hven --help`. In
+# its head there is no empty line, and the last line ends with a colon
 _DOCSTRING_PATTERN = re.compile(r'^def (\w+)(?:.+\n)*?.*:(?:  #.*)?\n    (r?"""(?:.|\n)*?""")', re.MULTILINE)
 
 
@@ -83,7 +87,10 @@ def read_options(
 
 
 def build_command(verb: str | None = None) -> typer.Typer:
-    """Build the command with this verb; if there is none of that name, with what `--help` says of all. None: all verbs as they are."""
+    """Build the command with this verb; if there is none of that name, with what `--help` says of all. None.
+
+    All verbs as they are.
+    """
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,

@@ -81,7 +81,8 @@ def verify(
             print(damage.owner_message)
         for verification in unknown_snapshots:
             print(
-                f"not known: {verification.table} {verification.snapshot} was written without checksums; the next ingest writes them"
+                f"not known: {verification.table} {verification.snapshot} was written without checksums; the "
+                f"next ingest writes them"
             )
         if database_count:
             print(
@@ -89,7 +90,9 @@ def verify(
             )
         intact_count = len(verifications) - len(damaged_snapshots) - len(unknown_snapshots)
         print(
-            f"{len(verifications)} snapshots, {format_size(sum(verification.bytes for verification in verifications))}: {intact_count} as published, {len(damaged_snapshots)} damaged"
+            f"{len(verifications)} snapshots, "
+            f"{format_size(sum(verification.bytes for verification in verifications))}: {intact_count} as "
+            f"published, {len(damaged_snapshots)} damaged"
         )
     if damaged_snapshots:
         raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""Old addresses answered by our faces, without a redirect: those of the site (``[[alias]]``), and those of its tables (``endpoints``)."""
+"""Old addresses answered by our faces, without a redirect.
+
+Those of the site (``[[alias]]``), and those of its tables (``endpoints``).
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ class OldAddress:
         )
 
     def _apply_query(self, parameters: Pairs) -> Pairs:
-        """Put the old parameters into the alias's query as conditions: their values are text literals of it, whatever is in them."""
+        """Put the old parameters into the alias's query as conditions.
+
+        Their values are text literals of it, whatever is in them.
+        """
         if self._query is None:
             return parameters
         conditions = [
@@ -132,7 +138,9 @@ class AliasRewriter:
 
 
 class TableAddressRewriter:
-    """Old addresses of tables, as descriptors say them: they are looked for where no face has such a path, so that none can take ours.
+    """Old addresses of tables, as descriptors say them.
+
+    They are looked for where no face has such a path, so that none can take ours.
 
     Those of tables that a reader may not know of are no addresses for them.
     """

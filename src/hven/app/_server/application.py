@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
 
 # faces that ask for a table's leave (`services`); the others are about the site
-# faces of people and of accounts, and the one registry: a portal's pages show its collections by themselves (`_pages.brand`)
+# faces of people and of accounts, and the one registry: a portal's pages show its collections by themselves
+# (`_pages.brand`)
 SITE_FACES = {"portal", "jobs", "login", "oai", "sign", "projects", "referee"}
 SELECTABLE_FACES = (*TAP_COMPANION_SERVICES, "cone", "hats", "portal", "files", "sia", "sia2", "ssa", "endpoints")
 
@@ -79,7 +80,10 @@ def create_application(
 
 
 class ReloadingApplication:
-    """The application as the settings are now: it is made anew, in some milliseconds, when the site has taken up others."""
+    """The application as the settings are now.
+
+    It is made anew, in some milliseconds, when the site has taken up others.
+    """
 
     def __init__(self, site: Site, policies: Sequence[AccessPolicy], identify: Callable[[Request], Principal]) -> None:
         self._site, self._policies, self._identify = site, policies, identify
@@ -127,7 +131,10 @@ def _build_application(
 
 
 class _PortalDispatcher:
-    """The faces for all collections, and those of data once more for each portal, when somebody first comes to it: what they remember is each one's own."""
+    """The faces for all collections, and those of data once more for each portal, when somebody first comes to it.
+
+    What they remember is each one's own.
+    """
 
     def __init__(
         self, context: ServiceContext, lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]]
@@ -210,7 +217,10 @@ def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _add_slash(route: BaseRoute) -> Route | None:
-    """Return the same route with a slash at its end: some clients write ``/tap/sync/``, and a redirect would lose what they post."""
+    """Return the same route with a slash at its end.
+
+    Some clients write ``/tap/sync/``, and a redirect would lose what they post.
+    """
     if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
         return None
     return Route(f"{route.path}/", route.endpoint, methods=sorted(route.methods) if route.methods is not None else None)

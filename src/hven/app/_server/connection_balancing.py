@@ -1,7 +1,9 @@
-"""Connections that are asked on, even among the workers: a busy one that holds more than its share closes some, and their clients open others.
+"""Connections that are asked on, even among the workers.
 
-Workers take connections from one queue, and whoever wakes first takes all that wait there: of 32 that a proxy opens at once, all may be one worker's
-for as long as they are kept, and the others have nothing to do.
+A busy one that holds more than its share closes some, and their clients open others.
+
+Workers take connections from one queue, and whoever wakes first takes all that wait there: of 32 that a proxy opens at
+once, all may be one worker's for as long as they are kept, and the others have nothing to do.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# share of its time that a worker's loop computes, from which it is worth new connections: on a machine with much else to do it gets no great one
+# share of its time that a worker's loop computes, from which it is worth new connections: on a machine with much else
+# to do it gets no great one
 MIN_BUSY_SHARE = 0.1
 MAX_SILENCE_SECONDS = 2.5  # seconds without a word of a worker, after which none is left to it
 MIN_EXCESS_CONNECTIONS = 2  # connections over its share, and a part of it, that a worker may have

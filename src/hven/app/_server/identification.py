@@ -1,7 +1,9 @@
-"""Who asks: identity providers look at each request before any face does; bad credentials get no further. Answers say how one may log in, and as whom one is.
+"""Who asks: identity providers look at each request before any face does; bad credentials get no further.
 
-What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser send a request
-that changes something (`hven.site.auth.session`).
+Answers say how one may log in, and as whom one is.
+
+What browsers add by themselves, cookies and remembered passwords, is kept from them if a foreign page makes the browser
+send a request that changes something (`hven.site.auth.session`).
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ class Identification:
 
     def __init__(self, store: StateStore, settings: Settings, people: People | None = None) -> None:
         self._store, self._settings, self._people = store, settings, people
-        # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a logout holds at once
+        # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a
+        # logout holds at once
         self._principals: dict[bytes, tuple[Principal, float]] = {}
         self._key = secrets.token_bytes(32)  # memory holds keyed digests, of which nobody can guess a password
         self._origins = {origin.lower() for origin in settings.cors if origin != "*"}
@@ -179,7 +182,10 @@ class Identification:
         return None
 
     def refuse_access(self, scope: Scope) -> Response | None:
-        """Refuse a request, under its present address, to who may not come in at all, or may only read; browsers are shown the way."""
+        """Refuse a request, under its present address, to who may not come in at all, or may only read.
+
+        Browsers are shown the way.
+        """
         path, principal = scope["path"], scope.get(PRINCIPAL_SCOPE_KEY)
         if (
             principal is not None
@@ -232,7 +238,10 @@ class Identification:
     async def add_identity_headers(
         self, scope: Scope, status: int, headers: list[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
-        """Add to an answer how one may log in (AuthVO), or as whom one is; what is told to one reader is not for shared caches."""
+        """Add to an answer how one may log in (AuthVO), or as whom one is.
+
+        What is told to one reader is not for shared caches.
+        """
         principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
         if principal is not None:
             headers = _mark_private(headers, (principal.impersonator or principal.name or "").encode())
@@ -272,7 +281,8 @@ class Identification:
         """Return the headers that may prove something."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
-        # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under our name is lost anyway
+        # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under
+        # our name is lost anyway
         if is_cross_site_change(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
             return Headers(
                 raw=[
@@ -292,7 +302,10 @@ class Identification:
         )
 
     def _read_proxy_account(self, scope: Scope, headers: Headers) -> str:
-        """Return whom a proxy before us names; empty: nobody. From others it is refused: who sends it would else be somebody, or see a part for all."""
+        """Return whom a proxy before us names; empty: nobody. From others it is refused.
+
+        Who sends it would else be somebody, or see a part for all.
+        """
         values = [value.strip() for name, value in scope["headers"] if name == self._proxy_header]
         try:
             address: Address | None = ipaddress.ip_address((scope.get("client") or ("",))[0])
@@ -363,7 +376,10 @@ def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple
 
 
 def is_anonymous_referee(scope: Scope) -> bool:
-    """Return whether the log shall not say from where somebody came: who comes in as a referee, or judges without being seen."""
+    """Return whether the log shall not say from where somebody came.
+
+    Who comes in as a referee, or judges without being seen.
+    """
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
     return REFEREE_PREFIX in scope["path"] or (
         principal is not None
@@ -379,5 +395,8 @@ def _find_requester(scope: Scope) -> str:
 
 
 def _is_ambient_credential(name: bytes, value: bytes) -> bool:
-    """Return whether a header is what browsers add to requests to a site that they know, whoever's page asks; bearer tokens they do not."""
+    """Return whether a header is what browsers add to requests to a site that they know, whoever's page asks.
+
+    Bearer tokens they do not.
+    """
     return name == b"cookie" or (name == b"authorization" and value[:6].lower() == b"basic ")

@@ -1,7 +1,8 @@
 """The door: a loop that has been busy without a pause refuses at once what has waited too long, and first what comes from who asks most.
 
-An event loop is a queue: what arrives while it is busy is handled in its next round. A long queue is no fault, as long as it becomes empty now and
-then; one that stands would make everybody wait, and those who give up waiting would be answered all the same (controlled delay, as CoDel).
+An event loop is a queue: what arrives while it is busy is handled in its next round. A long queue is no fault, as long
+as it becomes empty now and then; one that stands would make everybody wait, and those who give up waiting would be
+answered all the same (controlled delay, as CoDel).
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class BufferedHandler(logging.StreamHandler["TextIO"]):
 
 
 def reduce_log_records() -> None:
-    """Omit where in the code, in which thread and process a line was made: ours do not say it, and it is half the price.
+    """Omit where in the code, in which thread and process a line was made.
+
+    Ours do not say it, and it is half the price.
 
     For a process that serves and does nothing else (the logging howto, "Optimization").
     """

@@ -47,12 +47,14 @@ log = logging.getLogger("hven")
 
 RESPAWN_CHECK_SECONDS = 0.5  # seconds between two looks whether the keeper of the jobs lives
 GRACE_SECONDS = 8  # seconds that running answers, jobs and runs get to end
-MAX_SILENCE_SECONDS = 60.0  # seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
+# seconds without a sign of life, on a quiet machine, of a process beside the servers, which may wait for a database
+MAX_SILENCE_SECONDS = 60.0
 SITE_DIRECTORY_VARIABLE = "HVEN_SITE_DIRECTORY"
 M_ARENA_MAX, MAX_ARENAS = -8, 4  # <malloc.h>; pools that threads share
 M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 1024**2  # what is bigger goes back to the machine at once
-# seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for moments too short to take it, and
-# with Python's 5 ms a thread of a big answer, or one that connects, waited for seconds; the loop has it back sooner, too
+# seconds after which a thread that waits for the interpreter's lock asks for it. A busy event loop gives it away for
+# moments too short to take it, and with Python's 5 ms a thread of a big answer, or one that connects, waited for
+# seconds; the loop has it back sooner, too
 SWITCH_INTERVAL_SECONDS = 0.0002
 MEMORY_EXIT_CODE = 4  # exit code of a worker that holds too much memory
 SITE_ERROR_EXIT_CODE = 3  # exit code of a worker whose site cannot be opened
@@ -91,7 +93,10 @@ def create_worker_application() -> ASGIApp:
 
 
 def _end_for_memory(held_bytes: int) -> None:
-    """End this worker, for its queries took more than they may and more than ending them gave back; the server begins another at once."""
+    """End this worker, for its queries took more than they may and more than ending them gave back.
+
+    The server begins another at once.
+    """
     log.error("a worker holds %d MiB, more than its queries may use, and is begun anew", held_bytes >> 20)
     os._exit(MEMORY_EXIT_CODE)
 
@@ -233,7 +238,10 @@ def start_side_processes(settings: Settings, *, with_jobs: bool = True) -> list[
 
 
 def _limit_allocator() -> None:
-    """Limit threads to a few of the C library's pools: each keeps what its threads once used. See also the room's door."""
+    """Limit threads to a few of the C library's pools: each keeps what its threads once used.
+
+    See also the room's door.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # glibc has it, musl has not
         mallopt(M_ARENA_MAX, MAX_ARENAS)

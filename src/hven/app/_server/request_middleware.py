@@ -1,4 +1,7 @@
-"""The edge, one pass over each request: id, log, CORS, the last net; whether there is room, who asks, and what address is meant."""
+"""The edge, one pass over each request: id, log, CORS, the last net.
+
+Whether there is room, who asks, and what address is meant.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ CLIENT_CLOSED_STATUS = 499  # what the log says of readers who left before an an
 
 
 class RequestMiddleware:
-    """Layer around all faces. The log line is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off."""
+    """Layer around all faces. The log line is JSON.
+
+    Time, id, method, path, status, bytes, milliseconds, client, and `cut` if it broke off.
+    """
 
     def __init__(
         self,
@@ -143,8 +149,8 @@ class RequestMiddleware:
                     rewritten_scope, receive, send_message
                 )
         except Exception as error:
-            # an answer that broke off: the server cuts the connection of an application that fails, so that nobody takes
-            # the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
+            # an answer that broke off: the server cuts the connection of an application that fails, so that nobody
+            # takes the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
             is_broken = not is_complete
             if not status:
                 log_service_error(error, request_id)
@@ -161,7 +167,20 @@ class RequestMiddleware:
                     for header_name in (b"user-agent", b"sec-fetch-dest")
                 )
                 target = scope["path"] + "?" + scope["query_string"].decode("latin-1")
-                self._tally.record_request(AnsweredRequest(use, time.time(), start_time, scope["method"], target, status, sent_bytes, current_requester.get(), agent, fetch_destination))  # fmt: skip
+                self._tally.record_request(
+                    AnsweredRequest(
+                        use,
+                        time.time(),
+                        start_time,
+                        scope["method"],
+                        target,
+                        status,
+                        sent_bytes,
+                        current_requester.get(),
+                        agent,
+                        fetch_destination,
+                    )
+                )
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
                 logged_query = (

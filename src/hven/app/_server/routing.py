@@ -1,7 +1,9 @@
-"""Routes whose paths are fixed are found at once: the faces have some sixty, and to try one after the other takes as long as a row by its key.
+"""Routes whose paths are fixed are found at once.
 
-Each page has a twin in JSON, at its address with ``.json`` behind it: where a face has no such address of its own, the page is asked with
-``Accept: application/json``.
+The faces have some sixty, and to try one after the other takes as long as a row by its key.
+
+Each page has a twin in JSON, at its address with ``.json`` behind it: where a face has no such address of its own, the
+page is asked with ``Accept: application/json``.
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ MAX_CACHED_PATHS = 1_000  # old paths whose routes are remembered
 
 
 class CachingRouter(Router):
-    """A router that remembers which route a method and a path without parameters led to; the first one that fits, as ever.
+    """A router that remembers which route a method and a path without parameters led to.
 
-    `rewrite_request` gives a request that no route fits its present address; None: it has none. `faces` tells whose a route is, by its identity.
+    The first one that fits, as ever.
+
+    `rewrite_request` gives a request that no route fits its present address; None: it has none. `faces` tells whose a
+    route is, by its identity.
     """
 
     def __init__(
@@ -71,7 +76,11 @@ class CachingRouter(Router):
         scope["route"] = route
         scope.update(route.matches(scope)[1])
         if (use := CURRENT_USAGE.get()) is not None:
-            use.face, use.path, use.params = self._faces.get(id(route), ""), route.path if isinstance(route, Route) else "", scope.get("path_params", {})  # fmt: skip
+            use.face, use.path, use.params = (
+                self._faces.get(id(route), ""),
+                route.path if isinstance(route, Route) else "",
+                scope.get("path_params", {}),
+            )
         await route.handle(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> BaseRoute | None:

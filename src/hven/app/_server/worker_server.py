@@ -1,4 +1,7 @@
-"""The worker processes of a server: they take connections from one queue; one that dies or hangs is replaced at once, and readers never wait for nobody."""
+"""The worker processes of a server: they take connections from one queue.
+
+One that dies or hangs is replaced at once, and readers never wait for nobody.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ KILL_GRACE_SECONDS = 5.0  # seconds in which a worker that is killed should be g
 START_GRACE_SECONDS = 60.0  # seconds that a worker gets to open the site
 WORKER_NAME = "hven-worker"  # of its process, once it has opened the site
 MAX_ABSENCE_SECONDS = 2.5  # seconds without a worker that takes connections, after which readers are told
-# seconds in which somebody waited at each look while the workers hold all connections that they may, after which they are told, too
+# seconds in which somebody waited at each look while the workers hold all connections that they may, after which they
+# are told, too
 MAX_FULL_SECONDS = 1.0
 MIN_LIFE_SECONDS = 5.0  # seconds; workers that die sooner, one after the other, are begun ever later ..
 MAX_RESTART_DELAY_SECONDS = 10.0  # .. but never later than after so many seconds
@@ -43,7 +47,10 @@ MAX_START_ATTEMPTS = 3  # a server none of whose workers ever came up ends
 LISTEN_BACKLOG = 4096  # connections that wait to be taken: as many as Linux allows by default
 SPARE_FILES = 512  # open files that are no connections
 MIN_OPEN_FILES = 64  # open files with which a worker answers a few readers
-UNAVAILABLE_RESPONSE = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
+UNAVAILABLE_RESPONSE = (
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: "
+    "{}\r\nConnection: close\r\n\r\n{}"
+)
 RESTARTING_MESSAGE = "the service is beginning anew; ask again in some seconds\n"
 FULL_MESSAGE = "the service holds as many connections as it can; ask again in some seconds\n"
 
@@ -73,7 +80,8 @@ def compute_connection_limit() -> int:
 class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
     """granian's server of several processes, with a queue that outlives each of them and an eye on their hearts.
 
-    Its own gives each process a queue, whose connections die with it or wait for it as long as it hangs, and ends when a worker dies twice.
+    Its own gives each process a queue, whose connections die with it or wait for it as long as it hangs, and ends when
+    a worker dies twice.
 
     Parameters
     ----------
@@ -152,7 +160,10 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
             self._answer_waiting_clients(check_time)
 
     def _kill_hung_workers(self) -> None:
-        """Kill a worker that hangs: its end is then noticed as any other's. The next one waits until this one is replaced."""
+        """Kill a worker that hangs: its end is then noticed as any other's.
+
+        The next one waits until this one is replaced.
+        """
         hung_workers = [
             worker for worker in self.wrks if self._get_hang_detector(worker).is_hung() and worker.is_alive()
         ]
@@ -274,13 +285,16 @@ def _load_worker_application(
 
 
 def _begin_session(server_pid: int) -> None:
-    """Give a worker a session of its own, and with it a share of the processors of its own: a greater one where the account may take it.
+    """Give a worker a session of its own, and with it a share of the processors of its own.
 
-    Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of one other program, and
-    refuse readers as slowly as that. Beside many busy programs a usual share for each worker is still too little to answer in time.
-    A session of its own gets no signal of the terminal, so the worker ends with the server by another one. A server that ends by itself has
-    stopped its workers before. One that was killed cannot wait for them, and SIGTERM has left workers of it that hung while they ended.
-    Until the worker has an event loop, it would leave signals to the handlers that the server left to it, which end nothing.
+    A greater one where the account may take it.
+
+    Where Linux shares the processors among sessions (sched_autogroup), all workers of a server would have the share of
+    one other program, and refuse readers as slowly as that. Beside many busy programs a usual share for each worker is
+    still too little to answer in time. A session of its own gets no signal of the terminal, so the worker ends with the
+    server by another one. A server that ends by itself has stopped its workers before. One that was killed cannot wait
+    for them, and SIGTERM has left workers of it that hung while they ended. Until the worker has an event loop, it
+    would leave signals to the handlers that the server left to it, which end nothing.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform != "linux":

@@ -1,6 +1,9 @@
-"""What others say of their tables - schemas, configurations, ReadMes, collections - as first descriptors: a file for each kind of description, found by its name.
+"""What others say of their tables - schemas, configurations, ReadMes, collections - as first descriptors.
 
-A kind says in ``DESCRIPTION`` how its documents are told from others, and in ``read`` what they say of which tables; how that is written stands here.
+A file for each kind of description, found by its name.
+
+A kind says in ``DESCRIPTION`` how its documents are told from others, and in ``read`` what they say of which tables;
+how that is written stands here.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ class DescriptionKind:
     signature_pattern
         A regular expression that is searched for in the first `SIGNATURE_BYTES` bytes; empty: nothing tells them.
     address_pattern
-        One for whole addresses of services that describe their tables; these are meant where several tables are asked for (``--table 'schema.*'``).
+        One for whole addresses of services that describe their tables; these are meant where several tables are asked
+        for (``--table 'schema.*'``).
     """
 
     signature_pattern: bytes = b""
@@ -260,8 +264,14 @@ def write_collection_descriptor(name: str, origin: str, description: TableSetDes
     guesses = {table.name: _guess_table_columns(table) for table in description.tables}
     first_name = next(iter(target_names.values()))
     lines = [
-        f"# A first descriptor, from the {description.kind} {format_comment(origin)}. Look it over and change what is wrong;",
-        f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes {name}.{first_name}{' and the others' if len(target_names) > 1 else ''}.",
+        (
+            f"# A first descriptor, from the {description.kind} {format_comment(origin)}. Look it over and change "
+            f"what is wrong;"
+        ),
+        (
+            f"# `hven check {name}` tells every fault, `hven ingest {name}` publishes "
+            f"{name}.{first_name}{' and the others' if len(target_names) > 1 else ''}."
+        ),
         f"collection: {format_scalar(name)}",
         f"title: {format_scalar(description.title or name.replace('_', ' ').capitalize())}"
         + ("" if description.title else "  # one line for people"),
@@ -288,7 +298,11 @@ def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
         if item.source in table.names and name != item.column.name and name not in used_names:
             used_names.add(name)
             label = table.names[item.source] if is_reserved(table.names[item.source]) else None
-            guesses[guess_index] = replace(item, column=item.column.copy_with(name=name, label=label), expression=item.expression or quote_source_name(item.source))  # fmt: skip
+            guesses[guess_index] = replace(
+                item,
+                column=item.column.copy_with(name=name, label=label),
+                expression=item.expression or quote_source_name(item.source),
+            )
     return guesses + convert_positions(guesses)
 
 
@@ -340,7 +354,8 @@ def _write_table(
     single_indexed_columns = {group[0] for group in table.indexes if len(group) == 1}
     if position_columns := find_sky_position(own_guesses):
         lines.append(
-            f"    position: [{format_scalar(position_columns[0])}, {format_scalar(position_columns[1])}]  # guessed: degrees; searches by position use it"
+            f"    position: [{format_scalar(position_columns[0])}, {format_scalar(position_columns[1])}]  # "
+            f"guessed: degrees; searches by position use it"
         )
     elif position_columns := find_body_position(own_guesses):
         lines.append(f"    # {format_comment(describe_body_position(position_columns))}")
@@ -409,6 +424,7 @@ def _write_foreign_keys(
             }
         else:
             unresolved_keys.append(
-                f"{', '.join(key.columns)} leads to {', '.join(key.target_columns)} of {key.target}, which is not described here"
+                f"{', '.join(key.columns)} leads to {', '.join(key.target_columns)} of {key.target}, which is "
+                f"not described here"
             )
     return foreign_keys, unresolved_keys

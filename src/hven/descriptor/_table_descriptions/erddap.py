@@ -1,4 +1,7 @@
-"""ERDDAP: datasets.xml, the configuration of its data sets; those of tables in files and in databases are read from where they are."""
+"""ERDDAP: datasets.xml, the configuration of its data sets.
+
+Those of tables in files and in databases are read from where they are.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +28,68 @@ if TYPE_CHECKING:
 
 DESCRIPTION = DescriptionKind(signature_pattern=rb"<erddapDatasets[\s>]")
 ERDDAP_TYPES = {
-    "boolean": "bool", "byte": "int16", "ubyte": "int16", "short": "int16", "ushort": "int32", "int": "int32", "uint": "int64", "long": "int64", "ulong": "float64",
-    "float": "float32", "double": "float64", "char": "string", "string": "string",
-}  # fmt: skip
+    "boolean": "bool",
+    "byte": "int16",
+    "ubyte": "int16",
+    "short": "int16",
+    "ushort": "int32",
+    "int": "int32",
+    "uint": "int64",
+    "long": "int64",
+    "ulong": "float64",
+    "float": "float32",
+    "double": "float64",
+    "char": "string",
+    "string": "string",
+}
 FILE_DATASET_KINDS = {
-    "EDDTableFromAsciiFiles": "csv", "EDDTableFromParquetFiles": "parquet",
+    "EDDTableFromAsciiFiles": "csv",
+    "EDDTableFromParquetFiles": "parquet",
     **dict.fromkeys(("EDDTableFromNcFiles", "EDDTableFromMultidimNcFiles", "EDDTableFromNcCFFiles"), "product"),
-}  # fmt: skip
+}
 PRODUCT_SOURCE_KIND = "product"
 DATABASE_DATASET_TYPE = "EDDTableFromDatabase"
 # what is to be done with data sets that are no tables of files here
 UNSUPPORTED_TYPE_REMEDIES = {
-    "Grid": "a grid is no table: `kind: product` makes a row for each of its files or variables, and `files:` publishes them",
+    "Grid": (
+        "a grid is no table: `kind: product` makes a row for each of its files or variables, and `files:` "
+        "publishes them"
+    ),
     "FromErddap": "it is another ERDDAP's: hven new takes the file that its tabledap gives as .csvp or .parquet",
     "FromDapSequence": "hven new takes a file that its server gives as text",
 }
 UDUNITS_ALIASES = {
-    "degrees_north": "deg", "degree_north": "deg", "degrees_east": "deg", "degree_east": "deg", "degrees": "deg", "degree": "deg", "degree_c": "Celsius",
-    "degrees_c": "Celsius", "celsius": "Celsius", "count": "count", "1": "", "seconds": "s", "minutes": "min", "hours": "h", "days": "d", "meters": "m", "meter": "m",
-}  # fmt: skip
+    "degrees_north": "deg",
+    "degree_north": "deg",
+    "degrees_east": "deg",
+    "degree_east": "deg",
+    "degrees": "deg",
+    "degree": "deg",
+    "degree_c": "Celsius",
+    "degrees_c": "Celsius",
+    "celsius": "Celsius",
+    "count": "count",
+    "1": "",
+    "seconds": "s",
+    "minutes": "min",
+    "hours": "h",
+    "days": "d",
+    "meters": "m",
+    "meter": "m",
+}
 UCDS_BY_STANDARD_NAME = {  # by the CF standard name
-    "latitude": "pos.earth.lat", "longitude": "pos.earth.lon", "time": "time.epoch", "altitude": "pos.earth.altitude", "depth": "pos.earth.altitude",
-    "air_temperature": "phys.temperature", "sea_water_temperature": "phys.temperature", "sea_surface_temperature": "phys.temperature", "air_pressure": "phys.pressure",
-    "wind_speed": "phys.veloc", "station_id": "meta.id",
-}  # fmt: skip
+    "latitude": "pos.earth.lat",
+    "longitude": "pos.earth.lon",
+    "time": "time.epoch",
+    "altitude": "pos.earth.altitude",
+    "depth": "pos.earth.altitude",
+    "air_temperature": "phys.temperature",
+    "sea_water_temperature": "phys.temperature",
+    "sea_surface_temperature": "phys.temperature",
+    "air_pressure": "phys.pressure",
+    "wind_speed": "phys.veloc",
+    "station_id": "meta.id",
+}
 COLLECTION_KEYS_BY_ATTRIBUTE = {
     "license": "licence",
     "infoUrl": "reference_url",
@@ -86,9 +127,11 @@ def read(request: DescriptionRequest) -> TableSetDescription:
             notes.append(f"{dataset.get('datasetID')} is left out: {error.message}")
     if datasets and not tables:
         raise SourceError(
-            f"none of its {len(datasets)} data sets can be read here: {notes[0]}", place=Place(file=file_name),
-            remedy="data sets of files are read where fileDir is a directory of this machine, those of databases everywhere",
-        )  # fmt: skip
+            f"none of its {len(datasets)} data sets can be read here: {notes[0]}",
+            place=Place(file=file_name),
+            remedy="data sets of files are read where fileDir is a directory of this machine, those of databases "
+            "everywhere",
+        )
     attributes = _read_added_attributes(datasets[0]) if len(datasets) == 1 else {}
     collection_keys: dict[str, Any] = {}
     for word, key in COLLECTION_KEYS_BY_ATTRIBUTE.items():
@@ -103,8 +146,13 @@ def read(request: DescriptionRequest) -> TableSetDescription:
             word for dataset in attributes["keywords"].split(",") if (word := dataset.strip())
         ][:20]
     return TableSetDescription(
-        kind="configuration of ERDDAP", tables=tables, title=attributes.get("title"), description=attributes.get("summary"), collection_keys=collection_keys, notes=notes
-    )  # fmt: skip
+        kind="configuration of ERDDAP",
+        tables=tables,
+        title=attributes.get("title"),
+        description=attributes.get("summary"),
+        collection_keys=collection_keys,
+        notes=notes,
+    )
 
 
 def _read_added_attributes(element: Any) -> Mapping[str, str]:
@@ -140,7 +188,8 @@ def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedT
             constants.append((column.copy_with(name=target), source[1:].strip().strip('"')))
         elif source.startswith(("***", "global:", "variable:")):
             notes.append(
-                f"{_read_element_text(variable, 'destinationName') or source} is {source}: facts of files are {{file.name}} and the like in `text`"
+                f"{_read_element_text(variable, 'destinationName') or source} is {source}: facts of files are "
+                f"{{file.name}} and the like in `text`"
             )
         else:
             columns.append(column)
@@ -148,8 +197,15 @@ def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedT
     if not columns:
         raise SourceError("it has no dataVariable")
     return DescribedTable(
-        name=name, source=source_keys, columns=columns, names=names, title=attributes.get("title"), description=attributes.get("summary"), constants=constants, notes=notes
-    )  # fmt: skip
+        name=name,
+        source=source_keys,
+        columns=columns,
+        names=names,
+        title=attributes.get("title"),
+        description=attributes.get("summary"),
+        constants=constants,
+        notes=notes,
+    )
 
 
 def _build_source_keys(
@@ -166,7 +222,10 @@ def _build_source_keys(
         if not place:
             raise SourceError("it names no table")
         address = re.sub(r"[?;].*|//[^/@]*@", "", _read_element_text(dataset, "sourceUrl"))
-        note = f"the secret {secret} (secrets.toml, or the environment) is to be the address of the database: {address or 'it is not named'}"
+        note = (
+            f"the secret {secret} (secrets.toml, or the environment) is to be the address of the database: "
+            f"{address or 'it is not named'}"
+        )
         return {"kind": "sql", "url": f"${secret}", "table": place}, [note]
     if dataset_type not in FILE_DATASET_KINDS:
         reason = next((f"; {text}" for word, text in UNSUPPORTED_TYPE_REMEDIES.items() if word in dataset_type), "")
@@ -224,7 +283,9 @@ def _read_csv_dialect(dataset: Any) -> dict[str, Any]:
         options["encoding"] = charset
     separator = (dataset.findtext("columnSeparator") or "").strip(" ")
     if separator:
-        options["delimiter"] = {",": "comma", "\t": "tab", "\\t": "tab", ";": "semicolon", "|": "pipe"}.get(separator, separator)  # fmt: skip
+        options["delimiter"] = {",": "comma", "\t": "tab", "\\t": "tab", ";": "semicolon", "|": "pipe"}.get(
+            separator, separator
+        )
     names_row, first_data_row = _read_row_number(dataset, "columnNamesRow"), _read_row_number(dataset, "firstDataRow")
     if names_row > 1:
         options["skip"] = names_row - 1

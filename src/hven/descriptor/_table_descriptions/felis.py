@@ -1,4 +1,7 @@
-"""Felis: the schema of a database in YAML, as the Rubin Observatory writes it for TAP_SCHEMA; its tables are read from that database."""
+"""Felis: the schema of a database in YAML, as the Rubin Observatory writes it for TAP_SCHEMA.
+
+Its tables are read from that database.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,19 @@ DESCRIPTION = DescriptionKind(
     signature_pattern=rb"(?ms)\A(?=.*^name:)(?=.*^tables:\s*(?:#[^\n]*\s*)*^[ \t]*-\s).*\bdatatype:"
 )
 FELIS_TYPES = {
-    "boolean": "bool", "byte": "int16", "short": "int16", "int": "int32", "long": "int64", "float": "float32", "double": "float64", "timestamp": "timestamp",
-    "char": "string", "string": "string", "unicode": "string", "text": "string",
-}  # fmt: skip
+    "boolean": "bool",
+    "byte": "int16",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "float": "float32",
+    "double": "float64",
+    "timestamp": "timestamp",
+    "char": "string",
+    "string": "string",
+    "unicode": "string",
+    "text": "string",
+}
 ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}  # of which arrays may be
 
 
@@ -112,10 +125,13 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         for schema_table in ordered
         if schema_table.columns
     ]
-    note = f"the rows are in the database that the secret {secret} names (secrets.toml, or the environment): Felis does not say where it is"
+    note = (
+        f"the rows are in the database that the secret {secret} names (secrets.toml, or the environment): Felis "
+        f"does not say where it is"
+    )
     return TableSetDescription(
         kind="Felis schema", tables=tables, title=None, description=schema.description, notes=[note]
-    )  # fmt: skip
+    )
 
 
 def _parse_felis_schema(request: DescriptionRequest) -> FelisSchema:

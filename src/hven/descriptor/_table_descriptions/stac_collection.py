@@ -1,4 +1,7 @@
-"""STAC: a collection as a file - what its items are, who made them, and what their properties mean; the items stand beside it, or in an API that it names."""
+"""STAC: a collection as a file - what its items are, who made them, and what their properties mean.
+
+The items stand beside it, or in an API that it names.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,13 @@ PROPERTY_MEANINGS: dict[
     "properties.proj:code": ("Projection of the data", "", "meta.code"),
     "properties.ssys:targets": ("Bodies that were observed", "", "meta.id;src"),
 }
-ASSET_FIELD_MEANINGS = {"href": ("address", "meta.ref.url"), "type": ("media type", "meta.code.mime"), "title": ("heading", "meta.title"), "file:size": ("size in bytes", "phys.size;meta.file"), "file:checksum": ("checksum", "meta.checksum")}  # fmt: skip
+ASSET_FIELD_MEANINGS = {
+    "href": ("address", "meta.ref.url"),
+    "type": ("media type", "meta.code.mime"),
+    "title": ("heading", "meta.title"),
+    "file:size": ("size in bytes", "phys.size;meta.file"),
+    "file:checksum": ("checksum", "meta.checksum"),
+}
 
 
 def read(request: DescriptionRequest) -> TableSetDescription:
@@ -101,12 +110,20 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         if values:
             collection_keys[key] = values[:20]
     table = DescribedTable(
-        name="items", source=source, columns=columns, title=collection.get("title"), description=collection.get("description"),
+        name="items",
+        source=source,
+        columns=columns,
+        title=collection.get("title"),
+        description=collection.get("description"),
         primary=["id"] if any(column.name == "id" for column in columns) else [],
-    )  # fmt: skip
+    )
     return TableSetDescription(
-        kind="STAC collection", tables=[table], title=collection.get("title"), description=collection.get("description"), collection_keys=collection_keys
-    )  # fmt: skip
+        kind="STAC collection",
+        tables=[table],
+        title=collection.get("title"),
+        description=collection.get("description"),
+        collection_keys=collection_keys,
+    )
 
 
 def _build_person(provider: Mapping[str, Any]) -> dict[str, str]:
@@ -128,7 +145,10 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
         link for link in item_paths if link.is_file() and link.resolve().is_relative_to(parent_directory.resolve())
     ]
     if item_paths and not existing_items:
-        raise SourceError(f"none of its {len(item_paths)} items stands beside it: {item_paths[0].name} ...", remedy="copy the catalogue whole")  # fmt: skip
+        raise SourceError(
+            f"none of its {len(item_paths)} items stands beside it: {item_paths[0].name} ...",
+            remedy="copy the catalogue whole",
+        )
     if existing_items:
         return {"kind": "json", "files": _choose_file_pattern(existing_items, request), "records": "."}
     for link in links:
@@ -138,7 +158,9 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
             and stac_options[0] == "stac"
         ):
             return {"kind": "stac", **stac_options[1]}
-        if link.get("rel") == "items" and (match := re.fullmatch(r"(https?://[^?#]+)/collections/[^/?#]+/items", link["href"])):  # fmt: skip
+        if link.get("rel") == "items" and (
+            match := re.fullmatch(r"(https?://[^?#]+)/collections/[^/?#]+/items", link["href"])
+        ):
             return {"kind": "stac", "url": match[1], "collections": name}
     raise SourceError(
         "it links neither items nor an API that has them",
@@ -186,5 +208,7 @@ def _describe_column(column: Column, collection: Mapping[str, Any]) -> Column:
         asset_label = asset.get("description") or asset.get("title") or match[1]
         description_text = f"{asset_label}: {field_meaning or match[2]}" if field_meaning or asset else ""
     return column.copy_with(
-        description=column.description or description_text or None, unit=column.unit or unit or None, ucd=column.ucd or ucd or None
-    )  # fmt: skip
+        description=column.description or description_text or None,
+        unit=column.unit or unit or None,
+        ucd=column.ucd or ucd or None,
+    )

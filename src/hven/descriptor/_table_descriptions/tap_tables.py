@@ -27,10 +27,29 @@ DESCRIPTION = DescriptionKind(
     address_pattern=r"https?://[^?#]*/tap(?:/(?:sync|async|tables|capabilities))?/?"
 )  # as the source's own
 TABLES_QUERY = "SELECT table_name, description, utype FROM TAP_SCHEMA.tables"
-COLUMNS_QUERY = "SELECT table_name, column_name, description, unit, ucd, utype, datatype, {size}, principal, indexed, std FROM TAP_SCHEMA.columns"
-KEYS_QUERY = "SELECT k.key_id, k.from_table, k.target_table, c.from_column, c.target_column FROM TAP_SCHEMA.keys AS k JOIN TAP_SCHEMA.key_columns AS c ON k.key_id = c.key_id"
+COLUMNS_QUERY = (
+    "SELECT table_name, column_name, description, unit, ucd, utype, datatype, {size}, principal, indexed, std FROM "
+    "TAP_SCHEMA.columns"
+)
+KEYS_QUERY = (
+    "SELECT k.key_id, k.from_table, k.target_table, c.from_column, c.target_column FROM TAP_SCHEMA.keys AS k JOIN "
+    "TAP_SCHEMA.key_columns AS c ON k.key_id = c.key_id"
+)
 MAIN_ID_UCD = "meta.id;meta.main"
-TAP_1_0_TYPES = {"BOOLEAN": "bool", "SMALLINT": "int16", "INTEGER": "int32", "BIGINT": "int64", "REAL": "float32", "DOUBLE": "float64", "TIMESTAMP": "timestamp", "CHAR": "string", "VARCHAR": "string", "CLOB": "string", "POINT": "point", "REGION": "region"}  # TAP 1.0  # fmt: skip
+TAP_1_0_TYPES = {
+    "BOOLEAN": "bool",
+    "SMALLINT": "int16",
+    "INTEGER": "int32",
+    "BIGINT": "int64",
+    "REAL": "float32",
+    "DOUBLE": "float64",
+    "TIMESTAMP": "timestamp",
+    "CHAR": "string",
+    "VARCHAR": "string",
+    "CLOB": "string",
+    "POINT": "point",
+    "REGION": "region",
+}  # TAP 1.0
 
 
 def read(request: DescriptionRequest) -> TableSetDescription:
@@ -49,7 +68,11 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         for row in _query_service(request, url, TABLES_QUERY)
         if name_matches_pattern(request.table or "*", _unquote_name(row["table_name"]))
     ]
-    matching_tables = [row for row in matching_tables if _unquote_name(row["table_name"]).lower().partition(".")[0] not in {"tap_schema", "tap_upload"}]  # fmt: skip
+    matching_tables = [
+        row
+        for row in matching_tables
+        if _unquote_name(row["table_name"]).lower().partition(".")[0] not in {"tap_schema", "tap_upload"}
+    ]
     if not matching_tables or len(matching_tables) > MAX_TABLES:
         raise UsageError(
             f"{len(matching_tables):,} tables of {url} are called {request.table}"
@@ -87,7 +110,9 @@ def read(request: DescriptionRequest) -> TableSetDescription:
     ]
     tables = [table for table in tables if table.columns]
     if not tables:
-        raise SourceError(f"{url} does not say which columns its tables have", remedy="choose one table, whose answer tells")  # fmt: skip
+        raise SourceError(
+            f"{url} does not say which columns its tables have", remedy="choose one table, whose answer tells"
+        )
     return TableSetDescription(kind="TAP service", tables=tables, collection_keys={"reference_url": url})
 
 
@@ -105,7 +130,9 @@ def _unquote_name(text: object) -> str:
     return ".".join((quoted.replace('""', '"') or plain) for quoted, plain in parts)
 
 
-def _build_described_table(row: Mapping[str, Any], url: str, columns: list[Mapping[str, Any]], keys: Mapping[str, Any]) -> DescribedTable:  # fmt: skip
+def _build_described_table(
+    row: Mapping[str, Any], url: str, columns: list[Mapping[str, Any]], keys: Mapping[str, Any]
+) -> DescribedTable:
     name = _unquote_name(row["table_name"])
     table_columns = [_build_column(column_row) for column_row in columns]
     main_id_columns = [
@@ -131,13 +158,20 @@ def _build_described_table(row: Mapping[str, Any], url: str, columns: list[Mappi
     }
     return DescribedTable(
         name=_remove_schema_name(name),
-        source={"kind": "tap", "url": url, "table": str(row["table_name"]).strip(), **({"key": main_id_columns[0]} if main_id_columns else {})},
+        source={
+            "kind": "tap",
+            "url": url,
+            "table": str(row["table_name"]).strip(),
+            **({"key": main_id_columns[0]} if main_id_columns else {}),
+        },
         columns=table_columns,
         description=(row["description"] or "").strip() or None,
         primary=referenced_keys.pop() if len(referenced_keys) == 1 else (),  # what others lead to names a row
         keys=relations,
-        notes=[] if main_id_columns else ["no key is known by which its rows could be asked for page by page: say `key` if it is large"],
-    )  # fmt: skip
+        notes=[]
+        if main_id_columns
+        else ["no key is known by which its rows could be asked for page by page: say `key` if it is large"],
+    )
 
 
 def _remove_schema_name(name: str) -> str:
@@ -145,7 +179,11 @@ def _remove_schema_name(name: str) -> str:
 
 
 def _build_column(row: Mapping[str, Any]) -> Column:
-    texts = {word: text.strip() or None for word in ("description", "unit", "ucd", "utype") if isinstance(text := row[word], str)}  # fmt: skip
+    texts = {
+        word: text.strip() or None
+        for word in ("description", "unit", "ucd", "utype")
+        if isinstance(text := row[word], str)
+    }
     return Column(
         name=_unquote_name(row["column_name"]) if '"' in str(row["column_name"]) else str(row["column_name"]).strip(),
         type=_parse_tap_type(*(str(row[word] or "").strip() for word in ("datatype", "arraysize", "xtype"))),
@@ -167,7 +205,15 @@ def _parse_tap_type(type_name: str, arraysize: str, xtype: str) -> Type:
     datatype = type_name.lower()
     if datatype in {"char", "unicodechar"}:
         return parse_type("string")
-    names = {"short": "int16", "int": "int32", "long": "int64", "float": "float32", "double": "float64", "boolean": "bool", "unsignedbyte": "uint8"}  # fmt: skip
+    names = {
+        "short": "int16",
+        "int": "int32",
+        "long": "int64",
+        "float": "float32",
+        "double": "float64",
+        "boolean": "bool",
+        "unsignedbyte": "uint8",
+    }
     type_word = names.get(datatype, "string")
     is_array = type_word != "string" and arraysize not in {"", "1"}
     return parse_type(f"{type_word}[{arraysize if arraysize.isdigit() else '*'}]" if is_array else type_word)

@@ -64,8 +64,13 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         collection_keys["bibcode"] = catalogue.bibcode
     notes = [f"described, and not beside it: {', '.join(missing)}"] if missing else []
     return TableSetDescription(
-        kind="ReadMe", tables=tables, title=catalogue.title, description=catalogue.abstract, collection_keys=collection_keys, notes=notes
-    )  # fmt: skip
+        kind="ReadMe",
+        tables=tables,
+        title=catalogue.title,
+        description=catalogue.abstract,
+        collection_keys=collection_keys,
+        notes=notes,
+    )
 
 
 def _find_table_files(directory: Path, name: str) -> list[Path]:

@@ -1,1 +1,4 @@
-"""What a bound query says that an engine's indexes may use: constants, shapes, scopes, covers. Shared by the engines; no driver here."""
+"""What a bound query says that an engine's indexes may use: constants, shapes, scopes, covers. Shared by the engines.
+
+No driver here.
+"""

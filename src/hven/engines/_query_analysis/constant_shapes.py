@@ -1,4 +1,7 @@
-"""Shapes that a query writes in place, however it writes them: literals, text, other frames, MOCs, and shapes made of shapes."""
+"""Shapes that a query writes in place, however it writes them.
+
+Literals, text, other frames, MOCs, and shapes made of shapes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def match_point_coordinates(expression: Expr) -> tuple[Expr, Expr] | None:
 
 @dataclass(frozen=True, slots=True)
 class ConstantShape:
-    """A shape whose numbers are known when the plan runs. `kind`: CIRCLE, BOX, POLYGON, or that of the value that `build_value` makes."""
+    """A shape whose numbers are known when the plan runs. `kind`.
+
+    CIRCLE, BOX, POLYGON, or that of the value that `build_value` makes.
+    """
 
     kind: str
     numbers: tuple[Constant, ...] = ()
@@ -287,10 +293,18 @@ def _compile_proper_motion(expression: FunctionCall, free_slots: frozenset[int])
 
 
 _SHAPE_COMPILERS: dict[str, Callable[[FunctionCall, frozenset[int]], Maker | None]] = {
-    "POINT": _compile_point, "REGION": _compile_region, "MOC": _compile_moc, "GAVO_MOCUNION": _build_moc_compiler(lambda a, b: a | b), "GAVO_MOCINTERSECT": _build_moc_compiler(lambda a, b: a & b),
-    "IVO_GEOM_TRANSFORM": _compile_frame_transform, "GAVO_TRANSFORM": _compile_frame_transform, "CENTROID": _compile_centroid, "IVO_HEALPIX_CENTER": _compile_healpix_center, "IVO_EPOCH_PROP_POS": _compile_proper_motion,
+    "POINT": _compile_point,
+    "REGION": _compile_region,
+    "MOC": _compile_moc,
+    "GAVO_MOCUNION": _build_moc_compiler(lambda a, b: a | b),
+    "GAVO_MOCINTERSECT": _build_moc_compiler(lambda a, b: a & b),
+    "IVO_GEOM_TRANSFORM": _compile_frame_transform,
+    "GAVO_TRANSFORM": _compile_frame_transform,
+    "CENTROID": _compile_centroid,
+    "IVO_HEALPIX_CENTER": _compile_healpix_center,
+    "IVO_EPOCH_PROP_POS": _compile_proper_motion,
     "GAVO_APPLY_PM": _compile_proper_motion,
-}  # fmt: skip
+}
 
 
 def _compile_coordinate(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:

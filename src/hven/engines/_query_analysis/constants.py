@@ -22,8 +22,8 @@ _UNIX_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no z
 def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant | None:
     """Return a function of the plan's literals that computes `expression`; None if it depends on anything else.
 
-    Only what every engine computes alike is taken: literals, signs, arithmetic that cannot leave 64 bits, the mathematical functions,
-    sexagesimal text, and coordinates of points that are constants themselves.
+    Only what every engine computes alike is taken: literals, signs, arithmetic that cannot leave 64 bits, the
+    mathematical functions, sexagesimal text, and coordinates of points that are constants themselves.
     """
     if isinstance(expression, Literal):
         if expression.slot in free_slots:
@@ -112,10 +112,24 @@ def _parse_hours(text: float | str) -> float | None:
 
 _TEXT_FUNCTIONS: Final = frozenset({"IVO_HMS_TO_DEGREES", "IVO_DMS_TO_DEGREES"})
 _CONSTANT_FUNCTIONS: Final[dict[str, Callable[..., float | None]]] = {
-    "PI": lambda: math.pi, "SQRT": math.sqrt, "EXP": math.exp, "LOG": math.log, "LOG10": math.log10, "POWER": math.pow, "RADIANS": math.radians,
-    "DEGREES": math.degrees, "SIN": math.sin, "COS": math.cos, "TAN": math.tan, "ASIN": math.asin, "ACOS": math.acos, "ATAN": math.atan,
-    "ATAN2": math.atan2, "IVO_HMS_TO_DEGREES": _parse_hours, "IVO_DMS_TO_DEGREES": _parse_sexagesimal,
-}  # fmt: skip
+    "PI": lambda: math.pi,
+    "SQRT": math.sqrt,
+    "EXP": math.exp,
+    "LOG": math.log,
+    "LOG10": math.log10,
+    "POWER": math.pow,
+    "RADIANS": math.radians,
+    "DEGREES": math.degrees,
+    "SIN": math.sin,
+    "COS": math.cos,
+    "TAN": math.tan,
+    "ASIN": math.asin,
+    "ACOS": math.acos,
+    "ATAN": math.atan,
+    "ATAN2": math.atan2,
+    "IVO_HMS_TO_DEGREES": _parse_hours,
+    "IVO_DMS_TO_DEGREES": _parse_sexagesimal,
+}
 _MAX_INTEGER_BITS: Final = 63
 
 

@@ -1,4 +1,7 @@
-"""A bound query without what has no rows: members of a union whose tables are empty need not be written, planned or computed."""
+"""A bound query without what has no rows.
+
+Members of a union whose tables are empty need not be written, planned or computed.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) ->
 
 
 def _merge_select_layer(node: Any) -> Any:
-    """Remove the layer that a union with one member left is: ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``."""
+    """Remove the layer that a union with one member left is.
+
+    ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``.
+    """
     if (
         not isinstance(node, Select)
         or node.where is not None

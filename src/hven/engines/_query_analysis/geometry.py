@@ -55,7 +55,10 @@ STC_SHAPE_PREFIXES = {
 
 
 def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with shapes compared as they are, and not as the texts that a view writes of them: ``'Circle ICRS ' || CAST(c AS VARCHAR)``."""
+    """Return the same query with shapes compared as they are, and not as the texts that a view writes of them.
+
+    ``'Circle ICRS ' || CAST(c AS VARCHAR)``.
+    """
     if not any(
         isinstance(node, FunctionCall) and node.name in SHAPE_PREDICATES for node in walk_tree(bound_query.query)
     ):
@@ -123,7 +126,10 @@ def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr]
 def match_distance_conditions(
     condition: Expr, signs: Collection[str] = ("<", "<=")
 ) -> Iterator[tuple[Pair, Pair, Expr, str]]:
-    """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near: ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``."""
+    """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near.
+
+    ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``.
+    """
     if isinstance(condition, Comparison):
         for call, sign, limit in list_comparison_sides(condition):
             points = match_distance_points(call)
@@ -146,7 +152,10 @@ def match_circle_parts(expression: Expr) -> tuple[Expr, Expr, Expr] | None:
 
 
 def match_shape_predicate(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
-    """Return the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``: either way the shapes touch."""
+    """Return the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``.
+
+    Either way the shapes touch.
+    """
     if not isinstance(expression, Comparison) or expression.op != "=":
         return None
     call, literal = (

@@ -1,9 +1,9 @@
 """One SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
 
-A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE and of ON of
-inner joins, of ON of an outer join for the side that is filled up with nulls, and the reader's own row filter. Where an outer
-join below may fill the table up with nulls (`loose`) that holds for what is false for them: `s.id IS NULL` is not. The
-condition itself stays in the query, so candidates may be too many, never too few.
+A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE and of ON
+of inner joins, of ON of an outer join for the side that is filled up with nulls, and the reader's own row filter. Where
+an outer join below may fill the table up with nulls (`loose`) that holds for what is false for them: `s.id IS NULL` is
+not. The condition itself stays in the query, so candidates may be too many, never too few.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
 
 
 def find_row_select(query: Query) -> Select | None:
-    """Return the SELECT of a derived table whose rows are single rows of its FROM: no groups, limits or set operations."""
+    """Return the SELECT of a derived table whose rows are single rows of its FROM.
+
+    No groups, limits or set operations.
+    """
     body = query.body
     while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
         body = body.body

@@ -1,7 +1,10 @@
-"""A bound query with its layers taken off: derived tables and names of WITH that only choose rows and columns of one table become that table.
+"""A bound query with its layers taken off.
 
-``(SELECT lon, lat FROM t WHERE mag < 14) AS u`` is `t` with a condition: what an index knows of `t` then serves those who read `u`, too.
-A name of WITH that is read once is the derived table that it stands for; one that only chooses rows is put wherever it is read.
+Derived tables and names of WITH that only choose rows and columns of one table become that table.
+
+``(SELECT lon, lat FROM t WHERE mag < 14) AS u`` is `t` with a condition: what an index knows of `t` then serves those
+who read `u`, too. A name of WITH that is read once is the derived table that it stands for; one that only chooses rows
+is put wherever it is read.
 """
 
 from __future__ import annotations

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def write_policy_conditions(bound_query: BoundQuery, dialect: SqlDialect) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the conditions of policies as SQL over ``t0``, and which columns they read, by the names of their tables; none if a table has two."""
+    """Return the conditions of policies as SQL over ``t0``, and which columns they read, by the names of their tables.
+
+    None if a table has two.
+    """
     conditions_by_table: dict[str, tuple[str, tuple[str, ...]]] = {}
     dialect.max_text_bytes = bound_query.max_text_bytes
     for node in walk_tree(bound_query.query):

@@ -1,7 +1,7 @@
 """Which HEALPix cells a constant shape of a query may touch, at an order that suits its size.
 
-Polygons are covered here, by the same arithmetic that tests the rows: `cdshealpix` 0.9 takes the outside for the inside of some
-polygons that cross the meridian.
+Polygons are covered here, by the same arithmetic that tests the rows: `cdshealpix` 0.9 takes the outside for the inside
+of some polygons that cross the meridian.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ def cover_shape(shape: Shape | Moc) -> Indexes:
 
 
 def choose_cover_order(shape: Polygon) -> int:
-    """Return the order of a polygon's cells: these follow the area, but a thin one has many along it, so they are not made smaller than its length suggests."""
+    """Return the order of a polygon's cells.
+
+    These follow the area, but a thin one has many along it, so they are not made smaller than its length suggests.
+    """
     return healpix.choose_cone_order(
         max(float(np.sqrt(shape.compute_area() / np.pi)), float(shape.ring.reach[0]) / 16, 1e-4)
     )

@@ -1,7 +1,9 @@
-"""Conditions on a union, or on a view of one table, put into each of its queries: there they are conditions on tables, which indexes serve.
+"""Conditions on a union, or on a view of one table, put into each of its queries.
 
-``SELECT .. FROM (SELECT a AS x FROM t UNION ALL SELECT b + 1 FROM u) AS v WHERE x = 3`` reads the rows of `t` with ``a = 3`` and those of `u`
-with ``b + 1 = 3``.
+There they are conditions on tables, which indexes serve.
+
+``SELECT .. FROM (SELECT a AS x FROM t UNION ALL SELECT b + 1 FROM u) AS v WHERE x = 3`` reads the rows of `t` with ``a
+= 3`` and those of `u` with ``b + 1 = 3``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery, FromItem
 
-# functions that are NULL where one of their last arguments is, whose types a NULL does not tell: POINT and CIRCLE may have a frame before them
+# functions that are NULL where one of their last arguments is, whose types a NULL does not tell: POINT and CIRCLE may
+# have a frame before them
 _NULL_PROPAGATING_ARGUMENTS = {
     "CONTAINS": 2,
     "INTERSECTS": 2,
@@ -77,7 +80,10 @@ def _is_row_condition(condition: Expr) -> bool:
 
 
 def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_conditions: set[int]) -> FromItem:
-    """Enter the unions below a FROM item, but not the side of an outer join that is filled up; `moved_conditions` takes the `id` of conditions."""
+    """Enter the unions below a FROM item, but not the side of an outer join that is filled up.
+
+    `moved_conditions` takes the `id` of conditions.
+    """
     if isinstance(from_item, Join):
         left_item = (
             _push_into_item(from_item.left, conditions, moved_conditions)
@@ -152,7 +158,11 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
                 is_null(arg) for arg in args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
             ):  # of a member that has no such column
                 return Literal(None, text_offset=node.text_offset, meta=node.meta)
-            return node if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)) else replace(node, args=args)  # fmt: skip
+            return (
+                node
+                if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True))
+                else replace(node, args=args)
+            )
         if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
             return node
         inner_expression = inner_expressions[node.column.name]

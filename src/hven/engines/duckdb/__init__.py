@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hven.engines import StorageEngine
 
 
-def open(directory: Path, *, memory: int, threads: int | None = None) -> StorageEngine:  # noqa: A001  (the contract's name)
+# the contract's name
+def open(directory: Path, *, memory: int, threads: int | None = None) -> StorageEngine:  # noqa: A001
     """Open the engine of a site in this process.
 
     Parameters

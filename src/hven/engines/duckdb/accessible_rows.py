@@ -1,8 +1,11 @@
-"""What a reader reaches of a snapshot: the rows that meet a policy's condition, found once and read as if there were no others.
+"""What a reader reaches of a snapshot.
 
-Decision 015 says why. The condition is tried on each row when it is first asked; from then on columns, indexes and numbers of rows are those of
-the rows that meet it, so that neither an answer nor the time that it takes depends on the others. A condition holds its reader's names and the
-moment of the last release: with another one, everything is made anew.
+The rows that meet a policy's condition, found once and read as if there were no others.
+
+Decision 015 says why. The condition is tried on each row when it is first asked; from then on columns, indexes and
+numbers of rows are those of the rows that meet it, so that neither an answer nor the time that it takes depends on the
+others. A condition holds its reader's names and the moment of the last release: with another one, everything is made
+anew.
 """
 
 from __future__ import annotations
@@ -76,7 +79,10 @@ class SnapshotSubset(Snapshot):
 
 
 class AccessibleRows(OpenSnapshot):
-    """The rows of a snapshot that meet a condition, by numbers of their own; columns and indexes are copied when they are first read."""
+    """The rows of a snapshot that meet a condition, by numbers of their own.
+
+    Columns and indexes are copied when they are first read.
+    """
 
     def __init__(self, full_snapshot: OpenSnapshot, rows: Rows, max_bytes: int) -> None:
         self.full_snapshot, self._max_bytes = full_snapshot, max_bytes
@@ -199,7 +205,10 @@ class AccessibleProjection(Projection):
 
 
 class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
-    """A query under policies (`hven.engines.QueryPlan`): over what its reader reaches, or, where that cannot be kept, over all rows with the conditions."""
+    """A query under policies (`hven.engines.QueryPlan`).
+
+    Over what its reader reaches, or, where that cannot be kept, over all rows with the conditions.
+    """
 
     count_description = "the rows that the reader sees are counted, once for each snapshot"
 
@@ -299,7 +308,10 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        """Run with these rows in place of table references, by their numbers: nobody knows whether they meet the conditions."""
+        """Run with these rows in place of table references, by their numbers.
+
+        Nobody knows whether they meet the conditions.
+        """
         return self._filtered_plan.execute_over(tables_by_number, literal_values, relations, limits)
 
 

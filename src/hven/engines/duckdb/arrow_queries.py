@@ -1,8 +1,10 @@
-"""Queries that need no DuckDB: columns of one table and what is put together of them, simple conditions, TOP, ORDER BY over few rows, COUNT(*).
+"""Queries that need no DuckDB.
+
+Columns of one table and what is put together of them, simple conditions, TOP, ORDER BY over few rows, COUNT(*).
 
 DuckDB takes a millisecond to plan a query over however few rows; here a cone over candidates takes a tenth of one. The
-rules of values are DuckDB's, so that nobody can tell the roads apart: NaN equals itself and is greater than all numbers,
-null is neither true nor false.
+rules of values are DuckDB's, so that nobody can tell the roads apart: NaN equals itself and is greater than all
+numbers, null is neither true nor false.
 """
 
 from __future__ import annotations
@@ -678,7 +680,10 @@ def _compile_comparison(expression: Expr, column_numbers: ColumnNumbers, free_sl
 
 
 def _compile_literal_comparison(expression: Expr, free_slots: frozenset[int]) -> Evaluate | None:
-    """Compile a comparison of literals alone, as views have them (``'image' IN ('image', 'cube')``); None if it is something else."""
+    """Compile a comparison of literals alone, as views have them (``'image' IN ('image', 'cube')``).
+
+    None if it is something else.
+    """
     sides: tuple[Expr, ...] = ()
     if isinstance(expression, Comparison) and expression.op in {"=", "<>"}:
         sides = (expression.left, expression.right)
@@ -790,8 +795,13 @@ def _combine_tests(tests: list[Evaluate], *, negated: bool) -> Evaluate:
 
 
 _COMPARISON_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": pc.equal, "<>": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
-}  # fmt: skip
+    "=": pc.equal,
+    "<>": pc.not_equal,
+    "<": pc.less,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    ">=": pc.greater_equal,
+}
 
 
 def _compile_column_comparison(

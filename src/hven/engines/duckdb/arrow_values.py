@@ -1,4 +1,6 @@
-"""Values that a row's columns are put together to, without DuckDB: constants, texts that are joined, addresses, shapes as text, CASE.
+"""Values that a row's columns are put together to, without DuckDB.
+
+Constants, texts that are joined, addresses, shapes as text, CASE.
 
 As DuckDB makes them, to the last letter: what might come out otherwise is left to it (`UnsupportedByArrowError`).
 """
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     Truth: TypeAlias = Callable[[Expr], Callable[[pa.RecordBatch, Values], Any]]
 
 MAX_COMPUTED_ROWS = 5_000  # rows: of more, DuckDB's threads are faster
-MAX_JOINED_TEXT_BYTES = 1_000  # bytes of a text that is joined with others: of longer ones DuckDB sees to it that they do not become too long
+# bytes of a text that is joined with others: of longer ones DuckDB sees to it that they do not become too long
+MAX_JOINED_TEXT_BYTES = 1_000
 _UNRESERVED_PATTERN = r"\A[A-Za-z0-9._~-]*\z"
 _NUMBER_LIST_KINDS = frozenset({"point", "circle", "polygon", "range", "array", "interval"})
 _PLAIN_FLOAT_RANGE = (1e-4, 1e15)  # between these, as absolute values, everybody writes a double alike
@@ -128,7 +131,10 @@ def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
         Slots of literals that a plan is given when it runs: these may be null.
     """
     while isinstance(expression, BinaryOperation) and expression.op == "||":
-        are_fixed = [isinstance(operand, Literal) and operand.value is not None and operand.slot not in free_slots for operand in (expression.left, expression.right)]  # fmt: skip
+        are_fixed = [
+            isinstance(operand, Literal) and operand.value is not None and operand.slot not in free_slots
+            for operand in (expression.left, expression.right)
+        ]
         if sum(are_fixed) != 1:
             break
         expression = expression.left if are_fixed[1] else expression.right
@@ -266,7 +272,13 @@ def _compile_arithmetic(
     return evaluate_arithmetic
 
 
-def _evaluate_case(whens: Sequence[tuple[Evaluate, Evaluate]], evaluate_else: Evaluate | None, frame: pa.RecordBatch, literal_values: Values, arrow_type: pa.DataType) -> pa.Array:  # fmt: skip
+def _evaluate_case(
+    whens: Sequence[tuple[Evaluate, Evaluate]],
+    evaluate_else: Evaluate | None,
+    frame: pa.RecordBatch,
+    literal_values: Values,
+    arrow_type: pa.DataType,
+) -> pa.Array:
     result = (
         pa.nulls(frame.num_rows, arrow_type)
         if evaluate_else is None

@@ -137,14 +137,20 @@ class CandidateFinder:
                 for side in match.sides
             ]
         lines += [
-            f"{self.find_name(join.target_number)}: rows with the keys of {self.find_name(join.driver_number)} from the index of {join.column}, if they are few"
+            (
+                f"{self.find_name(join.target_number)}: rows with the keys of {self.find_name(join.driver_number)} "
+                f"from the index of {join.column}, if they are few"
+            )
             for join in self._key_joins
         ]
         return lines
 
     def _describe_side(self, side: MatchSide) -> str:
         """Describe how a match is used."""
-        description = f"{self.find_name(side.target_number)}: matched with {self.find_name(side.driver_number)} by the position index"
+        description = (
+            f"{self.find_name(side.target_number)}: matched with {self.find_name(side.driver_number)} by the "
+            f"position index"
+        )
         if side.region_column:
             return f"{description} of the regions in {side.region_column}"
         if not side.union_members:
@@ -180,7 +186,10 @@ class CandidateFinder:
         limits: ExecutionLimits,
         set_running: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> ReducedTables:
-        """Look everything up for these values; `set_running` is told which query runs meanwhile, so that it can be cancelled."""
+        """Look everything up for these values.
+
+        `set_running` is told which query runs meanwhile, so that it can be cancelled.
+        """
         return _CandidateSearch(self, engine, literal_values, relations, limits, set_running).find_all()
 
     def describe_neighbours(
@@ -197,7 +206,10 @@ class CandidateFinder:
                 else []
             )
             for count, side in sides[:1]:
-                description = f"rows near the{'' if count is None else f' {count:,}'} rows of {self.find_name(side.driver_number)}"
+                description = (
+                    f"rows near the{'' if count is None else f' {count:,}'} rows of "
+                    f"{self.find_name(side.driver_number)}"
+                )
                 descriptions.update(
                     dict.fromkeys(
                         [part.table_number for part in side.union_members] or [side.target_number], description
@@ -226,7 +238,10 @@ class CandidateFinder:
 
     @property
     def union_members(self) -> Mapping[int, tuple[int, ...]]:
-        """Numbers of the tables that the members of a derived table read, by its number; none if it is no union of tables."""
+        """Numbers of the tables that the members of a derived table read, by its number.
+
+        None if it is no union of tables.
+        """
         return self._union_members
 
     @property
@@ -435,7 +450,10 @@ class _CandidateSearch:
         return owner[passing_numbers], row[passing_numbers]
 
     def list_usable_sides(self, match: PositionMatch) -> list[tuple[int | None, MatchSide]]:
-        """Return the ways to use a match, the one with the fewest rows to look up first; None: how many is known when they are computed."""
+        """Return the ways to use a match, the one with the fewest rows to look up first; None.
+
+        How many is known when they are computed.
+        """
         usable = []
         for side in match.sides:
             if (

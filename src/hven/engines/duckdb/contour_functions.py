@@ -1,4 +1,7 @@
-"""How DuckDB computes regions of contours: each is made once, with its fault and quality beside it, and asked for what a table needs of it."""
+"""How DuckDB computes regions of contours.
+
+Each is made once, with its fault and quality beside it, and asked for what a table needs of it.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,30 @@ BOUND_SIDES = ("west", "east", "south", "north")
 CONTOUR_FUNCTION_MARK = "_contour("  # in the text of each query that makes one
 
 CONTOUR_TEMPLATES: dict[str, str] = {
-    "SUN_L0": ".write_sun_l0", "SUN_B0": "hven_sun_b0(epoch_us({0}))",
-    "DISC": ".write_image", "CHART": ".write_image",
-    "CHAIN_CONTOUR": ".write_contour", "BOX_CONTOUR": ".write_contour", "LIST_CONTOUR": ".write_list_contour", "MASK_CONTOUR": ".write_mask_contour", "GEOJSON_CONTOUR": ".write_geojson_contour",
-    "CONTOUR_POLYGON": ".write_contour_polygon", "CONTOUR_SHAPE": "nullif(hven_contour_shape(({0}).region), '')", "CONTOUR_BOUND": ".write_contour_bound", "CONTOUR_MOC": ".write_contour_moc",
-    "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)", "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END",
-    "CHAIN_AREA": ".write_chain_tfcat", "CHAIN_LINE": ".write_chain_tfcat", "TFCAT_BOUND": "hven_tfcat_bound({0}, {1})",
-    "CONTOUR_QUALITY": ".write_contour_quality", "CONTOUR_FAULT": ".write_contour_fault",
-}  # fmt: skip
+    "SUN_L0": ".write_sun_l0",
+    "SUN_B0": "hven_sun_b0(epoch_us({0}))",
+    "DISC": ".write_image",
+    "CHART": ".write_image",
+    "CHAIN_CONTOUR": ".write_contour",
+    "BOX_CONTOUR": ".write_contour",
+    "LIST_CONTOUR": ".write_list_contour",
+    "MASK_CONTOUR": ".write_mask_contour",
+    "GEOJSON_CONTOUR": ".write_geojson_contour",
+    "CONTOUR_POLYGON": ".write_contour_polygon",
+    "CONTOUR_SHAPE": "nullif(hven_contour_shape(({0}).region), '')",
+    "CONTOUR_BOUND": ".write_contour_bound",
+    "CONTOUR_MOC": ".write_contour_moc",
+    "CONTOUR_AREA": "nullif(hven_contour_area(({0}).region), 0)",
+    "CONTOUR_PIXELS": "CASE WHEN ({0}).fault = 0 THEN ({0}).pixels END",
+    "CHAIN_AREA": ".write_chain_tfcat",
+    "CHAIN_LINE": ".write_chain_tfcat",
+    "TFCAT_BOUND": "hven_tfcat_bound({0}, {1})",
+    "CONTOUR_QUALITY": ".write_contour_quality",
+    "CONTOUR_FAULT": ".write_contour_fault",
+}
 
-#: What has no answer is a value that a macro or template turns into NULL: DuckDB takes no NULL from a function that was given none.
+# : What has no answer is a value that a macro or template turns into NULL: DuckDB takes no NULL from a function that
+# was given none.
 CONTOUR_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_sun_l0": (("BIGINT",), "DOUBLE"),
     "hven_sun_l0_of": (("BIGINT", "DOUBLE"), "DOUBLE"),
@@ -193,7 +210,10 @@ def _parse_geojson_contours(text: Any, longitudes: Any) -> pa.Array:
 
 
 def _write_contour_polygons(region: Any, part: Any) -> pa.Array:
-    """Write the corners of regions that are one ring; of others, of the outline of their largest part, or their hull."""
+    """Write the corners of regions that are one ring.
+
+    Of others, of the outline of their largest part, or their hull.
+    """
     regions, part = Regions.from_geoarrow(region), DRAWN_PARTS[int(to_numpy(part)[0])] if len(region) else ""
     has_several_rings = regions.ring_counts > 1
     if part == "hull" and has_several_rings.any():
@@ -314,7 +334,10 @@ class ContourDialect:
         number_texts = [f"coalesce({text}, 'nan'::DOUBLE)" for text in self.write_doubles(writer, node.args[1:5])]
         table = writer.write_expression(node.args[5]) if len(node.args) > 5 else "'helio'"
         line = "true" if node.name == "CHAIN_LINE" else "false"
-        return f"nullif(hven_chain_tfcat({', '.join([writer.write_expression(node.args[0]), *number_texts, table, line])}), '')"
+        return (
+            f"nullif(hven_chain_tfcat({', '.join([writer.write_expression(node.args[0]), *number_texts, table, line])}), "
+            f"'')"
+        )
 
     def write_list_contour(self: Any, writer: Any, node: Any) -> str:
         """LIST_CONTOUR(points, image, origin, unit)."""
@@ -324,7 +347,10 @@ class ContourDialect:
         else:
             points = f"list_transform(CAST({points} AS DOUBLE[]), lambda v: coalesce(v, 'nan'::DOUBLE))"
         origin = f"CAST({optional_texts[0]} AS BIGINT)" if optional_texts else "0::BIGINT"
-        return f"hven_list_contour({points}, {image}, {origin}, {optional_texts[1] if len(optional_texts) > 1 else self.quote_string('pixel')})"
+        return (
+            f"hven_list_contour({points}, {image}, {origin}, "
+            f"{optional_texts[1] if len(optional_texts) > 1 else self.quote_string('pixel')})"
+        )
 
     def write_geojson_contour(self: Any, writer: Any, node: Any) -> str:
         """GEOJSON_CONTOUR(geometry, longitudes)."""
@@ -352,7 +378,10 @@ class ContourDialect:
 
     def write_contour_moc(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_MOC(contour, 'rest')."""
-        return f"nullif(hven_contour_moc(({writer.write_expression(node.args[0])}).region, {'true' if len(node.args) > 1 else 'false'}), '')"
+        return (
+            f"nullif(hven_contour_moc(({writer.write_expression(node.args[0])}).region, "
+            f"{'true' if len(node.args) > 1 else 'false'}), '')"
+        )
 
     def write_contour_quality(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_QUALITY(contour, 'hull')."""
@@ -361,7 +390,10 @@ class ContourDialect:
         if len(node.args) == 1 or node.args[1].value != "hull":
             return quality_sql
         several_sql = f"(len(({contour_sql}).region) > 1 OR len(({contour_sql}).region[1]) > 1)"
-        return f"CASE WHEN {several_sql} AND ({contour_sql}).quality NOT IN (1, {QUALITY_NAMES.index('mended')}) THEN 'hull' ELSE {quality_sql} END"
+        return (
+            f"CASE WHEN {several_sql} AND ({contour_sql}).quality NOT IN (1, {QUALITY_NAMES.index('mended')}) THEN "
+            f"'hull' ELSE {quality_sql} END"
+        )
 
     def write_contour_fault(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_FAULT(contour, 'name')."""

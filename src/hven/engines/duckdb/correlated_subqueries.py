@@ -1,4 +1,7 @@
-"""Queries that are run for the sake of another one: rows of a derived table, what lies around them, pairs that a condition is asked about."""
+"""Queries that are run for the sake of another one.
+
+Rows of a derived table, what lies around them, pairs that a condition is asked about.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ class AuxiliaryPlans:
         return plan
 
     def plan_circles(self, engine: DuckEngineProtocol, side: MatchSide, schema: pa.Schema) -> tuple[QueryPlan, str]:
-        """Return the plan that computes `MatchSide.circle_expressions`, and the name of the table that it reads: the driver's rows."""
+        """Return the plan that computes `MatchSide.circle_expressions`, and the name of the table that it reads.
+
+        The driver's rows.
+        """
         columns_by_name = {
             node.column.name: node.column
             for node in walk_tree(side.circle_expressions)
@@ -112,7 +118,10 @@ class AuxiliaryPlans:
         return plan
 
     def plan_positions(self, engine: DuckEngineProtocol, member: UnionMember, table_ref: TableRef) -> QueryPlan:
-        """Return the plan that computes the position of every row of a table, with its number: `x IN (..)` may be a join, which keeps no order."""
+        """Return the plan that computes the position of every row of a table, with its number.
+
+        `x IN (..)` may be a join, which keeps no order.
+        """
 
         def build_plan() -> QueryPlan:
             columns = (Column(name="lon"), Column(name="lat"), Column(name=ROW_NUMBER_COLUMN, type=INT64))
@@ -133,7 +142,8 @@ class AuxiliaryPlans:
 
         Returns
         -------
-        The plan, the name of the table that it reads, and that table's columns ``<number>.<name>``; beside them it has ``pair``, their number.
+        The plan, the name of the table that it reads, and that table's columns ``<number>.<name>``; beside them it has
+        ``pair``, their number.
         """
 
         def build_plan() -> Pairs:

@@ -66,8 +66,12 @@ SQL_MACROS: tuple[str, ...] = (
        AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > most
        THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)), most)
        ELSE replace(s, old, new) END""",
-    "CREATE OR REPLACE TEMP MACRO hven_url(s, most) AS CASE WHEN strlen(s) * 3 > most THEN hven_longest(strlen(s) * 3, most) ELSE url_encode(s) END",
-    # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
+    (
+        "CREATE OR REPLACE TEMP MACRO hven_url(s, most) AS CASE WHEN strlen(s) * 3 > most THEN "
+        "hven_longest(strlen(s) * 3, most) ELSE url_encode(s) END"
+    ),
+    # how often an expression matches is not known before: at most at each character, and its groups are no longer than
+    # the text
     """CREATE OR REPLACE MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
        THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
     *mapping_functions.MAPPING_MACROS,
@@ -92,9 +96,19 @@ UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
 _JD_SQL = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD_SQL = "(40587e0 + epoch_us({0}) / 86400000000e0)"
 TIME_FORMATS = (
-    "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H:%M:%S", "%Y-%jT%H:%M:%S.%f", "%Y-%jT%H:%M:%S", "%Y-%jT%H:%M", "%Y-%j", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d", "%Y%m%dT%H%M%S", "%Y%m%d", "%Y-%m-%d %H:%M:%S.%f",
-)  # fmt: skip
+    "%Y-%m-%dT%H:%M:%S.%f",
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%jT%H:%M:%S.%f",
+    "%Y-%jT%H:%M:%S",
+    "%Y-%jT%H:%M",
+    "%Y-%j",
+    "%Y/%m/%d %H:%M:%S.%f",
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d",
+    "%Y%m%dT%H%M%S",
+    "%Y%m%d",
+    "%Y-%m-%d %H:%M:%S.%f",
+)
 
 
 class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourDialect, ExactDialect, EngineDialect):
@@ -105,27 +119,59 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
     exclusive_or_template = "xor({0}, {1})"
     functions: ClassVar[Mapping[str, str]] = {
         **FUNCTION_TEMPLATES,
-        "EXP": "exp({0})", "POWER": "pow({0}, {1})", "ROW": ".write_row", "AVG": "avg({0})", "MIN": "min({0})", "MAX": "max({0})", "MEDIAN": "median({0})",
-        "LOWER": "lower({0})", "UPPER": "upper({0})",
+        "EXP": "exp({0})",
+        "POWER": "pow({0}, {1})",
+        "ROW": ".write_row",
+        "AVG": "avg({0})",
+        "MIN": "min({0})",
+        "MAX": "max({0})",
+        "MEDIAN": "median({0})",
+        "LOWER": "lower({0})",
+        "UPPER": "upper({0})",
         "IVO_HASHLIST_HAS": "CAST(list_contains(string_split(lower({0}), '#'), lower({1})) AS INTEGER)",
         "IVO_NOCASEMATCH": "CAST({0} ILIKE {1} AS INTEGER)",
-        "IVO_HASWORD": "CAST(list_has_all(regexp_split_to_array(lower({0}), '[^\\pL\\pN]+'), list_filter(regexp_split_to_array(lower({1}), '[^\\pL\\pN]+'), lambda w: w <> '')) AS INTEGER)",
+        "IVO_HASWORD": (
+            "CAST(list_has_all(regexp_split_to_array(lower({0}), '[^\\pL\\pN]+'), "
+            "list_filter(regexp_split_to_array(lower({1}), '[^\\pL\\pN]+'), lambda w: w <> '')) AS INTEGER)"
+        ),
         "IVO_HEALPIX_CENTER": "CAST(hven_healpix_center(CAST({0} AS INTEGER), CAST({1} AS BIGINT)) AS DOUBLE[2])",
-        "IVO_TO_JD": _JD_SQL, "IVO_TO_MJD": _MJD_SQL, "GAVO_TO_JD": _JD_SQL, "GAVO_TO_MJD": _MJD_SQL, "JD": _JD_SQL, "MJD": _MJD_SQL, "SEXAGESIMAL": ".write_sexagesimal",
-        "IVO_EPOCH_PROP_POS": ".write_epoch_propagation", "GAVO_APPLY_PM": ".write_proper_motion", "IVO_GEOM_TRANSFORM": ".write_frame_transform", "GAVO_TRANSFORM": ".write_frame_transform",
-        "GAVO_MOCUNION": "hven_moc_union({0}, {1})", "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
+        "IVO_TO_JD": _JD_SQL,
+        "IVO_TO_MJD": _MJD_SQL,
+        "GAVO_TO_JD": _JD_SQL,
+        "GAVO_TO_MJD": _MJD_SQL,
+        "JD": _JD_SQL,
+        "MJD": _MJD_SQL,
+        "SEXAGESIMAL": ".write_sexagesimal",
+        "IVO_EPOCH_PROP_POS": ".write_epoch_propagation",
+        "GAVO_APPLY_PM": ".write_proper_motion",
+        "IVO_GEOM_TRANSFORM": ".write_frame_transform",
+        "GAVO_TRANSFORM": ".write_frame_transform",
+        "GAVO_MOCUNION": "hven_moc_union({0}, {1})",
+        "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
         "GAVO_GETAUTHORITY": "nullif(regexp_extract({0}, '^(?i:ivo)://([^/?#]+)', 1), '')",
         "GAVO_IPIX": "hven_ipix(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
         "GAVO_MATCH": "CAST(regexp_matches({1}, {0}) AS INTEGER)",
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "make_timestamp(CAST(round(({0} - 2440587.5e0) * 864000000e0) AS BIGINT) * 100)",
-        "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))", "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)", "REGEXP_EXTRACT": ".write_regexp_extract",
-        "ARR_LENGTH": ".write_array_function", "ARR_COUNT": ".write_array_function", "ARR_SUM": ".write_array_function", "ARR_AVG": ".write_array_function", "ARR_MIN": ".write_array_function", "ARR_MAX": ".write_array_function",
-        "ARR_STDDEV": ".write_array_function", "ARR_DOT": ".write_dot_product",
-        "REPLACE": ".write_replace", "REGEXP_REPLACE": ".write_replace", "URL_ENCODE": "hven_url({0}, 32768)", "PARSE_TIME": ".write_parse_time", "ROW_NUMBER": "row_number() OVER ()",
+        "SPLIT_PART": "split_part({0}, regexp_replace({1}, '^$', chr(1114111)), CAST({2} AS BIGINT))",
+        "REGEXP_MATCH": "CAST(regexp_matches({0}, {1}) AS INTEGER)",
+        "REGEXP_EXTRACT": ".write_regexp_extract",
+        "ARR_LENGTH": ".write_array_function",
+        "ARR_COUNT": ".write_array_function",
+        "ARR_SUM": ".write_array_function",
+        "ARR_AVG": ".write_array_function",
+        "ARR_MIN": ".write_array_function",
+        "ARR_MAX": ".write_array_function",
+        "ARR_STDDEV": ".write_array_function",
+        "ARR_DOT": ".write_dot_product",
+        "REPLACE": ".write_replace",
+        "REGEXP_REPLACE": ".write_replace",
+        "URL_ENCODE": "hven_url({0}, 32768)",
+        "PARSE_TIME": ".write_parse_time",
+        "ROW_NUMBER": "row_number() OVER ()",
         **mapping_functions.MAPPING_TEMPLATES,
         **contour_functions.CONTOUR_TEMPLATES,
-    }  # fmt: skip
+    }
 
     def write_float_text(self, sql: str, type_: Type) -> str:
         """Write a floating-point number as text; NaN has no sign."""
@@ -139,18 +185,27 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         behind = replace(
             node, args=(BinaryOperation("||", delimiter, text, meta=node.meta), Literal("", meta=delimiter.meta))
         )
-        return f"substr({super().write_string_aggregate(writer, behind, order_clause)}, length({writer.write_expression(delimiter)}) + 1)"
+        return (
+            f"substr({super().write_string_aggregate(writer, behind, order_clause)}, "
+            f"length({writer.write_expression(delimiter)}) + 1)"
+        )
 
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
         """Write an aggregate of numbers over them in order; DuckDB drops an ORDER BY within sum and avg."""
         return f"list_{aggregate_name}(list_sort(list({distinct}{value_sql})))"
 
     def write_numbering_order(self, columns: Sequence[str]) -> list[str]:
-        """Write several columns as one: the first row of each group is then found by grouping, where all would be sorted."""
+        """Write several columns as one.
+
+        The first row of each group is then found by grouping, where all would be sorted.
+        """
         return [f"row({', '.join(columns)}) ASC NULLS LAST"] if len(columns) > 1 else []
 
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
-        """Keep many conditions together: DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held."""
+        """Keep many conditions together.
+
+        DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held.
+        """
         text = writer.write_expression(node)
         return (
             f"COALESCE({text}, FALSE)"
@@ -231,7 +286,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         if not require_meta(limit).constant:
             return plain
         lon1, lat1, lon2, lat2 = self.write_doubles(writer, near.args)
-        return f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND {plain})"
+        return (
+            f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9 OR {lon1} + {lon2} IS NULL) AND "
+            f"{plain})"
+        )
 
     def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write a value of CASE or COALESCE; DuckDB cannot choose between arrays of fixed length, but between lists.
@@ -257,7 +315,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             "(" in part and len(part) > MAX_REPEATED_CHARACTERS and not part.startswith("'") for part in parts
         ):
             size = "list_sum(list_transform(l, lambda s: strlen(s)))"
-            test = f"CASE WHEN {size} > {self.max_text_bytes} THEN {TOO_LONG_SQL.format(self.max_text_bytes)} WHEN list_count(l) = len(l) THEN array_to_string(l, '') END"
+            test = (
+                f"CASE WHEN {size} > {self.max_text_bytes} THEN {TOO_LONG_SQL.format(self.max_text_bytes)} WHEN "
+                f"list_count(l) = len(l) THEN array_to_string(l, '') END"
+            )
             return f"list_transform([[{', '.join(f'CAST({part} AS VARCHAR)' for part in parts)}]], lambda l: {test})[1]"
         size = " + ".join(f"strlen({part})" for part in parts if part != "NULL") or "0"
         return (
@@ -322,13 +383,19 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         # other forms than ISO 8601's: without a zone, which they would lose
         carried_sql = f"regexp_replace({text_sql}, ':60(\\.\\d*)?$', ':59\\1')"
         plain_sql, late_sql = (f"hven_dated(try_strptime({item}, [{formats}]))" for item in (text_sql, carried_sql))
-        return f"coalesce(hven_time_or_null({text}), CASE WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL 1 SECOND ELSE {plain_sql} END)"
+        return (
+            f"coalesce(hven_time_or_null({text}), CASE WHEN contains({text_sql}, ':60') THEN {late_sql} + INTERVAL "
+            f"1 SECOND ELSE {plain_sql} END)"
+        )
 
     def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HISTOGRAM: how often each bin is met."""
         value, low, high = self.write_doubles(writer, node.args[:3])
         bins = writer.write_expression(node.args[3])
-        return f"hven_bins(histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins})), {bins})"
+        return (
+            f"hven_bins(histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins})), "
+            f"{bins})"
+        )
 
     # --- arrays
 
@@ -344,9 +411,14 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_LENGTH, ARR_SUM and their like."""
         name = {
-            "ARR_LENGTH": "len", "ARR_COUNT": "list_count", "ARR_SUM": "list_sum", "ARR_AVG": "list_avg", "ARR_MIN": "list_min", "ARR_MAX": "list_max",
+            "ARR_LENGTH": "len",
+            "ARR_COUNT": "list_count",
+            "ARR_SUM": "list_sum",
+            "ARR_AVG": "list_avg",
+            "ARR_MIN": "list_min",
+            "ARR_MAX": "list_max",
             "ARR_STDDEV": "list_stddev_samp",
-        }[node.name]  # fmt: skip
+        }[node.name]
         return f"CAST({name}({self.write_flat_list(writer, node.args[0])}) AS {require_meta(node).type.duckdb})"
 
     def write_dot_product(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -365,22 +437,34 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.write_doubles(writer, node.args)
         names = ("ra", "dec", "ref_epoch", "out_epoch")
         required_sql = [
-            f"CASE WHEN {text} IS NULL THEN error('IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out') ELSE {text} END"
+            (
+                f"CASE WHEN {text} IS NULL THEN error('IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out') "
+                f"ELSE {text} END"
+            )
             for name, text in zip(names, (ra, dec, start, end), strict=True)
         ]
         optional_sql = [f"coalesce({text}, 0e0)" for text in (pm_ra, pm_dec, parallax, velocity)]
-        return f"CAST(hven_moved({required_sql[0]}, {required_sql[1]}, {required_sql[3]} - {required_sql[2]}, {', '.join(optional_sql)}) AS DOUBLE[2])"
+        return (
+            f"CAST(hven_moved({required_sql[0]}, {required_sql[1]}, {required_sql[3]} - {required_sql[2]}, "
+            f"{', '.join(optional_sql)}) AS DOUBLE[2])"
+        )
 
     def write_frame_transform(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_GEOM_TRANSFORM: a rotation."""
         source, target, shape = node.args
-        return f"CAST(hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, {self.write_shape_numbers(writer, shape)}) AS {require_meta(node).type.duckdb})"
+        return (
+            f"CAST(hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, "
+            f"{self.write_shape_numbers(writer, shape)}) AS {require_meta(node).type.duckdb})"
+        )
 
     def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MOC of text, which it is already, or of a shape."""
         if len(node.args) == 1:
             return writer.write_expression(node.args[0])
-        return f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INTEGER), {self.write_shape_text(writer, node.args[1])})"
+        return (
+            f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INTEGER), "
+            f"{self.write_shape_text(writer, node.args[1])})"
+        )
 
     def write_coordinate(self, shape_sql: str, number: int) -> str:
         """Write one number of a shape."""
@@ -431,14 +515,20 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"
         if {left_kind, right_kind} & {"region", "moc"}:
-            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, {self.write_shape_text(writer, right_shape)})"
+            return (
+                f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, "
+                f"{self.write_shape_text(writer, right_shape)})"
+            )
         if node.name == "CONTAINS" and left_kind == "point" and right_kind == "circle":
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"(hven_in_circle({lon}, {lat}, {', '.join(self.write_circle_numbers(writer, right_shape))}))"
         if node.name == "CONTAINS" and left_kind == "point" and right_kind == "polygon":
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
-        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, left_shape)}, {self.write_shape_numbers(writer, right_shape)})"
+        return (
+            f"hven_{node.name.lower()}({self.write_shape_numbers(writer, left_shape)}, "
+            f"{self.write_shape_numbers(writer, right_shape)})"
+        )
 
 
 def _is_untriable(node: Expr) -> bool:

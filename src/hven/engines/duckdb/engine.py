@@ -190,8 +190,9 @@ class DuckEngine(StorageEngine):
     def _get_single_thread_cursors(self) -> CursorPool:
         """Return cursors of a DuckDB of one thread, for functions that use all cores themselves, and for rows that one thread computes anyway.
 
-        While another thread of DuckDB computes, the one that waits for its rows spins: two thirds of the processor time of a mapping
-        over batches. Where the other computes a function of ours, it also takes the interpreter's lock in each turn.
+        While another thread of DuckDB computes, the one that waits for its rows spins: two thirds of the processor time
+        of a mapping over batches. Where the other computes a function of ours, it also takes the interpreter's lock in
+        each turn.
         """
         with self._lock:
             if self._single_thread_cursors is None:
@@ -204,7 +205,10 @@ class DuckEngine(StorageEngine):
             return self._single_thread_cursors
 
     def delegate_long_queries(self) -> None:
-        """Compute in another process from now on what takes long; see `hven.engines.StorageEngine.delegate_long_queries`."""
+        """Compute in another process from now on what takes long.
+
+        See `hven.engines.StorageEngine.delegate_long_queries`.
+        """
         process_options = {"directory": self.directory, "memory": self._memory_bytes, "threads": self._thread_count}
         self._query_process = QueryProcess(self._deadline_watcher, process_options)
 
@@ -279,7 +283,8 @@ class DuckEngine(StorageEngine):
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> DiskStaging:  # noqa: ARG002  (every snapshot can be shared)
+    # every snapshot can be shared
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> DiskStaging:  # noqa: ARG002
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         return DiskStaging(table, snapshot_id, *self._build_snapshot_path(table, snapshot_id), self._keep_lock)
 
@@ -418,13 +423,19 @@ class DuckEngine(StorageEngine):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read the parts of two snapshots that are not files of both; see `hven.engines.StorageEngine.read_differing_rows`."""
+        """Read the parts of two snapshots that are not files of both.
+
+        See `hven.engines.StorageEngine.read_differing_rows`.
+        """
         old_stored, new_stored = self.open_snapshot(old_snapshot), self.open_snapshot(new_snapshot)
         shared = old_stored.files.keys() & new_stored.files.keys()
         return old_stored.read_batches(shared, column_names), new_stored.read_batches(shared, column_names)
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation:
-        """Return about so many rows of some columns, in stretches from all over a snapshot: it is stored by position or time, so its beginning is not like the rest."""
+        """Return about so many rows of some columns, in stretches from all over a snapshot.
+
+        It is stored by position or time, so its beginning is not like the rest.
+        """
         return MemoryRelation(self.open_snapshot(snapshot).sample_rows(row_count, column_names), is_stored=True)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
@@ -442,7 +453,9 @@ class DuckEngine(StorageEngine):
         shutil.rmtree(removed_path, ignore_errors=True)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
-        """Remove what crashed writers left: stagings without a living writer, and snapshots that are not in `known_paths`.
+        """Remove what crashed writers left.
+
+        Stagings without a living writer, and snapshots that are not in `known_paths`.
 
         Parameters
         ----------
@@ -470,7 +483,10 @@ class DuckEngine(StorageEngine):
         return removed
 
     def note_published(self, snapshot: Snapshot) -> None:
-        """Release the lock that kept a new snapshot from being swept; without this call it is held until the process ends."""
+        """Release the lock that kept a new snapshot from being swept.
+
+        Without this call it is held until the process ends.
+        """
         self._release_lock(self.directory / snapshot.path)
 
     def _release_lock(self, path: Path) -> None:
@@ -516,7 +532,8 @@ def _build_duckdb_settings(
         "allow_community_extensions": False,
         "allocator_background_threads": True,  # else what a query used stays with the process when it is over
         "arrow_lossless_conversion": False,
-        # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and then, and never gain by
+        # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and
+        # then, and never gain by
         "disabled_optimizers": "join_filter_pushdown",
     }
     if thread_count is not None:

@@ -57,8 +57,14 @@ _MESSAGE_PATTERNS = (
     ),
 )
 _ADQL_TYPE_NAMES = {
-    "INT8": "BYTE", "UINT8": "BYTE", "INT16": "SMALLINT", "INT32": "INTEGER", "INT64": "BIGINT", "FLOAT": "REAL", "DOUBLE": "DOUBLE PRECISION",
-}  # fmt: skip
+    "INT8": "BYTE",
+    "UINT8": "BYTE",
+    "INT16": "SMALLINT",
+    "INT32": "INTEGER",
+    "INT64": "BIGINT",
+    "FLOAT": "REAL",
+    "DOUBLE": "DOUBLE PRECISION",
+}
 
 
 def translate_error(
@@ -91,7 +97,8 @@ def translate_error(
         )
     if "non-inner join on subquery" in text:
         return EvaluationError(
-            "a subquery in the condition of an outer join reads columns of the tables that are joined, which the engine cannot compute",
+            "a subquery in the condition of an outer join reads columns of the tables that are joined, which "
+            "the engine cannot compute",
             remedy="put the subquery into FROM, or the condition into WHERE",
         )
     if "flattening correlated subquery" in text:

@@ -1,8 +1,10 @@
-"""What DuckDB would compute too coarsely, too deeply or too early: floats beside whole numbers, long chains, rows that are hidden.
+"""What DuckDB would compute too coarsely, too deeply or too early.
 
-DuckDB compares a REAL with an INTEGER or a BIGINT as REALs, which tells no whole numbers apart beyond 2^24, and a DOUBLE PRECISION
-with a BIGINT as doubles (2^53). It writes ``a + b + c ..`` as a nest as deep as it is long: a thousand levels are its limit, and its
-optimizer takes seconds for some hundred.
+Floats beside whole numbers, long chains, rows that are hidden.
+
+DuckDB compares a REAL with an INTEGER or a BIGINT as REALs, which tells no whole numbers apart beyond 2^24, and a
+DOUBLE PRECISION with a BIGINT as doubles (2^53). It writes ``a + b + c ..`` as a nest as deep as it is long: a thousand
+levels are its limit, and its optimizer takes seconds for some hundred.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from hven.model.types import Type
 
 # a float as a whole number; one that is none becomes a number that no BIGINT equals, and NULL stays NULL
-_FLOAT_AS_INTEGER_SQL = "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, CAST('1e38' AS HUGEINT)) END"
+_FLOAT_AS_INTEGER_SQL = (
+    "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, "
+    "CAST('1e38' AS HUGEINT)) END"
+)
 _INT64_RANK = 4  # of 64-bit whole numbers: more digits than a double has
 
 
@@ -114,7 +119,10 @@ class ExactDialect(SqlDialect):
                 [self.write_comparison(writer, Comparison("=", node.operand, side, meta=node.meta)) for side in choices]
             )
             return f"({'NOT ' if node.negated else ''}({tests}))"
-        return f"({operand} {word} ({', '.join([self._write_double(writer.write_expression(choice), choice) for choice in choices])}))"
+        return (
+            f"({operand} {word} "
+            f"({', '.join([self._write_double(writer.write_expression(choice), choice) for choice in choices])}))"
+        )
 
     def write_row(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write several values that are compared as one."""
@@ -123,8 +131,9 @@ class ExactDialect(SqlDialect):
     def write_permitted_rows(self, table: str, condition: str) -> str:
         """Write a reader's rows so that nothing can be learnt of the others.
 
-        DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it, and fail: an
-        answer or an error would tell of a hidden value. In such a row every value is NULL. (CASE knows no arrays of fixed length.)
+        DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it,
+        and fail: an answer or an error would tell of a hidden value. In such a row every value is NULL. (CASE knows no
+        arrays of fixed length.)
         """
         return (
             f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"

@@ -1,4 +1,7 @@
-"""Which indexes a bound query can use: conditions on single tables, found when the plan is made, looked up when it runs."""
+"""Which indexes a bound query can use.
+
+Conditions on single tables, found when the plan is made, looked up when it runs.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +173,8 @@ class KeyRangeAccess(IndexAccess):
 class EmptyAccess(IndexAccess):
     """No row can meet the condition."""
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002
         """See `IndexAccess.find_candidates`."""
         return NO_CANDIDATES
 
@@ -214,7 +218,8 @@ class ConstantMismatchAccess(IndexAccess):
     left_constant: Constant
     right_constant: Constant
 
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002
         """See `IndexAccess.find_candidates`."""
         left_value, right_value = self.left_constant(literal_values), self.right_constant(literal_values)
         return (

@@ -27,7 +27,9 @@ _BATCH_ROWS = 4_000_000  # rows that are gathered and written at a time
 
 
 def list_indexed_columns(table: Table) -> list[str]:
-    """List the columns that get an index: the primary key's first, then all others that are searched, if they can be ordered.
+    """List the columns that get an index.
+
+    The primary key's first, then all others that are searched, if they can be ordered.
 
     An index of several columns is one of each here: the condition that leaves the fewest rows is looked up.
     """

@@ -1,4 +1,6 @@
-"""Long lists of constants (``x IN (1, 2, 3 ..)``, ``x = 1 AND y = 2 OR x = 3 AND y = 4 ..``): a relation in DuckDB's SQL, a set in Arrow.
+"""Long lists of constants (``x IN (1, 2, 3 ..)``, ``x = 1 AND y = 2 OR x = 3 AND y = 4 ..``).
+
+A relation in DuckDB's SQL, a set in Arrow.
 
 DuckDB plans every value of a list by itself, which takes seconds for a hundred thousand; a list is one value here.
 """
@@ -134,7 +136,10 @@ def _build_column_key(ref: ColumnRef) -> tuple[int, str]:
 
 
 class _ListExtractor:
-    """Takes long lists out of a query. No closures that know each other: they would keep the query until the collector finds them."""
+    """Takes long lists out of a query. No closures that know each other.
+
+    They would keep the query until the collector finds them.
+    """
 
     def __init__(self, free_slots: frozenset[int]) -> None:
         self.list_tables: list[ListTable] = []
@@ -155,7 +160,10 @@ class _ListExtractor:
         ]
 
     def _combine_equalities(self, node: Expr) -> Expr:
-        """Combine many ``a = 1 AND b = 2`` in one test; where a condition that is NULL drops the row as one that is false does."""
+        """Combine many ``a = 1 AND b = 2`` in one test.
+
+        Where a condition that is NULL drops the row as one that is false does.
+        """
         if isinstance(node, Conjunction):
             return replace(node, parts=tuple([self._combine_equalities(part) for part in node.parts]))
         if not isinstance(node, Disjunction) or len(node.parts) <= MAX_INLINE_VALUES:
@@ -249,7 +257,10 @@ def extract_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ListTable,
 
 
 def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
-    """Return the one type that holds all values of a list, and in which they are compared as they would be one by one; None: there is none."""
+    """Return the one type that holds all values of a list, and in which they are compared as they would be one by one.
+
+    None: there is none.
+    """
     if operand.meta is None:
         return None
     literals = [
@@ -295,7 +306,8 @@ def find_places(index: KeyIndex, values: list[Any]) -> Rows | None:
     Returns
     -------
     numpy.ndarray or None
-        Ranges of places, shape (n, 2); None if they cannot be found like this: too many texts, or values that the index does not take.
+        Ranges of places, shape (n, 2); None if they cannot be found like this: too many texts, or values that the index
+        does not take.
     """
     non_null_values = [value for value in values if value is not None]  # x = NULL is never true
     if not all(index.can_look_up(value) for value in non_null_values):

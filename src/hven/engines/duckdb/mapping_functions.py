@@ -1,4 +1,7 @@
-"""How DuckDB computes the functions of `hven.adql._mapping_functions`: templates, and vectorised functions of `hven.model.sky` and of files."""
+"""How DuckDB computes the functions of `hven.adql._mapping_functions`.
+
+Templates, and vectorised functions of `hven.model.sky` and of files.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +25,29 @@ _DOUBLE_ARGUMENT_PAIR = "CAST({0} AS DOUBLE), CAST({1} AS DOUBLE)"
 
 MAPPING_MACROS: tuple[str, ...] = (
     # a double of a Julian date resolves 40 microseconds: of one in one part, tenths of a millisecond are shown
-    "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS BIGINT) * 100)",
+    (
+        "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS "
+        "BIGINT) * 100)"
+    ),
     """CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
        CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
     # the least numbers below 0 are none when they are divided
     "CREATE OR REPLACE MACRO hven_lon(x) AS CASE WHEN x < 0 AND x > -1e-300 THEN 0e0 ELSE x - 360 * floor(x / 360) END",
     "CREATE OR REPLACE MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
-    "CREATE OR REPLACE MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) - 180 END",
+    (
+        "CREATE OR REPLACE MACRO hven_lon_180(x) AS CASE WHEN x >= -180 AND x <= 180 THEN x ELSE hven_lon(x + 180) "
+        "- 180 END"
+    ),
     "CREATE OR REPLACE MACRO hven_east_min(low, high) AS CASE WHEN high - low >= 360 THEN 0e0 ELSE hven_lon(-high) END",
-    "CREATE OR REPLACE MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END",
+    (
+        "CREATE OR REPLACE MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN "
+        "hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END"
+    ),
     """CREATE OR REPLACE MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
-    "CREATE OR REPLACE MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: TRY_CAST(w AS DOUBLE))",
+    (
+        "CREATE OR REPLACE MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: "
+        "TRY_CAST(w AS DOUBLE))"
+    ),
     r"""CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
 )
 
@@ -49,33 +64,58 @@ MAPPING_MACROS += (
         for name, value in _NO_VALUE_SQL.items()
     ),
     # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
-    "CREATE OR REPLACE MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - light)), t - to_microseconds(light))",
+    (
+        "CREATE OR REPLACE MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - "
+        "light)), t - to_microseconds(light))"
+    ),
     "CREATE OR REPLACE MACRO hven_file_size(x, d) AS nullif(hven_file_size_(x, d), -1)",
     "CREATE OR REPLACE MACRO hven_file_md5(x, d) AS nullif(hven_file_md5_(x, d), '')",
 )
 
 MAPPING_TEMPLATES: dict[str, str] = {
     "LIGHT_TIME": f"({_DOUBLE_ARGUMENT} / 299792.458e0)",
-    "TARGET_TIME": ".write_target_time", "FROM_JD": ".write_from_jd", "FROM_MJD": ".write_from_jd",
-    "FROM_DAY": "(make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0e0) + to_microseconds(CAST(round((CAST({1} AS DOUBLE) - 1) * 86400000000e0) AS BIGINT)))",
+    "TARGET_TIME": ".write_target_time",
+    "FROM_JD": ".write_from_jd",
+    "FROM_MJD": ".write_from_jd",
+    "FROM_DAY": (
+        "(make_timestamp(CAST({0} AS BIGINT), 1, 1, 0, 0, 0e0) + to_microseconds(CAST(round((CAST({1} AS DOUBLE) - "
+        "1) * 86400000000e0) AS BIGINT)))"
+    ),
     "FROM_UNIX": f"make_timestamp(CAST(round({_DOUBLE_ARGUMENT} * 1000000e0) AS BIGINT))",
     "FROM_CCSDS": ".write_from_ccsds",
     "FROM_TT2000": "make_timestamp(hven_utc(CAST({0} AS BIGINT) // 1000 + 946727967816000))",  # J2000 in TAI
-    "TAI_TO_UTC": "make_timestamp(hven_utc(epoch_us({0})))", "UTC_TO_TAI": "make_timestamp(hven_tai(epoch_us({0})))",
+    "TAI_TO_UTC": "make_timestamp(hven_utc(epoch_us({0})))",
+    "UTC_TO_TAI": "make_timestamp(hven_tai(epoch_us({0})))",
     "TT_TO_UTC": "make_timestamp(hven_utc(epoch_us({0}) - 32184000))",
     "MARS_LS": ".write_mars_ls",
-    "LON_360": f"hven_lon_360({_DOUBLE_ARGUMENT})", "LON_180": f"hven_lon_180({_DOUBLE_ARGUMENT})", "EAST_LON": f"hven_lon(-{_DOUBLE_ARGUMENT})",
-    "EAST_MIN": f"hven_east_min({_DOUBLE_ARGUMENT_PAIR})", "EAST_MAX": f"hven_east_max({_DOUBLE_ARGUMENT_PAIR})",
-    "PLANETOCENTRIC": f"CASE WHEN abs({_DOUBLE_ARGUMENT}) <= 90 THEN degrees(atan2(pow(hven_polar_ratio({{1}}), 2) * sin(radians({_DOUBLE_ARGUMENT})), cos(radians({_DOUBLE_ARGUMENT})))) END",
-    "TARGET_CLASS": "hven_target_class({0})", "TARGET_NAME": "hven_target_name({0})",
-    "HASHLIST": ".write_hashlist", "CLEAN": "hven_clean({0})", "EPN_TEXT": "lower(hven_clean({0}))",
-    "URL_ENCODE": "url_encode({0})", "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
-    "FIRST_NOT_IN": ".write_first_not_in", "HIGHEST_NOT_IN": ".write_first_not_in",
-    "PRODUCT_SIZE": ".write_product_function", "PRODUCT_MD5": ".write_product_function",
-    "ORIENTED": ".write_oriented", "POLYGON_OF": ".write_polygon_of", "LONLAT_BOX": ".write_lonlat_box", "WCS_FOOTPRINT": ".write_wcs_footprint",
-}  # fmt: skip
+    "LON_360": f"hven_lon_360({_DOUBLE_ARGUMENT})",
+    "LON_180": f"hven_lon_180({_DOUBLE_ARGUMENT})",
+    "EAST_LON": f"hven_lon(-{_DOUBLE_ARGUMENT})",
+    "EAST_MIN": f"hven_east_min({_DOUBLE_ARGUMENT_PAIR})",
+    "EAST_MAX": f"hven_east_max({_DOUBLE_ARGUMENT_PAIR})",
+    "PLANETOCENTRIC": (
+        f"CASE WHEN abs({_DOUBLE_ARGUMENT}) <= 90 THEN degrees(atan2(pow(hven_polar_ratio({{1}}), 2) * "
+        f"sin(radians({_DOUBLE_ARGUMENT})), cos(radians({_DOUBLE_ARGUMENT})))) END"
+    ),
+    "TARGET_CLASS": "hven_target_class({0})",
+    "TARGET_NAME": "hven_target_name({0})",
+    "HASHLIST": ".write_hashlist",
+    "CLEAN": "hven_clean({0})",
+    "EPN_TEXT": "lower(hven_clean({0}))",
+    "URL_ENCODE": "url_encode({0})",
+    "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
+    "FIRST_NOT_IN": ".write_first_not_in",
+    "HIGHEST_NOT_IN": ".write_first_not_in",
+    "PRODUCT_SIZE": ".write_product_function",
+    "PRODUCT_MD5": ".write_product_function",
+    "ORIENTED": ".write_oriented",
+    "POLYGON_OF": ".write_polygon_of",
+    "LONLAT_BOX": ".write_lonlat_box",
+    "WCS_FOOTPRINT": ".write_wcs_footprint",
+}
 
-#: What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was given none.
+# : What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was
+# given none.
 MAPPING_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_tai_": (("BIGINT",), "BIGINT"),  # microseconds since 1970, as their own clocks show
     "hven_utc_": (("BIGINT",), "BIGINT"),
@@ -261,7 +301,11 @@ class MappingDialect:
 
     def write_target_time(self: Any, writer: Any, node: Any) -> str:
         """TARGET_TIME(jd or t, distance)."""
-        return f"hven_left({self._write_time(writer, node.args[0])}, CAST(round(CAST({writer.write_expression(node.args[1])} AS DOUBLE) / 299792.458e0 * 1000000) AS BIGINT))"
+        return (
+            f"hven_left({self._write_time(writer, node.args[0])}, "
+            f"CAST(round(CAST({writer.write_expression(node.args[1])} AS DOUBLE) / 299792.458e0 * 1000000) AS "
+            f"BIGINT))"
+        )
 
     def _write_time(self: Any, writer: Any, node: Any) -> str:
         """Write a time that may be a Julian date as a timestamp."""
@@ -281,7 +325,10 @@ class MappingDialect:
         )
 
     def write_from_ccsds(self: Any, writer: Any, node: Any) -> str:
-        """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970; the whole and the fraction each on its own."""
+        """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970.
+
+        The whole and the fraction each on its own.
+        """
         parts = self.write_doubles(writer, node.args)
         microseconds_sql = " + ".join(f"CAST(round({part} * 1000000) AS BIGINT)" for part in parts)
         return f"make_timestamp(hven_utc({microseconds_sql} - 378691200000000))"
@@ -308,12 +355,18 @@ class MappingDialect:
                 for arg in node.args
             )
         missing_sql = f"list_filter({first}, lambda w: w IS NOT NULL AND NOT list_contains(coalesce({second}, []), w))"
-        return f"CAST({f'list_max({missing_sql})' if highest else f'list_extract({missing_sql}, 1)'} AS {node.meta.type.duckdb})"
+        return (
+            f"CAST({f'list_max({missing_sql})' if highest else f'list_extract({missing_sql}, 1)'} AS "
+            f"{node.meta.type.duckdb})"
+        )
 
     def write_product_function(self: Any, writer: Any, node: Any) -> str:
         """PRODUCT_SIZE and PRODUCT_MD5: the second argument is the descriptor's directory."""
         name = "hven_file_size" if node.name == "PRODUCT_SIZE" else "hven_file_md5"
-        return f"{name}({writer.write_expression(node.args[0])}, {writer.write_expression(node.args[1]) if len(node.args) > 1 else self.quote_string('.')})"
+        return (
+            f"{name}({writer.write_expression(node.args[0])}, "
+            f"{writer.write_expression(node.args[1]) if len(node.args) > 1 else self.quote_string('.')})"
+        )
 
     def write_oriented(self: Any, writer: Any, node: Any) -> str:
         """ORIENTED(polygon or region, view)."""
@@ -338,7 +391,10 @@ class MappingDialect:
             view: f"list_value({', '.join(number for corner in order for number in corner)})"
             for view, order in (("body", corners), ("sky", [corners[0], *reversed(corners[1:])]))
         }
-        condition_sql = f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> {east} AND {south} < {north}"
+        condition_sql = (
+            f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> "
+            f"{east} AND {south} < {north}"
+        )
         return f"CASE WHEN {condition_sql} THEN {corner_lists[node.args[4].value]} END"
 
     def write_wcs_footprint(self: Any, writer: Any, node: Any) -> str:

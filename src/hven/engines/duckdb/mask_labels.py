@@ -94,7 +94,8 @@ class _ImageKey:
 
 
 @lru_cache(maxsize=8)
-def _read_labels(path: str, file_state: tuple[int, int], image_key: _ImageKey) -> MaskLabels:  # noqa: ARG001  (tells the states of a file apart)
+# tells the states of a file apart
+def _read_labels(path: str, file_state: tuple[int, int], image_key: _ImageKey) -> MaskLabels:  # noqa: ARG001
     from astropy.io import fits  # noqa: PLC0415  (a quarter of a second to load, asked by few)
 
     try:

@@ -1,8 +1,11 @@
-"""The rows nearest to steps of time: where the rows of each step are numbered by how far they are from its middle, few need be read.
+"""The rows nearest to steps of time.
 
-The pattern is that of a cadence, ``ROW_NUMBER() OVER (PARTITION BY c, CEILING(s - a) ORDER BY ROUND(ABS(s - CEILING(s - a)) * b), ..) = 1``, where `s`
-grows with one indexed column. In the order of that column a step is a stretch, and what is nearest to its middle stands there: each step takes some
-searches, and no row between is looked at. The numbering is then done over the rows found here, which may be too many, never too few.
+Where the rows of each step are numbered by how far they are from its middle, few need be read.
+
+The pattern is that of a cadence, ``ROW_NUMBER() OVER (PARTITION BY c, CEILING(s - a) ORDER BY ROUND(ABS(s - CEILING(s -
+a)) * b), ..) = 1``, where `s` grows with one indexed column. In the order of that column a step is a stretch, and what
+is nearest to its middle stands there: each step takes some searches, and no row between is looked at. The numbering is
+then done over the rows found here, which may be too many, never too few.
 """
 
 from __future__ import annotations
@@ -372,7 +375,10 @@ def _resolve_expression(expression: Expr, inner_select: NarrowableSelect) -> Exp
 
 
 def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, str]]:
-    """List references that a condition `key IN (SELECT key FROM the same table ..)` narrows to the rows that it reads: both numbers, and the key."""
+    """List references that a condition `key IN (SELECT key FROM the same table ..)` narrows to the rows that it reads.
+
+    Both numbers, and the key.
+    """
     lookups = []
     for condition, leaves in narrowable.conditions:
         if not isinstance(condition, InPredicate) or condition.negated or not isinstance(condition.choices, Subquery):

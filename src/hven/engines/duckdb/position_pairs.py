@@ -1,11 +1,14 @@
-"""Joins by position and by key: which rows of an indexed table can meet which rows of the other, found without a cross product.
+"""Joins by position and by key.
 
-A match ``CONTAINS(POINT(t.ra, t.dec), CIRCLE(d.lon, d.lat, r)) = 1`` or ``DISTANCE(..) < r`` becomes: cover every circle of `d` by
-HEALPix ranges, look them up in the index of `t`, keep the pairs that are near enough. `t` is then replaced by its rows of these
-pairs (a row once for each pair) with the number of the partner in `d`, and the condition is joined by ``t.partner = d.row``: a hash
-join, with the exact condition after it. `d` may be a table, a derived table (which is computed first), or a table of the query around
-a subquery; what lies around its rows may be computed from them: a box, a polygon, ``3 * d.error``. If the condition is about a column of regions of `t`, the index of
-these gives the pairs. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
+Which rows of an indexed table can meet which rows of the other, found without a cross product.
+
+A match ``CONTAINS(POINT(t.ra, t.dec), CIRCLE(d.lon, d.lat, r)) = 1`` or ``DISTANCE(..) < r`` becomes: cover every
+circle of `d` by HEALPix ranges, look them up in the index of `t`, keep the pairs that are near enough. `t` is then
+replaced by its rows of these pairs (a row once for each pair) with the number of the partner in `d`, and the condition
+is joined by ``t.partner = d.row``: a hash join, with the exact condition after it. `d` may be a table, a derived table
+(which is computed first), or a table of the query around a subquery; what lies around its rows may be computed from
+them: a box, a polygon, ``3 * d.error``. If the condition is about a column of regions of `t`, the index of these gives
+the pairs. A join on an indexed key narrows the indexed table to the rows that have one of the keys.
 """
 
 from __future__ import annotations
@@ -81,7 +84,8 @@ class MatchSide:
     position
         Columns of the target's position index.
     circle_expressions
-        What lies around a row of the driver: longitude, latitude and radius in degrees, a position, or one expression that is a shape.
+        What lies around a row of the driver: longitude, latitude and radius in degrees, a position, or one expression
+        that is a shape.
     union_members
         The members of the target, if it is a union.
     region_column
@@ -117,9 +121,9 @@ class PositionMatch:
     required_one
         Must be 1 when the plan runs: ``CONTAINS(..) = 1``.
     exact_test
-        In ON of an outer join, in subqueries, and for shapes, which are dear to test: how pairs are tested before DuckDB sees them (``inside``, ``<`` or ``<=``; ``asked``:
-        by the condition itself, over the pairs), for DuckDB makes a hash join there of nothing but equalities. Empty elsewhere: DuckDB
-        tests the condition after the join.
+        In ON of an outer join, in subqueries, and for shapes, which are dear to test: how pairs are tested before
+        DuckDB sees them (``inside``, ``<`` or ``<=``; ``asked``: by the condition itself, over the pairs), for DuckDB
+        makes a hash join there of nothing but equalities. Empty elsewhere: DuckDB tests the condition after the join.
     """
 
     condition: Expr
@@ -187,7 +191,8 @@ def find_correlated_matches(
 ) -> list[PositionMatch]:
     """Find the conditions of a subquery that join its tables by position to those of the query around it.
 
-    A row of the subquery meets a row outside as often as before: the condition becomes an equality that pairs them once.
+    A row of the subquery meets a row outside as often as before: the condition becomes an equality that pairs them
+    once.
     """
     conditions = [
         (condition, leaves)
@@ -343,7 +348,7 @@ def _build_hidden_column(name: str, table_number: int) -> ColumnRef:
     )
 
 
-# --- looking up -------------------------------------------------------------------------------------------------------------
+# --- looking up -------------------------------------------------------------------------------------------------------
 
 
 def to_double_array(column: pa.ChunkedArray) -> Numbers:
@@ -389,7 +394,9 @@ def get_indexed_positions(stored: OpenSnapshot, position_columns: tuple[str, str
 def find_near_pairs(
     position_sets: Sequence[IndexedPositions], circles: tuple[Numbers, Numbers, Numbers], exact_test: str = ""
 ) -> list[tuple[Rows, Rows]] | None:
-    """Return for each set of positions the pairs (number of circle, row) of those that lie in circles; None if there are too many.
+    """Return for each set of positions the pairs (number of circle, row) of those that lie in circles.
+
+    None if there are too many.
 
     Parameters
     ----------
@@ -432,7 +439,10 @@ def _test_pairs(exact_test: str, x: Numbers, y: Numbers, lon: Numbers, lat: Numb
 
 
 def _cover_circles(circles: tuple[Numbers, Numbers, Numbers]) -> Iterator[tuple[Rows, Rows]]:
-    """Yield numbers of circles and the ranges that hold them, a step at a time; neighbours are looked up together, their pages are warm."""
+    """Yield numbers of circles and the ranges that hold them, a step at a time.
+
+    Neighbours are looked up together, their pages are warm.
+    """
     lon, lat, radius = circles
     order = np.argsort(healpix.compute_cell_indexes(9, lon, lat), kind="stable")
     for begin in range(0, len(order), CIRCLE_BATCH_COUNT):
@@ -443,7 +453,10 @@ def _cover_circles(circles: tuple[Numbers, Numbers, Numbers]) -> Iterator[tuple[
 
 
 def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Numbers]) -> tuple[Rows, Rows] | None:
-    """Return the pairs (number of circle, row) of those circles and regions that may touch; None if there are too many."""
+    """Return the pairs (number of circle, row) of those circles and regions that may touch.
+
+    None if there are too many.
+    """
     lon, lat, radius = circles
     centre_vectors, radius_radians = sphere.to_unit_vectors(lon, lat), np.radians(radius)
     pair_codes, total = [np.empty(0, np.int64)], 0
@@ -471,7 +484,9 @@ def append_numbers(rows: pa.Table, column_name: str, numbers: Rows) -> pa.Table:
 
 
 def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
-    """Return the circles around rows of the driver: longitude, latitude, radius in degrees; NaN stands for null and finds nothing.
+    """Return the circles around rows of the driver: longitude, latitude, radius in degrees.
+
+    NaN stands for null and finds nothing.
 
     Parameters
     ----------
@@ -500,7 +515,10 @@ def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
 
 
 def _compute_bounding_circles(polygons: pa.Array) -> tuple[Numbers, Numbers, Numbers]:
-    """Compute a circle around each polygon: its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it."""
+    """Compute a circle around each polygon.
+
+    Its inside is on the side of the smaller area, so a cap of less than 90 degrees holds it.
+    """
     offsets = np.concatenate([[0], np.cumsum(pc.fill_null(pc.list_value_length(polygons), 0))])
     lon, lat, radius, _ = polygon_arrays.compute_bounding_circles(
         offsets, to_double_array(pa.chunked_array([polygons.flatten()])), np.inf
@@ -509,7 +527,10 @@ def _compute_bounding_circles(polygons: pa.Array) -> tuple[Numbers, Numbers, Num
 
 
 def find_rows_with_keys(index: KeyIndex, keys: Any, row_limit: int) -> CandidateRows | None:
-    """Return the rows whose key is among `keys` (an Arrow column of the same kind of type); None if they are too many."""
+    """Return the rows whose key is among `keys` (an Arrow column of the same kind of type).
+
+    None if they are too many.
+    """
     if index.values is None:
         return None
     non_null_keys = keys.drop_null()

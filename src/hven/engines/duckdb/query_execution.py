@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 
 CLOSE_TIMEOUT_SECONDS = 10.0  # seconds that an engine which is closed waits for what was broken off
-# DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers have it done before they fork
-# Arrow looks for pandas once, at its first array of a list, and must have done so: it takes None for a module
+# DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers
+# have it done before they fork Arrow looks for pandas once, at its first array of a list, and must have done so: it
+# takes None for a module
 pa.array([], pa.int8())
 for optional_module in ("pandas", "dateutil"):
     if optional_module not in sys.modules and not is_installed(optional_module):
-        sys.modules[optional_module] = None  # type: ignore[assignment]  # Python's own way to say so: an import fails without a search
+        # Python's own way to say so: an import fails without a search
+        sys.modules[optional_module] = None  # type: ignore[assignment]
 
 
 class CursorPool:
@@ -73,8 +75,9 @@ class CursorPool:
     def return_interrupted(self, cursor: RegisteredCursor, batch_reader: pa.RecordBatchReader | None) -> None:
         """Put back a cursor whose answer was not read to its end; it serves again when the engine has let go of it.
 
-        DuckDB ends a stream that is left over when its connection is used next. `register` does so with the interpreter's lock held, for which
-        a task of that stream may wait that computes one of our functions: both would wait for ever (docs/decisions/009-streams.md).
+        DuckDB ends a stream that is left over when its connection is used next. `register` does so with the
+        interpreter's lock held, for which a task of that stream may wait that computes one of our functions: both would
+        wait for ever (docs/decisions/009-streams.md).
         """
         self._interrupted_cursors.put((cursor, batch_reader))
         if self._thread_start_lock.acquire(blocking=False):
@@ -91,7 +94,10 @@ class CursorPool:
             del next_one, cursor, reader
 
     def forget_snapshots(self) -> None:
-        """Make every cursor forget the snapshots that it remembers: free ones now, the others before they serve again."""
+        """Make every cursor forget the snapshots that it remembers.
+
+        Free ones now, the others before they serve again.
+        """
         self._generation += 1
         for _ in range(len(self._free_cursors)):
             try:
@@ -133,7 +139,10 @@ class RegisteredCursor:
             self._temporary_names.append(name)
 
     def stop_query(self, batch_reader: pa.RecordBatchReader | None) -> bool:
-        """Stop what the last query still computes, and wait for it with the interpreter's lock free; return whether the cursor can be used again."""
+        """Stop what the last query still computes, and wait for it with the interpreter's lock free.
+
+        Return whether the cursor can be used again.
+        """
         try:
             self.connection.interrupt()
             if batch_reader is not None:
@@ -190,7 +199,8 @@ class DuckExecution(TimedExecution):
             self.close()
             raise
         con: Any = self._cursor.connection
-        # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called meanwhile
+        # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called
+        # meanwhile
         self._open_reader: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(
             limits.compute_batch_rows(len(schema))
         )
@@ -239,7 +249,10 @@ class DuckExecution(TimedExecution):
         self._interrupt_query()
 
     def _interrupt_query(self) -> None:
-        """Interrupt, and again until the cursor is given back: DuckDB forgets an interrupt that comes just before it begins."""
+        """Interrupt, and again until the cursor is given back.
+
+        DuckDB forgets an interrupt that comes just before it begins.
+        """
         with self._lock:  # once the cursor is given back, it must not be interrupted
             if self._cursor is None:
                 return

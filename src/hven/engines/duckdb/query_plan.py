@@ -1,7 +1,8 @@
 """DuckPlan: a bound query, and the roads to its answer. The cheapest one that is open for the values at hand is taken.
 
 1. Arrow alone (`direct`, of views `match_union_members`): candidates from an index, or no condition at all.
-2. DuckDB over candidates (`candidates`, `roads`, `pairs`): tables that an index narrows are replaced by the rows it gives.
+2. DuckDB over candidates (`candidates`, `roads`, `pairs`): tables that an index narrows are replaced by the rows it
+   gives.
 3. DuckDB over everything.
 """
 
@@ -91,7 +92,11 @@ class DuckPlan(QueryPlan):
         self._read_columns: dict[str, tuple[str, ...]] | None = None
         self._candidate_finder = None if is_lenient else CandidateFinder(bound_query)
         self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
-        self._union_members = () if self._candidate_finder is None or self._arrow_query else match_union_members(bound_query, self._candidate_finder.index_accesses, self.schema)  # fmt: skip
+        self._union_members = (
+            ()
+            if self._candidate_finder is None or self._arrow_query
+            else match_union_members(bound_query, self._candidate_finder.index_accesses, self.schema)
+        )
         # an index may be of use, or the rows are in memory: `execute` sees
         self.small = self._arrow_query is not None or bool(self._union_members)
         self._index_access = None
@@ -245,7 +250,10 @@ class DuckPlan(QueryPlan):
         )
 
     def _add_limit(self, sql: str, limits: ExecutionLimits) -> str:
-        """Write MAXREC into the text of a query without TOP: DuckDB then computes columns for those rows alone, not for each that it scans."""
+        """Write MAXREC into the text of a query without TOP.
+
+        DuckDB then computes columns for those rows alone, not for each that it scans.
+        """
         query = self._bound_query.query
         sql_limit = next(
             (limit for limit in SQL_ROW_LIMITS if limits.row_limit is not None and limits.row_limit < limit), None
@@ -260,7 +268,10 @@ class DuckPlan(QueryPlan):
         return f"{sql} LIMIT {sql_limit}"
 
     def _list_columns(self, table: Table) -> tuple[str, ...] | None:
-        """List the columns of a table that are read: a scan with a condition copies passing rows of every column that it is given."""
+        """List the columns of a table that are read.
+
+        A scan with a condition copies passing rows of every column that it is given.
+        """
         if self._is_lenient:
             return None
         if self._read_columns is None:

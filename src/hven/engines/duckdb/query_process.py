@@ -1,4 +1,6 @@
-"""A process of its own for queries that compute for long: what it does holds no lock of the process that answers, and its death is one query's.
+"""A process of its own for queries that compute for long.
+
+What it does holds no lock of the process that answers, and its death is one query's.
 
 `computing` is what runs there. docs/decisions/011-computing.md says why.
 """
@@ -172,7 +174,10 @@ class QueryProcess:
         try:
             with child_socket:
                 path, steps, number = sys.path, deadlines.QUERY_NICENESS, child_socket.fileno()
-                program = f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from hven.engines.duckdb.query_worker import run_worker; run_worker({number})"
+                program = (
+                    f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from "
+                    f"hven.engines.duckdb.query_worker import run_worker; run_worker({number})"
+                )
                 process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own module)
                     [sys.executable, "-P", "-c", program],
                     env={

@@ -1,4 +1,7 @@
-"""The process that computes queries for another one (`computer`): it reads the same snapshots, and hears and answers by pairs of sockets."""
+"""The process that computes queries for another one (`computer`).
+
+It reads the same snapshots, and hears and answers by pairs of sockets.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +134,8 @@ def run_worker(socket_number: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends lets its answers end first
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
-    # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let in end sooner.
+    # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let
+    # in end sooner.
     deadlines.reduce_session_priority(0 if deadlines.is_raised(os.getppid()) else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
     control = socket.socket(fileno=socket_number)
@@ -181,7 +185,10 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Ch
 
 
 def _shorten_time_slices() -> None:
-    """Shorten the time slices of this thread, and of those it will start, to a `TIME_SLICE_NANOSECONDS`: who wakes up runs sooner (Linux 6.12; usual are 3 ms)."""
+    """Shorten the time slices of this thread, and of those it will start, to a `TIME_SLICE_NANOSECONDS`.
+
+    Who wakes up runs sooner (Linux 6.12; usual are 3 ms).
+    """
     if sys.platform == "linux" and os.uname().machine in SCHED_SETATTR_NUMBERS:
         attributes = struct.pack(
             "IIQiIQQQ", 48, os.SCHED_OTHER, 0, os.getpriority(os.PRIO_PROCESS, 0), 0, TIME_SLICE_NANOSECONDS, 0, 0

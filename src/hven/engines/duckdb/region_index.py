@@ -1,7 +1,9 @@
-"""The position index of regions: which HEALPix cells each shape of a column may touch, so that a point or a shape finds its regions.
+"""The position index of regions.
 
-`hven.engines._region_cells` puts them into cells; here they are one ascending array that has all orders. What a look-up finds is tested
-again by the condition itself.
+Which HEALPix cells each shape of a column may touch, so that a point or a shape finds its regions.
+
+`hven.engines._region_cells` puts them into cells; here they are one ascending array that has all orders. What a look-up
+finds is tested again by the condition itself.
 """
 
 from __future__ import annotations
@@ -46,7 +48,10 @@ class RegionIndex:
         return cls(cells, rows, tuple(int(order) for order in np.flatnonzero(np.diff(order_ends))), caps)
 
     def find_touching_rows(self, shape: Shape | Moc, row_limit: int) -> Indexes | None:
-        """Return ascending numbers of the rows whose region may touch a shape; None if they are more than `row_limit`."""
+        """Return ascending numbers of the rows whose region may touch a shape.
+
+        None if they are more than `row_limit`.
+        """
         widened_moc = WidenedMoc(shape) if isinstance(shape, Moc) else None
         ranges = cover_shape_ranges(shape) if not isinstance(shape, Moc) else shape.ranges
         row_parts: list[Indexes] = []
@@ -114,7 +119,10 @@ class WidenedMoc:
         self._ranges_by_order: dict[int, Indexes] = {}
 
     def widen_at_order(self, order: int) -> Indexes:
-        """Return ranges that hold the MOC and what is around it, for regions in cells of an order; these are made fine cells, at least two orders up."""
+        """Return ranges that hold the MOC and what is around it, for regions in cells of an order.
+
+        These are made fine cells, at least two orders up.
+        """
         order = min(order, self._moc.order)
         while order and self._count_cells(order) > MAX_WIDENED_CELLS:
             order -= 1

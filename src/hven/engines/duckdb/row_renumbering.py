@@ -1,4 +1,7 @@
-"""Which row is which when a snapshot is made of another: rows that go, rows that come, and the new numbers of those that stay."""
+"""Which row is which when a snapshot is made of another.
+
+Rows that go, rows that come, and the new numbers of those that stay.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ class RowMoves:
     removed_rows
         Ascending numbers of those that go.
     insertion_places
-        Old number of the row before which each new row comes (`old_row_count`: after the last), ascending; new rows of one place are in their order.
+        Old number of the row before which each new row comes (`old_row_count`: after the last), ascending; new rows of
+        one place are in their order.
     """
 
     old_row_count: int

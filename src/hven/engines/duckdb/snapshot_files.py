@@ -1,8 +1,9 @@
 """Snapshots on disk: the names and the reading of part files and indexes, all memory-mapped and opened when first needed.
 
 A snapshot is a directory: ``00000.arrow`` ... (parts: uncompressed Arrow IPC files, in stored order), ``position.npy``
-(HEALPix index of order 29 of every row that has a position, ascending; those rows come first), one or two files for each
-indexed column, and ``snapshot.json`` (what is where; see `SnapshotManifest`). Nothing in it changes once it is published.
+(HEALPix index of order 29 of every row that has a position, ascending; those rows come first), one or two files for
+each indexed column, and ``snapshot.json`` (what is where; see `SnapshotManifest`). Nothing in it changes once it is
+published.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class SnapshotManifest:
     primary
         The primary key that was found to be unique; None in snapshots of older versions.
     order
-        Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in snapshots of older versions.
+        Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in
+        snapshots of older versions.
     revised
         Rows that were changed since the numbers of distinct values were estimated from all rows (see `merging`).
     checksums
@@ -192,7 +194,10 @@ def map_part_batches(path: Path) -> list[pa.RecordBatch]:
 
 
 class OpenSnapshot:
-    """An open snapshot. Immutable and shared by threads; opening costs the reading of the manifest, the rest is lazy."""
+    """An open snapshot. Immutable and shared by threads.
+
+    Opening costs the reading of the manifest, the rest is lazy.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -219,7 +224,9 @@ class OpenSnapshot:
             raise build_damage_error(path, size_fault)
 
     def check_file_sizes(self) -> None:
-        """Check now and then that no file was cut off: whoever reads behind its end by a map is killed. What is removed, or not to be looked at any more, stays mapped.
+        """Check now and then that no file was cut off: whoever reads behind its end by a map is killed.
+
+        What is removed, or not to be looked at any more, stays mapped.
 
         Raises
         ------
@@ -292,7 +299,10 @@ class OpenSnapshot:
         return Cache(16 * 1024**2)
 
     def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
-        """Return some columns of all rows, one at least; the same table each time, as long as it is not forgotten among many."""
+        """Return some columns of all rows, one at least.
+
+        The same table each time, as long as it is not forgotten among many.
+        """
         if column_names is not None and ROW_NUMBER_COLUMN in column_names:
             rows = pa.array(np.arange(self.rows))
             return self.select_columns(tuple(name for name in column_names if name != ROW_NUMBER_COLUMN)).append_column(
@@ -309,7 +319,10 @@ class OpenSnapshot:
         return cached
 
     def sample_rows(self, row_count: int, column_names: Collection[str]) -> pa.Table:
-        """Return about so many rows of some columns, in short stretches from all over. All rows, if there are no more."""
+        """Return about so many rows of some columns, in short stretches from all over.
+
+        All rows, if there are no more.
+        """
         if row_count >= self.rows:
             return self.table
         names = tuple(name for name in self.schema.names if name in column_names) or (self._narrowest_column,)

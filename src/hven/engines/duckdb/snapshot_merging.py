@@ -1,8 +1,9 @@
 """A new snapshot out of an old one and its changes: see `hven.engines.StorageEngine.stage_merge`.
 
-Changes wait in memory, or spooled. `finish` looks up the rows they replace (by one pass over the key columns), finds the place of each in the
-stored order, and makes the new parts: those that no change touches are the old snapshot's files (hard links), the others are put together
-from runs of old rows and the changes between them. Indexes, positions and statistics are the old ones with what changed.
+Changes wait in memory, or spooled. `finish` looks up the rows they replace (by one pass over the key columns), finds
+the place of each in the stored order, and makes the new parts: those that no change touches are the old snapshot's
+files (hard links), the others are put together from runs of old rows and the changes between them. Indexes, positions
+and statistics are the old ones with what changed.
 """
 
 from __future__ import annotations
@@ -171,8 +172,8 @@ class SnapshotMerge(DiskStaging):
         order
             The order that they get.
         places
-            Number of the old row before which each comes, in that order. What replaces a row of the same sort key is where that row was; else
-            it is behind the rows of its key.
+            Number of the old row before which each comes, in that order. What replaces a row of the same sort key is
+            where that row was; else it is behind the rows of its key.
         keys
             Their sort keys, in that order.
         """
@@ -229,7 +230,8 @@ class SnapshotMerge(DiskStaging):
         shared_names = {
             self._base_snapshot.manifest.parts[number][0] for number, _, _ in part_plan if number is not None
         }
-        # what is read to make something new of it must be what was written: new checksums would make damage look right for ever
+        # what is read to make something new of it must be what was written: new checksums would make damage look right
+        # for ever
         check_undamaged(
             self._base_snapshot.path,
             self._base_snapshot.manifest,
@@ -338,7 +340,10 @@ class SnapshotMerge(DiskStaging):
     def _iterate_picked_rows(
         self, is_new: npt.NDArray[np.bool_], starts: Rows, stops: Rows
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the same, picked row by row out of a part's old rows and those that come: quicker if the runs are many."""
+        """Yield the same, picked row by row out of a part's old rows and those that come.
+
+        Quicker if the runs are many.
+        """
         pieces: list[pa.RecordBatch] = []
         run_places = np.zeros(len(is_new), np.int64)  # of each run in what the pieces are together
         count = 0
@@ -424,7 +429,10 @@ class SnapshotMerge(DiskStaging):
 
 
 class _SequentialReader:
-    """The rows of a snapshot, read from front to back: each part is mapped when it is needed, and let go of after that."""
+    """The rows of a snapshot, read from front to back.
+
+    Each part is mapped when it is needed, and let go of after that.
+    """
 
     def __init__(self, stored: OpenSnapshot) -> None:
         self._stored = stored
@@ -491,22 +499,34 @@ def _check_mergeable(table: Table, base_snapshot: OpenSnapshot) -> None:
         The table has no primary key, or other columns or another order than the snapshot.
     """
     if not table.primary:
-        message = f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        message = (
+            f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged "
+            f"into it"
+        )
         raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table anew")
     if [(field.name, field.type) for field in base_snapshot.schema] != [
         (field.name, field.type) for field in table.arrow_schema
     ]:
-        message = f"{table.qualified_name} has other columns than its snapshot {base_snapshot.path.name}: nothing can be merged into that"
+        message = (
+            f"{table.qualified_name} has other columns than its snapshot {base_snapshot.path.name}: nothing can be "
+            f"merged into that"
+        )
         raise UnmergeableSnapshotError(message, remedy="ingest the table anew")
     if base_snapshot.manifest.position != table.position or (
         table.position is None and not _has_same_order(table, base_snapshot)
     ):
-        message = f"{table.qualified_name} has its rows in another order than its snapshot {base_snapshot.path.name}: nothing can be merged into that"
+        message = (
+            f"{table.qualified_name} has its rows in another order than its snapshot {base_snapshot.path.name}: "
+            f"nothing can be merged into that"
+        )
         raise UnmergeableSnapshotError(message, remedy="ingest the table anew")
 
 
 def _has_same_order(table: Table, base_snapshot: OpenSnapshot) -> bool:
-    """Return whether a snapshot without positions has the order that the table wants; an older one does not say it, so its rows are looked at."""
+    """Return whether a snapshot without positions has the order that the table wants.
+
+    An older one does not say it, so its rows are looked at.
+    """
     if base_snapshot.manifest.order is not None:
         return base_snapshot.manifest.order == find_order_column(table)
     compute_keys, last_key = build_sort_key_function(table), np.iinfo(np.int64).min

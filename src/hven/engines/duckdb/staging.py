@@ -1,9 +1,9 @@
 """Writing a snapshot: spool, order, index, make durable. Memory stays flat whatever the number of rows.
 
-Batches gather up to `RUN` bytes; a full run is sorted by its key (HEALPix index, or first column of a numeric primary key)
-and spooled. `finish` splits the keys' range into slices of about `MIN_PART_BYTES` bytes, reads each slice from every run (all mapped),
-sorts it and writes it as a part. A table that fits into one run is never spooled; one without a key keeps the order in
-which it came.
+Batches gather up to `RUN` bytes; a full run is sorted by its key (HEALPix index, or first column of a numeric primary
+key) and spooled. `finish` splits the keys' range into slices of about `MIN_PART_BYTES` bytes, reads each slice from
+every run (all mapped), sorts it and writes it as a part. A table that fits into one run is never spooled; one without a
+key keeps the order in which it came.
 """
 
 from __future__ import annotations
@@ -162,7 +162,10 @@ class DiskStaging(FileStaging):
         )
 
     def _make_durable(self, manifest: SnapshotManifest) -> str:
-        """Make every file durable, then the names: after this the snapshot survives a power cut. Return the manifest's checksum."""
+        """Make every file durable, then the names: after this the snapshot survives a power cut.
+
+        Return the manifest's checksum.
+        """
         names = sorted(
             path.name
             for path in self._work_directory.iterdir()

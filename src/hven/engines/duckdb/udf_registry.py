@@ -1,4 +1,7 @@
-"""The functions that a DuckDB is given: those of the sky (`engines._sky_functions`), and those that mappings have beside (`dialect.UDF_SIGNATURES` lists them)."""
+"""The functions that a DuckDB is given.
+
+Those of the sky (`engines._sky_functions`), and those that mappings have beside (`dialect.UDF_SIGNATURES` lists them).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class UdfRegistry:
-    """The functions of one DuckDB instance, each defined when a query first names it: all of them take longer than a small ingest. Thread-safe."""
+    """The functions of one DuckDB instance, each defined when a query first names it.
+
+    All of them take longer than a small ingest. Thread-safe.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection

@@ -1,7 +1,10 @@
-"""Unions that a join by position narrows: the pairs of each member by its own index, and the rows of these pairs as one table.
+"""Unions that a join by position narrows.
 
-``t JOIN (SELECT a AS x, b AS y FROM m UNION ALL SELECT c, d FROM n) AS u ON DISTANCE(u.x, u.y, t.lon, t.lat) < r`` looks the circles of `t` up in the
-indexes of `m` and of `n`; the union is then computed over the rows found, each with the number of its partner in `t`.
+The pairs of each member by its own index, and the rows of these pairs as one table.
+
+``t JOIN (SELECT a AS x, b AS y FROM m UNION ALL SELECT c, d FROM n) AS u ON DISTANCE(u.x, u.y, t.lon, t.lat) < r``
+looks the circles of `t` up in the indexes of `m` and of `n`; the union is then computed over the rows found, each with
+the number of its partner in `t`.
 """
 
 from __future__ import annotations
@@ -65,7 +68,10 @@ class UnionMember:
 
 
 def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
-    """Return the tables and queries of a UNION ALL that chooses and computes rows of one stored table in each member; none if it is anything else."""
+    """Return the tables and queries of a UNION ALL that chooses and computes rows of one stored table in each member.
+
+    None if it is anything else.
+    """
     query = union.query
     if query.order_by or query.offset is not None or query.ctes or not isinstance(query.body, SetOperation):
         return []
@@ -145,7 +151,10 @@ def _is_widening_cast(cast: Cast) -> bool:
 
 
 def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
-    """Return the union with a column more: the number of the partner, which the tables of its members have when it is computed."""
+    """Return the union with a column more.
+
+    The number of the partner, which the tables of its members have when it is computed.
+    """
     partner = Column(name=PARTNER_COLUMN, type=INT64)
     numbers = iter([part.table_number for part in members])
 
@@ -166,7 +175,10 @@ def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) ->
 
 
 def build_position_index(lon: Numbers, lat: Numbers) -> tuple[Rows, Rows] | None:
-    """Make a position index of computed positions: HEALPix indexes, ascending, and their rows; None if some are no positions, which DuckDB judges."""
+    """Make a position index of computed positions: HEALPix indexes, ascending, and their rows.
+
+    None if some are no positions, which DuckDB judges.
+    """
     valid_rows = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
     cells = healpix.compute_cell_indexes(healpix.MAX_ORDER, lon[valid_rows], lat[valid_rows])
     if len(cells) and cells.min() < 0:

@@ -1,4 +1,7 @@
-"""Queries over a view or a union that need no DuckDB: each of its tables is asked by an index of its own, and its few rows are put together (`direct`)."""
+"""Queries over a view or a union that need no DuckDB.
+
+Each of its tables is asked by an index of its own, and its few rows are put together (`direct`).
+"""
 
 from __future__ import annotations
 
@@ -163,7 +166,11 @@ def answer_from_indexes(
         return None
 
 
-def _iterate_member_batches(candidates_by_member: Sequence[tuple[ArrowQuery, OpenSnapshot, Rows]], literal_values: Values, limits: ExecutionLimits) -> Iterator[pa.RecordBatch]:  # fmt: skip
+def _iterate_member_batches(
+    candidates_by_member: Sequence[tuple[ArrowQuery, OpenSnapshot, Rows]],
+    literal_values: Values,
+    limits: ExecutionLimits,
+) -> Iterator[pa.RecordBatch]:
     remaining_rows = candidates_by_member[0][0].compute_window(
         literal_values, None if limits.row_limit is None else limits.row_limit + 1
     )[1]

@@ -1,4 +1,6 @@
-"""The engine of tables that outgrow one machine: snapshots are HATS catalogues, HEALPix-partitioned Parquet; decision 023.
+"""The engine of tables that outgrow one machine: snapshots are HATS catalogues, HEALPix-partitioned Parquet.
+
+Decision 023.
 
 ::
 
@@ -51,7 +53,8 @@ def open(  # noqa: A001  (the contract's name)
     at_once
         Statements in the cluster.
     site
-        Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody looks.
+        Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody
+        looks.
     webs
         Asks for catalogues behind addresses (`hven.sources.remote_stores.WebCatalogueClient`); None: there are none.
     """

@@ -1,7 +1,7 @@
 """Matches of positions: rows of one table are spread over the HEALPix cells that their circles may touch, and joined with the other's by equality.
 
-Each row of the other table is in one cell, so a pair is found once; the exact test stands beside. What is spread is the table whose rows
-the condition may narrow, so that outer joins keep their rows.
+Each row of the other table is in one cell, so a pair is found once; the exact test stands beside. What is spread is the
+table whose rows the condition may narrow, so that outer joins keep their rows.
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ def choose_cell_order(radius: float) -> int:
 
 
 def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellMatch]:
-    """Find the matches of a query: id of the comparison or of the call -> match. Each table reference is spread once."""
+    """Find the matches of a query: id of the comparison or of the call -> match.
+
+    Each table reference is spread once.
+    """
     matches_by_id: dict[int, CellMatch] = {}
     spread_numbers: set[int] = set()
     probe_columns: dict[str, tuple[str, ...]] = {}
@@ -219,8 +222,9 @@ def list_circle_cells(
 ) -> pa.Array:
     """List for each row the cells of an order that a circle may touch; null where there is no circle.
 
-    Cells are at least four times as wide as the circle: one that it touches has its middle, or one of twenty points at twice its
-    distance, for no corner of a cell is narrower than 50 degrees. Larger circles have all twelve cells of order 0.
+    Cells are at least four times as wide as the circle: one that it touches has its middle, or one of twenty points at
+    twice its distance, for no corner of a cell is narrower than 50 degrees. Larger circles have all twelve cells of
+    order 0.
     """
     rows = len(lon)
     if not rows:

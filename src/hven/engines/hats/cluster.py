@@ -1,4 +1,8 @@
-"""The Spark cluster of a site: one session for each process, opened when it is first needed and anew when the server began anew; turns, and what it says of itself."""
+"""The Spark cluster of a site.
+
+One session for each process, opened when it is first needed and anew when the server began anew; turns, and what it
+says of itself.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +54,9 @@ class ClusterFacts:
 
 
 class SparkCluster:
-    """One cluster, by the address of its Connect server. Thread-safe; nothing is loaded or asked before somebody needs it.
+    """One cluster, by the address of its Connect server. Thread-safe.
+
+    Nothing is loaded or asked before somebody needs it.
 
     Parameters
     ----------
@@ -131,7 +137,10 @@ class SparkCluster:
 
     @contextmanager
     def wait_for_turn(self, is_cancelled: Callable[[], bool], deadline: Deadline | None) -> Iterator[None]:
-        """Wait for one of the turns, until somebody stops it or the time is over; then `is_cancelled` is to be asked."""
+        """Wait for one of the turns, until somebody stops it or the time is over.
+
+        Then `is_cancelled` is to be asked.
+        """
         with self._turn_condition:
             while (
                 self._running_count >= self._max_running

@@ -1,4 +1,8 @@
-"""``hven check`` of the engine hats: the cluster's version, the Python and the Hven of its workers, who does not see the roots; and what is wrong with catalogues of others."""
+"""``hven check`` of the engine hats.
+
+The cluster's version, the Python and the Hven of its workers, who does not see the roots; and what is wrong with
+catalogues of others.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +94,10 @@ def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
     for version, hosts in facts.hvens.items():
         if version != hven.__version__:
             yield (
-                f"the workers {_format_hosts(hosts)} have {f'Hven {version}' if version else 'no Hven'}, and here is {hven.__version__}: functions of ours fail there",
+                (
+                    f"the workers {_format_hosts(hosts)} have {f'Hven {version}' if version else 'no Hven'}, and "
+                    f"here is {hven.__version__}: functions of ours fail there"
+                ),
                 f"pip install hven=={hven.__version__} in their Python; plain SQL goes on without it",
             )
     for root, hosts in facts.unseen.items():

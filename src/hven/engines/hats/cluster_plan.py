@@ -165,12 +165,14 @@ class ClusterPlan:
         hold_files
             Keeps the files from being removed for as long as the cluster may read them.
         leaf_paths
-            Qualified table name -> its columns that are called otherwise in the files, or stand in structs of them, and where.
+            Qualified table name -> its columns that are called otherwise in the files, or stand in structs of them, and
+            where.
 
         Returns
         -------
         execution
-            Nothing is asked before somebody iterates; without `run_fallback` it may then raise `UnsupportedBySparkError`, before the first batch.
+            Nothing is asked before somebody iterates; without `run_fallback` it may then raise
+            `UnsupportedBySparkError`, before the first batch.
         """
         build_relation = partial(self._build_relation, literal_values, relations, files_by_table, leaf_paths or {})
         cluster_execution = ClusterExecution(self._cluster, self.schema, build_relation, limits, hold_files)
@@ -185,7 +187,10 @@ class ClusterPlan:
             As for `execute`.
         """
         lines = [
-            f"{name}: {len(paths):,} files ({', '.join(path.rpartition('/')[2] for path in paths[:MAX_SHOWN_FILES])}{', ..' if len(paths) > MAX_SHOWN_FILES else ''})"
+            (
+                f"{name}: {len(paths):,} files "
+                f"({', '.join(path.rpartition('/')[2] for path in paths[:MAX_SHOWN_FILES])}{', ..' if len(paths) > MAX_SHOWN_FILES else ''})"
+            )
             for name, paths in files_by_table.items()
         ]
         text = self.spark_query
@@ -229,7 +234,8 @@ class ClusterPlan:
                     lon, lat = _write_position(spark_query.probe_matches[name].probe_columns)
                     session.define_functions(["hven_healpix"])
                     table_relation = session.create_sql_relation(
-                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PROBE_CELL_COLUMN}` FROM s{QUERY_NAME_MARK} AS s",
+                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PROBE_CELL_COLUMN}` FROM "
+                        f"s{QUERY_NAME_MARK} AS s",
                         {},
                         {f"s{QUERY_NAME_MARK}": table_relation},
                     )
@@ -272,7 +278,8 @@ def _create_stored_relation(
         else:
             file_types[top] = spark_type
         items.append(
-            f"s.{_quote_identifier(top)}{f'.{_quote_identifier(field)}' if is_in_struct else ''} AS {_quote_identifier(name)}"
+            f"s.{_quote_identifier(top)}{f'.{_quote_identifier(field)}' if is_in_struct else ''} AS "
+            f"{_quote_identifier(name)}"
         )
     file_types |= {top: f"STRUCT<{', '.join(fields)}>" for top, fields in struct_fields.items()}
     return session.create_sql_relation(
@@ -285,7 +292,10 @@ def _quote_identifier(name: str) -> str:
 
 
 def _has_cell_column(paths: Sequence[str]) -> bool:
-    """Check whether the files of a catalogue have cells: those of others need not, and Spark would take all of them for null."""
+    """Check whether the files of a catalogue have cells.
+
+    Those of others need not, and Spark would take all of them for null.
+    """
     return not paths or CELL_COLUMN in pq.read_schema(paths[0]).names
 
 
@@ -295,7 +305,10 @@ def _assign_stored_rows_to_cells(
     """Spread stored rows over cells, on the workers."""
     lon, lat = _write_position(match.centre_columns)
     session.define_functions(["hven_cells"])
-    text = f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS `{SPREAD_CELL_COLUMN}` FROM s{QUERY_NAME_MARK} AS s"
+    text = (
+        f"SELECT s.*, explode(hven_cells(CAST(:k AS INT), {lon}, {lat}, CAST(:r AS DOUBLE))) AS "
+        f"`{SPREAD_CELL_COLUMN}` FROM s{QUERY_NAME_MARK} AS s"
+    )
     return session.create_sql_relation(
         text, {"k": choose_cell_order(radius), "r": radius}, {f"s{QUERY_NAME_MARK}": stored_relation}
     )
@@ -361,7 +374,10 @@ def _to_double_array(column: pa.ChunkedArray) -> Any:
 
 
 class ClusterExecution(TimedExecution):
-    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
+    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates.
+
+    Then it can be stopped from any thread.
+    """
 
     def __init__(
         self,
@@ -485,7 +501,10 @@ class ClusterExecution(TimedExecution):
 
 
 class ClusterFallbackExecution(RelayExecution):
-    """A query that is asked of the cluster, and computed in another way if Spark knows no such query: it says so before any row."""
+    """A query that is asked of the cluster, and computed in another way if Spark knows no such query.
+
+    It says so before any row.
+    """
 
     def __init__(self, cluster_execution: ClusterExecution, run_fallback: Callable[[str], QueryExecution]) -> None:
         super().__init__(cluster_execution.schema, cluster_execution)

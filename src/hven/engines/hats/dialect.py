@@ -1,4 +1,7 @@
-"""Spark's dialect: how Spark SQL 4 (ANSI, in UTC, names told by case) writes types, functions and geometry; what it does not compute is `UnsupportedBySparkError`."""
+"""Spark's dialect: how Spark SQL 4 (ANSI, in UTC, names told by case) writes types, functions and geometry.
+
+What it does not compute is `UnsupportedBySparkError`.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,17 @@ _ROUNDING_TEMPLATE = (
 )
 _SPLIT_WORDS_TEMPLATE = r"filter(split(lower({0}), '[^\\p{{L}}\\p{{N}}]+'), w -> w <> '')"
 _SCALAR_TYPE_NAMES = {
-    pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.uint8(): "SMALLINT", pa.int16(): "SMALLINT", pa.int32(): "INT", pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.string(): "STRING", pa.timestamp("us"): "TIMESTAMP_NTZ",
-}  # fmt: skip
+    pa.bool_(): "BOOLEAN",
+    pa.int8(): "TINYINT",
+    pa.uint8(): "SMALLINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INT",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "STRING",
+    pa.timestamp("us"): "TIMESTAMP_NTZ",
+}
 # degrees, minutes, seconds; and with nothing between
 _SEXAGESIMAL_PATTERNS = (
     r"^\\s*([+-]?)\\s*(\\d{1,3})\\s*[:hHdD\\x{B0}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)\\s*(?:[:mM\\x27\\x{2032}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)?\\s*[sS\\x22\\x{2033}]?)?\\s*$",
@@ -82,26 +93,63 @@ class SparkDialect(SparkShapeDialect):
     exclusive_or_template = "({0} ^ {1})"
     functions: ClassVar[Mapping[str, str]] = {
         **FUNCTION_TEMPLATES,
-        "CEILING": _ROUNDING_TEMPLATE.format("ceil"), "FLOOR": _ROUNDING_TEMPLATE.format("floor"), "COORD1": "get({0}, 0)", "COORD2": "get({0}, 1)",
-        "IVO_NORMAL_RANDOM": FUNCTION_TEMPLATES["IVO_NORMAL_RANDOM"].replace("random()", "rand()"), "GAVO_NORMAL_RANDOM": FUNCTION_TEMPLATES["IVO_NORMAL_RANDOM"].replace("random()", "rand()"),
-        "TRIM": f"btrim({{0}}, {WHITESPACE_SQL})", "REPLACE": ".write_replace", "REGEXP_REPLACE": ".write_replace", "URL_ENCODE": ".write_url_encode",
-        "EXP": "exp({0})", "POWER": "pow({0}, {1})", "ROW": "struct({*})", "AVG": ".write_average", "MIN": "min({0})", "MAX": "max({0})", "MEDIAN": "median({0})",
-        "LOWER": "lower({0})", "UPPER": "upper(replace({0}, 'ß', 'ẞ'))",
-        "IVO_HASHLIST_HAS": "CASE WHEN {1} IS NOT NULL THEN CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT) END", "IVO_NOCASEMATCH": ".write_nocase_match",
-        "IVO_HASWORD": f"CAST(size(array_except({_SPLIT_WORDS_TEMPLATE.replace('{0}', '{1}')}, {_SPLIT_WORDS_TEMPLATE})) = 0 AS INT)",
+        "CEILING": _ROUNDING_TEMPLATE.format("ceil"),
+        "FLOOR": _ROUNDING_TEMPLATE.format("floor"),
+        "COORD1": "get({0}, 0)",
+        "COORD2": "get({0}, 1)",
+        "IVO_NORMAL_RANDOM": FUNCTION_TEMPLATES["IVO_NORMAL_RANDOM"].replace("random()", "rand()"),
+        "GAVO_NORMAL_RANDOM": FUNCTION_TEMPLATES["IVO_NORMAL_RANDOM"].replace("random()", "rand()"),
+        "TRIM": f"btrim({{0}}, {WHITESPACE_SQL})",
+        "REPLACE": ".write_replace",
+        "REGEXP_REPLACE": ".write_replace",
+        "URL_ENCODE": ".write_url_encode",
+        "EXP": "exp({0})",
+        "POWER": "pow({0}, {1})",
+        "ROW": "struct({*})",
+        "AVG": ".write_average",
+        "MIN": "min({0})",
+        "MAX": "max({0})",
+        "MEDIAN": "median({0})",
+        "LOWER": "lower({0})",
+        "UPPER": "upper(replace({0}, 'ß', 'ẞ'))",
+        "IVO_HASHLIST_HAS": "CASE WHEN {1} IS NOT NULL THEN CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT) END",
+        "IVO_NOCASEMATCH": ".write_nocase_match",
+        "IVO_HASWORD": (
+            f"CAST(size(array_except({_SPLIT_WORDS_TEMPLATE.replace('{0}', '{1}')}, {_SPLIT_WORDS_TEMPLATE})) = 0 "
+            f"AS INT)"
+        ),
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS INT), CAST({1} AS BIGINT))",
-        "IVO_TO_JD": _JD_SQL, "IVO_TO_MJD": _MJD_SQL, "GAVO_TO_JD": _JD_SQL, "GAVO_TO_MJD": _MJD_SQL, "JD": _JD_SQL, "MJD": _MJD_SQL,
+        "IVO_TO_JD": _JD_SQL,
+        "IVO_TO_MJD": _MJD_SQL,
+        "GAVO_TO_JD": _JD_SQL,
+        "GAVO_TO_MJD": _MJD_SQL,
+        "JD": _JD_SQL,
+        "MJD": _MJD_SQL,
         # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
         "ISO": "CAST(timestamp_micros(CAST(round(({0} - 2440587.5D) * 864000000D) AS BIGINT) * 100) AS TIMESTAMP_NTZ)",
-        "IVO_EPOCH_PROP_POS": ".write_epoch_propagation", "GAVO_APPLY_PM": ".write_proper_motion", "IVO_GEOM_TRANSFORM": ".write_frame_transform", "GAVO_TRANSFORM": ".write_frame_transform",
-        "GAVO_MOCUNION": "hven_moc_union({0}, {1})", "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
-        "GAVO_GETAUTHORITY": "nullif(regexp_extract({0}, '^(?i:ivo)://([^/?#]+)', 1), '')", "GAVO_IPIX": "hven_ipix(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
-        "GAVO_MATCH": "CAST(regexp_like({1}, {0}) AS INT)", "REGEXP_MATCH": "CAST(regexp_like({0}, {1}) AS INT)", "REGEXP_EXTRACT": ".write_regexp_extract",
+        "IVO_EPOCH_PROP_POS": ".write_epoch_propagation",
+        "GAVO_APPLY_PM": ".write_proper_motion",
+        "IVO_GEOM_TRANSFORM": ".write_frame_transform",
+        "GAVO_TRANSFORM": ".write_frame_transform",
+        "GAVO_MOCUNION": "hven_moc_union({0}, {1})",
+        "GAVO_MOCINTERSECT": "hven_moc_intersection({0}, {1})",
+        "GAVO_GETAUTHORITY": "nullif(regexp_extract({0}, '^(?i:ivo)://([^/?#]+)', 1), '')",
+        "GAVO_IPIX": "hven_ipix(CAST({0} AS DOUBLE), CAST({1} AS DOUBLE))",
+        "GAVO_MATCH": "CAST(regexp_like({1}, {0}) AS INT)",
+        "REGEXP_MATCH": "CAST(regexp_like({0}, {1}) AS INT)",
+        "REGEXP_EXTRACT": ".write_regexp_extract",
         "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS INT))",
-        "IVO_HMS_TO_DEGREES": ".write_sexagesimal", "IVO_DMS_TO_DEGREES": ".write_sexagesimal",
-        "ARR_LENGTH": ".write_array_function", "ARR_COUNT": ".write_array_function", "ARR_SUM": ".write_array_function", "ARR_AVG": ".write_array_function", "ARR_MIN": ".write_array_function", "ARR_MAX": ".write_array_function",
-        "ARR_STDDEV": ".write_array_function", "ARR_DOT": ".write_dot_product",
-    }  # fmt: skip
+        "IVO_HMS_TO_DEGREES": ".write_sexagesimal",
+        "IVO_DMS_TO_DEGREES": ".write_sexagesimal",
+        "ARR_LENGTH": ".write_array_function",
+        "ARR_COUNT": ".write_array_function",
+        "ARR_SUM": ".write_array_function",
+        "ARR_AVG": ".write_array_function",
+        "ARR_MIN": ".write_array_function",
+        "ARR_MAX": ".write_array_function",
+        "ARR_STDDEV": ".write_array_function",
+        "ARR_DOT": ".write_dot_product",
+    }
 
     def __init__(self, bound: BoundQuery) -> None:
         super().__init__(bound)
@@ -123,7 +171,10 @@ class SparkDialect(SparkShapeDialect):
         """Write a parameter."""
         if value is None or isinstance(value, bool | str):
             return f":p{number}"
-        return f"CAST(:p{number} AS {self.write_type_name(value_kinds.choose_integer_type(value) if isinstance(value, int) else FLOAT64)})"
+        return (
+            f"CAST(:p{number} AS "
+            f"{self.write_type_name(value_kinds.choose_integer_type(value) if isinstance(value, int) else FLOAT64)})"
+        )
 
     def quote_string(self, value: str) -> str:
         """Write a string; a backslash begins an escape here."""
@@ -160,7 +211,10 @@ class SparkDialect(SparkShapeDialect):
         return self.name_spread_view(name) if node.number in self.spread_matches else name
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a reader's rows so that nothing can be learnt of the others: Spark tests conditions in any order, and an error would tell of hidden rows."""
+        """Write a reader's rows so that nothing can be learnt of the others.
+
+        Spark tests conditions in any order, and an error would tell of hidden rows.
+        """
         if "SELECT" in condition:
             raise UnsupportedBySparkError("a row filter that looks into another table")
         stored = table.removesuffix(SPREAD_SUFFIX)
@@ -192,7 +246,10 @@ class SparkDialect(SparkShapeDialect):
         pattern = writer.write_expression(node.pattern)
         if not fixed or "\\" in str(node.pattern.value if isinstance(node.pattern, Literal) else ""):
             pattern = _escape_backslashes(pattern)
-        return f"({writer.write_expression(node.operand)} {'NOT ' if node.negated else ''}{'ILIKE' if node.ignore_case else 'LIKE'} {pattern})"
+        return (
+            f"({writer.write_expression(node.operand)} "
+            f"{'NOT ' if node.negated else ''}{'ILIKE' if node.ignore_case else 'LIKE'} {pattern})"
+        )
 
     def write_nocase_match(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_NOCASEMATCH."""
@@ -280,7 +337,10 @@ class SparkDialect(SparkShapeDialect):
             return plain
         if max(map(len, parts)) > MAX_REPEATED_CHARACTERS:
             size = "aggregate(l, 0L, (n, s) -> n + octet_length(s))"
-            joined = f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} WHEN NOT array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
+            joined = (
+                f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} WHEN NOT "
+                f"array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
+            )
             return _bind_name(f"array({', '.join(f'CAST({part} AS STRING)' for part in parts)})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
         return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} ELSE {plain} END"
@@ -290,18 +350,34 @@ class SparkDialect(SparkShapeDialect):
         return f"concat_ws('', {', '.join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)})"
 
     def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """REPLACE and REGEXP_REPLACE: every character may be one that is replaced; only if that could be too much they are counted."""
+        """REPLACE and REGEXP_REPLACE: every character may be one that is replaced.
+
+        Only if that could be too much they are counted.
+        """
         args = [writer.write_expression(arg) for arg in node.args]
         is_short = max(map(len, args)) <= MAX_REPEATED_CHARACTERS
         s, pattern_sql, replacement_sql = args if is_short else ("r.a", "r.b", "r.c")
         if node.name == "REPLACE":
             replaced = f"CASE WHEN {pattern_sql} = '' THEN {s} ELSE replace({s}, {pattern_sql}, {replacement_sql}) END"
-            size = f"(octet_length({s}) + (octet_length({s}) - octet_length(replace({s}, {pattern_sql}, ''))) div nullif(octet_length({pattern_sql}), 0) * (octet_length({replacement_sql}) - octet_length({pattern_sql})))"
-            test = f"CAST(octet_length({s}) AS BIGINT) * (1 + octet_length({replacement_sql})) > {self.max_text_bytes} AND {size} > {self.max_text_bytes}"
+            size = (
+                f"(octet_length({s}) + (octet_length({s}) - octet_length(replace({s}, {pattern_sql}, ''))) div "
+                f"nullif(octet_length({pattern_sql}), 0) * (octet_length({replacement_sql}) - "
+                f"octet_length({pattern_sql})))"
+            )
+            test = (
+                f"CAST(octet_length({s}) AS BIGINT) * (1 + octet_length({replacement_sql})) > "
+                f"{self.max_text_bytes} AND {size} > {self.max_text_bytes}"
+            )
         else:
             # groups of the pattern are $1 in Java
-            replaced = f"regexp_replace({s}, {pattern_sql}, regexp_replace(replace({replacement_sql}, '$', '\\\\$'), '\\\\\\\\(\\\\d)', '\\\\$$1'))"
-            test = f"octet_length({s}) + CAST(1 + octet_length({s}) AS BIGINT) * octet_length({replacement_sql}) > 4 * {self.max_text_bytes}"
+            replaced = (
+                f"regexp_replace({s}, {pattern_sql}, regexp_replace(replace({replacement_sql}, '$', '\\\\$'), "
+                f"'\\\\\\\\(\\\\d)', '\\\\$$1'))"
+            )
+            test = (
+                f"octet_length({s}) + CAST(1 + octet_length({s}) AS BIGINT) * octet_length({replacement_sql}) > 4 "
+                f"* {self.max_text_bytes}"
+            )
         replace_sql = f"CASE WHEN {test} THEN {self._write_too_long()} ELSE {replaced} END"
         if is_short:
             return replace_sql
@@ -319,14 +395,18 @@ class SparkDialect(SparkShapeDialect):
         if not group:
             return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern}, 0) END"
         # a group that the pattern does not have is empty, and no error: nine that never match stand behind it
-        return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || '(?:[^\\\\s\\\\S]()()()()()()()()())?', {group[0]}) END"
+        return (
+            f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || "
+            f"'(?:[^\\\\s\\\\S]()()()()()()()()())?', {group[0]}) END"
+        )
 
     def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HMS_TO_DEGREES and IVO_DMS_TO_DEGREES."""
         text = self.write_once(writer.write_expression(node.args[0]), _write_sexagesimal)
         return f"(15 * {text})" if node.name == "IVO_HMS_TO_DEGREES" else text
 
-    def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:  # noqa: ARG002  (one signature for all)
+    # one signature for all
+    def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:  # noqa: ARG002
         """IVO_STRING_AGG; always in the order of the texts, for rows come in any."""
         text, delimiter = (writer.write_expression(arg) for arg in node.args)
         return f"listagg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}) WITHIN GROUP (ORDER BY {text})"
@@ -363,7 +443,10 @@ class SparkDialect(SparkShapeDialect):
             raise UnsupportedBySparkError("a deviation that may not depend on the order of rows")
         listed = f"array_sort({'collect_set' if distinct else 'collect_list'}({value_sql}))"
         total = f"aggregate({listed}, 0D, (p, x) -> p + x)"
-        return f"CASE WHEN count({value_sql}) > 0 THEN {total}{'' if aggregate_name == 'sum' else f' / size({listed})'} END"
+        return (
+            f"CASE WHEN count({value_sql}) > 0 THEN "
+            f"{total}{'' if aggregate_name == 'sum' else f' / size({listed})'} END"
+        )
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window; Spark has no DISTINCT there."""
@@ -382,7 +465,10 @@ class SparkDialect(SparkShapeDialect):
             f" ELSE least(1 + CAST(floor(({value} - {low}) / ({high} - {low}) * {bins}) AS INT), {bins}) END)"
         )
         bin_list = f"{'collect_set' if node.distinct else 'collect_list'}({bin_})"
-        counts_sql = f"aggregate({bin_list}, array_repeat(0, {bins + 2}), (n, b) -> transform(n, (x, i) -> x + CAST(i = b AS INT)))"
+        counts_sql = (
+            f"aggregate({bin_list}, array_repeat(0, {bins + 2}), (n, b) -> transform(n, (x, i) -> x + CAST(i = b "
+            f"AS INT)))"
+        )
         if not node.distinct and bins <= 200:
             counts_sql = (
                 "array(" + ", ".join(f"CAST(count_if({bin_} = {number}) AS INT)" for number in range(bins + 2)) + ")"
@@ -394,17 +480,26 @@ class SparkDialect(SparkShapeDialect):
         time, months = (writer.write_expression(arg) for arg in node.args)
         if require_meta(node.args[0]).type.is_numeric:
             days = self.write_double(time, node.args[0])
-            micros = f"CAST(floor({days}) - 40587 AS BIGINT) * 86400000000L + CAST(round(({days} - floor({days})) * 864000000) AS BIGINT) * 100L"
+            micros = (
+                f"CAST(floor({days}) - 40587 AS BIGINT) * 86400000000L + CAST(round(({days} - floor({days})) * "
+                f"864000000) AS BIGINT) * 100L"
+            )
             time = (
                 f"CASE WHEN {days} BETWEEN {MJD_RANGE_SQL} THEN CAST(timestamp_micros({micros}) AS TIMESTAMP_NTZ) END"
             )
-        return f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + make_ym_interval(0, CAST({months} AS INT)) END"
+        return (
+            f"CASE WHEN {months} BETWEEN -12000 AND 12000 THEN ({time}) + make_ym_interval(0, CAST({months} AS "
+            f"INT)) END"
+        )
 
     # --- arrays
 
     def write_flat_array(self, writer: SqlWriter, node: Expr) -> str:
         """Write an array as one of doubles, or of 64 bits."""
-        return f"CAST({writer.write_expression(node)} AS ARRAY<{'BIGINT' if Type(require_meta(node).type.datatype).is_integer else 'DOUBLE'}>)"
+        return (
+            f"CAST({writer.write_expression(node)} AS "
+            f"ARRAY<{'BIGINT' if Type(require_meta(node).type.datatype).is_integer else 'DOUBLE'}>)"
+        )
 
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_LENGTH, ARR_SUM and their like."""
@@ -414,16 +509,26 @@ class SparkDialect(SparkShapeDialect):
         total = f"aggregate({valid_elements}, {zero}, (p, x) -> p + x)"
         mean = f"({total} / nullif(size({valid_elements}), 0))"
         text = {
-            "ARR_LENGTH": f"size({array})", "ARR_COUNT": f"size({valid_elements})", "ARR_SUM": f"CASE WHEN size({valid_elements}) > 0 THEN {total} END", "ARR_AVG": mean,
-            "ARR_MIN": f"array_min({array})", "ARR_MAX": f"array_max({array})",
-            "ARR_STDDEV": f"CASE WHEN size({valid_elements}) > 1 THEN sqrt(aggregate({valid_elements}, 0D, (p, x) -> p + pow(x - {mean}, 2)) / (size({valid_elements}) - 1)) END",
-        }[node.name]  # fmt: skip
+            "ARR_LENGTH": f"size({array})",
+            "ARR_COUNT": f"size({valid_elements})",
+            "ARR_SUM": f"CASE WHEN size({valid_elements}) > 0 THEN {total} END",
+            "ARR_AVG": mean,
+            "ARR_MIN": f"array_min({array})",
+            "ARR_MAX": f"array_max({array})",
+            "ARR_STDDEV": (
+                f"CASE WHEN size({valid_elements}) > 1 THEN sqrt(aggregate({valid_elements}, 0D, (p, x) -> p + "
+                f"pow(x - {mean}, 2)) / (size({valid_elements}) - 1)) END"
+            ),
+        }[node.name]
         return f"CASE WHEN {array} IS NOT NULL THEN CAST({text} AS {self.write_type_name(require_meta(node).type)}) END"
 
     def write_dot_product(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_DOT."""
         left_array, right_array = (f"CAST({writer.write_expression(arg)} AS ARRAY<DOUBLE>)" for arg in node.args)
-        return f"CASE WHEN size({left_array}) = size({right_array}) THEN aggregate(transform({left_array}, (x, i) -> x * get({right_array}, i)), 0D, (p, x) -> p + x) END"
+        return (
+            f"CASE WHEN size({left_array}) = size({right_array}) THEN aggregate(transform({left_array}, (x, i) -> "
+            f"x * get({right_array}, i)), 0D, (p, x) -> p + x) END"
+        )
 
 
 def _escape_backslashes(pattern_sql: str) -> str:
@@ -440,7 +545,10 @@ def _write_sexagesimal(text_sql: str) -> str:
         )
         minutes, seconds = f"TRY_CAST({minutes_sql} AS DOUBLE)", f"coalesce(TRY_CAST({seconds_sql} AS DOUBLE), 0D)"
         test = f"{minutes} < 60 + CAST({seconds_sql} = '' AS INT) AND {minutes} <= 60 AND {seconds} <= 60"
-        value = f"CASE WHEN {sign} = '-' THEN -1 ELSE 1 END * (TRY_CAST({degrees_sql} AS DOUBLE) + {minutes} / 60 + {seconds} / 3600)"
+        value = (
+            f"CASE WHEN {sign} = '-' THEN -1 ELSE 1 END * (TRY_CAST({degrees_sql} AS DOUBLE) + {minutes} / 60 + "
+            f"{seconds} / 3600)"
+        )
         return f"CASE WHEN {test} THEN {value} END"
 
     return (

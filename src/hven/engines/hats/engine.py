@@ -1,4 +1,7 @@
-"""HatsEngine: snapshots as HATS catalogues below the roots; near queries by the embedded engine, far ones by a cluster."""
+"""HatsEngine: snapshots as HATS catalogues below the roots.
+
+Near queries by the embedded engine, far ones by a cluster.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +159,10 @@ class HatsEngine(StorageEngine):
         return None if snapshot.path in self._refusal_reasons else self._open_manifests.get(snapshot.path)
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
-        """List the files of partitions, where they are ours: the stored columns of others may be others than the table's."""
+        """List the files of partitions, where they are ours.
+
+        The stored columns of others may be others than the table's.
+        """
         manifest = self.open_manifest(snapshot)
         if manifest.head.foreign or manifest.head.position is None:
             return None
@@ -196,7 +202,8 @@ class HatsEngine(StorageEngine):
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> CatalogueStaging:  # noqa: ARG002  (every snapshot can be shared)
+    # every snapshot can be shared
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> CatalogueStaging:  # noqa: ARG002
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         return CatalogueStaging(
             table, snapshot_id, *self._build_snapshot_path(table, snapshot_id), self._keep_lock, self.reader
@@ -254,7 +261,10 @@ class HatsEngine(StorageEngine):
             raise StorageError(message, remedy="look at the directory, its mount and its rights") from error
         if self._site_identity and owner and owner != self._site_identity:
             message = f"the root {root} of [hats] is another site's ({owner})"
-            raise StorageError(message, remedy=f"give each site a root of its own; if that site is no more, remove {root / OWNER_FILE_NAME}")  # fmt: skip
+            raise StorageError(
+                message,
+                remedy=f"give each site a root of its own; if that site is no more, remove {root / OWNER_FILE_NAME}",
+            )
         self._is_claimed = True
 
     def _keep_lock(self, staging: CatalogueStaging) -> None:
@@ -298,7 +308,10 @@ class HatsEngine(StorageEngine):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read the files of two snapshots that are not in both; see `hven.engines.StorageEngine.read_differing_rows`."""
+        """Read the files of two snapshots that are not in both.
+
+        See `hven.engines.StorageEngine.read_differing_rows`.
+        """
         sides = []
         for snapshot, other_snapshot in ((old_snapshot, new_snapshot), (new_snapshot, old_snapshot)):
             manifest, other_manifest = self.open_manifest(snapshot), self.open_manifest(other_snapshot)
@@ -379,9 +392,16 @@ class HatsEngine(StorageEngine):
         for file in manifest.head.files:
             if manifest.head.foreign:
                 unknown.append(file.path)
-            why = self._find_file_fault(manifest, file) if manifest.is_on_web else find_file_fault(
-                directory / file.path, (file.bytes, "" if manifest.head.foreign else file.checksum), known_checksums, report_bytes
-            )  # fmt: skip
+            why = (
+                self._find_file_fault(manifest, file)
+                if manifest.is_on_web
+                else find_file_fault(
+                    directory / file.path,
+                    (file.bytes, "" if manifest.head.foreign else file.checksum),
+                    known_checksums,
+                    report_bytes,
+                )
+            )
             size += file.bytes
             if why is not None:
                 faults[file.path] = why
@@ -426,7 +446,10 @@ class HatsEngine(StorageEngine):
             os.close(lock)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
-        """Remove what crashed writers left, of what is ours: directories with a manifest, or that were begun to be written."""
+        """Remove what crashed writers left, of what is ours.
+
+        Directories with a manifest, or that were begun to be written.
+        """
         removed: list[str] = []
         root = self.roots[0]
         if not (root / OWNER_FILE_NAME).exists():
@@ -434,7 +457,9 @@ class HatsEngine(StorageEngine):
         self.claim_root()
         for path in sorted(root.glob("*/*")):
             relative = str(path.relative_to(root))
-            ours = (path / READERS_LOCK_NAME).exists() or (path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists())  # fmt: skip
+            ours = (path / READERS_LOCK_NAME).exists() or (
+                path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists()
+            )
             if (
                 ours
                 and relative not in known_paths

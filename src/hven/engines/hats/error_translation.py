@@ -23,13 +23,37 @@ _SPARK_ERROR_PATTERN = re.compile(
 )
 _VALUE_ERROR_PATTERNS = (
     # class of error, what is said of it
-    (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "the text '{v}' cannot be read as {t}"),
-    (re.compile(r"CAST_INVALID_INPUT"), re.compile(r"The value (?P<v>.*) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
-    (re.compile(r"CAST_OVERFLOW"), re.compile(r"The value (?P<v>\S+) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL), "{v} is out of the range of {t}"),
-    (re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"), re.compile(r"(?P<v>)(?P<t>(?:long|integer|short)(?= overflow)|^overflow(?=\. Use))|\d(?P<u>L)\b|$"), "a number is out of the range of {t}"),
-    (re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"), re.compile(r"(?P<v>)(?P<t>)"), "a subquery that stands for one value gave several rows"),
-    (re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"), re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL), "the pattern cannot be read: {v}"),
-)  # fmt: skip
+    (
+        re.compile(r"CAST_INVALID_INPUT"),
+        re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL),
+        "the text '{v}' cannot be read as {t}",
+    ),
+    (
+        re.compile(r"CAST_INVALID_INPUT"),
+        re.compile(r"The value (?P<v>.*) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL),
+        "{v} is out of the range of {t}",
+    ),
+    (
+        re.compile(r"CAST_OVERFLOW"),
+        re.compile(r"The value (?P<v>\S+) of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL),
+        "{v} is out of the range of {t}",
+    ),
+    (
+        re.compile(r"(BINARY_)?ARITHMETIC_OVERFLOW"),
+        re.compile(r"(?P<v>)(?P<t>(?:long|integer|short)(?= overflow)|^overflow(?=\. Use))|\d(?P<u>L)\b|$"),
+        "a number is out of the range of {t}",
+    ),
+    (
+        re.compile(r"SCALAR_SUBQUERY_TOO_MANY_ROWS"),
+        re.compile(r"(?P<v>)(?P<t>)"),
+        "a subquery that stands for one value gave several rows",
+    ),
+    (
+        re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"),
+        re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL),
+        "the pattern cannot be read: {v}",
+    ),
+)
 _ADQL_TYPE_NAMES = {
     "long": "BIGINT",
     "L": "BIGINT",
@@ -74,12 +98,18 @@ def _call_error_method(error: BaseException, method_name: str) -> Any:
 
 
 def is_session_lost(error: BaseException) -> bool:
-    """Return whether the session is gone, so that the query may be asked once more in another one: the server began anew, or closed it."""
+    """Return whether the session is gone, so that the query may be asked once more in another one.
+
+    The server began anew, or closed it.
+    """
     return parse_spark_error(error)[0] in _SESSION_LOST_CLASSES
 
 
 def is_operation_lost(error: BaseException) -> bool:
-    """Return whether the server has forgotten a query, but not the session: nothing of ours was heard of for longer than it waits."""
+    """Return whether the server has forgotten a query, but not the session.
+
+    Nothing of ours was heard of for longer than it waits.
+    """
     return parse_spark_error(error)[0] in _OPERATION_LOST_CLASSES
 
 
@@ -119,8 +149,10 @@ def translate_error(
         return build_no_answer_error(server_name)
     if is_session_lost(error) or is_operation_lost(error):
         return StorageUnavailableError(
-            f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began anew, or this site was not heard of for a while",
-            remedy="ask again; if it lasts, look at the server's log, and at spark.connect.execute.manager.detachedTimeout",
+            f"the Spark cluster{_format_server(server_name)} has forgotten the query: its Connect server began "
+            f"anew, or this site was not heard of for a while",
+            remedy="ask again; if it lasts, look at the server's log, and at "
+            "spark.connect.execute.manager.detachedTimeout",
         )
     if get_grpc_status(error) in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
@@ -140,13 +172,15 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:
         return StorageError(
-            f"the workers of the Spark cluster{_format_server(server_name)} have no Hven, which computes shapes and matches there",
+            f"the workers of the Spark cluster{_format_server(server_name)} have no Hven, which computes "
+            f"shapes and matches there",
             remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL goes on without it",
         )
     version_match = re.search(r"hven (?P<there>\S+) is on the workers, and here is (?P<here>[^\s']+)", text)
     if version_match is not None:
         return StorageError(
-            f"the workers of the Spark cluster{_format_server(server_name)} have Hven {version_match['there']}, and here is {version_match['here']}",
+            f"the workers of the Spark cluster{_format_server(server_name)} have Hven "
+            f"{version_match['there']}, and here is {version_match['here']}",
             remedy="install the same version in the Python of the workers",
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
@@ -215,9 +249,12 @@ def _translate_value_error(error_class: str, text: str, sqlstate: str) -> HvenEr
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # of ours, in a condition that reads two tables
         return UnsupportedBySparkError("a function of ours over two tables, where Spark knows none")
-    if error_class.startswith(("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")) or sqlstate[:2] in {"0A", "42"}:  # fmt: skip
+    if error_class.startswith(
+        ("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")
+    ) or sqlstate[:2] in {"0A", "42"}:
         return UnsupportedBySparkError(
-            f"a query that the cluster does not know ({error_class.lower().replace('_', ' ')}: {line[:MAX_REASON_CHARACTERS]})"
+            f"a query that the cluster does not know ({error_class.lower().replace('_', ' ')}: "
+            f"{line[:MAX_REASON_CHARACTERS]})"
         )
     return build_unexpected_error(f"{f'[{error_class}] ' if error_class else ''}{line}")
 

@@ -1,4 +1,7 @@
-"""Catalogues that others wrote, served where they are, on this machine or behind an address: their footers are read once, and a manifest names their files."""
+"""Catalogues that others wrote, served where they are, on this machine or behind an address.
+
+Their footers are read once, and a manifest names their files.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +71,8 @@ def describe_foreign_catalogue(
     Raises
     ------
     SourceError
-        No catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions that lie outside of their partition; fewer rows
-        than are said; a mount that hangs.
+        No catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions that lie outside
+        of their partition; fewer rows than are said; a mount that hangs.
     """
     is_on_web = hats_layout.is_web_address(directory)
     open_catalogue = catalogues.open_catalogue(
@@ -93,7 +96,18 @@ def describe_foreign_catalogue(
     for found_file in files:
         partition_cells = hats_layout.compute_cell_range(found_file.order, found_file.pixel)
         groups.add_file(len(data_files), found_file.footer, cell_column, partition_cells)
-        data_files.append(ManifestFile(found_file.path, found_file.footer.num_rows, found_file.bytes, found_file.order, found_file.pixel, partition_cells[0], partition_cells[1] - 1, found_file.change_stamp))  # fmt: skip
+        data_files.append(
+            ManifestFile(
+                found_file.path,
+                found_file.footer.num_rows,
+                found_file.bytes,
+                found_file.order,
+                found_file.pixel,
+                partition_cells[0],
+                partition_cells[1] - 1,
+                found_file.change_stamp,
+            )
+        )
     row_groups = groups.build_table()
     _check_cells_in_partitions(row_groups, data_files)
     rows = sum(file.rows for file in data_files)
@@ -160,7 +174,10 @@ def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict
 
 
 def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) -> str | None:
-    """Name the column of cells of order 29; None: there is none whose extremes all files tell, and the partitions alone tell where rows are."""
+    """Name the column of cells of order 29; None.
+
+    There is none whose extremes all files tell, and the partitions alone tell where rows are.
+    """
     name = properties.get("hats_col_healpix") or hats_layout.CELL_COLUMN
     if name != hats_layout.CELL_COLUMN or properties.get("hats_col_healpix_order", "29") != "29":
         return None
@@ -175,7 +192,14 @@ def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) 
             if column_number is None
             else (found_file.footer.row_group(number) for number in range(found_file.footer.num_row_groups))
         )
-        has_extremes = column_number is not None and all(group.num_rows == 0 or ((column_statistics := group.column(column_number).statistics) is not None and column_statistics.has_min_max) for group in groups)  # fmt: skip
+        has_extremes = column_number is not None and all(
+            group.num_rows == 0
+            or (
+                (column_statistics := group.column(column_number).statistics) is not None
+                and column_statistics.has_min_max
+            )
+            for group in groups
+        )
         if not has_extremes:
             return None
     return name
@@ -187,10 +211,15 @@ def _check_property_columns(properties: Mapping[str, str], files: Sequence[Found
     for key in ("hats_col_ra", "hats_col_dec"):
         if file_leaves and properties.get(key) and properties[key] not in file_leaves:
             raise SourceError(
-                format_message("{key}={name}, and there is no such column in {first}", key, properties[key], os.path.basename(files[0].path)),  # noqa: PTH119
+                format_message(
+                    "{key}={name}, and there is no such column in {first}",
+                    key,
+                    properties[key],
+                    os.path.basename(files[0].path),
+                ),  # noqa: PTH119
                 place=Place(file=properties_file),
                 remedy="write the names of its columns there, or get the catalogue anew",
-            )  # fmt: skip
+            )
 
 
 def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) -> FoundFile:
@@ -231,10 +260,16 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
             known_type, known_file = types_by_name.setdefault(name, (column_type, found_file.path))
             if column_type != known_type:
                 raise SourceError(
-                    format_message("the column {name} is {kind} here, and {known} in {first}", name, str(column_type), str(known_type), os.path.basename(known_file)),  # noqa: PTH119
+                    format_message(
+                        "the column {name} is {kind} here, and {known} in {first}",
+                        name,
+                        str(column_type),
+                        str(known_type),
+                        os.path.basename(known_file),
+                    ),  # noqa: PTH119
                     place=Place(file=found_file.path),
                     remedy=hats_layout.REWRITE_REMEDY,
-                )  # fmt: skip
+                )
 
 
 def _is_null_type(arrow_type: pa.DataType) -> bool:
@@ -251,10 +286,15 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
     if len(misplaced_groups):
         file = files[int(file_numbers[misplaced_groups[0]])]
         raise SourceError(
-            format_message("{name} has cells that are not of its partition, Norder={order} Npix={pixel}", hats_layout.CELL_COLUMN, file.order, file.pixel),
+            format_message(
+                "{name} has cells that are not of its partition, Norder={order} Npix={pixel}",
+                hats_layout.CELL_COLUMN,
+                file.order,
+                file.pixel,
+            ),
             place=Place(file=file.path),
             remedy=hats_layout.REWRITE_REMEDY,
-        )  # fmt: skip
+        )
 
 
 def _collect_footer_statistics(footers: list[Any], column_path: str) -> dict[str, object]:
@@ -289,8 +329,8 @@ def _count_missing_positions(
 ) -> tuple[int, int]:
     """Count the rows without a position, and check that the others lie in their partition.
 
-    NaN, which footers do not tell of, is no number here. `reads_all`: all row groups are read, else the first of each file; `checks_partitions`: partitions are made of these
-    columns.
+    NaN, which footers do not tell of, is no number here. `reads_all`: all row groups are read, else the first of each
+    file; `checks_partitions`: partitions are made of these columns.
     """
 
     def count_in_file(found_file: FoundFile) -> tuple[int, int]:
@@ -333,10 +373,16 @@ def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> 
     ) + int((np.abs(lat) > 90).sum())
     if misplaced_count > MAX_MISPLACED_FRACTION * max(len(lon), 1):
         raise SourceError(
-            format_message("{wrong:,} of {rows:,} positions are not of its partition, Norder={order} Npix={pixel}", misplaced_count, len(lon), found_file.order, found_file.pixel),
+            format_message(
+                "{wrong:,} of {rows:,} positions are not of its partition, Norder={order} Npix={pixel}",
+                misplaced_count,
+                len(lon),
+                found_file.order,
+                found_file.pixel,
+            ),
             place=Place(file=found_file.path),
             remedy="look at hats_col_ra and hats_col_dec in its properties, or get the catalogue anew",
-        )  # fmt: skip
+        )
 
 
 def _compute_partition_coverage(files: list[ManifestFile]) -> str | None:

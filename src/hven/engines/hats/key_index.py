@@ -1,7 +1,7 @@
 """The primary key of a snapshot: the proof that it is unique, and the index that leads from its values to row groups.
 
-The index is the HATS "index" catalogue of a key of one column: values in order, each with its partition (which LSDB's `id_search` reads) and its
-row group in the manifest (which we read).
+The index is the HATS "index" catalogue of a key of one column: values in order, each with its partition (which LSDB's
+`id_search` reads) and its row group in the manifest (which we read).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class KeyCollector:
         Returns
         -------
         column
-            Whose values lead to row groups; empty: there is no index, for the rows are in the order of the key, or it has several columns.
+            Whose values lead to row groups; empty: there is no index, for the rows are in the order of the key, or it
+            has several columns.
 
         Raises
         ------
@@ -191,7 +192,10 @@ class CatalogueKeyIndex:
         )
 
     def find_groups(self, key_values: pa.Array, group_limit: int = 64) -> npt.NDArray[np.int64] | None:
-        """Return the row groups of the manifest that have these values; None: more than `group_limit` row groups of the index would be read."""
+        """Return the row groups of the manifest that have these values; None.
+
+        More than `group_limit` row groups of the index would be read.
+        """
         lows = self._low_values
         has_text_keys = pa.types.is_string(lows.type)
         search_values = (

@@ -247,7 +247,11 @@ def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     column = rows.column(hats_layout.CELL_COLUMN)
     if column.null_count:
         return rows
-    cells = np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)) if len(rows) else np.empty(0, np.int64)  # fmt: skip
+    cells = (
+        np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
+        if len(rows)
+        else np.empty(0, np.int64)
+    )
     row_numbers = find_rows_in_cells(cells, cell_ranges)
     if row_numbers is None:
         return rows

@@ -1,7 +1,7 @@
 """The manifest of a snapshot: which files it has, and what each row group of them holds. Mapped, and asked with numpy.
 
-An Arrow file with a row for each row group, in the order of the rows; its head says what stands once, as JSON. Ranges that are not known reach from
-the least to the greatest value; those of groups without a value are empty.
+An Arrow file with a row for each row group, in the order of the rows; its head says what stands once, as JSON. Ranges
+that are not known reach from the least to the greatest value; those of groups without a value are empty.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class ManifestFile:
     low, high
         Least and greatest sort key of its rows.
     checksum
-        Of its bytes (XXH3, 128 bits); empty: nobody computed it. Of files that are not ours: what tells that they changed.
+        Of its bytes (XXH3, 128 bits); empty: nobody computed it. Of files that are not ours: what tells that they
+        changed.
     """
 
     path: str
@@ -171,7 +172,14 @@ class RowGroupCollector:
         """Return all of them."""
         if self._group_tables:
             return pa.concat_tables(self._group_tables).combine_chunks()
-        column_types = [("file", pa.int32()), ("group", pa.int32()), ("rows", pa.int32()), ("bytes", pa.int64()), ("first", pa.int64()), ("last", pa.int64())]  # fmt: skip
+        column_types = [
+            ("file", pa.int32()),
+            ("group", pa.int32()),
+            ("rows", pa.int32()),
+            ("bytes", pa.int64()),
+            ("first", pa.int64()),
+            ("last", pa.int64()),
+        ]
         for arrow_field in self._columns:
             column_types += [
                 (f"{arrow_field.name}:low", _find_range_type(arrow_field.type)),
@@ -283,7 +291,8 @@ class CatalogueManifest:
             self.head = ManifestHead(**data)
             self._schema_cache: Cache[pa.Schema] = Cache(MAX_CACHED_COLUMN_SETS)
             self._share_cache: Cache[float] = Cache(MAX_CACHED_COLUMN_SETS)
-            # now: who reads what is opened may be an event loop, which must not touch a mount that hangs; those of others are not touched at all
+            # now: who reads what is opened may be an event loop, which must not touch a mount that hangs; those of
+            # others are not touched at all
             self._is_local = not self.head.foreign and is_on_local_disk(str(self.directory))
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -324,12 +333,18 @@ class CatalogueManifest:
 
     @cached_property
     def _cell_ranges(self) -> tuple[Rows, Rows, bool]:
-        """The first and the last cell of each row group, and whether both ascend: then they are searched, not looked through."""
+        """The first and the last cell of each row group, and whether both ascend.
+
+        Then they are searched, not looked through.
+        """
         first, last = self.get_array("first"), self.get_array("last")
         return first, last, bool((first[1:] >= first[:-1]).all() and (last[1:] >= last[:-1]).all())
 
     def find_groups_in_cells(self, cell_ranges: Rows) -> Rows:
-        """Return the numbers of the row groups that may have rows in these cells of order 29: half-open ranges, ascending and disjoint."""
+        """Return the numbers of the row groups that may have rows in these cells of order 29.
+
+        Half-open ranges, ascending and disjoint.
+        """
         first, last, ascending = self._cell_ranges
         if not len(cell_ranges):
             return np.empty(0, np.int64)

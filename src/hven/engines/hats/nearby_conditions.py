@@ -1,4 +1,7 @@
-"""Matches with rows in memory, such as an upload: the cells around their positions are those of a table of which rows are read."""
+"""Matches with rows in memory, such as an upload.
+
+The cells around their positions are those of a table of which rows are read.
+"""
 
 from __future__ import annotations
 
@@ -61,15 +64,26 @@ class NearbyCondition:
     required_one: Constant | None
 
     def find_cells(self, relations: Mapping[str, Relation], literal_values: Values) -> Rows | None:
-        """Return the cells of order 29 around the positions, half-open, sorted, disjoint; None: they are not in memory, or too many."""
+        """Return the cells of order 29 around the positions, half-open, sorted, disjoint; None.
+
+        They are not in memory, or too many.
+        """
         memory_relation = relations.get(self.memory_table)
-        if not isinstance(memory_relation, MemoryRelation) or memory_relation.rows.num_rows > MAX_POSITIONS or (self.required_one is not None and self.required_one(literal_values) != 1):  # fmt: skip
+        if (
+            not isinstance(memory_relation, MemoryRelation)
+            or memory_relation.rows.num_rows > MAX_POSITIONS
+            or (self.required_one is not None and self.required_one(literal_values) != 1)
+        ):
             return None
         size = None if isinstance(self.radius, str) else self.radius(literal_values)
         if not isinstance(self.radius, str) and not isinstance(size, int | float):
             return None
         lon, lat = (_read_double_column(memory_relation.rows, name) for name in self.centre_columns)
-        radius = _read_double_column(memory_relation.rows, self.radius) if isinstance(self.radius, str) else np.full(len(lon), float(size or 0))  # fmt: skip
+        radius = (
+            _read_double_column(memory_relation.rows, self.radius)
+            if isinstance(self.radius, str)
+            else np.full(len(lon), float(size or 0))
+        )
         cell_ranges = healpix.EMPTY_RANGES
         for begin in range(0, len(lon), POSITION_BATCH_COUNT):
             part = slice(begin, begin + POSITION_BATCH_COUNT)

@@ -1,6 +1,9 @@
-"""Rows by their cells out of files whose values stand there as they do in memory: of a row group a cone reads its own rows, and decodes none.
+"""Rows by their cells out of files whose values stand there as they do in memory.
 
-Parquet (2.11, "Data Pages"): the values of a page that is neither encoded nor compressed are its end, one behind the other; those that are NULL are missing.
+Of a row group a cone reads its own rows, and decodes none.
+
+Parquet (2.11, "Data Pages"): the values of a page that is neither encoded nor compressed are its end, one behind the
+other; those that are NULL are missing.
 """
 
 from __future__ import annotations
@@ -87,7 +90,10 @@ class PlainValueIndex:
         return offsets_by_group[group_number]
 
     def get_cell_marks(self, file: int, group_number: int, flags: int = 0) -> Rows | None:
-        """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one; None: they do not stand there as they are, or not in their order."""
+        """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one; None.
+
+        They do not stand there as they are, or not in their order.
+        """
         if group_number not in self._cell_marks:
             begin, marks = self.find_offset(file, group_number, _CELL_FIELD, flags), None
             if begin is not None and self.count_rows(group_number):
@@ -101,7 +107,11 @@ class PlainValueIndex:
         leaf = self.footer.row_group(group_number).column(self._leaf_numbers[field.name])
         physical_type, dtype = PLAIN_TYPES[field.type]
         leaf_statistics = leaf.statistics
-        is_plain = leaf.compression == "UNCOMPRESSED" and not leaf.has_dictionary_page and {*leaf.encodings} <= {"PLAIN", "RLE"}  # fmt: skip
+        is_plain = (
+            leaf.compression == "UNCOMPRESSED"
+            and not leaf.has_dictionary_page
+            and {*leaf.encodings} <= {"PLAIN", "RLE"}
+        )
         if (
             not is_plain
             or leaf.physical_type != physical_type
@@ -252,7 +262,10 @@ def read_rows_in_cells(
             rows_before += count
     finally:
         os.close(file)
-    return RowsInCells({field.name: _build_array(field.type, pieces.get(field.name, [])) for field in plain_fields}, np.concatenate(row_arrays))  # fmt: skip
+    return RowsInCells(
+        {field.name: _build_array(field.type, pieces.get(field.name, [])) for field in plain_fields},
+        np.concatenate(row_arrays),
+    )
 
 
 def take_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:

@@ -1,7 +1,8 @@
 """HatsPlan: a bound query, near or far by what the manifests say has to be read.
 
-Near: row groups are read into memory, and the embedded engine's own plan computes over them, so that its answer is the embedded engine's. Whole tables
-go through it row group by row group. Far: a cluster computes; what it does not is computed here, over rows that it gives (the detour).
+Near: row groups are read into memory, and the embedded engine's own plan computes over them, so that its answer is the
+embedded engine's. Whole tables go through it row group by row group. Far: a cluster computes; what it does not is
+computed here, over rows that it gives (the detour).
 """
 
 from __future__ import annotations
@@ -48,8 +49,14 @@ if TYPE_CHECKING:
 
 MAX_IMMEDIATE_GROUPS = 4  # row groups that are read at once
 TOO_LARGE_MESSAGE = "{size} of {tables} would have to be read for this query, and {most} are read here"
-NO_CLUSTER_REMEDY = "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow more (near_bytes) under [hats] in hven.toml"
-NOT_ON_CLUSTER_REMEDY = "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address: whoever runs the site may copy it into a root of [hats]"
+NO_CLUSTER_REMEDY = (
+    "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow "
+    "more (near_bytes) under [hats] in hven.toml"
+)
+NOT_ON_CLUSTER_REMEDY = (
+    "narrow it by position, key or an indexed column; a cluster does not read {}, which is behind an address: "
+    "whoever runs the site may copy it into a root of [hats]"
+)
 
 
 class HatsPlan(QueryPlan):
@@ -222,7 +229,8 @@ class HatsPlan(QueryPlan):
         leaves = {name: selection.manifest.head.leaves for name, selection in selections.items()}
         memory_relations = {name: relation for name, relation in relations.items() if name not in selections}
         build_fallback = self._plan_without_conditions if self._is_table_fetch else self._build_fallback
-        run_fallback = lambda why: build_fallback(why).execute(literal_values, relations, limits)  # noqa: E731  (nothing is planned before it is needed)
+        # nothing is planned before it is needed
+        run_fallback = lambda why: build_fallback(why).execute(literal_values, relations, limits)  # noqa: E731
         hold_files = partial(
             self._engine.hold_snapshots, [selection.snapshot.path for selection in selections.values()]
         )
@@ -257,7 +265,10 @@ class HatsPlan(QueryPlan):
         )
 
     def _plan_without_conditions(self, reason: str) -> HatsPlan:
-        """Plan to read without conditions that the cluster, when it was asked, did not know: the detour tests them all again."""
+        """Plan to read without conditions that the cluster, when it was asked, did not know.
+
+        The detour tests them all again.
+        """
         query = self._bound_query.query
         if not isinstance(query.body, Select) or query.body.where is None:
             raise StorageError(
@@ -283,7 +294,10 @@ class HatsPlan(QueryPlan):
     def explain(self) -> str:
         """Describe which road is taken; see `hven.engines.QueryPlan.explain`."""
         lines = [
-            f"{_find_reference_name(self._group_chooser.table_refs[number])}: row groups by the manifest, {test.describe_test()}"
+            (
+                f"{_find_reference_name(self._group_chooser.table_refs[number])}: row groups by the manifest, "
+                f"{test.describe_test()}"
+            )
             for number, test in self._group_chooser.tests_by_number.items()
         ]
         max_local_bytes = self._engine.near_bytes
@@ -301,20 +315,37 @@ class HatsPlan(QueryPlan):
         """Tell near or far, and how many files, row groups and bytes of each table are read."""
         selections = self._select_tables(literal_values, relations)
         streams = self._streamable_query is not None and len(selections) == 1 and self._can_stream(*selections.values())
-        if streams and not self._streamable_query.has_conditions:  # type: ignore[union-attr]  # it ends with the last row that TOP allows
+        # it ends with the last row that TOP allows
+        if streams and not self._streamable_query.has_conditions:  # type: ignore[union-attr]
             selections = {
                 name: _limit_selection(selection, self._compute_top(literal_values))
                 for name, selection in selections.items()
             }
-        road = "near" if streams or not self._is_cluster_needed(selections) else "far" if self._engine.spark and not any(selection.is_local_only for selection in selections.values()) else "too much without a cluster"  # fmt: skip
+        road = (
+            "near"
+            if streams or not self._is_cluster_needed(selections)
+            else "far"
+            if self._engine.spark and not any(selection.is_local_only for selection in selections.values())
+            else "too much without a cluster"
+        )
         lines = [
             f"{name}: {road}: {len(np.unique(selection.manifest.get_array('file')[selection.group_numbers])):,} of {len(selection.manifest.head.files):,} files, "
             f"{len(selection.group_numbers):,} of {selection.manifest.group_count:,} row groups, {_format_size(selection.estimated_bytes)}, about {selection.row_count:,} of {selection.manifest.head.rows:,} rows are read"
             if selection.columns
-            else f"{name}: {road}: the manifest knows how many of {selection.manifest.head.rows:,} rows there are, none is read"
+            else (
+                f"{name}: {road}: the manifest knows how many of {selection.manifest.head.rows:,} rows there are, "
+                f"none is read"
+            )
             for name, selection in selections.items()
         ]
-        return [*lines, *(f"{name}: {relation.rows.num_rows:,} rows, in memory" for name, relation in relations.items() if isinstance(relation, MemoryRelation))]  # fmt: skip
+        return [
+            *lines,
+            *(
+                f"{name}: {relation.rows.num_rows:,} rows, in memory"
+                for name, relation in relations.items()
+                if isinstance(relation, MemoryRelation)
+            ),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +372,9 @@ def match_streamable_query(bound_query: BoundQuery) -> StreamableQuery | None:
         return None
     if body.group_by or body.having is not None or body.distinct or not isinstance(body.source, TableRef):
         return None
-    if any(not isinstance(item, SelectItem) or item.expr.meta is None or item.expr.meta.aggregate for item in body.items):  # fmt: skip
+    if any(
+        not isinstance(item, SelectItem) or item.expr.meta is None or item.expr.meta.aggregate for item in body.items
+    ):
         return None
     if any(isinstance(node, Subquery | WindowExpression | ExistsPredicate) for node in walk_tree(query)):
         return None

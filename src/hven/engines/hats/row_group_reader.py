@@ -1,4 +1,7 @@
-"""Rows of Parquet files by row groups: footers are kept, files are opened for each read, and a mount or a server that hangs does not hang its reader."""
+"""Rows of Parquet files by row groups.
+
+Footers are kept, files are opened for each read, and a mount or a server that hangs does not hang its reader.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ class RowGroupReader:
         self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
         self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
         # who waits for a server keeps nobody from reading here
-        self._thread_pools = tuple(ThreadPoolExecutor(max_workers=READER_THREADS, thread_name_prefix=name) for name in ("hats-reader", "hats-web"))  # fmt: skip
+        self._thread_pools = tuple(
+            ThreadPoolExecutor(max_workers=READER_THREADS, thread_name_prefix=name)
+            for name in ("hats-reader", "hats-web")
+        )
 
     @property
     def web_catalogues(self) -> WebCatalogueProtocol:
@@ -157,7 +163,8 @@ class RowGroupReader:
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_paths: Sequence[str] | None
     ) -> pa.Table:
         footer, source = self.get_footer(path, file_state).footer, self.get_source(path, *file_state)
-        # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is closed
+        # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is
+        # closed
         with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as parquet_file:
             rows = sum(footer.row_group(number).num_rows for number in group_numbers)
             group_rows: pa.Table = parquet_file.read_row_groups(
@@ -174,7 +181,10 @@ class RowGroupReader:
         *,
         only_cached: bool,
     ) -> pa.Table:
-        """Read columns that do not stand there as they are; of few row groups, that next readers ask for as well, they are kept."""
+        """Read columns that do not stand there as they are.
+
+        Of few row groups, that next readers ask for as well, they are kept.
+        """
         if len(group_numbers) > MAX_CACHED_GROUPS:
             return self._read_groups(path, file_state, group_numbers, column_names)
         parts = []

@@ -1,4 +1,6 @@
-"""Which row groups the conditions of a query leave of each table: found when the plan is made, looked up in the manifest when it runs.
+"""Which row groups the conditions of a query leave of each table.
+
+Found when the plan is made, looked up in the manifest when it runs.
 
 Groups may be too many, never too few: every condition stays in the query.
 """
@@ -140,7 +142,8 @@ class NeighbourTest:
 class EmptyTest:
     """No row meets the condition."""
 
-    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:  # noqa: ARG002  (the contract)
+    # the contract
+    def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:  # noqa: ARG002
         """See `RowGroupTest.find_groups`."""
         return np.empty(0, np.int64)
 

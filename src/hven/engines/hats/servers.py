@@ -12,7 +12,8 @@ def build_missing_file_error(path: str) -> StorageError:
     """Make the error of a file that is not there; empty: nobody knows which."""
     return StorageError(
         f"the cluster does not find a file of the table:{path and ' '}{path}",
-        remedy="mount the roots of [hats] at the same path on all nodes; if it was removed, ingest or adopt the catalogue anew",
+        remedy="mount the roots of [hats] at the same path on all nodes; if it was removed, ingest or adopt the "
+        "catalogue anew",
     )
 
 

@@ -19,11 +19,13 @@ class HatsSettings:
 
     roots: tuple[str, ...] = define_setting(
         (),
-        "directories of catalogues, which the cluster sees by the same paths; new snapshots are written below the first",
+        "directories of catalogues, which the cluster sees by the same paths; new snapshots are written below "
+        "the first",
     )
     spark: str | None = define_setting(
         None,
-        "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and queries of more than near_bytes are refused",
+        "sc://host:15002 of Spark Connect, or $NAME of a secret that holds it; default: no cluster, and "
+        "queries of more than near_bytes are refused",
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",
         example="'sc://host:15002', or '$NAME' of a secret where there is a token in it",
         placed="the cluster of the rows",

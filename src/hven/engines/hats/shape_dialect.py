@@ -1,4 +1,7 @@
-"""Geometry in Spark's dialect: cones, distances and cells in SQL, which Spark compiles; other shapes by functions of ours on the workers (`SIGNATURES`)."""
+"""Geometry in Spark's dialect: cones, distances and cells in SQL, which Spark compiles.
+
+Other shapes by functions of ours on the workers (`SIGNATURES`).
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,10 @@ class SparkShapeDialect(EngineDialect):
             and require_meta(limit).constant
         ):
             lon1, lat1, lon2, lat2 = self.write_doubles(writer, near.args)
-            plain = f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9D OR {lon1} + {lon2} IS NULL) AND {plain})"
+            plain = (
+                f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9D OR {lon1} + {lon2} IS NULL) "
+                f"AND {plain})"
+            )
         return f"({beside}{plain})" if beside else plain
 
     # --- pieces
@@ -150,7 +156,10 @@ class SparkShapeDialect(EngineDialect):
             names = tuple(item.column.name for item in inner if isinstance(item, ColumnRef) and item.column is not None)
             if leaf is not None and leaf.table is not None and leaf.table.position == names:
                 order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
-                return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright(nullif({self._write_cell(inner[0])}, {MISSING_KEY}L), 58 - 2 * {order}) END"
+                return (
+                    f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright(nullif({self._write_cell(inner[0])}, "
+                    f"{MISSING_KEY}L), 58 - 2 * {order}) END"
+                )
         return super().write_healpix_index(writer, node).replace("AS INTEGER", "AS INT")
 
     def write_proper_motion(self, writer: SqlWriter, node: FunctionCall) -> str:
@@ -175,13 +184,19 @@ class SparkShapeDialect(EngineDialect):
     def write_frame_transform(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_GEOM_TRANSFORM: a rotation."""
         source, target, shape = node.args
-        return f"hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, {self.write_shape_numbers(writer, shape)})"
+        return (
+            f"hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, "
+            f"{self.write_shape_numbers(writer, shape)})"
+        )
 
     def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MOC of text, which it is already, or of a shape."""
         if len(node.args) == 1:
             return writer.write_expression(node.args[0])
-        return f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INT), {self.write_shape_text(writer, node.args[1])})"
+        return (
+            f"hven_moc(CAST({writer.write_expression(node.args[0])} AS INT), "
+            f"{self.write_shape_text(writer, node.args[1])})"
+        )
 
     def write_shape_text(self, writer: SqlWriter, node: Expr) -> str:
         """Write a shape as text."""
@@ -218,7 +233,10 @@ class SparkShapeDialect(EngineDialect):
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"
         if {left_kind, right_kind} & _TEXT_SHAPE_KINDS:
-            return f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, {self.write_shape_text(writer, right_shape)})"
+            return (
+                f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, "
+                f"{self.write_shape_text(writer, right_shape)})"
+            )
         if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
             left_shape, right_shape, left_kind, right_kind = right_shape, left_shape, right_kind, left_kind
         if left_kind == "point" and right_kind == "circle":
@@ -229,20 +247,34 @@ class SparkShapeDialect(EngineDialect):
         if left_kind == "point" and right_kind == "polygon":
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
-        return f"hven_{node.name.lower()}({self.write_shape_numbers(writer, node.args[0])}, {self.write_shape_numbers(writer, node.args[1])})"
+        return (
+            f"hven_{node.name.lower()}({self.write_shape_numbers(writer, node.args[0])}, "
+            f"{self.write_shape_numbers(writer, node.args[1])})"
+        )
 
 
 def _write_haversine(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
-    return f"(pow(sin(radians({lat1} - ({lat2})) / 2), 2) + cos(radians({lat1})) * cos(radians({lat2})) * pow(sin(radians({lon1} - ({lon2})) / 2), 2))"
+    return (
+        f"(pow(sin(radians({lat1} - ({lat2})) / 2), 2) + cos(radians({lat1})) * cos(radians({lat2})) * "
+        f"pow(sin(radians({lon1} - ({lon2})) / 2), 2))"
+    )
 
 
 def _write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
-    """Write whether a position lies in a circle; first a test that costs little: the latitudes. It must not make FALSE of what is NULL.
+    """Write whether a position lies in a circle; first a test that costs little: the latitudes.
+
+    It must not make FALSE of what is NULL.
 
     Beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead.
     """
-    near_sql = f"{_write_haversine(lon_sql, lat_sql, lon0, lat0)} <= pow(sin(radians({radius_sql} + {TOLERANCE_DEGREES}D) / 2), 2)"
-    limit_sql = f"CASE WHEN {radius_sql} >= 180 THEN -1D ELSE pow(sin(radians(180 - {radius_sql} - {TOLERANCE_DEGREES}D) / 2), 2) END"
+    near_sql = (
+        f"{_write_haversine(lon_sql, lat_sql, lon0, lat0)} <= pow(sin(radians({radius_sql} + {TOLERANCE_DEGREES}D) "
+        f"/ 2), 2)"
+    )
+    limit_sql = (
+        f"CASE WHEN {radius_sql} >= 180 THEN -1D ELSE pow(sin(radians(180 - {radius_sql} - {TOLERANCE_DEGREES}D) / "
+        f"2), 2) END"
+    )
     far_sql = f"{_write_haversine(lon_sql, lat_sql, f'({lon0} + 180)', f'(-({lat0}))')} >= {limit_sql}"
     return (
         f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9D OR {lon_sql} + {lon0} IS NULL) AND {radius_sql} >= 0"

@@ -1,6 +1,9 @@
-"""A new snapshot out of an old one and its changes: partitions that no change touches are linked, the others are written anew.
+"""A new snapshot out of an old one and its changes.
 
-Changes wait in memory or spooled, as in staging. `finish` looks up the rows that they replace by one pass over the key columns.
+Partitions that no change touches are linked, the others are written anew.
+
+Changes wait in memory or spooled, as in staging. `finish` looks up the rows that they replace by one pass over the key
+columns.
 """
 
 from __future__ import annotations
@@ -136,7 +139,12 @@ class CatalogueMerge(CatalogueStaging):
             ):
                 begin, end = np.searchsorted(keys, [part.low, part.high]).tolist()
                 rows = added_rows.slice(begin, end - begin)
-                jobs.append((part.low, lambda part=part, rows=rows, at=(begin, end): [self._write_rows(part, rows, keys[slice(*at)])]))  # type: ignore[misc]  # fmt: skip
+                jobs.append(
+                    (
+                        part.low,
+                        lambda part=part, rows=rows, at=(begin, end): [self._write_rows(part, rows, keys[slice(*at)])],
+                    )
+                )  # type: ignore[misc]
         yield from (job for _, job in sorted(jobs, key=lambda numbered_job: numbered_job[0]))
         for file in base.files:
             if file.low >= MISSING_KEY:
@@ -161,7 +169,8 @@ class CatalogueMerge(CatalogueStaging):
         is_removed = key_lookup.find_rows(self._read_file_rows(path, self._key_names)) >= 0
         if not is_removed.any() and not added_rows.num_rows:
             return [self._link_or_copy_file(file, path)]
-        # what is read to make something new of it must be what was written: new checksums would make damage look right for ever
+        # what is read to make something new of it must be what was written: new checksums would make damage look right
+        # for ever
         file_fault = find_file_fault(
             self._base_manifest.directory / file.path, (file.bytes, file.checksum), {}, lambda _: None
         )

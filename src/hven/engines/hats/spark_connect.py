@@ -1,4 +1,6 @@
-"""Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server. The package `pyspark` is loaded with the first one.
+"""Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server.
+
+The package `pyspark` is loaded with the first one.
 
 The messages are sent without the client's own session, which retries a dead server for minutes.
 """
@@ -55,14 +57,18 @@ _SESSION_SETTINGS = {
     "spark.sql.caseSensitive": "true",  # "Name" and "name" are two columns
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",  # 10,000 names are looked at in 1 s, by a job of their own in 37 s
+    # 10,000 names are looked at in 1 s, by a job of their own in 37 s
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
 }
 
 
 @contextlib.contextmanager
 def _set_main_file() -> Iterator[None]:
-    """Give the main module a file for as long as the client is loaded: without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process."""
+    """Give the main module a file for as long as the client is loaded.
+
+    Without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process.
+    """
     main_module = sys.modules["__main__"]
     has_no_file = "__file__" not in vars(main_module)
     if has_no_file:
@@ -218,7 +224,8 @@ class SparkConnectSession:
     def _execute_operation(self, operation: str, relation: Relation) -> Any:
         request = self._build_request("ExecutePlanRequest")
         request.operation_id = operation
-        # so that it can be released: others stay with the server until they count as abandoned, and nobody can stop their jobs then
+        # so that it can be released: others stay with the server until they count as abandoned, and nobody can stop
+        # their jobs then
         request.request_options.add().reattach_options.reattachable = True
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
@@ -266,9 +273,9 @@ class SparkConnectSession:
     ) -> None:
         """Stop jobs that an operation began after it was stopped.
 
-        Spark stops the thread of an operation and the jobs that it has by then. Other threads that plan parts of the same query go on, and
-        begin jobs that nobody knows of any more. They bear the operation's name, and the server stops all jobs of a name when an operation
-        fails: so one of the same name is asked for that is no SQL.
+        Spark stops the thread of an operation and the jobs that it has by then. Other threads that plan parts of the
+        same query go on, and begin jobs that nobody knows of any more. They bear the operation's name, and the server
+        stops all jobs of a name when an operation fails: so one of the same name is asked for that is no SQL.
         """
         relation = self._create_relation()
         relation.sql.query = STOP_MARKER_SQL
@@ -299,7 +306,12 @@ class SparkConnectSession:
         from pyspark import cloudpickle  # noqa: PLC0415
         from pyspark.sql import types  # noqa: PLC0415
 
-        names = {"BOOLEAN": ("boolean", types.BooleanType), "DOUBLE": ("double", types.DoubleType), "BIGINT": ("long", types.LongType), "VARCHAR": ("string", types.StringType)}  # fmt: skip
+        names = {
+            "BOOLEAN": ("boolean", types.BooleanType),
+            "DOUBLE": ("double", types.DoubleType),
+            "BIGINT": ("long", types.LongType),
+            "VARCHAR": ("string", types.StringType),
+        }
         type_word, scalar = names[result_type.removesuffix("[]")]
         spark_type = types.ArrayType(scalar()) if result_type.endswith("[]") else scalar()
         request = self._build_request("ExecutePlanRequest")
@@ -396,8 +408,9 @@ class SparkConnectSession:
     def create_sql_relation(self, sql: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
         """Make a relation of SQL, over others by their names.
 
-        Spark makes them views of the session while it plans, with no thought of another query that has the same names and is planned at
-        the same time: it would read the other's rows, or find none. So each has names of its own, where there is `QUERY_NAME_MARK`.
+        Spark makes them views of the session while it plans, with no thought of another query that has the same names
+        and is planned at the same time: it would read the other's rows, or find none. So each has names of its own,
+        where there is `QUERY_NAME_MARK`.
         """
         name_suffix = f"_{next(_QUERY_NUMBERS)}"
         sql = sql.replace(QUERY_NAME_MARK, name_suffix)
@@ -452,16 +465,24 @@ def check_server_version(version: str, server_name: str) -> None:
 
 
 def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]]]:
-    """Open a channel to ``sc://host:port/;token=..;use_ssl=true``, and make what goes with each call; a token goes through TLS, but for this machine."""
+    """Open a channel to ``sc://host:port/;token=..;use_ssl=true``, and make what goes with each call.
+
+    A token goes through TLS, but for this machine.
+    """
     import grpc  # noqa: PLC0415  (with the client)
 
     url_options = dict(part.partition("=")[::2] for part in url.split(";")[1:])
     token = url_options.get("token", "")
     options = [
-        ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0),
-        ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
-        ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT_SECONDS * 1000)), ("grpc.max_reconnect_backoff_ms", 1000),
-    ]  # fmt: skip
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.enable_retries", 0),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", READ_AHEAD_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT_SECONDS * 1000)),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]
     is_local = server_name.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
     headers = [("authorization", f"Bearer {token}")] if token else []
     if url_options.get("use_ssl", "").lower() == "true" or (token and not is_local):
@@ -472,7 +493,8 @@ def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]
 class ResponseStream:
     """The messages of an answer, each once, in whatever parts the server gives them.
 
-    A server ends its parts after some time, and forgets what nobody has asked for since: it cannot tell who reads slowly from who has died.
+    A server ends its parts after some time, and forgets what nobody has asked for since: it cannot tell who reads
+    slowly from who has died.
 
     Parameters
     ----------
@@ -537,8 +559,8 @@ class ResponseStream:
 class ClusterAnswer:
     """The messages of an answer, as they come.
 
-    A thread reads them: who waits for the next one can leave at once, while the server is told to stop and says that it has. A call that
-    is cancelled instead would hide that, and be kept there as abandoned.
+    A thread reads them: who waits for the next one can leave at once, while the server is told to stop and says that it
+    has. A call that is cancelled instead would hide that, and be kept there as abandoned.
 
     Parameters
     ----------

@@ -1,6 +1,9 @@
-"""Functions of ours on the workers, as Arrow UDFs: what is sent is a call by name, what computes is the Hven that is installed there, of the same version.
+"""Functions of ours on the workers, as Arrow UDFs.
 
-Sent by value are a few lines only (`build_worker_call`); a worker without Hven, or with another one, says so and fails the query.
+What is sent is a call by name, what computes is the Hven that is installed there, of the same version.
+
+Sent by value are a few lines only (`build_worker_call`); a worker without Hven, or with another one, says so and fails
+the query.
 """
 
 from __future__ import annotations
@@ -19,9 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ARROW_TYPES = {
-    "BOOLEAN": pa.bool_(), "DOUBLE": pa.float64(), "BIGINT": pa.int64(), "INTEGER": pa.int32(), "VARCHAR": pa.string(), "DOUBLE[]": pa.list_(pa.float64()),
+    "BOOLEAN": pa.bool_(),
+    "DOUBLE": pa.float64(),
+    "BIGINT": pa.int64(),
+    "INTEGER": pa.int32(),
+    "VARCHAR": pa.string(),
+    "DOUBLE[]": pa.list_(pa.float64()),
     "BIGINT[]": pa.list_(pa.int64()),
-}  # fmt: skip
+}
 
 
 def _compute_cells(order: Any, lon: Any, lat: Any, radius: Any) -> pa.Array:
@@ -75,7 +83,10 @@ def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..
 
 
 def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
-    """Make a function that tells of a worker: host, Python, Hven (empty: none), then which of the roots it does not see. Sent by value, as above."""
+    """Make a function that tells of a worker.
+
+    Host, Python, Hven (empty: none), then which of the roots it does not see. Sent by value, as above.
+    """
 
     def describe_worker(column: Any) -> Any:
         import importlib  # noqa: PLC0415  (that of the worker)
@@ -89,7 +100,8 @@ def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
             version = importlib.import_module("hven").__version__
         except ImportError:
             version = ""
-        unseen_roots = [root for root in roots if not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK))]  # noqa: PTH112  (nothing else is imported there)
+        # nothing else is imported there
+        unseen_roots = [root for root in roots if not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK))]  # noqa: PTH112
         worker_line = "\t".join([platform.node(), ".".join(map(str, sys.version_info[:3])), version, *unseen_roots])
         return pa.array([worker_line] * len(column), pa.string())
 

@@ -1,7 +1,8 @@
 """Writing a snapshot: rows are spooled, put in the order of their cells, divided among partitions, written as Parquet, and described by a manifest.
 
-Batches gather up to `RUN` bytes; a full run is sorted and spooled. `finish` counts how many rows lie in which pixels, reads each partition from
-every run (all mapped), sorts it and writes it. The directory is a HATS catalogue, which other programs open.
+Batches gather up to `RUN` bytes; a full run is sorted and spooled. `finish` counts how many rows lie in which pixels,
+reads each partition from every run (all mapped), sorts it and writes it. The directory is a HATS catalogue, which other
+programs open.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class CatalogueStaging(FileStaging):
         return snapshot
 
     def adopt_catalogue(self, directory: str, column_names: Mapping[str, str] | None = None) -> Snapshot:
-        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows; see `hven.engines.CatalogueAdopter`.
+        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows.
+
+        See `hven.engines.CatalogueAdopter`.
 
         Raises
         ------
@@ -364,7 +367,12 @@ class SkyCounts:
 
 def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedFile]:
     """Name the partitions of pixels."""
-    return [PlannedFile(hats_layout.format_partition_path(order, pixel), order, pixel, *hats_layout.compute_cell_range(order, pixel)) for order, pixel, _ in divided_pixels]  # fmt: skip
+    return [
+        PlannedFile(
+            hats_layout.format_partition_path(order, pixel), order, pixel, *hats_layout.compute_cell_range(order, pixel)
+        )
+        for order, pixel, _ in divided_pixels
+    ]
 
 
 def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> list[PlannedFile]:

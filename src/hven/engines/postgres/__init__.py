@@ -45,7 +45,8 @@ def open(  # noqa: A001  (the contract's name)
     directory, memory, threads
         For the embedded engine, which computes mappings and what PostgreSQL cannot.
     url
-        Where the database is, and the role that owns the snapshots: ``postgresql://user@host/database``, or libpq's words.
+        Where the database is, and the role that owns the snapshots: ``postgresql://user@host/database``, or libpq's
+        words.
     read_url, role
         As whom queries read: another login, or a role that the owner may become. Without either, the owner reads, in
         transactions that cannot write.
@@ -56,12 +57,14 @@ def open(  # noqa: A001  (the contract's name)
     position
         ``pgsphere``, ``q3c`` or ``healpix``; empty: the best that the database has.
     site
-        Identity of the site, written into the schema: another site that is given the same schema is refused; empty: nobody looks.
+        Identity of the site, written into the schema: another site that is given the same schema is refused; empty:
+        nobody looks.
     reaches
         Bytes of the database that copies of what readers under policies see may take; 0: none are made.
     """
     plugins.require_modules("the engine postgres", *DRIVER_MODULES, error_class=StorageError)
-    from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415  (what an engine brings is asked without it)
+    # what an engine brings is asked without it
+    from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415
 
     return PostgresEngine(
         directory,

@@ -1,9 +1,10 @@
 """What readers reach of snapshots: rows that meet a policy's condition, copied once into tables that hold no others.
 
-Decision 015 says why. A copy has the indexes and statistics that its rows alone would have, so that the time of an answer tells of no other
-row. What one reader sees more than everybody (or since the last release) is a small table beside the copy that all share. Copies are made
-in the background; until one is there, the condition is tried on all rows before anything else is. They are named by snapshot and condition,
-which has the names of its reader and the moment of the last release in it: with another one, it is another copy.
+Decision 015 says why. A copy has the indexes and statistics that its rows alone would have, so that the time of an
+answer tells of no other row. What one reader sees more than everybody (or since the last release) is a small table
+beside the copy that all share. Copies are made in the background; until one is there, the condition is tried on all
+rows before anything else is. They are named by snapshot and condition, which has the names of its reader and the moment
+of the last release in it: with another one, it is another copy.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class AccessibleCopies:
         Returns
         -------
         rows
-            Empty: there is no copy yet, so the condition is to be tried on all rows before anything else. None: there will be none.
+            Empty: there is no copy yet, so the condition is to be tried on all rows before anything else. None: there
+            will be none.
         """
         if not self.max_bytes or copy.snapshot.rows < self.min_rows or self._is_closed:
             return None
@@ -201,7 +203,8 @@ class AccessibleCopies:
     def _find_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...] | None:
         """Return the tables of a copy that is there, and note that it is used."""
         row = connection.execute(
-            f"SELECT base, rows FROM {self._quoted_catalog} WHERE name = $1 AND (base IS NULL OR base = path OR base IN (SELECT name FROM {self._quoted_catalog}))",
+            f"SELECT base, rows FROM {self._quoted_catalog} WHERE name = $1 AND (base IS NULL OR base = path "
+            f"OR base IN (SELECT name FROM {self._quoted_catalog}))",
             [copy.name],
         ).fetchone()
         if row is None:
@@ -219,8 +222,10 @@ class AccessibleCopies:
         )
         self._remove_copies(connection, [copy.name])  # what was not finished
         base_candidates = connection.execute(
-            f"SELECT name, condition, rows FROM {self._quoted_catalog} WHERE path = $1 AND base IS NULL ORDER BY rows DESC LIMIT {MAX_BASE_CANDIDATES}", [path]
-        ).fetchall()  # fmt: skip
+            f"SELECT name, condition, rows FROM {self._quoted_catalog} WHERE path = $1 AND base IS NULL ORDER "
+            f"BY rows DESC LIMIT {MAX_BASE_CANDIDATES}",
+            [path],
+        ).fetchall()
         with connection.transaction():
             self._set_transaction_options(connection)
             conditions = [
@@ -230,7 +235,8 @@ class AccessibleCopies:
             condition_columns = ", ".join(f"{text} AS c{number}" for number, text in enumerate(conditions))
             missing_counts = [f", count(*) FILTER (WHERE c{number} AND NOT c0)" for number in range(1, len(conditions))]
             total_rows, matching_rows, *missing = connection.execute(
-                f"SELECT count(*), count(*) FILTER (WHERE c0){''.join(missing_counts)} FROM (SELECT {condition_columns} FROM {quoted_snapshot} AS t0 OFFSET 0) AS t"
+                f"SELECT count(*), count(*) FILTER (WHERE c0){''.join(missing_counts)} FROM (SELECT "
+                f"{condition_columns} FROM {quoted_snapshot} AS t0 OFFSET 0) AS t"
             ).fetchone()
         base, copied_condition, rows = None, copy.condition, matching_rows
         if matching_rows == total_rows:
@@ -251,7 +257,8 @@ class AccessibleCopies:
             with connection.transaction():
                 self._set_transaction_options(connection)
                 connection.execute(
-                    f"CREATE TABLE {quoted_copy} WITH (autovacuum_enabled = off) AS SELECT t0.* FROM {quoted_snapshot} AS t0 WHERE {copied_condition}"
+                    f"CREATE TABLE {quoted_copy} WITH (autovacuum_enabled = off) AS SELECT t0.* FROM "
+                    f"{quoted_snapshot} AS t0 WHERE {copied_condition}"
                 )
                 for text in _write_index_statements(copy.table, engine.database_features.position_method):
                     connection.execute(text.replace("ON", f"ON {quoted_copy}", 1))
@@ -277,10 +284,14 @@ class AccessibleCopies:
         )
 
     def _make_room(self, connection: Any, wanted_bytes: int) -> bool:
-        """Remove what nobody reads any more, then what was not read for longest, until there is room; False: there is none."""
+        """Remove what nobody reads any more, then what was not read for longest, until there is room; False.
+
+        There is none.
+        """
         rows = connection.execute(
-            f"SELECT name, CASE WHEN base <> path THEN base END, bytes, extract(epoch FROM now() - used)::float8 FROM {self._quoted_catalog} ORDER BY used"
-        ).fetchall()  # fmt: skip
+            f"SELECT name, CASE WHEN base <> path THEN base END, bytes, extract(epoch FROM now() - "
+            f"used)::float8 FROM {self._quoted_catalog} ORDER BY used"
+        ).fetchall()
         remaining_copies = {name: (base, size, idle_seconds) for name, base, size, idle_seconds in rows}
         for name, base, _, idle_seconds in rows:
             used_bytes = sum(size for _, size, _ in remaining_copies.values()) + wanted_bytes
@@ -337,7 +348,8 @@ def remove_leftover_copies(connection: Any, schema: str) -> None:
     if connection.execute("SELECT to_regclass($1)", [quoted_catalog]).fetchone()[0] is None:
         return
     missing_paths = connection.execute(
-        f"SELECT DISTINCT path FROM {quoted_catalog} WHERE to_regclass({quote_literal(quote_identifier(schema))} || '.' || quote_ident(path)) IS NULL"
+        f"SELECT DISTINCT path FROM {quoted_catalog} WHERE "
+        f"to_regclass({quote_literal(quote_identifier(schema))} || '.' || quote_ident(path)) IS NULL"
     ).fetchall()
     for (path,) in missing_paths:
         with connection.transaction():

@@ -1,4 +1,7 @@
-"""``hven fdw`` and ``hven adopt``: tables of other databases beside those of ours, and the schema of a site that is gone for good."""
+"""``hven fdw`` and ``hven adopt``.
+
+Tables of other databases beside those of ours, and the schema of a site that is gone for good.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,8 @@ def fdw(
             ]
             count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
             caller.print_message(
-                f"{target.name}: schema {target.local_schema} has {count} of the other database, {target.database_name}; hven fdw {target.name} --check"
+                f"{target.name}: schema {target.local_schema} has {count} of the other database, "
+                f"{target.database_name}; hven fdw {target.name} --check"
             )
         elif check:
             for finding in foreign_table_checks.check_setup(target, url, server_name, role=postgres_settings.read_role):

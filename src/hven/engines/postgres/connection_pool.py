@@ -1,7 +1,7 @@
 """Connections to one PostgreSQL server: kept, limited in number, made anew after the server was away.
 
-Two drivers: psycopg for small prepared queries and everything that writes, ADBC where many rows travel as Arrow batches. A query
-reads in a session that cannot write, as the role that was named for reading.
+Two drivers: psycopg for small prepared queries and everything that writes, ADBC where many rows travel as Arrow
+batches. A query reads in a session that cannot write, as the role that was named for reading.
 """
 
 from __future__ import annotations
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
 SESSION_SETTINGS = {  # what the SQL text relies on, whatever the server's configuration says
-    "DateStyle": "ISO", "TimeZone": "UTC", "IntervalStyle": "postgres", "extra_float_digits": "1", "standard_conforming_strings": "on",
-    "client_encoding": "UTF8", "jit": "off", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0",
-    "client_min_messages": "error", "synchronize_seqscans": "off",
-}  # fmt: skip
+    "DateStyle": "ISO",
+    "TimeZone": "UTC",
+    "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "client_encoding": "UTF8",
+    "jit": "off",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "client_min_messages": "error",
+    "synchronize_seqscans": "off",
+}
 CONNECTION_TIMEOUT_SECONDS = 10.0  # seconds that a query waits for a connection
 CONNECT_TIMEOUT_SECONDS = 5  # seconds
 MAX_PREPARED_STATEMENTS = 100  # statements that a connection keeps
@@ -49,8 +57,8 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
     def fetch_all(self, sql: str, parameters: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return all rows of a statement that is prepared once; in autocommit only.
 
-        psycopg's cursor waits in Python, several times for each statement, and each time other threads have the interpreter; this
-        waits once, in libpq. Values are psycopg's own, in binary.
+        psycopg's cursor waits in Python, several times for each statement, and each time other threads have the
+        interpreter; this waits once, in libpq. Values are psycopg's own, in binary.
         """
         values = [argument.encode() for argument in parameters]
         try:
@@ -150,7 +158,10 @@ class DatabaseServer:
         self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = ""
     ) -> None:
         connection_info = conninfo_to_dict(url)
-        self.server_name = f"at {connection_info.get('host') or connection_info.get('hostaddr') or 'localhost'} (database {connection_info.get('dbname') or connection_info.get('user') or '?'})"
+        self.server_name = (
+            f"at {connection_info.get('host') or connection_info.get('hostaddr') or 'localhost'} (database "
+            f"{connection_info.get('dbname') or connection_info.get('user') or '?'})"
+        )
         settings = SESSION_SETTINGS | {"search_path": path, "default_transaction_read_only": "off" if writing else "on"}
         if role and not writing:
             settings["role"] = role
@@ -199,7 +210,9 @@ def count_pool_connections(pools: Iterable[ConnectionPool], pool_size: int) -> d
 
 
 class ConnectionSlots:
-    """So many connections at once, of all pools of a server together. Who waits for one is served before those who come by.
+    """So many connections at once, of all pools of a server together.
+
+    Who waits for one is served before those who come by.
 
     Parameters
     ----------
@@ -243,7 +256,8 @@ class ConnectionPool:
     slots
         Shared by the pools of a server, so that they are limited together.
     checks_connections
-        True if a kept connection is asked whether it is alive before it is given away: what writes cannot simply be tried again.
+        True if a kept connection is asked whether it is alive before it is given away: what writes cannot simply be
+        tried again.
     """
 
     def __init__(
@@ -326,7 +340,8 @@ class ConnectionPool:
     def return_connection(self, connection: Any, *, is_broken: bool = False, is_used_up: bool = False) -> None:
         """Put a connection back.
 
-        A broken one is closed, and with it those that waited: the server was away. One that is `is_used_up` is closed alone.
+        A broken one is closed, and with it those that waited: the server was away. One that is `is_used_up` is closed
+        alone.
         """
         discarded = []
         with self._lock:

@@ -1,7 +1,9 @@
-"""Turns of statements in a database that is read in place: a few run at once, and each is over soon, so none holds its lock for long.
+"""Turns of statements in a database that is read in place.
 
-Many statements at once share the processors there: each takes as long as all together, and keeps its lock so long. Those that wait
-here for their turn hold nothing there.
+A few run at once, and each is over soon, so none holds its lock for long.
+
+Many statements at once share the processors there: each takes as long as all together, and keeps its lock so long.
+Those that wait here for their turn hold nothing there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ CANCEL_CHECK_INTERVAL_SECONDS = 0.5  # seconds between two looks whether the que
 class StatementTurnstile:
     """Lets `turn_limit` short statements run at once. Thread-safe.
 
-    A statement that takes longer than `MAX_SHORT_SECONDS` keeps going and is not counted any more: a scan of a whole table stops nobody.
+    A statement that takes longer than `MAX_SHORT_SECONDS` keeps going and is not counted any more: a scan of a whole
+    table stops nobody.
     """
 
     def __init__(self, turn_limit: int) -> None:

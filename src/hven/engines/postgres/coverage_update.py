@@ -1,4 +1,7 @@
-"""The coverage of a snapshot that was made of another one: that of the old one, the cells that came, and those in which nothing is left."""
+"""The coverage of a snapshot that was made of another one.
+
+That of the old one, the cells that came, and those in which nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def update_coverage(
 def find_empty_cells(connection: Any, quoted_table: str, cells: Cells, order: int) -> Cells:
     """Return those of some cells in which no row is: one look into the index of cells for each."""
     shift, cell = 2 * (29 - order), f"s.{quote_identifier(CELL_COLUMN)}"
-    row_query = f"SELECT 1 FROM {quoted_table} AS s WHERE {cell} >= k << {shift} AND {cell} < (k + 1) << {shift} ORDER BY {cell} LIMIT 1"
+    row_query = (
+        f"SELECT 1 FROM {quoted_table} AS s WHERE {cell} >= k << {shift} AND {cell} < (k + 1) << {shift} ORDER BY "
+        f"{cell} LIMIT 1"
+    )
     empty_rows = connection.execute(
         f"SELECT k FROM unnest($1::bigint[]) AS k WHERE ({row_query}) IS NULL", [cells.tolist()]
     ).fetchall()

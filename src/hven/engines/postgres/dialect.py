@@ -1,4 +1,7 @@
-"""PostgreSQL's dialect: how it writes types, functions and geometry. What it needs beside SQL are the functions of `install`."""
+"""PostgreSQL's dialect: how it writes types, functions and geometry.
+
+What it needs beside SQL are the functions of `install`.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,19 @@ def _write_longitude_360(longitude_sql: str) -> str:
 
 
 _STORAGE_TYPES = {
-    "boolean": "boolean", "bit": "boolean", "unsignedByte": "smallint", "short": "smallint", "int": "integer", "long": "bigint", "float": "real",
-    "double": "double precision", "floatComplex": "real[]", "doubleComplex": "double precision[]", "char": "text", "unicodeChar": "text",
-}  # fmt: skip
+    "boolean": "boolean",
+    "bit": "boolean",
+    "unsignedByte": "smallint",
+    "short": "smallint",
+    "int": "integer",
+    "long": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "floatComplex": "real[]",
+    "doubleComplex": "double precision[]",
+    "char": "text",
+    "unicodeChar": "text",
+}
 
 
 def get_storage_type(column_type: Type) -> str:
@@ -91,19 +104,43 @@ class PostgresDialect(PostgresShapeDialect):
     text_type = "text"
     functions: ClassVar[Mapping[str, str]] = {
         **FUNCTION_TEMPLATES,
-        "EXP": "hven_exp({0})", "POWER": "hven_power({0}, {1})", "AVG": ".write_average", "MIN": ".write_extreme", "MAX": ".write_extreme", "MEDIAN": ".write_median",
-        "LOWER": ".write_case_change", "UPPER": ".write_case_change",
-        "IVO_HASHLIST_HAS": ".write_hashlist_has", "IVO_NOCASEMATCH": ".write_nocase_match", "IVO_HASWORD": ".write_has_word",
+        "EXP": "hven_exp({0})",
+        "POWER": "hven_power({0}, {1})",
+        "AVG": ".write_average",
+        "MIN": ".write_extreme",
+        "MAX": ".write_extreme",
+        "MEDIAN": ".write_median",
+        "LOWER": ".write_case_change",
+        "UPPER": ".write_case_change",
+        "IVO_HASHLIST_HAS": ".write_hashlist_has",
+        "IVO_NOCASEMATCH": ".write_nocase_match",
+        "IVO_HASWORD": ".write_has_word",
         "IVO_HEALPIX_CENTER": "hven_healpix_center(CAST({0} AS integer), CAST({1} AS bigint))",
-        "IVO_TO_JD": _JD_SQL, "IVO_TO_MJD": _MJD_SQL, "GAVO_TO_JD": _JD_SQL, "GAVO_TO_MJD": _MJD_SQL, "JD": _JD_SQL, "MJD": _MJD_SQL,
-        "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')", "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)", "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
-        "ISO": f"hven_iso({_DOUBLE_ARGUMENT})", "REPLACE": ".write_replace", "REGEXP_REPLACE": ".write_replace",
-        "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))", "URL_ENCODE": _URL_ENCODE_SQL,
+        "IVO_TO_JD": _JD_SQL,
+        "IVO_TO_MJD": _MJD_SQL,
+        "GAVO_TO_JD": _JD_SQL,
+        "GAVO_TO_MJD": _MJD_SQL,
+        "JD": _JD_SQL,
+        "MJD": _MJD_SQL,
+        "GAVO_GETAUTHORITY": "substring({0} from '(?i)^ivo://([^/?#]+)')",
+        "GAVO_MATCH": "CAST({1} ~ {0} AS INTEGER)",
+        "REGEXP_MATCH": "CAST({0} ~ {1} AS INTEGER)",
+        "ISO": f"hven_iso({_DOUBLE_ARGUMENT})",
+        "REPLACE": ".write_replace",
+        "REGEXP_REPLACE": ".write_replace",
+        "SPLIT_PART": "split_part({0}, {1}, CAST({2} AS integer))",
+        "URL_ENCODE": _URL_ENCODE_SQL,
         "LIGHT_TIME": f"({_DOUBLE_ARGUMENT} / CAST(299792.458 AS double precision))",
-        "LON_360": f"CASE WHEN {_DOUBLE_ARGUMENT} >= 0 AND {_DOUBLE_ARGUMENT} <= 360 THEN {_DOUBLE_ARGUMENT} ELSE {_write_longitude_360(_DOUBLE_ARGUMENT)} END",
-        "LON_180": f"CASE WHEN {_DOUBLE_ARGUMENT} >= -180 AND {_DOUBLE_ARGUMENT} <= 180 THEN {_DOUBLE_ARGUMENT} ELSE {_write_longitude_360(_DOUBLE_ARGUMENT + ' + 180')} - 180 END",
+        "LON_360": (
+            f"CASE WHEN {_DOUBLE_ARGUMENT} >= 0 AND {_DOUBLE_ARGUMENT} <= 360 THEN {_DOUBLE_ARGUMENT} ELSE "
+            f"{_write_longitude_360(_DOUBLE_ARGUMENT)} END"
+        ),
+        "LON_180": (
+            f"CASE WHEN {_DOUBLE_ARGUMENT} >= -180 AND {_DOUBLE_ARGUMENT} <= 180 THEN {_DOUBLE_ARGUMENT} ELSE "
+            f"{_write_longitude_360(_DOUBLE_ARGUMENT + ' + 180')} - 180 END"
+        ),
         "EAST_LON": _write_longitude_360("-" + _DOUBLE_ARGUMENT),
-    }  # fmt: skip
+    }
 
     def __init__(
         self,
@@ -133,7 +170,8 @@ class PostgresDialect(PostgresShapeDialect):
 
     def _iterate_conditions(self, writer: SqlWriter, node: Expr) -> Iterator[str]:
         for part in split_conjuncts(node):
-            parameters_before, numbers = list(writer.parameter_slots), dict(writer._placeholder_numbers)  # noqa: SLF001  (both must go back together)
+            # both must go back together
+            parameters_before, numbers = list(writer.parameter_slots), dict(writer._placeholder_numbers)  # noqa: SLF001
             try:
                 yield self.finish_sql(writer.write_expression(part))
             except UnsupportedByPostgresError:
@@ -196,7 +234,9 @@ class PostgresDialect(PostgresShapeDialect):
         return plain if not beside else f"({beside} AND {plain})"
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
-        """Write IN; a long list as one array, which is hashed or looked up in an index: PostgreSQL would read each value by itself.
+        """Write IN; a long list as one array, which is hashed or looked up in an index.
+
+        PostgreSQL would read each value by itself.
 
         It is a constant of the text, not a parameter: PostgreSQL hashes no array that it does not know when it plans.
         """
@@ -232,7 +272,10 @@ class PostgresDialect(PostgresShapeDialect):
         return self.table_writer.is_already_filtered(node)
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a reader's rows so that nothing can be learnt of the others: OFFSET is a fence that no condition passes."""
+        """Write a reader's rows so that nothing can be learnt of the others.
+
+        OFFSET is a fence that no condition passes.
+        """
         return super().write_permitted_rows(table, condition) + (" OFFSET 0" if self.table_writer.needs_fence else "")
 
     # --- pieces
@@ -266,7 +309,10 @@ class PostgresDialect(PostgresShapeDialect):
     def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float"}:
-            return f"(SELECT string_agg(hven_number(x), ' ' ORDER BY n) FROM unnest({array_sql}) WITH ORDINALITY AS u(x, n))"
+            return (
+                f"(SELECT string_agg(hven_number(x), ' ' ORDER BY n) FROM unnest({array_sql}) WITH ORDINALITY AS "
+                f"u(x, n))"
+            )
         return f"array_to_string({array_sql}, ' ')"
 
     # --- text: how long it becomes is known before it is built, in the embedded engine's words
@@ -322,7 +368,10 @@ class PostgresDialect(PostgresShapeDialect):
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "hven_round" if node.name == "ROUND" else "hven_truncate"
         value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        return f"{name}({value}, {f'CAST({writer.write_expression(node.args[1])} AS integer)' if len(node.args) > 1 else '0'})"
+        return (
+            f"{name}({value}, "
+            f"{f'CAST({writer.write_expression(node.args[1])} AS integer)' if len(node.args) > 1 else '0'})"
+        )
 
     def write_average(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """AVG, in double."""
@@ -338,7 +387,10 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_median(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MEDIAN."""
-        return f"percentile_cont(0.5) WITHIN GROUP (ORDER BY {self.write_double(writer.write_expression(node.args[0]), node.args[0])})"
+        return (
+            f"percentile_cont(0.5) WITHIN GROUP (ORDER BY "
+            f"{self.write_double(writer.write_expression(node.args[0]), node.args[0])})"
+        )
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window; PostgreSQL has neither MEDIAN nor DISTINCT there."""

@@ -54,7 +54,10 @@ _MAX_IDENTIFIER_BYTES = 63  # bytes of an identifier
 
 
 class PostgresEngine(DatabaseQueryEngine):
-    """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe. The server is asked for nothing before it is needed."""
+    """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe.
+
+    The server is asked for nothing before it is needed.
+    """
 
     name = "postgres"
 
@@ -128,7 +131,10 @@ class PostgresEngine(DatabaseQueryEngine):
         return self._database_features
 
     def reload_features(self) -> bool:
-        """Look anew what the database offers: an extension is gone. Positions are found without it, for every table has cells."""
+        """Look anew what the database offers: an extension is gone.
+
+        Positions are found without it, for every table has cells.
+        """
         with self._lock, self.write_pool.borrow_connection() as connection:
             self._database_features = schema_installation.prepare_schema(connection, self.schema, self.reader_roles, "")
         return True
@@ -245,7 +251,10 @@ class PostgresEngine(DatabaseQueryEngine):
         fields = table_record.arrow_types
         names = list(fields) if column_names is None else list(column_names)
         schema = pa.schema([pa.field(name, fields[name]) for name in names])
-        sql = f"SELECT {', '.join(map(quote_identifier, names))} FROM {quote_identifier(self.schema)}.{quote_identifier(snapshot.path if sample_clause is None else table_record.find_table_name(snapshot))}{sample_clause or ''}"
+        sql = (
+            f"SELECT {', '.join(map(quote_identifier, names))} FROM "
+            f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path if sample_clause is None else table_record.find_table_name(snapshot))}{sample_clause or ''}"
+        )
         if condition is not None:
             sql += f" WHERE {condition}"
         yield from PostgresExecution(
@@ -253,7 +262,9 @@ class PostgresEngine(DatabaseQueryEngine):
         )
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
-        """Return about so many rows of some columns, from pages all over a snapshot: its beginning is not like the rest. The same ones each time.
+        """Return about so many rows of some columns, from pages all over a snapshot.
+
+        Its beginning is not like the rest. The same ones each time.
 
         Of tables that have become several states' the rows of this one are taken.
         """
@@ -300,7 +311,8 @@ class PostgresEngine(DatabaseQueryEngine):
         """Return whether a snapshot has the cells of its positions."""
         with self._borrow_writer() as connection:
             exists_row = connection.execute(
-                "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = $2 AND NOT attisdropped)",
+                "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = "
+                "$2 AND NOT attisdropped)",
                 [f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path)}", CELL_COLUMN],
             ).fetchone()
         return exists_row is not None and bool(exists_row[0])
@@ -318,7 +330,10 @@ class PostgresEngine(DatabaseQueryEngine):
         return parse_table_comment(str(comment[0]))
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's table, or its view and what no other one shows; who reads it goes on, and it goes when they are done."""
+        """Remove a snapshot's table, or its view and what no other one shows.
+
+        Who reads it goes on, and it goes when they are done.
+        """
         self.remove_table(snapshot.path)
 
     def remove_table(self, table_name: str) -> bool:

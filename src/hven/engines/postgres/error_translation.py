@@ -77,7 +77,10 @@ def is_extension_missing(error: BaseException) -> bool:
 
 
 def is_float_out_of_range(error: BaseException | None) -> bool:
-    """Return whether floating-point arithmetic left its range: the number is too large, or too small to be told from 0."""
+    """Return whether floating-point arithmetic left its range.
+
+    The number is too large, or too small to be told from 0.
+    """
     return (
         error is not None
         and get_sqlstate(error) == "22003"
@@ -113,8 +116,18 @@ def is_connection_lost(error: BaseException) -> bool:
     code, text = get_sqlstate(error), str(error)
     if code in _CONNECTION_LOST_STATES or code.startswith("08"):
         return True
-    words = ("server closed the connection", "connection to server", "terminating connection", "connection is closed", "the connection is lost",
-             "no connection to the server", "consuming input failed", "SSL connection has been closed", "could not receive data", "server terminated")  # fmt: skip
+    words = (
+        "server closed the connection",
+        "connection to server",
+        "terminating connection",
+        "connection is closed",
+        "the connection is lost",
+        "no connection to the server",
+        "consuming input failed",
+        "SSL connection has been closed",
+        "could not receive data",
+        "server terminated",
+    )
     return not code and any(word in text for word in words)
 
 

@@ -1,7 +1,9 @@
-"""What the coverage of a snapshot tells before its rows are asked for: in a cone outside of it there are none, and the database is not asked.
+"""What the coverage of a snapshot tells before its rows are asked for.
 
-A coverage is that of all rows. Of a table of which its reader does not see all nothing is concluded: how soon an answer comes would tell where hidden
-rows lie, and where none.
+In a cone outside of it there are none, and the database is not asked.
+
+A coverage is that of all rows. Of a table of which its reader does not see all nothing is concluded: how soon an answer
+comes would tell where hidden rows lie, and where none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Writing the first state of a table that snapshots will share: like every staging, and then a view of it (`sharing`)."""
+"""Writing the first state of a table that snapshots will share.
+
+Like every staging, and then a view of it (`sharing`).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ class FirstStateStaging(TableStaging):
     def _write_view_statements(self, share: SharedState) -> Iterator[str]:
         """Write the statements that make the snapshot of a state."""
         yield shared_tables.write_view_statement(self._engine.schema, self.name, share, self._stored_column_names)
-        yield f"COMMENT ON VIEW {self._quoted_view} IS {quote_literal(write_table_comment(self.table, index_digest=self.index_digest, shared_state=share))}"
+        yield (
+            f"COMMENT ON VIEW {self._quoted_view} IS "
+            f"{quote_literal(write_table_comment(self.table, index_digest=self.index_digest, shared_state=share))}"
+        )
         yield from self._write_grants(self.name)
 
     def _list_indexes(self) -> list[str]:

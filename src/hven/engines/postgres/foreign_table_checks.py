@@ -26,9 +26,20 @@ if TYPE_CHECKING:
     from hven.engines.postgres.foreign_tables import ForeignTarget
 
 SAMPLE_ROWS = 10_000  # rows that are read to measure
-_TYPE_CONSTANTS = {"double precision": "1.5", "real": "1.5", "numeric": "1.5", "integer": "3", "bigint": "3", "smallint": "3", "text": "'x'",
-              "character varying": "'x'", "timestamp without time zone": "'2000-01-01'", "timestamp with time zone": "'2000-01-01Z'",
-              "date": "'2000-01-01'", "boolean": "true"}  # fmt: skip
+_TYPE_CONSTANTS = {
+    "double precision": "1.5",
+    "real": "1.5",
+    "numeric": "1.5",
+    "integer": "3",
+    "bigint": "3",
+    "smallint": "3",
+    "text": "'x'",
+    "character varying": "'x'",
+    "timestamp without time zone": "'2000-01-01'",
+    "timestamp with time zone": "'2000-01-01Z'",
+    "date": "'2000-01-01'",
+    "boolean": "true",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +99,10 @@ def _check_server(local: Any, target: ForeignTarget, extensions: Sequence[str] |
     }
     for role in target.roles:
         if role not in mapped_roles and "public" not in mapped_roles:
-            remedy = f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} SERVER {quote_identifier(target.name)} OPTIONS (user .., password ..)"
+            remedy = (
+                f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} SERVER "
+                f"{quote_identifier(target.name)} OPTIONS (user .., password ..)"
+            )
             yield SetupFinding(
                 about=target.name, level="error", message=f"the role {role} has no user mapping", remedy=remedy
             )
@@ -104,7 +118,8 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
             continue
         try:
             privileges = remote.execute(
-                "SELECT has_table_privilege($1::regclass, 'SELECT'), has_table_privilege($1::regclass, 'INSERT, UPDATE, DELETE')",
+                "SELECT has_table_privilege($1::regclass, 'SELECT'), has_table_privilege($1::regclass, "
+                "'INSERT, UPDATE, DELETE')",
                 [f"{quote_identifier(target.remote_schema)}.{quote_identifier(name)}"],
             ).fetchone()
         except psycopg.Error as error:
@@ -117,7 +132,10 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
             )
         user_name = target.user_name or "its user"
         if not privileges[0]:
-            remedy = f"there: GRANT SELECT ON {quote_identifier(target.remote_schema)}.{quote_identifier(name)} TO {quote_identifier(user_name)}"
+            remedy = (
+                f"there: GRANT SELECT ON {quote_identifier(target.remote_schema)}.{quote_identifier(name)} TO "
+                f"{quote_identifier(user_name)}"
+            )
             yield SetupFinding(
                 about=about, level="error", message=f"{user_name} may not read it {target.database_name}", remedy=remedy
             )
@@ -147,15 +165,30 @@ def _compare_columns(
     table = f"{quote_identifier(table_parts[0])}.{quote_identifier(table_parts[1])}"
     for name, column_type in local_columns:
         if name not in remote_types:
-            yield SetupFinding(about=about, level="error", message=f"the column {name} is gone there: queries that read it fail",
-                          remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN {quote_identifier(name)}")  # fmt: skip
+            yield SetupFinding(
+                about=about,
+                level="error",
+                message=f"the column {name} is gone there: queries that read it fail",
+                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN "
+                f"{quote_identifier(name)}",
+            )
         elif remote_types[name] != column_type:
-            yield SetupFinding(about=about, level="error", message=f"the column {name} is {remote_types[name]} there, and {column_type} here",
-                          remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN {quote_identifier(name)} TYPE {remote_types[name]}")  # fmt: skip
+            yield SetupFinding(
+                about=about,
+                level="error",
+                message=f"the column {name} is {remote_types[name]} there, and {column_type} here",
+                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN "
+                f"{quote_identifier(name)} TYPE {remote_types[name]}",
+            )
     for name, column_type in remote_columns:
         if name not in local_types:
-            yield SetupFinding(about=about, level="warning", message=f"the column {name} ({column_type}) is new there, and not to be seen here",
-                          remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN {quote_identifier(name)} {column_type}")  # fmt: skip
+            yield SetupFinding(
+                about=about,
+                level="warning",
+                message=f"the column {name} ({column_type}) is new there, and not to be seen here",
+                remedy=f"hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
+                f"{quote_identifier(name)} {column_type}",
+            )
 
 
 def _check_reading(
@@ -175,7 +208,10 @@ def _check_reading(
                 f"SELECT count(*) FROM (SELECT * FROM {table} LIMIT {SAMPLE_ROWS} OFFSET 0) AS q"
             ).fetchone()[0]
             duration_seconds = max(time.monotonic() - start_time, 1e-6)
-            message = f"answers after {first_row_seconds * 1000:.1f} ms (with connecting), {count:,} rows read in {duration_seconds * 1000:.0f} ms"
+            message = (
+                f"answers after {first_row_seconds * 1000:.1f} ms (with connecting), {count:,} rows read in "
+                f"{duration_seconds * 1000:.0f} ms"
+            )
             yield SetupFinding(about=about, level="ok", message=message)
             local_conditions = []
             for column, column_type in columns:

@@ -1,7 +1,7 @@
 """``hven fdw``: tables of another PostgreSQL database as foreign tables of ours - the SQL text that sets them up, and doing it.
 
-The text is for an administrator to read and to run by psql; no secret is in it. What is set up only reads: the server is not updatable,
-and readers get SELECT. `fdw_checks` looks whether it works.
+The text is for an administrator to read and to run by psql; no secret is in it. What is set up only reads: the server
+is not updatable, and readers get SELECT. `fdw_checks` looks whether it works.
 """
 
 from __future__ import annotations
@@ -108,7 +108,10 @@ class ForeignTarget:
     def database_name(self) -> str:
         """The other database, as it may be shown."""
         options = self.server_options
-        return f"at {options.get('host') or options.get('hostaddr') or 'localhost'} (database {options.get('dbname') or self.user_name or '?'})"
+        return (
+            f"at {options.get('host') or options.get('hostaddr') or 'localhost'} (database "
+            f"{options.get('dbname') or self.user_name or '?'})"
+        )
 
 
 def find_user(url: str) -> str | None:
@@ -186,7 +189,10 @@ def write_setup_statements(
     password_sql: str | None,
     dropped_tables: Sequence[str] = (),
 ) -> list[str]:
-    """Write what is to be done, in order; `password_sql` is an expression of SQL (or of psql), None if there is none."""
+    """Write what is to be done, in order.
+
+    `password_sql` is an expression of SQL (or of psql), None if there is none.
+    """
     server, into = quote_identifier(target.name), quote_identifier(target.local_schema)
     option_texts = [
         f"{name} {quote_literal(value)}" for name, value in build_server_options(target, extensions).items()
@@ -198,7 +204,10 @@ def write_setup_statements(
         mapping_options.append("password_required 'false'")
     setup_statements = [
         "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
-        f"CREATE SERVER IF NOT EXISTS {server} FOREIGN DATA WRAPPER postgres_fdw\n  OPTIONS ({', '.join(option_texts)})",
+        (
+            f"CREATE SERVER IF NOT EXISTS {server} FOREIGN DATA WRAPPER postgres_fdw\n  OPTIONS "
+            f"({', '.join(option_texts)})"
+        ),
     ]
     mapping_clause = (
         f"SERVER {server}\n  OPTIONS ({', '.join(mapping_options)})" if mapping_options else f"SERVER {server}"
@@ -211,7 +220,8 @@ def write_setup_statements(
     if tables:
         table_list = ", ".join(map(quote_identifier, tables))
         setup_statements.append(
-            f"IMPORT FOREIGN SCHEMA {quote_identifier(target.remote_schema)} LIMIT TO ({table_list})\n  FROM SERVER {server} INTO {into}"
+            f"IMPORT FOREIGN SCHEMA {quote_identifier(target.remote_schema)} LIMIT TO ({table_list})\n  FROM "
+            f"SERVER {server} INTO {into}"
         )
     for role in target.roles:
         setup_statements.append(f"GRANT USAGE ON SCHEMA {into} TO {quote_identifier(role)}")
@@ -222,9 +232,15 @@ def write_setup_statements(
 def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
     """Write the text for psql. It may be run again: what is there stays; tables are imported anew."""
     header_lines = [
-        f"-- Foreign tables of the database {target.database_name}, for `[[foreign]]` {target.name} in hven.toml; written by `hven fdw {target.name}`.",
+        (
+            f"-- Foreign tables of the database {target.database_name}, for `[[foreign]]` {target.name} in "
+            f"hven.toml; written by `hven fdw {target.name}`."
+        ),
         "-- Run by an administrator of the database that Hven queries:  psql -d DATABASE -f FILE",
-        f"-- The other database is read as {target.user_name or 'the user of the same name'}: a role that may SELECT these tables and nothing else.",
+        (
+            f"-- The other database is read as {target.user_name or 'the user of the same name'}: a role that may "
+            f"SELECT these tables and nothing else."
+        ),
         "\\set ON_ERROR_STOP on",
     ]
     if target.password is not None:
@@ -286,7 +302,8 @@ def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
         missing = [name for name in target.tables if name not in remote_columns]
         if missing:
             raise UserError(
-                f"{target.name}: there is no table {', '.join(f'{target.remote_schema}.{name}' for name in missing)} {target.database_name}",
+                f"{target.name}: there is no table "
+                f"{', '.join(f'{target.remote_schema}.{name}' for name in missing)} {target.database_name}",
                 remedy=write_missing_remedy(target, missing),
             )
         local_columns = read_local_columns(local, target)
@@ -325,7 +342,8 @@ def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
         except psycopg.errors.InsufficientPrivilege as error:
             remedy = f"give an administrator the text: hven fdw {target.name} > {target.name}.sql"
             raise ForbiddenError(
-                f"{target.name}: the role of the engine's url may not do this: {error_translation.extract_message(error)}",
+                f"{target.name}: the role of the engine's url may not do this: "
+                f"{error_translation.extract_message(error)}",
                 remedy=remedy,
             ) from error
         except psycopg.errors.DependentObjectsStillExist as error:
@@ -343,7 +361,10 @@ def write_missing_remedy(target: ForeignTarget, missing_tables: Sequence[str]) -
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
         return f"write {qualified_name.partition('.')[2]!r} among the tables: their schema is said by namespace"
-    return f"look at namespace and tables of [[foreign]] {target.name}, and at what {target.user_name or 'its user'} may see there"
+    return (
+        f"look at namespace and tables of [[foreign]] {target.name}, and at what {target.user_name or 'its user'} "
+        f"may see there"
+    )
 
 
 __all__ = [

@@ -1,6 +1,9 @@
-"""SQL text of the functions that PostgreSQL is given: arithmetic, text and HEALPix as the embedded engine has them; `spheres` has the shapes.
+"""SQL text of the functions that PostgreSQL is given: arithmetic, text and HEALPix as the embedded engine has them.
 
-Arithmetic that would underflow is an error in PostgreSQL: what is multiplied here is moved away from 0 by amounts that no answer shows.
+`spheres` has the shapes.
+
+Arithmetic that would underflow is an error in PostgreSQL: what is multiplied here is moved away from 0 by amounts that
+no answer shows.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ _REPLACED_BYTES_SQL = (
 _MATCHED_BYTES_SQL = "(octet_length(s) + CAST(1 + octet_length(s) AS bigint) * octet_length(new))"
 
 FUNCTION_DEFINITIONS: tuple[str, ...] = (
-    # true, and gone when the plan is made: with it PostgreSQL plans no workers, which it thinks wanted where an index of cells finds a hundred rows
+    # true, and gone when the plan is made: with it PostgreSQL plans no workers, which it thinks wanted where an index
+    # of cells finds a hundred rows
     "FUNCTION hven_alone() RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL UNSAFE AS $$ SELECT true $$",
     # as fmod: each step takes the largest multiple of y by a power of 2, so that every difference is exact
     f"""FUNCTION hven_remainder(x {_DOUBLE_TYPE}, y {_DOUBLE_TYPE}) RETURNS {_DOUBLE_TYPE} {_PLPGSQL_FUNCTION_OPTIONS} AS $$
@@ -33,7 +37,8 @@ FUNCTION_DEFINITIONS: tuple[str, ...] = (
       END LOOP;
       RETURN CASE WHEN x < 0 THEN -r ELSE r END;
     END $$""",
-    # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond; intervals are exact in days
+    # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond; intervals are exact
+    # in days
     f"""FUNCTION hven_iso(jd {_DOUBLE_TYPE}) RETURNS timestamp {_PLPGSQL_FUNCTION_OPTIONS} AS $$
     DECLARE n bigint := round((jd - 2440587.5) * 864000000);
     BEGIN
@@ -90,10 +95,16 @@ FUNCTION_DEFINITIONS: tuple[str, ...] = (
         WHEN size < 1e16 AND t ~ 'e[+]' THEN CASE WHEN CAST(CAST(t AS numeric) AS text) ~ '[.]' THEN CAST(CAST(t AS numeric) AS text)
              ELSE CAST(CAST(t AS numeric) AS text) || '.0' END
         ELSE t END $$""",
-    f"FUNCTION hven_number(x {_DOUBLE_TYPE}) RETURNS text {_SQL_FUNCTION_OPTIONS} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(x)) $$",
-    f"FUNCTION hven_number(x real) RETURNS text {_SQL_FUNCTION_OPTIONS} STRICT AS $$ SELECT hven_digits(CAST(x AS text), abs(CAST(x AS {_DOUBLE_TYPE}))) $$",
-    # what cannot be read as a number is an error that names it: all that SQL without plpgsql has to raise one. It hangs on the size of a row's
-    # texts, for PostgreSQL computes constants before it knows whether they are wanted
+    (
+        f"FUNCTION hven_number(x {_DOUBLE_TYPE}) RETURNS text {_SQL_FUNCTION_OPTIONS} STRICT AS $$ SELECT "
+        f"hven_digits(CAST(x AS text), abs(x)) $$"
+    ),
+    (
+        f"FUNCTION hven_number(x real) RETURNS text {_SQL_FUNCTION_OPTIONS} STRICT AS $$ SELECT hven_digits(CAST(x "
+        f"AS text), abs(CAST(x AS {_DOUBLE_TYPE}))) $$"
+    ),
+    # what cannot be read as a number is an error that names it: all that SQL without plpgsql has to raise one. It hangs
+    # on the size of a row's texts, for PostgreSQL computes constants before it knows whether they are wanted
     f"""FUNCTION hven_longest(size bigint, most bigint) RETURNS text {_SQL_FUNCTION_OPTIONS} AS $$
       SELECT CAST(CAST('a text of ' || size || ' bytes would be built; ' || most || ' are the most' AS integer) AS text) $$""",
     f"""FUNCTION hven_longer(size bigint, most bigint) RETURNS text {_SQL_FUNCTION_OPTIONS} AS $$
@@ -101,7 +112,8 @@ FUNCTION_DEFINITIONS: tuple[str, ...] = (
     f"""FUNCTION hven_replace(s text, old text, new text, most bigint) RETURNS text {_SQL_FUNCTION_OPTIONS} AS $$
       SELECT CASE WHEN CAST(octet_length(s) AS bigint) * (1 + octet_length(new)) > most AND {_REPLACED_BYTES_SQL} > most
         THEN hven_longest({_REPLACED_BYTES_SQL}, most) ELSE replace(s, old, new) END $$""",
-    # how often an expression matches is not known before: at most at each character, and its groups are no longer than the text
+    # how often an expression matches is not known before: at most at each character, and its groups are no longer than
+    # the text
     f"""FUNCTION hven_regexp_replace(s text, pattern text, new text, most bigint) RETURNS text {_SQL_FUNCTION_OPTIONS} AS $$
       SELECT CASE WHEN {_MATCHED_BYTES_SQL} > 4 * most THEN hven_longest({_MATCHED_BYTES_SQL}, 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END $$""",
     """FUNCTION hven_joined(most bigint, parts text[]) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
@@ -167,8 +179,8 @@ FUNCTION_DEFINITIONS: tuple[str, ...] = (
     END $$""",
     f"""FUNCTION hven_cells_at(lon {_DOUBLE_TYPE}, lat {_DOUBLE_TYPE}) RETURNS bigint[] {_SQL_FUNCTION_OPTIONS} AS $$
       SELECT array_agg(n >> 2 * k) || -n FROM (SELECT hven_healpix(29, lon, lat) + (1::bigint << 60)) AS p(n), generate_series(0, 29) AS k GROUP BY n $$""",
-    # cells at least four times as wide as a circle around the shape: one that the circle touches has its middle, or one of twenty points at twice
-    # its distance, for no corner of a cell is narrower than 50 degrees
+    # cells at least four times as wide as a circle around the shape: one that the circle touches has its middle, or one
+    # of twenty points at twice its distance, for no corner of a cell is narrower than 50 degrees
     f"""FUNCTION hven_cells_around(p {_DOUBLE_TYPE}[]) RETURNS bigint[] {_PLPGSQL_FUNCTION_OPTIONS} AS $$
     DECLARE c {_DOUBLE_TYPE}[] := hven_cap(p); arc {_DOUBLE_TYPE}; level integer; u {_DOUBLE_TYPE}[]; w {_DOUBLE_TYPE}[]; s {_DOUBLE_TYPE}; r {_DOUBLE_TYPE}; a {_DOUBLE_TYPE}; b {_DOUBLE_TYPE}; x {_DOUBLE_TYPE}; y {_DOUBLE_TYPE}; z {_DOUBLE_TYPE}; own bigint[] := '{{}}';
     BEGIN

@@ -1,13 +1,19 @@
-"""Functions of ours that are small programs in our own databases, as expressions: for databases that have none of ours (`live_text` writes them out).
+"""Functions of ours that are small programs in our own databases, as expressions.
 
-CASE keeps its order, but what is constant is computed when a statement is planned: no branch may fail for constants of another one.
+For databases that have none of ours (`live_text` writes them out).
+
+CASE keeps its order, but what is constant is computed when a statement is planned: no branch may fail for constants of
+another one.
 """
 
 from __future__ import annotations
 
 _DOUBLE_TYPE = "double precision"
 _SQL_FUNCTION_OPTIONS = "LANGUAGE sql IMMUTABLE"
-_LOG_POWER_SQL = f"CASE WHEN abs(y) > 1e6 THEN y / 1e6 * ln(nullif(abs(x), 0)) * 1e6 ELSE y * (ln(nullif(abs(x), 0)) + CAST('1e-300' AS {_DOUBLE_TYPE})) END"
+_LOG_POWER_SQL = (
+    f"CASE WHEN abs(y) > 1e6 THEN y / 1e6 * ln(nullif(abs(x), 0)) * 1e6 ELSE y * (ln(nullif(abs(x), 0)) + "
+    f"CAST('1e-300' AS {_DOUBLE_TYPE})) END"
+)
 _IS_ODD_POWER_SQL = "x < 0 AND y = trunc(y) AND abs(y) < 9007199254740992 AND CAST(y AS numeric) % 2 <> 0"
 _POWER_OF_TEN_SQL = f"power(CAST(10 AS {_DOUBLE_TYPE}), least(abs(digits), 308))"
 _JULIAN_TENTHS_SQL = "CAST(round((jd - 2440587.5) * 864000000) AS bigint)"
@@ -44,7 +50,10 @@ def write_unix_time(seconds_sql: str) -> str:
 
 
 def write_julian_time(days_sql: str, epoch_days: float) -> str:
-    """Write the time of a Julian date; `epoch_days` is that of 1970. One double resolves no microseconds: tenths of milliseconds are right."""
+    """Write the time of a Julian date; `epoch_days` is that of 1970. One double resolves no microseconds.
+
+    Tenths of milliseconds are right.
+    """
     return _TIMESTAMP_TEMPLATE.format(
         f"(CAST({days_sql} AS {_DOUBLE_TYPE}) - CAST('{epoch_days}' AS {_DOUBLE_TYPE})) * 864000000", 100
     )

@@ -1,9 +1,9 @@
 """SQL text for tables that are read in place, in databases that have none of our functions.
 
-Three things differ from our own tables. Functions of ours are written out, or, where that cannot be, left to the embedded
-engine. Text keeps the collation of its column where that changes nothing (``=``), so that the source's indexes serve it, and is
-ordered by code points as everywhere. And a plain comparison reads the source's own column, so that its index serves it, even
-where a query sees the value in another form (no NaN, times in UTC).
+Three things differ from our own tables. Functions of ours are written out, or, where that cannot be, left to the
+embedded engine. Text keeps the collation of its column where that changes nothing (``=``), so that the source's indexes
+serve it, and is ordered by code points as everywhere. And a plain comparison reads the source's own column, so that its
+index serves it, even where a query sees the value in another form (no NaN, times in UTC).
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] |
     Parameters
     ----------
     needed_columns
-        The columns that are read: a query asks for nothing else, so that it can be answered even if another column is gone. None: all.
+        The columns that are read: a query asks for nothing else, so that it can be answered even if another column is
+        gone. None: all.
     """
     values = []
     source_columns = None if needed_columns is None else _list_source_columns(live_table, needed_columns)
@@ -185,7 +186,10 @@ def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] |
             writer.write_query(replace(bound.query, body=replace(body, items=_select_items(body, needed_columns))))
         )
         raw_items = [
-            f"t{body.source.number}.{quote_identifier(RAW_COLUMN_PREFIX + source_column)} AS {quote_identifier(RAW_COLUMN_PREFIX + target)}"
+            (
+                f"t{body.source.number}.{quote_identifier(RAW_COLUMN_PREFIX + source_column)} AS "
+                f"{quote_identifier(RAW_COLUMN_PREFIX + target)}"
+            )
             for target, source_column in sorted(live_table.copied_columns.items())
             if source_column in raw_names and (needed_columns is None or target in needed_columns)
         ]
@@ -228,7 +232,10 @@ def _list_source_columns(live_table: LiveRelation, needed_columns: AbstractSet[s
 
 
 def find_unsupported_function(expression: Expr) -> str:
-    """Name the function of a mapping's expression that cannot be said in the SQL of a database that is not ours; empty if there is none."""
+    """Name the function of a mapping's expression that cannot be said in the SQL of a database that is not ours.
+
+    Empty if there is none.
+    """
     reason = _find_unsupported(expression)
     if not reason:
         return ""
@@ -312,12 +319,16 @@ class LiveTableWriter(TableReferenceWriter):
         super().__init__(positions, names, raw_columns, mode, reached, fenced=fenced)
         self._raw_columns = raw_columns
 
-    def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:  # noqa: ARG002  (one signature for all)
+    # one signature for all
+    def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:  # noqa: ARG002
         """Write a table reference: the source has no HEALPix cells."""
         return table_sql
 
     def write_raw_column(self, node: Expr) -> tuple[str, str] | None:
-        """Write the source's own column in place of a published one, and the condition beside it; None if there is none."""
+        """Write the source's own column in place of a published one, and the condition beside it.
+
+        None if there is none.
+        """
         if not self._position_method or not isinstance(node, ColumnRef) or node.column is None:
             return None
         leaf = self._position_conditions.table_refs.get(node.source)
@@ -408,14 +419,21 @@ class LiveTableWriter(TableReferenceWriter):
             band = f"{lat} BETWEEN {lat0} - {size} - 1e-9 AND {lat0} + {size} + 1e-9"
             if radius is None or latitude_constant is None:
                 return band
-            # how far a circle reaches in longitude, worked out once; as ranges, so that an index of both coordinates leaves few rows to be read
+            # how far a circle reaches in longitude, worked out once; as ranges, so that an index of both coordinates
+            # leaves few rows to be read
             longitude_reach_sql = (
                 f"degrees(asin(sin(radians({size} + 1e-100)) / cos(radians({lat0} + 1e-100)))) * 1.000001 + 1e-6"
             )
-            longitude_reach_sql = f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {longitude_reach_sql} ELSE 181 END"
+            longitude_reach_sql = (
+                f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {longitude_reach_sql} ELSE "
+                f"181 END"
+            )
             turned_longitude_sql = f"({lon0} - 360 * floor(({lon0} + 1e-100) / 360))"
             spans = [
-                f"{lon} BETWEEN (SELECT {turned_longitude_sql} + {turn} - {longitude_reach_sql}) AND (SELECT {turned_longitude_sql} + {turn} + {longitude_reach_sql})"
+                (
+                    f"{lon} BETWEEN (SELECT {turned_longitude_sql} + {turn} - {longitude_reach_sql}) AND (SELECT "
+                    f"{turned_longitude_sql} + {turn} + {longitude_reach_sql})"
+                )
                 for turn in (0, -360, 360)
             ]
             return f"{band} AND ({' OR '.join([*spans, f'{lon} < -180', f'{lon} > 540'])})"
@@ -475,7 +493,10 @@ class LivePostgresDialect(PostgresDialect):
         """Write BETWEEN in the same way."""
         if value_kinds.classify_type(require_meta(node.operand).type) == "text":
             word = "NOT BETWEEN" if node.negated else "BETWEEN"
-            return f'({writer.write_expression(node.operand)} COLLATE "C" {word} {writer.write_expression(node.low)} AND {writer.write_expression(node.high)})'
+            return (
+                f'({writer.write_expression(node.operand)} COLLATE "C" {word} {writer.write_expression(node.low)} '
+                f"AND {writer.write_expression(node.high)})"
+            )
         raw = self.table_writer.write_raw_column(node.operand) if self.table_writer.is_false_like_null(node) else None
         if raw is None:
             return super().write_between(writer, node)
@@ -494,7 +515,8 @@ class LivePostgresDialect(PostgresDialect):
             writer.write_expression(node.args[0]), 2440587.5 if node.name == "FROM_JD" else 40587.0
         )
 
-    def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002  (there is no aggregate of ours)
+    # there is no aggregate of ours
+    def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002
         """Join texts of rows, to PostgreSQL's own limit."""
         return joined_sql
 

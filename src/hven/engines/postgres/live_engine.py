@@ -1,7 +1,8 @@
 """Databases that other programs write: their tables are read in place, and nothing is ever written there.
 
-One engine for each database. Sessions cannot write, statements have a time limit, and take no lock beyond that of reading. What a
-database without our functions cannot compute is computed by the embedded engine, over the rows that the conditions leave.
+One engine for each database. Sessions cannot write, statements have a time limit, and take no lock beyond that of
+reading. What a database without our functions cannot compute is computed by the embedded engine, over the rows that the
+conditions leave.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class LiveServer(DatabaseServer):
     def __init__(self, url: str, *, path: str, seconds: float) -> None:
         super().__init__(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url), schema="", path=path)
         connection_info = conninfo_to_dict(self.conninfo)
-        limits = f"-c statement_timeout={round(seconds * 1000)} -c lock_timeout={round(LOCK_TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout=10000"
+        limits = (
+            f"-c statement_timeout={round(seconds * 1000)} -c lock_timeout={round(LOCK_TIMEOUT_SECONDS * 1000)} -c "
+            f"idle_in_transaction_session_timeout=10000"
+        )
         self.conninfo = make_conninfo(self.conninfo, options=f"{connection_info.get('options') or ''} {limits}")
 
     def open_psycopg_connection(self) -> Any:
@@ -76,7 +80,10 @@ class LiveServer(DatabaseServer):
 
 
 class LiveEngine(DatabaseQueryEngine):
-    """The engine of one database that is read in place (`hven.engines.StorageEngine`, without what writes). Thread-safe."""
+    """The engine of one database that is read in place (`hven.engines.StorageEngine`, without what writes).
+
+    Thread-safe.
+    """
 
     schema = ""
     uses_indexes = True
@@ -173,7 +180,8 @@ class LiveEngine(DatabaseQueryEngine):
 
     # --- what writes
 
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:  # noqa: ARG002
         """Refuse: nothing is written there."""
         message = f"{table.qualified_name} cannot be kept in a database that is read in place"
         raise StorageError(message, remedy="choose duckdb or postgres")

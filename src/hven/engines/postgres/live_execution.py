@@ -1,7 +1,9 @@
-"""A query over tables that are read in place: it is over there as soon as it can be, however slowly its reader takes the rows.
+"""A query over tables that are read in place.
 
-A transaction that stays open keeps the database from cleaning up, and whoever alters the table waits for it. So rows are fetched
-at full speed by a thread of their own, into memory and then a file, from which the reader is served.
+It is over there as soon as it can be, however slowly its reader takes the rows.
+
+A transaction that stays open keeps the database from cleaning up, and whoever alters the table waits for it. So rows
+are fetched at full speed by a thread of their own, into memory and then a file, from which the reader is served.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class LiveExecution(PostgresExecution):
 
     _engine: LiveEngineProtocol
 
-    def _borrow_connection(self, pool: ConnectionPool, sent_request: object = None) -> BorrowedConnection:  # noqa: ARG002  (nothing is sent before its turn)
+    # nothing is sent before its turn
+    def _borrow_connection(self, pool: ConnectionPool, sent_request: object = None) -> BorrowedConnection:  # noqa: ARG002
         return TurnConnection(self, pool, self._engine.turnstile)
 
     def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:

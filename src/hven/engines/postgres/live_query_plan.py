@@ -1,4 +1,7 @@
-"""LivePlan: a bound query over tables that are read in place; rows in memory travel as constants, what cannot be said is computed here."""
+"""LivePlan: a bound query over tables that are read in place.
+
+Rows in memory travel as constants, what cannot be said is computed here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Floating-point arithmetic beyond its range: an error in PostgreSQL, infinite or 0 (IEEE 754) in the embedded engine and in every answer of ours.
+"""Floating-point arithmetic beyond its range.
 
-PostgreSQL has no operators that do not look, and to test every operand would slow every query. So a query whose arithmetic might get
-there is asked as it stands; if it fails for that reason, the embedded engine computes it over the rows that its other conditions leave.
+An error in PostgreSQL, infinite or 0 (IEEE 754) in the embedded engine and in every answer of ours.
+
+PostgreSQL has no operators that do not look, and to test every operand would slow every query. So a query whose
+arithmetic might get there is asked as it stands; if it fails for that reason, the embedded engine computes it over the
+rows that its other conditions leave.
 """
 
 from __future__ import annotations
@@ -74,7 +77,10 @@ class RangeFallback:
 
 
 class RangeFallbackExecution(RelayExecution):
-    """A running query (`hven.engines.QueryExecution`): PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's."""
+    """A running query (`hven.engines.QueryExecution`).
+
+    PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's.
+    """
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Native partitions of a snapshot's table: by time or by HEALPix cell, made as rows come that need them.
 
-What has no time or position, or one that no calendar has, goes to the default partition. PostgreSQL leaves out the partitions
-that a query cannot need, when it plans and again when it runs: prepared statements and joins profit, too.
+What has no time or position, or one that no calendar has, goes to the default partition. PostgreSQL leaves out the
+partitions that a query cannot need, when it plans and again when it runs: prepared statements and joins profit, too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ class TablePartitions:
 
     def write_default_partition(self) -> str:
         """Write the statement that makes the default partition."""
-        return f"CREATE TABLE {self._quote_partition(DEFAULT_PARTITION_SUFFIX)} PARTITION OF {quote_identifier(self.schema)}.{quote_identifier(self.name)} DEFAULT WITH (autovacuum_enabled = off)"
+        return (
+            f"CREATE TABLE {self._quote_partition(DEFAULT_PARTITION_SUFFIX)} PARTITION OF "
+            f"{quote_identifier(self.schema)}.{quote_identifier(self.name)} DEFAULT WITH (autovacuum_enabled = off)"
+        )
 
     def write_needed_partitions(self, rows: pa.Table, cells: Keys | None) -> Iterator[str]:
         """Write the statements that make the partitions which these rows need and which are not there.
@@ -89,7 +92,10 @@ class TablePartitions:
             if key not in self.row_counts_by_key and (bounds := self._write_bounds(key))[2] not in self.copied_suffixes:
                 if len(self.copied_suffixes) + len(self.row_counts_by_key) >= MAX_PARTITIONS:
                     shorter = "order 1 or 0" if self.partition_spec.by == "healpix" else "a longer time under 'every'"
-                    message = f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions by {self.partition_spec.column or 'position'}"
+                    message = (
+                        f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
+                        f"by {self.partition_spec.column or 'position'}"
+                    )
                     raise DataError(message, remedy=f"say {shorter}; look for wrong values of the column, too")
                 lower_bound, upper_bound, suffix = bounds
                 yield (
@@ -114,7 +120,10 @@ class TablePartitions:
     def write_like_partitions(
         self, listing_rows: Iterable[Sequence[Any]], other_partitions: TablePartitions
     ) -> Iterator[str]:
-        """Write the statements that make the partitions which another snapshot of the table has; `listing_rows` is its `write_listing_query`."""
+        """Write the statements that make the partitions which another snapshot of the table has.
+
+        `listing_rows` is its `write_listing_query`.
+        """
         name_prefix = build_partition_prefix(other_partitions.table.qualified_name, other_partitions.name)
         for name, bound_sql in listing_rows:
             suffix = name.removeprefix(name_prefix)

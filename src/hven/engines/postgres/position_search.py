@@ -1,9 +1,9 @@
 """Where the rows of a query's tables are, and the conditions that let a position index serve it.
 
-Three ways to find positions, one answer: the exact test always stands beside the condition that an index serves. A circle of constants
-is looked up in pgSphere's GiST index; without pgSphere - and polygons, boxes and MOCs always - in ranges of HEALPix cells, which the
-engine computes from the query's constants (0.4 ms where q3c takes 3). Matches go by pgSphere or q3c; those whose radius is no
-constant, and all matches without an extension, by bands of latitude.
+Three ways to find positions, one answer: the exact test always stands beside the condition that an index serves. A
+circle of constants is looked up in pgSphere's GiST index; without pgSphere - and polygons, boxes and MOCs always - in
+ranges of HEALPix cells, which the engine computes from the query's constants (0.4 ms where q3c takes 3). Matches go by
+pgSphere or q3c; those whose radius is no constant, and all matches without an extension, by bands of latitude.
 """
 
 from __future__ import annotations
@@ -66,8 +66,29 @@ if TYPE_CHECKING:
 CELL_COLUMN = "hven:cell"  # HEALPix index of order 29: a column that every table with positions has beside its own
 COARSE_RANGE_COUNT = 4  # ranges of cells that lead to partitions: a small circle touches four cells at most
 MAX_RADIUS_DEGREES = 60.0  # degrees: larger circles are not looked up
-_SIMPLE_NODES = (Conjunction, BetweenPredicate, ColumnRef, CommonTable, Comparison, DerivedTable, ExistsPredicate, Ident, InPredicate, NullPredicate, Join, Literal, Negation, Disjunction, OrderItem, Query, Select,
-           SelectItem, SetOperation, Subquery, TableRef)  # fmt: skip
+_SIMPLE_NODES = (
+    Conjunction,
+    BetweenPredicate,
+    ColumnRef,
+    CommonTable,
+    Comparison,
+    DerivedTable,
+    ExistsPredicate,
+    Ident,
+    InPredicate,
+    NullPredicate,
+    Join,
+    Literal,
+    Negation,
+    Disjunction,
+    OrderItem,
+    Query,
+    Select,
+    SelectItem,
+    SetOperation,
+    Subquery,
+    TableRef,
+)
 PGSPHERE, Q3C, HEALPIX = "pgsphere", "q3c", "healpix"
 _cover_cached = lru_cache(maxsize=8)(
     cover_shape
@@ -137,7 +158,10 @@ class RegionSearch:
 
 
 def merge_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Make `COARSE_RANGE_COUNT` ranges that hold all of these, by closing the smallest gaps; those that are not needed are empty. Shape (FEW, 2)."""
+    """Make `COARSE_RANGE_COUNT` ranges that hold all of these, by closing the smallest gaps.
+
+    Those that are not needed are empty. Shape (FEW, 2).
+    """
     merged = np.zeros((COARSE_RANGE_COUNT, 2), np.int64)
     if len(ranges):
         gaps = ranges[1:, 0] - ranges[:-1, 1]
@@ -211,9 +235,9 @@ def is_infallible(node: object) -> bool:
 def is_policy_fence_needed(query: Query) -> bool:
     """Return whether a query's own conditions might fail for a row that its reader may not see.
 
-    PostgreSQL tests conditions of one table in the order of their costs, so one of the query's may meet a row before the row filter has
-    dropped it; whether the query fails would then tell of a hidden value. What stands in the outermost SELECT list, or is grouped or
-    ordered by there, is computed from rows that passed all conditions.
+    PostgreSQL tests conditions of one table in the order of their costs, so one of the query's may meet a row before
+    the row filter has dropped it; whether the query fails would then tell of a hidden value. What stands in the
+    outermost SELECT list, or is grouped or ordered by there, is computed from rows that passed all conditions.
     """
     body = query.body
     if not isinstance(body, Select) or query.ctes:
@@ -236,7 +260,8 @@ class TableReferenceWriter:
     position_method
         ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is asked for.
     is_already_filtered
-        Qualified names of tables whose rows all may be seen, for those of `table_sql` are a copy of what their policies leave.
+        Qualified names of tables whose rows all may be seen, for those of `table_sql` are a copy of what their policies
+        leave.
     fenced
         True if row filters must be behind a fence, whatever is asked.
 
@@ -276,7 +301,10 @@ class TableReferenceWriter:
         if self._position_method and node.table is not None:
             indexed_regions = self._indexed_tables.get(node.table.qualified_name, ())
             tests = [
-                f"s.{dialect.quote_identifier(name_cell_column(region.column))} && {self._write_extra_parameter(dialect, writer, region, 0)}::bigint[]"
+                (
+                    f"s.{dialect.quote_identifier(name_cell_column(region.column))} && "
+                    f"{self._write_extra_parameter(dialect, writer, region, 0)}::bigint[]"
+                )
                 for region in self._position_conditions.region_searches.get(node.number, ())
                 if region.column in indexed_regions
             ]
@@ -319,7 +347,10 @@ class TableReferenceWriter:
         ]
         # OFFSET keeps the planner from turning this round: it knows nothing of how narrow the ranges are
         inner_sql = f"SELECT * FROM {table_sql} AS s WHERE s.{cell} >= r.low AND s.{cell} < r.high OFFSET 0"
-        return f"(SELECT s.* FROM unnest({range_parameters[0]}, {range_parameters[1]}) AS r(low, high) CROSS JOIN LATERAL ({inner_sql}) AS s)"
+        return (
+            f"(SELECT s.* FROM unnest({range_parameters[0]}, {range_parameters[1]}) AS r(low, high) CROSS JOIN "
+            f"LATERAL ({inner_sql}) AS s)"
+        )
 
     def _write_extra_parameter(
         self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch | RegionSearch, argument_number: int
@@ -388,7 +419,10 @@ class TableReferenceWriter:
         return condition_sql
 
     def find_cell_column(self, call: FunctionCall, shape_expression: Expr) -> Expr | None:
-        """Return the cells of a column of regions in which a position of another table is looked up; None if there are none."""
+        """Return the cells of a column of regions in which a position of another table is looked up.
+
+        None if there are none.
+        """
         if id(call) not in self._position_conditions.false_like_null or not self._position_method:
             return None
         table_ref = (

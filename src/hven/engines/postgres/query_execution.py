@@ -1,4 +1,7 @@
-"""A query that PostgreSQL runs: prepared on a kept connection if its answer is small, else streamed by COPY in Arrow batches."""
+"""A query that PostgreSQL runs.
+
+Prepared on a kept connection if its answer is small, else streamed by COPY in Arrow batches.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class QueryWork:
 
 
 class PostgresExecution(TimedExecution):
-    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates; then it can be stopped from any thread."""
+    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates.
+
+    Then it can be stopped from any thread.
+    """
 
     is_computed = False
     awaited_file_descriptor: int | None = None
@@ -175,7 +181,8 @@ class PostgresExecution(TimedExecution):
     def send_request(self) -> None:
         """Ask now, and do not wait: the answer will show at `awaited_file_descriptor`, and no thread need be held for it.
 
-        A statement that no free connection has prepared is not sent. Of an answer that takes too long, and of an error, learns who iterates.
+        A statement that no free connection has prepared is not sent. Of an answer that takes too long, and of an error,
+        learns who iterates.
         """
         work = self._sent_work = self._build_work()
         connection = self._engine.query_pool.take_free_connection() if work.is_quick else None
@@ -215,7 +222,10 @@ class PostgresExecution(TimedExecution):
         return self.small
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
-        """Return all rows of an answer that has arrived, if psycopg's values are those of the Arrow types; see `hven.engines.QueryExecution`."""
+        """Return all rows of an answer that has arrived, if psycopg's values are those of the Arrow types.
+
+        See `hven.engines.QueryExecution`.
+        """
         with self._lock:
             if not self.small or self._sent_request is None or self._stop_reason is not None:
                 return None
@@ -340,7 +350,10 @@ class PostgresExecution(TimedExecution):
         self._interrupt_query()
 
     def _interrupt_query(self) -> None:
-        """Interrupt, and again until it is over: the server forgets a cancellation that comes just before the statement."""
+        """Interrupt, and again until it is over.
+
+        The server forgets a cancellation that comes just before the statement.
+        """
         with self._lock:  # once the connection is given back, it must not be interrupted
             if self._is_over:
                 return
@@ -399,14 +412,20 @@ class PostgresExecution(TimedExecution):
 
 
 class AnswerPace:
-    """How long the small answers of a plan take, about: whether the next one is asked for before it has its turn and a thread."""
+    """How long the small answers of a plan take, about.
+
+    Whether the next one is asked for before it has its turn and a thread.
+    """
 
     def __init__(self) -> None:
         self._mean_seconds = 0.0
         self._has_begun = False  # for the first answer statements are written and connections made
 
     def add_answer_time(self, duration_seconds: float, concurrent_count: int) -> None:
-        """Learn from an answer that was waited for, with so many `concurrent_count`: they shared the server's time; the last ones count."""
+        """Learn from an answer that was waited for, with so many `concurrent_count`: they shared the server's time.
+
+        The last ones count.
+        """
         self._mean_seconds += (duration_seconds / max(concurrent_count, 1) - self._mean_seconds) / 5
 
     def reduce_mean(self) -> None:
@@ -451,7 +470,10 @@ class BorrowedConnection:
 
 
 class BatchReadAhead:
-    """Reads some batches ahead, in a thread of its own: while rows are written out, the next ones are sent and decoded; `on_first_batch` is called behind the first."""
+    """Reads some batches ahead, in a thread of its own: while rows are written out, the next ones are sent and decoded.
+
+    `on_first_batch` is called behind the first.
+    """
 
     def __init__(self, reader: Iterator[pa.RecordBatch], on_first_batch: Callable[[], None] = lambda: None) -> None:
         self._reader = reader
@@ -540,7 +562,8 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     for column, field in zip(batch.columns, schema, strict=True):
         arrow_type = field.type
         if is_complex_list(arrow_type):
-            column = fold_complex_lists(column.cast(pa.list_(arrow_type.value_type.value_type)), arrow_type)  # noqa: PLW2901  (the same column)
+            # the same column
+            column = fold_complex_lists(column.cast(pa.list_(arrow_type.value_type.value_type)), arrow_type)  # noqa: PLW2901
         elif pa.types.is_fixed_size_list(arrow_type) and not pa.types.is_fixed_size_list(column.type):
             column = column.cast(pa.list_(arrow_type.value_type))  # noqa: PLW2901  (the same column)
         columns.append(column if column.type.equals(arrow_type) else column.cast(arrow_type))

@@ -65,7 +65,8 @@ class PostgresPlan(QueryPlan):
     Parameters
     ----------
     reading
-        Of a `FallbackPlan`, whose query asks for rows of one table: what that query asks of positions. Rows may then be too many.
+        Of a `FallbackPlan`, whose query asks for rows of one table: what that query asks of positions. Rows may then be
+        too many.
 
     Raises
     ------
@@ -204,7 +205,8 @@ class PostgresPlan(QueryPlan):
             sends_early=sends_early,
         )
 
-    def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002  (of tables in place, too)
+    # of tables in place, too
+    def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002
         """Write where the rows of a table are, and return what of it is indexed, for `table_writer_class`."""
         if not isinstance(relation, Snapshot):
             message = f"{relation.kind_name.capitalize()} is no table of the database"
@@ -313,7 +315,10 @@ class PostgresPlan(QueryPlan):
             self._quote_table_names(), dict.fromkeys(self._quote_table_names(), ()), HEALPIX, "C"
         )
         lines += [
-            f"{self._find_reference_name(table_number)}: matched with {self._find_reference_name(matched_number)} by the position index"
+            (
+                f"{self._find_reference_name(table_number)}: matched with "
+                f"{self._find_reference_name(matched_number)} by the position index"
+            )
             for table_number, matched_number in indexed.table_writer.matched_numbers.items()
         ]
         return "\n".join([*lines, f"PostgreSQL: {self._first_statement.prepared_sql}"])
@@ -369,7 +374,10 @@ def is_quick(bound_query: BoundQuery) -> bool:
 
 
 def find_integer_cast_type(bound_query: BoundQuery) -> str:
-    """Name the ADQL type of whole numbers that texts are cast to, if it is one; for what is said of a text that is none."""
+    """Name the ADQL type of whole numbers that texts are cast to, if it is one.
+
+    For what is said of a text that is none.
+    """
     names = {
         node.target
         for node in walk_tree(bound_query.query)

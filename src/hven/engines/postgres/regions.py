@@ -1,8 +1,11 @@
-"""The position index of regions in PostgreSQL: beside every column of shapes stands one of HEALPix cells, with a GIN index.
+"""The position index of regions in PostgreSQL.
 
-Two cells of whatever orders have something in common if one of them is around the other. So a row keeps the cells that its region may
-touch (`hven.engines._region_cells`), and, as negative numbers, all cells around them; a query asks for rows that have one of its own cells
-as a negative number, or one of those or of the cells around them as a positive one: ``cells && array``.
+Beside every column of shapes stands one of HEALPix cells, with a GIN index.
+
+Two cells of whatever orders have something in common if one of them is around the other. So a row keeps the cells that
+its region may touch (`hven.engines._region_cells`), and, as negative numbers, all cells around them; a query asks for
+rows that have one of its own cells as a negative number, or one of those or of the cells around them as a positive one:
+``cells && array``.
 """
 
 from __future__ import annotations

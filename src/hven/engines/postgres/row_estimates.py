@@ -1,4 +1,7 @@
-"""What PostgreSQL expects of a query before it runs: how many rows of each table, whether an index serves, and the rows of the answer."""
+"""What PostgreSQL expects of a query before it runs.
+
+How many rows of each table, whether an index serves, and the rows of the answer.
+"""
 
 from __future__ import annotations
 

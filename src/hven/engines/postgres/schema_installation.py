@@ -1,4 +1,7 @@
-"""What the engine needs in a database: its schema, its functions, and which of the extensions, collations and roles are there."""
+"""What the engine needs in a database.
+
+Its schema, its functions, and which of the extensions, collations and roles are there.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,9 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
 
 
 def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing: bool) -> bool:
-    """Check that a schema is no other site's; two sites in one would sweep each other's snapshots. Whoever writes makes it its own.
+    """Check that a schema is no other site's; two sites in one would sweep each other's snapshots.
+
+    Whoever writes makes it its own.
 
     Returns
     -------
@@ -132,10 +137,14 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         if owner_row is None and is_writing:
             connection.execute(f"INSERT INTO {quoted_table} VALUES ($1::text)", [site_identity])
     if owner_row is not None and owner_row[0] != site_identity:
-        message = f"the schema {schema!r} of the database belongs to another site, {owner_row[0]} (this one is {site_identity})"
+        message = (
+            f"the schema {schema!r} of the database belongs to another site, {owner_row[0]} (this one is "
+            f"{site_identity})"
+        )
         raise StorageError(
             message,
-            remedy=f"give this site a schema of its own: namespace under [postgres] in hven.toml; if that site is gone for good: hven adopt {owner_row[0]}",
+            remedy=f"give this site a schema of its own: namespace under [postgres] in hven.toml; if that site is "
+            f"gone for good: hven adopt {owner_row[0]}",
         )
     return is_writing or owner_row is not None
 
@@ -168,10 +177,14 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
         ).fetchone()
         if session_row[0]:
             place = f" from {session_row[1]}" if session_row[1] else ""
-            message = f"the site {former_site} is not gone: it has {session_row[0]} session{'s' * (session_row[0] > 1)}{place} in the schema {schema!r}"
+            message = (
+                f"the site {former_site} is not gone: it has {session_row[0]} "
+                f"session{'s' * (session_row[0] > 1)}{place} in the schema {schema!r}"
+            )
             raise UserError(
                 message,
-                remedy="stop its servers and workers, or give this site a schema of its own (namespace under [postgres])",
+                remedy="stop its servers and workers, or give this site a schema of its own (namespace under "
+                "[postgres])",
             )
         connection.execute(f"UPDATE {quoted_table} SET id = $1::text", [site_identity])
         rows = connection.execute(
@@ -202,7 +215,10 @@ def _create_functions(connection: Any, schema: str) -> None:
                     connection.execute(f"CREATE {text}", prepare=False)
             connection.execute(f"COMMENT ON SCHEMA {quoted_schema} IS 'hven functions {FUNCTIONS_VERSION}'")
     except psycopg.errors.InsufficientPrivilege as error:
-        message = f"the role of the engine's url may not make the schema {schema!r}: {error_translation.extract_message(error)}"
+        message = (
+            f"the role of the engine's url may not make the schema {schema!r}: "
+            f"{error_translation.extract_message(error)}"
+        )
         raise StorageError(
             message, remedy=f"as an administrator: CREATE SCHEMA {quoted_schema} AUTHORIZATION that_role"
         ) from error

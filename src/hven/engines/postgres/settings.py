@@ -36,7 +36,8 @@ class PostgresSettings:
     )
     read_role: str | None = define_setting(
         None,
-        "role that queries run as: one that the owner of the snapshots may become, and that may read them and nothing else",
+        "role that queries run as: one that the owner of the snapshots may become, and that may read them and "
+        "nothing else",
         pattern="^\\S{1,63}$",
         example="the name of a role, such as 'hven_reader'",
     )
@@ -49,7 +50,8 @@ class PostgresSettings:
     pool: int = define_setting(10, "connections of one process for queries", ge=1, le=1000)
     reaches: int = define_setting(
         DEFAULT_COPY_BYTES,
-        "bytes of the database that copies of what readers under policies see may take: 16 GiB; 0: none are made, and times tell of hidden rows",
+        "bytes of the database that copies of what readers under policies see may take: 16 GiB; 0: none are "
+        "made, and times tell of hidden rows",
         ge=0,
         size=True,
     )
@@ -80,7 +82,8 @@ class ForeignDatabaseSettings:
     fetch_size: int = define_setting(10_000, "rows that travel at a time", ge=100, le=1000000)
     extensions: tuple[str, ...] | None = define_setting(
         None,
-        "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, q3c and some others",
+        "extensions whose functions may be sent there; default: those that both databases have, of pg_sphere, "
+        "q3c and some others",
     )
 
 

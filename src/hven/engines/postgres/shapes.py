@@ -1,4 +1,7 @@
-"""Geometry in PostgreSQL's dialect: shapes are arrays of numbers, told by their length: 2 a point, 3 a circle, 6 and more a polygon."""
+"""Geometry in PostgreSQL's dialect: shapes are arrays of numbers, told by their length.
+
+2 a point, 3 a circle, 6 and more a polygon.
+"""
 
 from __future__ import annotations
 
@@ -115,5 +118,11 @@ class PostgresShapeDialect(EngineDialect):
 
 
 def write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
-    """Write whether a position lies in a circle; first a test that costs little: the latitudes. It must not make FALSE of what is NULL."""
-    return f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9 OR {lon_sql} + {lon0} IS NULL) AND hven_in_circle({lon_sql}, {lat_sql}, {lon0}, {lat0}, {radius_sql}))"
+    """Write whether a position lies in a circle; first a test that costs little: the latitudes.
+
+    It must not make FALSE of what is NULL.
+    """
+    return (
+        f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9 OR {lon_sql} + {lon0} IS NULL) AND "
+        f"hven_in_circle({lon_sql}, {lat_sql}, {lon0}, {lat0}, {radius_sql}))"
+    )

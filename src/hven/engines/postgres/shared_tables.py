@@ -1,9 +1,11 @@
-"""Snapshots that share one table: each row has the number of the state in which it came and of the one in which it went.
+"""Snapshots that share one table.
 
-The table ``b_..`` is made by the first merge of a table. Each snapshot of it is a view ``s_..`` of the rows that came by its number and had
-not gone; what a later merge adds or ends, no earlier view can see. Two small indexes have only the rows that came later or went: by these
-the changes between two states are found, and what no view shows any more is removed. All who change a table hold one advisory lock;
-readers wait for nobody.
+Each row has the number of the state in which it came and of the one in which it went.
+
+The table ``b_..`` is made by the first merge of a table. Each snapshot of it is a view ``s_..`` of the rows that came
+by its number and had not gone; what a later merge adds or ends, no earlier view can see. Two small indexes have only
+the rows that came later or went: by these the changes between two states are found, and what no view shows any more is
+removed. All who change a table hold one advisory lock; readers wait for nobody.
 """
 
 from __future__ import annotations
@@ -33,14 +35,17 @@ def build_shared_table_name(snapshot_name: str) -> str:
 
 def write_state_columns() -> str:
     """Write the two columns that a shared table has more."""
-    return f"{quote_identifier(BORN_COLUMN)} int NOT NULL DEFAULT {FIRST_STATE}, {quote_identifier(DIED_COLUMN)} int NOT NULL DEFAULT {ALIVE_STATE}"
+    return (
+        f"{quote_identifier(BORN_COLUMN)} int NOT NULL DEFAULT {FIRST_STATE}, {quote_identifier(DIED_COLUMN)} int "
+        f"NOT NULL DEFAULT {ALIVE_STATE}"
+    )
 
 
 def write_shared_indexes(index_texts: Sequence[str]) -> list[str]:
     """Write what follows ``CREATE INDEX ON table``; `index_texts` is what it would be for a table of its own.
 
-    Indexes of columns have the two numbers, too, so that rows can be counted without a look at the table. Two more are of the rows that came
-    later, and of those that went.
+    Indexes of columns have the two numbers, too, so that rows can be counted without a look at the table. Two more are
+    of the rows that came later, and of those that went.
     """
     state_columns = f"{quote_identifier(BORN_COLUMN)}, {quote_identifier(DIED_COLUMN)}"
     shared_texts = [
@@ -62,7 +67,10 @@ def compute_index_digest(table: Table, index_texts: Sequence[str]) -> str:
 
 
 def write_view_statement(schema: str, view_name: str, shared_state: SharedState, column_names: Sequence[str]) -> str:
-    """Write the statement that makes a snapshot of a shared table. The two numbers are seen, too: `write_difference_condition` asks for them."""
+    """Write the statement that makes a snapshot of a shared table. The two numbers are seen, too.
+
+    `write_difference_condition` asks for them.
+    """
     column_list = ", ".join(map(quote_identifier, (*column_names, BORN_COLUMN, DIED_COLUMN)))
     return (
         f"CREATE VIEW {quote_identifier(schema)}.{quote_identifier(view_name)} AS SELECT {column_list} FROM {quote_identifier(schema)}.{quote_identifier(shared_state.base_table)} "
@@ -72,7 +80,10 @@ def write_view_statement(schema: str, view_name: str, shared_state: SharedState,
 
 def write_state_condition(shared_state: SharedState) -> str:
     """Write which rows of a shared table a snapshot has."""
-    return f"{quote_identifier(BORN_COLUMN)} <= {shared_state.state_number} AND {quote_identifier(DIED_COLUMN)} > {shared_state.state_number}"
+    return (
+        f"{quote_identifier(BORN_COLUMN)} <= {shared_state.state_number} AND {quote_identifier(DIED_COLUMN)} > "
+        f"{shared_state.state_number}"
+    )
 
 
 def write_difference_condition(first_record: TableRecord, second_record: TableRecord) -> str | None:
@@ -119,8 +130,8 @@ def parse_shared_states(comment_rows: Collection[Sequence[Any]]) -> dict[str, Sh
 def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
     """Remove a snapshot, in a transaction of the caller's, with what only it had.
 
-    A table goes. A view goes with the rows that no other view shows, and the last one with its table. What a merge has begun under this
-    name goes as well.
+    A table goes. A view goes with the rows that no other view shows, and the last one with its table. What a merge has
+    begun under this name goes as well.
     """
     relation_kinds = dict(
         connection.execute(
@@ -158,9 +169,12 @@ def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
 
 
 def write_removal_statements(schema: str, shared_state: SharedState, other_numbers: Sequence[int]) -> list[str]:
-    """Write the statements that remove the rows which only one state showed; `other_numbers` are the numbers of the others, ascending.
+    """Write the statements that remove the rows which only one state showed.
 
-    If it was the last state, its changes are taken back, so that the one before is again a state that can be merged into.
+    `other_numbers` are the numbers of the others, ascending.
+
+    If it was the last state, its changes are taken back, so that the one before is again a state that can be merged
+    into.
     """
     quoted_base, born, died = (
         f"{quote_identifier(schema)}.{quote_identifier(shared_state.base_table)}",
@@ -174,8 +188,14 @@ def write_removal_statements(schema: str, shared_state: SharedState, other_numbe
     if next_number is None:
         return [
             f"DELETE FROM {quoted_base} WHERE {born} > {previous_number} AND {born} > {FIRST_STATE}",
-            f"UPDATE {quoted_base} SET {died} = {ALIVE_STATE} WHERE {died} > {previous_number} AND {died} < {ALIVE_STATE}",
+            (
+                f"UPDATE {quoted_base} SET {died} = {ALIVE_STATE} WHERE {died} > {previous_number} AND {died} < "
+                f"{ALIVE_STATE}"
+            ),
         ]
     return [
-        f"DELETE FROM {quoted_base} WHERE {died} > {shared_state.state_number} AND {died} <= {next_number} AND {died} < {ALIVE_STATE} AND {born} > {previous_number}"
+        (
+            f"DELETE FROM {quoted_base} WHERE {died} > {shared_state.state_number} AND {died} <= {next_number} AND "
+            f"{died} < {ALIVE_STATE} AND {born} > {previous_number}"
+        )
     ]

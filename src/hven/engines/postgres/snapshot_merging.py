@@ -1,11 +1,13 @@
 """A new snapshot out of an old one and its changes, made inside the database: only the changes travel.
 
-A table that is followed is staged so that snapshots can share it (`founding`); the first merge of another one copies it, with the changes. A later
-one is merged in place, in one transaction: rows that change or go are marked as gone, new ones are added, and a view is made. Older
-views show what they showed, readers wait for nothing, and a failure leaves nothing. The work is in proportion to the changes.
+A table that is followed is staged so that snapshots can share it (`founding`); the first merge of another one copies
+it, with the changes. A later one is merged in place, in one transaction: rows that change or go are marked as gone, new
+ones are added, and a view is made. Older views show what they showed, readers wait for nothing, and a failure leaves
+nothing. The work is in proportion to the changes.
 
-Copied anew is what was merged into an older state than the last (after a rollback), what is keyed or indexed otherwise now, and a table of which much
-has changed, is gone, or lies apart from its neighbours on the sky. Statistics are the old ones with what changed.
+Copied anew is what was merged into an older state than the last (after a rollback), what is keyed or indexed otherwise
+now, and a table of which much has changed, is gone, or lies apart from its neighbours on the sky. Statistics are the
+old ones with what changed.
 """
 
 from __future__ import annotations
@@ -82,14 +84,18 @@ class TableMerge(FirstStateStaging):
         self._removed_cells = np.empty(0, np.int64)  # coarse cells of rows that went
         self._quoted_base = f"{quote_identifier(engine.schema)}.{quote_identifier(base_snapshot.path)}"
 
-    def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:  # noqa: ARG002  (nothing is added to it)
+    # nothing is added to it
+    def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:  # noqa: ARG002
         """Write the statement that makes the table for what changed: it lasts until the merge is over."""
         self._partitions = None
         self._target_table = f"o{self.name[1:]}"
         self._quoted_target = self._quoted_changes = (
             f"{quote_identifier(self._engine.schema)}.{quote_identifier(self._target_table)}"
         )
-        yield f"CREATE UNLOGGED TABLE {self._quoted_changes} ({write_column_definitions(self.table)}) WITH (autovacuum_enabled = off)"
+        yield (
+            f"CREATE UNLOGGED TABLE {self._quoted_changes} ({write_column_definitions(self.table)}) WITH "
+            f"(autovacuum_enabled = off)"
+        )
 
     def finish(self) -> Snapshot:
         """Mark what goes and add what comes, or copy everything; see `hven.engines.SnapshotStaging.finish`."""
@@ -166,13 +172,15 @@ class TableMerge(FirstStateStaging):
         """Collect the statistics of the rows that go, and learn their number and their cells."""
         removed_statistics = StatisticsCollector(self.table)
         cursor.execute(
-            f"SELECT {', '.join('o.' + quote_identifier(name) for name in self._schema.names)} FROM {self._quoted_base} AS o WHERE {self._removed_condition}"
+            f"SELECT {', '.join('o.' + quote_identifier(name) for name in self._schema.names)} FROM "
+            f"{self._quoted_base} AS o WHERE {self._removed_condition}"
         )
         self._removed_count = self._collect_statistics(cursor, removed_statistics)
         if self.table.position is not None:
             cell = f"o.{quote_identifier(CELL_COLUMN)} >> {2 * (29 - COVERAGE_ORDER)}"
             cursor.execute(
-                f"SELECT DISTINCT {cell} FROM {self._quoted_base} AS o WHERE o.{quote_identifier(CELL_COLUMN)} IS NOT NULL AND {self._removed_condition}"
+                f"SELECT DISTINCT {cell} FROM {self._quoted_base} AS o WHERE o.{quote_identifier(CELL_COLUMN)} "
+                f"IS NOT NULL AND {self._removed_condition}"
             )
             self._removed_cells = np.array(sorted(row[0] for row in cursor.fetchall()), np.int64)
         return removed_statistics.build_statistics()
@@ -205,13 +213,17 @@ class TableMerge(FirstStateStaging):
         return SharedState(share.base_table, share.state_number + 1)
 
     def _count_unpartitioned(self, cursor: Any, base_table: str) -> int:
-        """Count the rows that came later and have no partition of their own: none is made while others read the table."""
+        """Count the rows that came later and have no partition of their own.
+
+        None is made while others read the table.
+        """
         table_partitions = partitions.create_partitions(self.table, self._engine.schema, base_table)
         if table_partitions is None:
             return 0
         return _fetch_integer(
             cursor,
-            f"SELECT count(*) FROM {table_partitions.quoted_default} WHERE {quote_identifier(BORN_COLUMN)} > {shared_tables.FIRST_STATE} AND {quote_identifier(table_partitions.partition_column)} IS NOT NULL",
+            f"SELECT count(*) FROM {table_partitions.quoted_default} WHERE {quote_identifier(BORN_COLUMN)} > "
+            f"{shared_tables.FIRST_STATE} AND {quote_identifier(table_partitions.partition_column)} IS NOT NULL",
         )
 
     def _is_disordered(self, cursor: Any) -> bool:
@@ -240,13 +252,20 @@ class TableMerge(FirstStateStaging):
             f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}",
             ", ".join(map(quote_identifier, self._stored_column_names)),
         )
-        update_sql = f"UPDATE {quoted_table} AS o SET {quote_identifier(DIED_COLUMN)} = {share.state_number} WHERE o.{quote_identifier(DIED_COLUMN)} = {ALIVE_STATE} AND {self._removed_condition} RETURNING 1"
+        update_sql = (
+            f"UPDATE {quoted_table} AS o SET {quote_identifier(DIED_COLUMN)} = {share.state_number} WHERE "
+            f"o.{quote_identifier(DIED_COLUMN)} = {ALIVE_STATE} AND {self._removed_condition} RETURNING 1"
+        )
         marked_count = _fetch_integer(cursor, f"WITH went AS ({update_sql}) SELECT count(*) FROM went")
         if marked_count != self._removed_count:
-            message = f"{self.table.qualified_name}: {marked_count:,} rows of the table {share.base_table} go, and the snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
+            message = (
+                f"{self.table.qualified_name}: {marked_count:,} rows of the table {share.base_table} go, and the "
+                f"snapshot {self._base_snapshot.id} has {self._removed_count:,} of them"
+            )
             raise StorageError(message, remedy="ingest the table anew: something else wrote into Hven's schema")
         cursor.execute(
-            f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT {column_list}, {share.state_number} FROM {self._quoted_changes}"
+            f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "
+            f"{column_list}, {share.state_number} FROM {self._quoted_changes}"
         )
         for text in self._write_view_statements(share):
             cursor.execute(text)
@@ -258,11 +277,15 @@ class TableMerge(FirstStateStaging):
         if self._partitions is not None:
             self._create_partitions(cursor, self._partitions)
         column_list = ", ".join(map(quote_identifier, self._stored_column_names))
-        kept_rows_sql = f"SELECT {', '.join('o.' + quote_identifier(name) for name in self._stored_column_names)} FROM {self._quoted_base} AS o WHERE NOT {self._removed_condition}"
+        kept_rows_sql = (
+            f"SELECT {', '.join('o.' + quote_identifier(name) for name in self._stored_column_names)} FROM "
+            f"{self._quoted_base} AS o WHERE NOT {self._removed_condition}"
+        )
         order = f" ORDER BY {quote_identifier(CELL_COLUMN)} NULLS LAST" if self._is_disordered(cursor) else ""
         cursor.execute(f"SET LOCAL work_mem = '{SORT_MEMORY_SETTING}'")
         cursor.execute(
-            f"INSERT INTO {self._quoted_target} ({column_list}) SELECT * FROM (SELECT {column_list} FROM {self._quoted_changes} UNION ALL {kept_rows_sql}) AS a{order}"
+            f"INSERT INTO {self._quoted_target} ({column_list}) SELECT * FROM (SELECT {column_list} FROM "
+            f"{self._quoted_changes} UNION ALL {kept_rows_sql}) AS a{order}"
         )
 
     def _create_partitions(self, cursor: Any, new_partitions: partitions.TablePartitions) -> None:
@@ -275,7 +298,8 @@ class TableMerge(FirstStateStaging):
             cursor.execute(text)
         column = quote_identifier(new_partitions.partition_column)
         cursor.execute(
-            f"SELECT {column} FROM {self._quoted_changes} UNION ALL SELECT {column} FROM {old_partitions.quoted_default} WHERE {column} IS NOT NULL"
+            f"SELECT {column} FROM {self._quoted_changes} UNION ALL SELECT {column} FROM "
+            f"{old_partitions.quoted_default} WHERE {column} IS NOT NULL"
         )
         schema = pa.schema(
             [
@@ -401,7 +425,10 @@ def check_mergeable(table: Table, base_snapshot: Snapshot, base_record: TableRec
         It has not.
     """
     if not table.primary:
-        message = f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged into it"
+        message = (
+            f"{table.qualified_name} has no primary key: its rows cannot be told apart, so nothing can be merged "
+            f"into it"
+        )
         raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table anew")
     differing_part = (
         "columns" if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema} else ""
@@ -411,5 +438,8 @@ def check_mergeable(table: Table, base_snapshot: Snapshot, base_record: TableRec
     if table.position is not None and (not has_cells or base_record.position not in {None, table.position}):
         differing_part = differing_part or "indexes"
     if differing_part:
-        message = f"{table.qualified_name} has other {differing_part} than its snapshot {base_snapshot.id}: nothing can be merged into that"
+        message = (
+            f"{table.qualified_name} has other {differing_part} than its snapshot {base_snapshot.id}: nothing can "
+            f"be merged into that"
+        )
         raise UnmergeableSnapshotError(message, remedy="ingest the table anew")

@@ -1,8 +1,9 @@
 """SQL text of the functions over shapes: the arithmetic of `hven.model.sky`, said in PostgreSQL.
 
-A ring is a polygon with what the tests need, as one array: number of edges, whether the north pole is inside, area, reach, middle
-(three numbers); then for each edge where its longitudes begin and end, its turn, its ends and its unit normal (twelve numbers).
-Inside is the side of the smaller area. What is no polygon gives an empty ring, which holds nothing.
+A ring is a polygon with what the tests need, as one array: number of edges, whether the north pole is inside, area,
+reach, middle (three numbers); then for each edge where its longitudes begin and end, its turn, its ends and its unit
+normal (twelve numbers). Inside is the side of the smaller area. What is no polygon gives an empty ring, which holds
+nothing.
 """
 
 from __future__ import annotations
@@ -188,8 +189,9 @@ SPHERE_FUNCTION_DEFINITIONS: tuple[str, ...] = (
       END LOOP;
       RETURN FALSE;
     END $$""",
-    # whether a polygon lies to one side of a circle (of radius 0: a position): all corners to the east of it, or west, north, south; FALSE: who knows.
-    # So narrow a polygon is within a hemisphere that the circle is not in. A step of plpgsql costs more than what it computes: there are three
+    # whether a polygon lies to one side of a circle (of radius 0: a position): all corners to the east of it, or west,
+    # north, south; FALSE: who knows. So narrow a polygon is within a hemisphere that the circle is not in. A step of
+    # plpgsql costs more than what it computes: there are three
     f"""FUNCTION hven_aside(lon {_DOUBLE_TYPE}, lat {_DOUBLE_TYPE}, r {_DOUBLE_TYPE}, p {_DOUBLE_TYPE}[]) RETURNS boolean {_PLPGSQL_FUNCTION_OPTIONS} AS $$
     DECLARE u {_DOUBLE_TYPE}; v {_DOUBLE_TYPE}; sides integer := 15;
     BEGIN
@@ -202,8 +204,9 @@ SPHERE_FUNCTION_DEFINITIONS: tuple[str, ...] = (
       END LOOP;
       RETURN TRUE;
     END $$""",
-    # whether a position is in a polygon: within 40 degrees its edges are straight lines of the plane that touches the sphere there, which the way
-    # north crosses or not; a ring is made where that is not so, or the position is so near an edge that rounding counts
+    # whether a position is in a polygon: within 40 degrees its edges are straight lines of the plane that touches the
+    # sphere there, which the way north crosses or not; a ring is made where that is not so, or the position is so near
+    # an edge that rounding counts
     f"""FUNCTION hven_holds(lon {_DOUBLE_TYPE}, lat {_DOUBLE_TYPE}, p {_DOUBLE_TYPE}[]) RETURNS boolean {_PLPGSQL_FUNCTION_OPTIONS} AS $$
     DECLARE
       n integer := cardinality(p); s {_DOUBLE_TYPE}; c {_DOUBLE_TYPE}; i integer; a {_DOUBLE_TYPE}; b {_DOUBLE_TYPE}; x {_DOUBLE_TYPE}; y {_DOUBLE_TYPE}; v {_DOUBLE_TYPE}; w {_DOUBLE_TYPE}; turn {_DOUBLE_TYPE}; odd boolean := FALSE;
@@ -324,4 +327,4 @@ SPHERE_FUNCTION_DEFINITIONS: tuple[str, ...] = (
       END LOOP;
       RETURN NOT hven_rings_cross(r, s);
     END $$""",
-)  # fmt: skip
+)

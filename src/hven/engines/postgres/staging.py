@@ -1,7 +1,8 @@
 """Writing a snapshot: Arrow batches by binary COPY into a new table, in HEALPix order; then indexes and statistics.
 
-A table that fits into memory (`MAX_WAITING_BYTES`) is ordered here and copied once. A larger one is copied as it comes, every run ordered in itself,
-and ordered by the server when it is complete. Nobody reads the table before its `Snapshot` is published, so nothing is locked.
+A table that fits into memory (`MAX_WAITING_BYTES`) is ordered here and copied once. A larger one is copied as it comes,
+every run ordered in itself, and ordered by the server when it is complete. Nobody reads the table before its `Snapshot`
+is published, so nothing is locked.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ class TableStaging:
         table_options = (
             "WITH (autovacuum_enabled = off)" if self._partitions is None else self._partitions.write_partition_clause()
         )
-        yield f"CREATE TABLE {self._quoted_target} ({write_column_definitions(self.table)}{extra_columns_sql}) {table_options}"
+        yield (
+            f"CREATE TABLE {self._quoted_target} ({write_column_definitions(self.table)}{extra_columns_sql}) "
+            f"{table_options}"
+        )
         if self._partitions is not None:
             yield self._partitions.write_default_partition()
         yield f"COMMENT ON TABLE {self._quoted_target} IS {quote_literal(write_table_comment(self.table))}"
@@ -118,7 +122,10 @@ class TableStaging:
     def _write_grants(self, relation_name: str) -> list[str]:
         """Write the statements that let readers read a table or view."""
         return [
-            f"GRANT SELECT ON {quote_identifier(self._engine.schema)}.{quote_identifier(relation_name)} TO {quote_identifier(reader)}"
+            (
+                f"GRANT SELECT ON {quote_identifier(self._engine.schema)}.{quote_identifier(relation_name)} TO "
+                f"{quote_identifier(reader)}"
+            )
             for reader in self._engine.reader_roles
         ]
 
@@ -220,10 +227,12 @@ class TableStaging:
         with connection.transaction():
             connection.execute("SELECT set_config('work_mem', $1, true)", [SORT_MEMORY_SETTING])
             connection.execute(
-                f"CREATE TABLE {ordered_table} (LIKE {self._quoted_target} INCLUDING ALL) WITH (autovacuum_enabled = off)"
+                f"CREATE TABLE {ordered_table} (LIKE {self._quoted_target} INCLUDING ALL) WITH "
+                f"(autovacuum_enabled = off)"
             )
             connection.execute(
-                f"INSERT INTO {ordered_table} SELECT * FROM {self._quoted_target} ORDER BY {quote_identifier(CELL_COLUMN)} NULLS LAST"
+                f"INSERT INTO {ordered_table} SELECT * FROM {self._quoted_target} ORDER BY "
+                f"{quote_identifier(CELL_COLUMN)} NULLS LAST"
             )
             connection.execute(f"DROP TABLE {self._quoted_target}")
             connection.execute(f"ALTER TABLE {ordered_table} RENAME TO {quote_identifier(self._target_table)}")
@@ -232,7 +241,10 @@ class TableStaging:
             )
 
     def _build_indexes(self, connection: Any) -> None:
-        """Build the indexes, on two connections if another one is free; that of the primary key proves that it is one."""
+        """Build the indexes, on two connections if another one is free.
+
+        That of the primary key proves that it is one.
+        """
         pending_indexes = deque(
             sorted(self._list_indexes(), key=lambda text: not text.startswith("USING"))
         )  # the slow ones first
@@ -323,7 +335,10 @@ class TableStaging:
     def _check_key_unique(self, connection: Any) -> None:
         """Check that no two rows have one primary key."""
         quoted = ", ".join(map(quote_identifier, self.table.primary))
-        groups = f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._quoted_target} GROUP BY {quoted} HAVING count(*) > 1'
+        groups = (
+            f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._quoted_target} GROUP BY {quoted} HAVING '
+            f"count(*) > 1"
+        )
         keys, rows = connection.execute(
             f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g'
         ).fetchone()
@@ -357,7 +372,10 @@ def write_column_definitions(table: Table) -> str:
 
 
 def write_table_indexes(table: Table, position_method: str) -> list[str]:
-    """Write what follows ``CREATE INDEX ON table``: columns that are searched, and the position in the way that the database has."""
+    """Write what follows ``CREATE INDEX ON table``.
+
+    Columns that are searched, and the position in the way that the database has.
+    """
     index_columns: list[tuple[str, ...]] = [
         (column.name,) for column in table.columns if column.indexed or column.unique
     ]
@@ -391,7 +409,10 @@ def write_table_indexes(table: Table, position_method: str) -> list[str]:
 
 
 def to_copy_types(rows: pa.Table) -> pa.Table:
-    """Convert rows to the types that COPY has: PostgreSQL knows no unsigned bytes, and lists of pairs (complex numbers) become plain lists."""
+    """Convert rows to the types that COPY has.
+
+    PostgreSQL knows no unsigned bytes, and lists of pairs (complex numbers) become plain lists.
+    """
     fields = []
     for column_number, field in enumerate(rows.schema):
         arrow_type = field.type

@@ -1,4 +1,7 @@
-"""SQL text with its parameters, for both ways to run it: prepared with ``$1`` .., or by COPY with settings of the transaction."""
+"""SQL text with its parameters, for both ways to run it.
+
+Prepared with ``$1`` .., or by COPY with settings of the transaction.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Looks at a column of a new snapshot for what shows its statistics, and lets the database find it: a few values, not the column."""
+"""Looks at a column of a new snapshot for what shows its statistics, and lets the database find it.
+
+A few values, not the column.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,13 @@ MAX_CATEGORICAL_FRACTION = 0.01  # distinct values of the rows: below, one that 
 
 
 class WitnessReader:
-    """How `hven.engines._statistics_update.update_statistics` looks at a column (its `Look`): only if an extreme may have gone with the rows that went.
+    """How `hven.engines._statistics_update.update_statistics` looks at a column (its `Look`).
 
-    First come values that are as extreme as those, if a column has few values or an index, and texts as long as the longest that went, or
-    not in ASCII, if there are any. If they are not enough, the extremes themselves come: of all columns that may have lost theirs, by
-    one pass inside the server.
+    Only if an extreme may have gone with the rows that went.
+
+    First come values that are as extreme as those, if a column has few values or an index, and texts as long as the
+    longest that went, or not in ASCII, if there are any. If they are not enough, the extremes themselves come: of all
+    columns that may have lost theirs, by one pass inside the server.
 
     Parameters
     ----------
@@ -67,7 +72,10 @@ class WitnessReader:
         yield self._extreme_values[name]
         if self._may_have_lost(name, "max_length"):
             if name not in self._longest_texts:
-                text = f"SELECT {quote_identifier(name)} FROM {self._quoted_table} WHERE {quote_identifier(name)} IS NOT NULL ORDER BY char_length({quote_identifier(name)}) DESC LIMIT 1"
+                text = (
+                    f"SELECT {quote_identifier(name)} FROM {self._quoted_table} WHERE {quote_identifier(name)} IS "
+                    f"NOT NULL ORDER BY char_length({quote_identifier(name)}) DESC LIMIT 1"
+                )
                 self._longest_texts[name] = self._build_array(name, [row[0] for row in self._fetch_rows(text)])
             yield self._longest_texts[name]
 

@@ -1,7 +1,8 @@
 """Where the rows of a relation are in the database, and what the table or view of a snapshot says about itself.
 
-A snapshot is a relation ``s_..`` of its own: a table, or, once it was made by a merge, a view of a table that several snapshots share
-(`sharing`). Queries need not know which. Who must, asks `TableRecord`, which is read from the relation's comment.
+A snapshot is a relation ``s_..`` of its own: a table, or, once it was made by a merge, a view of a table that several
+snapshots share (`sharing`). Queries need not know which. Who must, asks `TableRecord`, which is read from the
+relation's comment.
 """
 
 from __future__ import annotations

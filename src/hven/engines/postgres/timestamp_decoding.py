@@ -17,7 +17,10 @@ _unpack_int64 = struct.Struct("!q").unpack
 
 
 class TimestampLoader(Loader):
-    """Reads a timestamp as microseconds since 1970, as Arrow keeps it: Python's datetime has the years 1 to 9999 only."""
+    """Reads a timestamp as microseconds since 1970, as Arrow keeps it.
+
+    Python's datetime has the years 1 to 9999 only.
+    """
 
     format = Format.BINARY
 

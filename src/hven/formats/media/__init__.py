@@ -1,7 +1,7 @@
 """The files behind the rows: what is in them, read by windows. One file per medium, whose name is the file's.
 
-A medium's module has `MEDIUM`, a :class:`Medium`. It opens a file as a `Product` of parts: arrays (`ArrayPart`), read a window at a time, and
-tables (`TablePart`), read as Arrow batches; nothing is read before it is asked for.
+A medium's module has `MEDIUM`, a :class:`Medium`. It opens a file as a `Product` of parts: arrays (`ArrayPart`), read a
+window at a time, and tables (`TablePart`), read as Arrow batches; nothing is read before it is asked for.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Medium:
     is_label
         It is read together with files beside it (a label): only files have that.
     refinement
-        The medium whose files some of its are, and what makes a product of its own of an open one of that; None where it is none.
+        The medium whose files some of its are, and what makes a product of its own of an open one of that; None where
+        it is none.
     read_cards
         Reads what is said of a file as a whole, where that is less work than to open it.
     """
@@ -170,9 +171,10 @@ def open_product(
     includes_text_tables
         Parquet and delimited text are tables, too.
     read_rows
-        What reads it for us, whatever it is: the path's columns of these names (None: all) from one row on, at most so many. The schema's metadata says how
-        many `rows` there are, all else there are cards; a field's metadata its `unit`, `ucd`, `description`, and what its elements are as `bins`, in
-        JSON: ``{"name": "frequency", "unit": "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
+        What reads it for us, whatever it is: the path's columns of these names (None: all) from one row on, at most so
+        many. The schema's metadata says how many `rows` there are, all else there are cards; a field's metadata its
+        `unit`, `ucd`, `description`, and what its elements are as `bins`, in JSON: ``{"name": "frequency", "unit":
+        "MHz", "centers": [10, 20]}``, or for `centers` the name of a column that has them for each row.
     only_cards
         What is said of it as a whole is all that is wanted: parts may be missing.
     includes_rasters

@@ -1,4 +1,7 @@
-"""Arrays in the cells of FITS tables: images (NRH) or spectra (ORFEES), a row for each moment; dynamic spectra in one row, or beside their axes (e-Callisto)."""
+"""Arrays in the cells of FITS tables: images (NRH) or spectra (ORFEES), a row for each moment.
+
+Dynamic spectra in one row, or beside their axes (e-Callisto).
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ class _CellGroup(NamedTuple):
 
 
 def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
-    """Put before each part what it holds in cells: arrays whose axes have times and frequencies, with indices of their own (`ArrayPart.source_part_index`)."""
+    """Put before each part what it holds in cells.
+
+    Arrays whose axes have times and frequencies, with indices of their own (`ArrayPart.source_part_index`).
+    """
     tables = [table for table in parts if isinstance(table, TablePart)]
     if not tables or any(table.name.upper().startswith("OI_") for table in tables):
         return tuple(parts)
@@ -88,7 +94,11 @@ def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Seque
         yield from _find_single_row_arrays(table, shapes, cards) if table.row_count == 1 else ()
         return
     array_columns = [column for column in table.columns if column.name in shapes]
-    images = [_CellGroup(column.name, (_CellColumn(table, column),), shapes[column.name]) for column in array_columns if len(shapes[column.name]) == 2 and min(shapes[column.name]) >= MIN_CELL_SIDE]  # fmt: skip
+    images = [
+        _CellGroup(column.name, (_CellColumn(table, column),), shapes[column.name])
+        for column in array_columns
+        if len(shapes[column.name]) == 2 and min(shapes[column.name]) >= MIN_CELL_SIDE
+    ]
     if images:
         sides = [Axis(name=name, size=size) for name, size in zip(("y", "x"), images[0].shape, strict=True)]
         yield _create_array(images, (_create_time_axis(clocks[:1], table.row_count, cards), *sides))
@@ -122,7 +132,14 @@ def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Seque
 def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayPart:
     """Make the array of the first; of several polarizations of it they are its first axis."""
     first_group, stokes_matches = beams[0], [_STOKES_PATTERN.fullmatch(group.name) for group in beams]
-    states = {word[2].upper(): group for word, group in zip(stokes_matches, beams, strict=True) if word and stokes_matches[0] and group.shape == first_group.shape and (word[1], word[3]) == (stokes_matches[0][1], stokes_matches[0][3])}  # fmt: skip
+    states = {
+        word[2].upper(): group
+        for word, group in zip(stokes_matches, beams, strict=True)
+        if word
+        and stokes_matches[0]
+        and group.shape == first_group.shape
+        and (word[1], word[3]) == (stokes_matches[0][1], stokes_matches[0][3])
+    }
     polarizations, name = (
         [states[word] for word in "IQUV" if word in states] or [first_group],
         first_group.name.removesuffix("_B"),
@@ -142,13 +159,26 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
     def read_window(window: Window) -> npt.NDArray[np.float32 | np.float64]:
         planes, row_slice, *further_slices = window if len(polarizations) > 1 else (slice(0, 1), *window)
         start, stop, _ = row_slice.indices(table.row_count)
-        polarization_values = np.stack([
-            np.concatenate([cell.read_rows(start, stop) for cell in polarization.columns], 1).astype(dtype).reshape(stop - start, *polarization.shape)[(slice(None), *further_slices)]
-            for polarization in polarizations[planes]
-        ])  # fmt: skip
+        polarization_values = np.stack(
+            [
+                np.concatenate([cell.read_rows(start, stop) for cell in polarization.columns], 1)
+                .astype(dtype)
+                .reshape(stop - start, *polarization.shape)[(slice(None), *further_slices)]
+                for polarization in polarizations[planes]
+            ]
+        )
         return polarization_values if len(polarizations) > 1 else polarization_values[0]
 
-    return ArrayPart(index=0, name=name, axes=axes, dtype=dtype, read=read_window, unit=first_group.columns[0].column.unit, cards=_drop_structural_cards(table.cards), source_part_index=table.index)  # fmt: skip
+    return ArrayPart(
+        index=0,
+        name=name,
+        axes=axes,
+        dtype=dtype,
+        read=read_window,
+        unit=first_group.columns[0].column.unit,
+        cards=_drop_structural_cards(table.cards),
+        source_part_index=table.index,
+    )
 
 
 def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[HeaderCard]) -> Iterator[ArrayPart]:
@@ -160,7 +190,10 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
             for words, size in zip((_TIME_PATTERN, _FREQUENCY_PATTERN), shape, strict=False)
         ]
         if len(shape) == 2 and None in axes:
-            axes = [_find_axis(table, shapes, words, size, cards) for words, size in zip((_FREQUENCY_PATTERN, _TIME_PATTERN), shape, strict=True)]  # fmt: skip
+            axes = [
+                _find_axis(table, shapes, words, size, cards)
+                for words, size in zip((_FREQUENCY_PATTERN, _TIME_PATTERN), shape, strict=True)
+            ]
         known_axes = tuple(axis for axis in axes if axis is not None)
         if len(shape) == 2 and len(known_axes) == 2 and min(shape) >= MIN_CELL_SIDE:
             cell = _CellColumn(table, column)
@@ -168,19 +201,45 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
             def read_window(window: Window, cell: _CellColumn = cell, shape: tuple[int, ...] = shape) -> Numbers:
                 return cell.read_rows(0, 1).reshape(shape)[tuple(window)]
 
-            yield ArrayPart(index=0, name=column.name, axes=known_axes, dtype=np.dtype("f8"), read=read_window, unit=column.unit, cards=_drop_structural_cards(table.cards), source_part_index=table.index)  # fmt: skip
+            yield ArrayPart(
+                index=0,
+                name=column.name,
+                axes=known_axes,
+                dtype=np.dtype("f8"),
+                read=read_window,
+                unit=column.unit,
+                cards=_drop_structural_cards(table.cards),
+                source_part_index=table.index,
+            )
 
 
 def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[ArrayPart]:
-    """Take an image whose times and frequencies stand in a table of one row: what its header says of them is rounded, or wrong."""
+    """Take an image whose times and frequencies stand in a table of one row.
+
+    What its header says of them is rounded, or wrong.
+    """
     if len(image.axes) != 2 or image.role != "data":
         return
     for table in tables:
         shapes = _list_cell_shapes(table) if table.row_count == 1 else {}
-        axes = [_find_axis(table, shapes, words, axis.size, image.cards) for axis in image.axes for words in (_TIME_PATTERN, _FREQUENCY_PATTERN) if words.search(axis.name)]  # fmt: skip
+        axes = [
+            _find_axis(table, shapes, words, axis.size, image.cards)
+            for axis in image.axes
+            for words in (_TIME_PATTERN, _FREQUENCY_PATTERN)
+            if words.search(axis.name)
+        ]
         known_axes = tuple(axis for axis in axes if axis is not None)
         if {axis.kind for axis in known_axes} == {"time", "spectral"}:
-            yield replace(image, axes=known_axes, read_raw=None, apply_scaling=None, is_local_uncompressed=False, create_sky_mapping=None, cards=_drop_structural_cards(image.cards), source_part_index=image.index)  # fmt: skip
+            yield replace(
+                image,
+                axes=known_axes,
+                read_raw=None,
+                apply_scaling=None,
+                is_local_uncompressed=False,
+                create_sky_mapping=None,
+                cards=_drop_structural_cards(image.cards),
+                source_part_index=image.index,
+            )
             return
 
 
@@ -265,7 +324,12 @@ def _create_time_axis(clocks: Sequence[_CellColumn], size: int, cards: Sequence[
     table = clocks[0].table
 
     def read_values() -> Numbers:
-        first_times, *other_times = (create_time_converter(clock.column, (*table.cards, *cards))(pa.array(clock.read_rows(0, table.row_count).ravel())) for clock in clocks)  # fmt: skip
+        first_times, *other_times = (
+            create_time_converter(clock.column, (*table.cards, *cards))(
+                pa.array(clock.read_rows(0, table.row_count).ravel())
+            )
+            for clock in clocks
+        )
         step = float(np.abs(np.diff(first_times)).max(initial=0.0))
         if any(np.abs(receiver_times - first_times).max(initial=0.0) > step for receiver_times in other_times):
             raise SourceError(

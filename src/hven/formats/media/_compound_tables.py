@@ -135,7 +135,11 @@ def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tup
             members.append(_CompoundField(path=names, dtype=base, shape=tuple(shape), column=column))
     if not members:
         return None, deviations
-    cards = tuple(HeaderCard(word, str(value)[:2000]) for word, value in dataset.attrs.items() if isinstance(value, str | int | float | np.generic))  # fmt: skip
+    cards = tuple(
+        HeaderCard(word, str(value)[:2000])
+        for word, value in dataset.attrs.items()
+        if isinstance(value, str | int | float | np.generic)
+    )
     return _create_table(path, dataset, members, index, file, cards), deviations
 
 
@@ -160,7 +164,9 @@ def _create_column(
         width = base.itemsize if base.kind == "S" else "*"
         if shape and _is_variable_text(base):
             return None
-        return Column(name=name, type=Type("char", "*" if size is None else f"{width}x{size}"), unit=unit, description=description)  # fmt: skip
+        return Column(
+            name=name, type=Type("char", "*" if size is None else f"{width}x{size}"), unit=unit, description=description
+        )
     datatype = {"b": "boolean", "c": {8: "floatComplex", 16: "doubleComplex"}.get(base.itemsize)}.get(base.kind)
     if base.kind in "iuf":
         datatype = "float" if base.str[1:] == "f2" else VOTABLE_TYPES.get(base.str[1:])
@@ -253,7 +259,13 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
     flat = np.ascontiguousarray(values).reshape(-1)
     base = member.dtype
     if base.kind == "S" or _is_variable_text(base):
-        cells = pa.array(flat, pa.binary()) if base.kind == "S" else pa.array([element if isinstance(element, bytes) else str(element).encode() for element in flat], pa.binary())  # fmt: skip
+        cells = (
+            pa.array(flat, pa.binary())
+            if base.kind == "S"
+            else pa.array(
+                [element if isinstance(element, bytes) else str(element).encode() for element in flat], pa.binary()
+            )
+        )
         flat_array = _decode_texts(cells)
     elif base.kind == "c":
         parts = flat.astype(flat.dtype.newbyteorder("=")).view(f"f{base.itemsize // 2}")

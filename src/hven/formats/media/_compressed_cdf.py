@@ -1,4 +1,7 @@
-"""CDF files that are compressed as a whole (CDF Internal Format Description 3.9, sections 2.1 and 2.3: CCR and CPR): unpacked into a temporary file, within a bound."""
+"""CDF files that are compressed as a whole (CDF Internal Format Description 3.9, sections 2.1 and 2.3: CCR and CPR).
+
+Unpacked into a temporary file, within a bound.
+"""
 
 from __future__ import annotations
 

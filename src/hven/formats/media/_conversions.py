@@ -35,7 +35,8 @@ def write_fits_file(
     Returns
     -------
     file
-        Arrays as images, tables as binary tables. Arrays are read while it is sent; tables of other media are written before.
+        Arrays as images, tables as binary tables. Arrays are read while it is sent; tables of other media are written
+        before.
 
     Raises
     ------
@@ -67,7 +68,16 @@ def write_fits_file(
             continue
         window = tuple(slice(0, size) for size in part_item.shape)
         is_primary = first and not number
-        pieces.append(CutoutHdu(part_item, window, first=is_primary, history=history, number=number + 1, further_cards=product.cards if is_primary else ()))  # fmt: skip
+        pieces.append(
+            CutoutHdu(
+                part_item,
+                window,
+                first=is_primary,
+                history=history,
+                number=number + 1,
+                further_cards=product.cards if is_primary else (),
+            )
+        )
     return join_hdus(b"" if first else write_primary_hdu(product.cards, product.medium), pieces, byte_limit)
 
 
@@ -106,7 +116,11 @@ def write_votable_file(product: Product, part: str | None = None, *, serializati
         name = product.medium if table_part is None else table_part.name or str(table_part.index)
         raise SourceError(format_message("{name} is no table: it is written as FITS", name))
     votable_format, options = select_format("votable")
-    infos = [InfoElement(name=card.keyword, value=str(card.value)) for card in (*product.cards, *table_part.cards) if card.keyword not in {"", "COMMENT", "HISTORY"} and card.value is not None]  # fmt: skip
+    infos = [
+        InfoElement(name=card.keyword, value=str(card.value))
+        for card in (*product.cards, *table_part.cards)
+        if card.keyword not in {"", "COMMENT", "HISTORY"} and card.value is not None
+    ]
     metadata = TableMetadata(
         columns=table_part.columns, name=table_part.name or None, infos=infos, includes_query_status=False
     )

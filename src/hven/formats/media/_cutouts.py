@@ -1,4 +1,7 @@
-"""Cuts: a window of a product's arrays, or rows of a table, written as FITS; its header says the truth about it (WCS papers I to IV)."""
+"""Cuts: a window of a product's arrays, or rows of a table, written as FITS.
+
+Its header says the truth about it (WCS papers I to IV).
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,8 @@ def cut_product(
     selection
         What of it.
     part
-        Index or name of the part; None: the first array with data, and with it errors, flags and coverage of the same grid.
+        Index or name of the part; None: the first array with data, and with it errors, flags and coverage of the same
+        grid.
     history
         Lines for the header: where it comes from.
     byte_limit
@@ -236,7 +240,11 @@ class CutoutHdu:
         ]
         cards_by_keyword: dict[str, HeaderCard] = {}
         lines = []
-        for keyword, value, comment in [*(card for card in part_cards if card[1]), *grid_header.cards, *convert_to_fits_cards([*self.array.cards, *further_cards])]:  # fmt: skip
+        for keyword, value, comment in [
+            *(card for card in part_cards if card[1]),
+            *grid_header.cards,
+            *convert_to_fits_cards([*self.array.cards, *further_cards]),
+        ]:
             if keyword in {"COMMENT", "HISTORY"}:
                 lines.append(HeaderCard(keyword, value, comment))
             else:
@@ -297,7 +305,8 @@ class CutoutHdu:
         section = ",".join(f"{part.start + 1}:{part.stop}" for part in reversed(self.window))
         if not is_complete:
             header.add_history(
-                f"cut: pixels [{section}] of [{','.join(str(size) for size in reversed(self.array.shape))}], HDU {self.array.index}"
+                f"cut: pixels [{section}] of [{','.join(str(size) for size in reversed(self.array.shape))}], "
+                f"HDU {self.array.index}"
             )
         for line in self.history:
             header.add_history(_replace_non_ascii(line))
@@ -318,7 +327,11 @@ class CutoutHdu:
     def _encode_values(self, inner: tuple[slice, ...]) -> bytes:
         values = np.asarray((self.array.read_raw or self.array.read)(inner))
         if self.offset:
-            values = values.astype(np.int64) - self.offset if self.offset < 2**62 else (values ^ values.dtype.type(1 << 63)).view(np.int64)  # fmt: skip
+            values = (
+                values.astype(np.int64) - self.offset
+                if self.offset < 2**62
+                else (values ^ values.dtype.type(1 << 63)).view(np.int64)
+            )
         return np.ascontiguousarray(values, self.dtype).tobytes()
 
 

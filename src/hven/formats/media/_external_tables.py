@@ -96,7 +96,14 @@ class _ExternalTable:
         fields = [table_field for table_field in self._fields if names is None or table_field.name in names]
         columns = tuple(_create_column(table_field) for table_field in fields)
         schema = pa.schema([table_field.arrow_field for table_field in columns])
-        width = sum(table_field.type.list_size if pa.types.is_fixed_size_list(table_field.type) else 16 if pa.types.is_large_string(table_field.type) or pa.types.is_string(table_field.type) else 1 for table_field in fields)  # fmt: skip
+        width = sum(
+            table_field.type.list_size
+            if pa.types.is_fixed_size_list(table_field.type)
+            else 16
+            if pa.types.is_large_string(table_field.type) or pa.types.is_string(table_field.type)
+            else 1
+            for table_field in fields
+        )
         step = max(1, min(MAX_REQUESTED_ROWS, MAX_REQUESTED_VALUES // max(width, 1)))
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
@@ -114,7 +121,14 @@ class _ExternalTable:
             return split_timestamps(self._request_rows([field], start, stop - start).column(0).combine_chunks())
 
         fine = any(pa.types.is_timestamp(table_field.type) and table_field.type.unit == "ns" for table_field in fields)
-        return TablePart(index=0, columns=columns, row_count=self._row_count, read_batches=read_batches, select_columns=self.create_table, read_instants=read_instants if fine else None)  # fmt: skip
+        return TablePart(
+            index=0,
+            columns=columns,
+            row_count=self._row_count,
+            read_batches=read_batches,
+            select_columns=self.create_table,
+            read_instants=read_instants if fine else None,
+        )
 
     def _request_rows(self, fields: Sequence[pa.Field], start: int, row_count: int) -> pa.Table:
         """Ask for some rows; what else was told before than what comes now is an error."""
@@ -124,10 +138,31 @@ class _ExternalTable:
             for fields_or_schema in (fields, answered_table.schema)
         )
         if declared_types != answered_types:
-            first_difference = next((name_and_type for name_and_type, answered_type in zip(declared_types, [*answered_types, ("", "")], strict=False) if name_and_type != answered_type), answered_types[-1])  # fmt: skip
-            raise SourceError(format_message("the reader of {name} gives other columns than it said: {column}", self._name, " ".join(first_difference)))  # fmt: skip
+            first_difference = next(
+                (
+                    name_and_type
+                    for name_and_type, answered_type in zip(declared_types, [*answered_types, ("", "")], strict=False)
+                    if name_and_type != answered_type
+                ),
+                answered_types[-1],
+            )
+            raise SourceError(
+                format_message(
+                    "the reader of {name} gives other columns than it said: {column}",
+                    self._name,
+                    " ".join(first_difference),
+                )
+            )
         if answered_table.num_rows != row_count:
-            raise SourceError(format_message("the reader of {name} gives {there:,} rows from {first:,} on, where {count:,} are", self._name, answered_table.num_rows, start, row_count))  # fmt: skip
+            raise SourceError(
+                format_message(
+                    "the reader of {name} gives {there:,} rows from {first:,} on, where {count:,} are",
+                    self._name,
+                    answered_table.num_rows,
+                    start,
+                    row_count,
+                )
+            )
         return answered_table
 
     def create_arrays(self) -> Iterator[ArrayPart]:
@@ -143,15 +178,39 @@ class _ExternalTable:
                 values = np.zeros(size) if are_per_row else np.asarray(bins["centers"], np.float64)
                 name, unit = str(bins["centers"] if are_per_row else bins["name"]), bins.get("unit")
             except (ValueError, TypeError, KeyError) as fault:
-                raise SourceError(format_message("bins of {column} of {name} cannot be read: {reason}", field.name, self._name, str(fault)[:100])) from None  # fmt: skip
+                raise SourceError(
+                    format_message(
+                        "bins of {column} of {name} cannot be read: {reason}", field.name, self._name, str(fault)[:100]
+                    )
+                ) from None
             if values.shape != (size,):
-                raise SourceError(format_message("{column} of {name} has {size} elements, and bins of {count}", field.name, self._name, size, values.size))  # fmt: skip
-            axes = (Axis(name="time", size=self._row_count, kind="time"), Axis(name=name, size=size, unit=unit and str(unit), read_values=lambda values=values: values))  # type: ignore[misc]  # fmt: skip
-            yield ArrayPart(index=index, name=field.name, axes=axes, dtype=np.dtype("f8"), read=lambda window, name=field.name: self._read_window(name, window))  # type: ignore[misc]  # fmt: skip
+                raise SourceError(
+                    format_message(
+                        "{column} of {name} has {size} elements, and bins of {count}",
+                        field.name,
+                        self._name,
+                        size,
+                        values.size,
+                    )
+                )
+            axes = (
+                Axis(name="time", size=self._row_count, kind="time"),
+                Axis(name=name, size=size, unit=unit and str(unit), read_values=lambda values=values: values),
+            )  # type: ignore[misc]
+            yield ArrayPart(
+                index=index,
+                name=field.name,
+                axes=axes,
+                dtype=np.dtype("f8"),
+                read=lambda window, name=field.name: self._read_window(name, window),
+            )  # type: ignore[misc]
 
     def _read_window(self, name: str, window: Sequence[slice]) -> npt.NDArray[Any]:
         first, stop, _ = window[0].indices(self._row_count)
-        batch_values = [np.asarray(batch.column(0).flatten().cast(pa.float64())) for batch in self.create_table({name}).read_batches(first, stop - first)]  # fmt: skip
+        batch_values = [
+            np.asarray(batch.column(0).flatten().cast(pa.float64()))
+            for batch in self.create_table({name}).read_batches(first, stop - first)
+        ]
         values = np.concatenate(batch_values) if batch_values else np.zeros(0)
         return values.reshape(stop - first, -1)[:, window[1]]
 

@@ -1,7 +1,10 @@
-"""Samples in time of an open file: which of its variables are times and parameters, when each sample was taken, and the samples in the order of time.
+"""Samples in time of an open file.
 
-Values are those of the media's readers; here they are put under times. A file is no list of samples as it stands: times may run back, be missing
-or come twice, spectra may stand in several columns with times of their own, channels in another part.
+Which of its variables are times and parameters, when each sample was taken, and the samples in the order of time.
+
+Values are those of the media's readers; here they are put under times. A file is no list of samples as it stands: times
+may run back, be missing or come twice, spectra may stand in several columns with times of their own, channels in
+another part.
 """
 
 from __future__ import annotations
@@ -45,9 +48,37 @@ MAX_NANOSECOND_INSTANT = (
 )
 _TIME_SCALES = {"TAI": "TAI", "IAT": "TAI", "TT": "TT", "TDT": "TT", "ET": "TDB", "TDB": "TDB", "GPS": "GPS"}  # of FITS
 _TIME_SCALE_SUFFIX = re.compile(rf"\s\(?({'|'.join(_TIME_SCALES)})\)?\s*$")
-_UNIT_MICROSECONDS = {"d": DAY_MICROSECONDS, "day": DAY_MICROSECONDS, "h": 3_600_000_000, "hr": 3_600_000_000, "hour": 3_600_000_000, "min": 60_000_000, "minute": 60_000_000, "s": 1_000_000, "sec": 1_000_000,
-          "second": 1_000_000, "ms": 1_000, "msec": 1_000, "millisecond": 1_000, "us": 1, "microsecond": 1, "ns": 1e-3, "nanosecond": 1e-3}  # fmt: skip
-_VOTABLE_TYPES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "f4": "float", "f8": "double", "b1": "boolean"}  # fmt: skip
+_UNIT_MICROSECONDS = {
+    "d": DAY_MICROSECONDS,
+    "day": DAY_MICROSECONDS,
+    "h": 3_600_000_000,
+    "hr": 3_600_000_000,
+    "hour": 3_600_000_000,
+    "min": 60_000_000,
+    "minute": 60_000_000,
+    "s": 1_000_000,
+    "sec": 1_000_000,
+    "second": 1_000_000,
+    "ms": 1_000,
+    "msec": 1_000,
+    "millisecond": 1_000,
+    "us": 1,
+    "microsecond": 1,
+    "ns": 1e-3,
+    "nanosecond": 1e-3,
+}
+_VOTABLE_TYPES = {
+    "i1": "short",
+    "u1": "unsignedByte",
+    "i2": "short",
+    "u2": "int",
+    "i4": "int",
+    "u4": "long",
+    "i8": "long",
+    "f4": "float",
+    "f8": "double",
+    "b1": "boolean",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +143,8 @@ class FileSamples:
     NO_LAYOUT, ForeignFileError
         What stands for the layout of a file that has nothing of a data set, and the error that tells of it.
     has_truncated_times
-        Whether times that were read have digits which are left out: below a nanosecond, or below a microsecond where they cannot be counted so.
+        Whether times that were read have digits which are left out: below a nanosecond, or below a microsecond where
+        they cannot be counted so.
     """
 
     NO_LAYOUT = NO_LAYOUT
@@ -170,8 +202,14 @@ class FileSamples:
         if self._time_series.time:
             candidates = [(part, column) for part, column in self._find_candidates(self._time_series.time)]
         else:
-            candidates = [(part, table_column) for part in self._product.parts if isinstance(part, TablePart) and (self._time_series.part is None or _has_name(part, self._time_series.part))
-                     for table_column in part.columns if (table_column.ucd or "").startswith("time.epoch") or table_column.type.is_timestamp]  # fmt: skip
+            candidates = [
+                (part, table_column)
+                for part in self._product.parts
+                if isinstance(part, TablePart)
+                and (self._time_series.part is None or _has_name(part, self._time_series.part))
+                for table_column in part.columns
+                if (table_column.ucd or "").startswith("time.epoch") or table_column.type.is_timestamp
+            ]
         for part, column in candidates:
             if column is None:
                 if (
@@ -183,7 +221,10 @@ class FileSamples:
             elif isinstance(part, TablePart):
                 return _sample_time_column(part, column)
         time_name = self._time_series.time or "time"
-        raise ForeignFileError(format_message("{file} has no variable {name!r} that says when samples were taken", self._name, time_name), remedy=format_message("time: the variable that does"))  # fmt: skip
+        raise ForeignFileError(
+            format_message("{file} has no variable {name!r} that says when samples were taken", self._name, time_name),
+            remedy=format_message("time: the variable that does"),
+        )
 
     def _find_variable(self, name: str, sample_count: int) -> _SampledVariable | None:
         """Find a variable with so many samples."""
@@ -193,12 +234,26 @@ class FileSamples:
             if column is None:
                 sampled_variable = _sample_array(part, sample_count) if isinstance(part, ArrayPart) else None
             elif isinstance(part, TablePart):
-                sampled_variable = _sample_rows(part, column) if part.row_count == sample_count else _sample_cell(part, column, sample_count) if part.row_count == 1 else None  # fmt: skip
+                sampled_variable = (
+                    _sample_rows(part, column)
+                    if part.row_count == sample_count
+                    else _sample_cell(part, column, sample_count)
+                    if part.row_count == 1
+                    else None
+                )
                 other_count = part.row_count if sampled_variable is None else other_count
             if sampled_variable is not None:
                 return sampled_variable
         if other_count is not None and self._time_series.parameters:
-            raise SourceError(format_message("{name} of {file} has {there} values, and there are {count} times", name, self._name, other_count, sample_count))  # fmt: skip
+            raise SourceError(
+                format_message(
+                    "{name} of {file} has {there} values, and there are {count} times",
+                    name,
+                    self._name,
+                    other_count,
+                    sample_count,
+                )
+            )
         return None
 
     def _create_parameter(self, name: str, file_parameter: FileParameter) -> _SampledParameter | None:
@@ -207,10 +262,20 @@ class FileSamples:
         for source_number, source in enumerate(file_parameter.of or (name,)):
             count = self._clock.sample_count
             if file_parameter.clocks:
-                clocks = (_sample_time_column(part, column) for part, column in self._find_candidates(file_parameter.clocks[source_number]) if isinstance(part, TablePart) and column is not None)  # fmt: skip
+                clocks = (
+                    _sample_time_column(part, column)
+                    for part, column in self._find_candidates(file_parameter.clocks[source_number])
+                    if isinstance(part, TablePart) and column is not None
+                )
                 clock = next(clocks, None)
                 if clock is None:
-                    raise SourceError(format_message("{file} has no variable {name!r} that says when samples were taken", self._name, file_parameter.clocks[source_number]))  # fmt: skip
+                    raise SourceError(
+                        format_message(
+                            "{file} has no variable {name!r} that says when samples were taken",
+                            self._name,
+                            file_parameter.clocks[source_number],
+                        )
+                    )
                 count = clock.sample_count
             values = self._find_variable(source, count)
             if values is None:
@@ -238,7 +303,11 @@ class FileSamples:
                 ],
                 None,
             )
-        kind = kind if kind.is_string else Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)  # fmt: skip
+        kind = (
+            kind
+            if kind.is_string
+            else Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)
+        )
         column = first.copy_with(
             name=name,
             type=kind,
@@ -271,7 +340,16 @@ class FileSamples:
                 values = [value for table in tables if table is not None for value in table[0].tolist()]
                 unit = bin_item.unit or next((table[1] for table in tables if table is not None), None)
                 if len(values) != size or not np.isfinite(values).all():
-                    raise SourceError(format_message("{words} of {file} are {count} values, for {size} elements of {name}", ", ".join(words), self._name, len(values), size, name))  # fmt: skip
+                    raise SourceError(
+                        format_message(
+                            "{words} of {file} are {count} values, for {size} elements of {name}",
+                            ", ".join(words),
+                            self._name,
+                            len(values),
+                            size,
+                            name,
+                        )
+                    )
                 parameter_bins.append(replace(bin_item, centers=tuple(values), of=(), unit=unit))
             return tuple(parameter_bins)
         source_array = next(
@@ -316,14 +394,21 @@ class FileSamples:
             for axis in array.axes:
                 if axis.name.casefold() == word.casefold() and axis.read_values is not None:
                     return np.asarray((axis.read_file_values or axis.read_values)(), np.float64), axis.unit
-        raise SourceError(format_message("{file} has no variable {name!r}, which says what {size} elements are", self._name, word, size))  # fmt: skip
+        raise SourceError(
+            format_message(
+                "{file} has no variable {name!r}, which says what {size} elements are", self._name, word, size
+            )
+        )
 
-    # --- times ---------------------------------------------------------------------------------------------------------
+    # --- times --------------------------------------------------------------------------------------------------------
 
     def _read_instants(self, clock: _SampledVariable) -> Instants:
         """Read all times of a variable, as the file has them; of nanoseconds None where there is no other than 0."""
         if clock.sample_count > MAX_SAMPLES:
-            raise SourceError(format_message("{file} has more than {most:,} samples", self._name, MAX_SAMPLES), remedy=format_message("cut it into several"))  # fmt: skip
+            raise SourceError(
+                format_message("{file} has more than {most:,} samples", self._name, MAX_SAMPLES),
+                remedy=format_message("cut it into several"),
+            )
         instants = np.empty(clock.sample_count, np.int64)
         nanoseconds: npt.NDArray[np.int64] | None = None
         read_block = self._create_time_reader(clock)
@@ -343,7 +428,11 @@ class FileSamples:
     ) -> Instants:
         """Convert times of another clock than UTC."""
         scale_name = self._time_series.clock.scale
-        if not scale_name and not (isinstance(clock.part, TablePart) and clock.part.read_instants is not None and clock.column.epoch is not None):  # fmt: skip
+        if not scale_name and not (
+            isinstance(clock.part, TablePart)
+            and clock.part.read_instants is not None
+            and clock.column.epoch is not None
+        ):
             reference_text = re.split(r"\ssince\s", self._time_series.clock.since or clock.column.unit or "")[-1]
             scale_match = _TIME_SCALE_SUFFIX.search(reference_text) or _TIME_SCALE_SUFFIX.search(
                 f" {self._collect_cards(clock.part).get('TIMESYS', '')}".upper()
@@ -356,7 +445,13 @@ class FileSamples:
         utc_times = np.where(is_present, times, 0)
         utc_times[is_present] = time_scales.convert_to_monotonic_utc(times[is_present], scale)
         if (utc_times[is_present] == time_scales.NO_TIME).any():
-            raise SourceError(format_message("{file} has times of {scale} before 1972, which UTC does not follow by whole seconds", self._name, scale))  # fmt: skip
+            raise SourceError(
+                format_message(
+                    "{file} has times of {scale} before 1972, which UTC does not follow by whole seconds",
+                    self._name,
+                    scale,
+                )
+            )
         if nanos is not None and scale == "TDB":  # which is ahead of TT by no whole microseconds
             self.has_truncated_times, nanos = True, None
         elif nanos is not None:  # in a leap second a microsecond is a thousandth of one
@@ -370,7 +465,14 @@ class FileSamples:
         unit = time_options.unit or column.unit or ""
         match = re.fullmatch(r"(\w+)\s+since\s+(.+)", unit)
         reference_text = _TIME_SCALE_SUFFIX.sub("", time_options.since or (match[2] if match else ""))
-        if isinstance(part, TablePart) and part.read_instants is not None and clock.is_row_per_sample and (column.epoch is not None or column.type.is_timestamp) and not time_options.since and time_options.plus is None:  # fmt: skip
+        if (
+            isinstance(part, TablePart)
+            and part.read_instants is not None
+            and clock.is_row_per_sample
+            and (column.epoch is not None or column.type.is_timestamp)
+            and not time_options.since
+            and time_options.plus is None
+        ):
             read_exact = part.read_instants
             return lambda first, stop: read_exact(clock.name, first, stop)
         read = _create_block_reader(clock)
@@ -379,7 +481,10 @@ class FileSamples:
         unit_name = match[1] if match else unit
         scale = _UNIT_MICROSECONDS.get(unit_name.lower(), _UNIT_MICROSECONDS.get(unit_name.lower().rstrip("s")))
         if scale is None:
-            raise SourceError(format_message("the unit {unit!r} of {name} is none of time", unit, clock.name), remedy=format_message("time: {{of: {name}, unit: ms}}", clock.name))  # fmt: skip
+            raise SourceError(
+                format_message("the unit {unit!r} of {name} is none of time", unit, clock.name),
+                remedy=format_message("time: {{of: {name}, unit: ms}}", clock.name),
+            )
         reference_days = (
             UNIX_EPOCH_DAYS["JD"] - column.epoch
             if column.epoch is not None and not reference_text
@@ -483,12 +588,22 @@ class FileSamples:
         return values_by_keyword
 
     def _read_time_counts(self) -> tuple[int, dict[str, npt.NDArray[np.int64]]]:
-        """Read times by clock, as the file has them: counts of nanoseconds (1000) where some have such, of microseconds (1) else."""
+        """Read times by clock, as the file has them.
+
+        Counts of nanoseconds (1000) where some have such, of microseconds (1) else.
+        """
         instants_by_clock = {"": self._read_instants(self._clock)}
         for name in sorted(
             {name for parameter in self._parameters.values() for name in parameter.file_parameter.clocks}
         ):
-            values = self._find_variable(name, next(parameter.sources[parameter.file_parameter.clocks.index(name)].sample_count for parameter in self._parameters.values() if name in parameter.file_parameter.clocks))  # fmt: skip
+            values = self._find_variable(
+                name,
+                next(
+                    parameter.sources[parameter.file_parameter.clocks.index(name)].sample_count
+                    for parameter in self._parameters.values()
+                    if name in parameter.file_parameter.clocks
+                ),
+            )
             assert values is not None  # noqa: S101  (it was found before)
             instants_by_clock[name] = self._read_instants(values)
         if all(nanos is None for _, nanos in instants_by_clock.values()):
@@ -591,12 +706,21 @@ class FileSamples:
     @property
     def layout(self) -> str:
         """What tells files whose parameters are other ones."""
-        layout_facts = [[parameter.column.name, str(parameter.column.arrow_field.type), parameter.column.unit, repr(parameter.bins), self.text_lengths.get(parameter.column.name)] for parameter in self._parameters.values()]  # fmt: skip
+        layout_facts = [
+            [
+                parameter.column.name,
+                str(parameter.column.arrow_field.type),
+                parameter.column.unit,
+                repr(parameter.bins),
+                self.text_lengths.get(parameter.column.name),
+            ]
+            for parameter in self._parameters.values()
+        ]
         return hashlib.sha256(json.dumps([*layout_facts, *["ns"] * self.has_nanoseconds]).encode()).hexdigest()[
             : len(NO_LAYOUT)
         ]
 
-    # --- samples -------------------------------------------------------------------------------------------------------
+    # --- samples ------------------------------------------------------------------------------------------------------
 
     def read_batches(
         self, names: Sequence[str], start: int, stop: int, *, in_nanoseconds: bool = False
@@ -665,7 +789,13 @@ class FileSamples:
         if self.times.scale > 1:
             return times
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
-            raise SourceError(format_message("{file} has times before 1678 or behind 2261, which cannot be counted in nanoseconds as those of other files", self._name))  # fmt: skip
+            raise SourceError(
+                format_message(
+                    "{file} has times before 1678 or behind 2261, which cannot be counted in nanoseconds as "
+                    "those of other files",
+                    self._name,
+                )
+            )
         return times * 1000
 
 
@@ -680,8 +810,20 @@ def _has_name(part: Part, name: str) -> bool:
 
 def _sample_rows(part: TablePart, column: Column) -> _SampledVariable:
     """Take a column: a row is a sample."""
-    shape = tuple(length or 0 for length in reversed(column.type.shape)) if column.type.is_array and not column.type.is_string else ()  # fmt: skip
-    return _SampledVariable(column.name, part, column, part.row_count, shape, lambda first, stop: _read_column(part, column.name, first, stop), is_row_per_sample=True)  # fmt: skip
+    shape = (
+        tuple(length or 0 for length in reversed(column.type.shape))
+        if column.type.is_array and not column.type.is_string
+        else ()
+    )
+    return _SampledVariable(
+        column.name,
+        part,
+        column,
+        part.row_count,
+        shape,
+        lambda first, stop: _read_column(part, column.name, first, stop),
+        is_row_per_sample=True,
+    )
 
 
 def _sample_time_column(part: TablePart, column: Column) -> _SampledVariable:
@@ -720,7 +862,11 @@ def _sample_array(part: ArrayPart, count: int) -> _SampledVariable | None:
     time_axis = next((axis_number for axis_number in axes if part.axes[axis_number].kind == "time"), axes[0])
     inner = tuple(axis.size for axis_number, axis in enumerate(part.axes) if axis_number != time_axis)
     name = _VOTABLE_TYPES.get(part.dtype.newbyteorder("=").str[1:], "double")
-    column = Column(name=part.name or f"part{part.index}", type=Type(name, "x".join(str(length) for length in reversed(inner)) or None), unit=part.unit)  # fmt: skip
+    column = Column(
+        name=part.name or f"part{part.index}",
+        type=Type(name, "x".join(str(length) for length in reversed(inner)) or None),
+        unit=part.unit,
+    )
 
     def read_samples(first: int, stop: int) -> pa.Array:
         window = [
@@ -883,7 +1029,10 @@ def _match_records(
     rows: npt.NDArray[np.int64],
     tolerance: float,
 ) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.int64] | None]]:
-    """Put records under the samples that are next to them in time; those that are next to none are samples of their own."""
+    """Put records under the samples that are next to them in time.
+
+    Those that are next to none are samples of their own.
+    """
     times = clock_times[rows]
     nearest_clock, nearest_main = _find_nearest(times, main_times), _find_nearest(main_times, times)
     matched_rows = np.full(len(main_times), -1, np.int64)

@@ -1,4 +1,7 @@
-"""Headers of FITS for what is no FITS: axes as WCS, irregular ones as a table of coordinates (-TAB), all else as HIERARCH cards."""
+"""Headers of FITS for what is no FITS.
+
+Axes as WCS, irregular ones as a table of coordinates (-TAB), all else as HIERARCH cards.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 MAX_SPACING_ERROR_PIXELS = 1e-6  # of a pixel: what is off by less is evenly spaced
 MAX_COMMENT_LINES = 20  # of COMMENT for one value
 _STANDARD_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
-_RESERVED_KEYWORDS = re.compile(r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|EXTLEVEL|END|CONTINUE|HIERARCH|T[A-Z]{4}\d+|TFIELDS|THEAP|CHECKSUM|DATASUM")  # fmt: skip
+_RESERVED_KEYWORDS = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BSCALE|BZERO|BLANK|EXTNAME|EXTVER|EXTLEVEL|END|CONTINUE|HIERARCH|T[A-Z]{4}\d+|TFIELDS|THEAP|CHECKSUM|DATASUM"
+)
 
 
 class GridHeader(NamedTuple):
@@ -71,11 +76,21 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
         if axis.kind == "time":
             zero_mjd = float(np.floor(np.nanmin(values))) if np.isfinite(values).any() else 0.0
             values = values - zero_mjd
-            cards += [card_tuple for card_tuple in (("MJDREF", zero_mjd, "zero of times, MJD"), ("TIMEUNIT", "d", "")) if card_tuple[0] not in known_keywords]  # fmt: skip
+            cards += [
+                card_tuple
+                for card_tuple in (("MJDREF", zero_mjd, "zero of times, MJD"), ("TIMEUNIT", "d", ""))
+                if card_tuple[0] not in known_keywords
+            ]
         start, step = float(values[0]), float(values[-1] - values[0]) / max(1, len(values) - 1)
-        is_evenly_spaced = np.isfinite(values).all() and np.abs(values - (start + step * np.arange(len(values)))).max() <= MAX_SPACING_ERROR_PIXELS * abs(step)  # fmt: skip
+        is_evenly_spaced = np.isfinite(values).all() and np.abs(
+            values - (start + step * np.arange(len(values)))
+        ).max() <= MAX_SPACING_ERROR_PIXELS * abs(step)
         if is_evenly_spaced or (len(values) == 1 and np.isfinite(start)):
-            cards += [(f"CTYPE{axis_number}", ctype[:8], to_header_text(axis.name)[:40]), (f"CUNIT{axis_number}", unit, ""), (f"CRPIX{axis_number}", 1.0, "")]  # fmt: skip
+            cards += [
+                (f"CTYPE{axis_number}", ctype[:8], to_header_text(axis.name)[:40]),
+                (f"CUNIT{axis_number}", unit, ""),
+                (f"CRPIX{axis_number}", 1.0, ""),
+            ]
             cards += [(f"CRVAL{axis_number}", start, ""), (f"CDELT{axis_number}", step or 1.0, "")]
         else:
             column = f"axis{axis_number}"
@@ -117,7 +132,9 @@ def _describe_axis(axis: Axis) -> tuple[str, str, npt.NDArray[np.float64] | None
     ctype, unit = {"spectral": ("WAVE", "m"), "time": ("TIME", "d")}.get(axis.kind, ("", ""))
     # words of the standard would say more than is known: energies of particles are no light
     name = re.sub(r"[^A-Z0-9_]", "", to_header_text(axis.name).upper())[:8] or "PIXEL"
-    if not ctype and re.match(r"RA|DEC|[GE]L(ON|AT)|..L[NT]|FREQ|ENER|WAV|AWAV|VRAD|VOPT|VELO|ZOPT|BETA|TIME|STOKES", name):  # fmt: skip
+    if not ctype and re.match(
+        r"RA|DEC|[GE]L(ON|AT)|..L[NT]|FREQ|ENER|WAV|AWAV|VRAD|VOPT|VELO|ZOPT|BETA|TIME|STOKES", name
+    ):
         name = f"X{name}"[:8]
     return ctype or name, unit or to_header_text(axis.unit or "")[:30], values.astype(np.float64)
 
@@ -139,7 +156,10 @@ def write_coordinate_table(columns: dict[str, npt.NDArray[np.float64]], table_nu
     """
     from astropy.io import fits  # noqa: PLC0415  (loaded already)
 
-    fits_columns = [fits.Column(name, f"{len(values)}D", dim=f"(1,{len(values)})", array=values.reshape(1, -1, 1)) for name, values in columns.items()]  # fmt: skip
+    fits_columns = [
+        fits.Column(name, f"{len(values)}D", dim=f"(1,{len(values)})", array=values.reshape(1, -1, 1))
+        for name, values in columns.items()
+    ]
     hdu = fits.BinTableHDU.from_columns(fits_columns, name="WCS-TAB", ver=table_number)
     header = bytes(hdu.header.tostring().encode("ascii"))
     data = b"".join(np.ascontiguousarray(values, ">f8").tobytes() for values in columns.values())
@@ -203,7 +223,10 @@ def to_header_text(text: str) -> str:
         Letters without accents; what is no ASCII is ``?``.
     """
     decomposed_text = unicodedata.normalize("NFKD", text.replace("µ", "u").replace("μ", "u"))
-    return "".join(mark if " " <= mark <= "~" else " " if mark.isspace() else "" if unicodedata.combining(mark) else "?" for mark in decomposed_text)  # fmt: skip
+    return "".join(
+        mark if " " <= mark <= "~" else " " if mark.isspace() else "" if unicodedata.combining(mark) else "?"
+        for mark in decomposed_text
+    )
 
 
 __all__ = ["GridHeader", "convert_to_fits_cards", "describe_grid", "to_header_text", "write_coordinate_table"]

@@ -20,7 +20,8 @@ COMMENTARY_KEYWORDS = frozenset(["", "COMMENT", "HISTORY"])
 _END_CARD = b"END".ljust(CARD_CHARACTERS)
 _KEYWORD_PATTERN = re.compile(r"([A-Z0-9_-]{1,8}) *")
 _HIERARCH_PATTERN = re.compile(r"HIERARCH ([A-Z0-9_ -]*[A-Z0-9_-]) *=")
-# text, truth, whole number, another one; comment. Complex numbers are left to astropy, as is what stands closer or wider than the standard has it
+# text, truth, whole number, another one; comment. Complex numbers are left to astropy, as is what stands closer or
+# wider than the standard has it
 _VALUE_PATTERN = re.compile(
     r" *(?:'((?:[^']|'')*)'|([TF])|([+-]?[0-9]+)|([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[EeDd][+-]?[0-9]+)?)|) *(?:/ *(.*))?"
 )

@@ -1,4 +1,7 @@
-"""Parquet and delimited text as tables of files: read where samples stand in them; no other face looks into these as it does into media."""
+"""Parquet and delimited text as tables of files: read where samples stand in them.
+
+No other face looks into these as it does into media.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,14 @@ def _open_parquet(path: Place) -> Product:
                 raise _create_damage_error(path.name, fault) from None
 
         has_nanoseconds = any(pa.types.is_timestamp(field.type) and field.type.unit == "ns" for field in fields)
-        return TablePart(index=0, columns=columns, row_count=starts[-1], read_batches=read_batches, select_columns=create_table, read_instants=read_instants if has_nanoseconds else None)  # fmt: skip
+        return TablePart(
+            index=0,
+            columns=columns,
+            row_count=starts[-1],
+            read_batches=read_batches,
+            select_columns=create_table,
+            read_instants=read_instants if has_nanoseconds else None,
+        )
 
     @cache
     def read_times(name: str) -> pa.Array:
@@ -128,7 +138,13 @@ def _create_column(field: pa.Field) -> Column:
         key.decode().lower(): value.decode("utf-8", "replace") for key, value in (field.metadata or {}).items()
     }
     kind = pa.timestamp("us") if pa.types.is_timestamp(field.type) else field.type
-    return Column(name=field.name, type=type_from_arrow(kind), unit=field_metadata.get("unit") or field_metadata.get("units"), ucd=field_metadata.get("ucd"), description=field_metadata.get("description"))  # fmt: skip
+    return Column(
+        name=field.name,
+        type=type_from_arrow(kind),
+        unit=field_metadata.get("unit") or field_metadata.get("units"),
+        ucd=field_metadata.get("ucd"),
+        description=field_metadata.get("description"),
+    )
 
 
 def _cast_values(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
@@ -180,14 +196,28 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
     delimiter = max(DELIMITERS, key=lambda candidate_mark: first_line.count(candidate_mark.encode()))
     first_fields = first_line.strip().split(delimiter.encode())
     has_header = not all(_NUMBER_PATTERN.fullmatch(word) or not word.strip() for word in first_fields)
-    names = [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields] if has_header else [f"column_{line_number}" for line_number in range(1, len(first_fields) + 1)]  # fmt: skip
+    names = (
+        [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
+        if has_header
+        else [f"column_{line_number}" for line_number in range(1, len(first_fields) + 1)]
+    )
     kinds: dict[str, pa.DataType] = {}
 
     @contextmanager
     def stream_batches(column_names: Sequence[str] | None) -> Iterator[Any]:
         read_options = csv.ReadOptions(column_names=names, skip_rows=skipped + has_header, block_size=BLOCK_BYTES)
-        convert_options = csv.ConvertOptions(column_types=kinds, include_columns=column_names, null_values=["", "NaN", "nan", "NULL", "null", "NA", "N/A"], strings_can_be_null=True)  # fmt: skip
-        with open_file() as file, csv.open_csv(pa.PythonFile(file, "r"), read_options, csv.ParseOptions(delimiter=delimiter), convert_options) as table:  # fmt: skip
+        convert_options = csv.ConvertOptions(
+            column_types=kinds,
+            include_columns=column_names,
+            null_values=["", "NaN", "nan", "NULL", "null", "NA", "N/A"],
+            strings_can_be_null=True,
+        )
+        with (
+            open_file() as file,
+            csv.open_csv(
+                pa.PythonFile(file, "r"), read_options, csv.ParseOptions(delimiter=delimiter), convert_options
+            ) as table,
+        ):
             yield table
 
     count = 0
@@ -196,13 +226,23 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
             kind = field.type
             if pa.types.is_timestamp(kind):
                 kind = pa.timestamp("us") if kind.tz is None else pa.string()
-            kinds[field.name] = pa.float64() if pa.types.is_integer(kind) else pa.string() if pa.types.is_null(kind) or (pa.types.is_temporal(kind) and not pa.types.is_timestamp(kind)) else kind  # fmt: skip
+            kinds[field.name] = (
+                pa.float64()
+                if pa.types.is_integer(kind)
+                else pa.string()
+                if pa.types.is_null(kind) or (pa.types.is_temporal(kind) and not pa.types.is_timestamp(kind))
+                else kind
+            )
     with stream_batches(names[:1]) as table:
         for batch in table:
             count += batch.num_rows
 
     def create_table(column_names: Collection[str] | None) -> TablePart:
-        columns = tuple(Column(name=name_or_column, type=type_from_arrow(kinds[name_or_column])) for name_or_column in names if column_names is None or name_or_column in column_names)  # fmt: skip
+        columns = tuple(
+            Column(name=name_or_column, type=type_from_arrow(kinds[name_or_column]))
+            for name_or_column in names
+            if column_names is None or name_or_column in column_names
+        )
         schema = pa.schema([name_or_column.arrow_field for name_or_column in columns])
 
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
@@ -210,10 +250,14 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
             try:
                 with stream_batches(schema.names) as table:
                     for batch in table:
-                        piece = batch.slice(max(0, start - row), max(0, min(start + row_limit, row + batch.num_rows) - max(start, row)))  # fmt: skip
+                        piece = batch.slice(
+                            max(0, start - row), max(0, min(start + row_limit, row + batch.num_rows) - max(start, row))
+                        )
                         row += batch.num_rows
                         if piece.num_rows:
-                            yield pa.RecordBatch.from_arrays([piece.column(field.name).cast(field.type) for field in schema], schema=schema)  # fmt: skip
+                            yield pa.RecordBatch.from_arrays(
+                                [piece.column(field.name).cast(field.type) for field in schema], schema=schema
+                            )
                         if row >= start + row_limit:
                             return
             except (pa.ArrowException, OSError, EOFError) as fault:

@@ -68,7 +68,10 @@ def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
 
 
 def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
-    """Read the range of right values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max); None: nothing is said."""
+    """Read the range of right values (VALIDMIN, VALIDMAX; in netCDF also valid_min, valid_max); None.
+
+    Nothing is said.
+    """
     low = next(
         (value for name in ("VALIDMIN", "VALID_MIN") if (value := read_number_attribute(attributes, name)) is not None),
         None,

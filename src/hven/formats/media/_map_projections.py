@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # words of CTYPE (Marmo et al. 2018, Earth and Space Science 5, 640)
-_BODY_CODES = {"Mercury": "ME", "Venus": "VE", "Earth": "EA", "Moon": "SE", "Mars": "MA", "Jupiter": "JU", "Saturn": "SA", "Uranus": "UR", "Neptune": "NE"}  # fmt: skip
+_BODY_CODES = {
+    "Mercury": "ME",
+    "Venus": "VE",
+    "Earth": "EA",
+    "Moon": "SE",
+    "Mars": "MA",
+    "Jupiter": "JU",
+    "Saturn": "SA",
+    "Uranus": "UR",
+    "Neptune": "NE",
+}
 _PROJECTION_CODES = {
     "SIMPLECYLINDRICAL": "CAR",
     "EQUIRECTANGULAR": "CAR",
@@ -36,8 +46,8 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     label_values
         Keywords of IMAGE_MAP_PROJECTION, lengths in km, angles in degrees; TARGET_NAME.
     origin_pixel
-        Pixel at which the map's origin lies if the offsets are 0, counted as FITS counts (1: in the middle of the first one); None: the bounds
-        of the map tell, for labels use either of two.
+        Pixel at which the map's origin lies if the offsets are 0, counted as FITS counts (1: in the middle of the first
+        one); None: the bounds of the map tell, for labels use either of two.
 
     Returns
     -------
@@ -79,7 +89,11 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     )
     degrees_per_pixel = 1.0 / scale
     if kind == "CAR":
-        degrees_per_pixel /= math.cos(math.radians(lat)) if str(label_values.get("MAP_PROJECTION_TYPE")).upper().startswith("EQUI") and abs(lat) < 89.0 else 1.0  # fmt: skip
+        degrees_per_pixel /= (
+            math.cos(math.radians(lat))
+            if str(label_values.get("MAP_PROJECTION_TYPE")).upper().startswith("EQUI") and abs(lat) < 89.0
+            else 1.0
+        )
     if origin_pixel is None:
         origin_pixel = 1.0
         maximum_latitude = find_number("MAXIMUM_LATITUDE")

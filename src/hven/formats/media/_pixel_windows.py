@@ -177,10 +177,12 @@ def _find_pixels_in_interval(centres: npt.NDArray[np.generic], interval: Interva
 def _find_pixels_on_sphere(
     sky_mapping: footprints.ImageWcs, width: int, height: int, selection: Selection, *, is_swapped: bool
 ) -> tuple[Interval, Interval] | None:
-    """Find the pixels of a shape, or of a range of longitudes and latitudes: ((left, right), (bottom, top)), longitudes' axis first.
+    """Find the pixels of a shape, or of a range of longitudes and latitudes.
 
-    The shape's outline is drawn on the image, and a grid of the image's pixels is looked for in the shape: the first finds what is small, the
-    second what reaches beyond the image or has a pole in it.
+    ((left, right), (bottom, top)), longitudes' axis first.
+
+    The shape's outline is drawn on the image, and a grid of the image's pixels is looked for in the shape: the first
+    finds what is small, the second what reaches beyond the image or has a pole in it.
     """
     size = (height, width) if is_swapped else (width, height)  # in the order of the file's axes
     step = [np.linspace(0.5, n + 0.5, min(GRID_POINTS_PER_SIDE, n + 1)) for n in size]

@@ -1,4 +1,7 @@
-"""Product: an open file. Its parts: Array, numbers on a grid with axes; Rows, a table. Nothing is read before it is asked for."""
+"""Product: an open file. Its parts: Array, numbers on a grid with axes; Rows, a table.
+
+Nothing is read before it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,9 @@ class Axis:
     unit
         Of the file's own values; None: not said.
     read_values
-        What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of polarization (``I``, ``RR``),
-        else the file's own in `unit`; None where nobody says it, and for directions on a sphere.
+        What the centres of its pixels stand for, shape (size,): wavelengths in vacuum in m, times as MJD, words of
+        polarization (``I``, ``RR``), else the file's own in `unit`; None where nobody says it, and for directions on a
+        sphere.
     read_file_values
         The same as the file has them, in `unit`: velocities, frequencies, lengths; None: they are `read_values`.
     """
@@ -86,7 +90,8 @@ class ArrayPart:
     read
         Reads a window, a slice for each axis: values as they are meant (scaled, blanks as NaN).
     read_raw, apply_scaling
-        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read` returns; None: as `read`.
+        The same as the file has them (as its `cards` say: BSCALE, BZERO, BLANK), and what makes of these what `read`
+        returns; None: as `read`.
     is_local_uncompressed
         It lies in a file of this machine as it is: a window takes as long as its bytes.
     unit
@@ -94,12 +99,14 @@ class ArrayPart:
     cards
         The header.
     create_sky_mapping
-        Makes what turns pixels into directions and back (`hven.model.sky.footprints.build_image_wcs`); None: the array shows no sphere.
+        Makes what turns pixels into directions and back (`hven.model.sky.footprints.build_image_wcs`); None: the array
+        shows no sphere.
     role
-        ``data``; what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``; ``support``: what describes the data, such as positions
-        and modes of the instrument.
+        ``data``; what belongs to the data of the same grid: ``error``, ``flag``, ``coverage``; ``support``: what
+        describes the data, such as positions and modes of the instrument.
     source_part_index
-        Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a part itself.
+        Of another view of a part of the file, a table in whose cells its values are: the index of that; None: it is a
+        part itself.
     """
 
     index: int
@@ -157,14 +164,16 @@ class TablePart:
     select_columns
         Makes the same of some columns alone, of which nothing else is read; None: it cannot.
     read_instants
-        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING_INSTANT` where there is none, and the nanoseconds
-        behind them, None where the file cannot have such; None: it has no times that are more exact than its columns.
+        Reads a column of times from one row to before another: microseconds since 1970 (UTC), `MISSING_INSTANT` where
+        there is none, and the nanoseconds behind them, None where the file cannot have such; None: it has no times that
+        are more exact than its columns.
     has_truncated_times
         Tells whether times of a column that were read had digits below a nanosecond, which `read_instants` leaves out.
     is_declared
         The file itself has this table, beside arrays of one length that are put together.
     support_columns
-        Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages show the other columns first.
+        Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages
+        show the other columns first.
     collect_sample_metadata
         Collects what is said of rows that are samples in time, or returns None; None: nobody says anything.
     """
@@ -231,8 +240,8 @@ class Product:
     close
         Closes the file.
     companion_files
-        Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take the one need not be one who may
-        take the others.
+        Other files that are read with it: what its label points to, or the label of what was opened. Whoever may take
+        the one need not be one who may take the others.
     list_variables
         Lists its variables; None: its medium has none.
     deviations

@@ -1,4 +1,7 @@
-"""Labels in PVL and ODL (PDS3, ISIS): keywords, objects and units, read in milliseconds; pvl takes a second for a label of an image."""
+"""Labels in PVL and ODL (PDS3, ISIS): keywords, objects and units, read in milliseconds.
+
+Pvl takes a second for a label of an image.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
 
 MAX_LABEL_BYTES = 4 << 20  # bytes of a label
 MAX_NESTING_DEPTH = 50  # objects in each other
-_TOKEN_PATTERN = re.compile(r"""\s+|/\*.*?\*/|\#[^\n]*\n|"(?P<text>[^"]*)"|'(?P<symbol>[^']*)'|<(?P<unit>[^>]*)>|(?P<mark>[=(){},;])|(?P<word>[^\s=(){},;<>"']+)""", re.DOTALL)  # fmt: skip
+_TOKEN_PATTERN = re.compile(
+    r"""\s+|/\*.*?\*/|\#[^\n]*\n|"(?P<text>[^"]*)"|'(?P<symbol>[^']*)'|<(?P<unit>[^>]*)>|(?P<mark>[=(){},;])|(?P<word>[^\s=(){},;<>"']+)""",
+    re.DOTALL,
+)
 _END_PATTERN = re.compile(r"^[ \t]*END[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _BASED_INTEGER_PATTERN = re.compile(r"([+-]?)(\d+)#([+-]?)([0-9A-Fa-f]+)#")
 
@@ -71,7 +77,11 @@ class PvlLabel(dict[str, Any]):
             yield HeaderCard(f"{group}{keyword.lstrip('^')}", value_text, self.units.get(keyword, ""))
         for name, item_or_object in self.objects:
             if name not in {"COLUMN", "FIELD", "CONTAINER", "HISTORY"}:
-                yield from item_or_object.list_cards() if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"} else item_or_object.list_cards(f"{name} ")  # fmt: skip
+                yield from (
+                    item_or_object.list_cards()
+                    if name in {"QUBE", "SPECTRAL_QUBE", "IMAGE", "BAND_BIN", "ISISCUBE"}
+                    else item_or_object.list_cards(f"{name} ")
+                )
 
 
 def read_label(path: Place, start_byte: int = 0) -> PvlLabel:

@@ -1,4 +1,7 @@
-"""Pictures with a place: GeoTIFF and JPEG 2000 (GeoJP2, GML, headers of FITS in XML). Sizes, headers and maps are read, and no pixels."""
+"""Pictures with a place: GeoTIFF and JPEG 2000 (GeoJP2, GML, headers of FITS in XML).
+
+Sizes, headers and maps are read, and no pixels.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,44 @@ _TIFF_TYPE_CODES = {
     17: "q",
     18: "Q",
 }
-_TIFF_TAG_NAMES = {270: "ImageDescription", 271: "Make", 272: "Model", 305: "Software", 306: "DateTime", 315: "Artist", 33432: "Copyright", 42112: "GDAL_METADATA", 42113: "GDAL_NODATA"}  # fmt: skip
-_GEOTIFF_KEY_NAMES = {1024: "model", 1025: "raster", 1026: "citation", 2049: "citation", 2057: "radius", 3073: "citation", 3075: "projection", 3076: "unit", 3078: "parallel", 3080: "lon", 3081: "lat",
-         3082: "east", 3083: "north", 3088: "lon", 3089: "lat", 3095: "lon", 2048: "known"}  # fmt: skip
-_PROJECTION_NAMES = {17: "EQUIRECTANGULAR", 24: "SINUSOIDAL", 15: "POLAR STEREOGRAPHIC", 14: "STEREOGRAPHIC", 21: "ORTHOGRAPHIC", 10: "LAMBERT AZIMUTHAL EQUAL AREA"}  # fmt: skip
+_TIFF_TAG_NAMES = {
+    270: "ImageDescription",
+    271: "Make",
+    272: "Model",
+    305: "Software",
+    306: "DateTime",
+    315: "Artist",
+    33432: "Copyright",
+    42112: "GDAL_METADATA",
+    42113: "GDAL_NODATA",
+}
+_GEOTIFF_KEY_NAMES = {
+    1024: "model",
+    1025: "raster",
+    1026: "citation",
+    2049: "citation",
+    2057: "radius",
+    3073: "citation",
+    3075: "projection",
+    3076: "unit",
+    3078: "parallel",
+    3080: "lon",
+    3081: "lat",
+    3082: "east",
+    3083: "north",
+    3088: "lon",
+    3089: "lat",
+    3095: "lon",
+    2048: "known",
+}
+_PROJECTION_NAMES = {
+    17: "EQUIRECTANGULAR",
+    24: "SINUSOIDAL",
+    15: "POLAR STEREOGRAPHIC",
+    14: "STEREOGRAPHIC",
+    21: "ORTHOGRAPHIC",
+    10: "LAMBERT AZIMUTHAL EQUAL AREA",
+}
 _UNIT_METRES = {9001: 1.0, 9036: 1000.0}
 _EARTH_EPSG_CODES = {4326, 4258, 4269, 4979}  # EPSG's numbers of usual longitudes and latitudes
 _SAMPLE_FORMAT_LETTERS = {1: "u", 2: "i", 3: "f"}
@@ -100,7 +137,14 @@ def _open_tiff(file: BinaryIO, name: str) -> Product:
     return _create_product("tiff", name, (bands, height, width), kind, cards, _write_geotiff_wcs(tags, width, height))
 
 
-def _create_product(medium: str, name: str, shape: tuple[int, int, int], dtype: np.dtype[Any], label_cards: list[HeaderCard], wcs_cards: list[HeaderCard]) -> Product:  # fmt: skip
+def _create_product(
+    medium: str,
+    name: str,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    label_cards: list[HeaderCard],
+    wcs_cards: list[HeaderCard],
+) -> Product:
     if min(shape) < 1:
         raise SourceError(format_message("an array of {name} has no size", name))
     has_wcs = any(card.keyword == "CTYPE1" for card in wcs_cards)
@@ -175,18 +219,30 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
     radius = keys.get("radius")
     if keys.get("model") == 2:
         degrees_per_column, degrees_per_row, lon = step[0], step[1], left_edge + width / 2 * step[0]
-        label_values |= {"MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL", "CENTER_LONGITUDE": lon, "SAMPLE_PROJECTION_OFFSET": width / 2, "LINE_PROJECTION_OFFSET": top_edge / step[1]}  # fmt: skip
+        label_values |= {
+            "MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL",
+            "CENTER_LONGITUDE": lon,
+            "SAMPLE_PROJECTION_OFFSET": width / 2,
+            "LINE_PROJECTION_OFFSET": top_edge / step[1],
+        }
     else:
         kind, metres = _PROJECTION_NAMES.get(keys.get("projection", 0)), _UNIT_METRES.get(keys.get("unit", 9001))
         if kind is None or metres is None or not isinstance(radius, float) or not radius > 0.0:
             return []
         degree = math.radians(1.0) * radius / metres
         degrees_per_column, degrees_per_row = step[0] / degree, step[1] / degree
-        lat = float(keys.get("lat") or keys.get("parallel") or 0.0) if kind[:5] != "EQUIR" else float(keys.get("parallel") or 0.0)  # fmt: skip
+        lat = (
+            float(keys.get("lat") or keys.get("parallel") or 0.0)
+            if kind[:5] != "EQUIR"
+            else float(keys.get("parallel") or 0.0)
+        )
         label_values |= {
-            "MAP_PROJECTION_TYPE": kind, "CENTER_LONGITUDE": float(keys.get("lon") or 0.0), "CENTER_LATITUDE": math.copysign(90.0, lat) if kind.startswith("POLAR") else lat,
-            "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left_edge) / step[0], "LINE_PROJECTION_OFFSET": (top_edge - float(keys.get("north") or 0.0)) / step[1],
-        }  # fmt: skip
+            "MAP_PROJECTION_TYPE": kind,
+            "CENTER_LONGITUDE": float(keys.get("lon") or 0.0),
+            "CENTER_LATITUDE": math.copysign(90.0, lat) if kind.startswith("POLAR") else lat,
+            "SAMPLE_PROJECTION_OFFSET": (float(keys.get("east") or 0.0) - left_edge) / step[0],
+            "LINE_PROJECTION_OFFSET": (top_edge - float(keys.get("north") or 0.0)) / step[1],
+        }
     if abs(degrees_per_column - degrees_per_row) > 1e-6 * degrees_per_row or not height:
         return []
     if isinstance(radius, float):
@@ -318,7 +374,12 @@ def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[Head
         return []
     citation = body.encode("ascii", "replace") + b"|"
     keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 2, 2049, 34737, len(citation), 0)  # degrees, of middles of pixels
-    tags: dict[int, tuple[Any, ...]] = {33550: (steps[0][lon], -steps[1][lat], 0.0), 33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0), 34735: keys, 34737: (citation,)}  # fmt: skip
+    tags: dict[int, tuple[Any, ...]] = {
+        33550: (steps[0][lon], -steps[1][lat], 0.0),
+        33922: (0.0, 0.0, 0.0, origin[lon], origin[lat], 0.0),
+        34735: keys,
+        34737: (citation,),
+    }
     return _write_geotiff_wcs(tags, width, height)
 
 
@@ -326,7 +387,9 @@ def _parse_xml(body: bytes) -> Any:
     """Parse a document of XML, whatever it is; None: it is none."""
     from lxml import etree  # noqa: PLC0415  (beside the standard library's, of which nothing limits entities)
 
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, recover=True)  # fmt: skip
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, recover=True
+    )
     try:
         return etree.fromstring(body.rstrip(b"\0"), parser)
     except etree.XMLSyntaxError:  # of which nothing can be recovered
@@ -339,7 +402,11 @@ def _read_fits_xml(body: bytes) -> list[HeaderCard]:
     fits_element = None if root is None else root if root.tag == "fits" else root.find(".//fits")
     if fits_element is None:
         return []
-    return [HeaderCard(str(card_element.tag).upper(), _parse_value((card_element.text or "").strip())) for card_element in fits_element if isinstance(card_element.tag, str)]  # fmt: skip
+    return [
+        HeaderCard(str(card_element.tag).upper(), _parse_value((card_element.text or "").strip()))
+        for card_element in fits_element
+        if isinstance(card_element.tag, str)
+    ]
 
 
 def _parse_value(text: str) -> str | int | float:

@@ -1,4 +1,7 @@
-"""Tables of records as they lie in a file: fields at fixed places, in characters or bytes; and delimited ones. Read by blocks of rows."""
+"""Tables of records as they lie in a file: fields at fixed places, in characters or bytes; and delimited ones.
+
+Read by blocks of rows.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,26 @@ if TYPE_CHECKING:
 MAX_INT64 = np.uint64(2**63 - 1)
 UINT64_DIGITS = 20
 BLOCK_BYTES = 8 << 20  # bytes of rows that are read at a time
-VOTABLE_TYPES = {"i1": "short", "u1": "unsignedByte", "i2": "short", "u2": "int", "i4": "int", "u4": "long", "i8": "long", "u8": "long", "f4": "float", "f8": "double"}  # fmt: skip
+VOTABLE_TYPES = {
+    "i1": "short",
+    "u1": "unsignedByte",
+    "i2": "short",
+    "u2": "int",
+    "i4": "int",
+    "u4": "long",
+    "i8": "long",
+    "u8": "long",
+    "f4": "float",
+    "f8": "double",
+}
 
 
 def has_values_beyond_int64(
     read_records: Callable[[int, int], npt.NDArray[np.uint64]], count: int, step: int = 1 << 20
 ) -> bool:
-    """Return whether unsigned 64-bit integers of a file are larger than an int64 can be; a column of such is decimal text.
+    """Return whether unsigned 64-bit integers of a file are larger than an int64 can be.
+
+    A column of such is decimal text.
 
     Parameters
     ----------
@@ -101,7 +117,14 @@ class RecordField:
     def column(self) -> Column:
         """What it is as a column."""
         scaled = (self.factor, self.zero) != (1.0, 0.0)
-        words = {"text": "char", "integer": "long", "real": "double", "boolean": "boolean", "time": "char", "vax": "float"}  # fmt: skip
+        words = {
+            "text": "char",
+            "integer": "long",
+            "real": "double",
+            "boolean": "boolean",
+            "time": "char",
+            "vax": "float",
+        }
         kind = "double" if scaled else words.get(self.kind) or VOTABLE_TYPES[np.dtype(self.kind).str[1:]]
         size = "*" if kind == "char" else str(self.item_count) if self.item_count > 1 else None
         if kind == "char" and self.item_count > 1:
@@ -110,8 +133,16 @@ class RecordField:
 
 
 def create_fixed_table(
-    path: Place, fields: Sequence[RecordField], *, index: int, name: str, offset: int, record_bytes: int, record_count: int, cards: tuple[HeaderCard, ...] = ()
-) -> TablePart:  # fmt: skip
+    path: Place,
+    fields: Sequence[RecordField],
+    *,
+    index: int,
+    name: str,
+    offset: int,
+    record_bytes: int,
+    record_count: int,
+    cards: tuple[HeaderCard, ...] = (),
+) -> TablePart:
     """Make a table of records of one length.
 
     Parameters
@@ -193,7 +224,9 @@ def _make_names_distinct(columns: Sequence[Column]) -> list[Column]:
 
 def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
     rows, step = len(block), field.step_bytes or field.size
-    cells = np.lib.stride_tricks.as_strided(block[:, field.offset :], (rows, field.item_count, field.size), (block.strides[0], step, 1))  # fmt: skip
+    cells = np.lib.stride_tricks.as_strided(
+        block[:, field.offset :], (rows, field.item_count, field.size), (block.strides[0], step, 1)
+    )
     cells = np.ascontiguousarray(cells)
     if field.kind in {"text", "integer", "real", "boolean", "time"}:
         flat = parse_texts(_decode_texts(cells.view(f"S{field.size}").ravel()), field)
@@ -203,7 +236,11 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
         values = (
             convert_vax_reals(values.view(np.float32)) if field.kind == "vax" else values.astype(kind.newbyteorder("="))
         )
-        missing = np.isin(values, np.array([null for null in field.nulls if isinstance(null, int | float)], np.float64)) if field.nulls else None  # fmt: skip
+        missing = (
+            np.isin(values, np.array([null for null in field.nulls if isinstance(null, int | float)], np.float64))
+            if field.nulls
+            else None
+        )
         if (field.factor, field.zero) != (1.0, 0.0):
             values = values * field.factor + field.zero
         flat = pa.array(values, mask=missing, from_pandas=True)
@@ -271,7 +308,11 @@ def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
                     [float(null) for null in field.nulls if isinstance(null, int | float)], pa.float64()
                 )
                 values = pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.float64()), values)
-            return values if (field.factor, field.zero) == (1.0, 0.0) else pc.add(pc.multiply(values, field.factor), field.zero)  # fmt: skip
+            return (
+                values
+                if (field.factor, field.zero) == (1.0, 0.0)
+                else pc.add(pc.multiply(values, field.factor), field.zero)
+            )
         values = pc.cast(texts, pa.int64())
         null_values = pa.array([int(null) for null in field.nulls if isinstance(null, int | float)], pa.int64())
         return (
@@ -286,8 +327,17 @@ def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
 
 
 def create_delimited_table(
-    path: Place, fields: Sequence[RecordField], *, index: int, name: str, offset: int, size: int, line_count: int, delimiter: str, cards: tuple[HeaderCard, ...] = ()
-) -> TablePart:  # fmt: skip
+    path: Place,
+    fields: Sequence[RecordField],
+    *,
+    index: int,
+    name: str,
+    offset: int,
+    size: int,
+    line_count: int,
+    delimiter: str,
+    cards: tuple[HeaderCard, ...] = (),
+) -> TablePart:
     """Make a table of lines with fields between marks.
 
     Parameters
@@ -332,14 +382,22 @@ def create_delimited_table(
         row = 0
         try:
             options = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-            with csv.open_csv(pa.BufferReader(body), csv.ReadOptions(column_names=names, encoding="latin-1"), csv.ParseOptions(delimiter=delimiter), options) as lines:  # fmt: skip
+            with csv.open_csv(
+                pa.BufferReader(body),
+                csv.ReadOptions(column_names=names, encoding="latin-1"),
+                csv.ParseOptions(delimiter=delimiter),
+                options,
+            ) as lines:
                 for batch in lines:
                     piece = batch.slice(
                         max(0, start - row), max(0, min(line_count, start + row_limit) - max(start, row))
                     )
                     row += batch.num_rows
                     if piece.num_rows:
-                        arrays = [parse_texts(piece.column(number), field).cast(schema.types[number]) for number, field in enumerate(fields)]  # fmt: skip
+                        arrays = [
+                            parse_texts(piece.column(number), field).cast(schema.types[number])
+                            for number, field in enumerate(fields)
+                        ]
                         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         except pa.ArrowInvalid as fault:
             raise SourceError(

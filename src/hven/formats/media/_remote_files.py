@@ -1,4 +1,7 @@
-"""Files on other servers, as readers of media use them: with what they ask of a path, and opened as a file that is read by ranges."""
+"""Files on other servers, as readers of media use them.
+
+With what they ask of a path, and opened as a file that is read by ranges.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rotated copies of cubes: the same numbers with another axis fastest, as NPY, so that a spectrum lies together. Read instead of the file where that is less."""
+"""Rotated copies of cubes: the same numbers with another axis fastest, as NPY, so that a spectrum lies together.
+
+Read instead of the file where that is less.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,8 @@ def write_rotated_copy(
 ) -> None:
     """Write a copy; it is there, whole, when this returns, or not at all.
 
-    What does not lie in its file as it is (compressed, or elsewhere) is laid beside the copy first: to read it by many small windows would unpack all of it
-    many times.
+    What does not lie in its file as it is (compressed, or elsewhere) is laid beside the copy first: to read it by many
+    small windows would unpack all of it many times.
 
     Parameters
     ----------
@@ -108,8 +111,15 @@ def write_rotated_copy(
 
 
 def _write_array(
-    file: BinaryIO, header: bytes, read: Any, shape: Sequence[int], order: Sequence[int], dtype: np.dtype[Any], progress: ProgressMonitor, share: tuple[float, float],
-) -> None:  # fmt: skip
+    file: BinaryIO,
+    header: bytes,
+    read: Any,
+    shape: Sequence[int],
+    order: Sequence[int],
+    dtype: np.dtype[Any],
+    progress: ProgressMonitor,
+    share: tuple[float, float],
+) -> None:
     """Write an array with its axes in an order, block by block."""
     total = prod(shape) * dtype.itemsize
     os.posix_fallocate(file.fileno(), 0, len(header) + total)  # a disk that has no room says so now
@@ -152,7 +162,13 @@ def _split_into_blocks(sizes: Sequence[int], value_limit: int) -> Iterator[tuple
 def _write_npy_header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     """Write the head of an NPY, aligned as numpy does."""
     header_text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {tuple(shape)!r}, }}"
-    return b"\x93NUMPY\x01\x00" + (len(padded_header := f"{header_text:<{-(len(header_text) + 11) % 64 + len(header_text)}}\n".encode())).to_bytes(2, "little") + padded_header  # fmt: skip
+    return (
+        b"\x93NUMPY\x01\x00"
+        + (
+            len(padded_header := f"{header_text:<{-(len(header_text) + 11) % 64 + len(header_text)}}\n".encode())
+        ).to_bytes(2, "little")
+        + padded_header
+    )
 
 
 def add_rotated_copies(product: Product, copies: Mapping[tuple[int, int], Path]) -> Product:
@@ -195,7 +211,10 @@ def _add_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) ->
     shape, _, kind = np.lib.format.read_array_header_1_0(file, max_header_size=MAX_HEADER_BYTES)
     start = file.tell()
     other_axes = [axis_number for axis_number in range(len(array.shape)) if axis_number != axis]
-    if shape != tuple(array.shape[axis_number] for axis_number in (*other_axes, axis)) or copy_path.stat().st_size != start + prod(shape) * kind.itemsize:  # fmt: skip
+    if (
+        shape != tuple(array.shape[axis_number] for axis_number in (*other_axes, axis))
+        or copy_path.stat().st_size != start + prod(shape) * kind.itemsize
+    ):
         raise ValueError
     stride_by_axis = dict(zip((*other_axes, axis), compute_strides(shape, kind), strict=True))
     strides, original_strides = (

@@ -1,4 +1,7 @@
-"""What pixels of spectral, time and polarization axes stand for: wavelengths in vacuum (m), MJD, words (FITS WCS III and IV)."""
+"""What pixels of spectral, time and polarization axes stand for.
+
+Wavelengths in vacuum (m), MJD, words (FITS WCS III and IV).
+"""
 
 from __future__ import annotations
 
@@ -129,7 +132,8 @@ def convert_to_wavelengths(
     values
         In `unit`, shape (n,).
     quantity
-        What they are, as CTYPE has it: ``WAVE``, ``AWAV``, ``FREQ``, ``ENER``, ``VRAD``, ``VOPT-F2W`` .., else the unit tells.
+        What they are, as CTYPE has it: ``WAVE``, ``AWAV``, ``FREQ``, ``ENER``, ``VRAD``, ``VOPT-F2W`` .., else the unit
+        tells.
     unit
         As written; empty: the standard's (m, Hz, m/s, eV).
     cards

@@ -104,7 +104,9 @@ def read_window_values(path: Place, layout: ArrayLayout, window: Window) -> npt.
             raise SourceError(format_message("{name} ends where its values should be", path.name)) from None
 
 
-def create_window_reader(path: Place, layout: ArrayLayout, scale: ValueScale = EXACT_SCALE) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
+def create_window_reader(
+    path: Place, layout: ArrayLayout, scale: ValueScale = EXACT_SCALE
+) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:
     """Make what reads windows of an array.
 
     Parameters
@@ -132,7 +134,11 @@ def create_window_reader(path: Place, layout: ArrayLayout, scale: ValueScale = E
     if min(shape, default=0) < 1:
         raise SourceError(format_message("an array of {name} has no size", path.name))
     strides = layout.strides or compute_strides(shape, layout.dtype)
-    end = layout.offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + layout.dtype.itemsize  # fmt: skip
+    end = (
+        layout.offset
+        + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+        + layout.dtype.itemsize
+    )
     file_bytes = path.stat().st_size
     if layout.offset < 0 or min(strides) < 1 or end > file_bytes:
         raise SourceError(
@@ -201,7 +207,10 @@ def find_companion_file(folder: Place, name: str) -> Place:
     for path in (label_folder / name, label_folder / name.lower(), label_folder / name.upper()):
         if path.is_file():
             if path.resolve().parent != label_folder:
-                raise SourceError(format_message("the label points to {name!r}", name[:100]), remedy=format_message("only files beside the label are read"))  # fmt: skip
+                raise SourceError(
+                    format_message("the label points to {name!r}", name[:100]),
+                    remedy=format_message("only files beside the label are read"),
+                )
             return path
     raise SourceError(format_message("the label points to {name}, which is not there", name))
 
@@ -216,7 +225,10 @@ def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 class BitPattern(int):
-    """A whole number that a label writes with its radix (``16#8001#``, ``0x8001``): the bits of a value, whatever its type."""
+    """A whole number that a label writes with its radix (``16#8001#``, ``0x8001``).
+
+    The bits of a value, whatever its type.
+    """
 
 
 def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
@@ -225,7 +237,8 @@ def read_constant(value: object, dtype: np.dtype[Any]) -> float | None:
     Parameters
     ----------
     value
-        As the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in two's complement; so does a whole number that the type cannot hold.
+        As the label has it. A `BitPattern` (``16#FF7FFFFB#``) holds the bits of a real, or of a signed number in two's
+        complement; so does a whole number that the type cannot hold.
     dtype
         Of the values.
 

@@ -39,7 +39,9 @@ MAX_SCANNED_VALUES = 200_000  # values of a table that are looked at to tell bet
 _TIME_COLUMN_PATTERN = re.compile(
     r"(?i)(mjd|jd|time|t|tai|utc?|epoch|date.?obs|datetime|time_(obs|utc|mjd|b\d)|.*_(mjd|jd)|timestamp)"
 )
-_SPECTRAL_COLUMN_PATTERN = re.compile(r"(?i)(wave|wavelength|lambda|lam|freq|frequency|energy|eff_wave|wavenumber|wl|wlen|spectral_axis)s?")  # fmt: skip
+_SPECTRAL_COLUMN_PATTERN = re.compile(
+    r"(?i)(wave|wavelength|lambda|lam|freq|frequency|energy|eff_wave|wavenumber|wl|wlen|spectral_axis)s?"
+)
 _REFERENCE_CARD_OFFSETS = {"MJD": 0.0, "JD": -2_400_000.5, "BJD": -2_400_000.5}  # of cards {..}REFI, {..}REFF
 
 
@@ -81,7 +83,9 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
     # the name of another HDU may be said by a card of the table's own
     header = fits.Header.fromstring(next(stream).decode("ascii"))
     time_keywords = {"TIMESYS", "MJDREF", "MJDREFI", "MJDREFF", "TIMEUNIT"}
-    for keyword, value, comment in convert_to_fits_cards(card for card in table.cards if card.keyword in time_keywords or not _is_structural_keyword(card.keyword)):  # fmt: skip
+    for keyword, value, comment in convert_to_fits_cards(
+        card for card in table.cards if card.keyword in time_keywords or not _is_structural_keyword(card.keyword)
+    ):
         if keyword in {"COMMENT", "HISTORY"} or keyword.removeprefix("HIERARCH ") not in header:
             header.append((keyword, value, comment), end=True)
     for line in history:
@@ -106,7 +110,13 @@ def write_table_hdu(table: TablePart, history: Sequence[str] = (), byte_limit: i
 
 
 def _is_structural_keyword(keyword: str) -> bool:
-    return re.fullmatch(r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|NAXIS\d*|XTENSION|BITPIX|PCOUNT|GCOUNT|CHECKSUM|DATASUM|EXTNAME|SIMPLE|EXTEND|END", keyword) is not None  # fmt: skip
+    return (
+        re.fullmatch(
+            r"T[A-Z]{3,4}\d+|TFIELDS|THEAP|NAXIS\d*|XTENSION|BITPIX|PCOUNT|GCOUNT|CHECKSUM|DATASUM|EXTNAME|SIMPLE|EXTEND|END",
+            keyword,
+        )
+        is not None
+    )
 
 
 def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCard] = ()) -> TablePart | None:
@@ -148,7 +158,10 @@ def select_rows(table: TablePart, selection: Selection, cards: Sequence[HeaderCa
         if interval is None:
             continue
         column, values = find_column(table, name)
-        low, high = (end + side * 4.0 * np.spacing(abs(end)) if np.isfinite(end) else end for end, side in zip(interval, (-1, 1), strict=True))  # fmt: skip
+        low, high = (
+            end + side * 4.0 * np.spacing(abs(end)) if np.isfinite(end) else end
+            for end, side in zip(interval, (-1, 1), strict=True)
+        )
         selected_table = (_select_elements if column.type.is_array else _select_matching_rows)(
             table, column, values, (low, high)
         )  # 3 nm are 3e-9 m, but for rounding
@@ -197,7 +210,8 @@ def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str,
     Returns
     -------
     bounds
-        By `list_cut_params`: m, or days (MJD); None where nobody looks for them, in a table of more than `MAX_SCANNED_VALUES` values, or where it has none.
+        By `list_cut_params`: m, or days (MJD); None where nobody looks for them, in a table of more than
+        `MAX_SCANNED_VALUES` values, or where it has none.
     """
     bounds_by_name: dict[str, tuple[float, float] | None] = {}
     for name in list_cut_params(table, cards):
@@ -284,7 +298,13 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
         kind = column.type
         return (kind.is_numeric or kind.is_array) and kind.datatype not in {"char", "boolean"}
 
-    candidates = [candidate for candidate in table.columns if is_numeric_column(candidate) and (candidate.ucd or "").lower().startswith("em.") and not (candidate.ucd or "").lower().startswith(("em.line", "em.bin"))]  # fmt: skip
+    candidates = [
+        candidate
+        for candidate in table.columns
+        if is_numeric_column(candidate)
+        and (candidate.ucd or "").lower().startswith("em.")
+        and not (candidate.ucd or "").lower().startswith(("em.line", "em.bin"))
+    ]
     candidates += [
         candidate
         for candidate in table.columns
@@ -303,7 +323,11 @@ def _find_spectral_column(table: TablePart, name: str) -> tuple[Column, Values]:
 
 def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) -> tuple[Column, Values]:
     """Find the column of times, and what makes MJD of it."""
-    candidates = [candidate for candidate in table.columns if (candidate.ucd or "").lower().startswith(("time.epoch", "time.start")) or candidate.type.is_timestamp]  # fmt: skip
+    candidates = [
+        candidate
+        for candidate in table.columns
+        if (candidate.ucd or "").lower().startswith(("time.epoch", "time.start")) or candidate.type.is_timestamp
+    ]
     candidates += [
         candidate
         for candidate in table.columns
@@ -345,7 +369,14 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
     unit, column_name = (column.unit or "").strip().lower(), column.name.lower()
     if column.type.is_timestamp or column.type.is_string:
         return _convert_dates
-    shift = next((float(card_values[f"{key}REFI"]) + float(card_values.get(f"{key}REFF") or 0.0) + zero for key, zero in _REFERENCE_CARD_OFFSETS.items() if isinstance(card_values.get(f"{key}REFI"), int | float)), None)  # fmt: skip
+    shift = next(
+        (
+            float(card_values[f"{key}REFI"]) + float(card_values.get(f"{key}REFF") or 0.0) + zero
+            for key, zero in _REFERENCE_CARD_OFFSETS.items()
+            if isinstance(card_values.get(f"{key}REFI"), int | float)
+        ),
+        None,
+    )
     if column.epoch is not None or "jd" in column_name:
         offset_days = (
             -2_400_000.5 + column.epoch if column.epoch is not None else 0.0 if "mjd" in column_name else -2_400_000.5

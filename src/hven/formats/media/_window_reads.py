@@ -1,4 +1,7 @@
-"""Windows of an array that lies in a file as it is: read by few calls of the system, nothing mapped, nothing read that is far away."""
+"""Windows of an array that lies in a file as it is.
+
+Read by few calls of the system, nothing mapped, nothing read that is far away.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ def estimate_read_bytes(strides: Sequence[int], dtype: np.dtype[Any], window: Se
 def _plan_read(
     strides: Sequence[int], dtype: np.dtype[Any], window: Sequence[slice]
 ) -> tuple[list[int], list[int], list[int], int]:
-    """Order the axes, the slowest first, with their sizes and strides: those from the last number on are read at once, from the first to the last of what is wanted of them."""
+    """Order the axes, the slowest first, with their sizes and strides.
+
+    Those from the last number on are read at once, from the first to the last of what is wanted of them.
+    """
     order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
     sizes = [max(0, window[axis].stop - window[axis].start) for axis in order]
     steps = [strides[axis] for axis in order]

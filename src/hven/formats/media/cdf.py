@@ -1,4 +1,7 @@
-"""CDF by ISTP's conventions: variables over one epoch as a table, those over an epoch and further axes as arrays, too. cdflib reads."""
+"""CDF by ISTP's conventions: variables over one epoch as a table, those over an epoch and further axes as arrays, too.
+
+Cdflib reads.
+"""
 
 from __future__ import annotations
 
@@ -44,20 +47,60 @@ FIRST_LEAP_SECOND_TT2000 = (
     -883_655_957_816_000_000
 )  # TT2000 of 1972-01-01T00:00:00: leap seconds are whole ones from then on
 _YEAR_2000 = np.datetime64("2000-01-01")
-# when UTC was steered by its rate: from which day, ns that it was behind TAI at an MJD, that MJD, ns more a day (IERS, as in SOFA's dat)
+# when UTC was steered by its rate: from which day, ns that it was behind TAI at an MJD, that MJD, ns more a day (IERS,
+# as in SOFA's dat)
 _UTC_DRIFTS = (
-    ("1960-01-01", 1_417_818_000, 37_300, 1_296_000), ("1961-01-01", 1_422_818_000, 37_300, 1_296_000), ("1961-08-01", 1_372_818_000, 37_300, 1_296_000),
-    ("1962-01-01", 1_845_858_000, 37_665, 1_123_200), ("1963-11-01", 1_945_858_000, 37_665, 1_123_200), ("1964-01-01", 3_240_130_000, 38_761, 1_296_000),
-    ("1964-04-01", 3_340_130_000, 38_761, 1_296_000), ("1964-09-01", 3_440_130_000, 38_761, 1_296_000), ("1965-01-01", 3_540_130_000, 38_761, 1_296_000),
-    ("1965-03-01", 3_640_130_000, 38_761, 1_296_000), ("1965-07-01", 3_740_130_000, 38_761, 1_296_000), ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
-    ("1966-01-01", 4_313_170_000, 39_126, 2_592_000), ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
-)  # fmt: skip
+    ("1960-01-01", 1_417_818_000, 37_300, 1_296_000),
+    ("1961-01-01", 1_422_818_000, 37_300, 1_296_000),
+    ("1961-08-01", 1_372_818_000, 37_300, 1_296_000),
+    ("1962-01-01", 1_845_858_000, 37_665, 1_123_200),
+    ("1963-11-01", 1_945_858_000, 37_665, 1_123_200),
+    ("1964-01-01", 3_240_130_000, 38_761, 1_296_000),
+    ("1964-04-01", 3_340_130_000, 38_761, 1_296_000),
+    ("1964-09-01", 3_440_130_000, 38_761, 1_296_000),
+    ("1965-01-01", 3_540_130_000, 38_761, 1_296_000),
+    ("1965-03-01", 3_640_130_000, 38_761, 1_296_000),
+    ("1965-07-01", 3_740_130_000, 38_761, 1_296_000),
+    ("1965-09-01", 3_840_130_000, 38_761, 1_296_000),
+    ("1966-01-01", 4_313_170_000, 39_126, 2_592_000),
+    ("1968-02-01", 4_213_170_000, 39_126, 2_592_000),
+)
 YEAR_0_MJD = -678_941.0  # MJD of 0000-01-01
 EPOCH_TYPE, EPOCH16_TYPE, TT2000_TYPE, TEXT_TYPES = 31, 32, 33, (51, 52)
-_VOTABLE_TYPES = {1: "short", 41: "short", 2: "short", 4: "int", 8: "long", 11: "unsignedByte", 12: "int", 14: "long", 21: "float", 44: "float", 22: "double", 45: "double"}  # fmt: skip
+_VOTABLE_TYPES = {
+    1: "short",
+    41: "short",
+    2: "short",
+    4: "int",
+    8: "long",
+    11: "unsignedByte",
+    12: "int",
+    14: "long",
+    21: "float",
+    44: "float",
+    22: "double",
+    45: "double",
+}
 _NUMERIC_TYPES = {*_VOTABLE_TYPES, EPOCH_TYPE, TT2000_TYPE}
-_CDF_TYPE_NAMES = {1: "CDF_INT1", 2: "CDF_INT2", 4: "CDF_INT4", 8: "CDF_INT8", 11: "CDF_UINT1", 12: "CDF_UINT2", 14: "CDF_UINT4", 21: "CDF_REAL4", 22: "CDF_REAL8", 31: "CDF_EPOCH",
-          32: "CDF_EPOCH16", 33: "CDF_TIME_TT2000", 41: "CDF_BYTE", 44: "CDF_FLOAT", 45: "CDF_DOUBLE", 51: "CDF_CHAR", 52: "CDF_UCHAR"}  # fmt: skip
+_CDF_TYPE_NAMES = {
+    1: "CDF_INT1",
+    2: "CDF_INT2",
+    4: "CDF_INT4",
+    8: "CDF_INT8",
+    11: "CDF_UINT1",
+    12: "CDF_UINT2",
+    14: "CDF_UINT4",
+    21: "CDF_REAL4",
+    22: "CDF_REAL8",
+    31: "CDF_EPOCH",
+    32: "CDF_EPOCH16",
+    33: "CDF_TIME_TT2000",
+    41: "CDF_BYTE",
+    44: "CDF_FLOAT",
+    45: "CDF_DOUBLE",
+    51: "CDF_CHAR",
+    52: "CDF_UCHAR",
+}
 
 
 class _ReadLimitedFile:
@@ -83,15 +126,26 @@ class _CdfVariable:
         self.attributes: dict[str, Any] = file.varattsget(name)
         self.cdf_type, self.record_count = int(variable_info.Data_Type), int(variable_info.Last_Rec) + 1
         vary = list(variable_info.Dim_Vary) or [True] * len(variable_info.Dim_Sizes)
-        self.shape = tuple(int(size) for size, varies in zip(variable_info.Dim_Sizes, vary, strict=False) if varies and int(varies))  # fmt: skip
+        self.shape = tuple(
+            int(size) for size, varies in zip(variable_info.Dim_Sizes, vary, strict=False) if varies and int(varies)
+        )
         self.varies_by_record = bool(variable_info.Rec_Vary)
         self.is_time = self.cdf_type in {EPOCH_TYPE, EPOCH16_TYPE, TT2000_TYPE}
         self.has_truncated_times = False  # times that were read had digits below a nanosecond
         self.item_bytes = (
             8 if self.is_time or self.cdf_type in TEXT_TYPES else np.dtype(_name_numpy_type(self.cdf_type)).itemsize
         )
-        if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.item_bytes * max(1, self.record_count) > max(MAX_COMPRESSION_RATIO * file_bytes, 1 << 20):  # fmt: skip
-            raise SourceError(format_message("{name} has {there} bytes, and its label promises {end}", file_name, file_bytes, math.prod(self.shape) * self.item_bytes * self.record_count))  # fmt: skip
+        if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.item_bytes * max(1, self.record_count) > max(
+            MAX_COMPRESSION_RATIO * file_bytes, 1 << 20
+        ):
+            raise SourceError(
+                format_message(
+                    "{name} has {there} bytes, and its label promises {end}",
+                    file_name,
+                    file_bytes,
+                    math.prod(self.shape) * self.item_bytes * self.record_count,
+                )
+            )
 
     @property
     def unit(self) -> str | None:
@@ -118,7 +172,11 @@ class _CdfVariable:
                 for start_position in range(0, len(stored_values), size)
             ][: stop - start]
         values = np.asarray(stored_values)
-        return values.reshape((stop - start, *self.shape)) if self.varies_by_record else np.broadcast_to(values.reshape(self.shape), (stop - start, *self.shape))  # fmt: skip
+        return (
+            values.reshape((stop - start, *self.shape))
+            if self.varies_by_record
+            else np.broadcast_to(values.reshape(self.shape), (stop - start, *self.shape))
+        )
 
     def find_missing(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         fill = self.attributes.get("FILLVAL")
@@ -164,7 +222,14 @@ class _CdfVariable:
         )
         description_text = str(self.attributes.get("CATDESC") or self.attributes.get("FIELDNAM") or "").strip()
         if self.is_time:
-            return Column(name=self.name, type=Type("double", size), unit="d", ucd="time.epoch", description="MJD, UTC", epoch=None if size else MJD_EPOCH)  # fmt: skip
+            return Column(
+                name=self.name,
+                type=Type("double", size),
+                unit="d",
+                ucd="time.epoch",
+                description="MJD, UTC",
+                epoch=None if size else MJD_EPOCH,
+            )
         return Column(
             name=self.name,
             type=Type(kind, "*" if kind == "char" else size),
@@ -198,15 +263,31 @@ class _CdfVariable:
 
 
 def _name_numpy_type(cdf_type: int) -> str:
-    return {1: "i1", 41: "i1", 2: "i2", 4: "i4", 8: "i8", 33: "i8", 11: "u1", 12: "u2", 14: "u4", 21: "f4", 44: "f4", 32: "c16"}.get(cdf_type, "f8")  # fmt: skip
+    return {
+        1: "i1",
+        41: "i1",
+        2: "i2",
+        4: "i4",
+        8: "i8",
+        33: "i8",
+        11: "u1",
+        12: "u2",
+        14: "u4",
+        21: "f4",
+        44: "f4",
+        32: "c16",
+    }.get(cdf_type, "f8")
 
 
 @cache
 def _list_leap_seconds() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """List from when, in ns of TAI since 2000-01-01T00:00:00, how many ns UTC is behind it; by the table that astropy keeps.
+    """List from when, in ns of TAI since 2000-01-01T00:00:00, how many ns UTC is behind it.
 
-    From 1960 to 1971 the seconds of UTC were longer than those of TAI. There is an entry for each day then: the library of CDF keeps the difference at noon for the whole day, which is
-    up to 1.3 ms from that of the moment, and none before 1960.
+    By the table that astropy keeps.
+
+    From 1960 to 1971 the seconds of UTC were longer than those of TAI. There is an entry for each day then: the library
+    of CDF keeps the difference at noon for the whole day, which is up to 1.3 ms from that of the moment, and none
+    before 1960.
     """
     import erfa  # noqa: PLC0415  (with astropy)
 
@@ -287,9 +368,12 @@ def _split_epoch16(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], n
 
 
 def convert_epochs_to_instants(stored: npt.NDArray[Any], cdf_type: int) -> Instants:
-    """Turn epochs into microseconds since 1970, of days that have 86,400 s, and nanoseconds behind them; what is finer is cut off.
+    """Turn epochs into microseconds since 1970, of days that have 86,400 s, and nanoseconds behind them.
 
-    A leap second has no such number: the last millisecond before it and the second itself share that millisecond, in their order.
+    What is finer is cut off.
+
+    A leap second has no such number: the last millisecond before it and the second itself share that millisecond, in
+    their order.
 
     Parameters
     ----------
@@ -356,7 +440,12 @@ def open_cdf(file: Place) -> Product:
             file_info = source.cdf_info()
             lock, file_bytes = threading.Lock(), path.stat().st_size
             if source.end > file_bytes:
-                raise SourceError(format_message("{name} has {there} bytes, and its label promises {end}", name, file_bytes, source.end), remedy=format_message("it was cut off"))  # fmt: skip  # noqa: TRY301
+                raise SourceError(
+                    format_message(
+                        "{name} has {there} bytes, and its label promises {end}", name, file_bytes, source.end
+                    ),
+                    remedy=format_message("it was cut off"),
+                )  # noqa: TRY301
             names = [*file_info.zVariables, *file_info.rVariables][:MAX_PARTS]
             variables_by_name = {variable: _CdfVariable(source, lock, variable, file_bytes, name) for variable in names}
             cards = tuple(HeaderCard(word, value) for word, value in _list_attributes(source.globalattsget()))
@@ -365,7 +454,12 @@ def open_cdf(file: Place) -> Product:
             def list_variables() -> Iterator[ProductVariable]:
                 for name, variable in variables_by_name.items():
                     sizes = (variable.record_count, *variable.shape) if variable.varies_by_record else variable.shape
-                    yield ProductVariable(name=name, type=_CDF_TYPE_NAMES.get(variable.cdf_type, str(variable.cdf_type)), sizes=sizes, cards=tuple(HeaderCard(*pair) for pair in _list_attributes(variable.attributes)))  # fmt: skip
+                    yield ProductVariable(
+                        name=name,
+                        type=_CDF_TYPE_NAMES.get(variable.cdf_type, str(variable.cdf_type)),
+                        sizes=sizes,
+                        cards=tuple(HeaderCard(*pair) for pair in _list_attributes(variable.attributes)),
+                    )
 
             def close_file() -> None:
                 source._f.close()  # noqa: SLF001  (it has no other way)
@@ -458,7 +552,10 @@ def _load_reader_class() -> Any:
             super().__init__(place if isinstance(place, Path) else "https://")
 
         def _find_variable_record(self, variable: str) -> tuple[Any, bool]:
-            """Find the record of a variable, and whether it is a z variable; cdflib goes through all of them each time."""
+            """Find the record of a variable, and whether it is a z variable.
+
+            Cdflib goes through all of them each time.
+            """
             if not self.places:
                 for z, place, count in (
                     (True, self._first_zvariable, self._num_zvariable),
@@ -495,10 +592,17 @@ def _load_reader_class() -> Any:
                     at = adr.next_adr_loc
                     if adr.scope == 1:
                         continue
-                    for z, place, count in ((True, adr.first_z_entry, adr.num_z_entry), (False, adr.first_gr_entry, adr.num_gr_entry)):  # fmt: skip
+                    for z, place, count in (
+                        (True, adr.first_z_entry, adr.num_z_entry),
+                        (False, adr.first_gr_entry, adr.num_gr_entry),
+                    ):
                         for _ in range(count):
                             entry = self._read_aedr(place)
-                            value = entry.entry[0] if isinstance(entry.entry, np.ndarray) and len(entry.entry) == 1 else entry.entry  # fmt: skip
+                            value = (
+                                entry.entry[0]
+                                if isinstance(entry.entry, np.ndarray) and len(entry.entry) == 1
+                                else entry.entry
+                            )
                             self.said.setdefault((entry.entry_num, z), {}).setdefault(adr.name, value)
                             place = entry.next_aedr  # noqa: PLW2901
             return self.said.get((number, z_variable), {})
@@ -506,7 +610,10 @@ def _load_reader_class() -> Any:
         def _read_vardata(
             self, vdr_info: Any, startrec: int = 0, endrec: int | None = None, **further_options: Any
         ) -> Any:
-            """Read the bytes of the records that are asked for; cdflib reads all of the blocks that these lie in, each time."""
+            """Read the bytes of the records that are asked for.
+
+            Cdflib reads all of the blocks that these lie in, each time.
+            """
             last = vdr_info.max_rec if endrec is None else endrec
             if vdr_info.sparse or not vdr_info.record_vary or not 0 <= startrec <= last <= vdr_info.max_rec:
                 return super()._read_vardata(vdr_info, startrec=startrec, endrec=endrec, **further_options)
@@ -628,7 +735,13 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
         count = max(
             variable.record_count for variable in members if variable.name == clock or clock not in variables_by_name
         )
-        column_variables = [variable for variable in members if variable.record_count == count and math.prod(variable.shape) * variable.item_bytes <= MAX_CELL_BYTES and not (variable.cdf_type in TEXT_TYPES and variable.shape)]  # fmt: skip
+        column_variables = [
+            variable
+            for variable in members
+            if variable.record_count == count
+            and math.prod(variable.shape) * variable.item_bytes <= MAX_CELL_BYTES
+            and not (variable.cdf_type in TEXT_TYPES and variable.shape)
+        ]
         if column_variables:
             yield _create_table(
                 column_variables,
@@ -639,16 +752,36 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
             )
             index += 1
     for variable in variables_by_name.values():
-        axes = _create_axes(variable, variables_by_name) if variable.varies_by_record and variable.shape and variable.cdf_type not in TEXT_TYPES and not variable.is_time and variable.record_count > 0 else ()  # fmt: skip
+        axes = (
+            _create_axes(variable, variables_by_name)
+            if variable.varies_by_record
+            and variable.shape
+            and variable.cdf_type not in TEXT_TYPES
+            and not variable.is_time
+            and variable.record_count > 0
+            else ()
+        )
         if axes:
-            yield ArrayPart(index=index, name=variable.name, axes=axes, dtype=variable.value_type, read=_create_window_reader(variable), unit=variable.unit, cards=tuple(HeaderCard(*pair) for pair in _list_attributes(variable.attributes)), role="support" if variable.is_support else "data")  # fmt: skip
+            yield ArrayPart(
+                index=index,
+                name=variable.name,
+                axes=axes,
+                dtype=variable.value_type,
+                read=_create_window_reader(variable),
+                unit=variable.unit,
+                cards=tuple(HeaderCard(*pair) for pair in _list_attributes(variable.attributes)),
+                role="support" if variable.is_support else "data",
+            )
             index += 1
 
 
 def _collect_sample_metadata(
     column_variables: Sequence[_CdfVariable], variables_by_name: Mapping[str, _CdfVariable]
 ) -> SampleMetadata | None:
-    """Collect what is said of samples, for those who draft a data set of them; None: they have no times, or no variable says that it is data."""
+    """Collect what is said of samples, for those who draft a data set of them; None.
+
+    They have no times, or no variable says that it is data.
+    """
     clock = column_variables[0]
     data = [
         variable
@@ -663,8 +796,18 @@ def _collect_sample_metadata(
         for variable in column_variables
         if variable.shape and (axis_metadata := _describe_axes(variable, variables_by_name, names))
     }
-    ranges = {variable.name: limits for variable in column_variables if not variable.shape and not variable.is_time and (limits := istp.read_valid_range(variable.attributes)) is not None}  # fmt: skip
-    systems = {variable.name: system for variable in data if variable.shape == (3,) and (system := istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM"))}  # fmt: skip
+    ranges = {
+        variable.name: limits
+        for variable in column_variables
+        if not variable.shape
+        and not variable.is_time
+        and (limits := istp.read_valid_range(variable.attributes)) is not None
+    }
+    systems = {
+        variable.name: system
+        for variable in data
+        if variable.shape == (3,) and (system := istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM"))
+    }
     return SampleMetadata(
         time=clock.name, data=tuple(variable.name for variable in data), axes=axes, valid=ranges, systems=systems
     )
@@ -703,7 +846,14 @@ def _describe_axes(
         description = str(
             axis_variable.attributes.get("CATDESC") or axis_variable.attributes.get("FIELDNAM") or ""
         ).strip()
-        axis_metadata.append(AxisMetadata(name=axis_variable.name, unit=axis_variable.unit, label=istp.read_axis_label(axis_variable.attributes, axis_variable.name) or description or None, centers=centers))  # fmt: skip
+        axis_metadata.append(
+            AxisMetadata(
+                name=axis_variable.name,
+                unit=axis_variable.unit,
+                label=istp.read_axis_label(axis_variable.attributes, axis_variable.name) or description or None,
+                centers=centers,
+            )
+        )
     return tuple(axis_metadata)
 
 

@@ -1,4 +1,7 @@
-"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows. astropy reads what is no plain image (FITS 4.0)."""
+"""FITS: images and cubes of any HDU, tile-compressed ones too, read by sections; tables by blocks of rows.
+
+Astropy reads what is no plain image (FITS 4.0).
+"""
 
 from __future__ import annotations
 
@@ -103,8 +106,22 @@ _VOTABLE_TYPES = {
     "c8": "floatComplex",
     "c16": "doubleComplex",
 }
-_TFORM_TYPES = {"L": "boolean", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
-_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file), b"BZh": bz2.BZ2File, b"\xfd7z": lzma.LZMAFile}  # fmt: skip
+_TFORM_TYPES = {
+    "L": "boolean",
+    "B": "unsignedByte",
+    "I": "short",
+    "J": "int",
+    "K": "long",
+    "E": "float",
+    "C": "floatComplex",
+    "M": "doubleComplex",
+    "A": "char",
+}
+_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7z": lzma.LZMAFile,
+}
 MAX_UNPACKED_BYTES = 1 << 30  # bytes that a compressed file may unpack to
 
 
@@ -119,7 +136,8 @@ def open_fits(file: Place) -> Product:
     Returns
     -------
     product
-        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at most `MAX_PARTS`.
+        Arrays and tables of its HDUs; those without data are left out. Headers are read as the HDUs are come to, at
+        most `MAX_PARTS`.
 
     Raises
     ------
@@ -139,7 +157,8 @@ def open_fits(file: Place) -> Product:
             headers, hdus = _read_plain_headers(stream, size), cache(partial(_open_hdus, stream, open_files))
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
-                raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301  (what is open is closed)
+                # what is open is closed
+                raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301
             first_item = parts[0] if parts and parts[0].index == 0 else headers[0] if headers else None
             cards = _list_cards(hdus()[0].header) if first_item is None else first_item.cards
             return Product(medium="fits", parts=add_cell_arrays(parts, cards), cards=cards, close=open_files.close)
@@ -149,7 +168,10 @@ def open_fits(file: Place) -> Product:
 
 
 def _unpack_file(file: Place, name: str) -> Any:
-    """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None: it is plain."""
+    """Unpack a compressed file beside the temporary ones, so that windows of it need no second pass; None.
+
+    It is plain.
+    """
     with file.open("rb") as source:
         head = source.read(6)
         source.seek(0)
@@ -397,7 +419,10 @@ def _create_axis(
 
 
 def _compute_file_values(compute_coordinates: World, unit: str | None) -> npt.NDArray[np.float64]:
-    """Compute what the file says of the pixels of an axis, in the unit that it names: wcslib turns some into its own."""
+    """Compute what the file says of the pixels of an axis, in the unit that it names.
+
+    Wcslib turns some into its own.
+    """
     values, unit_name = compute_coordinates()
     if unit is None or unit_name == unit:
         return values

@@ -64,7 +64,11 @@ def open_isis(file: Place) -> Product:
     if cube is None or core is None or core.get("^CORE") is not None:
         raise SourceError(format_message("{name} is no cube of ISIS with its pixels in it", file.name))
     core_objects: dict[str, PvlLabel] = dict(core.objects)
-    sizes = [int(core_objects["DIMENSIONS"].find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")] if "DIMENSIONS" in core_objects else []  # fmt: skip
+    sizes = (
+        [int(core_objects["DIMENSIONS"].find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")]
+        if "DIMENSIONS" in core_objects
+        else []
+    )
     kind, nulls, lowest_valid = _PIXEL_TYPES.get(
         str(core_objects.get("PIXELS", core).get("TYPE")).upper(), ("", (), None)
     )
@@ -86,18 +90,40 @@ def open_isis(file: Place) -> Product:
     create_sky_mapping = (
         partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards}) if wcs_cards else None
     )
-    parts: list[Part] = [ArrayPart(index=0, name="CORE", axes=axes, dtype=dtype, read=read, create_sky_mapping=create_sky_mapping, cards=tuple(wcs_cards))]  # fmt: skip
+    parts: list[Part] = [
+        ArrayPart(
+            index=0,
+            name="CORE",
+            axes=axes,
+            dtype=dtype,
+            read=read,
+            create_sky_mapping=create_sky_mapping,
+            cards=tuple(wcs_cards),
+        )
+    ]
     for name, inner_object in label.objects[:MAX_PARTS]:
         if name == "TABLE":
             fields = _read_table_fields(
                 inner_object, "<" if str(inner_object.get("BYTEORDER")).upper() == "LSB" else ">"
             )
             record = sum(field.size * field.item_count for field in fields)
-            parts.append(create_fixed_table(file, fields, index=len(parts), name=str(inner_object.get("NAME") or "TABLE"), offset=int(inner_object.find_number("STARTBYTE") or 1) - 1, record_bytes=record, record_count=int(inner_object.find_number("RECORDS") or 0)))  # fmt: skip
+            parts.append(
+                create_fixed_table(
+                    file,
+                    fields,
+                    index=len(parts),
+                    name=str(inner_object.get("NAME") or "TABLE"),
+                    offset=int(inner_object.find_number("STARTBYTE") or 1) - 1,
+                    record_bytes=record,
+                    record_count=int(inner_object.find_number("RECORDS") or 0),
+                )
+            )
     return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.list_cards()))
 
 
-def _create_cube_reader(file: Place, core: PvlLabel, sizes: Sequence[int], dtype: np.dtype[Any], scale: ValueScale) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:  # fmt: skip
+def _create_cube_reader(
+    file: Place, core: PvlLabel, sizes: Sequence[int], dtype: np.dtype[Any], scale: ValueScale
+) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:
     bands, lines, samples = sizes
     offset = int(core.find_number("STARTBYTE") or 1) - 1
     if str(core.get("FORMAT")).upper() != "TILE":
@@ -105,7 +131,13 @@ def _create_cube_reader(file: Place, core: PvlLabel, sizes: Sequence[int], dtype
     tile_lines, tile_samples = int(core.find_number("TILELINES") or 0), int(core.find_number("TILESAMPLES") or 0)
     if min(tile_lines, tile_samples) < 1:
         raise SourceError(format_message("an array of {name} has no size", file.name))
-    value_type, read_tiles = create_window_reader(file, ArrayLayout(offset, dtype, (bands, -(-lines // tile_lines), -(-samples // tile_samples), tile_lines, tile_samples)), scale)  # fmt: skip
+    value_type, read_tiles = create_window_reader(
+        file,
+        ArrayLayout(
+            offset, dtype, (bands, -(-lines // tile_lines), -(-samples // tile_samples), tile_lines, tile_samples)
+        ),
+        scale,
+    )
 
     def read_window(window: Window) -> npt.NDArray[Any]:
         """Read the tiles that a window touches, and cut it out of them."""
@@ -181,7 +213,15 @@ def _read_table_fields(table: PvlLabel, order: str) -> list[RecordField]:
         kind, size = _FIELD_TYPES.get(str(field_label.get("TYPE")).upper(), ("text", 1))
         count = int(field_label.find_number("SIZE") or 1)
         size, count = (count, 1) if kind == "text" else (size, count)
-        fields.append(RecordField(name=str(field_label.get("NAME")), kind=kind if kind == "text" else order + kind, offset=offset, size=size, item_count=count))  # fmt: skip
+        fields.append(
+            RecordField(
+                name=str(field_label.get("NAME")),
+                kind=kind if kind == "text" else order + kind,
+                offset=offset,
+                size=size,
+                item_count=count,
+            )
+        )
         offset += size * count
     return fields
 

@@ -1,4 +1,7 @@
-"""netCDF by CF's conventions: variables over times as a table, grids as arrays; groups, scales, fills. h5netcdf reads version 4, scipy the classic one."""
+"""netCDF by CF's conventions: variables over times as a table, grids as arrays; groups, scales, fills.
+
+H5netcdf reads version 4, scipy the classic one.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,27 @@ if TYPE_CHECKING:
 MAX_CELL_BYTES = 1 << 16  # bytes of a cell of a table
 FILL_ATTRIBUTES = ("_FillValue", "missing_value", "FILLVAL")
 MAX_GROUP_DEPTH = 20  # groups in each other
-_TIME_UNIT_PATTERN = re.compile(r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?", re.IGNORECASE)  # fmt: skip
-_UNITS_PER_DAY = {"d": 1.0, "day": 1.0, "h": 24.0, "hr": 24.0, "hour": 24.0, "min": 1440.0, "minute": 1440.0, "s": 86_400.0, "sec": 86_400.0, "second": 86_400.0, "ms": 86_400e3, "msec": 86_400e3, "millisecond": 86_400e3, "us": 86_400e6, "microsecond": 86_400e6}  # fmt: skip
+_TIME_UNIT_PATTERN = re.compile(
+    r"(\w+)\s+since\s+(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?)?\s*(Z|UTC|GMT|[+-]\d{1,2}(?::?\d{2})?)?",
+    re.IGNORECASE,
+)
+_UNITS_PER_DAY = {
+    "d": 1.0,
+    "day": 1.0,
+    "h": 24.0,
+    "hr": 24.0,
+    "hour": 24.0,
+    "min": 1440.0,
+    "minute": 1440.0,
+    "s": 86_400.0,
+    "sec": 86_400.0,
+    "second": 86_400.0,
+    "ms": 86_400e3,
+    "msec": 86_400e3,
+    "millisecond": 86_400e3,
+    "us": 86_400e6,
+    "microsecond": 86_400e6,
+}
 
 
 _COMPLEX_PARTS: dict[str, Callable[[Any], Any]] = {"_real": np.real, "_imag": np.imag}
@@ -124,7 +146,9 @@ class _NetcdfVariable:
     @property
     def scale_and_offset(self) -> tuple[float, float] | None:
         factor, zero = self.read_number("scale_factor"), self.read_number("add_offset")
-        return None if factor is None and zero is None else (float(1.0 if factor is None else factor), float(zero or 0.0))  # fmt: skip
+        return (
+            None if factor is None and zero is None else (float(1.0 if factor is None else factor), float(zero or 0.0))
+        )
 
     @property
     def value_type(self) -> np.dtype[Any]:
@@ -159,7 +183,10 @@ class _NetcdfVariable:
         return scaled_values
 
     def read_instants(self, start: int, stop: int) -> Instants:
-        """Read times as microseconds since 1970, and nanoseconds: whole numbers without a detour by those with fractions."""
+        """Read times as microseconds since 1970, and nanoseconds.
+
+        Whole numbers without a detour by those with fractions.
+        """
         zero = self.time_reference
         assert zero is not None  # noqa: S101  (asked of times alone)
         stored = self.read_stored((slice(start, stop), *(slice(0, size) for size in self.shape[1:])))
@@ -208,10 +235,22 @@ class _NetcdfVariable:
         )
         size = "x".join(str(length) for length in reversed(self.shape[1:])) or None
         if self.time_reference is not None:
-            return Column(name=name, type=Type("double", size), unit="d", ucd="time.epoch", description=f"MJD: {description_text}".rstrip(": "), epoch=None if size else MJD_EPOCH)  # fmt: skip
+            return Column(
+                name=name,
+                type=Type("double", size),
+                unit="d",
+                ucd="time.epoch",
+                description=f"MJD: {description_text}".rstrip(": "),
+                epoch=None if size else MJD_EPOCH,
+            )
         if self.exceeds_int64:
             size = "x".join(str(length) for length in (UINT64_DIGITS, *reversed(self.shape[1:])))
-            return Column(name=name, type=Type("char", size if len(self.shape) > 1 else f"{UINT64_DIGITS}*"), unit=self.read_text("units").strip() or None, description=description_text or None)  # fmt: skip
+            return Column(
+                name=name,
+                type=Type("char", size if len(self.shape) > 1 else f"{UINT64_DIGITS}*"),
+                unit=self.read_text("units").strip() or None,
+                description=description_text or None,
+            )
         kind = (
             "char"
             if self.is_text
@@ -239,7 +278,13 @@ class _NetcdfVariable:
             cells = self.read_stored(window)
             if cells.ndim == 2:  # characters
                 cells = np.ascontiguousarray(cells).view(f"S{cells.shape[1]}").ravel()
-            return pa.array([text.decode("utf-8", "replace").rstrip("\0 ") if isinstance(text, bytes) else str(text) for text in cells], pa.string())  # fmt: skip
+            return pa.array(
+                [
+                    text.decode("utf-8", "replace").rstrip("\0 ") if isinstance(text, bytes) else str(text)
+                    for text in cells
+                ],
+                pa.string(),
+            )
         is_unscaled = self.time_reference is None and self.scale_and_offset is None
         cell_values = self.read_stored(window) if is_unscaled else self.read_values(window)
         flat = np.ascontiguousarray(cell_values).ravel()
@@ -278,7 +323,10 @@ def open_netcdf(file: Place) -> Product:
         with file.open("rb") as source:
             signature = source.read(4)
         if signature[:3] == b"CDF" and signature[3:] not in {b"\x01", b"\x02"}:
-            raise SourceError(format_message("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"), remedy=format_message("write it as netCDF-4 (nccopy -k nc4)"))  # fmt: skip
+            raise SourceError(
+                format_message("{name} is netCDF of a version that is not read: {version}", name, "CDF-5"),
+                remedy=format_message("write it as netCDF-4 (nccopy -k nc4)"),
+            )
         deviations: list[Deviation] = []
         tables: list[TablePart] = []
         if signature[:3] == b"CDF":
@@ -354,7 +402,14 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
             for word, value in _read_attributes(hdf5_file.attrs).items()
             if not isinstance(value, h5py.Empty)
         }
-        cards = [*_list_attribute_cards({word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value for word, value in global_attributes.items()})]  # fmt: skip
+        cards = [
+            *_list_attribute_cards(
+                {
+                    word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+                    for word, value in global_attributes.items()
+                }
+            )
+        ]
     yield from cards
 
 
@@ -384,7 +439,11 @@ def _open_version_4(
                 ):
                     continue
                 if variable_or_group.dtype.kind in "iufcSO" and len(variables_found) < MAX_PARTS:
-                    unlimited = frozenset(dim for dim in variable_or_group.dimensions if group.dimensions.get(dim) is not None and group.dimensions[dim].isunlimited())  # fmt: skip
+                    unlimited = frozenset(
+                        dim
+                        for dim in variable_or_group.dimensions
+                        if group.dimensions.get(dim) is not None and group.dimensions[dim].isunlimited()
+                    )
                     # complex numbers are taken apart
                     for name_suffix, part in (
                         _COMPLEX_PARTS.items() if variable_or_group.dtype.kind == "c" else (("", np.asarray),)
@@ -394,7 +453,17 @@ def _open_version_4(
                             if name_suffix
                             else variable_or_group.dtype
                         )
-                        variables_found.append(_NetcdfVariable(name=group_path + title + name_suffix, dims=tuple(variable_or_group.dimensions), shape=tuple(int(size) for size in variable_or_group.shape), dtype=kind, attributes=_read_attributes(variable_or_group.attrs), read_stored=partial(_read_section, variable_or_group, name, part), unlimited_dims=unlimited))  # fmt: skip
+                        variables_found.append(
+                            _NetcdfVariable(
+                                name=group_path + title + name_suffix,
+                                dims=tuple(variable_or_group.dimensions),
+                                shape=tuple(int(size) for size in variable_or_group.shape),
+                                dtype=kind,
+                                attributes=_read_attributes(variable_or_group.attrs),
+                                read_stored=partial(_read_section, variable_or_group, name, part),
+                                unlimited_dims=unlimited,
+                            )
+                        )
             for title, variable_or_group in group.groups.items():
                 if depth < MAX_GROUP_DEPTH:
                     collect_variables(variable_or_group, f"{group_path}{title}/", depth + 1)
@@ -428,7 +497,15 @@ def _refuse_external_values(group: Any, root: Any, h5py: Any, name: str, depth: 
 def _read_attributes(attribute_manager: Any) -> dict[str, Any]:
     attributes = {}
     for word in attribute_manager:
-        if word not in {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_NCProperties"}:  # fmt: skip
+        if word not in {
+            "DIMENSION_LIST",
+            "REFERENCE_LIST",
+            "CLASS",
+            "NAME",
+            "_Netcdf4Dimid",
+            "_Netcdf4Coordinates",
+            "_NCProperties",
+        }:
             try:
                 attributes[word] = attribute_manager[word]
             except (OSError, TypeError, ValueError, KeyError):  # an attribute of a kind that nobody reads
@@ -455,7 +532,17 @@ def _open_classic(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mappi
         data = variable.data
         layout = ArrayLayout(data.ctypes.data - base, data.dtype, tuple(data.shape), tuple(data.strides))
         read = partial(read_window_values, path, layout)
-        variables_found.append(_NetcdfVariable(name=title, dims=tuple(variable.dimensions), shape=tuple(data.shape), dtype=data.dtype, attributes=dict(variable._attributes), read_stored=read, unlimited_dims=records))  # noqa: SLF001  # fmt: skip
+        variables_found.append(
+            _NetcdfVariable(
+                name=title,
+                dims=tuple(variable.dimensions),
+                shape=tuple(data.shape),
+                dtype=data.dtype,
+                attributes=dict(variable._attributes),
+                read_stored=read,
+                unlimited_dims=records,
+            )
+        )  # noqa: SLF001
     global_attributes = dict(netcdf_object._attributes)  # noqa: SLF001
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that arrays may still look into its map
@@ -497,7 +584,11 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             )
             characters = variable.dtype.kind == "S" and variable.dtype.itemsize == 1 and len(variable.dims) == 2
             fits_in_cell = math.prod(variable.shape[1:]) * variable.dtype.itemsize <= MAX_CELL_BYTES
-            if len(variable.dims) == 1 or (characters and fits_in_cell) or (record and fits_in_cell and not variable.is_text and min(variable.shape[1:]) > 0):  # fmt: skip
+            if (
+                len(variable.dims) == 1
+                or (characters and fits_in_cell)
+                or (record and fits_in_cell and not variable.is_text and min(variable.shape[1:]) > 0)
+            ):
                 groups.setdefault((variable.name.rpartition("/")[0], variable.dims[0], variable.shape[0]), []).append(
                     variable
                 )
@@ -538,22 +629,48 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
             axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
             axes[-2] = Axis(name=axes[-2].name, size=axes[-2].size, kind="latitude", unit="deg")
         places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards}) if cards else None
-        yield ArrayPart(index=index, name=variable.name, axes=tuple(axes), dtype=variable.value_type, read=variable.read_values, unit=variable.read_text("units").strip() or None, cards=(*cards, *_list_attribute_cards(variable.attributes)), create_sky_mapping=places)  # fmt: skip
+        yield ArrayPart(
+            index=index,
+            name=variable.name,
+            axes=tuple(axes),
+            dtype=variable.value_type,
+            read=variable.read_values,
+            unit=variable.read_text("units").strip() or None,
+            cards=(*cards, *_list_attribute_cards(variable.attributes)),
+            create_sky_mapping=places,
+        )
         index += 1
 
 
 def _collect_sample_metadata(
     members: Sequence[_NetcdfVariable], variables_by_name: Mapping[str, _NetcdfVariable]
 ) -> SampleMetadata | None:
-    """Collect what variables with ISTP's attributes say of samples; None: there are no times, or none says that it is data."""
+    """Collect what variables with ISTP's attributes say of samples; None.
+
+    There are no times, or none says that it is data.
+    """
     clock = members[0]
     data = [variable for variable in members if variable is not clock and istp.is_data_variable(variable.attributes)]
     if clock.time_reference is None or len(clock.shape) != 1 or not data:
         return None
     names = {variable.name: variable.name.rsplit("/", 1)[-1] for variable in members}
-    axes = {names[variable.name]: axis_metadata for variable in members if len(variable.shape) > 1 and (axis_metadata := _describe_axes(variable, variables_by_name, names))}  # fmt: skip
-    ranges = {names[variable.name]: limits for variable in members if len(variable.shape) == 1 and variable.time_reference is None and (limits := istp.read_valid_range(variable.attributes)) is not None}  # fmt: skip
-    systems = {names[variable.name]: system for variable in data if variable.shape[1:] == (3,) and (system := istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM"))}  # fmt: skip
+    axes = {
+        names[variable.name]: axis_metadata
+        for variable in members
+        if len(variable.shape) > 1 and (axis_metadata := _describe_axes(variable, variables_by_name, names))
+    }
+    ranges = {
+        names[variable.name]: limits
+        for variable in members
+        if len(variable.shape) == 1
+        and variable.time_reference is None
+        and (limits := istp.read_valid_range(variable.attributes)) is not None
+    }
+    systems = {
+        names[variable.name]: system
+        for variable in data
+        if variable.shape[1:] == (3,) and (system := istp.read_text_attribute(variable.attributes, "COORDINATE_SYSTEM"))
+    }
     return SampleMetadata(
         time=names[clock.name],
         data=tuple(names[variable.name] for variable in data),
@@ -566,7 +683,10 @@ def _collect_sample_metadata(
 def _describe_axes(
     variable: _NetcdfVariable, variables_by_name: Mapping[str, _NetcdfVariable], names: Mapping[str, str]
 ) -> tuple[AxisMetadata, ...]:
-    """Tell what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension; empty: not of all of them is it known."""
+    """Tell what the elements of each dimension stand for, by DEPEND_1 .. or the variable of the dimension; empty.
+
+    Not of all of them is it known.
+    """
     axis_metadata = []
     for number, (dim, size) in enumerate(zip(variable.dims[1:], variable.shape[1:], strict=True), 1):
         axis_variable = variables_by_name.get(
@@ -592,7 +712,9 @@ def _describe_axes(
         if not centers:
             return ()
         column = axis_variable.create_column()
-        axis_metadata.append(AxisMetadata(name=column.name, unit=column.unit, label=column.label or column.description, centers=centers))  # fmt: skip
+        axis_metadata.append(
+            AxisMetadata(name=column.name, unit=column.unit, label=column.label or column.description, centers=centers)
+        )
     return tuple(axis_metadata)
 
 
@@ -677,7 +799,10 @@ def _write_map_cards(
         float(coordinates[-1] - coordinates[0]) / (len(coordinates) - 1) if len(coordinates) > 1 else 0.0
         for coordinates in (lat, lon)
     ]
-    if not all(steps) or any(np.abs(coordinates - coordinates[0] - step * np.arange(len(coordinates))).max() > 1e-3 * abs(step) for coordinates, step in zip((lat, lon), steps, strict=True)):  # fmt: skip
+    if not all(steps) or any(
+        np.abs(coordinates - coordinates[0] - step * np.arange(len(coordinates))).max() > 1e-3 * abs(step)
+        for coordinates, step in zip((lat, lon), steps, strict=True)
+    ):
         return []
     mapping = variables_by_name.get(variable.read_text("grid_mapping"))
     radius = None if mapping is None else mapping.read_number("semi_major_axis")
@@ -685,7 +810,12 @@ def _write_map_cards(
     body = map_projections.find_body_code(
         variable.read_text("target_name") or ("Earth" if radius is not None and 6.3e6 < radius < 6.4e6 else "")
     )
-    wcs_values: list[tuple[str, str | float]] = [("CTYPE1", f"{body}LN-CAR"), ("CTYPE2", f"{body}LT-CAR"), ("CUNIT1", "deg"), ("CUNIT2", "deg")]  # fmt: skip
+    wcs_values: list[tuple[str, str | float]] = [
+        ("CTYPE1", f"{body}LN-CAR"),
+        ("CTYPE2", f"{body}LT-CAR"),
+        ("CUNIT1", "deg"),
+        ("CUNIT2", "deg"),
+    ]
     # the middle of the map is its reference, so that what wcslib knows of longitudes (180 to either side) has all of it
     middle = len(lon) // 2
     wcs_values += [("CRPIX1", middle + 1.0), ("CRVAL1", float(lon[middle])), ("CDELT1", steps[1])]

@@ -1,4 +1,7 @@
-"""OIFITS: the tables of FITS as they stand, and before them a table of points each for VIS2, VIS, T3 and FLUX: baselines, wavelengths, targets joined in."""
+"""OIFITS: the tables of FITS as they stand, and before them a table of points each for VIS2, VIS, T3 and FLUX.
+
+Baselines, wavelengths, targets joined in.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,11 @@ _OBSERVABLES: dict[str, tuple[tuple[str, str | None, str, str], ...]] = {
         ("FLUXERR", None, "stat.error;phot.flux", "error of FLUXDATA"),
     ),
 }
-_BASELINE_COLUMNS = {"OI_VIS2": ("UCOORD", "VCOORD"), "OI_VIS": ("UCOORD", "VCOORD"), "OI_T3": ("U1COORD", "V1COORD", "U2COORD", "V2COORD")}  # fmt: skip
+_BASELINE_COLUMNS = {
+    "OI_VIS2": ("UCOORD", "VCOORD"),
+    "OI_VIS": ("UCOORD", "VCOORD"),
+    "OI_T3": ("U1COORD", "V1COORD", "U2COORD", "V2COORD"),
+}
 
 
 def open_oifits(file: Place) -> Product:
@@ -100,7 +107,9 @@ def add_point_tables(fits_product: Product) -> Product | None:
 
 
 def _read_card_text(table: TablePart, keyword: str) -> str:
-    return next((str(card.value).strip() for card in table.cards if card.keyword == keyword and card.value is not None), "")  # fmt: skip
+    return next(
+        (str(card.value).strip() for card in table.cards if card.keyword == keyword and card.value is not None), ""
+    )
 
 
 def _read_names_by_number(tables: Sequence[TablePart], table_kind: str, key: str, column: str) -> dict[int, str]:
@@ -136,22 +145,48 @@ def _create_point_table(
     columns = (
         Column(name="TARGET", type=_TEXT_TYPE, ucd="meta.id;src", description="name of the target"),
         Column(name="INSNAME", type=_TEXT_TYPE, ucd="meta.id;instr", description="instrument and mode"),
-        Column(name="STATIONS", type=_TEXT_TYPE, ucd="meta.id;instr.baseline", description="stations of the baseline or triangle"),
+        Column(
+            name="STATIONS",
+            type=_TEXT_TYPE,
+            ucd="meta.id;instr.baseline",
+            description="stations of the baseline or triangle",
+        ),
         Column(name="MJD", type=_REAL_TYPE, unit="d", ucd="time.epoch", description="MJD, UTC", epoch=MJD_EPOCH),
-        *(Column(name=name, type=_REAL_TYPE, unit="m", ucd="instr.baseline", description="baseline's coordinate") for name in baseline_columns),
+        *(
+            Column(name=name, type=_REAL_TYPE, unit="m", ucd="instr.baseline", description="baseline's coordinate")
+            for name in baseline_columns
+        ),
         Column(name="EFF_WAVE", type=_REAL_TYPE, unit="m", ucd="em.wl", description="wavelength"),
         Column(name="EFF_BAND", type=_REAL_TYPE, unit="m", ucd="instr.bandwidth", description="width of the channel"),
-        Column(name="SPATIAL_FREQUENCY", type=_REAL_TYPE, unit="1/rad", ucd="instr.baseline;arith.ratio", description="longest baseline over wavelength"),
-        *(Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description) for name, unit, ucd, description in observables),
+        Column(
+            name="SPATIAL_FREQUENCY",
+            type=_REAL_TYPE,
+            unit="1/rad",
+            ucd="instr.baseline;arith.ratio",
+            description="longest baseline over wavelength",
+        ),
+        *(
+            Column(name=name, type=_REAL_TYPE, unit=unit, ucd=ucd, description=description)
+            for name, unit, ucd, description in observables
+        ),
         Column(name="FLAG", type=_FLAG_TYPE, ucd="meta.code.qual", description="the value is not to be used"),
-    )  # fmt: skip
+    )
     sizes = {id(member): _count_wavelengths(member) for member in members}
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         point = 0
         targets = _read_names_by_number(tables, "OI_TARGET", "TARGET_ID", "TARGET")
         for member in members:
-            stations = _read_names_by_number([array_table for array_table in tables if _read_card_text(array_table, "ARRNAME") == _read_card_text(member, "ARRNAME")], "OI_ARRAY", "STA_INDEX", "STA_NAME")  # fmt: skip
+            stations = _read_names_by_number(
+                [
+                    array_table
+                    for array_table in tables
+                    if _read_card_text(array_table, "ARRNAME") == _read_card_text(member, "ARRNAME")
+                ],
+                "OI_ARRAY",
+                "STA_INDEX",
+                "STA_NAME",
+            )
             width = sizes[id(member)]
             # rows of the file that hold what is asked for
             first, last = (
@@ -164,7 +199,9 @@ def _create_point_table(
                     points = _flatten_points(batch, member, width, columns, tables, targets, stations)
                 begin = point + row * width
                 row += batch.num_rows
-                points = points.slice(max(0, start - begin), max(0, min(start + row_limit, begin + points.num_rows) - max(start, begin)))  # fmt: skip
+                points = points.slice(
+                    max(0, start - begin), max(0, min(start + row_limit, begin + points.num_rows) - max(start, begin))
+                )
                 if points.num_rows:
                     yield points
             point += member.row_count * width
@@ -184,8 +221,14 @@ def _count_wavelengths(table: TablePart) -> int:
 
 
 def _flatten_points(
-    batch: pa.RecordBatch, table: TablePart, width: int, columns: Sequence[Column], tables: Sequence[TablePart], targets: Mapping[int, str], stations: Mapping[int, str]
-) -> pa.RecordBatch:  # fmt: skip
+    batch: pa.RecordBatch,
+    table: TablePart,
+    width: int,
+    columns: Sequence[Column],
+    tables: Sequence[TablePart],
+    targets: Mapping[int, str],
+    stations: Mapping[int, str],
+) -> pa.RecordBatch:
     available_columns = set(batch.schema.names)
     count = batch.num_rows
 
@@ -205,7 +248,13 @@ def _flatten_points(
     }
     if "STA_INDEX" in available_columns:
         station_numbers = batch.column("STA_INDEX").to_pylist()
-        column_values["STATIONS"] = _repeat_texts(["-".join(stations.get(table, str(table)) for table in (row if isinstance(row, list) else [row])) for row in station_numbers], width)  # fmt: skip
+        column_values["STATIONS"] = _repeat_texts(
+            [
+                "-".join(stations.get(table, str(table)) for table in (row if isinstance(row, list) else [row]))
+                for row in station_numbers
+            ],
+            width,
+        )
     baseline_columns = [
         name for name in ("UCOORD", "VCOORD", "U1COORD", "V1COORD", "U2COORD", "V2COORD") if name in available_columns
     ]
@@ -232,7 +281,13 @@ def _flatten_points(
             values = cells.flatten() if pa.types.is_nested(cells.type) else cells
             values = values if len(values) == count * width else None
         kind = column.arrow_field.type
-        arrays.append(pa.nulls(count * width, kind) if values is None else pa.array(values, from_pandas=True).cast(kind) if isinstance(values, np.ndarray) else values.cast(kind))  # fmt: skip
+        arrays.append(
+            pa.nulls(count * width, kind)
+            if values is None
+            else pa.array(values, from_pandas=True).cast(kind)
+            if isinstance(values, np.ndarray)
+            else values.cast(kind)
+        )
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow_field for column in columns]))
 
 

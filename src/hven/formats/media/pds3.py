@@ -1,4 +1,7 @@
-"""PDS3: labels, attached or beside their files; QUBEs with suffixes, IMAGEs, tables. Read by windows (PDS Standards Reference 3.8)."""
+"""PDS3: labels, attached or beside their files; QUBEs with suffixes, IMAGEs, tables.
+
+Read by windows (PDS Standards Reference 3.8).
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,19 @@ if TYPE_CHECKING:
     from hven.formats.media._remote_files import Place
 
 _AXIS_KINDS = {"LONGITUDE": "longitude", "LATITUDE": "latitude"}
-_NULL_KEYWORDS = ("MISSING_CONSTANT", "INVALID_CONSTANT", "MISSING", "NULL", "CORE_NULL", "UNKNOWN_CONSTANT", "NOT_APPLICABLE_CONSTANT", "CORE_LOW_REPR_SATURATION",
-          "CORE_LOW_INSTR_SATURATION", "CORE_HIGH_REPR_SATURATION", "CORE_HIGH_INSTR_SATURATION")  # fmt: skip
+_NULL_KEYWORDS = (
+    "MISSING_CONSTANT",
+    "INVALID_CONSTANT",
+    "MISSING",
+    "NULL",
+    "CORE_NULL",
+    "UNKNOWN_CONSTANT",
+    "NOT_APPLICABLE_CONSTANT",
+    "CORE_LOW_REPR_SATURATION",
+    "CORE_LOW_INSTR_SATURATION",
+    "CORE_HIGH_REPR_SATURATION",
+    "CORE_HIGH_INSTR_SATURATION",
+)
 _TABLE_OBJECTS = ("TABLE", "SERIES", "SPECTRUM", "PALETTE", "SPREADSHEET")
 
 
@@ -127,7 +141,12 @@ def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
     name = str(word).upper()
     order = "<" if name.startswith(("LSB", "PC", "VAX")) else ">"
     kind = "f" if re.search(r"REAL|FLOAT", name) else "u" if "UNSIGNED" in name else "i" if "INTEGER" in name else ""
-    if not kind or size not in {1, 2, 4, 8} or (kind == "f" and size < 4) or (name.startswith("VAX") and kind == "f" and size != 4):  # fmt: skip
+    if (
+        not kind
+        or size not in {1, 2, 4, 8}
+        or (kind == "f" and size < 4)
+        or (name.startswith("VAX") and kind == "f" and size != 4)
+    ):
         raise SourceError(format_message("values of the type {kind} are not read", f"{name} ({size} bytes)"))
     return np.dtype(f"{order}{kind}{size}"), name.startswith("VAX") and kind == "f"
 
@@ -158,7 +177,12 @@ def _describe_bands(label_object: PvlLabel, size: int) -> dict[str, Any]:
         unit = group.get(f"{prefix}UNIT") or group.get("BAND_BIN_UNIT") or group.units.get("BAND_BIN_CENTER") or "um"
         if len(centres) == size and all(isinstance(value, int | float) for value in centres):
             centre_values = np.array(centres, np.float64)
-            return {"kind": "spectral", "unit": normalize_unit(str(unit)), "read_values": partial(convert_to_wavelengths, centre_values, "", str(unit)), "read_file_values": partial(np.copy, centre_values)}  # fmt: skip
+            return {
+                "kind": "spectral",
+                "unit": normalize_unit(str(unit)),
+                "read_values": partial(convert_to_wavelengths, centre_values, "", str(unit)),
+                "read_file_values": partial(np.copy, centre_values),
+            }
     return {}
 
 
@@ -177,7 +201,10 @@ def _create_axes(names: list[str], sizes: list[int], label_object: PvlLabel) -> 
 def _create_qube_arrays(
     label_object: PvlLabel, path: Place, offset: int, name: str, index: int, _map_projection: dict[str, Any]
 ) -> Iterator[ArrayPart]:
-    """Read a cube as bands, lines, samples, in whichever order it is stored; then its suffixes, each an array of its own."""
+    """Read a cube as bands, lines, samples, in whichever order it is stored.
+
+    Then its suffixes, each an array of its own.
+    """
     sizes = _check_sizes(label_object.list_values("CORE_ITEMS"), name)
     names = [str(word).upper() for word in label_object.list_values("AXIS_NAME")]
     if len(sizes) != 3 or len(names) != 3:
@@ -195,7 +222,11 @@ def _create_qube_arrays(
         row_length = sizes[0]
     plane = sizes[1] * row + extra[1] * row_length * suffix_bytes
     steps = [core, row, plane]
-    order = [names.index(word) for word in ("BAND", "LINE", "SAMPLE")] if {"BAND", "LINE", "SAMPLE"} == set(names) else [2, 1, 0]  # fmt: skip
+    order = (
+        [names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
+        if {"BAND", "LINE", "SAMPLE"} == set(names)
+        else [2, 1, 0]
+    )
     scale = _read_scale(label_object, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
     layout = ArrayLayout(
         offset,
@@ -240,14 +271,19 @@ def _create_qube_arrays(
             ArrayLayout(offset + begins[axis_number], suffix_type, shape, (inner[axis_number], *strides), vax),
             ValueScale(),
         )
-        axes = (Axis(name=f"{names[axis_number]}_SUFFIX", size=extra[axis_number]), *(Axis(name=names[number], size=sizes[number]) for number in other_axes))  # fmt: skip
+        axes = (
+            Axis(name=f"{names[axis_number]}_SUFFIX", size=extra[axis_number]),
+            *(Axis(name=names[number], size=sizes[number]) for number in other_axes),
+        )
         title = suffix_names[0] if len(suffix_names) == 1 else f"{names[axis_number]}_SUFFIX"
         yield ArrayPart(index=index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
 
 
 def _read_unit(label_object: PvlLabel, *names: str) -> str | None:
     words = (str(label_object.get(name) or "") for name in names)
-    return next((word for word in words if word and word.upper() not in {"N/A", "NONE", "NULL", "UNK", "DIMENSIONLESS"}), None)  # fmt: skip
+    return next(
+        (word for word in words if word and word.upper() not in {"N/A", "NONE", "NULL", "UNK", "DIMENSIONLESS"}), None
+    )
 
 
 def _create_image_arrays(
@@ -289,7 +325,16 @@ def _create_image_arrays(
     places = (
         partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards}) if wcs_cards else None
     )
-    yield ArrayPart(index=index, name=name, axes=tuple(axes), dtype=value_type, read=read, unit=_read_unit(label_object, "UNIT", "SAMPLE_UNIT"), cards=cards, create_sky_mapping=places)  # fmt: skip
+    yield ArrayPart(
+        index=index,
+        name=name,
+        axes=tuple(axes),
+        dtype=value_type,
+        read=read,
+        unit=_read_unit(label_object, "UNIT", "SAMPLE_UNIT"),
+        cards=cards,
+        create_sky_mapping=places,
+    )
 
 
 def _read_map_projection(label: PvlLabel) -> dict[str, Any]:
@@ -314,14 +359,27 @@ def _create_table(
     fields: list[RecordField] = []
     _collect_fields(column_objects, 0, binary, fields)
     if name.endswith("SPREADSHEET"):
-        mark = {"COMMA": ",", "SEMICOLON": ";", "TAB": "\t", "VERTICAL BAR": "|", "VERTICAL_BAR": "|"}.get(str(label_object.get("FIELD_DELIMITER")).upper(), ",")  # fmt: skip
-        return create_delimited_table(path, fields, index=index, name=name, offset=offset, size=0, line_count=count, delimiter=mark, cards=cards)  # fmt: skip
+        mark = {"COMMA": ",", "SEMICOLON": ";", "TAB": "\t", "VERTICAL BAR": "|", "VERTICAL_BAR": "|"}.get(
+            str(label_object.get("FIELD_DELIMITER")).upper(), ","
+        )
+        return create_delimited_table(
+            path, fields, index=index, name=name, offset=offset, size=0, line_count=count, delimiter=mark, cards=cards
+        )
     record = int(label_object.find_number("ROW_BYTES") or 0)
     before, after = (
         int(label_object.find_number("ROW_PREFIX_BYTES") or 0),
         int(label_object.find_number("ROW_SUFFIX_BYTES") or 0),
     )
-    return create_fixed_table(path, fields, index=index, name=name, offset=offset + before, record_bytes=record + before + after, record_count=count, cards=cards)  # fmt: skip
+    return create_fixed_table(
+        path,
+        fields,
+        index=index,
+        name=name,
+        offset=offset + before,
+        record_bytes=record + before + after,
+        record_count=count,
+        cards=cards,
+    )
 
 
 def _collect_fields(

@@ -1,4 +1,7 @@
-"""PDS4: labels in XML beside their files; arrays, and tables in characters, bytes or between marks. Read by windows (PDS4 Standards Reference)."""
+"""PDS4: labels in XML beside their files; arrays, and tables in characters, bytes or between marks.
+
+Read by windows (PDS4 Standards Reference).
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,45 @@ if TYPE_CHECKING:
 
 MAX_LABEL_BYTES = 32 << 20  # bytes of a label
 _NUMPY_TYPES = {
-    "UnsignedByte": "u1", "SignedByte": "i1", "UnsignedLSB2": "<u2", "UnsignedLSB4": "<u4", "UnsignedLSB8": "<u8", "UnsignedMSB2": ">u2", "UnsignedMSB4": ">u4",
-    "UnsignedMSB8": ">u8", "SignedLSB2": "<i2", "SignedLSB4": "<i4", "SignedLSB8": "<i8", "SignedMSB2": ">i2", "SignedMSB4": ">i4", "SignedMSB8": ">i8",
-    "IEEE754LSBSingle": "<f4", "IEEE754LSBDouble": "<f8", "IEEE754MSBSingle": ">f4", "IEEE754MSBDouble": ">f8",
-}  # fmt: skip
-_NULL_CONSTANTS = ("missing_constant", "invalid_constant", "unknown_constant", "not_applicable_constant", "saturated_constant", "error_constant", "high_instrument_saturation",
-          "high_representation_saturation", "low_instrument_saturation", "low_representation_saturation")  # fmt: skip
+    "UnsignedByte": "u1",
+    "SignedByte": "i1",
+    "UnsignedLSB2": "<u2",
+    "UnsignedLSB4": "<u4",
+    "UnsignedLSB8": "<u8",
+    "UnsignedMSB2": ">u2",
+    "UnsignedMSB4": ">u4",
+    "UnsignedMSB8": ">u8",
+    "SignedLSB2": "<i2",
+    "SignedLSB4": "<i4",
+    "SignedLSB8": "<i8",
+    "SignedMSB2": ">i2",
+    "SignedMSB4": ">i4",
+    "SignedMSB8": ">i8",
+    "IEEE754LSBSingle": "<f4",
+    "IEEE754LSBDouble": "<f8",
+    "IEEE754MSBSingle": ">f4",
+    "IEEE754MSBDouble": ">f8",
+}
+_NULL_CONSTANTS = (
+    "missing_constant",
+    "invalid_constant",
+    "unknown_constant",
+    "not_applicable_constant",
+    "saturated_constant",
+    "error_constant",
+    "high_instrument_saturation",
+    "high_representation_saturation",
+    "low_instrument_saturation",
+    "low_representation_saturation",
+)
 _TITLE_ROLES = {"Uncertainty": "error", "Quality": "flag", "Mask": "flag"}
-_AXIS_KINDS = {"wavelength": "spectral", "band": "spectral", "spectral": "spectral", "longitude": "longitude", "latitude": "latitude"}  # fmt: skip
+_AXIS_KINDS = {
+    "wavelength": "spectral",
+    "band": "spectral",
+    "spectral": "spectral",
+    "longitude": "longitude",
+    "latitude": "latitude",
+}
 
 
 def open_pds4(file: Place) -> Product:
@@ -65,7 +99,9 @@ def open_pds4(file: Place) -> Product:
 
     if file.stat().st_size > MAX_LABEL_BYTES:
         raise SourceError(format_message("the label of {name} has no end", file.name))
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True)  # fmt: skip
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
+    )
     try:
         with file.open("rb") as source:
             root = etree.parse(source, parser).getroot()
@@ -115,7 +151,11 @@ def _list_cards(root: Any) -> Iterator[HeaderCard]:
                 and element.tag not in {"modification_date", "reference_type", "lid_reference"}
             ):
                 parent = element.getparent()
-                yield HeaderCard(element.tag if parent is None or parent is area else f"{parent.tag} {element.tag}", text, element.get("unit", ""))  # fmt: skip
+                yield HeaderCard(
+                    element.tag if parent is None or parent is area else f"{parent.tag} {element.tag}",
+                    text,
+                    element.get("unit", ""),
+                )
 
 
 def _read_number(element: Any, path: str, default: float | None = None) -> float:
@@ -155,7 +195,11 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     if str(element.findtext("axis_index_order") or "Last Index Fastest").strip().lower().startswith("first"):
         shape, names = shape[::-1], names[::-1]
     nulls = {_parse_constant(element.findtext(f"Special_Constants/{name}"), dtype) for name in _NULL_CONSTANTS} - {None}
-    scale = ValueScale(_read_number(element, "Element_Array/scaling_factor", 1.0), _read_number(element, "Element_Array/value_offset", 0.0), tuple(sorted(null for null in nulls if null is not None)))  # fmt: skip
+    scale = ValueScale(
+        _read_number(element, "Element_Array/scaling_factor", 1.0),
+        _read_number(element, "Element_Array/value_offset", 0.0),
+        tuple(sorted(null for null in nulls if null is not None)),
+    )
     value_type, read = create_window_reader(
         path, ArrayLayout(int(_read_number(element, "offset", 0.0)), dtype, shape), scale
     )
@@ -172,7 +216,17 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         axes[-2] = Axis(name="LATITUDE", size=shape[-2], kind="latitude", unit="deg")
         places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards})
     unit = str(element.findtext("Element_Array/unit") or "").strip() or None
-    return ArrayPart(index=index, name=title, axes=tuple(axes), dtype=value_type, read=read, unit=unit, create_sky_mapping=places, cards=tuple(cards), role=kind if index else "data")  # fmt: skip
+    return ArrayPart(
+        index=index,
+        name=title,
+        axes=tuple(axes),
+        dtype=value_type,
+        read=read,
+        unit=unit,
+        create_sky_mapping=places,
+        cards=tuple(cards),
+        role=kind if index else "data",
+    )
 
 
 def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
@@ -180,7 +234,10 @@ def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
     kind = _AXIS_KINDS.get(name.lower(), "")
     if kind != "spectral":
         return {"kind": kind}
-    bin_values = [(bin_element.findtext("center_value") or bin_element.findtext("center_wavelength"), bin_element) for bin_element in root.iter("Band_Bin", "Axis_Bin", "Bin")]  # fmt: skip
+    bin_values = [
+        (bin_element.findtext("center_value") or bin_element.findtext("center_wavelength"), bin_element)
+        for bin_element in root.iter("Band_Bin", "Axis_Bin", "Bin")
+    ]
     values = [text for text, _ in bin_values if text]
     if len(values) != size:
         return {}
@@ -231,13 +288,17 @@ def _read_map_projection(root: Any) -> dict[str, object]:
         "A_AXIS_RADIUS": a and a / 1e3,
         "C_AXIS_RADIUS": c and c / 1e3,
         "MAP_SCALE": step / 1e3,
-        "CENTER_LONGITUDE": find_number("longitude_of_central_meridian", "straight_vertical_longitude_from_pole", "center_longitude"),
+        "CENTER_LONGITUDE": find_number(
+            "longitude_of_central_meridian", "straight_vertical_longitude_from_pole", "center_longitude"
+        ),
         "CENTER_LATITUDE": find_number("standard_parallel_1", "latitude_of_projection_origin", "center_latitude"),
-        "POSITIVE_LONGITUDE_DIRECTION": "WEST" if longitude_direction is not None and "West" in str(longitude_direction.text) else "EAST",
+        "POSITIVE_LONGITUDE_DIRECTION": "WEST"
+        if longitude_direction is not None and "West" in str(longitude_direction.text)
+        else "EAST",
         "COORDINATE_SYSTEM_NAME": str(latitude.text if latitude is not None else "").upper(),
         "SAMPLE_PROJECTION_OFFSET": -left / step,
         "LINE_PROJECTION_OFFSET": top / step,
-    }  # fmt: skip
+    }
 
 
 def _create_table(element: Any, path: Place, index: int) -> TablePart:
@@ -249,11 +310,36 @@ def _create_table(element: Any, path: Place, index: int) -> TablePart:
     if record is None:
         raise SourceError(format_message("the table {name} has no columns, or no rows", title))
     _collect_fields(record, 0, kind, fields)
-    cards = tuple(HeaderCard(leaf.tag, " ".join(leaf.text.split())) for leaf in element if leaf.text and leaf.text.strip() and not len(leaf))  # fmt: skip
+    cards = tuple(
+        HeaderCard(leaf.tag, " ".join(leaf.text.split()))
+        for leaf in element
+        if leaf.text and leaf.text.strip() and not len(leaf)
+    )
     if kind == "Delimited":
-        mark = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical bar": "|"}.get(str(element.findtext("field_delimiter")).strip().lower(), ",")  # fmt: skip
-        return create_delimited_table(path, fields, index=index, name=title, offset=offset, size=int(_read_number(element, "object_length", 0.0)), line_count=count, delimiter=mark, cards=cards)  # fmt: skip
-    return create_fixed_table(path, fields, index=index, name=title, offset=offset, record_bytes=int(_read_number(record, "record_length")), record_count=count, cards=cards)  # fmt: skip
+        mark = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical bar": "|"}.get(
+            str(element.findtext("field_delimiter")).strip().lower(), ","
+        )
+        return create_delimited_table(
+            path,
+            fields,
+            index=index,
+            name=title,
+            offset=offset,
+            size=int(_read_number(element, "object_length", 0.0)),
+            line_count=count,
+            delimiter=mark,
+            cards=cards,
+        )
+    return create_fixed_table(
+        path,
+        fields,
+        index=index,
+        name=title,
+        offset=offset,
+        record_bytes=int(_read_number(record, "record_length")),
+        record_count=count,
+        cards=cards,
+    )
 
 
 def _collect_fields(
@@ -289,7 +375,15 @@ def _create_field(element: Any, offset: int, record_format: str, number: int, na
             for name in _NULL_CONSTANTS
         ]
     else:
-        field_kind = "integer" if word in {"ASCII_Integer", "ASCII_NonNegative_Integer"} else "real" if word == "ASCII_Real" else "boolean" if word == "ASCII_Boolean" else "text"  # fmt: skip
+        field_kind = (
+            "integer"
+            if word in {"ASCII_Integer", "ASCII_NonNegative_Integer"}
+            else "real"
+            if word == "ASCII_Real"
+            else "boolean"
+            if word == "ASCII_Boolean"
+            else "text"
+        )
         texts = [element.findtext(f"Special_Constants/{name}") for name in _NULL_CONSTANTS]
         nulls = [text if field_kind == "text" or not text else _parse_constant(text, np.dtype("f8")) for text in texts]
     return RecordField(

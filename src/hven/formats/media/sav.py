@@ -1,4 +1,7 @@
-"""IDL SAVE files: arrays as images and cubes, maps of the Sun with their places, arrays of structures as tables. scipy reads, all of a file at once."""
+"""IDL SAVE files: arrays as images and cubes, maps of the Sun with their places, arrays of structures as tables.
+
+Scipy reads, all of a file at once.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,23 @@ if TYPE_CHECKING:
 MAX_NESTING_DEPTH = 10  # structures in each other
 _END_RECORD = 6  # of records
 _MAX_DESCRIBED_BYTES = 4096  # bytes of a record that are looked at for what it says of itself
-_IDL_TYPES = {1: "BYTE", 2: "INT", 3: "LONG", 4: "FLOAT", 5: "DOUBLE", 6: "COMPLEX", 7: "STRING", 8: "STRUCT", 9: "DCOMPLEX", 10: "POINTER", 11: "OBJREF", 12: "UINT", 13: "ULONG", 14: "LONG64", 15: "ULONG64"}  # fmt: skip
+_IDL_TYPES = {
+    1: "BYTE",
+    2: "INT",
+    3: "LONG",
+    4: "FLOAT",
+    5: "DOUBLE",
+    6: "COMPLEX",
+    7: "STRING",
+    8: "STRUCT",
+    9: "DCOMPLEX",
+    10: "POINTER",
+    11: "OBJREF",
+    12: "UINT",
+    13: "ULONG",
+    14: "LONG64",
+    15: "ULONG64",
+}
 
 
 def open_sav(file: Place) -> Product:
@@ -124,7 +143,11 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
     with file.open("rb") as source, convert_library_errors(file.name, "IDL SAVE"):
         start = source.read(4)
         if start[:3] != b"SR\x00" or start[3] not in (4, 6):
-            raise SourceError(format_message("{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"))  # fmt: skip
+            raise SourceError(
+                format_message(
+                    "{name} is damaged, or no {title} file: {reason}", file.name, "IDL SAVE", "its first bytes"
+                )
+            )
         for _ in range(100 * MAX_PARTS):
             kind, low, high, _ = struct.unpack(">iIII", source.read(16))
             if kind == _END_RECORD:
@@ -168,7 +191,12 @@ def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
     elif record_type in {13, 14, 19, 20}:
         if record_type == 14:
             read_number()
-        words = {13: ("author", "title", "code"), 14: ("architecture", "system", "release"), 19: ("notice",), 20: ("description",)}[record_type]  # fmt: skip
+        words = {
+            13: ("author", "title", "code"),
+            14: ("architecture", "system", "release"),
+            19: ("notice",),
+            20: ("description",),
+        }[record_type]
         yield from (HeaderCard(name, text) for name in words if (text := read_word()))
     elif record_type == 10:  # when, by whom
         position = 1024
@@ -215,7 +243,11 @@ class _FileContents:
         shapes = {np.shape(element) for element in flat if element is not None}
         kinds = {np.asarray(element).dtype.kind for element in flat if element is not None}
         if len(flat) > 1 and len(shapes) == 1 and kinds <= set("iuf") and all(element is not None for element in flat):
-            self.add_value(name, np.stack([np.asarray(element) for element in flat]).reshape(*values.shape, *shapes.pop()), depth + 1)  # fmt: skip
+            self.add_value(
+                name,
+                np.stack([np.asarray(element) for element in flat]).reshape(*values.shape, *shapes.pop()),
+                depth + 1,
+            )
             return
         for number, element in enumerate(flat[:MAX_PARTS], 1):
             self.add_value(name if len(flat) == 1 else f"{name}.{number}", element, depth + 1)
@@ -247,7 +279,10 @@ class _FileContents:
         for name, values, cards in self.arrays[:MAX_PARTS]:
             yield _create_array(name, values, cards, index)
             index += 1
-        column_groups = [("arrays" if len(self.columns) == 1 else f"arrays of {size}", columns) for size, columns in self.columns.items()]  # fmt: skip
+        column_groups = [
+            ("arrays" if len(self.columns) == 1 else f"arrays of {size}", columns)
+            for size, columns in self.columns.items()
+        ]
         for name, columns in [*self.tables, *column_groups][:MAX_PARTS]:
             yield _create_table(name, columns, index)
             index += 1
@@ -296,9 +331,24 @@ def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]
     if isinstance(map_values.get("roll_angle"), int | float | np.number):
         cards.append(("CROTA2", -float(map_values["roll_angle"])))
     time = _parse_date(str(_convert_scalar(map_values["time"]))) if "time" in map_values else None
-    cards += [("DATE-OBS", time), ("DSUN_OBS", None), ("RSUN_OBS", map_values.get("rsun")), ("HGLT_OBS", map_values.get("b0")), ("HGLN_OBS", map_values.get("l0"))]  # fmt: skip
-    cards += [(ctype, _convert_scalar(value)) for ctype, value in map_values.items() if isinstance(value, bytes | str | np.number) and ctype not in {*numbers, "time", "rsun", "b0", "l0", "roll_angle"}]  # fmt: skip
-    return [HeaderCard(ctype, float(value) if isinstance(value, np.floating) else value) for ctype, value in cards if value is not None]  # fmt: skip
+    cards += [
+        ("DATE-OBS", time),
+        ("DSUN_OBS", None),
+        ("RSUN_OBS", map_values.get("rsun")),
+        ("HGLT_OBS", map_values.get("b0")),
+        ("HGLN_OBS", map_values.get("l0")),
+    ]
+    cards += [
+        (ctype, _convert_scalar(value))
+        for ctype, value in map_values.items()
+        if isinstance(value, bytes | str | np.number)
+        and ctype not in {*numbers, "time", "rsun", "b0", "l0", "roll_angle"}
+    ]
+    return [
+        HeaderCard(ctype, float(value) if isinstance(value, np.floating) else value)
+        for ctype, value in cards
+        if value is not None
+    ]
 
 
 def _parse_date(text: str) -> str | None:
@@ -308,13 +358,20 @@ def _parse_date(text: str) -> str | None:
     if match is None or match[2].lower() not in months:
         return None
     year = int(match[3]) + (0 if len(match[3]) == 4 else 1900 if int(match[3]) > 50 else 2000)
-    return f"{year:04d}-{months.index(match[2].lower()) + 1:02d}-{int(match[1]):02d}" + (f"T{match[4]}" if match[4] else "")  # fmt: skip
+    return f"{year:04d}-{months.index(match[2].lower()) + 1:02d}-{int(match[1]):02d}" + (
+        f"T{match[4]}" if match[4] else ""
+    )
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
-    native_values = values.astype("u1") if values.dtype.kind == "b" else values.astype(values.dtype.newbyteorder("="), copy=False)  # fmt: skip
+    native_values = (
+        values.astype("u1") if values.dtype.kind == "b" else values.astype(values.dtype.newbyteorder("="), copy=False)
+    )
     kinds = ["longitude", "latitude"] if cards else []
-    axes = [Axis(name=f"axis{axis_number}", size=size, kind=kinds[axis_number - 1] if axis_number <= len(kinds) else "") for axis_number, size in enumerate(reversed(native_values.shape), 1)]  # fmt: skip
+    axes = [
+        Axis(name=f"axis{axis_number}", size=size, kind=kinds[axis_number - 1] if axis_number <= len(kinds) else "")
+        for axis_number, size in enumerate(reversed(native_values.shape), 1)
+    ]
     card_values = {card.keyword: card.value for card in cards}
     return ArrayPart(
         index=index,
@@ -359,11 +416,23 @@ def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int
             if is_text
             else np.ascontiguousarray(native_values).ravel()
         )
-        arrays.append(flat.cast(arrow_type) if is_text or native_values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat.cast(arrow_type.value_type), arrow_type.list_size).cast(arrow_type))  # fmt: skip
+        arrays.append(
+            flat.cast(arrow_type)
+            if is_text or native_values.ndim == 1
+            else pa.FixedSizeListArray.from_arrays(flat.cast(arrow_type.value_type), arrow_type.list_size).cast(
+                arrow_type
+            )
+        )
     record_batch = pa.RecordBatch.from_arrays(
         arrays, schema=pa.schema([column.arrow_field for column in table_columns])
     )
-    return TablePart(index=index, name=name, columns=tuple(table_columns), row_count=record_batch.num_rows, read_batches=lambda start, row_limit: iter([record_batch.slice(start, row_limit)]))  # fmt: skip
+    return TablePart(
+        index=index,
+        name=name,
+        columns=tuple(table_columns),
+        row_count=record_batch.num_rows,
+        read_batches=lambda start, row_limit: iter([record_batch.slice(start, row_limit)]),
+    )
 
 
 MEDIUM = Medium(

@@ -1,4 +1,7 @@
-"""VICAR: images and cubes with labels of keywords (LBLSIZE ..), as of missions before PDS3 and beside it. Read by windows."""
+"""VICAR: images and cubes with labels of keywords (LBLSIZE ..), as of missions before PDS3 and beside it.
+
+Read by windows.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,9 @@ def open_vicar(file: Place) -> Product:
     value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps, is_vax))
     cards = tuple(HeaderCard(name, value) for name, value in words.items())
     axes = tuple(Axis(name=name, size=size) for name, size in zip(names, shape, strict=True))
-    return Product(medium="vicar", parts=(ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read),), cards=cards)  # fmt: skip
+    return Product(
+        medium="vicar", parts=(ArrayPart(index=0, name="IMAGE", axes=axes, dtype=value_type, read=read),), cards=cards
+    )
 
 
 def _read_label(file: Place) -> dict[str, str]:

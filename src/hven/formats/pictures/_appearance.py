@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
 PICTURE_SIZE_RANGE = (16, 2048)  # pixels of a picture's longer side
 # black, the channel's own colour, white: as images of the Sun are known
-_SOLAR_CHANNEL_COLOURS = {94: "2f9e4f", 131: "1fa3a3", 171: "c99a1b", 193: "b87a3f", 195: "4f9e2f", 211: "9c4fa6", 284: "c9a51b", 304: "d2431f", 335: "3c62d6", 1600: "a9a93c", 1700: "cf7f7f"}  # fmt: skip
+_SOLAR_CHANNEL_COLOURS = {
+    94: "2f9e4f",
+    131: "1fa3a3",
+    171: "c99a1b",
+    193: "b87a3f",
+    195: "4f9e2f",
+    211: "9c4fa6",
+    284: "c9a51b",
+    304: "d2431f",
+    335: "3c62d6",
+    1600: "a9a93c",
+    1700: "cf7f7f",
+}
 COLOUR_MAPS: dict[str, tuple[str, ...]] = {
     "gray": ("000000", "ffffff"),
     "inverted": ("ffffff", "000000"),
@@ -53,7 +65,8 @@ class Look:
     show
         Of OIFITS: ``vis2``, ``t3phi``, ``uv``, ``transfer``; of cubes ``spectrum``.
     diameters
-        Of the calibrators of a transfer function, mas, in the order of `stars`, else of the files and their targets; those that are missing are points.
+        Of the calibrators of a transfer function, mas, in the order of `stars`, else of the files and their targets;
+        those that are missing are points.
     stars
         Names of these calibrators; empty: all targets of the files, but for those that a file says are none.
     without

@@ -1,4 +1,7 @@
-"""A sheet: frames with ticks, curves, points, words, drawn by Pillow; lines are drawn three times as large and made smaller, which smooths them."""
+"""A sheet: frames with ticks, curves, points, words, drawn by Pillow.
+
+Lines are drawn three times as large and made smaller, which smooths them.
+"""
 
 from __future__ import annotations
 
@@ -296,8 +299,14 @@ class PlotFrame:
         return horizontal_share * self.width, (1.0 - vertical_share) * self.height
 
     def draw_axes(
-        self, names: tuple[str, str], x: AxisTicks | None = None, y: AxisTicks | None = None, *, grid: bool = False, outward: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        names: tuple[str, str],
+        x: AxisTicks | None = None,
+        y: AxisTicks | None = None,
+        *,
+        grid: bool = False,
+        outward: bool = False,
+    ) -> None:
         """Draw the frame, its marks and names."""
         sheet, (left, top, right, bottom) = self.sheet, self.box
         size = sheet.letter_pixels
@@ -341,7 +350,12 @@ class PlotFrame:
                 ends = pixel
                 widest = max(widest, sheet.measure_text(label))
         sheet.pen.rectangle([left, top, right, bottom], outline=FRAME_COLOUR)
-        horizontal_name, vertical_name = (f"{name}  ({ticks_or_pair.axis_note})" if ticks_or_pair.axis_note and name else name or ticks_or_pair.axis_note for name, ticks_or_pair in zip(names, (x, y), strict=True))  # fmt: skip
+        horizontal_name, vertical_name = (
+            f"{name}  ({ticks_or_pair.axis_note})"
+            if ticks_or_pair.axis_note and name
+            else name or ticks_or_pair.axis_note
+            for name, ticks_or_pair in zip(names, (x, y), strict=True)
+        )
         if horizontal_name:
             sheet.draw_text(
                 ((left + right) / 2, bottom + tick_pixels + 5 + 1.3 * size),

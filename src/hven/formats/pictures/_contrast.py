@@ -17,7 +17,9 @@ MAX_PIXELS = 100_000_000  # of a picture that is decoded
 
 
 def has_contrast(picture: bytes | Path) -> bool:
-    """Return whether a picture shows something: at least `MIN_DIFFERING_SHARE` of its pixels differ from the median by `MIN_LEVELS`.
+    """Return whether a picture shows something.
+
+    At least `MIN_DIFFERING_SHARE` of its pixels differ from the median by `MIN_LEVELS`.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""A HiPS of a cube (HiPS3D, draft of HiPS 2.0): tiles of 64 x 64 pixels in HEALPix order and 16 channels, whose widths are equal in the logarithm of frequency."""
+"""A HiPS of a cube (HiPS3D, draft of HiPS 2.0).
+
+Tiles of 64 x 64 pixels in HEALPix order and 16 channels, whose widths are equal in the logarithm of frequency.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +165,11 @@ def _find_spectral_cube(product: Product) -> _SpectralCube | None:
             continue
         with np.errstate(all="ignore"):
             frequencies = LIGHT_SPEED_METRES_PER_SECOND / np.asarray(read_wavelengths(), np.float64)
-        if np.isfinite(frequencies).all() and frequencies.min() > 0.0 and np.unique(frequencies).size == len(frequencies):  # fmt: skip
+        if (
+            np.isfinite(frequencies).all()
+            and frequencies.min() > 0.0
+            and np.unique(frequencies).size == len(frequencies)
+        ):
             up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
             return _SpectralCube(_SkyImage(array, sky_mapping, across, up, product.close), axis, frequencies)
     return None
@@ -222,7 +229,12 @@ class _CubeTileWriter:
         """Find the tiles that the cube may be in: those of its pixels, and around."""
         image = self.cube.image
         step = max(1, int(ORDER_0_TILE_DEGREES / 2**self.order / max(image.sky_mapping.scale, 1e-7) / 4))
-        x, y = (grid_axis.ravel() for grid_axis in np.meshgrid(*(np.unique(np.append(np.arange(1.0, size, step), size)) for size in image.size)))  # fmt: skip
+        x, y = (
+            grid_axis.ravel()
+            for grid_axis in np.meshgrid(
+                *(np.unique(np.append(np.arange(1.0, size, step), size)) for size in image.size)
+            )
+        )
         lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
         is_known = np.isfinite(lon) & np.isfinite(lat)
         shift = 2 * (healpix.MAX_ORDER - self.order)
@@ -273,7 +285,13 @@ class _CubeTileWriter:
                         (part[0] >> 1 & 1) * half_width,
                         part[1] % frequency_factor * TILE_CHANNELS // frequency_factor,
                     )
-                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = _compute_mean_tile(split_values.reshape(4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width))  # fmt: skip
+                    box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = (
+                        _compute_mean_tile(
+                            split_values.reshape(
+                                4 * frequency_factor, TILE_CHANNELS // frequency_factor, half_width, half_width
+                            )
+                        )
+                    )
                 self._write_tile(box, order, frequency_order, tile, number)
             finer_tiles = set(finer_by_coarser)
             yield len(finer_tiles)
@@ -288,7 +306,18 @@ class _CubeTileWriter:
         return values.reshape(TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)[:, ::-1].astype(np.float32)
 
     def _write_tile(self, box: Box, order: int, frequency_order: int, tile: int, number: int) -> None:
-        cards = {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "3", "NAXIS1": TILE_WIDTH_PIXELS, "NAXIS2": TILE_WIDTH_PIXELS, "NAXIS3": TILE_CHANNELS, "ORDER": order, "NPIX": tile, "FORDER": frequency_order, "FPIX": number}  # fmt: skip
+        cards = {
+            "SIMPLE": "T",
+            "BITPIX": "-32",
+            "NAXIS": "3",
+            "NAXIS1": TILE_WIDTH_PIXELS,
+            "NAXIS2": TILE_WIDTH_PIXELS,
+            "NAXIS3": TILE_CHANNELS,
+            "ORDER": order,
+            "NPIX": tile,
+            "FORDER": frequency_order,
+            "FPIX": number,
+        }
         head = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
         body = box[:, ::-1].astype(">f4").tobytes()
         path = self._build_tile_path(order, frequency_order, tile, number)
@@ -299,7 +328,14 @@ class _CubeTileWriter:
         cube, now = self.cube, datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
         size, logs = cube.image.size, cube.log_frequencies
         middle = cube.image.sky_mapping(np.array([[(size[0] + 1) / 2, (size[1] + 1) / 2]]))[0]
-        rest_frequency = next((card.value for card in cube.image.array.cards if card.keyword in {"RESTFRQ", "RESTFREQ"} and isinstance(card.value, float) and card.value > 0), None)  # fmt: skip
+        rest_frequency = next(
+            (
+                card.value
+                for card in cube.image.array.cards
+                if card.keyword in {"RESTFRQ", "RESTFREQ"} and isinstance(card.value, float) and card.value > 0
+            ),
+            None,
+        )
         return {
             "hips_version": "1.4",
             "hips_builder": "Hven",

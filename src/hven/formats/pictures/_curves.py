@@ -1,4 +1,7 @@
-"""Pictures of spectra, of series of time, and of dynamic spectra: arrays whose axes say what they are, and tables by their columns."""
+"""Pictures of spectra, of series of time, and of dynamic spectra.
+
+Arrays whose axes say what they are, and tables by their columns.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,14 @@ _LOG_AXIS_RATIO = 30.0  # times as high: what reaches so far is drawn by its log
 MAX_CUBE_PLANES = 400  # of a cube whose spectrum is drawn
 MAX_TABLE_ROWS, TABLE_BLOCKS = 200_000, 200  # of a table: so many are read, in so many blocks if it has more
 _ABSCISSA_PATTERNS = (
-    ("spectral", re.compile(r"(?i)^(wave(length)?s?|lambda|wl|w_?vac|loglam|wlen|eff_wave|freq(uency)?|nu|energy|channel)(_|$|\d)|^(em\.(wl|freq|energy))")),
+    (
+        "spectral",
+        re.compile(
+            r"(?i)^(wave(length)?s?|lambda|wl|w_?vac|loglam|wlen|eff_wave|freq(uency)?|nu|energy|channel)(_|$|\d)|^(em\.(wl|freq|energy))"
+        ),
+    ),
     ("time", re.compile(r"(?i)^(time|epoch|mjd|b?jd|tjd|hjd|date(_?obs)?|barytime|utc?|t_mid)(_|$|\d)|^time\.epoch")),
-)  # fmt: skip
+)
 _ERROR_PATTERN = re.compile(r"(?i)(^|_)(e|err|error|errors|sigma|stat|unc|uncert\w*|ivar|var|std)(_|$)")
 _MAIN_VALUE_PATTERN = re.compile(
     r"(?i)flux|intens|rate|count|vis2|signal|brightness|radiance|mag|b_?[rtnxyz]$|density|irradiance"
@@ -197,7 +205,13 @@ def take_table_curve(table_part: TablePart) -> Curve | None:
     )
     if not value_columns or (x.type.is_array and not is_single_row):
         return None
-    ys = [column for column in value_columns if column.unit == value_columns[0].unit and bool(_MAIN_VALUE_PATTERN.search(column.name)) == bool(_MAIN_VALUE_PATTERN.search(value_columns[0].name)) and (column.name in table_part.support_columns) == (value_columns[0].name in table_part.support_columns)][:4]  # fmt: skip
+    ys = [
+        column
+        for column in value_columns
+        if column.unit == value_columns[0].unit
+        and bool(_MAIN_VALUE_PATTERN.search(column.name)) == bool(_MAIN_VALUE_PATTERN.search(value_columns[0].name))
+        and (column.name in table_part.support_columns) == (value_columns[0].name in table_part.support_columns)
+    ][:4]
     quality = next(
         (column for column in matching_columns if _QUALITY_PATTERN.search(column.name) and column.type.is_integer), None
     )
@@ -422,11 +436,24 @@ def _choose_axis_range(values: Numbers, percentile: float = 0.2, margin: float =
 
 
 def find_dynamic_spectrum_axes(array: ArrayPart) -> tuple[Axis, Axis] | None:
-    """Return the axes of a dynamic spectrum, across (time) and upwards; None: it is none. Of several polarizations the first is drawn."""
+    """Return the axes of a dynamic spectrum, across (time) and upwards; None: it is none.
+
+    Of several polarizations the first is drawn.
+    """
     long_axes = [axis for axis in array.axes if axis.size > 1 and axis.kind != "polarization"]
     if len(long_axes) != 2:
         return None
-    kinds = [axis.kind or ("time" if re.match(r"(?i)time|seconds", axis.name) else "spectral" if (re.search(r"(?i)freq|energy|wavel", axis.name) or (axis.unit or "").lower() in {"ev", "kev", "mev"}) else "") for axis in long_axes]  # fmt: skip
+    kinds = [
+        axis.kind
+        or (
+            "time"
+            if re.match(r"(?i)time|seconds", axis.name)
+            else "spectral"
+            if (re.search(r"(?i)freq|energy|wavel", axis.name) or (axis.unit or "").lower() in {"ev", "kev", "mev"})
+            else ""
+        )
+        for axis in long_axes
+    ]
     return (
         (long_axes[kinds.index("time")], long_axes[kinds.index("spectral")])
         if set(kinds) == {"time", "spectral"}
@@ -485,7 +512,14 @@ def draw_dynamic_spectrum(
     paper.alpha_composite(Image.fromarray(np.ascontiguousarray(pixels), "RGBA"))
     sheet.image.paste(paper.convert("RGB"), frame.box[:2])
     part = "" if is_complete else ", of a part of its pixels"
-    state = next((f", polarization {axis.read_values()[0]}" for axis in array.axes if axis.kind == "polarization" and axis.read_values is not None), "")  # fmt: skip
+    state = next(
+        (
+            f", polarization {axis.read_values()[0]}"
+            for axis in array.axes
+            if axis.kind == "polarization" and axis.read_values is not None
+        ),
+        "",
+    )
     words = f"part {array.index} {array.name}".strip() + f"{state}, {normalization}{part}, {stretch.description}"
     if look.axes:
         frame.draw_axes((name_x, name_y), outward=True)

@@ -1,4 +1,7 @@
-"""Large arrays in few pixels: means of cells, of all values while these are few, else of some of each cell; never the whole in memory."""
+"""Large arrays in few pixels: means of cells, of all values while these are few, else of some of each cell.
+
+Never the whole in memory.
+"""
 
 from __future__ import annotations
 

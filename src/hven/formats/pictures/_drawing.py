@@ -198,7 +198,10 @@ def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture
 
 
 def _rank_part(part: Part) -> int:
-    """Tell what is drawn if there is nothing better: errors, flags and what describes data, and what changes with time and two things more."""
+    """Tell what is drawn if there is nothing better.
+
+    Errors, flags and what describes data, and what changes with time and two things more.
+    """
     if isinstance(part, TablePart):
         return 2 if part.role == "support" else 0
     if part.source_part_index is not None:
@@ -303,7 +306,9 @@ def _draw_crossed_box(pen: Any, middle: tuple[float, float], half_height: float,
 
 
 def draw_refusal(size: int, reason: str) -> bytes:
-    """Draw why there is no picture; below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
+    """Draw why there is no picture.
+
+    Below `MIN_WORDS_PIXELS`, where nobody could read it, a neutral sign that there is none.
 
     Parameters
     ----------

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 
 MAX_AVERAGED_PLANES = 16  # of a cube that are averaged
 _MAX_ASPECT_RATIO = 4.0  # times as wide as high: what is flatter is stretched
-_COORDINATE_NAMES = {"RA": "right ascension", "DEC": "declination", "GLON": "galactic longitude", "GLAT": "galactic latitude", "ELON": "ecliptic longitude", "ELAT": "ecliptic latitude"}  # fmt: skip
+_COORDINATE_NAMES = {
+    "RA": "right ascension",
+    "DEC": "declination",
+    "GLON": "galactic longitude",
+    "GLAT": "galactic latitude",
+    "ELON": "ecliptic longitude",
+    "ELAT": "ecliptic latitude",
+}
 _SOLAR_AXIS_NAMES = ("solar x", "solar y")
 
 
@@ -199,7 +206,10 @@ class _ImageMapping:
         return values if is_flipped else values[::-1]
 
     def compute_pixels(self, across: Numbers, up: Numbers) -> Numbers:
-        """Return pixels, from 1, of places on the picture: shares of its width and height from the left lower corner."""
+        """Return pixels, from 1, of places on the picture.
+
+        Shares of its width and height from the left lower corner.
+        """
         pixel_positions = np.empty((len(across), 2))
         for (axis, is_backwards), share in zip(self.orientation, (across, up), strict=True):
             pixel_positions[:, axis] = 0.5 + self.sizes[axis] * ((1.0 - share) if is_backwards else share)

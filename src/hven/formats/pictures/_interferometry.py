@@ -1,4 +1,7 @@
-"""Pictures of OIFITS: squared visibilities and closure phases over spatial frequency in Mlambda, and the UV plane; flagged values as rings."""
+"""Pictures of OIFITS: squared visibilities and closure phases over spatial frequency in Mlambda, and the UV plane.
+
+Flagged values as rings.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,23 @@ def _read_card_text(table: TablePart, key: str) -> str:
     return next((str(card.value).strip() for card in table.cards if card.keyword == key), "")
 
 
-_READ_COLUMNS = ("TARGET_ID", "VIS2DATA", "VIS2ERR", "T3PHI", "T3PHIERR", "FLAG", "UCOORD", "VCOORD", "MJD", "STA_INDEX", "U1COORD", "V1COORD", "U2COORD", "V2COORD", "EFF_WAVE")  # fmt: skip
+_READ_COLUMNS = (
+    "TARGET_ID",
+    "VIS2DATA",
+    "VIS2ERR",
+    "T3PHI",
+    "T3PHIERR",
+    "FLAG",
+    "UCOORD",
+    "VCOORD",
+    "MJD",
+    "STA_INDEX",
+    "U1COORD",
+    "V1COORD",
+    "U2COORD",
+    "V2COORD",
+    "EFF_WAVE",
+)
 
 
 def _read_columns(table: TablePart, names: Sequence[str] = _READ_COLUMNS) -> Iterator[dict[str, Any]]:
@@ -282,7 +301,10 @@ def normalize_star_name(name: str) -> str:
 def read_calibrators(
     product: Product, diameters: Iterator[float], diameters_by_star: Mapping[str, float]
 ) -> list[Calibrator]:
-    """Return what a file has of each calibrator: of those that are known by name, else of all, of a diameter each in the order of OI_TARGET."""
+    """Return what a file has of each calibrator.
+
+    Of those that are known by name, else of all, of a diameter each in the order of OI_TARGET.
+    """
     wavelengths_by_instrument, found_calibrators = _read_wavelengths(product), []
     arrays = {
         _read_card_text(table, "ARRNAME"): dict(
@@ -338,7 +360,10 @@ def _compute_disc_visibility(x: Numbers, diameter: float) -> Numbers:
 
 
 def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tuple[PictureCanvas, str]:
-    """Draw a night of calibrators over time: VIS2 above, below what is left of it for a point: the transfer function; a colour for each pair of telescopes."""
+    """Draw a night of calibrators over time: VIS2 above, below what is left of it for a point: the transfer function.
+
+    A colour for each pair of telescopes.
+    """
     times = np.concatenate([calibrator.times for calibrator in calibrators] or [np.empty(0)])
     value = np.concatenate([calibrator.values for calibrator in calibrators] or [np.empty((4, 0))], 1)
     pair = np.array([item for calibrator in calibrators for item in calibrator.telescope_pairs], np.str_)
@@ -356,8 +381,11 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
         middle, gap = (top + bottom) // 2, sheet.letter_pixels // 2
         frames = [
             (PlotFrame(sheet, box, outer_frame.x, (0.0, upper_limit), outer_frame.kinds), row)
-            for box, upper_limit, row in (((left, top, right, middle - gap), tops[0], 0), ((left, middle + gap, right, bottom), tops[1], 2))
-        ]  # fmt: skip
+            for box, upper_limit, row in (
+                ((left, top, right, middle - gap), tops[0], 0),
+                ((left, middle + gap, right, bottom), tops[1], 2),
+            )
+        ]
     order = np.argsort(times, kind="stable")
     is_new_visit = (np.diff(star[order]) != 0) | (np.diff(times[order]) > VISIT_GAP_DAYS)
     blocks = [

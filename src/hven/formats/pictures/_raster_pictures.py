@@ -24,9 +24,27 @@ RASTER_FORMATS = {
 }
 MAX_PIXELS = 170_000_000  # pixels that a file may unpack to; Pillow's own limit is a little more
 MAX_SEARCHED_FRAMES = 200  # frames of a film among which the one in the middle is shown
-FILM_MEDIA_TYPES = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/quicktime", "avi": "video/x-msvideo", "mkv": "video/x-matroska", "webm": "video/webm", "mpg": "video/mpeg", "mpeg": "video/mpeg"}  # fmt: skip
+FILM_MEDIA_TYPES = {
+    "mp4": "video/mp4",
+    "m4v": "video/mp4",
+    "mov": "video/quicktime",
+    "avi": "video/x-msvideo",
+    "mkv": "video/x-matroska",
+    "webm": "video/webm",
+    "mpg": "video/mpeg",
+    "mpeg": "video/mpeg",
+}
 # what opens each: FFmpeg would also open a list of addresses, whatever the file is called
-_FILM_DEMUXERS = {"mp4": "mov", "m4v": "mov", "mov": "mov", "avi": "avi", "mkv": "matroska", "webm": "matroska", "mpg": "mpeg", "mpeg": "mpeg"}  # fmt: skip
+_FILM_DEMUXERS = {
+    "mp4": "mov",
+    "m4v": "mov",
+    "mov": "mov",
+    "avi": "avi",
+    "mkv": "matroska",
+    "webm": "matroska",
+    "mpg": "mpeg",
+    "mpeg": "mpeg",
+}
 FILM_TIMEOUT_SECONDS = 10.0  # that a still may take
 
 
@@ -99,8 +117,10 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
     if not can_read_films():
         raise SourceError(
             format_message("of a film of the kind {kind} no still is made here", extension.upper()),
-            remedy=format_message("pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"),
-        )  # fmt: skip
+            remedy=format_message(
+                "pip install 'hven[films]' where Hven runs, or publish a still beside it, and say semantics: thumbnail"
+            ),
+        )
     import av  # noqa: PLC0415  (asked by few)
 
     end_time = time.monotonic() + FILM_TIMEOUT_SECONDS
@@ -129,7 +149,13 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                 if time.monotonic() > end_time:
                     raise SourceError(format_message("{name} takes too long to be unpacked for a picture", name))
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
-        raise SourceError(format_message("{name} is damaged: {reason}", name, str(fault.strerror if isinstance(fault, OSError) and fault.strerror else type(fault).__name__))) from None  # fmt: skip
+        raise SourceError(
+            format_message(
+                "{name} is damaged: {reason}",
+                name,
+                str(fault.strerror if isinstance(fault, OSError) and fault.strerror else type(fault).__name__),
+            )
+        ) from None
     raise SourceError(format_message("{name} is damaged: {reason}", name, "no frame of it can be read"))
 
 

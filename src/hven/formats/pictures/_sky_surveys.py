@@ -494,7 +494,15 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
 
 def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
     """Write a tile: one HDU, as programs of HiPS read it."""
-    cards = {"SIMPLE": "T", "BITPIX": "-32", "NAXIS": "2", "NAXIS1": str(TILE_WIDTH_PIXELS), "NAXIS2": str(TILE_WIDTH_PIXELS), "ORDER": str(order), "NPIX": str(tile)}  # fmt: skip
+    cards = {
+        "SIMPLE": "T",
+        "BITPIX": "-32",
+        "NAXIS": "2",
+        "NAXIS1": str(TILE_WIDTH_PIXELS),
+        "NAXIS2": str(TILE_WIDTH_PIXELS),
+        "ORDER": str(order),
+        "NPIX": str(tile),
+    }
     header = "".join(f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()) + "END".ljust(80)
     body = values.astype(">f4").tobytes()
     return header.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES)

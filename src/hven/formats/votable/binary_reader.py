@@ -42,8 +42,9 @@ _unpack_length = struct.Struct(">i").unpack_from
 class BinaryDecoder:
     """Decoder for one set of columns.
 
-    Rows of fixed size are one numpy view. Where cells have variable size, the start of a row is known only from the length
-    words before it: one tight loop follows them (the format allows no other way); everything else is done by whole columns.
+    Rows of fixed size are one numpy view. Where cells have variable size, the start of a row is known only from the
+    length words before it: one tight loop follows them (the format allows no other way); everything else is done by
+    whole columns.
     """
 
     def __init__(self, columns: Sequence[Column], serialization: str) -> None:
@@ -124,7 +125,10 @@ class BinaryDecoder:
                     break
                 (count,) = _unpack_length(data, position)
                 if count < 0:
-                    message = f"row {rows_before + len(starts) // len(gaps) + 1} has a cell of negative length: the stream is corrupt"
+                    message = (
+                        f"row {rows_before + len(starts) // len(gaps) + 1} has a cell of negative length: the "
+                        f"stream is corrupt"
+                    )
                     raise SourceError(message)
                 row_counts.append(count)
                 position += 4 + ((count + 7) // 8 if bit else count * size)

@@ -251,7 +251,10 @@ _SCALAR_FORMATS = {"unsignedByte": "B", "short": ">h", "int": ">i", "long": ">q"
 
 
 def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
-    """Return what writes one cell of BINARY2, null or not, of a plain number or of text of any length; None for any other column."""
+    """Return what writes one cell of BINARY2, null or not, of a plain number or of text of any length.
+
+    None for any other column.
+    """
     if column_type.datatype in _SCALAR_FORMATS and column_type.arraysize is None and column_type.stored_xtype is None:
         pack = struct.Struct(_SCALAR_FORMATS[column_type.datatype]).pack
         null = pack(math.nan if column_type.datatype in {"float", "double"} else 0)
@@ -352,7 +355,10 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
     cell_bytes = target.dtype.itemsize
     lengths = counts * (2 if kind.datatype == "unicodeChar" else 1)
     if len(lengths) and int(lengths.max()) > cell_bytes:
-        message = f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has {int(counts.max())} characters"
+        message = (
+            f"column {column.name!r} is declared with arraysize {kind.arraysize or 1}, but a value has "
+            f"{int(counts.max())} characters"
+        )
         raise DataError(message, remedy="declare the column's real length, or `*`")
     offsets = _read_offsets(cells).astype(np.int64)
     raw = (
@@ -383,7 +389,10 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
     offsets, values = literal.flatten_lists(array)
     counts = np.diff(offsets)
     if len(counts) and int(counts.max()) > string_capacity:
-        message = f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has {int(counts.max())} strings"
+        message = (
+            f"column {column.name!r} is declared with arraysize {kind.arraysize}, but a value has "
+            f"{int(counts.max())} strings"
+        )
         raise DataError(message, remedy="declare the column's real length, or `*`")
     grid = np.zeros(len(array) * string_capacity, _format_text_cell(kind.datatype, width))
     cells = np.zeros(len(values), grid.dtype)

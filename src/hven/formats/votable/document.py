@@ -46,7 +46,8 @@ _VERSION_1_4_SYSTEMS = {
 }
 # how VOTables say a frame that 1.4 has no COOSYS for (IVOA Note "Referencing STC in VOTable", 2010)
 _STC_SPACE_FRAME_PREFIX = "stc:AstroCoordSystem.SpaceFrame."
-# Aladin Desktop takes a system that it does not know for the name of a body, and draws nothing over a HiPS of another name; this it reads after the system
+# Aladin Desktop takes a system that it does not know for the name of a body, and draws nothing over a HiPS of another
+# name; this it reads after the system
 _BODY_SYSTEM, _STC_COORD_SYSTEM_ID = "BODY", "stc:AstroCoords.coord_system_id"
 UNKNOWN_TERM = "UNKNOWN"
 _VERSION_1_4_ALLOWED_SYSTEMS = {*_VERSION_1_4_SYSTEMS.values(), "ICRS", "ecl_FK4", "xy", "barycentric", "geo_app"}
@@ -266,7 +267,11 @@ def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
     """Write a frame of the sky or of a body as a GROUP with the columns that are in it."""
     frame_values = {"CoordRefFrame": item.system, "ReferencePosition": item.refposition, "CoordEquinox": item.equinox}
     inner = "".join(
-        f'<PARAM name="{name}" datatype="char" arraysize="*"{write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)} value={quote_attribute_value(value)}/>'
+        (
+            f'<PARAM name="{name}" datatype="char" '
+            f'arraysize="*"{write_attribute("utype", _STC_SPACE_FRAME_PREFIX + name)} '
+            f"value={quote_attribute_value(value)}/>"
+        )
         for name, value in frame_values.items()
         if value is not None
     )
@@ -280,7 +285,10 @@ def _write_body_name_param(item: FrameRef) -> str:
     """Name the body of a frame as HiPS of bodies name theirs (hips_frame): ``mars``."""
     if item.system != _BODY_SYSTEM or not item.refposition:
         return ""
-    return f'<PARAM name="coord_system_id" datatype="char" arraysize="*" utype="{_STC_COORD_SYSTEM_ID}" value={quote_attribute_value(item.refposition.lower())}/>'
+    return (
+        f'<PARAM name="coord_system_id" datatype="char" arraysize="*" utype="{_STC_COORD_SYSTEM_ID}" '
+        f"value={quote_attribute_value(item.refposition.lower())}/>"
+    )
 
 
 def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[str]) -> str:
@@ -332,7 +340,10 @@ def write_document_start(
     version: str = DEFAULT_VERSION,
     namespace: str | None = None,
 ) -> str:
-    """Write everything up to the first row's container (DATA not included); `namespace`: the version whose namespace a client wants."""
+    """Write everything up to the first row's container (DATA not included); `namespace`.
+
+    The version whose namespace a client wants.
+    """
     systems, table = _find_or_write_table_xml(metadata, columns, serialization, version)
     opening = (
         DOCUMENT_OPENING
@@ -340,13 +351,23 @@ def write_document_start(
         else DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
     )
     opening = opening if namespace is None else opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
-    return "".join((
-        opening, '<RESOURCE type="results">\n', write_query_status("OK") if metadata.includes_query_status else "", *(write_info(item) for item in (*metadata.infos, *metadata.request_infos)), systems, table,
-    ))  # fmt: skip
+    return "".join(
+        (
+            opening,
+            '<RESOURCE type="results">\n',
+            write_query_status("OK") if metadata.includes_query_status else "",
+            *(write_info(item) for item in (*metadata.infos, *metadata.request_infos)),
+            systems,
+            table,
+        )
+    )
 
 
 class CachedTableXml(NamedTuple):
-    """What was written about some columns; it keeps alive what it was written of, so that nothing else has its identity."""
+    """What was written about some columns.
+
+    It keeps alive what it was written of, so that nothing else has its identity.
+    """
 
     cached_for: tuple[object, ...]
     frames_xml: str
@@ -359,7 +380,10 @@ _table_xml_cache: Cache[CachedTableXml] = Cache(MAX_CACHE_BYTES, MAX_CACHE_BYTES
 def _find_or_write_table_xml(
     metadata: TableMetadata, columns: Sequence[Column], serialization: str, version: str
 ) -> tuple[str, str]:
-    """Write the frames, and the table up to its rows: once for the columns of a plan, which is asked again and again."""
+    """Write the frames, and the table up to its rows.
+
+    Once for the columns of a plan, which is asked again and again.
+    """
     described_objects = (columns, metadata.frames, metadata.groups, metadata.params, metadata.enums)
     # what is fitted to its rows is another in each answer, and lists may change
     is_cacheable = (
@@ -407,7 +431,8 @@ def _write_table_xml(
         == 1
         and _BODY_SYSTEM not in ids
     ):
-        systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'  # the word of the COOSYS leads here
+        # the word of the COOSYS leads here
+        systems += f'<GROUP ID="{_BODY_SYSTEM}" utype="stc:AstroCoordSystem">{bodies[0]}</GROUP>\n'
     enums = metadata.enums
     by_name = dict(zip(names, ids, strict=False))
     params: set[str] = set()
@@ -455,4 +480,7 @@ def write_document_end(metadata: TableMetadata, trailing: str) -> str:
 
 def write_error_document(message: str) -> str:
     """Write a whole document that says that nothing came of it (DALI 1.1 section 4.4.3)."""
-    return f'{DOCUMENT_OPENING}<RESOURCE type="results">\n{write_query_status("ERROR", replace_illegal_characters(message) or "unknown error")}</RESOURCE>\n</VOTABLE>\n'
+    return (
+        f"{DOCUMENT_OPENING}<RESOURCE "
+        f'type="results">\n{write_query_status("ERROR", replace_illegal_characters(message) or "unknown error")}</RESOURCE>\n</VOTABLE>\n'
+    )

@@ -1,4 +1,7 @@
-"""Types of whole numbers that VOTable does not have and that people write all the same: ``unsignedInt``, ``unsignedLong``, ``signedByte``."""
+"""Types of whole numbers that VOTable does not have and that people write all the same.
+
+``unsignedInt``, ``unsignedLong``, ``signedByte``.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,15 @@ _SIGNED_BYTE = ForeignInteger("short", "unsignedByte", 8, signed=True)
 _UNSIGNED_SHORT, _UNSIGNED_INT = ForeignInteger("int", "short", 16), ForeignInteger("long", "int", 32)
 _UNSIGNED_LONG = ForeignInteger("long", "long", 64)
 FOREIGN_INTEGERS = {
-    "signedbyte": _SIGNED_BYTE, "byte": _SIGNED_BYTE, "unsignedshort": _UNSIGNED_SHORT, "ushort": _UNSIGNED_SHORT, "unsignedint": _UNSIGNED_INT, "uint": _UNSIGNED_INT, "unsignedlong": _UNSIGNED_LONG, "ulong": _UNSIGNED_LONG,
-}  # fmt: skip
+    "signedbyte": _SIGNED_BYTE,
+    "byte": _SIGNED_BYTE,
+    "unsignedshort": _UNSIGNED_SHORT,
+    "ushort": _UNSIGNED_SHORT,
+    "unsignedint": _UNSIGNED_INT,
+    "uint": _UNSIGNED_INT,
+    "unsignedlong": _UNSIGNED_LONG,
+    "ulong": _UNSIGNED_LONG,
+}
 
 
 def find_foreign_integers(fields: Sequence[Any]) -> dict[int, ForeignInteger]:

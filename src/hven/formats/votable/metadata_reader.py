@@ -1,4 +1,7 @@
-"""VOTable's metadata elements into ours: FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> FrameRef, INFO, PARAM, LINK."""
+"""VOTable's metadata elements into ours.
+
+FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> FrameRef, INFO, PARAM, LINK.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,10 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
 
 
 def _read_display(element: Any, column_type: Type) -> str | None:
-    """Read precision and width (VOTable 1.4 section 4.1): ``F3``, ``3`` -> ``.3f``; ``E3``, three significant figures, -> ``.2e``."""
+    """Read precision and width (VOTable 1.4 section 4.1): ``F3``, ``3`` -> ``.3f``.
+
+    ``E3``, three significant figures, -> ``.2e``.
+    """
     if read_local_name(element) == "FIELD" and _read_attribute(element, "type") == HIDDEN_DISPLAY:
         return HIDDEN_DISPLAY
     if column_type.datatype not in {"float", "double"}:

@@ -1,4 +1,7 @@
-"""Whole numbers that stand for null (VOTable 1.4 section 4.7): none that is a value may be chosen, and none that comes later may pass for null."""
+"""Whole numbers that stand for null (VOTable 1.4 section 4.7).
+
+None that is a value may be chosen, and none that comes later may pass for null.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
 
     Returns
     -------
-    The head and the batches. INFOs that stand after the rows are added to ``head.infos`` when the batches are exhausted.
+    The head and the batches. INFOs that stand after the rows are added to ``head.infos`` when the batches are
+    exhausted.
 
     Raises
     ------
@@ -156,7 +157,10 @@ class _VotableDocument:
         raise self._create_not_found_error(requested_table, table_names)
 
     def _check_table(self, metadata: TableMetadata) -> TableMetadata:
-        """Accept a table, unless an ERROR stands before its rows or instead of them: they are not what was asked for, however few."""
+        """Accept a table, unless an ERROR stands before its rows or instead of them.
+
+        They are not what was asked for, however few.
+        """
         for error_message in self._error_messages:
             raise _create_error_document_error(error_message)
         self._metadata = metadata
@@ -232,14 +236,21 @@ class _VotableDocument:
         }
         column_names = {column.name.lower() for column in metadata.columns}
         if 2 * len(field_names & column_names) >= len(field_names | column_names):
-            message = f"line {self._table_element.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly those of the first: its rows would be missing"
+            message = (
+                f"line {self._table_element.sourceline}: a second TABLE with rows begins, whose FIELDs are mostly "
+                f"those of the first: its rows would be missing"
+            )
             raise SourceError(
                 message,
-                remedy="if the tables are different ones, say which is meant (`table:`, its number from 0, name or ID); else get a document with all rows in one TABLE",
+                remedy="if the tables are different ones, say which is meant (`table:`, its number from 0, name or "
+                "ID); else get a document with all rows in one TABLE",
             )
 
     def _is_in_results_resource(self) -> bool:
-        """Check whether the table that is open stands in a RESOURCE of type results: it is the answer, even without rows."""
+        """Check whether the table that is open stands in a RESOURCE of type results.
+
+        It is the answer, even without rows.
+        """
         return any(
             place.get("type") == "results"
             for place in self._open_elements
@@ -289,7 +300,10 @@ class _VotableDocument:
     # -- feeding the parser
 
     def _read_next_event(self) -> tuple[str, Any] | None:
-        """Return the next event: start, end, or ``rows`` when the opening tag of rows has just been read; None at the end."""
+        """Return the next event: start, end, or ``rows`` when the opening tag of rows has just been read.
+
+        None at the end.
+        """
         while True:
             for kind, element in self._parser.read_events():
                 self._record_event(kind, element)
@@ -321,7 +335,8 @@ class _VotableDocument:
             cut = self._unparsed_bytes.rfind(b"<")
             if cut < 0 or self._unparsed_bytes.find(b">", cut) >= 0:
                 cut = len(self._unparsed_bytes)
-            # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not looked at again
+            # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not
+            # looked at again
             piece, self._unparsed_bytes = self._unparsed_bytes[:cut], self._unparsed_bytes[cut:]
             if not piece:
                 if len(self._unparsed_bytes) > _MAX_TAG_BYTES:
@@ -494,7 +509,10 @@ class _VotableDocument:
     def _convert_rows(
         self, text: bytes, columns: list[Column], prefix: bytes, rows_before: int
     ) -> Iterator[list[pa.Array]]:
-        """Convert whole rows to values; few at once where a row takes much more memory than text: an empty cell may be a huge array."""
+        """Convert whole rows to values; few at once where a row takes much more memory than text.
+
+        An empty cell may be a huge array.
+        """
         try:
             texts = tabledata_reader.split_rows(text, columns, prefix, rows_before)
             step = max(1, _PIECE_BYTES * 8 // sum(_estimate_value_bytes(column.type.arrow) for column in columns))
@@ -550,7 +568,10 @@ def _create_error_document_error(service_message: str) -> ErrorDocumentError:
 
 
 def _compute_next_piece_bytes(size: int, rows_read: int) -> int:
-    """Compute how many bytes there must be before the end of a long row is looked for again: twice as many, so that all looks together cost two."""
+    """Compute how many bytes there must be before the end of a long row is looked for again.
+
+    Twice as many, so that all looks together cost two.
+    """
     if size > _MAX_ROW_BYTES:
         message = f"row {rows_read + 1} has more than {_MAX_ROW_BYTES >> 20} MiB"
         raise SourceError(message)

@@ -134,7 +134,9 @@ def _choose_escape_function(preceding_text: str, number: int) -> Callable[[str],
 
 
 def build_example_url(service: ServiceDescriptor) -> str | None:
-    """Make an address that works: all that is always sent, and the examples of what people fill in; None: nobody gave one.
+    """Make an address that works: all that is always sent, and the examples of what people fill in; None.
+
+    Nobody gave one.
 
     Parameters
     ----------
@@ -191,7 +193,15 @@ def _write_param_start(param: Param) -> tuple[str, str]:
     if cached_entry is not None and cached_entry[0] is param:
         return cached_entry[1]
     kind = param.type
-    attribute_values = {"name": param.name, "datatype": kind.datatype, "arraysize": kind.arraysize, "unit": param.unit, "ucd": param.ucd, "utype": param.utype, "xtype": kind.xtype}  # fmt: skip
+    attribute_values = {
+        "name": param.name,
+        "datatype": kind.datatype,
+        "arraysize": kind.arraysize,
+        "unit": param.unit,
+        "ucd": param.ucd,
+        "utype": param.utype,
+        "xtype": kind.xtype,
+    }
     attributes_xml = "".join(write_attribute(name, value) for name, value in attribute_values.items())
     param_start = (
         attributes_xml,

@@ -1,4 +1,7 @@
-"""The text of TABLEDATA into columns of cells: by numpy over the bytes where it is plain, by an XML parser where it is not."""
+"""The text of TABLEDATA into columns of cells.
+
+By numpy over the bytes where it is plain, by an XML parser where it is not.
+"""
 
 from __future__ import annotations
 
@@ -182,10 +185,20 @@ def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befo
 
 
 def _parse_row_elements(*pieces: bytes) -> Iterator[Any]:
-    """Parse a little at a time, so that nobody else waits; yield the rows, each forgotten when the next is asked for."""
+    """Parse a little at a time, so that nobody else waits.
+
+    Yield the rows, each forgotten when the next is asked for.
+    """
     parser = etree.XMLPullParser(
-        events=("end",), tag="{*}TR", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True, huge_tree=True
-    )  # fmt: skip
+        events=("end",),
+        tag="{*}TR",
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        remove_pis=True,
+        huge_tree=True,
+    )
     element: Any
     for piece in pieces:
         for offset in range(0, len(piece), _PARSE_STEP_BYTES):

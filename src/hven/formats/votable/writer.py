@@ -41,9 +41,10 @@ def write_votable(
     Parameters
     ----------
     options
-        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or 1.5. ``namespace``:
-        1.1 to 1.5, for clients that read the namespace of that version alone. ``strings``: ``array`` (the default, as the standard has arrays of strings)
-        or ``json``, a text that is a JSON list, for clients that read no ``char`` field of several dimensions (astropy, pyvo).
+        ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or
+        1.5. ``namespace``: 1.1 to 1.5, for clients that read the namespace of that version alone. ``strings``:
+        ``array`` (the default, as the standard has arrays of strings) or ``json``, a text that is a JSON list, for
+        clients that read no ``char`` field of several dimensions (astropy, pyvo).
 
     Raises
     ------
@@ -187,8 +188,8 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
     """Adapt declared types to what VOTable can carry and to what the first batch holds.
 
     Text that is not ASCII makes ``unicodeChar`` of ``char``; a value longer than the declared length makes it ``*``; an
-    array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where clients fail on it
-    (STIL on a single bit, astropy on variable arrays) or where BINARY could not say null, and so does BINARY's
+    array of strings gets a real width. In the binary serializations ``bit`` becomes ``boolean`` where clients fail on
+    it (STIL on a single bit, astropy on variable arrays) or where BINARY could not say null, and so does BINARY's
     ``unsignedByte`` become ``short``. A whole number stands for null that is no value of the first batch.
     """
     columns = tuple(columns)

@@ -52,7 +52,9 @@ def check_guards(spec: TableSpec, change: TableChange, published_rows: int, wait
         allowed_rows = MIN_GUARDED_ROWS if share == default_share else 0
         if (count > allowed_rows and count > share * published_rows) or (word == "removed" and count == published_rows):
             raise ChangeGuardError(
-                f"{count:,} of {published_rows:,} rows of {change.table} would be {word}, more than {share:.0%}: nothing was published",
+                f"{count:,} of {published_rows:,} rows of {change.table} would be {word}, more than "
+                f"{share:.0%}: nothing was published",
                 place=sync_policy.place if sync_policy is not None else spec.place,
-                remedy=f"look at the source; if it is right, run it again with --accept (or say guard: {{{word}: ..}} under sync:)",
+                remedy=f"look at the source; if it is right, run it again with --accept (or say guard: {{{word}: ..}} "
+                f"under sync:)",
             )

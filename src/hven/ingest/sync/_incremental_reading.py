@@ -1,4 +1,7 @@
-"""What is read of a source: what may have changed, as far as the source can tell; and which lines of the ledger are there no more."""
+"""What is read of a source: what may have changed, as far as the source can tell.
+
+And which lines of the ledger are there no more.
+"""
 
 from __future__ import annotations
 
@@ -195,7 +198,8 @@ class IncrementalReader:
             )
             if largest is None or largest < last_watermark:
                 raise FullReadNeededError(
-                    f"the watermark went backwards, from {last_watermark} to {largest if largest is not None else 'nothing'}"
+                    f"the watermark went backwards, from {last_watermark} to "
+                    f"{largest if largest is not None else 'nothing'}"
                 )
         if not self.is_complete:
             self.new_state.full = self.old_state.full
@@ -289,7 +293,8 @@ class IncrementalReader:
         if len(unchanged_files):
             self.ledger_comparison.line_index.claimed_mask[unchanged_files[self._file_of_line]] = True
         self._descriptions.append(
-            f"{len(new_listing) - len(unchanged_names):,} of {len(new_listing):,} {'file' if len(new_listing) == 1 else 'files'}"
+            f"{len(new_listing) - len(unchanged_names):,} of {len(new_listing):,} "
+            f"{'file' if len(new_listing) == 1 else 'files'}"
         )
         if not unchanged_names:
             return entry.source
@@ -300,7 +305,10 @@ class IncrementalReader:
     # --- what the source tells itself ------------------------------------------------------------------------------
 
     def _read_reported_changes(self, number: int, source: Any, key: Sequence[str]) -> Source | None:
-        """Read the rows that the source says have changed; None: it cannot say, or names rows by another key than we do."""
+        """Read the rows that the source says have changed; None.
+
+        It cannot say, or names rows by another key than we do.
+        """
         old_feed_state = self.old_state.fed.get(str(number))
         if old_feed_state is None:
             return None
@@ -375,7 +383,10 @@ class IncrementalReader:
         return self._read_window(number, source, source.select_blocks(key, changed_blocks), compare=True)
 
     def _read_window(self, number: int, source: Any, part: Source, *, compare: bool) -> Source:
-        """Read a part of the rows, and find which lines they replace; with `compare`, which rows went, and which came unnoticed."""
+        """Read a part of the rows, and find which lines they replace.
+
+        With `compare`, which rows went, and which came unnoticed.
+        """
         self._sifted_entries.add(number)
         lines, notes, line_index = (
             self.ledger_comparison,
@@ -419,8 +430,8 @@ class IncrementalReader:
     def _read_unknown_rows(self, number: int, batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], Any]:
         """Read rows; return those that are not known, and their identities.
 
-        The watermark follows the first rows that are read. Those that are asked for again must not raise it: others that were written since
-        the first question may lie below.
+        The watermark follows the first rows that are read. Those that are asked for again must not raise it: others
+        that were written since the first question may lie below.
         """
         unknown_rows: list[pa.RecordBatch] = []
         idents: list[Any] = [np.zeros(0, np.uint64)]
@@ -454,7 +465,10 @@ class IncrementalReader:
         unknown_rows: list[pa.RecordBatch],
         row_identities: Any,
     ) -> list[pa.RecordBatch]:
-        """Read all rows of some keys, whatever their watermark: those that came late, and those of which there are several."""
+        """Read all rows of some keys, whatever their watermark.
+
+        Those that came late, and those of which there are several.
+        """
         lines, key = self.ledger_comparison, self.ledger_comparison.ledger_writer.identity_columns[number]
         if keys is not None and (keys.num_rows > MIN_MAPPED_ROWS_LIMIT or not isinstance(source, KeyLookupSource)):
             raise FullReadNeededError(f"{keys.num_rows:,} rows came, or went, that the watermark does not tell of")
@@ -488,7 +502,9 @@ def _find_unchanged_files(new_listing: pa.Table, old_listing: pa.Table) -> Any:
     old_rows = old_listing.take(old_positions)
     for name in new_listing.column_names[1:]:
         new_column, old_column = new_listing.column(name), old_rows.column(name)
-        unchanged_mask &= np.asarray(pc.fill_null(pc.equal(new_column, old_column), False)) | np.asarray(pc.and_(pc.is_null(new_column), pc.is_null(old_column)))  # fmt: skip
+        unchanged_mask &= np.asarray(pc.fill_null(pc.equal(new_column, old_column), False)) | np.asarray(
+            pc.and_(pc.is_null(new_column), pc.is_null(old_column))
+        )
         has_evidence |= np.asarray(pc.is_valid(new_column)) & (name != "bytes")
     return unchanged_mask & has_evidence
 

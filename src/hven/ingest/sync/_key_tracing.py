@@ -1,8 +1,8 @@
 """Tables made by a query: which of their keys a change of the query's tables may touch, and the query for these keys alone.
 
-A key can be traced if the query is one SELECT over tables joined by JOIN or LEFT JOIN, a column of the key is a column of one of them as it
-stands (in GROUP BY, if there is one), and each table that changed has that column, or one that a condition of equality ties to it.
-All other queries are computed anew.
+A key can be traced if the query is one SELECT over tables joined by JOIN or LEFT JOIN, a column of the key is a column
+of one of them as it stands (in GROUP BY, if there is one), and each table that changed has that column, or one that a
+condition of equality ties to it. All other queries are computed anew.
 """
 
 from __future__ import annotations
@@ -188,7 +188,10 @@ def _find_query_column(spec: TableSpec, column: str) -> str:
 
 
 def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int, str, bool]] | None:
-    """List the tables of FROM: number, name, whether their columns may be null because there is no row; None if there is anything else."""
+    """List the tables of FROM: number, name, whether their columns may be null because there is no row.
+
+    None if there is anything else.
+    """
     if isinstance(node, TableRef):
         return None if node.table is None or node.cte else [(node.number, node.table.qualified_name, is_optional)]
     if isinstance(node, Join) and node.kind in {"INNER", "LEFT", "CROSS"} and not node.natural and not node.using:
@@ -205,7 +208,10 @@ def _locate_column(node: object) -> Place | None:
 
 
 def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Place]]]:
-    """Find which columns are equal to each other in every row; and, for LEFT JOIN, which are equal where there is a row on the right."""
+    """Find which columns are equal to each other in every row.
+
+    And, for LEFT JOIN, which are equal where there is a row on the right.
+    """
     always_equal: dict[Place, set[Place]] = {}
     equal_if_joined: list[tuple[Place, Place]] = []
     pending_nodes: list[object] = [body.source]

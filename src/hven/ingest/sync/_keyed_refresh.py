@@ -79,7 +79,10 @@ def find_changed_inputs(
 
 
 def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any]) -> SnapshotRecord | None:
-    """Note that the same rows came out of what is `current_provenance` now: other inputs, another descriptor; None: that is known."""
+    """Note that the same rows came out of what is `current_provenance` now: other inputs, another descriptor; None.
+
+    That is known.
+    """
     changed_keys = {key for key, value in current_provenance.items() if base.provenance.get(key) != value}
     if not changed_keys:
         return None

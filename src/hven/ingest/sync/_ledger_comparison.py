@@ -1,4 +1,7 @@
-"""One table, row by row: source rows that the ledger knows are left alone, the others are mapped; what differs is merged into the snapshot."""
+"""One table, row by row: source rows that the ledger knows are left alone, the others are mapped.
+
+What differs is merged into the snapshot.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ MAX_MAPPED_SHARE = 0.3  # .. and of bigger tables so much: with more, everything
 
 
 class RecomputeNeededError(Exception):
-    """What became of the rows depends on more than themselves, or they are too many: everything must be computed. The text says why."""
+    """What became of the rows depends on more than themselves, or they are too many: everything must be computed.
+
+    The text says why.
+    """
 
 
 class LedgerComparison:

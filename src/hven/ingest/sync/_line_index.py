@@ -1,4 +1,7 @@
-"""The lines of a ledger, to be found by their words: which source rows are known, and which lines nobody has claimed."""
+"""The lines of a ledger, to be found by their words.
+
+Which source rows are known, and which lines nobody has claimed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class LineIndex:
-    """Lines by two words. Each line is claimed once: of equal source rows there may be as many as before, and one more is new.
+    """Lines by two words. Each line is claimed once.
+
+    Of equal source rows there may be as many as before, and one more is new.
 
     Memory: 25 bytes for each line.
     """

@@ -1,4 +1,7 @@
-"""What differs between two snapshots of a table, by primary key: keys that came, went, or have other values; and in which columns."""
+"""What differs between two snapshots of a table, by primary key: keys that came, went, or have other values.
+
+And in which columns.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ class RowDifferences:
     Attributes
     ----------
     before, after
-        Rows of the old snapshot that went or changed; of the new one that came or changed. The changed ones stand last in both, in the same order.
+        Rows of the old snapshot that went or changed; of the new one that came or changed. The changed ones stand last
+        in both, in the same order.
     changed_count
         How many of them changed.
     columns
@@ -139,7 +143,10 @@ def _to_readable_rows(rows: pa.Table) -> list[dict[str, Any]]:
 
 
 def build_change_set(differences: RowDifferences, change: TableChange, primary: Sequence[str]) -> pa.Table:
-    """Count differences, take samples; return the change set: key, kind and changed columns of every row that differs."""
+    """Count differences, take samples; return the change set.
+
+    Key, kind and changed columns of every row that differs.
+    """
     changed = differences.changed_count
     removed, added = differences.before.num_rows - changed, differences.after.num_rows - changed
     change.added, change.removed, change.changed = added, removed, changed

@@ -23,7 +23,8 @@ def compare_states(site: Site, name: str, old_state: str, new_state: str | None 
     name
         A collection, or one of its tables as ``schema.table``.
     old_state, new_state
-        Ids of snapshots or of runs, labels of releases, or a time as ISO 8601 (what was published then); `new_state` None: what is published.
+        Ids of snapshots or of runs, labels of releases, or a time as ISO 8601 (what was published then); `new_state`
+        None: what is published.
 
     Returns
     -------

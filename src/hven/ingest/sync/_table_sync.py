@@ -68,7 +68,9 @@ def sync_collection(
     only_if_unheld: bool = False,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> IngestReport:
-    """Follow the sources of a collection: afterwards its tables are what an ingest would have made. Nothing changed: nothing is published.
+    """Follow the sources of a collection: afterwards its tables are what an ingest would have made. Nothing changed.
+
+    Nothing is published.
 
     Parameters
     ----------
@@ -83,7 +85,8 @@ def sync_collection(
     accept_changes
         Publish even if more went or changed than the guards allow.
     only_if_unheld
-        Only if nobody has said that the collection shall rest (`find_sync_conflict`): for runs that no person asked for.
+        Only if nobody has said that the collection shall rest (`find_sync_conflict`): for runs that no person asked
+        for.
     progress
         Called often, from this thread.
 
@@ -190,7 +193,10 @@ def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: Tabl
     current_site_values = ledgers.select_site_values(resource, loader.spec)
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
-        return f"hven.toml says another {' and '.join(sorted(word for word in {**earlier_site_values, **current_site_values} if earlier_site_values.get(word) != current_site_values.get(word)))}"
+        return (
+            f"hven.toml says another "
+            f"{' and '.join(sorted(word for word in {**earlier_site_values, **current_site_values} if earlier_site_values.get(word) != current_site_values.get(word)))}"
+        )
     if provenance.get("source_columns") != to_json_value([columns_to_json(entry.columns) for entry in loader.entries]):
         return "the source's columns have other types or units"
     return "settings that decide its rows are others than before"
@@ -223,7 +229,10 @@ class SyncContext:
         self._published: dict[str, dict[str, SnapshotRecord]] = {}
 
     def find_base_records(self, run: CollectionRun) -> dict[str, SnapshotRecord]:
-        """Return what was published of a run's collection when it began; what is damaged is no base of anything: its table is made as a whole."""
+        """Return what was published of a run's collection when it began; what is damaged is no base of anything.
+
+        Its table is made as a whole.
+        """
         name, site = run.resource.name, run.site
         if name not in self._published:
             damaged = site.store.verifications.list_damaged()
@@ -320,18 +329,27 @@ class TableSync:
             if source.reused_row_count:
                 read_time = datetime.fromtimestamp(source.first_page_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
                 rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
-                text = f"{self.name}: {rows} as a run that was stopped read them, from {read_time} on: what changed there since is found by the next run"
+                text = (
+                    f"{self.name}: {rows} as a run that was stopped read them, from {read_time} on: what changed "
+                    f"there since is found by the next run"
+                )
                 self.report.warnings.append(text)
 
     def _update_provenance(self, loaded_table: LoadedTable, base: SnapshotRecord) -> None:
-        """Remember of a table that stays from what it was made this time: else it would look stale, and be computed at each run."""
+        """Remember of a table that stays from what it was made this time.
+
+        Else it would look stale, and be computed at each run.
+        """
         updated_record = update_provenance(base, to_json_value(self.run.collect_inputs(self.spec, loaded_table)))  # type: ignore[arg-type]
         if updated_record is not None and not self.report.dry_run:
             loaded_table.published_record = updated_record
             self.run.amended_records.append(updated_record)
 
     def _keep_if_unchanged(self, base: SnapshotRecord) -> LoadedTable | None:
-        """Leave a table made by queries alone, if nothing of its inputs changed; else find the keys that are touched."""
+        """Leave a table made by queries alone, if nothing of its inputs changed.
+
+        Else find the keys that are touched.
+        """
         name, run = self.name, self.run
         if any(source.enrich is not None for source in self.spec.sources):  # documents may come whatever the inputs do
             return None
@@ -412,7 +430,10 @@ class TableSync:
         return cached_source
 
     def _check_disk_space(self, loader: TableLoader, old_state: SyncState | None) -> None:
-        """Ask for the room of a new ledger: what changes take is known when they are found, and a new snapshot shares the rest."""
+        """Ask for the room of a new ledger.
+
+        What changes take is known when they are found, and a new snapshot shares the rest.
+        """
         size = (
             None
             if old_state is None or old_state.ledger is None
@@ -516,7 +537,10 @@ class TableSync:
                     f"{self.name}: {message} a watermark that is still to come, which is not believed"
                 )
             if reading.lacks_checksums:
-                message = "the source gives no checksums of blocks, and keys are compared: edits that leave the watermark as it was are found when everything is read"
+                message = (
+                    "the source gives no checksums of blocks, and keys are compared: edits that leave the "
+                    "watermark as it was are found when everything is read"
+                )
                 self.report.warnings.append(f"{self.name}: {message} (full: 7 d)")
             if loader.contended_count:
                 raise RecomputeNeededError("a row has values that only one may have")
@@ -601,7 +625,10 @@ class TableSync:
     def _check_differences(
         self, differences: RowDifferences, change: TableChange, base: SnapshotRecord, old_state: SyncState | None = None
     ) -> None:
-        """Count what differs; stop if it is too much. `old_state`: what was kept with the base, if it was read already."""
+        """Count what differs; stop if it is too much. `old_state`.
+
+        What was kept with the base, if it was read already.
+        """
         self.sync_context.change_sets[self.name] = build_change_set(differences, change, base.table.primary)
         self.sync_context.changes[self.name] = (base.id, differences)
         try:

@@ -1,8 +1,11 @@
-"""What changed in a table as one reader sees it: change sets, cut down to the rows and columns that this reader may know of.
+"""What changed in a table as one reader sees it.
 
-A row is *added* if the reader sees it in the later state and did not in the earlier one, *removed* the other way round, whatever became of the
-row itself: what a policy hides is named in neither direction. Who sees whole tables is answered from what each publication left
-(`hven.ingest.sync.change_sets`); for others both states must still be kept, for only their rows tell who may see them.
+Change sets, cut down to the rows and columns that this reader may know of.
+
+A row is *added* if the reader sees it in the later state and did not in the earlier one, *removed* the other way round,
+whatever became of the row itself: what a policy hides is named in neither direction. Who sees whole tables is answered
+from what each publication left (`hven.ingest.sync.change_sets`); for others both states must still be kept, for only
+their rows tell who may see them.
 """
 
 from __future__ import annotations
@@ -88,7 +91,9 @@ class ChangeFeedRequest:
     published_state: PublishedState
 
     def format_state_name(self, snapshot: str) -> str:
-        """Name a state so that this reader can go on from it. Who sees some rows only may see others under other rules: the name says which.
+        """Name a state so that this reader can go on from it. Who sees some rows only may see others under other rules.
+
+        The name says which.
 
         Parameters
         ----------
@@ -127,7 +132,8 @@ def create_feed_request(
     table
         One that this reader may know of.
     since, until
-        Names of states as the feed gives them, snapshots, runs, or times (ISO 8601; a day means its end). `until` None: what is published.
+        Names of states as the feed gives them, snapshots, runs, or times (ISO 8601; a day means its end). `until` None:
+        what is published.
     principal
         The reader.
     policies
@@ -225,7 +231,10 @@ class _TableStates:
 
 
 class ChangeFeeds:
-    """What changed between states, remembered as long as there is room: a reader pages, and many readers follow one table."""
+    """What changed between states, remembered as long as there is room.
+
+    A reader pages, and many readers follow one table.
+    """
 
     def __init__(self, site: Site, byte_limit: int = MAX_CACHE_BYTES) -> None:
         self._site = site
@@ -243,7 +252,8 @@ class ChangeFeeds:
         Returns
         -------
         rows
-            The columns of the key, `CHANGE_COLUMN` and `CHANGED_COLUMNS_COLUMN` (names with commas between; null: any), in the order of the key.
+            The columns of the key, `CHANGE_COLUMN` and `CHANGED_COLUMNS_COLUMN` (names with commas between; null: any),
+            in the order of the key.
 
         Raises
         ------
@@ -322,7 +332,10 @@ class ChangeFeeds:
         )
         text = f"SELECT {select_list} FROM {name} AS c"
         if value_columns:
-            text += f" LEFT JOIN {_quote_table_name(table)} AS t ON {' AND '.join(f'c.{item} = t.{item}' for item in quoted)}"
+            text += (
+                f" LEFT JOIN {_quote_table_name(table)} AS t ON "
+                f"{' AND '.join(f'c.{item} = t.{item}' for item in quoted)}"
+            )
         published_state = _find_published_state(
             self._site, request, request.until, is_current=request.ends_at_published
         )
@@ -458,9 +471,12 @@ def _check_comparable(site: Site, request: ChangeFeedRequest) -> None:
 def _format_changed_columns(
     table: Table, lists: pa.ChunkedArray, change_kinds: pa.ChunkedArray, masked_columns: Collection[str]
 ) -> tuple[pa.Array, pa.Array]:
-    """Write the changed columns as text, without hidden ones; tell also which rows are told at all: not those that changed in hidden columns alone.
+    """Write the changed columns as text, without hidden ones; tell also which rows are told at all.
 
-    Columns that the reader sees in some rows only are hidden in all: that a file which they may not know of was replaced is not told.
+    Not those that changed in hidden columns alone.
+
+    Columns that the reader sees in some rows only are hidden in all: that a file which they may not know of was
+    replaced is not told.
     """
     lists = lists.cast(pa.list_(pa.string())).combine_chunks()
     lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists

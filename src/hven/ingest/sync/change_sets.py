@@ -1,7 +1,9 @@
-"""What each publication changed, kept as a file: key, kind and columns of every row that became another one. Also over several of them.
+"""What each publication changed, kept as a file: key, kind and columns of every row that became another one.
 
-A change set is an Arrow table: the columns of the primary key, `CHANGE_COLUMN` (``added``, ``changed``, ``removed``) and `CHANGED_COLUMNS_COLUMN` (a list of
-names for changed rows; null: any column may be another one).
+Also over several of them.
+
+A change set is an Arrow table: the columns of the primary key, `CHANGE_COLUMN` (``added``, ``changed``, ``removed``)
+and `CHANGED_COLUMNS_COLUMN` (a list of names for changed rows; null: any column may be another one).
 
 Common
 ------
@@ -137,7 +139,10 @@ def store_change_set(site: Site, table: str, rows: pa.Table, *, before: str, aft
 
 
 def list_change_sets(site: Site, table: str) -> list[ChangeSet]:
-    """Return the change sets of a table that are kept, the newest first. Some may be of snapshots that were never published: follow `before`."""
+    """Return the change sets of a table that are kept, the newest first.
+
+    Some may be of snapshots that were never published: follow `before`.
+    """
     change_sets = []
     table_directory = _find_table_directory(site, table)
     for path in sorted(table_directory.glob("*.arrow"), reverse=True) if table_directory.is_dir() else ():
@@ -153,7 +158,9 @@ def list_change_sets(site: Site, table: str) -> list[ChangeSet]:
 
 
 def find_change_chain(site: Site, table: str, since: str, until: str | None = None) -> list[ChangeSet] | None:
-    """Return the change sets that lead from one snapshot to another, the oldest first; None if there is no unbroken way.
+    """Return the change sets that lead from one snapshot to another, the oldest first.
+
+    None if there is no unbroken way.
 
     Parameters
     ----------
@@ -204,7 +211,8 @@ def compare_records(site: Site, old_record: SnapshotRecord, new_record: Snapshot
     """
     if old_record.table.qualified_name != new_record.table.qualified_name:
         raise NotFoundError(
-            f"{old_record.id} is of {old_record.table.qualified_name}, {new_record.id} of {new_record.table.qualified_name}"
+            f"{old_record.id} is of {old_record.table.qualified_name}, {new_record.id} of "
+            f"{new_record.table.qualified_name}"
         )
     change = TableChange(table=new_record.table.qualified_name, rows=new_record.snapshot.rows)
     schema = to_nullable_schema(new_record.table.arrow_schema)

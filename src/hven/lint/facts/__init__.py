@@ -17,7 +17,8 @@ class StandardColumn:
     type
         text, integer, double (or float), double! (nothing less), timestamp, region.
     unit, ucd
-        As the standard writes them; ``by-frame``, ``by-type``: they depend on values; alternatives are separated by ``|``.
+        As the standard writes them; ``by-frame``, ``by-type``: they depend on values; alternatives are separated by
+        ``|``.
     is_list
         It holds a list, separated by ``#``.
     paired_column
@@ -42,9 +43,16 @@ def load_standard_columns(name: str) -> dict[str, StandardColumn]:
     text = resources.files(__package__).joinpath(f"{name}.csv").read_text(encoding="utf-8")
     return {
         row["name"]: StandardColumn(
-            name=row["name"], type=row["type"], unit=row["unit"], ucd=row["ucd"], is_mandatory=row["mandatory"] == "1",
-            is_filled=row.get("filled") == "1", xtype=row.get("xtype") or "", utype=row.get("utype") or "", is_list=row.get("list") == "1",
+            name=row["name"],
+            type=row["type"],
+            unit=row["unit"],
+            ucd=row["ucd"],
+            is_mandatory=row["mandatory"] == "1",
+            is_filled=row.get("filled") == "1",
+            xtype=row.get("xtype") or "",
+            utype=row.get("utype") or "",
+            is_list=row.get("list") == "1",
             paired_column=row.get("pair") or "",
         )
         for row in csv.DictReader(text.splitlines())
-    }  # fmt: skip
+    }

@@ -1,4 +1,7 @@
-"""The rows of an EPN-TAP table: what must be filled, vocabularies, intervals, times, places, products. Part of the group epn."""
+"""The rows of an EPN-TAP table: what must be filled, vocabularies, intervals, times, places, products.
+
+Part of the group epn.
+"""
 
 from __future__ import annotations
 
@@ -19,46 +22,277 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "EPN-TAP 2.0"
 EPNCORE_ROW_CHECKS = build_checks(
-    ("epn.condition", "error", "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2", "a condition of plain ADQL on a column fails", "see the service's own message, and the column's type", "E_QERR E_QERX"),
-    ("epn.null", "error", f"{STANDARD_NAME} sec. 2", "a column that must have a value in each row is empty", "fill it", "E_PNUL"),
-    ("epn.half-interval", "error", f"{STANDARD_NAME} sec. 2", "one end of an interval is empty", "write the known value into both", "E_PNMM"),
-    ("epn.interval-order", "error", f"{STANDARD_NAME} sec. 2", "an interval's minimum is above its maximum", "swap them", "E_PNMM"),
-    ("epn.product-type", "error", f"{STANDARD_NAME} sec. 2.1.4", "a dataproduct_type is not of the list", "two-letter codes, joined by #", "E_PNDP"),
-    ("epn.target-class", "error", f"{STANDARD_NAME} sec. 2.2", "a target_class is not of the list", "use the standard's classes, joined by #", "E_PNTG"),
-    ("epn.frame", "error", f"{STANDARD_NAME} sec. 2.4", "a spatial_frame_type is not of the list", "celestial, body, cartesian, spherical, cylindrical, none", "E_PNFT"),
-    ("epn.processing-level", "error", f"{STANDARD_NAME} sec. 2.1.6", "a processing_level is outside 1..6", "1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary", "E_PNPL"),
-    ("epn.level-four", "warning", f"{STANDARD_NAME} sec. 2.1.6", "processing_level 4 is not used", "resampled data are level 5", ""),
-    ("epn.service-title", "error", f"{STANDARD_NAME} sec. 3", "service_title is not the name of the schema", "write the schema's name in each row", "E_PNST"),
-    ("epn.timestamp", "error", f"{STANDARD_NAME} sec. 3; DALI 1.1 sec. 3.3.3", "a date is no ISO time", "YYYY-MM-DD[Thh:mm:ss[.s][Z]]", "E_PN86"),
-    ("epn.local-time", "error", f"{STANDARD_NAME} sec. 2", "a local time is outside 0..24 h", "hours since local midnight", "E_PNLT"),
-    ("epn.messenger", "error", f"{STANDARD_NAME} sec. 2; vocabulary messenger", "a messenger is not of the vocabulary", "use its terms, in their case", "E_PNMG"),
-    ("epn.time-scale", "warning", f"{STANDARD_NAME} sec. 2.3; vocabulary timescale", "a time_scale is not of the vocabulary", "use its terms, in their case", "W_PNTS"),
-    ("epn.geometry-type", "error", f"{STANDARD_NAME} sec. 5", "a geometry_type is not of the list", "use the standard's terms", "E_PNGT"),
-    ("epn.particle-type", "error", f"{STANDARD_NAME} sec. 5", "a particle_spectral_type is not of the list", "energy, mass or mass/charge", "E_PPST"),
-    ("epn.inchikey", "error", f"{STANDARD_NAME} sec. 5", "a species_inchikey is none", "27 characters of A-Z and -, joined by #", "E_PNIK"),
-    ("epn.julian-date", "warning", f"{STANDARD_NAME} sec. 2.3", "a time is no plausible Julian Date", "Julian Dates, not MJD: add 2400000.5", "W_PNJD"),
+    (
+        "epn.condition",
+        "error",
+        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
+        "a condition of plain ADQL on a column fails",
+        "see the service's own message, and the column's type",
+        "E_QERR E_QERX",
+    ),
+    (
+        "epn.null",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "a column that must have a value in each row is empty",
+        "fill it",
+        "E_PNUL",
+    ),
+    (
+        "epn.half-interval",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "one end of an interval is empty",
+        "write the known value into both",
+        "E_PNMM",
+    ),
+    (
+        "epn.interval-order",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "an interval's minimum is above its maximum",
+        "swap them",
+        "E_PNMM",
+    ),
+    (
+        "epn.product-type",
+        "error",
+        f"{STANDARD_NAME} sec. 2.1.4",
+        "a dataproduct_type is not of the list",
+        "two-letter codes, joined by #",
+        "E_PNDP",
+    ),
+    (
+        "epn.target-class",
+        "error",
+        f"{STANDARD_NAME} sec. 2.2",
+        "a target_class is not of the list",
+        "use the standard's classes, joined by #",
+        "E_PNTG",
+    ),
+    (
+        "epn.frame",
+        "error",
+        f"{STANDARD_NAME} sec. 2.4",
+        "a spatial_frame_type is not of the list",
+        "celestial, body, cartesian, spherical, cylindrical, none",
+        "E_PNFT",
+    ),
+    (
+        "epn.processing-level",
+        "error",
+        f"{STANDARD_NAME} sec. 2.1.6",
+        "a processing_level is outside 1..6",
+        "1 telemetry, 2 raw, 3 calibrated, 5 derived, 6 ancillary",
+        "E_PNPL",
+    ),
+    (
+        "epn.level-four",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.1.6",
+        "processing_level 4 is not used",
+        "resampled data are level 5",
+        "",
+    ),
+    (
+        "epn.service-title",
+        "error",
+        f"{STANDARD_NAME} sec. 3",
+        "service_title is not the name of the schema",
+        "write the schema's name in each row",
+        "E_PNST",
+    ),
+    (
+        "epn.timestamp",
+        "error",
+        f"{STANDARD_NAME} sec. 3; DALI 1.1 sec. 3.3.3",
+        "a date is no ISO time",
+        "YYYY-MM-DD[Thh:mm:ss[.s][Z]]",
+        "E_PN86",
+    ),
+    (
+        "epn.local-time",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "a local time is outside 0..24 h",
+        "hours since local midnight",
+        "E_PNLT",
+    ),
+    (
+        "epn.messenger",
+        "error",
+        f"{STANDARD_NAME} sec. 2; vocabulary messenger",
+        "a messenger is not of the vocabulary",
+        "use its terms, in their case",
+        "E_PNMG",
+    ),
+    (
+        "epn.time-scale",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.3; vocabulary timescale",
+        "a time_scale is not of the vocabulary",
+        "use its terms, in their case",
+        "W_PNTS",
+    ),
+    (
+        "epn.geometry-type",
+        "error",
+        f"{STANDARD_NAME} sec. 5",
+        "a geometry_type is not of the list",
+        "use the standard's terms",
+        "E_PNGT",
+    ),
+    (
+        "epn.particle-type",
+        "error",
+        f"{STANDARD_NAME} sec. 5",
+        "a particle_spectral_type is not of the list",
+        "energy, mass or mass/charge",
+        "E_PPST",
+    ),
+    (
+        "epn.inchikey",
+        "error",
+        f"{STANDARD_NAME} sec. 5",
+        "a species_inchikey is none",
+        "27 characters of A-Z and -, joined by #",
+        "E_PNIK",
+    ),
+    (
+        "epn.julian-date",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.3",
+        "a time is no plausible Julian Date",
+        "Julian Dates, not MJD: add 2400000.5",
+        "W_PNJD",
+    ),
     ("epn.duplicate", "error", f"{STANDARD_NAME} sec. 2", "a granule_uid occurs twice", "make it unique", ""),
-    ("epn.uid-form", "error", f"{STANDARD_NAME} sec. 2", "a granule_uid has a # or is not ASCII", "# separates items of lists that refer to it", ""),
+    (
+        "epn.uid-form",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "a granule_uid has a # or is not ASCII",
+        "# separates items of lists that refer to it",
+        "",
+    ),
     ("epn.text", "warning", f"{STANDARD_NAME} sec. 3", "a text begins or ends with a blank", "strip it", ""),
     ("epn.quotes", "warning", f"{STANDARD_NAME} sec. 3", "a value holds quotes", "replace them by _", ""),
-    ("epn.list", "warning", f"{STANDARD_NAME} sec. 3", "a list has blanks around # or an empty item", "join items by # alone", ""),
-    ("epn.lower-case", "warning", f"{STANDARD_NAME} sec. 3", "a value is not in lower case", "write it in lower case", ""),
-    ("epn.longitude", "error", f"{STANDARD_NAME} sec. 2.4", "a longitude is outside 0..360", "east longitude in 0..360; c1min is the westernmost", ""),
-    ("epn.latitude", "error", f"{STANDARD_NAME} sec. 2.4", "a latitude is outside -90..90", "see whether c1 and c2 are swapped", ""),
-    ("epn.radius", "error", f"{STANDARD_NAME} sec. 2.4", "a radius or colatitude is impossible", "radius >= 0, colatitude 0..180", ""),
-    ("epn.no-frame", "error", f"{STANDARD_NAME} sec. 2.4", "there are coordinates without a frame", "say the frame, or leave c1..c3 empty", ""),
-    ("epn.angle", "warning", f"{STANDARD_NAME} sec. 2.5", "an angle is impossible", "incidence and emergence 0..180, phase -180..180", ""),
-    ("epn.negative", "error", f"{STANDARD_NAME} sec. 2", "a quantity is negative", "steps, exposures, resolutions, distances and sizes are not", ""),
-    ("epn.access", "error", f"{STANDARD_NAME} sec. 3", "there is an access_url without access_format or access_estsize", "say what it delivers, and how much", ""),
-    ("epn.media-type", "error", f"{STANDARD_NAME} sec. 3", "an access_format is no media type in lower case", "application/fits, image/png, ...", ""),
+    (
+        "epn.list",
+        "warning",
+        f"{STANDARD_NAME} sec. 3",
+        "a list has blanks around # or an empty item",
+        "join items by # alone",
+        "",
+    ),
+    (
+        "epn.lower-case",
+        "warning",
+        f"{STANDARD_NAME} sec. 3",
+        "a value is not in lower case",
+        "write it in lower case",
+        "",
+    ),
+    (
+        "epn.longitude",
+        "error",
+        f"{STANDARD_NAME} sec. 2.4",
+        "a longitude is outside 0..360",
+        "east longitude in 0..360; c1min is the westernmost",
+        "",
+    ),
+    (
+        "epn.latitude",
+        "error",
+        f"{STANDARD_NAME} sec. 2.4",
+        "a latitude is outside -90..90",
+        "see whether c1 and c2 are swapped",
+        "",
+    ),
+    (
+        "epn.radius",
+        "error",
+        f"{STANDARD_NAME} sec. 2.4",
+        "a radius or colatitude is impossible",
+        "radius >= 0, colatitude 0..180",
+        "",
+    ),
+    (
+        "epn.no-frame",
+        "error",
+        f"{STANDARD_NAME} sec. 2.4",
+        "there are coordinates without a frame",
+        "say the frame, or leave c1..c3 empty",
+        "",
+    ),
+    (
+        "epn.angle",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.5",
+        "an angle is impossible",
+        "incidence and emergence 0..180, phase -180..180",
+        "",
+    ),
+    (
+        "epn.negative",
+        "error",
+        f"{STANDARD_NAME} sec. 2",
+        "a quantity is negative",
+        "steps, exposures, resolutions, distances and sizes are not",
+        "",
+    ),
+    (
+        "epn.access",
+        "error",
+        f"{STANDARD_NAME} sec. 3",
+        "there is an access_url without access_format or access_estsize",
+        "say what it delivers, and how much",
+        "",
+    ),
+    (
+        "epn.media-type",
+        "error",
+        f"{STANDARD_NAME} sec. 3",
+        "an access_format is no media type in lower case",
+        "application/fits, image/png, ...",
+        "",
+    ),
     ("epn.url", "error", f"{STANDARD_NAME} sec. 3", "an address is no URL", "write it whole, with https://", ""),
-    ("epn.measurement", "warning", f"{STANDARD_NAME} sec. 2.1.5; UCDList 1.6", "a measurement_type is no UCD", "use UCD1+ of the quantities, joined by #", ""),
-    ("epn.date-order", "warning", f"{STANDARD_NAME} sec. 3", "a granule was changed before it was made", "see the two dates", ""),
+    (
+        "epn.measurement",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.1.5; UCDList 1.6",
+        "a measurement_type is no UCD",
+        "use UCD1+ of the quantities, joined by #",
+        "",
+    ),
+    (
+        "epn.date-order",
+        "warning",
+        f"{STANDARD_NAME} sec. 3",
+        "a granule was changed before it was made",
+        "see the two dates",
+        "",
+    ),
     ("epn.md5", "warning", f"{STANDARD_NAME} sec. 3", "an access_md5 is none", "32 hexadecimal digits", ""),
     ("epn.file-name", "warning", f"{STANDARD_NAME} sec. 3", "a file_name has a path", "name and ending only", ""),
-    ("epn.reference", "warning", f"{STANDARD_NAME} sec. 3", "an internal_reference names a granule that is not there", "use granule_uids of this table", ""),
-    ("epn.target-time", "warning", f"{STANDARD_NAME} sec. 2.3", "light arrived before it left", "target_time is the earlier: time minus distance over c", ""),
-)  # fmt: skip
+    (
+        "epn.reference",
+        "warning",
+        f"{STANDARD_NAME} sec. 3",
+        "an internal_reference names a granule that is not there",
+        "use granule_uids of this table",
+        "",
+    ),
+    (
+        "epn.target-time",
+        "warning",
+        f"{STANDARD_NAME} sec. 2.3",
+        "light arrived before it left",
+        "target_time is the earlier: time minus distance over c",
+        "",
+    ),
+)
 PRODUCT_TYPES = ["im", "ma", "sp", "ds", "sc", "pr", "pf", "vo", "mo", "cu", "ts", "ca", "ci", "sv", "ev"]
 TARGET_CLASSES = [
     "asteroid",
@@ -77,10 +311,23 @@ TARGET_CLASSES = [
 ]
 FRAME_TYPES = ["celestial", "body", "cartesian", "spherical", "cylindrical", "none", "healpix"]
 GEOMETRY_TYPES = (
-    "direct", "specular", "bidirectional", "directional-conical", "conical-directional", "biconical", "directional-hemispherical",
-    "conical-hemispherical", "hemispherical-directional", "hemispherical-conical", "bihemispherical", "directional", "conical",
-    "hemispherical", "other geometry", "unknown",
-)  # fmt: skip
+    "direct",
+    "specular",
+    "bidirectional",
+    "directional-conical",
+    "conical-directional",
+    "biconical",
+    "directional-hemispherical",
+    "conical-hemispherical",
+    "hemispherical-directional",
+    "hemispherical-conical",
+    "bihemispherical",
+    "directional",
+    "conical",
+    "hemispherical",
+    "other geometry",
+    "unknown",
+)
 WRAPPING_COLUMNS = {
     "c1",
     "c2",
@@ -212,19 +459,41 @@ def _build_position_rules() -> list[RowRule]:
     position_rules = [
         *(_require_in_frame("epn.longitude", {"celestial", "body"}, name, 0, 360) for name in ("c1min", "c1max")),
         *(_require_in_frame("epn.latitude", {"celestial", "body"}, name, -90, 90) for name in ("c2min", "c2max")),
-        *(_require_in_frame("epn.radius", {"spherical", "cylindrical"}, name, 0, float("inf")) for name in ("c1min", "c1max")),
+        *(
+            _require_in_frame("epn.radius", {"spherical", "cylindrical"}, name, 0, float("inf"))
+            for name in ("c1min", "c1max")
+        ),
         *(_require_in_frame("epn.radius", {"spherical"}, name, 0, 180) for name in ("c2min", "c2max")),
         *(_require_frame(name) for name in ("c1min", "c2min", "c3min")),
-        *(row_rules.require_between("epn.longitude", name, 0, 360) for name in (
-            "subobserver_longitude_min", "subobserver_longitude_max", "subsolar_longitude_min", "subsolar_longitude_max",
-            "solar_longitude_min", "solar_longitude_max", "ra",
-        )),
-        *(row_rules.require_between("epn.latitude", name, -90, 90) for name in (
-            "subobserver_latitude_min", "subobserver_latitude_max", "subsolar_latitude_min", "subsolar_latitude_max", "dec",
-        )),
-        *(row_rules.require_between("epn.angle", f"{kind}_{end}", 0, 180) for kind in ("incidence", "emergence") for end in ("min", "max")),
+        *(
+            row_rules.require_between("epn.longitude", name, 0, 360)
+            for name in (
+                "subobserver_longitude_min",
+                "subobserver_longitude_max",
+                "subsolar_longitude_min",
+                "subsolar_longitude_max",
+                "solar_longitude_min",
+                "solar_longitude_max",
+                "ra",
+            )
+        ),
+        *(
+            row_rules.require_between("epn.latitude", name, -90, 90)
+            for name in (
+                "subobserver_latitude_min",
+                "subobserver_latitude_max",
+                "subsolar_latitude_min",
+                "subsolar_latitude_max",
+                "dec",
+            )
+        ),
+        *(
+            row_rules.require_between("epn.angle", f"{kind}_{end}", 0, 180)
+            for kind in ("incidence", "emergence")
+            for end in ("min", "max")
+        ),
         *(row_rules.require_between("epn.angle", f"phase_{end}", -180, 180) for end in ("min", "max")),
-    ]  # fmt: skip
+    ]
     positive_columns = [
         fact.name
         for fact in load_standard_columns("epncore").values()
@@ -251,9 +520,11 @@ def _require_in_frame(code: str, frames: set[str], name: str, low: float, high: 
 
 def _require_frame(name: str) -> RowRule:
     return row_rules.RowRule(
-        code="epn.no-frame", columns=(name, "spatial_frame_type"), is_broken=lambda row: row["spatial_frame_type"] == "none" and row[name] is not None,
+        code="epn.no-frame",
+        columns=(name, "spatial_frame_type"),
+        is_broken=lambda row: row["spatial_frame_type"] == "none" and row[name] is not None,
         broken_condition=f"spatial_frame_type = 'none' AND {name} IS NOT NULL",
-    )  # fmt: skip
+    )
 
 
 def _build_product_rules() -> list[RowRule]:

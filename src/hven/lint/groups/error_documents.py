@@ -15,16 +15,64 @@ if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
 
 ERROR_CHECKS = build_checks(
-    ("error.success", "error", "TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2", "a query with a mistake succeeds", "answer with an error document", "E_DSUC"),
-    ("error.document", "error", "TAP 1.1 sec. 3.3; DALI 1.1 sec. 4.2", "an error is told by neither a VOTable nor plain text", "write a VOTable with QUERY_STATUS ERROR", "E_DFSF E_DFIO"),
-    ("error.status", "error", "DALI 1.1 sec. 4.4", "an error document has no QUERY_STATUS ERROR in a RESOURCE of type results",
-     'write <INFO name="QUERY_STATUS" value="ERROR">message</INFO>', "E_DNST E_DQUS E_EST1 E_RRES"),
-    ("error.message", "warning", "DALI 1.1 sec. 4.4", "an error has no message", "say what is wrong, where, and what would be right", "W_NOMS"),
+    (
+        "error.success",
+        "error",
+        "TAP 1.1 sec. 2.7; DALI 1.1 sec. 4.4.2",
+        "a query with a mistake succeeds",
+        "answer with an error document",
+        "E_DSUC",
+    ),
+    (
+        "error.document",
+        "error",
+        "TAP 1.1 sec. 3.3; DALI 1.1 sec. 4.2",
+        "an error is told by neither a VOTable nor plain text",
+        "write a VOTable with QUERY_STATUS ERROR",
+        "E_DFSF E_DFIO",
+    ),
+    (
+        "error.status",
+        "error",
+        "DALI 1.1 sec. 4.4",
+        "an error document has no QUERY_STATUS ERROR in a RESOURCE of type results",
+        'write <INFO name="QUERY_STATUS" value="ERROR">message</INFO>',
+        "E_DNST E_DQUS E_EST1 E_RRES",
+    ),
+    (
+        "error.message",
+        "warning",
+        "DALI 1.1 sec. 4.4",
+        "an error has no message",
+        "say what is wrong, where, and what would be right",
+        "W_NOMS",
+    ),
     ("error.table", "warning", "DALI 1.1 sec. 4.4", "an error document has a TABLE", "leave it out", "W_HSTB"),
-    ("error.http-status", "warning", "DALI 1.1 sec. 4.2", "a mistake of the reader is told with a status of the server's own faults", "answer with 400 (or 200)", ""),
-    ("error.inside", "warning", "OWASP ASVS 4.0 sec. 7.4", "an error shows the service's inside", "tell readers the message alone, keep the rest in the log", ""),
-    ("error.missing-query", "error", "TAP 1.1 sec. 2.7; DALI 1.1 sec. 3.1", "a request without QUERY succeeds", "answer with an error", ""),
-)  # fmt: skip
+    (
+        "error.http-status",
+        "warning",
+        "DALI 1.1 sec. 4.2",
+        "a mistake of the reader is told with a status of the server's own faults",
+        "answer with 400 (or 200)",
+        "",
+    ),
+    (
+        "error.inside",
+        "warning",
+        "OWASP ASVS 4.0 sec. 7.4",
+        "an error shows the service's inside",
+        "tell readers the message alone, keep the rest in the log",
+        "",
+    ),
+    (
+        "error.missing-query",
+        "error",
+        "TAP 1.1 sec. 2.7; DALI 1.1 sec. 3.1",
+        "a request without QUERY succeeds",
+        "answer with an error",
+        "",
+    ),
+)
 INTERNALS_PATTERN = re.compile(
     r"Traceback \(most recent call|\bat [\w.$]+\([\w]+\.java:\d+\)|org\.postgresql|PSQLException|\.py\", line \d+|Stack trace:"
 )

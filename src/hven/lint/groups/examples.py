@@ -15,17 +15,80 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "DALI 1.1 sec. 2.3"
 EXAMPLE_CHECKS = build_checks(
-    ("examples.declared-absent", "error", STANDARD_NAME, "examples are declared but not served", "serve them, or take the capability out", "E_EXDH"),
-    ("examples.undeclared", "warning", STANDARD_NAME, "examples are served but not declared", "add ivo://ivoa.net/std/DALI#examples", "E_EXDH"),
-    ("examples.shape", "error", STANDARD_NAME, "the examples are no well-formed XHTML", "close all elements, escape < and &", "E_EXPA E_EXIO"),
-    ("examples.content-type", "warning", STANDARD_NAME, "the examples are not sent as (X)HTML", "send application/xhtml+xml or text/html", ""),
-    ("examples.vocabulary", "error", STANDARD_NAME, "the vocabulary is not declared once as DALI's", 'write vocab="http://www.ivoa.net/rdf/examples#" at one element', "E_NOVO E_TOVO E_EXVC"),
+    (
+        "examples.declared-absent",
+        "error",
+        STANDARD_NAME,
+        "examples are declared but not served",
+        "serve them, or take the capability out",
+        "E_EXDH",
+    ),
+    (
+        "examples.undeclared",
+        "warning",
+        STANDARD_NAME,
+        "examples are served but not declared",
+        "add ivo://ivoa.net/std/DALI#examples",
+        "E_EXDH",
+    ),
+    (
+        "examples.shape",
+        "error",
+        STANDARD_NAME,
+        "the examples are no well-formed XHTML",
+        "close all elements, escape < and &",
+        "E_EXPA E_EXIO",
+    ),
+    (
+        "examples.content-type",
+        "warning",
+        STANDARD_NAME,
+        "the examples are not sent as (X)HTML",
+        "send application/xhtml+xml or text/html",
+        "",
+    ),
+    (
+        "examples.vocabulary",
+        "error",
+        STANDARD_NAME,
+        "the vocabulary is not declared once as DALI's",
+        'write vocab="http://www.ivoa.net/rdf/examples#" at one element',
+        "E_NOVO E_TOVO E_EXVC",
+    ),
     ("examples.none", "warning", STANDARD_NAME, "there is no example", 'mark one up with typeof="example"', "W_EX00"),
-    ("examples.identifier", "error", STANDARD_NAME, "an example's id and resource do not belong together", 'write id="x" resource="#x"', "E_XID0 W_NMID E_XRS0 E_XRS1"),
-    ("examples.property", "error", STANDARD_NAME + "; TAP 1.1 sec. 2.4", "an example has no name or no query", 'mark up property="name" and property="query"', "E_XPRM"),
-    ("examples.query", "warning", "TAP 1.1 sec. 2.4", "an example's query fails", "let the examples run in your tests", "W_QERR E_QERR W_EXVL"),
-    ("examples.table", "warning", "TAP 1.1 sec. 2.4", "an example names a table that is not declared", "write the table's full name", "E_UKTB"),
-)  # fmt: skip
+    (
+        "examples.identifier",
+        "error",
+        STANDARD_NAME,
+        "an example's id and resource do not belong together",
+        'write id="x" resource="#x"',
+        "E_XID0 W_NMID E_XRS0 E_XRS1",
+    ),
+    (
+        "examples.property",
+        "error",
+        STANDARD_NAME + "; TAP 1.1 sec. 2.4",
+        "an example has no name or no query",
+        'mark up property="name" and property="query"',
+        "E_XPRM",
+    ),
+    (
+        "examples.query",
+        "warning",
+        "TAP 1.1 sec. 2.4",
+        "an example's query fails",
+        "let the examples run in your tests",
+        "W_QERR E_QERR W_EXVL",
+    ),
+    (
+        "examples.table",
+        "warning",
+        "TAP 1.1 sec. 2.4",
+        "an example names a table that is not declared",
+        "write the table's full name",
+        "E_UKTB",
+    ),
+)
 VOCABULARY_URIS = {"http://www.ivoa.net/rdf/examples#", "ivo://ivoa.net/std/DALI-examples"}
 MAX_EXAMPLES = 30
 

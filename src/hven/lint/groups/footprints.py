@@ -18,17 +18,79 @@ if TYPE_CHECKING:
 
 REGION_SOURCE = "DALI 1.1 sec. 3.3.5-3.3.7; STC-S (TAP 1.0 sec. 6)"
 FOOTPRINT_CHECKS = build_checks(
-    ("footprint.unreadable", "error", REGION_SOURCE, "a footprint is no region", "write POLYGON ICRS lon lat ..., CIRCLE ICRS lon lat radius, or DALI's arrays", ""),
-    ("footprint.off-sphere", "error", REGION_SOURCE, "a footprint is not on the sphere", "degrees, longitude before latitude", ""),
-    ("footprint.closed", "warning", "DALI 1.1 sec. 3.3.7", "a polygon repeats its first corner at its end", "leave the last one out", ""),
-    ("footprint.orientation", "warning", "DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4",
-     "a polygon turns the wrong way: it stands for the rest of the sphere", "counter-clockwise, on the sky seen from inside, on bodies from outside", ""),
-    ("footprint.centre", "warning", "ObsCore 1.1 appendix B.6", "the position is far from the footprint", "see whether frames or units were mixed", ""),
-    ("footprint.bounds", "warning", "EPN-TAP 2.0 sec. 2.4", "a footprint reaches beyond c1min..c2max", "compute both from the same corners", ""),
-    ("footprint.frame", "error", "EPN-TAP 2.0 sec. 2.4", "there is a footprint in a frame that has none", "footprints are for the frames celestial and body", ""),
-    ("footprint.moc", "error", "MOC 2.0 sec. 4.3.2", "a coverage is no ASCII MOC", "order/index index-index ..., orders 0..29", ""),
-    ("footprint.disagree", "warning", "EPN-TAP 2.0 sec. 2.4", "coverage and s_region have nothing in common", "compute both from the same data", ""),
-)  # fmt: skip
+    (
+        "footprint.unreadable",
+        "error",
+        REGION_SOURCE,
+        "a footprint is no region",
+        "write POLYGON ICRS lon lat ..., CIRCLE ICRS lon lat radius, or DALI's arrays",
+        "",
+    ),
+    (
+        "footprint.off-sphere",
+        "error",
+        REGION_SOURCE,
+        "a footprint is not on the sphere",
+        "degrees, longitude before latitude",
+        "",
+    ),
+    (
+        "footprint.closed",
+        "warning",
+        "DALI 1.1 sec. 3.3.7",
+        "a polygon repeats its first corner at its end",
+        "leave the last one out",
+        "",
+    ),
+    (
+        "footprint.orientation",
+        "warning",
+        "DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4",
+        "a polygon turns the wrong way: it stands for the rest of the sphere",
+        "counter-clockwise, on the sky seen from inside, on bodies from outside",
+        "",
+    ),
+    (
+        "footprint.centre",
+        "warning",
+        "ObsCore 1.1 appendix B.6",
+        "the position is far from the footprint",
+        "see whether frames or units were mixed",
+        "",
+    ),
+    (
+        "footprint.bounds",
+        "warning",
+        "EPN-TAP 2.0 sec. 2.4",
+        "a footprint reaches beyond c1min..c2max",
+        "compute both from the same corners",
+        "",
+    ),
+    (
+        "footprint.frame",
+        "error",
+        "EPN-TAP 2.0 sec. 2.4",
+        "there is a footprint in a frame that has none",
+        "footprints are for the frames celestial and body",
+        "",
+    ),
+    (
+        "footprint.moc",
+        "error",
+        "MOC 2.0 sec. 4.3.2",
+        "a coverage is no ASCII MOC",
+        "order/index index-index ..., orders 0..29",
+        "",
+    ),
+    (
+        "footprint.disagree",
+        "warning",
+        "EPN-TAP 2.0 sec. 2.4",
+        "coverage and s_region have nothing in common",
+        "compute both from the same data",
+        "",
+    ),
+)
 
 
 def _check_footprints(service: ExaminedTapService, collector: FindingCollector) -> None:

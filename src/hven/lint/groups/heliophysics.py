@@ -24,33 +24,194 @@ if TYPE_CHECKING:
 
 STANDARD_PREFIX = "HAPI 3.3 sec. "
 HAPI_CHECKS = build_checks(
-    ("hapi.document", "error", STANDARD_PREFIX + "3", "a document is not there, or no JSON object", "answer with status 200 and a JSON object", ""),
-    ("hapi.status", "error", STANDARD_PREFIX + "3.8", "a document has no HAPI version, or no status with the code 1200", "{HAPI: .., status: {code: 1200, message: OK}}", ""),
-    ("hapi.media-type", "warning", STANDARD_PREFIX + "3", "an answer has another media type", "application/json, text/csv, application/octet-stream", ""),
-    ("hapi.cors", "warning", STANDARD_PREFIX + "9", "scripts of other sites may not read the answer", "Access-Control-Allow-Origin: *", ""),
+    (
+        "hapi.document",
+        "error",
+        STANDARD_PREFIX + "3",
+        "a document is not there, or no JSON object",
+        "answer with status 200 and a JSON object",
+        "",
+    ),
+    (
+        "hapi.status",
+        "error",
+        STANDARD_PREFIX + "3.8",
+        "a document has no HAPI version, or no status with the code 1200",
+        "{HAPI: .., status: {code: 1200, message: OK}}",
+        "",
+    ),
+    (
+        "hapi.media-type",
+        "warning",
+        STANDARD_PREFIX + "3",
+        "an answer has another media type",
+        "application/json, text/csv, application/octet-stream",
+        "",
+    ),
+    (
+        "hapi.cors",
+        "warning",
+        STANDARD_PREFIX + "9",
+        "scripts of other sites may not read the answer",
+        "Access-Control-Allow-Origin: *",
+        "",
+    ),
     ("hapi.about-key", "error", STANDARD_PREFIX + "3.2", "/about lacks a key", "id, title, contact", ""),
     ("hapi.formats", "error", STANDARD_PREFIX + "3.3", "outputFormats does not have csv", "every server has csv", ""),
-    ("hapi.catalog", "error", STANDARD_PREFIX + "3.5", "the catalog has an entry without id, an id twice, or one that clients cannot send back", "one id each, without commas", ""),
-    ("hapi.depth", "error", STANDARD_PREFIX + "3.5", "the catalog of depth=all has another info than /info", "give the same", ""),
-    ("hapi.info-key", "error", STANDARD_PREFIX + "3.6", "an info lacks a key, or has it in another form", "parameters, startDate, stopDate; times and durations as ISO 8601 has them", ""),
-    ("hapi.time", "error", STANDARD_PREFIX + "3.6.3", "the first parameter is not the time", "type isotime, units UTC, fill null", ""),
-    ("hapi.parameter", "error", STANDARD_PREFIX + "3.6.3", "a parameter is not described as it must be", "name, type, length of texts, size of arrays, units, fill as a text", ""),
-    ("hapi.bins", "error", STANDARD_PREFIX + "3.6.18", "bins do not fit the parameter's size", "one center or range for each element of each dimension", ""),
-    ("hapi.subset", "error", STANDARD_PREFIX + "3.6.1", "an info for some parameters has others", "the time, and what is asked for", ""),
-    ("hapi.record", "error", STANDARD_PREFIX + "3.7", "a line of csv is not what the info says", "one value for each element, in the form of its type", ""),
-    ("hapi.time-form", "error", STANDARD_PREFIX + "3.7.6", "times have another length than is said, or no Z at their end", "one form in a data set", ""),
+    (
+        "hapi.catalog",
+        "error",
+        STANDARD_PREFIX + "3.5",
+        "the catalog has an entry without id, an id twice, or one that clients cannot send back",
+        "one id each, without commas",
+        "",
+    ),
+    (
+        "hapi.depth",
+        "error",
+        STANDARD_PREFIX + "3.5",
+        "the catalog of depth=all has another info than /info",
+        "give the same",
+        "",
+    ),
+    (
+        "hapi.info-key",
+        "error",
+        STANDARD_PREFIX + "3.6",
+        "an info lacks a key, or has it in another form",
+        "parameters, startDate, stopDate; times and durations as ISO 8601 has them",
+        "",
+    ),
+    (
+        "hapi.time",
+        "error",
+        STANDARD_PREFIX + "3.6.3",
+        "the first parameter is not the time",
+        "type isotime, units UTC, fill null",
+        "",
+    ),
+    (
+        "hapi.parameter",
+        "error",
+        STANDARD_PREFIX + "3.6.3",
+        "a parameter is not described as it must be",
+        "name, type, length of texts, size of arrays, units, fill as a text",
+        "",
+    ),
+    (
+        "hapi.bins",
+        "error",
+        STANDARD_PREFIX + "3.6.18",
+        "bins do not fit the parameter's size",
+        "one center or range for each element of each dimension",
+        "",
+    ),
+    (
+        "hapi.subset",
+        "error",
+        STANDARD_PREFIX + "3.6.1",
+        "an info for some parameters has others",
+        "the time, and what is asked for",
+        "",
+    ),
+    (
+        "hapi.record",
+        "error",
+        STANDARD_PREFIX + "3.7",
+        "a line of csv is not what the info says",
+        "one value for each element, in the form of its type",
+        "",
+    ),
+    (
+        "hapi.time-form",
+        "error",
+        STANDARD_PREFIX + "3.7.6",
+        "times have another length than is said, or no Z at their end",
+        "one form in a data set",
+        "",
+    ),
     ("hapi.order", "error", STANDARD_PREFIX + "3.7", "samples are not in the order of time", "sort them", ""),
-    ("hapi.outside", "error", STANDARD_PREFIX + "3.7", "samples lie outside of what was asked for, or do not come though they lie within", "from start on, before stop", ""),
-    ("hapi.binary", "error", STANDARD_PREFIX + "3.7.4", "binary has other samples than csv, or no whole number of records", "little-endian doubles, integers of 4 bytes, texts of their length", ""),
-    ("hapi.json", "error", STANDARD_PREFIX + "3.7.5", "json has other samples than csv, or is not as the info says", "the header's object with the key data", ""),
-    ("hapi.header", "error", STANDARD_PREFIX + "3.7.2", "the header before the samples is not the info with its format", "lines that begin with #, include=header", ""),
-    ("hapi.nothing", "warning", STANDARD_PREFIX + "3.8", "an interval without samples is not answered with nothing", "status 200, an empty body; with include=header the code 1201", ""),
-    ("hapi.code", "warning", STANDARD_PREFIX + "3.8.1", "a wrong request does not get the code that there is for it", "HAPI's own code in a JSON document", ""),
-    ("hapi.refused", "error", STANDARD_PREFIX + "3.8.1", "a wrong request is not refused", "an HTTP status from 400 on, a JSON document with HAPI's code", ""),
-    ("hapi.http-status", "error", STANDARD_PREFIX + "3.8.1", "the HTTP status does not fit HAPI's code", "404 for unknown data sets and parameters, else 400", ""),
-    ("hapi.echo", "error", STANDARD_PREFIX + "3.8.2", "a wrong value is said again in the answer", "leave it out: it may be a script", ""),
-    ("hapi.old-names", "error", STANDARD_PREFIX + "1.1", "requests of HAPI 2 are not understood", "take id, time.min and time.max, too", ""),
-)  # fmt: skip
+    (
+        "hapi.outside",
+        "error",
+        STANDARD_PREFIX + "3.7",
+        "samples lie outside of what was asked for, or do not come though they lie within",
+        "from start on, before stop",
+        "",
+    ),
+    (
+        "hapi.binary",
+        "error",
+        STANDARD_PREFIX + "3.7.4",
+        "binary has other samples than csv, or no whole number of records",
+        "little-endian doubles, integers of 4 bytes, texts of their length",
+        "",
+    ),
+    (
+        "hapi.json",
+        "error",
+        STANDARD_PREFIX + "3.7.5",
+        "json has other samples than csv, or is not as the info says",
+        "the header's object with the key data",
+        "",
+    ),
+    (
+        "hapi.header",
+        "error",
+        STANDARD_PREFIX + "3.7.2",
+        "the header before the samples is not the info with its format",
+        "lines that begin with #, include=header",
+        "",
+    ),
+    (
+        "hapi.nothing",
+        "warning",
+        STANDARD_PREFIX + "3.8",
+        "an interval without samples is not answered with nothing",
+        "status 200, an empty body; with include=header the code 1201",
+        "",
+    ),
+    (
+        "hapi.code",
+        "warning",
+        STANDARD_PREFIX + "3.8.1",
+        "a wrong request does not get the code that there is for it",
+        "HAPI's own code in a JSON document",
+        "",
+    ),
+    (
+        "hapi.refused",
+        "error",
+        STANDARD_PREFIX + "3.8.1",
+        "a wrong request is not refused",
+        "an HTTP status from 400 on, a JSON document with HAPI's code",
+        "",
+    ),
+    (
+        "hapi.http-status",
+        "error",
+        STANDARD_PREFIX + "3.8.1",
+        "the HTTP status does not fit HAPI's code",
+        "404 for unknown data sets and parameters, else 400",
+        "",
+    ),
+    (
+        "hapi.echo",
+        "error",
+        STANDARD_PREFIX + "3.8.2",
+        "a wrong value is said again in the answer",
+        "leave it out: it may be a script",
+        "",
+    ),
+    (
+        "hapi.old-names",
+        "error",
+        STANDARD_PREFIX + "1.1",
+        "requests of HAPI 2 are not understood",
+        "take id, time.min and time.max, too",
+        "",
+    ),
+)
 PARAMETER_TYPES = {"string", "double", "integer", "isotime"}
 TIME_STAMP_LOCATIONS = {"begin", "center", "end", "other"}
 MAX_DATA_SETS = 20  # data sets that are judged, at most
@@ -166,7 +327,9 @@ def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) ->
     try:
         is_backwards = hapi.parse_time(info["startDate"]) >= hapi.parse_time(info["stopDate"])
     except (KeyError, TypeError, ValueError):
-        collector.add_finding("hapi.info-key", "startDate, stopDate", table=name, value=(info.get("startDate"), info.get("stopDate")))  # fmt: skip
+        collector.add_finding(
+            "hapi.info-key", "startDate, stopDate", table=name, value=(info.get("startDate"), info.get("stopDate"))
+        )
         return False
     if is_backwards:
         collector.add_finding("hapi.info-key", "stopDate is not behind startDate", table=name, value=info["stopDate"])
@@ -251,7 +414,11 @@ def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, An
                 yield f"{key} is no parameter"
             elif isinstance(bin_values, list) and len(bin_values) != count:
                 yield f"{len(bin_values)} {key} for {count} elements"
-            elif isinstance(bin_values, list) and key == "ranges" and not all(isinstance(bounds, list) and len(bounds) == 2 for bounds in bin_values):  # fmt: skip
+            elif (
+                isinstance(bin_values, list)
+                and key == "ranges"
+                and not all(isinstance(bounds, list) and len(bounds) == 2 for bounds in bin_values)
+            ):
                 yield "ranges are no pairs"
 
 
@@ -284,7 +451,12 @@ def _check_samples(
         params = {"dataset": name, "start": hapi.format_time(start), "stop": hapi.format_time(stop)}
         answer = server.request_endpoint("data", **params)
         if answer.status != 200:
-            collector.add_finding("hapi.document", f"/data answers {answer.status}, {hapi.find_hapi_code(answer)}", table=name, value=f"{params['start']} to {params['stop']}")  # fmt: skip
+            collector.add_finding(
+                "hapi.document",
+                f"/data answers {answer.status}, {hapi.find_hapi_code(answer)}",
+                table=name,
+                value=f"{params['start']} to {params['stop']}",
+            )
             return []
         rows = list(csv.reader(io.StringIO(answer.body.decode("utf-8", "replace"))))
         if rows:
@@ -332,7 +504,9 @@ def _count_elements(parameter: dict[str, Any]) -> int:
     return math.prod(parameter.get("size") or (1,))
 
 
-def _check_records(collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], start: int, stop: int) -> list[int] | None:  # fmt: skip
+def _check_records(
+    collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], start: int, stop: int
+) -> list[int] | None:
     """Judge lines of csv; return their times, None: they cannot be read."""
     parameters = info["parameters"]
     width, times = sum(map(_count_elements, parameters)), []
@@ -358,11 +532,23 @@ def _check_records(collector: FindingCollector, name: str, info: dict[str, Any],
     if any(later_time < earlier_time for earlier_time, later_time in pairwise(times)):
         collector.add_finding("hapi.order", table=name, value=rows[0][0])
     if any(not start <= parameter < stop for parameter in times):
-        collector.add_finding("hapi.outside", f"{hapi.format_time(start)} to {hapi.format_time(stop)}", table=name, value=(rows[0][0], rows[-1][0]))  # fmt: skip
+        collector.add_finding(
+            "hapi.outside",
+            f"{hapi.format_time(start)} to {hapi.format_time(stop)}",
+            table=name,
+            value=(rows[0][0], rows[-1][0]),
+        )
     return times
 
 
-def _check_formats(server: ExaminedHapiServer, collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]], params: dict[str, str]) -> None:  # fmt: skip
+def _check_formats(
+    server: ExaminedHapiServer,
+    collector: FindingCollector,
+    name: str,
+    info: dict[str, Any],
+    rows: list[list[str]],
+    params: dict[str, str],
+) -> None:
     """Compare the other formats with the lines of csv."""
     header, sample_bytes = _split_header(server.request_endpoint("data", **params, include="header").body)
     parameter_names = [parameter.get("name") for parameter in header.get("parameters", ())]
@@ -375,13 +561,25 @@ def _check_formats(server: ExaminedHapiServer, collector: FindingCollector, name
         answer = server.request_endpoint("data", **params, format="binary")
         _check_media_type(collector, answer, "application/octet-stream", "format=binary")
         codes = {"double": "d", "integer": "i"}
-        record_struct = struct.Struct("<" + "".join(_count_elements(parameter) * codes.get(parameter["type"], f"{parameter.get('length')}s") for parameter in info["parameters"]))  # fmt: skip
+        record_struct = struct.Struct(
+            "<"
+            + "".join(
+                _count_elements(parameter) * codes.get(parameter["type"], f"{parameter.get('length')}s")
+                for parameter in info["parameters"]
+            )
+        )
         if len(answer.body) != record_struct.size * len(rows):
             collector.add_finding(
                 "hapi.binary", f"{len(answer.body)} bytes, not {len(rows)} records of {record_struct.size}", table=name
             )
         else:
-            binary_values = [[parameter.rstrip(b"\0").decode("utf-8", "replace") if isinstance(parameter, bytes) else parameter for parameter in record] for record in record_struct.iter_unpack(answer.body)]  # fmt: skip
+            binary_values = [
+                [
+                    parameter.rstrip(b"\0").decode("utf-8", "replace") if isinstance(parameter, bytes) else parameter
+                    for parameter in record
+                ]
+                for record in record_struct.iter_unpack(answer.body)
+            ]
             _compare_records(collector, "hapi.binary", name, csv_values, binary_values)
     if "json" in server.output_formats:
         answer = server.request_endpoint("data", **params, format="json")
@@ -481,12 +679,22 @@ def _check_refusals(
         ("data", {**data, "format": INVALID_VALUE}, (1409,)),
         ("data", {**data, "include": INVALID_VALUE}, (1410,)),
         ("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[-1]}"}, (1411,)),
-        *([("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[1]}"}, (1411,))] if len(parameter_names) > 2 else []),
+        *(
+            [("data", {**data, "parameters": f"{parameter_names[-1]},{parameter_names[1]}"}, (1411,))]
+            if len(parameter_names) > 2
+            else []
+        ),
         *([("catalog", {"depth": INVALID_VALUE}, (1413,))] if server.version_numbers >= (3, 2) else []),
-        *([("info", {"dataset": name, "resolve_references": INVALID_VALUE}, (1412,))] if server.version_numbers >= (3, 3) else []),
-    ]  # fmt: skip
+        *(
+            [("info", {"dataset": name, "resolve_references": INVALID_VALUE}, (1412,))]
+            if server.version_numbers >= (3, 3)
+            else []
+        ),
+    ]
     for endpoint, params, codes in wrong_requests:
-        request_label = f"/{endpoint.replace(INVALID_VALUE, 'x')}?{'&'.join(f'{key}={value}' for key, value in params.items())}".replace(INVALID_VALUE, "x")  # fmt: skip
+        request_label = f"/{endpoint.replace(INVALID_VALUE, 'x')}?{'&'.join(f'{key}={value}' for key, value in params.items())}".replace(
+            INVALID_VALUE, "x"
+        )
         answer = server.request_endpoint(endpoint.replace("<", "").replace(">", ""), **params)
         code = hapi.find_hapi_code(answer)
         if answer.status < 400:

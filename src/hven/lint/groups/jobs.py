@@ -1,4 +1,7 @@
-"""Group uws: asynchronous queries - made, looked at, run, aborted and destroyed as UWS wants it. Two small jobs are made, and destroyed."""
+"""Group uws: asynchronous queries - made, looked at, run, aborted and destroyed as UWS wants it.
+
+Two small jobs are made, and destroyed.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,154 @@ if TYPE_CHECKING:
     from hven.sources.http_client import HttpAnswer
 
 UWS_CHECKS = build_checks(
-    ("uws.create", "error", "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3", "a job cannot be made by POST", "answer 303 with the job's address", "E_POER E_PORE"),
-    ("uws.redirect", "error", "UWS 1.1 sec. 2.2.3", "a POST to a job is not answered with 303", "answer 303 See Other", "E_PORE"),
+    (
+        "uws.create",
+        "error",
+        "UWS 1.1 sec. 2.2.3.1; TAP 1.1 sec. 2.3",
+        "a job cannot be made by POST",
+        "answer 303 with the job's address",
+        "E_POER E_PORE",
+    ),
+    (
+        "uws.redirect",
+        "error",
+        "UWS 1.1 sec. 2.2.3",
+        "a POST to a job is not answered with 303",
+        "answer 303 See Other",
+        "E_PORE",
+    ),
     ("uws.first-phase", "error", "UWS 1.1 sec. 2.1.3", "a new job is not PENDING", "wait for PHASE=RUN", "E_BAPH"),
-    ("uws.shape", "error", "UWS 1.1 appendix A", "a job does not have the shape of its schema", "validate it against UWS-v1.1.xsd", "E_ELDF"),
-    ("uws.id", "error", "UWS 1.1 sec. 2.2.1.1", "jobId is not the last part of the job's address", "use the identifier in the address", "E_JDID"),
-    ("uws.parameters", "error", "UWS 1.1 sec. 2.1.11", "a job does not show its parameters as given", "list what was posted", "E_PANZ E_PAMM E_PADU"),
-    ("uws.change", "warning", "UWS 1.1 sec. 2.2.3.7; DALI 1.1 sec. 2.1", "a pending job takes no further parameters", "accept POST to /parameters while PENDING", "E_PORE"),
-    ("uws.atom", "error", "UWS 1.1 sec. 2.2.1", "a part of a job says something else than the job", "give the same at both places", "E_JDPH E_JDED E_JDDE"),
-    ("uws.atom-type", "warning", "UWS 1.1 sec. 2.2.2", "phase, quote, duration or destruction is not sent as plain text", "send text/plain", "E_GMIM"),
-    ("uws.document-type", "warning", "UWS 1.1 sec. 2.2.2", "a job is not sent as XML", "send text/xml or application/xml", "E_GMIM"),
-    ("uws.duration", "error", "UWS 1.1 sec. 2.1.7", "executionduration is no whole number of seconds", "write an integer", "E_IFMT E_JDED"),
+    (
+        "uws.shape",
+        "error",
+        "UWS 1.1 appendix A",
+        "a job does not have the shape of its schema",
+        "validate it against UWS-v1.1.xsd",
+        "E_ELDF",
+    ),
+    (
+        "uws.id",
+        "error",
+        "UWS 1.1 sec. 2.2.1.1",
+        "jobId is not the last part of the job's address",
+        "use the identifier in the address",
+        "E_JDID",
+    ),
+    (
+        "uws.parameters",
+        "error",
+        "UWS 1.1 sec. 2.1.11",
+        "a job does not show its parameters as given",
+        "list what was posted",
+        "E_PANZ E_PAMM E_PADU",
+    ),
+    (
+        "uws.change",
+        "warning",
+        "UWS 1.1 sec. 2.2.3.7; DALI 1.1 sec. 2.1",
+        "a pending job takes no further parameters",
+        "accept POST to /parameters while PENDING",
+        "E_PORE",
+    ),
+    (
+        "uws.atom",
+        "error",
+        "UWS 1.1 sec. 2.2.1",
+        "a part of a job says something else than the job",
+        "give the same at both places",
+        "E_JDPH E_JDED E_JDDE",
+    ),
+    (
+        "uws.atom-type",
+        "warning",
+        "UWS 1.1 sec. 2.2.2",
+        "phase, quote, duration or destruction is not sent as plain text",
+        "send text/plain",
+        "E_GMIM",
+    ),
+    (
+        "uws.document-type",
+        "warning",
+        "UWS 1.1 sec. 2.2.2",
+        "a job is not sent as XML",
+        "send text/xml or application/xml",
+        "E_GMIM",
+    ),
+    (
+        "uws.duration",
+        "error",
+        "UWS 1.1 sec. 2.1.7",
+        "executionduration is no whole number of seconds",
+        "write an integer",
+        "E_IFMT E_JDED",
+    ),
     ("uws.time", "warning", "UWS 1.1 sec. 2.2.1", "a time is not ISO with Z", "write YYYY-MM-DDThh:mm:ssZ", "W_TFMT"),
-    ("uws.run", "error", "UWS 1.1 sec. 2.1.3", "a job does not run when told to", "go on to QUEUED, EXECUTING, COMPLETED", "E_RUPH E_ILPH W_UNPH"),
+    (
+        "uws.run",
+        "error",
+        "UWS 1.1 sec. 2.1.3",
+        "a job does not run when told to",
+        "go on to QUEUED, EXECUTING, COMPLETED",
+        "E_RUPH E_ILPH W_UNPH",
+    ),
     ("uws.slow", "warning", "UWS 1.1 sec. 2.1.3", "a tiny job did not end while lint waited", "look at the queue", ""),
-    ("uws.result", "error", "TAP 1.1 sec. 2.3, 3.2", "a completed job has no readable results/result", "serve the table there, or redirect to it", "E_QFAA"),
-    ("uws.same", "error", "TAP 1.1 sec. 2.3", "the asynchronous answer is not the synchronous one", "use one road for both", ""),
-    ("uws.abort", "error", "UWS 1.1 sec. 2.1.3", "an aborted job is not ABORTED", "go to ABORTED on PHASE=ABORT", "E_PHUR"),
-    ("uws.delete", "error", "UWS 1.1 sec. 2.2.3.2", "a destroyed job is still there, or cannot be destroyed", "answer 303, then 404", "E_HTDE E_DECO E_DENO E_DEMO"),
-    ("uws.unknown", "error", "DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2", "a job that never was is not answered with 404", "answer 404", ""),
-    ("uws.list", "error", "UWS 1.1 sec. 2.2.2.1", "the list of jobs is no <jobs> document", "serve it, empty if jobs are secret", ""),
-    ("uws.error", "error", "UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3", "a job with a wrong query does not end in ERROR with an error document", "say so in errorSummary and /error", "E_DSUC"),
-)  # fmt: skip
+    (
+        "uws.result",
+        "error",
+        "TAP 1.1 sec. 2.3, 3.2",
+        "a completed job has no readable results/result",
+        "serve the table there, or redirect to it",
+        "E_QFAA",
+    ),
+    (
+        "uws.same",
+        "error",
+        "TAP 1.1 sec. 2.3",
+        "the asynchronous answer is not the synchronous one",
+        "use one road for both",
+        "",
+    ),
+    (
+        "uws.abort",
+        "error",
+        "UWS 1.1 sec. 2.1.3",
+        "an aborted job is not ABORTED",
+        "go to ABORTED on PHASE=ABORT",
+        "E_PHUR",
+    ),
+    (
+        "uws.delete",
+        "error",
+        "UWS 1.1 sec. 2.2.3.2",
+        "a destroyed job is still there, or cannot be destroyed",
+        "answer 303, then 404",
+        "E_HTDE E_DECO E_DENO E_DEMO",
+    ),
+    (
+        "uws.unknown",
+        "error",
+        "DALI 1.1 sec. 2.2; UWS 1.1 sec. 2.2.2",
+        "a job that never was is not answered with 404",
+        "answer 404",
+        "",
+    ),
+    (
+        "uws.list",
+        "error",
+        "UWS 1.1 sec. 2.2.2.1",
+        "the list of jobs is no <jobs> document",
+        "serve it, empty if jobs are secret",
+        "",
+    ),
+    (
+        "uws.error",
+        "error",
+        "UWS 1.1 sec. 2.1.3; TAP 1.1 sec. 3.3",
+        "a job with a wrong query does not end in ERROR with an error document",
+        "say so in errorSummary and /error",
+        "E_DSUC",
+    ),
+)
 JOB_PHASES = {
     "PENDING",
     "QUEUED",
@@ -59,7 +188,10 @@ LINT_RUN_ID = "hven-lint"
 
 def _check_jobs(service: ExaminedTapService, collector: FindingCollector) -> None:
     table = next((declared_table for declared_table in service.list_tables(without_tap_schema=False)), None)
-    adql = f"SELECT TOP 2 {table.columns[0].name if table and table.columns else '*'} FROM {table.name if table else 'TAP_SCHEMA.tables'}"
+    adql = (
+        f"SELECT TOP 2 {table.columns[0].name if table and table.columns else '*'} FROM "
+        f"{table.name if table else 'TAP_SCHEMA.tables'}"
+    )
     _check_unknown_job(service, collector)
     job_url = _create_job(service, collector, adql)
     if job_url is None:
@@ -224,7 +356,8 @@ def _check_execution(service: ExaminedTapService, collector: FindingCollector, j
     ] or len(async_result.rows) != len(sync_result.rows):
         collector.add_finding(
             "uws.same",
-            f"{len(async_result.rows)} rows of {len(async_result.fields)} columns, not {len(sync_result.rows)} of {len(sync_result.fields)}",
+            f"{len(async_result.rows)} rows of {len(async_result.fields)} columns, not {len(sync_result.rows)} "
+            f"of {len(sync_result.fields)}",
         )
 
 

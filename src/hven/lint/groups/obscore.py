@@ -21,36 +21,224 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "ObsCore 1.1"
 OBSCORE_CHECKS = build_checks(
-    ("obscore.undeclared", "warning", f"{STANDARD_NAME} sec. 5; TAPRegExt 1.0 sec. 2.1", "there is ivoa.obscore but no data model is declared",
-     'add <dataModel ivo-id="ivo://ivoa.net/std/ObsCore#core-1.1">', "W_DMDC"),
-    ("obscore.absent", "error", f"{STANDARD_NAME} sec. 5", "ObsCore is declared but there is no table ivoa.obscore", "serve it, or take the declaration out", "F_NOTB"),
-    ("obscore.model", "warning", f"{STANDARD_NAME} sec. 5", "the data model's identifier is not ObsCore 1.1's, or two are declared", "ivo://ivoa.net/std/ObsCore#core-1.1, alone", "W_WODM W_IODM W_DMSS"),
-    ("obscore.missing-column", "error", f"{STANDARD_NAME} sec. 3, table 1", "a mandatory column is missing", "add it; NULL is allowed in most", "E_OCOL"),
-    ("obscore.type", "error", f"{STANDARD_NAME} appendix C", "a column has another datatype than the standard's", "use the standard's", "E_TYPX W_TYPI"),
-    ("obscore.unit", "error", f"{STANDARD_NAME} appendix C", "a column has another unit than the standard's", "convert, and say exactly that unit", "E_CUNI"),
-    ("obscore.ucd", "error", f"{STANDARD_NAME} appendix C", "a column has another UCD than the standard's", "say the standard's", "E_CUCD"),
-    ("obscore.utype", "error", f"{STANDARD_NAME} appendix C", "a column has another utype than the standard's", "say the standard's, with the prefix obscore:", "E_CUTP"),
-    ("obscore.condition", "error", "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2", "a condition of plain ADQL on a column fails", "see the service's own message, and the column's type", "E_QERR E_QERX"),
-    ("obscore.null", "error", f"{STANDARD_NAME} appendix C", "a column that must have a value in each row is empty", "fill it", "E_HNUL"),
-    ("obscore.product-type", "error", f"{STANDARD_NAME} sec. 3.3.1", "a dataproduct_type is not of the list", "image, cube, spectrum, sed, timeseries, visibility, event, measurements or NULL", "E_ILOP"),
-    ("obscore.calib-level", "error", f"{STANDARD_NAME} sec. 3.3.2", "a calib_level is outside 0..4", "0 raw to 4 analysis product", "E_RANG"),
-    ("obscore.option", "warning", f"{STANDARD_NAME} appendix B", "a value is not one that the standard proposes", "use its words", "W_NSOP"),
-    ("obscore.interval-order", "error", f"{STANDARD_NAME} appendix B", "an interval's minimum is above its maximum", "swap them", ""),
-    ("obscore.position", "error", f"{STANDARD_NAME} appendix B.6", "a position is not on the sky", "ICRS degrees: 0..360, -90..90", "E_RANG"),
-    ("obscore.half", "error", f"{STANDARD_NAME} appendix B", "one of two columns that belong together is empty", "fill both or none", ""),
-    ("obscore.time", "warning", f"{STANDARD_NAME} appendix B.6.3", "a time is no plausible MJD", "MJD, not JD: subtract 2400000.5", "E_RANG"),
-    ("obscore.negative", "error", f"{STANDARD_NAME} appendix B", "a quantity is negative", "sizes, resolutions, exposures and numbers of pixels (-1: unbinned) are not", "E_RANG"),
-    ("obscore.wavelength", "warning", f"{STANDARD_NAME} appendix B.6.2", "a wavelength is not one in metres", "metres in vacuum: 5.5e-7, not 550 or 5500", "E_RANG"),
-    ("obscore.media-type", "warning", f"{STANDARD_NAME} sec. 4.7", "an access_format is no media type", "write type/subtype", ""),
+    (
+        "obscore.undeclared",
+        "warning",
+        f"{STANDARD_NAME} sec. 5; TAPRegExt 1.0 sec. 2.1",
+        "there is ivoa.obscore but no data model is declared",
+        'add <dataModel ivo-id="ivo://ivoa.net/std/ObsCore#core-1.1">',
+        "W_DMDC",
+    ),
+    (
+        "obscore.absent",
+        "error",
+        f"{STANDARD_NAME} sec. 5",
+        "ObsCore is declared but there is no table ivoa.obscore",
+        "serve it, or take the declaration out",
+        "F_NOTB",
+    ),
+    (
+        "obscore.model",
+        "warning",
+        f"{STANDARD_NAME} sec. 5",
+        "the data model's identifier is not ObsCore 1.1's, or two are declared",
+        "ivo://ivoa.net/std/ObsCore#core-1.1, alone",
+        "W_WODM W_IODM W_DMSS",
+    ),
+    (
+        "obscore.missing-column",
+        "error",
+        f"{STANDARD_NAME} sec. 3, table 1",
+        "a mandatory column is missing",
+        "add it; NULL is allowed in most",
+        "E_OCOL",
+    ),
+    (
+        "obscore.type",
+        "error",
+        f"{STANDARD_NAME} appendix C",
+        "a column has another datatype than the standard's",
+        "use the standard's",
+        "E_TYPX W_TYPI",
+    ),
+    (
+        "obscore.unit",
+        "error",
+        f"{STANDARD_NAME} appendix C",
+        "a column has another unit than the standard's",
+        "convert, and say exactly that unit",
+        "E_CUNI",
+    ),
+    (
+        "obscore.ucd",
+        "error",
+        f"{STANDARD_NAME} appendix C",
+        "a column has another UCD than the standard's",
+        "say the standard's",
+        "E_CUCD",
+    ),
+    (
+        "obscore.utype",
+        "error",
+        f"{STANDARD_NAME} appendix C",
+        "a column has another utype than the standard's",
+        "say the standard's, with the prefix obscore:",
+        "E_CUTP",
+    ),
+    (
+        "obscore.condition",
+        "error",
+        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
+        "a condition of plain ADQL on a column fails",
+        "see the service's own message, and the column's type",
+        "E_QERR E_QERX",
+    ),
+    (
+        "obscore.null",
+        "error",
+        f"{STANDARD_NAME} appendix C",
+        "a column that must have a value in each row is empty",
+        "fill it",
+        "E_HNUL",
+    ),
+    (
+        "obscore.product-type",
+        "error",
+        f"{STANDARD_NAME} sec. 3.3.1",
+        "a dataproduct_type is not of the list",
+        "image, cube, spectrum, sed, timeseries, visibility, event, measurements or NULL",
+        "E_ILOP",
+    ),
+    (
+        "obscore.calib-level",
+        "error",
+        f"{STANDARD_NAME} sec. 3.3.2",
+        "a calib_level is outside 0..4",
+        "0 raw to 4 analysis product",
+        "E_RANG",
+    ),
+    (
+        "obscore.option",
+        "warning",
+        f"{STANDARD_NAME} appendix B",
+        "a value is not one that the standard proposes",
+        "use its words",
+        "W_NSOP",
+    ),
+    (
+        "obscore.interval-order",
+        "error",
+        f"{STANDARD_NAME} appendix B",
+        "an interval's minimum is above its maximum",
+        "swap them",
+        "",
+    ),
+    (
+        "obscore.position",
+        "error",
+        f"{STANDARD_NAME} appendix B.6",
+        "a position is not on the sky",
+        "ICRS degrees: 0..360, -90..90",
+        "E_RANG",
+    ),
+    (
+        "obscore.half",
+        "error",
+        f"{STANDARD_NAME} appendix B",
+        "one of two columns that belong together is empty",
+        "fill both or none",
+        "",
+    ),
+    (
+        "obscore.time",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6.3",
+        "a time is no plausible MJD",
+        "MJD, not JD: subtract 2400000.5",
+        "E_RANG",
+    ),
+    (
+        "obscore.negative",
+        "error",
+        f"{STANDARD_NAME} appendix B",
+        "a quantity is negative",
+        "sizes, resolutions, exposures and numbers of pixels (-1: unbinned) are not",
+        "E_RANG",
+    ),
+    (
+        "obscore.wavelength",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6.2",
+        "a wavelength is not one in metres",
+        "metres in vacuum: 5.5e-7, not 550 or 5500",
+        "E_RANG",
+    ),
+    (
+        "obscore.media-type",
+        "warning",
+        f"{STANDARD_NAME} sec. 4.7",
+        "an access_format is no media type",
+        "write type/subtype",
+        "",
+    ),
     ("obscore.url", "error", f"{STANDARD_NAME} sec. 4.7", "an address is no URL", "write it whole, with https://", ""),
-    ("obscore.did", "warning", f"{STANDARD_NAME} sec. 3.3.6; IVOA Identifiers 2.0", "obs_publisher_did is no ivo identifier", "ivo://authority/path?dataset", ""),
-    ("obscore.ucd-value", "warning", f"{STANDARD_NAME} appendix B.6.4", "a value that should be a UCD is none", "use UCD1+", ""),
-    ("obscore.unit-value", "warning", f"{STANDARD_NAME} appendix B.6", "a value that should be a unit is none", "use VOUnits", ""),
-    ("obscore.polarization", "error", f"{STANDARD_NAME} appendix B.6.5", "pol_states is not written as the standard has it", "/I/Q/U/V/ in the standard's order, or NULL", ""),
-    ("obscore.polarization-number", "warning", f"{STANDARD_NAME} appendix B.6.5", "pol_xel is not the number of pol_states", "count the states; 0 if there are none", ""),
-    ("obscore.timestamp", "error", f"{STANDARD_NAME} appendix B; DALI 1.1 sec. 3.3.3", "a date is no ISO time", "YYYY-MM-DD[Thh:mm:ss[.s]]", ""),
-    ("obscore.exposure", "warning", f"{STANDARD_NAME} appendix B.6.3", "the exposure is longer than the observation", "t_exptime is in seconds, t_min and t_max in days", ""),
-)  # fmt: skip
+    (
+        "obscore.did",
+        "warning",
+        f"{STANDARD_NAME} sec. 3.3.6; IVOA Identifiers 2.0",
+        "obs_publisher_did is no ivo identifier",
+        "ivo://authority/path?dataset",
+        "",
+    ),
+    (
+        "obscore.ucd-value",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6.4",
+        "a value that should be a UCD is none",
+        "use UCD1+",
+        "",
+    ),
+    (
+        "obscore.unit-value",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6",
+        "a value that should be a unit is none",
+        "use VOUnits",
+        "",
+    ),
+    (
+        "obscore.polarization",
+        "error",
+        f"{STANDARD_NAME} appendix B.6.5",
+        "pol_states is not written as the standard has it",
+        "/I/Q/U/V/ in the standard's order, or NULL",
+        "",
+    ),
+    (
+        "obscore.polarization-number",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6.5",
+        "pol_xel is not the number of pol_states",
+        "count the states; 0 if there are none",
+        "",
+    ),
+    (
+        "obscore.timestamp",
+        "error",
+        f"{STANDARD_NAME} appendix B; DALI 1.1 sec. 3.3.3",
+        "a date is no ISO time",
+        "YYYY-MM-DD[Thh:mm:ss[.s]]",
+        "",
+    ),
+    (
+        "obscore.exposure",
+        "warning",
+        f"{STANDARD_NAME} appendix B.6.3",
+        "the exposure is longer than the observation",
+        "t_exptime is in seconds, t_min and t_max in days",
+        "",
+    ),
+)
 PRODUCT_TYPES = ("image", "cube", "spectrum", "sed", "timeseries", "visibility", "event", "measurements")
 PROPOSED_VALUES = {
     "data_rights": ("public", "secure", "proprietary"),
@@ -58,7 +246,7 @@ PROPOSED_VALUES = {
     "em_calib_status": ("calibrated", "uncalibrated", "relative", "absolute"),
     "t_calib_status": ("calibrated", "uncalibrated", "relative", "raw"),
     "o_calib_status": ("absolute", "relative", "normalized", "any"),
-}  # fmt: skip
+}
 POLARIZATION_STATES = ["I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "POLI", "POLA"]
 POSITIVE_COLUMNS = (
     "access_estsize",
@@ -130,12 +318,22 @@ def _check_column(
 
 def _build_rules() -> list[RowRule]:
     return [
-        *(row_rules.require_filled("obscore.null", fact.name) for fact in load_standard_columns("obscore").values() if fact.is_filled),
+        *(
+            row_rules.require_filled("obscore.null", fact.name)
+            for fact in load_standard_columns("obscore").values()
+            if fact.is_filled
+        ),
         row_rules.require_one_of("obscore.product-type", "dataproduct_type", PRODUCT_TYPES),
         row_rules.require_between("obscore.calib-level", "calib_level", 0, 4),
         *(row_rules.require_one_of("obscore.option", name, words) for name, words in PROPOSED_VALUES.items()),
-        *(row_rules.require_order("obscore.interval-order", f"{name}_min", f"{name}_max") for name in ("t", "em", "s_resolution", "em_res_power")),
-        *(row_rules.require_together("obscore.half", a, b) for a, b in (("s_ra", "s_dec"), ("t_min", "t_max"), ("em_min", "em_max"))),
+        *(
+            row_rules.require_order("obscore.interval-order", f"{name}_min", f"{name}_max")
+            for name in ("t", "em", "s_resolution", "em_res_power")
+        ),
+        *(
+            row_rules.require_together("obscore.half", a, b)
+            for a, b in (("s_ra", "s_dec"), ("t_min", "t_max"), ("em_min", "em_max"))
+        ),
         row_rules.require_between("obscore.position", "s_ra", 0, 360),
         row_rules.require_between("obscore.position", "s_dec", -90, 90),
         *(row_rules.require_between("obscore.time", name, -100000, 100000) for name in ("t_min", "t_max")),
@@ -145,13 +343,31 @@ def _build_rules() -> list[RowRule]:
         row_rules.require_pattern("obscore.media-type", "access_format", r"[\w.+-]+/[\w.+-]+(\s*;.*)?", distinct=True),
         row_rules.require_pattern("obscore.url", "access_url", r"(https?|ftp)://[^\s/]+\S*"),
         row_rules.require_pattern("obscore.did", "obs_publisher_did", r"ivo://[^\s/?#]+\S*"),
-        *(row_rules.require_value_check("obscore.ucd-value", name, lambda said: bool(units.check_ucd(str(said))), distinct=True) for name in ("o_ucd", "s_ucd", "em_ucd")),
-        *(row_rules.require_value_check("obscore.unit-value", name, _is_invalid_unit, distinct=True) for name in ("o_unit", "s_unit", "em_unit")),
+        *(
+            row_rules.require_value_check(
+                "obscore.ucd-value", name, lambda said: bool(units.check_ucd(str(said))), distinct=True
+            )
+            for name in ("o_ucd", "s_ucd", "em_ucd")
+        ),
+        *(
+            row_rules.require_value_check("obscore.unit-value", name, _is_invalid_unit, distinct=True)
+            for name in ("o_unit", "s_unit", "em_unit")
+        ),
         row_rules.require_value_check("obscore.polarization", "pol_states", _has_invalid_states, distinct=True),
-        row_rules.RowRule(code="obscore.polarization-number", columns=("pol_xel", "pol_states"), is_broken=_is_state_count_wrong),
-        *(row_rules.require_pattern("obscore.timestamp", name, TIMESTAMP_PATTERN) for name in ("obs_creation_date", "obs_release_date")),
-        row_rules.RowRule(code="obscore.exposure", columns=("t_exptime", "t_min", "t_max"), is_broken=_is_exposure_too_long, broken_condition="t_exptime > (t_max - t_min) * 86400 * 1.01 + 1"),
-    ]  # fmt: skip
+        row_rules.RowRule(
+            code="obscore.polarization-number", columns=("pol_xel", "pol_states"), is_broken=_is_state_count_wrong
+        ),
+        *(
+            row_rules.require_pattern("obscore.timestamp", name, TIMESTAMP_PATTERN)
+            for name in ("obs_creation_date", "obs_release_date")
+        ),
+        row_rules.RowRule(
+            code="obscore.exposure",
+            columns=("t_exptime", "t_min", "t_max"),
+            is_broken=_is_exposure_too_long,
+            broken_condition="t_exptime > (t_max - t_min) * 86400 * 1.01 + 1",
+        ),
+    ]
 
 
 def _is_invalid_unit(unit_text: Any) -> bool:

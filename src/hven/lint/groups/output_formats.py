@@ -21,12 +21,47 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3"
 OUTPUT_CHECKS = build_checks(
-    ("output.failed", "error", STANDARD_NAME, "a declared output format is refused", "deliver it, or do not declare it", ""),
-    ("output.media-type", "error", STANDARD_NAME, "a format that was asked for by media type comes under another", "answer with the media type that was asked for", ""),
-    ("output.unreadable", "error", STANDARD_NAME, "an answer is not in the format that it says", "write what the media type promises", ""),
-    ("output.serialization", "warning", "TAPRegExt 1.0 sec. 2.3", "a VOTable does not have the serialisation that its format stands for", "write what the ivo-id stands for", ""),
-    ("output.unknown", "warning", STANDARD_NAME, "an output format that does not exist is accepted", "answer with an error", ""),
-)  # fmt: skip
+    (
+        "output.failed",
+        "error",
+        STANDARD_NAME,
+        "a declared output format is refused",
+        "deliver it, or do not declare it",
+        "",
+    ),
+    (
+        "output.media-type",
+        "error",
+        STANDARD_NAME,
+        "a format that was asked for by media type comes under another",
+        "answer with the media type that was asked for",
+        "",
+    ),
+    (
+        "output.unreadable",
+        "error",
+        STANDARD_NAME,
+        "an answer is not in the format that it says",
+        "write what the media type promises",
+        "",
+    ),
+    (
+        "output.serialization",
+        "warning",
+        "TAPRegExt 1.0 sec. 2.3",
+        "a VOTable does not have the serialisation that its format stands for",
+        "write what the ivo-id stands for",
+        "",
+    ),
+    (
+        "output.unknown",
+        "warning",
+        STANDARD_NAME,
+        "an output format that does not exist is accepted",
+        "answer with an error",
+        "",
+    ),
+)
 MAX_FORMATS = 20
 SERIALIZATION_MARKS = {
     "output-votable-td": b"<TABLEDATA",
@@ -122,8 +157,14 @@ def _build_magic_check(mark: bytes) -> Callable[[bytes], str]:
 
 
 BODY_CHECKS: dict[str, Callable[[bytes], str]] = {
-    "votable": _find_votable_fault, "text/xml": _find_votable_fault, "application/xml": _find_votable_fault, "text/csv": _build_text_check(","), "tab-separated": _build_text_check("\t"),
-    "json": _find_json_fault, "fits": _build_magic_check(b"SIMPLE  ="), "parquet": _build_magic_check(b"PAR1"),
-}  # fmt: skip
+    "votable": _find_votable_fault,
+    "text/xml": _find_votable_fault,
+    "application/xml": _find_votable_fault,
+    "text/csv": _build_text_check(","),
+    "tab-separated": _build_text_check("\t"),
+    "json": _find_json_fault,
+    "fits": _build_magic_check(b"SIMPLE  ="),
+    "parquet": _build_magic_check(b"PAR1"),
+}
 
 GROUP = CheckGroup(name="output", title="Output formats", checks=OUTPUT_CHECKS, run=_check_outputs)

@@ -17,19 +17,82 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "ObsCore radio extension (draft 2025-09)"
 RADIO_CHECKS = build_checks(
-    ("radio.utype", "warning", STANDARD_NAME, "the table does not have the extension's utype", "set ivo://ivoa.net/std/obscore#radio-ext-1.0", ""),
-    ("radio.missing-column", "error", STANDARD_NAME, "a column of the extension is missing", "add it, NULL where there is nothing to say", ""),
-    ("radio.type", "error", STANDARD_NAME, "a column has another kind of type than the extension's", "numbers for quantities, text for words", ""),
-    ("radio.unit", "error", STANDARD_NAME, "a column has another unit than the extension's", "convert, and say that unit", ""),
+    (
+        "radio.utype",
+        "warning",
+        STANDARD_NAME,
+        "the table does not have the extension's utype",
+        "set ivo://ivoa.net/std/obscore#radio-ext-1.0",
+        "",
+    ),
+    (
+        "radio.missing-column",
+        "error",
+        STANDARD_NAME,
+        "a column of the extension is missing",
+        "add it, NULL where there is nothing to say",
+        "",
+    ),
+    (
+        "radio.type",
+        "error",
+        STANDARD_NAME,
+        "a column has another kind of type than the extension's",
+        "numbers for quantities, text for words",
+        "",
+    ),
+    (
+        "radio.unit",
+        "error",
+        STANDARD_NAME,
+        "a column has another unit than the extension's",
+        "convert, and say that unit",
+        "",
+    ),
     ("radio.ucd", "warning", STANDARD_NAME, "a column has another UCD than the extension's", "say the extension's", ""),
-    ("radio.natural-join", "error", STANDARD_NAME, "a column besides obs_publisher_did is in ivoa.obscore too: NATURAL JOIN gives nothing", "keep it in the radio table alone", ""),
-    ("radio.condition", "error", "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2", "a condition of plain ADQL on a column fails", "see the service's own message, and the column's type", "E_QERR E_QERX"),
-    ("radio.orphan", "error", STANDARD_NAME, "an obs_publisher_did is not in ivoa.obscore", "publish the observation there, or take the row out", ""),
+    (
+        "radio.natural-join",
+        "error",
+        STANDARD_NAME,
+        "a column besides obs_publisher_did is in ivoa.obscore too: NATURAL JOIN gives nothing",
+        "keep it in the radio table alone",
+        "",
+    ),
+    (
+        "radio.condition",
+        "error",
+        "TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2",
+        "a condition of plain ADQL on a column fails",
+        "see the service's own message, and the column's type",
+        "E_QERR E_QERX",
+    ),
+    (
+        "radio.orphan",
+        "error",
+        STANDARD_NAME,
+        "an obs_publisher_did is not in ivoa.obscore",
+        "publish the observation there, or take the row out",
+        "",
+    ),
     ("radio.null", "error", STANDARD_NAME, "a row has no obs_publisher_did", "fill it", ""),
     ("radio.interval-order", "error", STANDARD_NAME, "an interval's minimum is above its maximum", "swap them", ""),
-    ("radio.negative", "error", STANDARD_NAME, "a quantity is negative", "sizes, resolutions and distances are not", ""),
-    ("radio.fill", "warning", STANDARD_NAME, "an eccentricity or a filling factor is outside 0..1", "give fractions", ""),
-)  # fmt: skip
+    (
+        "radio.negative",
+        "error",
+        STANDARD_NAME,
+        "a quantity is negative",
+        "sizes, resolutions and distances are not",
+        "",
+    ),
+    (
+        "radio.fill",
+        "warning",
+        STANDARD_NAME,
+        "an eccentricity or a filling factor is outside 0..1",
+        "give fractions",
+        "",
+    ),
+)
 RADIO_UTYPE = "ivo://ivoa.net/std/obscore#radio-ext-1.0"
 KEY_COLUMNS = ("obs_publisher_did",)
 INTERVAL_COLUMNS = ("s_resolution", "s_fov", "uv_distance", "instr_tel")

@@ -16,43 +16,159 @@ if TYPE_CHECKING:
 
 STANDARD_NAME = "TAP 1.1 sec. 4"
 SCHEMA_CHECKS = build_checks(
-    ("schema.absent", "error", STANDARD_NAME, "a table of TAP_SCHEMA cannot be read", "serve all five tables", "E_TST0 F_GONE"),
-    ("schema.missing-column", "error", STANDARD_NAME, "a column of TAP_SCHEMA is missing", "add it, NULL where there is nothing to say", "E_TSC0"),
-    ("schema.column-type", "error", STANDARD_NAME, "a column of TAP_SCHEMA has another type than the standard's", "integers for indexes and flags, strings for the rest", "E_TSCT"),
+    (
+        "schema.absent",
+        "error",
+        STANDARD_NAME,
+        "a table of TAP_SCHEMA cannot be read",
+        "serve all five tables",
+        "E_TST0 F_GONE",
+    ),
+    (
+        "schema.missing-column",
+        "error",
+        STANDARD_NAME,
+        "a column of TAP_SCHEMA is missing",
+        "add it, NULL where there is nothing to say",
+        "E_TSC0",
+    ),
+    (
+        "schema.column-type",
+        "error",
+        STANDARD_NAME,
+        "a column of TAP_SCHEMA has another type than the standard's",
+        "integers for indexes and flags, strings for the rest",
+        "E_TSCT",
+    ),
     ("schema.null", "error", STANDARD_NAME, "a column of TAP_SCHEMA that may not be NULL is", "fill it", "E_TSNL"),
-    ("schema.flag", "error", STANDARD_NAME, "indexed, principal or std is neither 0 nor 1", "write 0 or 1", "E_CLOG E_CINT"),
+    (
+        "schema.flag",
+        "error",
+        STANDARD_NAME,
+        "indexed, principal or std is neither 0 nor 1",
+        "write 0 or 1",
+        "E_CLOG E_CINT",
+    ),
     ("schema.table-type", "error", STANDARD_NAME, "table_type is neither table nor view", "write table or view", ""),
-    ("schema.itself", "warning", STANDARD_NAME, "TAP_SCHEMA does not describe itself", "list its own tables and columns, std = 1", "E_TST0"),
+    (
+        "schema.itself",
+        "warning",
+        STANDARD_NAME,
+        "TAP_SCHEMA does not describe itself",
+        "list its own tables and columns, std = 1",
+        "E_TST0",
+    ),
     ("schema.std", "warning", STANDARD_NAME, "a column of TAP_SCHEMA is not marked as std", "set std = 1", "E_TSTD"),
-    ("schema.orphan", "warning", STANDARD_NAME, "an entry of TAP_SCHEMA points to nothing", "list what it names, or take the entry out",
-     "W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_FKLK E_FKIO"),
-    ("schema.keys", "warning", STANDARD_NAME, "TAP_SCHEMA does not list the foreign keys among its own tables", "list them in keys and key_columns", "E_TSLN"),
+    (
+        "schema.orphan",
+        "warning",
+        STANDARD_NAME,
+        "an entry of TAP_SCHEMA points to nothing",
+        "list what it names, or take the entry out",
+        "W_TBUN W_CLUN W_FKUN W_FLUN E_FKNT E_FKLK E_FKIO",
+    ),
+    (
+        "schema.keys",
+        "warning",
+        STANDARD_NAME,
+        "TAP_SCHEMA does not list the foreign keys among its own tables",
+        "list them in keys and key_columns",
+        "E_TSLN",
+    ),
     ("schema.no-columns", "warning", STANDARD_NAME, "a table has no columns in TAP_SCHEMA", "list them", ""),
-    ("schema.duplicate", "error", STANDARD_NAME, "a name is listed twice", "list it once; names differ by more than case", ""),
-    ("schema.table-name", "error", "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1", "a table's name cannot be written in a query as it stands",
-     "quote what is no regular identifier, also in TAP_SCHEMA", "E_TNTN E_TRSV E_NAKT"),
-    ("schema.column-name", "error", "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1", "a column's name cannot be written in a query as it stands",
-     "quote what is no regular identifier or is reserved, also in TAP_SCHEMA", "E_CNID E_CRSV"),
-    ("schema.datatype", "error", STANDARD_NAME, "a datatype is none of VOTable", "use VOTable's names (TAP 1.0 services: the names of TAP 1.0)", "E_TSCT W_CTYP"),
-    ("schema.arraysize", "error", STANDARD_NAME, "an arraysize is none of VOTable", "write 12, 12* or *; NULL for single values", "E_TSAZ"),
-    ("schema.size", "warning", STANDARD_NAME, 'the column "size" does not agree with arraysize', "give the number in arraysize, or NULL", "E_TSSZ"),
-)  # fmt: skip
+    (
+        "schema.duplicate",
+        "error",
+        STANDARD_NAME,
+        "a name is listed twice",
+        "list it once; names differ by more than case",
+        "",
+    ),
+    (
+        "schema.table-name",
+        "error",
+        "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
+        "a table's name cannot be written in a query as it stands",
+        "quote what is no regular identifier, also in TAP_SCHEMA",
+        "E_TNTN E_TRSV E_NAKT",
+    ),
+    (
+        "schema.column-name",
+        "error",
+        "TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1",
+        "a column's name cannot be written in a query as it stands",
+        "quote what is no regular identifier or is reserved, also in TAP_SCHEMA",
+        "E_CNID E_CRSV",
+    ),
+    (
+        "schema.datatype",
+        "error",
+        STANDARD_NAME,
+        "a datatype is none of VOTable",
+        "use VOTable's names (TAP 1.0 services: the names of TAP 1.0)",
+        "E_TSCT W_CTYP",
+    ),
+    (
+        "schema.arraysize",
+        "error",
+        STANDARD_NAME,
+        "an arraysize is none of VOTable",
+        "write 12, 12* or *; NULL for single values",
+        "E_TSAZ",
+    ),
+    (
+        "schema.size",
+        "warning",
+        STANDARD_NAME,
+        'the column "size" does not agree with arraysize',
+        "give the number in arraysize, or NULL",
+        "E_TSSZ",
+    ),
+)
 TEXT_TYPE, INTEGER_TYPE = "text", "integer"
 # columns -> type; ! may not be NULL; those that TAP 1.1 added stand in NEW
 TAP_SCHEMA_LAYOUT = {
     "schemas": {"schema_name!": TEXT_TYPE, "utype": TEXT_TYPE, "description": TEXT_TYPE, "schema_index": INTEGER_TYPE},
-    "tables": {"schema_name!": TEXT_TYPE, "table_name!": TEXT_TYPE, "table_type!": TEXT_TYPE, "utype": TEXT_TYPE, "description": TEXT_TYPE, "table_index": INTEGER_TYPE},
-    "columns": {
-        "table_name!": TEXT_TYPE, "column_name!": TEXT_TYPE, "datatype!": TEXT_TYPE, "arraysize": TEXT_TYPE, "xtype": TEXT_TYPE, "size": INTEGER_TYPE, "description": TEXT_TYPE,
-        "utype": TEXT_TYPE, "unit": TEXT_TYPE, "ucd": TEXT_TYPE, "indexed!": INTEGER_TYPE, "principal!": INTEGER_TYPE, "std!": INTEGER_TYPE, "column_index": INTEGER_TYPE,
+    "tables": {
+        "schema_name!": TEXT_TYPE,
+        "table_name!": TEXT_TYPE,
+        "table_type!": TEXT_TYPE,
+        "utype": TEXT_TYPE,
+        "description": TEXT_TYPE,
+        "table_index": INTEGER_TYPE,
     },
-    "keys": {"key_id!": TEXT_TYPE, "from_table!": TEXT_TYPE, "target_table!": TEXT_TYPE, "description": TEXT_TYPE, "utype": TEXT_TYPE},
+    "columns": {
+        "table_name!": TEXT_TYPE,
+        "column_name!": TEXT_TYPE,
+        "datatype!": TEXT_TYPE,
+        "arraysize": TEXT_TYPE,
+        "xtype": TEXT_TYPE,
+        "size": INTEGER_TYPE,
+        "description": TEXT_TYPE,
+        "utype": TEXT_TYPE,
+        "unit": TEXT_TYPE,
+        "ucd": TEXT_TYPE,
+        "indexed!": INTEGER_TYPE,
+        "principal!": INTEGER_TYPE,
+        "std!": INTEGER_TYPE,
+        "column_index": INTEGER_TYPE,
+    },
+    "keys": {
+        "key_id!": TEXT_TYPE,
+        "from_table!": TEXT_TYPE,
+        "target_table!": TEXT_TYPE,
+        "description": TEXT_TYPE,
+        "utype": TEXT_TYPE,
+    },
     "key_columns": {"key_id!": TEXT_TYPE, "from_column!": TEXT_TYPE, "target_column!": TEXT_TYPE},
-}  # fmt: skip
+}
 TAP_SCHEMA_KEYS = (
-    ("tables", "schema_name", "schemas"), ("columns", "table_name", "tables"), ("keys", "from_table", "tables"),
-    ("keys", "target_table", "tables"), ("key_columns", "key_id", "keys"),
-)  # fmt: skip
+    ("tables", "schema_name", "schemas"),
+    ("columns", "table_name", "tables"),
+    ("keys", "from_table", "tables"),
+    ("keys", "target_table", "tables"),
+    ("key_columns", "key_id", "keys"),
+)
 TAP_1_1_COLUMNS = {"schema_index", "table_index", "column_index", "arraysize", "xtype"}
 TAP_1_0_DATATYPE_PATTERN = re.compile(
     r"(adql:)?(SMALLINT|INTEGER|BIGINT|REAL|DOUBLE|CHAR|VARCHAR|TIMESTAMP|POINT|REGION|CLOB|BLOB|BINARY|VARBINARY)(\(.*\))?",
@@ -157,8 +273,13 @@ def _check_references(collector: FindingCollector, rows_by_table: dict[str, list
         for column_row in rows_by_table.get("columns", [])
     }
     ends = {normalize_name(str(column_row.get("key_id"))): column_row for column_row in rows_by_table.get("keys", [])}
-    pointers = (("tables", "schema_name", list_names("schemas", "schema_name")), ("columns", "table_name", tables), ("keys", "from_table", tables),
-                ("keys", "target_table", tables), ("key_columns", "key_id", keys))  # fmt: skip
+    pointers = (
+        ("tables", "schema_name", list_names("schemas", "schema_name")),
+        ("columns", "table_name", tables),
+        ("keys", "from_table", tables),
+        ("keys", "target_table", tables),
+        ("key_columns", "key_id", keys),
+    )
     for name, column, targets in pointers:
         for record in rows_by_table.get(name, []):
             reference_name = str(record.get(column) or "")

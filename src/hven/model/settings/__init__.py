@@ -54,4 +54,4 @@ __all__ = [
     "load_settings",
     "parse_byte_size",
     "resolve_secret",
-]  # fmt: skip
+]

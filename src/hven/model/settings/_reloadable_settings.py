@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 
 # processes, sockets, connections and memory are made of these when a server begins
 RESTART_SETTINGS = (
-    "host", "port", "workers", "job_workers", "store", "data", "live", "limits.memory", "limits.concurrent", "jobs.idle", "schedule.runs",
-)  # fmt: skip
+    "host",
+    "port",
+    "workers",
+    "job_workers",
+    "store",
+    "data",
+    "live",
+    "limits.memory",
+    "limits.concurrent",
+    "jobs.idle",
+    "schedule.runs",
+)
 
 
 class ReloadableSettings:
@@ -49,7 +59,8 @@ class ReloadableSettings:
         Parameters
         ----------
         more_restart_settings
-            What is fixed for now besides `RESTART_SETTINGS`: the section of a database that is open, as its engine brings it.
+            What is fixed for now besides `RESTART_SETTINGS`: the section of a database that is open, as its engine
+            brings it.
 
         Returns
         -------

@@ -15,14 +15,17 @@ SECRETS_FILE = "secrets.toml"
 
 
 def find_exposed_files(directory: Path, *private_directories: Path) -> list[Fault]:
-    """List what other accounts of this machine can read that is the site's alone: its secrets, rows of private tables, digests of tokens.
+    """List what other accounts of this machine can read that is the site's alone.
+
+    Its secrets, rows of private tables, digests of tokens.
 
     Parameters
     ----------
     directory
         The site's.
     private_directories
-        Directories of its state and data. What is in them does not matter: who cannot enter a directory sees nothing of it.
+        Directories of its state and data. What is in them does not matter: who cannot enter a directory sees nothing of
+        it.
 
     Returns
     -------

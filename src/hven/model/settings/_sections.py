@@ -1,4 +1,7 @@
-"""A setting is one field: its default, its line of documentation, its bounds, what its value looks like. Here those that stand in sections."""
+"""A setting is one field: its default, its line of documentation, its bounds, what its value looks like.
+
+Here those that stand in sections.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ URL_PATTERN = r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
 EMAIL_PATTERN = r"^[^@\s,<>\x00-\x1f]+@[^@\s,<>\x00-\x1f]+$"
 COLOUR_PATTERN = r"^#[0-9a-fA-F]{6}$"
 AUTHORITY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}$"
-IVOID_PATTERN = r"^ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*$"  # VOResource 1.1: without query and fragment
+# VOResource 1.1: without query and fragment
+IVOID_PATTERN = r"^ivo://[A-Za-z0-9][A-Za-z0-9.\-_!~*'()+=]{2,}(/[A-Za-z0-9.\-_!~*'()+=]+)*$"
 RELATIVE_PATH_PATTERN = (
     r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$"  # a path that does not lead out of the site
 )
@@ -109,7 +113,8 @@ class SettingsSection:
 class AddressAlias:
     """An old address answered by one of our faces: ``[[alias]]`` with `path`, `to` and renamed or fixed parameters.
 
-    `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for its value.
+    `query` is ADQL for ``/tap/sync``; `where` has the condition that each old parameter becomes in it, with ``?`` for
+    its value.
     """
 
     path: str = field(
@@ -174,7 +179,8 @@ class FederatedSearchSettings:
 
     registry: str | None = define_setting(
         None,
-        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are asked too: http://reg.example.org/tap; or the collection of this site that is one: rr; without it nobody is asked",
+        "TAP service of a registry (RegTAP), whose EPN-TAP and ObsCore tables are asked too: "
+        "http://reg.example.org/tap; or the collection of this site that is one: rr; without it nobody is asked",
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
     )
@@ -203,7 +209,9 @@ class QueryLimits:
     upload_rows: int = define_setting(10_000_000, "rows of one uploaded table", ge=1)
     concurrent: int | None = define_setting(
         None,
-        "big queries that compute at once, per process; who would wait for a turn in vain is told at once to come again; default: as many as processors, 3 at least. More make each slower, and all else as well; a database on a machine of its own may carry more",
+        "big queries that compute at once, per process; who would wait for a turn in vain is told at once to "
+        "come again; default: as many as processors, 3 at least. More make each slower, and all else as well; "
+        "a database on a machine of its own may carry more",
         ge=1,
     )
     bodies: int = define_setting(
@@ -234,7 +242,8 @@ class LiveLimits:
     pool: int = define_setting(4, "connections at most", ge=1, le=1000)
     at_once: int = define_setting(
         2,
-        "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms is not counted any more",
+        "statements that run at once; others wait here, where they hold no lock. What takes longer than 50 ms "
+        "is not counted any more",
         ge=1,
         le=1000,
     )
@@ -252,13 +261,15 @@ class RemoteFileSettings:
     )
     pictures: int = define_setting(
         512 * 1024**2,
-        "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for longest go first",
+        "bytes on disk, in var/previews, of pictures of files, wherever these lie; those that nobody asked for "
+        "longest go first",
         ge=1024**2,
         size=True,
     )
     partitions: int = define_setting(
         4 * 1024**3,
-        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those that nobody asked for longest go first",
+        "bytes on disk, in var/tiles, of partitions of tables that were read as HATS; those that nobody asked "
+        "for longest go first",
         ge=1024**2,
         size=True,
     )
@@ -279,7 +290,8 @@ class PythonLimits:
     memory: int = define_setting(4 * 1024**3, "memory of its data: 4 GiB", ge=64 * 1024**2, size=True)
     environment: Mapping[str, str] = define_setting(
         dict,
-        "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and *_NUM_THREADS; the server's others are not given on",
+        "variables beside PATH, HOME, USER, LANG, LC_*, TZ, TMPDIR, LD_LIBRARY_PATH, SSL_CERT_* and "
+        "*_NUM_THREADS; the server's others are not given on",
     )
 
 
@@ -290,7 +302,8 @@ class ReaderProgram:
     name: str = field(metadata=describe_setting("its name is that of the section: [readers.NAME]"))
     command: tuple[str, ...] = field(
         metadata=describe_setting(
-            "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, and words that begin with ./, are paths from hven.toml",
+            "program and arguments: ['/opt/maser/bin/python', './maser_reader.py']; a program with a slash, "
+            "and words that begin with ./, are paths from hven.toml",
             is_list=True,
             min_length=1,
         )
@@ -338,7 +351,8 @@ class ResolverSettings:
 
     table: str | None = define_setting(
         None,
-        "schema.table of this site that knows names of objects and their positions; everybody may ask for its public rows by name",
+        "schema.table of this site that knows names of objects and their positions; everybody may ask for its "
+        "public rows by name",
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
@@ -376,7 +390,8 @@ class ScheduleSettings:
     retry_most: float = define_setting(3600.0, "seconds between two attempts at most", gt=0, le=7 * 86400)
     grace: float | None = define_setting(
         None,
-        "seconds by which a run may be late to be made up, when no server ran at its time; default: always made up, once",
+        "seconds by which a run may be late to be made up, when no server ran at its time; default: always "
+        "made up, once",
         ge=0,
     )
     stale: int = define_setting(
@@ -390,7 +405,8 @@ class AlertSettings:
 
     webhook: str | None = define_setting(
         None,
-        "https address that gets each alert as JSON, or $NAME of a secret that holds it; one in the house's own network needs allow_private",
+        "https address that gets each alert as JSON, or $NAME of a secret that holds it; one in the house's "
+        "own network needs allow_private",
         pattern="^(\\$[A-Za-z_][A-Za-z0-9_]*|https?://[^\\s/?#@]+(/[^\\s?#]*)?)$",
         example="'https://host/path', or '$NAME' of a secret where there is a key in it",
         placed="people are told there",
@@ -439,7 +455,8 @@ class HealthSettings:
     )
     verify_days: float = define_setting(
         7.0,
-        "days after which the files of every snapshot that is kept are read again and compared with their checksums; 0: new ones alone",
+        "days after which the files of every snapshot that is kept are read again and compared with their "
+        "checksums; 0: new ones alone",
         ge=0,
         le=3650,
     )
@@ -472,7 +489,8 @@ class PeopleSettings:
     )
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
-        "private tables of the site that say more of them: in each row an account, and member_of (a group), or name, alias, email",
+        "private tables of the site that say more of them: in each row an account, and member_of (a group), or "
+        "name, alias, email",
         example="['people.members']",
     )
 
@@ -483,21 +501,24 @@ class LoginSettings:
 
     schemes: tuple[Literal["ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"], ...] = define_setting(
         ("ivoa_cookie", "Basic", "ivoa_bearer", "Bearer"),
-        "ways to log in that programs are told of, in this order; Basic, and Bearer of either kind, are refused where they are missing here",
+        "ways to log in that programs are told of, in this order; Basic, and Bearer of either kind, are "
+        "refused where they are missing here",
     )
     required: bool = define_setting(
         False, "true: nobody sees anything but capabilities, availability and the page /login without having logged in"
     )
     domain: str | None = define_setting(
         None,
-        "domain above the hosts of all portals: who logs in at one is logged in at all of them. Their session goes to every host below it",
+        "domain above the hosts of all portals: who logs in at one is logged in at all of them. Their session "
+        "goes to every host below it",
         pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$",
         example="a domain such as 'example.org'",
     )
     own_passwords: bool = define_setting(True, "false: readers do not set their passwords on the page /login")
     proxy_header: str | None = define_setting(
         None,
-        "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; from others than `proxies` it is refused",
+        "header in which a proxy says who is logged in there: X-Remote-User. Whoever it names has an account; "
+        "from others than `proxies` it is refused",
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
@@ -535,7 +556,8 @@ class IdentityProvider:
     )
     account: str | None = define_setting(
         None,
-        "claim that names the account which is made for a newcomer, for a provider that gives no one's name to another: preferred_username; default: names are made up",
+        "claim that names the account which is made for a newcomer, for a provider that gives no one's name to "
+        "another: preferred_username; default: names are made up",
     )
     accounts: Mapping[str, str] = define_setting(
         dict, "who has which account: what the provider calls a person (sub) = name of the account"
@@ -561,7 +583,8 @@ class Project:
     )
     news: str | None = define_setting(
         None,
-        "directory of its news beside hven.toml, for members; those in its directory `public` are for all who may know of it",
+        "directory of its news beside hven.toml, for members; those in its directory `public` are for all who "
+        "may know of it",
         pattern=RELATIVE_PATH_PATTERN,
         example="a directory beside hven.toml, such as 'hesiod'",
     )
@@ -577,7 +600,8 @@ class TreeSettings:
             "instrument_name|instrument|@instrument",
             "@collection",
         ),
-        "columns that make its levels, from the outermost; `a|b`: the first that a table has; `@facility`, `@instrument`, `@subject`, `@collection`: as the descriptor says",
+        "columns that make its levels, from the outermost; `a|b`: the first that a table has; `@facility`, "
+        "`@instrument`, `@subject`, `@collection`: as the descriptor says",
         min_length=1,
         max_length=6,
     )
@@ -606,15 +630,19 @@ class RegistrySettings:
     address: str | None = define_setting(None, "its postal address, for the contact of all records")
     authorities: tuple[Annotated[str, Field(pattern=AUTHORITY_PATTERN)], ...] = define_setting(
         (),
-        "further IVOA authorities that are this site's, beside authority and those of portals: descriptors may give ids in them",
+        "further IVOA authorities that are this site's, beside authority and those of portals: descriptors may "
+        "give ids in them",
     )
     ids: Mapping[str, Annotated[str, Field(pattern=IVOID_PATTERN)]] = define_setting(
         dict,
-        'record of the site = its id where that shall not be ivo://AUTHORITY/NAME, such as one that it had before: registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.FACE: tap = "ivo://example.org/__system__/tap/run"',
+        "record of the site = its id where that shall not be ivo://AUTHORITY/NAME, such as one that it had "
+        "before: registry, organisation, tap, soda, hapi, das2, hips, and SCHEMA.TABLE.FACE: tap = "
+        '"ivo://example.org/__system__/tap/run"',
     )
     mirrors: Mapping[str, tuple[Annotated[str, Field(pattern=URL_PATTERN)], ...]] = define_setting(
         dict,
-        'such a record = further addresses at which it answers, mirrors and old ones: tap = ["http://old.example.org/tap"]',
+        "such a record = further addresses at which it answers, mirrors and old ones: tap = "
+        '["http://old.example.org/tap"]',
     )
 
 
@@ -694,7 +722,8 @@ class Portal:
     description: str | None = define_setting(None, "one paragraph about it")
     collections: tuple[str, ...] = define_setting(
         (),
-        "the collections on its pages and in its services; default: all. It hides nothing: the site's own TAP serves all, `access: private` in a descriptor hides",
+        "the collections on its pages and in its services; default: all. It hides nothing: the site's own TAP "
+        "serves all, `access: private` in a descriptor hides",
         min_length=1,
     )
     levels: tuple[str, ...] | None = define_setting(None, "as tree.levels", min_length=1, max_length=6)
@@ -726,6 +755,7 @@ class Portal:
     )
     administrators: tuple[str, ...] = define_setting(
         (),
-        "accounts that see all of the health of its collections, prepare their files, and edit its texts and those of the collections that they see as readers; nothing of other portals'",
+        "accounts that see all of the health of its collections, prepare their files, and edit its texts and "
+        "those of the collections that they see as readers; nothing of other portals'",
         min_length=1,
     )

@@ -179,7 +179,10 @@ def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 ]
                 yield (
                     key,
-                    f"there is no such setting; {suggest_spelling(words[-1], known_keys) or 'known: ' + ', '.join(known_keys)}",
+                    (
+                        f"there is no such setting; "
+                        f"{suggest_spelling(words[-1], known_keys) or 'known: ' + ', '.join(known_keys)}"
+                    ),
                 )
             elif item["type"] == "missing":
                 yield key, "is missing"
@@ -262,7 +265,8 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
                 )
                 faults.append(
                     Fault(
-                        message=f"{section}.{default_key} ({default_value}) is above {section}.{hard_key} ({hard_value})",
+                        message=f"{section}.{default_key} ({default_value}) is above {section}.{hard_key} "
+                        f"({hard_value})",
                         place=place,
                     )
                 )
@@ -273,7 +277,10 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
 
 
 def _find_remote_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]:
-    """Find services of one name, and EPN-TAP ones without tables: finding them would be a question to each at every search."""
+    """Find services of one name, and EPN-TAP ones without tables.
+
+    Finding them would be a question to each at every search.
+    """
     used_names: set[str] = set()
     for key, entry in _iterate_entries(data, "remote"):
         name, name_key = str(entry.get("name", "")), f"{key}.name"

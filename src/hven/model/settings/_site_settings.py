@@ -37,7 +37,7 @@ from hven.model.settings._sections import (
     ScheduleSettings,
     TreeSettings,
     define_setting,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:  # as in `_sections`
     from pydantic import Field
@@ -109,7 +109,8 @@ class Settings:
     )
     store: str | None = define_setting(
         None,
-        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: var/hven.sqlite",
+        "system store: postgresql+psycopg://user@host/database, or $NAME of a secret that holds it; default: "
+        "var/hven.sqlite",
         placed="the database of the system state",
     )
     data: str | None = define_setting(
@@ -156,32 +157,39 @@ class Settings:
     )
     allow_private: bool = define_setting(
         False,
-        "true: files may also be fetched from addresses that are not on the public internet (the institute's own network)",
+        "true: files may also be fetched from addresses that are not on the public internet (the institute's "
+        "own network)",
     )
     ceilings: Mapping[str, Annotated[float, Field(gt=0, le=10_000)]] = define_setting(
         dict,
-        'host elsewhere = requests a second at most, by all processes together: "simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these without it)',
+        'host elsewhere = requests a second at most, by all processes together: "simbad.cds.unistra.fr" = 8, '
+        '"ned.ipac.caltech.edu" = 1 (SIMBAD and NED have these without it)',
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins that may call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(
         (),
-        "directories outside the site that links among its data files, published files and included descriptors may lead into; a link that leads elsewhere is refused",
+        "directories outside the site that links among its data files, published files and included "
+        "descriptors may lead into; a link that leads elsewhere is refused",
         max_length=50,
     )
     origins: tuple[Annotated[str, Field(pattern=ORIGIN_PATTERN)], ...] = define_setting(
         (),
-        "other web origins whose images (previews, thumbnails) and surveys pages may load: https://img.example.org, https://*.example.org; without any, pages ask nobody else",
+        "other web origins whose images (previews, thumbnails) and surveys pages may load: "
+        "https://img.example.org, https://*.example.org; without any, pages ask nobody else",
         max_length=50,
     )
     surveys: tuple[Annotated[str, Field(pattern=SURVEY_URL_PATTERN)], ...] = define_setting(
         (),
-        "addresses of HiPS that maps of the sky may show below the rows, the first one at once: https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks nobody",
+        "addresses of HiPS that maps of the sky may show below the rows, the first one at once: "
+        "https://hips.example.org/DSSColor; without any, or where it does not come, a drawn sky that asks "
+        "nobody",
         max_length=20,
     )
     alias: tuple[AddressAlias, ...] = define_setting((), "old addresses answered by one of our faces")
     remote: tuple[RemoteService, ...] = define_setting(
         (),
-        "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one nothing is sent anywhere",
+        "TAP services elsewhere that the form over all EPN-TAP or ObsCore tables asks, too; without one "
+        "nothing is sent anywhere",
     )
     everywhere: FederatedSearchSettings = define_setting(
         FederatedSearchSettings,
@@ -193,7 +201,8 @@ class Settings:
     )
     accent: str | None = define_setting(
         None,
-        "colour of the pages: #0b5cad; one too light, or too dark for dark pages, is changed until text in it can be read",
+        "colour of the pages: #0b5cad; one too light, or too dark for dark pages, is changed until text in it "
+        "can be read",
         pattern=COLOUR_PATTERN,
         example="a colour such as '#0b5cad'",
     )
@@ -211,7 +220,8 @@ class Settings:
     )
     text: str = define_setting(
         "home.md",
-        "Markdown file beside hven.toml that stands on the first page; home.fr.md beside home.md is read by readers of French",
+        "Markdown file beside hven.toml that stands on the first page; home.fr.md beside home.md is read by "
+        "readers of French",
         pattern=RELATIVE_PATH_PATTERN,
         example="a file beside hven.toml, such as 'home.md'",
     )
@@ -264,7 +274,9 @@ class Settings:
         return (self.public_url or f"http://{self.host}:{self.port}{self.root_path}").rstrip("/")
 
     def find_authority(self, collection: str) -> str:
-        """Return the authority of a collection's ids: that of the first portal which has it and says one, else the site's.
+        """Return the authority of a collection's ids.
+
+        That of the first portal which has it and says one, else the site's.
 
         Parameters
         ----------
@@ -334,5 +346,8 @@ class Settings:
 
     @property
     def data_directory(self) -> Path:
-        """Where snapshots and the files of jobs are: ``var/``, or what `data` says, which machines with one store share."""
+        """Where snapshots and the files of jobs are.
+
+        ``var/``, or what `data` says, which machines with one store share.
+        """
         return self.var_directory if self.data is None else self.directory / self.data

@@ -1,4 +1,7 @@
-"""What may stand in hven.toml, read off the fields of the dataclasses: all keys with their documentation, and pydantic's view of them."""
+"""What may stand in hven.toml, read off the fields of the dataclasses.
+
+All keys with their documentation, and pydantic's view of them.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ def parse_byte_size(value: object) -> object:
 
 def _read_annotations(settings_class: type) -> dict[str, Any]:
     """Evaluate the annotations of a dataclass of settings, which name what pydantic has without importing it."""
-    from pydantic import AfterValidator, Field  # noqa: PLC0415  (a tenth of a second, which `hven --help` does not need)
+    # a tenth of a second, which `hven --help` does not need
+    from pydantic import AfterValidator, Field  # noqa: PLC0415
 
     return get_type_hints(
         settings_class, localns={"AfterValidator": AfterValidator, "Field": Field}, include_extras=True

@@ -47,4 +47,4 @@ __all__ = [
     "shape_text",
     "sphere",
     "time_scales",
-]  # fmt: skip
+]

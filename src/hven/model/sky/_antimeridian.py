@@ -1,4 +1,7 @@
-"""Regions from the flat map of longitudes and latitudes: joined at 180 degrees and at the poles, edges bent as the map's straight lines are."""
+"""Regions from the flat map of longitudes and latitudes.
+
+Joined at 180 degrees and at the poles, edges bent as the map's straight lines are.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     Returns
     -------
     regions
-        N of them. What comes on both sides of 180 degrees is joined there. Rings that cross themselves still do so, if they come neither
-        near a pole nor over 180 degrees, and are no wider than that.
+        N of them. What comes on both sides of 180 degrees is joined there. Rings that cross themselves still do so, if
+        they come neither near a pole nor over 180 degrees, and are no wider than that.
     """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 

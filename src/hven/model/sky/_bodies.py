@@ -1,4 +1,7 @@
-"""Bodies of the Solar System: names, NAIF codes, what they are, and how large. The one table that name resolution and mappings read."""
+"""Bodies of the Solar System: names, NAIF codes, what they are, and how large.
+
+The one table that name resolution and mappings read.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,88 @@ if TYPE_CHECKING:
 # name, NAIF code, IAU designations and other names
 _PLANETS = "Mercury 199, Venus 299, Earth 399, Mars 499, Jupiter 599, Saturn 699, Uranus 799, Neptune 899"
 _MOONS = {
-    "Earth": "Moon 301", "Mars": "Phobos 401, Deimos 402",
-    "Jupiter": "Io 501, Europa 502, Ganymede 503, Callisto 504, Amalthea 505, Himalia 506, Elara 507, Thebe 514, Adrastea 515, Metis 516",
-    "Saturn": "Mimas 601, Enceladus 602, Tethys 603, Dione 604, Rhea 605, Titan 606, Hyperion 607, Iapetus 608, Phoebe 609, Janus 610, Epimetheus 611, Prometheus 616, Pandora 617, Pan 618, Helene 612, Telesto 613, Calypso 614, Atlas 615, Methone 632, Pallene 633, Polydeuces 634, Daphnis 635, Anthe 649, Aegaeon 653",
-    "Uranus": "Ariel 701, Umbriel 702, Titania 703, Oberon 704, Miranda 705, Puck 715", "Neptune": "Triton 801, Nereid 802, Proteus 808", "Pluto": "Charon 901, Nix 902, Hydra 903, Kerberos 904, Styx 905",
-}  # fmt: skip
-_MOON_NUMERALS = {"Mars": "I II", "Jupiter": "I II III IV V VI VII XIV XV XVI", "Saturn": "I II III IV V VI VII VIII IX X XI XVI XVII XVIII XII XIII XIV XV XXXII XXXIII XXXIV XXXV XLIX LIII", "Uranus": "I II III IV V XV", "Neptune": "I II VIII", "Pluto": "I II III IV V"}  # fmt: skip
+    "Earth": "Moon 301",
+    "Mars": "Phobos 401, Deimos 402",
+    "Jupiter": (
+        "Io 501, Europa 502, Ganymede 503, Callisto 504, Amalthea 505, Himalia 506, Elara 507, Thebe 514, Adrastea "
+        "515, Metis 516"
+    ),
+    "Saturn": (
+        "Mimas 601, Enceladus 602, Tethys 603, Dione 604, Rhea 605, Titan 606, Hyperion 607, Iapetus 608, Phoebe "
+        "609, Janus 610, Epimetheus 611, Prometheus 616, Pandora 617, Pan 618, Helene 612, Telesto 613, Calypso "
+        "614, Atlas 615, Methone 632, Pallene 633, Polydeuces 634, Daphnis 635, Anthe 649, Aegaeon 653"
+    ),
+    "Uranus": "Ariel 701, Umbriel 702, Titania 703, Oberon 704, Miranda 705, Puck 715",
+    "Neptune": "Triton 801, Nereid 802, Proteus 808",
+    "Pluto": "Charon 901, Nix 902, Hydra 903, Kerberos 904, Styx 905",
+}
+_MOON_NUMERALS = {
+    "Mars": "I II",
+    "Jupiter": "I II III IV V VI VII XIV XV XVI",
+    "Saturn": "I II III IV V VI VII VIII IX X XI XVI XVII XVIII XII XIII XIV XV XXXII XXXIII XXXIV XXXV XLIX LIII",
+    "Uranus": "I II III IV V XV",
+    "Neptune": "I II VIII",
+    "Pluto": "I II III IV V",
+}
 _MINOR_BODIES = (
     ("dwarf planet", "Pluto", 999, ("134340 Pluto", "(134340) Pluto")),
-    *(("dwarf planet", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}")) for number, name in (
-        (1, "Ceres"), (136108, "Haumea"), (136199, "Eris"), (136472, "Makemake"))),
-    *(("asteroid", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}")) for number, name in (
-        (2, "Pallas"), (3, "Juno"), (4, "Vesta"), (10, "Hygiea"), (16, "Psyche"), (21, "Lutetia"), (253, "Mathilde"), (243, "Ida"), (433, "Eros"),
-        (951, "Gaspra"), (2867, "Steins"), (25143, "Itokawa"), (99942, "Apophis"), (101955, "Bennu"), (162173, "Ryugu"), (65803, "Didymos"))),
-    *(("comet", f"{number}P/{name}", code, (f"{number}P", *((name,) if alone else ()))) for number, name, code, alone in (
-        (1, "Halley", 1_000_036, False), (2, "Encke", 1_000_025, False), (9, "Tempel 1", 1_000_093, False), (67, "Churyumov-Gerasimenko", 1_000_012, True),
-        (81, "Wild 2", 1_000_107, False), (103, "Hartley 2", 1_000_041, False))),
-)  # fmt: skip
+    *(
+        ("dwarf planet", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}"))
+        for number, name in ((1, "Ceres"), (136108, "Haumea"), (136199, "Eris"), (136472, "Makemake"))
+    ),
+    *(
+        ("asteroid", name, 2_000_000 + number, (f"{number} {name}", f"({number}) {name}"))
+        for number, name in (
+            (2, "Pallas"),
+            (3, "Juno"),
+            (4, "Vesta"),
+            (10, "Hygiea"),
+            (16, "Psyche"),
+            (21, "Lutetia"),
+            (253, "Mathilde"),
+            (243, "Ida"),
+            (433, "Eros"),
+            (951, "Gaspra"),
+            (2867, "Steins"),
+            (25143, "Itokawa"),
+            (99942, "Apophis"),
+            (101955, "Bennu"),
+            (162173, "Ryugu"),
+            (65803, "Didymos"),
+        )
+    ),
+    *(
+        ("comet", f"{number}P/{name}", code, (f"{number}P", *((name,) if alone else ())))
+        for number, name, code, alone in (
+            (1, "Halley", 1_000_036, False),
+            (2, "Encke", 1_000_025, False),
+            (9, "Tempel 1", 1_000_093, False),
+            (67, "Churyumov-Gerasimenko", 1_000_012, True),
+            (81, "Wild 2", 1_000_107, False),
+            (103, "Hartley 2", 1_000_041, False),
+        )
+    ),
+)
 
-# equatorial and polar radius in km: IAU working group on cartographic coordinates, report of 2015 (Archinal et al. 2018)
+# equatorial and polar radius in km: IAU working group on cartographic coordinates, report of 2015 (Archinal et al.
+# 2018)
 _RADII_KM = {
-    "Sun": (695700.0, 695700.0), "Mercury": (2440.53, 2438.26), "Venus": (6051.8, 6051.8), "Earth": (6378.1366, 6356.7519), "Moon": (1737.4, 1737.4),
-    "Mars": (3396.19, 3376.20), "Jupiter": (71492.0, 66854.0), "Saturn": (60268.0, 54364.0), "Uranus": (25559.0, 24973.0), "Neptune": (24764.0, 24341.0),
-    "Pluto": (1188.3, 1188.3), "Charon": (606.0, 606.0), "Ganymede": (2631.2, 2631.2), "Callisto": (2410.3, 2410.3), "Ceres": (487.3, 446.0),
-}  # fmt: skip
+    "Sun": (695700.0, 695700.0),
+    "Mercury": (2440.53, 2438.26),
+    "Venus": (6051.8, 6051.8),
+    "Earth": (6378.1366, 6356.7519),
+    "Moon": (1737.4, 1737.4),
+    "Mars": (3396.19, 3376.20),
+    "Jupiter": (71492.0, 66854.0),
+    "Saturn": (60268.0, 54364.0),
+    "Uranus": (25559.0, 24973.0),
+    "Neptune": (24764.0, 24341.0),
+    "Pluto": (1188.3, 1188.3),
+    "Charon": (606.0, 606.0),
+    "Ganymede": (2631.2, 2631.2),
+    "Callisto": (2410.3, 2410.3),
+    "Ceres": (487.3, 446.0),
+}
 
 
 @dataclass(frozen=True, slots=True)

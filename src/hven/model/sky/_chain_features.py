@@ -1,7 +1,9 @@
-"""Chain codes in dynamic spectra: features of TFCat, whose pixels are steps of time and frequency; thousands at once, and no line of Python for each.
+"""Chain codes in dynamic spectra: features of TFCat, whose pixels are steps of time and frequency.
 
-The area of a closed one is that of a contour on a sphere: the squares of its pixels and of those that it winds round. An open one, a skeleton,
-is the line through its pixels' centres.
+Thousands at once, and no line of Python for each.
+
+The area of a closed one is that of a contour on a sphere: the squares of its pixels and of those that it winds round.
+An open one, a skeleton, is the line through its pixels' centres.
 """
 
 from __future__ import annotations
@@ -27,8 +29,14 @@ __all__ = ["write_chain_geometries"]
 
 
 def write_chain_geometries(
-    codes: pa.Array, time: Numbers, spectral: Numbers, steps: tuple[Numbers, Numbers], step_table: tuple[tuple[int, int], ...], *, as_lines: bool
-) -> pa.Array:  # fmt: skip
+    codes: pa.Array,
+    time: Numbers,
+    spectral: Numbers,
+    steps: tuple[Numbers, Numbers],
+    step_table: tuple[tuple[int, int], ...],
+    *,
+    as_lines: bool,
+) -> pa.Array:
     """Write chain codes as geometries of TFCat.
 
     Parameters
@@ -47,8 +55,8 @@ def write_chain_geometries(
     Returns
     -------
     geometries
-        JSON, shape (n,): Polygon or MultiPolygon, outlines counter-clockwise; LineString or Point. Null: a digit, place or step is none, or an
-        area does not close.
+        JSON, shape (n,): Polygon or MultiPolygon, outlines counter-clockwise; LineString or Point. Null: a digit, place
+        or step is none, or an area does not close.
     """
     texts = codes.cast(pa.large_string())
     _, places, data = texts.buffers()

@@ -45,7 +45,10 @@ FAULT_MESSAGES = {
     "rotation": "the rotation number is not that of the date",
     "no_geometry": "the text is no geometry of GeoJSON on a sphere",
     "no_area": "a point or line has no area",
-    "no_wcs": "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no longitude and latitude",
+    "no_wcs": (
+        "the header does not say where its pixels are: CTYPEi, CRVALi, CRPIXi or NAXISi is missing, or no "
+        "longitude and latitude"
+    ),
     "projection": "the header names a projection that is none of FITS",
     "singular": "the header's scale (CDi_j, or CDELTi with PCi_j) is missing or singular: all pixels would lie on a line",
     "distortion": "the header's order of distortion (A_ORDER, B_ORDER) is no whole number from 0 to 9",
@@ -59,7 +62,9 @@ FAULT_REMEDIES = {
     "too_large": "cut or bin the image",
     "no_label": "labels are the values of pixels, whole and not 0",
     "letter": "correct the code, or say the table of its steps (helio, freeman, or one of its own)",
-    "open": "correct the code or its start, or say the table of its steps: the last pixel of a contour touches the first",
+    "open": (
+        "correct the code or its start, or say the table of its steps: the last pixel of a contour touches the first"
+    ),
     "no_start": "correct it, or leave such rows out",
     "too_long": "give fewer corners, or a coarser image",
     "no_radius": "give the radius of this very observation: R_SUN or RSUN_OBS",
@@ -206,8 +211,8 @@ class ContourRegions:
         Returns
         -------
         quality
-            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``mended``, ``multi_part`` (or with holes: no polygon says it) or ``exact``: the
-            first that is so; empty where there is none; shape (n,).
+            ``degenerate`` (it stands for a line or a point), ``clipped_at_limb``, ``mended``, ``multi_part`` (or with
+            holes: no polygon says it) or ``exact``: the first that is so; empty where there is none; shape (n,).
         """
         rings = self.regions.ring_counts
         return np.select(

@@ -69,7 +69,7 @@ __all__ = [
     "parse_step_table",
     "sun",
     "write_chain_geometries",
-]  # fmt: skip
+]
 
 HELIO_STEPS = ((-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1))
 """Steps (x to the right, y up) of the digits 0 to 7 in HELIO's catalogues: 0 is left, then anticlockwise."""
@@ -88,7 +88,10 @@ HFC_COLUMN_NAMES = {
     "region": ("S_REGION", "COVERAGE", "REGION", "FOOTPRINT"),
     "name": ("GRANULE_UID", "ID", "NAME"),
 }
-"""What HFC and its like call the columns of a chain code and of its image: the first that is there. ``CRPIX`` counts from 1."""
+"""What HFC and its like call the columns of a chain code and of its image: the first that is there.
+
+``CRPIX`` counts from 1.
+"""
 
 
 def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
@@ -97,7 +100,8 @@ def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
     Parameters
     ----------
     text
-        ``helio``, ``freeman``, or the steps of the digits from 0 on, x to the right and y up: ``1,0 1,-1 0,-1 -1,-1 -1,0 -1,1 0,1 1,1``.
+        ``helio``, ``freeman``, or the steps of the digits from 0 on, x to the right and y up: ``1,0 1,-1 0,-1 -1,-1
+        -1,0 -1,1 0,1 1,1``.
 
     Returns
     -------
@@ -115,15 +119,23 @@ _STEPS_BY_TEXT = {f"{x},{y}": (x, y) for x, y in HELIO_STEPS}
 
 
 def build_regions_from_chain_codes(
-    codes: pa.Array | npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, image_geometry: DiscImage | CylindricalMap, *,
-    step_table: tuple[tuple[int, int], ...] = HELIO_STEPS, origin: int = 0, arcsec: bool = False, recorder: FaultRecorder | None = None,
-) -> ContourRegions:  # fmt: skip
+    codes: pa.Array | npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    image_geometry: DiscImage | CylindricalMap,
+    *,
+    step_table: tuple[tuple[int, int], ...] = HELIO_STEPS,
+    origin: int = 0,
+    arcsec: bool = False,
+    recorder: FaultRecorder | None = None,
+) -> ContourRegions:
     """Make regions of chain codes.
 
     Parameters
     ----------
     codes
-        Digits from 0 to 7, a text for each row, shape (n,), or one text; an empty one is a single pixel, a null is a fault.
+        Digits from 0 to 7, a text for each row, shape (n,), or one text; an empty one is a single pixel, a null is a
+        fault.
     x, y
         The first pixel; shape (n,).
     image_geometry
@@ -198,15 +210,21 @@ def build_regions_from_chain_codes(
 
 
 def build_regions_from_pixel_lists(
-    offsets: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, image_geometry: DiscImage | CylindricalMap, *,
-    origin: int = 0, recorder: FaultRecorder | None = None,
-) -> ContourRegions:  # fmt: skip
+    offsets: npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    image_geometry: DiscImage | CylindricalMap,
+    *,
+    origin: int = 0,
+    recorder: FaultRecorder | None = None,
+) -> ContourRegions:
     """Make regions of contours that are lists of pixels; between two of them, the contour goes straight.
 
     Parameters
     ----------
     offsets
-        Where in `x` and `y` each contour begins, and the end; shape (n + 1,). The first pixel may be repeated at the end.
+        Where in `x` and `y` each contour begins, and the end; shape (n + 1,). The first pixel may be repeated at the
+        end.
     x, y
         Pixels, shape (m,).
     image_geometry, origin, recorder
@@ -269,9 +287,15 @@ def build_regions_from_labels(
 
 
 def build_regions_from_pixel_boxes(
-    x0: npt.ArrayLike, y0: npt.ArrayLike, x1: npt.ArrayLike, y1: npt.ArrayLike, image_geometry: DiscImage | CylindricalMap, *,
-    origin: int = 0, recorder: FaultRecorder | None = None,
-) -> ContourRegions:  # fmt: skip
+    x0: npt.ArrayLike,
+    y0: npt.ArrayLike,
+    x1: npt.ArrayLike,
+    y1: npt.ArrayLike,
+    image_geometry: DiscImage | CylindricalMap,
+    *,
+    origin: int = 0,
+    recorder: FaultRecorder | None = None,
+) -> ContourRegions:
     """Make regions of boxes of pixels.
 
     Parameters

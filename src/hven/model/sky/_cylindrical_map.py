@@ -113,8 +113,17 @@ class CylindricalMap:
         return angle, np.where(along, level * cos, angle), np.where(along, np.abs(v) / cos, 0.0), ()
 
     def locate_edge_points(
-        self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags, angle: Numbers, points: tuple[Numbers, ...], edge: Whole, share: Numbers,
-    ) -> tuple[Numbers, Numbers]:  # fmt: skip
+        self,
+        row: Whole,
+        u: Numbers,
+        v: Numbers,
+        successor: Whole,
+        on_limb: Flags,
+        angle: Numbers,
+        points: tuple[Numbers, ...],
+        edge: Whole,
+        share: Numbers,
+    ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
 
         Parameters

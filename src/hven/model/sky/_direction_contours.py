@@ -28,15 +28,21 @@ LIMB_TOLERANCE_RADII = 2e-7
 
 
 def build_regions_from_directions(
-    offsets: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, disc: DiscImage, *,
-    width_arcseconds: float = 1.0, recorder: FaultRecorder | None = None,
-) -> ContourRegions:  # fmt: skip
+    offsets: npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    disc: DiscImage,
+    *,
+    width_arcseconds: float = 1.0,
+    recorder: FaultRecorder | None = None,
+) -> ContourRegions:
     """Make regions of contours that are lists of directions; inside is what they wind round.
 
     Parameters
     ----------
     offsets
-        Where in `x` and `y` each contour begins, and the end; shape (n + 1,). The first direction may be repeated at the end.
+        Where in `x` and `y` each contour begins, and the end; shape (n + 1,). The first direction may be repeated at
+        the end.
     x, y
         Arcseconds from the centre of the disc, in the plane of the image, shape (m,).
     disc

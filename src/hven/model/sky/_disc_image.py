@@ -1,7 +1,8 @@
 """Disc: images of a body's disc, and where on the sphere what they show is.
 
-Lengths in the plane of the image count in radii of the disc: u to the right, v to the north of the body's axis, 1 at the limb.
-A straight line of the image is a small circle on the sphere: the plane through the observer and the line cuts it out.
+Lengths in the plane of the image count in radii of the disc: u to the right, v to the north of the body's axis, 1 at
+the limb. A straight line of the image is a small circle on the sphere: the plane through the observer and the line cuts
+it out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ MAX_UNCLIPPED_SQUARED_RADIUS = 0.99
 
 @dataclass(frozen=True, slots=True)
 class DiscImage:
-    """Images of a sphere: where its disc is, and who sees it from where. Numbers, or arrays of one length: an image for each row.
+    """Images of a sphere: where its disc is, and who sees it from where. Numbers, or arrays of one length.
+
+    An image for each row.
 
     Attributes
     ----------
@@ -39,7 +42,8 @@ class DiscImage:
     radius
         Of the disc in the plane of the image, arcseconds: of this observation, not of an ephemeris.
     lon, lat
-        Of the point of the sphere below the observer, degrees: (0, B0) gives Stonyhurst's coordinates to observers at the Earth, (L0, B0) Carrington's.
+        Of the point of the sphere below the observer, degrees: (0, B0) gives Stonyhurst's coordinates to observers at
+        the Earth, (L0, B0) Carrington's.
     roll
         Degrees by which the image is turned (CROTA2).
     """
@@ -151,7 +155,8 @@ class DiscImage:
         Returns
         -------
         angle, length, bend
-            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature; shape (n,).
+            Of the small circle of each edge: its part of a turn and its length in radians, and its geodesic curvature;
+            shape (n,).
         points
             The nodes on the sphere, for `locate_edge_points`.
         """
@@ -171,8 +176,17 @@ class DiscImage:
         return angle, angle * size, height / size, points
 
     def locate_edge_points(
-        self, row: Whole, u: Numbers, v: Numbers, successor: Whole, on_limb: Flags, angle: Numbers, points: tuple[Numbers, ...], edge: Whole, share: Numbers,
-    ) -> tuple[Numbers, Numbers]:  # fmt: skip
+        self,
+        row: Whole,
+        u: Numbers,
+        v: Numbers,
+        successor: Whole,
+        on_limb: Flags,
+        angle: Numbers,
+        points: tuple[Numbers, ...],
+        edge: Whole,
+        share: Numbers,
+    ) -> tuple[Numbers, Numbers]:
         """Compute points of edges on the sphere.
 
         Parameters

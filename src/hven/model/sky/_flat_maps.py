@@ -1,4 +1,6 @@
-"""Regions on the flat map of longitudes and latitudes, where edges are straight lines: cut at 180 degrees, closed along the poles.
+"""Regions on the flat map of longitudes and latitudes, where edges are straight lines.
+
+Cut at 180 degrees, closed along the poles.
 
 GEOS's polygons on that map are what GeoJSON writes, and what nobody has to know a sphere for.
 """
@@ -31,7 +33,9 @@ POLE_LATITUDE_DEGREES = 90.0 - 1e-12  # degrees: what is farther north is the po
 
 
 def choose_tolerance(area: Numbers, border: Numbers) -> Numbers:
-    """Compute how far edges may leave their lines: as far as the area stays, about, and `MAX_TOLERANCE_DEGREES` at most.
+    """Compute how far edges may leave their lines.
+
+    As far as the area stays, about, and `MAX_TOLERANCE_DEGREES` at most.
 
     Parameters
     ----------
@@ -61,7 +65,8 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
     Returns
     -------
     shapes
-        Multipolygons of GEOS, valid, shells anticlockwise; longitudes -180 to 180, shape (n,). An empty one of an empty region.
+        Multipolygons of GEOS, valid, shells anticlockwise; longitudes -180 to 180, shape (n,). An empty one of an empty
+        region.
     """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
@@ -134,9 +139,12 @@ def _compute_edge_areas(x: Numbers, y: Numbers, rings: Indexes) -> Numbers:
 
 
 def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Numbers, Indexes, Numbers, Indexes]:
-    """Lay rings out flat: closed, each begun in -180 .. 180, without jumps; longitudes, the turns beside them, latitudes, and offsets.
+    """Lay rings out flat: closed, each begun in -180 .. 180, without jumps.
 
-    Edges are as short as `tolerance_degrees` wants them; a corner at a pole is two, each with the longitude of its neighbour.
+    Longitudes, the turns beside them, latitudes, and offsets.
+
+    Edges are as short as `tolerance_degrees` wants them; a corner at a pole is two, each with the longitude of its
+    neighbour.
     """
     vertex, rings = close_rings(regions.rings)
     lon, lat = regions.lon[vertex] % 360.0, regions.lat[vertex]
@@ -224,7 +232,8 @@ def _cut_at_antimeridian(
     region_number = np.searchsorted(rows, row[compute_row_indexes(rings)[edge]])
     x = lon + 360.0 * turns
     (x0, y0), (x1, y1) = (x[edge], y[edge]), (x[edge + 1], y[edge + 1])
-    # an edge over the border becomes two, with one latitude there; on which side a vertex lies its longitude tells, which is not rounded
+    # an edge over the border becomes two, with one latitude there; on which side a vertex lies its longitude tells,
+    # which is not rounded
     low, high = turns + (lon >= 180.0), turns + (lon > 180.0)
     after = np.minimum(low[edge], low[edge + 1])
     line = after * 360.0 + 180.0

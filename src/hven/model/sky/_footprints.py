@@ -136,7 +136,10 @@ def is_clockwise(
 
 
 def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: type[np.floating]) -> Numbers:
-    """Tell to which side of their borders polygons lie, about steradians: above 0 they run counter-clockwise from outside."""
+    """Tell to which side of their borders polygons lie, about steradians.
+
+    Above 0 they run counter-clockwise from outside.
+    """
     areas, has_corners = np.zeros(len(sizes)), sizes > 0
     if has_corners.any():
         offsets = compute_offsets(sizes[has_corners])
@@ -170,7 +173,8 @@ def compute_wcs_corners(
     Returns
     -------
     numpy.ndarray
-        lon, lat of four corners; shape (n, 8); NaN where a corner has no place on the sky, or the projection is none of these.
+        lon, lat of four corners; shape (n, 8); NaN where a corner has no place on the sky, or the projection is none of
+        these.
     """
     high = naxis + 0.5
     low = np.full(len(naxis), 0.5)

@@ -21,7 +21,10 @@ ASTROPY_FRAMES = {
     "SUPER_GALACTIC": "supergalactic",
     "ECLIPTIC": "barycentrictrueecliptic",
 }
-"""Word of the IVOA refframe vocabulary (upper case, ``_`` for ``-``) -> astropy's name; other words have no transformation."""
+"""Word of the IVOA refframe vocabulary (upper case, ``_`` for ``-``) -> astropy's name.
+
+Other words have no transformation.
+"""
 
 
 BODY_FRAME_NAME = "BODY"

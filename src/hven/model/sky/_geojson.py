@@ -1,8 +1,9 @@
 """GeoJSON (RFC 7946): regions of its features, and features of regions - right-hand rule, cut at 180 degrees.
 
-Edges are straight lines on the map there, and great circles here: vertices are put in where the two part. Longitudes are those of the Earth, of a
-body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky. They are written to the east, with planetocentric latitudes;
-what is read in a frame with longitudes to the west, or planetographic latitudes, is turned.
+Edges are straight lines on the map there, and great circles here: vertices are put in where the two part. Longitudes
+are those of the Earth, of a body, whose frame a member ``crs`` names as planetary GeoJSON does, or of the sky. They are
+written to the east, with planetocentric latitudes; what is read in a frame with longitudes to the west, or
+planetographic latitudes, is turned.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class GeoJsonFeatures:
     ids
         Of each; None where it has none.
     crs
-        What the document says of its frame, or the one that its coordinates were turned to; None: nothing, which means the Earth's (WGS 84).
+        What the document says of its frame, or the one that its coordinates were turned to; None: nothing, which means
+        the Earth's (WGS 84).
     """
 
     regions: Regions
@@ -88,25 +90,29 @@ def from_geojson(
 ) -> GeoJsonFeatures:
     """Read GeoJSON: a collection of features, one feature, or a geometry alone.
 
-    A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then runs by the right-hand
-    rule; else that edge goes the short way, over 180 degrees, as in documents whose writers do not cut there.
+    A ring whose edge is longer than 180 degrees of longitude is taken as the map has it, as RFC 7946 wants, if it then
+    runs by the right-hand rule; else that edge goes the short way, over 180 degrees, as in documents whose writers do
+    not cut there.
 
     Parameters
     ----------
     document
         A text, its bytes, or what is parsed already.
     tolerance_degrees
-        How far great circles may be from the map's straight lines, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
+        How far great circles may be from the map's straight lines, degrees; None: 1e-4, and less where the area would
+        change by more than 0.03 %.
     make_valid
-        Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap become one.
+        Rings that cross themselves are no fault: what they wind round is inside, whichever way; parts that overlap
+        become one.
     west_positive
-        Longitudes grow to the west, which ``crs`` may say as well: the document's, or of a feature or geometry its own (GeoJSON of 2008).
+        Longitudes grow to the west, which ``crs`` may say as well: the document's, or of a feature or geometry its own
+        (GeoJSON of 2008).
 
     Returns
     -------
     features
-        Regions that are valid, longitudes to the east and latitudes planetocentric, and by row what is wrong with the others: points and lines, numbers that are none, latitudes over 90,
-        rings that cross themselves, holes outside.
+        Regions that are valid, longitudes to the east and latitudes planetocentric, and by row what is wrong with the
+        others: points and lines, numbers that are none, latitudes over 90, rings that cross themselves, holes outside.
 
     Raises
     ------
@@ -198,7 +204,10 @@ def _iterate_features(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 
 
 def _has_lonlat_coordinates(crs: Any) -> bool:
-    """Tell whether what a document says of its coordinates leaves them longitudes and latitudes: TFCat's are a time and a frequency."""
+    """Tell whether what a document says of its coordinates leaves them longitudes and latitudes.
+
+    TFCat's are a time and a frequency.
+    """
     crs_properties = crs.get("properties") if isinstance(crs, dict) else None
     return not (
         isinstance(crs_properties, dict)
@@ -392,7 +401,8 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     regions
         Shape (n,).
     tolerance_degrees
-        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
+        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would
+        change by more than 0.03 %.
 
     Returns
     -------
@@ -424,10 +434,11 @@ def to_geojson(
     properties, ids
         Of each feature; shape (n,).
     crs
-        The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs`` of GeoJSON of 2008. One with
-        longitudes to the east and planetocentric latitudes, as regions have them.
+        The frame, if it is not the Earth's (WGS 84): ``urn:ogc:def:crs:IAU:2015:49900``; it becomes the member ``crs``
+        of GeoJSON of 2008. One with longitudes to the east and planetocentric latitudes, as regions have them.
     tolerance_degrees
-        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would change by more than 0.03 %.
+        How far edges on the map may be from their great circles, degrees; None: 1e-4, and less where the area would
+        change by more than 0.03 %.
 
     Returns
     -------
@@ -471,7 +482,8 @@ def write_collection_opening(crs: str | None) -> str:
     """
     if crs and _is_conversion_needed(_find_body_frame(crs)):
         raise ValueError(
-            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has others: its frame is {_name_planetocentric_crs(crs)}"
+            f"GeoJSON is written with longitudes to the east and planetocentric latitudes, and {crs} has "
+            f"others: its frame is {_name_planetocentric_crs(crs)}"
         )
     import orjson  # noqa: PLC0415  (for documents alone)
 

@@ -33,7 +33,10 @@ def build_multipolygons(xy: Numbers, ring_offsets: Indexes, part_offsets: Indexe
 
 
 def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
-    """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows; the first ring of a part is its shell."""
+    """Return x, y of the polygons among shapes and offsets of their rings (open), parts and rows.
+
+    The first ring of a part is its shell.
+    """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     part, row = shapely.get_parts(shapes, return_index=True)

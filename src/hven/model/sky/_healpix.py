@@ -42,8 +42,9 @@ _COVER_MARGIN_RADIANS = 1e-11
 _MIN_CELL_WIDTH_RADIANS = (
     0.68  # times 2**-order: no cell is narrower (radians), so its neighbours hold all within that distance
 )
-# cdshealpix 0.9 sizes cells by the latitude of the cone's centre, so a touched cell may be left out near the latitudes where their
-# size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another road for wide cones.
+# cdshealpix 0.9 sizes cells by the latitude of the cone's centre, so a touched cell may be left out near the latitudes
+# where their size changes: by 0.045 radius at 8 degrees, in proportion to the radius. Hence a margin, and another road
+# for wide cones.
 _WIDE_CONE_DEGREES = 2.0  # degrees
 _WIDE_CONE_MARGIN_FACTOR = 0.8  # of the radius, times the radius in radians
 _MAX_BOUNDARY_CELLS = 1 << 18  # cells that `cover_by_distance` looks at, at most
@@ -89,7 +90,8 @@ def compute_cell_indexes(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> 
     Returns
     -------
     indexes
-        Int64, of the shape of the positions, at least (1,); -1 where a coordinate is NaN, infinite, or a latitude beyond a pole.
+        Int64, of the shape of the positions, at least (1,); -1 where a coordinate is NaN, infinite, or a latitude
+        beyond a pole.
     """
     return locate_in_cells(order, lon, lat)[0]
 
@@ -107,7 +109,8 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
     Returns
     -------
     indexes, x, y
-        As of `compute_cell_indexes`, of its shape; 0 to 1, by the bits of an index: x counts in every second one from the lowest on, y in the others.
+        As of `compute_cell_indexes`, of its shape; 0 to 1, by the bits of an index: x counts in every second one from
+        the lowest on, y in the others.
     """
     _check_order(order)
     lon, lat = np.broadcast_arrays(
@@ -286,7 +289,8 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
     which
         Number of the cone that each range belongs to, ascending, shape (m,).
     ranges
-        Half-open ranges at order 29, shape (m, 2), disjoint within each cone; at most nine for each cone up to 38 degrees.
+        Half-open ranges at order 29, shape (m, 2), disjoint within each cone; at most nine for each cone up to 38
+        degrees.
     """
     cone_numbers: list[Indexes] = []
     ranges: list[Indexes] = []
@@ -330,7 +334,8 @@ def iterate_cone_cells(
     which
         Number of the cone that each cell belongs to, ascending, shape (m,).
     cells
-        Those of this order that the cone may touch: at most nine, of cones of more than 38 degrees at most the twelve base cells.
+        Those of this order that the cone may touch: at most nine, of cones of more than 38 degrees at most the twelve
+        base cells.
     """
     lon, lat, _, arc, orders = _prepare_cones(lons, lats, radius)
     for order in np.unique(orders[orders >= _BASE_CELLS_ORDER]).tolist():
@@ -507,7 +512,8 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
     Parameters
     ----------
     compute_distances
-        A function that returns for positions (degrees) the distance to the shape (0 inside) and to its boundary, degrees.
+        A function that returns for positions (degrees) the distance to the shape (0 inside) and to its boundary,
+        degrees.
     order
         Finest cells to use; coarser ones where the boundary is too long for it (`_MAX_BOUNDARY_CELLS` cells).
 

@@ -1,7 +1,10 @@
-"""Covers of regions by HEALPix cells: those that edges pass through, found by walking along them, and of all others those whose middle is inside.
+"""Covers of regions by HEALPix cells.
 
-Within one of the twelve largest cells, short pieces of edges are straight lines of the plane in which all cells are squares: their cells are
-reckoned from one side of a square to the next. What passes from one of the twelve to another is walked along in steps.
+Those that edges pass through, found by walking along them, and of all others those whose middle is inside.
+
+Within one of the twelve largest cells, short pieces of edges are straight lines of the plane in which all cells are
+squares: their cells are reckoned from one side of a square to the next. What passes from one of the twelve to another
+is walked along in steps.
 
 `cdshealpix` compares each cell with each edge, and holds the interpreter's lock meanwhile.
 """
@@ -42,7 +45,8 @@ _FACE_BITS = 4  # for the twelve largest cells of a row
 _BASE_CELL_WIDTH_RADIANS = 1.023  # radians times 2**-order: the side of a square of a cell's area
 _EVEN_BITS_MASK = 0x5555555555555555  # bits of a nested index that count cells in one direction
 
-# of four cells in one those beside each other: by which of them are left (bits), the first that each hangs together with
+# of four cells in one those beside each other: by which of them are left (bits), the first that each hangs together
+# with
 _CONNECTED_SIBLINGS = np.array(
     [
         range(4) if left in {0b0110, 0b1001} else [min((k for k in range(4) if left >> k & 1), default=0)] * 4
@@ -54,7 +58,8 @@ _CONNECTED_SIBLINGS = np.array(
 class Covers:
     """Regions of many rows, ready to be covered together.
 
-    Each row has sixteen numbers for the twelve largest cells: cells of two rows never touch, and the row of a cell is a shift away.
+    Each row has sixteen numbers for the twelve largest cells: cells of two rows never touch, and the row of a cell is a
+    shift away.
     """
 
     def __init__(self, regions: RegionColumn) -> None:
@@ -80,17 +85,21 @@ class Covers:
         self._beyond = regions.contains(*to_lon_lat(-self._planes.centre))  # what the planes have no place for
 
     def compute_ranges(self, order: int) -> tuple[Indexes, Indexes]:
-        """Return the cells that regions touch; of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
+        """Return the cells that regions touch.
+
+        Of those that an edge cuts off a corner of, less than a hundredth of a cell wide, one or another may lack.
 
         Parameters
         ----------
         order
-            Finest cells to use, 0 to 29. There may be ``2**(59 - 2 * order)`` rows: their cells have numbers of 63 bits.
+            Finest cells to use, 0 to 29. There may be ``2**(59 - 2 * order)`` rows: their cells have numbers of 63
+            bits.
 
         Returns
         -------
         ranges, offsets
-            Half-open, sorted, disjoint at order 29, one row after the other, shape (m, 2), and where those of each row begin, shape (n + 1,).
+            Half-open, sorted, disjoint at order 29, one row after the other, shape (m, 2), and where those of each row
+            begin, shape (n + 1,).
         """
         rim = self._find_edge_cells(order)
         rows = len(self._regions)
@@ -221,12 +230,18 @@ class Covers:
 
 
 def _locate_in_base_cells(lon: Numbers, lat: Numbers) -> tuple[Indexes, Numbers, Numbers, Indexes]:
-    """Return of places in which of the twelve largest cells they are, where in it, and in which zone: north or south of where lines are bent (1, -1), near a pole (2, -2)."""
+    """Return of places in which of the twelve largest cells they are, where in it, and in which zone.
+
+    North or south of where lines are bent (1, -1), near a pole (2, -2).
+    """
     return *healpix.locate_in_cells(0, lon, lat), np.trunc(lat / _TRANSITION_LATITUDE_DEGREES).astype(np.int64)
 
 
 def _find_crossed_cells(order: int, face: Indexes, begin: Numbers, end: Numbers) -> Indexes:
-    """Return the cells that lines pass through: the first one of each, and each that lies behind a side which it crosses."""
+    """Return the cells that lines pass through.
+
+    The first one of each, and each that lies behind a side which it crosses.
+    """
     max_index = (1 << order) - 1
     direction = end - begin
     low, high = (np.clip(np.floor(each), 0, max_index).astype(np.int64) for each in (begin, end))

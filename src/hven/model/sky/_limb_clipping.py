@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
 
 LIMB_MARGIN_RADII = 2.7e-10
-"""What is nearer to the limb than half of this many radii is beyond it: no corner of a pixel lies on the edge itself."""
+"""What is nearer to the limb than half of this many radii is beyond it.
+
+No corner of a pixel lies on the edge itself.
+"""
 MIN_HALF_CHORD_RADII = 1e-6
 """Half the length of a line across the disc, in radii, below which it only touches it."""
 

@@ -1,7 +1,7 @@
 """Seam: pixels of maps that go all round a body -> regions that cross the maps' edges, go round poles, or hold them.
 
-A map is a cylinder here. Its pixels are laid out three times side by side; what the outlines do in the middle is what they do everywhere,
-and where one leaves it, it goes on at the other edge.
+A map is a cylinder here. Its pixels are laid out three times side by side; what the outlines do in the middle is what
+they do everywhere, and where one leaves it, it goes on at the other edge.
 """
 
 from __future__ import annotations
@@ -313,8 +313,9 @@ def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
 class _OutlineNodes:
     """Corners of outlines on cylinders, and pairs of nodes where they leave a map at one edge and come in at the other.
 
-    `row`, `x` (from turn + 1 to 2 turn + 1), `y`, `after`, `twin` are as `OutlineCorners` has them, with the region to the left; `seam` flags edges of no
-    length, from one edge of the map to the other; `component` is what each node's ring is an outline of.
+    `row`, `x` (from turn + 1 to 2 turn + 1), `y`, `after`, `twin` are as `OutlineCorners` has them, with the region to
+    the left; `seam` flags edges of no length, from one edge of the map to the other; `component` is what each node's
+    ring is an outline of.
     """
 
     def __init__(self, three: PixelRuns, runs: PixelRuns, turn: Whole) -> None:

@@ -74,7 +74,10 @@ def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
 
 
 def _split_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, Indexes, Indexes]:
-    """Take ranges apart into rows, orders, first and last cells, as large as can be; ascending in each row and order."""
+    """Take ranges apart into rows, orders, first and last cells, as large as can be.
+
+    Ascending in each row and order.
+    """
     low, high = ranges.T
     # the order of the largest cell that a range may hold; what that leaves, before and behind it, may hold smaller ones
     largest = np.maximum(healpix.MAX_ORDER - (np.frexp((high - low).astype(np.float64))[1] - 1) // 2, 0)

@@ -139,7 +139,8 @@ def count_pieces(row: Whole, angle: Numbers, length: Numbers, curvature: Numbers
     Returns
     -------
     pieces
-        So many that together they miss `MAX_AREA_ERROR_SHARE` of the area, shape (n,); 0: a side along a pole has no length.
+        So many that together they miss `MAX_AREA_ERROR_SHARE` of the area, shape (n,); 0: a side along a pole has no
+        length.
     """
     around = _sum_by_row(row, length, len(area))
     fine = np.sqrt(around / np.maximum(12.0 * MAX_AREA_ERROR_SHARE * area, 1e-30))[row]
@@ -170,7 +171,8 @@ def divide_edges(piece_counts: Whole, ring_offsets: Whole) -> tuple[Whole, Numbe
     Returns
     -------
     at, share, offsets
-        Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the pieces, shape (r + 1,).
+        Of each piece its edge and how much of it lies before, 0 to 1, shape (m,); where the rings begin among the
+        pieces, shape (r + 1,).
     """
     if (piece_counts == 1).all():
         return np.arange(len(piece_counts)), np.zeros(len(piece_counts)), ring_offsets
@@ -188,10 +190,22 @@ def _find_regions_on_limb(runs: PixelRuns, region_count: int, disc: DiscImage, x
 
 
 def _assign_parts(
-    runs: PixelRuns, outline_corners: OutlineCorners, row: Whole, root: Whole, ring: Whole, hole: Flags,
-    cut: ClippedOutlines | None, x: Whole, y: Whole, image_geometry: DiscImage | CylindricalMap, region_count: int,
-) -> Whole:  # fmt: skip
-    """Return the number of the part that each ring belongs to: its shell's ring, which of a hole is found to its left."""
+    runs: PixelRuns,
+    outline_corners: OutlineCorners,
+    row: Whole,
+    root: Whole,
+    ring: Whole,
+    hole: Flags,
+    cut: ClippedOutlines | None,
+    x: Whole,
+    y: Whole,
+    image_geometry: DiscImage | CylindricalMap,
+    region_count: int,
+) -> Whole:
+    """Return the number of the part that each ring belongs to.
+
+    Its shell's ring, which of a hole is found to its left.
+    """
     part = np.arange(len(ring))
     if not hole.any():
         return part

@@ -1,8 +1,8 @@
 """Lattice: the exact outlines of sets of pixels, for many regions at once.
 
-A pixel (x, y) is the square between the corners (x, y) and (x + 1, y + 1); y goes up. A region is the union of its squares. Where two
-squares touch at a corner alone they are separate, so that each ring passes a corner once: parts and holes may touch at
-corners, and no ring touches itself.
+A pixel (x, y) is the square between the corners (x, y) and (x + 1, y + 1); y goes up. A region is the union of its
+squares. Where two squares touch at a corner alone they are separate, so that each ring passes a corner once: parts and
+holes may touch at corners, and no ring touches itself.
 """
 
 from __future__ import annotations
@@ -115,9 +115,11 @@ def trace_rings(successor: Whole, twin: Whole | None = None, level: Flags | None
     Parameters
     ----------
     successor
-        Index of the next node, a permutation, shape (n,). Changed where a ring would come to one place twice: it is cut into two there.
+        Index of the next node, a permutation, shape (n,). Changed where a ring would come to one place twice: it is cut
+        into two there.
     twin, level
-        As in `OutlineCorners`. Edges along x and along y take turns where `level` is given: then each two are followed as one.
+        As in `OutlineCorners`. Edges along x and along y take turns where `level` is given: then each two are followed
+        as one.
 
     Returns
     -------

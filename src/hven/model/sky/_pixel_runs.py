@@ -109,7 +109,8 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     row
         The region of each pixel of the walks, ascending from 0, shape (n,).
     x, y
-        The pixels in the order of the walk, each a neighbour of the one before (or the same); the first is not repeated. From 1 to 2^20 - 2.
+        The pixels in the order of the walk, each a neighbour of the one before (or the same); the first is not
+        repeated. From 1 to 2^20 - 2.
 
     Returns
     -------

@@ -175,9 +175,13 @@ def parse_frame_code(text: str) -> BodyFrame:
     a, c = 1e3 * a, 1e3 * (a if kind == 0 else c)
     regular = body.kind == "planet" or (body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto")))
     frame = CoordinateFrame(
-        name="BODY", body=body.name, code=f"IAU_{match[1]}:{match[2]}", graphic=kind == 1, flattening=0.0 if np.isnan(a) else 1.0 - c / a,
+        name="BODY",
+        body=body.name,
+        code=f"IAU_{match[1]}:{match[2]}",
+        graphic=kind == 1,
+        flattening=0.0 if np.isnan(a) else 1.0 - c / a,
         west=kind == 1 and regular and body.name not in _EAST_POSITIVE_BODIES,
-    )  # fmt: skip
+    )
     return BodyFrame(frame, (a, a, c), 0.0)
 
 

@@ -1,9 +1,9 @@
 """Shapes by the column: one answer per row, for SQL functions. Circles are three numbers; polygons are Arrow lists.
 
-A list array of polygons comes as `coordinates` (longitude, latitude, longitude, ... degrees, all rows one after the other) and
-`offsets` (where each row's numbers begin, and the end: shape (n + 1,)), which is how Arrow keeps it. Rows whose polygon is none
-(fewer than three pairs, an odd number, NaN) give False, or NaN where a number is asked for. A single polygon or point
-stands for all rows. Inside is the side of the smaller area.
+A list array of polygons comes as `coordinates` (longitude, latitude, longitude, ... degrees, all rows one after the
+other) and `offsets` (where each row's numbers begin, and the end: shape (n + 1,)), which is how Arrow keeps it. Rows
+whose polygon is none (fewer than three pairs, an odd number, NaN) give False, or NaN where a number is asked for. A
+single polygon or point stands for all rows. Inside is the side of the smaller area.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def compute_bounding_circles(
     lon, lat, radius
         Degrees, shape (n,); NaN for what is no polygon.
     thin
-        Which may hold less than a twentieth of their circle, shape (n,): of those that certainly do not, it is known here.
+        Which may hold less than a twentieth of their circle, shape (n,): of those that certainly do not, it is known
+        here.
     """
     good, picked, starts = _extract_polygons(offsets, coordinates)
     where = np.flatnonzero(good)
@@ -181,7 +182,8 @@ def cover_thin_polygons(
     Returns
     -------
     which, lon, lat, radius
-        The polygon of each circle, ascending, and the circle in degrees; shape (k,). Polygons that touch themselves have none.
+        The polygon of each circle, ascending, and the circle in degrees; shape (k,). Polygons that touch themselves
+        have none.
     """
     good, rings = _build_rings(offsets, coordinates, is_selected)
     thin = np.flatnonzero(
@@ -195,7 +197,9 @@ def cover_thin_polygons(
 def cover_by_cells(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, is_selected: Flags, order: int
 ) -> tuple[Indexes, Indexes]:
-    """Cover polygons of any size by cells of one order: those along their edges, and of what hangs together without an edge what is inside.
+    """Cover polygons of any size by cells of one order.
+
+    Those along their edges, and of what hangs together without an edge what is inside.
 
     Parameters
     ----------
@@ -393,7 +397,9 @@ def is_circle_in_polygon(
 def is_polygon_in_circle(
     offsets: npt.ArrayLike, coordinates: npt.ArrayLike, lon: npt.ArrayLike, lat: npt.ArrayLike, radius: npt.ArrayLike
 ) -> Flags:
-    """Return which polygons lie wholly in their row's circle: they keep away from the circle that is the rest of the sky.
+    """Return which polygons lie wholly in their row's circle.
+
+    They keep away from the circle that is the rest of the sky.
 
     Parameters
     ----------

@@ -1,7 +1,10 @@
-"""Regions on planes, where GEOS nodes, unites and cuts them: gnomonic ones, on which great circles are straight, for what lies in a cap.
+"""Regions on planes, where GEOS nodes, unites and cuts them.
 
-What is larger comes on stereographic planes, with points put into its edges. The rest of the sphere is a frame around all that has
-edges. Results are rounded to a grid far wider than the rounding of angles, so that what is valid on the plane stays so.
+Gnomonic ones, on which great circles are straight, for what lies in a cap.
+
+What is larger comes on stereographic planes, with points put into its edges. The rest of the sphere is a frame around
+all that has edges. Results are rounded to a grid far wider than the rounding of angles, so that what is valid on the
+plane stays so.
 """
 
 from __future__ import annotations
@@ -96,7 +99,10 @@ class ProjectionPlanes(Generic[R]):
         self.centre[row] = -tried[int(np.argmax(gap))]
 
     def _compute_max_piece_lengths(self, column: R) -> Numbers:
-        """Compute how long pieces of edges may be whose straight lines are within `MAX_DEVIATION_RADIANS` of them; radians, shape (v,)."""
+        """Compute how long pieces of edges may be whose straight lines are within `MAX_DEVIATION_RADIANS` of them.
+
+        Radians, shape (v,).
+        """
         row, edges = column.vertex_rows, column.outlines
         gap = np.radians(np.maximum(compute_arc_distances(-self.centre[row], edges.a, edges.b, edges.normal), 0.1))
         bend = np.maximum(np.abs(dot_vectors(edges.normal, self.centre[row])), 1e-9)  # 0 of what is straight
@@ -105,7 +111,9 @@ class ProjectionPlanes(Generic[R]):
         )
 
     def _insert_shared_vertices(self, columns: Sequence[R]) -> list[tuple[R, Flags]]:
-        """Put into long edges the vertices of their row that lie on them: pieces of edges that coincide are then the same.
+        """Put into long edges the vertices of their row that lie on them.
+
+        Pieces of edges that coincide are then the same.
 
         Else their straight lines would cross each other in every piece.
         """
@@ -263,9 +271,9 @@ class ProjectionPlanes(Generic[R]):
     def merge_inside_faces(self) -> Any:
         """Cut the rings of the first column where they cross, and unite the faces that are inside; (n,).
 
-        The inside of a ring that does not cross itself is to the left. Of one that does, it is what it winds around, or, if it
-        is a hole, all else; where it is wider than a plane for straight edges, most of it has its inside to the left: which side of such a
-        ring is around it depends on where one stands.
+        The inside of a ring that does not cross itself is to the left. Of one that does, it is what it winds around,
+        or, if it is a hole, all else; where it is wider than a plane for straight edges, most of it has its inside to
+        the left: which side of such a ring is around it depends on where one stands.
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
@@ -281,7 +289,8 @@ def _find_vertices_on_edges(
 ) -> Numbers:
     """Find vertices that lie on edges: the edge, the place on it and the vertex of each, shape (3, m).
 
-    Near an edge's end its straight lines leave it by a tenth of the way to there at most: what is farther lies beside the edge.
+    Near an edge's end its straight lines leave it by a tenth of the way to there at most: what is farther lies beside
+    the edge.
     """
     x, y, z = all_vertices[candidates].T[:, :, None]
     plane_distances = x * normal[edge, 0] + y * normal[edge, 1] + z * normal[edge, 2]
@@ -380,7 +389,8 @@ def is_convex(regions: RegionColumn) -> Flags:
         # each corner stands so far out that no rounding changes its turn, here (4e-16) and on the plane
         min_turn = np.maximum(1000.0 * GRID_SIZE_RADIANS * edge.max(axis=1)[:, None], 1e-14)
         turns = (turn > min_turn).all(axis=1) | (turn < -min_turn).all(axis=1)
-        # within 60 degrees of a corner, great circles are the straight lines of one plane; more than four corners may turn twice
+        # within 60 degrees of a corner, great circles are the straight lines of one plane; more than four corners may
+        # turn twice
         certain[rows] = turns & (diameter < 1.0)
     return certain
 

@@ -1,4 +1,7 @@
-"""Pixels of Q3C, the quad tree cube (Koposov & Bartunov 2006, ADASS XV, 735): the sky on the faces of a cube, cells in Morton order."""
+"""Pixels of Q3C, the quad tree cube (Koposov & Bartunov 2006, ADASS XV, 735).
+
+The sky on the faces of a cube, cells in Morton order.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ if TYPE_CHECKING:
 
 _FACE_SIDE_PIXELS = 1 << 30  # pixels along the side of a face, as the databases have them
 _INTERLEAVE_STEPS = (
-    (16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F), (2, 0x3333333333333333), (1, 0x5555555555555555),
-)  # fmt: skip
+    (16, 0x0000FFFF0000FFFF),
+    (8, 0x00FF00FF00FF00FF),
+    (4, 0x0F0F0F0F0F0F0F0F),
+    (2, 0x3333333333333333),
+    (1, 0x5555555555555555),
+)
 
 
 def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray[np.int64]:
@@ -26,8 +33,8 @@ def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray
     Returns
     -------
     pixels
-        Of the shape of the positions: ``face * 2**60`` plus the number in the face; face 0 has the north pole, 1 to 4 the equator from longitude 0
-        on, 5 the south pole.
+        Of the shape of the positions: ``face * 2**60`` plus the number in the face; face 0 has the north pole, 1 to 4
+        the equator from longitude 0 on, 5 the south pole.
     """
     longitude = np.mod(np.asarray(lon, np.float64), 360.0)
     latitude = np.radians(np.clip(np.asarray(lat, np.float64), -90.0, 90.0))

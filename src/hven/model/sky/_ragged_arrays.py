@@ -50,7 +50,10 @@ def compute_successors(offsets: Indexes) -> Indexes:
 
 
 def take_successor_values(offsets: Indexes, values: Numbers) -> Numbers:
-    """Return of each element the value behind it in its row, the first behind the last; rows have elements. A copy, where `compute_successors` look up."""
+    """Return of each element the value behind it in its row, the first behind the last; rows have elements.
+
+    A copy, where `compute_successors` look up.
+    """
     shifted = np.empty_like(values)
     shifted[:-1] = values[1:]
     shifted[offsets[1:] - 1] = values[offsets[:-1]]

@@ -1,7 +1,10 @@
-"""Columns of regions on a sphere as flat arrays (GeoArrow's multipolygon): how they are made, taken, measured and written.
+"""Columns of regions on a sphere as flat arrays (GeoArrow's multipolygon).
 
-Edges are great-circle arcs shorter than half a turn, and inside is to the left of who walks along a ring on the outside of the
-sphere: shells run anticlockwise as a map of a body has them, holes clockwise, and a polygon may hold more than half the sphere.
+How they are made, taken, measured and written.
+
+Edges are great-circle arcs shorter than half a turn, and inside is to the left of who walks along a ring on the outside
+of the sphere: shells run anticlockwise as a map of a body has them, holes clockwise, and a polygon may hold more than
+half the sphere.
 """
 
 from __future__ import annotations
@@ -64,12 +67,13 @@ class RegionColumn:
     Attributes
     ----------
     lon, lat
-        The vertices of all rings one after the other, degrees; shape (v,). A ring is not closed: its last vertex is not its first.
+        The vertices of all rings one after the other, degrees; shape (v,). A ring is not closed: its last vertex is not
+        its first.
     rings
         Where in the vertices each ring begins, and the end; shape (r + 1,).
     parts
-        Where in the rings each part begins, and the end; shape (p + 1,). The first ring of a part is its shell, the others are its
-        holes; the part lies to the left of each. A part without rings is the whole sphere.
+        Where in the rings each part begins, and the end; shape (p + 1,). The first ring of a part is its shell, the
+        others are its holes; the part lies to the left of each. A part without rings is the whole sphere.
     rows
         Where in the parts each row begins, and the end; shape (n + 1,). A row without parts is an empty region.
     """
@@ -135,7 +139,10 @@ class RegionColumn:
                 offsets.append(len(parts) - 1)
             numbers = np.array(vertices, dtype=np.float64).reshape(len(vertices), 2)
         except (TypeError, ValueError):
-            message = "regions are lists of rows of parts of rings of (longitude, latitude): [[[[(0, 0), (1, 0), (1, 1)]]]] is one of one ring"
+            message = (
+                "regions are lists of rows of parts of rings of (longitude, latitude): [[[[(0, 0), (1, 0), (1, "
+                "1)]]]] is one of one ring"
+            )
             raise ValueError(message) from None
         return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))
 
@@ -173,7 +180,8 @@ class RegionColumn:
         Parameters
         ----------
         array
-            Lists (of parts) of rings of points, which are structs x, y or lists of two; rings are closed. Or a chunked array.
+            Lists (of parts) of rings of points, which are structs x, y or lists of two; rings are closed. Or a chunked
+            array.
 
         Returns
         -------
@@ -349,7 +357,9 @@ class RegionColumn:
         return single_parts, compute_row_indexes(self.rows)
 
     def take_largest_outlines(self) -> Self:
-        """Return the outline of the largest part of each region, without its holes; of a belt the ring round its smaller side.
+        """Return the outline of the largest part of each region, without its holes.
+
+        Of a belt the ring round its smaller side.
 
         Returns
         -------
@@ -394,7 +404,9 @@ class RegionColumn:
         return largest
 
     def group_rows(self, row_offsets: npt.ArrayLike) -> Self:
-        """Put following rows together, their parts side by side; the reverse of `explode`. Nothing is united: see `united`.
+        """Put following rows together, their parts side by side; the reverse of `explode`. Nothing is united.
+
+        See `united`.
 
         Parameters
         ----------
@@ -422,7 +434,10 @@ class RegionColumn:
 
     @property
     def ring_counts(self) -> Indexes:
-        """How many rings each region has: none, one as a simple polygon has, or more; the whole sphere counts as two; shape (n,)."""
+        """How many rings each region has: none, one as a simple polygon has, or more; the whole sphere counts as two.
+
+        Shape (n,).
+        """
         whole_sphere_offsets = compute_offsets(np.diff(self.parts) == 0)
         return np.diff(self.parts[self.rows] + 2 * whole_sphere_offsets[self.rows])
 
@@ -456,7 +471,10 @@ class RegionColumn:
         return self.concat([self, replacements]).take(row_indexes)
 
     def densify_edges(self, max_edge_radians: Numbers) -> tuple[Self, Flags]:
-        """Put points into edges, along their great circles; how long the pieces of each may be, radians, shape (v,). Edges that coincide get the same ones."""
+        """Put points into edges, along their great circles; how long the pieces of each may be, radians, shape (v,).
+
+        Edges that coincide get the same ones.
+        """
         after, xyz = self.successors, to_unit_vectors(self.lon, self.lat)
         (x, y, z), (u, v, w) = xyz.T, xyz[after].T
         is_reversed = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
@@ -474,7 +492,10 @@ class RegionColumn:
         return type(self)(lon, lat, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
 
     def insert_vertices(self, edge: Indexes, lon: Numbers, lat: Numbers) -> tuple[Self, Flags]:
-        """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising; shape (m,)."""
+        """Put these points into edges, in the order in which they lie there; edges by their first vertex, rising.
+
+        Shape (m,).
+        """
         pieces = 1 + np.bincount(edge, minlength=len(self.lon))
         added = compute_element_numbers(pieces)[1] > 0
         coordinates = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
@@ -559,8 +580,9 @@ class RegionColumn:
         Returns
         -------
         lon1, lon2, lat1, lat2
-            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from `lon1` to
-            `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from 0 to 360.
+            Degrees, shape (n,); NaN for an empty region. Longitudes are in [0, 360), the region lies eastward from
+            `lon1` to `lon2`, over 0 if `lon1` > `lon2`. A region that holds a pole, or goes all the way round, is from
+            0 to 360.
         """
         parts = map_in_threads(
             lambda part: self._slice_rows(part)._compute_block_boxes(),  # noqa: SLF001  (of its own)
@@ -589,7 +611,10 @@ class RegionColumn:
         return bounds
 
     def _compute_small_boxes(self) -> tuple[Flags, Numbers]:
-        """Compute the boxes of regions of short edges far from the poles, less than half around: ten times as fast. Which these are, and theirs."""
+        """Compute the boxes of regions of short edges far from the poles, less than half around: ten times as fast.
+
+        Which these are, and theirs.
+        """
         small = np.zeros(len(self), np.bool_)
         if (np.diff(self.parts) == 0).any():
             return small, np.empty((4, 0))
@@ -607,7 +632,8 @@ class RegionColumn:
         next_lat = take_successor_values(self.rings, lat)
         turn, climb = take_successor_values(self.rings, away) - away, np.abs(next_lat - lat)
         wide, steep = np.maximum.reduceat(np.abs(turn), first), np.maximum.reduceat(climb, first)
-        # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this is four times as much
+        # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this
+        # is four times as much
         rise = (
             ARC_RISE_DEGREES
             * (wide**2 + steep**2)
@@ -682,7 +708,8 @@ class RegionColumn:
         Parameters
         ----------
         close
-            Whether the first vertex of each ring comes again at its end, as GeoArrow wants it; `from_geoarrow` does not.
+            Whether the first vertex of each ring comes again at its end, as GeoArrow wants it; `from_geoarrow` does
+            not.
 
         Returns
         -------

@@ -62,7 +62,7 @@ __all__ = [
     "write_moc",
     "write_region_file",
     "write_region_texts",
-]  # fmt: skip
+]
 
 READABLE_FORMATS = "GeoJSON, DS9 (.reg), CRTF (.crtf), MOC (FITS, JSON, ASCII), or lines of STC-S or DALI's shapes"
 _DS9_PATTERN = re.compile(

@@ -1,6 +1,7 @@
 """Regions as texts: DALI's polygon, shape and multishape, STC-S; and back, MOC in ASCII as well.
 
-Such polygons have no holes, and hold less than half a sphere: regions that do are cut into pieces, along great circles, that do not.
+Such polygons have no holes, and hold less than half a sphere: regions that do are cut into pieces, along great circles,
+that do not.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class ParsedRegions:
     names
         How each is called; None where it is not.
     frame
-        The frame that all are said in, in one word (``ICRS``); None: none is said, or there are several. Regions of the sky are in ICRS.
+        The frame that all are said in, in one word (``ICRS``); None: none is said, or there are several. Regions of the
+        sky are in ICRS.
     notes
         What was changed in each row that has some, by its index: rings that cross themselves, or run the wrong way.
     """
@@ -113,7 +115,10 @@ def _cut_into_octants(shapes: Any) -> Any:
 
 
 def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
-    """Cut polygons with holes along lines through the middles of these; pieces without, and the shape that each is of."""
+    """Cut polygons with holes along lines through the middles of these.
+
+    Pieces without, and the shape that each is of.
+    """
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     part, row = shapely.get_parts(extract_multipolygons(shapes), return_index=True)
@@ -142,12 +147,14 @@ def write_region_texts(
     frame
         What STC-S names after its word: ``ICRS``, ``UNKNOWNFrame`` ...
     from_outside
-        Corners run anticlockwise as seen from outside, as on a map of a body; else as seen from inside, as DALI has it for the sky.
+        Corners run anticlockwise as seen from outside, as on a map of a body; else as seen from inside, as DALI has it
+        for the sky.
 
     Returns
     -------
     texts
-        Degrees; a null of an empty region, and where one polygon is not enough for what `text_kind` can say. Shape (n,).
+        Degrees; a null of an empty region, and where one polygon is not enough for what `text_kind` can say. Shape
+        (n,).
 
     Raises
     ------
@@ -263,7 +270,8 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
     Parameters
     ----------
     region_texts
-        A text for each row, or one text; None or an empty one is an empty region. STC-S in a frame of the sky is turned to ICRS.
+        A text for each row, or one text; None or an empty one is an empty region. STC-S in a frame of the sky is turned
+        to ICRS.
     make_valid
         Polygons that cross themselves are no fault: what they wind round stands for them.
 

@@ -1,4 +1,7 @@
-"""Regions on a sphere: what is wrong with them, and what is made of them. Nothing here gives a region that is not valid."""
+"""Regions on a sphere: what is wrong with them, and what is made of them.
+
+Nothing here gives a region that is not valid.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +53,13 @@ class Regions(RegionColumn):
     Attributes
     ----------
     lon, lat
-        The vertices of all rings one after the other, degrees; shape (v,). A ring is not closed: its last vertex is not its first.
+        The vertices of all rings one after the other, degrees; shape (v,). A ring is not closed: its last vertex is not
+        its first.
     rings
         Where in the vertices each ring begins, and the end; shape (r + 1,).
     parts
-        Where in the rings each part begins, and the end; shape (p + 1,). The first ring of a part is its shell, the others are its
-        holes; the part lies to the left of each. A part without rings is the whole sphere.
+        Where in the rings each part begins, and the end; shape (p + 1,). The first ring of a part is its shell, the
+        others are its holes; the part lies to the left of each. A part without rings is the whole sphere.
     rows
         Where in the parts each row begins, and the end; shape (n + 1,). A row without parts is an empty region.
     """
@@ -81,7 +85,9 @@ class Regions(RegionColumn):
         return np.array([not reason for reason in find_region_faults(self, with_details=False)], np.bool_)
 
     def is_self_crossing(self) -> Flags:
-        """Return which regions are not valid, corners that come twice in a row aside: they cross themselves, or lack area.
+        """Return which regions are not valid, corners that come twice in a row aside.
+
+        They cross themselves, or lack area.
 
         Returns
         -------
@@ -99,13 +105,15 @@ class Regions(RegionColumn):
     def make_valid(self) -> Regions:
         """Make all regions valid: parts that overlap become one, rings that cross themselves are cut into simple ones.
 
-        A figure eight becomes two parts. What a ring that crosses itself winds around is inside (around a hole: outside), whichever way it
-        runs; the left of any other is. Lines and points go, so that a region may be empty then; so do rings of what is no position.
+        A figure eight becomes two parts. What a ring that crosses itself winds around is inside (around a hole:
+        outside), whichever way it runs; the left of any other is. Lines and points go, so that a region may be empty
+        then; so do rings of what is no position.
 
         Returns
         -------
         regions
-            Rows that were valid are as they were. Crossings are rounded to 1e-6 arcsec, in regions wider than 130 degrees to 2e-3.
+            Rows that were valid are as they were. Crossings are rounded to 1e-6 arcsec, in regions wider than 130
+            degrees to 2e-3.
         """
         wrong = np.flatnonzero(~self.is_valid())
         if not len(wrong):
@@ -241,7 +249,8 @@ class Regions(RegionColumn):
         Returns
         -------
         inside
-            Shape (n,); empty regions lie in all. What is out by 1e-11 radians (two micro-arcseconds) along the border is rounding.
+            Shape (n,); empty regions lie in all. What is out by 1e-11 radians (two micro-arcseconds) along the border
+            is rounding.
         """
         inside: Flags = self.difference(other_regions).compute_areas() <= 1e-11 * np.radians(
             self.compute_border_lengths()
@@ -372,8 +381,8 @@ class Regions(RegionColumn):
         Parameters
         ----------
         lon1, lon2, lat1, lat2
-            Degrees, shape (n,): eastward from `lon1` to `lon2`, over 0 if need be, all around from 360 degrees on; to the north from
-            `lat1` to `lat2`. Without area it is an empty region.
+            Degrees, shape (n,): eastward from `lon1` to `lon2`, over 0 if need be, all around from 360 degrees on; to
+            the north from `lat1` to `lat2`. Without area it is an empty region.
         tolerance_degrees
             How far an edge may be from its parallel, degrees.
 
@@ -452,7 +461,10 @@ class Regions(RegionColumn):
         corner_count = sum(len(cells) * 4 << (moc.order - order) for order, cells in cells_by_order)
         if corner_count > _MAX_MOC_CORNERS:
             lower_order = moc.order - int(np.ceil(np.log2(corner_count / _MAX_MOC_CORNERS)))
-            message = f"the outline of a MOC of order {moc.order} would have {corner_count:,} corners: degrade it to order {max(lower_order, 0)}"
+            message = (
+                f"the outline of a MOC of order {moc.order} would have {corner_count:,} corners: degrade it to "
+                f"order {max(lower_order, 0)}"
+            )
             raise ValueError(message)
         for order, cells in cells_by_order:
             lon, lat = healpix.compute_cell_vertices(order, cells, 1 << (moc.order - order))
@@ -469,12 +481,14 @@ class Regions(RegionColumn):
         max_added_share
             What may be added to the area, as a share of it.
         boundary_cell_limit
-            How many of the smallest cells a boundary may have, about; more of them are not made for the sake of `max_added_share`.
+            How many of the smallest cells a boundary may have, about; more of them are not made for the sake of
+            `max_added_share`.
 
         Returns
         -------
         mocs
-            One for each row, of the cells that the region touches (of those that an edge alone cuts off a corner of, one or another may lack).
+            One for each row, of the cells that the region touches (of those that an edge alone cuts off a corner of,
+            one or another may lack).
         added
             What each has more than the region, as a share of its area; shape (n,), infinite without area.
         """

@@ -1,8 +1,8 @@
 """Many spherical polygons at once, as flat arrays: areas, points inside, crossings. Edges are great-circle arcs.
 
 A polygon is a ring of vertices, not closed. The point test counts the edges that a point's meridian crosses on its way
-to the north pole; which parity means *inside* follows from one point beside an edge. It is exact for simple polygons of any
-size, over the poles and over longitude 0; on those that cut themselves it alternates (even-odd).
+to the north pole; which parity means *inside* follows from one point beside an edge. It is exact for simple polygons of
+any size, over the poles and over longitude 0; on those that cut themselves it alternates (even-odd).
 """
 
 from __future__ import annotations
@@ -71,8 +71,9 @@ class Rings:
     offsets
         Where each ring begins, and the end: shape (n + 1,). Every ring needs three vertices.
     side
-        ``smaller``: inside is the side of the smaller area. ``left``, ``right``: inside is at that hand of somebody who walks on the
-        sphere's outside from vertex to vertex; ``right`` is counter-clockwise seen from the origin, as DALI 1.1 section 3.3.7 has it.
+        ``smaller``: inside is the side of the smaller area. ``left``, ``right``: inside is at that hand of somebody who
+        walks on the sphere's outside from vertex to vertex; ``right`` is counter-clockwise seen from the origin, as
+        DALI 1.1 section 3.3.7 has it.
     """
 
     def __init__(
@@ -115,7 +116,10 @@ class Rings:
         return np.where(np.maximum(np.abs(self.lat), np.abs(next_lat)) >= 90.0, np.sign(self.lat + next_lat), 0.0)
 
     def take(self, rows: Indexes, field_names: frozenset[str] = _EDGE_FIELDS | _RING_FIELDS) -> Rings:
-        """Return some rings, which may repeat, with what is known of them; of `field_names` alone if nothing else will be asked for."""
+        """Return some rings, which may repeat, with what is known of them.
+
+        Of `field_names` alone if nothing else will be asked for.
+        """
         if np.array_equal(rows, np.arange(len(self.first))):
             return self
         vertex, offsets = gather_rows(self.offsets, rows)
@@ -137,7 +141,10 @@ class Rings:
 
     @cached_property
     def left(self) -> Flags:
-        """Which rings have their inside to the left: of those of an unknown side, the left is the smaller one if its area is positive."""
+        """Which rings have their inside to the left.
+
+        Of those of an unknown side, the left is the smaller one if its area is positive.
+        """
         return np.full(len(self.first), self._side == "left") if self._side != "smaller" else self.signed >= 0.0
 
     @cached_property
@@ -183,7 +190,10 @@ class Rings:
 
     @property
     def longitude_ranges(self) -> tuple[Numbers, Numbers]:
-        """Where the longitudes of each edge begin, and their width; one that touches a pole has that of its lower end, and no width."""
+        """Where the longitudes of each edge begin, and their width.
+
+        One that touches a pole has that of its lower end, and no width.
+        """
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
         return np.where(self.touches_pole, end, self.begin), np.where(self.touches_pole, 0.0, np.abs(self.turn))
@@ -251,7 +261,10 @@ class Rings:
 
     @cached_property
     def is_simple(self) -> Flags:
-        """Which rings surely neither cross nor touch themselves: of each two edges, one lies to one side of the other, or they are far apart."""
+        """Which rings surely neither cross nor touch themselves.
+
+        Of each two edges, one lies to one side of the other, or they are far apart.
+        """
         ring_is_simple = np.ones(len(self.first), dtype=np.bool_)
         middle = interpolate_along_arcs(self.a, self.b, np.full(len(self.a), 0.5))
         middle /= np.sqrt(dot_vectors(middle, middle))[:, None]
@@ -277,8 +290,8 @@ class Rings:
     def cover_with_circles(self, circle_limit: int) -> tuple[Indexes, Numbers, Numbers, Numbers]:
         """Cover rings that do not touch themselves by circles along their edges.
 
-        No point is farther from the border than the radius of a disc of the same area; so many circles come of the length of a border
-        at most, and one of each edge.
+        No point is farther from the border than the radius of a disc of the same area; so many circles come of the
+        length of a border at most, and one of each edge.
         """
         disc = 2.0 * np.arcsin(np.sqrt(self.area / SKY_AREA_SQUARE_DEGREES))
         step = np.maximum(disc, np.add.reduceat(self.arcs, self.first) / (2 * circle_limit))
@@ -293,7 +306,10 @@ class Rings:
         )
 
     def compute_centroids(self) -> tuple[Numbers, Numbers]:
-        """Compute the direction of the mean position inside of each, in degrees; that of the middle of the vertices if there is none."""
+        """Compute the direction of the mean position inside of each, in degrees.
+
+        That of the middle of the vertices if there is none.
+        """
         has_moment = self.moments.any(axis=1, keepdims=True)
         return to_lon_lat(np.where(has_moment, self.moments, self.mean))
 
@@ -338,7 +354,10 @@ class Rings:
         return outer ^ self.left  # even: the pole is left of the edge, where the point is
 
     def _is_crossed_northward(self, lon: Numbers, height: Numbers, edges: slice = _ALL_EDGES) -> Flags:
-        """Return which edges the way north from a point crosses; `height` is the point's product with the edge's normal."""
+        """Return which edges the way north from a point crosses.
+
+        `height` is the point's product with the edge's normal.
+        """
         begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
         after, before = lon >= begin, lon < end
         spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
@@ -366,7 +385,8 @@ class Rings:
         near = np.flatnonzero(np.abs(height) <= 2.0 * _TOLERANCE_RADIANS)
         if len(near):
             inside[self.owner[near[self._is_on_edge(xyz[self.owner[near]], near)]]] = True
-        # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its rounding
+        # a ring in a cap has nothing outside it: at the antipode of a vertex the sign of `height` is that of its
+        # rounding
         away: Flags = self.capped & (np.degrees(measure_angles(xyz, self.mean)) > self.reach + 1e-9)
         contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return contained
@@ -457,7 +477,8 @@ def is_ring_within(inner: Rings, outer: Rings) -> Flags:
         is_within[inner.owner[~_is_inside_ring(lon, lat, inner.owner, outer)]] = False
     rows = np.flatnonzero(is_within)
     is_within[rows] = ~_has_crossing_edge(inner.take(rows), outer.take(rows))
-    # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the inner one
+    # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the
+    # inner one
     large = np.flatnonzero(is_within & (inner.area + outer.area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))
     a, b = inner.take(large), outer.take(large)
     vertex = a.take(b.owner)
@@ -509,7 +530,10 @@ def _iterate_edge_pairs(a: Rings, b: Rings) -> Iterator[tuple[Indexes, Indexes, 
 
 
 def arcs_cross(a: Numbers, b: Numbers, ab: Numbers, c: Numbers, d: Numbers, cd: Numbers) -> Flags:
-    """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals. Broadcasts."""
+    """Return whether the arcs ab and cd cross each other, both inside; `ab` and `cd` are their unit normals.
+
+    Broadcasts.
+    """
     sides = np.broadcast_arrays(-dot_vectors(ab, c), dot_vectors(ab, d), -dot_vectors(cd, b), dot_vectors(cd, a))
     signs = np.sum([np.where(np.abs(side) > _TOLERANCE_RADIANS, np.sign(side), 0.0) for side in sides], axis=0)
     crosses: Flags = np.abs(signs) == 4.0

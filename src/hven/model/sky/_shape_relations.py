@@ -186,7 +186,10 @@ def _contains_range(outer: Range, inner: Range) -> bool:
 
 
 def _contains_by_border(outer: Shape, inner: Shape) -> bool:
-    """Check a polygon and a range: the border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`."""
+    """Check a polygon and a range.
+
+    The border of `inner` is in `outer`, and nothing of the border of `outer` within `inner`.
+    """
     lons, lats = _sample_border(inner)
     if not bool(outer.contains(lons, lats).all()):
         return False

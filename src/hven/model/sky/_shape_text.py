@@ -15,11 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _STCS_FRAMES = {
-    "ICRS": "ICRS", "J2000": "FK5", "FK5": "FK5", "B1950": "FK4", "FK4": "FK4", "GALACTIC": "GALACTIC", "GALACTIC_I": "GALACTIC_I",
-    "GALACTIC_II": "GALACTIC", "SUPER_GALACTIC": "SUPER_GALACTIC", "ECLIPTIC": "ECLIPTIC", "GEO_C": "GEO_C", "GEO_D": "GEO_D", "UNKNOWNFRAME": None,
-}  # fmt: skip
+    "ICRS": "ICRS",
+    "J2000": "FK5",
+    "FK5": "FK5",
+    "B1950": "FK4",
+    "FK4": "FK4",
+    "GALACTIC": "GALACTIC",
+    "GALACTIC_I": "GALACTIC_I",
+    "GALACTIC_II": "GALACTIC",
+    "SUPER_GALACTIC": "SUPER_GALACTIC",
+    "ECLIPTIC": "ECLIPTIC",
+    "GEO_C": "GEO_C",
+    "GEO_D": "GEO_D",
+    "UNKNOWNFRAME": None,
+}
 _STCS_REFERENCE_POSITIONS = frozenset(
-    "GEOCENTER BARYCENTER HELIOCENTER TOPOCENTER LSR LSRK LSRD GALACTIC_CENTER LOCAL_GROUP_CENTER EMBARYCENTER MOON "  # noqa: SIM905  (words of STC-S)
+    # words of STC-S
+    "GEOCENTER BARYCENTER HELIOCENTER TOPOCENTER LSR LSRK LSRD GALACTIC_CENTER LOCAL_GROUP_CENTER EMBARYCENTER MOON "  # noqa: SIM905
     "MERCURY VENUS MARS JUPITER SATURN URANUS NEPTUNE PLUTO RELOCATABLE UNKNOWNREFPOS".split()
 )
 _STCS_FLAVORS = frozenset({"SPHERICAL2", "CARTESIAN2", "CARTESIAN3"})
@@ -51,7 +63,10 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FramedShape:
-    """A shape of STC-S and the frame it is said in: an upper-case word (ICRS, FK5, FK4, GALACTIC ...), or None if none is said."""
+    """A shape of STC-S and the frame it is said in.
+
+    An upper-case word (ICRS, FK5, FK4, GALACTIC ...), or None if none is said.
+    """
 
     shape: Shape
     frame: str | None
@@ -208,8 +223,8 @@ def write_shape(kind: str, shape: Shape) -> str:
 def parse_stcs(text: str) -> FramedShape:
     """Parse the STC-S that ADQL's REGION and TAP 1.0's adql:REGION use: Position, Circle, Polygon, Box, AllSky, Union.
 
-    ``Circle ICRS GEOCENTER 10 20 0.5``: a shape, then optionally frame, reference position, flavour, ``unit deg`` and the like, in any case.
-    ``Union ICRS (Circle 1 2 3 Polygon ...)``. Polygons are read with the smaller area inside.
+    ``Circle ICRS GEOCENTER 10 20 0.5``: a shape, then optionally frame, reference position, flavour, ``unit deg`` and
+    the like, in any case. ``Union ICRS (Circle 1 2 3 Polygon ...)``. Polygons are read with the smaller area inside.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Point, circle, polygon, box, range and their unions on the sphere; angles in degrees, edges great-circle arcs.
 
-The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) against rounding.
+The boundary belongs to a shape, widened by `hven.model.sky.sphere.TOLERANCE_DEGREES` (one nano-arcsecond) against
+rounding.
 """
 
 from __future__ import annotations
@@ -245,12 +246,18 @@ class Polygon(Shape):
         return float(self.ring.area[0])
 
     def compute_centroid(self) -> Point:
-        """Return the direction of the integral of the unit vector over the area; the middle of the vertices if there is none."""
+        """Return the direction of the integral of the unit vector over the area.
+
+        The middle of the vertices if there is none.
+        """
         (lon,), (lat,) = self.ring.compute_centroids()
         return Point(float(lon), float(lat))
 
     def cover(self, order: int) -> Indexes:
-        """Cover the polygon by the cells that touch it; if it holds more than half the sky, by all but those wholly outside."""
+        """Cover the polygon by the cells that touch it.
+
+        If it holds more than half the sky, by all but those wholly outside.
+        """
         ring = self.ring
         lons, lats = ring.lon[ring.real], ring.lat[ring.real]
         if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
@@ -272,7 +279,8 @@ class Polygon(Shape):
         )
 
 
-def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802  (ADQL's word; it gives a polygon)
+# ADQL's word; it gives a polygon
+def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa: N802
     """Make the polygon of ADQL 2.1, 4.2.10: a cross with its middle at the position, arms of half `width` and `height`.
 
     The sides are great circles at right angles to the ends of the arms.

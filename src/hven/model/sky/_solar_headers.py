@@ -1,4 +1,7 @@
-"""Cards of images of the Sun (Thompson 2006): who saw it from where, how large, and where its disc is among the pixels."""
+"""Cards of images of the Sun (Thompson 2006).
+
+Who saw it from where, how large, and where its disc is among the pixels.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,9 @@ def find_date(cards: Mapping[str, Any]) -> Any:
 def find_observer_geometry(
     cards: Mapping[str, Any], scale: float, *, stonyhurst: bool = False
 ) -> tuple[float, float, float]:
-    """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN: the cards do not say.
+    """Find the radius of the disc in arcseconds, and the point of the Sun below the observer; NaN.
+
+    The cards do not say.
 
     Of whom nothing is said is on the Earth, or before it; `scale` is arcseconds per pixel.
     """
@@ -96,7 +101,8 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     Parameters
     ----------
     cards
-        Of its header: CRPIXi, CRVALi, CDELTi with PCi_j or CROTA2, or CDi_j; RSUN_OBS, DSUN_OBS ..; CRLN_OBS, HGLT_OBS, DATE-OBS ..
+        Of its header: CRPIXi, CRVALi, CDELTi with PCi_j or CROTA2, or CDi_j; RSUN_OBS, DSUN_OBS ..; CRLN_OBS, HGLT_OBS,
+        DATE-OBS ..
     stonyhurst
         Longitudes are Stonyhurst's, else Carrington's.
 

@@ -157,7 +157,9 @@ def to_vector_components(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Number
 
 
 def compute_cos_sin(degrees: Numbers) -> tuple[Numbers, Numbers]:
-    """Compute cosines and sines, to 3e-16, from the tangents of half the angles: numpy has these in a ninth of the time of a sine.
+    """Compute cosines and sines, to 3e-16, from the tangents of half the angles.
+
+    Numpy has these in a ninth of the time of a sine.
 
     Parameters
     ----------
@@ -210,7 +212,9 @@ def wrap_single_turn(lon: Numbers) -> Numbers:
 
 
 def dot_vectors(a: Numbers, b: Numbers) -> Numbers:
-    """Multiply vectors, shape (..., 3), broadcast; by columns, which numpy does in a fraction of the time of a sum along rows.
+    """Multiply vectors, shape (..., 3), broadcast.
+
+    By columns, which numpy does in a fraction of the time of a sum along rows.
 
     Parameters
     ----------
@@ -305,7 +309,9 @@ def measure_angles(a: Numbers, b: Numbers) -> Numbers:
 
 
 def interpolate_along_arcs(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
-    """Return vectors (of any length) towards what lies such a share of the way from `a` to `b` along great circles; shape (n, 3).
+    """Return vectors (of any length) towards what lies such a share of the way from `a` to `b` along great circles.
+
+    Shape (n, 3).
 
     Parameters
     ----------
@@ -421,7 +427,8 @@ def compute_arc_distances(xyz: Numbers, a: Numbers, b: Numbers, normal: Numbers)
     a, b
         Unit vectors of the ends, shape (..., 3).
     normal
-        Unit vectors at right angles to the arcs (`compute_arc_normals`), shape (..., 3); of arcs without length the ends count.
+        Unit vectors at right angles to the arcs (`compute_arc_normals`), shape (..., 3); of arcs without length the
+        ends count.
 
     Returns
     -------

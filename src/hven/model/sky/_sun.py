@@ -48,7 +48,8 @@ def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
     Parameters
     ----------
     utc
-        Times as datetime64 or as texts (ISO 8601, UTC), or microseconds since 1970-01-01T00:00:00 as a UTC clock shows them, any shape. NaT gives NaN.
+        Times as datetime64 or as texts (ISO 8601, UTC), or microseconds since 1970-01-01T00:00:00 as a UTC clock shows
+        them, any shape. NaT gives NaN.
 
     Returns
     -------
@@ -115,7 +116,8 @@ def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> 
     Parameters
     ----------
     rotation_number
-        Whole, or with the part of the rotation that is over (two digits are enough), of any shape; NaN contradicts nothing.
+        Whole, or with the part of the rotation that is over (two digits are enough), of any shape; NaN contradicts
+        nothing.
     utc
         As `compute_solar_ephemeris` takes it, any shape.
 

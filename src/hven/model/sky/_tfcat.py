@@ -33,13 +33,16 @@ __all__ = [
     "parse_time",
     "read_feature",
     "to_julian_dates",
-]  # fmt: skip
+]
 
 SCHEMA_URL = "https://voparis-ns.obspm.fr/maser/tfcat/v1.0/schema#"
 GEOMETRY_UTYPE, CRS_UTYPE, ID_UTYPE, PROPERTIES_UTYPE, DERIVED_UTYPE = (
     f"tfcat:{word}" for word in ("geometry", "crs", "id", "properties", "derived")
 )
-"""Utypes by which columns and constants of a table say what they are of a TFCat document; `DERIVED` follows from the geometry."""
+"""Utypes by which columns and constants of a table say what they are of a TFCat document.
+
+`DERIVED` follows from the geometry.
+"""
 COORDINATE_DEPTHS = {
     "Point": 0,
     "MultiPoint": 1,
@@ -356,7 +359,9 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
 
 
 def find_crossings(features: Sequence[TfcatFeature]) -> None:
-    """Find rings that cross themselves or others of their polygon, and holes outside; the features have these faults then, too.
+    """Find rings that cross themselves or others of their polygon, and holes outside.
+
+    The features have these faults then, too.
 
     Parameters
     ----------

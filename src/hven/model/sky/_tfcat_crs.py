@@ -1,4 +1,6 @@
-"""TFCat 1.0: what the numbers of its documents are, times and frequencies; and what is wrong with a reference system or a field.
+"""TFCat 1.0: what the numbers of its documents are, times and frequencies.
+
+And what is wrong with a reference system or a field.
 
 The schema is our own, made of the standard's words; the network is never asked.
 """
@@ -36,8 +38,19 @@ TIME_COORDINATES: dict[str, tuple[int, str, str]] = {
     "cdf_tt2000": (10_957 * _DAY_MICROSECONDS, "ns", "TT"),
     "iso": (0, "us", "UTC"),
 }
-"""time_coords_id -> where its 0 is, microseconds from 1970 on a clock of its scale; its unit; its scale. Times of ``iso`` are texts."""
-_TIME_UNITS = {"ns": (1, 1000), "us": (1, 1), "ms": (1000, 1), "s": (10**6, 1), "min": (6 * 10**7, 1), "h": (36 * 10**8, 1), "d": (_DAY_MICROSECONDS, 1)}  # fmt: skip
+"""time_coords_id -> where its 0 is, microseconds from 1970 on a clock of its scale; its unit; its scale.
+
+Times of ``iso`` are texts.
+"""
+_TIME_UNITS = {
+    "ns": (1, 1000),
+    "us": (1, 1),
+    "ms": (1000, 1),
+    "s": (10**6, 1),
+    "min": (6 * 10**7, 1),
+    "h": (36 * 10**8, 1),
+    "d": (_DAY_MICROSECONDS, 1),
+}
 TIME_SCALES = ("GPS", "TAI", "TCB", "TCG", "TDB", "TT", "UT", "UTC", "UNKNOWN", "SCET", "SCLK")
 SPECTRAL_UNITS = {"frequency": "Hz", "wavelength": "m", "energy": "eV", "wavenumber": "m**-1"}
 _TIME_PATTERN = re.compile(r"(-?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d*)?)?)?)?Z?", re.ASCII)
@@ -100,8 +113,8 @@ class TfcatCrs:
         Returns
         -------
         utc
-            Microseconds from 1970, shape (n,); `_time_scales.NO_TIME` where none can be told: before 1972 but in UTC, by the clock of a spacecraft (SCLK),
-            and out of the years 1 to 9999.
+            Microseconds from 1970, shape (n,); `_time_scales.NO_TIME` where none can be told: before 1972 but in UTC,
+            by the clock of a spacecraft (SCLK), and out of the years 1 to 9999.
         """
         up, down = _TIME_UNITS[self.unit]
         times = np.array([self._to_microseconds(value, up, down) for value in values], np.int64).reshape(len(values))
@@ -157,7 +170,8 @@ class TfcatCrs:
         Returns
         -------
         low, high
-            Hz, shape (n,): the longest wavelength is the lowest frequency. NaN where there is none: of the wavelength 0.
+            Hz, shape (n,): the longest wavelength is the lowest frequency. NaN where there is none: of the wavelength
+            0.
         """
         factor, is_inverse = units.compute_spectral_conversion(self.spectral_unit, "Hz")
         if not is_inverse:
@@ -242,7 +256,8 @@ def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
             "the document has no crs, so its numbers are no times and frequencies"
             if crs_member is None
             else "it is no object",
-            'add "crs": {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", "spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}',
+            'add "crs": {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", '
+            '"spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}',
         )
         return None, faults
     if crs_member.get("type") != "local":
@@ -353,7 +368,8 @@ def check_fields(fields_member: object) -> list[TfcatFault]:
             TfcatFault(
                 "fields",
                 "the document has none",
-                'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": "meta.code.qual"}}; {} if there are none',
+                'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
+                '"meta.code.qual"}}; {} if there are none',
             )
         ]
     if not isinstance(fields_member, dict):

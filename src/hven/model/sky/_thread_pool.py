@@ -1,4 +1,7 @@
-"""Pieces of a column on several cores at once: numpy, GEOS and cdshealpix let go of the interpreter's lock while they compute."""
+"""Pieces of a column on several cores at once.
+
+Numpy, GEOS and cdshealpix let go of the interpreter's lock while they compute.
+"""
 
 from __future__ import annotations
 

@@ -13,11 +13,35 @@ if TYPE_CHECKING:
 
 # UTC days from which TAI - UTC has a value (IERS Bulletin C); before 1972 it was no whole number, and is not given here
 LEAP_SECONDS: tuple[tuple[str, int], ...] = (
-    ("1972-01-01", 10), ("1972-07-01", 11), ("1973-01-01", 12), ("1974-01-01", 13), ("1975-01-01", 14), ("1976-01-01", 15), ("1977-01-01", 16),
-    ("1978-01-01", 17), ("1979-01-01", 18), ("1980-01-01", 19), ("1981-07-01", 20), ("1982-07-01", 21), ("1983-07-01", 22), ("1985-07-01", 23),
-    ("1988-01-01", 24), ("1990-01-01", 25), ("1991-01-01", 26), ("1992-07-01", 27), ("1993-07-01", 28), ("1994-07-01", 29), ("1996-01-01", 30),
-    ("1997-07-01", 31), ("1999-01-01", 32), ("2006-01-01", 33), ("2009-01-01", 34), ("2012-07-01", 35), ("2015-07-01", 36), ("2017-01-01", 37),
-)  # fmt: skip
+    ("1972-01-01", 10),
+    ("1972-07-01", 11),
+    ("1973-01-01", 12),
+    ("1974-01-01", 13),
+    ("1975-01-01", 14),
+    ("1976-01-01", 15),
+    ("1977-01-01", 16),
+    ("1978-01-01", 17),
+    ("1979-01-01", 18),
+    ("1980-01-01", 19),
+    ("1981-07-01", 20),
+    ("1982-07-01", 21),
+    ("1983-07-01", 22),
+    ("1985-07-01", 23),
+    ("1988-01-01", 24),
+    ("1990-01-01", 25),
+    ("1991-01-01", 26),
+    ("1992-07-01", 27),
+    ("1993-07-01", 28),
+    ("1994-07-01", 29),
+    ("1996-01-01", 30),
+    ("1997-07-01", 31),
+    ("1999-01-01", 32),
+    ("2006-01-01", 33),
+    ("2009-01-01", 34),
+    ("2012-07-01", 35),
+    ("2015-07-01", 36),
+    ("2017-01-01", 37),
+)
 _LEAP_STARTS_MICROSECONDS: Whole = np.array([day for day, _ in LEAP_SECONDS], "datetime64[us]").astype(np.int64)
 _TAI_OFFSETS_MICROSECONDS: Whole = np.array([offset for _, offset in LEAP_SECONDS], np.int64) * 1_000_000
 NO_TIME = -(2**62)
@@ -72,7 +96,9 @@ def tai_to_utc(tai: npt.ArrayLike) -> Whole:
 
 
 def convert_to_monotonic_utc(times: npt.ArrayLike, scale: str) -> Whole:
-    """Convert a clock to UTC in days of 86,400 s, so that times increase: the last millisecond before a leap second and the second itself share that millisecond.
+    """Convert a clock to UTC in days of 86,400 s, so that times increase.
+
+    The last millisecond before a leap second and the second itself share that millisecond.
 
     Parameters
     ----------

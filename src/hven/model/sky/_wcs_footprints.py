@@ -1,4 +1,6 @@
-"""Footprints of images by the WCS cards of their headers (FITS WCS I to IV): on the sky, on the Sun's disc, on maps of bodies.
+"""Footprints of images by the WCS cards of their headers (FITS WCS I to IV).
+
+On the sky, on the Sun's disc, on maps of bodies.
 
 astropy turns pixels into places, distortions included (SIP, TPV); what lies between them follows the image's edges.
 """
@@ -74,7 +76,14 @@ _PROJECTIONS = frozenset(
     ]
 )
 _CELESTIAL_FRAMES = {"RA": "ICRS", "GLON": "GALACTIC", "ELON": "ECLIPTIC"}
-_OLD_SOLAR_CTYPES = {"SOLARX": "HPLN-TAN", "SOLARY": "HPLT-TAN", "SOLAR-X": "HPLN-TAN", "SOLAR-Y": "HPLT-TAN", "SOLAR_X": "HPLN-TAN", "SOLAR_Y": "HPLT-TAN"}  # fmt: skip
+_OLD_SOLAR_CTYPES = {
+    "SOLARX": "HPLN-TAN",
+    "SOLARY": "HPLT-TAN",
+    "SOLAR-X": "HPLN-TAN",
+    "SOLAR-Y": "HPLT-TAN",
+    "SOLAR_X": "HPLN-TAN",
+    "SOLAR_Y": "HPLT-TAN",
+}
 
 
 class ImageAxes(NamedTuple):
@@ -150,8 +159,8 @@ def build_regions_from_headers(
     Parameters
     ----------
     headers
-        Cards by keyword: WCS, NAXISn (of compressed images ZNAXISn), for the Sun the observer's (CRLN_OBS, HGLT_OBS, DSUN_OBS, RSUN_OBS ..), for other
-        bodies A_RADIUS and C_RADIUS where latitudes are planetographic (WCSNAME).
+        Cards by keyword: WCS, NAXISn (of compressed images ZNAXISn), for the Sun the observer's (CRLN_OBS, HGLT_OBS,
+        DSUN_OBS, RSUN_OBS ..), for other bodies A_RADIUS and C_RADIUS where latitudes are planetographic (WCSNAME).
     stonyhurst
         Images of the Sun's disc are brought to Stonyhurst's longitudes, not Carrington's.
     west_positive
@@ -407,7 +416,8 @@ def build_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
     Returns
     -------
     places
-        On the sky in ICRS, on bodies planetocentric, of the Sun helioprojective; None: the cards say no such thing, or cannot be right.
+        On the sky in ICRS, on bodies planetocentric, of the Sun helioprojective; None: the cards say no such thing, or
+        cannot be right.
     """
     image_axes = identify_axes(header)
     if not image_axes.kind or image_axes.projection not in _PROJECTIONS:

@@ -15,7 +15,7 @@ from hven.model.units._unit_conversion import (
     raise_to_power,
     to_astropy_unit,
     validate_unit,
-)  # fmt: skip
+)
 from hven.model.units._vounits import Unit, parse_unit
 
 __all__ = [
@@ -40,4 +40,4 @@ __all__ = [
     "suggest_ucds",
     "to_astropy_unit",
     "validate_unit",
-]  # fmt: skip
+]

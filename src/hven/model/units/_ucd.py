@@ -130,7 +130,9 @@ def modernize_ucd(text: str) -> str | None:
 
 
 def canonicalize_ucd(text: str) -> str:
-    """Normalize the spelling of a UCD: known words as the list has them, without blanks and without ``ivoa:``; other words stay.
+    """Normalize the spelling of a UCD: known words as the list has them, without blanks and without ``ivoa:``.
+
+    Other words stay.
 
     Parameters
     ----------
@@ -152,25 +154,60 @@ def canonicalize_ucd(text: str) -> str:
 # --- guesses -------------------------------------------------------------------------------------------------
 
 _BAND_UCDS = {
-    "u": "em.opt.U", "b": "em.opt.B", "v": "em.opt.V", "r": "em.opt.R", "i": "em.opt.I", "g": "em.opt", "z": "em.opt.I", "y": "em.IR.NIR",
-    "j": "em.IR.J", "h": "em.IR.H", "k": "em.IR.K", "ks": "em.IR.K", "l": "em.IR.3-4um", "w1": "em.IR.3-4um", "w2": "em.IR.4-8um",
-    "w3": "em.IR.8-15um", "w4": "em.IR.15-30um", "bt": "em.opt.B", "vt": "em.opt.V", "hp": "em.opt", "bp": "em.opt.B", "rp": "em.opt.R",
-    "gaia": "em.opt", "fuv": "em.UV.100-200nm", "nuv": "em.UV.200-300nm", "rc": "em.opt.R", "ic": "em.opt.I",
-}  # fmt: skip
+    "u": "em.opt.U",
+    "b": "em.opt.B",
+    "v": "em.opt.V",
+    "r": "em.opt.R",
+    "i": "em.opt.I",
+    "g": "em.opt",
+    "z": "em.opt.I",
+    "y": "em.IR.NIR",
+    "j": "em.IR.J",
+    "h": "em.IR.H",
+    "k": "em.IR.K",
+    "ks": "em.IR.K",
+    "l": "em.IR.3-4um",
+    "w1": "em.IR.3-4um",
+    "w2": "em.IR.4-8um",
+    "w3": "em.IR.8-15um",
+    "w4": "em.IR.15-30um",
+    "bt": "em.opt.B",
+    "vt": "em.opt.V",
+    "hp": "em.opt",
+    "bp": "em.opt.B",
+    "rp": "em.opt.R",
+    "gaia": "em.opt",
+    "fuv": "em.UV.100-200nm",
+    "nuv": "em.UV.200-300nm",
+    "rc": "em.opt.R",
+    "ic": "em.opt.I",
+}
 _BAND_PATTERN = r"(u|b|v|r|i|g|z|y|j|h|k|ks|l|w[1-4]|bt|vt|hp|bp|rp|fuv|nuv|rc|ic)"
 
 # name (lower case, words joined by '_') -> UCD; the first that fits wins; {band} is the matched filter's word
 _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
-    (r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean", "pos.eq.ra;meta.main"),
-    (r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean", "pos.eq.dec;meta.main"),
+    (
+        r"_?ra(j?2000(\.0)?|_?icrs|_?deg|_?degrees?|_?d|_?j2000|_?ep2000|_?ep0|)|raj|alpha(_?j2000|_?deg)?|right_?ascension|s_ra|ra_?mean",
+        "pos.eq.ra;meta.main",
+    ),
+    (
+        r"_?de(c?j?2000(\.0)?|c?_?icrs|c?_?deg|c|c?_?degrees?|c?_d|c_?j2000|_?ep2000|c?_?ep0)|dej|decj|delta(_?j2000|_?deg)|declination|decl|s_dec|dec_?mean",
+        "pos.eq.dec;meta.main",
+    ),
     (r"ra_?b?1950|ra1875|ra_?fk[45]", "pos.eq.ra"),
     (r"dec?_?b?1950|de1875|dec?_?fk[45]", "pos.eq.dec"),
     (r"_?gal_?lon|_?glon|gal_?l|l_?gal|lii|gal_?long|galactic_?longitude", "pos.galactic.lon"),
     (r"_?gal_?lat|_?glat|gal_?b|b_?gal|bii|galactic_?latitude", "pos.galactic.lat"),
     (r"_?e(cl|lon)(_?lon)?|ecl_?long?|ecliptic_?longitude", "pos.ecliptic.lon"),
     (r"_?elat|ecl_?lat|ecliptic_?latitude", "pos.ecliptic.lat"),
-    (r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lon|long|longitude)(_?(deg|east|e))?", "pos.bodyrc.lon"),
-    (r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lat|latitude)(_?(deg|north|n))?", "pos.bodyrc.lat"),
+    (
+        r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lon|long|longitude)(_?(deg|east|e))?",
+        "pos.bodyrc.lon",
+    ),
+    (
+        r"(planeto(centric|graphic)|areo(centric|graphic)|seleno(centric|graphic)|body|carrington)_?(lat|latitude)(_?(deg|north|n))?",
+        "pos.bodyrc.lat",
+    ),
     (r"geo(graphic|detic)_?(lon|long|longitude)(_?(deg|east|e))?", "pos.earth.lon"),
     (r"geo(graphic|detic)_?(lat|latitude)(_?(deg|north|n))?", "pos.earth.lat"),
     (r"pm_?ra(_?cosdec|_?cosd|_?\*|_?deg)?|mu_?(ra|alpha)(_?cosd\w*)?|pmra_?cosd\w*", "pos.pm;pos.eq.ra"),
@@ -185,11 +222,17 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"(maj_?ax\w*|smaj\w*|major_?axis|semi_?major(_?axis)?|a_?image|diam_?maj)", "phys.angSize.smajAxis"),
     (r"(min_?ax\w*|smin\w*|minor_?axis|semi_?minor(_?axis)?|b_?image|diam_?min)", "phys.angSize.sminAxis"),
     (r"(ang_?)?diam\w*|ang_?size|size", "phys.angSize"),
-    (rf"{_BAND_PATTERN}_?[-_]_?{_BAND_PATTERN}(_?(mag|col|color|colour))?|{_BAND_PATTERN}_?minus_?{_BAND_PATTERN}", "phot.color;{band};{band2}"),
+    (
+        rf"{_BAND_PATTERN}_?[-_]_?{_BAND_PATTERN}(_?(mag|col|color|colour))?|{_BAND_PATTERN}_?minus_?{_BAND_PATTERN}",
+        "phot.color;{band};{band2}",
+    ),
     (r"color|colour|ci", "phot.color"),
     (r"ebv|e_?b_?v|ebminv|reddening", "phot.color.excess"),
     (r"a_?v|av|extinction|a_?[ugrizjhk]", "phys.absorption"),
-    (rf"{_BAND_PATTERN}(_?mag|_?magnitude)|mag_?{_BAND_PATTERN}|phot_?{_BAND_PATTERN}_?mean_?mag|{_BAND_PATTERN}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_BAND_PATTERN}", "phot.mag;{band}"),
+    (
+        rf"{_BAND_PATTERN}(_?mag|_?magnitude)|mag_?{_BAND_PATTERN}|phot_?{_BAND_PATTERN}_?mean_?mag|{_BAND_PATTERN}_?(psf|ap|petro|kron|model|cmodel|auto)_?mag|m_?{_BAND_PATTERN}",
+        "phot.mag;{band}",
+    ),
     (r"phot_g_mean_flux", "phot.flux;em.opt"),
     (r"abs_?mag|absolute_?magnitude|m_abs|h_?mag_?abs", "phys.magAbs"),
     (r"mag|magnitude|mag_?(auto|best|iso|aper)", "phot.mag"),
@@ -197,14 +240,32 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"flux_?dens\w*|fnu|f_?nu|flambda|f_?lambda|s_?nu|s\d+(\.\d+)?", "phot.flux.density"),
     (r"flux|fluence|peak_?flux|int_?flux|total_?flux|flux_?\w*", "phot.flux"),
     (r"counts?(_?rate)?|count_?rate", "phot.count"),
-    (r"id|_?identifier|source_?id|obj_?id|objid|object_?id|star_?id|rec_?no|seq|number|num|no|hip|hd|tyc|kic|tic|epic|ngc|ic|recno|index|idx|row_?id|obs_?id|granule_?uid|uid|uuid|cat_?id|designation|desig|2mass|wise_?id|gaia_?(id|dr\d)|dr\d_?source_?id|[a-z]+_?id", "meta.id"),
-    (r"(main_?|source_?|star_?|object_?|obj_?|planet_?|pl_?|target_?|feature_?|clean_?|common_?|alt_?|other_?)?names?|object|target|star|source|galaxy|cluster|planet|feature|alias(es)?|simbad(_?name)?|iau_?name", "meta.id"),
+    (
+        r"id|_?identifier|source_?id|obj_?id|objid|object_?id|star_?id|rec_?no|seq|number|num|no|hip|hd|tyc|kic|tic|epic|ngc|ic|recno|index|idx|row_?id|obs_?id|granule_?uid|uid|uuid|cat_?id|designation|desig|2mass|wise_?id|gaia_?(id|dr\d)|dr\d_?source_?id|[a-z]+_?id",
+        "meta.id",
+    ),
+    (
+        r"(main_?|source_?|star_?|object_?|obj_?|planet_?|pl_?|target_?|feature_?|clean_?|common_?|alt_?|other_?)?names?|object|target|star|source|galaxy|cluster|planet|feature|alias(es)?|simbad(_?name)?|iau_?name",
+        "meta.id",
+    ),
     (r"cross_?(id|match)|xmatch|cross_?ident\w*", "meta.id.cross"),
     (r"ref_?epoch|epoch|ep|ep(ra|de)", "time.epoch"),
-    (r"(obs_?)?(date|time|datetime|timestamp|date_?obs|time_?obs|obs_?date|obs_?time|utc?|t)|date_?time|(mean_?)?(jd|mjd|bjd|hjd|btjd|bkjd)(_?obs|_?tdb|_?utc|_?mid)?|isot|observation_?date", "time.epoch;obs"),
-    (r"(t|time|date|jd|mjd|obs)_?(min|start|beg|begin|obs_?start)|start_?(time|date)|begin_?time|utc_?start|t_start|date_?beg|tstart", "time.start;obs"),
-    (r"(t|time|date|jd|mjd|obs)_?(max|end|stop|obs_?end)|(end|stop)_?(time|date)|utc_?end|t_stop|date_?end|tstop", "time.end;obs"),
-    (r"exp_?time|exposure(_?time)?|texp|t_exptime|int_?time|integration_?time|duration|itime", "time.duration;obs.exposure"),
+    (
+        r"(obs_?)?(date|time|datetime|timestamp|date_?obs|time_?obs|obs_?date|obs_?time|utc?|t)|date_?time|(mean_?)?(jd|mjd|bjd|hjd|btjd|bkjd)(_?obs|_?tdb|_?utc|_?mid)?|isot|observation_?date",
+        "time.epoch;obs",
+    ),
+    (
+        r"(t|time|date|jd|mjd|obs)_?(min|start|beg|begin|obs_?start)|start_?(time|date)|begin_?time|utc_?start|t_start|date_?beg|tstart",
+        "time.start;obs",
+    ),
+    (
+        r"(t|time|date|jd|mjd|obs)_?(max|end|stop|obs_?end)|(end|stop)_?(time|date)|utc_?end|t_stop|date_?end|tstop",
+        "time.end;obs",
+    ),
+    (
+        r"exp_?time|exposure(_?time)?|texp|t_exptime|int_?time|integration_?time|duration|itime",
+        "time.duration;obs.exposure",
+    ),
     (r"(release_?date|obs_release_date)", "time.release"),
     (r"(creation_?date|created)", "time.creation"),
     (r"(modification_?date|modified|updated?|last_?(update|modified))", "time.processing"),
@@ -267,7 +328,7 @@ _UCDS_BY_NAME_PATTERN: tuple[tuple[str, str], ...] = (
     (r"incidence(_?angle)?", "pos.incidenceAng"),
     (r"emergence(_?angle)?|emission(_?angle)?", "pos.emergenceAng"),
     (r"phase_?(angle|ang)", "pos.phaseAng"),
-)  # fmt: skip
+)
 _COMPILED_NAME_PATTERNS = [(re.compile(pattern), ucd) for pattern, ucd in _UCDS_BY_NAME_PATTERN]
 _ERROR_NAME_PATTERN = re.compile(
     r"(?:e_|err_|error_|sig_|sigma_|d_|u_|unc_|std_|s_)(?P<after>.+)|(?P<before>.+?)_?(?:err|error|sigma|sig|unc|uncertainty|std|stddev|err_?[12]|err(?:or)?_?(?:up|lo|low|high|plus|minus))"
@@ -525,7 +586,8 @@ def has_unit(ucd: str | None) -> bool:
     Returns
     -------
     bool
-        True for lengths, magnitudes, temperatures and the like, and for errors and means of them; False for names, counts, ratios.
+        True for lengths, magnitudes, temperatures and the like, and for errors and means of them; False for names,
+        counts, ratios.
     """
     word = re.sub(r"^stat\.(?:error|mean|median|min|max|stdev)(?:\.sys)?;", "", ucd or "")
     return any(word.startswith(start) and "" not in choices for start, choices in _EXPECTED_UNITS)

@@ -10,28 +10,64 @@ from __future__ import annotations
 _BRANCH_WORDS: dict[str, tuple[str, ...]] = {
     "P": (
         "arith: factor grad rate",
-        "meta: - abstract bib bib.author bib.bibcode bib.fig bib.journal bib.page bib.volume code code.class code.error code.member",
-        "meta: code.mime code.multip code.qual code.status cryptic id id.assoc id.CoI id.cross id.parent id.part id.PI note number record",
+        (
+            "meta: - abstract bib bib.author bib.bibcode bib.fig bib.journal bib.page bib.volume code code.class "
+            "code.error code.member"
+        ),
+        (
+            "meta: code.mime code.multip code.qual code.status cryptic id id.assoc id.CoI id.cross id.parent "
+            "id.part id.PI note number record"
+        ),
         "meta: ref ref.doi ref.epic ref.orcid ref.pid ref.rorid ref.uri ref.url title unit version",
         "obs: atmos.turbulence.isoplanatic",
         "pos: wcs wcs.cdmatrix wcs.crpix wcs.crval wcs.ctype wcs.naxes wcs.naxis wcs.scale",
-        "stat: confidenceLevel correlation covariance error error.sys fit.chi2 fit.dof fit.goodness fit.residual kurtosis likelihood",
+        (
+            "stat: confidenceLevel correlation covariance error error.sys fit.chi2 fit.dof fit.goodness "
+            "fit.residual kurtosis likelihood"
+        ),
         "stat: mad rank rms skewness snr variance weight",
     ),
     "S": (
         "arith: diff ratio squared sum variation",
-        "em: - IR IR.J IR.H IR.K IR.3-4um IR.4-8um IR.8-15um IR.15-30um IR.30-60um IR.60-100um IR.NIR IR.MIR IR.FIR UV UV.10-50nm",
-        "em: UV.50-100nm UV.100-200nm UV.200-300nm X-ray X-ray.soft X-ray.medium X-ray.hard gamma gamma.soft gamma.hard line line.HI",
-        "em: line.Lyalpha line.Halpha line.Hbeta line.Hgamma line.Hdelta line.Brgamma line.OIII line.CO mm mm.30-50GHz mm.50-100GHz",
-        "em: mm.100-200GHz mm.200-400GHz mm.400-750GHz mm.750-1500GHz mm.1500-3000GHz opt opt.U opt.B opt.V opt.R opt.I pw radio",
-        "em: radio.20MHz radio.20-100MHz radio.100-200MHz radio.200-400MHz radio.400-750MHz radio.750-1500MHz radio.1500-3000MHz",
+        (
+            "em: - IR IR.J IR.H IR.K IR.3-4um IR.4-8um IR.8-15um IR.15-30um IR.30-60um IR.60-100um IR.NIR IR.MIR "
+            "IR.FIR UV UV.10-50nm"
+        ),
+        (
+            "em: UV.50-100nm UV.100-200nm UV.200-300nm X-ray X-ray.soft X-ray.medium X-ray.hard gamma gamma.soft "
+            "gamma.hard line line.HI"
+        ),
+        (
+            "em: line.Lyalpha line.Halpha line.Hbeta line.Hgamma line.Hdelta line.Brgamma line.OIII line.CO mm "
+            "mm.30-50GHz mm.50-100GHz"
+        ),
+        (
+            "em: mm.100-200GHz mm.200-400GHz mm.400-750GHz mm.750-1500GHz mm.1500-3000GHz opt opt.U opt.B opt.V "
+            "opt.R opt.I pw radio"
+        ),
+        (
+            "em: radio.20MHz radio.20-100MHz radio.100-200MHz radio.200-400MHz radio.400-750MHz radio.750-1500MHz "
+            "radio.1500-3000MHz"
+        ),
         "em: radio.3-6GHz radio.6-12GHz radio.12-30GHz",
         "instr: beam det filter fov obsty pixel plate voxel",
         "meta: file fits main modelled preview software table",
-        "obs: - atmos atmos.turbulence atmos.wind calib calib.flat calib.dark exposure field image occult transit proposal sequence",
-        "phys: aerosol atmol atmol.collisional atmol.ionization atmol.level atmol.transition composition cosmology dust electron",
-        "phys: mol.rotation mol.vibration particle particle.neutrino particle.neutron particle.proton particle.alpha phaseSpace virial",
-        "pos: barycenter bodycentric bodygraphic bodyrc cartesian centroid cmb cylindrical earth ecliptic eop errorEllipse galactic",
+        (
+            "obs: - atmos atmos.turbulence atmos.wind calib calib.flat calib.dark exposure field image occult "
+            "transit proposal sequence"
+        ),
+        (
+            "phys: aerosol atmol atmol.collisional atmol.ionization atmol.level atmol.transition composition "
+            "cosmology dust electron"
+        ),
+        (
+            "phys: mol.rotation mol.vibration particle particle.neutrino particle.neutron particle.proton "
+            "particle.alpha phaseSpace virial"
+        ),
+        (
+            "pos: barycenter bodycentric bodygraphic bodyrc cartesian centroid cmb cylindrical earth ecliptic eop "
+            "errorEllipse galactic"
+        ),
         "pos: galactocentric geocentric heliocentric lg lsr spherical supergalactic",
         "spect: continuum line",
         "src: - calib calib.guideStar net",
@@ -40,46 +76,127 @@ _BRANCH_WORDS: dict[str, tuple[str, ...]] = {
     "Q": (
         "arith: - zp",
         "em: bin energy freq freq.cutoff freq.resonance wavenumber wl wl.central wl.effective",
-        "instr: - bandpass bandwidth baseline calib det.noise det.psf det.qe dispersion experiment obsty.seeing offset order param",
+        (
+            "instr: - bandpass bandwidth baseline calib det.noise det.psf det.qe dispersion experiment "
+            "obsty.seeing offset order param"
+        ),
         "instr: plate.emulsion precision rmsf saturation scale sensitivity setup skyLevel skyTemp tel tel.focalLength",
         "meta: calibLevel checksum coverage curation dataset email query ref.ivoid ucd",
-        "obs: airMass atmos.extinction atmos.humidity atmos.rain atmos.refractAngle atmos.water observer param proposal.cycle",
+        (
+            "obs: airMass atmos.extinction atmos.humidity atmos.rain atmos.refractAngle atmos.water observer param "
+            "proposal.cycle"
+        ),
         "phot: calib color.excess color.reddFree flux.bol mag.bol mag.distMod",
-        "phys: - SFR absorption.coeff absorption.gal absorption.opticalDepth abund abund.Fe abund.X abund.Y abund.Z acceleration",
-        "phys: albedo angArea angMomentum area atmol.branchingRatio atmol.collStrength atmol.configuration atmol.crossSection atmol.element",
-        "phys: atmol.excitation atmol.final atmol.initial atmol.ionStage atmol.lande atmol.lifetime atmol.lineShift atmol.number",
-        "phys: atmol.oscStrength atmol.parity atmol.qn atmol.radiationType atmol.symmetry atmol.sWeight atmol.sWeight.nuclear atmol.term",
-        "phys: atmol.transProb atmol.wOscStrength atmol.weight columnDensity composition.massLightRatio composition.yield current",
-        "phys: current.density damping density density.phaseSpace dielectric dispMeasure electCharge electron.degen emissMeasure emissivity",
-        "phys: energy energy.Gibbs energy.Helmholtz energy.density enthalpy entropy eos excitParam flux flux.energy gauntFactor gravity",
-        "phys: inspiralSpin ionizParam ionizParam.coll ionizParam.rad luminosity.fun magAbs.bol mass mass.inertiaMomentum mass.loss mol",
-        "phys: mol.dipole mol.dipole.electric mol.dipole.magnetic mol.dissociation mol.formationHeat mol.quadrupole mol.quadrupole.electric",
-        "phys: polarization.circular polarization.coherency polarization.linear polarization.rotMeasure polarization.stokes",
-        "phys: polarization.stokes.I polarization.stokes.Q polarization.stokes.U polarization.stokes.V potential pressure",
-        "phys: recombination.coeff reflectance reflectance.bidirectional reflectance.bidirectional.df reflectance.factor refractIndex size",
-        "phys: size.axisRatio size.diameter size.radius size.smajAxis size.sminAxis size.smedAxis temperature temperature.dew",
-        "phys: temperature.effective temperature.electron transmission veloc.ang veloc.dispersion veloc.escape veloc.expansion",
+        (
+            "phys: - SFR absorption.coeff absorption.gal absorption.opticalDepth abund abund.Fe abund.X abund.Y "
+            "abund.Z acceleration"
+        ),
+        (
+            "phys: albedo angArea angMomentum area atmol.branchingRatio atmol.collStrength atmol.configuration "
+            "atmol.crossSection atmol.element"
+        ),
+        (
+            "phys: atmol.excitation atmol.final atmol.initial atmol.ionStage atmol.lande atmol.lifetime "
+            "atmol.lineShift atmol.number"
+        ),
+        (
+            "phys: atmol.oscStrength atmol.parity atmol.qn atmol.radiationType atmol.symmetry atmol.sWeight "
+            "atmol.sWeight.nuclear atmol.term"
+        ),
+        (
+            "phys: atmol.transProb atmol.wOscStrength atmol.weight columnDensity composition.massLightRatio "
+            "composition.yield current"
+        ),
+        (
+            "phys: current.density damping density density.phaseSpace dielectric dispMeasure electCharge "
+            "electron.degen emissMeasure emissivity"
+        ),
+        (
+            "phys: energy energy.Gibbs energy.Helmholtz energy.density enthalpy entropy eos excitParam flux "
+            "flux.energy gauntFactor gravity"
+        ),
+        (
+            "phys: inspiralSpin ionizParam ionizParam.coll ionizParam.rad luminosity.fun magAbs.bol mass "
+            "mass.inertiaMomentum mass.loss mol"
+        ),
+        (
+            "phys: mol.dipole mol.dipole.electric mol.dipole.magnetic mol.dissociation mol.formationHeat "
+            "mol.quadrupole mol.quadrupole.electric"
+        ),
+        (
+            "phys: polarization.circular polarization.coherency polarization.linear polarization.rotMeasure "
+            "polarization.stokes"
+        ),
+        (
+            "phys: polarization.stokes.I polarization.stokes.Q polarization.stokes.U polarization.stokes.V "
+            "potential pressure"
+        ),
+        (
+            "phys: recombination.coeff reflectance reflectance.bidirectional reflectance.bidirectional.df "
+            "reflectance.factor refractIndex size"
+        ),
+        (
+            "phys: size.axisRatio size.diameter size.radius size.smajAxis size.sminAxis size.smedAxis temperature "
+            "temperature.dew"
+        ),
+        (
+            "phys: temperature.effective temperature.electron transmission veloc.ang veloc.dispersion veloc.escape "
+            "veloc.expansion"
+        ),
         "phys: veloc.microTurb veloc.orbital veloc.pulsat veloc.rotat veloc.transverse volume voltage",
-        "pos: - angDistance angResolution az az.alt az.azi az.zd azimuth bodyrc.alt bodyrc.lat bodyrc.lon cartesian.x cartesian.y",
-        "pos: cartesian.z cylindrical.azi cylindrical.r cylindrical.z dirCos earth.altitude earth.lat earth.lon ecliptic.lat ecliptic.lon",
-        "pos: emergenceAng ephem eq eq.dec eq.ha eq.ra eq.spd frame galactic.lat galactic.lon healpix HTM incidenceAng lunar lunar.occult",
-        "pos: nutation outline parallax parallax.dyn parallax.phot parallax.spect parallax.trig phaseAng posAng projection resolution",
+        (
+            "pos: - angDistance angResolution az az.alt az.azi az.zd azimuth bodyrc.alt bodyrc.lat bodyrc.lon "
+            "cartesian.x cartesian.y"
+        ),
+        (
+            "pos: cartesian.z cylindrical.azi cylindrical.r cylindrical.z dirCos earth.altitude earth.lat "
+            "earth.lon ecliptic.lat ecliptic.lon"
+        ),
+        (
+            "pos: emergenceAng ephem eq eq.dec eq.ha eq.ra eq.spd frame galactic.lat galactic.lon healpix HTM "
+            "incidenceAng lunar lunar.occult"
+        ),
+        (
+            "pos: nutation outline parallax parallax.dyn parallax.phot parallax.spect parallax.trig phaseAng "
+            "posAng projection resolution"
+        ),
         "pos: spherical.azi spherical.colat spherical.r supergalactic.lat supergalactic.lon",
         "spect: - binSize dopplerParam line.broad.Stark line.strength resolution",
-        "src: class class.color class.distance class.luminosity class.richness class.starGalaxy class.struct density ellipticity",
-        "src: impactParam morph morph.param morph.scLength morph.type orbital orbital.eccentricity orbital.inclination orbital.meanAnomaly",
-        "src: orbital.meanMotion orbital.node orbital.periastron orbital.Tisserand orbital.TissJ redshift redshift.phot sample spType var",
+        (
+            "src: class class.color class.distance class.luminosity class.richness class.starGalaxy class.struct "
+            "density ellipticity"
+        ),
+        (
+            "src: impactParam morph morph.param morph.scLength morph.type orbital orbital.eccentricity "
+            "orbital.inclination orbital.meanAnomaly"
+        ),
+        (
+            "src: orbital.meanMotion orbital.node orbital.periastron orbital.Tisserand orbital.TissJ redshift "
+            "redshift.phot sample spType var"
+        ),
         "src: var.amplitude var.index var.pulse",
-        "stat: - asymmetry falsePositive falseNegative filling fit fit.param Fourier Fourier.amplitude param percentile probability",
+        (
+            "stat: - asymmetry falsePositive falseNegative filling fit fit.param Fourier Fourier.amplitude param "
+            "percentile probability"
+        ),
         "stat: stdev value",
-        "time: - age creation crossing duration end epoch equinox interval lifetime period period.pulsation period.revolution",
+        (
+            "time: - age creation crossing duration end epoch equinox interval lifetime period period.pulsation "
+            "period.revolution"
+        ),
         "time: period.rotation phase processing publiYear relax release resolution scale start",
     ),
     "E": (
         "instr: background",
-        "phot: - antennaTemp count fluence flux flux.density flux.density.sb flux.sb limbDark mag mag.bc mag.reddFree mag.sb radiance",
+        (
+            "phot: - antennaTemp count fluence flux flux.density flux.density.sb flux.sb limbDark mag mag.bc "
+            "mag.reddFree mag.sb radiance"
+        ),
         "phys: absorption angSize angSize.smajAxis angSize.sminAxis fluence luminosity magAbs polarization",
-        "spect: dopplerVeloc dopplerVeloc.opt dopplerVeloc.radio index line.asymmetry line.broad line.broad.Zeeman line.eqWidth",
+        (
+            "spect: dopplerVeloc dopplerVeloc.opt dopplerVeloc.radio index line.asymmetry line.broad "
+            "line.broad.Zeeman line.eqWidth"
+        ),
         "spect: line.intensity line.profile line.width",
     ),
     "C": ("phot: color",),

@@ -1,7 +1,7 @@
 """Units: strings checked, translated from what curators write, multiplied, and converted through astropy.
 
-``''`` and None both mean *no unit*; functions that give the unit of an expression give None for it. Nothing here imports
-astropy before the first conversion between different symbols.
+``''`` and None both mean *no unit*; functions that give the unit of an expression give None for it. Nothing here
+imports astropy before the first conversion between different symbols.
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ def validate_unit(text: str | None) -> str:
 
 @cache_results(1024)
 def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
-    """Decompose a symbol into base units: a scale and powers. What counts things, and logarithms, stand for themselves."""
+    """Decompose a symbol into base units: a scale and powers.
+
+    What counts things, and logarithms, stand for themselves.
+    """
     if symbol.startswith("'"):
         name = symbol.strip("'")
         return (
@@ -159,15 +162,58 @@ def _describe_dimension(bases: tuple[tuple[str, Fraction], ...]) -> str:
 
 
 _SYMBOLS_BY_NAME = {
-    "degree": "deg", "arcsecond": "arcsec", "arcminute": "arcmin", "milliarcsecond": "mas", "radian": "rad", "sec": "s", "second": "s",
-    "minute": "min", "hour": "h", "hr": "h", "day": "d", "year": "yr", "meter": "m", "metre": "m", "kilometer": "km", "kilometre": "km",
-    "parsec": "pc", "kiloparsec": "kpc", "megaparsec": "Mpc", "lightyear": "lyr", "micron": "um", "microns": "um", "angstrom": "Angstrom",
-    "magnitude": "mag", "kelvin": "K", "jansky": "Jy", "hertz": "Hz", "electronvolt": "eV", "joule": "J", "watt": "W", "gram": "g",
-    "kilogram": "kg", "astronomicalunit": "AU", "nanometer": "nm", "nanometre": "nm", "percent": "%",
-    "jupitermass": "jupiterMass", "jupitermasse": "jupiterMass", "jupiterradii": "jupiterRad", "earthmass": "earthMass", "earthmasse": "earthMass", "earthradii": "earthRad",
-    "earthradiu": "earthRad", "jupiterradiu": "jupiterRad", "solarradiu": "solRad", "decimaldegree": "deg",
-    "solarmass": "solMass", "solarmasse": "solMass", "solarradii": "solRad", "solarluminositie": "solLum", "solarluminosity": "solLum",
-}  # fmt: skip
+    "degree": "deg",
+    "arcsecond": "arcsec",
+    "arcminute": "arcmin",
+    "milliarcsecond": "mas",
+    "radian": "rad",
+    "sec": "s",
+    "second": "s",
+    "minute": "min",
+    "hour": "h",
+    "hr": "h",
+    "day": "d",
+    "year": "yr",
+    "meter": "m",
+    "metre": "m",
+    "kilometer": "km",
+    "kilometre": "km",
+    "parsec": "pc",
+    "kiloparsec": "kpc",
+    "megaparsec": "Mpc",
+    "lightyear": "lyr",
+    "micron": "um",
+    "microns": "um",
+    "angstrom": "Angstrom",
+    "magnitude": "mag",
+    "kelvin": "K",
+    "jansky": "Jy",
+    "hertz": "Hz",
+    "electronvolt": "eV",
+    "joule": "J",
+    "watt": "W",
+    "gram": "g",
+    "kilogram": "kg",
+    "astronomicalunit": "AU",
+    "nanometer": "nm",
+    "nanometre": "nm",
+    "percent": "%",
+    "jupitermass": "jupiterMass",
+    "jupitermasse": "jupiterMass",
+    "jupiterradii": "jupiterRad",
+    "earthmass": "earthMass",
+    "earthmasse": "earthMass",
+    "earthradii": "earthRad",
+    "earthradiu": "earthRad",
+    "jupiterradiu": "jupiterRad",
+    "solarradiu": "solRad",
+    "decimaldegree": "deg",
+    "solarmass": "solMass",
+    "solarmasse": "solMass",
+    "solarradii": "solRad",
+    "solarluminositie": "solLum",
+    "solarluminosity": "solLum",
+}
 
 
 def find_unit_symbol(name: str) -> str:
@@ -210,7 +256,9 @@ def normalize_unit(text: str | None) -> str | None:
 
 
 def is_unit_like(text: str) -> bool:
-    """Return whether somebody may write this where a unit stands: a unit, one that VOUnits has not (``°C``), or how an angle or a date is written.
+    """Return whether somebody may write this where a unit stands.
+
+    A unit, one that VOUnits has not (``°C``), or how an angle or a date is written.
 
     Parameters
     ----------

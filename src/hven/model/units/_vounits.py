@@ -13,7 +13,8 @@ from hven.model.errors import format_message
 
 # VOUnits 1.1 section 3.2: symbols that take SI prefixes, those that take binary ones too, and those that take none
 PREFIXABLE_SYMBOLS = frozenset(
-    "A a adu arcmin arcsec barn beam bin C cd chan count ct d D deg erg eV F g G H h Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc "  # noqa: SIM905  (a list of facts)
+    # a list of facts
+    "A a adu arcmin arcsec barn beam bin C cd chan count ct d D deg erg eV F g G H h Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc "  # noqa: SIM905
     "ph photon pix pixel R rad Ry s S solLum solMass solRad sr T u V voxel W Wb yr bit byte B".split()
 )
 BINARY_SYMBOLS = frozenset({"bit", "byte", "B"})

@@ -1,4 +1,7 @@
-"""What a portal asks of data: the state of a search, counts of choices, histograms, trees, pages of rows. No HTTP, no HTML."""
+"""What a portal asks of data: the state of a search, counts of choices, histograms, trees, pages of rows.
+
+No HTTP, no HTML.
+"""
 
 from __future__ import annotations
 

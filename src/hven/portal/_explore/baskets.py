@@ -1,6 +1,9 @@
-"""Baskets: rows of several tables by their keys, and searches by their addresses; as a text, as a token of an address, as a search of a table.
+"""Baskets: rows of several tables by their keys, and searches by their addresses.
 
-A basket holds no rows and no rights: whoever opens it is told of what they may see, and of all else nothing but a number.
+As a text, as a token of an address, as a search of a table.
+
+A basket holds no rows and no rights: whoever opens it is told of what they may see, and of all else nothing but a
+number.
 """
 
 from __future__ import annotations

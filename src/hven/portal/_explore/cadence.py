@@ -1,4 +1,7 @@
-"""One row for each step of time: the nearest to every hour, of each wavelength, ...; a choice of rows that every count and plot follows."""
+"""One row for each step of time.
+
+The nearest to every hour, of each wavelength, ...; a choice of rows that every count and plot follows.
+"""
 
 from __future__ import annotations
 
@@ -109,10 +112,12 @@ def parse_cadence(text: str, table: Table) -> Cadence:
 
 
 def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tree.Expr | None) -> syntax_tree.Expr:
-    """Return the condition that a row is the nearest to its step, of those that `condition` leaves; of two as near the earlier one.
+    """Return the condition that a row is the nearest to its step, of those that `condition` leaves.
 
-    Steps are counted from where `condition` begins in time, else from whole multiples in UTC, and end where it ends. A row belongs to the
-    step that is no more than half a step away; one between two of them to the earlier.
+    Of two as near the earlier one.
+
+    Steps are counted from where `condition` begins in time, else from whole multiples in UTC, and end where it ends. A
+    row belongs to the step that is no more than half a step away; one between two of them to the earlier.
     """
     column = find_time_column(table)
     if column is None or len(table.primary) != 1:
@@ -210,7 +215,8 @@ def _find_time_bound(
     ):
         return None
     if isinstance(limit.value, str):  # of timestamps
-        return (datetime.fromisoformat(limit.value) - datetime(1858, 11, 17)) / timedelta(days=1), closed  # noqa: DTZ001  (UTC throughout)
+        # UTC throughout
+        return (datetime.fromisoformat(limit.value) - datetime(1858, 11, 17)) / timedelta(days=1), closed  # noqa: DTZ001
     return (float(limit.value), closed) if isinstance(limit.value, int | float) else None
 
 

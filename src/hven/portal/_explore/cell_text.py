@@ -1,4 +1,7 @@
-"""How values are shown to people: numbers as their column says, times as dates, codes as words, addresses as links and small pictures."""
+"""How values are shown to people.
+
+Numbers as their column says, times as dates, codes as words, addresses as links and small pictures.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,24 @@ MAX_PANEL_CHARACTERS = 10_000  # characters of a cell of the row's own page
 MAX_ADDRESS_CHARACTERS = 40  # characters of an address that one reads whole in a cell; of a longer one its file
 ADDRESS_PATTERN = re.compile(r"(?:https?|ftp)://[^\s<>\"']+", re.IGNORECASE)
 KNOWN_SERVICES = {  # hosts of services that people know by their names
-    "simbad.cds.unistra.fr": "SIMBAD", "simbad.u-strasbg.fr": "SIMBAD", "vizier.cds.unistra.fr": "VizieR", "ned.ipac.caltech.edu": "NED",
-    "aladin.cds.unistra.fr": "Aladin", "ssd.jpl.nasa.gov": "JPL", "ssp.imcce.fr": "IMCCE", "irsa.ipac.caltech.edu": "IRSA",
-}  # fmt: skip
+    "simbad.cds.unistra.fr": "SIMBAD",
+    "simbad.u-strasbg.fr": "SIMBAD",
+    "vizier.cds.unistra.fr": "VizieR",
+    "ned.ipac.caltech.edu": "NED",
+    "aladin.cds.unistra.fr": "Aladin",
+    "ssd.jpl.nasa.gov": "JPL",
+    "ssp.imcce.fr": "IMCCE",
+    "irsa.ipac.caltech.edu": "IRSA",
+}
 DISPLAY_PATTERN = re.compile(r"%?(\d*)\.(\d+)([feg])|([FE])(\d+)\.(\d+)")
 JULIAN_DATE_RANGE = 1_721_426, 5_373_484  # days in which a number can be a Julian date of the years 1 to 9999
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextCell:
-    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`: the address is a small image.
+    """One value on a page: what is read, where it leads, what is told when one points at it; `picture`.
+
+    The address is a small image.
 
     `corners`: the text is a polygon of so many, which people would rather be told than read.
     """
@@ -55,7 +66,10 @@ class TextCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnHeading:
-    """How a column is shown: `unit` as shown, perhaps another than the stored one; `scale` leads from that one to it."""
+    """How a column is shown: `unit` as shown, perhaps another than the stored one.
+
+    `scale` leads from that one to it.
+    """
 
     column: Column
     label: str
@@ -72,7 +86,9 @@ class ColumnHeading:
 def build_headings(
     page: RowPage, table: Table, chosen_units: Sequence[tuple[str, str]] = (), *, labels: ColumnLabels | None = None
 ) -> list[ColumnHeading]:
-    """Return how the columns of a page are shown; `chosen_units` names units that the reader chose: those that do not fit are left out.
+    """Return how the columns of a page are shown; `chosen_units` names units that the reader chose.
+
+    Those that do not fit are left out.
 
     Without `labels` columns are called as the descriptor, or a query, calls them.
     """
@@ -88,7 +104,10 @@ def format_cells(
     is_full: bool = False,
     labels: ColumnLabels | None = None,
 ) -> list[list[TextCell | None]]:
-    """Write the rows of a page; None where there is no value. `is_full`: texts and addresses in full, up to `MAX_PANEL_CHARACTERS` characters."""
+    """Write the rows of a page; None where there is no value. `is_full`.
+
+    Texts and addresses in full, up to `MAX_PANEL_CHARACTERS` characters.
+    """
     column_headings = build_headings(page, table, chosen_units, labels=labels)
     rows_table = page.rows.combine_chunks()
     columns = [
@@ -232,7 +251,10 @@ def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
 
 
 def _find_service_name(address: str) -> str:
-    """Return the name of a service that everybody knows, which is asked about something: its address tells a reader less."""
+    """Return the name of a service that everybody knows, which is asked about something.
+
+    Its address tells a reader less.
+    """
     base, query, _ = address.partition("?")
     host = base.partition("//")[2].partition("/")[0].lower()
     return KNOWN_SERVICES.get(host, "") if query else ""
@@ -296,7 +318,10 @@ def _derive_display(column: Column, scale: UnitScale) -> str:
 
 
 def _count_decimals(display: str | None, factor: float) -> int:
-    """Return the decimals that are left of `display` when values become `factor` times as great; two where nobody says how many there are."""
+    """Return the decimals that are left of `display` when values become `factor` times as great.
+
+    Two where nobody says how many there are.
+    """
     display_match = DISPLAY_PATTERN.fullmatch(display or "")
     if display_match is None or (display_match[3] or display_match[4]).lower() != "f":
         return 2

@@ -1,4 +1,7 @@
-"""What a card says of a collection at first sight: pictures of its rows, its years, its targets; from statistics, and one small question a table."""
+"""What a card says of a collection at first sight: pictures of its rows, its years, its targets.
+
+From statistics, and one small question a table.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +119,10 @@ class CollectionOverviews:
 
 
 def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[str], bool]:
-    """Return what says whether pages may show a picture: of their own origin, or of one that the site file names (``https://*.example.org``)."""
+    """Return what says whether pages may show a picture.
+
+    Of their own origin, or of one that the site file names (``https://*.example.org``).
+    """
 
     def is_allowed(address: str) -> bool:
         if address.startswith("/"):

@@ -1,7 +1,9 @@
-"""What a column is called on pages, and what its codes mean: the descriptor's words, else those of its standard, else its name.
+"""What a column is called on pages, and what its codes mean.
 
-Names of queries never change: these are words for people alone, in their language. All that tells a column (heads, forms, chips, panel,
-statistics, plots, maps, search) asks here.
+The descriptor's words, else those of its standard, else its name.
+
+Names of queries never change: these are words for people alone, in their language. All that tells a column (heads,
+forms, chips, panel, statistics, plots, maps, search) asks here.
 """
 
 from __future__ import annotations
@@ -26,9 +28,15 @@ if TYPE_CHECKING:
 
 LABELS_PARAMETER, RAW_LABELS = "_names", "raw"  # of an address: columns are called as queries call them
 UCD_FRAMES = (  # what the UCD of a first coordinate says of the frame
-    ("pos.bodyrc", "body"), ("pos.eq", "celestial"), ("pos.galactic", "celestial"), ("pos.ecliptic", "celestial"),
-    ("pos.cartesian", "cartesian"), ("pos.spherical", "spherical"), ("pos.cylindrical", "cylindrical"), ("pos.healpix", "healpix"),
-)  # fmt: skip
+    ("pos.bodyrc", "body"),
+    ("pos.eq", "celestial"),
+    ("pos.galactic", "celestial"),
+    ("pos.ecliptic", "celestial"),
+    ("pos.cartesian", "cartesian"),
+    ("pos.spherical", "spherical"),
+    ("pos.cylindrical", "cylindrical"),
+    ("pos.healpix", "healpix"),
+)
 SPECTRAL_LABELS = {  # of a pair, and of its ends
     "length": ("Wavelength", "Shortest wavelength", "Longest wavelength"),
     "frequency": ("Frequency", "Lowest frequency", "Highest frequency"),
@@ -91,7 +99,10 @@ class ColumnLabels:
         )
 
     def find_scale(self, column: Column) -> UnitScale:
-        """Return the unit that a column is told in if nobody chose one: that of the size of its numbers, or of the pair that it is of; as it is where nothing is known of them."""
+        """Return the unit that a column is told in if nobody chose one.
+
+        That of the size of its numbers, or of the pair that it is of; as it is where nothing is known of them.
+        """
         scale = self._scales.get(column.name)
         if scale is None:
             scale = self._scales[column.name] = self._choose_scale(column)
@@ -119,7 +130,10 @@ class ColumnLabels:
         return {column.name.lower(): column for column in self.table.columns}
 
     def label_field(self, name: str, unit: str | None = None) -> str:
-        """Return what a field of a search is called: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``."""
+        """Return what a field of a search is called.
+
+        A column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``.
+        """
         if self.is_raw:
             return name
         columns = self._columns
@@ -136,7 +150,10 @@ class ColumnLabels:
         )
 
     def describe_column(self, column: Column, name: str = "") -> str:
-        """Return what is told of a column when one points at it: its name, where it is called otherwise, and its description; `name`: of its field."""
+        """Return what is told of a column when one points at it.
+
+        Its name, where it is called otherwise, and its description; `name`: of its field.
+        """
         name, description = name or column.name, translate_text(self.language, column.description or "")
         return description if self.label_field(name) == name else f"{name}: {description}" if description else name
 
@@ -149,7 +166,10 @@ class ColumnLabels:
         return "" if scale == "UNKNOWN" else scale
 
     def find_code_words(self, column: Column, *, is_plural: bool = False) -> Mapping[str, str]:
-        """Return what the codes of a column mean: code -> word; `is_plural`: in the plural, where there is one. Empty: it has none."""
+        """Return what the codes of a column mean: code -> word; `is_plural`: in the plural, where there is one. Empty.
+
+        It has none.
+        """
         if self.is_raw:
             return {}
         if column.enum and column.enum in self.table.enums:
@@ -164,7 +184,10 @@ class ColumnLabels:
         return ", ".join(words.get(item, item) for item in code.split("#")) if words else code
 
     def _find_spectral_label(self, column: Column, name: str, unit: str | None) -> str:
-        """Return the word for light that is told otherwise than it is stored: frequencies as wavelengths, wavelengths as energies; empty: it is not."""
+        """Return the word for light that is told otherwise than it is stored.
+
+        Frequencies as wavelengths, wavelengths as energies; empty: it is not.
+        """
         if not is_spectral(column):
             return ""
         scale = self.find_scale(column) if unit is None else choose_scale(column, unit)
@@ -206,7 +229,10 @@ class ColumnLabels:
         )
 
     def _shorten_name(self, column: Column, name: str, unit: str | None) -> str:
-        """Return a name without what queries need and people do not read: the ``_`` behind a reserved word, a unit that is not the one shown."""
+        """Return a name without what queries need and people do not read.
+
+        The ``_`` behind a reserved word, a unit that is not the one shown.
+        """
         if name.endswith("_") and name[:-1].upper() in RESERVED_WORDS and name[:-1].lower() not in self._columns:
             return name[:-1]
         shown_unit = self.find_scale(column).unit if unit is None else unit
@@ -271,7 +297,10 @@ def find_standard(table: Table, column: Column) -> str:
 
 
 def find_coordinate_frame(table: Table) -> str:
-    """Return the frame of an EPN-TAP table's coordinates (its spatial_frame_type), by the UCD of the first one; empty: none is known."""
+    """Return the frame of an EPN-TAP table's coordinates (its spatial_frame_type), by the UCD of the first one; empty.
+
+    None is known.
+    """
     first = next((candidate for candidate in table.columns if candidate.name.lower() == "c1min"), None)
     ucd = "" if first is None else (first.ucd or "").lower()
     return next((name for part, name in UCD_FRAMES if ucd.startswith(part)), "")
@@ -289,16 +318,30 @@ def list_code_phrases(
     """
     if column.enum and column.enum in table.enums:
         enum = table.enums[column.enum]
-        return {code: tuple(dict.fromkeys([word, *(word.texts.values() if isinstance(word, LocalizedText) else ())])) for code, word in enum.items()}  # fmt: skip
+        return {
+            code: tuple(dict.fromkeys([word, *(word.texts.values() if isinstance(word, LocalizedText) else ())]))
+            for code, word in enum.items()
+        }
     standard_name = find_standard(table, column)
     codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {}) if standard_name else {}
-    phrases_by_code = {code: [phrase for word in reversed(words) for phrase in (word, *(catalogue.get(word, word) for catalogue in catalogues))] for code, words in codes.items()}  # fmt: skip
+    phrases_by_code = {
+        code: [
+            phrase
+            for word in reversed(words)
+            for phrase in (word, *(catalogue.get(word, word) for catalogue in catalogues))
+        ]
+        for code, words in codes.items()
+    }
     return {code: tuple(dict.fromkeys(words)) for code, words in phrases_by_code.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StandardLabels:
-    """The English words of a standard: of columns and pairs (one, or three: of the pair and its ends), as they are called in each frame; of codes (one, or two: the plural)."""
+    """The English words of a standard.
+
+    Of columns and pairs (one, or three: of the pair and its ends), as they are called in each frame; of codes (one, or
+    two: the plural).
+    """
 
     columns: Mapping[str, tuple[str, ...]]
     frames: Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -1,4 +1,7 @@
-"""Pairs ``x_min``, ``x_max`` as one column, from and to: what it is called, and what its cells say; once where both say the same."""
+"""Pairs ``x_min``, ``x_max`` as one column, from and to: what it is called, and what its cells say.
+
+Once where both say the same.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _DAY_PATTERN = re.compile(r"\d{4}-\d\d-\d\d ")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnPair:
-    """Two columns that are told as one: `low_number` and `high_number` are their places among the headings, as the values rise."""
+    """Two columns that are told as one.
+
+    `low_number` and `high_number` are their places among the headings, as the values rise.
+    """
 
     name: str
     label: str
@@ -30,7 +36,10 @@ class ColumnPair:
 
 
 def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -> list[ColumnPair]:
-    """Find the pairs among columns that are shown in the same unit; none where the reader wants names as queries write them."""
+    """Find the pairs among columns that are shown in the same unit.
+
+    None where the reader wants names as queries write them.
+    """
     if labels.is_raw:
         return []
     heading_numbers = {heading.column.name: place for place, heading in enumerate(headings)}

@@ -1,7 +1,9 @@
-"""What else there is at a time and a place: of every table that a reader may see, how many rows overlap them, and the conditions that say so.
+"""What else there is at a time and a place.
 
-Tables have in common with what is asked a time, a place on the sky, a place on the same body, or several of these; all that they have in
-common must meet. A table that has nothing in common is not asked.
+Of every table that a reader may see, how many rows overlap them, and the conditions that say so.
+
+Tables have in common with what is asked a time, a place on the sky, a place on the same body, or several of these; all
+that they have in common must meet. A table that has nothing in common is not asked.
 """
 
 from __future__ import annotations
@@ -63,7 +65,10 @@ class TimeAndPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelatedTable:
-    """A table to be asked, by these conditions; `common_aspects`: what it has in common with what is asked, of ``time`` and ``place``."""
+    """A table to be asked, by these conditions; `common_aspects`.
+
+    What it has in common with what is asked, of ``time`` and ``place``.
+    """
 
     target: SearchTarget
     conditions: tuple[tuple[str, str], ...]
@@ -98,7 +103,9 @@ def list_related_tables(
     titles: Mapping[str, str | None],
     include_places: bool = True,
 ) -> list[RelatedTable]:
-    """List the tables that can be asked what they have there; those whose times are known to lie elsewhere are left out.
+    """List the tables that can be asked what they have there.
+
+    Those whose times are known to lie elsewhere are left out.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Columns that say the same in every row: known since the rows were published, so that a page says each once and shows the telling ones as columns."""
+"""Columns that say the same in every row.
+
+Known since the rows were published, so that a page says each once and shows the telling ones as columns.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ if TYPE_CHECKING:
 def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset[str]:
     """Return the names of the shown columns that have one value, or none, in all rows of the table.
 
-    They are found in the statistics of the published rows: nothing is asked. It is the table that decides, not the rows that a search
-    finds, so that columns stay where they are while a reader narrows down. Columns that the reader chose, and those of the key, are
-    never among them; nor is anything while a policy hides rows, for what was counted over all of them may tell of hidden ones.
+    They are found in the statistics of the published rows: nothing is asked. It is the table that decides, not the rows
+    that a search finds, so that columns stay where they are while a reader narrows down. Columns that the reader chose,
+    and those of the key, are never among them; nor is anything while a policy hides rows, for what was counted over all
+    of them may tell of hidden ones.
     """
     item = runner.find_published_table(search.table)
     if search.columns or (item.rows or 0) < 2 or runner.has_hidden_rows(search.table):
@@ -41,7 +45,10 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
 
 
 def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
-    """Return the names of all columns of a table that have one value, or none: nothing is found by them. None while a policy hides rows."""
+    """Return the names of all columns of a table that have one value, or none: nothing is found by them.
+
+    None while a policy hides rows.
+    """
     item = runner.find_published_table(table)
     if (item.rows or 0) < 2 or runner.has_hidden_rows(table):
         return frozenset()
@@ -49,7 +56,10 @@ def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[s
 
 
 def has_only_nulls(column_names: Iterable[str], table: Table, runner: QueryRunner) -> bool:
-    """Return whether no row of a table has a value in any of these columns; False where a policy hides rows, or nothing was counted."""
+    """Return whether no row of a table has a value in any of these columns.
+
+    False where a policy hides rows, or nothing was counted.
+    """
     item = runner.find_published_table(table)
     return (
         bool(item.rows)

@@ -1,4 +1,7 @@
-"""Positions and angles as people write them: degrees, ``05:31:00 +22:00:00``, ``5h31m 22d``, ``12h30m49.4s +12d23m28s``, ``30 arcmin``, ``2'``."""
+"""Positions and angles as people write them.
+
+Degrees, ``05:31:00 +22:00:00``, ``5h31m 22d``, ``12h30m49.4s +12d23m28s``, ``30 arcmin``, ``2'``.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,27 @@ _PACKED_PATTERN = re.compile(
 )
 _ANGLE_PATTERN = re.compile(rf"\s*({NUMBER_PATTERN})\s*(.*?)\s*")
 MAX_POSITION_CHARACTERS = 200  # characters of a position
-_UNIT_ALIASES = {"": "deg", "°": "deg", "d": "deg", "degree": "deg", "degrees": "deg", "'": "arcmin", "\u2032": "arcmin", "m": "arcmin", '"': "arcsec", "\u2033": "arcsec", "''": "arcsec", "s": "arcsec"}  # fmt: skip
+_UNIT_ALIASES = {
+    "": "deg",
+    "°": "deg",
+    "d": "deg",
+    "degree": "deg",
+    "degrees": "deg",
+    "'": "arcmin",
+    "\u2032": "arcmin",
+    "m": "arcmin",
+    '"': "arcsec",
+    "\u2033": "arcsec",
+    "''": "arcsec",
+    "s": "arcsec",
+}
 
 
 def parse_position(text: str) -> tuple[float, float] | None:
     """Read a position: longitude and latitude in degrees; None: it is none, and may be a name.
 
-    Two plain numbers are degrees; hours, minutes and seconds stand with ``h``, ``:`` or as six (or four) numbers with blanks.
+    Two plain numbers are degrees; hours, minutes and seconds stand with ``h``, ``:`` or as six (or four) numbers with
+    blanks.
 
     Raises
     ------

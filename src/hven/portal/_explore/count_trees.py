@@ -1,4 +1,7 @@
-"""Trees of counts: mission > instrument > data set, or whatever columns a site names; counted once for each state of a table, and kept."""
+"""Trees of counts: mission > instrument > data set, or whatever columns a site names.
+
+Counted once for each state of a table, and kept.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ log = logging.getLogger("hven.portal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountLeaf:
-    """Rows of one table that have the values of a path: `conditions` as an address has them. `row_count` None: not counted."""
+    """Rows of one table that have the values of a path: `conditions` as an address has them. `row_count` None.
+
+    Not counted.
+    """
 
     table: Table
     row_count: int | None
@@ -131,7 +137,10 @@ class CountTrees:
     def _count_or_read(
         self, key: tuple[object, ...], table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int
     ) -> tuple[CountLeaf, ...]:
-        """Count a table, or take what another process has counted. What fails is not kept: it is tried again, after a pause that grows."""
+        """Count a table, or take what another process has counted. What fails is not kept.
+
+        It is tried again, after a pause that grows.
+        """
         failures = runner.site.get_or_create(FailureLog)
         if failures.is_paused(key):
             return _build_uncounted_leaf(table, runner)
@@ -160,7 +169,10 @@ class CountTrees:
 
 
 def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf, ...]:
-    """Return the one leaf of a table whose rows could not be counted: its number only where the counts would add up to it."""
+    """Return the one leaf of a table whose rows could not be counted.
+
+    Its number only where the counts would add up to it.
+    """
     has_observation_lines = table.view is None and observation_lines.find_observation_key(table, runner) is not None
     rows = None if has_observation_lines or has_hidden_rows(table, runner) else runner.find_published_table(table).rows
     return (CountLeaf(table=table, row_count=rows),)
@@ -217,7 +229,11 @@ def has_hidden_rows(table: Table, runner: QueryRunner) -> bool:
 
 def _resolve_levels(table: Table, resource: Resource | None, levels: Sequence[str]) -> list[_TreeLevel]:
     """Find what makes the levels of a table; those that it has nothing for are left out."""
-    columns_by_name = {column.name.lower(): column for column in table.columns if not column.hidden and not column.type.is_array and not column.type.is_geometry}  # fmt: skip
+    columns_by_name = {
+        column.name.lower(): column
+        for column in table.columns
+        if not column.hidden and not column.type.is_array and not column.type.is_geometry
+    }
     tree_levels = []
     for level in levels:
         for word in (alternative.strip() for alternative in level.split("|")):
@@ -262,7 +278,11 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
             for level in columns
             if _has_few_values(item.statistics.get(level.name, {}).get("distinct"), max_branches)
         ]
-    if isinstance(item.relation, LiveRelation) or any(isinstance(runner.published_state.tables_by_name[name].relation, LiveRelation) for name in item.read_tables if name in runner.published_state.tables_by_name):  # fmt: skip
+    if isinstance(item.relation, LiveRelation) or any(
+        isinstance(runner.published_state.tables_by_name[name].relation, LiveRelation)
+        for name in item.read_tables
+        if name in runner.published_state.tables_by_name
+    ):
         return single_leaf  # other programs write it: no number would be true for long
     if table.view is not None or item.relation is None:
         return (CountLeaf(table=table, row_count=None),)
@@ -291,7 +311,10 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
 
 
 def _write_value_conditions(column: Column, values: Sequence[Any]) -> dict[Any, str]:
-    """Write each value as a condition that has the rows of this value alone: of lists the whole list, where another one has its items, too."""
+    """Write each value as a condition that has the rows of this value alone.
+
+    Of lists the whole list, where another one has its items, too.
+    """
     if column.name.lower() not in LIST_COLUMNS:
         return {value: write_value(None if value is None else str(value)) for value in values}
     lists = {value: [item.casefold() for item in str(value).split("#")] for value in values if value}
@@ -369,13 +392,19 @@ def _parse_value(column: Column, text: str) -> str | None:
 
 
 def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
-    """Return the branch of a name; one that is spelled with other capitals is the same, and has the name that came first."""
+    """Return the branch of a name.
+
+    One that is spelled with other capitals is the same, and has the name that came first.
+    """
     folded = None if name is None else " ".join(name.split()).casefold()
     return node.branches.setdefault(folded, CountNode(name=name))
 
 
 def _merge_unnamed_branches(node: CountNode) -> None:
-    """Join branches with what is below them where all rows lack the value: a level of one branch without a name says nothing."""
+    """Join branches with what is below them where all rows lack the value.
+
+    A level of one branch without a name says nothing.
+    """
     for branch in node.branches.values():
         _merge_unnamed_branches(branch)
     if not node.leaves and node.branches.keys() == {None}:

@@ -33,7 +33,10 @@ UNIX_EPOCH_JULIAN_DATE = 2_440_587.5  # Julian date of 1970-01-01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundCoverage:
-    """Where rows are on a body: a path for each shade, the fewest rows first, in a box of 360 by 180; `is_partial`: these are not all rows."""
+    """Where rows are on a body: a path for each shade, the fewest rows first, in a box of 360 by 180; `is_partial`.
+
+    These are not all rows.
+    """
 
     body: str
     paths: tuple[str, ...]
@@ -120,7 +123,10 @@ def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None
 
 
 def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Floats:
-    """Count in each cell the boxes that touch it, by the sums of differences at their corners; a box with west > east goes across 0."""
+    """Count in each cell the boxes that touch it, by the sums of differences at their corners.
+
+    A box with west > east goes across 0.
+    """
     column_count, row_count = 360 // CELL_DEGREES, 180 // CELL_DEGREES
     is_valid = (
         np.isfinite(west)
@@ -165,7 +171,8 @@ def _draw_shades(counts: _Floats) -> tuple[str, ...]:
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             if shade := int(level[row, begin]):
                 paths[shade - 1] += (
-                    f"M{begin * CELL_DEGREES} {y}h{(end - begin) * CELL_DEGREES}v{CELL_DEGREES}h-{(end - begin) * CELL_DEGREES}z"
+                    f"M{begin * CELL_DEGREES} "
+                    f"{y}h{(end - begin) * CELL_DEGREES}v{CELL_DEGREES}h-{(end - begin) * CELL_DEGREES}z"
                 )
     return tuple(paths)
 

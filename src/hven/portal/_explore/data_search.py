@@ -1,4 +1,7 @@
-"""Finding data by words: values of rows, and rows around a place whose name is known, on the sky and on bodies; each with its number of rows."""
+"""Finding data by words: values of rows, and rows around a place whose name is known, on the sky and on bodies.
+
+Each with its number of rows.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ class NamedPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSearchResult:
-    """What was found: values, the best first; rows around places; `is_incomplete`: values of some tables are just being counted."""
+    """What was found: values, the best first; rows around places; `is_incomplete`.
+
+    Values of some tables are just being counted.
+    """
 
     values: tuple[ValueMatch, ...]
     place_matches: tuple[tuple[NamedPlace, ValueMatch], ...]
@@ -153,7 +159,10 @@ def _choose_best_matches(matches: list[ValueMatch], max_matches: int) -> list[Va
 def _find_named_places(
     words: str, value_matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner
 ) -> list[NamedPlace]:
-    """Find the places that are called so: features of bodies among the values that were found, objects of the sky by the resolvers nearby."""
+    """Find the places that are called so.
+
+    Features of bodies among the values that were found, objects of the sky by the resolvers nearby.
+    """
     places = []
     gazetteer_columns = {
         gazetteer.table.qualified_name: gazetteer for gazetteer in place_names.list_gazetteers(tables, runner)
@@ -168,7 +177,16 @@ def _find_named_places(
         gazetteer = gazetteer_columns[match.table.qualified_name]
         for body, feature in place_names.find_features(gazetteer, match.text, runner)[:MAX_PLACES]:
             if feature.longitude is not None and feature.latitude is not None:
-                places.append(NamedPlace(name=match.text, note=feature.note, target=body, longitude=feature.longitude, latitude=feature.latitude, radius_degrees=feature.radius_degrees or DEFAULT_RADIUS_DEGREES))  # fmt: skip
+                places.append(
+                    NamedPlace(
+                        name=match.text,
+                        note=feature.note,
+                        target=body,
+                        longitude=feature.longitude,
+                        latitude=feature.latitude,
+                        radius_degrees=feature.radius_degrees or DEFAULT_RADIUS_DEGREES,
+                    )
+                )
     places = places[:MAX_PLACES]
     try:
         resolved_name = resolver.resolve_name(words, site=runner.site, policies=runner.policies, includes_remote=False)
@@ -176,7 +194,16 @@ def _find_named_places(
         resolved_name = None
     if resolved_name is not None and resolved_name.position is not None:
         size = next((radius for gazetteer, radius in bright.load_objects() if gazetteer == resolved_name), 0.0)
-        places.append(NamedPlace(name=resolved_name.name, note=resolved_name.kind or "", target="", longitude=resolved_name.position[0], latitude=resolved_name.position[1], radius_degrees=max(size, DEFAULT_RADIUS_DEGREES)))  # fmt: skip
+        places.append(
+            NamedPlace(
+                name=resolved_name.name,
+                note=resolved_name.kind or "",
+                target="",
+                longitude=resolved_name.position[0],
+                latitude=resolved_name.position[1],
+                radius_degrees=max(size, DEFAULT_RADIUS_DEGREES),
+            )
+        )
     return places
 
 

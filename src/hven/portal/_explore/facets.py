@@ -46,7 +46,10 @@ FULL_COUNT_TIMEOUT_SECONDS = 10.0  # seconds that counting all rows of a big tab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FacetChoice:
-    """One value and how many rows have it, None where nobody has counted them; `label` in words; None as value: rows without one."""
+    """One value and how many rows have it, None where nobody has counted them; `label` in words; None as value.
+
+    Rows without one.
+    """
 
     value: str | None
     label: str
@@ -56,7 +59,9 @@ class FacetChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facet:
-    """The choices of one column, the most frequent first; `has_more`: there are others; `is_exact` is False for estimates.
+    """The choices of one column, the most frequent first; `has_more`: there are others.
+
+    `is_exact` is False for estimates.
 
     `is_counted` is False where nobody could count them in time: they are worth asking for again.
     """
@@ -69,7 +74,10 @@ class Facet:
 
 
 def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
-    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no; no sizes, addresses and media types of files."""
+    """Return the columns worth choosing from: few different values, of text, whole numbers, yes and no.
+
+    No sizes, addresses and media types of files.
+    """
     item = runner.find_published_table(table)
     statistics = item.statistics
     facet_columns = []
@@ -108,14 +116,20 @@ def sort_by_value(facet: Facet) -> tuple[FacetChoice, ...]:
 
 
 def _is_nearly_unique(distinct_count: float, filled_count: int) -> bool:
-    """Return whether nearly each row has a value of its own, as names have: one looks for such a value, in a field that completes it."""
+    """Return whether nearly each row has a value of its own, as names have.
+
+    One looks for such a value, in a field that completes it.
+    """
     return distinct_count > SHOWN_CHOICES and filled_count < MIN_ROWS_PER_VALUE * distinct_count
 
 
 def count_facets(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner, *, shown_count: int = SHOWN_CHOICES
 ) -> list[Facet]:
-    """Count the choices of several columns, as many as possible by one look at the rows; those that could not be counted in time say so."""
+    """Count the choices of several columns, as many as possible by one look at the rows.
+
+    Those that could not be counted in time say so.
+    """
     own_conditions = {name for name, _ in search.conditions}
     unconditioned = [
         column for column in columns if column.name not in own_conditions
@@ -138,17 +152,21 @@ def count_facet(
 ) -> Facet | None:
     """Count the choices of a column; None: its values are too long to choose from.
 
-    Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `search_text` leaves the values that contain it, in any case.
+    Lists ``a#b`` (EPN-TAP) are taken apart: a row counts for each of its items. `search_text` leaves the values that
+    contain it, in any case.
 
-    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than `MAX_EXACT_ROWS` rows
-    of a table they are counted by a sample, but for values that it has few rows of, or missed: those are counted by themselves.
+    The column's own condition is left out, so that one sees what else could be chosen. Where conditions leave more than
+    `MAX_EXACT_ROWS` rows of a table they are counted by a sample, but for values that it has few rows of, or missed:
+    those are counted by themselves.
     """
     counted = _count_column(search, column, runner, shown_count, search_text, time.monotonic() + COUNT_TIMEOUT_SECONDS)
     return _build_facet(search, column, shown_count, counted)
 
 
 def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) -> Facet | None:
-    """Return the choices of a column that the statistics of its published rows name, without counts; None: they name none.
+    """Return the choices of a column that the statistics of its published rows name, without counts; None.
+
+    They name none.
 
     A reader from whom rows are hidden is told none: the statistics are of all rows.
     """
@@ -333,7 +351,10 @@ def _has_more_rows(
 
 
 def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCounts:
-    """Return what a sample says of all rows, with as many digits as it can know: one of fewer than 100 rows, two of fewer than 10,000."""
+    """Return what a sample says of all rows, with as many digits as it can know.
+
+    One of fewer than 100 rows, two of fewer than 10,000.
+    """
     if share == 1.0:
         return value_counts
     values = []
@@ -403,7 +424,10 @@ def _estimate_value_counts(
     condition: syntax_tree.Expr | None,
     runner: QueryRunner,
 ) -> _ValueCounts:
-    """Return what a sample says of all rows; values of which it has few rows, or none, are counted by themselves, the rarest first."""
+    """Return what a sample says of all rows.
+
+    Values of which it has few rows, or none, are counted by themselves, the rarest first.
+    """
     full_counts = (
         None
         if share == 1.0 or _has_list_values(column)
@@ -458,7 +482,10 @@ def _build_value_counts(
 def _count_fetched_rows(
     search: TableSearch, columns: Sequence[Column], runner: QueryRunner
 ) -> dict[str, list[tuple[Any, int]]]:
-    """Count the values of all columns by one look at the rows, where they are few; nothing if they are many, or nothing narrows them."""
+    """Count the values of all columns by one look at the rows, where they are few.
+
+    Nothing if they are many, or nothing narrows them.
+    """
     where = search.build_condition()
     if where is None or len(columns) < 2:
         return {}

@@ -1,4 +1,7 @@
-"""The first rows of a file that was written for somebody: what it says of its columns, and nothing that comes after them is read."""
+"""The first rows of a file that was written for somebody.
+
+What it says of its columns, and nothing that comes after them is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The columns that a table's rows begin with: picture, title or name, time, place, what a search asks, then the table's own before those of its standard."""
+"""The columns that a table's rows begin with.
+
+Picture, title or name, time, place, what a search asks, then the table's own before those of its standard.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,10 @@ def _find_place_columns(table: Table) -> list[str]:
 
 
 def _is_technical(column: Column, table: Table) -> bool:
-    """Check whether a column is for programs, or says again what others do: outlines, further names, links, what tells files apart."""
+    """Check whether a column is for programs, or says again what others do.
+
+    Outlines, further names, links, what tells files apart.
+    """
     ucd = (column.ucd or "").lower()
     is_identifier = ucd.startswith("meta.id") and not ucd.startswith(("meta.id;instr", "meta.id;src"))
     return (

@@ -1,6 +1,9 @@
-"""One search over all EPN-TAP or all ObsCore tables: those of this site, and those of services elsewhere that the site file names.
+"""One search over all EPN-TAP or all ObsCore tables.
 
-Each table is asked on its own, at once with the others and within a time; whatever comes is shown, whatever does not is told with its reason.
+Those of this site, and those of services elsewhere that the site file names.
+
+Each table is asked on its own, at once with the others and within a time; whatever comes is shown, whatever does not is
+told with its reason.
 """
 
 from __future__ import annotations
@@ -68,27 +71,94 @@ MAX_EXAMPLE_VALUES = 3  # targets, and kinds of product, of the examples
 MAX_VALUE_TABLES, MAX_SHOWN_VALUES = 40, 50  # tables whose values a field of the form offers; how many values
 FORM_SECTIONS = {
     "epn": {
-        "main": ("target_name", "target_class", "dataproduct_type", "instrument_host_name", "instrument_name", "processing_level"),
+        "main": (
+            "target_name",
+            "target_class",
+            "dataproduct_type",
+            "instrument_host_name",
+            "instrument_name",
+            "processing_level",
+        ),
         "time": ("time", "time_sampling_step", "time_exp"),
         "location": ("spatial_frame_type", "c1", "c2", "c3", "c1_resol", "c2_resol", "target_region"),
         "spectral": ("spectral_range", "spectral_sampling_step", "spectral_resolution", "measurement_type"),
         "illumination": ("incidence", "emergence", "phase", "solar_longitude", "local_time"),
-        "reference": ("granule_uid", "granule_gid", "obs_id", "service_title", "bib_reference", "access_format", "creation_date", "release_date"),
-        "optional": ("species", "filter", "feature_name", "alt_target_name", "target_distance", "sun_distance", "subsolar_longitude", "subobserver_longitude", "publisher"),
+        "reference": (
+            "granule_uid",
+            "granule_gid",
+            "obs_id",
+            "service_title",
+            "bib_reference",
+            "access_format",
+            "creation_date",
+            "release_date",
+        ),
+        "optional": (
+            "species",
+            "filter",
+            "feature_name",
+            "alt_target_name",
+            "target_distance",
+            "sun_distance",
+            "subsolar_longitude",
+            "subobserver_longitude",
+            "publisher",
+        ),
     },
     "obscore": {
-        "main": ("target_name", "target_class", "dataproduct_type", "calib_level", "obs_collection", "facility_name", "instrument_name"),
+        "main": (
+            "target_name",
+            "target_class",
+            "dataproduct_type",
+            "calib_level",
+            "obs_collection",
+            "facility_name",
+            "instrument_name",
+        ),
         "time": ("t", "t_exptime", "t_resolution"),
         "location": ("s_ra", "s_dec", "s_fov", "s_resolution"),
         "spectral": ("em", "em_res_power"),
-        "reference": ("obs_id", "obs_publisher_did", "obs_title", "obs_creator_name", "access_format", "access_estsize", "bib_reference", "obs_release_date"),
+        "reference": (
+            "obs_id",
+            "obs_publisher_did",
+            "obs_title",
+            "obs_creator_name",
+            "access_format",
+            "access_estsize",
+            "bib_reference",
+            "obs_release_date",
+        ),
         "optional": ("pol_states", "o_ucd", "proposal_id", "data_rights"),
     },
-}  # fmt: skip
+}
 SHOWN_COLUMNS = {
-    "epn": ("granule_uid", "target_name", "dataproduct_type", "instrument_name", "time_min", "time_max", "c1min", "c1max", "c2min", "c2max", "thumbnail_url", "access_url"),
-    "obscore": ("obs_id", "target_name", "dataproduct_type", "obs_collection", "instrument_name", "t_min", "t_max", "s_ra", "s_dec", "access_url"),
-}  # fmt: skip
+    "epn": (
+        "granule_uid",
+        "target_name",
+        "dataproduct_type",
+        "instrument_name",
+        "time_min",
+        "time_max",
+        "c1min",
+        "c1max",
+        "c2min",
+        "c2max",
+        "thumbnail_url",
+        "access_url",
+    ),
+    "obscore": (
+        "obs_id",
+        "target_name",
+        "dataproduct_type",
+        "obs_collection",
+        "instrument_name",
+        "t_min",
+        "t_max",
+        "s_ra",
+        "s_dec",
+        "access_url",
+    ),
+}
 EXAMPLE_SEARCHES = {
     "epn": (
         ("images of Mars", "target_name=Mars&dataproduct_type=im"),
@@ -281,7 +351,10 @@ def query_target(
     columns: Sequence[str] = (),
     timeout_seconds: float = SEARCH_TIMEOUT_SECONDS,
 ) -> TargetResult:
-    """Ask one table how many rows it has, and for the first `row_limit` of them, those `columns` or what pages show; never raises what a table can do wrong."""
+    """Ask one table how many rows it has, and for the first `row_limit` of them, those `columns` or what pages show.
+
+    Never raises what a table can do wrong.
+    """
     start_time = time.monotonic()
     adql = ""
     try:
@@ -376,7 +449,10 @@ def query_target(
 
 
 def count_column_values(name: str, search_text: str, runner: QueryRunner, tables: Sequence[Table]) -> list[FacetChoice]:
-    """Return the values of a column in all tables of this site that have it, the most frequent first; `search_text` leaves those that contain it."""
+    """Return the values of a column in all tables of this site that have it, the most frequent first.
+
+    `search_text` leaves those that contain it.
+    """
     table_columns = [
         (table, column)
         for table in tables
@@ -423,7 +499,10 @@ def list_shared_columns(tables: Sequence[Table], kind: str) -> list[str]:
 
 
 def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
-    """Write one query over several tables of this site: the columns that all of them have, and which table a row is from."""
+    """Write one query over several tables of this site.
+
+    The columns that all of them have, and which table a row is from.
+    """
     names = list_shared_columns([search.table for search in searches], kind)
     body: syntax_tree.Select | syntax_tree.SetOperation | None = None
     for search in searches:

@@ -1,4 +1,7 @@
-"""What maps say of rows besides where they are: their names, the colours of a column's values, features of the body around them."""
+"""What maps say of rows besides where they are.
+
+Their names, the colours of a column's values, features of the body around them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ class RowColouring:
     values
         Of each row: the place of its value in `choices`, or for numbers the value itself; None where there is none.
     choices
-        Value, its words, and how many rows have it, the most frequent first; of numbers none. The last one may stand for all others (value None).
+        Value, its words, and how many rows have it, the most frequent first; of numbers none. The last one may stand
+        for all others (value None).
     """
 
     column: str
@@ -86,7 +90,10 @@ def list_colour_columns(table: Table, runner: QueryRunner) -> list[Column]:
 
 
 def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColouring:
-    """Return the colours of rows: of numbers along a scale, of anything else one for each of the most frequent values."""
+    """Return the colours of rows.
+
+    Of numbers along a scale, of anything else one for each of the most frequent values.
+    """
     values = rows.column(column.name).combine_chunks()
     if column.type.is_numeric and not column.enum and pc.count_distinct(values).as_py() > MAX_COLOURS:
         numbers = values.cast(pa.float64())

@@ -1,6 +1,9 @@
-"""What maps show: where rows are. One by one where they are few, as counts of cells where they are many; on the sky, or on a body.
+"""What maps show: where rows are. One by one where they are few, as counts of cells where they are many.
 
-On the sky cells are HEALPix cells; on a body (longitudes and latitudes as intervals, EPN-TAP's c1 and c2) boxes of a grid.
+On the sky, or on a body.
+
+On the sky cells are HEALPix cells; on a body (longitudes and latitudes as intervals, EPN-TAP's c1 and c2) boxes of a
+grid.
 """
 
 from __future__ import annotations
@@ -52,10 +55,11 @@ class RowPlaces:
     cell_radius_degrees
         Of a cell, in degrees; 0 for rows.
     shapes
-        Footprints in DALI's words (``POLYGON 1 2 ..``), beside `keys`; on a body ``west south east north``, also of cells.
+        Footprints in DALI's words (``POLYGON 1 2 ..``), beside `keys`; on a body ``west south east north``, also of
+        cells.
     outlines
-        On a body, of each row that has a region: its rings as x, y, x, y .. on the map from 0 to 360, cut there; what an odd number of them
-        goes round is inside.
+        On a body, of each row that has a region: its rings as x, y, x, y .. on the map from 0 to 360, cut there; what
+        an odd number of them goes round is inside.
     names
         What rows are called, beside `keys`; empty where they have no names.
     colouring
@@ -117,12 +121,15 @@ def find_body_places(
     view: tuple[float, float, float, float] | None = None,
     colour_column: Column | None = None,
 ) -> RowPlaces:
-    """Find where the rows of a search are on a body: as ``west south east north`` in `shapes`; where they are many, counts of boxes of a grid.
+    """Find where the rows of a search are on a body: as ``west south east north`` in `shapes`.
+
+    Where they are many, counts of boxes of a grid.
 
     Parameters
     ----------
     view
-        West, south, east and north of what is looked at: rows outside of it are left out, cells are the finer the less it is.
+        West, south, east and north of what is looked at: rows outside of it are left out, cells are the finer the less
+        it is.
     colour_column
         Column that rows are coloured by.
 
@@ -247,7 +254,10 @@ def _count_boxes(
     total_rows: int,
     view: tuple[float, float, float, float] | None,
 ) -> RowPlaces:
-    """Count rows by the box of a grid that their middle lies in; each time that a quarter is looked at the boxes are half as large."""
+    """Count rows by the box of a grid that their middle lies in.
+
+    Each time that a quarter is looked at the boxes are half as large.
+    """
     west, south, east, north = map_frame.bounds
     map_width = map_frame.box[2] - map_frame.box[0]
     zoom_factor = 1 if view is None else 2 ** int(np.clip(np.log2(map_width / max(view[2] - view[0], 1e-3)), 0, 8))

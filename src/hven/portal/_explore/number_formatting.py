@@ -1,4 +1,7 @@
-"""How numbers are written for people: in the unit of their size, with the digits that are read, points below each other, powers as powers."""
+"""How numbers are written for people.
+
+In the unit of their size, with the digits that are read, points below each other, powers as powers.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ _UNIT_PATTERN = re.compile(f"(?:{'|'.join((*_UNIT_SYMBOLS, *_BYTE_UNIT_SYMBOLS))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitScale:
-    """What a column's numbers are told in: a unit, and the factor that leads to it; `is_inverse`: the factor is divided by the number (frequencies as wavelengths)."""
+    """What a column's numbers are told in: a unit, and the factor that leads to it; `is_inverse`.
+
+    The factor is divided by the number (frequencies as wavelengths).
+    """
 
     unit: str
     factor: float = 1.0
@@ -54,7 +60,10 @@ class UnitScale:
 
 
 def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> UnitScale:
-    """Return the unit that people use for numbers of this size; `value_range`: the column's ``minimum`` and ``maximum``."""
+    """Return the unit that people use for numbers of this size; `value_range`.
+
+    The column's ``minimum`` and ``maximum``.
+    """
     stored_unit = column.unit or ""
     low, high = value_range.get("minimum"), value_range.get("maximum")
     if not stored_unit or column.display or column.type.is_array:
@@ -103,9 +112,12 @@ def _choose_sized_scale(stored_unit: str, typical_value: float) -> UnitScale:
 
 
 def format_numbers(values: Sequence[float | None]) -> list[str | None]:
-    """Write numbers of one column: with `SHOWN_DIGITS` digits and the same number of decimals, so that their points stand below each other.
+    """Write numbers of one column.
 
-    Those of which this would leave fewer than `MIN_SMALL_VALUE_DIGITS` digits, and those beyond `MAX_PLAIN_NUMBER` and `MIN_PLAIN_NUMBER`, are written by themselves.
+    With `SHOWN_DIGITS` digits and the same number of decimals, so that their points stand below each other.
+
+    Those of which this would leave fewer than `MIN_SMALL_VALUE_DIGITS` digits, and those beyond `MAX_PLAIN_NUMBER` and
+    `MIN_PLAIN_NUMBER`, are written by themselves.
     """
     sizes = [abs(value) for value in values if value is not None and MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER]
     decimals = max(0, SHOWN_DIGITS - 1 - math.floor(math.log10(max(sizes)))) if sizes else 0

@@ -1,8 +1,8 @@
 """Rows as observations: rows that share what names an observation are one line, whose files they are.
 
-Which columns name it says ``observation`` of the descriptor; else they are ``obs_id`` with the time at which it began and its instrument,
-where these repeat and each row has a file of its own, as the statistics of its published rows say: rows that share a file are what was
-found in it, each for itself. A line is the row of the smallest key.
+Which columns name it says ``observation`` of the descriptor; else they are ``obs_id`` with the time at which it began
+and its instrument, where these repeat and each row has a file of its own, as the statistics of its published rows say:
+rows that share a file are what was found in it, each for itself. A line is the row of the smallest key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ EXTENSION_PATTERN = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,5})(?:\.(?:gz|bz2|xz|z
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservationKey:
-    """What names the observations of a table, and what is told of their files; `has_unnamed_rows`: there are rows without a name, each of which is a line."""
+    """What names the observations of a table, and what is told of their files; `has_unnamed_rows`.
+
+    There are rows without a name, each of which is a line.
+    """
 
     columns: tuple[str, ...]
     link: Column | None
@@ -81,7 +84,10 @@ def find_observation_key(table: Table, runner: QueryRunner) -> ObservationKey | 
 
 
 def count_lines(table: Table, runner: QueryRunner) -> int | None:
-    """Count the lines of a table, once for each state of it; None: each of its rows is one, or nobody could count in time."""
+    """Count the lines of a table, once for each state of it; None.
+
+    Each of its rows is one, or nobody could count in time.
+    """
     observation_key = None if table.view is not None else find_observation_key(table, runner)
     if observation_key is None:
         return None
@@ -125,7 +131,9 @@ def list_line_files(
     runner: QueryRunner,
     extra_columns: Sequence[str] = (),
 ) -> list[list[ObservationFile]]:
-    """List for each line of a page the files of its observation, of the rows that `search` finds; nothing where nobody could say in time.
+    """List for each line of a page the files of its observation, of the rows that `search` finds.
+
+    Nothing where nobody could say in time.
 
     Parameters
     ----------
@@ -205,7 +213,10 @@ def find_row_file(row: Mapping[str, object], table: Table) -> ObservationFile | 
 def _describe_files(
     keyed_rows: Sequence[tuple[str, dict[str, object]]], observation_key: ObservationKey, column_names: Sequence[str]
 ) -> list[ObservationFile]:
-    """Tell the files of one observation apart by the first word that does so: of a column, else the ends of their names."""
+    """Tell the files of one observation apart by the first word that does so.
+
+    Of a column, else the ends of their names.
+    """
     links = ["" if observation_key.link is None else str(row[observation_key.link.name] or "") for _, row in keyed_rows]
     endings = [
         ending[1].lower() if (ending := EXTENSION_PATTERN.search(split_address_or_none(link).path)) else ""

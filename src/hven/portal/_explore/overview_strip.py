@@ -1,4 +1,7 @@
-"""A table at first sight: how its rows spread in time, over a map, and in the columns that tell most; all of it counted in one pass over the rows that are found."""
+"""A table at first sight: how its rows spread in time, over a map, and in the columns that tell most.
+
+All of it counted in one pass over the rows that are found.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,20 @@ MAX_CACHE_BYTES = 4 * 1024**2  # bytes of choices that a process remembers
 _IDENTIFIER_PATTERN = re.compile(
     r"(?:^|_)(?:id|uid|gid|index|no|size|estsize|healpix|hpx\w*|version|checksum|md5)$", re.IGNORECASE
 )
-_EXCLUDED_UCDS = ("meta.id", "meta.record", "meta.ref", "meta.file", "meta.code", "meta.version", "meta.checksum", "stat.error", "pos.wcs",
-          "time.creation", "time.release", "time.processing")  # fmt: skip
+_EXCLUDED_UCDS = (
+    "meta.id",
+    "meta.record",
+    "meta.ref",
+    "meta.file",
+    "meta.code",
+    "meta.version",
+    "meta.checksum",
+    "stat.error",
+    "pos.wcs",
+    "time.creation",
+    "time.release",
+    "time.processing",
+)
 _BYTE_UNITS = frozenset({"byte", "kbyte", "Mbyte", "Gbyte", "kB", "MB", "B", "KiB", "MiB"})
 
 
@@ -96,7 +111,10 @@ class OverviewMap:
         return _wrap_longitudes(lon) if self.is_periodic else lon, (south + north) / 2
 
     def count_cells(self, values: _Values) -> npt.NDArray[np.int64]:
-        """Count rows by cell, from the south west eastwards; the first number is of those that are beside the map, or have no place."""
+        """Count rows by cell, from the south west eastwards.
+
+        The first number is of those that are beside the map, or have no place.
+        """
         lon, lat = self.compute_middles(values)
         column_count, row_count = self.grid_shape
         west, south, east, north = self.box
@@ -122,7 +140,9 @@ def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.floa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripLayout:
-    """What the strip of a table has, whatever is searched: bins of its time and of the columns that tell most, and a map.
+    """What the strip of a table has, whatever is searched.
+
+    Bins of its time and of the columns that tell most, and a map.
 
     The parts stand in the order of the table's columns; `ranked_names` names them in that of what they tell.
     """
@@ -158,7 +178,9 @@ class StripLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripCounts:
-    """Rows of each bin, in the order of `StripLayout.bins`, then of each cell of the map; the first number of each is of rows without a value.
+    """Rows of each bin, in the order of `StripLayout.bins`, then of each cell of the map.
+
+    The first number of each is of rows without a value.
 
     `share` of the table's rows were looked at: below 1 these are estimates.
     """
@@ -209,7 +231,12 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
     map_columns = {
         strip_column.name: strip_column for strip_column in (overview_map.bounds if overview_map is not None else ())
     }
-    candidate_columns = [strip_column for strip_column in _list_candidate_columns(table, item) if strip_column.name not in {*map_columns, *(time_column.name for time_column in (begin, end) if time_column is not None)}]  # fmt: skip
+    candidate_columns = [
+        strip_column
+        for strip_column in _list_candidate_columns(table, item)
+        if strip_column.name
+        not in {*map_columns, *(time_column.name for time_column in (begin, end) if time_column is not None)}
+    ]
     columns = [*([time] if time is not None else []), *map_columns.values(), *candidate_columns]
     if not columns:
         return StripLayout()
@@ -238,7 +265,10 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
         None if time is None else choose_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
     )
     fitted_map = None if overview_map is None else _zoom_to_rows(overview_map, values)
-    used_values = [*([values[time.name]] if time_bins is not None and time is not None else []), *([*fitted_map.compute_middles(values)] if fitted_map is not None else [])]  # fmt: skip
+    used_values = [
+        *([values[time.name]] if time_bins is not None and time is not None else []),
+        *([*fitted_map.compute_middles(values)] if fitted_map is not None else []),
+    ]
     chosen_bins = _choose_histograms(candidate_columns, values, value_bounds, used_values)
     order = {column.name: at for at, column in enumerate(candidate_columns)}
     parts = sorted(chosen_bins, key=lambda strip_column: order[strip_column.column.name])
@@ -251,7 +281,10 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
 
 
 def _list_candidate_columns(table: Table, published_table: PublishedTable) -> list[Column]:
-    """List the columns that may tell something: numbers that differ, and are no names, sizes, errors or dates of processing."""
+    """List the columns that may tell something.
+
+    Numbers that differ, and are no names, sizes, errors or dates of processing.
+    """
     candidates = []
     lower = {candidate.name.lower() for candidate in table.columns}
     for column in table.columns:
@@ -313,7 +346,10 @@ def _choose_histograms(
     value_bounds: Mapping[str, tuple[float, float] | None],
     used_values: Sequence[npt.NDArray[np.float64]],
 ) -> list[ColumnBins]:
-    """Choose the columns whose values spread over many bins, and that do not say what another one did; what tells most first."""
+    """Choose the columns whose values spread over many bins, and that do not say what another one did.
+
+    What tells most first.
+    """
     weighted_bins = []
     for column in columns:
         column_bins = choose_bins(column, values[column.name], value_bounds[column.name])
@@ -410,7 +446,10 @@ def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | N
 
 
 def count_strip(search: TableSearch, runner: QueryRunner, strip_layout: StripLayout) -> StripCounts | None:
-    """Count the rows of a search in all bins and cells, in one pass; of a large table by a sample, unless it finds few. None: it took too long."""
+    """Count the rows of a search in all bins and cells, in one pass; of a large table by a sample, unless it finds few.
+
+    None: it took too long.
+    """
     where = search.build_condition()
     rows = runner.find_published_table(search.table).rows
     is_large = rows is None or rows > MAX_EXACT_ROWS

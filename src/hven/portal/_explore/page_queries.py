@@ -1,4 +1,7 @@
-"""Asking for a reader: every number on a page goes the road of all queries, under the same policies and limits; what many ask is computed once."""
+"""Asking for a reader: every number on a page goes the road of all queries, under the same policies and limits.
+
+What many ask is computed once.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +86,8 @@ class QueryRunner:
     ) -> pa.Table:
         """Return all rows of a small answer.
 
-        While nothing is published, the same question of readers who see the same rows has one answer, which is remembered; those who
-        ask it at once wait for one of them.
+        While nothing is published, the same question of readers who see the same rows has one answer, which is
+        remembered; those who ask it at once wait for one of them.
 
         Raises
         ------
@@ -124,7 +127,9 @@ class QueryRunner:
             return answers.get_or_compute(key, lambda: (result.read_table(), result.sampled_fraction))
 
     def fetch_lasting(self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float) -> pa.Table | None:
-        """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None: there is none in this time.
+        """Return the answer of a query of one table alone, remembered as long as that table stays as it is; None.
+
+        There is none in this time.
 
         What was too late is asked again after a pause that grows (`hven.model.FailureLog`).
         """
@@ -165,7 +170,8 @@ class QueryRunner:
     ) -> SampledAnswer:
         """Return what `fold` makes of the rows of a query of one table, batch by batch, and the share of the table's rows that were read.
 
-        It is remembered as long as that table stays as it is, of tables of other programs never; `fold_name` says which fold it is.
+        It is remembered as long as that table stays as it is, of tables of other programs never; `fold_name` says which
+        fold it is.
 
         Raises
         ------
@@ -205,7 +211,10 @@ class QueryRunner:
         return int(self.fetch_table(statement, timeout_seconds=timeout_seconds).column(0)[0].as_py() or 0)
 
     def find_published_table(self, table: Table) -> PublishedTable:
-        """Return what is known of a table's rows; where a policy hides some from the reader, what is counted over the others."""
+        """Return what is known of a table's rows.
+
+        Where a policy hides some from the reader, what is counted over the others.
+        """
         item = self.published_state.tables_by_name[table.qualified_name]
         if not self.has_hidden_rows(table):
             return item
@@ -236,7 +245,10 @@ class QueryRunner:
         }
 
     def has_hidden_rows(self, table: Table) -> bool:
-        """Return whether a policy hides rows of this table from the reader: then nothing that was counted over all rows may be shown."""
+        """Return whether a policy hides rows of this table from the reader.
+
+        Then nothing that was counted over all rows may be shown.
+        """
         return bool(collect_row_filters([table], self.principal, self.policies))
 
 
@@ -253,7 +265,10 @@ class _PendingAnswer:
 
 
 class AnswerCache(Cache[SampledAnswer]):
-    """Small answers of one process, by what they depend on: the state of the holdings, what the reader may see, the question. Thread-safe."""
+    """Small answers of one process, by what they depend on.
+
+    The state of the holdings, what the reader may see, the question. Thread-safe.
+    """
 
     def __init__(self) -> None:
         super().__init__(MAX_CACHE_BYTES)
@@ -261,7 +276,10 @@ class AnswerCache(Cache[SampledAnswer]):
         self._pending_lock = threading.Lock()
 
     def get_or_compute(self, key: Hashable, compute: Callable[[], SampledAnswer]) -> SampledAnswer:
-        """Return an answer; whoever asks for it while another one computes it waits. If that one fails, or leaves, the next one computes."""
+        """Return an answer; whoever asks for it while another one computes it waits.
+
+        If that one fails, or leaves, the next one computes.
+        """
         while True:
             with self._pending_lock:
                 cached_answer = self.find(key)

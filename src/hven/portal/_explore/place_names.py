@@ -1,8 +1,8 @@
 """Names of places and objects as readers write them: completed while they are written, and turned into positions.
 
-On a body they are looked up in the site's own tables of named features (a name, a body, and a longitude and latitude with the UCDs
-``pos.bodyrc.lon`` and ``.lat``: the gazetteer of planetary nomenclature is one); on the sky in the table that is asked, then by the resolver.
-Every look-up goes the road of all queries, for the reader who asks.
+On a body they are looked up in the site's own tables of named features (a name, a body, and a longitude and latitude
+with the UCDs ``pos.bodyrc.lon`` and ``.lat``: the gazetteer of planetary nomenclature is one); on the sky in the table
+that is asked, then by the resolver. Every look-up goes the road of all queries, for the reader who asks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ _BODY_SUFFIX_PATTERN = re.compile(r"(.+?)\s*\(([^()]+)\)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameSuggestion:
-    """A name that is known here: what a field takes, what is told beside it; `radius_degrees` in degrees, 0 if nobody knows how large it is."""
+    """A name that is known here: what a field takes, what is told beside it.
+
+    `radius_degrees` in degrees, 0 if nobody knows how large it is.
+    """
 
     name: str
     note: str = ""
@@ -105,7 +108,10 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
 
 
 def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> str:
-    """Return on which body the places of a search are: what it asks for, or the only one that the table has; empty: there are several."""
+    """Return on which body the places of a search are: what it asks for, or the only one that the table has; empty.
+
+    There are several.
+    """
     column = next(
         (
             candidate
@@ -138,7 +144,10 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
 
 
 def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> float | None:
-    """Return the radius in km of the body that the places of a search are on; None: there is none, or several, or nobody knows it."""
+    """Return the radius in km of the body that the places of a search are on; None.
+
+    There is none, or several, or nobody knows it.
+    """
     if not is_on_body(table):
         return None
     parameters = list(pairs)

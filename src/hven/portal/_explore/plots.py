@@ -1,4 +1,7 @@
-"""What plots and maps draw: histograms, points, densities where points would be too many; each under the conditions of a search."""
+"""What plots and maps draw: histograms, points, densities where points would be too many.
+
+Each under the conditions of a search.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotPoints:
-    """Values of some columns, row by row; `has_more`: these are not all. `errors`: of some of them the column of their errors, with its values."""
+    """Values of some columns, row by row; `has_more`: these are not all. `errors`.
+
+    Of some of them the column of their errors, with its values.
+    """
 
     columns: tuple[Column, ...]
     values: pa.Table
@@ -61,7 +67,10 @@ class PlotPoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DensityGrid:
-    """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE). `scales`: of `Histogram`."""
+    """Rows by two values: `counts[y][x]` over the box ``x_low..x_high``, ``y_low..y_high``; shape (SIDE, SIDE).
+
+    `scales`: of `Histogram`.
+    """
 
     x: Column
     y: Column
@@ -160,7 +169,10 @@ def build_histogram(
 
 
 def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple[UnitScale | None, tuple[float, float]]:
-    """Return the scale that values between two bounds are told in, and these in it; None: it changes nothing, or cannot tell them all."""
+    """Return the scale that values between two bounds are told in, and these in it; None.
+
+    It changes nothing, or cannot tell them all.
+    """
     if scale is None or (scale.factor == 1.0 and not scale.is_inverse) or (scale.is_inverse and bounds[0] <= 0):
         return None, bounds
     low, high = sorted(map(scale.convert, bounds))
@@ -204,9 +216,12 @@ def fetch_points(
 
 
 def find_error_column(column: Column, table: Table) -> Column | None:
-    """Find the column of a column's errors: the one that its group names, or of UCD ``stat.error;..`` with the same words behind.
+    """Find the column of a column's errors.
 
-    Where several columns have those words, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. An error in another unit is none.
+    The one that its group names, or of UCD ``stat.error;..`` with the same words behind.
+
+    Where several columns have those words, the name decides: ``e_mass``, ``mass_err``, ``mass_error``. An error in
+    another unit is none.
     """
     candidates = {
         candidate.name: candidate
@@ -252,7 +267,13 @@ def build_density(
         _build_bin_expression(column, low, ((high - low) or 1.0) / cell_count, scale)
         for column, (low, high), scale in ((x, x_range, x_scale), (y, y_range, y_scale))
     ]
-    items = (*(syntax_tree.SelectItem(bin_expression, syntax_tree.Ident(name)) for bin_expression, name in zip(bins, "xy", strict=True)), COUNT_ITEM)  # fmt: skip
+    items = (
+        *(
+            syntax_tree.SelectItem(bin_expression, syntax_tree.Ident(name))
+            for bin_expression, name in zip(bins, "xy", strict=True)
+        ),
+        COUNT_ITEM,
+    )
     cell_counts = runner.fetch_table(
         syntax_tree.Query(
             syntax_tree.Select(items, search.build_source(), where=search.build_condition(), group_by=tuple(bins))

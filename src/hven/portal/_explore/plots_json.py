@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 def choose_plot_scale(
     column: Column, labels: ColumnLabels | None, chosen_units: Sequence[tuple[str, str]] = ()
 ) -> UnitScale | None:
-    """Return what the values of a column are told in: the unit that the reader chose, else that of their size; None: the stored one."""
+    """Return what the values of a column are told in: the unit that the reader chose, else that of their size; None.
+
+    The stored one.
+    """
     if labels is None or labels.is_raw or plots.is_time(column):
         return None
     unit = dict(chosen_units).get(column.name)
@@ -32,7 +35,10 @@ def choose_plot_scale(
 
 
 def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnLabels | None = None) -> dict[str, Any]:
-    """Return the counts of a column; None: it has no value. Without `labels`, as for answers of queries, columns are called as queries call them."""
+    """Return the counts of a column; None: it has no value.
+
+    Without `labels`, as for answers of queries, columns are called as queries call them.
+    """
     facts = {"column": column.name, **_label_axis(column, labels, None if counted is None else counted.scale)}
     if counted is None:
         return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}

@@ -1,6 +1,9 @@
-"""Somebody's own query as if it were a table: what plots and counts ask of a search they ask of its answer in the same words.
+"""Somebody's own query as if it were a table.
 
-The query stands in FROM, ``(SELECT ..) AS answer``; its WITH moves to the front, where ADQL wants it. Everything goes the road of all queries.
+What plots and counts ask of a search they ask of its answer in the same words.
+
+The query stands in FROM, ``(SELECT ..) AS answer``; its WITH moves to the front, where ADQL wants it. Everything goes
+the road of all queries.
 """
 
 from __future__ import annotations

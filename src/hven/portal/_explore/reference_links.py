@@ -1,4 +1,7 @@
-"""Links that a column's UCD makes by itself: bibcodes lead to ADS, names of sources to SIMBAD and NED, addresses say what is there."""
+"""Links that a column's UCD makes by itself.
+
+Bibcodes lead to ADS, names of sources to SIMBAD and NED, addresses say what is there.
+"""
 
 from __future__ import annotations
 

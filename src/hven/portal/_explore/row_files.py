@@ -53,7 +53,10 @@ def find_size_column(table: Table) -> Column | None:
 
 
 def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
-    """Return the search of some rows, by their keys as `rows.Page.keys` writes them; keys of other tables find nothing."""
+    """Return the search of some rows, by their keys as `rows.Page.keys` writes them.
+
+    Keys of other tables find nothing.
+    """
     tests = [test for test in (build_key_condition(search, key) for key in keys[:MAX_ROW_KEYS]) if test is not None]
     primary = search.table.primary
     if len(primary) == 1 and tests:

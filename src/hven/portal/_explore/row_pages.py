@@ -38,7 +38,10 @@ COUNT_TIMEOUT_SECONDS = 1.0  # seconds that counting may take before a page goes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCount:
-    """How many rows a search finds; `is_exact` is False for an estimate, and `rows` None if nobody could count in time."""
+    """How many rows a search finds.
+
+    `is_exact` is False for an estimate, and `rows` None if nobody could count in time.
+    """
 
     rows: int | None
     is_exact: bool = True
@@ -82,8 +85,8 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
 class RelaxedSearch:
     """A search without one of its conditions, or without all those that no row meets: `row_count` is how many it finds.
 
-    `value_ranges` names what was left out, each with the least and the greatest of the numbers or times that it is on, as two rows of a page; None:
-    it is on none, or nobody could say in time.
+    `value_ranges` names what was left out, each with the least and the greatest of the numbers or times that it is on,
+    as two rows of a page; None: it is on none, or nobody could say in time.
     """
 
     value_ranges: Mapping[str, RowPage | None]
@@ -98,7 +101,9 @@ def relax_search(
     timeout_seconds: float = COUNT_TIMEOUT_SECONDS,
     to_lines: Callable[[TableSearch], TableSearch] = lambda one: one,
 ) -> list[RelaxedSearch]:
-    """Count what a search would find without each of its conditions; what finds nothing, or takes too long, is left out.
+    """Count what a search would find without each of its conditions.
+
+    What finds nothing, or takes too long, is left out.
 
     Where none of them helps alone, those that no row meets, whatever else is asked, are left out together.
 
@@ -209,7 +214,8 @@ def fetch_page(
     Parameters
     ----------
     total_rows
-        How many there are, if that is known: rows behind the middle of a table that is sorted by columns without nulls are then asked from its end.
+        How many there are, if that is known: rows behind the middle of a table that is sorted by columns without nulls
+        are then asked from its end.
     """
     limit = min(limit, MAX_PAGE_ROWS)
     shown_columns = search.list_shown_columns()
@@ -257,7 +263,9 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
 
 
 def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int | None:
-    """Find at which place of a search a row stands, from 0; None: it is not among its rows, or nobody could say in time.
+    """Find at which place of a search a row stands, from 0; None.
+
+    It is not among its rows, or nobody could say in time.
 
     Keys alone are read, in the order in which pages have them.
     """
@@ -295,7 +303,10 @@ def find_next_offset(search: TableSearch, runner: QueryRunner, key: str, offset:
 
 
 def _complete_order(search: TableSearch) -> tuple[tuple[str, bool], ...]:
-    """Return the whole order of a search: rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none."""
+    """Return the whole order of a search.
+
+    Rows that compare equal come in the order of their keys, else a row might stand on two pages, and another on none.
+    """
     requested_order = tuple(search.order)
     return requested_order and (
         *requested_order,

@@ -1,7 +1,10 @@
-"""The state of a search as an address has it: conditions, place, words, order, columns -> an ADQL tree, and the address again.
+"""The state of a search as an address has it.
 
-A condition is ``column=value`` in the language of EPN-TAP parameters (`hven.portal.conditions`); names that begin with ``_`` are the portal's
-own. Whatever cannot be understood becomes a `SearchFault` of its field: the rest of the search still runs.
+Conditions, place, words, order, columns -> an ADQL tree, and the address again.
+
+A condition is ``column=value`` in the language of EPN-TAP parameters (`hven.portal.conditions`); names that begin with
+``_`` are the portal's own. Whatever cannot be understood becomes a `SearchFault` of its field: the rest of the search
+still runs.
 """
 
 from __future__ import annotations
@@ -85,7 +88,10 @@ class SearchFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchCircle:
-    """A circle on the sphere of the table's positions: degrees; `name` if a resolver gave the centre, `radius_text` a radius that was written as a length."""
+    """A circle on the sphere of the table's positions: degrees.
+
+    `name` if a resolver gave the centre, `radius_text` a radius that was written as a length.
+    """
 
     longitude: float
     latitude: float
@@ -101,7 +107,8 @@ class TableSearch:
     Attributes
     ----------
     conditions
-        Name of a column, or of a pair ``x_min``/``x_max`` -> values as they were written; all must hold, of the values of one name any.
+        Name of a column, or of a pair ``x_min``/``x_max`` -> values as they were written; all must hold, of the values
+        of one name any.
     tests
         The same as conditions of the query, in the same order; those with faults are left out.
     near, inside
@@ -155,7 +162,10 @@ class TableSearch:
         )
 
     def build_condition(self, *, without: str | None = None) -> syntax_tree.Expr | None:
-        """Return the condition of the search; `without` leaves out those of one name, as the counts of its own choices want it."""
+        """Return the condition of the search.
+
+        `without` leaves out those of one name, as the counts of its own choices want it.
+        """
         parts = [test for (name, _), test in zip(self.conditions, self.tests, strict=True) if name != without]
         if self.words:
             parts += [_build_word_condition(self.table, word) for word in self.words.split()]
@@ -517,7 +527,10 @@ def find_footprint_column(table: Table) -> Column | None:
 
 
 def find_position_columns(table: Table) -> tuple[str, str] | None:
-    """Return the columns of longitude and latitude: the table's position on the sky, else points on a body (UCDs ``pos.bodyrc``)."""
+    """Return the columns of longitude and latitude.
+
+    The table's position on the sky, else points on a body (UCDs ``pos.bodyrc``).
+    """
     if table.position is not None:
         return table.position
     coordinate_columns = []
@@ -544,7 +557,10 @@ def _build_circle_condition(table: Table, circle: SearchCircle) -> syntax_tree.E
 
 
 def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
-    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3); ``POINT lon lat``: rows whose footprint holds it."""
+    """Read ``CIRCLE lon lat r``, ``POLYGON lon lat ..`` (DALI 1.1 section 3.3); ``POINT lon lat``.
+
+    Rows whose footprint holds it.
+    """
     kind, _, number_text = text.strip().partition(" ")
     try:
         numbers = [float(word) for word in number_text.split()]

@@ -1,7 +1,8 @@
 """Fields of a form: what kind each column's is, and how the parts of one (from, to, unit, around) become the value of an address and back.
 
-A form sends ``vmag=3&_to.vmag=6&_as.vmag=mmag``; the address of the search is ``vmag=3..6 mmag``. So a form without scripts asks for
-the same things, and whoever writes a whole condition into the first part (``..6``, ``1,2``, ``!null``) is understood.
+A form sends ``vmag=3&_to.vmag=6&_as.vmag=mmag``; the address of the search is ``vmag=3..6 mmag``. So a form without
+scripts asks for the same things, and whoever writes a whole condition into the first part (``..6``, ``1,2``, ``!null``)
+is understood.
 """
 
 from __future__ import annotations
@@ -33,10 +34,21 @@ _NUMBER_PATTERN = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 DATE_PATTERN = re.compile(r"\d{4}(-\d{2}(-\d{2})?)?")  # a year, a month or a day
 _QUANTITY_PATTERN = re.compile(rf"({_NUMBER_PATTERN})\s*([^\d\s.,<>=!~].*)?")
 QUERY_UNIT_GROUPS = (
-    ("m", "km", "AU", "pc", "kpc", "nm", "um", "mm", "cm", "Angstrom", "solRad"), ("deg", "arcmin", "arcsec", "mas", "rad"), ("s", "min", "h", "d", "yr"), ("Hz", "kHz", "MHz", "GHz"),
-    ("kg", "g", "solMass", "t"), ("K", "mK"), ("Jy", "mJy", "uJy"), ("km/s", "m/s", "cm/s"), ("mag", "mmag"), ("Pa", "hPa", "bar", "mbar"), ("eV", "keV", "MeV", "J"), ("mas/yr", "arcsec/yr", "deg/yr"),
-    ("T", "G", "nT"), ("W", "erg/s", "solLum"),
-)  # fmt: skip
+    ("m", "km", "AU", "pc", "kpc", "nm", "um", "mm", "cm", "Angstrom", "solRad"),
+    ("deg", "arcmin", "arcsec", "mas", "rad"),
+    ("s", "min", "h", "d", "yr"),
+    ("Hz", "kHz", "MHz", "GHz"),
+    ("kg", "g", "solMass", "t"),
+    ("K", "mK"),
+    ("Jy", "mJy", "uJy"),
+    ("km/s", "m/s", "cm/s"),
+    ("mag", "mmag"),
+    ("Pa", "hPa", "bar", "mbar"),
+    ("eV", "keV", "MeV", "J"),
+    ("mas/yr", "arcsec/yr", "deg/yr"),
+    ("T", "G", "nT"),
+    ("W", "erg/s", "solLum"),
+)
 SPECTRAL_UNITS = ("Hz", "kHz", "MHz", "GHz", "um", "nm", "Angstrom", "mm", "cm-1", "eV", "keV")
 MARGIN_UNITS = ("s", "min", "h", "d")
 SEXAGESIMAL_UNITS = ("d:m:s", "h:m:s")
@@ -204,7 +216,10 @@ def split_condition(values: Sequence[str], *, is_time: bool = False) -> FieldPar
 
 
 def _split_time_condition(text: str, low: str, high: str) -> FieldParts:
-    """Return a condition of a time as its two fields show it: a date alone is all of it, so an open range that begins with one stays as it is written."""
+    """Return a condition of a time as its two fields show it.
+
+    A date alone is all of it, so an open range that begins with one stays as it is written.
+    """
     if DATE_PATTERN.fullmatch(low) and not high:
         return FieldParts(low=text)
     return FieldParts(low=low, high="" if low == high and DATE_PATTERN.fullmatch(low) else high)
@@ -212,7 +227,10 @@ def _split_time_condition(text: str, low: str, high: str) -> FieldParts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormField:
-    """A field of a form: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``; `column` is the first of them."""
+    """A field of a form: a column, or a pair ``x_min``, ``x_max`` that is asked for as ``x``.
+
+    `column` is the first of them.
+    """
 
     name: str
     column: Column
@@ -222,7 +240,10 @@ class FormField:
 
 
 def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[FormField]:
-    """Return the fields of a table's form; columns of a pair have one of their own only if they are among `asked_names`."""
+    """Return the fields of a table's form.
+
+    Columns of a pair have one of their own only if they are among `asked_names`.
+    """
     columns = [column for column in table.columns if not column.hidden]
     asked_lower = {name.lower() for name in asked_names}
     form_fields: list[FormField] = []
@@ -246,7 +267,10 @@ def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[For
 
 
 def list_initial_fields(table: Table) -> tuple[str, ...]:
-    """Return the fields that a form begins with: those that the descriptor says, else those that people ask of such a table, then columns of its own."""
+    """Return the fields that a form begins with.
+
+    Those that the descriptor says, else those that people ask of such a table, then columns of its own.
+    """
     if table.form:
         return table.form
     column_names = {column.name.lower() for column in table.columns if not column.hidden}

@@ -1,6 +1,10 @@
-"""Services that a registry lists: EPN-TAP and ObsCore tables of the Virtual Observatory, with what they cover, so that those are asked that can have something.
+"""Services that a registry lists.
 
-A registry is asked in RegTAP once a day, by a thread; what it said is kept on disk, and stands as long as it does not answer.
+EPN-TAP and ObsCore tables of the Virtual Observatory, with what they cover, so that those are asked that can have
+something.
+
+A registry is asked in RegTAP once a day, by a thread; what it said is kept on disk, and stands as long as it does not
+answer.
 """
 
 from __future__ import annotations
@@ -42,13 +46,14 @@ TABLE_QUERIES = {
     f"OR table_utype LIKE 'ivo://vopdc.obspm/std/epncore#schema-2.%') AND {TAP_CONDITION}",
     "obscore": f"SELECT ivoid, res_title, standard_id, access_url, 'ivoa.obscore' AS table_name {REGTAP_JOIN.format(table='rr.res_detail')} "
     f"WHERE detail_xpath = '/capability/dataModel/@ivo-id' AND 1 = ivo_nocasematch(detail_value, 'ivo://ivoa.net/std/obscore%') AND {TAP_CONDITION}",
-}  # fmt: skip
+}
 COVERAGE_QUERIES = {
     "times": "SELECT ivoid, time_start, time_end FROM rr.stc_temporal",
     "energies": "SELECT ivoid, spectral_start, spectral_end FROM rr.stc_spectral",
     "places": "SELECT ivoid, coverage FROM rr.stc_spatial",
 }
-# column of a search -> what registries call that, and how its values become theirs: Julian dates, frequencies, wavelengths
+# column of a search -> what registries call that, and how its values become theirs: Julian dates, frequencies,
+# wavelengths
 SEARCH_AXES: dict[str, tuple[str, Callable[[float], float]]] = {
     "time_min": ("times", lambda value: value - MJD_OFFSET_DAYS),
     "t_min": ("times", lambda value: value),
@@ -59,7 +64,10 @@ SEARCH_AXES: dict[str, tuple[str, Callable[[float], float]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredTable:
-    """A table of a service elsewhere, and what it covers: times (MJD), energies (J), and the sky; empty: the registry does not say."""
+    """A table of a service elsewhere, and what it covers: times (MJD), energies (J), and the sky; empty.
+
+    The registry does not say.
+    """
 
     service: RemoteService
     times: tuple[tuple[float, float], ...] = ()
@@ -67,7 +75,10 @@ class RegisteredTable:
     place: Moc | None = None
 
     def may_have_rows(self, search: TableSearch) -> bool:
-        """Return whether it can have rows of a search: what a registry says of its coverage is not outside of what is asked for."""
+        """Return whether it can have rows of a search.
+
+        What a registry says of its coverage is not outside of what is asked for.
+        """
         for axis, low, high in _extract_search_ranges(search):
             axis_ranges = getattr(self, axis)
             if axis_ranges and not any(begin <= high and end >= low for begin, end in axis_ranges):
@@ -181,7 +192,10 @@ class ServiceLists:
 
 
 def _choose_table_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Choose one line for each table of a service: that of a record of its own before that of the service; what is no address or no name is left out."""
+    """Choose one line for each table of a service: that of a record of its own before that of the service.
+
+    What is no address or no name is left out.
+    """
     best: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         record = {name.lower(): str(value or "").strip() for name, value in row.items()}
@@ -200,7 +214,11 @@ def _choose_table_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]
 
 def _parse_registered_tables(registry_answer: Mapping[str, Any], kind: Any) -> tuple[RegisteredTable, ...]:
     def select_ranges(coverage_kind: str, ivoid: str) -> tuple[tuple[float, float], ...]:
-        return tuple((float(low), float(high)) for name, low, high in registry_answer[coverage_kind] if name == ivoid and low is not None and high is not None)  # fmt: skip
+        return tuple(
+            (float(low), float(high))
+            for name, low, high in registry_answer[coverage_kind]
+            if name == ivoid and low is not None and high is not None
+        )
 
     registered = []
     for record in registry_answer["tables"]:

@@ -1,4 +1,7 @@
-"""Bins that people would choose: round edges, days or months of times, each with the condition that finds its rows; values are counted in them batch by batch."""
+"""Bins that people would choose: round edges, days or months of times, each with the condition that finds its rows.
+
+Values are counted in them batch by batch.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ class ColumnBins:
         return len(self.lows)
 
     def find_bin_numbers(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        """Return the bin of each value, from 1; 0 of what is no number. What lies beyond the ends is in the outermost ones."""
+        """Return the bin of each value, from 1; 0 of what is no number.
+
+        What lies beyond the ends is in the outermost ones.
+        """
         if self.bin_by_day is not None:
             positions = values - self.edges[0]
             bin_numbers: npt.NDArray[np.intp] = self.bin_by_day[_to_bin_numbers(positions, len(self.bin_by_day) - 1.5)]
@@ -141,7 +147,10 @@ class ColumnBins:
 
 
 def _to_bin_numbers(positions: npt.NDArray[np.float64], max_position: float) -> npt.NDArray[np.intp]:
-    """Return the whole numbers from 1 of places from 0 to `max_position`, 0 of NaN; the places are lost: a copy of them takes as long as all of it."""
+    """Return the whole numbers from 1 of places from 0 to `max_position`, 0 of NaN; the places are lost.
+
+    A copy of them takes as long as all of it.
+    """
     np.clip(positions, 0.0, max_position, out=positions)  # leaves NaN as it is
     positions += 1.0
     np.fmax(positions, 0.0, out=positions)
@@ -183,7 +192,8 @@ def choose_bins(
     values
         As `to_float_values` gives them.
     bounds
-        The smallest and the largest of all values, if they are known; those of the sample else, and there may be others.
+        The smallest and the largest of all values, if they are known; those of the sample else, and there may be
+        others.
 
     Returns
     -------

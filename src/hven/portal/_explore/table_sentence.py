@@ -1,4 +1,7 @@
-"""What a table is, in one line: instrument, kind, level, target, range and years, by what was counted when its rows were published."""
+"""What a table is, in one line.
+
+Instrument, kind, level, target, range and years, by what was counted when its rows were published.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a table has, in a few numbers: its range in time, its sky drawn small, rows by year, and by the values of its telling columns."""
+"""What a table has, in a few numbers.
+
+Its range in time, its sky drawn small, rows by year, and by the values of its telling columns.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,21 @@ if TYPE_CHECKING:
 MAX_DAYS = 200_000  # different days at most
 QUERY_TIMEOUT_SECONDS = 15.0  # seconds
 MAX_SHOWN_VALUES = 20  # values of a column
-SUMMARY_COLUMNS = ("instrument_name", "instrument", "processing_level", "calib_level", "target_name", "dataproduct_type", "measurement_type", "facility_name",
-           "instrument_host_name", "obs_collection", "target_class", "filter", "telescope")  # fmt: skip
+SUMMARY_COLUMNS = (
+    "instrument_name",
+    "instrument",
+    "processing_level",
+    "calib_level",
+    "target_name",
+    "dataproduct_type",
+    "measurement_type",
+    "facility_name",
+    "instrument_host_name",
+    "obs_collection",
+    "target_class",
+    "filter",
+    "telescope",
+)
 UNIX_EPOCH_JULIAN_DAY = 2_440_588  # Julian day number of 1970-01-01
 MAX_SKY_CELLS = 800  # of a sky drawn small
 
@@ -63,12 +79,20 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
         begin=time_range[0] if time_range is not None else None,
         end=time_range[1] if time_range is not None else None,
         periods=_count_periods(search, begin, runner) if begin is not None else (),
-        choices=tuple(column_facet for column in choose_summary_columns(table, runner) if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None and column_facet.choices),
-    )  # fmt: skip
+        choices=tuple(
+            column_facet
+            for column in choose_summary_columns(table, runner)
+            if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None
+            and column_facet.choices
+        ),
+    )
 
 
 def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
-    """Choose the columns that rows are counted by: those of well-known names first, then the ones of highest rank with few values."""
+    """Choose the columns that rows are counted by.
+
+    Those of well-known names first, then the ones of highest rank with few values.
+    """
     facet_columns = {column.name: column for column in facets.find_facet_columns(table, runner)}
     known_columns = [
         column
@@ -81,7 +105,7 @@ def choose_summary_columns(table: Table, runner: QueryRunner) -> tuple[Column, .
         for column in facet_columns.values()
         if column not in known_columns and (column.type.is_string or column.enum)
     ]
-    return tuple([*known_columns, *other_columns][:6])  # fmt: skip
+    return tuple([*known_columns, *other_columns][:6])
 
 
 def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None:
@@ -140,7 +164,10 @@ def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> 
 
 
 def draw_sky_path(moc: str) -> str:
-    """Draw a MOC (ASCII) on the whole sky, in Hammer's projection: an SVG path in a box of 5.66 by 2.83 around 0, east to the left."""
+    """Draw a MOC (ASCII) on the whole sky, in Hammer's projection.
+
+    An SVG path in a box of 5.66 by 2.83 around 0, east to the left.
+    """
     if not moc.strip():
         return ""
     from cdshealpix import nested  # noqa: PLC0415  (slow to load, asked by few)

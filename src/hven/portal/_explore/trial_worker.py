@@ -1,6 +1,9 @@
-"""What would be made of a file, in a process with limits of its own: the first descriptor, what its check says, and which faces would serve its table.
+"""What would be made of a file, in a process with limits of its own.
 
-``python -m hven.portal._explore.trial_worker DIRECTORY NAME``: a file ``NAME`` that stands in ``collections/trial/data`` of an empty site; JSON comes out.
+The first descriptor, what its check says, and which faces would serve its table.
+
+``python -m hven.portal._explore.trial_worker DIRECTORY NAME``: a file ``NAME`` that stands in
+``collections/trial/data`` of an empty site; JSON comes out.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
     Returns
     -------
     told
-        `text` of the descriptor, `faults` of its check, `tables` with columns and the names of the faces that would serve each; or `error` and `remedy`.
+        `text` of the descriptor, `faults` of its check, `tables` with columns and the names of the faces that would
+        serve each; or `error` and `remedy`.
     """
     site = settings.load_settings(directory)
     path = site.collections_directory / TRIAL_COLLECTION / "data" / file_name
@@ -54,14 +58,20 @@ def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
             {
                 "name": table.qualified_name,
                 "columns": [
-                    {"name": column.name, "type": str(column.type), **{key: getattr(column, key) or "" for key in ("unit", "ucd", "description")}}
+                    {
+                        "name": column.name,
+                        "type": str(column.type),
+                        **{key: getattr(column, key) or "" for key in ("unit", "ucd", "description")},
+                    }
                     for column in table.columns
                 ],
-                "faces": sorted(word for word, face in faces.items() if table.is_served_by(word) and face.applies(table)),
+                "faces": sorted(
+                    word for word, face in faces.items() if table.is_served_by(word) and face.applies(table)
+                ),
             }
             for table in tables
         ],
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Values of tables in files that all processes of a site map: what one has counted no other one counts again, and memory holds it once."""
+"""Values of tables in files that all processes of a site map.
+
+What one has counted no other one counts again, and memory holds it once.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class ValueFiles:
 
     @contextmanager
     def lock_counting(self, timeout_seconds: float) -> Iterator[bool]:
-        """Wait for other processes that count at this moment, so long at most (below 0: as long as it takes); False: one still does."""
+        """Wait for other processes that count at this moment, so long at most (below 0: as long as it takes); False.
+
+        One still does.
+        """
         deadline = time.monotonic() + timeout_seconds
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -72,7 +78,8 @@ class ValueFiles:
         Returns
         -------
         names, arrays
-            Of the columns; texts as Arrow has them, the others as numpy has. None: nothing was kept, or it cannot be read.
+            Of the columns; texts as Arrow has them, the others as numpy has. None: nothing was kept, or it cannot be
+            read.
         """
         path = self._build_path(owner, page_context)
         try:
@@ -91,7 +98,9 @@ class ValueFiles:
         partial_file = path.with_name(f".{secrets.token_hex(6)}.part")
         try:
             lists = {name: _to_list_array(values) for name, values in arrays.items()}
-            batch = pa.record_batch(list(lists.values()), names=list(lists)).replace_schema_metadata({"names": json.dumps(list(column_names))})  # fmt: skip
+            batch = pa.record_batch(list(lists.values()), names=list(lists)).replace_schema_metadata(
+                {"names": json.dumps(list(column_names))}
+            )
             with pa.OSFile(str(partial_file), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
                 writer.write_batch(batch)
             partial_file.replace(path)
@@ -114,7 +123,10 @@ class ValueFiles:
                 path.unlink(missing_ok=True)
 
     def _build_path(self, owner: Hashable, page_context: Hashable) -> Path:
-        owner_digest, state_digest = (hashlib.sha256(repr(identity).encode()).hexdigest()[:24] for identity in (owner, (owner, page_context, __version__)))  # fmt: skip
+        owner_digest, state_digest = (
+            hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
+            for identity in (owner, (owner, page_context, __version__))
+        )
         return self._directory / f"{owner_digest}-{state_digest}.arrow"
 
 

@@ -1,6 +1,9 @@
-"""The values of rows as words that readers look for: names, titles, targets, instruments, codes, each with how many rows have it.
+"""The values of rows as words that readers look for.
 
-They are counted once for each state of a table, over the rows that a reader may see, and kept in memory; a question only looks at what is kept.
+Names, titles, targets, instruments, codes, each with how many rows have it.
+
+They are counted once for each state of a table, over the rows that a reader may see, and kept in memory; a question
+only looks at what is kept.
 """
 
 from __future__ import annotations
@@ -66,7 +69,10 @@ log = logging.getLogger("hven.portal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueMatch:
-    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored; `row_count` None where nobody counted them together, and where they are `is_live`."""
+    """Rows of a table that have a value: `conditions` as an address has them; `values` as they are stored.
+
+    `row_count` None where nobody counted them together, and where they are `is_live`.
+    """
 
     table: Table
     text: str
@@ -84,8 +90,8 @@ class ValueTable:
     Attributes
     ----------
     begins, whose
-        What follows from the beginning of each word of each value on, `fold_texts` and in order, and the place of that value: words are looked for by
-        binary search.
+        What follows from the beginning of each word of each value on, `fold_texts` and in order, and the place of that
+        value: words are looked for by binary search.
     first, sizes
         How each value begins, and how long it is, `fold_texts`; of a code its word.
     phrases
@@ -125,7 +131,13 @@ class ValueTable:
         texts = self.texts.take(pa.array(value_numbers))
         if any(self.phrases):
             column_phrases = [self.phrases[column_number] for column_number in self.columns[value_numbers]]
-            texts = pa.array([" ".join((text, *words.get(text, ()))) for text, words in zip(texts.to_pylist(), column_phrases, strict=True)], pa.string())  # fmt: skip
+            texts = pa.array(
+                [
+                    " ".join((text, *words.get(text, ())))
+                    for text, words in zip(texts.to_pylist(), column_phrases, strict=True)
+                ],
+                pa.string(),
+            )
         return fold_texts(texts)
 
 
@@ -153,9 +165,12 @@ class ValueIndex:
     def find_values(
         self, tables: Iterable[Table], runner: QueryRunner, timeout_seconds: float, cache_key: Hashable = None
     ) -> tuple[list[ValueTable], bool]:
-        """Return the values of tables, and whether some are still to be counted: what cannot be in so many seconds a thread goes on with.
+        """Return the values of tables, and whether some are still to be counted.
 
-        `cache_key`: names the tables, their state and what the reader sees of them; None: they are looked up one by one.
+        What cannot be in so many seconds a thread goes on with.
+
+        `cache_key`: names the tables, their state and what the reader sees of them; None: they are looked up one by
+        one.
         """
         cached_list = None if cache_key is None else self._value_lists.find(cache_key)
         start_time = time.monotonic()
@@ -211,7 +226,10 @@ class ValueIndex:
         return list(counted_values.values())
 
     def _is_tried(self, key: tuple[Hashable, ...], runner: QueryRunner) -> bool:
-        """Return whether a table need not be counted now: its values do not fit, or it is too soon to try again what failed."""
+        """Return whether a table need not be counted now.
+
+        Its values do not fit, or it is too soon to try again what failed.
+        """
         return key in self._tried_states or runner.site.get_or_create(FailureLog).is_paused(("words", *key))
 
     def _count_queued(self) -> None:
@@ -228,7 +246,10 @@ class ValueIndex:
     def _count_once(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> ValueTable | None:
-        """Count a table, unless another thread does so in the meantime; None: it failed, or another one is at it for longer."""
+        """Count a table, unless another thread does so in the meantime; None.
+
+        It failed, or another one is at it for longer.
+        """
         if not self._count_lock.acquire(timeout=timeout_seconds):
             return None
         try:
@@ -261,7 +282,10 @@ class ValueIndex:
     def _read_or_count(
         self, key: tuple[Hashable, ...], table: Table, runner: QueryRunner, timeout_seconds: float
     ) -> ValueTable | None:
-        """Return what another process has counted, or count it for all of them; what other programs write, each counts for itself. None: another one is at it."""
+        """Return what another process has counted, or count it for all of them.
+
+        What other programs write, each counts for itself. None: another one is at it.
+        """
         if is_live(table, runner):
             return count_table_values(table, runner, self.catalogues)
         files = ValueFiles(runner.site.settings.var_directory / "words")
@@ -298,7 +322,10 @@ class ValueIndex:
 
 
 def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
-    """Name a state of a table as a reader sees it: where rows are hidden from somebody, those who see the same share it; a view's is that of what it reads."""
+    """Name a state of a table as a reader sees it.
+
+    Where rows are hidden from somebody, those who see the same share it; a view's is that of what it reads.
+    """
     published_tables = runner.published_state.tables_by_name
     item = published_tables[table.qualified_name]
     access_key = (
@@ -318,7 +345,11 @@ def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
 def is_live(table: Table, runner: QueryRunner) -> bool:
     """Return whether other programs write the rows of a table, or of what it reads."""
     published_tables = runner.published_state.tables_by_name
-    return any(isinstance(published_tables[name].relation, LiveRelation) for name in (table.qualified_name, *published_tables[table.qualified_name].read_tables) if name in published_tables)  # fmt: skip
+    return any(
+        isinstance(published_tables[name].relation, LiveRelation)
+        for name in (table.qualified_name, *published_tables[table.qualified_name].read_tables)
+        if name in published_tables
+    )
 
 
 def _has_no_statistics(table: Table, runner: QueryRunner) -> bool:
@@ -327,7 +358,10 @@ def _has_no_statistics(table: Table, runner: QueryRunner) -> bool:
 
 
 def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
-    """Return the columns whose values are looked for: texts that are names or choices, not addresses, outlines, checksums; those with few values first."""
+    """Return the columns whose values are looked for.
+
+    Texts that are names or choices, not addresses, outlines, checksums; those with few values first.
+    """
     item = runner.find_published_table(table)
     statistics, lacks_statistics = item.statistics, _has_no_statistics(table, runner)
     if isinstance(item.relation, LiveRelation) and (item.relation.rows or 0) > MAX_LIVE_ROWS:
@@ -397,7 +431,11 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         )
         texts.append(values)
         keys.append(_replace_codes(values, words[column_number]) if words[column_number] else values)
-        further_words += [(phrase, first_number + number) for number, code in enumerate(values.to_pylist() if words[column_number] else ()) for phrase in (code, *words[column_number].get(code, ())[1:])]  # fmt: skip
+        further_words += [
+            (phrase, first_number + number)
+            for number, code in enumerate(values.to_pylist() if words[column_number] else ())
+            for phrase in (code, *words[column_number].get(code, ())[1:])
+        ]
         first_number += len(values)
         numbers.append(np.full(len(values), column_number, np.int16))
         rows.append(np.asarray(number, np.int64))
@@ -439,7 +477,12 @@ def _index_word_starts(
         word_starts.append(_to_comparison_prefixes(fold_texts(remaining)))
         numbers.append(value_numbers)
         shorter = pc.replace_substring_regex(remaining, _FIRST_WORD_PATTERN, "")
-        is_shorter = np.asarray(pc.and_(pc.less(pc.binary_length(shorter), pc.binary_length(remaining)), pc.greater(pc.binary_length(shorter), 0)))  # fmt: skip
+        is_shorter = np.asarray(
+            pc.and_(
+                pc.less(pc.binary_length(shorter), pc.binary_length(remaining)),
+                pc.greater(pc.binary_length(shorter), 0),
+            )
+        )
         remaining, value_numbers = shorter.filter(pa.array(is_shorter)), value_numbers[is_shorter]
     all_starts = np.concatenate(word_starts) if word_starts else np.zeros(0, f"S{COMPARED_BYTES}")
     order = np.argsort(all_starts, kind="stable")
@@ -492,7 +535,9 @@ Candidate = tuple[float, "ValueTable", tuple[int, ...]]  # its weight, and the p
 
 
 def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, max_candidates: int) -> list[Candidate]:
-    """Find the values of a table that have all words in them; some of the words may be in what is said of the table (`table_text`) instead.
+    """Find the values of a table that have all words in them.
+
+    Some of the words may be in what is said of the table (`table_text`) instead.
 
     Parameters
     ----------
@@ -554,7 +599,10 @@ def _build_prefix_range(word: str) -> tuple[np.bytes_, np.bytes_]:
 
 
 def _join_short_words(words: Sequence[str]) -> list[str]:
-    """Join short words to the ones before them, ``M 31``: a letter or a number is in many names, and means little by itself."""
+    """Join short words to the ones before them, ``M 31``.
+
+    A letter or a number is in many names, and means little by itself.
+    """
     joined: list[str] = []
     for word in words:
         if joined and (len(word) < MIN_WORD_LETTERS or len(joined[-1]) < MIN_WORD_LETTERS):

@@ -1,4 +1,7 @@
-"""Finding collections, tables and columns by words: in names, titles, descriptions, UCDs; what is found in a title comes first."""
+"""Finding collections, tables and columns by words: in names, titles, descriptions, UCDs.
+
+What is found in a title comes first.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def find_metadata(
 
 
 def collect_table_texts(schemas: Sequence[Schema], resources: Mapping[str, Resource]) -> dict[str, str]:
-    """Return what titles and subjects say of each table and its collection, by qualified name: words of a search may be there, too."""
+    """Return what titles and subjects say of each table and its collection, by qualified name.
+
+    Words of a search may be there, too.
+    """
     texts_by_table = {}
     for schema in schemas:
         resource = resources.get(schema.name)
@@ -103,7 +109,10 @@ def _join_collection_texts(schema: Schema, resource: Resource) -> str:
 
 
 def _list_collection_texts(schema: Schema, resource: Resource) -> list[tuple[str, str]]:
-    list_fields = (("subject", (*resource.subjects, *resource.facility, *resource.instrument, *resource.waveband)), ("people", tuple(creator.name for creator in resource.creators)))  # fmt: skip
+    list_fields = (
+        ("subject", (*resource.subjects, *resource.facility, *resource.instrument, *resource.waveband)),
+        ("people", tuple(creator.name for creator in resource.creators)),
+    )
     return [
         ("name", schema.name),
         ("title", resource.title or ""),

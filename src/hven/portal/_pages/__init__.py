@@ -1,4 +1,7 @@
-"""What pages for people have in common: templates, the frame around each, languages, and the headers that keep everything foreign out."""
+"""What pages for people have in common.
+
+Templates, the frame around each, languages, and the headers that keep everything foreign out.
+"""
 
 from __future__ import annotations
 
@@ -141,7 +144,10 @@ def build_page_headers(
 
 
 def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
-    """Return what every page says: names, colours, contact, language, who reads; `asset` gives the address of a script or style sheet, `list_script_files` those of all that scripts begin with."""
+    """Return what every page says: names, colours, contact, language, who reads.
+
+    `asset` gives the address of a script or style sheet, `list_script_files` those of all that scripts begin with.
+    """
     brand = find_brand(request, context.site.settings)
     base, colours = brand.base, brand.colours
     language = choose_language(request, brand.language)
@@ -230,7 +236,10 @@ def _create_kind_cache() -> Cache[tuple[tuple[str, str], ...]]:
 def _list_searchable_standards(
     request: Request, context: ServiceContext, brand: PortalBrand
 ) -> tuple[tuple[str, str], ...]:
-    """List the standards of which this reader can search all tables at once: here, or at services that the site file names."""
+    """List the standards of which this reader can search all tables at once.
+
+    Here, or at services that the site file names.
+    """
     try:
         published_state = context.site.get_published_state()
     except HvenError:  # a page of trouble is a page, too: health tells what it is
@@ -261,7 +270,10 @@ def _list_searchable_standards(
 
 
 def build_query_suffix(request: Request) -> str:
-    """Return the query of an address without what switches pages, to be written behind ``?lang=fr``; empty, or it begins with ``&``."""
+    """Return the query of an address without what switches pages, to be written behind ``?lang=fr``.
+
+    Empty, or it begins with ``&``.
+    """
     other_parameters = [
         (name, value) for name, value in request.query_params.multi_items() if name not in SWITCH_PARAMETERS
     ]
@@ -291,8 +303,8 @@ def render_error_page(frame_values: dict[str, Any], status: int, message: str, *
     Parameters
     ----------
     more
-        `near`: pages that may have been meant (title, url); `words`: what the search field begins with; `path`, `request_id`: of a page
-        that does not exist.
+        `near`: pages that may have been meant (title, url); `words`: what the search field begins with; `path`,
+        `request_id`: of a page that does not exist.
     """
     return render_page(
         "error.html",

@@ -1,4 +1,7 @@
-"""What browsers fetch beside the pages: the scripts and styles that ``web/`` was bundled into; each under a name with a hash of its content."""
+"""What browsers fetch beside the pages: the scripts and styles that ``web/`` was bundled into.
+
+Each under a name with a hash of its content.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,31 @@ log = logging.getLogger("hven.portal")
 PORTAL_DIRECTORY = Path(__file__).parent.parent
 NO_COLOURS = (None, None)  # no colours but ours
 ASSETS_DIRECTORY = PORTAL_DIRECTORY / "assets"
-ASSET_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".txt": "text/plain; charset=utf-8", ".svg": "image/svg+xml",
-         ".png": "image/png", ".jpg": "image/jpeg", ".json": "application/json", ".wasm": "application/wasm", ".fits": "image/fits"}  # fmt: skip
+ASSET_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".fits": "image/fits",
+}
 
 
 @lru_cache(maxsize=1)
 def load_manifest() -> dict[str, Any]:
-    """Return what was bundled, by plain name, and in ``needs`` what each script imports at once; without it pages are read and searched, but they are plain, and nothing in them moves."""
+    """Return what was bundled, by plain name, and in ``needs`` what each script imports at once.
+
+    Without it pages are read and searched, but they are plain, and nothing in them moves.
+    """
     try:
         manifest: dict[str, Any] = json.loads((ASSETS_DIRECTORY / "manifest.json").read_text())
     except (OSError, ValueError) as error:
         log.warning(
-            "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; install Hven again, or in a clone run scripts/web",
+            "the scripts of the pages were not built (%s): colours, maps, plots and the editor are missing; "
+            "install Hven again, or in a clone run scripts/web",
             error,
         )
         return {}
@@ -49,7 +65,10 @@ def find_asset_name(name: str, colours: Colours) -> str:
 
 
 def list_script_files(*script_names: str) -> list[str]:
-    """List the files of scripts and of all that they import at once, each once: browsers fetch them beside each other, and not one after the other."""
+    """List the files of scripts and of all that they import at once, each once.
+
+    Browsers fetch them beside each other, and not one after the other.
+    """
     manifest = load_manifest()
     files = [
         file

@@ -1,4 +1,7 @@
-"""Where baskets are kept: a file for each reader who is logged in, files for those that are shared, by what is in them; others in the reader's cookie."""
+"""Where baskets are kept: a file for each reader who is logged in, files for those that are shared, by what is in them.
+
+Others in the reader's cookie.
+"""
 
 from __future__ import annotations
 

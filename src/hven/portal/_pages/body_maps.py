@@ -1,7 +1,9 @@
-"""Base maps of bodies: pictures in plate carree, longitudes 0 to 360 east from left to right, ``BODY-KIND.jpg``; those of set-up and the site's own.
+"""Base maps of bodies: pictures in plate carree, longitudes 0 to 360 east from left to right, ``BODY-KIND.jpg``.
 
-``scripts/web`` takes what it can from packages whose licences allow it, with their notices (``BODY-KIND.txt``); a folder ``grounds`` beside
-hven.toml has a site's own, which go first. A body without any is drawn on its grid alone.
+Those of set-up and the site's own.
+
+``scripts/web`` takes what it can from packages whose licences allow it, with their notices (``BODY-KIND.txt``); a
+folder ``grounds`` beside hven.toml has a site's own, which go first. A body without any is drawn on its grid alone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ _FILE_NAME_PATTERN = re.compile(r"([a-z0-9]{1,40})-([a-z0-9_]{1,40})", re.IGNORE
 
 
 def list_base_maps(body: str, directory: Path) -> list[dict[str, str]]:
-    """Return the base maps of a body, the one that its map begins with first: kind, address below the portal's, notice."""
+    """Return the base maps of a body, the one that its map begins with first.
+
+    Kind, address below the portal's, notice.
+    """
     base_maps: dict[str, dict[str, str]] = {}
     for folder in (directory / SITE_FOLDER, INSTALLED_DIRECTORY):
         for path in sorted(folder.glob("*"), key=_rank_map) if folder.is_dir() and body else ():

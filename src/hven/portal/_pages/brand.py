@@ -103,7 +103,10 @@ def list_brand_colours(settings: Settings) -> Iterator[Colours]:
 
 @lru_cache(maxsize=64)
 def write_style_sheet(colours: Colours) -> bytes:
-    """Write the style sheet of a site: its own colours over ours, light and dark ones moved until text in them can be read."""
+    """Write the style sheet of a site.
+
+    Its own colours over ours, light and dark ones moved until text in them can be read.
+    """
     names = [(name, colour) for name, colour in zip(("--accent", "--mark"), colours, strict=True) if colour]
     if not names:
         return b""

@@ -1,4 +1,8 @@
-"""Who edits which texts in the page: operators all, curators of a project those of its collections, administrators those of their portal that they see as readers."""
+"""Who edits which texts in the page.
+
+Operators all, curators of a project those of its collections, administrators those of their portal that they see as
+readers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ CURATOR_ROLE = "curator"
 
 
 def can_edit_portal(principal: Principal, context: ServiceContext, brand: PortalBrand) -> bool:
-    """Return whether a reader edits the first page and the news of a portal (or of the site): they operate the site, or administer the portal."""
+    """Return whether a reader edits the first page and the news of a portal (or of the site).
+
+    They operate the site, or administer the portal.
+    """
     if principal.impersonator or principal.name is None:
         return False
     own_portal = next(
@@ -25,9 +32,12 @@ def can_edit_portal(principal: Principal, context: ServiceContext, brand: Portal
 
 
 def can_edit_collection(principal: Principal, context: ServiceContext, resource: Resource) -> bool:
-    """Return whether a reader edits the texts of a collection: they operate the site, curate its project, or administer its portal and know of it.
+    """Return whether a reader edits the texts of a collection.
 
-    An administrator gets no right to see anything: titles and descriptions of a collection that is hidden from them are its members' and the operators'.
+    They operate the site, curate its project, or administer its portal and know of it.
+
+    An administrator gets no right to see anything: titles and descriptions of a collection that is hidden from them are
+    its members' and the operators'.
     """
     if principal.impersonator or principal.name is None:
         return False

@@ -1,4 +1,7 @@
-"""Markdown that a site's people write, as HTML: raw HTML stays text, addresses are checked, headings go below the page's own."""
+"""Markdown that a site's people write, as HTML.
+
+Raw HTML stays text, addresses are checked, headings go below the page's own.
+"""
 
 from __future__ import annotations
 

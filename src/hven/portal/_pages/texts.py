@@ -48,7 +48,11 @@ def _load_catalogue(language: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def choose_language(request: Request, default_language: str = DEFAULT_LANGUAGE) -> str:
-    """Choose the language of an answer: what the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for, `default_language`."""
+    """Choose the language of an answer.
+
+    What the address says (``?lang=``), what was chosen before (a cookie), what the browser asks for,
+    `default_language`.
+    """
     for chosen in (request.query_params.get("lang"), request.cookies.get(LANGUAGE_COOKIE)):
         if chosen in list_languages():
             return chosen

@@ -1,7 +1,9 @@
-"""What is wrong and what helps, in the reader's language: code says it in English with `hven.model.errors.format_message`, pages translate it as they show it.
+"""What is wrong and what helps, in the reader's language.
 
-Catalogues have messages in the context ``faults``, by the English as the code writes it. A value that was said itself is told in the reader's
-language too, any other stays as it is; what has no translation stays English, as a whole.
+Code says it in English with `hven.model.errors.format_message`, pages translate it as they show it.
+
+Catalogues have messages in the context ``faults``, by the English as the code writes it. A value that was said itself
+is told in the reader's language too, any other stays as it is; what has no translation stays English, as a whole.
 """
 
 from __future__ import annotations

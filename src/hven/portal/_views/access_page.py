@@ -1,4 +1,7 @@
-"""``/access``: what a reader may see here, and by whom; for operators who was given what, and the log of rights; as whom one may look."""
+"""``/access``: what a reader may see here, and by whom; for operators who was given what, and the log of rights.
+
+As whom one may look.
+"""
 
 from __future__ import annotations
 

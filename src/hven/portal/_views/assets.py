@@ -1,4 +1,7 @@
-"""``/assets/NAME-HASH.css|js``: styles and scripts of the pages; a name stands for one content for ever, so browsers keep it."""
+"""``/assets/NAME-HASH.css|js``: styles and scripts of the pages.
+
+A name stands for one content for ever, so browsers keep it.
+"""
 
 from __future__ import annotations
 

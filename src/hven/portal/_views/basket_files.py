@@ -141,10 +141,16 @@ def list_citations(basket_tables: Sequence[BasketTable], page_context: PageConte
 
 
 def _write_upload_examples(basket_table: BasketTable, url: str) -> list[dict[str, str]]:
-    """Write how rows are asked for by TAP with their keys as a table that is sent: a query may be too long for an address."""
+    """Write how rows are asked for by TAP with their keys as a table that is sent.
+
+    A query may be too long for an address.
+    """
     table = basket_table.view.table
     join_condition = " AND ".join(f"t.{name} = b.{name}" for name in map(quote_name, table.primary))
-    query = f"SELECT t.* FROM {quote_name(table.schema)}.{quote_name(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON {join_condition}"
+    query = (
+        f"SELECT t.* FROM {quote_name(table.schema)}.{quote_name(table.name)} AS t JOIN {UPLOAD_TABLE} AS b ON "
+        f"{join_condition}"
+    )
     tap = url.partition("/basket")[0] + "/tap"
     return [
         {"name": "ADQL", "text": query},

@@ -1,4 +1,7 @@
-"""``/basket``: what a reader ticked, of all collections, or what somebody shared (``/basket/TOKEN``); forms change it, with scripts or without."""
+"""``/basket``: what a reader ticked, of all collections, or what somebody shared (``/basket/TOKEN``).
+
+Forms change it, with scripts or without.
+"""
 
 from __future__ import annotations
 
@@ -262,7 +265,10 @@ def _has_cookie_basket(page_context: PageContext) -> bool:
 
 
 def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
-    """Return the basket that is asked for; what a reader ticked before they logged in, without scripts, goes into their own."""
+    """Return the basket that is asked for.
+
+    What a reader ticked before they logged in, without scripts, goes into their own.
+    """
     requested_basket = find_requested_basket(page_context)
     if not (requested_basket.is_own and _has_cookie_basket(page_context)):
         return requested_basket

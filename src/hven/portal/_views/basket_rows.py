@@ -1,4 +1,7 @@
-"""What a basket has for the reader who looks at it: whose basket it is, and of each table that they may know of the rows and searches."""
+"""What a basket has for the reader who looks at it.
+
+Whose basket it is, and of each table that they may know of the rows and searches.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,10 @@ def list_visible_tables(page_context: PageContext) -> dict[str, Table]:
 
 
 def find_other_portal_tables(page_context: PageContext, basket: Basket) -> set[str]:
-    """Return the tables of a basket that other portals of the site show: here they are as little as there would be no such rows."""
+    """Return the tables of a basket that other portals of the site show.
+
+    Here they are as little as there would be no such rows.
+    """
     all_tables = (
         page_context.published_state.get_catalogue(
             page_context.principal, page_context.context.policies

@@ -1,4 +1,8 @@
-"""How a collection or a release is cited: its documents (DataCite, BibTeX), the page of a release, signposts for programs, and the tombstone of what is not here any more."""
+"""How a collection or a release is cited.
+
+Its documents (DataCite, BibTeX), the page of a release, signposts for programs, and the tombstone of what is not here
+any more.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +59,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         page_context = build_page_context(request, context)
         kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_write_citation, page_context)
         headers = {
-            **services.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")), "x-content-type-options": "nosniff",
+            **services.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")),
+            "x-content-type-options": "nosniff",
             "access-control-allow-origin": "*",
-        }  # fmt: skip
+        }
         return services.answer_with_etag(request, headers, citations.CITATION_KINDS[kind][0], body)
 
     async def show_release(page_context: PageContext) -> PageContent:
@@ -131,7 +136,10 @@ def gather_citation(page_context: PageContext, name: str, label: str = "") -> Ci
 def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in citations.CITATION_KINDS:
-        raise NotFoundError(format_message("there is no citation as {kind!r}", kind[:40]), remedy=format_message("there are: {names}", ", ".join(citations.CITATION_KINDS)))  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no citation as {kind!r}", kind[:40]),
+            remedy=format_message("there are: {names}", ", ".join(citations.CITATION_KINDS)),
+        )
     name, label = _read_collection_and_release(page_context)
     try:
         citation = gather_citation(page_context, name, label)
@@ -150,7 +158,11 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     if kind == "bib":
         body = f"{entry}\n".encode()
     else:
-        body = citations.write_datacite_xml(metadata).encode() if kind == "datacite.xml" else orjson.dumps(metadata, option=orjson.OPT_INDENT_2)  # fmt: skip
+        body = (
+            citations.write_datacite_xml(metadata).encode()
+            if kind == "datacite.xml"
+            else orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
+        )
     return body, services.compute_etag(body)
 
 
@@ -165,11 +177,16 @@ def describe_citation(page_context: PageContext, name: str, label: str = "") -> 
     citation = gather_citation(page_context, name, label)
     return {
         "one": citation,
-        "cited": citations.write_citation_sentence(citation.resource, label=citation.label, doi=citation.doi, year=citation.year),
+        "cited": citations.write_citation_sentence(
+            citation.resource, label=citation.label, doi=citation.doi, year=citation.year
+        ),
         "bibtex": _write_bibtex(citation),
-        "documents": [{"url": f"{citation.address}/cite/{kind}", "type": media, "name": title} for kind, (media, title) in citations.CITATION_KINDS.items()],
+        "documents": [
+            {"url": f"{citation.address}/cite/{kind}", "type": media, "name": title}
+            for kind, (media, title) in citations.CITATION_KINDS.items()
+        ],
         "withdrawn": citation.withdrawal_reason,
-    }  # fmt: skip
+    }
 
 
 def build_signposts(page_context: PageContext, name: str, label: str = "") -> dict[str, str]:
@@ -195,7 +212,10 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
         links.append(
             (build_rows_address(page_context.brand.root, name, "votable"), "item", "application/x-votable+xml")
         )
-    link_values = (f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "") for url, rel, kind in links)  # fmt: skip
+    link_values = (
+        f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "")
+        for url, rel, kind in links
+    )
     return {"link": ", ".join(link_values)}
 
 
@@ -215,10 +235,16 @@ def _show_release(page_context: PageContext) -> PageContent:
     )
     tables = [
         {
-            "name": f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}", "table": item.table, "rows": runner.find_published_table(item.table).rows, "noun": find_row_noun(item.table, runner), "updated": item.updated,
-            "url": build_table_address(page_context.base, item.table), "columns": [{"column": column} for column in item.table.columns if not column.hidden],
-        } for item in citation.items
-    ]  # fmt: skip
+            "name": f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}",
+            "table": item.table,
+            "rows": runner.find_published_table(item.table).rows,
+            "noun": find_row_noun(item.table, runner),
+            "updated": item.updated,
+            "url": build_table_address(page_context.base, item.table),
+            "columns": [{"column": column} for column in item.table.columns if not column.hidden],
+        }
+        for item in citation.items
+    ]
     facts = {
         "resource": citation.resource,
         "name": name,
@@ -226,8 +252,27 @@ def _show_release(page_context: PageContext) -> PageContent:
         "updated": citation.updated,
         "mirror_of": (),
     }
-    content = {**citation_facts, "tables": tables, "above": f"{page_context.base}/collections/{quote(name)}", "r": citation.resource, "dataset": build_dataset(facts, page_context, None, citation), "others": _list_neighbour_releases(citation)}  # fmt: skip
-    json_content = {"collection": name, "release": citation.label, "title": citation.title, "doi": citation.doi, "released": citation.issued, "cited": citation_facts["cited"], "bibtex": citation_facts["bibtex"], "tables": [{"name": table["name"], "rows": table["rows"], "noun": table["noun"], "url": table["url"]} for table in tables]}  # fmt: skip
+    content = {
+        **citation_facts,
+        "tables": tables,
+        "above": f"{page_context.base}/collections/{quote(name)}",
+        "r": citation.resource,
+        "dataset": build_dataset(facts, page_context, None, citation),
+        "others": _list_neighbour_releases(citation),
+    }
+    json_content = {
+        "collection": name,
+        "release": citation.label,
+        "title": citation.title,
+        "doi": citation.doi,
+        "released": citation.issued,
+        "cited": citation_facts["cited"],
+        "bibtex": citation_facts["bibtex"],
+        "tables": [
+            {"name": table["name"], "rows": table["rows"], "noun": table["noun"], "url": table["url"]}
+            for table in tables
+        ],
+    }
     return PageContent(
         template="release.html",
         template_values=content,
@@ -255,23 +300,49 @@ def show_tombstone(page_context: PageContext, name: str, label: str) -> PageCont
     """
     stored_citation = page_context.context.site.store.citations.find_citation(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
-        raise NotFoundError(format_message("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no collection {name!r} here", name[:80]),
+            remedy="the first page lists what is here",
+        )
     metadata: Mapping[str, Any] = stored_citation.told
     dates = {related["dateType"]: related["date"] for related in metadata.get("dates", ())}
-    successors = [related for related in metadata.get("relatedIdentifiers", ()) if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}]  # fmt: skip
+    successors = [
+        related
+        for related in metadata.get("relatedIdentifiers", ())
+        if related["relationType"] in {"IsPreviousVersionOf", "IsObsoletedBy"}
+    ]
     content = {
         "title_of": metadata["titles"][0]["title"],
-        "people": ", ".join(related["name"] for related in metadata.get("creators", ()) if related["name"] != citations.UNAVAILABLE_VALUE),
+        "people": ", ".join(
+            related["name"]
+            for related in metadata.get("creators", ())
+            if related["name"] != citations.UNAVAILABLE_VALUE
+        ),
         "publisher_of": metadata["publisher"]["name"],
         "year": metadata.get("publicationYear", ""),
         "doi": stored_citation.doi,
         "reason": stored_citation.reason,
         "withdrawn": stored_citation.changed[:10] if stored_citation.state == "withdrawn" else "",
         "dates": dates,
-        "described": [related["description"] for related in metadata.get("descriptions", ()) if related["descriptionType"] == "Abstract"],
-        "instead": [{"id": related["relatedIdentifier"], "url": related["relatedIdentifier"] if related["relatedIdentifierType"] == "URL" else f"https://doi.org/{related['relatedIdentifier']}"} for related in successors],
-        "documents": [{"url": f"{stored_citation.url}/cite/{kind}", "type": media, "name": words} for kind, (media, words) in citations.CITATION_KINDS.items()],
-    }  # fmt: skip
+        "described": [
+            related["description"]
+            for related in metadata.get("descriptions", ())
+            if related["descriptionType"] == "Abstract"
+        ],
+        "instead": [
+            {
+                "id": related["relatedIdentifier"],
+                "url": related["relatedIdentifier"]
+                if related["relatedIdentifierType"] == "URL"
+                else f"https://doi.org/{related['relatedIdentifier']}",
+            }
+            for related in successors
+        ],
+        "documents": [
+            {"url": f"{stored_citation.url}/cite/{kind}", "type": media, "name": words}
+            for kind, (media, words) in citations.CITATION_KINDS.items()
+        ],
+    }
     json_content = {key: value for key, value in content.items() if key != "documents"}
     links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"'] if stored_citation.doi else []
     links += [f'<{related["url"]}>; rel="describedby"; type="{related["type"]}"' for related in content["documents"]]

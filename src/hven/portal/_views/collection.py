@@ -135,7 +135,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _find_table_without_descriptor(page_context: PageContext) -> Table | None:
-    """Find the first table of a schema that no descriptor makes, such as ``ivoa``: breadcrumbs and people who shorten an address lead there."""
+    """Find the first table of a schema that no descriptor makes, such as ``ivoa``.
+
+    Breadcrumbs and people who shorten an address lead there.
+    """
     schema = next(
         (
             candidate
@@ -216,7 +219,10 @@ def list_strip_pictures(
 
 
 def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_context: PageContext) -> dict[str, Any]:
-    """Add to what is said of a table its first rows, its sky and its time; nothing that was counted over rows that the reader may not see."""
+    """Add to what is said of a table its first rows, its sky and its time.
+
+    Nothing that was counted over rows that the reader may not see.
+    """
     table: Table = table_facts["table"]
     item = runner.find_published_table(table)
     is_partial = has_hidden_rows(table, runner)
@@ -281,7 +287,10 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
 
 
 def _list_explorer_links(table: Table, runner: QueryRunner, page_context: PageContext) -> list[dict[str, str]]:
-    """List some files with the pages that explore them: those with three axes among the first ones that the reader sees."""
+    """List some files with the pages that explore them.
+
+    Those with three axes among the first ones that the reader sees.
+    """
     rows = row_pages.fetch_page(TableSearch(table=table).copy_with(columns=("path",)), runner, limit=MAX_EXPLORED_FILES)
     paths = rows.rows.column("path").to_pylist()
     addresses = [explorable_files.build_explorer_url(page_context.base, table.schema, path) for path in paths]
@@ -301,7 +310,8 @@ def describe_collection(
     Parameters
     ----------
     lines
-        Numbers of observations of the tables whose rows are files of these. None: nobody knows what the rows of tables are, so no amounts are told.
+        Numbers of observations of the tables whose rows are files of these. None: nobody knows what the rows of tables
+        are, so no amounts are told.
     """
     line_counts = lines or {}
     published = page_context.published_state.tables_by_name

@@ -1,4 +1,7 @@
-"""Parts of a collection that have a page of their own: ``/collections/NAME/columns`` (the data dictionary) and ``/downloads`` (all ways to take it whole)."""
+"""Parts of a collection that have a page of their own.
+
+``/collections/NAME/columns`` (the data dictionary) and ``/downloads`` (all ways to take it whole).
+"""
 
 from __future__ import annotations
 
@@ -95,8 +98,13 @@ def _gather_downloads(description: Mapping[str, Any], page_context: PageContext)
         files = [{"name": name, "url": f"{table_address}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {
-                "title": table_model.title or table["name"], "url": table_address, "rows": table["rows"], "noun": find_row_noun(table_model, runner), "formats": format_links, "scripts": files,
+                "title": table_model.title or table["name"],
+                "url": table_address,
+                "rows": table["rows"],
+                "noun": find_row_noun(table_model, runner),
+                "formats": format_links,
+                "scripts": files,
                 "files": table_model.utype == FILES_UTYPE,
             }
-        )  # fmt: skip
+        )
     return {"tables": tables, "descriptor": f"{page_context.base}/collections/{quote(description['name'])}/descriptor"}

@@ -1,4 +1,6 @@
-"""``/collections/NAME/TABLE/else?_row=KEY``: what else there is at the time and place of a row, of each table how many rows, with the address that shows them.
+"""``/collections/NAME/TABLE/else?_row=KEY``.
+
+What else there is at the time and place of a row, of each table how many rows, with the address that shows them.
 
 Who reads the page waits 200 ms; with ``_wait=1`` for tables that take longer, which are told to be late before.
 """

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class VisibleRowCounts:
-    """How many rows of each table a reader may see; counted once for each state of the holdings, if policies hide some (`QueryRunner.fetch_table`)."""
+    """How many rows of each table a reader may see.
+
+    Counted once for each state of the holdings, if policies hide some (`QueryRunner.fetch_table`).
+    """
 
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
@@ -53,7 +56,10 @@ class VisibleRowCounts:
     async def count_lines(
         self, published_state: PublishedState, tables: Sequence[Table], principal: Principal
     ) -> dict[str, int | None]:
-        """Return how many observations there are in the tables whose rows are files of these, by qualified name; None: not counted in time."""
+        """Return how many observations there are in the tables whose rows are files of these, by qualified name; None.
+
+        Not counted in time.
+        """
         runner = QueryRunner(
             site=self._context.site,
             principal=principal,
@@ -77,7 +83,10 @@ def count_observation_lines(tables: Sequence[Table], runner: QueryRunner) -> dic
 
 
 def find_row_noun(table: Table, runner: QueryRunner) -> str:
-    """Return what the rows of a table are, for one reader: ``files`` where these are files, of observations or of other tables, else ``rows``."""
+    """Return what the rows of a table are, for one reader.
+
+    ``files`` where these are files, of observations or of other tables, else ``rows``.
+    """
     return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 

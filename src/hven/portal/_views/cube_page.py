@@ -1,4 +1,7 @@
-"""``/collections/NAME/cube/PATH`` for people: a file's images and cubes, looked into by the script ``cube``, which asks the same address."""
+"""``/collections/NAME/cube/PATH`` for people.
+
+A file's images and cubes, looked into by the script ``cube``, which asks the same address.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
     request, context
         Of the face.
     file_facts
-        The file's ``medium``, ``bytes``, and those of a ``copy`` for spectra that the reader may have made; or the ``fault`` why there is none.
+        The file's ``medium``, ``bytes``, and those of a ``copy`` for spectra that the reader may have made; or the
+        ``fault`` why there is none.
     """
     if "fault" in file_facts:
         return build_error_responder(context, suggest_pages=True, with_switches=True)(request, file_facts["fault"])

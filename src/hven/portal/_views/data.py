@@ -1,4 +1,7 @@
-"""What the panes of a table's page ask for, as JSON: ``/rows``, ``/count``, ``/row``, ``/place``, ``/facets``, ``/histogram``, ``/points`` below ``/collections/NAME/TABLE``."""
+"""What the panes of a table's page ask for, as JSON.
+
+``/rows``, ``/count``, ``/row``, ``/place``, ``/facets``, ``/histogram``, ``/points`` below ``/collections/NAME/TABLE``.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,10 @@ def read_whole_number(page_context: PageContext, name: str, default: int, max_va
 
 
 def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
-    """Return the place where a page begins; where its state is lost, that of now goes on behind the row that was before it."""
+    """Return the place where a page begins.
+
+    Where its state is lost, that of now goes on behind the row that was before it.
+    """
     offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, 10**15)
     if not (table_view.is_state_lost and offset):
         return offset
@@ -149,7 +155,8 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
     }
 
 
-def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001  (all panes' makers are asked alike)
+# all panes' makers are asked alike
+def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str, Any]:  # noqa: ARG001
     line_view = build_line_view(table_view)
     row_count = row_pages.count_rows(line_view.search, table_view.runner, timeout_seconds=10.0)
     total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
@@ -220,7 +227,10 @@ def _link_series(table_view: TableView, page_context: PageContext, page: row_pag
 def _link_references(
     page: row_pages.RowPage, page_context: PageContext, known_addresses: set[str], table_view: TableView
 ) -> list[dict[str, Any]]:
-    """Lead to what the UCDs of a row's values name: papers, names of sources, pages and files; what a link leads to already is left out."""
+    """Lead to what the UCDs of a row's values name: papers, names of sources, pages and files.
+
+    What a link leads to already is left out.
+    """
     translations = load_texts(page_context.language)
     labels = {column.name: table_view.labels.label_column(column) for column in page.columns}
     row = [(column, page.rows.column(at)[0].as_py()) for at, column in enumerate(page.columns)]
@@ -234,7 +244,17 @@ def _link_references(
                 "download": translations.get("Download {name}", "Download {name}").format(name=name),
                 "page": labels[column.name],
             }.get(reference.target, f"{reference.target}: {reference.value}")
-            links.append({"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False, "text": text, "href": reference.address})  # fmt: skip
+            links.append(
+                {
+                    "semantics": "",
+                    "type": "",
+                    "bytes": None,
+                    "picture": False,
+                    "locked": False,
+                    "text": text,
+                    "href": reference.address,
+                }
+            )
     return [link for link in links if link["href"] not in known_addresses]
 
 
@@ -252,9 +272,16 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
     runner, value = table_view.runner, page.rows.column(column_names.index(key.name))[0].as_py()
     base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
-        table, [] if value is None else [str(value)], principal=runner.principal, site=runner.site, policies=runner.policies,
-        published_state=runner.published_state, base_url=base, face_links=service_links, with_link_numbers=True,
-    )  # fmt: skip
+        table,
+        [] if value is None else [str(value)],
+        principal=runner.principal,
+        site=runner.site,
+        policies=runner.policies,
+        published_state=runner.published_state,
+        base_url=base,
+        face_links=service_links,
+        with_link_numbers=True,
+    )
     links = (*table.effective_links, *service_links)
     complete = {at for at, link in enumerate(links) if at >= len(table.effective_links) and _is_complete(link)}
     explore_text = load_texts(page_context.language).get("Explore {name}", "Explore {name}")
@@ -286,7 +313,10 @@ def _list_row_links(table_view: TableView, page_context: PageContext, page: row_
 
 
 def _is_complete(link: LinkTemplate) -> bool:
-    """Return whether a link leads to what a service of ours makes of a row without more being said: the samples of its time, for instance."""
+    """Return whether a link leads to what a service of ours makes of a row without more being said.
+
+    The samples of its time, for instance.
+    """
     inputs = () if link.service is None else link.service.inputs
     return link.semantics == SERVICE and bool(inputs) and all(one.value or not one.param.required for one in inputs)
 
@@ -360,7 +390,10 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
 
 
 def _count_facets(table_view: TableView) -> list[facets.Facet]:
-    """Count the choices of a table's columns; those that could not be counted in time stand without counts, as far as they are known."""
+    """Count the choices of a table's columns.
+
+    Those that could not be counted in time stand without counts, as far as they are known.
+    """
     columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
     facets_by_name = {
         column.column.name: column
@@ -376,7 +409,10 @@ def _count_facets(table_view: TableView) -> list[facets.Facet]:
 
 
 def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
-    """Return the choices that are known without a look at the rows, as the answer of ``/facets`` has them: their counts follow."""
+    """Return the choices that are known without a look at the rows, as the answer of ``/facets`` has them.
+
+    Their counts follow.
+    """
     columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
     known_facets = (facets.build_known_facet(table_view.search, facet, table_view.runner) for facet in columns)
     return [_facet_to_json(facet, table_view, among_others=True) for facet in known_facets if facet is not None]
@@ -480,12 +516,25 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
         view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near if text else None
         row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)
     return {
-        "kind": map_kind, "total": row_places.total_rows, "files": build_line_view(table_view).observation_key is not None, "lon": row_places.longitudes, "lat": row_places.latitudes, "counts": row_places.counts, "radius": row_places.cell_radius_degrees, "keys": row_places.keys,
-        "shapes": row_places.shapes, "outlines": row_places.outlines, "names": row_places.names,
+        "kind": map_kind,
+        "total": row_places.total_rows,
+        "files": build_line_view(table_view).observation_key is not None,
+        "lon": row_places.longitudes,
+        "lat": row_places.latitudes,
+        "counts": row_places.counts,
+        "radius": row_places.cell_radius_degrees,
+        "keys": row_places.keys,
+        "shapes": row_places.shapes,
+        "outlines": row_places.outlines,
+        "names": row_places.names,
         "colouring": None if row_places.colouring is None else asdict(row_places.colouring),
-        "colours": [{"name": solar_system_body.name, "label": table_view.labels.label_column(solar_system_body)} for solar_system_body in map_marks.list_colour_columns(table_view.table, table_view.runner)],
-        "frame": None, **body_facts,
-    }  # fmt: skip
+        "colours": [
+            {"name": solar_system_body.name, "label": table_view.labels.label_column(solar_system_body)}
+            for solar_system_body in map_marks.list_colour_columns(table_view.table, table_view.runner)
+        ],
+        "frame": None,
+        **body_facts,
+    }
 
 
 def _parse_box(text: str) -> tuple[float, float, float, float]:

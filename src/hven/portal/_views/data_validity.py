@@ -1,4 +1,7 @@
-"""What the flags of a table say, for people: how many rows break each rule, by what they are counted by, and how that was in earlier publications."""
+"""What the flags of a table say, for people.
+
+How many rows break each rule, by what they are counted by, and how that was in earlier publications.
+"""
 
 from __future__ import annotations
 

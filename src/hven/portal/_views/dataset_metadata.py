@@ -1,4 +1,7 @@
-"""What is told of a collection beside its tables: how to cite what stands at an address, schema.org's Dataset, what was published when, ranges of columns."""
+"""What is told of a collection beside its tables.
+
+How to cite what stands at an address, schema.org's Dataset, what was published when, ranges of columns.
+"""
 
 from __future__ import annotations
 
@@ -53,16 +56,43 @@ def build_dataset(
         "@type": "Dataset",
         "@id": f"https://doi.org/{doi}" if citation is not None and doi else dataset_address,
         "name": (citation and citation.title) or resource.title or description["name"],
-        "description": (citation and citation.description) or resource.description or resource.title or description["name"],
+        "description": (citation and citation.description)
+        or resource.description
+        or resource.title
+        or description["name"],
         "url": dataset_address,
-        "identifier": [citation for citation in (doi and f"https://doi.org/{doi}", None if version else f"ivo://{settings.find_authority(description['name'])}/{description['name']}") if citation],
+        "identifier": [
+            citation
+            for citation in (
+                doi and f"https://doi.org/{doi}",
+                None if version else f"ivo://{settings.find_authority(description['name'])}/{description['name']}",
+            )
+            if citation
+        ],
         "license": find_licence_url(resource) or resource.licence,
         "keywords": [*resource.subjects, *resource.facility, *resource.instrument],
-        "creator": [_build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.creators],
-        "contributor": [_build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.contributors],
-        "publisher": {"@type": "Organization", "name": publisher, **({"@id": citation.publisher_ror} if citation is not None and citation.publisher_ror else {})} if publisher else None,
+        "creator": [
+            _build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.creators
+        ],
+        "contributor": [
+            _build_person(citation.name, citation.orcid, citation.affiliation) for citation in resource.contributors
+        ],
+        "publisher": {
+            "@type": "Organization",
+            "name": publisher,
+            **({"@id": citation.publisher_ror} if citation is not None and citation.publisher_ror else {}),
+        }
+        if publisher
+        else None,
         "funding": [_build_grant(citation) for citation in resource.funding],
-        "citation": [text for text in (resource.citation, *(f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id for work in resource.works)) if text],
+        "citation": [
+            text
+            for text in (
+                resource.citation,
+                *(f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id for work in resource.works),
+            )
+            if text
+        ],
         "creditText": resource.acknowledgement,
         "version": version,
         "dateCreated": resource.created,
@@ -71,10 +101,12 @@ def build_dataset(
         "temporalCoverage": f"{time_range[0]}/{time_range[1]}" if time_range else None,
         "isAccessibleForFree": True if resource.access == "public" else None,
         "isBasedOn": list(description["mirror_of"]) or None,
-        "includedInDataCatalog": {"@type": "DataCatalog", "name": page_context.brand.title, "url": f"{page_context.base}/"},
-        "variableMeasured": [
-            _build_variable(citation) for citation in columns
-        ],
+        "includedInDataCatalog": {
+            "@type": "DataCatalog",
+            "name": page_context.brand.title,
+            "url": f"{page_context.base}/",
+        },
+        "variableMeasured": [_build_variable(citation) for citation in columns],
         "distribution": [
             {
                 "@type": "DataDownload",
@@ -85,7 +117,7 @@ def build_dataset(
             for table in description["tables"]
             for short, kind in (("csv", "text/csv"), ("votable", "application/x-votable+xml"))
         ],
-    }  # fmt: skip
+    }
     return {name: value for name, value in dataset_facts.items() if value not in (None, [], "")}
 
 
@@ -96,7 +128,13 @@ def build_rows_address(site_address: str, table_name: str, format_name: str) -> 
 
 def _build_grant(funding: Funding) -> dict[str, Any]:
     funder = {"@type": "Organization", "name": funding.funder, "@id": funding.ror}
-    grant = {"@type": "Grant", "identifier": funding.award, "name": funding.title, "url": funding.url, "funder": {key: value for key, value in funder.items() if value}}  # fmt: skip
+    grant = {
+        "@type": "Grant",
+        "identifier": funding.award,
+        "name": funding.title,
+        "url": funding.url,
+        "funder": {key: value for key, value in funder.items() if value},
+    }
     return {key: value for key, value in grant.items() if value}
 
 
@@ -138,7 +176,10 @@ def build_table_dataset(
     page_context: PageContext,
     downloads: Sequence[tuple[str, str]],
 ) -> dict[str, Any]:
-    """Describe one table as a Dataset that is part of its collection's; `downloads` are media types with their addresses."""
+    """Describe one table as a Dataset that is part of its collection's.
+
+    `downloads` are media types with their addresses.
+    """
     collection_address = f"{page_context.brand.root}/collections/{quote(table.schema)}"
     table_address = build_table_address(page_context.brand.root, table)
     dataset_facts: dict[str, Any] = {

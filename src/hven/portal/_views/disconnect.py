@@ -42,7 +42,10 @@ class RunningQueries:
 
 
 async def run_while_connected(request: Request, run: Callable[[RunningQueries], T]) -> T:
-    """Run `run` in a thread for as long as its reader waits; it hands each query that it begins to `RunningQueries.add_query`."""
+    """Run `run` in a thread for as long as its reader waits.
+
+    It hands each query that it begins to `RunningQueries.add_query`.
+    """
     running_queries = RunningQueries()
 
     async def cancel_on_disconnect() -> None:

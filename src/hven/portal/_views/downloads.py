@@ -1,7 +1,8 @@
 """The way out of a result: every format, the files behind its rows as scripts and lists, lines to copy for the usual programs.
 
-Below ``/collections/NAME/TABLE``: ``download`` (the rows), ``script`` (the files), ``take`` (what there is to take, as JSON). All read the
-state of the search in the address; rows that were marked are named by ``_key``, in the address or in a form that is posted.
+Below ``/collections/NAME/TABLE``: ``download`` (the rows), ``script`` (the files), ``take`` (what there is to take, as
+JSON). All read the state of the search in the address; rows that were marked are named by ``_key``, in the address or
+in a form that is posted.
 """
 
 from __future__ import annotations
@@ -116,16 +117,24 @@ def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
         {"name": "ADQL", "text": text},
         {
             "name": "curl",
-            "text": f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable --data-urlencode {shlex.quote(f'QUERY={query}')}",
+            "text": (
+                f"curl -f -o answer.vot {shlex.quote(f'{tap}/sync')} -d LANG=ADQL -d RESPONSEFORMAT=votable "
+                f"--data-urlencode {shlex.quote(f'QUERY={query}')}"
+            ),
             **build_signed_entry("curl -f -o answer.vot {url}"),
         },
         {
             "name": "pyvo",
-            "text": f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()",
+            "text": (
+                f"import pyvo\n\nservice = pyvo.dal.TAPService({tap!r})\ntable = service.search({python}).to_table()"
+            ),
         },
         {
             "name": "STILTS",
-            "text": f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable out=answer.vot",
+            "text": (
+                f"stilts tapquery tapurl={shlex.quote(tap)} sync=true adql={shlex.quote(query)} ofmt=votable "
+                f"out=answer.vot"
+            ),
         },
         {
             "name": "Python",
@@ -144,7 +153,10 @@ def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
 
 
 def list_downloads(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    """Return what the page of a table offers without counting anything: addresses and lines that need no script of ours."""
+    """Return what the page of a table offers without counting anything.
+
+    Addresses and lines that need no script of ours.
+    """
     table_address = build_table_address(page_context.base, table_view.table)
     pairs = [(name, value) for name, value in table_view.search.list_parameters() if name != "_row"]
 
@@ -304,7 +316,10 @@ def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
 
 
 def _describe_result_table(table_view: TableView, search: TableSearch, page_context: PageContext) -> dict[str, Any]:
-    """Return the address of the result for other programs, in an order of its own; and, if asked, which row is which there."""
+    """Return the address of the result for other programs, in an order of its own.
+
+    And, if asked, which row is which there.
+    """
     primary = table_view.table.primary
     order = (*search.order, *((name, False) for name in primary if name not in dict(search.order)))
     ordered_search = search.copy_with(order=order)
@@ -377,7 +392,10 @@ def build_streaming_endpoint(
 
 
 def list_packings(table_view: TableView) -> list[str]:
-    """List how the files of a table are taken: without a column of addresses only as the site itself finds them, by the links of its rows."""
+    """List how the files of a table are taken.
+
+    Without a column of addresses only as the site itself finds them, by the links of its rows.
+    """
     archive_kinds = list(archives.ARCHIVE_KINDS)
     if list_link_columns(table_view.table):
         return [*archive_kinds, *scripts.SCRIPT_FORMATS]
@@ -450,7 +468,9 @@ def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[arc
 def list_file_addresses(
     table_view: TableView, page_context: PageContext, column: Column | None
 ) -> tuple[list[str], str]:
-    """List the files of a search, as archives take them, and the column that they are of; without a column its rows' identifiers lead to them.
+    """List the files of a search, as archives take them, and the column that they are of.
+
+    Without a column its rows' identifiers lead to them.
 
     Raises
     ------
@@ -487,7 +507,10 @@ def list_file_addresses(
 
 
 def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of a region as a MOC: ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover."""
+    """Return the endpoint of a region as a MOC.
+
+    ``_of=region`` what is asked for, ``_of=coverage`` what the rows cover.
+    """
 
     def write_moc(page_context: PageContext) -> tuple[bytes, str]:
         table_view = _check_understood(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
@@ -568,7 +591,11 @@ def _begin_script(
     size = (
         ""
         if file_summary.total_bytes is None
-        else f", {format_bytes(file_summary.total_bytes)}{'' if file_summary.sized_file_count >= file_summary.file_count else ' and more'} as the table estimates"
+        else (
+            f", "
+            f"{format_bytes(file_summary.total_bytes)}{'' if file_summary.sized_file_count >= file_summary.file_count else ' and more'} "
+            f"as the table estimates"
+        )
     )
     infos = [
         InfoElement(

@@ -1,4 +1,7 @@
-"""``/edit``: curators edit texts and news: a draft, as it will look, published into the files; nothing needs a script."""
+"""``/edit``: curators edit texts and news: a draft, as it will look, published into the files.
+
+Nothing needs a script.
+"""
 
 from __future__ import annotations
 
@@ -53,11 +56,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         """Refuse whoever does not edit what stands in a file of this portal."""
         check_logged_in(page_context)
         if not can_edit_portal(page_context.principal, context, page_context.brand):
-            raise ForbiddenError("only who administers this portal edits its texts", remedy="administrators of the portal in hven.toml, and health.operators, name them")  # fmt: skip
+            raise ForbiddenError(
+                "only who administers this portal edits its texts",
+                remedy="administrators of the portal in hven.toml, and health.operators, name them",
+            )
         if not context.is_operator(page_context.principal) and editable_texts.is_shared_file(
             file_name, page_context.brand, settings
         ):
-            raise ForbiddenError("this text is not of this portal alone", remedy="operators of the site edit it; or give the portal a file of its own in hven.toml")  # fmt: skip
+            raise ForbiddenError(
+                "this text is not of this portal alone",
+                remedy="operators of the site edit it; or give the portal a file of its own in hven.toml",
+            )
 
     def find_editable_text(page_context: PageContext, kind: str) -> EditableText:
         """Return the text that an address names, for who may edit it."""
@@ -76,8 +85,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             for resource in page_context.catalogue.schemas
             if resource.name in page_context.published_state.resources
         ):
-            raise ForbiddenError("only its curators edit the texts of a collection", remedy="health.operators, administrators of its portal, and curators of its project do")  # fmt: skip
-        raise NotFoundError(format_message("there is no collection {name!r} here", name[:80]), remedy="the first page lists what is here")  # fmt: skip
+            raise ForbiddenError(
+                "only its curators edit the texts of a collection",
+                remedy="health.operators, administrators of its portal, and curators of its project do",
+            )
+        raise NotFoundError(
+            format_message("there is no collection {name!r} here", name[:80]),
+            remedy="the first page lists what is here",
+        )
 
     async def show_overview(page_context: PageContext) -> PageContent:
         check_logged_in(page_context)
@@ -88,7 +103,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         operates = context.is_operator(page_context.principal)
         editable_collections = editable_texts.list_editable_collections(page_context)
         if not is_portal_editor and not editable_collections:
-            raise ForbiddenError("only curators edit texts here", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
+            raise ForbiddenError(
+                "only curators edit texts here",
+                remedy="health.operators, administrators of portals, and curators of projects do",
+            )
         home = is_portal_editor and (
             operates or not editable_texts.is_shared_file(page_context.brand.text, page_context.brand, settings)
         )
@@ -101,17 +119,30 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         }
         subject_prefix = f"{page_context.brand.portal}:"
         drafts = [
-            {"url": f"{page_context.base}{subjects.get(subject) or f'/edit/{subject.removeprefix(subject_prefix)}'}", "name": subject.removeprefix(subject_prefix), "by": owner, "at": at[:16].replace("T", " ")}
+            {
+                "url": f"{page_context.base}{subjects.get(subject) or f'/edit/{subject.removeprefix(subject_prefix)}'}",
+                "name": subject.removeprefix(subject_prefix),
+                "by": owner,
+                "at": at[:16].replace("T", " "),
+            }
             for subject, owner, at in site.store.drafts.list_drafts()
-            if subject in subjects or (home and subject == f"{subject_prefix}home") or (news and subject.startswith(f"{subject_prefix}news/"))
-        ]  # fmt: skip
+            if subject in subjects
+            or (home and subject == f"{subject_prefix}home")
+            or (news and subject.startswith(f"{subject_prefix}news/"))
+        ]
         content = {
             "home": f"{page_context.base}/edit/home" if home else "",
             "new": f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
             "news": editable_texts.list_news_titles(page_context) if news else [],
-            "collections": [{"title": resource.title or resource.name, "url": f"{page_context.base}/edit/collections/{quote(resource.name)}"} for resource in editable_collections],
+            "collections": [
+                {
+                    "title": resource.title or resource.name,
+                    "url": f"{page_context.base}/edit/collections/{quote(resource.name)}",
+                }
+                for resource in editable_collections
+            ],
             "drafts": drafts,
-        }  # fmt: skip
+        }
         return PageContent(
             template="edit.html",
             template_values={**content, "one": None},
@@ -174,14 +205,23 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         file_history.write_files(new_files, settings.directory, name)
         site.store.drafts.delete_draft(name, subject)
         names = sorted(path.relative_to(settings.directory).as_posix() for path in new_files)
-        site.store.grants.log_event(name, "text published", text.edit_path.removeprefix("/edit/"), {"files": names, "portal": page_context.brand.portal})  # fmt: skip
+        site.store.grants.log_event(
+            name,
+            "text published",
+            text.edit_path.removeprefix("/edit/"),
+            {"files": names, "portal": page_context.brand.portal},
+        )
         return text
 
     def _build_page(
         text: EditableText, page_context: PageContext, problem: HvenError | None = None, day: str = ""
     ) -> PageContent:
         draft = site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
-        pictures = f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/" if text.subject.startswith("collections/") else ""  # fmt: skip
+        pictures = (
+            f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/"
+            if text.subject.startswith("collections/")
+            else ""
+        )
         texts, bases = (draft.texts, draft.bases) if draft is not None else ({}, {})
         parts = [_describe_part(part, texts, bases, pictures) for part in text.parts]
         other_drafts = [
@@ -190,7 +230,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if subject == text.subject and owner != page_context.principal.name
         ]
         files = list(dict.fromkeys(part.file for part in text.parts))
-        changes = [] if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}") else [change for file in files for change in file_history.list_changes(file, settings.directory)]  # fmt: skip
+        changes = (
+            []
+            if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}")
+            else [change for file in files for change in file_history.list_changes(file, settings.directory)]
+        )
         translate = page_context.translator
         faults = problem.faults if isinstance(problem, DescriptorError) else ()
         content: dict[str, Any] = {
@@ -203,11 +247,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "day": (day or page_context.request.query_params.get("day", ""))[:10],
             "new": text.edit_path.endswith(f"/{editable_texts.NEW_NAME}"),
             "published": page_context.request.query_params.get("published") == "1" and draft is None,
-            "history": sorted(({"at": file_change.at, "by": file_change.by, "diff": file_change.diff} for file_change in changes), key=lambda file_change: file_change["at"], reverse=True)[: file_history.MAX_SHOWN_CHANGES],
+            "history": sorted(
+                ({"at": file_change.at, "by": file_change.by, "diff": file_change.diff} for file_change in changes),
+                key=lambda file_change: file_change["at"],
+                reverse=True,
+            )[: file_history.MAX_SHOWN_CHANGES],
             "problem": None if problem is None or faults else translate(problem.message),
             "remedy": translate(problem.remedy) if problem is not None else "",
             "faults": [str(fault) for fault in faults],
-        }  # fmt: skip
+        }
         json_content = {
             **content,
             "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts],

@@ -1,4 +1,7 @@
-"""The texts that curators edit: the first page, news, collections; who may, in which files they stand, and how they are written there."""
+"""The texts that curators edit: the first page, news, collections.
+
+Who may, in which files they stand, and how they are written there.
+"""
 
 from __future__ import annotations
 
@@ -98,13 +101,24 @@ def list_editable_collections(page_context: PageContext) -> list[Resource]:
     """List the collections of this portal whose texts the reader edits: also those of which they see no row."""
     resources = page_context.published_state.resources
     portal_collections = page_context.brand.collections or resources
-    return [resources[name] for name in sorted(resources) if name in portal_collections and can_edit_collection(page_context.principal, page_context.context, resources[name])]  # fmt: skip
+    return [
+        resources[name]
+        for name in sorted(resources)
+        if name in portal_collections
+        and can_edit_collection(page_context.principal, page_context.context, resources[name])
+    ]
 
 
 def build_home_text(page_context: PageContext) -> EditableText:
     """Return the text of the first page."""
     file = page_context.context.site.settings.directory / page_context.brand.text
-    return EditableText(subject=_build_subject(page_context.brand, HOME_NAME), title="", edit_path="/edit/home", view_path="/", parts=_list_markdown_parts(file, page_context))  # fmt: skip
+    return EditableText(
+        subject=_build_subject(page_context.brand, HOME_NAME),
+        title="",
+        edit_path="/edit/home",
+        view_path="/",
+        parts=_list_markdown_parts(file, page_context),
+    )
 
 
 def build_news_text(page_context: PageContext, name: str) -> EditableText:
@@ -122,7 +136,9 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
     parts = _list_markdown_parts(file, page_context)
     title = "" if name == NEW_NAME else split_first_heading(parts[0].text)[0] or name
     shows = "/news" if name == NEW_NAME else f"/news/{quote(name)}"
-    return EditableText(subject=subject, title=title, edit_path=f"/edit/news/{quote(name)}", view_path=shows, parts=parts)  # fmt: skip
+    return EditableText(
+        subject=subject, title=title, edit_path=f"/edit/news/{quote(name)}", view_path=shows, parts=parts
+    )
 
 
 def build_collection_text(page_context: PageContext, name: str) -> EditableText:
@@ -137,18 +153,32 @@ def build_collection_text(page_context: PageContext, name: str) -> EditableText:
     )
     parts = [
         EditableTextPart(
-            name=".".join((*key, language)), file=resource.path, language=language, key=key,
-            table_name=key[1] if len(key) > 1 else "", text=descriptor_texts[key].get(language, ""),
+            name=".".join((*key, language)),
+            file=resource.path,
+            language=language,
+            key=key,
+            table_name=key[1] if len(key) > 1 else "",
+            text=descriptor_texts[key].get(language, ""),
         )
-        for key in descriptor_texts for language in order
-    ]  # fmt: skip
+        for key in descriptor_texts
+        for language in order
+    ]
     parts += _list_markdown_parts(resource.path.parent / settings.help / "index.md", page_context, settings.language)
     shows = f"/collections/{quote(name)}"
-    return EditableText(subject=f"collections/{name}", title=resource.title or name, edit_path=f"/edit{shows}", view_path=shows, parts=tuple(parts))  # fmt: skip
+    return EditableText(
+        subject=f"collections/{name}",
+        title=resource.title or name,
+        edit_path=f"/edit{shows}",
+        view_path=shows,
+        parts=tuple(parts),
+    )
 
 
 def is_shared_file(folder_or_file: str, brand: PortalBrand, settings: Settings) -> bool:
-    """Return whether a portal's file is also that of the site, or of another portal: then only who operates the site changes it."""
+    """Return whether a portal's file is also that of the site, or of another portal.
+
+    Then only who operates the site changes it.
+    """
     if not brand.portal:
         return False
     other_files = {settings.text, settings.news, settings.help}
@@ -184,10 +214,20 @@ def clean_text(part: EditableTextPart, text: str) -> str:
             format_message("{name} has a control character", part.name), name=part.name, remedy="write it without"
         )
     if part.kind == "text" and len(text.encode()) > MAX_FILE_BYTES:
-        raise TooLargeError(format_message("{name} has {size:,} bytes; it may have {most:,}", part.name, len(text.encode()), MAX_FILE_BYTES), remedy="write less, or several pages")  # fmt: skip
+        raise TooLargeError(
+            format_message(
+                "{name} has {size:,} bytes; it may have {most:,}", part.name, len(text.encode()), MAX_FILE_BYTES
+            ),
+            remedy="write less, or several pages",
+        )
     max_characters = MAX_TITLE_CHARACTERS if part.kind == "title" else MAX_DESCRIPTION_CHARACTERS
     if part.kind != "text" and len(text) > max_characters:
-        raise TooLargeError(format_message("{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters), remedy="write less, or a help page")  # fmt: skip
+        raise TooLargeError(
+            format_message(
+                "{name} has {size:,} characters; it may have {most:,}", part.name, len(text), max_characters
+            ),
+            remedy="write less, or a help page",
+        )
     return text
 
 
@@ -248,9 +288,13 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
         number += 1
         name = f"{news_date.isoformat()}-{slug}-{number}"
     parts = tuple(
-        EditableTextPart(name=part.name, language=part.language, file=part.file.with_name(part.file.name.replace(f"{NEW_NAME}.", f"{name}.", 1)))
+        EditableTextPart(
+            name=part.name,
+            language=part.language,
+            file=part.file.with_name(part.file.name.replace(f"{NEW_NAME}.", f"{name}.", 1)),
+        )
         for part in text.parts
-    )  # fmt: skip
+    )
     return EditableText(
         subject=text.subject, title=title, edit_path=f"/edit/news/{name}", view_path=f"/news/{name}", parts=parts
     )
@@ -291,7 +335,10 @@ def _list_markdown_parts(file: Path, page_context: PageContext, language: str = 
 def _read_text_file(path: Path) -> str:
     data = read_file(path, MAX_FILE_BYTES + 1) or b""
     if len(data) > MAX_FILE_BYTES:
-        raise TooLargeError(format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES), remedy="change the file itself")  # fmt: skip
+        raise TooLargeError(
+            format_message("{file} has more than {most:,} bytes: no page shows it", path.name, MAX_FILE_BYTES),
+            remedy="change the file itself",
+        )
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError:

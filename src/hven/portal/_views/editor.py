@@ -1,8 +1,9 @@
 """``/adql``: a page to write queries on, with the tables beside it, examples, marks at what is wrong, and the rows below.
 
-``/adql/check`` says what is wrong and where without running anything, ``/adql/explain`` what a query would cost, ``/adql/words`` what the editor
-completes, ``/adql/rows`` answers a query with its first rows as people read them (``/adql/answer`` as the page shows them), ``/adql/histogram`` and
-``/adql/points`` are what plots draw of all of them. A reader who goes stops what was asked. The whole answer, in any format, is ``/tap/sync``'s; a long one is a job's.
+``/adql/check`` says what is wrong and where without running anything, ``/adql/explain`` what a query would cost,
+``/adql/words`` what the editor completes, ``/adql/rows`` answers a query with its first rows as people read them
+(``/adql/answer`` as the page shows them), ``/adql/histogram`` and ``/adql/points`` are what plots draw of all of them.
+A reader who goes stops what was asked. The whole answer, in any format, is ``/tap/sync``'s; a long one is a job's.
 """
 
 from __future__ import annotations
@@ -111,7 +112,10 @@ def _read_query(page_context: PageContext) -> str:
 
 
 def _build_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
-    """Show the editor; with a query in the address its answer, if that comes soon: else the editor's script asks for it."""
+    """Show the editor; with a query in the address its answer, if that comes soon.
+
+    Else the editor's script asks for it.
+    """
     text = _read_query(page_context)
     should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
     examples = [
@@ -217,7 +221,10 @@ def _describe_fault(error: UserError, page_context: PageContext) -> dict[str, An
 
 
 def _list_completions(page_context: PageContext) -> dict[str, Any]:
-    """Return what the editor completes: tables with their columns, functions with their forms, the words of the language."""
+    """Return what the editor completes.
+
+    Tables with their columns, functions with their forms, the words of the language.
+    """
     tables = [
         {
             "name": f"{quote_name(table.schema)}.{quote_name(table.name)}",

@@ -1,4 +1,7 @@
-"""Files of a site written from its pages: whole or not at all, each change kept with who made it, as a commit of Git or in a file of its own."""
+"""Files of a site written from its pages.
+
+Whole or not at all, each change kept with who made it, as a commit of Git or in a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -113,14 +116,19 @@ def list_changes(path: Path, root: Path) -> list[FileChange]:
     except OSError:
         text = ""
     parts = _ENTRY_PATTERN.split(text)[1:]
-    changes += [FileChange(at, by, diff.strip("\n")) for at, by, diff in zip(parts[::3], parts[1::3], parts[2::3], strict=True)]  # fmt: skip
+    changes += [
+        FileChange(at, by, diff.strip("\n")) for at, by, diff in zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    ]
     return sorted(changes, key=lambda one: one.at, reverse=True)[:MAX_SHOWN_CHANGES]
 
 
 def compare_texts(before: str, after: str, name: str) -> str:
     """Compare two texts by lines, as a unified diff; how long that takes has a bound."""
     old, new = before.splitlines(), after.splitlines()
-    first_difference = next((at for at, (old_line, other) in enumerate(zip(old, new, strict=False)) if old_line != other), min(len(old), len(new)))  # fmt: skip
+    first_difference = next(
+        (at for at, (old_line, other) in enumerate(zip(old, new, strict=False)) if old_line != other),
+        min(len(old), len(new)),
+    )
     old_lines, new_lines = old[first_difference:], new[first_difference:]
     while old_lines and new_lines and old_lines[-1] == new_lines[-1]:
         old_lines.pop(), new_lines.pop()
@@ -142,7 +150,10 @@ def _check_writable(path: Path, root: Path) -> None:
     """Refuse a file that lies elsewhere, or that its owner has shut."""
     resolved_path = path.resolve()
     if not resolved_path.is_relative_to(root.resolve()) or path.is_symlink():
-        raise ForbiddenError(format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root)), remedy="change the file where it is")  # fmt: skip
+        raise ForbiddenError(
+            format_message("{file} lies outside of the site, or is a link", _build_relative_name(path, root)),
+            remedy="change the file where it is",
+        )
     if path.exists() and (not path.is_file() or not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK)):
         raise ForbiddenError(
             format_message("{file} is read-only", _build_relative_name(path, root)),
@@ -202,8 +213,14 @@ def _append_history(path: Path, before: bytes | None, after: bytes | None, root:
 def _build_write_error(error: OSError) -> ForbiddenError | StorageError:
     reason = (error.strerror or str(error)).lower()
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return ForbiddenError(format_message("the files of the site cannot be written: {why}", reason), remedy="the owner of the site may change that")  # fmt: skip
-    return StorageError(format_message("the text cannot be written: {why}", reason), remedy="it is kept as a draft: publish it when there is room")  # fmt: skip
+        return ForbiddenError(
+            format_message("the files of the site cannot be written: {why}", reason),
+            remedy="the owner of the site may change that",
+        )
+    return StorageError(
+        format_message("the text cannot be written: {why}", reason),
+        remedy="it is kept as a draft: publish it when there is room",
+    )
 
 
 def _build_relative_name(path: Path, root: Path) -> str:
@@ -216,13 +233,25 @@ def _build_relative_name(path: Path, root: Path) -> str:
 def _run_git(root: Path, *arguments: str) -> str | None:
     """Run Git in a site's directory; None: it is not there, refuses, or takes too long."""
     environment = {name: os.environ[name] for name in _GIT_ENVIRONMENT if name in os.environ}
-    options = ("-c", "commit.gpgsign=false", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", "-c", "gc.auto=0")  # fmt: skip
+    options = (
+        "-c",
+        "commit.gpgsign=false",
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "core.quotepath=false",
+        "-c",
+        "gc.auto=0",
+    )
     try:
         completed = subprocess.run(  # noqa: S603  (words of ours, and files behind --)
             ["git", "-C", str(root), *options, *arguments],  # noqa: S607
             env={**environment, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"},
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=GIT_TIMEOUT_SECONDS, check=False,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_TIMEOUT_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         log.info("git %s: %s", arguments[0], error)
         return None
@@ -247,12 +276,34 @@ def _commit_files(paths: Sequence[Path], root: Path, author: str, message: str) 
     existing_names = [_build_relative_name(path, root) for path in paths if path.exists()]
     if existing_names and _run_git(root, "add", "--", *existing_names) is None:
         return False
-    arguments = ("commit", "--quiet", "--no-verify", f"--author={author} <{author}@localhost>", f"--message={message}", "--only", "--", *names)  # fmt: skip
+    arguments = (
+        "commit",
+        "--quiet",
+        "--no-verify",
+        f"--author={author} <{author}@localhost>",
+        f"--message={message}",
+        "--only",
+        "--",
+        *names,
+    )
     return _run_git(root, *committer, *arguments) is not None
 
 
 def _list_commits(path: Path, root: Path) -> list[FileChange]:
-    git_log = _run_git(root, "log", f"--max-count={MAX_SHOWN_CHANGES}", "--patch", "--no-color", "--no-ext-diff", "--format=%x00%aI%x00%an%x00", "--", _build_relative_name(path, root)) or ""  # fmt: skip
+    git_log = (
+        _run_git(
+            root,
+            "log",
+            f"--max-count={MAX_SHOWN_CHANGES}",
+            "--patch",
+            "--no-color",
+            "--no-ext-diff",
+            "--format=%x00%aI%x00%an%x00",
+            "--",
+            _build_relative_name(path, root),
+        )
+        or ""
+    )
     parts = git_log.split("\0")[1:]
     return [
         FileChange(datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), by, text.strip("\n"))

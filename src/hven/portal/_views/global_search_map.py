@@ -62,7 +62,12 @@ def build_map(
     for target_result in target_results:
         if target_result.first_rows is None or not target_result.first_rows.num_rows:
             continue
-        coordinates = np.stack([target_result.first_rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64) for name in POSITION_COLUMNS[kind]])  # fmt: skip
+        coordinates = np.stack(
+            [
+                target_result.first_rows.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+                for name in POSITION_COLUMNS[kind]
+            ]
+        )
         is_finite = np.isfinite(coordinates).all(axis=0)
         names = target_result.keys or tuple(
             f"#{all_coordinates}" for all_coordinates in range(target_result.first_rows.num_rows)
@@ -73,9 +78,20 @@ def build_map(
         values.append(coordinates[:, is_finite])
     all_coordinates = np.concatenate(values, axis=1) if values else np.zeros((len(POSITION_COLUMNS[kind]), 0))
     map_facts: dict[str, Any] = {
-        "kind": classify_map(kind, search), "total": sum(target_result.row_count or 0 for target_result in target_results), "lon": [], "lat": [], "counts": [], "radius": 0.0, "keys": keys, "shapes": [],
-        "outlines": [], "names": [], "colouring": None, "colours": [], "frame": None,
-    }  # fmt: skip
+        "kind": classify_map(kind, search),
+        "total": sum(target_result.row_count or 0 for target_result in target_results),
+        "lon": [],
+        "lat": [],
+        "counts": [],
+        "radius": 0.0,
+        "keys": keys,
+        "shapes": [],
+        "outlines": [],
+        "names": [],
+        "colouring": None,
+        "colours": [],
+        "frame": None,
+    }
     if kind == "obscore":
         return {**map_facts, "lon": all_coordinates[0].tolist(), "lat": all_coordinates[1].tolist()}
     body_name = find_searched_body(search)

@@ -1,7 +1,9 @@
-"""``/search/epn`` and ``/search/obscore``: one form over all tables of a kind, here and at the services that the site file names.
+"""``/search/epn`` and ``/search/obscore``.
 
-Without scripts the page comes when all have answered, or their time is over (``_wait=1``); with scripts it comes at once, and asks
-``/search/KIND/ask?_of=TABLE`` for each line that is still to be filled.
+One form over all tables of a kind, here and at the services that the site file names.
+
+Without scripts the page comes when all have answered, or their time is over (``_wait=1``); with scripts it comes at
+once, and asks ``/search/KIND/ask?_of=TABLE`` for each line that is still to be filled.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Rows of several tables, here and elsewhere, as one list: each with its picture, where it is from, and where it leads."""
+"""Rows of several tables, here and elsewhere, as one list.
+
+Each with its picture, where it is from, and where it leads.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def merge_rows(
     *,
     is_single_table: bool = False,
 ) -> dict[str, Any]:
-    """Join the rows of several tables under the columns that any of them has, in the order of the standard; what a table has not is empty.
+    """Join the rows of several tables under the columns that any of them has, in the order of the standard.
+
+    What a table has not is empty.
 
     Parameters
     ----------
@@ -97,7 +102,10 @@ def merge_rows(
 
 
 def _compute_extremes(rows: pa.Table) -> dict[str, dict[str, object]]:
-    """Return the least and the greatest number of each column: they tell Julian dates from modified ones, which services elsewhere do not say."""
+    """Return the least and the greatest number of each column.
+
+    They tell Julian dates from modified ones, which services elsewhere do not say.
+    """
     extremes = {}
     for name in rows.column_names:
         values = rows.column(name)

@@ -1,4 +1,7 @@
-"""``/help``: Markdown pages that are written beside the site and beside each descriptor, with their pictures; and ``/logo``."""
+"""``/help``: Markdown pages that are written beside the site and beside each descriptor, with their pictures.
+
+And ``/logo``.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def list_collection_pages(resource: Resource, page_context: PageContext) -> list
 
 
 def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
-    """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor); empty if there is none."""
+    """Return the address of the picture on a collection's card (``help/thumbnail.png`` beside its descriptor).
+
+    Empty if there is none.
+    """
     files = NOTE_CACHE.find_directory_state(resource.path.parent / page_context.context.site.settings.help)
     name = next(
         (

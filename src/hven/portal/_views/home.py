@@ -1,4 +1,7 @@
-"""``/``: what this centre is and what it has, as cards and as a tree with counts; ``/tree`` as JSON; ``/robots.txt``."""
+"""``/``: what this centre is and what it has, as cards and as a tree with counts; ``/tree`` as JSON.
+
+``/robots.txt``.
+"""
 
 from __future__ import annotations
 
@@ -314,7 +317,10 @@ def _list_shown_tables(page_context: PageContext) -> list[Table]:
 
 
 def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[str, Any]]:
-    """Return the branches of a tree as templates and JSON have them; a branch at whose end one table hangs leads to its page."""
+    """Return the branches of a tree as templates and JSON have them.
+
+    A branch at whose end one table hangs leads to its page.
+    """
     branch_list = []
     for branch in node.branches.values():
         child_branches = _branches_to_json(branch, page_context)
@@ -342,7 +348,10 @@ def _branches_to_json(node: CountNode, page_context: PageContext) -> list[dict[s
 
 
 def _find_branch_address(branch: CountNode, page_context: PageContext) -> str:
-    """Return where a branch leads: to the rows of the one table that it is of, to the one collection, else to the search for its name."""
+    """Return where a branch leads.
+
+    To the rows of the one table that it is of, to the one collection, else to the search for its name.
+    """
     tables_by_name = {table.qualified_name: table for table in _list_shown_tables(page_context)}
     tables = [tables_by_name[name] for name in branch.table_conditions if name in tables_by_name]
     if len(tables) == 1:

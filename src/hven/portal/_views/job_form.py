@@ -1,4 +1,7 @@
-"""A job of any kind as a form: its parameters as fields, made of the kind's own record; and what such a form sends as what the job understands."""
+"""A job of any kind as a form: its parameters as fields, made of the kind's own record.
+
+And what such a form sends as what the job understands.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,10 @@ def _describe_param(param: Param, job_type: JobDefinition, sent_params: RequestP
 def read_job_params(
     job_type: JobDefinition, sent_params: RequestParams
 ) -> tuple[list[tuple[str, str]], dict[str, Upload]]:
-    """Return what a form gave for a job: fields that were left empty are none, lines are values of what may be several, files are those of the kind."""
+    """Return what a form gave for a job.
+
+    Fields that were left empty are none, lines are values of what may be several, files are those of the kind.
+    """
     pairs: list[tuple[str, str]] = []
     for param in job_type.params:
         texts = sent_params.read_all(param.name)

@@ -1,4 +1,7 @@
-"""``/datalink/<schema.table>?ID=..`` for people: pictures, files with their sizes, forms of services; the same rows as the programs get."""
+"""``/datalink/<schema.table>?ID=..`` for people: pictures, files with their sizes, forms of services.
+
+The same rows as the programs get.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,8 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
     request, context
         Of the face.
     link_facts
-        Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.list_row_links`, and how many there are in ``all``.
+        Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.list_row_links`, and
+        how many there are in ``all``.
     """
     page_context, table = build_page_context(request, context), link_facts["table"]
     host = split_address_or_none(services.get_base_url(request, context.site.settings))
@@ -80,7 +84,10 @@ def _group_row_links(row_id: str, links: Sequence[dict[str, Any]]) -> dict[str, 
 
 
 def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> dict[str, Any]:
-    """Say of a link what people want to know; a picture from elsewhere stands there as a link, unless the site file names its origin."""
+    """Say of a link what people want to know.
+
+    A picture from elsewhere stands there as a link, unless the site file names its origin.
+    """
     url, kind, semantics = link["access_url"] or "", link["content_type"] or "", link["semantics"]
     is_own = url.startswith("/") or "{0.scheme}://{0.netloc}".format(split_address_or_none(url)) in picture_origins
     is_picture = (

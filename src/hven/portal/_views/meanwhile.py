@@ -1,7 +1,9 @@
-"""``/meanwhile``: what else there is of a span of time, of each table how many rows and when they begin: what pages of time series show below their axis.
+"""``/meanwhile``: what else there is of a span of time, of each table how many rows and when they begin.
 
-``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere`` asks a table of the services that the site file
-names instead: each by itself, so that nobody waits for a slow one.
+What pages of time series show below their axis.
+
+``_from`` and ``_to`` are times in UTC; ``_but`` names a table that is left out; ``_elsewhere`` asks a table of the
+services that the site file names instead: each by itself, so that nobody waits for a slow one.
 """
 
 from __future__ import annotations
@@ -155,7 +157,10 @@ def _parse_instant(text: str, name: str) -> str:
 
 
 def _has_time_frequency_place(table: Table) -> bool:
-    """Check whether rows have a place in time and frequency, that TFCat can say: their own, or the ranges of EPN-TAP."""
+    """Check whether rows have a place in time and frequency, that TFCat can say.
+
+    Their own, or the ranges of EPN-TAP.
+    """
     names = {column.name for column in table.columns}
     return any(column.utype == tfcat.GEOMETRY_UTYPE for column in table.columns) or names >= TFCAT_COLUMNS
 

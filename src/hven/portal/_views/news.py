@@ -118,7 +118,13 @@ def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
 def _write_rss(notes: Sequence[SiteNote], brand: PortalBrand, language: str) -> bytes:
     root = etree.Element("rss", version="2.0", nsmap={"atom": ATOM_NAMESPACE})
     channel = etree.SubElement(root, "channel")
-    for name, value in (("title", brand.title), ("link", f"{brand.base}/news"), ("description", brand.about or brand.title), ("language", language), ("generator", f"Hven {__version__}")):  # fmt: skip
+    for name, value in (
+        ("title", brand.title),
+        ("link", f"{brand.base}/news"),
+        ("description", brand.about or brand.title),
+        ("language", language),
+        ("generator", f"Hven {__version__}"),
+    ):
         etree.SubElement(channel, name).text = replace_illegal_characters(value)
     etree.SubElement(
         channel, f"{{{ATOM_NAMESPACE}}}link", href=f"{brand.base}/news.rss", rel="self", type="application/rss+xml"

@@ -1,4 +1,7 @@
-"""Files that a site's people write beside hven.toml and its descriptors: news with their dates, help pages; looked at again when they change."""
+"""Files that a site's people write beside hven.toml and its descriptors: news with their dates, help pages.
+
+Looked at again when they change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Looks at collections for cards and strips of pictures: only pictures that can be drawn for the reader, and show something."""
+"""Looks at collections for cards and strips of pictures.
+
+Only pictures that can be drawn for the reader, and show something.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ def has_overviews(page_context: PageContext, table_groups: Sequence[Sequence[Tab
 
 
 def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
-    """Return what says whether a picture shows something: one of this site's files is drawn for that; of others nobody knows it."""
+    """Return what says whether a picture shows something: one of this site's files is drawn for that.
+
+    Of others nobody knows it.
+    """
     homes = list_base_urls(page_context.request, page_context.context.site.settings)
 
     def is_informative(address: str) -> bool:

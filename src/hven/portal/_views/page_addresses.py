@@ -33,7 +33,8 @@ _ESCAPE_PATTERN = re.compile(r"~([~-])")
 def build_table_address(base: str, table: Table) -> str:
     """Return the address of a table's page: its names are one part of the path each, whatever their letters are.
 
-    A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes between tildes.
+    A name that stands for something else there (``/collections/NAME/files``), or that has a meaning in a path, goes
+    between tildes.
     """
     name = table.name
     if name in RESERVED_NAMES or name.endswith(".json") or set(name) & set("~/") or not name.strip("."):

@@ -94,7 +94,10 @@ class PageContext:
         return get_message_translator(self.language)
 
     def build_labels(self, table: Table) -> ColumnLabels:
-        """Return the words for a table's columns, in that language; names as queries write them, where the address wants those."""
+        """Return the words for a table's columns, in that language.
+
+        Names as queries write them, where the address wants those.
+        """
         item = self.published_state.tables_by_name.get(table.qualified_name)
         statistics = (
             {}
@@ -224,7 +227,8 @@ def build_page_endpoint(
     build_content
         Makes what the page says; its errors become pages with the right status.
     documents
-        Where pages are remembered that are made from metadata alone, and from nothing of the address but its path and `varying_parameters`.
+        Where pages are remembered that are made from metadata alone, and from nothing of the address but its path and
+        `varying_parameters`.
     header_options
         Of `hven.portal._pages.build_page_headers`.
     varying_parameters
@@ -305,7 +309,10 @@ def build_json_endpoint(
 def build_error_responder(
     context: ServiceContext, *, always_json: bool = False, suggest_pages: bool = False, with_switches: bool = False
 ) -> Callable[[Request, Exception], Response]:
-    """Make the page, or the JSON, of errors: what is wrong, and what helps; of a `suggest_pages` also which others may have been meant."""
+    """Make the page, or the JSON, of errors: what is wrong, and what helps.
+
+    Of a `suggest_pages` also which others may have been meant.
+    """
 
     def send_error(request: Request, error: Exception) -> Response:
         translator = get_message_translator(

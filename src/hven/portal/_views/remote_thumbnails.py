@@ -1,6 +1,7 @@
 """Small pictures of other sites, by way of this one: pages show none of theirs, and theirs learn nothing of who looks.
 
-Only addresses that this site itself has written into a page are fetched, which their signature shows: it is no proxy for whoever wants one.
+Only addresses that this site itself has written into a page are fetched, which their signature shows: it is no proxy
+for whoever wants one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``/results``: persistent addresses of results: made by POST of a query; a page says what it was, how to cite it, and whether the rows are still the same."""
+"""``/results``: persistent addresses of results: made by POST of a query.
+
+A page says what it was, how to cite it, and whether the rows are still the same.
+"""
 
 from __future__ import annotations
 
@@ -48,21 +51,48 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise ParamError("which query?", name="QUERY", remedy="send it by POST, as to /tap/sync")
         host = page_context.principal.name or (request.client.host if request.client is not None else "")
         maxrec = params.read_integer("MAXREC")
-        cited_result = await anyio.to_thread.run_sync(lambda: cited_results.create_cited_result(text, page_context.principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec))  # fmt: skip
+        cited_result = await anyio.to_thread.run_sync(
+            lambda: cited_results.create_cited_result(
+                text,
+                page_context.principal,
+                site=context.site,
+                policies=context.policies,
+                maker_name=host,
+                maxrec=maxrec,
+            )
+        )
         url = f"{page_context.brand.root}/results/{cited_result.id}"
         if is_json_requested(request):
-            return Response(orjson.dumps({"url": url, **_cited_result_to_json(cited_result)}), 201, {"location": url, "content-type": "application/json", "cache-control": "no-store"})  # fmt: skip
+            return Response(
+                orjson.dumps({"url": url, **_cited_result_to_json(cited_result)}),
+                201,
+                {"location": url, "content-type": "application/json", "cache-control": "no-store"},
+            )
         return Response(None, 303, {"location": url, "cache-control": "no-store"})
 
     async def send_rows(request: Request) -> Response:
         page_context = build_page_context(request, context)
         cited_result = _find_cited_result(page_context)
         form = formats.select_format(request.query_params.get("RESPONSEFORMAT") or "votable")
-        result: QueryResult = await anyio.to_thread.run_sync(lambda: cited_results.repeat_query(cited_result, page_context.principal, site=context.site, policies=context.policies))  # fmt: skip
-        infos = [InfoElement(name="QUERY", value=cited_result.body["text"]), InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}")]  # fmt: skip
+        result: QueryResult = await anyio.to_thread.run_sync(
+            lambda: cited_results.repeat_query(
+                cited_result, page_context.principal, site=context.site, policies=context.policies
+            )
+        )
+        infos = [
+            InfoElement(name="QUERY", value=cited_result.body["text"]),
+            InfoElement(name="result", value=f"{page_context.brand.root}/results/{cited_result.id}"),
+        ]
         name = f'attachment; filename="{cited_result.id}.{form[0].extension.lstrip(".")}"'
         headers = {"cache-control": "no-cache", "content-disposition": name, "x-content-type-options": "nosniff"}
-        return await services.answer_with_result(request, result, form, headers=headers, infos=infos, base_url=services.get_base_url(request, context.site.settings))  # fmt: skip
+        return await services.answer_with_result(
+            request,
+            result,
+            form,
+            headers=headers,
+            infos=infos,
+            base_url=services.get_base_url(request, context.site.settings),
+        )
 
     async def show_result(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_page, page_context, _find_cited_result(page_context))
@@ -78,13 +108,25 @@ def _find_cited_result(page_context: PageContext) -> CitedResult:
     ident = page_context.request.path_params["ident"].removesuffix(".json")
     cited_result = page_context.context.site.store.results.find_result(ident)
     if cited_result is None:
-        raise NotFoundError(format_message("there is no result {ident!r} here", ident[:40]), remedy="addresses of results are kept as they were made: is it whole?")  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no result {ident!r} here", ident[:40]),
+            remedy="addresses of results are kept as they were made: is it whole?",
+        )
     return cited_result
 
 
 def _cited_result_to_json(cited_result: CitedResult) -> dict[str, Any]:
     body = cited_result.body
-    return {"id": cited_result.id, "made": cited_result.made, "query": body["text"], "maxrec": body["maxrec"], "rows": body["rows"], "checksum": body["checksum"], "snapshots": body["snapshots"], "software": body["software"]}  # fmt: skip
+    return {
+        "id": cited_result.id,
+        "made": cited_result.made,
+        "query": body["text"],
+        "maxrec": body["maxrec"],
+        "rows": body["rows"],
+        "checksum": body["checksum"],
+        "snapshots": body["snapshots"],
+        "software": body["software"],
+    }
 
 
 def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageContent:
@@ -101,7 +143,10 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         or not all(resource.name in visible_schemas for resource in resources)
         or len(resources) < len(cited_result.body["collections"])
     ):
-        raise NotFoundError(format_message("there is no result {ident!r} here", cited_result.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no result {ident!r} here", cited_result.id),
+            remedy="its collections are not here any more, or not for everybody",
+        )
     # of what was everybody's when it was counted: a table without a rule of then must be seen whole
     if not recorded_rights.is_still_accessible(
         dict.fromkeys(cited_result.body["snapshots"], ""),
@@ -109,7 +154,10 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         page_context.principal,
         policies,
     ):
-        raise NotFoundError(format_message("there is no result {ident!r} here", cited_result.id), remedy="its collections are not here any more, or not for everybody")  # fmt: skip
+        raise NotFoundError(
+            format_message("there is no result {ident!r} here", cited_result.id),
+            remedy="its collections are not here any more, or not for everybody",
+        )
     snapshot_state = cited_results.check_snapshots(cited_result, site)
     comparison = (
         None
@@ -129,4 +177,15 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         "now": comparison,
         "cites": cites,
     }
-    return PageContent(template="result.html", template_values=content, json_content={**_cited_result_to_json(cited_result), "url": url, "kept": snapshot_state.all_kept, "lost": list(snapshot_state.lost_tables), "now": comparison, "cite": cites})  # fmt: skip
+    return PageContent(
+        template="result.html",
+        template_values=content,
+        json_content={
+            **_cited_result_to_json(cited_result),
+            "url": url,
+            "kept": snapshot_state.all_kept,
+            "lost": list(snapshot_state.lost_tables),
+            "now": comparison,
+            "cite": cites,
+        },
+    )

@@ -1,4 +1,7 @@
-"""The FITS header behind a row: of a file that its collection publishes, named in the row by its address, its path or its name."""
+"""The FITS header behind a row.
+
+Of a file that its collection publishes, named in the row by its address, its path or its name.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,9 @@ class RowFileHeader:
 
 
 def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Sequence[Table]) -> RowFileHeader | None:
-    """Read the header of the file that a row is about; None: the row names none that this reader may take, or it is no FITS file now.
+    """Read the header of the file that a row is about; None.
+
+    The row names none that this reader may take, or it is no FITS file now.
 
     Parameters
     ----------

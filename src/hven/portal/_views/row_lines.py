@@ -1,4 +1,7 @@
-"""The lines of a table's page: one for each observation, with its files, or one for each row; by time where nobody says in which order."""
+"""The lines of a table's page: one for each observation, with its files, or one for each row.
+
+By time where nobody says in which order.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ class LineView:
     def list_files(
         self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
     ) -> list[list[ObservationFile]]:
-        """Return for each line the files of its observation; of texts that differ among them the line has their number, put into `cell_rows`, the cells of all lines."""
+        """Return for each line the files of its observation.
+
+        Of texts that differ among them the line has their number, put into `cell_rows`, the cells of all lines.
+        """
         if self.observation_key is None:
             return []
         title_column = find_title_column(table_view.table)
@@ -77,11 +83,17 @@ class LineView:
             ):
                 distinct_values = list(dict.fromkeys(values))
                 if len(distinct_values) > 1:
-                    line[at] = TextCell(text=template_text.format(count=len(distinct_values)), title=", ".join(map(str, filter(None, distinct_values)))[:MAX_CELL_CHARACTERS])  # fmt: skip
+                    line[at] = TextCell(
+                        text=template_text.format(count=len(distinct_values)),
+                        title=", ".join(map(str, filter(None, distinct_values)))[:MAX_CELL_CHARACTERS],
+                    )
         return line_files
 
     def lines_to_json(self, line_files: Sequence[Sequence[ObservationFile]], table_view: TableView) -> dict[str, Any]:
-        """Return what the JSON of a page says besides its rows: which columns are shown in which order, and the files of observations."""
+        """Return what the JSON of a page says besides its rows.
+
+        Which columns are shown in which order, and the files of observations.
+        """
         line_facts: dict[str, Any] = {"drawn": self.list_shown_columns(table_view)}
         if self.observation_key is not None:
             line_facts |= {

@@ -1,4 +1,7 @@
-"""What the panel of a row says besides its values: what it is called, its file, how it is cited, the files of its observation, sections."""
+"""What the panel of a row says besides its values.
+
+What it is called, its file, how it is cited, the files of its observation, sections.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,23 @@ if TYPE_CHECKING:
 
 # what sections are called: those of standards, as the form has them; others are called as they are named
 SECTION_TITLES = {
-    "identity": "Identity", "product": "Product", "target": "Target", "time": "Time", "spectrum": "Spectrum", "space": "Place in space", "illumination": "Illumination",
-    "instrument": "Instrument", "service": "Service", "access": "Data and links", "provenance": "Provenance", "measurement": "Measurement", "polarisation": "Polarisation",
-    "map": "Map", "event": "Event", "optional": "Optional",
-}  # fmt: skip
+    "identity": "Identity",
+    "product": "Product",
+    "target": "Target",
+    "time": "Time",
+    "spectrum": "Spectrum",
+    "space": "Place in space",
+    "illumination": "Illumination",
+    "instrument": "Instrument",
+    "service": "Service",
+    "access": "Data and links",
+    "provenance": "Provenance",
+    "measurement": "Measurement",
+    "polarisation": "Polarisation",
+    "map": "Map",
+    "event": "Event",
+    "optional": "Optional",
+}
 OTHER_SECTION_TITLE = "More columns"
 
 

@@ -1,4 +1,7 @@
-"""The form of a search as its page shows it: fields with what stands in them, their faults, and what is asked as a list of its own."""
+"""The form of a search as its page shows it.
+
+Fields with what stands in them, their faults, and what is asked as a list of its own.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ def build_form(
 
 
 def _choose_initial_fields(form_fields: Sequence[dict[str, Any]], table: Table) -> tuple[str, ...]:
-    """Return the fields that a form begins with; where the usual ones of a table are few, and none is of light, that one is, too."""
+    """Return the fields that a form begins with.
+
+    Where the usual ones of a table are few, and none is of light, that one is, too.
+    """
     initial_names = search_fields.list_initial_fields(table)
     initial_fields = [form_field for form_field in form_fields if _is_initial_field(form_field, initial_names)]
     if (
@@ -254,7 +260,8 @@ def build_chips(search: TableSearch, labels: ColumnLabels) -> list[dict[str, str
     }
     if search.near is not None:
         own_conditions[NEAR_PARAMETER] = (
-            f"{search.near.name or f'{search.near.longitude:.6g}, {search.near.latitude:.6g}'}, {' '.join(_format_radius(search.near))}"
+            f"{search.near.name or f'{search.near.longitude:.6g}, {search.near.latitude:.6g}'}, "
+            f"{' '.join(_format_radius(search.near))}"
         )
     condition_chips += [
         _build_chip(name, value, [pair for pair in search.list_parameters() if pair[0] != name])
@@ -334,7 +341,10 @@ def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequen
 def describe_relaxed_searches(
     search: TableSearch, runner: QueryRunner, labels: ColumnLabels, observation_key: ObservationKey | None = None
 ) -> list[dict[str, Any]]:
-    """Return what would be found without each condition, where all together find nothing; `observation_key`: lines are observations."""
+    """Return what would be found without each condition, where all together find nothing; `observation_key`.
+
+    Lines are observations.
+    """
     chips_by_name = {relaxed_search["name"]: relaxed_search for relaxed_search in build_chips(search, labels)}
     relaxed = (
         row_pages.relax_search(search, runner)

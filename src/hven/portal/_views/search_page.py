@@ -1,4 +1,7 @@
-"""``/search?q=``: data, collections, tables and columns by words, as a page and as JSON; ``/search/suggest`` while they are written."""
+"""``/search?q=``: data, collections, tables and columns by words, as a page and as JSON.
+
+``/search/suggest`` while they are written.
+"""
 
 from __future__ import annotations
 
@@ -215,6 +218,12 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             **collection_facts,
         }
     return {
-        "kind": "column", "title": page_context.build_labels(table).label_column(column), "name": f"{name}.{quote_name(column.name)}", "unit": column.unit or "",
-        "ucd": column.ucd or "", "text": column.description or "", "url": url, **collection_facts,
-    }  # fmt: skip
+        "kind": "column",
+        "title": page_context.build_labels(table).label_column(column),
+        "name": f"{name}.{quote_name(column.name)}",
+        "unit": column.unit or "",
+        "ucd": column.ucd or "",
+        "text": column.description or "",
+        "url": url,
+        **collection_facts,
+    }

@@ -1,4 +1,7 @@
-"""``/hapi`` and ``/series/<id>`` for people: the data sets of samples in time, with addresses that work, and one of them drawn by the script ``timeline``."""
+"""``/hapi`` and ``/series/<id>`` for people.
+
+The data sets of samples in time, with addresses that work, and one of them drawn by the script ``timeline``.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ def render_series_page(request: Request, context: ServiceContext, series_facts: 
     request, context
         Of the face.
     series_facts
-        Its ``base``, and ``sets``: of each the ``id``, ``title``, ``table``, ``parameters``, ``start``, ``stop``, and an ``example`` of both.
+        Its ``base``, and ``sets``: of each the ``id``, ``title``, ``table``, ``parameters``, ``start``, ``stop``, and
+        an ``example`` of both.
     """
     page_context = build_page_context(request, context)
     sets = [

@@ -1,4 +1,7 @@
-"""``/collections/NAME/TABLE/services/FACE``: what a service over a table understands, as a form, with lines to copy; made of the face's own record."""
+"""``/collections/NAME/TABLE/services/FACE``: what a service over a table understands, as a form, with lines to copy.
+
+Made of the face's own record.
+"""
 
 from __future__ import annotations
 

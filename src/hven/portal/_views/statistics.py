@@ -1,4 +1,7 @@
-"""``/statistics/NAME``: how many rows a collection has by year, instrument, level, target, as its columns are; counted once for each state of its tables."""
+"""``/statistics/NAME``: how many rows a collection has by year, instrument, level, target, as its columns are.
+
+Counted once for each state of its tables.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,8 @@ def _summary_to_json(table_summary: TableSummary, table_address: str, labels: Co
     time = table_summary.time_column.name if table_summary.time_column is not None else ""
     return {
         "periods": [
-            {"name": period.name, "rows": period.row_count, "url": f"{table_address}?{urlencode({time: period.name})}"} for period in table_summary.periods
+            {"name": period.name, "rows": period.row_count, "url": f"{table_address}?{urlencode({time: period.name})}"}
+            for period in table_summary.periods
         ],
         "by": [
             {
@@ -130,10 +134,15 @@ def _summary_to_json(table_summary: TableSummary, table_address: str, labels: Co
                 "exact": facet.is_exact,
                 "more": facet.has_more,
                 "values": [
-                    {"name": labels.translate_code(facet.column, period.label), "empty": period.value is None, "rows": period.row_count, "url": f"{table_address}?{urlencode({facet.column.name: write_choices([period.value])})}"}
+                    {
+                        "name": labels.translate_code(facet.column, period.label),
+                        "empty": period.value is None,
+                        "rows": period.row_count,
+                        "url": f"{table_address}?{urlencode({facet.column.name: write_choices([period.value])})}",
+                    }
                     for period in facet.choices
                 ],
             }
             for facet in table_summary.choices
         ],
-    }  # fmt: skip
+    }

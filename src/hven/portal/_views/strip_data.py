@@ -1,4 +1,7 @@
-"""``/collections/NAME/TABLE/strip``: a table at first sight, as numbers and drawn as a part of its page; where one row stands in it."""
+"""``/collections/NAME/TABLE/strip``: a table at first sight, as numbers and drawn as a part of its page.
+
+Where one row stands in it.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ MAX_IMMEDIATE_ROWS = 200_000  # rows of a table that are counted while its page 
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the address of the strip: its numbers; as it is drawn (``_only=drawn``); where one row stands in it (``_only=row&_row=KEY``)."""
+    """Route the address of the strip: its numbers; as it is drawn (``_only=drawn``).
+
+    Where one row stands in it (``_only=row&_row=KEY``).
+    """
 
     async def answer_strip(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
@@ -68,7 +74,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dict[str, Any] | None:
-    """Return the strip as a page begins with it: counted where that is quick, else for its script to ask for; None: there is nothing to draw."""
+    """Return the strip as a page begins with it: counted where that is quick, else for its script to ask for; None.
+
+    There is nothing to draw.
+    """
     try:
         strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
         if not strip_layout.column_names:
@@ -82,7 +91,10 @@ def build_page_strip(table_view: TableView, *, immediately: bool = False) -> dic
 
 
 def choose_first_plot(table_view: TableView) -> str:
-    """Name what a plot shows before anybody chose: the two columns that tell most, else one with the time, else one alone."""
+    """Name what a plot shows before anybody chose.
+
+    The two columns that tell most, else one with the time, else one alone.
+    """
     try:
         strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
     except HvenError:
@@ -181,14 +193,23 @@ def _draw_part(
         "ends": _format_axis_ends(column_bins, end_texts, scale),
         "said": _format_bin_range(end_texts[0][0] or end_texts[0][1], end_texts[-1][1] or end_texts[-1][0]),
         "asked": written_values is not None,
-        "band": None if band is None else [round(len(column_bins) * band[0], 2), round(max(len(column_bins) * (band[1] - band[0]), 0.1), 2)],
+        "band": None
+        if band is None
+        else [round(len(column_bins) * band[0], 2), round(max(len(column_bins) * (band[1] - band[0]), 0.1), 2)],
         "links": [
-            {"at": at, "said": _format_bin_range(*end_texts[at], is_inverted=scale.is_inverse), "rows": count, "address": urlencode([*other_parameters, (name, f"{low}..{high}")])}
-            for at, (low, high, count) in enumerate(zip(column_bins.lows, column_bins.highs, counts[1:].tolist(), strict=True))
+            {
+                "at": at,
+                "said": _format_bin_range(*end_texts[at], is_inverted=scale.is_inverse),
+                "rows": count,
+                "address": urlencode([*other_parameters, (name, f"{low}..{high}")]),
+            }
+            for at, (low, high, count) in enumerate(
+                zip(column_bins.lows, column_bins.highs, counts[1:].tolist(), strict=True)
+            )
             if count
         ],
         "without": urlencode(other_parameters),
-    }  # fmt: skip
+    }
 
 
 def _label_bins(column: Column, labels: ColumnLabels) -> str:
@@ -277,11 +298,15 @@ def _draw_map(
             _format_range(west_edge, west_edge + CELLS_PER_LINK * side[0]),
             _format_range(low, low + CELLS_PER_LINK * side[1]),
         ]
-        links.append({
-            "x": column_count - (grid_column + 1) * CELLS_PER_LINK if mirrored else grid_column * CELLS_PER_LINK, "y": row_count - (grid_row + 1) * CELLS_PER_LINK, "rows": int(grid[grid_row, grid_column]),
-            "said": ", ".join(field_name.replace("..", RANGE_DASH) for field_name in ranges),
-            "address": urlencode([*other_parameters, *zip(fields, ranges, strict=True)]),
-        })  # fmt: skip
+        links.append(
+            {
+                "x": column_count - (grid_column + 1) * CELLS_PER_LINK if mirrored else grid_column * CELLS_PER_LINK,
+                "y": row_count - (grid_row + 1) * CELLS_PER_LINK,
+                "rows": int(grid[grid_row, grid_column]),
+                "said": ", ".join(field_name.replace("..", RANGE_DASH) for field_name in ranges),
+                "address": urlencode([*other_parameters, *zip(fields, ranges, strict=True)]),
+            }
+        )
     conditions = dict(search.conditions)
     return {
         "kind": overview_map.kind,
@@ -296,12 +321,18 @@ def _draw_map(
         "counts": counts[1:].tolist(),
         "missing": int(counts[0]),
         "total": int(counts[1:].sum()),
-        "drawn": _draw_shades(_compute_density(counts[1:].reshape(row_count, column_count), overview_map), is_mirrored=mirrored),
-        "every": "".join(_draw_shades((total_counts.counts[-1][1:] > 0).reshape(row_count, column_count), is_mirrored=mirrored)) if total_counts is not None else "",
+        "drawn": _draw_shades(
+            _compute_density(counts[1:].reshape(row_count, column_count), overview_map), is_mirrored=mirrored
+        ),
+        "every": "".join(
+            _draw_shades((total_counts.counts[-1][1:] > 0).reshape(row_count, column_count), is_mirrored=mirrored)
+        )
+        if total_counts is not None
+        else "",
         "links": links,
         "asked": any(name in conditions for name in overview_map.fields),
         "without": urlencode(other_parameters),
-    }  # fmt: skip
+    }
 
 
 def _format_range(low: float, high: float) -> str:

@@ -38,8 +38,8 @@ class TableView:
     Attributes
     ----------
     state
-        Names the rows that were published when it was looked at: pages that carry it (``_asof``) are of one state, whatever is published
-        meanwhile. Empty: other programs write the table.
+        Names the rows that were published when it was looked at: pages that carry it (``_asof``) are of one state,
+        whatever is published meanwhile. Empty: other programs write the table.
     labels
         What its columns are called, in the reader's language.
     is_state_lost
@@ -153,7 +153,10 @@ def parse_view_search(
 
 
 def _compute_table_state(page_context: PageContext, table: Table) -> str:
-    """Name the rows of a table, or of all that a reader's view reads: the newest snapshot, and what stands for the others."""
+    """Name the rows of a table, or of all that a reader's view reads.
+
+    The newest snapshot, and what stands for the others.
+    """
     published_state = page_context.published_state
     item = published_state.tables_by_name.get(table.qualified_name)
     read_tables = [] if item is None else [item]
@@ -233,7 +236,10 @@ def drop_constant_cells(
 def describe_constant_columns(
     headings: Sequence[ColumnHeading], rows: Sequence[Sequence[TextCell | None]], constant_names: Collection[str]
 ) -> dict[str, Any]:
-    """Return the columns that say the same in all rows, with what they say, and the labels of those that say nothing; nothing without rows."""
+    """Return the columns that say the same in all rows, with what they say, and the labels of those that say nothing.
+
+    Nothing without rows.
+    """
     first = rows[0] if rows else ()
     constant_cells = [
         (heading, value)
@@ -251,7 +257,10 @@ def describe_constant_columns(
 
 
 def columns_to_json(headings: Sequence[ColumnHeading], constant_names: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return the columns of an answer as the JSON of all panes has them; `constant_names` are those that say the same in all rows."""
+    """Return the columns of an answer as the JSON of all panes has them.
+
+    `constant_names` are those that say the same in all rows.
+    """
     return [
         {
             "name": heading.column.name,

@@ -1,4 +1,7 @@
-"""Which tiles the page of a time series shows first: browsers fetch them while its scripts come, which would ask for them last of all."""
+"""Which tiles the page of a time series shows first.
+
+Browsers fetch them while its scripts come, which would ask for them last of all.
+"""
 
 from __future__ import annotations
 

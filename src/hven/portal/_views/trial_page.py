@@ -1,4 +1,7 @@
-"""``/trial``: a curator gives a file, and sees what each face would make of it before anything is published; nothing of it is kept."""
+"""``/trial``: a curator gives a file, and sees what each face would make of it before anything is published.
+
+Nothing of it is kept.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,10 @@ def _run_trial(file: Upload, name: str) -> dict[str, Any]:
                 try:
                     status = process.wait(TRIAL_TIMEOUT_SECONDS)
                 except subprocess.TimeoutExpired:
-                    raise TimeLimitError(format_message("the file takes more than {seconds:g} s to look at", TRIAL_TIMEOUT_SECONDS), remedy="try the first part of it, or hven new") from None  # fmt: skip
+                    raise TimeLimitError(
+                        format_message("the file takes more than {seconds:g} s to look at", TRIAL_TIMEOUT_SECONDS),
+                        remedy="try the first part of it, or hven new",
+                    ) from None
                 finally:
                     if process.stdin is not None:
                         process.stdin.close()  # what is left of it ends
@@ -142,8 +148,16 @@ def _build_page(
     for table in (trial_result or {}).get("tables", ()):
         serving_faces = set(table["faces"])
         table["faces"] = [
-            {"name": face.name, "title": face.title, "description": face.description, "serves": face.name in serving_faces, "lacking": face.missing_requirement}
-            for face in sorted(page_context.context.faces.values(), key=lambda face: (face.name not in serving_faces, face.title))
+            {
+                "name": face.name,
+                "title": face.title,
+                "description": face.description,
+                "serves": face.name in serving_faces,
+                "lacking": face.missing_requirement,
+            }
+            for face in sorted(
+                page_context.context.faces.values(), key=lambda face: (face.name not in serving_faces, face.title)
+            )
             if face.name in serving_faces or face.params
-        ]  # fmt: skip
+        ]
     return PageContent(template="trial.html", template_values=content, headers=PRIVATE_HEADERS)

@@ -70,7 +70,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         media_type, write = REPORT_FILES[name]
         report = read_report(build_page_context(request, context))
         content_disposition = f'attachment; filename="{report.since}-{report.until}-{name}"'
-        return Response(write(report, context), headers={**PRIVATE_HEADERS, "content-type": media_type, "content-disposition": content_disposition})  # fmt: skip
+        return Response(
+            write(report, context),
+            headers={**PRIVATE_HEADERS, "content-type": media_type, "content-disposition": content_disposition},
+        )
 
     async def show_usage(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(build_usage_page, page_context)
@@ -110,7 +113,10 @@ def _list_own_collections(page_context: PageContext) -> set[str] | None:
         if name in portal_collections and can_edit_collection(principal, page_context.context, resource)
     }
     if not own_collections:
-        raise ForbiddenError("only curators see what is used", remedy="health.operators, administrators of portals, and curators of projects do")  # fmt: skip
+        raise ForbiddenError(
+            "only curators see what is used",
+            remedy="health.operators, administrators of portals, and curators of projects do",
+        )
     return own_collections
 
 
@@ -124,7 +130,12 @@ def _build_content(report: usage_reports.UsageReport, page_context: PageContext)
             "access",
             is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
         )
-        requests_by_month = {month: {access: monthly_sums.get((month, access), {}).get("requests", 0) for access in ("regular", "machine")} for month in months}  # fmt: skip
+        requests_by_month = {
+            month: {
+                access: monthly_sums.get((month, access), {}).get("requests", 0) for access in ("regular", "machine")
+            }
+            for month in months
+        }
         sums_by_access = report.sum_by(
             "access",
             is_included=lambda month_requests, name=name: month_requests.collection == name,  # type: ignore[misc]
@@ -132,16 +143,37 @@ def _build_content(report: usage_reports.UsageReport, page_context: PageContext)
         max_requests = (
             max((sum(month_requests.values()) for month_requests in requests_by_month.values()), default=0) or 1
         )
-        collection_usage.append({
-            "name": name,
-            "title": resources[name].title if name in resources else name,
-            "gone": name not in resources,
-            "bars": [{"month": month, "regular": month_requests["regular"], "machine": month_requests["machine"], "low": round(BAR_HEIGHT_PIXELS * month_requests["regular"] / max_requests, 1), "high": round(BAR_HEIGHT_PIXELS * month_requests["machine"] / max_requests, 1)} for month, month_requests in requests_by_month.items()],
-            "sums": _sum_human_usage(sums_by_access),
-            "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
-            "services": [{"service": key[0], **month_requests} for key, month_requests in report.sum_by("service", is_included=lambda month_requests, name=name: month_requests.collection == name and not month_requests.table and month_requests.access != "robot").items()],  # type: ignore[misc]
-            "order": sums["bytes"],
-        })  # fmt: skip
+        collection_usage.append(
+            {
+                "name": name,
+                "title": resources[name].title if name in resources else name,
+                "gone": name not in resources,
+                "bars": [
+                    {
+                        "month": month,
+                        "regular": month_requests["regular"],
+                        "machine": month_requests["machine"],
+                        "low": round(BAR_HEIGHT_PIXELS * month_requests["regular"] / max_requests, 1),
+                        "high": round(BAR_HEIGHT_PIXELS * month_requests["machine"] / max_requests, 1),
+                    }
+                    for month, month_requests in requests_by_month.items()
+                ],
+                "sums": _sum_human_usage(sums_by_access),
+                "robots": sums_by_access.get(("robot",), {}).get("investigations", 0),
+                "services": [
+                    {"service": key[0], **month_requests}
+                    for key, month_requests in report.sum_by(
+                        "service",
+                        is_included=lambda month_requests, name=name: (
+                            month_requests.collection == name
+                            and not month_requests.table
+                            and month_requests.access != "robot"
+                        ),
+                    ).items()
+                ],  # type: ignore[misc]
+                "order": sums["bytes"],
+            }
+        )
     collection_usage.sort(key=lambda month_requests: month_requests["order"], reverse=True)
     return {
         "report": report,

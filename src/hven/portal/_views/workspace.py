@@ -265,7 +265,10 @@ def _list_static_pictures(rows: list[list[Any]], page_context: PageContext) -> l
 
 
 def _list_releases(name: str, table_view: TableView, page_context: PageContext) -> list[dict[str, Any]]:
-    """Return the states of a table that have a page: that of now, then its releases, the newest first; none if it was never released."""
+    """Return the states of a table that have a page: that of now, then its releases, the newest first.
+
+    None if it was never released.
+    """
     tables_by_name = {table.qualified_name: table for table in page_context.catalogue.iterate_tables()}
     states = [("", "", name)]
     states += [
@@ -300,7 +303,10 @@ def _build_table_address(table_view: TableView, page_context: PageContext) -> st
 
 
 def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
-    """Return what a tick puts into the basket, for each line: its key, and those of the other files of its observation."""
+    """Return what a tick puts into the basket, for each line.
+
+    Its key, and those of the other files of its observation.
+    """
     line_files = files or [()] * len(keys)
     return {
         key: "\t".join(dict.fromkeys([key, *(file_facts["key"] for file_facts in files_of_line)]))
@@ -311,7 +317,10 @@ def _list_basket_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, An
 def _list_choosable_columns(
     table_view: TableView, shown_names: Sequence[str], uninformative_names: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return the columns that can be shown, those that are first and in their order; with the units that each can be read in."""
+    """Return the columns that can be shown, those that are first and in their order.
+
+    With the units that each can be read in.
+    """
     units = dict(table_view.search.units)
     other_names = [
         other_column.name
@@ -357,7 +366,10 @@ def build_cell_rows(
 
 
 def _describe_row(table_view: TableView) -> list[tuple[str, TextCell, str]]:
-    """Return what the row that the address names says: its panel is drawn by a script, and a link to a row is read without scripts too."""
+    """Return what the row that the address names says.
+
+    Its panel is drawn by a script, and a link to a row is read without scripts too.
+    """
     if not table_view.search.row:
         return []
     row_page = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)

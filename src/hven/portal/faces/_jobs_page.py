@@ -1,4 +1,6 @@
-"""``/jobs`` as people see it: their jobs with phase, progress, parameters and results, run again, aborted, deleted; with or without an account.
+"""``/jobs`` as people see it: their jobs with phase, progress, parameters and results, run again, aborted, deleted.
+
+With or without an account.
 
 Without an account a cookie says which jobs are one's own: it is given with the first job, and with nothing else.
 """
@@ -84,7 +86,10 @@ class JobsPage:
     job_types: Mapping[str, JobDefinition]
 
     async def show_jobs(self, request: Request) -> Response:
-        """Show the jobs of who asks, and one of them with everything: ``?job=ID``; ``?new=TYPE`` is the form of a kind."""
+        """Show the jobs of who asks, and one of them with everything: ``?job=ID``.
+
+        ``?new=TYPE`` is the form of a kind.
+        """
         type_name = request.query_params.get("new", "")
         job_form_facts = (
             job_form.build_job_form(self._find_job_type(type_name), self.context.identify_principal(request))
@@ -123,7 +128,10 @@ class JobsPage:
         return self.job_types[name]
 
     async def answer_form(self, request: Request) -> Response:
-        """Begin a query as a job, or another kind (``TYPE``), or change one: ``ACTION`` abort or delete, ``JOB`` its id."""
+        """Begin a query as a job, or another kind (``TYPE``), or change one.
+
+        ``ACTION`` abort or delete, ``JOB`` its id.
+        """
         if is_cross_site(request, self.context.site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the forms of this site")
         form_params = await services.read_params(request, self.context.site.settings.limits.upload + MAX_FORM_BYTES)
@@ -165,7 +173,10 @@ class JobsPage:
         return Response(status_code=303, headers={**headers, "location": next_address})
 
     async def send_plot(self, request: Request) -> Response:
-        """Return what a plot of a result draws, as JSON: ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``."""
+        """Return what a plot of a result draws, as JSON.
+
+        ``histogram`` of ``_x``, ``points`` of ``_x``, ``_y``, ``_c``.
+        """
         return await anyio.to_thread.run_sync(self._build_plot, request)
 
     async def send_download(self, request: Request) -> Response:
@@ -200,7 +211,10 @@ class JobsPage:
     # --- changing --------------------------------------------------------------------------------------------
 
     def _start_job(self, request: Request, form_params: services.RequestParams) -> tuple[str, str]:
-        """Make a job, or find the same one that was sent a moment ago: return its id, and a cookie for who has none yet."""
+        """Make a job, or find the same one that was sent a moment ago.
+
+        Return its id, and a cookie for who has none yet.
+        """
         requester, cookie = self._find_requester(request), ""
         if requester.is_ownerless and not requester.visitor:
             settings = self.context.site.settings

@@ -1,4 +1,7 @@
-"""``/collections/<name>/changes.atom`` and ``changes.rss``: an entry for each publication of a collection, for readers of feeds (Atom, RFC 4287; RSS 2.0)."""
+"""``/collections/<name>/changes.atom`` and ``changes.rss``.
+
+An entry for each publication of a collection, for readers of feeds (Atom, RFC 4287; RSS 2.0).
+"""
 
 from __future__ import annotations
 
@@ -191,7 +194,10 @@ def _write_rss(
     page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
     parts = [
-        '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n',
+        (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0" '
+            'xmlns:atom="http://www.w3.org/2005/Atom">\n<channel>\n'
+        ),
         _write_tag_line("title", f"{title}: what changed"),
         _write_tag_line("link", page),
         _write_tag_line("description", resource.description or title),

@@ -1,7 +1,9 @@
-"""``/health``: whether the service can answer, how fresh its collections are, what it does; for people, for watchers, for Prometheus.
+"""``/health``: whether the service can answer, how fresh its collections are, what it does.
 
-Readers see the collections that they may know of, and no words about what is wrong: those may name private things. Operators
-(setting ``health``) see all. A secret is shown to nobody.
+For people, for watchers, for Prometheus.
+
+Readers see the collections that they may know of, and no words about what is wrong: those may name private things.
+Operators (setting ``health``) see all. A secret is shown to nobody.
 """
 
 from __future__ import annotations
@@ -228,7 +230,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def choose_answer_format(request: Request) -> str:
-    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``, ``foot``; by ``format``, the address, or Accept."""
+    """Return in which form a reader wants it: ``html``, ``json``, ``prometheus``, ``foot``.
+
+    By ``format``, the address, or Accept.
+    """
     requested_format = {key.lower(): value.lower() for key, value in request.query_params.items()}.get("format")
     if requested_format in {"html", "json", "prometheus", "foot"}:
         return requested_format
@@ -256,7 +261,10 @@ def _select_visible(
     principal: Principal,
     context: ServiceContext,
 ) -> list[CollectionStatus]:
-    """Return what a reader may know: their tables, counts that no policy narrows, no words; all of what they administer."""
+    """Return what a reader may know: their tables, counts that no policy narrows, no words.
+
+    All of what they administer.
+    """
     administered = context.site.settings.list_administered_collections(principal.name)
     visible_tables = {
         table.qualified_name: table

@@ -1,4 +1,6 @@
-"""``/login`` and ``/logout``: a session for browsers, from an account's name and its token or password; as a form, and as JSON for scripts.
+"""``/login`` and ``/logout``: a session for browsers, from an account's name and its token or password.
+
+As a form, and as JSON for scripts.
 
 Who is logged in makes and ends personal tokens there, and sets their password.
 """

@@ -1,7 +1,7 @@
 """The pages for people: read, searched and taken away from without an account, without JavaScript and without any outside network.
 
-Nothing that a reader may not see is shown: where a policy hides rows, the numbers are counted for this reader. A module has the
-routes of one page; what a page asks of data is `hven.portal._explore`'s.
+Nothing that a reader may not see is shown: where a policy hides rows, the numbers are counted for this reader. A module
+has the routes of one page; what a page asks of data is `hven.portal._explore`'s.
 """
 
 from __future__ import annotations

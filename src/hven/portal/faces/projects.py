@@ -1,4 +1,7 @@
-"""``/projects``: who shares collections. Of a project that is listed, who is no member learns its name, its words and whom to ask; of a hidden one nothing."""
+"""``/projects``: who shares collections.
+
+Of a project that is listed, who is no member learns its name, its words and whom to ask; of a hidden one nothing.
+"""
 
 from __future__ import annotations
 

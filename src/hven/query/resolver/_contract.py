@@ -1,4 +1,7 @@
-"""What a resolver answers (`ResolvedName`), what it is asked (`NameRequest`), what a provider is (`NameProvider`); when two names are one (`normalize_name`)."""
+"""What a resolver answers (`ResolvedName`), what it is asked (`NameRequest`), what a provider is (`NameProvider`).
+
+When two names are one (`normalize_name`).
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,8 @@ class NameProvider:
     remedy
         How it is switched on, for messages.
     find
-        Gives everything that has the name: nothing, one, or several (then the name is ambiguous). Raises an `HvenError` if it cannot tell.
+        Gives everything that has the name: nothing, one, or several (then the name is ambiguous). Raises an `HvenError`
+        if it cannot tell.
     remote
         True if it asks others: its answers are remembered, and so is that it knows nothing, or is out of reach.
     """

@@ -249,7 +249,10 @@ def _format_candidate(candidate: ResolvedName) -> str:
 
 
 def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
-    """Ask a remote provider, or return what it said: one question at a time for a name, none for a while after a failure."""
+    """Ask a remote provider, or return what it said.
+
+    One question at a time for a name, none for a while after a failure.
+    """
     state = request.site.get_or_create(_ResolverState)
     cache_key = (provider.name, request.name_key)
     cached_answer = _find_cached_answer(state, cache_key, request)

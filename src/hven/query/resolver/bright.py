@@ -1,7 +1,7 @@
 """The provider ``bright``: objects that everybody knows by name - Messier's, bright stars, famous radio sources - out of the box, without a network.
 
-``bright.csv`` has them: positions (ICRS) good to about an arcminute for extended objects and an arcsecond for stars; those of stars and of Messier's
-objects are taken from d3-celestial (BSD 3-clause, Olaf Frohn).
+``bright.csv`` has them: positions (ICRS) good to about an arcminute for extended objects and an arcsecond for stars;
+those of stars and of Messier's objects are taken from d3-celestial (BSD 3-clause, Olaf Frohn).
 """
 
 from __future__ import annotations

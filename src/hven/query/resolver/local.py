@@ -1,7 +1,9 @@
-"""The provider ``local``: a table of this site (setting ``resolver.table``); its columns are found by UCD, then by name.
+"""The provider ``local``: a table of this site (setting ``resolver.table``).
 
-All spellings of all names are sorted once per snapshot, so that a look-up is a binary search; the rows themselves stay in
-Arrow. It reads what everybody may see, whoever asks: a private row gives no position away.
+Its columns are found by UCD, then by name.
+
+All spellings of all names are sorted once per snapshot, so that a look-up is a binary search; the rows themselves stay
+in Arrow. It reads what everybody may see, whoever asks: a private row gives no position away.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The provider ``sesame``: SIMBAD, asked through Sesame of the CDS, in XML or text. Off unless the site says ``resolver.remote = true``."""
+"""The provider ``sesame``: SIMBAD, asked through Sesame of the CDS, in XML or text.
+
+Off unless the site says ``resolver.remote = true``.
+"""
 
 from __future__ import annotations
 

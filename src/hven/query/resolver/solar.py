@@ -1,4 +1,7 @@
-"""The provider ``solar``: bodies of the Solar System. What can be said of them by name is what they are; they have no fixed place."""
+"""The provider ``solar``: bodies of the Solar System. What can be said of them by name is what they are.
+
+They have no fixed place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Streams of das2: version 2.2 and das 3.0, binary and text; whole batches at a time. Both put the same bytes of a sample behind another tag."""
+"""Streams of das2: version 2.2 and das 3.0, binary and text; whole batches at a time.
+
+Both put the same bytes of a sample behind another tag.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,19 @@ _NON_IDENTIFIER_PATTERN = re.compile(r"[^A-Za-z0-9_]+")
 _MAX_PACKET_TYPES = 99  # packet types of a stream
 # how packets begin
 _PACKET_TAGS = {
-    2: {"stream": "[00]{size:06d}", "packet": "[{number:02d}]{size:06d}", "exception": "[xx]{size:06d}", "data": ":{number:02d}:"},
-    3: {"stream": "|Sx||{size}|", "packet": "|Hx|{number}|{size}|", "exception": "|Ex||{size}|", "data": "|Pd|{number}|{size}|"},
-}  # fmt: skip
+    2: {
+        "stream": "[00]{size:06d}",
+        "packet": "[{number:02d}]{size:06d}",
+        "exception": "[xx]{size:06d}",
+        "data": ":{number:02d}:",
+    },
+    3: {
+        "stream": "|Sx||{size}|",
+        "packet": "|Hx|{number}|{size}|",
+        "exception": "|Ex||{size}|",
+        "data": "|Pd|{number}|{size}|",
+    },
+}
 _PROPERTY_TYPES = {
     "Datum": "real",
     "double": "real",
@@ -43,7 +56,8 @@ _PROPERTY_TYPES = {
     "DatumRange": "realRange",
     "TimeRange": "datetimeRange",
 }
-# a mean is the center of its dimension: the schema knows "average" and not "mean", the libraries the reverse; `operation` says what it is
+# a mean is the center of its dimension: the schema knows "average" and not "mean", the libraries the reverse;
+# `operation` says what it is
 _VALUE_USES = {"": "center", "BIN_AVG": "center", "BIN_MAX": "max", "BIN_MIN": "min"}
 
 
@@ -87,7 +101,8 @@ class PacketPlane(NamedTuple):
         return values[self.field][:, slice(*self.element_range)]
 
 
-# samples whose planes have the same tags: these, and times (microseconds since 1970, or datetime64[ns]) with a matrix for each field
+# samples whose planes have the same tags: these, and times (microseconds since 1970, or datetime64[ns]) with a matrix
+# for each field
 Segment = tuple[Sequence[PacketPlane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
 
 
@@ -127,7 +142,10 @@ class StreamFormat(NamedTuple):
 
 
 def write_exception(exception_type: str, message: str, version: int = 2, packet_kind: str = "exception") -> bytes:
-    """Write a packet that says what is wrong; nothing comes behind it. `packet_kind`: ``stream``, where it is all of it."""
+    """Write a packet that says what is wrong; nothing comes behind it. `packet_kind`.
+
+    ``stream``, where it is all of it.
+    """
     quoted_message = quoteattr(" ".join(message.split()))
     return _write_xml_packet(packet_kind, f'<exception type="{exception_type}" message={quoted_message} />\n', version)
 
@@ -186,7 +204,8 @@ def _write_packets(segments: Iterable[Segment], stream_format: StreamFormat) -> 
     packet_numbers: dict[Any, int] = {}
     number = 0
     for planes, rows in segments:
-        # das2C reads packets whose variables have the same axes: lines and lists of other tags have packets of their own
+        # das2C reads packets whose variables have the same axes: lines and lists of other tags have packets of their
+        # own
         order = [item.source for item in planes]
         groups: dict[Any, list[PacketPlane]] = {}
         # a dataset of das 3.0 has the mean and the extremes of a variable together
@@ -241,7 +260,10 @@ def _write_samples(times: npt.NDArray[Any], matrices: list[Numbers], number: int
 
 
 def _write_numbers(values: Numbers) -> Numbers:
-    """Write numbers in as few digits as say the same number, right-aligned, a space behind each if there is room: bytes of shape (rows, characters)."""
+    """Write numbers in as few digits as say the same number, right-aligned, a space behind each if there is room.
+
+    Bytes of shape (rows, characters).
+    """
     width = NUMBER_CHARACTERS[values.dtype.itemsize]
     numbers = np.ascontiguousarray(values).ravel()
     texts = pa.array(numbers).cast(pa.string())
@@ -305,13 +327,28 @@ def _describe_packet(
     lines = [f'type="time{stream_format.stamp}" units="UTC"' if text else 'type="little_endian_real8" units="us2000"']
     for plane, size in zip(planes, item_sizes, strict=True):
         letter = "y" if plane.axis_values is None else "z"
-        properties_text = _write_properties({"double:fill": f"{FILL_VALUE:g}", f"{letter}Label": plane.label, f"{letter}Summary": plane.summary, "source": plane.source, "operation": plane.operation}, 2)  # fmt: skip
-        head = f'name={quoteattr(plane.name)} type="{f"ascii{NUMBER_CHARACTERS[size]}" if text else f"little_endian_real{size}"}"'
+        properties_text = _write_properties(
+            {
+                "double:fill": f"{FILL_VALUE:g}",
+                f"{letter}Label": plane.label,
+                f"{letter}Summary": plane.summary,
+                "source": plane.source,
+                "operation": plane.operation,
+            },
+            2,
+        )
+        head = (
+            f"name={quoteattr(plane.name)} "
+            f'type="{f"ascii{NUMBER_CHARACTERS[size]}" if text else f"little_endian_real{size}"}"'
+        )
         unit, tag_unit = quoteattr(format_units(plane.unit)), quoteattr(format_units(plane.axis_unit))
         if plane.axis_values is None:
             lines.append(f"  <y {head} units={unit}>\n{properties_text}  </y>\n")
         else:
-            scan_attributes = f'nitems="{len(plane.axis_values)}" zUnits={unit} yUnits={tag_unit} yTags="{_format_axis_values(plane.axis_values, ", ")}"'
+            scan_attributes = (
+                f'nitems="{len(plane.axis_values)}" zUnits={unit} yUnits={tag_unit} '
+                f'yTags="{_format_axis_values(plane.axis_values, ", ")}"'
+            )
             lines.append(f"  <yscan {head} {scan_attributes}>\n{properties_text}  </yscan>\n")
     return f"<packet>\n  <x {lines[0]}></x>\n{''.join(lines[1:])}</packet>\n"
 
@@ -319,7 +356,10 @@ def _describe_packet(
 def _describe_dataset(
     planes: Sequence[PacketPlane], item_sizes: Sequence[int], stream_format: StreamFormat, number: int
 ) -> str:
-    """Describe a dataset of das 3.0: time, the axis of the elements, and the variables; a reduced one has mean and extremes."""
+    """Describe a dataset of das 3.0: time, the axis of the elements, and the variables.
+
+    A reduced one has mean and extremes.
+    """
     tags, axis = planes[0].axis_values, quoteattr(make_identifier(planes[0].axis_name))
     items = len(tags or (0,))
     index_suffix, time = ("", "*") if tags is None else (f";{items}", "*;-")

@@ -113,7 +113,10 @@ def _flatten_elements(array: pa.Array, parameter: SampleParameter) -> pa.Array:
 def _write_cells(
     array: pa.Array, parameter: SampleParameter, quote_texts: Callable[[pa.Array], pa.Array], *, as_json: bool = False
 ) -> pa.Array:
-    """Write a column's values, texts in quotes where the format has them; elements of arrays in their order, for JSON in brackets for each dimension."""
+    """Write a column's values, texts in quotes where the format has them.
+
+    Elements of arrays in their order, for JSON in brackets for each dimension.
+    """
     if parameter.value_kind == "isotime":
         times = _write_times(array, parameter)
         return quote_texts(times) if as_json else times

@@ -33,7 +33,10 @@ DATA_MODELS = {"ivoa.obscore": ("ivo://ivoa.net/std/ObsCore#core-1.1", "ObsCore-
 
 
 def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
-    """Write the elements of ``tr:TableAccess`` after its interface; `tables` are the names of those that the reader sees."""
+    """Write the elements of ``tr:TableAccess`` after its interface.
+
+    `tables` are the names of those that the reader sees.
+    """
     limits, jobs = settings.limits, settings.jobs
     keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
     return (

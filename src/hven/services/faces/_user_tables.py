@@ -1,6 +1,7 @@
 """User tables below ``/tap``: PUT, GET, DELETE ``user_tables/NAME`` as DaCHS has them, and pyvo's other convention.
 
-That one is CADC's YouCat: PUT and DELETE ``tables/NAME``, POST ``load/NAME``, and jobs at ``table-update`` that index a column.
+That one is CADC's YouCat: PUT and DELETE ``tables/NAME``, POST ``load/NAME``, and jobs at ``table-update`` that index a
+column.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""``/archive?QUERY=..``, ``/archive?TABLE=..&ID=..``: the files that the rows of a query, or some rows, lead to, as one ZIP or TAR that is written while it is sent, or as a list for wget, curl, aria2."""
+"""``/archive?QUERY=..``, ``/archive?TABLE=..&ID=..``.
+
+The files that the rows of a query, or some rows, lead to, as one ZIP or TAR that is written while it is sent, or as a
+list for wget, curl, aria2.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +44,11 @@ TABLE_PARAM = Param(
     name="TABLE", ucd="meta.id;meta.table", description="instead of a query: the table of rows, schema.table"
 )
 ID_PARAM = Param(
-    name="ID", ucd="meta.id;meta.main", many=True, description="and their identifiers: all of the collection's files that these lead to"
-)  # fmt: skip
+    name="ID",
+    ucd="meta.id;meta.main",
+    many=True,
+    description="and their identifiers: all of the collection's files that these lead to",
+)
 ARCHIVE_PARAMS = (
     Param(name="QUERY", description="rows whose files are wanted, in ADQL"),
     Param(name="LANG", description="ADQL"),
@@ -132,7 +139,16 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
         return ()
     row = TemplateExpression(f"target.{adql.quote_name(key.name)}")
     address = (SITE_URL_EXPRESSION, f"{FACE.path}?TABLE={quote(table.qualified_name)}&ID=", row)
-    return (LinkTemplate(semantics="#package", address=address, type=("application/zip",), description=("All files",), local_semantics=("files",), needs_file_access=True),)  # fmt: skip
+    return (
+        LinkTemplate(
+            semantics="#package",
+            address=address,
+            type=("application/zip",),
+            description=("All files",),
+            local_semantics=("files",),
+            needs_file_access=True,
+        ),
+    )
 
 
 def _make_archive_name(name: str) -> str:

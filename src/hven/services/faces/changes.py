@@ -1,7 +1,10 @@
-"""``/changes/<schema.table>?since=STATE``: what was added, changed and removed, so that others follow a table with small transfers.
+"""``/changes/<schema.table>?since=STATE``.
 
-Without ``since`` there are no rows, but the name of the present state: INFO ``snapshot`` and the header ``Hven-Snapshot``, with which one
-goes on next time. 410 says that the way from a state to now is not kept; then the whole table is read anew, by TAP.
+What was added, changed and removed, so that others follow a table with small transfers.
+
+Without ``since`` there are no rows, but the name of the present state: INFO ``snapshot`` and the header
+``Hven-Snapshot``, with which one goes on next time. 410 says that the way from a state to now is not kept; then the
+whole table is read anew, by TAP.
 """
 
 from __future__ import annotations
@@ -37,12 +40,21 @@ if TYPE_CHECKING:
 MAX_CONCURRENT_FEEDS = 4  # feeds that are worked out at the same time
 KEYS_MODE, VALUES_MODE = "keys", "values"
 CHANGES_PARAMS = (
-    Param(name="SINCE", description="a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the name of the present state"),
+    Param(
+        name="SINCE",
+        description="a state's name as the feed gives it, a snapshot, or a time (ISO 8601, UTC); none: no rows, but the "
+        "name of the present state",
+    ),
     Param(name="UNTIL", description="the same; default: what is published"),
-    Param(name="ROWS", default=KEYS_MODE, allowed=(KEYS_MODE, VALUES_MODE), description="keys of the rows (default), or their other columns too"),
+    Param(
+        name="ROWS",
+        default=KEYS_MODE,
+        allowed=(KEYS_MODE, VALUES_MODE),
+        description="keys of the rows (default), or their other columns too",
+    ),
     Param(name="OFFSET", type=INT32, description="rows to leave out: for pages, whose links are given"),
     *DALI_PARAMS,
-)  # fmt: skip
+)
 
 
 def has_changes(table: Table) -> bool:

@@ -1,7 +1,8 @@
 """Simple Cone Search 1.03 for every table with a position and an identifier; builds a tree, never text.
 
-RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the request are answered
-as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the clients of this old protocol look at.
+RA, DEC and SR in ICRS degrees, VERB by the columns' rank, MAXREC and RESPONSEFORMAT as DALI has them. Faults of the
+request are answered as section 2.3 says: a VOTable with an INFO named Error, under status 200, which is what the
+clients of this old protocol look at.
 """
 
 from __future__ import annotations
@@ -26,11 +27,44 @@ MAIN_UCDS = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
 # the protocol is older than UCD1+ (SCS 1.03 section 2.2), and pyvo finds positions by these words alone
 ID_UCD, RA_UCD, DEC_UCD = "ID_MAIN", "POS_EQ_RA_MAIN", "POS_EQ_DEC_MAIN"
 CONE_PARAMS = (
-    Param(name="RA", type=FLOAT64, unit="deg", ucd="pos.eq.ra;meta.main", minimum=0, maximum=360, period=360, required=True, description="ICRS right ascension"),
-    Param(name="DEC", type=FLOAT64, unit="deg", ucd="pos.eq.dec;meta.main", minimum=-90, maximum=90, required=True, description="ICRS declination"),
-    Param(name="SR", type=FLOAT64, unit="deg", minimum=0, maximum=180, required=True, description="radius; 0 asks for the columns alone"),
-    Param(name="VERB", type=INT32, default="2", allowed=("1", "2", "3"), description="how many columns: 1 few, 2 usual, 3 all"),
-)  # fmt: skip
+    Param(
+        name="RA",
+        type=FLOAT64,
+        unit="deg",
+        ucd="pos.eq.ra;meta.main",
+        minimum=0,
+        maximum=360,
+        period=360,
+        required=True,
+        description="ICRS right ascension",
+    ),
+    Param(
+        name="DEC",
+        type=FLOAT64,
+        unit="deg",
+        ucd="pos.eq.dec;meta.main",
+        minimum=-90,
+        maximum=90,
+        required=True,
+        description="ICRS declination",
+    ),
+    Param(
+        name="SR",
+        type=FLOAT64,
+        unit="deg",
+        minimum=0,
+        maximum=180,
+        required=True,
+        description="radius; 0 asks for the columns alone",
+    ),
+    Param(
+        name="VERB",
+        type=INT32,
+        default="2",
+        allowed=("1", "2", "3"),
+        description="how many columns: 1 few, 2 usual, 3 all",
+    ),
+)
 
 
 def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
@@ -46,7 +80,10 @@ def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
 
 
 def _adapt_columns(table: Table, columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Set the UCDs of the three columns that the protocol is about, and of no other; the identifier is text (SCS 1.03 section 2.2)."""
+    """Set the UCDs of the three columns that the protocol is about, and of no other.
+
+    The identifier is text (SCS 1.03 section 2.2).
+    """
     name, (lon, lat) = table.identifier_column, table.position or ("", "")
     roles = {lon: RA_UCD, lat: DEC_UCD, name.name if name else "": ID_UCD}
     adapted_columns = []

@@ -1,4 +1,7 @@
-"""Products in formats that every program opens: ``/collections/<name>/as/fits/<path>`` and ``../as/votable/..``, whole or one part of a file."""
+"""Products in formats that every program opens.
+
+``/collections/<name>/as/fits/<path>`` and ``../as/votable/..``, whole or one part of a file.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,10 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
 
 def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
-    """List rows' own files as FITS, where they are of another kind that can be read: the same data in another format."""
+    """List rows' own files as FITS, where they are of another kind that can be read.
+
+    The same data in another format.
+    """
     file_links = []
     endings = sorted(
         {ending for item in list_media().values() if item.name not in UNCONVERTED_MEDIA for ending in item.extensions}
@@ -103,12 +109,24 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
         if fitting:
             address = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/as/fits/", *path)
             words = (*about, " (as FITS)") if about else ("As FITS",)
-            file_links.append(LinkTemplate(semantics="#this", address=address, description=words, local_semantics=("fits",), extension_media_types=tuple((item, "application/fits") for item in fitting), content_qualifier=_build_content_qualifier(link)))  # fmt: skip
+            file_links.append(
+                LinkTemplate(
+                    semantics="#this",
+                    address=address,
+                    description=words,
+                    local_semantics=("fits",),
+                    extension_media_types=tuple((item, "application/fits") for item in fitting),
+                    content_qualifier=_build_content_qualifier(link),
+                )
+            )
     return file_links
 
 
 def _build_content_qualifier(link: LinkTemplate) -> Template:
-    """Say what kind of product a file is: what its link or its row says, else its name, where all of that name are of one kind."""
+    """Say what kind of product a file is.
+
+    What its link or its row says, else its name, where all of that name are of one kind.
+    """
     last, declared_qualifier = link.address[-1], link.content_qualifier
     if isinstance(last, str):
         return (

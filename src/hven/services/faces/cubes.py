@@ -1,4 +1,7 @@
-"""Cubes of a collection's files, looked into: ``/collections/<name>/cube/<path>`` is a page for people; gives slices as NPY, spectra and axes as JSON."""
+"""Cubes of a collection's files, looked into: ``/collections/<name>/cube/<path>`` is a page for people.
+
+Gives slices as NPY, spectra and axes as JSON.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +159,14 @@ def read_cube_data(
             ]
             return {"pixels": int(inside.sum()), "parts": part_descriptions}, {}
         all_parts = [cube.describe_array(array) for array in cube.list_cube_arrays(product)]
-        return {"file": original_file.name, "medium": product.medium, "part": cube_view.array.index, "beside": [array.index for array in parts], **cube_view.describe_view(), "parts": all_parts}, {}  # fmt: skip
+        return {
+            "file": original_file.name,
+            "medium": product.medium,
+            "part": cube_view.array.index,
+            "beside": [array.index for array in parts],
+            **cube_view.describe_view(),
+            "parts": all_parts,
+        }, {}
 
 
 def _write_tile(
@@ -295,11 +305,14 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
     suits = partial(explorable_files.find_explorable, context)
     return [
         LinkTemplate(
-            semantics="#preview", address=(*home, *path), description=(explorable_files.TITLE_PREFIX, *(about or path)),
-            extension_media_types=explorable_files.list_explorable_extensions(), check_addresses=suits,
+            semantics="#preview",
+            address=(*home, *path),
+            description=(explorable_files.TITLE_PREFIX, *(about or path)),
+            extension_media_types=explorable_files.list_explorable_extensions(),
+            check_addresses=suits,
         )
         for path, about in collection_files.list_own_paths(table)
-    ][:1]  # fmt: skip
+    ][:1]
 
 
 FACE = Face(

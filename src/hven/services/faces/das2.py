@@ -1,7 +1,8 @@
 """das2 2.2: the server at ``/das2/server`` with its list, its descriptions and its streams, reduced to the resolution that is asked for.
 
-The names of das2 2.3 and of the servers that came later are understood as well, and nodes of the federated catalogue stand at
-``/das2/catalog.json``. What is wrong is said in a packet of the stream, as das2's own servers do; an interval without samples is no error of HTTP.
+The names of das2 2.3 and of the servers that came later are understood as well, and nodes of the federated catalogue
+stand at ``/das2/catalog.json``. What is wrong is said in a packet of the stream, as das2's own servers do; an interval
+without samples is no error of HTTP.
 """
 
 from __future__ import annotations
@@ -46,11 +47,21 @@ if TYPE_CHECKING:
 
 # other name -> that of das2 2.2: of 2.3, of its longer forms, of das 3.0
 PARAMETER_ALIASES = {
-    "time.min": "start_time", "reader.x.min": "start_time", "read.time.min": "start_time",
-    "time.max": "end_time", "reader.x.max": "end_time", "read.time.max": "end_time",
-    "time.res": "resolution", "reducer.x.resolution": "resolution", "bin.time.max": "resolution",
-    "reader.x.interval": "interval", "reader.params": "params", "read.data": "params", "reader.ascii": "ascii", "encoder.ascii": "ascii",
-}  # fmt: skip
+    "time.min": "start_time",
+    "reader.x.min": "start_time",
+    "read.time.min": "start_time",
+    "time.max": "end_time",
+    "reader.x.max": "end_time",
+    "read.time.max": "end_time",
+    "time.res": "resolution",
+    "reducer.x.resolution": "resolution",
+    "bin.time.max": "resolution",
+    "reader.x.interval": "interval",
+    "reader.params": "params",
+    "read.data": "params",
+    "reader.ascii": "ascii",
+    "encoder.ascii": "ascii",
+}
 TRUE_WORDS = {"true", "1", "yes", "t"}
 MAX_LINE_ELEMENTS = 16  # elements of an array without bins that are shown as so many lines
 EXAMPLE_SAMPLES = 2_000  # samples of an example, about
@@ -201,18 +212,34 @@ def _describe_source(das2_request: _Das2Request, data_set: DataSet) -> dict[str,
     contact = resource.contact if resource else None
     address, streamable = quote(data_set.series.path), [each for each in data_set.parameters if _is_streamable(each)]
     source_values: dict[str, Any] = {
-        "name": data_set.series.path.rpartition("/")[2], "title": _get_title(data_set), "about": " ".join((description_text or "").split()),
-        "min": None, "max": None, "from": None, "to": None,
+        "name": data_set.series.path.rpartition("/")[2],
+        "title": _get_title(data_set),
+        "about": " ".join((description_text or "").split()),
+        "min": None,
+        "max": None,
+        "from": None,
+        "to": None,
         "contact": (contact.name if contact else None) or settings.contact_name or settings.title or settings.name,
         "email": (contact.email if contact else None) or settings.contact_email or "",
-        "source": f"{das2_request.url}/source/{address}.json", "server": f"{das2_request.url}/server?server=dataset&dataset={address}",
-        "axes": {plane.axis_name.lower(): {"name": plane.axis_name, "units": streams.format_units(plane.axis_unit)} for plane in _build_planes(streamable, {}) if plane.axis_values},
+        "source": f"{das2_request.url}/source/{address}.json",
+        "server": f"{das2_request.url}/server?server=dataset&dataset={address}",
+        "axes": {
+            plane.axis_name.lower(): {"name": plane.axis_name, "units": streams.format_units(plane.axis_unit)}
+            for plane in _build_planes(streamable, {})
+            if plane.axis_values
+        },
         "data": {
-            each.name: {"name": each.name, "label": each.column.label or each.name, "title": each.column.description, "units": streams.format_units(each.column.unit), "props": {}}
+            each.name: {
+                "name": each.name,
+                "label": each.column.label or each.name,
+                "title": each.column.description,
+                "units": streams.format_units(each.column.unit),
+                "props": {},
+            }
             for each in streamable
         },
         "flags": {each.name: {"value": each.name} for each in streamable},
-    }  # fmt: skip
+    }
     if span.start is not None and span.stop is not None:  # an example: the last samples, from a whole second on
         stop = -(-span.stop // SECOND_MICROSECONDS) * SECOND_MICROSECONDS
         low = max(
@@ -259,14 +286,24 @@ def _answer_dsdf(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         if at < 100
     }
     source_properties = {
-        "description": source_values["title"], "title": source_values["title"], "das2Stream": "1", "server": f"{das2_request.url}/server", "summary": source_values["about"],
-        "techContact": f"{source_values['contact']} <{source_values['email']}>" if source_values["email"] else source_values["contact"],
+        "description": source_values["title"],
+        "title": source_values["title"],
+        "das2Stream": "1",
+        "server": f"{das2_request.url}/server",
+        "summary": source_values["about"],
+        "techContact": f"{source_values['contact']} <{source_values['email']}>"
+        if source_values["email"]
+        else source_values["contact"],
         "validRange": f"{source_values['min']} to {source_values['max']} UTC" if source_values["min"] else "",
-        "exampleRange_00": f"{source_values['from']} to {source_values['to']} UTC | the last samples" if source_values["min"] else "",
+        "exampleRange_00": f"{source_values['from']} to {source_values['to']} UTC | the last samples"
+        if source_values["min"]
+        else "",
         **items,
-        "param_00": f"{next(iter(source_values['data']))} | names of variables with commas between; else all" if len(items) > 1 else "",
+        "param_00": f"{next(iter(source_values['data']))} | names of variables with commas between; else all"
+        if len(items) > 1
+        else "",
         "note": f"not in streams, for they are texts or tables: {omitted_names}" if omitted_names else "",
-    }  # fmt: skip
+    }
     return Response(
         streams.write_properties_stream(source_properties), headers={**CACHE_HEADERS, "content-type": STREAM_MEDIA_TYPE}
     )
@@ -310,7 +347,10 @@ def _parse_time(params: Mapping[str, str], name: str) -> int:
 
 
 def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) -> int | None:
-    """Read the resolution, the seconds that may lie between two samples: how wide bins are; None: samples as they are."""
+    """Read the resolution, the seconds that may lie between two samples: how wide bins are; None.
+
+    Samples as they are.
+    """
     text = params.get("resolution", "").lower()
     try:
         resolution_seconds = 0.0 if text in {"", "intrin", "intrinsic"} else float(text.removesuffix("s"))
@@ -375,9 +415,10 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     label = "_".join(_format_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
     headers = {
         **services.build_cache_headers(tag, is_public=access_key == "public" and das2_request.principal.is_anonymous),
-        "access-control-allow-origin": "*", "content-type": form.media_type,
+        "access-control-allow-origin": "*",
+        "content-type": form.media_type,
         "content-disposition": f'inline; filename="{quote(data_set.series.path.rpartition("/")[2])}_{label}.{form.extension}"',
-    }  # fmt: skip
+    }
     if services.is_unchanged(das2_request.request, tag):
         return Response(status_code=304, headers=headers)
     stamp = data_set.time.byte_length if data_set.has_nanoseconds and not width else form.stamp
@@ -408,13 +449,18 @@ def _build_stream_properties(
     letter, first = next((("z", each) for each in planes if each.axis_values), ("y", planes[0]))
     seconds = bin_microseconds / SECOND_MICROSECONDS if bin_microseconds else data_set.series.cadence
     stream_properties = {
-        "title": f"{_get_title(data_set)}%{{xCacheResInfo}}", "summary": _describe_source(das2_request, data_set)["about"], "xLabel": "Time (UTC)",
-        "DatumRange:xCacheRange": interval, "sourceId": f"hven {__version__}",
-        "xCacheResInfo": f" ({_format_duration(bin_microseconds / SECOND_MICROSECONDS)} Averages)" if bin_microseconds else " (Intrinsic Resolution)",
+        "title": f"{_get_title(data_set)}%{{xCacheResInfo}}",
+        "summary": _describe_source(das2_request, data_set)["about"],
+        "xLabel": "Time (UTC)",
+        "DatumRange:xCacheRange": interval,
+        "sourceId": f"hven {__version__}",
+        "xCacheResInfo": f" ({_format_duration(bin_microseconds / SECOND_MICROSECONDS)} Averages)"
+        if bin_microseconds
+        else " (Intrinsic Resolution)",
         "Datum:xTagWidth": f"{seconds:.9g} s" if seconds else "",
         "Datum:xCacheResolution": f"{seconds:.9g} s" if bin_microseconds else "",
         f"double:{letter}Fill": f"{streams.FILL_VALUE:g}",
-    }  # fmt: skip
+    }
     if first.axis_values:
         stream_properties |= {
             "renderer": "spectrogram",
@@ -473,7 +519,10 @@ def _build_planes(
     *,
     is_reduced: bool = False,
 ) -> list[PacketPlane]:
-    """Describe the variables of a packet; means first, then peaks, as das2's own reducer has them, of lines the lowest values before these."""
+    """Describe the variables of a packet.
+
+    Means first, then peaks, as das2's own reducer has them, of lines the lowest values before these.
+    """
     planes = []
     stems: dict[str, str] = {}
     for each in parameters:
@@ -499,9 +548,14 @@ def _build_planes(
     lines = {each.name for each in parameters if not each.dimensions}
     kinds = [[("m", "", "BIN_AVG")], [("l", ".min", "BIN_MIN"), ("h", ".max", "BIN_MAX")]]
     reduced_planes = (
-        plane._replace(name=plane.name + ending, field=f"{letter} {plane.field}", source=plane.name, operation=operation)
-        for kind in kinds for plane in planes for letter, ending, operation in kind if letter != "l" or plane.field in lines
-    )  # fmt: skip
+        plane._replace(
+            name=plane.name + ending, field=f"{letter} {plane.field}", source=plane.name, operation=operation
+        )
+        for kind in kinds
+        for plane in planes
+        for letter, ending, operation in kind
+        if letter != "l" or plane.field in lines
+    )
     return [*reduced_planes] if is_reduced else planes
 
 
@@ -556,7 +610,13 @@ def _read_segments(
                 ),
             )
         else:
-            yield planes, ((each.column(0).to_numpy(), {name: reductions.to_matrix(each.column(name)) for name in names}) for each in parts)  # fmt: skip
+            yield (
+                planes,
+                (
+                    (each.column(0).to_numpy(), {name: reductions.to_matrix(each.column(name)) for name in names})
+                    for each in parts
+                ),
+            )
 
 
 def _split_at_axis_changes(
@@ -602,8 +662,15 @@ def _answer_source(das2_request: _Das2Request, path: str) -> Response:
 
 
 SERVER_REQUESTS: dict[str, Callable[[_Das2Request, Mapping[str, str]], Any]] = {
-    "list": _answer_list, "discovery": _answer_list, "dsdf": _answer_dsdf, "dataset": _answer_data, "peers": _answer_peers, "id": _answer_help, "logo": _answer_logo, "": _answer_help,
-}  # fmt: skip
+    "list": _answer_list,
+    "discovery": _answer_list,
+    "dsdf": _answer_dsdf,
+    "dataset": _answer_data,
+    "peers": _answer_peers,
+    "id": _answer_help,
+    "logo": _answer_logo,
+    "": _answer_help,
+}
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -655,7 +722,13 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     usage_examples = []
     for table_series in published.table.series:
         url = f"{base_url}/das2/server?server=dataset&dataset={quote(table_series.path)}&start_time={{start}}&end_time={{end}}"
-        usage_examples.append(UsageExample(title=FACE.title, url=f"{base_url}/das2/server?server=dsdf&dataset={quote(table_series.path)}", example=f"curl -o samples.d2s '{url}&resolution=60'"))  # fmt: skip
+        usage_examples.append(
+            UsageExample(
+                title=FACE.title,
+                url=f"{base_url}/das2/server?server=dsdf&dataset={quote(table_series.path)}",
+                example=f"curl -o samples.d2s '{url}&resolution=60'",
+            )
+        )
     return usage_examples
 
 
@@ -665,9 +738,16 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
         name="resolution", type=FLOAT64, unit="s", description="seconds that may lie between two samples"
     )
     return build_span_links(
-        table, context, FACE.name, "/das2/server", lambda one: {"server": "dataset", "dataset": one.path}, ("start_time", "end_time"),
-        (resolution,), "application/vnd.das2.das2stream", "/das2/server?server=dsdf&",
-    )  # fmt: skip
+        table,
+        context,
+        FACE.name,
+        "/das2/server",
+        lambda one: {"server": "dataset", "dataset": one.path},
+        ("start_time", "end_time"),
+        (resolution,),
+        "application/vnd.das2.das2stream",
+        "/das2/server?server=dsdf&",
+    )
 
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
@@ -680,7 +760,8 @@ def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) 
 FACE = Face(
     name="das2",
     title="das2",
-    description="Samples in time as streams of das2 2.2, reduced to the resolution asked for; for Autoplot, das2py and others.",
+    description="Samples in time as streams of das2 2.2, reduced to the resolution asked for; for Autoplot, das2py and "
+    "others.",
     applies=has_data_sets,
     missing_requirement="data sets of samples in time (`series`)",
     list_usage_examples=_list_usage_examples,

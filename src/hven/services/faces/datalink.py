@@ -1,4 +1,7 @@
-"""DataLink 1.1: ``/datalink/<schema.table>?ID=..`` lists what rows lead to: files, previews, what they were made from; many identifiers at once."""
+"""DataLink 1.1: ``/datalink/<schema.table>?ID=..`` lists what rows lead to: files, previews, what they were made from.
+
+Many identifiers at once.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +57,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
             return datalinks.list_row_links(
-                linked_table, identifiers, principal=principal, site=site, policies=context.policies, published_state=published_state, base_url=base,
+                linked_table,
+                identifiers,
+                principal=principal,
+                site=site,
+                policies=context.policies,
+                published_state=published_state,
+                base_url=base,
                 face_links=context.list_links(linked_table),
-            )  # fmt: skip
+            )
 
         def list_requested_links() -> pa.Table:
             link_rows = list_links(table, ids)
@@ -124,7 +133,10 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     url = FACE.build_url(published.table, base_url)
     key = published.table.identifier_column
     name = "ID" if key is None else key.name
-    python = f'from pyvo.dal.adhoc import DatalinkResults\n\nlinks = DatalinkResults.from_result_url("{url}?ID=" + row["{name}"])\nprint(links.to_table())'
+    python = (
+        f'from pyvo.dal.adhoc import DatalinkResults\n\nlinks = DatalinkResults.from_result_url("{url}?ID=" + '
+        f'row["{name}"])\nprint(links.to_table())'
+    )
     return [
         UsageExample(title="Links of a row", url=url, example=f"curl '{url}?ID=..&RESPONSEFORMAT=csv'"),
         UsageExample(title="Links of a row in Python", url=url, language="python", example=python),

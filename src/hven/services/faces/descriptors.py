@@ -1,4 +1,7 @@
-"""``/collections/<name>/descriptor``: what is public of a collection, as the descriptor with which another Hven reproduces it (``hven mirror``)."""
+"""``/collections/<name>/descriptor``.
+
+What is public of a collection, as the descriptor with which another Hven reproduces it (``hven mirror``).
+"""
 
 from __future__ import annotations
 

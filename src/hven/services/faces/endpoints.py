@@ -1,6 +1,9 @@
-"""``/endpoints/schema.table/name``: addresses that a table had on another server, with parameters of their own, each bound to a query of the table.
+"""``/endpoints/schema.table/name``.
 
-A descriptor says them (``endpoints``). They are asked here, and at their old paths where no face has such a path (`hven.app._server.alias`).
+Addresses that a table had on another server, with parameters of their own, each bound to a query of the table.
+
+A descriptor says them (``endpoints``). They are asked here, and at their old paths where no face has such a path
+(`hven.app._server.alias`).
 """
 
 from __future__ import annotations
@@ -156,8 +159,15 @@ async def _answer_rows(
     principal = context.identify_principal(request)
     try:
         result = query.run_query(
-            endpoint_query.query, principal, site=context.site, maxrec=row_limit, policies=context.policies, literal_values=values, plan_key=key, published_state=published_state
-        )  # fmt: skip
+            endpoint_query.query,
+            principal,
+            site=context.site,
+            maxrec=row_limit,
+            policies=context.policies,
+            literal_values=values,
+            plan_key=key,
+            published_state=published_state,
+        )
     except BindError as error:  # the reader has written none of it
         raise ServiceError(
             f"{table.qualified_name}.{endpoint.name} makes a query that cannot be asked: {error}"
@@ -201,7 +211,10 @@ def _normalize_choice(value: object) -> str:
 
 
 def _choose_active_params(endpoint: Endpoint, values: Mapping[str, object]) -> list[EndpointParameter]:
-    """Choose the parameters whose conditions hold; all that these name must be there, and none may be given for nothing."""
+    """Choose the parameters whose conditions hold.
+
+    All that these name must be there, and none may be given for nothing.
+    """
     active = [each for each in endpoint.params if each.condition is not None and values[each.param.name] is not None]
     used = {name: each for each in active for name in _list_condition_params(each.condition or "")}
     for name, each in used.items():

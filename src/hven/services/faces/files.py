@@ -33,7 +33,10 @@ FILE_HEADERS = {**SANDBOX_HEADERS, "vary": "authorization, cookie"}
 
 
 class RequestedFile(NamedTuple):
-    """A file as it was asked for: who may keep the answer, what stands for it now, where it lies here, all of a small one, and why it cannot be had."""
+    """A file as it was asked for.
+
+    Who may keep the answer, what stands for it now, where it lies here, all of a small one, and why it cannot be had.
+    """
 
     row: dict[str, Any]
     access_key: str
@@ -132,8 +135,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise requested_file.error
         read = collection_files.create_file_reader(context, row, requested_file.path)
         return answer_file(
-            request, row["bytes"], lambda begin, end: stream_pieces(read(begin, end)), kind, headers, allows_range=same, body=requested_file.body
-        )  # fmt: skip
+            request,
+            row["bytes"],
+            lambda begin, end: stream_pieces(read(begin, end)),
+            kind,
+            headers,
+            allows_range=same,
+            body=requested_file.body,
+        )
 
     async def answer_list(request: Request) -> Response:
         file_rows = await anyio.to_thread.run_sync(
@@ -141,7 +150,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         sign = await anyio.to_thread.run_sync(context.build_url_signer, request) or str
         lines = [
-            f"{row['sha256'] or '-'}  {row['url'] if row['direct'] else sign(row['url'])}  {'-' if row['bytes'] is None else row['bytes']}  {row['title']}\n"
+            (
+                f"{row['sha256'] or '-'}  {row['url'] if row['direct'] else sign(row['url'])}  "
+                f"{'-' if row['bytes'] is None else row['bytes']}  {row['title']}\n"
+            )
             for row in file_rows
         ]
         cache_control = "no-cache" if sign is str else "private, no-store"

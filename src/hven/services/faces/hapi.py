@@ -1,4 +1,6 @@
-"""HAPI 3.3.1: data sets of samples in time at ``/hapi``, with their metadata, as CSV, binary or JSON; requests of HAPI 2 are understood, too.
+"""HAPI 3.3.1: data sets of samples in time at ``/hapi``, with their metadata, as CSV, binary or JSON.
+
+Requests of HAPI 2 are understood, too.
 
 Errors are HAPI's own documents (section 3.8); what breaks off later cuts the connection, for no format can say it.
 """
@@ -72,11 +74,52 @@ ENDPOINT_PARAMETERS = {
     "data": frozenset({"dataset", "parameters", "start", "stop", "include", "format"}),
 }
 # of coordinates, as SPASE 2.4.1 calls them: of others no schema is told
-COORDINATE_SYSTEMS = frozenset((
-    "Carrington", "CGM", "CSO", "DM", "ECEF", "ENP", "GEI", "GEO", "GPHIO", "GSE", "GSEQ", "GSM", "HAE", "HCC",
-    "HCI", "HCR", "HEE", "HEEQ", "HG", "HGI", "HPC", "HPR", "HSM", "J2000", "JSM", "JSO", "KSM", "KSO", "LGM", "MAG",
-    "MFA", "MSO", "RTN", "SC", "SE", "SM", "SR", "SR2", "SSE", "SSE_L", "SpacecraftOrbitPlane", "WGS84",
-))  # fmt: skip
+COORDINATE_SYSTEMS = frozenset(
+    (
+        "Carrington",
+        "CGM",
+        "CSO",
+        "DM",
+        "ECEF",
+        "ENP",
+        "GEI",
+        "GEO",
+        "GPHIO",
+        "GSE",
+        "GSEQ",
+        "GSM",
+        "HAE",
+        "HCC",
+        "HCI",
+        "HCR",
+        "HEE",
+        "HEEQ",
+        "HG",
+        "HGI",
+        "HPC",
+        "HPR",
+        "HSM",
+        "J2000",
+        "JSM",
+        "JSO",
+        "KSM",
+        "KSO",
+        "LGM",
+        "MAG",
+        "MFA",
+        "MSO",
+        "RTN",
+        "SC",
+        "SE",
+        "SM",
+        "SR",
+        "SR2",
+        "SSE",
+        "SSE_L",
+        "SpacecraftOrbitPlane",
+        "WGS84",
+    )
+)
 MILLISECOND_MICROSECONDS = 1000  # microseconds
 SAMPLE_RECORDS = 50  # that are told as a sample, about
 EXAMPLE_SAMPLES = 1000  # samples of an example, about
@@ -111,8 +154,12 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         if status in TOO_MUCH_STATUSES
         else 1400
     )
-    message = f"HAPI error {code}: {STATUS_CODES[code][1]}; {services.write_error_message(error, services.get_request_id(request))}"
-    # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes with
+    message = (
+        f"HAPI error {code}: {STATUS_CODES[code][1]}; "
+        f"{services.write_error_message(error, services.get_request_id(request))}"
+    )
+    # who must log in, ask less often or come again is told so by HTTP; all else by the status that HAPI's code goes
+    # with
     keeps_http_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
     return _answer_json(
         request,
@@ -272,8 +319,8 @@ def _build_info(
 def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
     """Find until when a data set may be asked for: of live ones beyond what there is (section 3.8.1, of 1405).
 
-    Without a cadence, the end is the microsecond behind the last sample: it is rounded up to a millisecond, so that clients whose times have no
-    more digits (JavaScript) and ask until then get that sample, too.
+    Without a cadence, the end is the microsecond behind the last sample: it is rounded up to a millisecond, so that
+    clients whose times have no more digits (JavaScript) and ask until then get that sample, too.
     """
     stop = extent.stop or 1
     stop = stop if data_set.series.cadence else -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
@@ -375,9 +422,17 @@ def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
         span = hapi_request.find_time_extent(data_set)
         length = data_set.time.byte_length
         item = {
-            "id": data_set.id, "title": data_set.series.title or data_set.table.title or data_set.id, "table": data_set.table, "start": "", "stop": "", "example": "",
-            "parameters": [{"name": each.name, "unit": each.column.unit, "description": each.column.description} for each in data_set.parameters],
-        }  # fmt: skip
+            "id": data_set.id,
+            "title": data_set.series.title or data_set.table.title or data_set.id,
+            "table": data_set.table,
+            "start": "",
+            "stop": "",
+            "example": "",
+            "parameters": [
+                {"name": each.name, "unit": each.column.unit, "description": each.column.description}
+                for each in data_set.parameters
+            ],
+        }
         if span.start is not None and span.stop is not None:
             example_span = max(
                 min(span.stop - span.start, (span.stop - span.start) * EXAMPLE_SAMPLES // max(span.row_count, 1)), 1
@@ -413,12 +468,20 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     if span.start is not None and (began < first * 1000 or ended > last * 1000):
         raise HapiError(
             1405,
-            f"this data set has {_format_date(first, data_set.time.byte_length)} to {_format_date(last, data_set.time.byte_length)}",
+            f"this data set has {_format_date(first, data_set.time.byte_length)} to "
+            f"{_format_date(last, data_set.time.byte_length)}",
         )
     headers = services.build_cache_headers(
-        services.compute_etag(__version__, hapi_request.published_state.version, hapi_request.access_key, hapi_request.base_url, data_set.change_token, *sorted(params.items())),
+        services.compute_etag(
+            __version__,
+            hapi_request.published_state.version,
+            hapi_request.access_key,
+            hapi_request.base_url,
+            data_set.change_token,
+            *sorted(params.items()),
+        ),
         is_public=hapi_request.access_key == "public" and hapi_request.principal.is_anonymous,
-    )  # fmt: skip
+    )
     media_type, write = OUTPUT_FORMATS[kind]
     table = data_set.table.qualified_name
     record_sent_data(rows_by_table={table: 0})
@@ -504,8 +567,18 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     """Show how samples are asked for."""
     usage_examples = []
     for table_series in published.table.series:
-        python = f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{table_series.id}", "", "{{start}}", "{{stop}}")\nprint(data)'
-        usage_examples.append(UsageExample(title=format_message("Samples of {name} in Python", table_series.id), url=f"{base_url}/hapi/info?dataset={table_series.id}", language="python", example=python))  # fmt: skip
+        python = (
+            f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{table_series.id}", "", '
+            f'"{{start}}", "{{stop}}")\nprint(data)'
+        )
+        usage_examples.append(
+            UsageExample(
+                title=format_message("Samples of {name} in Python", table_series.id),
+                url=f"{base_url}/hapi/info?dataset={table_series.id}",
+                language="python",
+                example=python,
+            )
+        )
     return usage_examples
 
 
@@ -513,8 +586,16 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
     """Describe how samples of rows are asked for that are spans of data sets."""
     kinds = Param(name="format", allowed=tuple(OUTPUT_FORMATS), default="csv", description="how they are written")
     return build_span_links(
-        table, context, FACE.name, "/hapi/data", lambda one: {"dataset": one.id}, ("start", "stop"), (kinds,), "text/csv", "/hapi/info?",
-    )  # fmt: skip
+        table,
+        context,
+        FACE.name,
+        "/hapi/data",
+        lambda one: {"dataset": one.id},
+        ("start", "stop"),
+        (kinds,),
+        "text/csv",
+        "/hapi/info?",
+    )
 
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:

@@ -1,7 +1,8 @@
 """HATS 1.0: ``/hats/<schema.table>/`` is what ``lsdb.open_catalog`` opens, and its partitions are Parquet files for everybody (IVOA Note HATS, 2025).
 
-The address of a table is a HATS collection whose primary catalogue is a state of the table below it: ``/hats/stars.main/20261120T085345-3f2a/``. A client finds
-it in ``collection.properties`` and asks for all else there, so that whatever is published meanwhile changes nothing for it (`hven.services.tilings`).
+The address of a table is a HATS collection whose primary catalogue is a state of the table below it:
+``/hats/stars.main/20261120T085345-3f2a/``. A client finds it in ``collection.properties`` and asks for all else there,
+so that whatever is published meanwhile changes nothing for it (`hven.services.tilings`).
 """
 
 from __future__ import annotations
@@ -123,8 +124,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         same = request.headers.get("if-range", tag) == tag
         place = got.path or Path()
         return answer_file(
-            request, got.size, lambda begin, end: stream_pieces(read_tile_range(place, begin, end)), got.media_type, headers, allows_range=same, body=got.body
-        )  # fmt: skip
+            request,
+            got.size,
+            lambda begin, end: stream_pieces(read_tile_range(place, begin, end)),
+            got.media_type,
+            headers,
+            allows_range=same,
+            body=got.body,
+        )
 
     return [
         create_route("/hats/{table}", answer_file_request),
@@ -191,7 +198,10 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
         return []
     url = FACE.build_url(published.table, base_url)
     lon, lat = published.table.position or ("", "")
-    lsdb = f'import lsdb\nstars = lsdb.open_catalog("{url}")\nprint(stars.cone_search(83.63, 22.01, radius_arcsec=3600).compute())'
+    lsdb = (
+        f'import lsdb\nstars = lsdb.open_catalog("{url}")\nprint(stars.cone_search(83.63, 22.01, '
+        f"radius_arcsec=3600).compute())"
+    )
     state = f"{url}/{published.relation.id}"
     duckdb = (
         "SET VARIABLE files = (SELECT list(format('{}/dataset/Norder={}/Dir={}/Npix={}.parquet', "
@@ -206,18 +216,30 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
 
 def _describe_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
-    words = {200: "the file", 206: "a range of it", 304: "it is the same", 404: "no such table or file", 410: "the state is not kept any more, or is not what this reader sees"}  # fmt: skip
+    words = {
+        200: "the file",
+        206: "a range of it",
+        304: "it is the same",
+        404: "no such table or file",
+        410: "the state is not kept any more, or is not what this reader sees",
+    }
     about = {
         "table": "a table: schema.name, or a collection",
         "state": "as collection.properties names it",
-        "document": f"{hats_layout.PROPERTIES_FILE}, {hats_layout.PARTITION_INFO_FILE}, {hats_layout.SKYMAP_FILE}, {POINT_MAP_FILE}, {hats_layout.COMMON_METADATA_FILE}",
+        "document": (
+            f"{hats_layout.PROPERTIES_FILE}, {hats_layout.PARTITION_INFO_FILE}, {hats_layout.SKYMAP_FILE}, "
+            f"{POINT_MAP_FILE}, {hats_layout.COMMON_METADATA_FILE}"
+        ),
         "order": "HEALPix order",
         "dir": "its number, in ten thousands",
         "pixel": "nested index",
     }
     query_params = {
         "columns": "names, with commas between: these alone are sent",
-        "filters": f"{hats_layout.CELL_COLUMN}>=1,{hats_layout.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all else in it is passed over",
+        "filters": (
+            f"{hats_layout.CELL_COLUMN}>=1,{hats_layout.CELL_COLUMN}<2: cells of order 29 whose rows are sent; all "
+            f"else in it is passed over"
+        ),
     }
 
     def describe_operation(
@@ -227,9 +249,15 @@ def _describe_paths() -> dict[str, Any]:
             ("query", param_name) for param_name in query_params
         ]
         parameters = [
-            {"name": param_name, "in": place, "required": place == "path", "description": (about | query_params)[param_name], "schema": {"type": "integer" if param_name in {"order", "dir", "pixel"} else "string"}}
+            {
+                "name": param_name,
+                "in": place,
+                "required": place == "path",
+                "description": (about | query_params)[param_name],
+                "schema": {"type": "integer" if param_name in {"order", "dir", "pixel"} else "string"},
+            }
             for place, param_name in places
-        ]  # fmt: skip
+        ]
         responses: dict[str, Any] = {str(status): {"description": text} for status, text in words.items()}
         responses["200"]["content"] = {media_type: {}}
         operation_facts = {"summary": summary, "parameters": parameters, "responses": responses}
@@ -241,11 +269,23 @@ def _describe_paths() -> dict[str, Any]:
     state = "/hats/{table}/{state}"
     return dict(
         [
-            describe_operation("hats-collection", "Which state of a table is the newest, and what there is of it", "text/plain", f"/hats/{{table}}/{hats_layout.COLLECTION_FILE}", {}),
+            describe_operation(
+                "hats-collection",
+                "Which state of a table is the newest, and what there is of it",
+                "text/plain",
+                f"/hats/{{table}}/{hats_layout.COLLECTION_FILE}",
+                {},
+            ),
             describe_operation("hats-document", "What tells of a state", "text/plain", f"{state}/{{document}}", {}),
-            describe_operation("hats-partition", "Rows of a pixel of the sky", PARQUET_MEDIA_TYPE, f"{state}/{hats_layout.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet", query_params),
+            describe_operation(
+                "hats-partition",
+                "Rows of a pixel of the sky",
+                PARQUET_MEDIA_TYPE,
+                f"{state}/{hats_layout.DATASET_DIRECTORY}/Norder={{order}}/Dir={{dir}}/Npix={{pixel}}.parquet",
+                query_params,
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 FACE = Face(

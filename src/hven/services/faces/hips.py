@@ -1,4 +1,7 @@
-"""HiPS 1.0: ``/hipslist`` names the HiPS that were made here, and those among the files of collections: directories with a file ``properties``."""
+"""HiPS 1.0: ``/hipslist`` names the HiPS that were made here, and those among the files of collections.
+
+Directories with a file ``properties``.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,10 @@ def list_records(context: ServiceContext, principal: Principal, base_url: str) -
 
 
 def _write_record(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
-    """Write what a HiPS says of itself, with the address here; these names every record must have (HiPS 1.0 section 4.4.2)."""
+    """Write what a HiPS says of itself, with the address here.
+
+    These names every record must have (HiPS 1.0 section 4.4.2).
+    """
     did = f"ivo://{authority_id}{service_url.removeprefix(base_url).removeprefix('/collections')}"
     record_values = {"creator_did": did, **properties, "hips_service_url": service_url}
     all_values = record_values | {"hips_status": properties.get("hips_status", "public master clonableOnce")}
@@ -180,7 +186,8 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
 FACE = Face(
     name="hips",
     title="HiPS",
-    description="The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and others.",
+    description="The HiPS that were made here, and those among the files: hierarchical progressive surveys, for Aladin and "
+    "others.",
     standard_ids=(STANDARD_ID,),
     applies=has_files,
     missing_requirement="files",

@@ -1,4 +1,7 @@
-"""``/collections/<name>/headers/<path>``: the FITS header of a file as a table, a row for each card, in every format; as a page for people."""
+"""``/collections/<name>/headers/<path>``: the FITS header of a file as a table, a row for each card, in every format.
+
+As a page for people.
+"""
 
 from __future__ import annotations
 
@@ -111,10 +114,17 @@ def _read_cards(path: Place, file_name: str) -> pa.Table:
             f"the file {file_name!r} has no FITS header that can be read", remedy="take the file itself"
         )
     rows = [
-        (item.index, item.name or None, keyword, format_value(value), value if _is_number(value) else None, comment or None)
+        (
+            item.index,
+            item.name or None,
+            keyword,
+            format_value(value),
+            value if _is_number(value) else None,
+            comment or None,
+        )
         for item in hdu_headers
         for keyword, value, comment in iterate_cards(item)
-    ]  # fmt: skip
+    ]
     columns = zip(*rows, strict=True) if rows else ((),) * len(CARD_SCHEMA)
     return pa.table(
         [pa.array(list(item), kind) for item, kind in zip(columns, CARD_SCHEMA.types, strict=True)], schema=CARD_SCHEMA

@@ -106,7 +106,10 @@ class _Repository:
         """
         settings = self._context.site.settings
         if not EMAIL_PATTERN.fullmatch(settings.contact_email or ""):
-            raise NotFoundError("this site is no publishing registry: it does not say whom to write to", remedy="contact_email in hven.toml")  # fmt: skip
+            raise NotFoundError(
+                "this site is no publishing registry: it does not say whom to write to",
+                remedy="contact_email in hven.toml",
+            )
         moment = vosi.format_time(datetime.now(UTC))
         self._publishing_registry.refresh()
         argument_values = dict(arguments)
@@ -189,7 +192,10 @@ class _Repository:
                 next_token = self._make_resumption_token(
                     list_request, shown_records[-1].number, list_request.cursor + len(shown_records), expiry_time
                 )
-            yield f'<resumptionToken{until} completeListSize="{max(size, 1)}" cursor="{list_request.cursor}">{next_token}</resumptionToken>'
+            yield (
+                f'<resumptionToken{until} completeListSize="{max(size, 1)}" '
+                f'cursor="{list_request.cursor}">{next_token}</resumptionToken>'
+            )
 
     def _make_resumption_token(
         self, list_request: _ListRequest, last_number: int, cursor: int, expiry_time: int
@@ -245,7 +251,10 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise OaiError("badArgument", f"{', '.join(twice)[:80]} stands there twice")
     if unknown := sorted(set(names) - must - may):
-        raise OaiError("badArgument", f"{verb} knows no {', '.join(unknown)[:80]}; it takes {', '.join(sorted(must | may)) or 'none'}")  # fmt: skip
+        raise OaiError(
+            "badArgument",
+            f"{verb} knows no {', '.join(unknown)[:80]}; it takes {', '.join(sorted(must | may)) or 'none'}",
+        )
     if "resumptionToken" in names:
         if len(names) > 1:
             raise OaiError("badArgument", "a resumption token stands alone")
@@ -323,8 +332,10 @@ def _write_metadata(record: RegistryRecord, prefix: str) -> tuple[str, str, str]
     space, schema = METADATA_FORMATS[prefix]
     where = f'xsi:schemaLocation="{space} {schema}"'
     return (
-        f'<oai_dc:dc xmlns:oai_dc="{OAI_DC_NAMESPACE}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>', record.dublin, "</oai_dc:dc>"
-    )  # fmt: skip
+        f'<oai_dc:dc xmlns:oai_dc="{OAI_DC_NAMESPACE}" xmlns:dc="http://purl.org/dc/elements/1.1/" {where}>',
+        record.dublin,
+        "</oai_dc:dc>",
+    )
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:

@@ -1,4 +1,7 @@
-"""``/openapi.json``: all services with parameters as OpenAPI 3.1 describes them; parameters of DALI are components, as DALI 1.2 has them."""
+"""``/openapi.json``: all services with parameters as OpenAPI 3.1 describes them.
+
+Parameters of DALI are components, as DALI 1.2 has them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Previews: ``/collections/<name>/preview/<path>`` draws a file of a collection, for those who may take it; rows' files have them by themselves."""
+"""Previews: ``/collections/<name>/preview/<path>`` draws a file of a collection, for those who may take it.
+
+Rows' files have them by themselves.
+"""
 
 from __future__ import annotations
 
@@ -45,19 +48,52 @@ MIN_AXES_PIXELS = 400  # pixels from which on there is room for axes
 INTERVAL_TYPE = Type("double", "2", "interval")
 PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'"}
 PICTURE_PARAMS = (
-    Param(name="SIZE", type=INT64, default="800", minimum=PICTURE_SIZE_RANGE[0], maximum=PICTURE_SIZE_RANGE[1], description="pixels of the longer side"),
-    Param(name="AXES", type=BOOLEAN, description="axes and a line that says what is shown, or the picture alone; usual from 400 pixels on"),
+    Param(
+        name="SIZE",
+        type=INT64,
+        default="800",
+        minimum=PICTURE_SIZE_RANGE[0],
+        maximum=PICTURE_SIZE_RANGE[1],
+        description="pixels of the longer side",
+    ),
+    Param(
+        name="AXES",
+        type=BOOLEAN,
+        description="axes and a line that says what is shown, or the picture alone; usual from 400 pixels on",
+    ),
     Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
-    Param(name="PERCENTILE", type=INTERVAL_TYPE, description="two percentages: of the values that become the first and the last colour"),
+    Param(
+        name="PERCENTILE",
+        type=INTERVAL_TYPE,
+        description="two percentages: of the values that become the first and the last colour",
+    ),
     Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
     Param(name="PART", description="index or name of the part of the file: an HDU"),
     Param(name="PLANE", type=INT64, minimum=1, description="plane of a cube, from 1"),
-    Param(name="SHOW", allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"), description="kind of picture, where a file has several"),
-    Param(name="WITHOUT", type=INTERVAL_TYPE, unit="MHz", many=True, description="frequencies of planes that are not chosen by themselves"),
-    Param(name="DIAMETER", type=FLOAT64, unit="mas", many=True, minimum=0, maximum=1000, description="diameters of calibrators, in the order of the files and of their targets"),
+    Param(
+        name="SHOW",
+        allowed=("vis2", "t3phi", "uv", "transfer", "spectrum", "image"),
+        description="kind of picture, where a file has several",
+    ),
+    Param(
+        name="WITHOUT",
+        type=INTERVAL_TYPE,
+        unit="MHz",
+        many=True,
+        description="frequencies of planes that are not chosen by themselves",
+    ),
+    Param(
+        name="DIAMETER",
+        type=FLOAT64,
+        unit="mas",
+        many=True,
+        minimum=0,
+        maximum=1000,
+        description="diameters of calibrators, in the order of the files and of their targets",
+    ),
     Param(name="STAR", many=True, description="name of a calibrator, where not all targets of the files are some"),
     Param(name="BESIDE", many=True, description="paths of further files that are drawn beside it"),
-)  # fmt: skip
+)
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
@@ -108,7 +144,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _is_shown_on_page(request: Request) -> bool:
-    """Return whether the picture is one of many on a page, where a sign stands for one that shows nothing; who opens its address by itself gets it as it is."""
+    """Return whether the picture is one of many on a page, where a sign stands for one that shows nothing.
+
+    Who opens its address by itself gets it as it is.
+    """
     accepted = request.headers.get("accept", "")
     return "image/" in accepted and "text/html" not in accepted
 
@@ -121,7 +160,8 @@ def _is_image_requested(request: Request) -> bool:
 def _respond_to_error(request: Request, error: Exception) -> Response:
     """Say why there is no picture: by one, where a page asks for an image, else in words.
 
-    Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its owner, who finds it in the picture's text.
+    Of a fault of the service the picture is a sign: readers can do nothing about it, and the request's id is for its
+    owner, who finds it in the picture's text.
     """
     words = PLAIN_TEXT_ERRORS(request, error)
     if not _is_image_requested(request):
@@ -147,14 +187,25 @@ def _read_look(params: RequestParams) -> Look:
         )
     size, axes = parsed_values["SIZE"], parsed_values["AXES"]
     return Look(
-        size=size, axes=size >= MIN_AXES_PIXELS if axes is None else axes, stretch=parsed_values["STRETCH"] or "", percentile=percentile,
-        colours=parsed_values["COLOURS"] or "", part=parsed_values["PART"], plane=parsed_values["PLANE"], show=parsed_values["SHOW"] or "", without=parsed_values["WITHOUT"] or (), diameters=parsed_values["DIAMETER"] or (),
+        size=size,
+        axes=size >= MIN_AXES_PIXELS if axes is None else axes,
+        stretch=parsed_values["STRETCH"] or "",
+        percentile=percentile,
+        colours=parsed_values["COLOURS"] or "",
+        part=parsed_values["PART"],
+        plane=parsed_values["PLANE"],
+        show=parsed_values["SHOW"] or "",
+        without=parsed_values["WITHOUT"] or (),
+        diameters=parsed_values["DIAMETER"] or (),
         stars=parsed_values["STAR"] or (),
-    )  # fmt: skip
+    )
 
 
 def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:  # noqa: ARG001
-    """List the pictures of rows' own files, where the descriptor says nothing of these; of films, they are the preview themselves."""
+    """List the pictures of rows' own files, where the descriptor says nothing of these.
+
+    Of films, they are the preview themselves.
+    """
     known_semantics = {link.semantics for link in table.effective_links}
     moving = {"gif": "image/gif", **FILM_MEDIA_TYPES}
     pictured = {extension_text.removeprefix("."): "image/png" for extension_text in list_drawable_extensions()}

@@ -1,4 +1,6 @@
-"""``/push/<schema.table>``: rows that clients write: POST new ones, PUT columns of those that are there, DELETE; GET what was written, and by whom.
+"""``/push/<schema.table>``: rows that clients write: POST new ones, PUT columns of those that are there, DELETE.
+
+GET what was written, and by whom.
 
 One row has the address ``/push/<schema.table>/<key>``. Each request is one transaction: all of its rows, or none.
 """
@@ -86,10 +88,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         with _create_upload_directory() as place:
             body = await _write_body(request, Path(place) / "body", site.settings.limits.upload)
             write_request = client_writes.WriteRequest(
-                action=request.method, body=body, media_type=_get_media_type(request), key=read_row_key(request), idempotency_key=_read_idempotency_key(request),
-                expected_state=request.headers.get("if-match"), dry_run=_read_flag(request, "dry_run"),
-                address_values={name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}},
-            )  # fmt: skip
+                action=request.method,
+                body=body,
+                media_type=_get_media_type(request),
+                key=read_row_key(request),
+                idempotency_key=_read_idempotency_key(request),
+                expected_state=request.headers.get("if-match"),
+                dry_run=_read_flag(request, "dry_run"),
+                address_values={
+                    name: value for name, value in request.query_params.items() if name not in {"dry_run", "filename"}
+                },
+            )
             write_result = await anyio.to_thread.run_sync(
                 client_writes.execute_write, site, name, write_request, principal, limiter=working
             )
@@ -193,7 +202,9 @@ def _describe_table(context: ServiceContext, name: str, before_number: int | Non
 
 
 def build_public_report(report: IngestReport, catalogue: Catalogue) -> dict[str, Any]:
-    """Return what a report says to a client: without places on this machine, rows of other tables, and tables that they may not know of.
+    """Return what a report says to a client.
+
+    Without places on this machine, rows of other tables, and tables that they may not know of.
 
     Parameters
     ----------
@@ -237,7 +248,10 @@ def _build_write_response(
     table_url: str,
     catalogue: Catalogue,
 ) -> Response:
-    """Tell what was written: 201 new rows, 204 of one row, 200 of several; with the report, where it is not left out."""
+    """Tell what was written: 201 new rows, 204 of one row, 200 of several.
+
+    With the report, where it is not left out.
+    """
     headers = {"cache-control": "no-store", "hven-push": write_result.run}
     if not write_request.dry_run:
         headers["etag"] = f'"{write_result.state}"'
@@ -281,7 +295,10 @@ def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str])
     """Write keys and warnings for clients that read XML alone."""
     ids = "".join(f"<id>{escape(str(item))}</id>" for item in write_result.ids)
     warning_elements = "".join(f"<warning>{escape(item)}</warning>" for item in warnings)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{write_result.run}" rows="{write_result.rows}" removed="{write_result.removed_rows}">{ids}{warning_elements}</push>\n'.encode()
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<push run="{write_result.run}" rows="{write_result.rows}" '
+        f'removed="{write_result.removed_rows}">{ids}{warning_elements}</push>\n'
+    ).encode()
 
 
 def _write_json(document: Mapping[str, Any]) -> bytes:
@@ -308,8 +325,19 @@ def _respond_to_error(context: ServiceContext, request: Request, error: Exceptio
 
 def _describe_paths() -> dict[str, Any]:
     """Describe the addresses as OpenAPI has it."""
-    words = {201: "written", 200: "written", 204: "written", 400: "what was sent is wrong: faults, or the report", 401: "log in", 403: "not allowed",
-             404: "no such table or row", 409: "a key is there, or a token was used", 412: "another state than If-Match says", 413: "too much", 503: "try again later"}  # fmt: skip
+    words = {
+        201: "written",
+        200: "written",
+        204: "written",
+        400: "what was sent is wrong: faults, or the report",
+        401: "log in",
+        403: "not allowed",
+        404: "no such table or row",
+        409: "a key is there, or a token was used",
+        412: "another state than If-Match says",
+        413: "too much",
+        503: "try again later",
+    }
 
     def describe_parameter(
         location: str, name: str, description: str, value_type: str = "string", *, is_required: bool = False
@@ -336,7 +364,14 @@ def _describe_paths() -> dict[str, Any]:
             ]
         if has_body:
             row = {"type": "object"}
-            operation_facts["requestBody"] = {"content": {JSON_MEDIA_TYPE: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}}, "text/csv": {}, "application/x-votable+xml": {}, "application/xml": {}}}  # fmt: skip
+            operation_facts["requestBody"] = {
+                "content": {
+                    JSON_MEDIA_TYPE: {"schema": {"oneOf": [row, {"type": "array", "items": row}]}},
+                    "text/csv": {},
+                    "application/x-votable+xml": {},
+                    "application/xml": {},
+                }
+            }
         return operation_facts
 
     table = describe_parameter("path", "table", "a table that takes rows: schema.name", is_required=True)

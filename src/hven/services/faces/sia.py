@@ -1,7 +1,9 @@
-"""SIA 1.0 for programs of before ObsCore: images of ivoa.obscore, or of one collection, by position, size and format, in the words VOX:*.
+"""SIA 1.0 for programs of before ObsCore.
 
-``/sia/<schema.table>`` lists images as they were taken (Pointed), ``/sia/<schema.table>/cutouts`` those that `hven.services.faces.soda` would cut
-of them for that position and size (Cutout).
+Images of ivoa.obscore, or of one collection, by position, size and format, in the words VOX:*.
+
+``/sia/<schema.table>`` lists images as they were taken (Pointed), ``/sia/<schema.table>/cutouts`` those that
+`hven.services.faces.soda` would cut of them for that position and size (Cutout).
 """
 
 from __future__ import annotations
@@ -55,9 +57,23 @@ INTEGER_ARRAY_TYPE, DOUBLE_ARRAY_TYPE = Type("int", "*"), Type("double", "*")
 GRID_DESCRIPTION = "of an image made on demand; these here are as they were taken"
 SIA_PARAMS = (
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
-    Param(name="SIZE", unit="deg", description="width and height of the box around POS, or one number for both; 0: images that hold POS"),
-    Param(name="INTERSECT", default="OVERLAPS", allowed=("OVERLAPS", "COVERS", "ENCLOSED", "CENTER"), description="how images go with the box: touch it, hold all of it, lie within it, hold its centre"),
-    Param(name="FORMAT", default="ALL", description="ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the columns alone"),
+    Param(
+        name="SIZE",
+        unit="deg",
+        description="width and height of the box around POS, or one number for both; 0: images that hold POS",
+    ),
+    Param(
+        name="INTERSECT",
+        default="OVERLAPS",
+        allowed=("OVERLAPS", "COVERS", "ENCLOSED", "CENTER"),
+        description="how images go with the box: touch it, hold all of it, lie within it, hold its centre",
+    ),
+    Param(
+        name="FORMAT",
+        default="ALL",
+        description="ALL, GRAPHIC, GRAPHIC-ALL, GRAPHIC-png,jpeg,gif, media types with commas between, or METADATA: the "
+        "columns alone",
+    ),
     Param(name="NAXIS", description=f"pixels, {GRID_DESCRIPTION}"),
     Param(name="CFRAME", description=f"frame, {GRID_DESCRIPTION}"),
     Param(name="EQUINOX", description=f"equinox, {GRID_DESCRIPTION}"),
@@ -66,8 +82,15 @@ SIA_PARAMS = (
     Param(name="CDELT", description=f"degrees from pixel to pixel, {GRID_DESCRIPTION}"),
     Param(name="ROTANG", description=f"rotation, {GRID_DESCRIPTION}"),
     Param(name="PROJ", description=f"projection, {GRID_DESCRIPTION}"),
-    Param(name="VERB", type=INT32, default="2", minimum=0, maximum=3, description="how many columns: 0 those that must be, 1 those that should be, 2 and 3 all"),
-)  # fmt: skip
+    Param(
+        name="VERB",
+        type=INT32,
+        default="2",
+        minimum=0,
+        maximum=3,
+        description="how many columns: 0 those that must be, 1 those that should be, 2 and 3 all",
+    ),
+)
 CAPABILITY_TYPE = ("sia:SimpleImageAccess", "http://www.ivoa.net/xml/SIA/v1.1")
 MAX_CUTOUT_ROWS = 200  # images whose files are looked into for one answer
 WCS_COLUMNS = (
@@ -76,7 +99,10 @@ WCS_COLUMNS = (
     Column(name="crval", type=DOUBLE_ARRAY_TYPE, unit="deg", ucd="VOX:WCS_CoordRefValue"),
     Column(name="cd", type=DOUBLE_ARRAY_TYPE, unit="deg/pix", ucd="VOX:WCS_CDMatrix"),
 )
-_SCALE_EXPRESSION = "COALESCE({pixel}s_fov / SQRT(CAST(s_xel1 AS DOUBLE PRECISION) * s_xel1 + CAST(s_xel2 AS DOUBLE PRECISION) * s_xel2))"
+_SCALE_EXPRESSION = (
+    "COALESCE({pixel}s_fov / SQRT(CAST(s_xel1 AS DOUBLE PRECISION) * s_xel1 + CAST(s_xel2 AS DOUBLE PRECISION) * "
+    "s_xel2))"
+)
 # name, UCD, expression over ObsCore, unit, type where it is not that of the expression, smallest VERB
 SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
     ("title", "VOX:Image_Title", "COALESCE({title}obs_id, '')", None, None, 0),
@@ -84,8 +110,22 @@ SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
     ("ra", "POS_EQ_RA_MAIN", "s_ra", "deg", None, 0),
     ("dec", "POS_EQ_DEC_MAIN", "s_dec", "deg", None, 0),
     ("naxes", "VOX:Image_Naxes", "CASE WHEN dataproduct_type = 'cube' THEN 3 ELSE 2 END", None, INT32, 0),
-    ("naxis", "VOX:Image_Naxis", "{xel1} || ' ' || {xel2} || CASE WHEN dataproduct_type = 'cube' THEN ' ' || COALESCE({em}, '1') ELSE '' END", "pix", INTEGER_ARRAY_TYPE, 0),
-    ("scale", "VOX:Image_Scale", "CAST(" + _SCALE_EXPRESSION + " AS VARCHAR) || ' ' || CAST(" + _SCALE_EXPRESSION + " AS VARCHAR)", "deg/pix", DOUBLE_ARRAY_TYPE, 0),
+    (
+        "naxis",
+        "VOX:Image_Naxis",
+        "{xel1} || ' ' || {xel2} || CASE WHEN dataproduct_type = 'cube' THEN ' ' || COALESCE({em}, '1') ELSE '' END",
+        "pix",
+        INTEGER_ARRAY_TYPE,
+        0,
+    ),
+    (
+        "scale",
+        "VOX:Image_Scale",
+        "CAST(" + _SCALE_EXPRESSION + " AS VARCHAR) || ' ' || CAST(" + _SCALE_EXPRESSION + " AS VARCHAR)",
+        "deg/pix",
+        DOUBLE_ARRAY_TYPE,
+        0,
+    ),
     ("format", "VOX:Image_Format", "hven_format", None, None, 0),
     ("url", "VOX:Image_AccessReference", "hven_url", None, None, 0),
     ("instrument", "INST_ID", "instrument_name", None, None, 1),
@@ -99,7 +139,7 @@ SIA_COLUMNS: tuple[tuple[str, str, str, str | None, Type | None, int], ...] = (
     ("bytes", "VOX:Image_FileSize", "access_estsize * 1000", "byte", None, 2),
     ("collection", "", "obs_collection", None, None, 2),
     ("target", "", "target_name", None, None, 2),
-)  # fmt: skip
+)
 
 
 def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: float, high: float) -> list[float]:
@@ -119,7 +159,10 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
 
 
 def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
-    """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None: the place alone."""
+    """Read POS and SIZE: a place, and the box around it, whose width is a true angle at its centre; None.
+
+    The place alone.
+    """
     lon, *latitudes = _parse_numbers(values, "POS", 2, -360, 720)
     lon = wrap_angle(lon, 0, 360)
     size = _parse_numbers(values, "SIZE", 2, 0, 360)
@@ -180,8 +223,11 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     words = {
         "title": "obs_title, " if "obs_title" in table_columns else "",
         "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in table_columns else "",
-        **{name: f"CASE WHEN {of} > 0 THEN CAST({of} AS VARCHAR) END" for name, of in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel"))},
-    }  # fmt: skip
+        **{
+            name: f"CASE WHEN {of} > 0 THEN CAST({of} AS VARCHAR) END"
+            for name, of in (("xel1", "s_xel1"), ("xel2", "s_xel2"), ("em", "em_xel"))
+        },
+    }
     items = [
         f'{text.format(**words)} AS "{name}"'
         for name, _, text, _, _, min_verbosity in SIA_COLUMNS
@@ -234,18 +280,25 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             MAX_CUTOUT_ROWS if (row_limit := parse_value(params, MAXREC_PARAM)) is None else row_limit, MAX_CUTOUT_ROWS
         )
         with query.run_query(
-            str(service_query.query), principal, site=context.site, maxrec=row_limit, published_state=published_state, policies=add_single_table_policy(context.policies, service_query.only_table)
-        ) as result:  # fmt: skip
+            str(service_query.query),
+            principal,
+            site=context.site,
+            maxrec=row_limit,
+            published_state=published_state,
+            policies=add_single_table_policy(context.policies, service_query.only_table),
+        ) as result:
             rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
             columns = (*_adapt_columns(result.columns), *(WCS_COLUMNS if parsed_values["VERB"] else ()))
         cutout_rows = list(_list_cutouts(context, principal, table, rows, box, base))
         body = pa.Table.from_pylist(cutout_rows, pa.schema([item.arrow_field for item in columns]))
         fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT") or MEDIA_TYPE)
         head = TableMetadata(
-            columns=columns, name=table.name, params=inputs,
+            columns=columns,
+            name=table.name,
+            params=inputs,
             infos=(*service_query.infos, *services.warn_unused_parameters(params, CUTOUTS_FACE.params)),
             enums={f"INPUT:{item.name}": dict.fromkeys(item.allowed, "") for item in SIA_PARAMS} if inputs else {},
-        )  # fmt: skip
+        )
         end = ResultStatus(overflow=result.overflow, row_count=len(cutout_rows))
         text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
         public = published_state.find_access_key(principal, context.policies) == "public"
@@ -271,7 +324,10 @@ def _list_cutouts(
     box: str | None,
     base_url: str,
 ) -> Iterator[dict[str, Any]]:
-    """Make of rows of images those that would be cut of them: what the reader may not take, or has nothing there, is left out."""
+    """Make of rows of images those that would be cut of them.
+
+    What the reader may not take, or has nothing there, is left out.
+    """
     by = {row["obs_publisher_did"]: row for row in rows if row["obs_publisher_did"]}
     files: dict[str, list[tuple[str, str]]] = {}
     for link in cutouts.list_row_links(context, principal, table, list(by)) if by else ():
@@ -313,7 +369,10 @@ def _describe_cutout(
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how images of a place are asked for."""
     url = FACE.build_url(published.table, base_url)
-    python = f'import pyvo\n\nimages = pyvo.dal.SIAService("{url}")\nprint(images.search(pos=(83.63, 22.01), size=0.5).to_table())'
+    python = (
+        f'import pyvo\n\nimages = pyvo.dal.SIAService("{url}")\nprint(images.search(pos=(83.63, 22.01), '
+        f"size=0.5).to_table())"
+    )
     return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 

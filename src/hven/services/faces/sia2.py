@@ -1,4 +1,7 @@
-"""SIA 2.0: images and cubes of ivoa.obscore, by position, wavelength, time and whatever else ObsCore says of them; builds ADQL."""
+"""SIA 2.0: images and cubes of ivoa.obscore, by position, wavelength, time and whatever else ObsCore says of them.
+
+Builds ADQL.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
 INTERVAL_TYPE = Type("double", "2", "interval")
 IMAGE_PRODUCT_TYPES = ("image", "cube")
-# parameter -> the columns where an interval begins and ends; a value that is not known matches nothing (SIA 2.0 section 2.1)
+# parameter -> the columns where an interval begins and ends; a value that is not known matches nothing (SIA 2.0 section
+# 2.1)
 INTERVAL_COLUMNS = {
     "BAND": ("em_min", "em_max"),
     "TIME": ("t_min", "t_max"),
@@ -46,24 +50,93 @@ EQUALITY_COLUMNS = {
     "FORMAT": "access_format",
 }
 SIA2_PARAMS = (
-    Param(name="POS", many=True, type=Type("char", "*", "shape"), unit="deg", ucd="phys.angArea;obs.field", description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS"),
-    Param(name="BAND", many=True, type=INTERVAL_TYPE, unit="m", ucd="em.wl;stat.interval", description="wavelengths: two, or one, in vacuum"),
-    Param(name="TIME", many=True, type=INTERVAL_TYPE, unit="d", ucd="time.interval", description="times: two modified Julian dates (UTC), or one"),
-    Param(name="POL", many=True, ucd="phys.polarization", allowed=("I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "POLI", "POLA"), description="states of polarisation"),
-    Param(name="FOV", many=True, type=INTERVAL_TYPE, unit="deg", ucd="phys.angSize;instr.fov", description="diameters of what is covered"),
-    Param(name="SPATRES", many=True, type=INTERVAL_TYPE, unit="arcsec", ucd="pos.angResolution", description="angular resolutions"),
+    Param(
+        name="POS",
+        many=True,
+        type=Type("char", "*", "shape"),
+        unit="deg",
+        ucd="phys.angArea;obs.field",
+        description="where: CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., ICRS",
+    ),
+    Param(
+        name="BAND",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="m",
+        ucd="em.wl;stat.interval",
+        description="wavelengths: two, or one, in vacuum",
+    ),
+    Param(
+        name="TIME",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="d",
+        ucd="time.interval",
+        description="times: two modified Julian dates (UTC), or one",
+    ),
+    Param(
+        name="POL",
+        many=True,
+        ucd="phys.polarization",
+        allowed=("I", "Q", "U", "V", "RR", "LL", "RL", "LR", "XX", "YY", "XY", "YX", "POLI", "POLA"),
+        description="states of polarisation",
+    ),
+    Param(
+        name="FOV",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="deg",
+        ucd="phys.angSize;instr.fov",
+        description="diameters of what is covered",
+    ),
+    Param(
+        name="SPATRES",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="arcsec",
+        ucd="pos.angResolution",
+        description="angular resolutions",
+    ),
     Param(name="SPECRP", many=True, type=INTERVAL_TYPE, ucd="spect.resolution", description="resolving powers"),
-    Param(name="EXPTIME", many=True, type=INTERVAL_TYPE, unit="s", ucd="time.duration;obs.exposure", description="exposure times"),
-    Param(name="TIMERES", many=True, type=INTERVAL_TYPE, unit="s", ucd="time.resolution", description="resolutions in time"),
+    Param(
+        name="EXPTIME",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="s",
+        ucd="time.duration;obs.exposure",
+        description="exposure times",
+    ),
+    Param(
+        name="TIMERES",
+        many=True,
+        type=INTERVAL_TYPE,
+        unit="s",
+        ucd="time.resolution",
+        description="resolutions in time",
+    ),
     Param(name="ID", many=True, ucd="meta.ref.uri;meta.curation", description="identifiers of datasets: ivo://.."),
     Param(name="COLLECTION", many=True, ucd="meta.id", description="names of collections"),
     Param(name="FACILITY", many=True, ucd="meta.id;instr.tel", description="observatories, telescopes or spacecraft"),
     Param(name="INSTRUMENT", many=True, ucd="meta.id;instr", description="instruments"),
-    Param(name="DPTYPE", many=True, ucd="meta.code.class", allowed=IMAGE_PRODUCT_TYPES, description="image or cube; both if nothing is said"),
-    Param(name="CALIB", many=True, type=INT32, ucd="meta.code;obs.calib", minimum=0, maximum=4, description="levels of calibration, 0 (raw) to 4 (analysed)"),
+    Param(
+        name="DPTYPE",
+        many=True,
+        ucd="meta.code.class",
+        allowed=IMAGE_PRODUCT_TYPES,
+        description="image or cube; both if nothing is said",
+    ),
+    Param(
+        name="CALIB",
+        many=True,
+        type=INT32,
+        ucd="meta.code;obs.calib",
+        minimum=0,
+        maximum=4,
+        description="levels of calibration, 0 (raw) to 4 (analysed)",
+    ),
     Param(name="TARGET", many=True, ucd="meta.id;src", description="names of what was observed"),
     Param(name="FORMAT", many=True, ucd="meta.code.mime", description="media types of the files"),
-)  # fmt: skip
+)
 
 
 def _write_conditions(param_values: Mapping[str, Any]) -> Iterator[str]:
@@ -93,7 +166,11 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how images of a place are asked for."""
     url = FACE.build_url(published.table, base_url)
-    python = f'import pyvo\nfrom astropy.coordinates import SkyCoord\n\nimages = pyvo.dal.SIA2Service("{url}")\nprint(images.search(pos=(SkyCoord("83.63 22.01", unit="deg"), 0.1)).to_table())'
+    python = (
+        f"import pyvo\nfrom astropy.coordinates import SkyCoord\n\nimages = "
+        f'pyvo.dal.SIA2Service("{url}")\nprint(images.search(pos=(SkyCoord("83.63 22.01", unit="deg"), '
+        f"0.1)).to_table())"
+    )
     return [UsageExample(title="Images in Python", url=url, language="python", example=python)]
 
 

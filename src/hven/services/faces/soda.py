@@ -1,4 +1,7 @@
-"""SODA 1.0: ``/soda/sync`` and ``/soda/async`` cut rows' files: by a shape on the sky, wavelengths, times, polarizations, or pixels."""
+"""SODA 1.0: ``/soda/sync`` and ``/soda/async`` cut rows' files.
+
+By a shape on the sky, wavelengths, times, polarizations, or pixels.
+"""
 
 from __future__ import annotations
 
@@ -104,16 +107,28 @@ def list_capabilities(context: ServiceContext, base_url: str, schema: Schema | N
         vosi.Capability(standard_id="ivo://ivoa.net/std/VOSI#capabilities", url=f"{soda_url}/capabilities", role="std"),
         *(
             vosi.Capability(
-                standard_id=standard, url=f"{soda_url}/{name}", use="base", role="std", version="1.0", description=FACE.description,
-                params=(*cutouts.CUTOUT_PARAMS, *extra_params), security_methods=vosi.list_security_methods(context.site.settings),
+                standard_id=standard,
+                url=f"{soda_url}/{name}",
+                use="base",
+                role="std",
+                version="1.0",
+                description=FACE.description,
+                params=(*cutouts.CUTOUT_PARAMS, *extra_params),
+                security_methods=vosi.list_security_methods(context.site.settings),
             )
-            for name, standard, extra_params in (("sync", SYNC_STANDARD_ID, ()), ("async", ASYNC_STANDARD_ID, (cutouts.PACKAGE_PARAM,)))
+            for name, standard, extra_params in (
+                ("sync", SYNC_STANDARD_ID, ()),
+                ("async", ASYNC_STANDARD_ID, (cutouts.PACKAGE_PARAM,)),
+            )
         ),
-    ]  # fmt: skip
+    ]
 
 
 def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]:
-    """Describe the service for each row, with the bounds of the row's file; of the first rows of a list, whose files are looked into."""
+    """Describe the service for each row, with the bounds of the row's file.
+
+    Of the first rows of a list, whose files are looked into.
+    """
 
     def limit_service(
         service: ServiceDescriptor, path: str | None, inputs_by_path: dict[str, Mapping[str, ServiceParameter]]
@@ -155,14 +170,22 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
     )  # a part is what the whole is
     return [
         LinkTemplate(
-            semantics="#cutout", local_semantics=(local,), address=(), description=(words,), type=("application/fits",), adapt_service=limit_service, content_qualifier=kind,
-            service=ServiceDescriptor(address=(SITE_URL_EXPRESSION, f"/soda/{path}"), inputs=service_inputs, standard_id=standard),
+            semantics="#cutout",
+            local_semantics=(local,),
+            address=(),
+            description=(words,),
+            type=("application/fits",),
+            adapt_service=limit_service,
+            content_qualifier=kind,
+            service=ServiceDescriptor(
+                address=(SITE_URL_EXPRESSION, f"/soda/{path}"), inputs=service_inputs, standard_id=standard
+            ),
         )
         for path, standard, local, words, service_inputs in (
             ("sync", SYNC_STANDARD_ID, "cut", "Cut-out", inputs),
             ("async", ASYNC_STANDARD_ID, "cuts", "Cut-outs, many at once", several),
         )
-    ]  # fmt: skip
+    ]
 
 
 @lru_cache(maxsize=256)
@@ -181,7 +204,10 @@ def _build_inputs(key: str, table: str) -> tuple[tuple[ServiceParameter, ...], .
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how a row's file is cut."""
     url, name = f"{base_url}/soda/sync", published.table.qualified_name
-    python = f'import pyvo\n\nrow = pyvo.dal.TAPService("{base_url}/tap").search("SELECT TOP 1 * FROM {name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'
+    python = (
+        f'import pyvo\n\nrow = pyvo.dal.TAPService("{base_url}/tap").search("SELECT TOP 1 * FROM '
+        f'{name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'
+    )
     return [
         UsageExample(
             title="A cut-out", url=url, example=f"curl -o cut.fits '{url}?TABLE={name}&ID=..&CIRCLE=83.63+22.01+0.1'"

@@ -32,28 +32,61 @@ if TYPE_CHECKING:
 DEFAULT_DIAMETER_DEGREES = 0.1  # degrees, of the circle around a position where no diameter is said
 MJD_EPOCH = datetime(1858, 11, 17, tzinfo=UTC)
 _TIME_PATTERN = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?)?)?)?Z?")
-# name of a band -> wavelengths in metres (SSA 1.1 section 4.1.3 leaves it to the service: those of VODataService's wavebands)
+# name of a band -> wavelengths in metres (SSA 1.1 section 4.1.3 leaves it to the service: those of VODataService's
+# wavebands)
 BAND_WAVELENGTHS_METRES = {
-    "radio": (0.01, math.inf), "millimeter": (1e-4, 0.01), "infrared": (1e-6, 1e-4), "optical": (3e-7, 1e-6), "uv": (1e-8, 3e-7),
-    "euv": (1e-8, 1e-7), "x-ray": (1.2e-11, 1e-8), "gamma-ray": (0.0, 1.2e-11),
-}  # fmt: skip
+    "radio": (0.01, math.inf),
+    "millimeter": (1e-4, 0.01),
+    "infrared": (1e-6, 1e-4),
+    "optical": (3e-7, 1e-6),
+    "uv": (1e-8, 3e-7),
+    "euv": (1e-8, 1e-7),
+    "x-ray": (1.2e-11, 1e-8),
+    "gamma-ray": (0.0, 1.2e-11),
+}
 # FORMAT -> what media types contain; others are media types themselves
-FORMAT_MEDIA_TYPES: dict[str, tuple[str, ...]] = {"all": (), "native": (), "compliant": ("votable", "fits"), "votable": ("votable",), "fits": ("fits",), "graphic": ("image/",), "xml": ("xml",)}  # fmt: skip
+FORMAT_MEDIA_TYPES: dict[str, tuple[str, ...]] = {
+    "all": (),
+    "native": (),
+    "compliant": ("votable", "fits"),
+    "votable": ("votable",),
+    "fits": ("fits",),
+    "graphic": ("image/",),
+    "xml": ("xml",),
+}
 SSA_PARAMS = (
     Param(name="REQUEST", description="queryData"),
     Param(name="VERSION", description="of the protocol: 1.1"),
     Param(name="POS", unit="deg", ucd="pos.eq", description="right ascension and declination, ICRS: 83.63,22.01"),
-    Param(name="SIZE", type=FLOAT64, unit="deg", minimum=0, maximum=360, description="diameter of the circle around POS"),
-    Param(name="BAND", unit="m", ucd="em.wl", description="wavelengths: 4e-7/7e-7, /1e-6, several with commas, or radio, optical, uv .."),
+    Param(
+        name="SIZE", type=FLOAT64, unit="deg", minimum=0, maximum=360, description="diameter of the circle around POS"
+    ),
+    Param(
+        name="BAND",
+        unit="m",
+        ucd="em.wl",
+        description="wavelengths: 4e-7/7e-7, /1e-6, several with commas, or radio, optical, uv ..",
+    ),
     Param(name="TIME", description="times (UTC): 2001/2003-05, a year or a day alone, several with commas"),
-    Param(name="FORMAT", default="all", description="all, compliant, fits, votable, graphic, media types, or metadata: the columns alone"),
+    Param(
+        name="FORMAT",
+        default="all",
+        description="all, compliant, fits, votable, graphic, media types, or metadata: the columns alone",
+    ),
     Param(name="TARGETNAME", ucd="meta.id;src", description="names of what was observed, with commas between"),
     Param(name="COLLECTION", description="names of collections, with commas between"),
     Param(name="PUBDID", ucd="meta.ref.ivoid", description="identifier of a dataset: ivo://.."),
     Param(name="SPECRP", type=FLOAT64, minimum=0, ucd="spect.resolution", description="smallest resolving power"),
-    Param(name="SPATRES", type=FLOAT64, minimum=0, unit="deg", ucd="pos.angResolution", description="largest angular resolution"),
+    Param(
+        name="SPATRES",
+        type=FLOAT64,
+        minimum=0,
+        unit="deg",
+        ucd="pos.angResolution",
+        description="largest angular resolution",
+    ),
     Param(name="TOP", type=INT32, minimum=0, description="how many rows at most"),
-)  # fmt: skip
+)
 # utype, expression over ObsCore, UCD, unit, type where it is not that of the expression
 SSA_COLUMNS: tuple[tuple[str, str, str, str | None], ...] = (
     ("Access.Reference", "hven_url", "meta.ref.url", None),
@@ -149,10 +182,17 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
         except ValueError:
             lon = words[0]  # the reader of regions says what is wrong with it
         yield write_region_condition(f"CIRCLE {lon} {words[1]} {min(size / 2, 180.0)!r}")
-    for name, columns, read in (("BAND", ("em_min", "em_max"), partial(_parse_wavelength_range, name="BAND")), ("TIME", ("t_min", "t_max"), _parse_time_range)):  # fmt: skip
+    for name, columns, read in (
+        ("BAND", ("em_min", "em_max"), partial(_parse_wavelength_range, name="BAND")),
+        ("TIME", ("t_min", "t_max"), _parse_time_range),
+    ):
         if words := _split_list(values[name]):
             yield f"({' OR '.join(write_interval_condition(*columns, read(word)) for word in words)})"
-    for name, column in {"TARGETNAME": "target_name", "COLLECTION": "obs_collection", "PUBDID": "obs_publisher_did"}.items():  # fmt: skip
+    for name, column in {
+        "TARGETNAME": "target_name",
+        "COLLECTION": "obs_collection",
+        "PUBDID": "obs_publisher_did",
+    }.items():
         if words := _split_list(values[name]):
             yield f"{column} IN ({', '.join(map(write_literal, words))})"
     if values["SPECRP"] is not None:
@@ -180,7 +220,10 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
         raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not known", name="REQUEST", remedy="write queryData")
     names = {column.name for column in table.columns}
     words = {"title": "obs_title, " if "obs_title" in names else ""}
-    items = [f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"' for utype, text, *_ in SSA_COLUMNS]  # fmt: skip
+    items = [
+        f'{text.format(**words) if "{" in text else text} AS "{utype.replace(".", "_")}"'
+        for utype, text, *_ in SSA_COLUMNS
+    ]
     metadata = values["FORMAT"].strip().lower() == "metadata"
     where = ["1 = 0"] if metadata else _write_conditions(values)
     top = "" if values["TOP"] is None else f"TOP {values['TOP']} "
@@ -197,7 +240,11 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how spectra of a place are asked for."""
     url = FACE.build_url(published.table, base_url)
-    python = f'import pyvo\nfrom astropy.coordinates import SkyCoord\n\nspectra = pyvo.dal.SSAService("{url}")\nprint(spectra.search(pos=SkyCoord("83.63 22.01", unit="deg"), diameter=0.1).to_table())'
+    python = (
+        f"import pyvo\nfrom astropy.coordinates import SkyCoord\n\nspectra = "
+        f'pyvo.dal.SSAService("{url}")\nprint(spectra.search(pos=SkyCoord("83.63 22.01", unit="deg"), '
+        f"diameter=0.1).to_table())"
+    )
     return [UsageExample(title="Spectra in Python", url=url, language="python", example=python)]
 
 

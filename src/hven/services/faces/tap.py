@@ -61,7 +61,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     documents = services.DocumentCache()
 
     async def redirect_base_address(request: Request) -> Response:
-        """Show the way to who asks the base address itself: people to queries that they can try, programs to the capabilities."""
+        """Show the way to who asks the base address itself.
+
+        People to queries that they can try, programs to the capabilities.
+        """
         page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
         return Response(
             None,
@@ -209,7 +212,11 @@ async def _create_cited_result(
     principal, maxrec = context.identify_principal(request), params.read_integer("MAXREC")
     host = principal.name or (request.client.host if request.client is not None else "")
     async with hold_turn(query_queue):
-        cited_result = await anyio.to_thread.run_sync(lambda: cited_results.create_cited_result(text, principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec))  # fmt: skip
+        cited_result = await anyio.to_thread.run_sync(
+            lambda: cited_results.create_cited_result(
+                text, principal, site=context.site, policies=context.policies, maker_name=host, maxrec=maxrec
+            )
+        )
     return (
         InfoElement(
             name="result", value=f"{services.get_base_url(request, context.site.settings)}/results/{cited_result.id}"
@@ -290,7 +297,8 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
         UsageExample(
             title="TAP with curl",
             url=f"{base_url}/tap/sync",
-            example=f"curl {base_url}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode {shlex.quote(f'QUERY={text}')}",
+            example=f"curl {base_url}/tap/sync -d LANG=ADQL -d RESPONSEFORMAT=csv --data-urlencode "
+            f"{shlex.quote(f'QUERY={text}')}",
         ),
     ]
 
@@ -298,7 +306,10 @@ def list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[Us
 def list_registry_capabilities(
     context: ServiceContext, base_url: str, schema: Schema | None
 ) -> Sequence[vosi.Capability]:
-    """List what registries are told: the service; of a collection, that its tables are asked there (auxiliary capability, DDC 1.1)."""
+    """List what registries are told: the service.
+
+    Of a collection, that its tables are asked there (auxiliary capability, DDC 1.1).
+    """
     if schema is None:
         return _list_capabilities(f"{base_url}/tap", context)
     is_offered = any(table.is_served_by("tap") for table in schema.tables)

@@ -1,10 +1,13 @@
-"""Data sets of samples, looked at: ``/series/<id>`` is a page for people; gives what it is as JSON, and tiles of 512 bins of time as NPY.
+"""Data sets of samples, looked at: ``/series/<id>`` is a page for people.
 
-Tiles lie on a grid from 1970 on, so that whoever moves or comes back meets the same ones. One of lines has for each line its lowest, mean and
-highest values (float32; NaN: no sample, infinity: samples without a value); one of a spectrum has a row for each channel, or for some that stand
-together, of bytes: code 0 is no sample, 1 samples without a value, and ``value = zero + scale * sinh(bend * (code - 128) / 126)``, by the headers:
-as many steps near the middle of the values as at their peaks. Where channels change with time, rows are even from ``x-low`` to ``x-high`` (``x-log``:
-in their logarithms), and ``x-changes`` are the bins from which on the channels are others.
+Gives what it is as JSON, and tiles of 512 bins of time as NPY.
+
+Tiles lie on a grid from 1970 on, so that whoever moves or comes back meets the same ones. One of lines has for each
+line its lowest, mean and highest values (float32; NaN: no sample, infinity: samples without a value); one of a spectrum
+has a row for each channel, or for some that stand together, of bytes: code 0 is no sample, 1 samples without a value,
+and ``value = zero + scale * sinh(bend * (code - 128) / 126)``, by the headers: as many steps near the middle of the
+values as at their peaks. Where channels change with time, rows are even from ``x-low`` to ``x-high`` (``x-log``: in
+their logarithms), and ``x-changes`` are the bins from which on the channels are others.
 """
 
 from __future__ import annotations
@@ -191,7 +194,10 @@ def _describe_data_set(timeline_request: _TimelineRequest, data_set: DataSet) ->
 
 
 def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[str]:
-    """Choose what is shown unless something else is asked for: a spectrum, and lines; those of one unit share a panel."""
+    """Choose what is shown unless something else is asked for: a spectrum, and lines.
+
+    Those of one unit share a panel.
+    """
     spectra = [parameter.name for parameter in parameters if _is_spectrum(parameter)][:1]
     panels: dict[str, list[str]] = {}
     for parameter in parameters:
@@ -325,7 +331,10 @@ def _find_channel_parameter(parameter: SampleParameter) -> str | None:
 
 
 def _build_lines(bins: BinRecords, name: str) -> Numbers:
-    """Return lowest, mean and highest values of each element; of vectors, of which no lowest ones are kept, three times the mean."""
+    """Return lowest, mean and highest values of each element.
+
+    Of vectors, of which no lowest ones are kept, three times the mean.
+    """
     mean = np.asarray(bins[f"m {name}"], np.float64)
     each = (mean, mean, mean) if mean.shape[1] > 1 else (bins[f"l {name}"], mean, bins[f"h {name}"])
     return np.stack(each, axis=2).reshape(len(bins), -1)

@@ -24,13 +24,27 @@ if TYPE_CHECKING:
 HIPS_PARAMS = (
     Param(name="COLLECTION", required=True, description="whose images"),
     Param(name="NAME", required=True, description="under which it is published: collections/COLLECTION/hips/NAME"),
-    Param(name="FILES", many=True, description="patterns of paths: images/*.fits; without any, all that can be looked into"),
+    Param(
+        name="FILES",
+        many=True,
+        description="patterns of paths: images/*.fits; without any, all that can be looked into",
+    ),
     Param(name="TITLE", description="for people"),
-    Param(name="ORDER", type=INT64, minimum=3, maximum=20, description="of the finest tiles; without it as fine as the finest image"),
+    Param(
+        name="ORDER",
+        type=INT64,
+        minimum=3,
+        maximum=20,
+        description="of the finest tiles; without it as fine as the finest image",
+    ),
     Param(name="STRETCH", allowed=STRETCH_NAMES, description="stretch from values to colours"),
     Param(name="COLOURS", allowed=tuple(COLOUR_MAPS), description="colours"),
-    Param(name="PROGRAM", allowed=("hven", "hipsgen"), description="what makes it; without it Hipsgen for more than 2 GB, where it is installed"),
-)  # fmt: skip
+    Param(
+        name="PROGRAM",
+        allowed=("hven", "hipsgen"),
+        description="what makes it; without it Hipsgen for more than 2 GB, where it is installed",
+    ),
+)
 
 
 def run_job(work: RunningJob) -> None:
@@ -83,6 +97,12 @@ def check_params(params: RequestParams, _: Collection[str]) -> None:
 
 
 JOB = JobDefinition(
-    name="hips", title="HiPS of images", params=HIPS_PARAMS, run=run_job, check=check_params, access="private", is_served=True,
+    name="hips",
+    title="HiPS of images",
+    params=HIPS_PARAMS,
+    run=run_job,
+    check=check_params,
+    access="private",
+    is_served=True,
     quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
-)  # fmt: skip
+)

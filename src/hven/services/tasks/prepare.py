@@ -1,4 +1,7 @@
-"""The job type ``prepare``: pictures and rotated copies of a collection's files, for operators of the site; asked for by each ingest where ``prepare:`` says so."""
+"""The job type ``prepare``: pictures and rotated copies of a collection's files, for operators of the site.
+
+Asked for by each ingest where ``prepare:`` says so.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,25 @@ if TYPE_CHECKING:
 
 PREPARE_PARAMS = (
     Param(name="COLLECTION", required=True, description="whose files"),
-    Param(name="WHAT", many=True, allowed=file_preparation.PRODUCT_KINDS, description="previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, which take as much disk again; without any, only copies of what is no more are removed"),
-    Param(name="FILES", many=True, description="patterns of paths: cubes/*.fits; without any, all that can be looked into"),
+    Param(
+        name="WHAT",
+        many=True,
+        allowed=file_preparation.PRODUCT_KINDS,
+        description="previews: thumbnails and quicklooks; spectra: copies of cubes from which spectra are read at once, "
+        "which take as much disk again; without any, only copies of what is no more are removed",
+    ),
+    Param(
+        name="FILES", many=True, description="patterns of paths: cubes/*.fits; without any, all that can be looked into"
+    ),
     Param(name="PART", description="index or name of the part of the file, for spectra"),
     Param(name="THROUGH", type=INT32, minimum=1, description="number of the axis along which spectra are read"),
-    Param(name="AGAIN", type=BOOLEAN, default="false", description="true: files that were prepared before, or could not be, too"),
-)  # fmt: skip
+    Param(
+        name="AGAIN",
+        type=BOOLEAN,
+        default="false",
+        description="true: files that were prepared before, or could not be, too",
+    ),
+)
 
 
 def run_job(work: RunningJob) -> None:
@@ -83,6 +99,12 @@ def check_params(params: RequestParams, _: Collection[str]) -> None:
 
 
 JOB = JobDefinition(
-    name="prepare", title="Pictures and copies of files", params=PREPARE_PARAMS, run=run_job, check=check_params, access="private", is_served=True,
+    name="prepare",
+    title="Pictures and copies of files",
+    params=PREPARE_PARAMS,
+    run=run_job,
+    check=check_params,
+    access="private",
+    is_served=True,
     quota=JobQuota(running_limit=1, duration_limit_seconds=7 * 86_400),
-)  # fmt: skip
+)

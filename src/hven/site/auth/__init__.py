@@ -1,4 +1,7 @@
-"""Who asks, what they may see, and how much. `apply_access_control` filters a bound query and names the reader's scope."""
+"""Who asks, what they may see, and how much.
+
+`apply_access_control` filters a bound query and names the reader's scope.
+"""
 
 from __future__ import annotations
 

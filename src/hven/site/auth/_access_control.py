@@ -1,8 +1,8 @@
 """`apply_access_control`: the one place where a query is cut down to what its reader may see.
 
-A :class:`AccessPolicy` answers two questions about a table: may this reader know of it, and which rows may they see? Whatever
-is derived from data is keyed by the :class:`AccessScope` it was computed under, so that one reader's answer never reaches
-another. Row filters are ADQL conditions; they are bound here and put into `TableRef.where`.
+A :class:`AccessPolicy` answers two questions about a table: may this reader know of it, and which rows may they see?
+Whatever is derived from data is keyed by the :class:`AccessScope` it was computed under, so that one reader's answer
+never reaches another. Row filters are ADQL conditions; they are bound here and put into `TableRef.where`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Principal:
     impersonator
         The account that looks as this reader; empty: nobody but themself. It changes nothing of what is seen.
     proved_groups
-        Those of the groups that their proof said (an account, a provider's token), not the site's settings, tables and grants; None: all.
+        Those of the groups that their proof said (an account, a provider's token), not the site's settings, tables and
+        grants; None: all.
     """
 
     name: str | None = None
@@ -73,7 +74,10 @@ class Principal:
 
     @property
     def owner_id(self) -> str | None:
-        """Who owns what they make: the account, else the invitation by which they came; None: whoever asks, without any right of their own."""
+        """Who owns what they make: the account, else the invitation by which they came; None.
+
+        Whoever asks, without any right of their own.
+        """
         return self.name or min(self.owner_ids, default=None)
 
     @property
@@ -104,7 +108,8 @@ class Principal:
 ANONYMOUS_PRINCIPAL = Principal()
 
 
-# what serialize_tree writes for classes of nodes that have another name there: clients keep digests of it (`since` of a change feed)
+# what serialize_tree writes for classes of nodes that have another name there: clients keep digests of it (`since` of a
+# change feed)
 DIGEST_WORDS = {
     "ValueMetadata": "Meta",
     "UnaryOperation": "Unary",
@@ -147,9 +152,12 @@ def can_see_whole_collection(principal: Principal, collection: str) -> bool:
 def add_known_groups(
     principal: Principal, settings: Settings, grants: GrantStore, find_people: People | None = None
 ) -> Principal:
-    """Return a reader with the groups, other names and delegations that the site knows now; groups that an identity provider said stay.
+    """Return a reader with the groups, other names and delegations that the site knows now.
 
-    A member of a project is in the group ``project:NAME`` and, for their role and each below it, in ``project:NAME:ROLE``.
+    Groups that an identity provider said stay.
+
+    A member of a project is in the group ``project:NAME`` and, for their role and each below it, in
+    ``project:NAME:ROLE``.
 
     Parameters
     ----------
@@ -160,7 +168,8 @@ def add_known_groups(
     grants
         Of the site.
     find_people
-        Returns what tables of the site say of an account: its groups and other names (`hven.site.find_groups_and_aliases`).
+        Returns what tables of the site say of an account: its groups and other names
+        (`hven.site.find_groups_and_aliases`).
     """
     if principal.name is None:
         return principal
@@ -210,12 +219,16 @@ PUBLIC_SCOPE = AccessScope("public")
 
 
 class AccessPolicy:
-    """A rule about tables and rows: this one says nothing of any. Built-in: `DescriptorAccessPolicy`, and what descriptors say.
+    """A rule about tables and rows: this one says nothing of any. Built-in.
 
-    Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new object.
+    `DescriptorAccessPolicy`, and what descriptors say.
+
+    Answers are remembered for each reader as long as nothing else changes: a policy whose answers change comes as a new
+    object.
     """
 
-    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return whether a reader may know that a table exists; None: no opinion.
 
         Parameters
@@ -227,7 +240,8 @@ class AccessPolicy:
         """
         return None
 
-    def find_row_condition(self, table: Table, principal: Principal) -> Expr | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def find_row_condition(self, table: Table, principal: Principal) -> Expr | None:  # noqa: ARG002
         """Return the condition that a reader's rows of a table meet, bound over the table alone.
 
         Asked of stored tables alone: a view shows the rows that its tables do, whatever is said of its own name.
@@ -251,7 +265,9 @@ class DescriptorAccessPolicy(AccessPolicy):
     """``access: public | members | private`` of the descriptor: a private table is for the site's owner alone."""
 
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:
-        """Return whether a reader may know of a table: private ones need the group ``owner`` (the command line has it), those of members their project's.
+        """Return whether a reader may know of a table.
+
+        Private ones need the group ``owner`` (the command line has it), those of members their project's.
 
         Parameters
         ----------
@@ -275,7 +291,9 @@ EVERY_ROW_CONDITION = Comparison(
 
 
 def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None:
-    """Return what ``access:`` of the descriptor, as a condition (`hven.adql.RowPolicy`), is for a reader now. The site's owner sees every row.
+    """Return what ``access:`` of the descriptor, as a condition (`hven.adql.RowPolicy`), is for a reader now.
+
+    The site's owner sees every row.
 
     Parameters
     ----------
@@ -312,7 +330,8 @@ class ServicePolicy(AccessPolicy):
     def __init__(self, service: str) -> None:
         self.service = service
 
-    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on tables that are offered."""
         return None if table.is_served_by(self.service) else False
 
@@ -321,7 +340,9 @@ class ServicePolicy(AccessPolicy):
 def add_service_policies(
     policies: tuple[AccessPolicy, ...], service: str = "", collections: frozenset[str] = frozenset()
 ) -> tuple[AccessPolicy, ...]:
-    """Add to a site's policies that only what a service offers is known, and only what a portal has; equal arguments make the same object.
+    """Add to a site's policies that only what a service offers is known, and only what a portal has.
+
+    Equal arguments make the same object.
 
     Parameters
     ----------
@@ -345,12 +366,16 @@ def add_service_policies(
 
 
 class PortalPolicy(AccessPolicy):
-    """``collections`` of a portal: its services know no others. What is over all collections (ObsCore) has those rows alone; a reader's own tables are theirs everywhere."""
+    """``collections`` of a portal: its services know no others.
+
+    What is over all collections (ObsCore) has those rows alone; a reader's own tables are theirs everywhere.
+    """
 
     def __init__(self, collections: frozenset[str]) -> None:
         self.collections = collections
 
-    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on the tables of the portal."""
         return None if table.schema in self.collections or table.schema == "ivoa" or table.owner is not None else False
 
@@ -361,7 +386,8 @@ class SingleTablePolicy(AccessPolicy):
     def __init__(self, table_name: str) -> None:
         self.table_name = table_name
 
-    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002  (the contract's signature)
+    # the contract's signature
+    def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on tables that are not of the view."""
         return None if table.qualified_name == self.table_name or not table.observed else False
 
@@ -399,7 +425,9 @@ DEFAULT_POLICIES: tuple[AccessPolicy, ...] = (DescriptorAccessPolicy(),)
 
 
 def is_table_visible(table: Table, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> bool:
-    """Return whether a reader may know of a table. The first policy with an opinion that is no stops it; somebody must say yes.
+    """Return whether a reader may know of a table. The first policy with an opinion that is no stops it.
+
+    Somebody must say yes.
 
     Parameters
     ----------
@@ -503,7 +531,9 @@ def apply_access_control(
 
 
 def collect_column_masks(tables: Sequence[Table], principal: Principal) -> dict[str, Mapping[str, Expr]]:
-    """Collect what a reader sees instead of columns that tell of files which they may not know of. The site's owner sees what there is.
+    """Collect what a reader sees instead of columns that tell of files which they may not know of.
+
+    The site's owner sees what there is.
 
     Parameters
     ----------
@@ -528,7 +558,9 @@ def collect_column_masks(tables: Sequence[Table], principal: Principal) -> dict[
 def build_access_scope(
     filters: dict[str, Expr], private_names: Sequence[str], column_masks: Mapping[str, Mapping[str, Expr]] | None = None
 ) -> AccessScope:
-    """Return the scope of an answer: ``public``, or a digest of the filters and of the private tables that are involved.
+    """Return the scope of an answer.
+
+    ``public``, or a digest of the filters and of the private tables that are involved.
 
     Parameters
     ----------
@@ -558,7 +590,10 @@ def serialize_tree(node: object) -> str:
 
 
 def remove_literal_slots(condition: Expr) -> Expr:
-    """Remove the slots of a condition's literals: those of the *query* are numbered, and a reused plan replaces them."""
+    """Remove the slots of a condition's literals.
+
+    Those of the *query* are numbered, and a reused plan replaces them.
+    """
     return transform_tree(
         condition, lambda node: replace(node, slot=-1) if isinstance(node, Literal) and node.slot >= 0 else node
     )

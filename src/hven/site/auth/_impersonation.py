@@ -1,4 +1,7 @@
-"""Looks: who operates the site, or curates a project, has the eyes of another reader for an hour; looks at files that are not everybody's are written down."""
+"""Looks: who operates the site, or curates a project, has the eyes of another reader for an hour.
+
+Looks at files that are not everybody's are written down.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ MAX_LISTED_ACCOUNTS = 200  # accounts that are listed
 
 
 def list_impersonation_targets(principal: Principal, store: StateStore, settings: Settings) -> list[str]:
-    """List as whom somebody may look: nobody, roles of projects; with `see_as` of ``[health]`` groups and, as far as there is room, accounts.
+    """List as whom somebody may look: nobody, roles of projects.
+
+    With `see_as` of ``[health]`` groups and, as far as there is room, accounts.
 
     Parameters
     ----------
@@ -65,7 +70,9 @@ def list_impersonation_targets(principal: Principal, store: StateStore, settings
 def impersonate(
     principal: Principal, target: str, store: StateStore, settings: Settings, find_people: People | None = None
 ) -> Principal:
-    """Return the reader as whom somebody looks: never one who sees more, unless `see_as` of ``[health]`` lets operators.
+    """Return the reader as whom somebody looks.
+
+    Never one who sees more, unless `see_as` of ``[health]`` lets operators.
 
     Parameters
     ----------
@@ -108,7 +115,8 @@ def impersonate(
     if impersonated is None:
         raise ForbiddenError(
             f"you may not see this site as {target!r:.80}",
-            remedy="curators see their project in its roles; operators what everybody does, or with see_as under [health] in hven.toml whatever an account or a group does",
+            remedy="curators see their project in its roles; operators what everybody does, or with see_as under "
+            "[health] in hven.toml whatever an account or a group does",
         )
     return replace(impersonated, name=f"as {target}", impersonator=str(principal.name))
 

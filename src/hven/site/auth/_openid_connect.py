@@ -1,4 +1,7 @@
-"""OpenID Connect: providers of the settings vouch for readers, who have accounts here; in browsers (code with PKCE), and by tokens that programs send."""
+"""OpenID Connect: providers of the settings vouch for readers, who have accounts here.
+
+In browsers (code with PKCE), and by tokens that programs send.
+"""
 
 from __future__ import annotations
 
@@ -82,9 +85,15 @@ class OpenIdProvider:
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         authorization_params = {
-            "response_type": "code", "client_id": self.provider_settings.client_id, "redirect_uri": redirect_url, "scope": self.provider_settings.scope,
-            "state": state, "nonce": nonce, "code_challenge": challenge, "code_challenge_method": "S256",
-        }  # fmt: skip
+            "response_type": "code",
+            "client_id": self.provider_settings.client_id,
+            "redirect_uri": redirect_url,
+            "scope": self.provider_settings.scope,
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
         address = self._find_endpoint_url("authorization_endpoint")
         return (
             f"{address}{'&' if '?' in address else '?'}{urlencode(authorization_params)}",
@@ -133,8 +142,11 @@ class OpenIdProvider:
             )
         self._refresh_metadata()
         form = [
-            ("grant_type", "authorization_code"), ("code", callback_params["code"]), ("redirect_uri", redirect_url), ("code_verifier", verifier),
-        ]  # fmt: skip
+            ("grant_type", "authorization_code"),
+            ("code", callback_params["code"]),
+            ("redirect_uri", redirect_url),
+            ("code_verifier", verifier),
+        ]
         token_response = self._request_endpoint("POST", "token_endpoint", form=form)
         claims = self.verify_token(_get_text(token_response, "id_token"), {self.provider_settings.client_id}, nonce)
         wanted_claims = {
@@ -242,7 +254,9 @@ class OpenIdProvider:
     def find_or_create_account(
         self, store: StateStore, claims: Mapping[str, Any], *, update_groups: bool = False
     ) -> str:
-        """Return the account of a person, by issuer and sub: never by an address or a name, which go from one to another.
+        """Return the account of a person, by issuer and sub.
+
+        Never by an address or a name, which go from one to another.
 
         Parameters
         ----------
@@ -324,7 +338,8 @@ class OpenIdProvider:
         """Look that the provider's addresses and keys are known; those of before are good where it does not answer."""
         if not force and time.monotonic() - self._last_refresh < METADATA_LIFETIME_SECONDS:
             return
-        # one asks; the others go on with what was known, or are told at once: they must not all wait for a provider that is down
+        # one asks; the others go on with what was known, or are told at once: they must not all wait for a provider
+        # that is down
         if not self._lock.acquire(timeout=0.0 if self._key_set is not None else REQUEST_TIMEOUT_SECONDS / 5):
             if self._key_set is None:
                 raise self._build_unavailable_error()

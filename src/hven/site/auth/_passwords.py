@@ -69,7 +69,9 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
 
 
 def check_password(store: StateStore, account: str, password: str) -> bool:
-    """Return whether this is the password of an account. It takes as long where there is no such account; nothing where no account has one.
+    """Return whether this is the password of an account. It takes as long where there is no such account.
+
+    Nothing where no account has one.
 
     Parameters
     ----------

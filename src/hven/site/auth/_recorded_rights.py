@@ -1,4 +1,7 @@
-"""Who owns what outlives a request, and which rights it relies on: it can be read as long as its reader has all of them."""
+"""Who owns what outlives a request, and which rights it relies on.
+
+It can be read as long as its reader has all of them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
     from hven.site.auth._access_control import AccessPolicy, People
     from hven.site.store import StateStore
 
-SAID_GROUP_PREFIX = "said:"  # before a group that the proof of a request said itself (a provider's token): nobody can be asked for it later
+# before a group that the proof of a request said itself (a provider's token): nobody can be asked for it later
+SAID_GROUP_PREFIX = "said:"
 NON_RIGHT_PREFIXES = ("user:", "scope:", SAID_GROUP_PREFIX)  # beginnings of what is recorded beside rights
 MAX_NAMED_RIGHTS = 3  # rights that a message names
 
@@ -173,7 +177,9 @@ def check_access_to_stored(
 
 
 def compute_access_rule_digests(names: Iterable[str], published: Mapping[str, AccessControlledTable]) -> dict[str, str]:
-    """Return a digest of what descriptors say about who sees tables; beside a result it tells whether that was changed since.
+    """Return a digest of what descriptors say about who sees tables.
+
+    Beside a result it tells whether that was changed since.
 
     Parameters
     ----------
@@ -200,7 +206,9 @@ def is_still_accessible(
     principal: Principal,
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
 ) -> bool:
-    """Return whether nothing was closed since a result was made: of each of its tables the rule is that of then, or the reader sees all rows now.
+    """Return whether nothing was closed since a result was made.
+
+    Of each of its tables the rule is that of then, or the reader sees all rows now.
 
     Parameters
     ----------

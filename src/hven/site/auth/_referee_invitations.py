@@ -46,7 +46,9 @@ def add_invitation_groups(
 
 
 def list_invitation_groups(grant: Grant) -> frozenset[str]:
-    """Return the groups that an invitation puts its reader into: the last one is what their jobs belong to (`Principal.owner_id`).
+    """Return the groups that an invitation puts its reader into.
+
+    The last one is what their jobs belong to (`Principal.owner_id`).
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Local accounts as an identity provider: ``Authorization: Bearer``, HTTP Basic with the account's name, or a cookie.
 
-Behind any of them stand the account's token, a personal one, a session, a password (Basic and ``/login``), or a token of OpenID Connect (Bearer).
+Behind any of them stand the account's token, a personal one, a session, a password (Basic and ``/login``), or a token
+of OpenID Connect (Bearer).
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ class LocalIdentityProvider:
         return principal
 
     def check_account_secret(self, account: str, secret: str, *, passwords_too: bool = True) -> None:
-        """Check that a secret is the password of an account, or its token: what lasts, no session's and no personal token's.
+        """Check that a secret is the password of an account, or its token.
+
+        What lasts, no session's and no personal token's.
 
         Parameters
         ----------

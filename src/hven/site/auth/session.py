@@ -1,4 +1,7 @@
-"""Cookies as proof of who asks: how they are written and read, when they are not believed, and how much later each failure is told."""
+"""Cookies as proof of who asks.
+
+How they are written and read, when they are not believed, and how much later each failure is told.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,8 @@ def format_session_cookie(
 ) -> str:
     """Serialize the header Set-Cookie of a session, or of what is as secret.
 
-    Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never goes over plain http.
+    Scripts cannot read it (HttpOnly), pages elsewhere cannot post with it (SameSite=Lax), and behind https it never
+    goes over plain http.
 
     Parameters
     ----------
@@ -91,7 +95,10 @@ def format_session_cookie(
     """
     domain_attribute = f"; Domain={domain}" if domain else ""
     age = round(max_age_seconds) if secret is not None else 0
-    return f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={age}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    return (
+        f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={age}; HttpOnly; "
+        f"SameSite=Lax{'; Secure' if secure else ''}"
+    )
 
 
 def identify_visitor(headers: Mapping[str, str]) -> str:
@@ -132,12 +139,17 @@ def create_visitor_cookie(*, path: str, secure: bool) -> tuple[str, str]:
         What `identify_visitor` will return for it.
     """
     token = secrets.token_urlsafe(32)
-    header = f"{VISITOR_COOKIE}={token}; Path={path or '/'}; Max-Age={YEAR_SECONDS}; HttpOnly; SameSite=Lax{'; Secure' if secure else ''}"
+    header = (
+        f"{VISITOR_COOKIE}={token}; Path={path or '/'}; Max-Age={YEAR_SECONDS}; HttpOnly; "
+        f"SameSite=Lax{'; Secure' if secure else ''}"
+    )
     return header, hashlib.sha256(token.encode()).hexdigest()
 
 
 def is_cross_site_change(method: str, headers: Mapping[str, str], trusted_origins: Collection[str]) -> bool:
-    """Return whether a page of somebody else makes a browser send a request that changes something: its cookies then prove nothing.
+    """Return whether a page of somebody else makes a browser send a request that changes something.
+
+    Its cookies then prove nothing.
 
     Parameters
     ----------
@@ -146,7 +158,8 @@ def is_cross_site_change(method: str, headers: Mapping[str, str], trusted_origin
     headers
         Names in lower case.
     trusted_origins
-        Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it names.
+        Origins, ``https://vo.example.org``, whose pages may act for the reader: the site's own, and those that it
+        names.
     """
     if method in SAFE_METHODS:
         return False
@@ -160,10 +173,13 @@ def is_cross_site_change(method: str, headers: Mapping[str, str], trusted_origin
 
 
 class LoginAttempts:
-    """Counts failures of each address and for each account, in one process, and says how much later each is told. Thread-safe.
+    """Counts failures of each address and for each account, in one process, and says how much later each is told.
 
-    Passwords can be guessed: their failures are counted for the account, wherever they come from, and for the address, whatever it tries. Tokens and
-    sessions have 256 random bits and cannot: their failures are counted for the address and the token together, and for nothing else.
+    Thread-safe.
+
+    Passwords can be guessed: their failures are counted for the account, wherever they come from, and for the address,
+    whatever it tries. Tokens and sessions have 256 random bits and cannot: their failures are counted for the address
+    and the token together, and for nothing else.
     """
 
     def __init__(self, get_time: Callable[[], float] = time.monotonic) -> None:
@@ -175,7 +191,9 @@ class LoginAttempts:
         self._lock = threading.Lock()
 
     def is_attempt_allowed(self, address: str, account: str) -> bool:
-        """Return whether a password is looked at; not while the answers to many wrong ones of this address for this account are held back.
+        """Return whether a password is looked at.
+
+        Not while the answers to many wrong ones of this address for this account are held back.
 
         Parameters
         ----------

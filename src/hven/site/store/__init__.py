@@ -1,4 +1,6 @@
-"""The system state (snapshots, pointers, runs, leases, releases, jobs, grants) on SQLAlchemy Core: SQLite in WAL mode, or PostgreSQL.
+"""The system state (snapshots, pointers, runs, leases, releases, jobs, grants) on SQLAlchemy Core.
+
+SQLite in WAL mode, or PostgreSQL.
 
 What readers see is decided by one table here, `pointers`; it changes in one transaction for all tables of a collection.
 """

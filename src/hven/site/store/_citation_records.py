@@ -78,7 +78,11 @@ class CitationStore:
                 return _citation_from_row(row)
             conflicting_row = connection.execute(sa.select(citations).where(citations.c.doi == citation.doi)).first()
             if conflicting_row is not None:
-                raise ConflictError(f"{citation.doi} is the DOI of {conflicting_row.collection}{f', {conflicting_row.label}' if conflicting_row.label else ''}", remedy="give another suffix")  # fmt: skip
+                raise ConflictError(
+                    f"{citation.doi} is the DOI of "
+                    f"{conflicting_row.collection}{f', {conflicting_row.label}' if conflicting_row.label else ''}",
+                    remedy="give another suffix",
+                )
             updated_citation = (
                 replace(citation, changed=format_current_time())
                 if row is None
@@ -140,9 +144,17 @@ class CitedResultStore:
                 for conditions in ((), (results.c.maker == maker,))
             )
         if total >= result_limit:
-            raise TooLargeError(format_message("no more addresses of results are kept here: there are {count:,}", total), remedy="ask whoever runs this site: results.keep in hven.toml")  # fmt: skip
+            raise TooLargeError(
+                format_message("no more addresses of results are kept here: there are {count:,}", total),
+                remedy="ask whoever runs this site: results.keep in hven.toml",
+            )
         if own_count >= daily_limit:
-            raise TooLargeError(format_message("{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit), remedy="go on tomorrow, or cite the collection")  # fmt: skip
+            raise TooLargeError(
+                format_message(
+                    "{count:,} addresses of results were made today; the limit is {most:,}", own_count, daily_limit
+                ),
+                remedy="go on tomorrow, or cite the collection",
+            )
 
     def save_result(self, result_id: str, maker: str, body: Mapping[str, Any]) -> CitedResult:
         """Keep a result; one that is kept already stays as it is.
@@ -175,17 +187,30 @@ def _replace_citation(connection: sa.Connection, citation: Citation) -> None:
     connection.execute(sa.delete(citations).where(citations.c.id == citation.key))
     connection.execute(
         sa.insert(citations).values(
-            id=citation.key, collection=citation.collection, label=citation.label, doi=citation.doi, state=citation.state, url=citation.url,
-            told=json.dumps(dict(citation.told), sort_keys=True), changed=citation.changed, reason=citation.reason,
+            id=citation.key,
+            collection=citation.collection,
+            label=citation.label,
+            doi=citation.doi,
+            state=citation.state,
+            url=citation.url,
+            told=json.dumps(dict(citation.told), sort_keys=True),
+            changed=citation.changed,
+            reason=citation.reason,
         )
-    )  # fmt: skip
+    )
 
 
 def _citation_from_row(row: sa.Row[Any]) -> Citation:
     return Citation(
-        collection=row.collection, label=row.label, doi=row.doi, state=row.state, url=row.url, told=json.loads(row.told),
-        changed=row.changed, reason=row.reason,
-    )  # fmt: skip
+        collection=row.collection,
+        label=row.label,
+        doi=row.doi,
+        state=row.state,
+        url=row.url,
+        told=json.loads(row.told),
+        changed=row.changed,
+        reason=row.reason,
+    )
 
 
 __all__ = ["CitationStore", "CitedResultStore"]

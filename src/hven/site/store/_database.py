@@ -32,7 +32,10 @@ POSTGRES_OPTIONS = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "options": f"-c lock_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)} -c idle_in_transaction_session_timeout={int(2 * LOCK_TIMEOUT_SECONDS * 1000)}",
+    "options": (
+        f"-c lock_timeout={int(LOCK_TIMEOUT_SECONDS * 1000)} -c "
+        f"idle_in_transaction_session_timeout={int(2 * LOCK_TIMEOUT_SECONDS * 1000)}"
+    ),
 }
 
 READ_ONLY_REMEDY = (
@@ -48,7 +51,10 @@ COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float
 
 
 def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
-    """Declare a table by its columns, one a line: name, type, what else holds for it; there is a value in each, but for those with `null`."""
+    """Declare a table by its columns, one a line: name, type, what else holds for it.
+
+    There is a value in each, but for those with `null`.
+    """
     table_columns: list[sa.Column[Any]] = []
     for line in columns.strip().splitlines():
         column, kind, *column_options = line.partition("--")[0].split()
@@ -57,7 +63,19 @@ def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
             word in column_options or None for word in ("key", "null", "unique", "index")
         )
         server_default = sa.text(column_options[-1]) if "default" in column_options else None
-        table_columns.append(sa.Column(column, COLUMN_TYPES[kind], *foreign_keys, primary_key=bool(key), nullable=bool(is_nullable), unique=unique, index=index, server_default=server_default, autoincrement=bool(key) and kind == "int"))  # fmt: skip
+        table_columns.append(
+            sa.Column(
+                column,
+                COLUMN_TYPES[kind],
+                *foreign_keys,
+                primary_key=bool(key),
+                nullable=bool(is_nullable),
+                unique=unique,
+                index=index,
+                server_default=server_default,
+                autoincrement=bool(key) and kind == "int",
+            )
+        )
     return sa.Table(name, metadata, *table_columns, *indexes)
 
 
@@ -447,9 +465,18 @@ UPGRADE_STEPS: dict[int, Callable[[sa.Connection], None]] = {
 
 _FORMAT_QUERY = sa.select(meta.c.value).where(meta.c.key == "format")
 SERVER_UNAVAILABLE_PHRASES = (  # what psycopg says of a server that is not there, or goes
-    "connection failed", "connection is bad", "could not connect", "connection refused", "server closed the connection", "terminating connection",
-    "the connection is closed", "the database system is", "connection timeout", "consuming input failed", "connection is lost",
-)  # fmt: skip
+    "connection failed",
+    "connection is bad",
+    "could not connect",
+    "connection refused",
+    "server closed the connection",
+    "terminating connection",
+    "the connection is closed",
+    "the database system is",
+    "connection timeout",
+    "consuming input failed",
+    "connection is lost",
+)
 
 
 def build_state_address(directory: Path, url: str | None) -> str:
@@ -458,7 +485,9 @@ def build_state_address(directory: Path, url: str | None) -> str:
 
 
 def mark_state_required(directory: Path, url: str | None) -> None:
-    """Mark a state as one that a server found: where it is away from now on it is waited for, and no empty one is made in its place.
+    """Mark a state as one that a server found.
+
+    Where it is away from now on it is waited for, and no empty one is made in its place.
 
     Parameters
     ----------
@@ -500,7 +529,11 @@ class StateDatabase:
             self._known_file_id: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
-            message = f"the store's address {state_address if '@' not in state_address else state_address.partition(':')[0]!r} cannot be used: {error}"
+            message = (
+                f"the store's address "
+                f"{state_address if '@' not in state_address else state_address.partition(':')[0]!r} cannot be "
+                f"used: {error}"
+            )
             raise StorageError(
                 message, remedy="set store to sqlite:///path or postgresql+psycopg://user@host/database"
             ) from error
@@ -573,7 +606,10 @@ class StateDatabase:
         format_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
         format_number = int(format_text) if format_text and format_text.isdigit() else -1
         if format_number > STATE_FORMAT:
-            message = f"the system state {self.display_address} has format {format_number}, this Hven knows formats up to {STATE_FORMAT}"
+            message = (
+                f"the system state {self.display_address} has format {format_number}, this Hven knows formats up "
+                f"to {STATE_FORMAT}"
+            )
             raise StorageError(
                 message, remedy="run the newer Hven that wrote it, or restore the backup made before the upgrade"
             )
@@ -582,7 +618,10 @@ class StateDatabase:
             raise StorageError(message, remedy="restore it from a backup, or move it away and ingest again")
         steps = range(format_number, STATE_FORMAT)
         if any(step not in UPGRADE_STEPS for step in steps):
-            message = f"the system state {self.display_address} has format {format_number} of a Hven before 0.1.0, which this one does not upgrade"
+            message = (
+                f"the system state {self.display_address} has format {format_number} of a Hven before 0.1.0, which "
+                f"this one does not upgrade"
+            )
             raise StorageError(message, remedy="move it away and ingest again")
         for step in steps:
             UPGRADE_STEPS[step](connection)
@@ -600,7 +639,8 @@ class StateDatabase:
             The state can only be read.
         """
         self._check_file()
-        # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the process (SIGBUS)
+        # asked before: where a disk takes nothing any more, to touch the memory that SQLite's users share kills the
+        # process (SIGBUS)
         if self._file and not os.access(self._file, os.W_OK):
             raise StorageUnavailableError(
                 f"the system state {self.display_address} can only be read", remedy=READ_ONLY_REMEDY
@@ -633,7 +673,10 @@ class StateDatabase:
 
     def _check_format(self, format_text: str | None) -> None:
         if format_text != str(STATE_FORMAT):
-            message = f"another Hven has made the format of the system state {self.display_address} {format_text}; this process knows {STATE_FORMAT}"
+            message = (
+                f"another Hven has made the format of the system state {self.display_address} {format_text}; this "
+                f"process knows {STATE_FORMAT}"
+            )
             raise StorageError(
                 message,
                 remedy="let all machines and processes run the same version: stop the older ones, then start again",
@@ -651,7 +694,10 @@ class StateDatabase:
             yield connection
 
     def fetch_first_row(self, text: str, *values: str) -> Sequence[Any] | None:
-        """Ask for one row in one statement, in which values are ``?``; of SQLite past SQLAlchemy, which would take most of the time."""
+        """Ask for one row in one statement, in which values are ``?``.
+
+        Of SQLite past SQLAlchemy, which would take most of the time.
+        """
         if not self.is_sqlite:
             with self.begin_read() as connection:
                 return connection.exec_driver_sql(text.replace("?", "%s"), values).first()

@@ -1,7 +1,9 @@
-"""The time by which things are deleted: the store's clock; but where that leaps ahead, only what it has gone on from for a day.
+"""The time by which things are deleted: the store's clock.
 
-What is deleted early is lost, what is deleted late costs disk. The last time that was believed is kept, so that a server which starts
-under a wrong clock believes it no more than one that was running.
+But where that leaps ahead, only what it has gone on from for a day.
+
+What is deleted early is lost, what is deleted late costs disk. The last time that was believed is kept, so that a
+server which starts under a wrong clock believes it no more than one that was running.
 """
 
 from __future__ import annotations
@@ -63,7 +65,10 @@ class DeletionClock:
         self._database = database
 
     def describe_leap(self) -> str | None:
-        """Describe in words that the clock has leapt ahead, if somebody has noticed and it still is; nothing is written."""
+        """Describe in words that the clock has leapt ahead, if somebody has noticed and it still is.
+
+        Nothing is written.
+        """
         with self._database.begin_read() as connection:
             stored_time, now = _read_stored_time(connection), read_shared_clock(connection)
         if (
@@ -80,7 +85,10 @@ class DeletionClock:
                 current_time.leap_start + LEAP_TRUST_SECONDS,
             )
         )
-        return f"the clock says {clock_text}, and was at {trusted_text} before: until it has gone on to {trusted_until}, nothing is deleted by it"
+        return (
+            f"the clock says {clock_text}, and was at {trusted_text} before: until it has gone on to "
+            f"{trusted_until}, nothing is deleted by it"
+        )
 
     def get_trusted_time(self) -> str:
         """Return the time by which things are deleted, as ISO text in UTC, and take note of it."""

@@ -1,4 +1,7 @@
-"""The last good descriptor of each collection: it stays in force while the file has faults, also in processes that start meanwhile."""
+"""The last good descriptor of each collection.
+
+It stays in force while the file has faults, also in processes that start meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Drafts of texts that curators write in the page: one of each text for each account, until it is published or given up."""
+"""Drafts of texts that curators write in the page.
+
+One of each text for each account, until it is published or given up.
+"""
 
 from __future__ import annotations
 

@@ -124,9 +124,16 @@ class GrantStore:
         """
         grant_id, secret_text = secrets.token_hex(6), secrets.token_urlsafe(32) if with_secret else ""
         new_grant = Grant(
-            id=grant_id, kind=grant_kind, subject=subject, object=object, role=role, by=actor, created=format_current_time(), until=expiry_time,
+            id=grant_id,
+            kind=grant_kind,
+            subject=subject,
+            object=object,
+            role=role,
+            by=actor,
+            created=format_current_time(),
+            until=expiry_time,
             facts=dict(facts or {}),
-        )  # fmt: skip
+        )
         values = {name: getattr(new_grant, name) for name in Grant.__slots__}
         with self._database.begin_write() as connection:
             values |= {"facts": json.dumps(new_grant.facts), "hash": _hash_secret(secret_text) if with_secret else ""}
@@ -199,7 +206,9 @@ class GrantStore:
         ]
 
     def verify_proof(self, grant_kind: str, proof: str) -> Grant | None:
-        """Return the grant that a proof is of; None: none of this kind, or none any more. The comparison takes the same time either way.
+        """Return the grant that a proof is of; None: none of this kind, or none any more.
+
+        The comparison takes the same time either way.
 
         Parameters
         ----------

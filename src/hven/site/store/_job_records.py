@@ -60,7 +60,8 @@ class JobRecord:
     results
         ``{id, file, media_type, bytes}`` each.
     error
-        ``{kind: fatal|transient, message}``, and ``said``: the message as `hven.model.errors.TranslatableMessage.to_json` keeps it.
+        ``{kind: fatal|transient, message}``, and ``said``: the message as
+        `hven.model.errors.TranslatableMessage.to_json` keeps it.
     progress
         What is known of it while it runs: ``{rows, bytes, share}``.
     attempts
@@ -298,7 +299,10 @@ class JobStore:
         phases: Sequence[str],
         visitor: str | None,
     ) -> list[JobRef]:
-        """List jobs of phases that few are in, by the index of phases: the index of times has all the others in between."""
+        """List jobs of phases that few are in, by the index of phases.
+
+        The index of times has all the others in between.
+        """
         rows: list[Any] = []
         with self._database.begin_read() as connection:
             for phase in sorted(set(phases)):  # in the order of the index, so that it is taken
@@ -460,7 +464,9 @@ class JobStore:
             return int(connection.execute(count_query).scalar_one())
 
     def claim_job(self, limits_by_type: Mapping[str, int] | None = None) -> JobRecord | None:
-        """Claim the next job for this process: of the queue with the fewest running jobs that was served longest ago, the oldest.
+        """Claim the next job for this process.
+
+        Of the queue with the fewest running jobs that was served longest ago, the oldest.
 
         Parameters
         ----------
@@ -611,7 +617,9 @@ class JobStore:
         return job.holder is None or is_holder_dead(job.holder)
 
     def count_jobs_ahead(self, job: JobRecord) -> dict[str, int]:
-        """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on: queues take turns.
+        """Estimate how many jobs of each queue will be begun before a job that waits, or would wait from now on.
+
+        Queues take turns.
 
         Returns
         -------
@@ -747,7 +755,10 @@ def _is_ready_condition(table: sa.FromClause, full_types: Sequence[str]) -> sa.C
 
 @lru_cache(maxsize=32)  # to put the words together takes longer than to ask
 def _build_queue_query(full_types: tuple[str, ...]) -> sa.Select[Any]:
-    """Build the query of which queues wait, since when, and when each was served last: from queue to queue by the index, however many jobs wait."""
+    """Build the query of which queues wait, since when, and when each was served last.
+
+    From queue to queue by the index, however many jobs wait.
+    """
     first_job, next_job, oldest_job, last_job = (jobs.alias(name) for name in ("first", "after", "oldest", "last"))
     queues = (
         sa.select(sa.func.min(first_job.c.queue).label("queue"))
@@ -794,7 +805,10 @@ def _get_time_after(previous_time: str) -> str:
 
 
 def _record_job_start(connection: sa.Connection) -> str:
-    """Return the time now as that of a turn: who was served later counts as such, whatever was done to the clock meanwhile."""
+    """Return the time now as that of a turn.
+
+    Who was served later counts as such, whatever was done to the clock meanwhile.
+    """
     last_start = connection.execute(sa.select(meta.c.value).where(meta.c.key == LAST_START_KEY)).scalar()
     if last_start is None:
         last_start = connection.execute(sa.select(sa.func.max(jobs.c.started))).scalar() or ""

@@ -26,7 +26,9 @@ _DEPENDENCY_EXPANSIONS = {
 
 
 def resolve_dependencies(connection: sa.Connection) -> bool:
-    """Check the jobs that wait for others (QUEUED, without a time since when): let those begin whose time has come, end those whose never will.
+    """Check the jobs that wait for others (QUEUED, without a time since when).
+
+    Let those begin whose time has come, end those whose never will.
 
     Many wait for the same others, so they are looked at together, and only if one of those others has ended.
 
@@ -60,7 +62,9 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
                 )
                 error = {
                     "kind": "fatal",
-                    "message": f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this",
+                    "message": (
+                        f"it waited for the job {failed_dependency}, which {failure_text}; run that again, then this"
+                    ),
                 }
                 connection.execute(
                     update_statement.values(
@@ -101,7 +105,10 @@ def _find_phases(connection: sa.Connection, job_ids: set[str]) -> dict[str, str]
 
 
 def find_dependency_cycle(connection: sa.Connection, job_id: str, dependency_ids: Sequence[str]) -> list[str]:
-    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`; empty: it would not."""
+    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`; empty.
+
+    It would not.
+    """
     paths = [[other] for other in dependency_ids]
     visited_ids: set[str] = set()
     while paths:

@@ -1,4 +1,7 @@
-"""Moves of a collection's pointers: which snapshots are shown, what was shown before, and the events that tell of it."""
+"""Moves of a collection's pointers.
+
+Which snapshots are shown, what was shown before, and the events that tell of it.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +139,8 @@ def find_rollback_state(
         f"{collection}: {state_label} is kept"
         if wanted_id is None
         else f"{collection}: {state_label} is not kept any more",
-        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how many",
+        remedy=f"hven history {collection.partition('.')[0]} lists what is kept; keep_snapshots in hven.toml says how "
+        f"many",
     )
 
 

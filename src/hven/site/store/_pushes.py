@@ -1,7 +1,8 @@
 """What was pushed into tables: who did it, when, what was answered; and the rows themselves, which are nowhere else.
 
-A push is committed in the transaction that publishes what it makes of its table, so that the two never disagree. The rows of a push are a *piece*:
-an Arrow stream with the whole rows as clients sent them and the keys that went. Pieces lie on each other; small ones are put together as they come.
+A push is committed in the transaction that publishes what it makes of its table, so that the two never disagree. The
+rows of a push are a *piece*: an Arrow stream with the whole rows as clients sent them and the keys that went. Pieces
+lie on each other; small ones are put together as they come.
 """
 
 from __future__ import annotations

@@ -112,13 +112,16 @@ class RegistryRecordStore:
         query = query.where(*_build_time_conditions(changed_since, changed_until)).order_by(registered.c.number)
         with self._database.begin_read() as connection:
             if changed_since is not None and not after_number:
-                # moments are never set back, so that what changed since stands together: else each record were looked at for its own
+                # moments are never set back, so that what changed since stands together: else each record were looked
+                # at for its own
                 first_change = (
                     sa.select(sa.func.min(registered.c.changed))
                     .where(registered.c.changed >= changed_since)
                     .scalar_subquery()
                 )
-                first_number = connection.execute(sa.select(sa.func.min(registered.c.number)).where(registered.c.changed == first_change)).scalar()  # fmt: skip
+                first_number = connection.execute(
+                    sa.select(sa.func.min(registered.c.number)).where(registered.c.changed == first_change)
+                ).scalar()
                 if first_number is None:
                     return []
                 after_number = first_number - 1
@@ -168,17 +171,26 @@ def _write_record(
     number: int,
     change_time: str,
 ) -> bool:
-    """Write a record, if it differs from what was told; a tombstone comes back with the moment at which it was first there."""
+    """Write a record, if it differs from what was told.
+
+    A tombstone comes back with the moment at which it was first there.
+    """
     values: dict[str, Any] = {
-        "ivoid": registry_record.ivoid, "part": part, "kind": registry_record.kind, "body": registry_record.body, "dublin": registry_record.dublin, "deleted": 0,
+        "ivoid": registry_record.ivoid,
+        "part": part,
+        "kind": registry_record.kind,
+        "body": registry_record.body,
+        "dublin": registry_record.dublin,
+        "deleted": 0,
         "created": registry_record.created or (change_time if old_row is None else old_row.created),
-    }  # fmt: skip
+    }
     if old_row is None:
         connection.execute(
             sa.insert(registered).values(id=registry_record.ivoid.lower(), number=number, changed=change_time, **values)
         )
         return True
-    row_condition, old_values = registered.c.id == old_row.id, old_row._mapping  # noqa: SLF001  (SQLAlchemy's public name)
+    # SQLAlchemy's public name
+    row_condition, old_values = registered.c.id == old_row.id, old_row._mapping  # noqa: SLF001
     is_changed = any(old_values[name] != value for name, value in values.items() if name != "part")
     if is_changed or old_row.part != part:
         change_values = {"number": number, "changed": change_time} if is_changed else {}
@@ -193,9 +205,23 @@ def _build_time_conditions(changed_since: str | None, changed_until: str | None)
     ]
 
 
-def _record_from_columns(ivoid: str, kind: str, body: str, dublin: str, created: str, changed: str, number: int, deleted: int) -> RegistryRecord:  # fmt: skip
-    """Make a record of its columns, by their order: lists are long, and fields of rows by name take half of their time."""
-    return RegistryRecord(ivoid=ivoid, kind=kind, body=body, dublin=dublin, created=created, changed=changed, number=number, deleted=bool(deleted))  # fmt: skip
+def _record_from_columns(
+    ivoid: str, kind: str, body: str, dublin: str, created: str, changed: str, number: int, deleted: int
+) -> RegistryRecord:
+    """Make a record of its columns, by their order.
+
+    Lists are long, and fields of rows by name take half of their time.
+    """
+    return RegistryRecord(
+        ivoid=ivoid,
+        kind=kind,
+        body=body,
+        dublin=dublin,
+        created=created,
+        changed=changed,
+        number=number,
+        deleted=bool(deleted),
+    )
 
 
 __all__ = ["RegistryRecordStore"]

@@ -85,7 +85,8 @@ class ReleaseStore:
         if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
             raise UsageError(
                 f"{label!r:.60} is no label of a release",
-                remedy=f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of {', '.join(sorted(RESERVED_LABELS))}",
+                remedy=f"at most 40 letters, digits, dots and dashes: R4, DR1.2; and none of "
+                f"{', '.join(sorted(RESERVED_LABELS))}",
             )
         new_releases = [
             Release(collection=name, label=label, created=format_current_time(), snapshots={}, description=description)
@@ -198,7 +199,10 @@ class ReleaseStore:
             known_release = releases_by_key.get((row.collection, row.label))
             state = {**(known_release.snapshots if known_release is not None else {}), row.table_name: row.snapshot}
             releases_by_key[row.collection, row.label] = Release(
-                collection=row.collection, label=row.label, created=row.created, snapshots=state,
+                collection=row.collection,
+                label=row.label,
+                created=row.created,
+                snapshots=state,
                 description=row.description,
-            )  # fmt: skip
+            )
         return list(releases_by_key.values())

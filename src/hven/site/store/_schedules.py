@@ -1,4 +1,7 @@
-"""Schedules and alerts: when each collection is due, who runs it, how it went; and what is still to be told to people."""
+"""Schedules and alerts: when each collection is due, who runs it, how it went.
+
+And what is still to be told to people.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncScheduleRecord:
-    """When a collection is synchronised, and how that went. Times are seconds since 1970, by `ScheduleStore.get_current_time`.
+    """When a collection is synchronised, and how that went.
+
+    Times are seconds since 1970, by `ScheduleStore.get_current_time`.
 
     Attributes
     ----------
@@ -185,7 +190,8 @@ class ScheduleStore:
         Parameters
         ----------
         transition
-            Given the schedule as it is (None: there is none) and the time; gives what it becomes (None: it goes), and alerts.
+            Given the schedule as it is (None: there is none) and the time; gives what it becomes (None: it goes), and
+            alerts.
 
         Returns
         -------
@@ -227,7 +233,10 @@ class ScheduleStore:
             return [_alert_from_row(row) for row in connection.execute(query)]
 
     def claim_alert(self, alert_record: Alert, claim_seconds: float) -> bool:
-        """Claim an alert for delivery; after so many seconds it is due again, should nobody say how it went. False: others have it."""
+        """Claim an alert for delivery; after so many seconds it is due again, should nobody say how it went. False.
+
+        Others have it.
+        """
         with self._database.begin_write() as connection:
             own_condition = sa.and_(alerts.c.id == alert_record.id, alerts.c.due == alert_record.due)
             update_result = connection.execute(

@@ -87,7 +87,10 @@ class SessionStore:
                 connection.execute(sa.delete(sessions).where(sessions.c.hash == _hash_secret(secret)))
 
     def derive_signing_key(self, owner: str) -> bytes | None:
-        """Return the key that addresses are signed with for an account: another one when its token is renewed or the name given anew; None: there is none."""
+        """Return the key that addresses are signed with for an account.
+
+        Another one when its token is renewed or the name given anew; None: there is none.
+        """
         query = sa.select(users.c.salt, users.c.hash, users.c.created).where(users.c.name == owner)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()

@@ -37,7 +37,8 @@ class SnapshotRecord:
     provenance
         JSON object: ``hashes`` (descriptor and function files -> SHA-256), ``software``, ``pins`` (what was read, with
         checksums), ``inputs`` (qualified table -> snapshot it was made from), ``origins`` (column -> source columns),
-        ``counts`` (read, skipped, rejected, published), ``row_id`` (columns whose values stay with a row across ingests).
+        ``counts`` (read, skipped, rejected, published), ``row_id`` (columns whose values stay with a row across
+        ingests).
     """
 
     snapshot: Snapshot
@@ -55,7 +56,9 @@ class SnapshotRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointerEvent:
-    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``; `state` is qualified table -> snapshot id afterwards.
+    """Something that moved pointers: ``publish``, ``rollback`` or ``remove``.
+
+    `state` is qualified table -> snapshot id afterwards.
 
     Attributes
     ----------
@@ -122,7 +125,9 @@ def record_from_row(row: Any) -> SnapshotRecord:
 
 
 def read_engine_and_path(row: Any) -> tuple[str, str]:
-    """Read engine and path of a row of `snapshots`; of what it was made from there may be megabytes behind them, which are not read.
+    """Read engine and path of a row of `snapshots`.
+
+    Of what it was made from there may be megabytes behind them, which are not read.
 
     Raises
     ------

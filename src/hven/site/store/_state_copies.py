@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
 STALE_PIN_SECONDS = 2 * 86_400.0  # seconds after which a backup that left its pin has died
-# of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and writes them anew
-# "descriptors": whoever opens a site writes them anew from its files
+# of this moment and of these processes; without `sync_state` and the ledgers the first sync compares everything, and
+# writes them anew "descriptors": whoever opens a site writes them anew from its files
 EXCLUDED_TABLES = {"leases", "sessions", "retired", "meta", "sync_state", "alerts", "verifications", "descriptors"}
 # worth nothing without the rows and files
 ROW_DEPENDENT_TABLES = {"snapshots", "pointers", "events", "releases", "user_tables", "jobs"}
@@ -207,7 +207,8 @@ def import_rows(
         connection.execute(sa.update(meta).where(meta.c.key.in_(("version", "jobs"))).values(value=version))
         if not database.is_sqlite:
             sequence_statement = sa.text(
-                "SELECT setval(pg_get_serial_sequence('events', 'number'), COALESCE((SELECT MAX(number) FROM events), 0) + 1, false)"
+                "SELECT setval(pg_get_serial_sequence('events', 'number'), COALESCE((SELECT MAX(number) FROM "
+                "events), 0) + 1, false)"
             )
             connection.execute(sequence_statement)
 

@@ -333,7 +333,10 @@ class StateStore:
         return snapshot.path in self.map_known_paths().get(snapshot.engine, ())
 
     def list_held_collections(self) -> dict[str, str]:
-        """Return the collections that a rollback holds, and since when: no schedule changes them, nor what they are made from."""
+        """Return the collections that a rollback holds, and since when.
+
+        No schedule changes them, nor what they are made from.
+        """
         version = self.get_version()
         if self._cached_holds[0] != version:
             last_events = sa.select(sa.func.max(events.c.number)).group_by(events.c.collection)
@@ -360,7 +363,9 @@ class StateStore:
         lease: Lease | None = None,
         keep_hold: bool = False,
     ) -> int:
-        """Publish these snapshots as the collection's, all at once; its tables that are not named are published no more.
+        """Publish these snapshots as the collection's, all at once.
+
+        Its tables that are not named are published no more.
 
         Parameters
         ----------
@@ -681,7 +686,10 @@ class StateStore:
             )
 
     def get_site_id(self) -> str:
-        """Return what tells this site from every other one: made when it is first asked for, shared by the machines that share the store."""
+        """Return what tells this site from every other one.
+
+        Made when it is first asked for, shared by the machines that share the store.
+        """
         with self._database.begin_write() as connection:
             site_id = connection.execute(sa.select(meta.c.value).where(meta.c.key == "site")).scalar()
             if site_id is None:

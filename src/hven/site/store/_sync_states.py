@@ -50,7 +50,10 @@ class SyncStateStore:
                 connection.execute(sa.insert(sync_state).values(snapshot=snapshot_id, **values))
 
     def map_ledgers(self, collection: str) -> dict[str, str | None]:
-        """Return the names of the ledgers of a collection's snapshots, by snapshot; a state names every file, and is not read for it."""
+        """Return the names of the ledgers of a collection's snapshots, by snapshot.
+
+        A state names every file, and is not read for it.
+        """
         query = sa.select(sync_state.c.snapshot, sync_state.c.state).where(sync_state.c.collection == collection)
         with self._database.begin_read() as connection:
             ledger_matches = {row.snapshot: _LEDGER_PATTERN.search(row.state) for row in connection.execute(query)}

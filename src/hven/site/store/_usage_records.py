@@ -1,4 +1,7 @@
-"""What was used how often: sums by month, collection, table, service and kind of user; nothing here tells of anybody."""
+"""What was used how often: sums by month, collection, table, service and kind of user.
+
+Nothing here tells of anybody.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ class UsageCountStore:
         sums = ", ".join(f"{name} = uses.{name} + excluded.{name}" for name in COUNT_COLUMNS)
         all_columns = (*KEY_COLUMNS, *COUNT_COLUMNS)
         self._upsert_statement = sa.text(
-            f"INSERT INTO uses ({', '.join(all_columns)}) VALUES ({', '.join(f':{column_name}' for column_name in all_columns)}) ON CONFLICT ({', '.join(KEY_COLUMNS)}) DO UPDATE SET {sums}"
+            f"INSERT INTO uses ({', '.join(all_columns)}) VALUES "
+            f"({', '.join(f':{column_name}' for column_name in all_columns)}) ON CONFLICT "
+            f"({', '.join(KEY_COLUMNS)}) DO UPDATE SET {sums}"
         )
 
     def add_counts(self, sums: Mapping[UsageKey, Sequence[int]]) -> None:

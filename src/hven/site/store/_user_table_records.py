@@ -1,4 +1,7 @@
-"""The tables that readers keep in the service: whose, how large, until when. Apart from `pointers`: they are no holdings of the site."""
+"""The tables that readers keep in the service: whose, how large, until when. Apart from `pointers`.
+
+They are no holdings of the site.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,8 @@ class UserTableStore:
             _check_table_count(other_rows, table_limit)
             check_quota("rows", sum(row.rows for row in other_rows) + record.snapshot.rows, row_limit)
             check_quota("bytes", sum(row.bytes for row in other_rows) + record.snapshot.bytes, byte_limit)
-            # one state before the present one may still be read; those before it are let go of, or loading often would fill the disk
+            # one state before the present one may still be read; those before it are let go of, or loading often would
+            # fill the disk
             row_conditions = (retired.c.owner == owner, retired.c.name == name)
             older_snapshots = [
                 _snapshot_from_row(row) for row in connection.execute(sa.select(retired).where(*row_conditions))

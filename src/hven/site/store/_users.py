@@ -140,7 +140,10 @@ class UserStore:
             return delete_matching_jobs(connection, jobs.c.owner.in_(orphan_owners))
 
     def verify_token(self, token: str) -> str | None:
-        """Return the name of the account whose token this is; None: nobody's. The comparison takes the same time either way."""
+        """Return the name of the account whose token this is; None: nobody's.
+
+        The comparison takes the same time either way.
+        """
         name, _, secret = token.partition(".")
         row = self._database.fetch_first_row("SELECT salt, hash FROM users WHERE name = ?", name)
         salt, stored_hash = row or _DUMMY_SALT_AND_HASH

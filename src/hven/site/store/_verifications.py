@@ -1,4 +1,7 @@
-"""What verifications found: one line for each snapshot whose files were read again; those with a fault are served no more."""
+"""What verifications found: one line for each snapshot whose files were read again.
+
+Those with a fault are served no more.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class VerificationStore:
             return {row.snapshot: _verification_from_row(row) for row in rows}
 
     def record_verifications(self, new_verifications: Iterable[Verification], new_alerts: Iterable[Alert] = ()) -> None:
-        """Write down what was found, all at once; every process sees at once which snapshots are damaged now, or are no more."""
+        """Write down what was found, all at once.
+
+        Every process sees at once which snapshots are damaged now, or are no more.
+        """
         with self._database.begin_write() as connection:
             changed = False
             for verification in new_verifications:
@@ -129,7 +135,10 @@ class VerificationStore:
                 connection.execute(sa.insert(meta).values(key=REQUEST_META_KEY, value=format_current_time()))
 
     def find_request_time(self) -> str:
-        """Return when somebody asked for it last; empty: nobody did, or the clock was ahead then, and no answer would ever be newer."""
+        """Return when somebody asked for it last; empty.
+
+        Nobody did, or the clock was ahead then, and no answer would ever be newer.
+        """
         with self._database.begin_read() as connection:
             request_time = str(
                 connection.execute(sa.select(meta.c.value).where(meta.c.key == REQUEST_META_KEY)).scalar() or ""

@@ -103,7 +103,8 @@ class DocumentFetcher:
                     state = STATE_FAILED if answer.status >= 500 else STATE_REFUSED
                     raise _NoDocumentError(
                         state,
-                        f"{service.host} answers {answer.status}: {extract_error_text(answer)[:80] or 'it does not say why'}",
+                        f"{service.host} answers {answer.status}: "
+                        f"{extract_error_text(answer)[:80] or 'it does not say why'}",
                     )
                 return self._collect_document(answer.parts)
 
@@ -156,7 +157,9 @@ def fetch_documents(
     on_notice: Callable[[str], None] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[None]:
-    """Fetch what is to be fetched, newest first, for so many seconds; say what came and what is left, meanwhile how far it is.
+    """Fetch what is to be fetched, newest first, for so many seconds.
+
+    Say what came and what is left, meanwhile how far it is.
 
     Yields
     ------
@@ -228,14 +231,18 @@ def _report_fetch(
     host = fetcher.service.host if fetcher.service is not None else "the disk"
     if given_up:
         on_notice(
-            f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be fetched: {given_up}"
+            f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be "
+            f"fetched: {given_up}"
         )
     if remaining:
         text = f"documents: {fetched_count:,} were fetched from {host}, {remaining:,} are still to come"
         if fetched_count >= MIN_COUNT_FOR_RATE and not given_up:
             rate = fetched_count / max(duration_seconds, 1e-6)
             end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining / rate, 3e9))
-            text += f": {_format_duration(remaining / rate)} of fetching at {rate:,.3g} a second, until {end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+            text += (
+                f": {_format_duration(remaining / rate)} of fetching at {rate:,.3g} a second, until "
+                f"{end:%Y-%m-%d %H:%M} UTC if it went on without a pause"
+            )
         on_notice(f"{text}; each sync goes on, with the newest first")
     for state, note, count, first in store.summarize_problems():
         subject = "1 document is" if count == 1 else f"{count:,} documents are"

@@ -91,7 +91,8 @@ class DocumentStore:
     def request_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
         """Say which documents the rows name: id, modification, address; of several modifications the latest counts."""
         self._write_rows(
-            "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, address = excluded.address WHERE excluded.modified > wanted.modified",
+            "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, "
+            "address = excluded.address WHERE excluded.modified > wanted.modified",
             documents,
         )
 
@@ -121,10 +122,20 @@ class DocumentStore:
         self._write_rows(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, 'here', ?, ?, ?, ?, ?, ?, ?)",
             (
-                (document.id, document.modified, document.note, now, document.modified, document.due_time, self._document_form, json.dumps(document.values), zlib.compress(document.body or b"", 3))
+                (
+                    document.id,
+                    document.modified,
+                    document.note,
+                    now,
+                    document.modified,
+                    document.due_time,
+                    self._document_form,
+                    json.dumps(document.values),
+                    zlib.compress(document.body or b"", 3),
+                )
                 for document in available
             ),
-        )  # fmt: skip
+        )
         self._write_rows(
             """INSERT INTO documents (id, modified, state, note, tried, due) VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET note = excluded.note, tried = excluded.tried, due = excluded.due,
@@ -161,7 +172,10 @@ class DocumentStore:
         )
 
     def summarize_problems(self) -> Iterator[tuple[str, str, int, str]]:
-        """Yield how many of the wanted documents are not here, or not as they should be: state, note, count, first id."""
+        """Yield how many of the wanted documents are not here, or not as they should be.
+
+        State, note, count, first id.
+        """
         yield from self._execute_query(
             """SELECT d.state, d.note, count(*), min(d.id) FROM wanted AS w JOIN documents AS d ON d.id = w.id
             WHERE d.note <> '' GROUP BY d.state, d.note ORDER BY count(*) DESC"""

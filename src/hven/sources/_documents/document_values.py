@@ -120,7 +120,8 @@ def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  
     return find_value
 
 
-def _open_label(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
+# all of it is parsed
+def _open_label(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001
     if _HTML_PATTERN.match(body):
         raise InvalidDocumentError("it is a page, and no label")
     try:
@@ -181,7 +182,8 @@ def extract_values(
     Parameters
     ----------
     columns
-        Of each: its keys, what its values are (``int``, ``float``, ``bool``, ``text``), and whether it is an array of them.
+        Of each: its keys, what its values are (``int``, ``float``, ``bool``, ``text``), and whether it is an array of
+        them.
 
     Returns
     -------

@@ -1,4 +1,7 @@
-"""Conditions in ADQL, as a service elsewhere understands them: names as its TAP_SCHEMA writes them, plain literals, nothing of ADQL 2.1."""
+"""Conditions in ADQL, as a service elsewhere understands them.
+
+Names as its TAP_SCHEMA writes them, plain literals, nothing of ADQL 2.1.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Recognise the headers of astronomers' text formats: VizieR's TSV, IPAC, SExtractor, DAOPHOT, RDB, MRT, and columns under a ruled line.
+"""Recognise the headers of astronomers' text formats.
+
+VizieR's TSV, IPAC, SExtractor, DAOPHOT, RDB, MRT, and columns under a ruled line.
 
 Each of them says what the columns are in its own way, and a reader of plain delimited text would lose it: names, units,
 types, null words, or the places of the columns.
@@ -30,7 +32,20 @@ _DAOPHOT_LINE_CHARACTERS = 80  # characters of a line of DAOPHOT
 _RULE_RUN_PATTERN = re.compile(r"[-=]+")
 _SECTION_END_PATTERN = re.compile(r"(?:-{6,}|={6,})\s*")  # ends a section of a ReadMe
 _TEXT_TYPE, _INTEGER_TYPE, _NUMBER_TYPE = Type("char", "*"), Type("long"), Type("double")
-_IPAC_TYPES = {"char": _TEXT_TYPE, "c": _TEXT_TYPE, "int": _INTEGER_TYPE, "i": _INTEGER_TYPE, "long": _INTEGER_TYPE, "l": _INTEGER_TYPE, "double": _NUMBER_TYPE, "d": _NUMBER_TYPE, "float": _NUMBER_TYPE, "f": _NUMBER_TYPE, "real": _NUMBER_TYPE, "r": _NUMBER_TYPE}  # fmt: skip
+_IPAC_TYPES = {
+    "char": _TEXT_TYPE,
+    "c": _TEXT_TYPE,
+    "int": _INTEGER_TYPE,
+    "i": _INTEGER_TYPE,
+    "long": _INTEGER_TYPE,
+    "l": _INTEGER_TYPE,
+    "double": _NUMBER_TYPE,
+    "d": _NUMBER_TYPE,
+    "float": _NUMBER_TYPE,
+    "f": _NUMBER_TYPE,
+    "real": _NUMBER_TYPE,
+    "r": _NUMBER_TYPE,
+}
 
 _IPAC_TYPE_WORDS = {"", "date", *_IPAC_TYPES}
 
@@ -134,7 +149,10 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
 
 
 def _rename_repeated_columns(header: TextHeader) -> TextHeader:
-    """Give columns of one name numbers; where a format describes them by name, all have the description of that name."""
+    """Give columns of one name numbers.
+
+    Where a format describes them by name, all have the description of that name.
+    """
     names = deduplicate_names(header.names)
     renamed = list_renamed(header.names, names)
     if not renamed:
@@ -192,9 +210,14 @@ def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeade
         )
     units += [""] * (len(names) - len(units))
     columns = {
-        name: _build_column(name, unit=unit, description=described.get(name, ("", "", None))[1], ucd=described.get(name, ("", "", None))[2])
+        name: _build_column(
+            name,
+            unit=unit,
+            description=described.get(name, ("", "", None))[1],
+            ucd=described.get(name, ("", "", None))[2],
+        )
         for name, unit in zip(names, units, strict=False)
-    }  # fmt: skip
+    }
     types = {name: _TEXT_TYPE for name in names if name in described and re.match(r"a?\d*A", described[name][0])}
     return TextHeader(
         names=names,
@@ -239,7 +262,8 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
             raise SourceError(
                 f"a value stands under the bar at character {under + 1}, so it belongs to no column",
                 place=Place(file=beginning.file, line=number),
-                remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and `fields:`",
+                remedy="values stand between the bars of the header; else give the columns with `kind: fixed` and "
+                "`fields:`",
             )
     cells = [[row[range_start:right].strip() for range_start, right in ranges] for row in rows]
     kinds_are_known = len(rows) > 1 and all(cell.strip("-").strip().lower() in _IPAC_TYPE_WORDS for cell in cells[1])
@@ -269,7 +293,10 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
 
 
 def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
-    """Read SExtractor's catalogue: comments ``#  3 NAME  text  [unit]``; a number that is left out belongs to an array."""
+    """Read SExtractor's catalogue: comments ``#  3 NAME  text  [unit]``.
+
+    A number that is left out belongs to an array.
+    """
     numbered_columns: list[tuple[int, str, str, str]] = []
     line_number = first_line
     while line_number < len(beginning.lines) and beginning.lines[line_number].startswith("#"):
@@ -300,12 +327,20 @@ def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextH
             names.append(label)
             columns[label] = _build_column(label, unit=unit, description=text.strip())
     return TextHeader(
-        names=names, offset=beginning.starts[line_number], delimiter="whitespace", comment="#", columns=columns, has_units=any(unit for *_, unit in numbered_columns)
-    )  # fmt: skip
+        names=names,
+        offset=beginning.starts[line_number],
+        delimiter="whitespace",
+        comment="#",
+        columns=columns,
+        has_units=any(unit for *_, unit in numbered_columns),
+    )
 
 
 def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
-    """Read DAOPHOT's and APPHOT's text: ``#N`` names, ``#U`` units, ``#F`` formats; a record goes on over lines that end with a backslash."""
+    """Read DAOPHOT's and APPHOT's text: ``#N`` names, ``#U`` units, ``#F`` formats.
+
+    A record goes on over lines that end with a backslash.
+    """
     if not beginning.lines[first_line].startswith("#"):
         return None
     groups: list[dict[str, list[str]]] = []  # one for each line of a record
@@ -342,7 +377,8 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
         raise SourceError(
             f"the header has {len(names)} names, but the first record has {len(body[0].split())} values",
             place=Place(file=beginning.file, line=line_number + 1),
-            remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with `kind: python`",
+            remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with "
+            "`kind: python`",
         )
     return TextHeader(
         names=names,
@@ -358,7 +394,10 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
 
 
 def _compute_daophot_ranges(groups: Sequence[Mapping[str, Sequence[str]]]) -> list[tuple[int, int]]:
-    """Compute where the fields of DAOPHOT's formats (``%-10.3f``) stand in the joined lines; empty if a width is missing."""
+    """Compute where the fields of DAOPHOT's formats (``%-10.3f``) stand in the joined lines.
+
+    Empty if a width is missing.
+    """
     ranges: list[tuple[int, int]] = []
     for number, group in enumerate(groups):
         widths = [re.fullmatch(r"%-?(\d+).*", form) for form in group["F"]]
@@ -376,7 +415,10 @@ def _compute_daophot_ranges(groups: Sequence[Mapping[str, Sequence[str]]]) -> li
 
 
 def join_continuation_lines(data: bytes) -> bytes:
-    """Join DAOPHOT's records that go on in the next line; an asterisk in the last place but one marks lines that are repeated."""
+    """Join DAOPHOT's records that go on in the next line.
+
+    An asterisk in the last place but one marks lines that are repeated.
+    """
     data = re.sub(rb"(?m)^([^\n]{78})\*", rb"\1 ", data)
     return re.sub(rb"\\[ \t]*\r?\n", b" ", data)
 

@@ -55,7 +55,10 @@ BLANK_CHARACTERS = " \t\r\n\v\f"
 
 @lru_cache(maxsize=256)
 def build_null_words(null_words: tuple[str, ...]) -> pa.Array:
-    """Build the array of null words, once: to find a list's type, pyarrow looks for dateutil each time, which takes a millisecond."""
+    """Build the array of null words, once.
+
+    To find a list's type, pyarrow looks for dateutil each time, which takes a millisecond.
+    """
     return pa.array([*NULL_WORDS, *null_words], pa.string())
 
 

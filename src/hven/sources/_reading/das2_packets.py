@@ -1,4 +1,7 @@
-"""Streams of das2 2.2: headers, packets of binary or text, deflate; samples of one packet type as one array, without a line of Python for each."""
+"""Streams of das2 2.2: headers, packets of binary or text, deflate.
+
+Samples of one packet type as one array, without a line of Python for each.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,14 @@ if TYPE_CHECKING:
 NUMPY_TYPES = {"sun_real4": ">f4", "sun_real8": ">f8", "little_endian_real4": "<f4", "little_endian_real8": "<f8"}
 _DAY_MICROSECONDS = 86_400_000_000
 TIME_UNITS = {  # microseconds of one, and where they begin, from 1970
-    "us2000": (1.0, 946_684_800_000_000), "t2000": (1e6, 946_684_800_000_000), "us1980": (1.0, 315_532_800_000_000),
-    "t1970": (1e6, 0), "mj1958": (_DAY_MICROSECONDS, -4_383 * _DAY_MICROSECONDS), "mjd": (_DAY_MICROSECONDS, -40_587 * _DAY_MICROSECONDS), "cdfepoch": (1e3, -719_528 * _DAY_MICROSECONDS),
-}  # fmt: skip
+    "us2000": (1.0, 946_684_800_000_000),
+    "t2000": (1e6, 946_684_800_000_000),
+    "us1980": (1.0, 315_532_800_000_000),
+    "t1970": (1e6, 0),
+    "mj1958": (_DAY_MICROSECONDS, -4_383 * _DAY_MICROSECONDS),
+    "mjd": (_DAY_MICROSECONDS, -40_587 * _DAY_MICROSECONDS),
+    "cdfepoch": (1e3, -719_528 * _DAY_MICROSECONDS),
+}
 J2000_TAI_MICROSECONDS = (
     946_727_967_816_000  # noon of 2000-01-01 TT, of which TT2000 counts: microseconds of TAI since 1970
 )
@@ -74,7 +82,10 @@ class PacketVariable:
 
 @dataclass(frozen=True, slots=True)
 class SampleSegment:
-    """All samples of one packet type: microseconds since 1970, shape (n,); and the values of each plane, shape (n, items)."""
+    """All samples of one packet type: microseconds since 1970, shape (n,).
+
+    And the values of each plane, shape (n, items).
+    """
 
     planes: tuple[PacketVariable, ...]
     times: Array
@@ -165,7 +176,8 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
     Returns
     -------
     segments
-        Variables that were sampled at the same times are in one segment; where the tags of one change, another segment begins.
+        Variables that were sampled at the same times are in one segment; where the tags of one change, another segment
+        begins.
     """
     tracks: dict[tuple[str, ...], list[SampleSegment]] = {}  # of the same variables
     for segment in segments:
@@ -248,7 +260,8 @@ def parse_header_xml(text: bytes) -> ET.Element:
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
         raise SourceError("a header of the stream declares entities", remedy="tell its owners")
     try:
-        root = ET.fromstring(_ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace")))  # noqa: S314  (entities are refused)
+        # entities are refused
+        root = ET.fromstring(_ATTRIBUTE_PREFIX_PATTERN.sub(r"\1\2", text.decode("utf-8", "replace")))  # noqa: S314
     except ET.ParseError as error:
         raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
@@ -288,7 +301,17 @@ def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -
             )
         units = element.get("zUnits" if scan else "units", "")
         properties = {**inherited_properties, **_read_properties(element)}
-        variables.append(PacketVariable(name=element.get("name") or element.get("group") or "", type=element.get("type", ""), units=units, item_count=items, item_values=tags, is_scan=scan, properties=properties))  # fmt: skip
+        variables.append(
+            PacketVariable(
+                name=element.get("name") or element.get("group") or "",
+                type=element.get("type", ""),
+                units=units,
+                item_count=items,
+                item_values=tags,
+                is_scan=scan,
+                properties=properties,
+            )
+        )
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
         raise SourceError("a packet of the stream has no x", remedy="tell its owners")
     return tuple(variables)

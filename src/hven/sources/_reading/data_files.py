@@ -39,8 +39,18 @@ _COMPRESSION_MAGIC = (
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
 COMPRESSED_EXTENSIONS = ("gz", "bz2", "xz", "zst", "zip")  # endings of packed files' names
-_MEDIA_TYPES = {".fits": "application/fits", ".fit": "application/fits", ".fts": "application/fits", ".oifits": "application/oifits", ".vot": "application/x-votable+xml", ".parquet": "application/vnd.apache.parquet",
-          ".csv": "text/csv", ".md": "text/markdown", ".cdf": "application/x-cdf", ".nc": "application/x-netcdf"}  # fmt: skip
+_MEDIA_TYPES = {
+    ".fits": "application/fits",
+    ".fit": "application/fits",
+    ".fts": "application/fits",
+    ".oifits": "application/oifits",
+    ".vot": "application/x-votable+xml",
+    ".parquet": "application/vnd.apache.parquet",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+    ".cdf": "application/x-cdf",
+    ".nc": "application/x-netcdf",
+}
 
 
 def _to_list(value: object) -> object:
@@ -58,7 +68,8 @@ class FileOptions(BaseModel):
     files: Texts = Field(
         validation_alias=AliasChoices("files", "file"),
         min_length=1,
-        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones (gz, bz2, xz, zst) are read as they are.",
+        description="File or files, relative to the descriptor; `*`, `?`, `[abc]` and `**` are patterns. Compressed ones "
+        "(gz, bz2, xz, zst) are read as they are.",
     )
     ignore: Texts = Field(default_factory=list, description="Patterns of files to leave out.")
 

@@ -1,4 +1,7 @@
-"""Blocks of delimited text -> Arrow batches on all cores, in order; a row that does not fit is kept aside and the rest goes on."""
+"""Blocks of delimited text -> Arrow batches on all cores, in order.
+
+A row that does not fit is kept aside and the rest goes on.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,8 @@ class RecordLayout:
     json_columns
         Columns whose text is JSON strings (ECSV).
     reject_limit
-        Rows and values at fault that are told of each block and column, at least; None: all (`hven.sources.SourceContext`).
+        Rows and values at fault that are told of each block and column, at least; None: all
+        (`hven.sources.SourceContext`).
     """
 
     names: list[str]

@@ -1,4 +1,7 @@
-"""The look of a delimited text file, guessed from its beginning: delimiter, header, comments, and what an ECSV header tells."""
+"""The look of a delimited text file, guessed from its beginning.
+
+Delimiter, header, comments, and what an ECSV header tells.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,21 @@ _TOP_RECORD_COUNT = 4  # records at the top among which such lines are looked fo
 _NUMBERED_COMMENT_PATTERN = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 # the NASA Exoplanet Archive names each column in a comment
 _COLUMN_COMMENT_PATTERN = re.compile(r"\s*COLUMN\s+(\w+)\s*:\s*(\S.*)")
-_ECSV_DATATYPES = {"bool": "boolean", "int8": "short", "uint8": "unsignedByte", "int16": "short", "uint16": "int", "int32": "int", "uint32": "long",
-         "int64": "long", "uint64": "long", "float16": "float", "float32": "float", "float64": "double", "float128": "double"}  # fmt: skip
+_ECSV_DATATYPES = {
+    "bool": "boolean",
+    "int8": "short",
+    "uint8": "unsignedByte",
+    "int16": "short",
+    "uint16": "int",
+    "int32": "int",
+    "uint32": "long",
+    "int64": "long",
+    "uint64": "long",
+    "float16": "float",
+    "float32": "float",
+    "float64": "double",
+    "float128": "double",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,7 +394,10 @@ def _build_header_dialect(
 
 
 def is_unit_record(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
-    """Guess whether the record below the names holds units: no value, and above numbers, which would all be text with it, mostly units."""
+    """Guess whether the record below the names holds units.
+
+    No value, and above numbers, which would all be text with it, mostly units.
+    """
     known_count = strange = 0
     for index, cell in enumerate(first_record):
         column = [row[index] for row in records if index < len(row) and row[index] and row[index] not in NULL_WORDS]
@@ -428,7 +447,10 @@ def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[
 
 
 def _has_open_quote(line: str, quote: str) -> bool:
-    """Check whether a quoted value begins here and goes on in the next line; a quote within a word, as in ``Sep (")``, begins none."""
+    """Check whether a quoted value begins here and goes on in the next line.
+
+    A quote within a word, as in ``Sep (")``, begins none.
+    """
     sign = re.escape(quote)
     begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
     return (
@@ -550,13 +572,23 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
     described_as = meta.get("description") if isinstance(meta, dict) else None
     return TextDialect(
-        names=names, delimiter=cut, comment="#", offset=lines.offset, has_header=True, columns_by_name=described, is_typed=True, json_columns=encoded,
+        names=names,
+        delimiter=cut,
+        comment="#",
+        offset=lines.offset,
+        has_header=True,
+        columns_by_name=described,
+        is_typed=True,
+        json_columns=encoded,
         description=str(described_as) if described_as else None,
-    )  # fmt: skip
+    )
 
 
 def _estimate_depth(text: str) -> int:
-    """Estimate how deep YAML can be nested at most: by brackets, and by lists and keys that stand further to the right."""
+    """Estimate how deep YAML can be nested at most.
+
+    By brackets, and by lists and keys that stand further to the right.
+    """
     brackets = sum(text.count(sign) for sign in "[{")
     return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)) + max(
         (len(line) - len(line.lstrip(" -?")) for line in text.split("\n")), default=0
@@ -577,12 +609,18 @@ def _build_ecsv_column(item: dict[str, Any]) -> Column:
     meta = meta if isinstance(meta, dict) else {}
     unit, about, ucd = item.get("unit"), item.get("description"), meta.get("ucd")
     return Column(
-        name=str(item["name"]), type=kind, unit=str(unit) if unit else None, description=str(about) if about else None, ucd=str(ucd) if ucd else None,
-    )  # fmt: skip
+        name=str(item["name"]),
+        type=kind,
+        unit=str(unit) if unit else None,
+        description=str(about) if about else None,
+        ucd=str(ucd) if ucd else None,
+    )
 
 
 def _parse_ecsv_shape(subtype: str) -> Type | None:
-    """Read the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``; None: it is read as JSON text.
+    """Read the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``; None.
+
+    It is read as JSON text.
 
     The last number changes fastest there, the first one in VOTable.
     """
@@ -599,7 +637,8 @@ def _parse_ecsv_shape(subtype: str) -> Type | None:
 def _build_yaml_loader() -> Any:
     import yaml  # noqa: PLC0415  (for descriptors alone)
 
-    class TolerantLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # that of C is ten times as fast
+    # that of C is ten times as fast
+    class TolerantLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         """Reads !astropy... tags as plain mappings: nothing is built from them."""
 
     def build_plain_value(loader: Any, _suffix: str, node: Any) -> object:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class FetchedFile(DataFile):
     """A file that a server gives by http.
 
-    What is said of it (`describe_version`) is never newer than what is read of it afterwards: a change between the two is read again the next time.
+    What is said of it (`describe_version`) is never newer than what is read of it afterwards: a change between the two
+    is read again the next time.
     """
 
     def __init__(self, service: ServiceClient) -> None:

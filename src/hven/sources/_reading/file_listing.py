@@ -28,7 +28,10 @@ _MAX_NAME_BYTES = 255  # bytes of a file's name
 
 
 class _ListedFile(NamedTuple):
-    """A file as its directory has it: where it lies, its directory, bytes, time of its last change in nanoseconds, whether it is a link."""
+    """A file as its directory has it.
+
+    Where it lies, its directory, bytes, time of its last change in nanoseconds, whether it is a link.
+    """
 
     path: str
     folder: str
@@ -111,13 +114,17 @@ class FileListing(Sequence[DataFile]):
             One is gone.
         """
         try:
-            states = [os.stat(listed_file.path) for listed_file in self._listed_files]  # noqa: PTH116  (no Path of each)
+            # no Path of each
+            states = [os.stat(listed_file.path) for listed_file in self._listed_files]  # noqa: PTH116
         except OSError as error:
             raise SourceError(
                 f"{str(error.filename).removeprefix(self._path_prefix)} cannot be read: {error.strerror}",
                 remedy="look at its permissions",
             ) from error
-        refreshed = [listed_file._replace(byte_count=now.st_size, mtime_ns=now.st_mtime_ns) for listed_file, now in zip(self._listed_files, states, strict=True)]  # fmt: skip
+        refreshed = [
+            listed_file._replace(byte_count=now.st_size, mtime_ns=now.st_mtime_ns)
+            for listed_file, now in zip(self._listed_files, states, strict=True)
+        ]
         return FileListing(refreshed, self._path_prefix)
 
     def to_arrow_table(self) -> pa.Table:
@@ -168,7 +175,8 @@ def find_data_files(
     Raises
     ------
     SourceError
-        A pattern matches nothing (the remedy names what is there); a file that it matches is a link that leads elsewhere; a directory cannot be listed.
+        A pattern matches nothing (the remedy names what is there); a file that it matches is a link that leads
+        elsewhere; a directory cannot be listed.
     """
     key = (run_name, directory, *allowed_roots, "", *options.files, "", *options.ignore)
     shared_listing = _SHARED_LISTINGS.get(key) if run_name else None
@@ -204,7 +212,9 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
 
 
 def check_link(path: Path, name: str, allowed_roots: Iterable[Path]) -> None:
-    """Check that a file is what and where it seems to be: whoever may write beside the data could lead us to any file of this machine.
+    """Check that a file is what and where it seems to be.
+
+    Whoever may write beside the data could lead us to any file of this machine.
 
     Raises
     ------

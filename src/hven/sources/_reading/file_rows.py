@@ -88,7 +88,8 @@ class FileSource(ABC):
 class FileListingRows(FileSource):
     """What kinds know whose rows are files: they are listed once, and none is a link that leads elsewhere.
 
-    Such rows are given to everybody: a link that somebody else may have put in the place of a file is no word of the curator's.
+    Such rows are given to everybody: a link that somebody else may have put in the place of a file is no word of the
+    curator's.
     """
 
     def __init__(self, options: FileOptions, context: SourceContext) -> None:
@@ -108,7 +109,10 @@ class FileListingRows(FileSource):
 
 
 class FileRows(FileSource):
-    """The half of a `Source` that reads file by file; a kind says which columns there are and how the rows of one file are read."""
+    """The half of a `Source` that reads file by file.
+
+    A kind says which columns there are and how the rows of one file are read.
+    """
 
     @abstractmethod
     def _list_column_names(self) -> Sequence[str]:
@@ -118,7 +122,10 @@ class FileRows(FileSource):
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        """Read the rows of one file: `column_names` in their order, of which `file_column_names` stand in the file; a few more than `row_limit` do no harm."""
+        """Read the rows of one file: `column_names` in their order, of which `file_column_names` stand in the file.
+
+        A few more than `row_limit` do no harm.
+        """
 
     def _check_same_units(self, file: DataFile, columns: Sequence[Column], file_column_names: Sequence[str]) -> None:
         """Refuse a file whose values are in other units than those of the first, whose units are said for all."""

@@ -1,4 +1,7 @@
-"""FITS tables, binary and ASCII (FITS 4.0 section 7) -> Arrow, column by column; the rows are never turned into Python objects."""
+"""FITS tables, binary and ASCII (FITS 4.0 section 7) -> Arrow, column by column.
+
+The rows are never turned into Python objects.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +43,19 @@ _NUMPY_CODES = {
     "M": ">c16",
     "A": "u1",
 }
-_VOTABLE_DATATYPES = {"L": "boolean", "X": "bit", "B": "unsignedByte", "I": "short", "J": "int", "K": "long", "E": "float", "D": "double",
-            "C": "floatComplex", "M": "doubleComplex", "A": "char"}  # fmt: skip
+_VOTABLE_DATATYPES = {
+    "L": "boolean",
+    "X": "bit",
+    "B": "unsignedByte",
+    "I": "short",
+    "J": "int",
+    "K": "long",
+    "E": "float",
+    "D": "double",
+    "C": "floatComplex",
+    "M": "doubleComplex",
+    "A": "char",
+}
 # TZERO that turns signed words into unsigned ones and back (FITS 4.0 table 19)
 _UNSIGNED_BY_TZERO = {
     ("B", -128): (pa.int16(), "short"),
@@ -180,11 +194,20 @@ def _build_binary_field(
     kind = Type(datatype, size or None)
     null = header.card_values.get(f"TNULL{column_number}")
     return FitsField(
-        name=name, code=code, repeat=repeat, start=start, width=width, heap_descriptor=heap, scale=scale, zero=zero, dimensions=dim,
+        name=name,
+        code=code,
+        repeat=repeat,
+        start=start,
+        width=width,
+        heap_descriptor=heap,
+        scale=scale,
+        zero=zero,
+        dimensions=dim,
         # TNULL has no meaning but for whole numbers; real files have it everywhere
         null=null if isinstance(null, int) and code in "BIJK" and not isinstance(null, bool) else None,
-        is_unsigned=unsigned, column=_build_column(header, column_number, name, kind),
-    )  # fmt: skip
+        is_unsigned=unsigned,
+        column=_build_column(header, column_number, name, kind),
+    )
 
 
 def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: re.Match[str]) -> FitsField:
@@ -199,9 +222,17 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
         else Type("double")
     )
     return FitsField(
-        name=name, code=code, repeat=1, start=header.read_integer(f"TBCOL{column_number}", 1) - 1, width=width, scale=scale, zero=zero,
-        null=header.read_text(f"TNULL{column_number}"), decimals=int(match.group(3) or 0) if code in "FED" else 0, column=_build_column(header, column_number, name, kind),
-    )  # fmt: skip
+        name=name,
+        code=code,
+        repeat=1,
+        start=header.read_integer(f"TBCOL{column_number}", 1) - 1,
+        width=width,
+        scale=scale,
+        zero=zero,
+        null=header.read_text(f"TNULL{column_number}"),
+        decimals=int(match.group(3) or 0) if code in "FED" else 0,
+        column=_build_column(header, column_number, name, kind),
+    )
 
 
 def convert_binary_column(

@@ -1,4 +1,7 @@
-"""Files that are no table of text: known by how they begin, by bytes that are no text, or by lines that nothing cuts."""
+"""Files that are no table of text.
+
+Known by how they begin, by bytes that are no text, or by lines that nothing cuts.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,15 @@ if TYPE_CHECKING:
 
 _OTHER_KINDS_REMEDY = "`kind: python` reads anything, and `files:` of a collection publishes files as they are"
 _DELIMITER_REMEDY = "; if it is a table all the same, say its `delimiter:`"
-# an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are names of columns)
+# an opening tag: with attributes, at a line's end, or with something but a delimiter behind it (`<TICKER>,<DATE>` are
+# names of columns)
 _OPENING_TAG_PATTERN = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
 _DACHS_DESCRIPTOR = (
     "a resource descriptor of DaCHS (q.rd)",
-    "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: docs/howto/from-dachs.md",
+    (
+        "give `hven new` the data that its grammar reads, or the address of the service's TAP with `--table`: "
+        "docs/howto/from-dachs.md"
+    ),
 )
 _CONVERSION_REMEDY = (
     "astropy reads it: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
@@ -141,7 +148,10 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
         remedy = (
             "say `encoding: utf-16`"
             if is_utf16
-            else f"this is no text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? {_OTHER_KINDS_REMEDY}"
+            else (
+                f"this is no text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? "
+                f"{_OTHER_KINDS_REMEDY}"
+            )
         )
         raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
     if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):
@@ -198,5 +208,6 @@ def check_lines(lines: Sequence[str], uneven: int, place: Place) -> None:
             raise SourceError(
                 f"no delimiter cuts the lines: this looks like {content}, not like a table",
                 place=place,
-                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or say its `delimiter:`",
+                remedy=f"{_OTHER_KINDS_REMEDY}; if it is a table of one column, name it: `names: [word]`, or say its "
+                f"`delimiter:`",
             )

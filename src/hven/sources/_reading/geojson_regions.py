@@ -1,4 +1,7 @@
-"""GeoJSON geometries (RFC 7946) -> DALI regions, whole columns at a time: rings opened, turned round, cleared of doubles, longitudes 0 to 360."""
+"""GeoJSON geometries (RFC 7946) -> DALI regions, whole columns at a time.
+
+Rings opened, turned round, cleared of doubles, longitudes 0 to 360.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,15 @@ class GeometryFrames:
         words = coded.dictionary.to_pylist()
         frame_factors = [region_files.find_crs_conversion(word) for word in words]
         notes = [
-            f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for longitudes to the east, and latitudes"
+            (
+                f"the document says crs {word!r:.80}, which is not known here: its numbers are taken for "
+                f"longitudes to the east, and latitudes"
+            )
             if factors_of_frame is None
-            else f"longitudes and latitudes are said in {word:.80}: they become those to the east, and planetocentric ones"
+            else (
+                f"longitudes and latitudes are said in {word:.80}: they become those to the east, and "
+                f"planetocentric ones"
+            )
             for word, factors_of_frame in zip(words, frame_factors, strict=True)
             if factors_of_frame != (1.0, 1.0)
         ]
@@ -105,9 +114,9 @@ def geometries_to_regions(
 ) -> tuple[pa.Array, pa.Array | None, int]:
     """Convert geometries to the text of DALI's multishape (``polygon ..``, ``range ..``, ``point ..``).
 
-    Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the other way.
-    What touches a pole or spans half of all longitudes along its edges is a ``range``: great circles are not meant there. From
-    270 degrees on (short of 360) the short way over the antimeridian is meant.
+    Vertices run counter-clockwise seen from the origin (DALI 1.1 section 3.3.7), where GeoJSON's exterior rings run the
+    other way. What touches a pole or spans half of all longitudes along its edges is a ``range``: great circles are not
+    meant there. From 270 degrees on (short of 360) the short way over the antimeridian is meant.
 
     Parameters
     ----------
@@ -119,8 +128,8 @@ def geometries_to_regions(
     Returns
     -------
     regions, bad, holes
-        `bad` marks what is none (or None); lines and collections are null without being bad. `holes`: rings left out, since a
-        region has no holes.
+        `bad` marks what is none (or None); lines and collections are null without being bad. `holes`: rings left out,
+        since a region has no holes.
     """
     parts = _extract_parts(texts, connection)
     rows = len(texts)

@@ -1,4 +1,7 @@
-"""What was read of the heads of files: read side by side where a disk makes wait, and kept by size and time, so that the next run reads what changed."""
+"""What was read of the heads of files.
+
+Read side by side where a disk makes wait, and kept by size and time, so that the next run reads what changed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ RECENT_CHANGE_SECONDS = 2.0  # seconds: what changed so lately may change again 
 MAX_UNUSED_DAYS = 100  # after which what nobody asked for is forgotten
 MAX_DATABASE_BYTES = 4 << 30  # bytes of the database
 _MAX_ENTRY_BYTES = 16 << 20  # bytes of what is kept of a file
-_CREATE_TABLE_SQL = "CREATE TABLE IF NOT EXISTS heads (what TEXT, path TEXT, size INTEGER, modified INTEGER, said BLOB, asked INTEGER, PRIMARY KEY (what, path)) WITHOUT ROWID"
+_CREATE_TABLE_SQL = (
+    "CREATE TABLE IF NOT EXISTS heads (what TEXT, path TEXT, size INTEGER, modified INTEGER, said BLOB, asked "
+    "INTEGER, PRIMARY KEY (what, path)) WITHOUT ROWID"
+)
 _semaphores: dict[tuple[int, int], threading.BoundedSemaphore] = {}
 _semaphores_lock = threading.Lock()
 
@@ -209,7 +215,9 @@ class _AdaptiveReader:
                 if exists
             ]
 
-    def read_all(self, files: Sequence[DataFile], read_header: Callable[[DataFile], FileHeader], concurrency: int) -> list[FileHeader | SourceError]:  # fmt: skip
+    def read_all(
+        self, files: Sequence[DataFile], read_header: Callable[[DataFile], FileHeader], concurrency: int
+    ) -> list[FileHeader | SourceError]:
         headers: list[FileHeader | SourceError] = []
         while len(headers) < len(files) and (concurrency < 2 or not self.is_io_bound):
             start_time, start_cpu_time = time.monotonic(), time.thread_time()
@@ -250,5 +258,7 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
     except TooLargeError as error:
         return SourceError(error.message, place=Place(file=file.name), remedy=error.remedy)
     if state_after != before:
-        return SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")  # fmt: skip
+        return SourceError(
+            "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+        )
     return header

@@ -1,4 +1,7 @@
-"""Rows made of what the heads of many files say: keywords become columns, typed after a sample of the files; their data are not read."""
+"""Rows made of what the heads of many files say: keywords become columns, typed after a sample of the files.
+
+Their data are not read.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,15 @@ class HeaderOptions(FileOptions):
         default_factory=dict,
         description="Values that stand for none, besides TNULL and NaN: a list, or by column name (`*` = all).",
     )
-    root: str = Field("", description="Header modes: where they lie: https://.., ftp://.., s3://..; default: beside the descriptor.")  # fmt: skip
+    root: str = Field(
+        "", description="Header modes: where they lie: https://.., ftp://.., s3://..; default: beside the descriptor."
+    )
     options: dict[str, str] = Field(default_factory=dict, description="How another server is asked; $NAME is a secret.")
-    members: Texts | None = Field(None, description="Header modes, of archives (zip, tar) among the files: patterns of members; default: what the kind reads, by its names.")  # fmt: skip
+    members: Texts | None = Field(
+        None,
+        description="Header modes, of archives (zip, tar) among the files: patterns of members; default: what the kind "
+        "reads, by its names.",
+    )
     at_once: int = Field(
         8, ge=1, le=64, description="Files of one mount that are read at the same time, where one waits for them."
     )
@@ -72,8 +81,15 @@ class HeaderSource(FileSource):
     cards_remedy = "`mode: cards` lists the cards and attributes of the first files, with their names"
 
     def __init__(
-        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None = None, *, structure: frozenset[str] = frozenset(), stonyhurst: bool = False, west_positive: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        options: HeaderOptions,
+        context: SourceContext,
+        files: Sequence[DataFile] | None = None,
+        *,
+        structure: frozenset[str] = frozenset(),
+        stonyhurst: bool = False,
+        west_positive: bool = False,
+    ) -> None:
         super().__init__(options, context, files)
         self.stonyhurst, self.west_positive, self._structure = stonyhurst, west_positive, structure
         self.cards = list(options.cards) if options.cards is not None else None
@@ -194,7 +210,10 @@ class HeaderSource(FileSource):
     def _build_batch(
         self, rows: Sequence[tuple[int, DataFile, dict[str, Value]]], names: Sequence[str]
     ) -> Iterator[pa.RecordBatch]:
-        """Assemble a batch of the rows of many files; those with a value that is not of its column's type are refused."""
+        """Assemble a batch of the rows of many files.
+
+        Those with a value that is not of its column's type are refused.
+        """
         arrays: dict[str, pa.Array] = {}
         rejects: dict[int, RejectedRow] = {}
         for name in dict.fromkeys(names):
@@ -223,8 +242,15 @@ class HeaderSource(FileSource):
             yield batch
 
     def _fit_or_reject(
-        self, name: str, arrow_type: pa.DataType, row_number: int, file: DataFile, row: dict[str, Value], batch_index: int, rejects: dict[int, RejectedRow]
-    ) -> Value:  # fmt: skip
+        self,
+        name: str,
+        arrow_type: pa.DataType,
+        row_number: int,
+        file: DataFile,
+        row: dict[str, Value],
+        batch_index: int,
+        rejects: dict[int, RejectedRow],
+    ) -> Value:
         """Return a value of the column's type; note why there is none."""
         value = row.get(name)
         try:

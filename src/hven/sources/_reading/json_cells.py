@@ -1,4 +1,7 @@
-"""JSON records -> typed Arrow arrays: DuckDB takes the values out as text, the same readers as CSV's make numbers of them; nothing is lost unsaid."""
+"""JSON records -> typed Arrow arrays.
+
+DuckDB takes the values out as text, the same readers as CSV's make numbers of them; nothing is lost unsaid.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +164,10 @@ class JsonRecordReader:
             f"coalesce(list_unique({keys_expression}) < len({keys_expression}), false)" for keys_expression in keys
         )
         # records have few sets of keys: of each one record is looked at
-        alike = f"SELECT any_value(j) AS j FROM records GROUP BY {', '.join(f'hash({keys_expression})' for keys_expression in keys)}"
+        alike = (
+            f"SELECT any_value(j) AS j FROM records GROUP BY "
+            f"{', '.join(f'hash({keys_expression})' for keys_expression in keys)}"
+        )
         if not self._query_records(f"SELECT 1 FROM ({alike}) WHERE {odd} LIMIT 1", texts).num_rows:
             return texts, good_indexes
         wrong = np.asarray(self._query_records(f"SELECT {odd} AS v FROM records", texts).column("v"))

@@ -1,4 +1,7 @@
-"""Records that a service gives page by page: the next page is on its way while those before are read, and none comes twice or is missed unsaid."""
+"""Records that a service gives page by page.
+
+The next page is on its way while those before are read, and none comes twice or is missed unsaid.
+"""
 
 from __future__ import annotations
 
@@ -214,7 +217,9 @@ class PagedJsonSource(JsonSource):
             yield numbered
 
     def _divide_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
-        """Find the records of a page, and return the document around them: where they are many, they are looked at once.
+        """Find the records of a page, and return the document around them.
+
+        Where they are many, they are looked at once.
 
         Raises
         ------
@@ -233,12 +238,16 @@ class PagedJsonSource(JsonSource):
         """Check that all have come that the service counted."""
         if self._stated_count not in {None, self._record_count}:
             raise SourceError(
-                f"{self.source_name} says that there are {self._stated_count:,} records, and gave {self._record_count:,}",
+                f"{self.source_name} says that there are {self._stated_count:,} records, and gave "
+                f"{self._record_count:,}",
                 remedy="look at its pages: nothing was published",
             )
 
     def _read_pages_ahead(self, row_limit: int | None, resume_token: str | None) -> Generator[JsonPage, None, None]:
-        """Ask for the next pages while those before are read, unless few are wanted; a page that came before ends it."""
+        """Ask for the next pages while those before are read, unless few are wanted.
+
+        A page that came before ends it.
+        """
         seen_digests: set[bytes] = set()
         pages = self._request_pages(resume_token)
         with closing(pages if row_limit is not None else _run_in_thread(pages, self.service)) as coming:
@@ -332,9 +341,12 @@ class PagedJsonSource(JsonSource):
 
 
 def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClient) -> Generator[JsonPage, None, None]:
-    """Ask for pages in a thread of their own, some ahead of who reads them; what fails there fails here, behind the pages before it.
+    """Ask for pages in a thread of their own, some ahead of who reads them.
 
-    A page is given away once the next one is asked for: who reads it holds the interpreter, and the request would have to wait for that.
+    What fails there fails here, behind the pages before it.
+
+    A page is given away once the next one is asked for: who reads it holds the interpreter, and the request would have
+    to wait for that.
     """
     held_back: deque[JsonPage] = deque()
     ready: deque[JsonPage] = deque()
@@ -394,7 +406,10 @@ def _run_in_thread(pages: Generator[JsonPage, None, None], service: ServiceClien
 
 
 def add_query_parameters(url: str, params: Mapping[str, Any]) -> str:
-    """Add parameters to an address; those that it has by the same names go. Lists are parted by commas (OGC API Features)."""
+    """Add parameters to an address; those that it has by the same names go.
+
+    Lists are parted by commas (OGC API Features).
+    """
     parts = split_address(url)
     kept_pairs = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name not in params]
     added_pairs = [

@@ -1,4 +1,7 @@
-"""JSON text -> records, a few megabytes at a time: lines, arrays, a list inside a document. Structure is found with numpy, nothing is parsed."""
+"""JSON text -> records, a few megabytes at a time: lines, arrays, a list inside a document.
+
+Structure is found with numpy, nothing is parsed.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,8 @@ class RecordForm:
     Attributes
     ----------
     kind
-        ``lines``: one in each line; ``list``: the elements of the array at `path`; ``whole``: documents one after the other.
+        ``lines``: one in each line; ``list``: the elements of the array at `path`; ``whole``: documents one after the
+        other.
     names
         Path of the array that names the elements of records which are arrays themselves.
     """
@@ -168,7 +172,9 @@ def read_surroundings(file: JsonDocument, path: Sequence[str]) -> tuple[bytes, b
 def divide_document(
     file: JsonDocument, path: Sequence[str], *, keep_records: bool = True
 ) -> tuple[bytes, bytes, int, list[JsonRecords]]:
-    """Read a document in one pass: what stands around its list as `read_surroundings` does, and the records of it, unless they are not to be kept.
+    """Read a document in one pass.
+
+    What stands around its list as `read_surroundings` does, and the records of it, unless they are not to be kept.
 
     Raises
     ------
@@ -288,7 +294,8 @@ def read_records(file: JsonDocument, record_form: RecordForm) -> Iterator[JsonRe
     Raises
     ------
     SourceError
-        It ends in the middle of a record or before its list is closed; it has no list at the path; a record has no end. With the line.
+        It ends in the middle of a record or before its list is closed; it has no list at the path; a record has no end.
+        With the line.
     """
     stream = file.open_stream()
     try:

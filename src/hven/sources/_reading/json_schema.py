@@ -34,8 +34,8 @@ class JsonLeaf:
     pointer
         RFC 6901: where its value stands in a record.
     leaf_kind
-        ``cell``: one value; ``list``: an array of values; ``text``: whatever there is, as JSON text; ``part``: of each object in an
-        array one value, at `inner_pointer`; ``region``: a GeoJSON geometry.
+        ``cell``: one value; ``list``: an array of values; ``text``: whatever there is, as JSON text; ``part``: of each
+        object in an array one value, at `inner_pointer`; ``region``: a GeoJSON geometry.
     arrow_type
         Arrow type of the value, or of the elements.
     bbox_pointer
@@ -43,7 +43,8 @@ class JsonLeaf:
     mixed_kinds
         Values of several kinds were seen: what they are, for people.
     is_drawable
-        It is a GeoJSON geometry, as a region or as text, or its bounding box: what a document says of its frame holds for it.
+        It is a GeoJSON geometry, as a region or as text, or its bounding box: what a document says of its frame holds
+        for it.
     is_quoted_number
         Numbers that are written as texts (``"21"``) were seen.
     """
@@ -190,7 +191,12 @@ def _list_key_leaves(node: JsonNode, name: str, pointer: str, whole_paths: froze
         bbox = f"{pointer}/bbox" if key == "geometry" and "bbox" in node.keys else None
         inner_leaves = _list_node_leaves(inner, f"{name}.{key}" if name else key, inner_pointer, whole_paths, bbox)
         is_bbox = key == "bbox" and "geometry" in node.keys and node.keys["geometry"].is_geometry
-        yield from (replace(leaf, arrow_type=pa.float64(), is_drawable=True) if is_bbox and leaf.leaf_kind == LEAF_LIST else leaf for leaf in inner_leaves)  # fmt: skip
+        yield from (
+            replace(leaf, arrow_type=pa.float64(), is_drawable=True)
+            if is_bbox and leaf.leaf_kind == LEAF_LIST
+            else leaf
+            for leaf in inner_leaves
+        )
 
 
 def _list_node_leaves(

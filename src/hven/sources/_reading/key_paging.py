@@ -1,4 +1,7 @@
-"""Reading in the order of a key, so that who was stopped goes on behind the last row: places to go on from, and where a page may end."""
+"""Reading in the order of a key, so that who was stopped goes on behind the last row.
+
+Places to go on from, and where a page may end.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagingKey:
-    """The columns by which a source is paged, and their types. It need not be unique: rows of one key are never parted."""
+    """The columns by which a source is paged, and their types. It need not be unique.
+
+    Rows of one key are never parted.
+    """
 
     names: tuple[str, ...]
     is_time: tuple[bool, ...]

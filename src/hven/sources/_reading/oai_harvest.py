@@ -39,7 +39,14 @@ XSI_TYPE_ATTRIBUTE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 VOLUME_COUNT = 256  # files of a harvest: a record that changes lets a 256th be read again
 MAX_ANSWER_BYTES = 64 << 20  # bytes of one answer: it is held in memory
 MAX_ANSWERS = 1_000_000  # answers of one list, at most
-SAFE_PARSER_OPTIONS: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False, "remove_comments": True, "remove_pis": True}  # fmt: skip
+SAFE_PARSER_OPTIONS: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
 NUMBERED_ELEMENTS = (
     "capability",
     "interface",
@@ -47,9 +54,18 @@ NUMBERED_ELEMENTS = (
     "table",
 )  # of which a record has several, told apart by nothing else
 CANONICAL_PREFIXES = {
-    "ConeSearch": "cs", "RegistryInterface": "ri", "SIA": "sia", "SLAP": "slap", "SSA": "ssap", "TAPRegExt": "tr", "VORegistry": "vg",
-    "VOResource": "vr", "VODataService": "vs", "StandardsRegExt": "vstd", "DocRegExt": "doc",
-}  # fmt: skip
+    "ConeSearch": "cs",
+    "RegistryInterface": "ri",
+    "SIA": "sia",
+    "SLAP": "slap",
+    "SSA": "ssap",
+    "TAPRegExt": "tr",
+    "VORegistry": "vg",
+    "VOResource": "vr",
+    "VODataService": "vs",
+    "StandardsRegExt": "vstd",
+    "DocRegExt": "doc",
+}
 _IVOA_NAMESPACE_PATTERN = re.compile(r"http://www\.ivoa\.net/xml/(\w+)/v[\d.]+")
 UNCHANGED_REMARK = "nothing of this harvest was taken: what was there before stays"
 
@@ -57,11 +73,25 @@ UNCHANGED_REMARK = "nothing of this harvest was taken: what was there before sta
 class HarvestOptions(RequestOptions):
     """What a descriptor may say of repositories."""
 
-    url: Texts = Field(min_length=1, description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that of the first counts.")  # fmt: skip
-    prefix: str = Field("ivo_vor", description="In which form records are asked for (`metadataPrefix`): `ivo_vor`, `oai_dc`.")  # fmt: skip
-    set: str | None = Field(None, description="Only records of this set: `ivo_managed`, those that are a registry's own.")  # fmt: skip
-    overlap: float = Field(86_400.0, ge=0, description="Seconds before the last harvest that are asked for again: clocks differ.")  # fmt: skip
-    full: float = Field(30 * 86_400.0, ge=0, description="Seconds after which everything is asked for again: not every repository tells of every change.")  # fmt: skip
+    url: Texts = Field(
+        min_length=1,
+        description="Address of the repository, without `?verb=`; or several: of a record that more than one has, that of "
+        "the first counts.",
+    )
+    prefix: str = Field(
+        "ivo_vor", description="In which form records are asked for (`metadataPrefix`): `ivo_vor`, `oai_dc`."
+    )
+    set: str | None = Field(
+        None, description="Only records of this set: `ivo_managed`, those that are a registry's own."
+    )
+    overlap: float = Field(
+        86_400.0, ge=0, description="Seconds before the last harvest that are asked for again: clocks differ."
+    )
+    full: float = Field(
+        30 * 86_400.0,
+        ge=0,
+        description="Seconds after which everything is asked for again: not every repository tells of every change.",
+    )
 
 
 class OaiHarvest:
@@ -263,7 +293,10 @@ class _Repository:
     def list_records(
         self, prefix: str, set_name: str | None, start_time: datetime | None
     ) -> Iterator[list[tuple[str, etree._Element]]]:
-        """Give the records of one answer after the other, each with its name; a token that is not known any more begins the list anew, once."""
+        """Give the records of one answer after the other, each with its name.
+
+        A token that is not known any more begins the list anew, once.
+        """
         first = {"verb": "ListRecords", "metadataPrefix": prefix, **({"set": set_name} if set_name else {})}
         if start_time is not None:
             first["from"] = start_time.strftime("%Y-%m-%d" if self.has_day_granularity else "%Y-%m-%dT%H:%M:%SZ")

@@ -1,4 +1,7 @@
-"""Granules of OIFITS (Duvert et al. 2017, A&A 597, A8): times, wavelengths, baselines, stations and counts of each target, mode and night of a file."""
+"""Granules of OIFITS (Duvert et al. 2017, A&A 597, A8).
+
+Times, wavelengths, baselines, stations and counts of each target, mode and night of a file.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +51,32 @@ _ARRAY_LONGITUDES_DEGREES = {
 }
 _ARCSEC_PER_RADIAN = 180.0 * 3600.0 / np.pi
 _COUNT_COLUMNS_BY_TABLE = {"OI_VIS": "nb_vis", "OI_VIS2": "nb_vis2", "OI_T3": "nb_t3", "OI_FLUX": "nb_flux"}
-_OBSERVABLE_COLUMNS = {"OI_VIS": ("VISAMP", "VISDATA"), "OI_VIS2": ("VIS2DATA",), "OI_T3": ("T3PHI", "T3AMP"), "OI_FLUX": ("FLUXDATA", "FLUX")}  # fmt: skip
-_UV_COLUMNS = {"OI_VIS": (("UCOORD", "VCOORD"),), "OI_VIS2": (("UCOORD", "VCOORD"),), "OI_T3": (("U1COORD", "V1COORD"), ("U2COORD", "V2COORD"))}  # fmt: skip
+_OBSERVABLE_COLUMNS = {
+    "OI_VIS": ("VISAMP", "VISDATA"),
+    "OI_VIS2": ("VIS2DATA",),
+    "OI_T3": ("T3PHI", "T3AMP"),
+    "OI_FLUX": ("FLUXDATA", "FLUX"),
+}
+_UV_COLUMNS = {
+    "OI_VIS": (("UCOORD", "VCOORD"),),
+    "OI_VIS2": (("UCOORD", "VCOORD"),),
+    "OI_T3": (("U1COORD", "V1COORD"), ("U2COORD", "V2COORD")),
+}
 _COLUMNS_READ = {
     "OI_TARGET": ("TARGET_ID", "TARGET", "RAEP0", "DECEP0"),
     "OI_WAVELENGTH": ("EFF_WAVE", "EFF_BAND"),
     "OI_ARRAY": ("STA_NAME", "STA_INDEX"),
-    **{name: ("TARGET_ID", "MJD", "INT_TIME", "STA_INDEX", *(one for pair in _UV_COLUMNS.get(name, ()) for one in pair)) for name in _COUNT_COLUMNS_BY_TABLE},
-}  # fmt: skip
+    **{
+        name: (
+            "TARGET_ID",
+            "MJD",
+            "INT_TIME",
+            "STA_INDEX",
+            *(one for pair in _UV_COLUMNS.get(name, ()) for one in pair),
+        )
+        for name in _COUNT_COLUMNS_BY_TABLE
+    },
+}
 _TFORM_PATTERN = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY_CODES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 _ELEMENT_BYTES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
@@ -136,7 +157,9 @@ class OifitsGranuleSource(HeaderSource):
         Each file is one row.
     """
 
-    def __init__(self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None, *, whole_files: bool) -> None:  # fmt: skip
+    def __init__(
+        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None, *, whole_files: bool
+    ) -> None:
         super().__init__(options, context, files)
         self.whole_files = whole_files
 
@@ -157,7 +180,11 @@ class OifitsGranuleSource(HeaderSource):
             stream.close()
         if primary is None or not any(table.header.name.upper() in _COUNT_COLUMNS_BY_TABLE for table in tables):
             table_names = ", ".join(dict.fromkeys(table.header.name for table in tables)) or "no table"
-            raise SourceError(f"has no data of OIFITS: {table_names}", place=Place(file=file.name), remedy="look what it is, or `ignore:` it")  # fmt: skip
+            raise SourceError(
+                f"has no data of OIFITS: {table_names}",
+                place=Place(file=file.name),
+                remedy="look what it is, or `ignore:` it",
+            )
         card_values = {key: primary.card_values.get(key) for key in self.cards or ()}
         rows = [row | card_values for row in _build_rows(primary, tables, file.name, whole_file=self.whole_files)]
         return FileHeader(rows, {key: primary.comments.get(key, "") for key in card_values})
@@ -203,7 +230,11 @@ def _read_columns(
         number, code, repeat, start = places[name]
         end = start + repeat * _ELEMENT_BYTES.get(code, 0)
         if end > width or not repeat:
-            raise SourceError(f"column {name} of {header.name} lies outside of its row of {width} bytes", place=Place(file=file), remedy="repair the header")  # fmt: skip
+            raise SourceError(
+                f"column {name} of {header.name} lies outside of its row of {width} bytes",
+                place=Place(file=file),
+                remedy="repair the header",
+            )
         cells = np.ascontiguousarray(rows[:, start:end])
         if code == "A":
             columns_by_name[name] = [bytes(cell).partition(b"\0")[0].decode("latin-1").strip() for cell in cells]
@@ -264,12 +295,29 @@ def _build_rows(
     dates = [date for table in (primary, *(table.header for table in tables)) if (date := table.read_text("DATE-OBS"))]
     for date in dict.fromkeys(dates):
         year = re.match(r"(\d{4})-\d\d-\d\d", date)
-        if (year is None and not re.match(r"\d\d/\d\d/\d\d", date)) or (year and not _YEAR_BOUNDS[0] <= int(year[1]) <= _YEAR_BOUNDS[1]):  # fmt: skip
+        if (year is None and not re.match(r"\d\d/\d\d/\d\d", date)) or (
+            year and not _YEAR_BOUNDS[0] <= int(year[1]) <= _YEAR_BOUNDS[1]
+        ):
             doubts[f"DATE-OBS is {date[:40]}"] = None
-    version = 2 if primary.read_text("CONTENT") == "OIFITS2" or any(table.header.name.upper() == "OI_TARGET" and table.header.read_integer("OI_REVN") > 1 for table in tables) else 1  # fmt: skip
-    polarised = {name.strip() for table in tables if table.header.name.upper() == "OI_INSPOL" for name in (table.find_keyword("INSNAME"),)}  # fmt: skip
+    version = (
+        2
+        if primary.read_text("CONTENT") == "OIFITS2"
+        or any(
+            table.header.name.upper() == "OI_TARGET" and table.header.read_integer("OI_REVN") > 1 for table in tables
+        )
+        else 1
+    )
+    polarised = {
+        name.strip()
+        for table in tables
+        if table.header.name.upper() == "OI_INSPOL"
+        for name in (table.find_keyword("INSNAME"),)
+    }
     inspol = any(table.header.name.upper() == "OI_INSPOL" for table in tables)
-    primary_values = {name: next((text for key in keys if (text := primary.read_text(key)) and text.upper() != "UNKNOWN"), None) for name, keys in _PRIMARY_KEYWORDS.items()}  # fmt: skip
+    primary_values = {
+        name: next((text for key in keys if (text := primary.read_text(key)) and text.upper() != "UNKNOWN"), None)
+        for name, keys in _PRIMARY_KEYWORDS.items()
+    }
     common: dict[str, Any] = primary_values | {
         "oifits": version,
         "date_obs": dates[0] if dates else None,
@@ -277,12 +325,18 @@ def _build_rows(
     }
     for keys, granule in _iterate_granules(granules, whole_file=whole_file):
         ids, modes, nights = ([*dict.fromkeys(part)] for part in zip(*keys, strict=True))
-        yield common | _build_row(granule, primary, [(ident, targets.get(ident)) for ident in ids], modes, nights, wavelength_tables) | {
-            "polarised": inspol and (polarised == {""} or bool(polarised & {*modes}))
-        }  # fmt: skip
+        yield (
+            common
+            | _build_row(
+                granule, primary, [(ident, targets.get(ident)) for ident in ids], modes, nights, wavelength_tables
+            )
+            | {"polarised": inspol and (polarised == {""} or bool(polarised & {*modes}))}
+        )
 
 
-def _iterate_granules(granules: dict[tuple[int, str, int], _GranuleAccumulator], *, whole_file: bool) -> Iterator[tuple[list[tuple[int, str, int]], _GranuleAccumulator]]:  # fmt: skip
+def _iterate_granules(
+    granules: dict[tuple[int, str, int], _GranuleAccumulator], *, whole_file: bool
+) -> Iterator[tuple[list[tuple[int, str, int]], _GranuleAccumulator]]:
     keys = sorted(granules)
     if not whole_file:
         yield from (([key], granules[key]) for key in keys)
@@ -309,13 +363,21 @@ def _read_targets(tables: Sequence[_OifitsTable]) -> dict[int, tuple[str, float 
         for at, (ident, name) in enumerate(zip(columns["TARGET_ID"].tolist(), columns["TARGET"], strict=True)):
             ra, dec = (float(columns[key][at]) if key in columns else None for key in ("RAEP0", "DECEP0"))
             placed = ra is not None and dec is not None and -360.0 <= ra <= 360.0 and abs(dec) <= 90.0
-            targets_by_id.setdefault(int(ident), (name, ra % 360.0 if placed and ra is not None else None, dec if placed else None))  # fmt: skip
+            targets_by_id.setdefault(
+                int(ident), (name, ra % 360.0 if placed and ra is not None else None, dec if placed else None)
+            )
     return targets_by_id
 
 
 def _add_table_rows(
-    granules: dict[tuple[int, str, int], _GranuleAccumulator], table: _OifitsTable, targets: dict[int, Any], wavelength_tables: dict[str, _OifitsTable], arrays: dict[str, _OifitsTable], site: str, problems: dict[str, None]
-) -> None:  # fmt: skip
+    granules: dict[tuple[int, str, int], _GranuleAccumulator],
+    table: _OifitsTable,
+    targets: dict[int, Any],
+    wavelength_tables: dict[str, _OifitsTable],
+    arrays: dict[str, _OifitsTable],
+    site: str,
+    problems: dict[str, None],
+) -> None:
     """Add the rows of a table of data to the granules that they belong to."""
     kind, mode, columns = table.header.name.upper(), table.find_keyword("INSNAME"), table.columns
     if not {"TARGET_ID", "MJD"} <= columns.keys():
@@ -325,9 +387,15 @@ def _add_table_rows(
     real = (times >= MIN_MJD) & (times <= MAX_MJD)
     if not real.all():
         problems[f"{kind} has times that cannot be: MJD {times[~real][0]:.6g}"] = None
-    array = arrays.get(table.find_keyword("ARRNAME")) or (next(iter(arrays.values())) if len(arrays) == 1 and not table.find_keyword("ARRNAME") else None)  # fmt: skip
+    array = arrays.get(table.find_keyword("ARRNAME")) or (
+        next(iter(arrays.values())) if len(arrays) == 1 and not table.find_keyword("ARRNAME") else None
+    )
     # the day that begins at noon where the telescopes stand
-    nights = np.where(real, np.floor(np.where(real, times, 0.0) + _find_array_longitude(table.find_keyword("ARRNAME"), site) / 360.0 - 0.5), -1.0).astype(np.int64)  # fmt: skip
+    nights = np.where(
+        real,
+        np.floor(np.where(real, times, 0.0) + _find_array_longitude(table.find_keyword("ARRNAME"), site) / 360.0 - 0.5),
+        -1.0,
+    ).astype(np.int64)
     _check_references(table, kind, mode, ids, targets, wavelength_tables, problems)
     names = _read_station_names(array)
     pairs = np.stack([ids, nights], 1)
@@ -354,8 +422,14 @@ def _add_table_rows(
 
 
 def _check_references(
-    table: _OifitsTable, table_name: str, mode: str, ids: npt.NDArray[np.int64], targets: dict[int, Any], wavelength_tables: dict[str, _OifitsTable], problems: dict[str, None]
-) -> None:  # fmt: skip
+    table: _OifitsTable,
+    table_name: str,
+    mode: str,
+    ids: npt.NDArray[np.int64],
+    targets: dict[int, Any],
+    wavelength_tables: dict[str, _OifitsTable],
+    problems: dict[str, None],
+) -> None:
     for ident in {*ids.tolist()} - targets.keys():
         problems[f"OI_TARGET has no target {ident}"] = None
     if mode not in wavelength_tables:
@@ -369,7 +443,10 @@ def _check_references(
 
 
 def _find_array_longitude(*names: str) -> float:
-    """Return the longitude of an array, degrees east; 0 if it is none that is known: ARRAYX and ARRAYY of real files are swapped, in other frames, or 0."""
+    """Return the longitude of an array, degrees east; 0 if it is none that is known.
+
+    ARRAYX and ARRAYY of real files are swapped, in other frames, or 0.
+    """
     longitudes = (place for name in names for word, place in _ARRAY_LONGITUDES_DEGREES.items() if word in name.upper())
     return next(longitudes, 0.0)
 
@@ -400,8 +477,13 @@ def _compute_min_and_max(parts: Iterable[Numbers]) -> tuple[float | None, float 
 
 
 def _build_row(
-    granule: _GranuleAccumulator, primary: HduHeader, targets: Sequence[tuple[int, Any]], modes: Sequence[str], nights: Sequence[int], wavelength_tables: dict[str, _OifitsTable]
-) -> dict[str, Any]:  # fmt: skip
+    granule: _GranuleAccumulator,
+    primary: HduHeader,
+    targets: Sequence[tuple[int, Any]],
+    modes: Sequence[str],
+    nights: Sequence[int],
+    wavelength_tables: dict[str, _OifitsTable],
+) -> dict[str, Any]:
     known_targets = [target for _, target in targets if target is not None]
     single = known_targets[0] if len(known_targets) == len(targets) == 1 else None
     tables = [
@@ -410,7 +492,11 @@ def _build_row(
         if mode in wavelength_tables and "EFF_WAVE" in wavelength_tables[mode].columns
     ]
     shortest, longest = _compute_min_and_max(table["EFF_WAVE"].ravel() for table in tables)
-    powers = [table["EFF_WAVE"].ravel() / np.where(table["EFF_BAND"] > 0.0, table["EFF_BAND"], np.nan).ravel() for table in tables if "EFF_BAND" in table]  # fmt: skip
+    powers = [
+        table["EFF_WAVE"].ravel() / np.where(table["EFF_BAND"] > 0.0, table["EFF_BAND"], np.nan).ravel()
+        for table in tables
+        if "EFF_BAND" in table
+    ]
     power = np.concatenate([np.zeros(0), *powers])
     power = power[np.isfinite(power)]
     first, last = _compute_min_and_max(granule.times)
@@ -432,7 +518,9 @@ def _build_row(
         "em_res_power": float(power.mean()) if len(power) else None,
         "nb_channels": sum(table["EFF_WAVE"].size for table in tables) or None,
         "facility_name": granule.words.get("ARRNAME") or primary.read_text("TELESCOP"),
-        "instrument_name": instrument if instrument and instrument.upper() != "MULTIPLE" else " ".join(dict.fromkeys(re.split(r"[_(/ ]", mode)[0] for mode in modes)) or None,
+        "instrument_name": instrument
+        if instrument and instrument.upper() != "MULTIPLE"
+        else " ".join(dict.fromkeys(re.split(r"[_(/ ]", mode)[0] for mode in modes)) or None,
         "instrument_mode": "; ".join(modes) or None,
         "interferometer_stations": " ".join(stations) or None,
         **{name: granule.counts.get(name, 0) for name in _COUNT_COLUMNS_BY_TABLE.values()},
@@ -440,4 +528,4 @@ def _build_row(
         "b_max": high,
         "s_resolution": shortest / high * _ARCSEC_PER_RADIAN if shortest and high else None,
         "correlation": granule.words.get("CORRNAME"),
-    }  # fmt: skip
+    }

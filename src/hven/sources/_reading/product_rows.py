@@ -1,4 +1,7 @@
-"""Rows of product files, by the readers of media: what is said of files, images and variables; the rows of tables in them."""
+"""Rows of product files, by the readers of media: what is said of files, images and variables.
+
+The rows of tables in them.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +66,15 @@ class _ProductHeaderSource(HeaderSource):
     mode = ""
 
     def __init__(
-        self, options: HeaderOptions, context: SourceContext, files: Sequence[DataFile] | None, part: str | None, *, stonyhurst: bool, west: bool
-    ) -> None:  # fmt: skip
+        self,
+        options: HeaderOptions,
+        context: SourceContext,
+        files: Sequence[DataFile] | None,
+        part: str | None,
+        *,
+        stonyhurst: bool,
+        west: bool,
+    ) -> None:
         super().__init__(
             options,
             context,
@@ -135,9 +145,16 @@ class ProductImageSource(_ProductHeaderSource):
             for size in part.shape[:-2]:
                 planes *= size
             image_values: dict[str, Any] = {
-                "part": part.index, "name": part.name or None, "role": part.role, "axes": " ".join(axis.name or "-" for axis in part.axes),
-                "width": part.shape[-1], "height": part.shape[-2], "planes": planes, "type": part.dtype.name, "unit": part.unit,
-            }  # fmt: skip
+                "part": part.index,
+                "name": part.name or None,
+                "role": part.role,
+                "axes": " ".join(axis.name or "-" for axis in part.axes),
+                "width": part.shape[-1],
+                "height": part.shape[-2],
+                "planes": planes,
+                "type": part.dtype.name,
+                "unit": part.unit,
+            }
             header = _collect_card_values(part.cards, comments, product.medium)
             if part.create_sky_mapping is not None:
                 world = {key: value for key, value in header.items() if not isinstance(value, str) or len(value) < 80}
@@ -194,14 +211,26 @@ class ProductAttributeSource(_ProductHeaderSource):
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002
         file_cards = [("", product.cards)] if self.part is None else []
-        parts = [(part.name, part.cards) for part in (_describe_variables(product) if self.part is None else _describe_parts(self._select_parts(product)))]  # fmt: skip
+        parts = [
+            (part.name, part.cards)
+            for part in (
+                _describe_variables(product) if self.part is None else _describe_parts(self._select_parts(product))
+            )
+        ]
         for name, cards in (*file_cards, *parts):
             if name and cards == product.cards and file_cards:  # of a FITS file the first HDU's
                 continue
             for place, (keyword, value, comment) in enumerate(cards, 1):
                 if keyword and (self.cards is None or keyword in self.cards):
                     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-                    yield {"name": name or None, "card": place, "keyword": keyword, "value": _format_value(value), "number": number, "comment": comment or None}  # fmt: skip
+                    yield {
+                        "name": name or None,
+                        "card": place,
+                        "keyword": keyword,
+                        "value": _format_value(value),
+                        "number": number,
+                        "comment": comment or None,
+                    }
 
 
 class ProductTableSource(FileRows):
@@ -215,7 +244,9 @@ class ProductTableSource(FileRows):
         Words for no value, by column.
     """
 
-    def __init__(self, options: FileOptions, part: str | None, context: SourceContext, nulls: Mapping[str, Sequence[str]]) -> None:  # fmt: skip
+    def __init__(
+        self, options: FileOptions, part: str | None, context: SourceContext, nulls: Mapping[str, Sequence[str]]
+    ) -> None:
         super().__init__(options, context)
         self._part, self._nulls = part, nulls
         self._column_list: list[Column] | None = None
@@ -300,10 +331,14 @@ class ProductTableSource(FileRows):
         raise SourceError(
             f"part {self._part} is no table" if selected is not None else "no table in it",
             place=Place(file=file.name),
-            remedy=f"its tables are {tables_text}" if tables_text else "`mode: header` makes a row per file, `mode: images` one per image",
-        )  # fmt: skip
+            remedy=f"its tables are {tables_text}"
+            if tables_text
+            else "`mode: header` makes a row per file, `mode: images` one per image",
+        )
 
-    def _read_rows(self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None) -> Iterator[pa.RecordBatch]:  # fmt: skip
+    def _read_rows(
+        self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
         kinds = {column.name: column.type.arrow for column in self.list_columns()}
         before = file.path.stat()
         with self._open_product(file) as product:
@@ -312,7 +347,11 @@ class ProductTableSource(FileRows):
             for name in file_column_names:
                 if name not in columns_by_name or columns_by_name[name].type.arrow != kinds[name]:
                     has = "no column" if name not in columns_by_name else "another type of column"
-                    raise SourceError(f"{has} {name!r} than in {self.files[0].name}", place=Place(file=file.name), remedy="`ignore:` it")  # fmt: skip
+                    raise SourceError(
+                        f"{has} {name!r} than in {self.files[0].name}",
+                        place=Place(file=file.name),
+                        remedy="`ignore:` it",
+                    )
             self._check_same_units(file, table.columns, file_column_names)
             narrow = (
                 table.select_columns(file_column_names)
@@ -325,18 +364,28 @@ class ProductTableSource(FileRows):
             ):
                 for at in range(0, batch.num_rows, step):
                     part = batch.slice(at, step)
-                    arrays = {name: replace_null_values(part.column(name).cast(kinds[name]), list_null_words(self._nulls, name)) for name in file_column_names}  # fmt: skip
+                    arrays = {
+                        name: replace_null_values(
+                            part.column(name).cast(kinds[name]), list_null_words(self._nulls, name)
+                        )
+                        for name in file_column_names
+                    }
                     yield build_source_batch(column_names, arrays, part.num_rows, first, file)
                     first += part.num_rows
         now = file.path.stat()
         if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise SourceError("was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole")  # fmt: skip
+            raise SourceError(
+                "was changed while it was read", place=Place(file=file.name), remedy="ingest again when it is whole"
+            )
         file.compute_sha256()
         file.bytes_read = now.st_size
 
 
 def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]:
-    """List number, name and rows of each table, and the number of the one that is meant: there is nothing else, it is the only one that the file declares, or the first one of samples in time."""
+    """List number, name and rows of each table, and the number of the one that is meant.
+
+    There is nothing else, it is the only one that the file declares, or the first one of samples in time.
+    """
     with open_product(file.path, file.name.rpartition("/")[2], includes_rasters=True) as product:
         tables = [table for table in product.parts if isinstance(table, TablePart)]
         declared = [table for table in tables if table.is_declared]
@@ -381,4 +430,10 @@ def _collect_card_values(cards: Iterable[HeaderCard], comments: dict[str, str], 
 
 
 def _format_value(value: Any) -> str | None:
-    return None if value is None else {True: "T", False: "F"}[value] if isinstance(value, bool) else str(value)[:MAX_VALUE_CHARACTERS]  # fmt: skip
+    return (
+        None
+        if value is None
+        else {True: "T", False: "F"}[value]
+        if isinstance(value, bool)
+        else str(value)[:MAX_VALUE_CHARACTERS]
+    )

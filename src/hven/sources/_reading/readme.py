@@ -1,4 +1,7 @@
-"""The ReadMe of a catalogue as CDS writes it: byte-by-byte descriptions, title, abstract (Standards for Astronomical Catalogues 2.0)."""
+"""The ReadMe of a catalogue as CDS writes it.
+
+Byte-by-byte descriptions, title, abstract (Standards for Astronomical Catalogues 2.0).
+"""
 
 from __future__ import annotations
 
@@ -142,7 +145,10 @@ def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
 
 
 def list_null_words(byte_field: ByteField) -> tuple[str, ...]:
-    """List the words that stand for no value in a column: a null word of one repeated sign (``---``) also means any other run of it that fits."""
+    """List the words that stand for no value in a column.
+
+    A null word of one repeated sign (``---``) also means any other run of it that fits.
+    """
     word = byte_field.null
     if not word:
         return ()
@@ -265,7 +271,10 @@ def _find_author_lines(lines: list[str]) -> str:
 
 
 def _find_mrt_value(lines: list[str], key: str) -> str:
-    """Return what the head of a machine-readable table of the AAS journals says: `Title: ..`, `Authors: ..`, perhaps over several lines."""
+    """Return what the head of a machine-readable table of the AAS journals says.
+
+    `Title: ..`, `Authors: ..`, perhaps over several lines.
+    """
     value_lines: list[str] = []
     for line in lines[:200]:
         match = _MRT_KEY_PATTERN.match(line)

@@ -19,7 +19,8 @@ def deduplicate_names(names: Sequence[str]) -> list[str]:
     Returns
     -------
     names
-        Each once; a name that occurs once stays, also where it is that of a number: ``flux, flux, flux_2`` are ``flux, flux_3, flux_2``.
+        Each once; a name that occurs once stays, also where it is that of a number: ``flux, flux, flux_2`` are ``flux,
+        flux_3, flux_2``.
     """
     original_names = set(names)
     taken_names: set[str] = set()

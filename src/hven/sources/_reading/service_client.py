@@ -1,4 +1,7 @@
-"""A service that is asked many times: at a certain rate, again after a pause if it has too much to do or does not answer."""
+"""A service that is asked many times.
+
+At a certain rate, again after a pause if it has too much to do or does not answer.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ class ServiceOptions(RequestOptions):
 
 
 class RunBudget:
-    """Bytes and seconds that a run may still cost. Its `ServiceClient` counts what it is sent, so that no answer is left out."""
+    """Bytes and seconds that a run may still cost.
+
+    Its `ServiceClient` counts what it is sent, so that no answer is left out.
+    """
 
     def __init__(self, options: BudgetOptions, source_name: str, remedy: str) -> None:
         self.options, self.source_name, self.remedy = options, source_name, remedy

@@ -1,4 +1,7 @@
-"""Queries to a TAP service (1.0, 1.1), sync or async, and their answers as tables; what is broken is asked for again, never half taken."""
+"""Queries to a TAP service (1.0, 1.1), sync or async, and their answers as tables.
+
+What is broken is asked for again, never half taken.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,8 @@ class TapClient:
         Raises
         ------
         SourceError
-            The service refuses the query (with its words), does not answer, or answers with something else than a VOTable.
+            The service refuses the query (with its words), does not answer, or answers with something else than a
+            VOTable.
         """
 
         def read_answer(job: bool) -> TapPage:
@@ -103,14 +107,18 @@ class TapClient:
         page = self._retry_sync_or_async(read_answer, allow_jobs=not is_small)
         if must_be_complete and page.overflow:
             raise TruncatedAnswerError(
-                f"{self.service.host} cut its answer off (QUERY_STATUS=OVERFLOW) after {page.table.num_rows:,} rows: there are more",
+                f"{self.service.host} cut its answer off (QUERY_STATUS=OVERFLOW) after {page.table.num_rows:,} "
+                f"rows: there are more",
                 remedy="tell its operator: what a service says of its own tables must be there as a whole",
             )
         return page
 
     @contextmanager
     def query_stream(self, adql: str, maxrec: int, batch_row_limit: int) -> Iterator[TableStream]:
-        """Ask, and read the answer from disk: it is here as a whole before its first row is given. Errors are those of `query_page`."""
+        """Ask, and read the answer from disk: it is here as a whole before its first row is given.
+
+        Errors are those of `query_page`.
+        """
         with self._retry_sync_or_async(
             lambda job: self._fetch_answer(adql, maxrec, job, None), allow_jobs=True
         ) as file:
@@ -181,14 +189,16 @@ class TapClient:
             if self.mode != "auto" and timeout_seconds is None:
                 raise
             raise QueryTooSlowError(
-                f"{self.service.host} has not begun to answer after {timeout_seconds or self.service.timeout_seconds:g} s"
+                f"{self.service.host} has not begun to answer after "
+                f"{timeout_seconds or self.service.timeout_seconds:g} s"
             ) from error
 
     def _save_answer(self, answer: StreamedAnswer, byte_limit: int | None) -> IO[bytes]:
         """Fetch an answer to memory or disk, of `byte_limit` bytes; an error document is an error."""
         if answer.status != 200:
             raise self._build_failure_error(answer)
-        file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=MAX_MEMORY_BYTES, prefix="hven-tap-")  # noqa: SIM115  (the caller closes it)
+        # the caller closes it
+        file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=MAX_MEMORY_BYTES, prefix="hven-tap-")  # noqa: SIM115
         try:
             for part in answer.parts:
                 file.write(part)
@@ -274,7 +284,8 @@ class TapClient:
             phase = self._wait_for_job(job_url)
             if phase != "COMPLETED":
                 raise SourceError(
-                    f"{self.service.host}: the job ended as {phase}: {self._read_job_error(job_url) or 'it does not say why'}"
+                    f"{self.service.host}: the job ended as {phase}: "
+                    f"{self._read_job_error(job_url) or 'it does not say why'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))
         finally:

@@ -1,4 +1,7 @@
-"""The rows of a table or query of a TAP service: page by page in the order of a key, or in one answer where none is known."""
+"""The rows of a table or query of a TAP service.
+
+Page by page in the order of a key, or in one answer where none is known.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ class TapSource(WatermarkSource):
     # --- what there is ------------------------------------------------------------------------------------------
 
     def list_columns(self) -> list[Column]:
-        """List the columns as the service describes them: types as it sends them; what its answers do not say is from TAP_SCHEMA."""
+        """List the columns as the service describes them: types as it sends them.
+
+        What its answers do not say is from TAP_SCHEMA.
+        """
         return list(self._columns.values())
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -141,7 +147,10 @@ class TapSource(WatermarkSource):
             AdqlConditionWriter({}).write_literal(name)
             for name in dict.fromkeys((self.table, self.table.replace('"', ""), write_table_name(self.table)))
         )
-        text = f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name IN ({table_literals})"
+        text = (
+            f"SELECT column_name, description, unit, ucd, utype, indexed FROM TAP_SCHEMA.columns WHERE table_name "
+            f"IN ({table_literals})"
+        )
         try:
             rows = (
                 self.tap.query_page(text, 100_000, is_small=True, must_be_complete=True)
@@ -178,7 +187,10 @@ class TapSource(WatermarkSource):
     def _description(self) -> str | None:
         if self.table is None:
             return None
-        text = f"SELECT description FROM TAP_SCHEMA.tables WHERE table_name = {AdqlConditionWriter({}).write_literal(self.table)}"
+        text = (
+            f"SELECT description FROM TAP_SCHEMA.tables WHERE table_name = "
+            f"{AdqlConditionWriter({}).write_literal(self.table)}"
+        )
         try:
             rows = self.tap.query_page(text, 10, is_small=True).table.column(0).to_pylist()
         except (HvenError, IndexError):
@@ -345,7 +357,8 @@ class TapSource(WatermarkSource):
             if not cut:  # one key fills the page
                 if table.num_rows < size:
                     raise SourceError(
-                        f"{self.source_name} has more rows of one key than the {table.num_rows:,} that it gives at once",
+                        f"{self.source_name} has more rows of one key than the {table.num_rows:,} that it "
+                        f"gives at once",
                         remedy=f"say another `key` than {', '.join(key.names)}: one whose values differ",
                     )
                 size *= 2
@@ -395,7 +408,8 @@ class TapSource(WatermarkSource):
             if page.overflow:
                 if len(portion) == 1:
                     raise SourceError(
-                        f"{self.source_name} has more rows of one key than the {page.table.num_rows:,} that it gives at once"
+                        f"{self.source_name} has more rows of one key than the {page.table.num_rows:,} that it "
+                        f"gives at once"
                     )
                 half = len(portion) // 2
                 waiting += [portion[half:], portion[:half]]
@@ -466,7 +480,9 @@ class TapSource(WatermarkSource):
             return None
 
     def _check_row_count(self, received_count: int, stated_count: int) -> None:
-        """Compare with the service's own count: one that cuts answers without a word must not look like a table that shrank.
+        """Compare with the service's own count.
+
+        One that cuts answers without a word must not look like a table that shrank.
 
         Raises
         ------
@@ -499,7 +515,10 @@ def _merge_descriptions(column: Column, schema_column: Column | None) -> Column:
 
 
 def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str) -> T:
-    """Cast an answer's values to the first answer's type: a service may write lengths of texts and arrays as they come."""
+    """Cast an answer's values to the first answer's type.
+
+    A service may write lengths of texts and arrays as they come.
+    """
     if values.type == arrow_type:
         return values
     try:

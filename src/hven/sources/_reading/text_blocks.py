@@ -182,7 +182,10 @@ class TextFile:
         return (self.remainder.rfind(b"\n", before) + 1 or cut) if closed else cut
 
     def _find_quoted_values(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield begin and end of each quoted value, and whether it closes: after a quote that is not doubled. It begins with what stands before it."""
+        """Yield begin and end of each quoted value, and whether it closes: after a quote that is not doubled.
+
+        It begins with what stands before it.
+        """
         data, quote = self.remainder, self.quote or b""
         at = 0
         while at < len(data):
@@ -211,7 +214,8 @@ class TextFile:
     def _find_record_end_fast(self, end: int) -> int | None:
         """Find the same end by whole arrays, where quotes stand as they should; None where one does not.
 
-        Every other quote must begin a field, or follow the one before at once (a doubled quote inside a value): then they pair up.
+        Every other quote must begin a field, or follow the one before at once (a doubled quote inside a value): then
+        they pair up.
         """
         if len(self.quote_and_delimiter) != 2:
             return None

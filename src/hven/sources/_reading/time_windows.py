@@ -1,4 +1,7 @@
-"""Samples of a server elsewhere: asked for one window of time after the other, within budgets, and gone on with behind the last."""
+"""Samples of a server elsewhere.
+
+Asked for one window of time after the other, within budgets, and gone on with behind the last.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,11 @@ class TimeWindowOptions(ServiceOptions):
     columns: Texts | None = Field(None, description="Only these of its variables; the time is always there.")
     start: str | None = Field(None, description="From this time on (2020-01-01T00:00Z); default: what the server has.")
     stop: str | None = Field(None, description="Before this time; default: what the server has.")
-    reference: bool = Field(False, description="Nothing is copied: the table is one row, from when to when there are samples, and these are asked for there when a reader asks for them here.")  # fmt: skip
+    reference: bool = Field(
+        False,
+        description="Nothing is copied: the table is one row, from when to when there are samples, and these are asked for "
+        "there when a reader asks for them here.",
+    )
 
 
 class WindowTooLongError(Exception):
@@ -183,7 +190,13 @@ class TimeWindowSource(WatermarkSource):
         """Yield samples, each window with the time to go on from."""
         if self.options.reference:
             names = check_column_names(column_names, [column.name for column in REFERENCE_COLUMNS], self.source_name)
-            values = dict(zip(("begins", "ends"), (pa.array([column], pa.timestamp("us")) for column in self._compute_span()), strict=True))  # fmt: skip
+            values = dict(
+                zip(
+                    ("begins", "ends"),
+                    (pa.array([column], pa.timestamp("us")) for column in self._compute_span()),
+                    strict=True,
+                )
+            )
             yield build_source_batch(names, values, 1, 1, None), ""
             return
         names = check_column_names(column_names, list(self._columns), self.source_name)
@@ -193,7 +206,11 @@ class TimeWindowSource(WatermarkSource):
         if resume_token:
             number, start = (int(column) for column in resume_token.split())
         self._budget = self.service.budget = self._build_budget()
-        width = sum(column.type.arrow.list_size if pa.types.is_fixed_size_list(column.type.arrow) else 1 for name, column in self._columns.items() if name in real)  # fmt: skip
+        width = sum(
+            column.type.arrow.list_size if pa.types.is_fixed_size_list(column.type.arrow) else 1
+            for name, column in self._columns.items()
+            if name in real
+        )
         rows_per_window = max(
             min(
                 VALUES_PER_WINDOW // width,
@@ -223,7 +240,10 @@ class TimeWindowSource(WatermarkSource):
                 for batch in part.combine_chunks().to_batches():
                     arrays = {name: batch.column(name) for name in batch.schema.names}
                     last = table is tables[-1]
-                    yield build_source_batch(names, arrays, batch.num_rows, number, None), f"{number + batch.num_rows} {end}" if last else ""  # fmt: skip
+                    yield (
+                        build_source_batch(names, arrays, batch.num_rows, number, None),
+                        f"{number + batch.num_rows} {end}" if last else "",
+                    )
                     number += batch.num_rows
                     rows += batch.num_rows
             if rows > 4 * rows_per_window:
@@ -266,7 +286,8 @@ class TimeWindowSource(WatermarkSource):
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         watermark.write_condition(value, _CheckingWriter())
         part = self._copy_part()
-        vars(part)["_start_after"] = int(np.datetime64(value, "us").astype(np.int64))  # type: ignore[call-overload]  # a time without zone
+        # a time without zone
+        vars(part)["_start_after"] = int(np.datetime64(value, "us").astype(np.int64))  # type: ignore[call-overload]
         return part
 
     def _copy_part(self) -> Self:

@@ -114,8 +114,14 @@ def explain_doubt(
             if len(odd_words) <= MAX_EXAMPLES and len(words_text) < 40
             else ""
         )
-        aside = f"{type_hint.format(name=name, kind=number)} to keep those rows aside, both with `type: {number}` for the column"
-        message = f"{len(convertible):,} of {len(values):,} values that were looked at are numbers, but not {_format_exceptions(filled_places, values, bad)}"
+        aside = (
+            f"{type_hint.format(name=name, kind=number)} to keep those rows aside, both with `type: {number}` for "
+            f"the column"
+        )
+        message = (
+            f"{len(convertible):,} of {len(values):,} values that were looked at are numbers, but not "
+            f"{_format_exceptions(filled_places, values, bad)}"
+        )
         return message, f"say {null}{aside}; or {text}"
     forms, unparsed_words = detect_date_formats(
         [str(word) for word in pc.unique(values)[:MAX_DATE_SAMPLES].to_pylist()]
@@ -151,7 +157,10 @@ def _explain_marked_numbers(name: str, values: pa.Array) -> tuple[str, str] | No
 
 
 def _explain_date_styles(name: str, values: pa.Array, text: str) -> tuple[str, str] | None:
-    """Explain texts that look like dates of several styles, or with names of months; digits of one style (13/07/15) may be anything."""
+    """Explain texts that look like dates of several styles, or with names of months.
+
+    Digits of one style (13/07/15) may be anything.
+    """
     like = pc.match_substring_regex(values, _DATE_LIKE_PATTERN)
     if not _is_exception(len(values) - pc.sum(like).as_py(), len(values)):
         return None

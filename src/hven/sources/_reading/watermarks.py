@@ -1,8 +1,9 @@
 """Watermarks as conditions in the source's own language: "at least this, or unknown".
 
-What comes out may let through rows that need not be read again, and never leaves one out that must be: values are compared a
-little below the last watermark where they are no whole numbers, for two machines do not add alike; a value that is unknown counts
-as new. GREATEST, LEAST and COALESCE become conditions over their arguments, which every dialect has, and which indexes serve.
+What comes out may let through rows that need not be read again, and never leaves one out that must be: values are
+compared a little below the last watermark where they are no whole numbers, for two machines do not add alike; a value
+that is unknown counts as new. GREATEST, LEAST and COALESCE become conditions over their arguments, which every dialect
+has, and which indexes serve.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class ConditionWriter(Protocol):
     """How a source writes the parts of a condition."""
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
-        """Write a column as it is compared; `is_computed`: as a term of a sum, in which it must neither overflow nor be rounded."""
+        """Write a column as it is compared; `is_computed`.
+
+        As a term of a sum, in which it must neither overflow nor be rounded.
+        """
 
     def write_is_null(self, name: str) -> str:
         """Write the condition that the column has no value."""
@@ -260,7 +264,10 @@ def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
 
 
 def _write_reached_conditions(node: Expr, value: object, writer: ConditionWriter) -> tuple[str, str]:
-    """Write two conditions: the value is reached; it is unknown. Placeholders stand in the order of the text of both, one after the other."""
+    """Write two conditions: the value is reached; it is unknown.
+
+    Placeholders stand in the order of the text of both, one after the other.
+    """
     match node:
         case FunctionCall(name="GREATEST", args=args):
             parts = [_write_reached_conditions(arg, value, writer) for arg in args]

@@ -1,4 +1,7 @@
-"""Whole numbers of other types than int64 (unsigned, decimal): `int64` as long as they fit, else decimal text; a value is never rounded."""
+"""Whole numbers of other types than int64 (unsigned, decimal): `int64` as long as they fit, else decimal text.
+
+A value is never rounded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rows of XML, wherever it comes from: a record for each element of a name; its attributes and children as dotted names, or what XPath says."""
+"""Rows of XML, wherever it comes from: a record for each element of a name.
+
+Its attributes and children as dotted names, or what XPath says.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,39 @@ if TYPE_CHECKING:
 RECORDS_PER_PART = 4096  # records that are read together
 MAX_SAMPLED_ELEMENTS = 20_000  # elements that are looked at to see which ones are the records
 TEXT_KEY = "#text"  # of an element that has attributes or children, too
-SAFE_PARSER_OPTIONS: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False, "remove_comments": True, "remove_pis": True}  # fmt: skip
+SAFE_PARSER_OPTIONS: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
 _NUMBER_PATTERN = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+(?:[eE][+-]?\d+)?")
 
 
 class XmlFieldOptions(JsonOptions):
     """What a descriptor may say of the records in XML."""
 
-    each: str | None = Field(None, description="A row for each node that this XPath finds in a record, instead of one for the record: `position/band`. Paths of `fields` begin there, `ancestor::` leads back; `$found` is its text, `$path` its path from the record.")  # fmt: skip
-    fields: dict[str, str] = Field(default_factory=dict, description="Columns by their names, each by an XPath from its record: `{id: '@id', ra: position/ra}`. Default: all attributes and children.")  # fmt: skip
-    joined: dict[str, str] = Field(default_factory=dict, description="Columns whose several values become one text, and what stands between them: `{bands: '#'}`.")  # fmt: skip
-    namespaces: dict[str, str] = Field(default_factory=dict, description="Prefixes of the paths, and their namespaces. Default: names count, whatever their namespaces.")  # fmt: skip
+    each: str | None = Field(
+        None,
+        description="A row for each node that this XPath finds in a record, instead of one for the record: "
+        "`position/band`. Paths of `fields` begin there, `ancestor::` leads back; `$found` is its text, "
+        "`$path` its path from the record.",
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="Columns by their names, each by an XPath from its record: `{id: '@id', ra: position/ra}`. Default: "
+        "all attributes and children.",
+    )
+    joined: dict[str, str] = Field(
+        default_factory=dict,
+        description="Columns whose several values become one text, and what stands between them: `{bands: '#'}`.",
+    )
+    namespaces: dict[str, str] = Field(
+        default_factory=dict,
+        description="Prefixes of the paths, and their namespaces. Default: names count, whatever their namespaces.",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +77,10 @@ class XmlRecords(JsonRecords):
 
 
 class XmlSource(JsonFileSource):
-    """The records of one or more XML files; a kind says which elements they are (`_record_path`), and calls `_compile_options`."""
+    """The records of one or more XML files.
+
+    A kind says which elements they are (`_record_path`), and calls `_compile_options`.
+    """
 
     options: XmlFieldOptions
     _record_path: str | None = None
@@ -64,13 +92,18 @@ class XmlSource(JsonFileSource):
         self._paths_with_variables = {name for name, path in options.fields.items() if "$" in path}
         self._each = self._compile_xpath("each", options.each, smart_strings=True) if options.each else None
         if self._paths_with_variables and self._each is None:
-            raise SourceError(f"fields.{min(self._paths_with_variables)}: $found and $path are of what `each` finds", remedy="say `each`, too")  # fmt: skip
+            raise SourceError(
+                f"fields.{min(self._paths_with_variables)}: $found and $path are of what `each` finds",
+                remedy="say `each`, too",
+            )
 
     def _compile_xpath(self, option_name: str, path: str, *, smart_strings: bool = False) -> etree.XPath:
         try:
             return etree.XPath(path, namespaces=self.options.namespaces or None, smart_strings=smart_strings)
         except etree.XPathError as error:
-            raise SourceError(f"{option_name}: {path!r} is no XPath: {error}", remedy="a path from the record: position/ra, @id") from error  # fmt: skip
+            raise SourceError(
+                f"{option_name}: {path!r} is no XPath: {error}", remedy="a path from the record: position/ra, @id"
+            ) from error
 
     # --- elements ------------------------------------------------------------------------------------------------
 
@@ -98,7 +131,11 @@ class XmlSource(JsonFileSource):
             path for path in path_counts if len(path) == 2
         ]
         if not several:
-            raise SourceError("no records to see the columns from", place=Place(file=file.name), remedy="`record:` names their element")  # fmt: skip
+            raise SourceError(
+                "no records to see the columns from",
+                place=Place(file=file.name),
+                remedy="`record:` names their element",
+            )
         return min(several, key=lambda path: (len(path), -path_counts[path]))
 
     def _parse_events(
@@ -110,7 +147,11 @@ class XmlSource(JsonFileSource):
             file.read_to_end()
         except etree.XMLSyntaxError as error:
             line, column = error.position
-            raise SourceError(f"no XML: {error.msg}", place=Place(file=file.name, line=line, column=column), remedy="mend the file, or `ignore:` it") from error  # fmt: skip
+            raise SourceError(
+                f"no XML: {error.msg}",
+                place=Place(file=file.name, line=line, column=column),
+                remedy="mend the file, or `ignore:` it",
+            ) from error
         finally:
             stream.close()
 
@@ -142,13 +183,17 @@ class XmlSource(JsonFileSource):
             for tree_element in (*element.iter(etree.Element), *element.iterancestors()):
                 tree_element.tag = _find_element_name(tree_element)
         for node in [element] if self._each is None else self._find_nodes(element):
-            element_of_node: Any = node if isinstance(node, etree._Element) else node.getparent()  # noqa: SLF001  (the one name of the class)
+            # the one name of the class
+            element_of_node: Any = node if isinstance(node, etree._Element) else node.getparent()  # noqa: SLF001
             yield element_of_node.sourceline, self._extract_record(element_of_node, node, element)
 
     def _find_nodes(self, element: Any) -> Sequence[Any]:
         nodes = self._each(element) if self._each is not None else ()
         if not isinstance(nodes, list):
-            raise SourceError(f"each: {self.options.each!r} finds no nodes, but {nodes!r}", remedy="a path from the record: position/band")  # fmt: skip
+            raise SourceError(
+                f"each: {self.options.each!r} finds no nodes, but {nodes!r}",
+                remedy="a path from the record: position/band",
+            )
         return nodes
 
     def _extract_record(self, parent: Any, node: Any, record: Any) -> Any:
@@ -198,7 +243,14 @@ class XmlSource(JsonFileSource):
 def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_number: int) -> XmlRecords:
     data = b"".join(texts)
     starts = np.cumsum([0, *map(len, texts)])[:-1].astype(np.int64)
-    return XmlRecords(texts=pa.array(texts, pa.binary()).cast(pa.string()), first_number=first_number, data=data, starts=starts, line=1, line_numbers=lines)  # fmt: skip
+    return XmlRecords(
+        texts=pa.array(texts, pa.binary()).cast(pa.string()),
+        first_number=first_number,
+        data=data,
+        starts=starts,
+        line=1,
+        line_numbers=lines,
+    )
 
 
 def find_local_name(tag: str) -> str:
@@ -270,7 +322,10 @@ def _path_value_to_text(path_value: Any) -> Any:
         return "true" if path_value else "false"
     if isinstance(path_value, float):
         return None if path_value != path_value else repr(path_value)  # noqa: PLR0124  (NaN: there is no such number)
-    texts = [node if isinstance(node, str) else "".join(node.itertext()) for node in (path_value if isinstance(path_value, list) else [path_value])]  # fmt: skip
+    texts = [
+        node if isinstance(node, str) else "".join(node.itertext())
+        for node in (path_value if isinstance(path_value, list) else [path_value])
+    ]
     stripped = [text.strip() for text in texts]
     return None if not stripped else stripped[0] if len(stripped) == 1 else stripped
 

@@ -25,7 +25,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 # what reads this machine's disk (file, dir, zip, git ..) or goes past our guards (http, ftp) is not among them
-FSSPEC_SCHEMES = ("gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "tos", "oci", "hdfs", "webhdfs", "sftp", "ssh", "smb", "hf", "memory")  # fmt: skip
+FSSPEC_SCHEMES = (
+    "gs",
+    "gcs",
+    "abfs",
+    "abfss",
+    "az",
+    "adl",
+    "oss",
+    "tos",
+    "oci",
+    "hdfs",
+    "webhdfs",
+    "sftp",
+    "ssh",
+    "smb",
+    "hf",
+    "memory",
+)
 
 
 class FsspecStore:

@@ -159,7 +159,8 @@ class FtpStore:
             number = http_client.resolve_host(self._host, self._port, allow_private=self._allow_private)
         except UserError as error:
             raise build_unreachable_error() from error
-        ftp = ftplib.FTP(timeout=self._timeout_seconds, encoding="utf-8")  # noqa: S321  (the data are public, or the curator's choice)
+        # the data are public, or the curator's choice
+        ftp = ftplib.FTP(timeout=self._timeout_seconds, encoding="utf-8")  # noqa: S321
         try:
             ftp.connect(str(number), self._port)
             ftp.login(*self._account)

@@ -1,4 +1,7 @@
-"""Files of which heads are read where they are: on other servers, by ranges, and in archives (zip, tar), which are not unpacked."""
+"""Files of which heads are read where they are.
+
+On other servers, by ranges, and in archives (zip, tar), which are not unpacked.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,16 @@ MAX_ARCHIVE_MEMBERS = 1_000_000  # of an archive
 MAX_NAMED_EXAMPLES = 3  # members and patterns that a message names
 _EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  (as facts have it: UTC without a zone)
 ARCHIVE_EXTENSIONS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".txz", ".tbz2")
-_ARCHIVE_ERRORS = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError)  # fmt: skip
+_ARCHIVE_ERRORS = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 class _RemoteStat(NamedTuple):
@@ -84,7 +96,9 @@ class _BlockRanges:
                 first, last = lacking[0] * BLOCK_BYTES, min((lacking[-1] + 1) * BLOCK_BYTES, self._length)
                 self._remaining_bytes -= last - first
                 if self._remaining_bytes < 0:
-                    raise SourceError(f"more than {MAX_HEADER_BYTES >> 20} MB of it would be read for its head", remedy="`ignore:` it")  # fmt: skip
+                    raise SourceError(
+                        f"more than {MAX_HEADER_BYTES >> 20} MB of it would be read for its head", remedy="`ignore:` it"
+                    )
                 body = self._read(first, last)
                 if len(body) < last - first:
                     raise SourceError("ends too early", remedy="get the file anew")
@@ -176,7 +190,10 @@ class RangedRemoteFile(_RemoteDataFile):
             raise OSError(22, f"its server does not say its size ({self._url})")
         moment = 0.0 if fact.modified is None else (fact.modified - _EPOCH).total_seconds()
         exact = round(moment * 1e9) if moment else zlib.crc32(fact.tag.encode()) if fact.tag else 0
-        return cast("os.stat_result", _RemoteStat(fact.bytes, moment or (0.0 if fact.tag else 1e11), exact, zlib.crc32(self._address.encode())))  # fmt: skip
+        return cast(
+            "os.stat_result",
+            _RemoteStat(fact.bytes, moment or (0.0 if fact.tag else 1e11), exact, zlib.crc32(self._address.encode())),
+        )
 
     def describe_version(self) -> InputVersion:
         """Describe which file it is; of what has neither time nor tag, without a time."""
@@ -234,16 +251,26 @@ class _Archive:
                 self._opened = zipfile.ZipFile(file) if zipfile.is_zipfile(file) else _open_tar(file)
                 weakref.finalize(self, self._opened.close)
                 if isinstance(self._opened, zipfile.ZipFile):
-                    member_entries = [(entry.filename, entry) for entry in self._opened.infolist() if not entry.is_dir() and not entry.flag_bits & 1]  # fmt: skip
+                    member_entries = [
+                        (entry.filename, entry)
+                        for entry in self._opened.infolist()
+                        if not entry.is_dir() and not entry.flag_bits & 1
+                    ]
                 else:
                     member_entries = [(entry.name.removeprefix("./"), entry) for entry in self._opened if entry.isreg()]
             except _ARCHIVE_ERRORS as error:
-                raise SourceError(f"is no archive that can be read: {error}", place=Place(file=self.name), remedy="get the file anew") from error  # fmt: skip
+                raise SourceError(
+                    f"is no archive that can be read: {error}", place=Place(file=self.name), remedy="get the file anew"
+                ) from error
             if len(member_entries) > MAX_ARCHIVE_MEMBERS:
                 raise SourceError(
                     f"has more than {MAX_ARCHIVE_MEMBERS:,} members", place=Place(file=self.name), remedy="unpack it"
                 )
-            self._members = {name: entry for name, entry in member_entries if not name.startswith("/") and ".." not in name.split("/")}  # fmt: skip
+            self._members = {
+                name: entry
+                for name, entry in member_entries
+                if not name.startswith("/") and ".." not in name.split("/")
+            }
         return self._members
 
     def find_member_facts(self, name: str) -> tuple[int, int]:
@@ -270,7 +297,9 @@ class _Archive:
                         file.seek(start_offset)
                         return bytes(file.read(end_offset - start_offset))
             except _ARCHIVE_ERRORS as error:
-                raise SourceError(f"cannot be read in its archive: {error}", place=Place(file=name), remedy="get the file anew") from error  # fmt: skip
+                raise SourceError(
+                    f"cannot be read in its archive: {error}", place=Place(file=name), remedy="get the file anew"
+                ) from error
 
         return _BlockRanges(read_range, self.find_member_facts(name)[0])
 

@@ -1,4 +1,7 @@
-"""Files in buckets of S3 and whatever speaks it: asked as web servers are, with signatures (AWS Signature Version 4) and lists."""
+"""Files in buckets of S3 and whatever speaks it.
+
+Asked as web servers are, with signatures (AWS Signature Version 4) and lists.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ class S3Store(WebStore):
     Parameters
     ----------
     options
-        `endpoint_url` of a store that is not Amazon's, `region`, `key` and `secret` (`token`, too, if they are for a time); without these, or with
-        `anon`, it is asked as everybody may. Nothing is taken from this machine's environment.
+        `endpoint_url` of a store that is not Amazon's, `region`, `key` and `secret` (`token`, too, if they are for a
+        time); without these, or with `anon`, it is asked as everybody may. Nothing is taken from this machine's
+        environment.
     """
 
     def __init__(
@@ -140,4 +144,8 @@ def _parse_entry(entry: object) -> RemoteFileFacts:
         modified = moment.replace(tzinfo=None, microsecond=0)
     except ValueError:
         modified = None
-    return RemoteFileFacts(bytes=int(texts_by_tag["Size"]) if texts_by_tag["Size"].isdigit() else None, modified=modified, tag=texts_by_tag["ETag"] or None)  # fmt: skip
+    return RemoteFileFacts(
+        bytes=int(texts_by_tag["Size"]) if texts_by_tag["Size"].isdigit() else None,
+        modified=modified,
+        tag=texts_by_tag["ETag"] or None,
+    )

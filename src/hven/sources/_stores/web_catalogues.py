@@ -19,7 +19,10 @@ from hven.sources._stores.web_store import WebStore
 IDLE_TIMEOUT_SECONDS = 20.0  # seconds without a byte after which a server does not answer
 RANGE_TIMEOUT_SECONDS = 120.0  # seconds for one range
 MAX_SMALL_FILE_BYTES = 64 << 20  # bytes of what is not Parquet
-RANGES_REMEDY = "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name its directory"
+RANGES_REMEDY = (
+    "its server must answer ranges of bytes (HTTP 206), by which Parquet is read; or fetch the catalogue, and name "
+    "its directory"
+)
 SLOW_MESSAGE = "{path}: its server sends too slowly"
 CHANGED_FILE_MESSAGE = "the file {path} of a catalogue is another one now: its server tells another size, time or ETag"
 REINGEST_REMEDY = "ingest the collection anew, or roll back to an older snapshot"
@@ -83,7 +86,12 @@ class WebCatalogueClient:
     def _find_store(self, address: str) -> WebStore:
         store = self._stores.get(address)
         if store is None:
-            store = self._stores[address] = WebStore(address, {} if self._secret is None else {"authorization": self._secret}, allow_private=self._allow_private, timeout_seconds=IDLE_TIMEOUT_SECONDS)  # fmt: skip
+            store = self._stores[address] = WebStore(
+                address,
+                {} if self._secret is None else {"authorization": self._secret},
+                allow_private=self._allow_private,
+                timeout_seconds=IDLE_TIMEOUT_SECONDS,
+            )
         return store
 
     def open_folder(self, address: str) -> WebCatalogueFolder:

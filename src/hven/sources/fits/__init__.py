@@ -28,11 +28,13 @@ class Options(HeaderOptions):
 
     mode: Literal["table", "header", "cards"] = Field(
         "table",
-        description="`table`: the rows of a table; `header`: one row per file, from header cards; `cards`: one row per card.",
+        description="`table`: the rows of a table; `header`: one row per file, from header cards; `cards`: one row per "
+        "card.",
     )
     hdu: int | str | list[int | str] | None = Field(
         None,
-        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is searched in order. Cards: default all.",
+        description="Number (0 = primary) or EXTNAME. Table: default the first table. Header: default 0; a list is "
+        "searched in order. Cards: default all.",
     )
     longitudes: Literal["carrington", "stonyhurst", "east", "west"] | None = Field(
         None,

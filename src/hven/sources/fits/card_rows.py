@@ -72,9 +72,17 @@ class FitsCardSource(FitsHeaderSource):
                     count += 1
                     plain = isinstance(value, int | float) and not isinstance(value, bool)
                     yield {
-                        **facts, ROW_NUMBER_COLUMN: count, "file": file.name, "hdu": header.index, "extension": header.name or None, "card": card,
-                        "keyword": keyword, "value": format_value(value), "number": value if plain else None, "comment": comment or None,
-                    }  # fmt: skip
+                        **facts,
+                        ROW_NUMBER_COLUMN: count,
+                        "file": file.name,
+                        "hdu": header.index,
+                        "extension": header.name or None,
+                        "card": card,
+                        "keyword": keyword,
+                        "value": format_value(value),
+                        "number": value if plain else None,
+                        "comment": comment or None,
+                    }
 
     def _read_hdu_headers(self, file: DataFile) -> list[HduHeader]:
         headers: list[HduHeader] = []

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from hven.sources import SourceContext
     from hven.sources._reading.data_files import DataFile
 
-_STRUCTURE_KEYWORDS = frozenset({"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""})  # fmt: skip
+_STRUCTURE_KEYWORDS = frozenset(
+    {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""}
+)
 BUFFER_BYTES = 4 * BLOCK_BYTES  # bytes that are read at a time: most headers
 
 
@@ -68,7 +70,9 @@ class FitsHeaderSource(HeaderSource):
         finally:
             stream.close()
         if not headers:
-            raise SourceError("has no header of FITS", place=Place(file=file.name), remedy="look what it is, or `ignore:` it")  # fmt: skip
+            raise SourceError(
+                "has no header of FITS", place=Place(file=file.name), remedy="look what it is, or `ignore:` it"
+            )
         if len(headers) == 1 and self.hdus == [0]:
             return FileHeader([headers[0].card_values], headers[0].comments)
         values: dict[str, Value] = {}

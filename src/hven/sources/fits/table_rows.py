@@ -267,7 +267,8 @@ def _build_implied_decimal_deviation(
         file=file.name,
         row=first_row + int(places[0]),
         value=cell.decode("latin-1").strip(),
-        message=f"no decimal point is written: the last {digits} the fraction, as TFORM {fits_field.code}{fits_field.width}.{fits_field.decimals} says",
+        message=f"no decimal point is written: the last {digits} the fraction, as TFORM "
+        f"{fits_field.code}{fits_field.width}.{fits_field.decimals} says",
     )
 
 
@@ -281,9 +282,12 @@ def _format_unsigned_cell(cell: bytes, fits_field: FitsField) -> str | None:
 
 
 def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, items: Sequence[FitsField]) -> set[str]:
-    """Name the columns of unsigned 64-bit words whose values an int64 cannot hold; arrays in the heap are not looked at.
+    """Name the columns of unsigned 64-bit words whose values an int64 cannot hold.
 
-    Only a table with such a column is read here, up to `MAX_SCANNED_BYTES` bytes; a larger value behind them rejects its row.
+    Arrays in the heap are not looked at.
+
+    Only a table with such a column is read here, up to `MAX_SCANNED_BYTES` bytes; a larger value behind them rejects
+    its row.
     """
     unresolved = {item.name: item for item in items if item.is_unsigned and not item.heap_descriptor}
     names_beyond: set[str] = set()

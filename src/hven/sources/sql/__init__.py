@@ -1,4 +1,7 @@
-"""Tables and queries of databases, streamed: SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for."""
+"""Tables and queries of databases, streamed.
+
+SQLite, PostgreSQL (by ADBC), MariaDB and MySQL, ODBC, and whatever SQLAlchemy has a driver for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Databases whose drivers give Arrow: columns, narrowing, pages and blocks; what each writes otherwise is in its dialect."""
+"""Databases whose drivers give Arrow: columns, narrowing, pages and blocks.
+
+What each writes otherwise is in its dialect.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,10 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         real = [name for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}] or list(columns)[:1]
         with self._open_session() as session:
             for statement in statements:
-                text = f"{self._with_clause}SELECT {', '.join(map(self._write_sent_column, real))} FROM {self._from_item}{statement.write_clause()}"
+                text = (
+                    f"{self._with_clause}SELECT {', '.join(map(self._write_sent_column, real))} FROM "
+                    f"{self._from_item}{statement.write_clause()}"
+                )
                 with closing(session.stream_batches(text)) as stream:  # type: ignore[type-var]
                     for received_batch in stream:
                         bad: set[int] = set()
@@ -342,7 +348,10 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
     # --- blocks -------------------------------------------------------------------------------------------------
 
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
-        """Sum up blocks of keys where they are: a hash of each row, added up. None: that cannot be told of this database."""
+        """Sum up blocks of keys where they are: a hash of each row, added up. None.
+
+        That cannot be told of this database.
+        """
         summing = self.dialect.summing
         if (
             summing is None
@@ -364,7 +373,8 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
                 [self._write_summed_column(name) for name in dict.fromkeys((*key_columns, *value_columns))]
             )
             block_rows = session.query_rows(
-                f"{self._with_clause}SELECT {summing.write_block_number(cutting, key_columns)}, COUNT(*), {summing.total_template.format(row)} {source} GROUP BY 1"
+                f"{self._with_clause}SELECT {summing.write_block_number(cutting, key_columns)}, COUNT(*), "
+                f"{summing.total_template.format(row)} {source} GROUP BY 1"
             )
         return pa.table(
             {

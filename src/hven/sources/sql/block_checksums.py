@@ -1,7 +1,7 @@
 """Checksums of blocks of keys where they are, in PostgreSQL and MariaDB: what is asked, and which rows a block has.
 
-A block's name says how it was cut: ``6:17`` are the whole-number keys whose bits above the last 6 are 17; ``h:17`` the keys whose hash ends in 17;
-``6:null``, ``h:null`` those without a key.
+A block's name says how it was cut: ``6:17`` are the whole-number keys whose bits above the last 6 are 17; ``h:17`` the
+keys whose hash ends in 17; ``6:null``, ``h:null`` those without a key.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def write_row_hash(columns: Sequence[str], hashable_columns: Collection[str], ve
     """Write a hash of a row; `hashable_columns`: columns of types that have one of their own."""
     if version < MIN_RECORD_HASH_VERSION:
         return f'hashtextextended(ROW({", ".join(quote_name(name) for name in columns)})::text COLLATE "C", 0)'
-    return f"hash_record_extended(ROW({', '.join(quote_name(name) if name in hashable_columns else f'{quote_name(name)}::text' for name in columns)}), 0)"
+    return (
+        f"hash_record_extended(ROW({', '.join(quote_name(name) if name in hashable_columns else f'{quote_name(name)}::text' for name in columns)}), "
+        f"0)"
+    )
 
 
 def _write_number_set(numbers: Sequence[int]) -> str:
@@ -109,7 +112,10 @@ def _write_mariadb_block_number(block_bits: str, key_columns: Sequence[str]) -> 
     ):  # whole at each step: a quotient there is rounded to four decimals, and >> knows no negative numbers
         name, size = f"CAST({_quote_with_backticks(key_columns[0])} AS SIGNED)", 1 << int(block_bits)
         return f"({name} - ((({name} MOD {size}) + {size}) MOD {size})) DIV {size}"
-    return f"CAST(CONV(RIGHT({_write_md5_digest(map(_quote_with_backticks, key_columns))}, 8), 16, 10) AS UNSIGNED) & {HASHED_BLOCKS - 1}"
+    return (
+        f"CAST(CONV(RIGHT({_write_md5_digest(map(_quote_with_backticks, key_columns))}, 8), 16, 10) AS UNSIGNED) & "
+        f"{HASHED_BLOCKS - 1}"
+    )
 
 
 MARIADB_CHECKSUMS = BlockChecksumWriter(
@@ -124,7 +130,9 @@ MARIADB_CHECKSUMS = BlockChecksumWriter(
 def write_block_conditions(
     key_columns: Sequence[str], block_ids: Sequence[str], writer: BlockChecksumWriter = POSTGRESQL_CHECKSUMS
 ) -> Iterator[str]:
-    """Write the conditions for blocks: ranges of keys for a few, whose rows an index finds; one pass over the table for many.
+    """Write the conditions for blocks: ranges of keys for a few, whose rows an index finds.
+
+    One pass over the table for many.
 
     Raises
     ------

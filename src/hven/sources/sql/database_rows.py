@@ -259,7 +259,10 @@ class DatabaseSource(WatermarkSource):
 
 
 class SqlConditionWriter(ABC):
-    """How a database writes the parts of a condition (see `hven.sources._reading.watermarks.ConditionWriter`); `values` collects what goes where `PLACEHOLDER` stands."""
+    """How a database writes the parts of a condition (see `hven.sources._reading.watermarks.ConditionWriter`).
+
+    `values` collects what goes where `PLACEHOLDER` stands.
+    """
 
     def __init__(self, rows: DatabaseSource) -> None:
         self.rows = rows
@@ -289,7 +292,10 @@ class KeyPagedDatabaseSource(DatabaseSource):
     def read_pages(
         self, column_names: Sequence[str] | None = None, resume_token: str | None = None
     ) -> Iterator[tuple[pa.RecordBatch, str]]:
-        """Yield rows in the order of the key, with what to say to go on behind them; without a known key all at once."""
+        """Yield rows in the order of the key, with what to say to go on behind them.
+
+        Without a known key all at once.
+        """
         key = PagingKey.from_columns(self.context.key_columns, self._columns, self._is_comparable)
         names = self._check_column_names(column_names)
         if key is None or self._key_portions is not None:
@@ -330,7 +336,10 @@ def quote_name(name: str) -> str:
 
 
 def deduplicate_column_names(names: Sequence[str], normalize: Callable[[str], str] = str.lower) -> list[str]:
-    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; `normalize`: what makes two names one."""
+    """Name columns of a result apart: the first of one name keeps it, the others are NAME_2, NAME_3 ..; `normalize`.
+
+    What makes two names one.
+    """
     taken_names = {normalize(name) for name in names}
     used_names: set[str] = set()
     unique_names = []

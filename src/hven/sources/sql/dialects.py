@@ -1,4 +1,7 @@
-"""What databases write otherwise than others: quotes, literals, how values travel and compare, where comments stand; a record for each."""
+"""What databases write otherwise than others: quotes, literals, how values travel and compare, where comments stand.
+
+A record for each.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,29 @@ from hven.sources.sql import block_checksums
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-KIND_WHOLE, KIND_SINGLE, KIND_DOUBLE, KIND_DECIMAL, KIND_TEXT, KIND_TIME, KIND_TIME_OF_DAY, KIND_BYTES, KIND_BITS, KIND_GEOMETRY = (
-    "whole", "single", "double", "decimal", "text", "time", "clock", "bytes", "bits", "shape",
-)  # fmt: skip
+(
+    KIND_WHOLE,
+    KIND_SINGLE,
+    KIND_DOUBLE,
+    KIND_DECIMAL,
+    KIND_TEXT,
+    KIND_TIME,
+    KIND_TIME_OF_DAY,
+    KIND_BYTES,
+    KIND_BITS,
+    KIND_GEOMETRY,
+) = (
+    "whole",
+    "single",
+    "double",
+    "decimal",
+    "text",
+    "time",
+    "clock",
+    "bytes",
+    "bits",
+    "shape",
+)
 REAL_KINDS = {KIND_SINGLE, KIND_DOUBLE, KIND_DECIMAL}
 _NO_TEMPLATES: Mapping[str, str] = {}
 
@@ -111,7 +134,8 @@ MARIADB_DIALECT = SqlSourceDialect(
         "SELECT IF(table_schema = DATABASE(), NULL, table_schema), table_name, table_type LIKE '%VIEW', table_rows FROM information_schema.tables"
         " WHERE table_schema NOT IN ('information_schema', 'performance_schema', 'mysql', 'sys') ORDER BY table_schema <=> DATABASE() DESC, 1, 2"
     ),
-    comments_sql="SELECT column_name, column_comment FROM information_schema.columns WHERE table_schema = COALESCE({0}, DATABASE()) AND table_name = {1}",
+    comments_sql="SELECT column_name, column_comment FROM information_schema.columns WHERE table_schema = COALESCE({0}, "
+    "DATABASE()) AND table_name = {1}",
     recoding_template="CONVERT(CAST({0} AS BINARY) USING {1})",
     summing=block_checksums.MARIADB_CHECKSUMS,
 )
@@ -119,11 +143,24 @@ MARIADB_DIALECT = SqlSourceDialect(
 POSTGRESQL_DIALECT = SqlSourceDialect(
     name="PostgreSQL",
     begin_statements=(
-        "SET datestyle = ISO", "SET timezone = 'UTC'", "SET extra_float_digits = 3", "SET intervalstyle = postgres", "SET bytea_output = hex",
-        "SET standard_conforming_strings = on", "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "BEGIN",
+        "SET datestyle = ISO",
+        "SET timezone = 'UTC'",
+        "SET extra_float_digits = 3",
+        "SET intervalstyle = postgres",
+        "SET bytea_output = hex",
+        "SET standard_conforming_strings = on",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        "BEGIN",
     ),
-    sent_templates={KIND_TIME: "CAST({} AS varchar(32))", KIND_TIME_OF_DAY: "CAST({} AS varchar(32))", KIND_BYTES: "CAST({} AS text)"},
-    comparison_templates={**dict.fromkeys(REAL_KINDS, "CAST({} AS double precision)"), KIND_TEXT: 'CAST({} AS text) COLLATE "C"'},
+    sent_templates={
+        KIND_TIME: "CAST({} AS varchar(32))",
+        KIND_TIME_OF_DAY: "CAST({} AS varchar(32))",
+        KIND_BYTES: "CAST({} AS text)",
+    },
+    comparison_templates={
+        **dict.fromkeys(REAL_KINDS, "CAST({} AS double precision)"),
+        KIND_TEXT: 'CAST({} AS text) COLLATE "C"',
+    },
     sum_templates={KIND_WHOLE: "CAST({} AS bigint)"},
     null_templates=dict.fromkeys(REAL_KINDS, "({0} IS NULL OR {0} = 'NaN')"),
     double_template="CAST('{}' AS double precision)",
@@ -137,14 +174,15 @@ POSTGRESQL_DIALECT = SqlSourceDialect(
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = COALESCE({0}, current_schema()) AND c.relname = {1} AND a.attnum > 0"
     ),
     summing=block_checksums.POSTGRESQL_CHECKSUMS,
-)  # fmt: skip
+)
 
 SQLITE_DIALECT = SqlSourceDialect(
     name="SQLite",
     comparison_templates={KIND_TEXT: "CAST({} AS TEXT) COLLATE BINARY"},
     time_template="'{}'",
     tables_sql=(
-        "SELECT NULL, name, type = 'view', NULL FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+        "SELECT NULL, name, type = 'view', NULL FROM sqlite_master WHERE type IN ('table', 'view') AND name "
+        "NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ),
 )
 
@@ -165,4 +203,4 @@ __all__ = [
     "REAL_KINDS",
     "SQLITE_DIALECT",
     "SqlSourceDialect",
-]  # fmt: skip
+]

@@ -48,28 +48,56 @@ TLS_CHECKED, TLS_UNCHECKED, TLS_OFF = "checked", "unchecked", "off"  # how a con
 MAX_INT64_DIGITS = 18  # a whole number of so many fits
 # numbers of types in the protocol
 _TYPES_BY_CODE: dict[int, tuple[str, pa.DataType]] = {
-    1: (KIND_WHOLE, pa.int16()), 2: (KIND_WHOLE, pa.int16()), 9: (KIND_WHOLE, pa.int32()), 3: (KIND_WHOLE, pa.int32()), 8: (KIND_WHOLE, pa.int64()), 13: (KIND_WHOLE, pa.int16()),
-    4: (KIND_SINGLE, pa.float32()), 5: (KIND_DOUBLE, pa.float64()), 0: (KIND_DECIMAL, pa.float64()), 246: (KIND_DECIMAL, pa.float64()), 16: (KIND_BITS, pa.int64()),
-    7: (KIND_TIME, pa.timestamp("us")), 10: (KIND_TIME, pa.timestamp("us")), 12: (KIND_TIME, pa.timestamp("us")), 14: (KIND_TIME, pa.timestamp("us")),
-    11: (KIND_TIME_OF_DAY, pa.string()), 6: (KIND_TEXT, pa.string()), 255: (KIND_GEOMETRY, pa.string()),
+    1: (KIND_WHOLE, pa.int16()),
+    2: (KIND_WHOLE, pa.int16()),
+    9: (KIND_WHOLE, pa.int32()),
+    3: (KIND_WHOLE, pa.int32()),
+    8: (KIND_WHOLE, pa.int64()),
+    13: (KIND_WHOLE, pa.int16()),
+    4: (KIND_SINGLE, pa.float32()),
+    5: (KIND_DOUBLE, pa.float64()),
+    0: (KIND_DECIMAL, pa.float64()),
+    246: (KIND_DECIMAL, pa.float64()),
+    16: (KIND_BITS, pa.int64()),
+    7: (KIND_TIME, pa.timestamp("us")),
+    10: (KIND_TIME, pa.timestamp("us")),
+    12: (KIND_TIME, pa.timestamp("us")),
+    14: (KIND_TIME, pa.timestamp("us")),
+    11: (KIND_TIME_OF_DAY, pa.string()),
+    6: (KIND_TEXT, pa.string()),
+    255: (KIND_GEOMETRY, pa.string()),
     245: (KIND_TEXT, pa.string()),  # JSON, which MySQL says to be of no character set
-}  # fmt: skip
+}
 _WIDER_TYPES = {pa.int16(): pa.int32(), pa.int32(): pa.int64(), pa.int64(): pa.int64()}
 # what the server's own numbers of errors need beside its words
 _REMEDIES_BY_ERROR = {
-    1045: "look at user and password, and from which hosts the server lets this user in; of a view: whether its definer has an account (SHOW CREATE VIEW)",
+    1045: (
+        "look at user and password, and from which hosts the server lets this user in; of a view: whether its "
+        "definer has an account (SHOW CREATE VIEW)"
+    ),
     1044: "GRANT SELECT ON the database TO its user",
     1049: "look at the name of the database in the address",
-    1115: "say one that SHOW CHARACTER SET lists there, as `encoding`, or `?charset=utf8` in the address of an old server",
+    1115: (
+        "say one that SHOW CHARACTER SET lists there, as `encoding`, or `?charset=utf8` in the address of an old server"
+    ),
     1142: "GRANT SELECT ON the table TO its user",
     1143: "GRANT SELECT ON the table TO its user",
     1146: "look at the name: letters' case counts in most installations; `hven new` lists what is there",
     1356: "the view names what is gone, or what its definer may not read: whoever owns it makes it anew",
-    1449: "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes it SQL SECURITY INVOKER",
+    1449: (
+        "the view's definer has no account there any more: whoever owns it says ALTER DEFINER = ... VIEW, or makes "
+        "it SQL SECURITY INVOKER"
+    ),
     ERROR_CONNECTION_LOST: "look at the server and its log; `seconds` says how long it may be silent; the next run begins again",
     2003: "look at host and port, and whether the server listens there",
-    ERROR_NOT_ENCRYPTED: "have the server encrypt (its ssl_cert and ssl_key), or say `?tls=off` in the address, if nobody else listens on the network between",
-    ERROR_UNTRUSTED: "`?ssl_ca=FILE` in the address says whose certificates are trusted (MySQL's own: ca.pem of its data directory); `tls=unchecked` believes any server",
+    ERROR_NOT_ENCRYPTED: (
+        "have the server encrypt (its ssl_cert and ssl_key), or say `?tls=off` in the address, if nobody else "
+        "listens on the network between"
+    ),
+    ERROR_UNTRUSTED: (
+        "`?ssl_ca=FILE` in the address says whose certificates are trusted (MySQL's own: ca.pem of its data "
+        "directory); `tls=unchecked` believes any server"
+    ),
 }
 NATIVE_DIALECT = replace(
     MARIADB_DIALECT,
@@ -154,7 +182,10 @@ class _MariadbSession:
         self.what = source_name
 
     def _prepare_statement(self, text: str) -> tuple[int, list[Any]]:
-        """Have a statement prepared: no row is computed, and columns of one name are nobody's matter; give its number and columns."""
+        """Have a statement prepared: no row is computed, and columns of one name are nobody's matter.
+
+        Give its number and columns.
+        """
         from pymysql.protocol import FieldDescriptorPacket  # noqa: PLC0415  (for MariaDB alone)
 
         link = self.connection  # PyMySQL has no word for these commands, but all that they are made of
@@ -267,7 +298,9 @@ def _is_local_host(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-def _build_tls_context(tls_mode: str, ssl_ca: str | None = None, ssl_cert: str | None = None, ssl_key: str | None = None) -> ssl.SSLContext:  # fmt: skip
+def _build_tls_context(
+    tls_mode: str, ssl_ca: str | None = None, ssl_cert: str | None = None, ssl_key: str | None = None
+) -> ssl.SSLContext:
     """Say which servers are believed, and who we are."""
     try:
         context = ssl.create_default_context(cafile=ssl_ca)

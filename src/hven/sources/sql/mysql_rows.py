@@ -1,8 +1,10 @@
-"""Rows of MariaDB's and MySQL's protocol -> Arrow: the places of all values of a column are found at once, and no value is a Python object.
+"""Rows of MariaDB's and MySQL's protocol -> Arrow.
 
-A row of a prepared statement is a packet: three bytes of length, one that counts, a zero, a bit for each value that is null, then the others:
-numbers as memory has them, all else behind its length. Packets are counted off one by one (a sum for each row); what is in them is found by
-numpy, column by column.
+The places of all values of a column are found at once, and no value is a Python object.
+
+A row of a prepared statement is a packet: three bytes of length, one that counts, a zero, a bit for each value that is
+null, then the others: numbers as memory has them, all else behind its length. Packets are counted off one by one (a sum
+for each row); what is in them is found by numpy, column by column.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""ODBC: whatever has a driver of unixODBC; rows come as Arrow (arrow-odbc), in the dialect of the database that answers."""
+"""ODBC: whatever has a driver of unixODBC.
+
+Rows come as Arrow (arrow-odbc), in the dialect of the database that answers.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,10 @@ _STREAMING_OPTIONS = (
 
 
 def find_connection_line(text: str) -> str | None:
-    """Find a connection line of ODBC in a text: ``DRIVER={..};SERVER=..``, ``DSN=..``, also behind ``odbc:``; None: it is none."""
+    """Find a connection line of ODBC in a text: ``DRIVER={..};SERVER=..``, ``DSN=..``, also behind ``odbc:``; None.
+
+    It is none.
+    """
     match = _CONNECTION_LINE_PATTERN.fullmatch(text.strip())
     return match[1].strip() if match else None
 
@@ -176,9 +182,15 @@ class _OdbcSession:
 
     def _open_reader(self, text: str) -> Any:
         return self.link.read_arrow_batches(
-            text, batch_size=MAX_BATCH_ROWS, max_bytes_per_batch=MAX_BATCH_BYTES, max_text_size=self.rows.options.longest,
-            max_binary_size=self.rows.options.longest, falliable_allocations=True, fetch_concurrently=False, map_schema=_map_schema,
-        )  # fmt: skip
+            text,
+            batch_size=MAX_BATCH_ROWS,
+            max_bytes_per_batch=MAX_BATCH_BYTES,
+            max_text_size=self.rows.options.longest,
+            max_binary_size=self.rows.options.longest,
+            falliable_allocations=True,
+            fetch_concurrently=False,
+            map_schema=_map_schema,
+        )
 
     def close(self) -> None:
         """Leave: the transaction ends, so that nobody waits for us there; what nobody holds is closed."""
@@ -189,7 +201,10 @@ class _OdbcSession:
 
 
 def _map_schema(schema: pa.Schema) -> pa.Schema:
-    """Ask for numbers of double precision always: drivers call those that are FLOAT, and Debian's of MariaDB writes a single one over its neighbour."""
+    """Ask for numbers of double precision always.
+
+    Drivers call those that are FLOAT, and Debian's of MariaDB writes a single one over its neighbour.
+    """
     return pa.schema(
         [
             field.with_type(

@@ -12,7 +12,8 @@ class Options(BaseModel):
 
     url: str | None = Field(
         None,
-        description="A URL (`mysql://user@host/database`), a line of ODBC, or `$NAME` of a secret that holds it; passwords belong into secrets.",
+        description="A URL (`mysql://user@host/database`), a line of ODBC, or `$NAME` of a secret that holds it; passwords "
+        "belong into secrets.",
     )
     file: str | None = Field(None, description="A SQLite file, relative to the descriptor, instead of `url`.")
     table: str | None = Field(None, description="A table or view, with its schema if need be.")
@@ -21,7 +22,8 @@ class Options(BaseModel):
     encoding: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9_-]+$",
-        description="MariaDB: what the bytes of texts are in truth, where columns say otherwise: `utf-8`, or one of its own names.",
+        description="MariaDB: what the bytes of texts are in truth, where columns say otherwise: `utf-8`, or one of its "
+        "own names.",
     )
     seconds: float = Field(600, gt=0, description="MariaDB: without a byte for so long, the server is given up.")
     longest: int = Field(

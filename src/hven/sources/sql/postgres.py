@@ -43,9 +43,19 @@ if TYPE_CHECKING:
 
 # PostgreSQL's type numbers (pg_type) -> Arrow; what is not here is read as text
 _TYPES_BY_OID: dict[int, pa.DataType] = {
-    16: pa.bool_(), 20: pa.int64(), 21: pa.int16(), 23: pa.int32(), 26: pa.int64(), 700: pa.float32(), 701: pa.float64(),
-    1700: pa.float64(), -1700: pa.int64(), 1082: pa.timestamp("us"), 1114: pa.timestamp("us"), 1184: pa.timestamp("us"),
-}  # fmt: skip
+    16: pa.bool_(),
+    20: pa.int64(),
+    21: pa.int16(),
+    23: pa.int32(),
+    26: pa.int64(),
+    700: pa.float32(),
+    701: pa.float64(),
+    1700: pa.float64(),
+    -1700: pa.int64(),
+    1082: pa.timestamp("us"),
+    1114: pa.timestamp("us"),
+    1184: pa.timestamp("us"),
+}
 _ITEM_TYPES_BY_OID: dict[int, pa.DataType] = {
     1005: pa.int16(),
     1007: pa.int32(),
@@ -59,7 +69,8 @@ TIME_OIDS = {1082, 1114, 1184}
 WHOLE_NUMERIC_CODE = -1700  # ours: numeric(18, 0) or shorter, which a double would round
 INTEGER_OIDS = {20, 21, 23}
 TEXT_OIDS = {25, 1043, 1042}  # text, varchar, char: blanks around values are not kept, and what is empty then is null
-# what a session must not inherit: text of values, and so checksums, shall be the same in all; a pass sees one state of the data
+# what a session must not inherit: text of values, and so checksums, shall be the same in all; a pass sees one state of
+# the data
 SESSION_OPTIONS = (
     "-c default_transaction_read_only=on -c default_transaction_isolation=repeatable\\ read -c datestyle=ISO -c timezone=UTC"
     " -c extra_float_digits=3 -c intervalstyle=postgres -c bytea_output=hex -c standard_conforming_strings=on"
@@ -197,10 +208,16 @@ class PostgresSource(KeyPagedDatabaseSource):
             self.read_count = first_row_number - 1
 
     def _write_selected_column(self, name: str) -> str:
-        """Write a column as the driver is to get it: what it has no type for as the server writes it; of times, in a column of their own, those that do not fit."""
+        """Write a column as the driver is to get it: what it has no type for as the server writes it.
+
+        Of times, in a column of their own, those that do not fit.
+        """
         plain, oid = quote_name(name), self.oids[name]
         if oid in TIME_OIDS:
-            return f"CASE WHEN {plain} {VALID_YEARS_SQL} THEN {plain}::timestamp END, CASE WHEN NOT {plain} {VALID_YEARS_SQL} THEN {plain}::text END"
+            return (
+                f"CASE WHEN {plain} {VALID_YEARS_SQL} THEN {plain}::timestamp END, CASE WHEN NOT {plain} "
+                f"{VALID_YEARS_SQL} THEN {plain}::text END"
+            )
         return (
             f"{plain}::bigint"
             if oid == OID_OID
@@ -237,8 +254,8 @@ class PostgresSource(KeyPagedDatabaseSource):
     def compute_block_checksums(self, key_columns: Sequence[str], value_columns: Sequence[str]) -> pa.Table | None:
         """Sum up blocks of keys in the server: a 64-bit hash of each row, added up.
 
-        Whole-number keys make blocks of neighbours, all others (and those that lie far apart) of a hash's value. None: the server has no such
-        hash (before PostgreSQL 11).
+        Whole-number keys make blocks of neighbours, all others (and those that lie far apart) of a hash's value. None:
+        the server has no such hash (before PostgreSQL 11).
         """
         if not key_columns or any(name not in self._columns for name in (*key_columns, *value_columns)):
             return None

@@ -117,7 +117,8 @@ class SqliteSource(KeyPagedDatabaseSource):
         with self._open_connection() as connection:
             rows = self._execute_statement(
                 connection,
-                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE "
+                "'sqlite\\_%' ESCAPE '\\' ORDER BY name",
             ).fetchall()
             connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
             return [
