@@ -116,7 +116,8 @@ def _list_view_references(bound_query: Query) -> list[DerivedTable]:
 def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     """Return what may have failed, in the plural, and where it stands."""
     nodes = list(walk_tree(tree))
-    cast_match, arithmetic_match = _CAST_TARGET_PATTERN.search(message), _ARITHMETIC_PATTERN.search(message)
+    cast_match = _CAST_TARGET_PATTERN.search(message)
+    arithmetic_match = _ARITHMETIC_PATTERN.search(message)
     if "several rows" in message:
         choices = {id(node.choices) for node in nodes if isinstance(node, InPredicate)}
         return format_message("subqueries"), _collect_offsets(
@@ -139,7 +140,12 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
                 nodes,
                 lambda node, names=names: isinstance(node, FunctionCall) and _is_candidate_function(node.name, names),  # type: ignore[misc]
             )
-    target_type = cast_match[1] if cast_match is not None else "TIMESTAMP" if "timestamp" in message else ""
+    if cast_match is not None:
+        target_type = cast_match[1]
+    elif "timestamp" in message:
+        target_type = "TIMESTAMP"
+    else:
+        target_type = ""
     casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast) and node.target == target_type)
     if casts and target_type:
         return format_message("CASTs"), casts
@@ -164,7 +170,9 @@ def _may_have_value(operand: Any, value: str) -> bool:
 
 
 def _is_candidate_function(function_name: str, candidate_names: tuple[str, ...]) -> bool:
-    return function_name in candidate_names if candidate_names else function_name.startswith("REGEXP")
+    if candidate_names:
+        return function_name in candidate_names
+    return function_name.startswith("REGEXP")
 
 
 def _collect_offsets(nodes: Iterable[Any], is_suspect: Callable[[Any], bool]) -> list[int]:

@@ -159,7 +159,10 @@ class ExpressionBinder(FunctionBinder, ABC):
         operand = self.bind_expression(node.operand, scope)
         operand_meta = require_meta(operand)
         self.require_number(operand, "integer" if node.op == "~" else "number", node.op, node.text_offset)
-        type_ = INT16 if operand_meta.type.datatype == "unsignedByte" else operand_meta.type
+        if operand_meta.type.datatype == "unsignedByte":
+            type_ = INT16
+        else:
+            type_ = operand_meta.type
         if not operand_meta.type.is_numeric:  # -NULL
             type_ = INT32
         return UnaryOperation(
@@ -193,7 +196,8 @@ class ExpressionBinder(FunctionBinder, ABC):
     def bind_operation(self, node: BinaryOperation, left_operand: Expr, right_operand: Expr) -> BinaryOperation:
         """Join two bound operands."""
         op = node.op
-        left_meta, right_meta = require_meta(left_operand), require_meta(right_operand)
+        left_meta = require_meta(left_operand)
+        right_meta = require_meta(right_operand)
         unit: str | None = None
         ucd: str | None = None
         if op == "||":
@@ -204,9 +208,15 @@ class ExpressionBinder(FunctionBinder, ABC):
                         side.text_offset,
                         self.suggest_text_cast(side),
                     )
-            type_ = UNICODE_STRING if "unicodeChar" in {left_meta.type.datatype, right_meta.type.datatype} else STRING
+            if "unicodeChar" in {left_meta.type.datatype, right_meta.type.datatype}:
+                type_ = UNICODE_STRING
+            else:
+                type_ = STRING
         else:
-            required_kind = "integer" if op in {"&", "|", "^"} else "number"
+            if op in {"&", "|", "^"}:
+                required_kind = "integer"
+            else:
+                required_kind = "number"
             for side in (left_operand, right_operand):
                 self.require_number(side, required_kind, op, side.text_offset)
             types = [side.type for side in (left_meta, right_meta) if side.type.is_numeric] or [INT32]
@@ -214,11 +224,10 @@ class ExpressionBinder(FunctionBinder, ABC):
             if op in {"+", "-"}:
                 unit, ucd = derive_sum_units(left_meta, right_meta)
             elif op in {"*", "/"}:
-                unit = (
-                    units.compute_unit_product(left_meta.unit, right_meta.unit)
-                    if op == "*"
-                    else units.divide_units(left_meta.unit, right_meta.unit)
-                )
+                if op == "*":
+                    unit = units.compute_unit_product(left_meta.unit, right_meta.unit)
+                else:
+                    unit = units.divide_units(left_meta.unit, right_meta.unit)
             elif op == "%":
                 unit = left_meta.unit
         return BinaryOperation(
@@ -269,7 +278,8 @@ class ExpressionBinder(FunctionBinder, ABC):
                     "CAST to VARCHAR: it is not filled up",
                 )
             type_ = Type("char", f"{node.length}" if target == "CHAR" else f"{node.length}*")
-        actual_kind, target_kind = classify_value(operand), value_kinds.classify_type(type_)
+        actual_kind = classify_value(operand)
+        target_kind = value_kinds.classify_type(type_)
         if not (
             actual_kind in {"text", "null", target_kind}
             or target_kind == "text"
@@ -303,7 +313,10 @@ class ExpressionBinder(FunctionBinder, ABC):
 
     def bind_case(self, node: Case, scope: NameScope) -> Expr:
         """Bind ``CASE [x] WHEN .. THEN .. ELSE .. END``; with x, every WHEN becomes a comparison."""
-        operand = None if node.operand is None else self.bind_expression(node.operand, scope)
+        if node.operand is None:
+            operand = None
+        else:
+            operand = self.bind_expression(node.operand, scope)
         whens: list[tuple[Expr, Expr]] = []
         for when, then in node.whens:
             if operand is None:
@@ -320,7 +333,10 @@ class ExpressionBinder(FunctionBinder, ABC):
                     meta=derive_condition_meta(left_operand, right_operand),
                 )
             whens.append((test, self.bind_expression(then, scope)))
-        otherwise = None if node.otherwise is None else self.bind_expression(node.otherwise, scope)
+        if node.otherwise is None:
+            otherwise = None
+        else:
+            otherwise = self.bind_expression(node.otherwise, scope)
         results = [then for _, then in whens] + ([otherwise] if otherwise is not None else [])
         results, type_ = self.unify_types(results, "CASE")
         for index, (test, _) in enumerate(whens):
@@ -369,7 +385,8 @@ class ExpressionBinder(FunctionBinder, ABC):
         axes = operand_meta.type.shape
         type_ = Type(operand_meta.type.datatype)
         if operand_meta.type.datatype in {"char", "unicodeChar"}:  # the first axis is the length of the strings
-            type_, axes = Type(operand_meta.type.datatype, (operand_meta.type.arraysize or "").split("x")[0]), axes[1:]
+            type_ = Type(operand_meta.type.datatype, (operand_meta.type.arraysize or "").split("x")[0])
+            axes = axes[1:]
         if len(node.indexes) != len(axes):
             index_letters = ", ".join("ijklmnopq"[: len(axes)])
             self.raise_bind_error(
@@ -412,7 +429,8 @@ class ExpressionBinder(FunctionBinder, ABC):
 
     def bind_comparison(self, node: Comparison, scope: NameScope) -> Expr:
         """Bind ``a < b``."""
-        left_operand, right_operand = self.bind_expression(node.left, scope), self.bind_expression(node.right, scope)
+        left_operand = self.bind_expression(node.left, scope)
+        right_operand = self.bind_expression(node.right, scope)
         left_operand, right_operand = self.make_comparable(left_operand, right_operand, node.op, node.text_offset)
         for predicate_side, literal_side in ((left_operand, right_operand), (right_operand, left_operand)):
             if (
@@ -447,7 +465,8 @@ class ExpressionBinder(FunctionBinder, ABC):
     def bind_between(self, node: BetweenPredicate, scope: NameScope) -> Expr:
         """Bind ``x BETWEEN a AND b``."""
         operand = self.bind_expression(node.operand, scope)
-        low, high = self.bind_expression(node.low, scope), self.bind_expression(node.high, scope)
+        low = self.bind_expression(node.low, scope)
+        high = self.bind_expression(node.high, scope)
         for _ in range(2):  # what became a number, or a time, beside one of them is so beside the other
             operand, low = self.make_comparable(operand, low, "BETWEEN", node.low.text_offset)
             operand, high = self.make_comparable(operand, high, "BETWEEN", node.high.text_offset)
@@ -509,11 +528,12 @@ class ExpressionBinder(FunctionBinder, ABC):
                 operand, self.bind_expression(choice, scope), "IN", choice.text_offset
             )
             if classify_value(operand) == "null" and classify_value(bound) != "null":
-                first_typed_choice, bound = (
-                    (bound, bound)
-                    if first_typed_choice is None
-                    else self.make_comparable(first_typed_choice, bound, "IN", choice.text_offset)
-                )
+                if first_typed_choice is None:
+                    first_typed_choice, bound = (bound, bound)
+                else:
+                    first_typed_choice, bound = self.make_comparable(
+                        first_typed_choice, bound, "IN", choice.text_offset
+                    )
             if converted_operand is not operand:
                 literal_types.clear()
                 operand = converted_operand
@@ -535,7 +555,8 @@ class ExpressionBinder(FunctionBinder, ABC):
 
     def bind_like(self, node: LikePredicate, scope: NameScope) -> Expr:
         """Bind ``s LIKE pattern``."""
-        operand, pattern = self.bind_expression(node.operand, scope), self.bind_expression(node.pattern, scope)
+        operand = self.bind_expression(node.operand, scope)
+        pattern = self.bind_expression(node.pattern, scope)
         word = "ILIKE" if node.ignore_case else "LIKE"
         for side in (operand, pattern):
             if classify_value(side) not in {"text", "null"}:

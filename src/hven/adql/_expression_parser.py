@@ -164,7 +164,10 @@ class ExpressionParser(WindowParser, ABC):
                 self.raise_not_condition(part, i)
             ands.append(part)
             tag = tags[self.token_index]
-        last = ands[0] if len(ands) == 1 else Conjunction(tuple(ands), text_offset=and_at)
+        if len(ands) == 1:
+            last = ands[0]
+        else:
+            last = Conjunction(tuple(ands), text_offset=and_at)
         if not ors:
             return last
         ors.append(last)
@@ -274,7 +277,8 @@ class ExpressionParser(WindowParser, ABC):
             return (self.parse_operand(),)
         self.expect_token("(", "a list in parentheses or a subquery after IN")
         self.add_depth()
-        tags, values = self.tags, self.values
+        tags = self.tags
+        values = self.values
         if tags[self.token_index] in {"SELECT", "WITH"}:
             query = self.parse_nested_query(None)
             self.expect_token(")", "a closing parenthesis")
@@ -307,7 +311,10 @@ class ExpressionParser(WindowParser, ABC):
                 and single_item is self.last_parenthesized
                 and (tag == ")" or tag in _QUERY_CONTINUATION_TOKENS)
             ):
-                query = self.parse_nested_query(single_item.query) if tag != ")" else single_item.query
+                if tag != ")":
+                    query = self.parse_nested_query(single_item.query)
+                else:
+                    query = single_item.query
                 self.expect_token(")", "a closing parenthesis")
                 self.depth -= 1
                 return Subquery(query, text_offset=text_offset)
@@ -377,7 +384,10 @@ class ExpressionParser(WindowParser, ABC):
                         text_offset=self.text_offsets[i],
                     )
             elif letter and letter != "n":
-                remedy = "strings are joined with ||" if letter == "s" and operator == "+" else ""
+                if letter == "s" and operator == "+":
+                    remedy = "strings are joined with ||"
+                else:
+                    remedy = ""
                 self.raise_parse_error(
                     format_message("{op} needs numbers; this is {said}", operator, name_value_kind(letter)),
                     remedy,
@@ -394,18 +404,27 @@ class ExpressionParser(WindowParser, ABC):
             self.check_clock()
         tag = self.tags[i]
         if tag in {NAME, QUOTED}:
-            node = self.parse_call() if self.tags[i + 1] == "(" and tag == NAME else self.parse_column()
-            return self.parse_element(node, i) if self.tags[self.token_index] == "[" else node
+            if self.tags[i + 1] == "(" and tag == NAME:
+                node = self.parse_call()
+            else:
+                node = self.parse_column()
+            if self.tags[self.token_index] == "[":
+                return self.parse_element(node, i)
+            return node
         value = self.values[i]
         if isinstance(value, Literal):
             self.token_index = i + 1
             return value
         if tag == "(":
             node = self.parse_parenthesis()
-            return self.parse_element(node, i) if self.tags[self.token_index] == "[" else node
+            if self.tags[self.token_index] == "[":
+                return self.parse_element(node, i)
+            return node
         if tag in STANDARD_FUNCTION_NAMES and self.tags[i + 1] == "(":
             node = self.parse_call()
-            return self.parse_element(node, i) if self.tags[self.token_index] == "[" else node
+            if self.tags[self.token_index] == "[":
+                return self.parse_element(node, i)
+            return node
         if tag in {"-", "+", "~"}:
             return self.parse_signed()
         text_offset = self.text_offsets[i]
@@ -630,11 +649,17 @@ class ExpressionParser(WindowParser, ABC):
         self.add_depth(2)
         self.token_index += 1
         tags = self.tags
-        operand = None if tags[self.token_index] == "WHEN" else self.parse_operand()
+        if tags[self.token_index] == "WHEN":
+            operand = None
+        else:
+            operand = self.parse_operand()
         whens: list[tuple[Expr, Expr]] = []
         while tags[self.token_index] == "WHEN":
             self.token_index += 1
-            when = self.parse_condition() if operand is None else self.parse_operand()
+            if operand is None:
+                when = self.parse_condition()
+            else:
+                when = self.parse_operand()
             self.expect_token("THEN")
             whens.append((when, self.parse_operand()))
         if not whens:

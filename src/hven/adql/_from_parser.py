@@ -116,11 +116,9 @@ class FromParser(ExpressionParser):
         tag = self.tags[i]
         if tag == "(":
             inner = self.parse_from_parenthesis()
-            return (
-                self.parse_derived_table(inner, text_offset)
-                if not isinstance(inner, FromItem)
-                else self.parse_optional_alias(inner, text_offset)
-            )
+            if not isinstance(inner, FromItem):
+                return self.parse_derived_table(inner, text_offset)
+            return self.parse_optional_alias(inner, text_offset)
         if tag not in {NAME, QUOTED}:
             if tag == "SELECT":
                 self.raise_parse_error("a subquery in FROM must stand in parentheses", "write (SELECT ...) AS t")
@@ -147,7 +145,9 @@ class FromParser(ExpressionParser):
         if tag == "AS":
             self.token_index += 1
             return self.parse_identifier("a name after AS")
-        return self.parse_identifier() if tag in {NAME, QUOTED} and not self.is_window_clause() else None
+        if tag in {NAME, QUOTED} and not self.is_window_clause():
+            return self.parse_identifier()
+        return None
 
     def parse_derived_table(self, query: Query, text_offset: int) -> DerivedTable:
         """Read the alias that a subquery in FROM must have."""
@@ -203,11 +203,11 @@ class FromParser(ExpressionParser):
         """Read a query, or joined tables as one (all their columns), in parentheses."""
         text_offset = self.text_offsets[self.token_index]
         from_item = self.parse_from_parenthesis()
-        return (
-            Query(Select((Star(text_offset=text_offset),), from_item, text_offset=text_offset), text_offset=text_offset)
-            if isinstance(from_item, FromItem)
-            else from_item
-        )
+        if isinstance(from_item, FromItem):
+            return Query(
+                Select((Star(text_offset=text_offset),), from_item, text_offset=text_offset), text_offset=text_offset
+            )
+        return from_item
 
 
 def build_join_tree(
@@ -229,7 +229,10 @@ def build_join_tree(
     joined_item = first_item
     if lacks_conditions and not has_nested_conditions:
         for (kind, natural, right), join_conditions in zip(joins, conditions, strict=True):
-            on, using = join_conditions[0] if join_conditions else (None, ())
+            if join_conditions:
+                on, using = join_conditions[0]
+            else:
+                on, using = (None, ())
             joined_item = Join(joined_item, right, kind, natural, on, using, text_offset=joined_item.text_offset)
         return joined_item
     pending_joins: list[tuple[FromItem, str]] = []

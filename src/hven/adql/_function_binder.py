@@ -192,7 +192,8 @@ class FunctionBinder(TypeChecker, ABC):
                 text_offset=node.text_offset,
                 meta=ValueMetadata(INT64, None, "meta.number", nullable=False, aggregate=True),
             )
-        clause, self.clause = self.clause, format_message("the argument of {name}", entry.name)
+        clause = self.clause
+        self.clause = format_message("the argument of {name}", entry.name)
         args = [self.bind_expression(arg, scope) for arg in node.args]
         self.clause = clause
         self.check_aggregate_scope(node, args, scope)
@@ -204,7 +205,8 @@ class FunctionBinder(TypeChecker, ABC):
         SQL counts one that reads only columns around it as one of the query around.
         """
         read_sources = {item.source for item in walk_tree(tuple(args)) if isinstance(item, ColumnRef)}
-        outer_sources, outer_scope = set(), scope.outer_scope
+        outer_sources = set()
+        outer_scope = scope.outer_scope
         while outer_scope is not None:
             outer_sources |= {source.number for source in outer_scope.visible_columns.sources}
             outer_scope = outer_scope.outer_scope
@@ -255,7 +257,8 @@ class FunctionBinder(TypeChecker, ABC):
                 ),
                 function.text_offset,
             )
-        clause, self.clause = self.clause, format_message("a window")
+        clause = self.clause
+        self.clause = format_message("a window")
         args = [self.bind_expression(arg, scope) for arg in function.args]
         partition, order, frame = self.bind_window_parts(window_definition, scope)
         self.clause = clause
@@ -278,14 +281,16 @@ class FunctionBinder(TypeChecker, ABC):
                 window_definition.text_offset,
                 format_message("leave {unit} .. out", frame.unit),
             )
-        bound_call = (
-            self.bind_aggregate(function, entry, scope) if function.star else self.bind_call(function, entry, args)
-        )
+        if function.star:
+            bound_call = self.bind_aggregate(function, entry, scope)
+        else:
+            bound_call = self.bind_call(function, entry, args)
         if not isinstance(bound_call, FunctionCall):
             raise TypeError(name)
         parts = [require_meta(item) for item in (*args, *partition, *(item.expr for item in order))]
         # it gives one value for each row, whatever it is made of
-        combined_meta, call_meta = derive_meta(parts, BOOLEAN, None, None), require_meta(bound_call)
+        combined_meta = derive_meta(parts, BOOLEAN, None, None)
+        call_meta = require_meta(bound_call)
         result_meta = ValueMetadata(
             call_meta.type,
             call_meta.unit,
@@ -374,7 +379,8 @@ class FunctionBinder(TypeChecker, ABC):
 
     def check_named_windows(self, windows: Sequence[NamedWindow], scope: NameScope) -> None:
         """Check the windows that are named, whether something uses them or not."""
-        clause, self.clause = self.clause, format_message("a window")
+        clause = self.clause
+        self.clause = format_message("a window")
         for window in windows:
             self.bind_window_parts(window, scope)
         self.clause = clause
@@ -426,20 +432,28 @@ class FunctionBinder(TypeChecker, ABC):
             if signature.result == "COMMON":
                 args, result = self.unify_types(args, entry.name)
             elif signature.result in {"SUM", "TOTAL"}:
-                result = INT64 if Type(require_meta(args[0]).type.datatype).is_integer else FLOAT64
+                if Type(require_meta(args[0]).type.datatype).is_integer:
+                    result = INT64
+                else:
+                    result = FLOAT64
             elif signature.result == "ELEMENT":
                 result = Type(require_meta(args[0]).type.datatype)
             else:
-                result = (
-                    require_meta(args[0]).type
-                    if classify_value(args[0]) != "null"
-                    else FLOAT64
-                    if signature.parameters[0].type_word == "NUMERIC"
-                    else STRING
-                )
+                if classify_value(args[0]) != "null":
+                    result = require_meta(args[0]).type
+                elif signature.parameters[0].type_word == "NUMERIC":
+                    result = FLOAT64
+                else:
+                    result = STRING
         argument_metas = [require_meta(arg) for arg in args]
         first = argument_metas[0] if argument_metas else None
-        unit = (first.unit if first is not None else None) if entry.unit == "same" else entry.unit or None
+        if entry.unit == "same":
+            if first is not None:
+                unit = first.unit
+            else:
+                unit = None
+        else:
+            unit = entry.unit or None
         if entry.name in {"POWER", "SQRT"} and first is not None and first.unit:
             unit = units.raise_to_power(first.unit, 0.5 if entry.name == "SQRT" else self.read_exponent(args[1]))
         result_meta = derive_meta(tuple(argument_metas), result, unit, derive_result_ucd(entry.ucd, first))
@@ -542,11 +556,10 @@ class FunctionBinder(TypeChecker, ABC):
         expected_counts = join_messages("{one} or {other}", map(str, counts))
         if any(signature.max_argument_count is None for signature in forms):
             expected_counts = format_message("at least {count}", counts[0])
-        message = (
-            "{name} takes {wants} argument, and {given}"
-            if expected_counts in {"1", "at least 1"}
-            else "{name} takes {wants} arguments, and {given}"
-        )
+        if expected_counts in {"1", "at least 1"}:
+            message = "{name} takes {wants} argument, and {given}"
+        else:
+            message = "{name} takes {wants} arguments, and {given}"
         self.raise_bind_error(
             format_message(message, entry.name, expected_counts, self.describe_argument_count(args)),
             node.text_offset,
@@ -559,7 +572,10 @@ class FunctionBinder(TypeChecker, ABC):
         """``IN_UNIT(x, 'unit')`` becomes a product with the factor (ADQL 2.1 section 4.7)."""
         value, target = args
         value_meta = require_meta(value)
-        target_unit = str(target.value) if isinstance(target, Literal) else ""
+        if isinstance(target, Literal):
+            target_unit = str(target.value)
+        else:
+            target_unit = ""
         if value_meta.unit is None:
             self.raise_bind_error(
                 format_message("IN_UNIT: {value} has no unit", self.describe_expression(value, name_only=True)),
@@ -570,14 +586,16 @@ class FunctionBinder(TypeChecker, ABC):
             factor = units.compute_factor(value_meta.unit, target_unit)
         except ValueError as error:
             standard_spelling = units.find_unit_symbol(target_unit)
-            remedy = (
-                format_message("write {unit!r}", standard_spelling)
-                if standard_spelling and units.is_convertible(value_meta.unit, standard_spelling)
-                else format_message("write a unit that {unit} can be converted to, as VOUnits has it", value_meta.unit)
-            )
+            if standard_spelling and units.is_convertible(value_meta.unit, standard_spelling):
+                remedy = format_message("write {unit!r}", standard_spelling)
+            else:
+                remedy = format_message(
+                    "write a unit that {unit} can be converted to, as VOUnits has it", value_meta.unit
+                )
             self.raise_bind_error(format_message("{name}: {message}", "IN_UNIT", error), target.text_offset, remedy)
         # descriptors are read kindly, queries by the standard
-        if (standard_unit := units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)) != target_unit:
+        standard_unit = units.find_unit_symbol(target_unit) or units.validate_unit(target_unit)
+        if standard_unit != target_unit:
             self.raise_bind_error(
                 format_message("IN_UNIT: {wanted!r} is not how VOUnits writes this unit", target_unit),
                 target.text_offset,
@@ -596,7 +614,10 @@ class FunctionBinder(TypeChecker, ABC):
 
     def read_exponent(self, arg: Expr) -> float:
         """Parse a number that is written in place, NaN if none is: the unit of a power is part of the query's shape."""
-        sign, number = (-1, arg.operand) if isinstance(arg, UnaryOperation) and arg.op == "-" else (1, arg)
+        if isinstance(arg, UnaryOperation) and arg.op == "-":
+            sign, number = (-1, arg.operand)
+        else:
+            sign, number = (1, arg)
         if not isinstance(number, Literal) or isinstance(number.value, bool | str) or number.value is None:
             return math.nan
         self.mark_literal_fixed(number)
@@ -657,7 +678,8 @@ class FunctionBinder(TypeChecker, ABC):
     def check_region(self, _node: FunctionCall, args: list[Expr]) -> Expr | None:
         """Bind REGION: a text that is no region is refused, and a plan is not used again with another text."""
         if isinstance(args[0], Literal) and isinstance(args[0].value, str):
-            if reason := explain_invalid_literal(args[0].value):
+            reason = explain_invalid_literal(args[0].value)
+            if reason:
                 self.raise_bind_error(
                     format_message("{text!r:.80} is no region: {reason}", args[0].value, reason),
                     args[0].text_offset,
@@ -671,7 +693,10 @@ class FunctionBinder(TypeChecker, ABC):
 
         A plan may be used again with others that lie within.
         """
-        sign, number = (-1, arg.operand) if isinstance(arg, UnaryOperation) and arg.op == "-" else (1, arg)
+        if isinstance(arg, UnaryOperation) and arg.op == "-":
+            sign, number = (-1, arg.operand)
+        else:
+            sign, number = (1, arg)
         if (
             not isinstance(number, Literal)
             or isinstance(number.value, bool)
@@ -761,7 +786,10 @@ class FunctionBinder(TypeChecker, ABC):
         if mismatch is not None or node.distinct or node.star:
             self.raise_misuse(node, NAME_RESOLVING_FUNCTIONS[name], args, mismatch or "")
         name_argument = args[0]
-        object_name = str(self.mark_literal_fixed(name_argument)) if isinstance(name_argument, Literal) else ""
+        if isinstance(name_argument, Literal):
+            object_name = str(self.mark_literal_fixed(name_argument))
+        else:
+            object_name = ""
         try:
             coordinates = self.resolve_position(object_name)
         except UserError as error:
@@ -783,7 +811,10 @@ class FunctionBinder(TypeChecker, ABC):
     def check_transform(self, node: FunctionCall, args: list[Expr]) -> Expr | None:
         """``IVO_GEOM_TRANSFORM('ICRS', 'GALACTIC', geo)``: frames that are known, in the vocabulary's case."""
         for arg in args[:2]:
-            name = arg.value if isinstance(arg, Literal) else None
+            if isinstance(arg, Literal):
+                name = arg.value
+            else:
+                name = None
             if name not in frames.ROTATION_FRAMES:
                 self.raise_bind_error(
                     format_message("{name}: no frame {frame!r}", node.name, name),
@@ -801,7 +832,10 @@ class FunctionBinder(TypeChecker, ABC):
                     format_message("{name}: the bounds are the same in every row, and this one is not", node.name),
                     arg.text_offset,
                 )
-        number = args[3].value if isinstance(args[3], Literal) else None
+        if isinstance(args[3], Literal):
+            number = args[3].value
+        else:
+            number = None
         if not isinstance(number, int) or not 1 <= number <= MAX_HISTOGRAM_BINS:
             self.raise_bind_error(
                 format_message("{name}: there cannot be {number} bins", node.name, number),
@@ -812,9 +846,13 @@ class FunctionBinder(TypeChecker, ABC):
 
     def convert_spectral(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """``GAVO_SPECCONV(x, ['from',] 'to')`` becomes a product or a quotient with one factor."""
-        value, target = args[0], args[-1]
+        value = args[0]
+        target = args[-1]
         value_meta = require_meta(value)
-        source_unit = args[1].value if len(args) == 3 and isinstance(args[1], Literal) else value_meta.unit
+        if len(args) == 3 and isinstance(args[1], Literal):
+            source_unit = args[1].value
+        else:
+            source_unit = value_meta.unit
         if source_unit is None:
             self.raise_bind_error(
                 format_message(
@@ -823,18 +861,19 @@ class FunctionBinder(TypeChecker, ABC):
                 node.text_offset,
                 "name it: GAVO_SPECCONV(x, 'nm', 'GHz')",
             )
-        target_unit = str(target.value) if isinstance(target, Literal) else ""
+        if isinstance(target, Literal):
+            target_unit = str(target.value)
+        else:
+            target_unit = ""
         try:
             factor, inverse = units.compute_spectral_conversion(str(source_unit), target_unit)
         except ValueError as error:
             self.raise_bind_error(format_message("{name}: {message}", node.name, error), target.text_offset)
         result_meta = derive_meta((value_meta,), FLOAT64, target_unit, None)
         number = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
-        return (
-            BinaryOperation("/", number, value, text_offset=node.text_offset, meta=result_meta)
-            if inverse
-            else BinaryOperation("*", value, number, text_offset=node.text_offset, meta=result_meta)
-        )
+        if inverse:
+            return BinaryOperation("/", number, value, text_offset=node.text_offset, meta=result_meta)
+        return BinaryOperation("*", value, number, text_offset=node.text_offset, meta=result_meta)
 
     def rewrite_vocabulary_match(self, node: FunctionCall, args: list[Expr]) -> Expr:
         """``GAVO_VOCMATCH('product-type', 'image', x)`` becomes ``x IN (the terms)``."""

@@ -101,13 +101,11 @@ _SHAPE_FORMS: Final = {
 def classify_syntax(node: Expr) -> str:
     """Classify a value by its text alone: ``n`` number, ``s`` string, ``g`` geometry, empty if nothing."""
     if isinstance(node, Literal):
-        return (
-            "s"
-            if isinstance(node.value, str)
-            else "n"
-            if node.value is not None and not isinstance(node.value, bool)
-            else ""
-        )
+        if isinstance(node.value, str):
+            return "s"
+        if node.value is not None and not isinstance(node.value, bool):
+            return "n"
+        return ""
     if isinstance(node, FunctionCall):
         return _RESULT_LETTERS.get(node.name, "")
     if isinstance(node, BinaryOperation):
@@ -140,11 +138,10 @@ def find_call_fault(function_name: str, args: tuple[Expr, ...], version: str) ->
     if function_name == "REGION" and version == "2.0":
         expected_letters = "s"
     if not len(required_letters) <= len(args) <= len(expected_letters):
-        numbers = (
-            f"{len(expected_letters)}"
-            if len(required_letters) == len(expected_letters)
-            else format_message("{one} or {other}", len(required_letters), len(expected_letters))
-        )
+        if len(required_letters) == len(expected_letters):
+            numbers = f"{len(expected_letters)}"
+        else:
+            numbers = format_message("{one} or {other}", len(required_letters), len(expected_letters))
         form = join_messages("{one}, {other}", map(name_value_kind, expected_letters))
         return (
             format_message(
@@ -230,7 +227,10 @@ def _find_shape_fault(function_name: str, args: tuple[Expr, ...]) -> tuple[str, 
     if len(coordinates) == numbers and function_name != "POLYGON":
         expected_letters = "n" * numbers
     elif len(coordinates) in with_point:
-        expected_letters = "gg" if function_name == "DISTANCE" else "g" + "n" * (len(coordinates) - 1)
+        if function_name == "DISTANCE":
+            expected_letters = "gg"
+        else:
+            expected_letters = "g" + "n" * (len(coordinates) - 1)
     elif len(coordinates) == numbers + 1 and function_name != "DISTANCE":
         first = coordinates[0]
         if isinstance(first, ColumnRef) and first.name.quoted:

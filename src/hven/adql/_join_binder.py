@@ -48,11 +48,15 @@ class JoinBinder(ExpressionBinder, ABC):
         )
         condition: Expr | None = None
         if node.on is not None:
-            clause, self.clause = self.clause, "ON"
+            clause = self.clause
+            self.clause = "ON"
             condition = self.bind_condition(node.on, NameScope(visible_columns, outer_scope))
             self.clause = clause
         elif node.using or node.natural:
-            names = list(node.using) if node.using else _list_shared_names(left_columns, right_columns)
+            if node.using:
+                names = list(node.using)
+            else:
+                names = _list_shared_names(left_columns, right_columns)
             condition = self._merge_columns(node, names, kind, left_columns, right_columns, visible_columns)
         if condition is None:
             if kind not in {"INNER", "CROSS"}:
@@ -77,14 +81,10 @@ class JoinBinder(ExpressionBinder, ABC):
         parts: list[Expr] = []
         merged: dict[str, VisibleColumn] = {}
         for name in names:
-            left_column, right_column = (
-                self._find_join_column(node, name, left_columns, format_message("left")),
-                self._find_join_column(node, name, right_columns, format_message("right")),
-            )
-            first, second = (
-                left_column.build_expression(node.text_offset),
-                right_column.build_expression(node.text_offset),
-            )
+            left_column = self._find_join_column(node, name, left_columns, format_message("left"))
+            right_column = self._find_join_column(node, name, right_columns, format_message("right"))
+            first = left_column.build_expression(node.text_offset)
+            second = right_column.build_expression(node.text_offset)
             first, second = self.make_comparable(first, second, f"USING ({name.name})", node.text_offset)
             parts.append(
                 Comparison(
@@ -124,11 +124,9 @@ class JoinBinder(ExpressionBinder, ABC):
         visible_columns.merged_columns = {**merged, **visible_columns.merged_columns}
         if not parts:
             return None
-        return (
-            parts[0]
-            if len(parts) == 1
-            else Conjunction(tuple(parts), text_offset=node.text_offset, meta=ValueMetadata(BOOLEAN))
-        )
+        if len(parts) == 1:
+            return parts[0]
+        return Conjunction(tuple(parts), text_offset=node.text_offset, meta=ValueMetadata(BOOLEAN))
 
     def _find_join_column(self, node: Join, name: Ident, visible_columns: VisibleColumns, side: str) -> VisibleColumn:
         candidates = visible_columns.find_columns(name)

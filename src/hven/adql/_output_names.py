@@ -67,7 +67,10 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
     named_literals: list[Literal] = []
     name = ""
     for word in _iterate_words(inner, named_literals, in_arguments=False):
-        extended_name = f"{name}_{word}" if name else word
+        if name:
+            extended_name = f"{name}_{word}"
+        else:
+            extended_name = word
         if len(extended_name) > MAX_NAME_CHARACTERS:
             name = name or extended_name[:MAX_NAME_CHARACTERS].rstrip("_")
             break
@@ -80,7 +83,9 @@ def build_output_name(expr: Expr) -> tuple[str, list[Literal]]:
 
 
 def _get_column_name(node: ColumnRef) -> str:
-    return node.column.name if node.column is not None else node.name.name
+    if node.column is not None:
+        return node.column.name
+    return node.name.name
 
 
 def _clean_name(text: str) -> Iterator[str]:
@@ -170,7 +175,10 @@ def _iterate_subquery_words(query: Query, named_literals: list[Literal]) -> Iter
     """Name a scalar subquery as its column."""
     body: Select | SetOperation | Query = query
     while not isinstance(body, Select):
-        body = body.left if isinstance(body, SetOperation) else body.body
+        if isinstance(body, SetOperation):
+            body = body.left
+        else:
+            body = body.body
     item = body.items[0]
     if isinstance(item, SelectItem):
         if item.alias is not None or isinstance(item.expr, ColumnRef):

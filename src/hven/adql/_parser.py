@@ -134,7 +134,10 @@ class QueryParser(FromParser):
 
     def parse_set_expression(self, first_operand: Body | None) -> Body:
         """Read operands joined by UNION and EXCEPT; INTERSECT binds tighter."""
-        text_offset = self.text_offsets[self.token_index] if first_operand is None else first_operand.text_offset
+        if first_operand is None:
+            text_offset = self.text_offsets[self.token_index]
+        else:
+            text_offset = first_operand.text_offset
         left_body = self.parse_set_term(first_operand)
         while (op := self.tags[self.token_index]) in {"UNION", "EXCEPT"}:
             keeps_duplicates = self.parse_set_operator()
@@ -145,8 +148,14 @@ class QueryParser(FromParser):
 
     def parse_set_term(self, first_operand: Body | None) -> Body:
         """Read operands joined by INTERSECT."""
-        text_offset = self.text_offsets[self.token_index] if first_operand is None else first_operand.text_offset
-        left_body = self.parse_set_primary() if first_operand is None else first_operand
+        if first_operand is None:
+            text_offset = self.text_offsets[self.token_index]
+        else:
+            text_offset = first_operand.text_offset
+        if first_operand is None:
+            left_body = self.parse_set_primary()
+        else:
+            left_body = first_operand
         while self.tags[self.token_index] == "INTERSECT":
             keeps_duplicates = self.parse_set_operator()
             left_body = SetOperation(
@@ -311,7 +320,10 @@ class QueryParser(FromParser):
         if tags[self.token_index] == "HAVING":
             self.token_index += 1
             having = self.parse_condition()
-        windows = self.parse_window_clause() if tags[self.token_index] == NAME else ()
+        if tags[self.token_index] == NAME:
+            windows = self.parse_window_clause()
+        else:
+            windows = ()
         if tags[self.token_index] not in _SELECT_END_TOKENS:
             self.raise_after_clause(where is not None, bool(group_by), having is not None)
         return Select(
@@ -405,7 +417,9 @@ class QueryParser(FromParser):
 
 def remove_parentheses(query: Query) -> Body:
     """Remove the parentheses where they mean nothing."""
-    return query if query.order_by or query.offset is not None else query.body
+    if query.order_by or query.offset is not None:
+        return query
+    return query.body
 
 
 def parse_query(query_text: str, version: OneOf["2.0", "2.1"] = "2.1") -> Query:
@@ -486,7 +500,10 @@ def _parse_part(expression_text: str, place: Place | None, *, is_condition: bool
         parser = QueryParser(expression_text, is_mapping=True)
         if parser.tags[0] == END:
             parser.raise_parse_error("the expression is empty", "write a value, for instance NULL")
-        node = parser.parse_condition() if is_condition else parser.parse_expression()
+        if is_condition:
+            node = parser.parse_condition()
+        else:
+            node = parser.parse_expression()
         parser.expect_end()
         if not is_condition and isinstance(node, CONDITION_NODES):
             parser.raise_parse_error(
@@ -515,7 +532,10 @@ def locate_parse_error(error: ParseError, start_place: Place) -> Place:
         return start_place
     if error.line > 1:
         return Place(file=start_place.file, line=start_place.line + error.line - 1, column=error.column)
-    column = None if start_place.column is None else start_place.column + error.column - 1
+    if start_place.column is None:
+        column = None
+    else:
+        column = start_place.column + error.column - 1
     return Place(file=start_place.file, line=start_place.line, column=column)
 
 

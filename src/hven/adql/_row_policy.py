@@ -141,7 +141,8 @@ class RowFacts:
         list_texts: Callable[[ColumnRef], Iterable[str]],
         find_instants: Callable[[Expr, int], tuple[int | None, Sequence[int]]],
     ) -> None:
-        self._list_texts, self._find_instants = list_texts, find_instants
+        self._list_texts = list_texts
+        self._find_instants = find_instants
         self._texts_by_person: dict[str, dict[str, list[str]]] = {}
         self._known_instants: dict[Expr, tuple[int, list[int], float]] = {}
 
@@ -199,8 +200,12 @@ class RowFacts:
         known_since, times, until = self._known_instants.get(expr, (0, [], -math.inf))
         if not known_since <= instant < until:  # more than is known has passed, or the clock went back
             last, upcoming = self._find_instants(expr, instant)
-            known_since, times = instant if last is None else last, [*(() if last is None else (last,)), *upcoming]
-            until = times[-1] if len(upcoming) == MAX_UPCOMING_INSTANTS else math.inf
+            known_since = instant if last is None else last
+            times = [*(() if last is None else (last,)), *upcoming]
+            if len(upcoming) == MAX_UPCOMING_INSTANTS:
+                until = times[-1]
+            else:
+                until = math.inf
             self._known_instants[expr] = known_since, times, until
         position = bisect_right(times, instant)
         return (times[position - 1] if position else None), (times[position] if position < len(times) else math.inf)
@@ -241,7 +246,10 @@ class RowPolicy:
     @property
     def release_time(self) -> Expr | None:
         """The time from which everybody passes, over the table, not bound; None: no row has one."""
-        alternatives = self._tree.parts if isinstance(self._tree, Disjunction) else (self._tree,)
+        if isinstance(self._tree, Disjunction):
+            alternatives = self._tree.parts
+        else:
+            alternatives = (self._tree,)
         times = [
             alternative.left
             for alternative in alternatives
@@ -278,15 +286,14 @@ class RowPolicy:
                 )
                 reduced = evaluation.reduce_condition(self._tree)
                 until = evaluation.valid_until
-                bound = (
-                    None
-                    if reduced is True
-                    else bind_condition(
+                if reduced is True:
+                    bound = None
+                else:
+                    bound = bind_condition(
                         reduced if isinstance(reduced, Expr) else NEVER_CONDITION,
                         self._columns,
                         functions=QUERY_FUNCTIONS,
                     )
-                )
                 cached = self._conditions[key] = instant, until, bound
         return cached[2], cached[0], cached[1]
 
@@ -321,20 +328,21 @@ class _PolicyEvaluation:
             if absorbing_value in parts:
                 return absorbing_value
             undecided_parts = tuple(part for part in parts if isinstance(part, Expr))
-            return (
-                not absorbing_value
-                if not undecided_parts
-                else undecided_parts[0]
-                if len(undecided_parts) == 1
-                else replace(node, parts=undecided_parts)
-            )
+            if not undecided_parts:
+                return not absorbing_value
+            if len(undecided_parts) == 1:
+                return undecided_parts[0]
+            return replace(node, parts=undecided_parts)
         if isinstance(node, Negation):
             reduced_operand = self.reduce_condition(node.operand)
-            return not reduced_operand if isinstance(reduced_operand, bool) else replace(node, operand=reduced_operand)
+            if isinstance(reduced_operand, bool):
+                return not reduced_operand
+            return replace(node, operand=reduced_operand)
         if isinstance(node, Comparison) and find_policy_word(node.right) == NOW_WORD:
             # before now is what was up to the microsecond before; whatever lies between two moments of the rows is the
             # same as the first of them
-            is_strict, is_past = node.op in {"<", ">="}, node.op in {"<", "<="}
+            is_strict = node.op in {"<", ">="}
+            is_past = node.op in {"<", "<="}
             last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
             self.valid_until = min(self.valid_until, until + is_strict)
             return Comparison(
@@ -369,13 +377,11 @@ class _PolicyEvaluation:
                 parts += _build_in_condition(value, self.row_facts.find_texts(value, self.subject_names))
             for delegation in self.delegations:
                 parts += self._find_delegated_rows(delegation, value)
-        return (
-            False
-            if not parts
-            else parts[0]
-            if len(parts) == 1
-            else Disjunction(tuple(parts), text_offset=node.text_offset)
-        )
+        if not parts:
+            return False
+        if len(parts) == 1:
+            return parts[0]
+        return Disjunction(tuple(parts), text_offset=node.text_offset)
 
     def _find_delegated_rows(self, delegation: Delegation, column: ColumnRef) -> Sequence[Expr]:
         """Return the rows of somebody else that the reader has for a while, if this table has what tells which."""
@@ -413,7 +419,9 @@ def normalize_policy(node: Expr) -> Expr:
         range_condition: Expr = Conjunction(
             tuple(normalize_policy(bound) for bound in bounds), text_offset=node.text_offset
         )
-        return Negation(range_condition, text_offset=node.text_offset) if node.negated else range_condition
+        if node.negated:
+            return Negation(range_condition, text_offset=node.text_offset)
+        return range_condition
     if isinstance(node, Comparison) and find_policy_word(node.left) == NOW_WORD and node.op in MIRRORED_OPERATORS:
         return Comparison(MIRRORED_OPERATORS[node.op], node.right, node.left, text_offset=node.text_offset)
     if (
@@ -421,11 +429,14 @@ def normalize_policy(node: Expr) -> Expr:
         and READER_WORD in map(find_policy_word, (node.left, node.right))
         and node.op in {"=", "<>"}
     ):
-        reader_word, compared_value = (
-            (node.left, node.right) if find_policy_word(node.left) == READER_WORD else (node.right, node.left)
-        )
+        if find_policy_word(node.left) == READER_WORD:
+            reader_word, compared_value = (node.left, node.right)
+        else:
+            reader_word, compared_value = (node.right, node.left)
         membership: Expr = InPredicate(reader_word, (compared_value,), text_offset=node.text_offset)
-        return Negation(membership, text_offset=node.text_offset) if node.op == "<>" else membership
+        if node.op == "<>":
+            return Negation(membership, text_offset=node.text_offset)
+        return membership
     if (
         isinstance(node, InPredicate)
         and node.negated
@@ -463,7 +474,9 @@ def find_policy_word(node: object) -> str | None:
 
 def list_in_values(node: InPredicate) -> Sequence[Expr]:
     """Return the values of IN; a subquery has none."""
-    return () if isinstance(node.choices, Subquery) else tuple(node.choices)
+    if isinstance(node.choices, Subquery):
+        return ()
+    return tuple(node.choices)
 
 
 def check_policy(tree: Expr, columns: Sequence[Column] | None, policy_text: str) -> None:
@@ -564,7 +577,9 @@ def describe_policy(tree: Expr) -> list[str]:
 
 
 def _describe_alternative(alternative: Expr) -> str:
-    reader_phrases, time_phrases, row_phrases = [], [], []
+    reader_phrases = []
+    time_phrases = []
+    row_phrases = []
     for part in alternative.parts if isinstance(alternative, Conjunction) else (alternative,):
         if isinstance(part, InPredicate) and find_policy_word(part.operand) == READER_WORD:
             reader_phrases.append(f"whoever is named in {' or '.join(map(_write_source, list_in_values(part)))}")
@@ -572,9 +587,10 @@ def _describe_alternative(alternative: Expr) -> str:
             find_policy_word(value) == GROUPS_WORD for value in list_in_values(part)
         ):
             group_value = part.operand
-            group_phrase = (
-                str(group_value.value) if isinstance(group_value, Literal) else f"that {write_adql(group_value)} names"
-            )
+            if isinstance(group_value, Literal):
+                group_phrase = str(group_value.value)
+            else:
+                group_phrase = f"that {write_adql(group_value)} names"
             reader_phrases.append(f"members of the group {group_phrase}")
         elif isinstance(part, Comparison) and find_policy_word(part.right) == NOW_WORD:
             is_past = part.op in {"<", "<="}
@@ -588,7 +604,9 @@ def _describe_alternative(alternative: Expr) -> str:
 
 def _write_source(value: Expr) -> str:
     """Write where people are named; a column as queries must write it."""
-    return quote_identifier(value.name) if isinstance(value, ColumnRef) and not value.qualifier else write_adql(value)
+    if isinstance(value, ColumnRef) and not value.qualifier:
+        return quote_identifier(value.name)
+    return write_adql(value)
 
 
 def decide_for_everybody(tree: Expr) -> bool | None:
@@ -600,7 +618,8 @@ def decide_for_everybody(tree: Expr) -> bool | None:
         As it was parsed.
     """
     normalized = normalize_policy(tree)
-    people, groups = set(PLACEHOLDER_NAMES), set(PLACEHOLDER_NAMES)
+    people = set(PLACEHOLDER_NAMES)
+    groups = set(PLACEHOLDER_NAMES)
     for node in walk_tree(normalized):
         if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
             people |= {normalize_name(str(value.value)) for value in list_in_values(node) if isinstance(value, Literal)}
@@ -620,7 +639,9 @@ def decide_for_everybody(tree: Expr) -> bool | None:
         for names in _iterate_subsets(people)
         for group_names in _iterate_subsets(groups)
     }
-    return outcomes.pop() if len(outcomes) == 1 else None
+    if len(outcomes) == 1:
+        return outcomes.pop()
+    return None
 
 
 def _iterate_subsets(texts: Iterable[str]) -> Iterable[tuple[str, ...]]:

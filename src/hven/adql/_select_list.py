@@ -74,7 +74,9 @@ class SelectList:
         if not all(name in names for name in link_columns):
             return column.copy_with(link=None)
         link = LINK_COLUMN_PATTERN.sub(lambda match: f"{{{names[match[1]]}}}" if match[1] else match[0], column.link)
-        return column if link == column.link else column.copy_with(link=link)
+        if link == column.link:
+            return column
+        return column.copy_with(link=link)
 
     def add_item(self, expr: Expr, alias: Ident | None, text_offset: int) -> None:
         """Add an expression and describe its column."""
@@ -146,9 +148,11 @@ class SelectList:
         `documented_columns` lends metadata by name (a view's own words).
         """
         documented_by_name = {column.name.lower(): column for column in documented_columns}
-        columns, metas = [], []
+        columns = []
+        metas = []
         for item in self.items:
-            column, value_meta = item.column, require_meta(item.expr)
+            column = item.column
+            value_meta = require_meta(item.expr)
             if column is None:
                 continue
             column = self._rewrite_link(item, column)
@@ -187,14 +191,19 @@ class SelectList:
         """
         result = SelectList()
         for index, (left_item, right_item) in enumerate(zip(self.items, right_list.items, strict=True), 1):
-            left_kind, right_kind = classify_value(left_item.expr), classify_value(right_item.expr)
-            left_column, right_column = left_item.column, right_item.column
+            left_kind = classify_value(left_item.expr)
+            right_kind = classify_value(right_item.expr)
+            left_column = left_item.column
+            right_column = right_item.column
             if left_column is None or right_column is None:
                 continue
             # a view may put regions together that are stored as such and those that it makes as text
-            region_type = (
-                left_column.type if left_kind == "region" else right_column.type if right_kind == "region" else None
-            )
+            if left_kind == "region":
+                region_type = left_column.type
+            elif right_kind == "region":
+                region_type = right_column.type
+            else:
+                region_type = None
             are_region_texts = (
                 binder.inline_depth > 0
                 and region_type is not None
@@ -219,17 +228,16 @@ class SelectList:
             elif left_kind == "null":
                 type_ = right_column.type
             else:
-                type_ = (
-                    region_type
-                    if are_region_texts and region_type is not None
-                    else value_kinds.find_common_type((left_column.type, right_column.type))
-                )
-            column = (
-                left_column
-                if type_ == left_column.type and left_column.required == right_column.required
-                else left_column.copy_with(type=type_, required=left_column.required and right_column.required)
-            )
-            left_meta, right_meta = require_meta(left_item.expr), require_meta(right_item.expr)
+                if are_region_texts and region_type is not None:
+                    type_ = region_type
+                else:
+                    type_ = value_kinds.find_common_type((left_column.type, right_column.type))
+            if type_ == left_column.type and left_column.required == right_column.required:
+                column = left_column
+            else:
+                column = left_column.copy_with(type=type_, required=left_column.required and right_column.required)
+            left_meta = require_meta(left_item.expr)
+            right_meta = require_meta(right_item.expr)
             result_meta = ValueMetadata(
                 type_,
                 column.unit,

@@ -165,43 +165,37 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
     """
     char = query_text[text_offset]
     if char == "'":
-        message, remedy = (
-            "this string has no end",
-            "close it with a single quote; a quote inside a string is doubled: 'it''s'",
-        )
+        message = "this string has no end"
+        remedy = "close it with a single quote; a quote inside a string is doubled: 'it''s'"
     elif char == '"':
         if query_text.startswith('""', text_offset):
             message, remedy = "an empty name", "write a name between the double quotes; the empty string is ''"
         else:
-            message, remedy = (
-                "this name in double quotes has no end",
-                "close it with a double quote (strings take single quotes)",
-            )
+            message = "this name in double quotes has no end"
+            remedy = "close it with a double quote (strings take single quotes)"
     elif char.isascii() and (char.isdigit() or char == "."):
         piece = re.compile(r"[\w.]*").match(query_text, text_offset)
-        quoted = shorten_quoted_text(piece[0]) if piece else char
-        if re.fullmatch(r"0[xX][0-9a-fA-F]+", quoted):
-            message, remedy = (
-                format_message("ADQL 2.0 has no hexadecimal numbers: {found}", quoted),
-                format_message("write {number}", int(quoted, 16)),
-            )
-        elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", quoted):
-            message, remedy = (
-                format_message("the number {found} is too large or too long", quoted),
-                "write it with at most 400 digits, within 1.8E308",
-            )
+        if piece:
+            quoted = shorten_quoted_text(piece[0])
         else:
-            message, remedy = (
-                format_message("'{found}' is neither a number nor a name", quoted),
-                format_message('a name that begins with a digit is written "{found}"', quoted),
-            )
+            quoted = char
+        if re.fullmatch(r"0[xX][0-9a-fA-F]+", quoted):
+            message = format_message("ADQL 2.0 has no hexadecimal numbers: {found}", quoted)
+            remedy = format_message("write {number}", int(quoted, 16))
+        elif re.fullmatch(r"[0-9.]*([eE][0-9]*)?\.*", quoted):
+            message = format_message("the number {found} is too large or too long", quoted)
+            remedy = "write it with at most 400 digits, within 1.8E308"
+        else:
+            message = format_message("'{found}' is neither a number nor a name", quoted)
+            remedy = format_message('a name that begins with a digit is written "{found}"', quoted)
     elif char == "_":
         piece = re.compile(r"\w*").match(query_text, text_offset)
-        quoted = shorten_quoted_text(piece[0]) if piece else char
-        message, remedy = (
-            format_message("a name may not begin with an underscore: {found}", quoted),
-            format_message('write it in double quotes: "{found}"', quoted),
-        )
+        if piece:
+            quoted = shorten_quoted_text(piece[0])
+        else:
+            quoted = char
+        message = format_message("a name may not begin with an underscore: {found}", quoted)
+        remedy = format_message('write it in double quotes: "{found}"', quoted)
     elif query_text.startswith("::", text_offset):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"
     elif char in _FOREIGN_CHARACTERS:
@@ -215,10 +209,8 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
         message = format_message("the letter '{char}' may not stand in a name without quotes", char)
         remedy = "names have A-Z, a-z, 0-9 and _; write others in double quotes"
     else:
-        message, remedy = (
-            format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char)),
-            "take it out, or put it into quotes",
-        )
+        message = format_message("the character {char!r} (U+{number:04X}) is not ADQL", char, ord(char))
+        remedy = "take it out, or put it into quotes"
     raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 
 
@@ -226,9 +218,9 @@ def shorten_quoted_text(quoted: str, max_characters: int = 40) -> str:
     """Cut what is quoted in a message; control characters are spelt out, since messages travel in XML and headers."""
     if len(quoted) > max_characters:
         quoted = quoted[: max_characters - 3] + "..."
-    return (
-        quoted if quoted.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in quoted)
-    )
+    if quoted.isprintable():
+        return quoted
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in quoted)
 
 
 def find_nearest_keyword(word: str, choices: Sequence[str]) -> str | None:
@@ -237,7 +229,9 @@ def find_nearest_keyword(word: str, choices: Sequence[str]) -> str | None:
         return None
     word = word.upper()
     swapped = [choice for choice in choices if sorted(choice) == sorted(word)]  # ADN, FORM
-    return swapped[0] if swapped else find_close_match(word, choices, 0.7)
+    if swapped:
+        return swapped[0]
+    return find_close_match(word, choices, 0.7)
 
 
 def is_statement(word: str) -> bool:

@@ -109,19 +109,23 @@ class TokenStream:
         tag = self.tags[index]
         if tag == END:
             return format_message("the end of the text")
-        end = self.text_offsets[index + 1] if index + 1 < len(self.text_offsets) else len(self.text)
-        token_text = (
-            shorten_quoted_text(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
-            if tag in {NUMBER, STRING, QUOTED}
-            else str(self.values[index])
-        )
+        if index + 1 < len(self.text_offsets):
+            end = self.text_offsets[index + 1]
+        else:
+            end = len(self.text)
+        if tag in {NUMBER, STRING, QUOTED}:
+            token_text = shorten_quoted_text(self.text[self.text_offsets[index] : end].split("--", 1)[0].strip())
+        else:
+            token_text = str(self.values[index])
         if tag == NUMBER:
             return format_message("the number {raw}", token_text)
         if tag == STRING:
             return format_message("the string {raw}", token_text)
         if tag == QUOTED:
             return format_message("the name {raw}", token_text)
-        return shorten_quoted_text(token_text) if tag in RESERVED_WORDS else f"'{shorten_quoted_text(token_text)}'"
+        if tag in RESERVED_WORDS:
+            return shorten_quoted_text(token_text)
+        return f"'{shorten_quoted_text(token_text)}'"
 
     def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current word: say what was expected, and what was probably meant."""
@@ -174,22 +178,22 @@ class TokenStream:
     def suggest_correction(self, expected: str) -> tuple[str, str]:
         """Return message and remedy for the current word, which should be something else."""
         i = self.token_index
-        tag, value = self.tags[i], self.values[i]
-        before = self.tags[i - 1] if i else ""
+        tag = self.tags[i]
+        value = self.values[i]
+        if i:
+            before = self.tags[i - 1]
+        else:
+            before = ""
         message: str = format_message(
             "expected {expected}, found {found}", format_message(expected), self.describe_token(i)
         )
         remedy = ""
         if (before, tag) in FOREIGN_OPERATORS and self.text_offsets[i] == self.text_offsets[i - 1] + 1:
-            message, remedy = (
-                format_message("ADQL has no {before}{sign} operator", before, tag),
-                FOREIGN_OPERATORS[before, tag],
-            )
+            message = format_message("ADQL has no {before}{sign} operator", before, tag)
+            remedy = FOREIGN_OPERATORS[before, tag]
         elif (tag == "*" and before == "/") or (tag == "/" and self.tags[i + 1] == "*"):
-            message, remedy = (
-                "ADQL has no /* comments */",
-                "comments begin with two hyphens and go to the end of the line: --",
-            )
+            message = "ADQL has no /* comments */"
+            remedy = "comments begin with two hyphens and go to the end of the line: --"
         elif tag in {"[", "]"}:
             message, remedy = BRACKET_FAULT
         elif tag == ";" or (before == ";" and i):
@@ -235,7 +239,8 @@ class TokenStream:
                 if tag == "INTERVAL"
                 else "write CAST('...' AS TIMESTAMP), or the string alone"
             )
-            message, remedy = format_message("ADQL has no {word} '...' literals", tag), suggestion
+            message = format_message("ADQL has no {word} '...' literals", tag)
+            remedy = suggestion
         elif tag in RESERVED_WORDS and "value" in expected:
             if self.tags[i + 1] == "(":
                 message = format_message("ADQL has no function {value}", value)

@@ -122,7 +122,8 @@ class TypeChecker:
         self, left_operand: Expr, right_operand: Expr, operator: str, text_offset: int
     ) -> tuple[Expr, Expr]:
         """Check that two values can be compared; strings beside timestamps and words beside booleans are converted."""
-        left_kind, right_kind = classify_value(left_operand), classify_value(right_operand)
+        left_kind = classify_value(left_operand)
+        right_kind = classify_value(right_operand)
         if left_kind == right_kind and left_kind in {"number", "text", "time", "boolean"}:
             return left_operand, right_operand
         if "null" in {left_kind, right_kind}:
@@ -134,11 +135,9 @@ class TypeChecker:
                 "use CONTAINS, INTERSECTS or DISTANCE",
             )
         if {left_kind, right_kind} == {"time", "text"}:
-            return (
-                (left_operand, self.convert_to_time(right_operand))
-                if left_kind == "time"
-                else (self.convert_to_time(left_operand), right_operand)
-            )
+            if left_kind == "time":
+                return (left_operand, self.convert_to_time(right_operand))
+            return (self.convert_to_time(left_operand), right_operand)
         if "boolean" in {left_kind, right_kind}:
             converted_operands = (
                 (left_operand, self.convert_to_boolean(right_operand))
@@ -245,11 +244,9 @@ class TypeChecker:
 
     def suggest_text_cast(self, node: Expr) -> str:
         """Phrase how to make text of a value."""
-        return (
-            format_message("write CAST({name} AS VARCHAR)", node.name.name)
-            if isinstance(node, ColumnRef)
-            else "write CAST(.. AS VARCHAR)"
-        )
+        if isinstance(node, ColumnRef):
+            return format_message("write CAST({name} AS VARCHAR)", node.name.name)
+        return "write CAST(.. AS VARCHAR)"
 
     def unify_types(self, nodes: Sequence[Expr], construct_name: str) -> tuple[list[Expr], Type]:
         """Unify the types of several values."""
@@ -322,24 +319,23 @@ class TypeChecker:
         """Name a value and its kind for people: ``name is a string``."""
         kind_phrase = value_kinds.KIND_PHRASES[classify_value(node)]
         if isinstance(node, ColumnRef):
-            return (
-                format_message("{have} (column {name})", kind_phrase, node.name.name)
-                if name_only
-                else format_message("column {name} is {have}", node.name.name, kind_phrase)
-            )
+            if name_only:
+                return format_message("{have} (column {name})", kind_phrase, node.name.name)
+            return format_message("column {name} is {have}", node.name.name, kind_phrase)
         if isinstance(node, Literal):
-            name = (
-                repr(node.value) if isinstance(node.value, str) else "NULL" if node.value is None else str(node.value)
-            )
+            if isinstance(node.value, str):
+                name = repr(node.value)
+            elif node.value is None:
+                name = "NULL"
+            else:
+                name = str(node.value)
         elif isinstance(node, FunctionCall):
             name = f"{node.name}(..)"
         else:
             return kind_phrase if name_only else format_message("this is {have}", kind_phrase)
-        return (
-            format_message("{have} ({name})", kind_phrase, name)
-            if name_only
-            else format_message("{name} is {have}", name, kind_phrase)
-        )
+        if name_only:
+            return format_message("{have} ({name})", kind_phrase, name)
+        return format_message("{name} is {have}", name, kind_phrase)
 
 
 def _is_number(value: object) -> bool:

@@ -68,11 +68,10 @@ def _convert_argument(
         if lenient:
             return value
         word = node.name.lower()
-        remedy = (
-            format_message("say it: {word}(.., 'au')", word)
-            if word in {"light_time", "target_time"}
-            else format_message("say it with in_unit, or write {wanted}", target_unit)
-        )
+        if word in {"light_time", "target_time"}:
+            remedy = format_message("say it: {word}(.., 'au')", word)
+        else:
+            remedy = format_message("say it with in_unit, or write {wanted}", target_unit)
         context.raise_bind_error(
             format_message("{name}: {value} has no unit", word, context.describe_expression(value, name_only=True)),
             value.text_offset,
@@ -114,7 +113,10 @@ def rewrite_spectral_range(context: BindingContext, node: FunctionCall, args: li
     """``SPECTRAL_MIN(a, b, ['from',] 'to')``: both bounds converted, the smaller one taken, whichever it was before."""
     conversion_call = FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset)
     converted_bounds = tuple(context.convert_spectral(conversion_call, [bound, *args[2:]]) for bound in args[:2])
-    name = "LEAST" if node.name.upper() == "SPECTRAL_MIN" else "GREATEST"
+    if node.name.upper() == "SPECTRAL_MIN":
+        name = "LEAST"
+    else:
+        name = "GREATEST"
     first = require_meta(converted_bounds[0])
     return FunctionCall(
         name,
@@ -126,7 +128,8 @@ def rewrite_spectral_range(context: BindingContext, node: FunctionCall, args: li
 
 def rewrite_spectral_step(context: BindingContext, node: FunctionCall, args: list[Expr]) -> Expr:
     """``SPECTRAL_STEP(x, width, ['from',] 'to')``: the width times the slope of the conversion at x."""
-    x, width = args[0], args[1]
+    x = args[0]
+    width = args[1]
     if len(args) == 3 and require_meta(x).unit and require_meta(width).unit:
         width = _convert_width(context, node, x, width)
     converted = context.convert_spectral(FunctionCall("GAVO_SPECCONV", text_offset=node.text_offset), [x, *args[2:]])
@@ -146,7 +149,10 @@ def rewrite_spectral_step(context: BindingContext, node: FunctionCall, args: lis
             text_offset=node.text_offset,
             meta=result_meta,
         )
-    factor = converted.right if isinstance(converted, BinaryOperation) else Literal(1.0, meta=_EXACT_META)
+    if isinstance(converted, BinaryOperation):
+        factor = converted.right
+    else:
+        factor = Literal(1.0, meta=_EXACT_META)
     return FunctionCall(
         "ABS",
         (BinaryOperation("*", width, factor, text_offset=node.text_offset, meta=result_meta),),
@@ -169,7 +175,8 @@ def rewrite_resolving_power(context: BindingContext, node: FunctionCall, args: l
 
 
 def _convert_width(context: BindingContext, node: FunctionCall, x: Expr, width: Expr) -> Expr:
-    value_unit, width_unit = require_meta(x).unit, require_meta(width).unit
+    value_unit = require_meta(x).unit
+    width_unit = require_meta(width).unit
     if value_unit is None or width_unit is None or units.is_same_unit(value_unit, width_unit):
         return width
     try:
@@ -200,7 +207,8 @@ _ALLOWED_WORDS = {
 
 def check_word_argument(context: BindingContext, node: FunctionCall, args: list[Expr]) -> None:
     """``ORIENTED(p, 'sky')``: the last argument, if it is a text, is one of few words."""
-    word, allowed_words = args[-1], _ALLOWED_WORDS.get(node.name, footprints.FOOTPRINT_VIEWS)
+    word = args[-1]
+    allowed_words = _ALLOWED_WORDS.get(node.name, footprints.FOOTPRINT_VIEWS)
     if len(args) > 1 and isinstance(word, Literal) and isinstance(word.value, str) and word.value not in allowed_words:
         if node.name[:5] == "CHAIN" and contours.parse_step_table(word.value) is not None:
             return

@@ -107,7 +107,10 @@ class WindowParser(TokenStream, ABC):
         if self.tags[self.token_index] == "ORDER":
             self.token_index += 1
             order = self.parse_by_list(self.parse_order_item, "ORDER")
-        frame = self.parse_frame() if self.peek_keyword() in _FRAME_UNITS else None
+        if self.peek_keyword() in _FRAME_UNITS:
+            frame = self.parse_frame()
+        else:
+            frame = None
         if self.peek_keyword() == "EXCLUDE":
             self.raise_parse_error("windows have no EXCLUDE here", "leave it out")
         self.expect_token(")", "PARTITION BY, ORDER BY, a frame or a closing parenthesis")
@@ -127,7 +130,8 @@ class WindowParser(TokenStream, ABC):
         if between:
             self.expect_token("AND", "AND and the other end of the frame")
             end = self.parse_frame_bound(unit)
-        start_rank, end_rank = _FRAME_BOUND_ORDER[start.side], _FRAME_BOUND_ORDER[end.side]
+        start_rank = _FRAME_BOUND_ORDER[start.side]
+        end_rank = _FRAME_BOUND_ORDER[end.side]
         if start_rank == 4 or end_rank == 0 or start_rank > end_rank:
             self.raise_parse_error(
                 "this frame ends before it begins",
@@ -140,7 +144,8 @@ class WindowParser(TokenStream, ABC):
         """Read one end of a frame."""
         i = self.token_index
         text_offset = self.text_offsets[i]
-        word, next_keyword = self.peek_keyword(), str(self.values[i + 1]).upper() if i + 1 < len(self.values) else ""
+        word = self.peek_keyword()
+        next_keyword = str(self.values[i + 1]).upper() if i + 1 < len(self.values) else ""
         if word == "UNBOUNDED" and next_keyword in {"PRECEDING", "FOLLOWING"}:
             self.token_index += 2
             return FrameBound(f"UNBOUNDED {next_keyword}", text_offset=text_offset)
@@ -183,4 +188,6 @@ class WindowParser(TokenStream, ABC):
 
 
 def _normalize_identifier(identifier: Ident) -> str:
-    return identifier.name if identifier.quoted else identifier.name.lower()
+    if identifier.quoted:
+        return identifier.name
+    return identifier.name.lower()

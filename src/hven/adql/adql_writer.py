@@ -165,7 +165,9 @@ class _AdqlWriter:
         return _NODE_WRITERS[type(node)](self, node)
 
     def write_parenthesized(self, node: SyntaxNode, *, with_parentheses: bool) -> str:
-        return f"({self.write_node(node)})" if with_parentheses else self.write_node(node)
+        if with_parentheses:
+            return f"({self.write_node(node)})"
+        return self.write_node(node)
 
     def write_list(self, nodes: Sequence[SyntaxNode]) -> str:
         return ", ".join([self.write_node(node) for node in nodes])
@@ -173,13 +175,18 @@ class _AdqlWriter:
     # --- queries ---------------------------------------------------------------------------------------------
 
     def write_query(self, node: Query) -> str:
-        text = self.write_node(node.body) if not isinstance(node.body, Query) else f"({self.write_query(node.body)})"
+        if not isinstance(node.body, Query):
+            text = self.write_node(node.body)
+        else:
+            text = f"({self.write_query(node.body)})"
         if node.ctes:
             ctes = ", ".join([f"{quote_identifier(cte.name)} AS ({self.write_query(cte.query)})" for cte in node.ctes])
             text = f"WITH {'RECURSIVE ' if node.ctes[0].recursive else ''}{ctes} {text}"
         if node.order_by:
             text += f" ORDER BY {self.write_list(node.order_by)}"
-        return text if node.offset is None else f"{text} OFFSET {write_literal(node.offset.value)}"
+        if node.offset is None:
+            return text
+        return f"{text} OFFSET {write_literal(node.offset.value)}"
 
     def write_operations(self, node: BinaryOperation | SetOperation) -> str:
         """Write operators from the leftmost operand on."""
@@ -235,7 +242,9 @@ class _AdqlWriter:
         return self.write_alias(self.write_node(node.expr), node.alias)
 
     def write_alias(self, text: str, alias: Ident | None) -> str:
-        return text if alias is None else f"{text} AS {quote_identifier(alias)}"
+        if alias is None:
+            return text
+        return f"{text} AS {quote_identifier(alias)}"
 
     # --- FROM ------------------------------------------------------------------------------------------------
 
@@ -277,11 +286,10 @@ class _AdqlWriter:
         )
 
     def write_in(self, node: InPredicate) -> str:
-        choices = (
-            self.write_node(node.choices)
-            if isinstance(node.choices, Subquery)
-            else f"({self.write_list(node.choices)})"
-        )
+        if isinstance(node.choices, Subquery):
+            choices = self.write_node(node.choices)
+        else:
+            choices = f"({self.write_list(node.choices)})"
         return f"{self.write_node(node.operand)} {_write_not(node)}IN {choices}"
 
     def write_text_operand(self, node: Expr) -> str:
@@ -343,7 +351,9 @@ class _AdqlWriter:
 
 
 def _write_frame_bound(node: FrameBound) -> str:
-    return node.side if node.offset is None else f"{write_literal(node.offset.value)} {node.side}"
+    if node.offset is None:
+        return node.side
+    return f"{write_literal(node.offset.value)} {node.side}"
 
 
 def _is_negative(node: SyntaxNode) -> bool:

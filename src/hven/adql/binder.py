@@ -90,7 +90,8 @@ def bind_query(
         A name, a type or a unit does not fit: with line, column and the nearest name.
     """
     binder = Binder(query.text, catalogue, functions)
-    binder.resolve_position, binder.order_independent = resolve_position, order_independent
+    binder.resolve_position = resolve_position
+    binder.order_independent = order_independent
     try:
         bound, outputs = binder.bind_query(query, None)
     except RecursionError:
@@ -178,7 +179,9 @@ def _bind_standalone(
         )
     )
     try:
-        return binder.bind_condition(expr, scope) if is_condition else binder.bind_expression(expr, scope)
+        if is_condition:
+            return binder.bind_condition(expr, scope)
+        return binder.bind_expression(expr, scope)
     except RecursionError:
         raise BindError("the expression is nested too deeply", text=text, remedy="write it flatter") from None
 
@@ -248,7 +251,8 @@ class Binder(JoinBinder):
         columns
             Of its output.
         """
-        clause, self.clause = self.clause, "SELECT"
+        clause = self.clause
+        self.clause = "SELECT"
         bound, outputs = self.bind_query(query, scope)
         self.clause = clause
         return bound, outputs.columns
@@ -257,11 +261,17 @@ class Binder(JoinBinder):
         """Bind ``[WITH ..] body [ORDER BY ..] [OFFSET n]``."""
         before = len(self.ctes)
         ctes = tuple([self.bind_common_table(cte, outer_scope) for cte in node.ctes])
-        offset = None if node.offset is None else self.bind_row_count(node.offset)
+        if node.offset is None:
+            offset = None
+        else:
+            offset = self.bind_row_count(node.offset)
         body: Select | SetOperation | Query
         if isinstance(node.body, Select):
             body, outputs, scope = self.bind_select(node.body, outer_scope)
-            order = self.bind_select_order(node.order_by, body, outputs, scope) if node.order_by else ()
+            if node.order_by:
+                order = self.bind_select_order(node.order_by, body, outputs, scope)
+            else:
+                order = ()
         else:
             body, outputs = self.bind_set_operand(node.body, outer_scope)
             order = self.bind_set_order(node.order_by, outputs)
@@ -436,9 +446,10 @@ class Binder(JoinBinder):
             "ask several queries, or upload a table and join it",
         )
         clause = self.clause
-        source, view = (
-            (None, VisibleColumns()) if node.source is None else self.bind_from_item(node.source, outer_scope)
-        )
+        if node.source is None:
+            source, view = (None, VisibleColumns())
+        else:
+            source, view = self.bind_from_item(node.source, outer_scope)
         scope = NameScope(view, outer_scope, windows=node.windows)
         where = None
         if node.where is not None:
@@ -476,7 +487,10 @@ class Binder(JoinBinder):
             having = self.bind_condition(node.having, scope)
         self.check_named_windows(node.windows, scope)
         self.clause = clause
-        top = None if node.top is None else self.bind_row_count(node.top)
+        if node.top is None:
+            top = None
+        else:
+            top = self.bind_row_count(node.top)
         bound = Select(
             tuple(outputs.items), source, where, group_by, having, node.distinct, top, text_offset=node.text_offset
         )
@@ -619,7 +633,8 @@ class Binder(JoinBinder):
         items
             Bound; constants are left out.
         """
-        clause, self.clause = self.clause, "ORDER BY"
+        clause = self.clause
+        self.clause = "ORDER BY"
         self.check_key_count(items, "ORDER BY")
         keys: dict[object, int] | None = None
         bound: list[OrderItem] = []
@@ -675,11 +690,10 @@ class Binder(JoinBinder):
         for item in items:
             position = self.find_order_position(item.expr, outputs)
             if position is None:
-                near = (
-                    suggest_nearest_name(item.expr.name.name, [column.name for column in outputs.columns])
-                    if isinstance(item.expr, ColumnRef)
-                    else ""
-                )
+                if isinstance(item.expr, ColumnRef):
+                    near = suggest_nearest_name(item.expr.name.name, [column.name for column in outputs.columns])
+                else:
+                    near = ""
                 self.raise_bind_error(
                     "ORDER BY of a set operation takes names or positions of its output columns",
                     item.text_offset if item.text_offset >= 0 else item.expr.text_offset,
@@ -750,7 +764,8 @@ class Binder(JoinBinder):
 
     def bind_derived_query(self, query: Query, outer_scope: NameScope | None) -> tuple[Query, SelectList]:
         """Bind a derived table: it sees the queries around, but not its neighbours in FROM."""
-        clause, self.clause = self.clause, "SELECT"
+        clause = self.clause
+        self.clause = "SELECT"
         bound_and_list = self.bind_query(query, outer_scope)
         self.clause = clause
         return bound_and_list
@@ -786,7 +801,10 @@ class Binder(JoinBinder):
             if not near and len(node.parts) == 1:
                 bare = {name.rpartition(".")[2]: name for name in self.catalogue.list_names()}
                 closest_name = find_close_match(written_name, bare)
-                near = format_suggestion(bare[closest_name], is_dotted=True) if closest_name is not None else ""
+                if closest_name is not None:
+                    near = format_suggestion(bare[closest_name], is_dotted=True)
+                else:
+                    near = ""
             near = near or self.suggest_schema_tables(node)
             if len(node.parts) > 1 and node.parts[-2].name.upper() == UPLOAD_SCHEMA:
                 self.raise_missing_upload(node, near)
@@ -853,12 +871,12 @@ class Binder(JoinBinder):
             "UPLOAD={name},https://...",
             name,
         )
-        missing_name, name_list = f"{UPLOAD_SCHEMA}.{name}", ", ".join(uploaded_names)
-        message = (
-            format_message("no table {name!r}: this request uploads {names}", missing_name, name_list)
-            if uploaded_names
-            else format_message("no table {name!r}: this request uploads none", missing_name)
-        )
+        missing_name = f"{UPLOAD_SCHEMA}.{name}"
+        name_list = ", ".join(uploaded_names)
+        if uploaded_names:
+            message = format_message("no table {name!r}: this request uploads {names}", missing_name, name_list)
+        else:
+            message = format_message("no table {name!r}: this request uploads none", missing_name)
         self.raise_bind_error(
             message, node.text_offset, nearest_remedy if uploaded_names and nearest_remedy else upload_remedy
         )
@@ -881,8 +899,12 @@ class Binder(JoinBinder):
                 format_message("the view {table} reads itself", table.qualified_name), node.text_offset
             )
         self.open_views.append(table.qualified_name)
-        text, ctes, clause = self.text, self.ctes, self.clause
-        self.text, self.ctes, self.clause = table.view or "", [], "SELECT"
+        text = self.text
+        ctes = self.ctes
+        clause = self.clause
+        self.text = table.view or ""
+        self.ctes = []
+        self.clause = "SELECT"
         self.inline_depth += 1
         try:
             query, outputs = self.bind_query(parse_query(self.text), None)
@@ -895,7 +917,9 @@ class Binder(JoinBinder):
             ) from error
         finally:
             self.inline_depth -= 1
-            self.text, self.ctes, self.clause = text, ctes, clause
+            self.text = text
+            self.ctes = ctes
+            self.clause = clause
             self.open_views.pop()
         number = self.assign_source_number()
         names = outputs.build_lookup(table.columns)

@@ -918,7 +918,8 @@ class FunctionSet:
     def __init__(
         self, entries: Iterable[FunctionDefinition], load_more: Callable[[], Iterable[FunctionDefinition]] = tuple
     ) -> None:
-        self._initial_entries, self._load_more = tuple(entries), load_more
+        self._initial_entries = tuple(entries)
+        self._load_more = load_more
 
     @cached_property
     def _entries(self) -> dict[str, FunctionDefinition]:
@@ -1010,7 +1011,10 @@ def build_function_reference() -> str:
         entries = sorted((entry for entry in MAPPING_FUNCTIONS if entry.group == group), key=lambda entry: entry.name)
         lines += [f"### {title}", "", "| function | gives | | for instance |", "|---|---|---|---|"]
         for entry in entries:
-            function_name = entry.name if entry in STANDARD_FUNCTIONS else entry.name.lower()
+            if entry in STANDARD_FUNCTIONS:
+                function_name = entry.name
+            else:
+                function_name = entry.name.lower()
             forms = [
                 text for text in entry.signatures if "coordsys" not in text.text and "more" not in text.text
             ] or list(entry.signatures)
@@ -1025,9 +1029,14 @@ def build_function_reference() -> str:
 
 def _format_example(entry: FunctionDefinition) -> str:
     call, _, result = entry.example.partition(" is ")
-    call = call if entry in STANDARD_FUNCTIONS else call.replace(entry.name, entry.name.lower())
+    if entry in STANDARD_FUNCTIONS:
+        call = call
+    else:
+        call = call.replace(entry.name, entry.name.lower())
     call_text = call.replace("|", "\\|")
-    return f"`{call_text}` is `{result.lstrip('~')}`" if result else f"`{call_text}`"
+    if result:
+        return f"`{call_text}` is `{result.lstrip('~')}`"
+    return f"`{call_text}`"
 
 
 _RESULT_PHRASES = {

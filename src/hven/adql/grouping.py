@@ -95,7 +95,10 @@ def is_single_row_expression(node: Expr) -> bool:
     for item in walk_tree(node):
         if isinstance(item, Query | WindowExpression):
             return False
-        entry = MAPPING_FUNCTIONS.find_function(item.name) if isinstance(item, FunctionCall) else None
+        if isinstance(item, FunctionCall):
+            entry = MAPPING_FUNCTIONS.find_function(item.name)
+        else:
+            entry = None
         if entry is not None and entry.volatile:
             return False
     return True
@@ -154,7 +157,10 @@ def check_grouping(
     """
     keys = _GroupKeys(select.group_by)
     local = {source.number for source in visible_columns.sources}
-    exprs = [item.expr for item in select.items if isinstance(item, SelectItem)] if not order_expressions else []
+    if not order_expressions:
+        exprs = [item.expr for item in select.items if isinstance(item, SelectItem)]
+    else:
+        exprs = []
     if select.having is not None and not order_expressions:
         exprs.append(select.having)
     for expr in (*exprs, *order_expressions):
@@ -215,15 +221,11 @@ def _check_node(
         if node.source in local_sources:
             name = node.name.name
             if has_group_by:
-                message, remedy = (
-                    format_message("column {name!r} is neither grouped by nor inside an aggregate", name),
-                    format_message("add {name} to GROUP BY, or write MIN({name})", name),
-                )
+                message = format_message("column {name!r} is neither grouped by nor inside an aggregate", name)
+                remedy = format_message("add {name} to GROUP BY, or write MIN({name})", name)
             else:
-                message, remedy = (
-                    format_message("column {name!r} stands beside an aggregate", name),
-                    format_message("add GROUP BY {name}, or write MIN({name})", name),
-                )
+                message = format_message("column {name!r} stands beside an aggregate", name)
+                remedy = format_message("add GROUP BY {name}, or write MIN({name})", name)
             raise BindError(message, text=query_text, offset=node.text_offset, remedy=remedy)
         return
     for part in iterate_children(node):

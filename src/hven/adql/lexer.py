@@ -203,11 +203,9 @@ def scan_literal_list(query_text: str, text_offset: int) -> LiteralList | None:
                 match.end(),
             )
         numbers = tuple(map(number_of, match[0].translate(_SPACE_DELETIONS).split(",")))
-        return (
-            None
-            if math.inf in numbers or -math.inf in numbers
-            else LiteralList(numbers, query_text, text_offset, match.end())
-        )
+        if math.inf in numbers or -math.inf in numbers:
+            return None
+        return LiteralList(numbers, query_text, text_offset, match.end())
     return None
 
 
@@ -218,7 +216,9 @@ def _scan_tokens(
 
     Give where to go on (-1: the end) and the next slot.
     """
-    tags, values, text_offsets = tokens.tags, tokens.values, tokens.text_offsets
+    tags = tokens.tags
+    values = tokens.values
+    text_offsets = tokens.text_offsets
     may_have_lists = len(query_text) - start_offset > 2 * MIN_LITERAL_LIST_LENGTH
     next_clock_check = len(tags) + CLOCK_CHECK_INTERVAL
     for match in _TOKEN_REGEX.finditer(query_text, start_offset):

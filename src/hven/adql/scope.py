@@ -279,7 +279,9 @@ class VisibleColumn:
         text_offset
             Offset of the reference in the query, in characters.
         """
-        return self.expr if self.expr is not None else self.source.build_column_ref(self.index, text_offset)
+        if self.expr is not None:
+            return self.expr
+        return self.source.build_column_ref(self.index, text_offset)
 
 
 @dataclass(slots=True)
@@ -379,11 +381,10 @@ class NameScope:
         """
         scope: NameScope | None = self
         while scope is not None:
-            expression = (
-                scope.find_qualified_column(column_ref, query_text)
-                if column_ref.qualifier
-                else scope.find_unqualified_column(column_ref, query_text)
-            )
+            if column_ref.qualifier:
+                expression = scope.find_qualified_column(column_ref, query_text)
+            else:
+                expression = scope.find_unqualified_column(column_ref, query_text)
             if expression is not None:
                 return expression
             scope = scope.outer_scope
@@ -399,8 +400,13 @@ class NameScope:
         """
         items = self.visible_columns.find_columns(column_ref.name)
         if not items:
-            aliased = self.find_aliased_expressions(column_ref.name) if self.aliases else []
-            return aliased[0] if len(aliased) == 1 else None
+            if self.aliases:
+                aliased = self.find_aliased_expressions(column_ref.name)
+            else:
+                aliased = []
+            if len(aliased) == 1:
+                return aliased[0]
+            return None
         if len(items) > 1:
             raise _build_ambiguity_error(
                 column_ref, [f"{format_source_name(item.source)}.{item.name}" for item in items], query_text
@@ -539,11 +545,10 @@ class NameScope:
                 "{name} is named in the select list, which comes after WHERE: write its expression here",
                 column_ref.name.name,
             )
-        message = (
-            format_message("no column {name!r} in {tables}", column_ref.name.name, labels)
-            if labels
-            else format_message("no column {name!r}", column_ref.name.name)
-        )
+        if labels:
+            message = format_message("no column {name!r} in {tables}", column_ref.name.name, labels)
+        else:
+            message = format_message("no column {name!r}", column_ref.name.name)
         return BindError(message, text=query_text, offset=column_ref.text_offset, remedy=remedy)
 
 
@@ -596,7 +601,9 @@ def suggest_nearest_name(word: str, known_names: Iterable[str], *, is_dotted: bo
         Empty if none is like it.
     """
     closest = find_close_match(word, known_names)
-    return "" if closest is None else format_suggestion(closest, is_dotted=is_dotted)
+    if closest is None:
+        return ""
+    return format_suggestion(closest, is_dotted=is_dotted)
 
 
 def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
@@ -614,7 +621,10 @@ def format_suggestion(name: str, *, is_dotted: bool = False) -> str:
     remedy
         ``did you mean x?``, the name between quotes of one or the other kind.
     """
-    quoted_name = quote_dotted_name(name) if is_dotted else quote_name(name)
+    if is_dotted:
+        quoted_name = quote_dotted_name(name)
+    else:
+        quoted_name = quote_name(name)
     return format_message("did you mean {name}?" if '"' in quoted_name else "did you mean {name!r}?", quoted_name)
 
 
@@ -636,11 +646,10 @@ def quote_dotted_name(name: str) -> str:
 
 def _build_ambiguity_error(column_ref: ColumnRef, candidates: list[str], query_text: str) -> BindError:
     names = list(dict.fromkeys(candidates))
-    several = (
-        ", ".join(names)
-        if len(names) > 1
-        else format_message("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
-    )
+    if len(names) > 1:
+        several = ", ".join(names)
+    else:
+        several = format_message("{count} columns of {table}", len(candidates), names[0].rpartition(".")[0])
     return BindError(
         format_message("column {name!r} is ambiguous: {several}", column_ref.name.name, several),
         text=query_text,

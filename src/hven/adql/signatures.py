@@ -139,7 +139,9 @@ class Signature:
     @property
     def max_argument_count(self) -> int | None:
         """The largest number of arguments, None = any."""
-        return None if self.parameters and self.parameters[-1].is_repeated else len(self.parameters)
+        if self.parameters and self.parameters[-1].is_repeated:
+            return None
+        return len(self.parameters)
 
     def find_parameter(self, index: int) -> FunctionParameter:
         """Return the argument at a position, the last one again and again if it is repeated.

@@ -133,7 +133,10 @@ class SqlDialect(ABC):
         function_name
             Of the function, in upper case.
         """
-        entry = None if function_name in self.functions else MAPPING_FUNCTIONS.find_function(function_name)
+        if function_name in self.functions:
+            entry = None
+        else:
+            entry = MAPPING_FUNCTIONS.find_function(function_name)
         return (
             self.functions.get(function_name)
             or (entry and entry.sql.get(self.name))
@@ -183,12 +186,19 @@ class SqlDialect(ABC):
     def write_number(self, value: float) -> str:
         """Serialize a number; a float keeps every bit and looks like one."""
         if isinstance(value, int):
-            return f"({value})" if value < 0 else str(value)
+            if value < 0:
+                return f"({value})"
+            return str(value)
         if not math.isfinite(value):
             return f"CAST('{value}' AS DOUBLE PRECISION)"
         text = repr(value)
-        text = text if "e" in text else f"{text}e0"
-        return f"({text})" if text.startswith("-") else text
+        if "e" in text:
+            text = text
+        else:
+            text = f"{text}e0"
+        if text.startswith("-"):
+            return f"({text})"
+        return text
 
     @abstractmethod
     def write_type_name(self, type_: Type) -> str:
@@ -223,7 +233,10 @@ class SqlDialect(ABC):
                 self.write_operation("||", left_text, right_text)
                 for left_text, right_text in zip(parts[::2], parts[1::2], strict=False)
             ]
-            parts = [*pairs, parts[-1]] if len(parts) % 2 else pairs
+            if len(parts) % 2:
+                parts = [*pairs, parts[-1]]
+            else:
+                parts = pairs
         return parts[0]
 
     def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
@@ -490,9 +503,10 @@ class SqlWriter:
         """
         if node.text:
             byte_limit = MIN_SQL_BYTE_LIMIT + MAX_SQL_BYTES_PER_CHARACTER * len(node.text)
-            self.max_expression_bytes = (
-                byte_limit if self.max_expression_bytes == sys.maxsize else max(byte_limit, self.max_expression_bytes)
-            )
+            if self.max_expression_bytes == sys.maxsize:
+                self.max_expression_bytes = byte_limit
+            else:
+                self.max_expression_bytes = max(byte_limit, self.max_expression_bytes)
         head = ""
         if node.ctes:
             recursive = any(cte.recursive for cte in node.ctes)
@@ -544,10 +558,15 @@ class SqlWriter:
             text = self.write_set_operand(first, types)
             for link in links:
                 text += f" {link.op}{' ALL' if link.all else ''} {self.write_set_operand(link.right, types)}"
-            return text if without_parentheses else f"({text})"
+            if without_parentheses:
+                return text
+            return f"({text})"
         if isinstance(node, Query):
             return f"({self.write_query(node, types)})"
-        limit = "" if node.top is None else f" LIMIT {self.write_literal(node.top)}"
+        if node.top is None:
+            limit = ""
+        else:
+            limit = f" LIMIT {self.write_literal(node.top)}"
         return f"({self.write_select(node, types)}{limit})"
 
     def write_select(self, node: Select, types: Sequence[Type]) -> str:
@@ -573,11 +592,9 @@ class SqlWriter:
     def write_group_key(self, node: Expr) -> str:
         """Write an expression of GROUP BY or ORDER BY; engines take a bare number for a position."""
         text = self.write_expression(node)
-        return (
-            self.dialect.write_cast(text, require_meta(node).type)
-            if require_meta(node).constant or is_null(node)
-            else text
-        )
+        if require_meta(node).constant or is_null(node):
+            return self.dialect.write_cast(text, require_meta(node).type)
+        return text
 
     def write_select_item(self, node: SelectItem, type_: Type) -> str:
         """Write a select item with its name, as its declared type.
@@ -628,7 +645,8 @@ class SqlWriter:
             return f"({self.write_query(node.query)}) AS t{node.number}"
         if not isinstance(node, Join):
             raise TypeError(f"{type(node).__name__} cannot stand in FROM")
-        left_sql, right_sql = self.write_from_item(node.left), self.write_from_item(node.right)
+        left_sql = self.write_from_item(node.left)
+        right_sql = self.write_from_item(node.right)
         if isinstance(node.right, Join):
             right_sql = f"({right_sql})"
         if node.on is None:
@@ -649,7 +667,10 @@ class SqlWriter:
         if not self.written_count % CLOCK_CHECK_INTERVAL:
             check_deadline()
         # CASE .. THEN NULL has no type, as NULL has none
-        text = "NULL" if is_null(node) else WRITER_METHODS[type(node)](self, node)
+        if is_null(node):
+            text = "NULL"
+        else:
+            text = WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
                 "the query is too long in the engine's own words",
@@ -674,7 +695,9 @@ class SqlWriter:
             return "NULL"
         if isinstance(value, bool):
             return "TRUE" if value else "FALSE"
-        return self.dialect.quote_string(value) if isinstance(value, str) else self.dialect.write_number(value)
+        if isinstance(value, str):
+            return self.dialect.quote_string(value)
+        return self.dialect.write_number(value)
 
     def write_unary(self, node: UnaryOperation) -> str:
         """Write ``-x``."""
@@ -696,10 +719,14 @@ class SqlWriter:
                     [text, *(self.write_expression(link.right) for link in links_of_run)]
                 )
                 continue
-            chain_sql = (
-                self.dialect.write_chain(self, text, links_of_run) if len(links_of_run) >= MIN_CHAIN_LINKS else None
-            )
-            text = self.write_links(text, links_of_run) if chain_sql is None else chain_sql
+            if len(links_of_run) >= MIN_CHAIN_LINKS:
+                chain_sql = self.dialect.write_chain(self, text, links_of_run)
+            else:
+                chain_sql = None
+            if chain_sql is None:
+                text = self.write_links(text, links_of_run)
+            else:
+                text = chain_sql
         return text
 
     def write_links(self, first_sql: str, links: Sequence[BinaryOperation]) -> str:
@@ -713,7 +740,8 @@ class SqlWriter:
             From left to right, bound.
         """
         for link in links:
-            right, type_ = self.write_expression(link.right), require_meta(link).type
+            right = self.write_expression(link.right)
+            type_ = require_meta(link).type
             if link.op == "/":
                 first_sql = self.dialect.write_division(link, first_sql, right)
                 continue
@@ -744,7 +772,9 @@ class SqlWriter:
         args = [self.write_expression(arg) for arg in node.args]
         if node.distinct:
             args[0] = f"DISTINCT {args[0]}"
-        return template.replace("{*}", ", ".join(args)) if "{*}" in template else template.format(*args)
+        if "{*}" in template:
+            return template.replace("{*}", ", ".join(args))
+        return template.format(*args)
 
     def write_window(self, node: WindowExpression) -> str:
         """Write ``function OVER (..)``; NULLs come last, as in ORDER BY."""
@@ -790,16 +820,22 @@ class SqlWriter:
         array = self.write_expression(node.operand)
         axes = require_meta(node.operand).type.shape[-len(node.indexes) :]
         texts = [self.write_expression(index) for index in node.indexes]
-        tests = [] if isinstance(node.indexes[0], Literal) and len(texts) == 1 else [f"{text} >= 1" for text in texts]
+        if isinstance(node.indexes[0], Literal) and len(texts) == 1:
+            tests = []
+        else:
+            tests = [f"{text} >= 1" for text in texts]
         tests += [
             f"{text} <= {size}" for text, size in zip(texts, axes, strict=True) if size is not None and len(texts) > 1
         ]
-        flat_index, step = texts[0], 1
+        flat_index = texts[0]
+        step = 1
         for text, size in zip(texts[1:], axes, strict=False):
             step *= size or 1
             flat_index += f" + {step} * ({text} - 1)"
         element_sql = self.dialect.write_subscript(array, flat_index)
-        return f"CASE WHEN {' AND '.join(tests)} THEN {element_sql} END" if tests else element_sql
+        if tests:
+            return f"CASE WHEN {' AND '.join(tests)} THEN {element_sql} END"
+        return element_sql
 
     def write_case(self, node: Case) -> str:
         """Write CASE; the binder made every WHEN a condition."""
@@ -807,11 +843,10 @@ class SqlWriter:
             f"WHEN {self.write_expression(when)} THEN {self.dialect.write_branch(self, then, require_meta(node).type)}"
             for when, then in node.whens
         )
-        otherwise = (
-            ""
-            if node.otherwise is None
-            else f" ELSE {self.dialect.write_branch(self, node.otherwise, require_meta(node).type)}"
-        )
+        if node.otherwise is None:
+            otherwise = ""
+        else:
+            otherwise = f" ELSE {self.dialect.write_branch(self, node.otherwise, require_meta(node).type)}"
         return f"CASE {whens}{otherwise} END"
 
     def write_subquery(self, node: Subquery) -> str:
@@ -828,7 +863,10 @@ class SqlWriter:
             ]
             if sum(are_fixed) != 1:
                 break
-            tested = tested.left if are_fixed[1] else tested.right
+            if are_fixed[1]:
+                tested = tested.left
+            else:
+                tested = tested.right
         if isinstance(tested, Cast) and isinstance(tested.operand, ColumnRef) and require_meta(tested).type.is_string:
             tested = tested.operand
         return f"({self.write_expression(tested)} IS {'NOT ' if node.negated else ''}NULL)"
@@ -842,7 +880,9 @@ class SqlWriter:
                 continue
             if literal.slot not in self.free_slots and node.op in {"=", "<>"} and literal.value in {0, 1}:
                 text = self.dialect.write_predicate(self, call)
-                return text if (literal.value == 1) == (node.op == "=") else f"(NOT {text})"
+                if (literal.value == 1) == (node.op == "="):
+                    return text
+                return f"(NOT {text})"
         return self.dialect.write_comparison(self, node)
 
 

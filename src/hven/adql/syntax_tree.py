@@ -108,12 +108,10 @@ class LiteralList(Sequence[Literal]):
         build_meta: Callable[[object], ValueMetadata] | None = None,
     ) -> None:
         self.values = values
-        self._query_text, self._start_offset, self._end_offset, self._build_meta = (
-            query_text,
-            start_offset,
-            end_offset,
-            build_meta,
-        )
+        self._query_text = query_text
+        self._start_offset = start_offset
+        self._end_offset = end_offset
+        self._build_meta = build_meta
         self._text_offsets: list[int] | None = None
 
     def with_meta(self, build_meta: Callable[[object], ValueMetadata]) -> LiteralList:
@@ -174,7 +172,9 @@ class LiteralList(Sequence[Literal]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, LiteralList):
             return type(self.values[0]) is type(other.values[0]) and self.values == other.values
-        return tuple(self) == other if isinstance(other, tuple) else NotImplemented
+        if isinstance(other, tuple):
+            return tuple(self) == other
+        return NotImplemented
 
     def __hash__(self) -> int:
         return hash(tuple(self))
@@ -384,13 +384,11 @@ def join_conditions(*conditions: Expr | None) -> Expr | None:
         None if there is none.
     """
     present_conditions = tuple(condition for condition in conditions if condition is not None)
-    return (
-        Conjunction(present_conditions, meta=present_conditions[0].meta)
-        if len(present_conditions) > 1
-        else present_conditions[0]
-        if present_conditions
-        else None
-    )
+    if len(present_conditions) > 1:
+        return Conjunction(present_conditions, meta=present_conditions[0].meta)
+    if present_conditions:
+        return present_conditions[0]
+    return None
 
 
 def split_conjuncts(condition: Expr | None) -> Iterator[Expr]:
@@ -801,7 +799,12 @@ def _transform_children(node: Any, replaced_children: Mapping[str, Any], change:
     changes = {}
     for name in _CHILD_FIELDS[type(node)][1]:
         child = getattr(node, name)
-        changed_child = replaced_children[name] if name in replaced_children else transform_tree(child, change)
+        if name in replaced_children:
+            changed_child = replaced_children[name]
+        else:
+            changed_child = transform_tree(child, change)
         if changed_child is not child:
             changes[name] = changed_child
-    return replace(node, **changes) if changes else node
+    if changes:
+        return replace(node, **changes)
+    return node

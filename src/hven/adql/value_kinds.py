@@ -110,13 +110,17 @@ def find_common_type(types: Sequence[Type]) -> Type:
             return FLOAT64
         return next(Type(item.datatype) for item in types if item.scalar.rank == top)
     if all(item.is_string for item in types):
-        return Type("unicodeChar", "*") if any(item.datatype == "unicodeChar" for item in types) else STRING
+        if any(item.datatype == "unicodeChar" for item in types):
+            return Type("unicodeChar", "*")
+        return STRING
     if all(classify_type(item) == "array" and Type(item.datatype).is_numeric for item in types):
         return Type(
             find_common_type([Type(item.datatype) for item in types]).datatype,
             first.arraysize if len({item.arraysize for item in types}) == 1 else "*",
         )
-    return Type(first.datatype, "*", first.xtype) if first.xtype in {"polygon", "multiinterval"} else first
+    if first.xtype in {"polygon", "multiinterval"}:
+        return Type(first.datatype, "*", first.xtype)
+    return first
 
 
 def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> Type:
@@ -131,7 +135,9 @@ def derive_arithmetic_type(operator: str, left_type: Type, right_type: Type) -> 
     """
     kind = find_common_type((left_type, right_type))
     if operator == "/" and kind.is_integer:
-        return INT64 if kind.scalar.rank == 4 else INT32
+        if kind.scalar.rank == 4:
+            return INT64
+        return INT32
     return INT64 if kind.is_integer else kind
 
 
@@ -145,7 +151,9 @@ def choose_integer_type(value: int) -> Type:
     """
     if -(2**31) <= value < 2**31:
         return INT32
-    return INT64 if -(2**63) <= value < 2**63 else FLOAT64
+    if -(2**63) <= value < 2**63:
+        return INT64
+    return FLOAT64
 
 
 NO_ORIGINS: frozenset[str] = frozenset()
@@ -185,7 +193,9 @@ def classify_value(node: Expr) -> str:
     kind
         A word.
     """
-    return "null" if is_null(node) else classify_type(require_meta(node).type)
+    if is_null(node):
+        return "null"
+    return classify_type(require_meta(node).type)
 
 
 def is_null(node: Expr) -> bool:
@@ -225,7 +235,9 @@ def infer_literal_type(value: object) -> Type:
         return choose_integer_type(value)
     if isinstance(value, float):
         return FLOAT64
-    return UNICODE_STRING if isinstance(value, str) and not value.isascii() else STRING
+    if isinstance(value, str) and not value.isascii():
+        return UNICODE_STRING
+    return STRING
 
 
 _literal_metas: dict[tuple[int, bool], ValueMetadata] = {}
@@ -268,7 +280,10 @@ def derive_meta(
     nullable = aggregate = False
     constant = True
     for part in operand_metas:
-        origins = origins | part.origins if origins and part.origins else origins or part.origins
+        if origins and part.origins:
+            origins = origins | part.origins
+        else:
+            origins = origins or part.origins
         nullable = nullable or part.nullable
         aggregate = aggregate or part.aggregate
         constant = constant and part.constant
@@ -319,7 +334,9 @@ def find_common_ucd(value_metas: Sequence[ValueMetadata]) -> str | None:
         Metas of the values.
     """
     ucds = {part.ucd for part in value_metas if not part.constant}
-    return ucds.pop() if len(ucds) == 1 else None
+    if len(ucds) == 1:
+        return ucds.pop()
+    return None
 
 
 def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None:
@@ -346,7 +363,9 @@ def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None
         if first_meta.type.is_string or first_meta.type.is_boolean:
             return first_meta.ucd
         words = [word for word in first_meta.ucd.split(";") if word.lower() != "meta.main"]
-        return ";".join([*words, rule[1:]]) if rule[1:] not in words else ";".join(words)
+        if rule[1:] not in words:
+            return ";".join([*words, rule[1:]])
+        return ";".join(words)
     return rule or None
 
 

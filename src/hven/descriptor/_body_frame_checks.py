@@ -50,11 +50,10 @@ def check_body_frame(
     """
     place = frame_fields.places["crs"]
     try:
-        body_frame = (
-            planetary_frames.parse_wkt_frame(crs)
-            if any(mark in crs for mark in "[(")
-            else planetary_frames.parse_frame_code(crs)
-        )
+        if any(mark in crs for mark in "[("):
+            body_frame = planetary_frames.parse_wkt_frame(crs)
+        else:
+            body_frame = planetary_frames.parse_frame_code(crs)
     except ValueError as error:
         faults.add_error(
             f"{frame_label}.crs: {error}",
@@ -63,7 +62,8 @@ def check_body_frame(
             "its code",
         )
         return refposition
-    frame, body = body_frame.frame, str(body_frame.frame.body)
+    frame = body_frame.frame
+    body = str(body_frame.frame.body)
     if bodies.find_body(body) is None:
         remedy = (
             suggest_spelling(body, [known_body.name for known_body in bodies.iterate_bodies()])
@@ -78,7 +78,10 @@ def check_body_frame(
                 "one of the two is another body's",
             )
     frame_description = constants_by_column.get("spatial_coordinate_description", "").lower()
-    latitude_kind, other = ("planetographic", "centric") if frame.graphic else ("planetocentric", "graphic")
+    if frame.graphic:
+        latitude_kind, other = ("planetographic", "centric")
+    else:
+        latitude_kind, other = ("planetocentric", "graphic")
     if other in frame_description:
         faults.add_error(
             f"{frame_label}.crs: latitudes of the frame are {latitude_kind}, and "

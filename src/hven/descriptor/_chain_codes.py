@@ -72,10 +72,8 @@ def recognize_chain_code(columns: Sequence[SourceColumn]) -> ChainCode | None:
     if "CC_X_UTC" in columns_by_name:
         return None
     centre, scale, radius = (_find_hfc_columns(columns_by_name, role) for role in ("centre", "scale", "radius"))
-    observer, rotation_number = (
-        _find_hfc_columns(columns_by_name, "observer"),
-        _find_hfc_columns(columns_by_name, "rotation"),
-    )
+    observer = _find_hfc_columns(columns_by_name, "observer")
+    rotation_number = _find_hfc_columns(columns_by_name, "rotation")
     date_columns = [
         fact for fact in _find_hfc_columns(columns_by_name, "date") if (fact.recognize_time() or ("",))[0] == "stamp"
     ]
@@ -115,7 +113,8 @@ def recognize_chain_code(columns: Sequence[SourceColumn]) -> ChainCode | None:
 
 def propose_contour_region(proposer: MappingProposer) -> None:
     """Propose the region of a chain code for s_region; with it come the bounds, and cells where no polygon says it."""
-    chain, proposal = recognize_chain_code(proposer.source_columns), proposer.proposal
+    chain = recognize_chain_code(proposer.source_columns)
+    proposal = proposer.proposal
     if chain is None or "s_region" in proposal.settings:
         return
     if chain.missing_parts:
@@ -126,7 +125,8 @@ def propose_contour_region(proposer: MappingProposer) -> None:
         next(word for word in (name, f"{name}_of_cc") if word not in used_names) for name in ("image", "hole")
     )
     proposal.let_expressions = {image: chain.image_expression, outline: chain.contour_template.format(image=image)}
-    proposal.frame, proposal.optional_families = "body", ["region"]
+    proposal.frame = "body"
+    proposal.optional_families = ["region"]
     proposal.propose_expression(
         "s_region",
         outline,

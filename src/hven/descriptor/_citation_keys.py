@@ -187,11 +187,11 @@ def read_citation_fields(fields: KeyValues, faults: FaultCollector) -> dict[str,
         ),
         "funding": tuple(
             Funding(
-                **{
+                **{  # type: ignore[arg-type]
                     **{key: str(value) for key, value in entry_fields.items()},
                     **_read_identifiers(entry_fields, "funding", faults),
                 }
-            )  # type: ignore[arg-type]
+            )
             for entry_fields in fields.get("funding", ())
             if "funder" in entry_fields
         ),

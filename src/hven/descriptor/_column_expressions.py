@@ -36,7 +36,9 @@ class TemplatePlaceholder:
     @property
     def name(self) -> str | None:
         """The name, if that is all there is: ``orbit``, ``file.path``, ``target.obs_id``, ``DATE-OBS``."""
-        return self.expression_text if _COLUMN_NAME_PATTERN.fullmatch(self.expression_text) else None
+        if _COLUMN_NAME_PATTERN.fullmatch(self.expression_text):
+            return self.expression_text
+        return None
 
 
 MAX_EXPRESSION_DEPTH = 200
@@ -61,7 +63,10 @@ def parse_bounded_expression(text: str, *, condition: bool = False) -> Expr:
     ParseError
         It is none.
     """
-    tree = parse_condition(text) if condition else parse_expression(text)
+    if condition:
+        tree = parse_condition(text)
+    else:
+        tree = parse_expression(text)
     if _is_deeper_than(tree, MAX_EXPRESSION_DEPTH):
         raise ParseError(
             f"more than {MAX_EXPRESSION_DEPTH} operations within each other",
@@ -114,7 +119,8 @@ def split_template(template: WrittenScalar, key_path: str, faults: FaultCollecto
                     f"{key_path}: {{}} is empty", template.locate_character(position), "name a column of the source"
                 )
                 return []
-            if unknown := list_unknown_time_parts(spec.group(1)) if spec else []:
+            unknown = list_unknown_time_parts(spec.group(1)) if spec else []
+            if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(
                     f"{key_path}: no part of a time is called {unknown[0]}",
@@ -163,11 +169,9 @@ def parse_placeholder(
     """Parse what stands in a hole: a name as it is, even a reserved word; anything else as an expression."""
     if placeholder.name is not None:
         prefix, dot, column_name = placeholder.name.partition(".")
-        return (
-            ColumnRef(Ident(column_name, quoted=True), (Ident(prefix),), text_offset=0)
-            if dot
-            else ColumnRef(Ident(placeholder.name), text_offset=0)
-        )
+        if dot:
+            return ColumnRef(Ident(column_name, quoted=True), (Ident(prefix),), text_offset=0)
+        return ColumnRef(Ident(placeholder.name), text_offset=0)
     try:
         return parse_expression(placeholder.expression_text)
     except ParseError as error:

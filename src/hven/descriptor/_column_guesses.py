@@ -135,7 +135,9 @@ def to_identifier(name: str, noun: str = "value") -> str:
         an error, and ``"year"`` needs quotes in each query.
     """
     text = _normalize_name(name)
-    return _name_reserved_word(text, noun) if is_reserved(text) else text
+    if is_reserved(text):
+        return _name_reserved_word(text, noun)
+    return text
 
 
 def _normalize_name(name: str) -> str:
@@ -159,7 +161,8 @@ def _name_reserved_word(word: str, noun: str) -> str:
     if noun == "value":
         if word.upper() in _RESERVED_WORD_REPLACEMENTS:
             return _RESERVED_WORD_REPLACEMENTS[word.upper()]
-        noun = "name" if word.upper() in _RESERVED_OBJECT_WORDS else noun
+        if word.upper() in _RESERVED_OBJECT_WORDS:
+            noun = "name"
     return f"{word}_{noun}"
 
 
@@ -224,7 +227,8 @@ class ColumnSample:
                     ]
                 ).cast(values.type, safe=False)
                 bounds = pc.min_max(values.filter(pc.invert(pc.is_in(values, value_set=sentinel_codes))))
-            low, high = bounds["min"].as_py(), bounds["max"].as_py()
+            low = bounds["min"].as_py()
+            high = bounds["max"].as_py()
             if low is not None:
                 self.bounds_without_sentinels = (
                     low if self.bounds_without_sentinels[0] is None else min(low, self.bounds_without_sentinels[0]),
@@ -245,11 +249,9 @@ class ColumnSample:
         filled = self.rows - self.nulls
         if not self.text_counts or len(self.text_counts) > 3 or self.number_count < 0.7 * filled or filled < 20:
             return []
-        return (
-            sorted(self.text_counts)
-            if all(_NULL_WORD_PATTERN.fullmatch(word.strip()) for word in self.text_counts)
-            else []
-        )
+        if all(_NULL_WORD_PATTERN.fullmatch(word.strip()) for word in self.text_counts):
+            return sorted(self.text_counts)
+        return []
 
     @property
     def is_sexagesimal(self) -> bool:
@@ -300,7 +302,10 @@ class ColumnGuess:
 
 def describe_guesses(guess: ColumnGuess) -> str:
     """Write the comment of a column: what of it is guessed, and what is doubtful."""
-    parts = [f"guessed: {', '.join(dict.fromkeys(guess.guessed_attributes))}"] if guess.guessed_attributes else []
+    if guess.guessed_attributes:
+        parts = [f"guessed: {', '.join(dict.fromkeys(guess.guessed_attributes))}"]
+    else:
+        parts = []
     if guess.remark:
         parts.append(guess.remark)
     return "; ".join(parts)
@@ -338,7 +343,10 @@ def guess_columns(
         doubt = None
         if column.unit:
             unit = units.normalize_unit(column.unit)
-            doubt = None if unit else f"the source says unit {column.unit!r}, which is none"
+            if unit:
+                doubt = None
+            else:
+                doubt = f"the source says unit {column.unit!r}, which is none"
         elif unit is None and column.description:
             unit = split_unit(column.description)[1]
         if re.fullmatch(r"column_\d+", column.name) and column.description:  # no header, but somebody said what it is
@@ -350,14 +358,17 @@ def guess_columns(
         )  # the name that a reserved word gets may be another column's own
         number = 2
         while name in unavailable_names:
-            candidate_name = (
-                to_identifier(column.name)
-                if number == 2 and to_identifier(column.name) not in unavailable_names
-                else f"{to_identifier(heading)}_{number}"
-            )
-            name, number = candidate_name, number + 1
+            if number == 2 and to_identifier(column.name) not in unavailable_names:
+                candidate_name = to_identifier(column.name)
+            else:
+                candidate_name = f"{to_identifier(heading)}_{number}"
+            name = candidate_name
+            number = number + 1
         used_names.add(name)
-        ucd = units.modernize_ucd(column.ucd) if column.ucd else None
+        if column.ucd:
+            ucd = units.modernize_ucd(column.ucd)
+        else:
+            ucd = None
         if column.ucd and ucd is None and doubt is None:
             doubt = f"the source says UCD {column.ucd!r}, which is none"
         column_type = column.type
@@ -371,7 +382,13 @@ def guess_columns(
         ):
             column_type = INT32
         elif may_narrow and sample.null_words:
-            column_type = (INT32 if is_complete and sample.rows else INT64) if sample.is_integer else FLOAT64
+            if sample.is_integer:
+                if is_complete and sample.rows:
+                    column_type = INT32
+                else:
+                    column_type = INT64
+            else:
+                column_type = FLOAT64
         target = column.copy_with(
             name=name,
             type=column_type,
@@ -406,7 +423,9 @@ def guess_columns(
 
 def _find_reserved_name(item: ColumnGuess) -> str:
     """Return the reserved word that a column is called by in its source; empty: it is none."""
-    return item.column.label if item.column.label and is_reserved(_normalize_name(item.column.label)) else ""
+    if item.column.label and is_reserved(_normalize_name(item.column.label)):
+        return item.column.label
+    return ""
 
 
 def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSample]) -> list[ColumnGuess]:
@@ -439,7 +458,9 @@ def _add_ucds(guesses: list[ColumnGuess], samples_by_name: dict[str, ColumnSampl
 
 def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) -> str | None:
     """Replace a quantity's UCD on what is no quantity: truth values, flags, counters, words."""
-    column, name, description = guess.column, guess.source.lower(), (guess.column.description or "").strip().lower()
+    column = guess.column
+    name = guess.source.lower()
+    description = (guess.column.description or "").strip().lower()
     if (
         column.type.datatype in {"boolean", "bit"}
         or re.search(r"flag|^(is|has)_", name)
@@ -449,7 +470,9 @@ def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) 
     if column.type.is_integer and (
         re.search(r"^(n|nb|num|nr)_|_(count|nb|num)$", name) or description.startswith("number of ")
     ):
-        return ucd if ucd.startswith(("meta.", "phot.count")) else "meta.number"
+        if ucd.startswith(("meta.", "phot.count")):
+            return ucd
+        return "meta.number"
     if ucd.startswith("time.") and column.type.is_string and sample.text_counts and not _are_dates(sample.text_counts):
         return None  # 16/05/10: which of them is the year, nobody can say
     is_word_column = (
@@ -458,7 +481,9 @@ def _replace_unsuitable_ucd(ucd: str, guess: ColumnGuess, sample: ColumnSample) 
         and not sample.number_count
         and not sample.sexagesimal_count.text_count
     )
-    return None if is_word_column and ucd.startswith(("phys.", "phot.", "em.", "stat.")) else ucd
+    if is_word_column and ucd.startswith(("phys.", "phot.", "em.", "stat.")):
+        return None
+    return ucd
 
 
 def _are_dates(words: Iterable[str]) -> bool:
@@ -514,12 +539,15 @@ def convert_sexagesimal(guess: ColumnGuess, *, is_hours: bool, ucd: str | None =
     ucd
         Guessed by the values; None: the column has one.
     """
-    function_call = (
-        f"sexagesimal({quote_source_name(guess.source)}, 'hour')"
-        if is_hours
-        else f"sexagesimal({quote_source_name(guess.source)})"
-    )
-    doubt = None if (guess.remark or "").startswith("the source says unit") else guess.remark  # h:m:s is its notation
+    if is_hours:
+        function_call = f"sexagesimal({quote_source_name(guess.source)}, 'hour')"
+    else:
+        function_call = f"sexagesimal({quote_source_name(guess.source)})"
+    # h:m:s is its notation
+    if (guess.remark or "").startswith("the source says unit"):
+        doubt = None
+    else:
+        doubt = guess.remark
     guessed = [
         *guess.guessed_attributes,
         *(["ucd"] if ucd else []),
@@ -533,7 +561,8 @@ def list_key_candidates(guesses: Sequence[ColumnGuess], samples_by_name: dict[st
     """List columns that may name a row: integers or text, no nulls, called or described so; the likeliest first."""
 
     def rank_candidate(guess: ColumnGuess) -> int:
-        name, word = (_find_reserved_name(guess) or guess.column.name).lower(), guess.column.ucd or ""
+        name = (_find_reserved_name(guess) or guess.column.name).lower()
+        word = guess.column.ucd or ""
         if word.startswith("meta.id;meta.main"):
             return 0
         if name in {"id", "source_id", "granule_uid", "obs_publisher_did", "objid", "obj_id", "uid"} or name.startswith(

@@ -45,7 +45,10 @@ def check_column_name(
     if REGULAR_IDENTIFIER_PATTERN.fullmatch(text) and text.upper() not in RESERVED_WORDS:
         return True
     reserved = REGULAR_IDENTIFIER_PATTERN.fullmatch(text) is not None
-    why = f"{text.upper()} is a reserved word of ADQL" if reserved else f"{text!r} is no plain name"
+    if reserved:
+        why = f"{text.upper()} is a reserved word of ADQL"
+    else:
+        why = f"{text!r} is no plain name"
     if must_be_regular:
         remedy = "choose another name" if reserved else "begin with a letter, then letters, digits and _"
         faults.add_error(f"{why}; it cannot be the name of {object_label}", name.place, remedy)
@@ -107,7 +110,8 @@ def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultColl
     for key in ("minimum", "maximum"):
         if key in fields and "type" in fields and not column_type.is_numeric:
             faults.add_error(f"{key_path}: only numbers have a {key}, not {column_type}", fields.places[key])
-    low, high = fields.get("minimum"), fields.get("maximum")
+    low = fields.get("minimum")
+    high = fields.get("maximum")
     if low is not None and high is not None and low > high:
         faults.add_error(
             f"{key_path}: minimum {format_number(low)} is above maximum {format_number(high)}", fields.places["minimum"]
@@ -117,7 +121,10 @@ def _build_column(name: str, fields: KeyValues, key_path: str, faults: FaultColl
 
 def build_constant(name: str, fields: KeyValues, key_path: str, faults: FaultCollector) -> Constant:
     """Build what holds for all rows; without a type it is text."""
-    value = str(fields["value"]) if "value" in fields else None
+    if "value" in fields:
+        value = str(fields["value"])
+    else:
+        value = None
     column = _build_column(name, {key: item for key, item in fields.items() if key != "value"}, key_path, faults)  # type: ignore[arg-type]
     column_attributes = {item.name: getattr(column, item.name) for item in dataclass_fields(column)}
     return Constant(**column_attributes | {"type": column.type if "type" in fields else STRING, "value": value})
@@ -149,7 +156,9 @@ def check_column_references(
     faults: FaultCollector,
 ) -> None:
     """Check what columns refer to: frames, enums, and the columns in their link templates."""
-    known_columns, known_frames, known_enums = list(names), list(frames), list(enums)
+    known_columns = list(names)
+    known_frames = list(frames)
+    known_enums = list(enums)
     for name, fields in fields_by_name.items():
         for key, choices in (("frame", known_frames), ("enum", known_enums)):
             if key in fields and fields[key] not in choices:

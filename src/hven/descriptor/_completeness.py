@@ -209,7 +209,9 @@ def _compute_criterion_shares(resource: Resource, settings: Settings, tables: Se
 
 
 def _compute_true_share(flags: Sequence[bool]) -> float:
-    return sum(flags) / len(flags) if flags else 0.0
+    if flags:
+        return sum(flags) / len(flags)
+    return 0.0
 
 
 def _is_unit_required(column: Column) -> bool:
@@ -241,7 +243,8 @@ class _MissingMetadataFinder:
     """Looks for what lacks in one descriptor, and where it is to be written."""
 
     def __init__(self, resource: Resource, settings: Settings, published_tables: Sequence[PublishedTableInfo]) -> None:
-        self._resource, self._published_tables = resource, published_tables
+        self._resource = resource
+        self._published_tables = published_tables
         self._shares = _compute_criterion_shares(
             resource, settings, [published_table.table for published_table in published_tables]
         )
@@ -254,12 +257,14 @@ class _MissingMetadataFinder:
             default="YYYY-MM-DD",
         )
         first_table = next((published_table.table for published_table in self._published_tables), None)
-        sample = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}" if first_table is not None else ".."
-        example = (
-            format_flow_value([{"title": "The first rows", "query": sample}])
-            if first_table is not None
-            else "[{title: .., query: ..}]"
-        )
+        if first_table is not None:
+            sample = f"SELECT TOP 10 * FROM {first_table.schema}.{first_table.name}"
+        else:
+            sample = ".."
+        if first_table is not None:
+            example = format_flow_value([{"title": "The first rows", "query": sample}])
+        else:
+            example = "[{title: .., query: ..}]"
         for name, key, added_text, reason in (
             (
                 "title",
@@ -320,24 +325,21 @@ class _MissingMetadataFinder:
         resource = self._resource
         written = self._find_key((key,))
         if written is None:
-            place, how, message = (
-                self._locate_key(self._find_key(("collection",)) or self._find_key(("title",))),
-                "below",
-                f"no {key}",
-            )
+            place = self._locate_key(self._find_key(("collection",)) or self._find_key(("title",)))
+            how = "below"
+            message = f"no {key}"
         else:
-            place, how, message = self._locate_key(written), "", f"{key} says too little"
+            place = self._locate_key(written)
+            how = ""
+            message = f"{key} says too little"
             if name == "licence" and not resource.licence_url:
-                added_text, how, reason = (
-                    "licence_url: https://..",
-                    "below" if _is_single_line(self._find_node((key,))) else "",
-                    "programs know licences by their address",
-                )
+                added_text = "licence_url: https://.."
+                how = "below" if _is_single_line(self._find_node((key,))) else ""
+                reason = "programs know licences by their address"
             elif name == "creators":
-                added_text, reason = (
-                    "orcid: ..",
-                    "people are known by their ORCID: "
-                    + ", ".join(creator.name for creator in resource.creators if not creator.orcid),
+                added_text = "orcid: .."
+                reason = "people are known by their ORCID: " + ", ".join(
+                    creator.name for creator in resource.creators if not creator.orcid
                 )
         return self._build_missing(message, reason, place, added_text, how, points)
 
@@ -358,26 +360,28 @@ class _MissingMetadataFinder:
     # --- tables ---------------------------------------------------------------------------------------------------
 
     def _iterate_missing_of_table(self, published_table: PublishedTableInfo) -> Iterator[MissingMetadata]:
-        table, table_count = published_table.table, len(self._published_tables)
+        table = published_table.table
+        table_count = len(self._published_tables)
         spec = next((spec for spec in self._resource.tables if spec.table.name == table.name), None)
         table_path = ("tables", table.name)
-        place = (
-            self._locate_key(self._find_key(table_path))
-            if self._find_key(table_path) is not None
-            else spec.place
-            if spec is not None
-            else Place(file=self._file)
-        )
+        if self._find_key(table_path) is not None:
+            place = self._locate_key(self._find_key(table_path))
+        elif spec is not None:
+            place = spec.place
+        else:
+            place = Place(file=self._file)
         node = self._find_node(table_path)
-        insertion_mode = (
-            "below"
-            if isinstance(node, WrittenMap) and not node.is_flow
-            else "inside"
-            if isinstance(node, WrittenMap)
-            else ""
-        )
+        if isinstance(node, WrittenMap) and not node.is_flow:
+            insertion_mode = "below"
+        elif isinstance(node, WrittenMap):
+            insertion_mode = "inside"
+        else:
+            insertion_mode = ""
         inner_place = node.place if insertion_mode == "inside" else place
-        indent = " " * (self._find_key_column(node) - 1) if insertion_mode == "below" else ""
+        if insertion_mode == "below":
+            indent = " " * (self._find_key_column(node) - 1)
+        else:
+            indent = ""
         if not table.description:
             added_text = f"{indent}description: .."
             yield self._build_missing(
@@ -390,7 +394,8 @@ class _MissingMetadataFinder:
             )
         if not _has_row_key(table, self._resource):
             key = _find_unique_column(published_table)
-            added_text, reason = f"{indent}primary: {key or '..'}", "rows cannot be named, linked or followed"
+            added_text = f"{indent}primary: {key or '..'}"
+            reason = "rows cannot be named, linked or followed"
             yield self._build_missing(
                 f"no primary key of {table.name}",
                 reason,
@@ -431,20 +436,26 @@ class _MissingMetadataFinder:
                 points_by_attribute[key] for key in missing_values if key != "unit" or _is_unit_required(column)
             )
             column_path = ("tables", table.name, "columns", column.name)
-            node, columns_node = self._find_node(column_path), self._find_node(column_path[:-1])
+            node = self._find_node(column_path)
+            columns_node = self._find_node(column_path[:-1])
             message = (
                 f"no {' and no '.join(_ATTRIBUTE_LABELS[key] for key in missing_values)} of {table.name}.{column.name}"
             )
             flow_text = format_flow_value(missing_values)[1:-1]
             if isinstance(node, WrittenMap):
                 insertion_mode = "inside" if node.is_flow else "below"
-                spaces = "" if node.is_flow else " " * (self._find_key_column(node) - 1)
-                text = (
-                    flow_text
-                    if node.is_flow
-                    else "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())
-                )
-                insertion_place = node.place if node.is_flow else self._locate_key(self._find_key(column_path))
+                if node.is_flow:
+                    spaces = ""
+                else:
+                    spaces = " " * (self._find_key_column(node) - 1)
+                if node.is_flow:
+                    text = flow_text
+                else:
+                    text = "\n".join(f"{spaces}{key}: {format_scalar(value)}" for key, value in missing_values.items())
+                if node.is_flow:
+                    insertion_place = node.place
+                else:
+                    insertion_place = self._locate_key(self._find_key(column_path))
                 yield self._build_missing(
                     message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
                 )
@@ -463,14 +474,16 @@ class _MissingMetadataFinder:
                     lost_points,
                 )
             elif isinstance(columns_node, WrittenMap):
-                spaces = "" if columns_node.is_flow else " " * (self._find_key_column(columns_node) - 1)
-                text, insertion_mode = (
-                    f"{spaces}{format_scalar(column.name)}: {format_flow_value(missing_values)}",
-                    "inside" if columns_node.is_flow else "below",
-                )
-                insertion_place = (
-                    columns_node.place if columns_node.is_flow else self._locate_key(self._find_key(column_path[:-1]))
-                )
+                if columns_node.is_flow:
+                    spaces = ""
+                else:
+                    spaces = " " * (self._find_key_column(columns_node) - 1)
+                text = f"{spaces}{format_scalar(column.name)}: {format_flow_value(missing_values)}"
+                insertion_mode = "inside" if columns_node.is_flow else "below"
+                if columns_node.is_flow:
+                    insertion_place = columns_node.place
+                else:
+                    insertion_place = self._locate_key(self._find_key(column_path[:-1]))
                 yield self._build_missing(
                     message, _explain_missing(missing_values), insertion_place, text, insertion_mode, lost_points
                 )
@@ -520,12 +533,14 @@ class _MissingMetadataFinder:
 
     def _find_key(self, path: Sequence[str]) -> WrittenScalar | None:
         parent_node = self._find_node(path[:-1])
-        return (
-            parent_node.find_key(path[-1]) if isinstance(parent_node, WrittenMap) and path[-1] in parent_node else None
-        )
+        if isinstance(parent_node, WrittenMap) and path[-1] in parent_node:
+            return parent_node.find_key(path[-1])
+        return None
 
     def _locate_key(self, key: WrittenScalar | None) -> Place:
-        return key.place if key is not None else Place(file=self._file, line=1, column=1)
+        if key is not None:
+            return key.place
+        return Place(file=self._file, line=1, column=1)
 
     def _find_key_column(self, node: WrittenMap) -> int:
         """Return the column in which the keys of a map stand."""
@@ -536,7 +551,10 @@ def parse_descriptor_tree(resource: Resource, settings: Settings) -> WrittenMap 
     """Read a descriptor once more as it is written: with the place of each word."""
     faults: list[Fault] = []
     page = read_page(resource.path, format_site_path(resource.path, settings), faults)
-    tree = parse_page(page, faults) if page is not None else None
+    if page is not None:
+        tree = parse_page(page, faults)
+    else:
+        tree = None
     return tree if isinstance(tree, WrittenMap) else None
 
 

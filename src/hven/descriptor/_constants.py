@@ -58,10 +58,14 @@ def build_constant_literal(value: WrittenScalar, column: Column, key_path: str, 
 
 
 def _build_number_literal(value: WrittenScalar, column: Column, key_path: str, faults: FaultCollector) -> Expr | None:
-    column_type, text = column.type, str(value)
+    column_type = column.type
+    text = str(value)
     yaml_reading = detect_misleading_retyping(value)
     if yaml_reading is not None:
-        remedy = f"write {int(text)}" if _INTEGER_PATTERN.fullmatch(text) else ""
+        if _INTEGER_PATTERN.fullmatch(text):
+            remedy = f"write {int(text)}"
+        else:
+            remedy = ""
         faults.add_error(f"{key_path} must be a number, but YAML reads {text} as {yaml_reading}", value.place, remedy)
         return None
     if column_type.is_integer:

@@ -35,9 +35,15 @@ def iterate_region_rules(
     declared_checks = {(rule.check, name) for rule in declared_rules for name in rule.columns}
     bodies = {frame.id for frame in table.frames if frame.system == frames.BODY_FRAME_NAME}
     for column in table.columns:
-        xtype, name = column.type.xtype or "", column.name
+        xtype = column.type.xtype or ""
+        name = column.name
         frame_kind = "body" if column.frame in bodies else "sky"
-        checks = {"moc"} if xtype == "moc" else {"region", "simple"} if xtype in _SHAPE_XTYPES else set()
+        if xtype == "moc":
+            checks = {"moc"}
+        elif xtype in _SHAPE_XTYPES:
+            checks = {"region", "simple"}
+        else:
+            checks = set()
         for check, severity, message in (
             ("moc", "error", f"{name} must be an ASCII MOC: '6/1-4 9 7/12'"),
             (
@@ -74,11 +80,9 @@ def convert_contour_for_column(tree: Expr, meta: ValueMetadata, column_type: Typ
         return _build_contour_call("CONTOUR_MOC", tree)
     if column_type.xtype in {"shape", "multishape"}:
         return _build_contour_call("CONTOUR_SHAPE", tree)
-    return (
-        _build_contour_call("CONTOUR_POLYGON", tree, LARGEST_PART)
-        if column_type.adql in {"REGION", "POLYGON"}
-        else None
-    )
+    if column_type.adql in {"REGION", "POLYGON"}:
+        return _build_contour_call("CONTOUR_POLYGON", tree, LARGEST_PART)
+    return None
 
 
 def find_contour(tree: Expr, meta: ValueMetadata) -> tuple[Expr, str] | None:
@@ -88,7 +92,10 @@ def find_contour(tree: Expr, meta: ValueMetadata) -> tuple[Expr, str] | None:
     if isinstance(tree, FunctionCall) and tree.name == "ORIENTED":
         return find_contour(tree.args[0], meta)
     if isinstance(tree, FunctionCall) and tree.name in {"CONTOUR_POLYGON", "CONTOUR_SHAPE"}:
-        part_word = tree.args[1].value if len(tree.args) > 1 and isinstance(tree.args[1], Literal) else LARGEST_PART
+        if len(tree.args) > 1 and isinstance(tree.args[1], Literal):
+            part_word = tree.args[1].value
+        else:
+            part_word = LARGEST_PART
         return tree.args[0], str(part_word)
     return None
 
@@ -110,7 +117,10 @@ def build_contour_fault_items(contour: Expr) -> list[tuple[str, Expr]]:
     may_be_corrected = any(
         isinstance(node, FunctionCall) and node.name == "GEOJSON_CONTOUR" for node in walk_tree(contour)
     )
-    quality_items = [(QUALITY_COLUMN, _build_contour_call("CONTOUR_QUALITY", contour))] if may_be_corrected else []
+    if may_be_corrected:
+        quality_items = [(QUALITY_COLUMN, _build_contour_call("CONTOUR_QUALITY", contour))]
+    else:
+        quality_items = []
     fault_items = (
         ("name", _build_contour_call("CONTOUR_FAULT", contour, "name")),
         ("said", _build_contour_call("CONTOUR_FAULT", contour)),

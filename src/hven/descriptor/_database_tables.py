@@ -70,7 +70,10 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
         open_to_all = bool(path.stat().st_mode & 0o004)
     except (OSError, UnicodeDecodeError):
         return source, []
-    line = None if "\n" in text else plugins.load_plugin("sources", "sql").find_connection_line(text)
+    if "\n" in text:
+        line = None
+    else:
+        line = plugins.load_plugin("sources", "sql").find_connection_line(text)
     if line is None:
         return source, []
     secret = f"{name.upper()}_DB"
@@ -92,11 +95,17 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
 def _store_secret(path: Path, name: str, value: str) -> None:
     """Add a secret to the file, which nobody else can read."""
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+        else:
+            text = ""
         stored_value = tomllib.loads(text).get(name, value)
         if stored_value == value and name not in tomllib.loads(text):
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
-                line_break = "\n" if text and not text.endswith("\n") else ""
+                if text and not text.endswith("\n"):
+                    line_break = "\n"
+                else:
+                    line_break = ""
                 file.write(f"{line_break}{name} = {json.dumps(value)}\n")  # JSON's texts are TOML's
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(f"{path}: {type(error).__name__}", remedy="one line for each: NAME = 'value'") from error
@@ -118,16 +127,17 @@ class DatabaseTableFacts:
     def find_key_guesses(self, guesses: Sequence[ColumnGuess]) -> list[ColumnGuess]:
         """List the primary key's columns, if all of them are served."""
         by_source = {item.source: item for item in guesses}
-        return (
-            [by_source[name] for name in self.inspected_table.primary if name in by_source]
-            if set(self.inspected_table.primary) <= set(by_source)
-            else []
-        )
+        if set(self.inspected_table.primary) <= set(by_source):
+            return [by_source[name] for name in self.inspected_table.primary if name in by_source]
+        return []
 
     def write_notes(self, guesses: Sequence[ColumnGuess], *, is_live: bool) -> list[str]:
         """Note which columns are left out, where foreign keys lead, and what the other kind would be."""
         names = {item.source: item.column.name for item in guesses}
-        notes = [text.replace("; ", ": ", 1) for text in self.inspected_table.list_omissions()] if is_live else []
+        if is_live:
+            notes = [text.replace("; ", ": ", 1) for text in self.inspected_table.list_omissions()]
+        else:
+            notes = []
         for key in self.inspected_table.foreign:
             column_names = [names[name] for name in key.columns if name in names]
             if len(column_names) == len(key.columns):
@@ -163,7 +173,10 @@ def inspect_database_table(kind: str, options: Mapping[str, Any], context: Sourc
     if kind not in {"sql", "live"} or not isinstance(url, str) or "table" not in options:
         return None
     try:
-        address = context.resolve_secret(url) if url.startswith("$") and context.resolve_secret is not None else url
+        if url.startswith("$") and context.resolve_secret is not None:
+            address = context.resolve_secret(url)
+        else:
+            address = url
     except SourceError:
         if kind == "live":
             raise

@@ -39,7 +39,8 @@ def expand_derived_link(
     faults: FaultCollector,
 ) -> Iterator[KeyValues]:
     """Write a link with ``derived`` as two: to what the row was made from, and to what was made of it."""
-    derived_fields, place = link_fields["derived"], link_fields.places["derived"]
+    derived_fields = link_fields["derived"]
+    place = link_fields.places["derived"]
     for key in ("semantics", "from", "where"):
         if key in link_fields:
             faults.add_error(f"{key_path}.{key}: derived says it", link_fields.places[key], "leave one of them out")
@@ -97,9 +98,10 @@ def _find_link_columns(
     faults: FaultCollector,
 ) -> tuple[str, str, str]:
     """Find the columns of times and levels that the table has; empty: a fault was told."""
-    names_by_lower_case = (
-        None if column_names is None else {column_name.lower(): column_name for column_name in column_names}
-    )
+    if column_names is None:
+        names_by_lower_case = None
+    else:
+        names_by_lower_case = {column_name.lower(): column_name for column_name in column_names}
     required_columns = [
         *shared_columns,
         *([str(derived_fields["level"])] if "level" in derived_fields else ()),
@@ -123,11 +125,10 @@ def _find_link_columns(
             remedy,
         )
         return "", "", ""
-    level = (
-        str(derived_fields["level"])
-        if "level" in derived_fields
-        else _find_first_known(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
-    )
+    if "level" in derived_fields:
+        level = str(derived_fields["level"])
+    else:
+        level = _find_first_known(CALIBRATION_LEVEL_COLUMNS, names_by_lower_case)
     if not level:
         remedy = (
             f"level: a column that is larger in what was made of it; by themselves: "

@@ -73,7 +73,10 @@ class DerivedTables:
         HvenError
             The query does not fit the tables.
         """
-        tree = parse_query(text) if isinstance(text, str) else text
+        if isinstance(text, str):
+            tree = parse_query(text)
+        else:
+            tree = text
         common_table_names = {node.name.name.lower() for node in walk_tree(tree) if isinstance(node, CommonTable)}
         tables = {}
         for node in walk_tree(tree):
@@ -81,7 +84,10 @@ class DerivedTables:
                 len(node.parts) == 1 and node.parts[0].name.lower() in common_table_names
             ):
                 continue
-            schema = node.parts[-2].name if len(node.parts) > 1 else resource.name
+            if len(node.parts) > 1:
+                schema = node.parts[-2].name
+            else:
+                schema = resource.name
             table = self._find_table(schema.lower(), node.parts[-1].name.lower())
             if table is None:
                 return None
@@ -93,7 +99,9 @@ class DerivedTables:
         if schema.lower() not in self._resources:
             self._resources[schema.lower()] = self._load_resource(schema)
         resource = self._resources[schema.lower()]
-        return None if resource is None else [spec.table.name for spec in resource.tables]
+        if resource is None:
+            return None
+        return [spec.table.name for spec in resource.tables]
 
     def _find_table(self, schema: str, name: str) -> Table | None:
         key = f"{schema}.{name}"
@@ -102,14 +110,13 @@ class DerivedTables:
             if schema not in self._resources:
                 self._resources[schema] = self._load_resource(schema)
             resource = self._resources[schema]
-            spec = (
-                next(
+            if resource is not None:
+                spec = next(
                     (candidate_spec for candidate_spec in resource.tables if candidate_spec.table.name.lower() == name),
                     None,
                 )
-                if resource is not None
-                else None
-            )
+            else:
+                spec = None
             if resource is not None and spec is not None and not is_live(spec):
                 with suppress(HvenError, ValueError):  # its own check tells it
                     self._tables[key] = self._build_table(spec, resource)
@@ -118,7 +125,9 @@ class DerivedTables:
     def _build_table(self, spec: TableSpec, resource: Resource) -> Table | None:
         if spec.table.view is not None:
             query_columns = self.find_query_columns(spec.table.view, resource)
-            return None if query_columns is None else spec.table.copy_with(columns=query_columns, view=None)
+            if query_columns is None:
+                return None
+            return spec.table.copy_with(columns=query_columns, view=None)
         if spec.has_declared_columns:
             return spec.table
         if not spec.sources:  # a fault that its own check tells
@@ -131,8 +140,13 @@ class DerivedTables:
             )
         elif source.kind == QUERY_SOURCE_KIND:
             query_columns = self.find_query_columns(str(source.options["adql"]), resource)
-            columns = None if query_columns is None else add_document_columns(query_columns, source.enrich)
-        return None if columns is None else compile_mapping(spec, columns, resource).table
+            if query_columns is None:
+                columns = None
+            else:
+                columns = add_document_columns(query_columns, source.enrich)
+        if columns is None:
+            return None
+        return compile_mapping(spec, columns, resource).table
 
 
 __all__ = ["QUERY_SOURCE_KIND", "DerivedTables", "is_local_file_source", "open_file_source"]

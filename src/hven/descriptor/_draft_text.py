@@ -20,7 +20,8 @@ def _write_draft_column(guess: ColumnGuess, width: int, carried: SourceMetadata)
         "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type)
     }
     for key in ("label", "unit", "ucd", "utype", "description"):
-        if value := getattr(column, key):
+        value = getattr(column, key)
+        if value:
             attributes[key] = value
     attributes |= carried.describe_references(column)
     line = f"      {format_scalar(column.name)}:".ljust(width + 7) + " " + format_flow_value(attributes)

@@ -171,7 +171,10 @@ def build_release_expression(
 def _build_term_value(
     term: EmbargoTerm, key_path: str, expression_names: ExpressionNames, targets: TargetColumns
 ) -> Expr:
-    default_literal = expression_trees.NULL_LITERAL if term.default is None else Literal(term.default)
+    if term.default is None:
+        default_literal = expression_trees.NULL_LITERAL
+    else:
+        default_literal = Literal(term.default)
     if term.expression is None:
         return default_literal
     term_column = expression_trees.convert_to_text(

@@ -78,7 +78,9 @@ def _build_sample_value(param: Param) -> float | int | str | bool:
         return True
     if not param.type.is_numeric:
         return param.default or next(iter(param.allowed), "x")
-    return int(param.minimum or 1) if param.type.is_integer else float(param.minimum or 1)
+    if param.type.is_integer:
+        return int(param.minimum or 1)
+    return float(param.minimum or 1)
 
 
 def _replace_param_reference(node: Any, values: Mapping[str, float | str | bool]) -> Any:

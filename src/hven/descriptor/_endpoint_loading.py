@@ -279,7 +279,9 @@ def _is_readable_value(param_type: Type, text: str) -> bool:
 
 
 def _read_optional_text(fields: KeyValues, key: str) -> str | None:
-    return str(fields[key]).strip() if key in fields else None
+    if key in fields:
+        return str(fields[key]).strip()
+    return None
 
 
 def _read_condition(
@@ -330,16 +332,21 @@ def _check_referenced_names(
     faults: FaultCollector,
 ) -> None:
     """Refuse parameters that the address has not, and columns that the table has not."""
-    lower_case_names = None if column_names is None else {column_name.lower() for column_name in column_names}
+    if column_names is None:
+        lower_case_names = None
+    else:
+        lower_case_names = {column_name.lower() for column_name in column_names}
     for node in walk_tree(tree):
         if not isinstance(node, ColumnRef):
             continue
         prefix = ".".join(part.name for part in node.qualifier).lower()
         name = node.name.name
         if prefix == PARAM_PREFIX and name.lower() not in param_names:
-            message, hint = f"{key_path}: there is no parameter {name!r}", suggest_spelling(name, param_names)
+            message = f"{key_path}: there is no parameter {name!r}"
+            hint = suggest_spelling(name, param_names)
         elif prefix == "" and lower_case_names is not None and name.lower() not in lower_case_names:
-            message, hint = f"{key_path}: the table has no column {name!r}", suggest_spelling(name, column_names or ())
+            message = f"{key_path}: the table has no column {name!r}"
+            hint = suggest_spelling(name, column_names or ())
         else:
             continue
         faults.add_error(

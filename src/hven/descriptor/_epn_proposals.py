@@ -109,8 +109,14 @@ def _complete_proposal(proposer: MappingProposer, proposal: MappingProposal) -> 
     if proposal.frame is None:
         frame = proposal.settings.pop("spatial_frame_type", None)
         fact = next((fact for fact in proposer.source_columns if fact.source.lower() == "spatial_frame_type"), None)
-        frame_types = set(fact.list_distinct_texts()) if frame is not None and fact is not None else set()
-        proposal.frame = frame_types.pop() if len(frame_types) == 1 else "none"
+        if frame is not None and fact is not None:
+            frame_types = set(fact.list_distinct_texts())
+        else:
+            frame_types = set()
+        if len(frame_types) == 1:
+            proposal.frame = frame_types.pop()
+        else:
+            proposal.frame = "none"
         if proposal.frame == "none":
             for name in [name for name in proposal.settings if re.match(r"c[123](min|max|_resol)", name)]:
                 proposal.settings.pop(name)
@@ -148,10 +154,8 @@ def _propose_coordinates(proposer: MappingProposer) -> None:
     if "c1min" in proposal.settings or proposal.let_expressions:
         return
     if proposer.image_coverage is not None and "s_region" not in proposal.settings:
-        proposal.frame, proposal.optional_families = (
-            "celestial" if proposer.image_coverage == "sky" else "body",
-            ["region"],
-        )
+        proposal.frame = "celestial" if proposer.image_coverage == "sky" else "body"
+        proposal.optional_families = ["region"]
         proposal.propose_expression(
             "s_region", FOOTPRINT_EXPRESSION, "guessed: what the image covers, by its WCS cards; c1min .. c2max follow"
         )

@@ -57,11 +57,9 @@ def move_to_offset(tree: Expr, text_offset: int) -> Expr:
     """Move every node of a tree to one position: that of the name it was put in for."""
 
     def move_node(node: SyntaxNode) -> SyntaxNode:
-        return (
-            node
-            if node.text_offset == text_offset
-            else transform_tree(replace(node, text_offset=text_offset), move_node)
-        )
+        if node.text_offset == text_offset:
+            return node
+        return transform_tree(replace(node, text_offset=text_offset), move_node)
 
     return transform_tree(tree, move_node)
 
@@ -110,9 +108,14 @@ def format_time(tree: Expr, spec: str) -> Expr:
             parts.append(Literal(part))
             continue
         begin, length = part
-        text, part_start = (dotted, begin - 1) if begin == TIME_PART_POSITIONS["f"][0] else (iso, begin)
+        if begin == TIME_PART_POSITIONS["f"][0]:
+            text, part_start = (dotted, begin - 1)
+        else:
+            text, part_start = (iso, begin)
         parts.append(FunctionCall("SUBSTRING", (text, Literal(part_start), Literal(length))))
-    return concat_texts(parts) if parts else Literal("")
+    if parts:
+        return concat_texts(parts)
+    return Literal("")
 
 
 def format_number(tree: Expr, spec: str) -> Expr:
@@ -166,7 +169,9 @@ def _format_fixed_decimals(tree: Expr, decimals: int, width: int) -> Expr:
 
     def write_digits(integer_width: int) -> Expr:
         head = _pad_with_zeros(integer_part, integer_width)
-        return concat_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)]) if decimals else head
+        if decimals:
+            return concat_texts([head, Literal("."), _fill_with_zeros(fractional_part, decimals)])
+        return head
 
     integer_width = width - decimals - (1 if decimals else 0)
     negative = Conjunction((Comparison("<", tree, Literal(0)), Comparison(">", number, Literal(0))))
@@ -182,7 +187,8 @@ class UnsupportedCastError(Exception):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
-        self.message, self.remedy = message, remedy
+        self.message = message
+        self.remedy = remedy
 
 
 def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "") -> Expr:
@@ -211,7 +217,10 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: Type, frame: str = "")
         )
     if target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS:
         is_stcs = target.xtype == "adql:REGION"
-        word = _STCS_SHAPE_WORDS[source_type.xtype] if is_stcs else source_type.xtype
+        if is_stcs:
+            word = _STCS_SHAPE_WORDS[source_type.xtype]
+        else:
+            word = source_type.xtype
         return concat_texts([Literal(f"{word} {frame} " if is_stcs and frame else f"{word} "), Cast(tree, "VARCHAR")])
     if target.xtype == "polygon" and source_type.is_string:
         return FunctionCall("POLYGON_OF", (tree, Literal(frame)))

@@ -63,7 +63,9 @@ class FileContents:
         path
             Of the file.
         """
-        return self.states.get(_normalize(path)) if self.states else None
+        if self.states:
+            return self.states.get(_normalize(path))
+        return None
 
     def is_file(self, path: Path) -> bool:
         """Return whether there is such a file; a name that no file can have is none.
@@ -95,7 +97,9 @@ class FileContents:
             It cannot be read.
         """
         state = self.find_state(path)
-        return path.read_bytes() if state is None or state.data is None else state.data
+        if state is None or state.data is None:
+            return path.read_bytes()
+        return state.data
 
     def compute_sha256(self, path: Path) -> str:
         """Compute the checksum of a file.
@@ -116,7 +120,9 @@ class FileContents:
             It cannot be read.
         """
         state = self.find_state(path)
-        return hashlib.sha256(path.read_bytes()).hexdigest() if state is None else state.sha256
+        if state is None:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        return state.sha256
 
 
 def _normalize(path: Path) -> Path:

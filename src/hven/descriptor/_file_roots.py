@@ -62,14 +62,14 @@ def read_file_root(
             faults.add_error(message, root_text.place, f'the owner of the site says roots = ["{place}"] there')
             return None
         return file_root
-    if (fault := _find_address_problem(file_root)) is not None:
+    fault = _find_address_problem(file_root)
+    if fault is not None:
         faults.add_error(f"files.root: {fault[0]}", root_text.place, fault[1])
         return None
-    redirects_clients = (
-        not bool(file_fields["proxied"])
-        if "proxied" in file_fields
-        else file_root.scheme in WEB_SCHEMES and not is_restricted and not options
-    )
+    if "proxied" in file_fields:
+        redirects_clients = not bool(file_fields["proxied"])
+    else:
+        redirects_clients = file_root.scheme in WEB_SCHEMES and not is_restricted and not options
     if redirects_clients and file_root.scheme not in (*WEB_SCHEMES, "ftp"):
         faults.add_error(
             f"files.proxied: readers cannot open {file_root.scheme}://",
@@ -129,11 +129,17 @@ def write_file_query(
             )
             return None
         constant = collection_context.constants.get(part.expression_text)
-        tree = parse_placeholder(file_fields["path"], part, "files.path", faults) if constant is None else None
+        if constant is None:
+            tree = parse_placeholder(file_fields["path"], part, "files.path", faults)
+        else:
+            tree = None
         if constant is None and tree is None:
             return None
         parts.append(write_literal(str(constant)) if tree is None else f"CAST({write_adql(tree)} AS VARCHAR)")
-    select_items = [f"{' || '.join(parts)} AS path"] if parts else []
+    if parts:
+        select_items = [f"{' || '.join(parts)} AS path"]
+    else:
+        select_items = []
     for key, column in (("size", "bytes"), ("sha256", "sha256")):
         if key in file_fields:
             tree = parse_written_expression(file_fields[key], f"files.{key}", faults)

@@ -24,14 +24,13 @@ def propose_from_geojson(proposer: MappingProposer) -> None:
 
     Outlines on a body if one is named.
     """
-    proposal, facts_by_name = (
-        proposer.proposal,
-        {
-            fact.source.rpartition(".")[2].lower(): fact
-            for fact in reversed([*proposer.source_columns, *proposer.list_columns])
-        },
-    )
-    geometry_fact, bbox_fact = facts_by_name.get("geometry"), facts_by_name.get("bbox")
+    proposal = proposer.proposal
+    facts_by_name = {
+        fact.source.rpartition(".")[2].lower(): fact
+        for fact in reversed([*proposer.source_columns, *proposer.list_columns])
+    }
+    geometry_fact = facts_by_name.get("geometry")
+    bbox_fact = facts_by_name.get("bbox")
     if geometry_fact is None or not geometry_fact.is_mostly_matching(_STCS_REGION_PATTERN):
         return
     _propose_target(proposer, facts_by_name)
@@ -88,19 +87,26 @@ def _has_only_polygons(geometry_fact: SourceColumn) -> bool:
 
 
 def _propose_target(proposer: MappingProposer, facts_by_name: dict[str, SourceColumn]) -> None:
-    proposal, targets_fact, class_fact = (
-        proposer.proposal,
-        facts_by_name.get("ssys:targets"),
-        facts_by_name.get("ssys:target_class"),
-    )
-    names = {name for name in _list_first_values(targets_fact) if name} if targets_fact is not None else set()
+    proposal = proposer.proposal
+    targets_fact = facts_by_name.get("ssys:targets")
+    class_fact = facts_by_name.get("ssys:target_class")
+    if targets_fact is not None:
+        names = {name for name in _list_first_values(targets_fact) if name}
+    else:
+        names = set()
     if targets_fact is not None and names and "target_name" not in proposal.settings:
         known_bodies = {bodies.find_body(name) for name in names}
-        body = next(iter(known_bodies)) if len(known_bodies) == 1 else None
+        if len(known_bodies) == 1:
+            body = next(iter(known_bodies))
+        else:
+            body = None
         if body is not None:
             proposal.propose_constant("target_name", body.name, f"guessed from {targets_fact.source}")
         else:
-            first = f"{targets_fact.sql}[1]" if pa.types.is_list(targets_fact.sample.type) else targets_fact.sql
+            if pa.types.is_list(targets_fact.sample.type):
+                first = f"{targets_fact.sql}[1]"
+            else:
+                first = targets_fact.sql
             proposal.propose_expression(
                 "target_name", f"coalesce(target_name({first}), clean({first}))", f"guessed from {targets_fact.source}"
             )
@@ -128,18 +134,23 @@ def _is_on_body(proposer: MappingProposer) -> bool:
 
 
 def _propose_bounds(proposer: MappingProposer, bbox_fact: SourceColumn) -> None:
-    rows = [row for row in bbox_fact.sample.to_pylist() if row] if pa.types.is_list(bbox_fact.sample.type) else []
-    dimension_count = len(rows[0]) // 2 if rows else 0
+    if pa.types.is_list(bbox_fact.sample.type):
+        rows = [row for row in bbox_fact.sample.to_pylist() if row]
+    else:
+        rows = []
+    if rows:
+        dimension_count = len(rows[0]) // 2
+    else:
+        dimension_count = 0
     if dimension_count not in {2, 3} or any(len(row) != 2 * dimension_count or None in row for row in rows):
         return
     west, south, east, north = (f"{bbox_fact.sql}[{at}]" for at in (1, 2, dimension_count + 1, dimension_count + 2))
     has_full_circle = any(row[dimension_count] - row[0] >= 360 for row in rows)
     for column, value, full_circle_bound in (("c1min", west, "0.0"), ("c1max", east, "360.0")):
-        text = (
-            f"CASE WHEN {east} - {west} >= 360 THEN {full_circle_bound} ELSE lon_360({value}) END"
-            if has_full_circle
-            else f"lon_360({value})"
-        )
+        if has_full_circle:
+            text = f"CASE WHEN {east} - {west} >= 360 THEN {full_circle_bound} ELSE lon_360({value}) END"
+        else:
+            text = f"lon_360({value})"
         proposer.proposal.propose_expression(
             column, text, f"guessed from {bbox_fact.source}: east longitude", bbox_fact
         )
@@ -149,7 +160,9 @@ def _propose_bounds(proposer: MappingProposer, bbox_fact: SourceColumn) -> None:
 
 def _list_first_values(fact: SourceColumn) -> list[str]:
     rows = fact.sample.to_pylist()
-    return [row[0] for row in rows if row] if pa.types.is_list(fact.sample.type) else [row for row in rows if row]
+    if pa.types.is_list(fact.sample.type):
+        return [row[0] for row in rows if row]
+    return [row for row in rows if row]
 
 
 __all__ = ["propose_from_geojson"]

@@ -85,7 +85,8 @@ class GranuleCompiler:
         granule: GranuleSpec | None,
         first_granule: GranuleCompiler | None = None,
     ) -> None:
-        self.expression_names, self.lookups = expression_names, lookups
+        self.expression_names = expression_names
+        self.lookups = lookups
         self.first_granule = first_granule  # the first granule, which decides on types
         self.spec = expression_names.spec
         self.granule = granule
@@ -114,14 +115,13 @@ class GranuleCompiler:
     def _order_columns(self) -> list[str]:
         """Order the columns: those of the source, if they are followed (refined ones stay where they are), then the others."""
         names_by_lower_case = {name.lower(): name for name in (*self.settings, *self.declared)}
-        source_column_names = (
-            [
+        if self.spec.follows_source:
+            source_column_names = [
                 names_by_lower_case.get(column.name.lower(), column.name)
                 for column in self.expression_names.source_columns
             ]
-            if self.spec.follows_source
-            else []
-        )
+        else:
+            source_column_names = []
         return list(dict.fromkeys([*source_column_names, *self.declared, *self.settings]))
 
     def compile_columns(self) -> None:
@@ -205,15 +205,18 @@ class GranuleCompiler:
         if setting is None and name in self.defaults and self.expression_names.find_column(Ident(name)) is None:
             setting = self.defaults[name]
         column = self.declared.get(name)
-        granule_key_path = (
-            f".granules[{self.granule.gid}]" if self.granule is not None and setting in self.granule.settings else ""
-        )
-        key_path = (
-            f"{names.key_path}{granule_key_path}.{setting.how}.{name}"
-            if setting is not None
-            else f"{names.key_path}.columns.{name}"
-        )
-        place = setting.place if setting is not None else self.spec.column_places.get(name, self.spec.place)
+        if self.granule is not None and setting in self.granule.settings:
+            granule_key_path = f".granules[{self.granule.gid}]"
+        else:
+            granule_key_path = ""
+        if setting is not None:
+            key_path = f"{names.key_path}{granule_key_path}.{setting.how}.{name}"
+        else:
+            key_path = f"{names.key_path}.columns.{name}"
+        if setting is not None:
+            place = setting.place
+        else:
+            place = self.spec.column_places.get(name, self.spec.place)
         tree, meta, copied_column = self._compile_unconverted(name, setting, column, key_path, place)
         if self.spec.embargo is not None and self.spec.embargo.column == name:
             tree, meta = build_release_expression(self.spec.embargo, names, self, tree, meta)
@@ -249,11 +252,10 @@ class GranuleCompiler:
             tree, meta = names.bind_expression_text(add_place(setting.value, setting.place), key_path, self)
             if name == contour_columns.OUTLINE_COLUMN:
                 self.outline_contour = contour_columns.find_contour(tree, meta)
-            if (
-                contour_expression := contour_columns.convert_contour_for_column(
-                    tree, meta, column.type if column is not None else None
-                )
-            ) is not None:
+            contour_expression = contour_columns.convert_contour_for_column(
+                tree, meta, column.type if column is not None else None
+            )
+            if contour_expression is not None:
                 return (
                     contour_expression,
                     names.derive_expression_meta(contour_expression, add_place("", place), key_path),
@@ -283,11 +285,10 @@ class GranuleCompiler:
         names = self.expression_names
         source_names = [item.name for item in names.source_columns]
         remedy = suggest_spelling(name, source_names)
-        remedy = (
-            f"write under 'map': {name}: {remedy[14:-2]}"
-            if remedy
-            else f"set it under set, text, map or lookup; the source has: {format_name_list(source_names)}"
-        )
+        if remedy:
+            remedy = f"write under 'map': {name}: {remedy[14:-2]}"
+        else:
+            remedy = f"set it under set, text, map or lookup; the source has: {format_name_list(source_names)}"
         names.faults.add_error(
             f"{key_path}: nothing gives this column a value, and the source has no column {name!r}", place, remedy
         )
@@ -325,9 +326,10 @@ class GranuleCompiler:
             key = join_key_expressions([expression_trees.convert_to_text(tree, key_meta) for tree, key_meta in keys])
             meta = ValueMetadata(STRING)
         names.used |= origins
-        typed_column = (
-            column if column is not None and "type" in self.spec.explicit_attributes.get(column.name, ()) else None
-        )
+        if column is not None and "type" in self.spec.explicit_attributes.get(column.name, ()):
+            typed_column = column
+        else:
+            typed_column = None
         tree = self.lookups.build_lookup_expression(setting, key, meta, origins, typed_column, key_path)
         if tree is None:
             raise FaultReportedError
@@ -365,7 +367,9 @@ class GranuleCompiler:
                 parts.append(expression_trees.format_number(tree, part.format_spec))
             else:
                 parts.append(expression_trees.convert_to_text(tree, meta))
-        return expression_trees.concat_texts(parts) if parts else Literal("")
+        if parts:
+            return expression_trees.concat_texts(parts)
+        return Literal("")
 
     def _compile_placeholder(self, placeholder: TemplatePlaceholder, template: WrittenScalar, key_path: str) -> Expr:
         names = self.expression_names
@@ -452,7 +456,10 @@ class GranuleCompiler:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
         node = find_manual_conversion(tree, source_unit, target_unit)
         if node is not None:
-            number = node.right.value if isinstance(node.right, Literal) else ""
+            if isinstance(node.right, Literal):
+                number = node.right.value
+            else:
+                number = ""
             self.expression_names.faults.add_warning(
                 f"{key_path}: the value is in {source_unit} and becomes {target_unit} by itself; {node.op} "
                 f"{number} does it once more",
@@ -464,7 +471,10 @@ class GranuleCompiler:
         self, name: str, tree: Expr, converted: Expr, meta: ValueMetadata, column: Column, place: Place
     ) -> None:
         """Remember plain copies and single conversions; everything else reads its columns in the query."""
-        source = meta.column.name if isinstance(tree, ColumnRef) and meta.column is not None else None
+        if isinstance(tree, ColumnRef) and meta.column is not None:
+            source = meta.column.name
+        else:
+            source = None
         if isinstance(converted, FunctionCall) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
             message = (
                 f"{name}: this is not one polygon in the column's frame; with columns: {{{name}: {{type: "

@@ -45,12 +45,13 @@ def expand_footprint_call(
     """
 
     def find_card_column(name: str) -> Expr | None:
-        column = (
-            column_finder.find_column(Ident(name)) or column_finder.find_column(Ident(f"Z{name}"))
-            if name.startswith("NAXIS")
-            else column_finder.find_column(Ident(name))
-        )
-        return None if column is None else expression_trees.build_column_ref(column.name, node.text_offset)
+        if name.startswith("NAXIS"):
+            column = column_finder.find_column(Ident(name)) or column_finder.find_column(Ident(f"Z{name}"))
+        else:
+            column = column_finder.find_column(Ident(name))
+        if column is None:
+            return None
+        return expression_trees.build_column_ref(column.name, node.text_offset)
 
     def raise_missing_cards(words: list[str]) -> NoReturn:
         column_finder.faults.add_error(
@@ -73,11 +74,15 @@ def expand_footprint_call(
             (expression_trees.build_column_ref(FOOTPRINT_COLUMN, node.text_offset), Literal("largest")),
             text_offset=node.text_offset,
         )
-        frame_kind = "body" if column_finder.spec.frame == "body" else "sky"
+        if column_finder.spec.frame == "body":
+            frame_kind = "body"
+        else:
+            frame_kind = "sky"
         return FunctionCall("ORIENTED", (polygon, Literal(frame_kind)), text_offset=node.text_offset)
     required_cards = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "NAXIS1", "NAXIS2")
     card_columns = {name: find_card_column(name) for name in required_cards}
-    if missing_cards := [name for name, tree in card_columns.items() if tree is None]:
+    missing_cards = [name for name, tree in card_columns.items() if tree is None]
+    if missing_cards:
         raise_missing_cards(missing_cards)
     card_expressions = [tree for tree in card_columns.values() if tree is not None]
     matrix = _build_scale_matrix({name: find_card_column(name) for name in _SCALE_CARDS})
@@ -100,7 +105,9 @@ def _build_scale_matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
 
     def read_card_or_default(name: str, default: float) -> Expr:
         tree = cards[name]
-        return Literal(default) if tree is None else FunctionCall("COALESCE", (tree, Literal(default)))
+        if tree is None:
+            return Literal(default)
+        return FunctionCall("COALESCE", (tree, Literal(default)))
 
     step = (cards["CDELT1"], cards["CDELT2"])
     scaled_matrix: list[Expr] | None = None
@@ -112,7 +119,8 @@ def _build_scale_matrix(cards: dict[str, Expr | None]) -> list[Expr] | None:
             ]
         else:
             angle = FunctionCall("RADIANS", (read_card_or_default("CROTA2", 0.0),))
-            cos, sin = FunctionCall("COS", (angle,)), FunctionCall("SIN", (angle,))
+            cos = FunctionCall("COS", (angle,))
+            sin = FunctionCall("SIN", (angle,))
             minus = BinaryOperation("-", Literal(0.0), BinaryOperation("*", step[1], sin))
             scaled_matrix = [
                 BinaryOperation("*", step[0], cos),

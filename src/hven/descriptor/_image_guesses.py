@@ -43,9 +43,9 @@ def detect_image_coverage(
         for name in ("CTYPE1", "CTYPE2", "ZTYPE1", "ZTYPE2")
         for word in (samples_by_name[name].text_counts if name in samples_by_name else {})
     ]
-    shows_sky, shows_body = (
-        any(map(_SKY_CTYPE_PATTERN.match, axis_types)),
-        any(word for word in axis_types if _BODY_CTYPE_PATTERN.match(word) and not _SKY_CTYPE_PATTERN.match(word)),
+    shows_sky = any(map(_SKY_CTYPE_PATTERN.match, axis_types))
+    shows_body = any(
+        word for word in axis_types if _BODY_CTYPE_PATTERN.match(word) and not _SKY_CTYPE_PATTERN.match(word)
     )
     if shows_sky is shows_body:
         return None
@@ -70,7 +70,9 @@ def _drop_card_position(guess: ColumnGuess, samples_by_name: Mapping[str, Column
     is_stated_axis = (
         axis is not None and types is not None and types.text_counts and all(map(axis.match, types.text_counts))
     )
-    return guess if is_stated_axis else replace(guess, column=guess.column.copy_with(ucd=None))
+    if is_stated_axis:
+        return guess
+    return replace(guess, column=guess.column.copy_with(ucd=None))
 
 
 def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky", "body"]) -> list[ColumnGuess]:
@@ -93,7 +95,10 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
     )
     if coverage != "sky":
         return [*guesses, outline]
-    prefix = "center_" if {"ra", "dec"} & used_names else ""
+    if {"ra", "dec"} & used_names:
+        prefix = "center_"
+    else:
+        prefix = ""
     centre = [
         ColumnGuess(
             source="",

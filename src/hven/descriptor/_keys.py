@@ -53,16 +53,16 @@ def _read_rule(value: Any, key_path: str, faults: FaultCollector) -> KeyValues |
 
 def _read_observation_table(value: Any, key_path: str, faults: FaultCollector) -> KeyValues | None:
     """Read what has become a table of the standard; what editors are told is what is written."""
-    return TableKeys.record.read_map(value, key_path, faults) if isinstance(value, WrittenMap) else None
+    if isinstance(value, WrittenMap):
+        return TableKeys.record.read_map(value, key_path, faults)
+    return None
 
 
 def _read_deletions(value: Any, key_path: str, faults: FaultCollector) -> Any:
     """Read a word, or `KeyValues` with ``column``."""
-    return (
-        DeletionsKeys.record.read_map(value, key_path, faults)
-        if isinstance(value, WrittenMap)
-        else choose_value_reader(DeletionWord)(value, key_path, faults)
-    )
+    if isinstance(value, WrittenMap):
+        return DeletionsKeys.record.read_map(value, key_path, faults)
+    return choose_value_reader(DeletionWord)(value, key_path, faults)
 
 
 class LookupKeys(KeyModel):

@@ -36,22 +36,20 @@ def _check_link(
 ) -> Iterator[Fault]:
 
     def choose_stated_key(key: str) -> str:
-        return "derived" if key in {"from", "where", "if"} and "derived" in link.places else key
+        if key in {"from", "where", "if"} and "derived" in link.places:
+            return "derived"
+        return key
 
     tables = f" FROM {quote_name(resource.name)}.{quote_name(table.name)} AS target"
     if link.source is not None:
         schema, _, name = link.source.rpartition(".")
         names = derived_tables.list_table_names(schema)
         if names is None:
-            message, remedy = (
-                f"{key_path}.{choose_stated_key('from')}: there is no collection {schema!r}",
-                "name a table as collection.table",
-            )
+            message = f"{key_path}.{choose_stated_key('from')}: there is no collection {schema!r}"
+            remedy = "name a table as collection.table"
         else:
-            message, remedy = (
-                f"{key_path}.{choose_stated_key('from')}: {schema} has no table {name!r}",
-                suggest_spelling(name, names),
-            )
+            message = f"{key_path}.{choose_stated_key('from')}: {schema} has no table {name!r}"
+            remedy = suggest_spelling(name, names)
         if name.lower() not in {table_name.lower() for table_name in names or ()}:
             yield Fault(message=message, place=link.places["from"], remedy=remedy)
             return

@@ -218,9 +218,10 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
         if match is None:
             continue
         line_text = line[: match.start()].strip()
-        message = (
-            f"{line_text.partition(':')[0]} is what hven new put there" if line_text else "something is still to fill"
-        )
+        if line_text:
+            message = f"{line_text.partition(':')[0]} is what hven new put there"
+        else:
+            message = "something is still to fill"
         warnings.append(
             Fault(
                 message=message + (f": {match[1]}" if match[1] else ""),
@@ -302,7 +303,9 @@ def _is_consequence_of_fault(fault: Fault, spec: TableSpec, faults: list[Fault])
 def _load_other_collection(name: str, settings: Settings) -> Resource | None:
     """Read another collection of the site, as far as it can be read."""
     path = settings.collections_directory / name / f"{name}.yaml"
-    return read_descriptor(path, settings)[0] if path.is_file() else None
+    if path.is_file():
+        return read_descriptor(path, settings)[0]
+    return None
 
 
 def _compile_over_sources(
@@ -331,8 +334,14 @@ def _compile_over_sources(
                     _find_push_faults(spec, source, target_table, resource) if source.kind == PUSH_SOURCE_KIND else ()
                 )
                 continue
-            text = source.options.get("adql") if source.kind == QUERY_SOURCE_KIND else None
-            columns = derived_tables.find_query_columns(text, resource) if isinstance(text, str) else None
+            if source.kind == QUERY_SOURCE_KIND:
+                text = source.options.get("adql")
+            else:
+                text = None
+            if isinstance(text, str):
+                columns = derived_tables.find_query_columns(text, resource)
+            else:
+                columns = None
             if columns is not None:
                 mapping = compile_mapping(spec, add_document_columns(columns, source.enrich), resource)
                 target_table = mapping.table
@@ -342,8 +351,14 @@ def _compile_over_sources(
         except DescriptorError as error:
             faults |= dict.fromkeys(error.faults)
         except HvenError as error:
-            place = error.place if str(error.place) else source.place
-            message = error.message if place is source.place else f"{error.place}: {error.message}"
+            if str(error.place):
+                place = error.place
+            else:
+                place = source.place
+            if place is source.place:
+                message = error.message
+            else:
+                message = f"{error.place}: {error.message}"
             faults[
                 Fault(message=f"tables.{spec.table.name}.source: {message}", place=source.place, remedy=error.remedy)
             ] = None
@@ -458,7 +473,10 @@ def _expand_observation_keys(table: WrittenMap, settings: Settings, result: Desc
     }
     radio = obscore_value.get("radio") if isinstance(obscore_value, WrittenMap) else None  # type: ignore[call-overload]
     for name, value in ((OBSCORE_VIEW, obscore_value), (OBSCORE_RADIO_VIEW, radio)):
-        entries = rewrite_as_standard_table(value, table, name, result.faults) if value is not None else None
+        if value is not None:
+            entries = rewrite_as_standard_table(value, table, name, result.faults)
+        else:
+            entries = None
         if entries is not None:
             key = add_place(name, entries.place)
             table_entries[key] = apply_standard(key, entries, settings, result)
@@ -614,8 +632,13 @@ def _build_resource(
 
 
 def _read_description(fields: KeyValues) -> str | None:
-    description = str(fields["description"]) if "description" in fields else None
-    return description if description is None or isinstance(description, LocalizedText) else description.strip()
+    if "description" in fields:
+        description = str(fields["description"])
+    else:
+        description = None
+    if description is None or isinstance(description, LocalizedText):
+        return description
+    return description.strip()
 
 
 def _read_engine_name(name: WrittenScalar | None, faults: FaultCollector) -> str | None:
@@ -742,7 +765,10 @@ def _read_query_test(fields: KeyValues) -> QueryTest:
 
 def _read_example_query(fields: KeyValues) -> ExampleQuery:
     query: WrittenScalar = fields["query"]
-    description = str(fields["description"]).strip() if "description" in fields else None
+    if "description" in fields:
+        description = str(fields["description"]).strip()
+    else:
+        description = None
     return ExampleQuery(
         name=str(fields["title"]).strip(), query=str(query).strip(), description=description, place=query.place
     )

@@ -84,8 +84,11 @@ class LookupRelation:
         begin = Literal(self.keys[entry_number])
         if self.range_ends is None:
             return Comparison("=", self.key, begin)
-        above, end = Comparison(">=", self.key, begin), self.range_ends[entry_number]
-        return above if end is None else Conjunction((above, Comparison("<", self.key, Literal(end))))
+        above = Comparison(">=", self.key, begin)
+        end = self.range_ends[entry_number]
+        if end is None:
+            return above
+        return Conjunction((above, Comparison("<", self.key, Literal(end))))
 
     def build_unmatched_condition(self) -> Expr:
         """Build the condition of rows that have a key, but none that is known."""
@@ -97,18 +100,17 @@ class LookupRelation:
             return Conjunction(
                 (has_key, Negation(key_conditions[0] if len(key_conditions) == 1 else Disjunction(key_conditions)))
             )
-        return (
-            Conjunction((has_key, Negation(InPredicate(self.key, tuple(Literal(key) for key in self.keys)))))
-            if self.keys
-            else has_key
-        )
+        if self.keys:
+            return Conjunction((has_key, Negation(InPredicate(self.key, tuple(Literal(key) for key in self.keys)))))
+        return has_key
 
 
 class LookupSet:
     """All lookups of one table."""
 
     def __init__(self, expression_names: ExpressionNames, directory: Path) -> None:
-        self.expression_names, self.directory = expression_names, directory
+        self.expression_names = expression_names
+        self.directory = directory
         self._lookups: list[LookupRelation] = []
 
     def __iter__(self) -> Iterator[LookupRelation]:
@@ -176,7 +178,8 @@ class LookupSet:
             ends = None
             if "low" in fields:
                 range_starts = [begin for begin, _ in keys]
-                ends, keys = tuple(end for _, end in keys), range_starts
+                ends = tuple(end for _, end in keys)
+                keys = range_starts
             name = f"lookup_{len(self._lookups) + 1}"
             rows = None
             if len(keys) > MAX_CASE_KEYS or (ends is not None and meta.type.is_timestamp):
@@ -187,7 +190,10 @@ class LookupSet:
                 if ends is not None:
                     columns[f"{name}.end"] = pa.array(ends, meta.type.arrow)
                 rows = pa.table(columns)
-            label = str(fields["table"]) if isinstance(fields.get("table"), str) else "the lookup"
+            if isinstance(fields.get("table"), str):
+                label = str(fields["table"])
+            else:
+                label = "the lookup"
             lookup = LookupRelation(
                 name=name,
                 column=setting.column,
@@ -206,9 +212,10 @@ class LookupSet:
             self._lookups.append(lookup)
             if rows is not None:
                 self.expression_names.columns.extend(lookup.describe_relation().columns)
-        default_expression = (
-            _convert_key_to_value(key, meta, lookup.value.type) if missing == "keep" else expression_trees.NULL_LITERAL
-        )
+        if missing == "keep":
+            default_expression = _convert_key_to_value(key, meta, lookup.value.type)
+        else:
+            default_expression = expression_trees.NULL_LITERAL
         if "default" in fields:
             default = _build_default_literal(
                 fields["default"], lookup.value.type, key_path, self.expression_names.faults
@@ -228,7 +235,9 @@ class LookupSet:
         whens = tuple(
             (lookup.build_entry_condition(place), Literal(other)) for place, other in enumerate(lookup.values)
         )
-        return Case(None, whens, default_expression) if whens else default_expression
+        if whens:
+            return Case(None, whens, default_expression)
+        return default_expression
 
     def _read_written_values(
         self, entries: dict[WrittenScalar, WrittenScalar], meta: ValueMetadata, column: Column | None, key_path: str
@@ -239,11 +248,9 @@ class LookupSet:
         self, fields: Any, meta: ValueMetadata, target_column: Column | None, key_path: str
     ) -> LookupRows | None:
         lookup_table = _read_lookup_table(fields, meta, key_path, self.directory, self.expression_names.faults)
-        return (
-            None
-            if lookup_table is None
-            else _convert_lookup_unit(lookup_table, target_column, key_path, fields.place, self.expression_names.faults)
-        )
+        if lookup_table is None:
+            return None
+        return _convert_lookup_unit(lookup_table, target_column, key_path, fields.place, self.expression_names.faults)
 
 
 def _convert_lookup_unit(
@@ -292,11 +299,9 @@ def join_key_expressions(parts: list[Expr]) -> Expr:
 
 
 def _convert_key_to_value(key: Expr, meta: ValueMetadata, value_type: Type) -> Expr:
-    return (
-        expression_trees.convert_to_text(key, meta)
-        if value_type.is_string
-        else expression_trees.cast_to_type(key, meta, value_type)
-    )
+    if value_type.is_string:
+        return expression_trees.convert_to_text(key, meta)
+    return expression_trees.cast_to_type(key, meta, value_type)
 
 
 def _read_written_lookup(
@@ -326,13 +331,12 @@ def _read_written_lookup(
     if column is not None:
         value_type = column.type
     else:
-        value_type = (
-            INT64
-            if all(INTEGER_PATTERN.fullmatch(text) for text in texts)
-            else FLOAT64
-            if all(DECIMAL_PATTERN.fullmatch(text) for text in texts)
-            else STRING
-        )
+        if all(INTEGER_PATTERN.fullmatch(text) for text in texts):
+            value_type = INT64
+        elif all(DECIMAL_PATTERN.fullmatch(text) for text in texts):
+            value_type = FLOAT64
+        else:
+            value_type = STRING
     if not value_type.is_numeric:
         return keys, [None if text.is_null else str(text) for text in texts], Column(name="value", type=STRING)
     values: list[Any] = []
@@ -345,7 +349,9 @@ def _read_written_lookup(
             faults.add_error(f"{key_path}.values: {str(text)!r} is no number", text.place)
             has_faults = True
     all_integers = all(isinstance(value, int) for value in values)
-    return None if has_faults else (keys, values, Column(name="value", type=INT64 if all_integers else FLOAT64))
+    if has_faults:
+        return None
+    return (keys, values, Column(name="value", type=INT64 if all_integers else FLOAT64))
 
 
 def _read_lookup_table(
@@ -419,9 +425,10 @@ def _read_lookup_table(
         )
         return None
     counts = pc.value_counts(keys)
-    repeated_keys = (
-        [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3] if len(counts) < len(keys) else []
-    )
+    if len(counts) < len(keys):
+        repeated_keys = [item["values"].as_py() for item in counts if item["counts"].as_py() > 1][:3]
+    else:
+        repeated_keys = []
     if repeated_keys:
         faults.add_error(
             f"{key_path}.table: the key {repeated_keys[0]!r} stands there more than once",
@@ -445,15 +452,17 @@ def _read_lookup_ranges(
 
     They must not overlap.
     """
-    bound_type = pa.timestamp("us") if meta.type.is_timestamp else meta.type.arrow
+    if meta.type.is_timestamp:
+        bound_type = pa.timestamp("us")
+    else:
+        bound_type = meta.type.arrow
     low = rows.column(chosen_columns[0]).cast(bound_type)
     order = pc.sort_indices(low)
     range_starts = low.take(order).to_pylist()
-    range_ends = (
-        rows.column(chosen_columns[1]).cast(bound_type).take(order).to_pylist()
-        if len(chosen_columns) > 1
-        else [*range_starts[1:], None]
-    )
+    if len(chosen_columns) > 1:
+        range_ends = rows.column(chosen_columns[1]).cast(bound_type).take(order).to_pylist()
+    else:
+        range_ends = [*range_starts[1:], None]
     for range_number, (begin, end) in enumerate(zip(range_starts, range_ends, strict=True)):
         if end is not None and end < begin:
             faults.add_error(f"{key_path}.table: the range from {begin} ends at {end}, before it begins", place)

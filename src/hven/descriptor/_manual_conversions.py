@@ -24,7 +24,10 @@ def find_manual_conversion(tree: Expr, source_unit: str, target_unit: str) -> Bi
             pending_nodes.append(node.args[0])
         if not isinstance(node, BinaryOperation) or node.op not in {"*", "/"}:
             continue
-        number = node.right.value if isinstance(node.right, Literal) else None
+        if isinstance(node.right, Literal):
+            number = node.right.value
+        else:
+            number = None
         if (
             isinstance(number, int | float)
             and number > 0
@@ -60,8 +63,14 @@ def find_argument_conversions(
             None,
         )
         for index, arg in enumerate(node.args if signature is not None else ()):
-            parameter_unit = signature.find_parameter(index).unit.rstrip("?") if signature is not None else ""
-            argument_unit = find_unit(arg) if parameter_unit and not isinstance(arg, Literal) else None
+            if signature is not None:
+                parameter_unit = signature.find_parameter(index).unit.rstrip("?")
+            else:
+                parameter_unit = ""
+            if parameter_unit and not isinstance(arg, Literal):
+                argument_unit = find_unit(arg)
+            else:
+                argument_unit = None
             if (
                 argument_unit is None
                 or not units.is_convertible(argument_unit, parameter_unit)

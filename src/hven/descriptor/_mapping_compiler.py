@@ -110,7 +110,10 @@ class MappingCompiler:
                 )
                 for granule_compiler in granule_compilers
             )
-            row_filter_query = None if where is None else self._bind_source_query([], source, [where])
+            if where is None:
+                row_filter_query = None
+            else:
+                row_filter_query = self._bind_source_query([], source, [where])
             rules, combined_rule_query = self._compile_row_rules(table)
             self._check_flag_groupings(table)
             checks = (
@@ -122,11 +125,10 @@ class MappingCompiler:
             groups = (
                 None if grouping is None else grouping.build_group_plan(source, pre_group_condition, needed_columns)
             )
-            watermark = (
-                None
-                if watermark_expression is None
-                else self._bind_source_query([(WATERMARK_COLUMN, watermark_expression)], source, [])
-            )
+            if watermark_expression is None:
+                watermark = None
+            else:
+                watermark = self._bind_source_query([(WATERMARK_COLUMN, watermark_expression)], source, [])
             contours = tuple(
                 granule_compiler.outline_contour
                 and self._bind_source_query(
@@ -141,10 +143,8 @@ class MappingCompiler:
         self._check_contour_columns(granule_compilers, table)
         dates = set.intersection(*(granule_compiler.list_run_time_columns() for granule_compiler in granule_compilers))
         changes = {column.name for column in table.columns if (column.ucd or "").split(";")[0] == LAST_CHANGE_UCD}
-        copies, conversions = (
-            _intersect_copies([granule_compiler.copies for granule_compiler in granule_compilers]),
-            _intersect_copies([granule_compiler.conversions for granule_compiler in granule_compilers]),
-        )
+        copies = _intersect_copies([granule_compiler.copies for granule_compiler in granule_compilers])
+        conversions = _intersect_copies([granule_compiler.conversions for granule_compiler in granule_compilers])
         return CompiledMapping(
             table=table,
             queries=queries,
@@ -349,7 +349,10 @@ class MappingCompiler:
             for number, condition in enumerate(conditions)
         ]
         row = SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
-        where = conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
+        if len(conditions) == 1:
+            where = conditions[0]
+        else:
+            where = Disjunction(tuple(conditions))
         return checks, bind_query(
             Query(Select((row, *flags), TableRef((Ident(TARGET_RELATION),)), where=where)),
             StaticCatalogue([target]),
@@ -372,14 +375,18 @@ class MappingCompiler:
                 "choose another name for this one",
             )
         for name, (text, place) in flags.group_expressions.items():
-            group_key_path, expression_text = f"{self.key_path}.flags.by.{name}", add_place(text, place)
+            group_key_path = f"{self.key_path}.flags.by.{name}"
+            expression_text = add_place(text, place)
             try:
                 tree = transform_tree(parse_expression(str(expression_text)), _remove_target_prefix)
                 bound = bind_expression(tree, table.columns, functions=QUERY_FUNCTIONS, text=str(expression_text))
             except (ParseError, BindError) as error:
                 self.expression_names.report_adql_error(error, expression_text, group_key_path)
                 continue
-            value_type = bound.meta.type if bound.meta is not None else None
+            if bound.meta is not None:
+                value_type = bound.meta.type
+            else:
+                value_type = None
             if value_type is not None and not (
                 value_type.is_string
                 or value_type.is_numeric
@@ -506,14 +513,16 @@ class MappingCompiler:
                 if condition_text is not None:
                     check_policy(parse_condition(condition_text), table.columns, condition_text)
             except QueryError as error:
-                place = (
-                    condition_text.locate_character(error.offset)
-                    if isinstance(condition_text, WrittenScalar)
-                    else self.spec.place
-                )
+                if isinstance(condition_text, WrittenScalar):
+                    place = condition_text.locate_character(error.offset)
+                else:
+                    place = self.spec.place
                 self.faults.add_error(f"{self.key_path}.{key}: {error.message}", place, error.remedy)
         for column_name in (*(policy.columns or ()), *((policy.path,) if policy.path else ())):
-            place = column_name.place if isinstance(column_name, WrittenScalar) else self.spec.place
+            if isinstance(column_name, WrittenScalar):
+                place = column_name.place
+            else:
+                place = self.spec.place
             if column_name not in names:
                 message = f"{self.key_path}.access: the table has no column {str(column_name)!r}"
                 self.faults.add_error(message, place, suggest_spelling(column_name, names))

@@ -76,7 +76,8 @@ def _read_with_includes(
     result: DescriptorSources,
     include_chain: tuple[Path, ...],
 ) -> WrittenMap | None:
-    faults, name = result.faults, format_site_path(path, settings)
+    faults = result.faults
+    name = format_site_path(path, settings)
     page = _read_descriptor_page(path, name, result)
     if page is None:
         return None
@@ -140,12 +141,13 @@ def _read_with_includes(
             continue
         nested_entries = _read_with_includes(included_path, base_directory, settings, result, (*include_chain, path))
         if nested_entries is not None:
-            included_entries = (
-                nested_entries
-                if included_entries is None
-                else merge_entries(included_entries, nested_entries, "collection")
-            )
-    return value if included_entries is None else merge_entries(included_entries, value, "collection")
+            if included_entries is None:
+                included_entries = nested_entries
+            else:
+                included_entries = merge_entries(included_entries, nested_entries, "collection")
+    if included_entries is None:
+        return value
+    return merge_entries(included_entries, value, "collection")
 
 
 def _read_descriptor_page(path: Path, name: str, result: DescriptorSources) -> YamlPage | None:
@@ -193,9 +195,12 @@ def merge_entries(lower: WrittenMap, upper: WrittenMap, level: str = "") -> Writ
             continue
         value = upper[key]
         if isinstance(lower_value, WrittenMap) and isinstance(value, WrittenMap):
-            inner_level = (
-                "tables" if level == "collection" and key == "tables" else "table" if level == "tables" else ""
-            )
+            if level == "collection" and key == "tables":
+                inner_level = "tables"
+            elif level == "tables":
+                inner_level = "table"
+            else:
+                inner_level = ""
             value = merge_entries(lower_value, value, inner_level)
         elif level == "table" and key == "optional":
             value = _join_lists(lower_value, value)
@@ -211,7 +216,9 @@ def _join_lists(lower: Any, upper: Any) -> Any:
 
 def _list_section_keys(table: WrittenMap, key: str) -> list[str]:
     inner = table.get(key)  # type: ignore[call-overload]
-    return [str(name) for name in inner] if isinstance(inner, WrittenMap) else []
+    if isinstance(inner, WrittenMap):
+        return [str(name) for name in inner]
+    return []
 
 
 def _drop_keys(value: Any, names: set[str]) -> Any:
@@ -328,12 +335,18 @@ def apply_standard(key: WrittenScalar, table: WrittenMap, settings: Settings, re
         faults.faults += standard_faults
     else:
         page = _read_descriptor_page(path, f"standard {name}", result)
-        root = None if page is None else parse_page(page, faults.faults)
+        if page is None:
+            root = None
+        else:
+            root = parse_page(page, faults.faults)
     tables = root.get("tables") if isinstance(root, WrittenMap) else None  # type: ignore[call-overload]
     if not isinstance(tables, WrittenMap) or not tables:
         faults.add_error(f"the standard {name} must describe a table", name.place)
         return table
-    standard_table_name = next(iter(tables)) if len(tables) == 1 else key
+    if len(tables) == 1:
+        standard_table_name = next(iter(tables))
+    else:
+        standard_table_name = key
     if standard_table_name not in tables:  # of several, the table's own name says which
         known_tables = [str(other) for other in tables]
         remedy = suggest_spelling(str(key), known_tables) or f"its tables: {', '.join(known_tables)}"
@@ -428,7 +441,10 @@ def _select_optional_columns(base: WrittenMap, table: WrittenMap, faults: FaultC
     for item in requested_columns:
         if item not in optional:
             families = [str(key) for key in base.get("families") or ()]  # type: ignore[call-overload]
-            remedy = "the standard always has it" if item in columns else suggest_spelling(item, [*optional, *families])
+            if item in columns:
+                remedy = "the standard always has it"
+            else:
+                remedy = suggest_spelling(item, [*optional, *families])
             remedy = remedy or f"known: {', '.join(sorted([*optional, *families]))}"
             faults.add_error(f"the standard has no optional column {str(item)!r}", item.place, remedy)
     table_columns = set(_list_section_keys(table, "columns"))
@@ -468,7 +484,10 @@ def _select_optional_columns(base: WrittenMap, table: WrittenMap, faults: FaultC
 def _expand_families(requested_names: list[WrittenScalar], base: WrittenMap) -> list[WrittenScalar]:
     """Replace the name of a family by its columns."""
     families = base.get("families")  # type: ignore[call-overload]
-    columns_by_family = {str(key): value for key, value in families.items()} if isinstance(families, WrittenMap) else {}
+    if isinstance(families, WrittenMap):
+        columns_by_family = {str(key): value for key, value in families.items()}
+    else:
+        columns_by_family = {}
     requested_columns: list[WrittenScalar] = []
     for item in requested_names:
         group = columns_by_family.get(str(item))
@@ -506,9 +525,17 @@ def _drop_columns_from_rule(rule: Any, omitted_columns: set[str]) -> Any:
     columns = rule.get("columns") if isinstance(rule, WrittenMap) else None  # type: ignore[call-overload]
     if columns is None:
         return rule
-    column_list = list(columns) if isinstance(columns, WrittenList) else [columns]
+    if isinstance(columns, WrittenList):
+        column_list = list(columns)
+    else:
+        column_list = [columns]
     check_name = str(rule.get("check"))
-    step = 2 if check_name in {"pair", "order"} else len(column_list) if check_name == "unique" else 1
+    if check_name in {"pair", "order"}:
+        step = 2
+    elif check_name == "unique":
+        step = len(column_list)
+    else:
+        step = 1
     remaining_parts = [
         column_list[start : start + step]
         for start in range(0, len(column_list), step)
@@ -576,7 +603,9 @@ def _count_values(value: Any) -> int:
     """Count keys and values."""
     if isinstance(value, WrittenMap):
         return sum(1 + _count_values(item) for item in value.values())
-    return sum(_count_values(item) for item in value) if isinstance(value, WrittenList) else 1
+    if isinstance(value, WrittenList):
+        return sum(_count_values(item) for item in value)
+    return 1
 
 
 def _add_loop_entries(
@@ -630,13 +659,15 @@ def replace_loop_values(value: Any, values: Mapping[str, str], *, keep_braces: b
 
     def replace_match(match: re.Match[str]) -> str:
         if match.group(1) is None:
-            return match.group() if keep_braces else match.group()[0]
+            if keep_braces:
+                return match.group()
+            return match.group()[0]
         return values.get(match.group(1), match.group())
 
     if isinstance(value, WrittenScalar):
-        return (
-            value.copy_with_text(_BRACES_PATTERN.sub(replace_match, value)) if "{" in value or "}" in value else value
-        )
+        if "{" in value or "}" in value:
+            return value.copy_with_text(_BRACES_PATTERN.sub(replace_match, value))
+        return value
     if isinstance(value, WrittenList):
         return WrittenList(
             [replace_loop_values(item, values, keep_braces=keep_braces) for item in value],

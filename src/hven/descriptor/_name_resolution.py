@@ -97,7 +97,8 @@ class ExpressionNames:
     """
 
     def __init__(self, spec: TableSpec, source_columns: Sequence[Column], resource: Resource) -> None:
-        self.spec, self.resource = spec, resource
+        self.spec = spec
+        self.resource = resource
         self.faults = FaultCollector()
         self.key_path = f"tables.{spec.table.name}"
         self.source_columns = list(source_columns)
@@ -132,9 +133,13 @@ class ExpressionNames:
         """Find a column of the source by a name as written; exact before case-blind."""
         exact = self.column_lookup.find_indexes(Ident(ident.name, quoted=True))
         if exact or ident.quoted:
-            return self.columns[exact[0]] if exact else None
+            if exact:
+                return self.columns[exact[0]]
+            return None
         matches = self.column_lookup.find_indexes(ident)
-        return self.columns[matches[0]] if len(matches) == 1 else None
+        if len(matches) == 1:
+            return self.columns[matches[0]]
+        return None
 
     @property
     def column_lookup(self) -> ColumnLookup:
@@ -163,7 +168,10 @@ class ExpressionNames:
         for name, node, converted_unit, expected_unit in find_argument_conversions(
             tree, lambda arg: self.derive_expression_meta(arg, text, key_path).unit
         ):
-            number = node.right.value if isinstance(node.right, Literal) else ""
+            if isinstance(node.right, Literal):
+                number = node.right.value
+            else:
+                number = ""
             message = (
                 f"{key_path}: {name} takes {expected_unit}, and converts {converted_unit} by itself; {node.op} "
                 f"{number} does it once more"
@@ -340,18 +348,16 @@ class ExpressionNames:
                 return Literal(value, text_offset=node.text_offset)
         known_names = [*(column.name for column in self.source_columns), *self.spec.let, *self.resource.let]
         ambiguous = [column.name for column in self.source_columns if column.name.lower() == column_name.lower()]
-        remedy = (
-            f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}"
-            if len(ambiguous) > 1
-            else suggest_spelling(column_name, known_names)
-        )
+        if len(ambiguous) > 1:
+            remedy = f"write one of {', '.join(chr(34) + name + chr(34) for name in ambiguous)}"
+        else:
+            remedy = suggest_spelling(column_name, known_names)
         if not remedy and column_name in {column.name for column in self.spec.table.columns}:
             remedy = f"write target.{column_name} for the table's own column"
-        message = (
-            f"{column_name} may be several columns"
-            if len(ambiguous) > 1
-            else f"the source has no column {column_name!r}, and no 'let' is called so"
-        )
+        if len(ambiguous) > 1:
+            message = f"{column_name} may be several columns"
+        else:
+            message = f"the source has no column {column_name!r}, and no 'let' is called so"
         self.faults.add_error(
             f"{key_path}: {message}",
             text.locate_character(node.text_offset + offset),
@@ -362,11 +368,16 @@ class ExpressionNames:
     def find_collection_value(self, key: str) -> str | None:
         """Look up a key of the collection; without a date of creation, its rows are created as they come."""
         value: str | None = getattr(self.resource, key)
-        return self.run_time if key == "created" and not value else value
+        if key == "created" and not value:
+            return self.run_time
+        return value
 
     def resolve_header_card(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
         """Replace ``header('DATE-OBS')`` by the source column that the card became."""
-        card = node.args[0].value if len(node.args) == 1 and isinstance(node.args[0], Literal) else None
+        if len(node.args) == 1 and isinstance(node.args[0], Literal):
+            card = node.args[0].value
+        else:
+            card = None
         if not isinstance(card, str):
             self.faults.add_error(
                 f"{key_path}: header takes the name of a card: header('DATE-OBS')",
@@ -479,7 +490,9 @@ def is_run_time_value(tree: Expr) -> bool:
 def format_name_list(names: Sequence[str]) -> str:
     """List the first names."""
     name_list = ", ".join(names[:12])
-    return f"{name_list} ..." if len(names) > 12 else name_list or "no columns"
+    if len(names) > 12:
+        return f"{name_list} ..."
+    return name_list or "no columns"
 
 
 _BRACKETED_UNIT_PATTERN = re.compile(r".*\S\s*(?:\[([^\]]+)\]|\(([^)]+)\))\s*")

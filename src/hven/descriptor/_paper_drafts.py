@@ -58,9 +58,15 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
     source_path = Path(source).expanduser()
     if not source_path.exists():
         raise NotFoundError(f"{source} is not there", remedy="--from FILE, or the folder of the paper's files")
-    folder = source_path if source_path.is_dir() else source_path.parent
+    if source_path.is_dir():
+        folder = source_path
+    else:
+        folder = source_path.parent
     paper_files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    table = source_path if source_path.is_file() else _choose_table_file(paper_files, source)
+    if source_path.is_file():
+        table = source_path
+    else:
+        table = _choose_table_file(paper_files, source)
     size = sum(file.stat().st_size for file in paper_files)
     if size > MAX_COPIED_BYTES:
         raise TooLargeError(
@@ -115,7 +121,8 @@ def parse_paper_identifiers(papers: Sequence[str]) -> tuple[str | None, list[str
     UsageError
         One is none.
     """
-    bibcode, other_identifiers = None, []
+    bibcode = None
+    other_identifiers = []
     for text in papers:
         identifier = parse_work_identifier(text)
         if identifier is None:
@@ -234,7 +241,10 @@ def _read_paper_metadata(files: Sequence[Path]) -> dict[str, str]:
             keywords = re.search(
                 r"^Keywords\s*:\s*((?:.+\n)(?:[ \t]+\S.*\n)*)", file.read_text("latin-1"), re.MULTILINE
             )
-            readme_fields["keywords"] = keywords[1] if keywords else None
+            if keywords:
+                readme_fields["keywords"] = keywords[1]
+            else:
+                readme_fields["keywords"] = None
             metadata |= {key: " ".join(value.split()) for key, value in readme_fields.items() if value}
     return metadata
 

@@ -23,7 +23,8 @@ def read_partition(
     if partition_fields is None or "by" not in partition_fields:
         return None
     where = f"{key_path}.partition"
-    column, step_text = partition_fields.get("column"), partition_fields.get("every")
+    column = partition_fields.get("column")
+    step_text = partition_fields.get("every")
     if partition_fields["by"] == "healpix":
         for key in ("column", "every"):
             if key in partition_fields:
@@ -86,7 +87,10 @@ def check_partition(
     if column.type.is_timestamp:
         return
     if not column.type.is_numeric or column.unit not in SECONDS_PER_UNIT:
-        column_description = f"{column.type} in {column.unit}" if column.unit else str(column.type)
+        if column.unit:
+            column_description = f"{column.type} in {column.unit}"
+        else:
+            column_description = str(column.type)
         hint = "a timestamp, or a number whose unit is one of: " + ", ".join(SECONDS_PER_UNIT)
         faults.add_error(f"{where}: the column {column.name!r} is no time but {column_description}", place, hint)
     elif table_partition.step is not None and table_partition.step[1] in MONTHS_PER_UNIT:

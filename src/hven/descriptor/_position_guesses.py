@@ -49,9 +49,13 @@ def find_body_position(guesses: Sequence[ColumnGuess]) -> tuple[str, str] | None
         match = _LONGITUDE_NAME_PATTERN.fullmatch(name)
         if match is None:
             continue
-        word = "latitude" if match["word"] == "longitude" else "lat"
+        if match["word"] == "longitude":
+            word = "latitude"
+        else:
+            word = "lat"
         end = {"_e": "_n", "_east": "_north"}.get(match["end"] or "", match["end"] or "")
-        if (latitude := f"{match['stem']}{word}{end}") in angle_columns:
+        latitude = f"{match['stem']}{word}{end}"
+        if latitude in angle_columns:
             return name, latitude
     return None
 

@@ -91,7 +91,8 @@ def _cut_words(words: Sequence[str], name: str) -> Iterator[str]:
     for word in words:
         start = name.find(word)
         while start >= 0:
-            before, after = name[:start], name[start + len(word) :]
+            before = name[:start]
+            after = name[start + len(word) :]
             if not before or not after or before.endswith("_") or after.startswith("_"):
                 yield before.rstrip("_") + after
             start = name.find(word, start + 1)

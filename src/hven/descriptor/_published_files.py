@@ -74,10 +74,14 @@ def build_files_table(
                 "leave it out here",
             )
             return None
-        text = write_file_query(file_fields, collection_context, faults) if "from" in file_fields else None
+        if "from" in file_fields:
+            text = write_file_query(file_fields, collection_context, faults)
+        else:
+            text = None
         if "from" in file_fields and text is None:
             return None
-        if (fault := _find_root_conflict(file_root, roots)) is not None:
+        fault = _find_root_conflict(file_root, roots)
+        if fault is not None:
             faults.add_error(
                 f"files.at: {fault}",
                 file_fields.places.get("at", file_fields.place),

@@ -105,8 +105,14 @@ def _read_function_file(
             except ValueError as error:
                 faults.add_error(f"functions.{name}: {error}", fields["type"].place)
                 continue
-            unit = str(fields["unit"]) if "unit" in fields else None
-            ucd = str(fields["ucd"]) if "ucd" in fields else None
+            if "unit" in fields:
+                unit = str(fields["unit"])
+            else:
+                unit = None
+            if "ucd" in fields:
+                ucd = str(fields["ucd"])
+            else:
+                ucd = None
             declared_functions.append(
                 PythonFunction(
                     name=str(name),
@@ -125,13 +131,12 @@ def _read_annotated_function(
     node: ast.FunctionDef, path: Path, page: YamlPage, faults: FaultCollector
 ) -> PythonFunction | None:
     returns = node.returns
-    annotation_text = (
-        returns.value
-        if isinstance(returns, ast.Constant) and isinstance(returns.value, str)
-        else ast.unparse(returns)
-        if returns is not None
-        else ""
-    )
+    if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
+        annotation_text = returns.value
+    elif returns is not None:
+        annotation_text = ast.unparse(returns)
+    else:
+        annotation_text = ""
     place = Place(file=page.name, line=node.lineno, column=node.col_offset + 1)
     match = _ANNOTATION_PATTERN.fullmatch(TYPES_BY_ANNOTATION.get(annotation_text, annotation_text))
     result_type: Type | None = None

@@ -136,7 +136,8 @@ def _build_flags_column(
     faults: FaultCollector,
 ) -> Column:
     """Build the column as readers see it: its description says what each bit means."""
-    name, place = str(flag_fields["column"]), flag_fields["column"].place
+    name = str(flag_fields["column"])
+    place = flag_fields["column"].place
     highest = max(rules_by_bit, default=0)
     column = next((table_column for table_column in table_columns if table_column.name.lower() == name.lower()), None)
     if column is None:
@@ -157,10 +158,15 @@ def _build_flags_column(
         if flagged_rules[owner].get("severity") != "off"
     ]
     text = (column.description or "Quality flags").rstrip(".")
-    bit_descriptions = f": 0 if nothing is wrong, else the sum of {'; '.join(meanings)}" if meanings else ": 0"
-    description = (
-        text if text.endswith(bit_descriptions.rstrip(".")) else text + bit_descriptions
-    )  # a mirror's says it already
+    if meanings:
+        bit_descriptions = f": 0 if nothing is wrong, else the sum of {'; '.join(meanings)}"
+    else:
+        bit_descriptions = ": 0"
+    # a mirror's says it already
+    if text.endswith(bit_descriptions.rstrip(".")):
+        description = text
+    else:
+        description = text + bit_descriptions
     return column.copy_with(
         description=description,
         ucd=column.ucd or _FLAGS_UCD,
@@ -170,7 +176,9 @@ def _build_flags_column(
 
 def _format_rule_message(rule: KeyValues) -> str:
     message = " ".join(str(rule.get("message", "")).split())
-    return f" ({message})" if message else ""
+    if message:
+        return f" ({message})"
+    return ""
 
 
 __all__ = ["DEFAULT_COLUMN_KEYS", "MAX_FLAG_BIT", "read_flags"]

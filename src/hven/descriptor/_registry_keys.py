@@ -142,13 +142,15 @@ def read_registration(
         if not text.lower().startswith("ivo:"):
             path, ivoid_authority = text, authority
         else:
-            ivoid_authority, _, path = text[6:].partition("/") if text[:6].lower() == "ivo://" else ("", "", "")
+            if text[:6].lower() == "ivo://":
+                ivoid_authority, _, path = text[6:].partition("/")
+            else:
+                ivoid_authority, _, path = ("", "", "")
             if ivoid_authority.lower() not in {known_authority.lower() for known_authority in authorities}:
-                remedy = (
-                    f"known: {', '.join(authorities)}; write authorities = [..] under [registry] in hven.toml"
-                    if ivoid_authority
-                    else "write ivo://AUTHORITY/PATH"
-                )
+                if ivoid_authority:
+                    remedy = f"known: {', '.join(authorities)}; write authorities = [..] under [registry] in hven.toml"
+                else:
+                    remedy = "write ivo://AUTHORITY/PATH"
                 faults.add_error(
                     f"{key_path}: {ivoid_authority or text!r} is no authority of this site",
                     written_identifier.place,
@@ -157,7 +159,10 @@ def read_registration(
                 return ""
         if not IVOID_PATH_PATTERN.fullmatch(path):
             wrong = sorted({sign for sign in re.sub(PATH_CHARACTERS, "", path) if sign != "/"})
-            why = f"has {' '.join(map(repr, wrong))}" if wrong else "has an empty part"
+            if wrong:
+                why = f"has {' '.join(map(repr, wrong))}"
+            else:
+                why = "has an empty part"
             remedy = "letters, digits and . - _ ! ~ * ' ( ) + = stand there, with single slashes between"
             faults.add_error(
                 f"{key_path}: {text!r} is no identifier of a resource: it {why}", written_identifier.place, remedy
@@ -175,8 +180,12 @@ def read_registration(
                     url.place,
                     "write http://.. or https://..",
                 )
-        ivoid_text = read_ivoid(service_fields["id"], f"registry.services.{key}.id") if "id" in service_fields else ""
-        mirrors, test = tuple(map(str, service_fields.get("mirrors", ()))), service_fields.get("test")
+        if "id" in service_fields:
+            ivoid_text = read_ivoid(service_fields["id"], f"registry.services.{key}.id")
+        else:
+            ivoid_text = ""
+        mirrors = tuple(map(str, service_fields.get("mirrors", ())))
+        test = service_fields.get("test")
         services[str(key)] = ServiceRegistration(
             id=ivoid_text or None, mirrors=mirrors, test=None if test is None else str(test)
         )
@@ -212,7 +221,10 @@ def _check_service_key(key: WrittenScalar, specs: Sequence[TableSpec], faults: F
     """Check that a record is that of a table, and of a face if it names one."""
     names = [spec.table.name for spec in specs]
     face_names = [*plugins.list_plugins("protocols")]
-    table, face = (str(key), "") if str(key) in names else str(key).rpartition(".")[::2]
+    if str(key) in names:
+        table, face = (str(key), "")
+    else:
+        table, face = str(key).rpartition(".")[::2]
     if table not in names:
         faults.add_error(
             f"registry.services: there is no table {table or str(key)!r}",
@@ -255,7 +267,10 @@ def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> Relate
             relation_fields["id"].place,
             "write ivo://AUTHORITY/PATH",
         )
-    ident = str(relation_fields["id"]) if "id" in relation_fields else None
+    if "id" in relation_fields:
+        ident = str(relation_fields["id"])
+    else:
+        ident = None
     return RelatedResource(kind=relation, title=str(relation_fields.get("title", ident or "")), id=ident)
 
 
@@ -327,7 +342,10 @@ def find_identifier_faults(
         ):
             identifier_owner = owners_by_identifier.setdefault(ident.lower(), f"the collection {resource.name}")
             if identifier_owner != f"the collection {resource.name}" and resource not in earlier_resources:
-                place = registration_record.place if registration_record else Place(file=str(resource.path))
+                if registration_record:
+                    place = registration_record.place
+                else:
+                    place = Place(file=str(resource.path))
                 message = (
                     f"registry: {ident} is the id of {identifier_owner}, too: registries are told of the first one "
                     f"alone"

@@ -93,7 +93,8 @@ class RowGrouping:
     @contextmanager
     def mark_as_single_rows(self) -> Iterator[None]:
         """Treat expressions within as about single rows: aggregates are faults there."""
-        was_inside, self.is_inside_rows = self.is_inside_rows, True
+        was_inside = self.is_inside_rows
+        self.is_inside_rows = True
         try:
             yield
         finally:
@@ -132,20 +133,25 @@ class RowGrouping:
 
     def replace_aggregate(self, node: FunctionCall, text: WrittenScalar, key_path: str, offset: int) -> Expr:
         """Replace an aggregate by the column that holds its result."""
-        faults, place = self.expression_resolver.faults, text.locate_character(node.text_offset + offset)
+        faults = self.expression_resolver.faults
+        place = text.locate_character(node.text_offset + offset)
         name = node.name.lower()
         if self.is_inside_rows:
             faults.add_error(f"{key_path}: {name} cannot stand here, where single rows are meant", place)
             raise FaultReportedError
-        min_argument_count = 0 if node.star else 2 if "STRING_AGG" in node.name else 1
+        if node.star:
+            min_argument_count = 0
+        elif "STRING_AGG" in node.name:
+            min_argument_count = 2
+        else:
+            min_argument_count = 1
         if not min_argument_count <= len(node.args) <= MAX_ARGUMENTS_BY_AGGREGATE[node.name]:
-            argument_help = (
-                "name, separator [, order]"
-                if min_argument_count == 2
-                else "value [, order]"
-                if MAX_ARGUMENTS_BY_AGGREGATE[node.name] == 2
-                else "value"
-            )
+            if min_argument_count == 2:
+                argument_help = "name, separator [, order]"
+            elif MAX_ARGUMENTS_BY_AGGREGATE[node.name] == 2:
+                argument_help = "value [, order]"
+            else:
+                argument_help = "value"
             faults.add_error(f"{key_path}: {name} is written {name}({argument_help})", place)
             raise FaultReportedError
         separator = None
@@ -172,7 +178,10 @@ class RowGrouping:
                 set().union(*(self.expression_resolver.find_source_origins(meta) for meta in metas)) if metas else set()
             )
             result_type = _derive_aggregate_type(node.name, metas)
-            unit = metas[0] if metas and node.name not in {"COUNT", "STRING_AGG", "IVO_STRING_AGG"} else None
+            if metas and node.name not in {"COUNT", "STRING_AGG", "IVO_STRING_AGG"}:
+                unit = metas[0]
+            else:
+                unit = None
             output = self._add_column(f"group.{len(self.aggregates) + 1}", result_type, unit, frozenset(origins))
             names = tuple(
                 self.argument_columns.setdefault(arg, f"arg.{len(self.argument_columns) + 1}") for arg in expanded
@@ -249,4 +258,6 @@ def _derive_aggregate_type(function: str, metas: list[ValueMetadata]) -> Type:
         return FLOAT64
     if function == "SUM":
         return INT64 if argument_type.is_integer else FLOAT64
-    return type_from_arrow(pa.list_(argument_type.arrow)) if function == "ARRAY_AGG" else argument_type
+    if function == "ARRAY_AGG":
+        return type_from_arrow(pa.list_(argument_type.arrow))
+    return argument_type

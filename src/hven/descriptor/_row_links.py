@@ -89,8 +89,13 @@ def build_link_defaults(table: Table, collection_context: CollectionContext, pla
 
     With the address of a row's links, and of the picture of its file.
     """
-    identifier_column, site_url, expressions = table.identifier_column, collection_context.site["url"], {}
-    column_names = {column.name for column in table.columns} if table.links else set()
+    identifier_column = table.identifier_column
+    site_url = collection_context.site["url"]
+    expressions = {}
+    if table.links:
+        column_names = {column.name for column in table.columns}
+    else:
+        column_names = set()
     if identifier_column is not None and "datalink_url" in column_names:
         value = f"CAST({TARGET_ALIAS}.{quote_name(identifier_column.name)} AS VARCHAR)"
         expressions["datalink_url"] = f"'{site_url}/datalink/{table.qualified_name}?ID=' || URL_ENCODE({value})"
@@ -169,11 +174,10 @@ def _read_link(
         for key in ("text", "file", "type", "size", "description", "qualifier", "local")
         if key in link_fields
     }
-    service = (
-        _read_service_descriptor(link_fields["service"], f"{key_path}.service", link_expressions, faults)
-        if "service" in link_fields
-        else None
-    )
+    if "service" in link_fields:
+        service = _read_service_descriptor(link_fields["service"], f"{key_path}.service", link_expressions, faults)
+    else:
+        service = None
     conditions = {
         key: link_expressions.parse_expression_text(
             link_fields[key], f"{key_path}.{key}", faults, condition=key != "order"
@@ -181,9 +185,10 @@ def _read_link(
         for key in ("if", "where", "order")
         if key in link_fields
     }
-    semantics = (
-        _read_semantics(link_fields["semantics"], f"{key_path}.semantics", faults) if "semantics" in link_fields else ""
-    )
+    if "semantics" in link_fields:
+        semantics = _read_semantics(link_fields["semantics"], f"{key_path}.semantics", faults)
+    else:
+        semantics = ""
     if templates.get("qualifier"):
         templates["qualifier"] = _read_content_qualifier(
             templates["qualifier"], link_fields["qualifier"], f"{key_path}.qualifier", faults
@@ -215,7 +220,9 @@ def _read_service_descriptor(
     """Read a service: its address, what is always sent to it, and what people fill in."""
 
     def read_template(fields: KeyValues, key: str, key_path: str) -> Template:
-        return link_expressions.parse_template(fields[key], f"{key_path}.{key}", faults) if key in fields else ()
+        if key in fields:
+            return link_expressions.parse_template(fields[key], f"{key_path}.{key}", faults)
+        return ()
 
     inputs = []
     for name, parameter_fields in service_fields.get("params", {}).items():
@@ -265,11 +272,9 @@ def _read_semantics(term: WrittenScalar, key_path: str, faults: FaultCollector) 
 def _read_content_qualifier(template: Template, term: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
     """Read a word of the vocabulary of kinds of products; one that a row says is known when it is read."""
     has_only_text = all(isinstance(part, str) for part in template)
-    return (
-        (_read_vocabulary_term(term, "product-type", f"{key_path}: the vocabulary product-type has no", faults),)
-        if has_only_text
-        else template
-    )
+    if has_only_text:
+        return (_read_vocabulary_term(term, "product-type", f"{key_path}: the vocabulary product-type has no", faults),)
+    return template
 
 
 def _read_vocabulary_term(term: WrittenScalar, vocabulary: str, message_start: str, faults: FaultCollector) -> str:
@@ -294,10 +299,17 @@ class LinkExpressions:
     def __init__(
         self, column_names: Sequence[str] | None, source: WrittenScalar | None, collection_context: CollectionContext
     ) -> None:
-        self._column_names, self._collection_context = column_names, collection_context
-        schema, _, name = ("", "", None) if source is None else str(source).rpartition(".")
+        self._column_names = column_names
+        self._collection_context = collection_context
+        if source is None:
+            schema, _, name = ("", "", None)
+        else:
+            schema, _, name = str(source).rpartition(".")
         self.alias = name
-        self.source = None if name is None else f"{schema or collection_context.schema}.{name}"
+        if name is None:
+            self.source = None
+        else:
+            self.source = f"{schema or collection_context.schema}.{name}"
 
     def parse_template(self, template: WrittenScalar, key_path: str, faults: FaultCollector) -> Template:
         """Cut a template into texts and expressions; constants become text."""
@@ -331,12 +343,14 @@ class LinkExpressions:
                 *self._collection_context.constants,
                 *(f"{TARGET_ALIAS}.{name}" for name in self._column_names or ()),
             ]
-            hint = (
-                f"write {{target.{placeholder.expression_text}}}"
-                if placeholder.expression_text in (self._column_names or ())
-                else suggest_spelling(placeholder.expression_text, known_names)
-            )
-            other_table_hint = "" if self.alias is None else f", {{{self.alias}.column}}"
+            if placeholder.expression_text in (self._column_names or ()):
+                hint = f"write {{target.{placeholder.expression_text}}}"
+            else:
+                hint = suggest_spelling(placeholder.expression_text, known_names)
+            if self.alias is None:
+                other_table_hint = ""
+            else:
+                other_table_hint = f", {{{self.alias}.column}}"
             faults.add_error(
                 f"{key_path}: no {placeholder.expression_text!r} here; links know "
                 f"{{target.column}}{other_table_hint}, {{site.url}} and constants",
@@ -345,17 +359,18 @@ class LinkExpressions:
             )
             return None
         tree = parse_placeholder(template, placeholder, key_path, faults)
-        return None if tree is None else self._check_names(tree, template, key_path, faults, placeholder.offset)
+        if tree is None:
+            return None
+        return self._check_names(tree, template, key_path, faults, placeholder.offset)
 
     def parse_expression_text(
         self, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, *, condition: bool
     ) -> str | None:
         """Check an expression, and write it as it stands in a query over both tables."""
-        sort_direction = (
-            ""
-            if condition
-            else next((word for word in (" DESC", " ASC") if expression_text.upper().endswith(word)), "")
-        )
+        if condition:
+            sort_direction = ""
+        else:
+            sort_direction = next((word for word in (" DESC", " ASC") if expression_text.upper().endswith(word)), "")
         text = WrittenScalar(
             expression_text[: len(expression_text) - len(sort_direction)],
             expression_text.page,
@@ -364,8 +379,13 @@ class LinkExpressions:
             expression_text.style,
         )
         tree = parse_written_expression(text, key_path, faults, condition=condition)
-        tree = None if tree is None else self._check_names(tree, text, key_path, faults)
-        return None if tree is None else write_adql(tree) + sort_direction
+        if tree is None:
+            tree = None
+        else:
+            tree = self._check_names(tree, text, key_path, faults)
+        if tree is None:
+            return None
+        return write_adql(tree) + sort_direction
 
     def _check_names(
         self, tree: Expr, expression_text: WrittenScalar, key_path: str, faults: FaultCollector, offset: int = 0
@@ -376,7 +396,10 @@ class LinkExpressions:
             if prefix in {self.alias, self.source} - {None}:
                 continue
             if prefix not in {"", TARGET_ALIAS}:
-                known_prefixes = [TARGET_ALIAS] if self.alias is None else [TARGET_ALIAS, self.alias]
+                if self.alias is None:
+                    known_prefixes = [TARGET_ALIAS]
+                else:
+                    known_prefixes = [TARGET_ALIAS, self.alias]
                 message = f"{key_path}: no {prefix!r} here; there is {' and '.join(known_prefixes)}"
                 faults.add_error(
                     message,
@@ -393,7 +416,9 @@ class LinkExpressions:
             else:
                 continue
             has_faults = True
-        return None if has_faults else transform_tree(tree, self._qualify_column)
+        if has_faults:
+            return None
+        return transform_tree(tree, self._qualify_column)
 
     def _qualify_column(self, node: Any) -> Any:
         if not isinstance(node, ColumnRef):

@@ -60,7 +60,8 @@ def propose_series(
     parameter_columns = [*data, *(names[name] for name in sorted(centers) if name in names and names[name] not in data)]
     if len(parameter_columns) < len(names) - 1:
         series_keys["parameters"] = parameter_columns
-    if cadence := _find_cadence(times):
+    cadence = _find_cadence(times)
+    if cadence:
         series_keys["cadence"] = cadence
     bins = {
         names[name]: [
@@ -76,7 +77,10 @@ def propose_series(
         series_keys["vectors"] = vectors
     lines = ["    series:  # guessed: by VAR_TYPE, DISPLAY_TYPE and DEPEND_n of the file; HAPI and das2 serve it"]
     for key, value in series_keys.items():
-        text = format_flow_value(value) if isinstance(value, dict | list) else format_scalar(value)
+        if isinstance(value, dict | list):
+            text = format_flow_value(value)
+        else:
+            text = format_scalar(value)
         lines.append(f"      {key}: {text}" + ("  # guessed: by the first times" if key == "cadence" else ""))
     return lines
 

@@ -55,10 +55,14 @@ def _write_head_line(key: str, text: str, remark: str) -> str | None:
     if key == "waveband":
         words = {word.lower() for word in re.split(r"[\s,;]+", text)}
         bands = [name for name in WAVEBANDS if name.lower() in words]
-        return f"waveband: {format_flow_value(bands)}" if bands else None
+        if bands:
+            return f"waveband: {format_flow_value(bands)}"
+        return None
     if key == "bibcode":
         identifier = parse_work_identifier(text)
-        return f"bibcode: {format_scalar(text)}" if identifier is not None and identifier[0] == "bibcode" else None
+        if identifier is not None and identifier[0] == "bibcode":
+            return f"bibcode: {format_scalar(text)}"
+        return None
     if key.endswith("_url") and not re.fullmatch(r"https?://\S+", text):
         return None
     return f"{key}: {format_scalar(text)}"
@@ -67,7 +71,10 @@ def _write_head_line(key: str, text: str, remark: str) -> str | None:
 def describe_row_count(source: SelfDescribingSource | None, sampled_rows: int, *, is_complete: bool) -> str:
     """Write how many rows there are, and how many were looked at."""
     rounded_row_count = sampled_rows - sampled_rows % 1000 or sampled_rows
-    stated_row_count = source.read_stated_row_count() if source is not None else None
+    if source is not None:
+        stated_row_count = source.read_stated_row_count()
+    else:
+        stated_row_count = None
     if is_complete:
         return f"    # {sampled_rows:,} rows"
     if stated_row_count is not None:
@@ -79,20 +86,23 @@ def find_key_guesses(source: SelfDescribingSource, guesses: Sequence[ColumnGuess
     """Return the columns that name a row, as the source says."""
     names = source.list_key_columns()
     key_guesses = [item for name in names for item in guesses if item.source == name]
-    return key_guesses if len(key_guesses) == len(names) else []
+    if len(key_guesses) == len(names):
+        return key_guesses
+    return []
 
 
 def find_position_columns(
     source: SelfDescribingSource | None, guesses: Sequence[ColumnGuess]
 ) -> tuple[str, str] | None:
     """Return the columns of positions, by their names in the table; None: the source does not say."""
-    position_columns = None if source is None else source.find_position_columns()
+    if source is None:
+        position_columns = None
+    else:
+        position_columns = source.find_position_columns()
     names = {item.source: item.column.name for item in guesses if item.column.type.is_numeric}
-    return (
-        None
-        if position_columns is None or not names.keys() >= set(position_columns)
-        else (names[position_columns[0]], names[position_columns[1]])
-    )
+    if position_columns is None or not names.keys() >= set(position_columns):
+        return None
+    return (names[position_columns[0]], names[position_columns[1]])
 
 
 def write_engine_lines(source: SelfDescribingSource, missing_requirement: str | None) -> list[str]:

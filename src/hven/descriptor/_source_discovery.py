@@ -26,7 +26,10 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
         and (not is_remote or "?" in source or file_kinds.find_kind_by_name(source) is not None)
     ):
         return None
-    catalogue_path = source if is_remote else str(Path.cwd() / Path(source).expanduser())
+    if is_remote:
+        catalogue_path = source
+    else:
+        catalogue_path = str(Path.cwd() / Path(source).expanduser())
     context = SourceContext(directory=directory, allow_private=settings.allow_private)
     try:
         place: str | None = plugins.load_plugin("sources", "hats").find_catalogue_root(catalogue_path, context)
@@ -36,7 +39,9 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
         place = None  # a server may refuse what it does not have: what it says of the address itself is told
     if place is None and is_certain:
         place = catalogue_path  # what is lacking is said when it is opened
-    return place if place is None or is_remote else format_descriptor_path(settings, directory, Path(place))
+    if place is None or is_remote:
+        return place
+    return format_descriptor_path(settings, directory, Path(place))
 
 
 def find_service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | None:
@@ -46,7 +51,9 @@ def find_service(source: str, kind: str | None) -> tuple[str, dict[str, Any]] | 
     recognized_service = file_kinds.find_kind_by_url(source)
     if recognized_service is not None and kind in {None, recognized_service[0]}:
         return recognized_service
-    return (kind, {"url": source}) if kind is not None and file_kinds.find_service_signature(kind) else None
+    if kind is not None and file_kinds.find_service_signature(kind):
+        return (kind, {"url": source})
+    return None
 
 
 def find_file(settings: Settings, source: str, directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -82,11 +89,9 @@ def format_descriptor_path(settings: Settings, directory: Path, path: Path) -> s
         return normalized_path.relative_to(directory.resolve()).as_posix()
     except ValueError:
         is_in_site = settings.directory.resolve() in normalized_path.parents
-        return (
-            Path("../..", normalized_path.relative_to(settings.directory.resolve())).as_posix()
-            if is_in_site
-            else str(normalized_path)
-        )
+        if is_in_site:
+            return Path("../..", normalized_path.relative_to(settings.directory.resolve())).as_posix()
+        return str(normalized_path)
 
 
 def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:

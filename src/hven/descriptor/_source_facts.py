@@ -55,7 +55,9 @@ class SourceColumn:
     def filled_values(self) -> pa.Array:
         """Values that are there."""
         nonnull_values = self.sample.drop_null()
-        return nonnull_values.filter(pc.not_equal(nonnull_values, "")) if self.is_text else nonnull_values
+        if self.is_text:
+            return nonnull_values.filter(pc.not_equal(nonnull_values, ""))
+        return nonnull_values
 
     @property
     def missing_tenths(self) -> int:

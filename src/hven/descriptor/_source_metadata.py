@@ -98,7 +98,9 @@ def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict
     group_keys: dict[str, Any] = {"columns": [target_names[column] for role, column in members if role == column]}
     group_keys["roles"] = {role: target_names[column] for role, column in members if role != column}
     group_keys |= {key: getattr(group, key) for key in ("ucd", "utype", "description")}
-    return {key: value for key, value in group_keys.items() if value} if members else {}
+    if members:
+        return {key: value for key, value in group_keys.items() if value}
+    return {}
 
 
 def _describe_param(column: Column, value: object) -> dict[str, Any]:
@@ -107,7 +109,10 @@ def _describe_param(column: Column, value: object) -> dict[str, Any]:
         "type": "string" if column.type.is_string and column.type.xtype is None else str(column.type),
         "value": str(text or ""),
     }
-    unit = _normalize_unit(column.unit) if column.unit else None
+    if column.unit:
+        unit = _normalize_unit(column.unit)
+    else:
+        unit = None
     attributes = {
         "unit": unit,
         "ucd": units.modernize_ucd(column.ucd) if column.ucd else None,

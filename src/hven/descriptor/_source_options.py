@@ -47,7 +47,10 @@ def read_source_spec(value: WrittenMap | WrittenScalar, key_path: str, faults: F
         )
     kind_value = value.get("kind")  # type: ignore[call-overload]
     files = value.get("files")  # type: ignore[call-overload]
-    first_file = files[0] if isinstance(files, WrittenList) and files else files
+    if isinstance(files, WrittenList) and files:
+        first_file = files[0]
+    else:
+        first_file = files
     name = (
         str(kind_value)
         if isinstance(kind_value, WrittenScalar)
@@ -115,14 +118,14 @@ def to_python_value(value: Any) -> Any:
     if text in {"true", "false"}:
         return text == "true"
     if INTEGER_PATTERN.fullmatch(text):
-        return int(text) if str(int(text)) == text else text
+        if str(int(text)) == text:
+            return int(text)
+        return text
     # -999.00 stays text: as a null word it must be found as it stands in the file; pydantic makes a number of it where
     # one is wanted
-    return (
-        float(text)
-        if DECIMAL_PATTERN.fullmatch(text) and detect_misleading_retyping(value) is None and str(float(text)) == text
-        else text
-    )
+    if DECIMAL_PATTERN.fullmatch(text) and detect_misleading_retyping(value) is None and str(float(text)) == text:
+        return float(text)
+    return text
 
 
 def _check_source_options(
@@ -188,9 +191,11 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
     """
     for position, step in enumerate(error_path):
         if isinstance(options, dict) and step in options:
-            option_value, written_value = options[step], written.get(step)
+            option_value = options[step]
+            written_value = written.get(step)
         elif isinstance(options, list) and isinstance(step, int) and step < len(options):
-            option_value, written_value = options[step], written[step]
+            option_value = options[step]
+            written_value = written[step]
         else:
             continue
         if isinstance(option_value, dict | list):
@@ -213,13 +218,12 @@ def _check_yaml_traps(options: Any, written_value: Any, key_path: str, faults: F
     elif isinstance(written_value, WrittenScalar):
         yaml_reading = detect_misleading_retyping(written_value)
         if yaml_reading is not None:
-            remedy = (
-                f"write {int(written_value)}, or "
-                if str(written_value).isdigit()
-                else "write true or false, or "
-                if yaml_reading.startswith("the boolean")
-                else "write "
-            )
+            if str(written_value).isdigit():
+                remedy = f"write {int(written_value)}, or "
+            elif yaml_reading.startswith("the boolean"):
+                remedy = "write true or false, or "
+            else:
+                remedy = "write "
             faults.add_error(
                 f"{key_path}: YAML reads {written_value} as {yaml_reading}",
                 written_value.place,
@@ -256,7 +260,10 @@ def _report_option_error(
     where = ".".join([key_path, *path])
     if error_details["type"] == "extra_forbidden":
         word = str(error_details["loc"][-1])
-        option_names = _list_option_names(parent) if len(path) <= 1 else []
+        if len(path) <= 1:
+            option_names = _list_option_names(parent)
+        else:
+            option_names = []
         faults.add_error(
             f"{key_path}{owner_text} has no option {word!r}",
             key_place or place,
@@ -270,4 +277,6 @@ def _report_option_error(
 
 
 def _list_option_names(model: type[BaseModel] | None) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
+    if model is not None:
+        return [field.alias or name for name, field in model.model_fields.items()]
+    return []

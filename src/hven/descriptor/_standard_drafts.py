@@ -86,15 +86,20 @@ class StandardDraft:
         required_columns = [
             fact for fact in source_columns if table["columns"].get(fact.source.lower(), {}).get("required")
         ]
-        incomplete_columns = (
-            [fact for fact in required_columns if 0 < len(fact.filled_values) < len(fact.sample)]
-            if len(required_columns) >= MIN_REQUIRED_COLUMNS
-            else []
-        )
+        if len(required_columns) >= MIN_REQUIRED_COLUMNS:
+            incomplete_columns = [fact for fact in required_columns if 0 < len(fact.filled_values) < len(fact.sample)]
+        else:
+            incomplete_columns = []
         complete_row_mask: Any = None  # the standard's own table, with lines that hold nothing
         for fact in incomplete_columns:
-            has_value = pc.fill_null(pc.not_equal(fact.sample, ""), False) if fact.is_text else pc.is_valid(fact.sample)
-            complete_row_mask = has_value if complete_row_mask is None else pc.and_(complete_row_mask, has_value)
+            if fact.is_text:
+                has_value = pc.fill_null(pc.not_equal(fact.sample, ""), False)
+            else:
+                has_value = pc.is_valid(fact.sample)
+            if complete_row_mask is None:
+                complete_row_mask = has_value
+            else:
+                complete_row_mask = pc.and_(complete_row_mask, has_value)
         if incomplete_columns:
             source_columns = collect_source_columns(
                 self.guesses, {name: values.filter(complete_row_mask) for name, values in self.sample.items()}
@@ -202,7 +207,10 @@ class StandardDraft:
             f"    standard: {self.standard}",
         ]
         if proposal.frame is not None:
-            frame = format_scalar(proposal.frame) if proposal.frame not in {None, "none"} else '"none"'
+            if proposal.frame not in {None, "none"}:
+                frame = format_scalar(proposal.frame)
+            else:
+                frame = '"none"'
             lines.append(f"    frame: {frame}  # guessed: what c1, c2, c3 are")
         optional = [*_list_used_optional_columns(proposal, table), *proposal.optional_families]
         if optional:
@@ -226,9 +234,10 @@ class StandardDraft:
             attributes = {
                 key: value for key in ("unit", "ucd", "utype", "description") if (value := getattr(item.column, key))
             }
-            type_name = (
-                "string" if item.column.type.is_string and item.column.type.xtype is None else str(item.column.type)
-            )
+            if item.column.type.is_string and item.column.type.xtype is None:
+                type_name = "string"
+            else:
+                type_name = str(item.column.type)
             lines.append(
                 f"      {format_scalar(item.column.name)}: "
                 f"{format_flow_value({'type': type_name, **attributes, **self.source_metadata.describe_references(item.column)})}"

@@ -134,25 +134,15 @@ class MappingProposer:
     ) -> None:
         self.image_coverage = image_coverage  # what images with WCS cards show: "sky" or "body"
         self.has_files = has_files  # whether rows come from files, which have names
-        self.list_columns, self.allowed_words = (
-            list_columns,
-            allowed_words or {},
-        )  # of columns that hold one of some words
-        (
-            self.standard_columns,
-            self.source_columns,
-            self.name,
-            self.source_text,
-            self.key_columns,
-            self.position_columns,
-        ) = (
-            standard_columns,
-            source_columns,
-            name,
-            source_text,
-            key_columns,
-            position_columns,
-        )
+        # of columns that hold one of some words
+        self.list_columns = list_columns
+        self.allowed_words = allowed_words or {}
+        self.standard_columns = standard_columns
+        self.source_columns = source_columns
+        self.name = name
+        self.source_text = source_text
+        self.key_columns = key_columns
+        self.position_columns = position_columns
         self.proposal = MappingProposal()
 
     def find_column(self, pattern: str, *, ucd: str = "", accepts: Any = None) -> SourceColumn | None:
@@ -165,14 +155,20 @@ class MappingProposer:
             and (accepts is None or accepts(fact))
         ]
         by_ucd = [fact for fact in candidates if ucd and re.match(ucd, fact.ucd)]
-        by_name = [fact for fact in candidates if re.search(pattern, fact.name)] if pattern else []
+        if pattern:
+            by_name = [fact for fact in candidates if re.search(pattern, fact.name)]
+        else:
+            by_name = []
         matching_both = [fact for fact in by_name if fact in by_ucd]
         return next(iter(sorted([*matching_both, *by_ucd, *by_name], key=lambda fact: fact.missing_tenths)), None)
 
     def propose_same_names(self) -> None:
         """Propose columns that are called as in the standard, where their values fit."""
         for fact in self.source_columns:
-            name = fact.source.lower() if fact.source.lower() in self.standard_columns else fact.target_name
+            if fact.source.lower() in self.standard_columns:
+                name = fact.source.lower()
+            else:
+                name = fact.target_name
             if self.image_coverage is not None and name in {"ra", "dec", "s_ra", "s_dec"}:
                 continue  # where the telescope points; the footprint says what the image covers
             column = self.standard_columns.get(name)
@@ -184,12 +180,12 @@ class MappingProposer:
                 continue
             type_name = str(column.get("type", ""))
             is_numeric_type = type_name.startswith(("float", "int"))
-            time = (
-                fact.recognize_time()
-                if type_name == "timestamp"
-                or (is_numeric_type and column.get("ucd", "").startswith("time") and column.get("unit") == "d")
-                else None
-            )
+            if type_name == "timestamp" or (
+                is_numeric_type and column.get("ucd", "").startswith("time") and column.get("unit") == "d"
+            ):
+                time = fact.recognize_time()
+            else:
+                time = None
             if "REGION" in type_name:
                 if fact.is_mostly_matching(r"(?i)^\s*(polygon|circle|box|position|point|union)\b"):
                     self.proposal.propose_expression(name, f"nullif(trim({fact.sql}), '')", "", fact)
@@ -208,7 +204,10 @@ class MappingProposer:
                 words = {word for text in fact.list_distinct_texts() for word in text.lower().split("#")}
                 if words and name in self.allowed_words and words.isdisjoint(self.allowed_words[name]):
                     continue  # another thing of the same name: a GeoJSON geometry's type is no geometry_type
-                text = time[1] if type_name == "timestamp" and time is not None else fact.sql
+                if type_name == "timestamp" and time is not None:
+                    text = time[1]
+                else:
+                    text = fact.sql
                 self.proposal.propose_expression(
                     name, f"nullif(trim({text}), '')" if fact.is_text and type_name == "string" else text, "", fact
                 )
@@ -346,11 +345,10 @@ class MappingProposer:
                 accepts=lambda item: item.is_number,
             )
             if exposure is not None and exposure.is_within(0, 1e7):
-                seconds = (
-                    f"in_unit({exposure.sql}, 's')"
-                    if exposure.unit and units.is_convertible(exposure.unit, "s")
-                    else exposure.sql
-                )
+                if exposure.unit and units.is_convertible(exposure.unit, "s"):
+                    seconds = f"in_unit({exposure.sql}, 's')"
+                else:
+                    seconds = exposure.sql
                 self.proposal.propose_expression(
                     end_column,
                     f"{_convert_to_days(recognized_time, time_format)} + {seconds} / 86400.0",
@@ -398,9 +396,8 @@ class MappingProposer:
         )
         upper_source = max_source or lower_source
         if lower_source is None or upper_source is None:
-            if (
-                wavelength_column := self.find_column(r"^wave(lnth|length|len)$", accepts=lambda item: item.is_number)
-            ) is not None:
+            wavelength_column = self.find_column(r"^wave(lnth|length|len)$", accepts=lambda item: item.is_number)
+            if wavelength_column is not None:
                 self.proposal.missing_values[min_column] = (
                     f"{wavelength_column.source} may be a wavelength, but says no unit: "
                     f"spectral_min({wavelength_column.sql}, {wavelength_column.sql}, 'Angstrom', '{unit}')"
@@ -444,11 +441,10 @@ class MappingProposer:
                     accepts=lambda item: pa.types.is_integer(item.sample.type) and item.is_within(0, 1e15),
                 )
                 if size_column is not None:
-                    text = (
-                        f"in_unit({size_column.sql}, 'kbyte')"
-                        if size_column.unit and units.is_convertible(size_column.unit, "kbyte")
-                        else f"round({size_column.sql} / 1000.0)"
-                    )
+                    if size_column.unit and units.is_convertible(size_column.unit, "kbyte"):
+                        text = f"in_unit({size_column.sql}, 'kbyte')"
+                    else:
+                        text = f"round({size_column.sql} / 1000.0)"
                     self.proposal.propose_expression(
                         "access_estsize", text, f"guessed: {size_column.source} in bytes", size_column
                     )
@@ -471,14 +467,16 @@ class MappingProposer:
             )
 
     def _guess_media_type(self, url: SourceColumn | None) -> tuple[str, str]:
-        extensions = (
-            pc.extract_regex(pc.utf8_lower(url.filled_values), r"\.(?P<e>[a-z0-9]{2,6})(?:\.gz|\.bz2|\.fz)?(?:[?#]|$)")
-            if url is not None
-            else None
-        )
-        extension_counts = (
-            pc.value_counts(pc.struct_field(extensions, "e").drop_null()).to_pylist() if extensions is not None else []
-        )
+        if url is not None:
+            extensions = pc.extract_regex(
+                pc.utf8_lower(url.filled_values), r"\.(?P<e>[a-z0-9]{2,6})(?:\.gz|\.bz2|\.fz)?(?:[?#]|$)"
+            )
+        else:
+            extensions = None
+        if extensions is not None:
+            extension_counts = pc.value_counts(pc.struct_field(extensions, "e").drop_null()).to_pylist()
+        else:
+            extension_counts = []
         most_common = max(extension_counts, key=lambda item: item["counts"], default=None)
         if most_common is None or most_common["values"] not in _MEDIA_TYPES_BY_EXTENSION:
             return "application/octet-stream", "to fill: the media type of what the address gives"
@@ -514,7 +512,11 @@ class MappingProposer:
         """Propose target_name; return the class that all have, a column for it, or nothing."""
         if "target_name" in self.proposal.settings:
             setting_kind, text, _ = self.proposal.settings["target_name"]
-            return text if setting_kind == "map" else f"'{text}'" if bodies.find_body(text) else None
+            if setting_kind == "map":
+                return text
+            if bodies.find_body(text):
+                return f"'{text}'"
+            return None
         target_column = self.find_column(
             r"^target(_?name)?$|^body(_?name)?$|^object(_?name)?$|^planet(_?name)?$|full_?name|^obj(ect)?_?id$|targname",
             ucd="meta.id;src|meta.id.part;src",
@@ -528,17 +530,21 @@ class MappingProposer:
         if target_column is not None:
             classes = {bodies.classify_target(word) for word in target_column.list_distinct_texts()}
             has_known_classes = bool(classes) and None not in classes
-            text = (
-                f"coalesce(target_name({target_column.sql}), clean({target_column.sql}))"
-                if classes - {None}
-                else f"clean({target_column.sql})"
-            )
+            if classes - {None}:
+                text = f"coalesce(target_name({target_column.sql}), clean({target_column.sql}))"
+            else:
+                text = f"clean({target_column.sql})"
             self.proposal.propose_expression("target_name", text, f"guessed from {target_column.source}", target_column)
-            return target_column.sql if has_known_classes or classes - {None} else None
+            if has_known_classes or classes - {None}:
+                return target_column.sql
+            return None
         for word in re.findall(r"[A-Za-z]+", self.source_text) + [
             word for fact in self.source_columns for word in fact.name.split("_")
         ]:
-            body = bodies.find_body(_BODIES_BY_WORD.get(word.lower(), word)) if len(word) > 2 else None
+            if len(word) > 2:
+                body = bodies.find_body(_BODIES_BY_WORD.get(word.lower(), word))
+            else:
+                body = None
             if body is not None:
                 self.proposal.propose_constant("target_name", body.name, f"guessed: the source speaks of {word}")
                 return f"'{body.name}'"
@@ -569,10 +575,15 @@ def _rank_time_column(fact: SourceColumn, ucd: str, pattern: re.Pattern[str]) ->
 def _convert_to_days(recognized_time: tuple[str, str], time_format: str) -> str:
     time_kind, text = recognized_time
     if time_kind == "year":
-        time_kind, text = "stamp", f"from_day({text}, 1)"
+        time_kind = "stamp"
+        text = f"from_day({text}, 1)"
     if time_kind == "stamp":
         return f"{time_format}({text})"
-    return text if time_kind == time_format else f"{text} + 2400000.5" if time_format == "jd" else f"{text} - 2400000.5"
+    if time_kind == time_format:
+        return text
+    if time_format == "jd":
+        return f"{text} + 2400000.5"
+    return f"{text} - 2400000.5"
 
 
 def _is_spectral_unit(unit: str, target_unit: str) -> bool:

@@ -112,14 +112,15 @@ def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
     if "deprecated" not in term_record:
         return None
     replacement_terms = term_record.get("useInstead") or ()
-    words = (
-        [replacement_terms]
-        if isinstance(replacement_terms, str)
-        else [str(word) for word in replacement_terms if word]
-        if isinstance(replacement_terms, list)
-        else []
-    )
-    return f"write {' or '.join(words)}" if words else "choose another one"
+    if isinstance(replacement_terms, str):
+        words = [replacement_terms]
+    elif isinstance(replacement_terms, list):
+        words = [str(word) for word in replacement_terms if word]
+    else:
+        words = []
+    if words:
+        return f"write {' or '.join(words)}"
+    return "choose another one"
 
 
 def find_subject_faults(resource: Resource, settings: Settings, terms: TermList) -> list[Fault]:
@@ -142,7 +143,10 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
     """
     tree = parse_descriptor_tree(resource, settings)
     written = tree.get("subjects") if tree is not None else None  # type: ignore[call-overload]
-    nodes = written if isinstance(written, list | tuple) else [written]
+    if isinstance(written, list | tuple):
+        nodes = written
+    else:
+        nodes = [written]
     places = {str(node): node.place for node in nodes if isinstance(node, WrittenScalar)}
     first = next(iter(places.values()), Place(file=str(resource.path), line=1))
     faults = []
@@ -150,7 +154,10 @@ def find_subject_faults(resource: Resource, settings: Settings, terms: TermList)
         replacement_hint = terms.replacement_hints.get(normalize_term(word), "")
         if replacement_hint is None:
             continue
-        message_end = f"is not used any more in {terms.name}" if replacement_hint else f"is no term of {terms.name}"
+        if replacement_hint:
+            message_end = f"is not used any more in {terms.name}"
+        else:
+            message_end = f"is no term of {terms.name}"
         remedy = (
             replacement_hint
             or suggest_spelling(normalize_term(word), terms.replacement_hints)

@@ -61,10 +61,16 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
         )
         return None
     match = _DURATION_PATTERN.fullmatch(value)
-    unit = match[2].lower() if match else ""
+    if match:
+        unit = match[2].lower()
+    else:
+        unit = ""
     unit = UNIT_ALIASES.get(unit, unit)
     if match is None or unit not in SECONDS_BY_UNIT:
-        remedy = f"{match[1]} and one of {UNIT_LIST_TEXT}" if match else "2 d, 1 h, 30 min"
+        if match:
+            remedy = f"{match[1]} and one of {UNIT_LIST_TEXT}"
+        else:
+            remedy = "2 d, 1 h, 30 min"
         faults.add_error(f"{key_path}: {str(value)!r} is no length of time", value.place, remedy)
         return None
     return float(match[1]) * SECONDS_BY_UNIT[unit]
@@ -72,16 +78,17 @@ def _read_duration(value: Any, key_path: str, faults: FaultCollector, *, allow_u
 
 def _read_full_interval(value: Any, key_path: str, faults: FaultCollector) -> Any:
     """Convert to seconds; ``never`` is infinity."""
-    return (
-        math.inf
-        if isinstance(value, WrittenScalar) and value.strip().lower() == "never"
-        else _read_duration(value, key_path, faults)
-    )
+    if isinstance(value, WrittenScalar) and value.strip().lower() == "never":
+        return math.inf
+    return _read_duration(value, key_path, faults)
 
 
 def _read_share(value: Any, key_path: str, faults: FaultCollector) -> float | None:
     """Convert ``10 %`` to a fraction."""
-    match = _PERCENT_PATTERN.fullmatch(value) if isinstance(value, WrittenScalar) else None
+    if isinstance(value, WrittenScalar):
+        match = _PERCENT_PATTERN.fullmatch(value)
+    else:
+        match = None
     if match is None or float(match[1]) > 100:
         faults.add_error(
             f"{key_path} must be a share of the rows in percent, not {describe_value(value)}", value.place, "10 %"
@@ -110,18 +117,19 @@ def read_sync_policy(
     if sync_fields is None:
         return None
     where = f"{key_path}.sync"
-    watermark, overlap, deletions = (
-        sync_fields.get("watermark"),
-        sync_fields.get("overlap"),
-        sync_fields.get("deletions", "compare"),
-    )
+    watermark = sync_fields.get("watermark")
+    overlap = sync_fields.get("overlap")
+    deletions = sync_fields.get("deletions", "compare")
     if watermark is None and "overlap" in sync_fields:
         faults.add_error(
             f"{where}: 'overlap' means nothing without a watermark",
             sync_fields.places["overlap"],
             "everything is read each time: remove it, or say watermark",
         )
-    deletion_method = deletions if isinstance(deletions, str) else "column"
+    if isinstance(deletions, str):
+        deletion_method = deletions
+    else:
+        deletion_method = "column"
     if deletion_method in {"none", "column"} and watermark is None and "deletions" in sync_fields.places:
         faults.add_warning(
             f"{where}: without a watermark everything is read, and rows that are not there any more go",
@@ -186,7 +194,8 @@ def read_sync_schedule(fields: KeyValues, faults: FaultCollector) -> SyncSchedul
     sync_fields = fields.get("sync")
     if sync_fields is None:
         return None
-    cron, zone = sync_fields.get("cron"), sync_fields.get("zone")
+    cron = sync_fields.get("cron")
+    zone = sync_fields.get("zone")
     fault_count = len(faults.faults)
     if "every" in sync_fields.places and "cron" in sync_fields.places:
         faults.add_error("sync says both 'every' and 'cron'", sync_fields.places["cron"], "keep one")
@@ -256,7 +265,10 @@ def _check_cron(text: str, place: Place, faults: FaultCollector) -> None:
     for number, (part, (name, low, high)) in enumerate(zip(parts, _CRON_FIELDS, strict=True)):
         for item in part.split(","):
             body, slash, step = item.partition("/")
-            range_ends = [] if body == "*" else body.split("-", 1)
+            if body == "*":
+                range_ends = []
+            else:
+                range_ends = body.split("-", 1)
             values = [_parse_cron_value(end, number) for end in range_ends]
             invalid_ends = [
                 end for end, value in zip(range_ends, values, strict=True) if value is None or not low <= value <= high
@@ -275,7 +287,9 @@ def _parse_cron_value(text: str, number: int) -> int | None:
     if text.isdigit():
         return int(text)
     names = _CRON_NAMES_BY_FIELD.get(number, ())
-    return names.index(text.lower()) + (1 if number == 3 else 0) if text.lower() in names else None
+    if text.lower() in names:
+        return names.index(text.lower()) + (1 if number == 3 else 0)
+    return None
 
 
 __all__ = ["Duration", "FullInterval", "Overlap", "Share", "read_sync_policy", "read_sync_schedule"]

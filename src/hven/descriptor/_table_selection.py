@@ -38,8 +38,12 @@ def choose_table(
     SourceError
         It cannot be read.
     """
-    options, service = dict(options), file_kinds.find_service_signature(kind)
-    key = service.table_option if service is not None and service.table_option else "table"
+    options = dict(options)
+    service = file_kinds.find_service_signature(kind)
+    if service is not None and service.table_option:
+        key = service.table_option
+    else:
+        key = "table"
     if not hasattr(module, "list_source_tables") or any(
         table_option in options for table_option in (key, "hdu", "part", "query", "adql", "mode")
     ):
@@ -62,13 +66,11 @@ def choose_table(
                 f"a row for each file, from its header; --table reads the rows of a table in it: "
                 f"{_format_offer_names(table_offers)}"
             )
+            if default_offer is None:
+                return (options, [note])
             return (
-                (options, [note])
-                if default_offer is None
-                else (
-                    {**options, "part": default_offer.option_value},
-                    [_format_table_note(default_offer, table_offers)] if len(table_offers) > 1 else [],
-                )
+                {**options, "part": default_offer.option_value},
+                [_format_table_note(default_offer, table_offers)] if len(table_offers) > 1 else [],
             )
         return options, [] if default_offer is None or len(table_offers) < 2 else [
             _format_table_note(default_offer, table_offers)
@@ -99,7 +101,10 @@ def _format_table_note(chosen_offer: AvailableTable, offers: Sequence[AvailableT
 
 
 def _format_offer_names(offers: Sequence[AvailableTable]) -> str:
-    remainder_note = [f"and {len(offers) - MAX_LISTED_TABLES} more"] if len(offers) > MAX_LISTED_TABLES else []
+    if len(offers) > MAX_LISTED_TABLES:
+        remainder_note = [f"and {len(offers) - MAX_LISTED_TABLES} more"]
+    else:
+        remainder_note = []
     return ", ".join([*(str(item) for item in offers[:MAX_LISTED_TABLES]), *remainder_note])
 
 
@@ -135,7 +140,9 @@ def choose_file_pattern(folder: Path, source: str) -> Path:
     if not extension_counts:
         raise SourceError(f"{source} is a directory", remedy=f"--from '{source.rstrip('/')}/*'")
     extension = extension_counts.most_common(1)[0][0]
-    return folder / "**" / f"*{extension}" if extension in nested_extensions else folder / f"*{extension}"
+    if extension in nested_extensions:
+        return folder / "**" / f"*{extension}"
+    return folder / f"*{extension}"
 
 
 def _walk_visible_files(folder: Path) -> Iterator[Path]:

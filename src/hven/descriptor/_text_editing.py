@@ -107,8 +107,14 @@ def replace_texts(data: bytes, name: str, texts: Mapping[Path, Mapping[str, str]
                 ),
                 remedy="change the file itself",
             )
-    line_ending = b"\r\n" if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data else b"\n"
-    byte_order_mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
+    if data.count(b"\r\n") == data.count(b"\n") and b"\r\n" in data:
+        line_ending = b"\r\n"
+    else:
+        line_ending = b"\n"
+    if data.startswith(b"\xef\xbb\xbf"):
+        byte_order_mark = b"\xef\xbb\xbf"
+    else:
+        byte_order_mark = b""
     return byte_order_mark + page.text.encode().replace(b"\n", line_ending)
 
 
@@ -144,7 +150,9 @@ def _read_language_texts(value: Any, language: str) -> dict[str, str]:
             for key, language_text in value.items()
             if isinstance(language_text, WrittenScalar)
         }
-    return {language: str(value).strip()} if isinstance(value, WrittenScalar) and not value.is_null else {}
+    if isinstance(value, WrittenScalar) and not value.is_null:
+        return {language: str(value).strip()}
+    return {}
 
 
 def _to_comparable(value: Any) -> Any:
@@ -180,28 +188,31 @@ def _write_changed_text(
     page: YamlPage, tree: WrittenMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
 ) -> str | None:
     """Write a text in its place; None: it has none there."""
-    parent_entries, key = _find_value(tree, path[:-1]), path[-1]
+    parent_entries = _find_value(tree, path[:-1])
+    key = path[-1]
     if not isinstance(parent_entries, WrittenMap) or not parent_entries:
         return None
     editor = _YamlEditor(page.text, may_fold and not parent_entries.is_flow)
     old_value = parent_entries.get(key)  # type: ignore[call-overload]
     if old_value is None:
-        return editor.insert_key(parent_entries, key, new_texts, language) if new_texts else page.text
+        if new_texts:
+            return editor.insert_key(parent_entries, key, new_texts, language)
+        return page.text
     name = parent_entries.find_key(key)
     if isinstance(old_value, WrittenMap) and old_value:
         first_language_key = min(old_value, key=lambda one: one.start)
         editor = _YamlEditor(page.text, may_fold and not old_value.is_flow)
-        return (
-            editor.replace_language_texts(old_value, new_texts)
-            if new_texts and first_language_key.start > name.end
-            else None
-        )
+        if new_texts and first_language_key.start > name.end:
+            return editor.replace_language_texts(old_value, new_texts)
+        return None
     if not isinstance(old_value, WrittenScalar) or not _KEY_VALUE_SEPARATOR_PATTERN.fullmatch(
         page.text[name.end : old_value.start]
     ):
         return None
     if not new_texts:
-        return None if parent_entries.is_flow or len(parent_entries) == 1 else editor.remove_key(name, old_value)
+        if parent_entries.is_flow or len(parent_entries) == 1:
+            return None
+        return editor.remove_key(name, old_value)
     return editor.replace_value(old_value, _find_indent(name), new_texts, language)
 
 
@@ -216,12 +227,15 @@ class _YamlEditor:
     """
 
     def __init__(self, text: str, may_fold: bool) -> None:
-        self.text, self.may_fold = text, may_fold
+        self.text = text
+        self.may_fold = may_fold
 
     def find_line_end(self, index: int) -> int:
         """Find the end of the line."""
         newline_index = self.text.find("\n", index)
-        return len(self.text) if newline_index < 0 else newline_index
+        if newline_index < 0:
+            return len(self.text)
+        return newline_index
 
     def find_value_end(self, value: Any) -> int:
         """Find where a value ends, without the blank lines behind it."""
@@ -232,7 +246,9 @@ class _YamlEditor:
             for inner_value in (value.values() if isinstance(value, WrittenMap) else value)
         ]
         last = max(inner_ends, default=0)
-        return self.text.find("}", last) + 1 if isinstance(value, WrittenMap) and value.is_flow else last
+        if isinstance(value, WrittenMap) and value.is_flow:
+            return self.text.find("}", last) + 1
+        return last
 
     def format_text(self, text: str, indent: int) -> tuple[str, list[str]]:
         """Write a text: what stands on its first line, and the lines behind."""
@@ -269,16 +285,29 @@ class _YamlEditor:
     def replace_value(self, old_value: WrittenScalar, indent: int, new_texts: Mapping[str, str], language: str) -> str:
         """Write another value in the place of one; what is said behind it stays on its line."""
         first_line, lines = self.format_texts(new_texts, language, indent)
-        start, end = old_value.start, self.find_value_end(old_value)
+        start = old_value.start
+        end = self.find_value_end(old_value)
         if old_value.style in {"|", ">"}:
             header = _BLOCK_HEADER_PATTERN.match(self.text, start)
-            comment = header[1] or "" if header else ""
+            if header:
+                comment = header[1] or ""
+            else:
+                comment = ""
             rest_start = end
         else:
-            rest_start = self.find_line_end(end) if lines else end
+            if lines:
+                rest_start = self.find_line_end(end)
+            else:
+                rest_start = end
             comment = self.text[end:rest_start]
-        gap = " " if first_line and self.text[start - 1] not in " \n\t" else ""
-        head = self.text[:start] if first_line else self.text[:start].rstrip(" ")
+        if first_line and self.text[start - 1] not in " \n\t":
+            gap = " "
+        else:
+            gap = ""
+        if first_line:
+            head = self.text[:start]
+        else:
+            head = self.text[:start].rstrip(" ")
         return "\n".join([f"{head}{gap}{first_line}{comment}", *lines]) + self.text[rest_start:]
 
     def remove_key(self, key: WrittenScalar, value: Any) -> str:
@@ -335,7 +364,10 @@ class _YamlEditor:
                         text[: self.find_value_end(old_texts[order[number - 1]])] + text[self.find_value_end(value) :]
                     )
                 else:
-                    next_start = order[1].start if len(order) > 1 else text.index(",", self.find_value_end(value)) + 1
+                    if len(order) > 1:
+                        next_start = order[1].start
+                    else:
+                        next_start = text.index(",", self.find_value_end(value)) + 1
                     text = text[: key.start] + text[next_start:].lstrip(" ")
             elif str(value).strip() != new_texts[str(key)] and isinstance(value, WrittenScalar):
                 text = editor.replace_value(value, indent, {"": new_texts[str(key)]}, "")

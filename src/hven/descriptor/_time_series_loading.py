@@ -41,12 +41,14 @@ def read_time_series(
     """Read ``series`` of a table, whose columns may not be known yet (None)."""
     labels_by_identifier: dict[str, str] = {}
     for number, item in enumerate(fields.get("series", ()), 1):
-        series_label = f"{key_path}.series[{number}]" if len(fields["series"]) > 1 else f"{key_path}.series"
+        if len(fields["series"]) > 1:
+            series_label = f"{key_path}.series[{number}]"
+        else:
+            series_label = f"{key_path}.series"
         time_series = _read_time_series(series_label, name, item, column_names, collection_context, faults)
         for key in ("id", "path"):
-            if (
-                other_label := labels_by_identifier.setdefault(f"{key} {getattr(time_series, key)}", series_label)
-            ) != series_label:
+            other_label = labels_by_identifier.setdefault(f"{key} {getattr(time_series, key)}", series_label)
+            if other_label != series_label:
                 message = f"{series_label}: {other_label} is {getattr(time_series, key)!r}, too"
                 faults.add_error(
                     message, item.place, f"give each its {'id' if key == 'id' else 'das2'}: {{id: .., ..}}"
@@ -78,7 +80,10 @@ def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> No
                 faults.add_error(
                     message, place, suggest_spelling(name, [table_column.name for table_column in table.columns])
                 )
-        time = names.get(series.time.lower()) if series.time else find_begin_and_end_columns(table)[0]
+        if series.time:
+            time = names.get(series.time.lower())
+        else:
+            time = find_begin_and_end_columns(table)[0]
         if time is None and not series.time:
             time = next(
                 (
@@ -96,7 +101,10 @@ def check_time_series(key_path: str, table: Table, faults: FaultCollector) -> No
             faults.add_error(f"{key_path}.series: {time.name} is {time.type}, no time", place, remedy)
         for name, (_, elements) in series.vectors.items():
             column = names.get(name)
-            count = math.prod(table_column or 0 for table_column in column.type.shape) if column is not None else 0
+            if column is not None:
+                count = math.prod(table_column or 0 for table_column in column.type.shape)
+            else:
+                count = 0
             if column is not None and elements and count not in {0, len(elements)}:
                 message = (
                     f"{key_path}.series.vectors.{name}: {len(elements)} components, but {column.name} is {column.type}"
@@ -287,16 +295,16 @@ def _read_time_series(
                 column_name.place,
                 suggest_spelling(column_name, column_names or ()),
             )
-    id_ = (
-        _check_series_id(key_path, series_fields["id"], faults)
-        if "id" in series_fields
-        else f"{collection_context.schema}_{name}"
-    )
-    path = (
-        str(series_fields["das2"]).strip("/")
-        if "das2" in series_fields
-        else (id_ if "id" in series_fields else f"{collection_context.schema}/{name}")
-    )
+    if "id" in series_fields:
+        id_ = _check_series_id(key_path, series_fields["id"], faults)
+    else:
+        id_ = f"{collection_context.schema}_{name}"
+    if "das2" in series_fields:
+        path = str(series_fields["das2"]).strip("/")
+    elif "id" in series_fields:
+        path = id_
+    else:
+        path = f"{collection_context.schema}/{name}"
     template_parser = LinkExpressions(column_names, None, collection_context)
     if "file" in series_fields and not collection_context.publishes_files:
         faults.add_error(
@@ -370,7 +378,8 @@ def _read_file_reader(
                 f"{key_path}.reader: hven.toml has no reader {str(reader_text)!r}", reader_text.place, remedy
             )
         return FileReaderSpec(name=str(reader_text))
-    path, function = collection_context.directory / name, function or "read"
+    path = collection_context.directory / name
+    function = function or "read"
     if not collection_context.contents.is_file(path):
         python_files = [python_file.name for python_file in collection_context.directory.glob("*.py")]
         faults.add_error(
@@ -384,7 +393,10 @@ def _read_file_reader(
     try:
         defined = [node.name for node in ast.parse(data).body if isinstance(node, ast.FunctionDef)]
     except (SyntaxError, ValueError) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else None
+        if isinstance(error, SyntaxError):
+            line = error.lineno
+        else:
+            line = None
         faults.add_error(f"{key_path}.reader: {error}", Place(file=name, line=line))
     else:
         if function not in defined:
@@ -483,4 +495,6 @@ def _parse_numbers(key_path: str, texts: Sequence[WrittenScalar], faults: FaultC
 
 
 def _read_optional_text(fields: KeyValues, key: str) -> str | None:
-    return str(fields[key]) if key in fields else None
+    if key in fields:
+        return str(fields[key])
+    return None

@@ -81,11 +81,10 @@ class PythonCall:
             python_process.load_function(path, self.name)
         except CuratorCodeError as error:
             failure_text = str(error)
-            message = (
-                failure_text
-                if failure_text.startswith(f"{path.name} ")
-                else f"{path.name} cannot be imported: {failure_text}"
-            )
+            if failure_text.startswith(f"{path.name} "):
+                message = failure_text
+            else:
+                message = f"{path.name} cannot be imported: {failure_text}"
             raise UserError(message, place=self.place) from error
 
         def call_function(*arrays: pa.Array, seconds: float | None = None) -> pa.Array | str:

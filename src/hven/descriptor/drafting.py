@@ -160,7 +160,10 @@ def create_descriptor(
     directory.mkdir(parents=True, exist_ok=True)  # paths that go up from it need it
     try:
         drafted = _draft_from_source(settings, name, source, kind, table, resolve_secret, standard)
-        text = drafted if isinstance(drafted, str) else write_checked_draft(drafted, path, settings)
+        if isinstance(drafted, str):
+            text = drafted
+        else:
+            text = write_checked_draft(drafted, path, settings)
         path.write_text(text, encoding="utf-8")
     except BaseException:
         if creates_directory and not any(directory.iterdir()):
@@ -254,7 +257,8 @@ def _draft_from_source(
         kind in {None, "hats"}
         and (place := find_catalogue(settings, source, directory, is_certain=kind == "hats")) is not None
     ):
-        kind, options = "hats", {"path": place}
+        kind = "hats"
+        options = {"path": place}
         source_file = None
     elif re.match(r"[a-z][a-z0-9+]*://", source) and not source.startswith(("http://", "https://")):
         raise UsageError(
@@ -262,7 +266,8 @@ def _draft_from_source(
             remedy="put it into the environment and write --from '$NAME'",
         )
     else:
-        source = _find_stac_collection_file(source) if kind is None else source
+        if kind is None:
+            source = _find_stac_collection_file(source)
         source_file, options = find_file(settings, source, directory)
         if (
             kind is None
@@ -273,7 +278,10 @@ def _draft_from_source(
             kind, options, table = *_select_described_source(description), None
         elif kind is None:
             # which says what it is, if it is no text
-            default_kind = "product" if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS) else "csv"
+            if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):
+                default_kind = "product"
+            else:
+                default_kind = "csv"
             kind = (
                 file_kinds.find_kind_of_file(source_file)
                 or file_kinds.find_kind_by_name(source_file.name)
@@ -282,13 +290,17 @@ def _draft_from_source(
         if kind == "sql":
             options = {"file": options["files"]}
         elif kind == "csv" and (readme := find_readme(source_file, directory, table)):
-            kind, options = "fixed", {**options, **readme}
+            kind = "fixed"
+            options = {**options, **readme}
     if table is not None:
         service = file_kinds.find_service_signature(kind)
         key = service.table_option if service else TABLE_OPTIONS.get(kind)
         if not key:
             raise UsageError(f"a {kind} source has no tables to choose from", remedy="leave --table out")
-        options[key] = int(table) if table.isdigit() and kind not in {"sql", "live"} and not service else table
+        if table.isdigit() and kind not in {"sql", "live"} and not service:
+            options[key] = int(table)
+        else:
+            options[key] = table
     if standard is not None:
         if kind == "live":
             raise UsageError(
@@ -357,7 +369,9 @@ def _find_stac_collection_file(source: str) -> str:
     collection = Path.cwd() / Path(source).expanduser() / "collection.json"
     if "://" in source or not collection.is_file():
         return source
-    return str(Path(source) / collection.name) if _table_descriptions.is_description(collection) else source
+    if _table_descriptions.is_description(collection):
+        return str(Path(source) / collection.name)
+    return source
 
 
 def _select_described_source(description: _table_descriptions.TableSetDescription) -> tuple[str, dict[str, Any]]:
@@ -462,23 +476,26 @@ def _draft_table(
     if chain_code_columns and "types" in module.Options.model_fields:  # digits of a chain code are no number
         options = {**options, "types": {**options.get("types", {}), **dict.fromkeys(chain_code_columns, "string")}}
         source, options = _open_source(module, kind, options, context)
-    if guessed_options := (source.list_guessed_options() if isinstance(source, GuessedOptionsSource) else {}):
+    guessed_options = source.list_guessed_options() if isinstance(source, GuessedOptionsSource) else {}
+    if guessed_options:
         options = {**options, **guessed_options}
         guess_notes = [
             *guess_notes,
             "the record below the names holds units: they are taken, and it is no row (`units: true`)",
         ]
     is_live = kind == "live"
-    columns = (
-        database_facts.select_served_columns(source.list_columns())
-        if is_live and database_facts is not None
-        else source.list_columns()
-    )
+    if is_live and database_facts is not None:
+        columns = database_facts.select_served_columns(source.list_columns())
+    else:
+        columns = source.list_columns()
     if not columns:
         raise SourceError(
             "the source has no columns, so there is nothing to publish", remedy="choose another table or file"
         )
-    credited = source if isinstance(source, SelfDescribingSource) else None
+    if isinstance(source, SelfDescribingSource):
+        credited = source
+    else:
+        credited = None
     is_service = file_kinds.find_service_signature(kind) is not None
     is_paged = is_service and "key" in module.Options.model_fields
     is_remote = is_service or (credited is not None and is_web_address(str(options.get("path"))))
@@ -493,7 +510,10 @@ def _draft_table(
         guesses = convert_sexagesimal_pairs(guesses, samples_by_name)
     image_coverage = detect_image_coverage(kind, options, samples_by_name)
     options, notes = add_null_words(kind, options, guesses, samples_by_name)
-    doubts = source.list_type_doubts() if isinstance(source, DoubtfulTypesSource) else {}
+    if isinstance(source, DoubtfulTypesSource):
+        doubts = source.list_type_doubts()
+    else:
+        doubts = {}
     guesses = [
         replace(item, remark="; ".join(doubts[item.source]))
         if item.source in doubts
@@ -515,10 +535,8 @@ def _draft_table(
         )
     key: Sequence[ColumnGuess] = ()
     if database_facts is not None:
-        key, notes = (
-            database_facts.find_key_guesses(guesses),
-            [*notes, *database_facts.write_notes(guesses, is_live=is_live)],
-        )
+        key = database_facts.find_key_guesses(guesses)
+        notes = [*notes, *database_facts.write_notes(guesses, is_live=is_live)]
     key_reason = ""
     if credited is not None and (key := _source_credits.find_key_guesses(credited, guesses)):
         if not complete:
@@ -534,10 +552,10 @@ def _draft_table(
             and (is_remote or (credited.read_stated_row_count() or 0) > MAX_KEY_CHECK_ROWS)
         )
     ):
-        found_key = (
-            find_remote_key(source, guesses, samples_by_name)
-            if is_paged
-            else find_key(
+        if is_paged:
+            found_key = find_remote_key(source, guesses, samples_by_name)
+        else:
+            found_key = find_key(
                 module,
                 options,
                 context,
@@ -545,42 +563,57 @@ def _draft_table(
                 samples_by_name,
                 MAX_REMOTE_SAMPLED_ROWS if is_service else MAX_KEY_CHECK_ROWS,
             )
-        )
-        key = [] if found_key is None else [found_key]
+        if found_key is None:
+            key = []
+        else:
+            key = [found_key]
         if is_paged and found_key is not None:  # rows are asked for page by page by it
             options = {**options, "key": found_key.source}
     position = _source_credits.find_position_columns(credited, guesses)
-    guesses = guesses if image_coverage is None else add_footprint_columns(guesses, image_coverage)
+    if image_coverage is None:
+        guesses = guesses
+    else:
+        guesses = add_footprint_columns(guesses, image_coverage)
     if not is_live and position is None:  # text that is put together at each query is found by no index
         guesses += convert_positions(guesses)
     position = position or find_sky_position(guesses)
-    body_position = find_body_position(guesses) if position is None else None
+    if position is None:
+        body_position = find_body_position(guesses)
+    else:
+        body_position = None
     if body_position is not None and standard is None:
         notes = [*notes, describe_body_position(body_position)]
-    sample = (
-        read_first_rows(module, options, context, columns)
-        if standard is not None or "cc" in {item.column.name for item in guesses}
-        else {}
-    )
-    chain = (
-        recognize_chain_code(collect_source_columns(guesses, sample))
-        if sample and standard is None and not is_live
-        else None
-    )
+    if standard is not None or "cc" in {item.column.name for item in guesses}:
+        sample = read_first_rows(module, options, context, columns)
+    else:
+        sample = {}
+    if sample and standard is None and not is_live:
+        chain = recognize_chain_code(collect_source_columns(guesses, sample))
+    else:
+        chain = None
     if chain is not None and chain.missing_parts:
         notes = [*notes, chain.remedy]
     elif chain is not None and "s_region" not in {item.column.name for item in guesses}:
         guesses.append(_propose_outline_column(chain))
-    facts_of_samples = source.describe_samples() if isinstance(source, SampledSource) else None
+    if isinstance(source, SampledSource):
+        facts_of_samples = source.describe_samples()
+    else:
+        facts_of_samples = None
     series: list[str] = []
     if facts_of_samples is not None and isinstance(source, SampledSource):
         time_columns = [column for column in columns if column.name == facts_of_samples.time]
         times = read_first_rows(module, options, context, time_columns)
         series = propose_series(facts_of_samples, guesses, times[facts_of_samples.time], source.read_dataset_name())
         notes = [*notes, *describe_outliers(facts_of_samples, guesses, samples_by_name)]
-    title, description = source.read_title_and_description() if isinstance(source, DescribedSource) else (None, None)
+    if isinstance(source, DescribedSource):
+        title, description = source.read_title_and_description()
+    else:
+        title, description = (None, None)
     source_metadata = SourceMetadata(source.read_metadata() if isinstance(source, MetadataSource) else None, guesses)
-    credits_by_key = source.list_credits() if isinstance(source, AttributedSource) else {}
+    if isinstance(source, AttributedSource):
+        credits_by_key = source.list_credits()
+    else:
+        credits_by_key = {}
     description = description or (database_facts.inspected_table.comment if database_facts is not None else None)
     if standard is not None:
         pair = position or body_position

@@ -197,7 +197,9 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
         for target, source_column in compiled_mapping.copies.items()
         if served_types.get(source_column) == target_types[target]
     }
-    table, position, columns = compiled_mapping.table, "", None
+    table = compiled_mapping.table
+    position = ""
+    columns = None
     if table.position is not None and set(table.position) <= copies.keys():
         columns = (copies[table.position[0]], copies[table.position[1]])
         position = live_source.find_position_index(inspected_table, *columns)
@@ -292,7 +294,10 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
     """Find what cannot be said in SQL, with its place."""
     remedy = "copy the table (kind: sql), or let a view of the database compute it"
     for call in compiled_mapping.calls:
-        kind = "is a Python function" if call.path is not None else "is for ingests"
+        if call.path is not None:
+            kind = "is a Python function"
+        else:
+            kind = "is for ingests"
         yield Fault(
             message=f"{key_path}: {call.name} {kind}, which a table that is read in place cannot call",
             place=call.place,
@@ -309,11 +314,10 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
         setting = next(
             (granule_setting for granule_setting in places.values() if granule_setting.how == "lookup"), None
         )
-        message = (
-            f"{key_path}.lookup: a lookup with more than 64 keys cannot be said in SQL"
-            if setting is None
-            else f"{key_path}.lookup.{setting.column}: more than 64 keys cannot be said in SQL"
-        )
+        if setting is None:
+            message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be said in SQL"
+        else:
+            message = f"{key_path}.lookup.{setting.column}: more than 64 keys cannot be said in SQL"
         yield Fault(
             message=message,
             place=spec.place if setting is None else setting.place,
@@ -325,7 +329,10 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
         if not isinstance(body, Select) or not isinstance(body.source, TableRef):
             continue
         for item in [*body.items, *([body.where] if body.where is not None else [])]:
-            column = item.column.name if isinstance(item, SelectItem) and item.column is not None else None
+            if isinstance(item, SelectItem) and item.column is not None:
+                column = item.column.name
+            else:
+                column = None
             if column == ROW_NUMBER_COLUMN:
                 continue
             tree = item.expr if isinstance(item, SelectItem) else item
@@ -335,16 +342,16 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
                 {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
                 & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
             )
-            unsupported_reason = (
-                f"{facts[0]} is a fact of files" if facts else load_live_module().find_unsupported_function(tree)
-            )
+            if facts:
+                unsupported_reason = f"{facts[0]} is a fact of files"
+            else:
+                unsupported_reason = load_live_module().find_unsupported_function(tree)
             if unsupported_reason:
                 place = _locate_function(spec, column, unsupported_reason.split(" ", 1)[0])
-                where = (
-                    f"{key_path}.{places[column].how}.{column}"
-                    if column in places
-                    else f"{key_path}.{'where' if column is None else f'columns.{column}'}"
-                )
+                if column in places:
+                    where = f"{key_path}.{places[column].how}.{column}"
+                else:
+                    where = f"{key_path}.{'where' if column is None else f'columns.{column}'}"
                 fault_message = f"{where}: {unsupported_reason}" + (
                     "" if facts else " cannot be said in the SQL of the database"
                 )
@@ -379,7 +386,9 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
     setting = next((setting for setting in spec.settings if setting.column == column), None)
     if setting is not None:
         return setting.place
-    return spec.where[1] if column is None and spec.where is not None else spec.place
+    if column is None and spec.where is not None:
+        return spec.where[1]
+    return spec.place
 
 
 __all__ = ["LIVE_SOURCE_KIND", "LiveTable", "compile_live_table", "find_live_table_faults", "is_live"]

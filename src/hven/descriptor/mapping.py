@@ -70,7 +70,10 @@ def add_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: So
     mapping
         With these warnings.
     """
-    doubts = source.list_type_doubts() if isinstance(source, DoubtfulTypesSource) else {}
+    if isinstance(source, DoubtfulTypesSource):
+        doubts = source.list_type_doubts()
+    else:
+        doubts = {}
     types = {column.name: column.type for column in mapping.table.columns}
     warnings = tuple(
         Fault(

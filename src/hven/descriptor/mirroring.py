@@ -125,7 +125,8 @@ def write_public_descriptor(
         **{name: _to_yaml_value(value) for name, value in collection_values.items()},
     }
     for key, record_keys in RECORD_KEYS.items():
-        if records := getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key)):
+        records = getattr(resource, ATTRIBUTE_NAMES_BY_KEY.get(key, key))
+        if records:
             body[key] = [_select_attributes(record, record_keys) for record in records]
     stored_tables = {
         table.qualified_name: table for table in own_tables if table.view is None and table.utype != FILES_UTYPE
@@ -192,9 +193,10 @@ def write_mirror_descriptor(
     """
     try:
         # references of YAML may make much of little text; ours has none
-        foreign_document = (
-            None if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)) else yaml.safe_load(text)
-        )
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            foreign_document = None
+        else:
+            foreign_document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SourceError(f"{url} gives a descriptor of {name} that is no YAML", remedy="is that a Hven?") from error
     if (
@@ -399,9 +401,10 @@ def _copy_table_description(foreign_table: Any, url: str, table: str) -> dict[st
         if isinstance(entry, dict) and str(entry.get("target", "")).startswith(f"{table.partition('.')[0]}.")
     }
     indexes = foreign_table.get("indexes")
-    description["indexes"] = (
-        [_to_yaml_value(entry) for entry in indexes if isinstance(entry, list)] if isinstance(indexes, list) else []
-    )
+    if isinstance(indexes, list):
+        description["indexes"] = [_to_yaml_value(entry) for entry in indexes if isinstance(entry, list)]
+    else:
+        description["indexes"] = []
     description = {
         key: value for key, value in description.items() if value or key not in {"groups", "keys", "indexes"}
     }
@@ -414,7 +417,9 @@ def _copy_table_description(foreign_table: Any, url: str, table: str) -> dict[st
 
 
 def _copy_column_keys(foreign_column: Any) -> dict[str, Any]:
-    return _copy_keys(foreign_column, ("type", *COLUMN_KEYS)) if isinstance(foreign_column, dict) else {}
+    if isinstance(foreign_column, dict):
+        return _copy_keys(foreign_column, ("type", *COLUMN_KEYS))
+    return {}
 
 
 def _copy_keys(foreign_keys: Mapping[Any, Any], keys: Iterable[str]) -> dict[str, Any]:

@@ -173,7 +173,10 @@ def compile_view_member(
     DescriptorError
         An expression does not fit the table's columns.
     """
-    view_spec = spec.obscore if view_name == OBSCORE_VIEW else spec.obscore_radio
+    if view_name == OBSCORE_VIEW:
+        view_spec = spec.obscore
+    else:
+        view_spec = spec.obscore_radio
     if view_spec is None:
         return None
     view_spec = replace(view_spec, defaults={**_build_view_defaults(table, view_spec, resource), **view_spec.defaults})
@@ -201,7 +204,10 @@ def compile_view_member(
             ]
         )
     body = mapping.queries[0].query.body
-    items = body.items if isinstance(body, Select) else ()
+    if isinstance(body, Select):
+        items = body.items
+    else:
+        items = ()
     trees = {item.alias.name: item.expr for item in items if isinstance(item, SelectItem) and item.alias is not None}
     trees.pop(ROW_NUMBER_COLUMN)
     required_expressions = [trees[column.name] for column in mapping.table.columns if column.required]
@@ -309,16 +315,29 @@ def _write_typed_null(column: Column) -> str:
     """Write NULL with the column's type: without one, a condition on it compares text with a number."""
     if column.type.is_numeric:
         return f"CAST(NULL AS {CAST_TYPES[column.type.datatype]})"
-    target = "VARCHAR" if column.type.is_string else "TIMESTAMP" if column.type.is_timestamp else ""
-    return f"CAST(NULL AS {target})" if target else "NULL"
+    if column.type.is_string:
+        target = "VARCHAR"
+    elif column.type.is_timestamp:
+        target = "TIMESTAMP"
+    else:
+        target = ""
+    if target:
+        return f"CAST(NULL AS {target})"
+    return "NULL"
 
 
 def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Resource) -> dict[str, ColumnMapping]:
     """Derive what follows from any table: an identifier by its key, the position by the one it is indexed by."""
     default_expressions: dict[str, str] = {}
-    key = table.primary[0] if len(table.primary) == 1 else "obs_id"
+    if len(table.primary) == 1:
+        key = table.primary[0]
+    else:
+        key = "obs_id"
     is_string_key = any(column.name == key and column.type.is_string for column in table.columns)
-    ident = f'"{key}"' if is_string_key else f'CAST("{key}" AS VARCHAR)'
+    if is_string_key:
+        ident = f'"{key}"'
+    else:
+        ident = f'CAST("{key}" AS VARCHAR)'
     default_expressions["obs_publisher_did"] = f"'ivo://{resource.site['authority']}/{resource.name}?' || {ident}"
     default_expressions["obs_collection"] = "collection.name"
     if len(table.primary) == 1:

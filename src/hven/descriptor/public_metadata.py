@@ -142,14 +142,16 @@ def describe_table(
     if spec is not None:
         description |= _describe_flags(table, spec)
     obscore_member = metadata.view_members.get(OBSCORE_VIEW, {}).get(table.qualified_name)
-    observations = (
-        None if obscore_member is None else _describe_view_member(table, obscore_member, OBSCORE_VIEW, describe_column)
-    )
+    if obscore_member is None:
+        observations = None
+    else:
+        observations = _describe_view_member(table, obscore_member, OBSCORE_VIEW, describe_column)
     if observations is not None:
         radio = metadata.view_members.get(OBSCORE_RADIO_VIEW, {}).get(table.qualified_name)
-        radio_description = (
-            None if radio is None else _describe_view_member(table, radio, OBSCORE_RADIO_VIEW, describe_column)
-        )
+        if radio is None:
+            radio_description = None
+        else:
+            radio_description = _describe_view_member(table, radio, OBSCORE_RADIO_VIEW, describe_column)
         description[OBSCORE_VIEW] = {
             **observations,
             **({"radio": radio_description} if radio_description is not None else {}),
@@ -180,7 +182,8 @@ def _describe_view_member(
     table: Table, member: ObservationViewMember, view_name: str, describe_column: Callable[[Column], dict[str, Any]]
 ) -> dict[str, Any] | None:
     """Write the expressions of a view's member; None if one that every row must have reads what is not public."""
-    standard, items = _load_standard_columns(view_name), {}
+    standard = _load_standard_columns(view_name)
+    items = {}
     # what gives a value where nothing is said
     default_names = {column.name.lower() for column in table.columns} | {"s_ra", "s_dec"}
     for column in member.columns:
@@ -226,7 +229,8 @@ def iterate_public_views(
     name, description
         In an order in which each can be made.
     """
-    known_tables, pending_views = list(stored_tables), [table for table in public_tables if table.view is not None]
+    known_tables = list(stored_tables)
+    pending_views = [table for table in public_tables if table.view is not None]
     while pending_views:
         readable_views = [
             table
@@ -336,9 +340,10 @@ class ForeignDescriptorReader:
             observations = self._read_view_member(table, obscore_value, OBSCORE_VIEW)
             if observations is not None:
                 radio = obscore_value.get("radio")
-                radio_description = (
-                    self._read_view_member(table, radio, OBSCORE_RADIO_VIEW) if isinstance(radio, dict) else None
-                )
+                if isinstance(radio, dict):
+                    radio_description = self._read_view_member(table, radio, OBSCORE_RADIO_VIEW)
+                else:
+                    radio_description = None
                 description[OBSCORE_VIEW] = {
                     **observations,
                     **({"radio": radio_description} if radio_description is not None else {}),
@@ -346,18 +351,28 @@ class ForeignDescriptorReader:
         return description
 
     def _read_flags(self, table: Table, foreign_keys: Mapping[Any, Any]) -> dict[str, Any]:
-        flags, rules = foreign_keys.get("flags"), foreign_keys.get("rules")
-        column = flags.get("column") if isinstance(flags, dict) else None
+        flags = foreign_keys.get("flags")
+        rules = foreign_keys.get("rules")
+        if isinstance(flags, dict):
+            column = flags.get("column")
+        else:
+            column = None
         if not isinstance(rules, dict) or column not in {table_column.name for table_column in table.columns}:
             return {}
         bits: dict[int, str] = {}
         words: dict[str, str] = {}
         for name, rule in rules.items():
-            bit = rule.get("flag") if isinstance(rule, dict) else None
+            if isinstance(rule, dict):
+                bit = rule.get("flag")
+            else:
+                bit = None
             if isinstance(bit, int) and not isinstance(bit, bool) and 0 <= bit <= MAX_FLAG_BIT and bit not in bits:
                 bits[bit] = str(name)
                 words[str(name)] = str(rule.get("message") or "")[:MAX_TEXT_CHARACTERS]
-        by = flags.get("by") if isinstance(flags, dict) else None
+        if isinstance(flags, dict):
+            by = flags.get("by")
+        else:
+            by = None
         groupings = {}
         for name, text in by.items() if isinstance(by, dict) else ():
             fault_text = find_expression_fault(str(text), table.columns)
@@ -377,18 +392,22 @@ class ForeignDescriptorReader:
         }
 
     def _read_view_member(self, table: Table, foreign_keys: Mapping[Any, Any], view_name: str) -> dict[str, Any] | None:
-        standard, view = _load_standard_columns(view_name), f"ivoa.{view_name}"
+        standard = _load_standard_columns(view_name)
+        view = f"ivoa.{view_name}"
         columns = foreign_keys.get("columns")
-        own_columns = (
-            {str(name): self.copy_column_keys(map_value) for name, map_value in columns.items()}
-            if isinstance(columns, dict)
-            else {}
-        )
+        if isinstance(columns, dict):
+            own_columns = {str(name): self.copy_column_keys(map_value) for name, map_value in columns.items()}
+        else:
+            own_columns = {}
         items: dict[str, str] = {}
         map_value = foreign_keys.get("map")
         for key, value in map_value.items() if isinstance(map_value, dict) else ():
-            name, text = str(key), str(value)
-            fault_text = "" if value is None or text == "NULL" else find_expression_fault(text, table.columns)
+            name = str(key)
+            text = str(value)
+            if value is None or text == "NULL":
+                fault_text = ""
+            else:
+                fault_text = find_expression_fault(text, table.columns)
             if name not in standard and name not in own_columns:
                 self.omission_notes.append(
                     f"{view} has no column {name} of {table.qualified_name}: the standard, as we know it, has none"
@@ -397,17 +416,19 @@ class ForeignDescriptorReader:
                 self.omission_notes.append(f"{table.qualified_name} is not in {view}: {name}: {fault_text}")
                 return None
             else:
-                items[name] = "NULL" if fault_text or value is None else text
+                if fault_text or value is None:
+                    items[name] = "NULL"
+                else:
+                    items[name] = text
                 if fault_text:
                     self.omission_notes.append(
                         f"{view} has nothing under {name} of {table.qualified_name}: {fault_text}"
                     )
         optional_value = foreign_keys.get("optional")
-        optional = (
-            [name for name in map(str, optional_value) if standard.get(name)]
-            if isinstance(optional_value, list)
-            else []
-        )
+        if isinstance(optional_value, list):
+            optional = [name for name in map(str, optional_value) if standard.get(name)]
+        else:
+            optional = []
         own_columns = {
             name: column_keys for name, column_keys in own_columns.items() if name in items and name not in standard
         }
@@ -444,14 +465,13 @@ class ForeignDescriptorReader:
             Table(schema=self.schema, name=name, columns=bind_query(parse_query(text), StaticCatalogue(tables)).columns)
         )
         columns = foreign_keys.get("columns")
-        words = (
-            {
+        if isinstance(columns, dict):
+            words = {
                 str(key): _select_attributes(self.copy_column_keys(column_description))
                 for key, column_description in columns.items()
             }
-            if isinstance(columns, dict)
-            else {}
-        )
+        else:
+            words = {}
         return {"view": text, **({"columns": words} if words else {})}
 
     def read_examples(self, foreign_examples: object) -> list[dict[str, str]]:
@@ -467,15 +487,14 @@ class ForeignDescriptorReader:
         examples
             As a descriptor has them.
         """
-        complete_examples = (
-            [
+        if isinstance(foreign_examples, list):
+            complete_examples = [
                 example
                 for example in foreign_examples
                 if isinstance(example, dict) and example.get("title") and example.get("query")
             ]
-            if isinstance(foreign_examples, list)
-            else []
-        )
+        else:
+            complete_examples = []
         keys = ("title", "query", "description")
         return [
             {key: str(example[key])[:MAX_TEXT_CHARACTERS] for key in keys if example.get(key) is not None}

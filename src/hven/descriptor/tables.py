@@ -267,7 +267,9 @@ def read_table_spec(
 
 
 def _read_optional_text(fields: KeyValues, key: str) -> str | None:
-    return str(fields[key]) if key in fields else None
+    if key in fields:
+        return str(fields[key])
+    return None
 
 
 def read_access(
@@ -307,7 +309,10 @@ def read_access(
             texts[level] = access_fields[level]
     if not texts:
         return "public", None
-    columns = tuple(access_fields["columns"]) if "columns" in access_fields else None
+    if "columns" in access_fields:
+        columns = tuple(access_fields["columns"])
+    else:
+        columns = None
     contact_text = str(access_fields["contact"]) if "contact" in access_fields else contact
     return "public", RowAccessPolicy(**texts, columns=columns, path=access_fields.get("path"), contact=contact_text)
 
@@ -437,7 +442,8 @@ def _check_setting_values(
 def _check_lookup(
     value: KeyValues, key_path: str, collection_context: CollectionContext, faults: FaultCollector
 ) -> None:
-    from_expressions, keys = value.get("from", ()), value.get("key", ())
+    from_expressions = value.get("from", ())
+    keys = value.get("key", ())
     for from_expression in from_expressions:
         _check_expression(from_expression, f"{key_path}.from", None, faults)
     if len(from_expressions) > 1 and len(keys) != len(from_expressions):
@@ -686,7 +692,8 @@ def _read_check_rule(
                 column.place,
                 suggest_spelling(column, column_names),
             )
-    check_name, check_argument = rule_fields["check"], rule_fields.get("of", rule_fields["check"])
+    check_name = rule_fields["check"]
+    check_argument = rule_fields.get("of", rule_fields["check"])
     if not columns:
         faults.add_error(f"{key_path} needs 'columns'", rule_fields.place)
     if check_name in {"pair", "order"} and len(columns) % 2:
@@ -889,11 +896,10 @@ def _read_indexes(
     for item in fields.get("indexes", ()):
         for name in item:
             if has_all_columns and name not in column_names:
-                hint = (
-                    "an index is of columns: let one be computed by 'map', and index that"
-                    if "(" in name
-                    else suggest_spelling(name, column_names)
-                )
+                if "(" in name:
+                    hint = "an index is of columns: let one be computed by 'map', and index that"
+                else:
+                    hint = suggest_spelling(name, column_names)
                 faults.add_error(f"{key_path}.indexes: the table has no column {str(name)!r}", name.place, hint)
         if len(set(item)) < len(item):
             faults.add_error(f"{key_path}.indexes: an index has a column twice", item[0].place)

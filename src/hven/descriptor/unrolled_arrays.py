@@ -49,7 +49,10 @@ def expand_array_columns(
     key_path = f"tables.{spec.table.name}.for_each"
     array_names: list[str] = []
     for name in spec.for_each:
-        place = name.place if isinstance(name, WrittenScalar) else spec.place
+        if isinstance(name, WrittenScalar):
+            place = name.place
+        else:
+            place = spec.place
         same_named_columns = [column for column in columns if column.name == name] or [
             column for column in columns if column.name.lower() == name.lower()
         ]

@@ -150,11 +150,10 @@ def read_text(
 ) -> WrittenScalar | None:
     """Return text as written. What YAML readers would turn into something else must stand in quotes, but for dates, epochs, versions (`allow_retyped`)."""
     if not isinstance(value, WrittenScalar):
-        remedy = (
-            "put it in quotes: '{...}'"
-            if isinstance(value, WrittenMap) and value.is_flow
-            else "quote text that begins with [ or {"
-        )
+        if isinstance(value, WrittenMap) and value.is_flow:
+            remedy = "put it in quotes: '{...}'"
+        else:
+            remedy = "quote text that begins with [ or {"
         faults.add_error(f"{key_path} must be text, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null:
@@ -243,17 +242,29 @@ def read_number(
         return None
     yaml_reading = detect_misleading_retyping(value)
     if yaml_reading is not None:
-        remedy = f"write {int(value)}" if str(value).lstrip("+-").isdigit() else ""
+        if str(value).lstrip("+-").isdigit():
+            remedy = f"write {int(value)}"
+        else:
+            remedy = ""
         faults.add_error(f"{key_path} must be {name}, but YAML reads {value!s} as {yaml_reading}", value.place, remedy)
         return None
-    digits = value.replace("_", "") if must_be_integer and GROUPED_INTEGER_PATTERN.fullmatch(value) else str(value)
+    if must_be_integer and GROUPED_INTEGER_PATTERN.fullmatch(value):
+        digits = value.replace("_", "")
+    else:
+        digits = str(value)
     if not (INTEGER_PATTERN if must_be_integer else DECIMAL_PATTERN).fullmatch(digits):
         faults.add_error(f"{key_path} must be {name}, not {describe_value(value)}", value.place)
         return None
     parsed_number = literal.parse_number(digits)
     if (ge is not None and parsed_number < ge) or (le is not None and parsed_number > le):
-        low = "" if ge is None else f" from {literal.format_number(ge)}"
-        high = "" if le is None else f" to {literal.format_number(le)}"
+        if ge is None:
+            low = ""
+        else:
+            low = f" from {literal.format_number(ge)}"
+        if le is None:
+            high = ""
+        else:
+            high = f" to {literal.format_number(le)}"
         faults.add_error(f"{key_path} must be {name}{low}{high}, not {value}", value.place)
         return None
     return parsed_number
@@ -263,7 +274,10 @@ def read_choice(value: Any, key_path: str, faults: FaultCollector, *, choices: t
     """Return one of a few words."""
     if isinstance(value, WrittenScalar) and str(value) in choices:
         return str(value)
-    hint = suggest_spelling(str(value), choices) if isinstance(value, WrittenScalar) else ""
+    if isinstance(value, WrittenScalar):
+        hint = suggest_spelling(str(value), choices)
+    else:
+        hint = ""
     faults.add_error(f"{key_path} must be one of {', '.join(choices)}, not {describe_value(value)}", value.place, hint)
     return None
 
@@ -276,7 +290,10 @@ def read_expression_text(
     It is parsed later, with the position of every character.
     """
     if not isinstance(value, WrittenScalar):
-        remedy = "put it in quotes" if isinstance(value, WrittenMap | WrittenList) and value.is_flow else ""
+        if isinstance(value, WrittenMap | WrittenList) and value.is_flow:
+            remedy = "put it in quotes"
+        else:
+            remedy = ""
         faults.add_error(f"{key_path} must be {value_label}, not {describe_value(value)}", value.place, remedy)
         return None
     if value.is_null and str(value) in {"", "~"}:
@@ -292,11 +309,10 @@ def read_expression_text(
         return None
     yaml_reading = detect_misleading_retyping(value)
     if yaml_reading is not None:
-        retyping_remedy = (
-            f"write {int(value)}"
-            if str(value).lstrip("+-").isdigit()
-            else "text stands in quotes within quotes: \"'...'\""
-        )
+        if str(value).lstrip("+-").isdigit():
+            retyping_remedy = f"write {int(value)}"
+        else:
+            retyping_remedy = "text stands in quotes within quotes: \"'...'\""
         faults.add_error(f"{key_path}: YAML reads {value!s} as {yaml_reading}", value.place, retyping_remedy)
         return None
     return value
@@ -353,7 +369,10 @@ def find_early_end(value: WrittenScalar) -> str:
         return "the ' #' began a comment: put the whole value in double quotes"
     if rest_of_line.lstrip()[:1] in {",", "}", "]"}:
         end_character = rest_of_line.lstrip()[0]
-        name = "comma" if end_character == "," else repr(end_character)
+        if end_character == ",":
+            name = "comma"
+        else:
+            name = repr(end_character)
         return f"the {name} ended the value: put it in double quotes, or write the map over several lines"
     return ""
 
@@ -373,7 +392,9 @@ def read_many(value: Any, key_path: str, faults: FaultCollector, *, read_item: R
     """Return a tuple of a list, or of a single value without one; faulty items are left out."""
     items = value if isinstance(value, WrittenList) else (value,)
     values = tuple(item_value for item in items if (item_value := read_item(item, key_path, faults)) is not None)
-    return values if values or isinstance(value, WrittenList) else None
+    if values or isinstance(value, WrittenList):
+        return values
+    return None
 
 
 def read_entries(
@@ -390,15 +411,16 @@ def read_entries(
         if unbalanced_text and isinstance(item, WrittenScalar) and item.is_null:
             unbalanced_text = find_unbalanced_bracket(unbalanced_text + "," + key)
             continue
-        unbalanced_text = (
-            str(item)
-            if read_item is read_expression_text
+        if (
+            read_item is read_expression_text
             and isinstance(item, WrittenScalar)
             and item.is_plain
             and find_unbalanced_bracket(item)
             and value.is_flow
-            else ""
-        )
+        ):
+            unbalanced_text = str(item)
+        else:
+            unbalanced_text = ""
         entry_value = read_item(item, f"{key_path}.{key}", faults)
         if entry_value is not None:
             result[key] = entry_value
@@ -441,7 +463,8 @@ def choose_value_reader(key_type: Any) -> Reader:
     key_type
         A type as keys are said in.
     """
-    origin, inner = get_origin(key_type), get_args(key_type)
+    origin = get_origin(key_type)
+    inner = get_args(key_type)
     if origin is Annotated:
         attached_readers = [annotation for annotation in inner[1:] if callable(annotation)]
         bounds = [
@@ -477,7 +500,8 @@ class KeyValues(dict[str, Any]):
 
     def __init__(self, place: Place, places: Mapping[str, Place]) -> None:
         super().__init__()
-        self.place, self.places = place, places
+        self.place = place
+        self.places = places
 
 
 class KeyModel:
@@ -565,11 +589,11 @@ class KeyRecord:
     @cached_property
     def key_docs(self) -> Mapping[str, str]:
         """Key -> what it means."""
-        own_docs, of = (
-            _read_key_docs(self.model_class.__module__)[self.model_class.__name__],
-            self.model_class.__annotations__.get("_"),
-        )
-        return own_docs if of is None else {**(get_args(of) or (of,))[0].record.key_docs, **own_docs}
+        own_docs = _read_key_docs(self.model_class.__module__)[self.model_class.__name__]
+        of = self.model_class.__annotations__.get("_")
+        if of is None:
+            return own_docs
+        return {**(get_args(of) or (of,))[0].record.key_docs, **own_docs}
 
     @cached_property
     def value_readers(self) -> Mapping[str, Reader]:
@@ -608,11 +632,10 @@ class KeyRecord:
         fields = KeyValues(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in value_readers:
-                hint = (
-                    f"did you mean {self.key_hints[key.lower()]!r}?"
-                    if key.lower() in self.key_hints
-                    else suggest_spelling(key, value_readers)
-                )
+                if key.lower() in self.key_hints:
+                    hint = f"did you mean {self.key_hints[key.lower()]!r}?"
+                else:
+                    hint = suggest_spelling(key, value_readers)
                 faults.add_error(
                     f"{name} has no key {str(key)!r}", key.place, hint or f"known: {', '.join(value_readers)}"
                 )
@@ -633,5 +656,6 @@ class KeyRecord:
             for key, hint in self.key_types.items()
         }
         model: Any = create_model(self.name, __config__=ConfigDict(extra="forbid"), __doc__=self.doc, **keys)
-        model = model | self.key_types[self.short_key] if self.short_key else model
+        if self.short_key:
+            model = model | self.key_types[self.short_key]
         return model | None if self.may_be_empty else model

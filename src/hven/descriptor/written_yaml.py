@@ -81,7 +81,10 @@ class WrittenScalar(str):
     def __new__(cls, value: str, page: YamlPage, start: int, end: int, style: str = "") -> Self:
         """Make the text with its place."""
         self = super().__new__(cls, value)
-        self.page, self.start, self.end, self.style = page, start, end, style
+        self.page = page
+        self.start = start
+        self.end = end
+        self.style = style
         self.is_plain = style == ""
         return self
 
@@ -173,7 +176,8 @@ class WrittenList(list[Any]):
 
     def __init__(self, values: list[Any], place: Place, *, is_flow: bool = False) -> None:
         super().__init__(values)
-        self.place, self.is_flow = place, is_flow
+        self.place = place
+        self.is_flow = is_flow
 
 
 class WrittenMap(dict[WrittenScalar, Any]):
@@ -183,7 +187,8 @@ class WrittenMap(dict[WrittenScalar, Any]):
 
     def __init__(self, values: dict[WrittenScalar, Any], place: Place, *, is_flow: bool = False) -> None:
         super().__init__(values)
-        self.place, self.is_flow = place, is_flow
+        self.place = place
+        self.is_flow = is_flow
 
     def find_key(self, name: str) -> WrittenScalar:
         """Return the key as written.
@@ -332,7 +337,8 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        line = before.count("\n") + 1
+        column = len(before) - (before.rfind("\n") + 1) + 1
         faults.append(
             Fault(
                 message=f"the byte 0x{data[error.start]:02x} is not UTF-8",
@@ -345,11 +351,10 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
     page = YamlPage(name, text)
     invalid_character = CONTROL_CHARACTER_PATTERN.search(text)
     if invalid_character is not None:
-        character_label = (
-            "a NUL byte"
-            if invalid_character.group() == "\0"
-            else f"the control character 0x{ord(invalid_character.group()):02x}"
-        )
+        if invalid_character.group() == "\0":
+            character_label = "a NUL byte"
+        else:
+            character_label = f"the control character 0x{ord(invalid_character.group()):02x}"
         faults.append(
             Fault(
                 message=f"{character_label} stands in the text",
@@ -395,7 +400,8 @@ class _TreeBuilder:
     """Events -> values, without recursion deeper than `MAX_NESTING_DEPTH`."""
 
     def __init__(self, page: YamlPage, faults: list[Fault]) -> None:
-        self.page, self.faults = page, faults
+        self.page = page
+        self.faults = faults
         self.events = _iterate_events(page.text)
         self.anchors: dict[str, tuple[Value, int] | None] = {}
         self.value_count = 0
@@ -531,7 +537,10 @@ def _iterate_events(text: str) -> Iterator[Any]:
 
 
 def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
-    marked_error = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
+    if isinstance(error, yaml.MarkedYAMLError):
+        marked_error = error
+    else:
+        marked_error = yaml.MarkedYAMLError()
     mark = marked_error.problem_mark or marked_error.context_mark
     problem = marked_error.problem or str(error)
     if mark is None:
@@ -561,7 +570,8 @@ def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
         )
     if "could not find expected ':'" in problem:
         return Fault(message="this line is no 'key: value'", place=place)
-    context, opening_mark = marked_error.context, marked_error.context_mark
+    context = marked_error.context
+    opening_mark = marked_error.context_mark
     if context == "while scanning a quoted scalar" and opening_mark is not None:
         remedy = "close it; a quote inside single quotes is doubled: ''"
         return Fault(
@@ -579,11 +589,10 @@ def _build_syntax_fault(page: YamlPage, error: yaml.YAMLError) -> Fault:
                 place=page.locate_index(comment.start() + 1),
                 remedy="put the whole value in double quotes",
             )
-    context_text = (
-        f" ({context}, line {opening_mark.line + 1})"
-        if context and opening_mark is not None and opening_mark.line != mark.line
-        else ""
-    )
+    if context and opening_mark is not None and opening_mark.line != mark.line:
+        context_text = f" ({context}, line {opening_mark.line + 1})"
+    else:
+        context_text = ""
     return Fault(
         message=f"not YAML: {problem}{context_text}",
         place=place,

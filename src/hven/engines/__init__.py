@@ -316,7 +316,9 @@ class RelayExecution(QueryExecution):
     @property
     def awaited_file_descriptor(self) -> int | None:
         """As the one that runs now."""
-        return None if self._current is None else self._current.awaited_file_descriptor
+        if self._current is None:
+            return None
+        return self._current.awaited_file_descriptor
 
     def has_arrived(self) -> bool:
         """Answer as the one that runs now."""
@@ -325,23 +327,24 @@ class RelayExecution(QueryExecution):
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
         """Answer as the one that runs now."""
-        return (
-            self._current.read_small_answer()
-            if self._current is not None and self.small and not self._is_stopped()
-            else None
-        )
+        if self._current is not None and self.small and not self._is_stopped():
+            return self._current.read_small_answer()
+        return None
 
     def cancel(self) -> None:
         """Stop soon, whichever runs."""
         with self._lock:
-            self._cancelled, now = True, self._current
+            self._cancelled = True
+            now = self._current
         if now is not None:
             now.cancel()
 
     def close(self) -> None:
         """Free everything."""
         with self._lock:
-            self._closed, now, self._current = True, self._current, None
+            self._closed = True
+            now = self._current
+            self._current = None
         if now is not None:
             now.close()
 

@@ -120,11 +120,9 @@ class EngineDialect(SqlDialect):
         """Write an operation; ``||`` joins text, ``^`` is exclusive or."""
         if operator == "||":  # a bare NULL would have no type, or that of a number
             return f"({left_sql if left_sql != 'NULL' else f'CAST(NULL AS {self.text_type})'} || {right_sql})"
-        return (
-            self.exclusive_or_template.format(left_sql, right_sql)
-            if operator == "^"
-            else super().write_operation(operator, left_sql, right_sql)
-        )
+        if operator == "^":
+            return self.exclusive_or_template.format(left_sql, right_sql)
+        return super().write_operation(operator, left_sql, right_sql)
 
     # dialects look at it
     def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:  # noqa: ARG002
@@ -157,11 +155,9 @@ class EngineDialect(SqlDialect):
 
     def write_double(self, sql: str, node: Expr) -> str:
         """Write a number as DOUBLE PRECISION."""
-        return (
-            sql
-            if require_meta(node).type == FLOAT64 and not isinstance(node, Literal)
-            else f"CAST({sql} AS {self.write_type_name(FLOAT64)})"
-        )
+        if require_meta(node).type == FLOAT64 and not isinstance(node, Literal):
+            return sql
+        return f"CAST({sql} AS {self.write_type_name(FLOAT64)})"
 
     def write_doubles(self, writer: SqlWriter, nodes: tuple[Expr, ...]) -> list[str]:
         """Write numbers as DOUBLE PRECISION."""
@@ -171,17 +167,15 @@ class EngineDialect(SqlDialect):
         """Write ADQL's CAST: CHAR(n) is filled up, timestamps are ISO text, shapes are read from DALI text."""
         text = writer.write_expression(node.operand)
         type_ = require_meta(node).type
-        source_kind, target_kind = (
-            value_kinds.classify_type(require_meta(node.operand).type),
-            value_kinds.classify_type(type_),
-        )
+        source_kind = value_kinds.classify_type(require_meta(node.operand).type)
+        target_kind = value_kinds.classify_type(type_)
         if target_kind == "text":
             text = self.write_dali_text(writer, text, node.operand)
             if node.length is None:
                 return text
-            return (
-                f"rpad({text}, {node.length}, ' ')" if node.target.upper() == "CHAR" else f"left({text}, {node.length})"
-            )
+            if node.target.upper() == "CHAR":
+                return f"rpad({text}, {node.length}, ' ')"
+            return f"left({text}, {node.length})"
         if source_kind == "text" and target_kind in {"point", "circle", "polygon"}:
             return self.write_shape_from_texts(
                 f"regexp_split_to_array(trim({text}, {WHITESPACE_SQL}), '[\\s,]+')", type_
@@ -206,7 +200,9 @@ class EngineDialect(SqlDialect):
             return f"replace(CAST({sql} AS {self.text_type}), ' ', 'T')"
         if kind == "number" and not type_.is_integer:
             return self.write_float_text(sql, type_)
-        return sql if kind == "text" and not isinstance(node, Literal) else f"CAST({sql} AS {self.text_type})"
+        if kind == "text" and not isinstance(node, Literal):
+            return sql
+        return f"CAST({sql} AS {self.text_type})"
 
     def write_float_text(self, sql: str, type_: Type) -> str:  # noqa: ARG002  (dialects look at it)
         """Write a floating-point number as text."""
@@ -219,11 +215,9 @@ class EngineDialect(SqlDialect):
             return sql
         if kind in value_kinds.GEOMETRY_KINDS:
             return self.write_joined_numbers(self.write_shape_numbers(writer, node), require_meta(node).type)
-        return (
-            self.write_joined_numbers(sql, require_meta(node).type)
-            if kind in {"array", "interval"}
-            else self.write_as_text(sql, node)
-        )
+        if kind in {"array", "interval"}:
+            return self.write_joined_numbers(sql, require_meta(node).type)
+        return self.write_as_text(sql, node)
 
     @abstractmethod
     def write_joined_numbers(self, array_sql: str, type_: Type) -> str:
@@ -333,13 +327,18 @@ class EngineDialect(SqlDialect):
         numbers = self._write_shape_arguments(writer, node)
         are_constants: list[bool] = []
         for arg in node.args:
-            inner = arg.args if isinstance(arg, FunctionCall) and arg.name == "POINT" else (arg,)
+            if isinstance(arg, FunctionCall) and arg.name == "POINT":
+                inner = arg.args
+            else:
+                inner = (arg,)
             if value_kinds.classify_type(require_meta(arg).type) == "point" and len(inner) != 2:
                 inner = (arg, arg)
             are_constants.extend(isinstance(item, Literal) and item.value is not None for item in inner)
         list_sql = self.write_number_list(", ".join(numbers))
         tests = [f"{text} IS NULL" for text, is_constant in zip(numbers, are_constants, strict=True) if not is_constant]
-        return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {list_sql} END" if tests else list_sql
+        if tests:
+            return f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {list_sql} END"
+        return list_sql
 
     def _write_shape_arguments(self, writer: SqlWriter, node: FunctionCall) -> list[str]:
         """Write the numbers of a shape that is made of numbers and points."""
@@ -363,11 +362,9 @@ class EngineDialect(SqlDialect):
 
     def write_constructed_shape(self, writer: SqlWriter, node: Expr) -> str | None:
         """Write a shape that is made in the query as the list of its numbers; None if it is not."""
-        return (
-            self.write_nullable_list(writer, node)
-            if isinstance(node, FunctionCall) and node.name in _SHAPE_CONSTRUCTORS
-            else None
-        )
+        if isinstance(node, FunctionCall) and node.name in _SHAPE_CONSTRUCTORS:
+            return self.write_nullable_list(writer, node)
+        return None
 
     def write_distance(self, writer: SqlWriter, node: FunctionCall) -> str:
         """DISTANCE in degrees."""
@@ -399,11 +396,10 @@ class EngineDialect(SqlDialect):
 
     def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HEALPIX_INDEX of two numbers or a point."""
-        lon, lat = (
-            self.write_doubles(writer, node.args[1:])
-            if len(node.args) == 3
-            else self.write_point_coordinates(writer, node.args[1])
-        )
+        if len(node.args) == 3:
+            lon, lat = self.write_doubles(writer, node.args[1:])
+        else:
+            lon, lat = self.write_point_coordinates(writer, node.args[1])
         return f"hven_healpix(CAST({writer.write_expression(node.args[0])} AS INTEGER), {lon}, {lat})"
 
 

@@ -62,7 +62,9 @@ class FallbackPlan(QueryPlan):
         source_engine_name: str = "PostgreSQL",
         max_fetched_bytes: float = float("inf"),
     ) -> None:
-        self.reason, self._source_engine_name, self.max_fetched_bytes = reason, source_engine_name, max_fetched_bytes
+        self.reason = reason
+        self._source_engine_name = source_engine_name
+        self.max_fetched_bytes = max_fetched_bytes
         self.embedded_plan = embedded.plan_query(bound)
         self.schema = self.embedded_plan.schema
         columns = list_read_columns(bound)
@@ -134,11 +136,9 @@ class FallbackExecution(FetchingExecution):
 
     @property
     def _fetch_limit_text(self) -> str:
-        return (
-            f"{MAX_FETCHED_ROWS:,} rows"
-            if self._fallback_plan.max_fetched_bytes > MAX_FETCHED_ROWS * 1000
-            else f"{self._fallback_plan.max_fetched_bytes:,.0f} bytes"
-        )
+        if self._fallback_plan.max_fetched_bytes > MAX_FETCHED_ROWS * 1000:
+            return f"{MAX_FETCHED_ROWS:,} rows"
+        return f"{self._fallback_plan.max_fetched_bytes:,.0f} bytes"
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for name, (table, plan) in self._fallback_plan.table_fetches.items():

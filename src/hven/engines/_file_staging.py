@@ -94,7 +94,8 @@ class FileStaging(ABC):
         if self._is_closed:
             return
         self._is_closed = True
-        self._waiting_batches, self._sorted_runs = [], []
+        self._waiting_batches = []
+        self._sorted_runs = []
         shutil.rmtree(self._work_directory, ignore_errors=True)
         self._on_sealed(self)
 
@@ -123,7 +124,8 @@ class FileStaging(ABC):
     def _sort_waiting_rows(self) -> SortedRows:
         """Return what waits, sorted by its keys."""
         table = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
-        self._waiting_batches, self._waiting_bytes = [], 0
+        self._waiting_batches = []
+        self._waiting_bytes = 0
         if self._compute_sort_keys is None:
             return self._keep_arrival_order(table)
         keys = self._compute_sort_keys(table)

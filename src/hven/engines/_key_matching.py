@@ -42,11 +42,10 @@ class KeyLookup:
             column = to_single_array(keys.column(name))
             values = pc.unique(column)
             self._distinct_values.append(values)
-            column_codes = (
-                np.arange(keys.num_rows)
-                if len(values) == keys.num_rows
-                else np.asarray(pc.index_in(column, value_set=values), np.int64)
-            )
+            if len(values) == keys.num_rows:
+                column_codes = np.arange(keys.num_rows)
+            else:
+                column_codes = np.asarray(pc.index_in(column, value_set=values), np.int64)
             if not number:
                 codes = column_codes
                 continue
@@ -87,7 +86,8 @@ def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Itera
         count += batch.num_rows
         if count >= page_rows:
             yield pa.Table.from_batches(waiting)
-            waiting, count = [], 0
+            waiting = []
+            count = 0
     if waiting:
         yield pa.Table.from_batches(waiting)
 
@@ -95,14 +95,19 @@ def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Itera
 def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column as one array; -0.0 is 0.0."""
     if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        if column.num_chunks == 1:
+            column = column.chunk(0)
+        else:
+            column = column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks)
     return _normalize_zeros(column)
 
 
 def _normalize_zeros(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    return pc.add(column, pa.scalar(0.0, column.type)) if pa.types.is_floating(column.type) else column
+    if pa.types.is_floating(column.type):
+        return pc.add(column, pa.scalar(0.0, column.type))
+    return column
 
 
 def _fill_missing_codes(codes: pa.ChunkedArray) -> Rows:

@@ -53,4 +53,6 @@ def transform_frame(source: Any, target: Any, shapes: Any) -> pa.Array:
 def _to_single_array(column: Any) -> Any:
     if not isinstance(column, pa.ChunkedArray):
         return column
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return column.combine_chunks()

@@ -102,7 +102,10 @@ class TimedExecution(QueryExecution):
 
     def _stop_if_late(self) -> None:
         """Stop if the time is over; look again later if the reader's line took some of it."""
-        remaining_seconds = 0.0 if self._limits.deadline is None else self._limits.deadline.remaining_seconds
+        if self._limits.deadline is None:
+            remaining_seconds = 0.0
+        else:
+            remaining_seconds = self._limits.deadline.remaining_seconds
         if remaining_seconds <= 0:
             self.stop("timeout")
         elif self.is_running:

@@ -67,13 +67,19 @@ def cover_region_column(values: pa.Array, caps: Caps | None = None) -> Iterator[
     if pa.types.is_string(values.type):
         yield from _cover_region_texts(values, caps)
         return
-    lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
+    if pa.types.is_list(values.type):
+        lists = values
+    else:
+        lists = values.cast(pa.list_(pa.float64()))
     rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
     numbers = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
     for kind, is_of_kind in (("circle", lengths == 3), ("polygon", (lengths >= 6) & (lengths % 2 == 0))):
         if is_of_kind.any():
-            kind_numbers = numbers if is_of_kind.all() else numbers[np.repeat(is_of_kind, lengths)]
+            if is_of_kind.all():
+                kind_numbers = numbers
+            else:
+                kind_numbers = numbers[np.repeat(is_of_kind, lengths)]
             yield from _cover_bounded_shapes(kind, rows[is_of_kind], lengths[is_of_kind], kind_numbers, caps)
 
 
@@ -83,7 +89,10 @@ def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[I
     is_pending[outlines.rows] = False
     for kind, is_kind in (("circle", outlines.is_circle), ("polygon", ~outlines.is_circle)):
         if is_kind.any():
-            kind_outlines = outlines if is_kind.all() else outlines.select_rows(is_kind)
+            if is_kind.all():
+                kind_outlines = outlines
+            else:
+                kind_outlines = outlines.select_rows(is_kind)
             yield from _cover_bounded_shapes(
                 kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps
             )
@@ -96,7 +105,10 @@ def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[I
         for part in shape.parts if isinstance(shape, Region) else () if shape is None else (shape,):
             part_numbers = list_shape_numbers(part)
             if isinstance(part, Circle | Polygon):
-                kind = "circle" if isinstance(part, Circle) else "polygon"
+                if isinstance(part, Circle):
+                    kind = "circle"
+                else:
+                    kind = "polygon"
                 owners[kind].append(row)
                 lengths[kind].append(len(part_numbers))
                 flat[kind] += part_numbers
@@ -116,7 +128,9 @@ def list_shape_numbers(shape: Shape | Moc) -> list[float]:
         return [shape.lon, shape.lat, shape.radius]
     if isinstance(shape, Polygon):
         return [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]
-    return [shape.lon, shape.lat] if isinstance(shape, Point) else []
+    if isinstance(shape, Point):
+        return [shape.lon, shape.lat]
+    return []
 
 
 def _cover_bounded_shapes(
@@ -124,9 +138,12 @@ def _cover_bounded_shapes(
 ) -> Iterator[tuple[Indexes, Indexes]]:
     """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
     offsets = np.append(0, np.cumsum(lengths))
-    starts, is_thin = offsets[:-1], np.zeros(len(rows), np.bool_)
+    starts = offsets[:-1]
+    is_thin = np.zeros(len(rows), np.bool_)
     if shape_kind == "circle":
-        lon, lat, radius = numbers[starts], numbers[starts + 1], numbers[starts + 2]
+        lon = numbers[starts]
+        lat = numbers[starts + 1]
+        radius = numbers[starts + 2]
     else:
         lon, lat, radius, is_thin = polygon_arrays.compute_bounding_circles(offsets, numbers, MIN_STRIP_RADIUS_DEGREES)
     with np.errstate(invalid="ignore"):
@@ -135,7 +152,8 @@ def _cover_bounded_shapes(
     if caps is not None:
         caps[rows[is_small], :3] = sphere.to_unit_vectors(lon[is_small], lat[is_small])
         caps[rows[is_small], 3] = np.radians(radius[is_small] + CAP_MARGIN_DEGREES) + SINGLE_PRECISION_MARGIN_RADIANS
-    is_plain, strip_rows = is_small.copy(), np.flatnonzero(is_thin)
+    is_plain = is_small.copy()
+    strip_rows = np.flatnonzero(is_thin)
     for part in np.split(strip_rows, range(MAX_STRIP_POLYGONS, len(strip_rows), MAX_STRIP_POLYGONS)):
         strip_owners, *beads = polygon_arrays.cover_thin_polygons(offsets, numbers, np.isin(np.arange(len(rows)), part))
         for order, shape_indexes, cells in healpix.iterate_cone_cells(
@@ -192,7 +210,8 @@ def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
     order = 0
     for order in range(healpix.MAX_ORDER, -1, -1):
         shift = 2 * (healpix.MAX_ORDER - order)
-        low, high = ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
+        low = ranges[:, 0] >> shift
+        high = ((ranges[:, 1] - 1) >> shift) + 1
         if int((high - low).sum()) <= MAX_REGION_CELLS or order == 0:
             break
     distinct_cells: Indexes = np.unique(

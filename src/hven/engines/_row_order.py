@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 
 def find_order_column(table: Table) -> str:
     """Name the column whose order the rows of a table get; empty if it is that of positions, or of arrival."""
-    partition_column = table.partition.column if table.partition is not None else None
+    if table.partition is not None:
+        partition_column = table.partition.column
+    else:
+        partition_column = None
     name = partition_column or (table.primary[0] if table.primary else None)
     if table.position is not None or name is None:
         return ""
     column_type = table.find_column(name).type
-    return name if column_type.is_integer or column_type.is_timestamp or column_type.is_numeric else ""
+    if column_type.is_integer or column_type.is_timestamp or column_type.is_numeric:
+        return name
+    return ""
 
 
 def build_sort_key_function(table: Table) -> Callable[[pa.Table], Keys] | None:

@@ -50,7 +50,9 @@ def replace_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArra
     if not pa.types.is_floating(column.type):
         return column
     is_nan = pc.is_nan(column)
-    return pc.if_else(is_nan, pa.scalar(None, column.type), column) if pc.any(is_nan).as_py() else column
+    if pc.any(is_nan).as_py():
+        return pc.if_else(is_nan, pa.scalar(None, column.type), column)
+    return column
 
 
 def compute_position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
@@ -81,7 +83,10 @@ def compute_stable_order(keys: Keys) -> npt.NDArray[np.int64]:
 
 
 def _to_float_array(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):
+        array = column.combine_chunks()
+    else:
+        array = column
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks)
     return np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -77,7 +77,8 @@ class ShapeColumn:
     """A column of shapes: numbers, where each row's begin, and what kind each is."""
 
     def __init__(self, shape_offsets: npt.NDArray[np.int64], numbers: Numbers) -> None:
-        self.shape_offsets, self.numbers = shape_offsets, numbers
+        self.shape_offsets = shape_offsets
+        self.numbers = numbers
         size = np.diff(shape_offsets)
         kind = np.full(len(size), NO_SHAPE)
         for length, shape_kind in ((2, POINT), (3, CIRCLE), (4, RANGE)):
@@ -128,13 +129,11 @@ def _build_shape(shape_kind: str, numbers: tuple[float, ...]) -> Shape | None:
 def _to_single_array(column: Any) -> Any:
     if not isinstance(column, pa.ChunkedArray):
         return column
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else pa.array([], column.type)
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if column.num_chunks:
+        return pa.concat_arrays(column.chunks)
+    return pa.array([], column.type)
 
 
 def _to_float_array(column: Any) -> Numbers:
@@ -210,7 +209,8 @@ def _test_by_kinds(
         rows = np.flatnonzero(left_shapes.kinds * 5 + right_shapes.kinds == pair)
         if NO_SHAPE in {left_kind, right_kind}:
             continue
-        a, b = left_shapes.select_rows(rows), right_shapes.select_rows(rows)
+        a = left_shapes.select_rows(rows)
+        b = right_shapes.select_rows(rows)
         if (left_kind, right_kind) in tests:
             results[rows] = tests[left_kind, right_kind](a, b)
         elif is_symmetric and (right_kind, left_kind) in tests:
@@ -297,7 +297,8 @@ def _compute_areas(shapes: ShapeColumn) -> Numbers:
 
 def _compute_centroid(shapes_column: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(shapes_column)
-    lon, lat = np.full(len(shapes), np.nan), np.full(len(shapes), np.nan)
+    lon = np.full(len(shapes), np.nan)
+    lat = np.full(len(shapes), np.nan)
     for kind, size in ((POINT, 2), (CIRCLE, 3)):
         rows = np.flatnonzero(shapes.kinds == kind)
         if len(rows):
@@ -329,7 +330,8 @@ def _format_shapes(shapes_column: Any) -> pa.Array:
 
 def _find_distinct_rows(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArray[np.int64]]:
     """Return the distinct rows of text columns, and which of them each row is."""
-    codes, dictionaries = [], []
+    codes = []
+    dictionaries = []
     for column in columns:
         coded = _to_single_array(column).dictionary_encode()
         codes.append(np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64))
@@ -359,13 +361,17 @@ def _to_moc(shape: Shape | Moc) -> Moc:
             (shape.lat2 - shape.lat1) / 32,
             shape.width * float(np.cos(np.radians(min(map(abs, shape.parallels), default=0.0)))) / 32,
         )
-    order = 29 if size == 0.0 else min(healpix.choose_cone_order(size) + 4, 29)
+    if size == 0.0:
+        order = 29
+    else:
+        order = min(healpix.choose_cone_order(size) + 4, 29)
     return Moc(shape.cover(order), order)
 
 
 def _contains_shape(inner: Shape | Moc, outer: Shape | Moc) -> bool:
     if isinstance(inner, Moc) or isinstance(outer, Moc):
-        inner_moc, outer_moc = _to_moc(inner), _to_moc(outer)
+        inner_moc = _to_moc(inner)
+        outer_moc = _to_moc(outer)
         return len(inner_moc.ranges) > 0 and len((inner_moc - outer_moc).ranges) == 0
     return contains(outer, inner)
 
@@ -399,10 +405,8 @@ class ShapeTextColumn:
         place = np.arange(len(owner)) - shapes.shape_offsets[:-1][owner]
         is_circle = shapes.kinds[owner] == CIRCLE
         is_latitude = place % 2 == 1
-        low, high = (
-            np.where(is_latitude, -90.0, 0.0),
-            np.where(is_latitude, 90.0, np.where(is_circle & (place == 2), 180.0, 360.0)),
-        )
+        low = np.where(is_latitude, -90.0, 0.0)
+        high = np.where(is_latitude, 90.0, np.where(is_circle & (place == 2), 180.0, 360.0))
         is_plain[owner[~((shapes.numbers >= low) & (shapes.numbers <= high))]] = False
         corners = np.flatnonzero(~is_circle & (place % 2 == 0))
         if len(corners):
@@ -501,15 +505,16 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
 
     The cells of a shape are looked at where that does not tell.
     """
-    owners, lons, lats = [], [], []
+    owners = []
+    lons = []
+    lats = []
     for number, shape in shapes:
         for part in shape.parts if isinstance(shape, Region) else (shape,):
             part_numbers = list_shape_numbers(part)
-            pairs = (
-                [part_numbers[:2]]
-                if isinstance(part, Circle)
-                else [part_numbers[at : at + 2] for at in range(0, len(part_numbers), 2)]
-            )
+            if isinstance(part, Circle):
+                pairs = [part_numbers[:2]]
+            else:
+                pairs = [part_numbers[at : at + 2] for at in range(0, len(part_numbers), 2)]
             owners += [number] * len(pairs)
             lons += [pair[0] for pair in pairs]
             lats += [pair[1] for pair in pairs]
@@ -522,12 +527,14 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
 
 def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
     """Test positions against regions and MOCs: circles and polygons all at once, others those of one text at once."""
-    lons, lats = _to_float_array(lon), _to_float_array(lat)
+    lons = _to_float_array(lon)
+    lats = _to_float_array(lat)
     results = np.zeros(len(lons), np.bool_)
     remaining_rows = np.arange(len(lons))
     if len(lons) >= MIN_VECTORIZED_ROWS:
         shapes = ShapeTextColumn(shape_texts)
-        plain_rows, remaining_rows = np.flatnonzero(shapes.is_plain), np.flatnonzero(~shapes.is_plain)
+        plain_rows = np.flatnonzero(shapes.is_plain)
+        remaining_rows = np.flatnonzero(~shapes.is_plain)
         points = ShapeColumn(
             np.arange(len(plain_rows) + 1) * 2, np.stack([lons[plain_rows], lats[plain_rows]], axis=1).ravel()
         )
@@ -556,7 +563,9 @@ def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
 
 
 def _format_shape_moc(shape: Shape | Moc | None, order: int) -> str | None:
-    return None if shape is None else str(compute_shape_cells(shape, order))
+    if shape is None:
+        return None
+    return str(compute_shape_cells(shape, order))
 
 
 def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
@@ -579,7 +588,10 @@ def _compute_text_area(shape_texts: Any) -> pa.Array:
     is_known = texts.is_distinct_plain.copy()
     remaining_texts = np.flatnonzero(~is_known)
     owner, part_words = shape_columns.split_unions(texts.distinct_texts.take(pa.array(remaining_texts)))
-    part_texts = ShapeTextColumn(part_words) if len(part_words) else None
+    if len(part_words):
+        part_texts = ShapeTextColumn(part_words)
+    else:
+        part_texts = None
     if part_texts is not None and len(plain_parts := np.flatnonzero(~np.isin(owner, owner[~part_texts.is_plain]))):
         text_numbers, place = np.unique(remaining_texts[owner[plain_parts]], return_inverse=True)
         shapes = part_texts.select_rows(plain_parts)
@@ -589,13 +601,12 @@ def _compute_text_area(shape_texts: Any) -> pa.Array:
         areas[text_numbers[is_disjoint]], is_known[text_numbers[is_disjoint]] = union_areas[is_disjoint], True
     for number in np.flatnonzero(~is_known).tolist():
         item = parse_shape(texts.distinct_texts[number].as_py())
-        areas[number] = (
-            np.nan
-            if item is None
-            else float(item.fraction) * _SKY_SQUARE_DEGREES
-            if isinstance(item, Moc)
-            else item.compute_area()
-        )
+        if item is None:
+            areas[number] = np.nan
+        elif isinstance(item, Moc):
+            areas[number] = float(item.fraction) * _SKY_SQUARE_DEGREES
+        else:
+            areas[number] = item.compute_area()
     areas = areas[texts.codes]
     return pa.array(areas, mask=np.isnan(areas))
 
@@ -615,7 +626,8 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
         # the mean direction of the ranges' first cells, weighted by size, at an order where they are few
         coarse_moc = shape.degrade(min(shape.order, 8))
         shift = 2 * (29 - coarse_moc.order)
-        low, high = coarse_moc.ranges[:, 0] >> shift, coarse_moc.ranges[:, 1] >> shift
+        low = coarse_moc.ranges[:, 0] >> shift
+        high = coarse_moc.ranges[:, 1] >> shift
         cells = np.arange(int((high - low).sum())) + np.repeat(
             low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low
         )
@@ -644,7 +656,8 @@ def _compute_healpix_index(order: Any, lon: Any, lat: Any) -> pa.Array:
 
 def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
     orders, cells = (np.asarray(_to_single_array(column).to_numpy(zero_copy_only=False)) for column in (order, cell))
-    lon, lat = np.full(len(orders), np.nan), np.full(len(orders), np.nan)
+    lon = np.full(len(orders), np.nan)
+    lat = np.full(len(orders), np.nan)
     for number in np.unique(orders).tolist():
         if 0 <= number <= healpix.MAX_ORDER:
             rows = orders == number
@@ -653,7 +666,8 @@ def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
 
 
 def _compute_ipix(lon: Any, lat: Any) -> pa.Array:
-    lons, lats = _to_float_array(lon), _to_float_array(lat)
+    lons = _to_float_array(lon)
+    lats = _to_float_array(lat)
     return pa.array(q3c.compute_pixel_numbers(lons, lats), mask=~np.isfinite(lons + lats))
 
 

@@ -47,7 +47,9 @@ def is_on_local_disk(directory: str) -> bool:
     """
     if not directory.startswith("/"):
         return False
-    mount_point, file_system, real_path = "", "", os.path.realpath(directory)
+    mount_point = ""
+    file_system = ""
+    real_path = os.path.realpath(directory)
     # of Linux; elsewhere nothing is known
     with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123
         for line in mounts:
@@ -56,13 +58,16 @@ def is_on_local_disk(directory: str) -> bool:
             if len(line_mount_point) >= len(mount_point) and f"{real_path}/".startswith(
                 f"{line_mount_point.rstrip('/')}/"
             ):
-                mount_point, file_system = line_mount_point, file_system_fields.partition(" ")[0]
+                mount_point = line_mount_point
+                file_system = file_system_fields.partition(" ")[0]
     return file_system in LOCAL_FILE_SYSTEMS
 
 
 def compute_file_checksum(path: Path, report_bytes: Callable[[int], object] | None = None) -> tuple[int, str]:
     """Read a file; return its size and checksum."""
-    hasher, size, buffer = xxhash.xxh3_128(), 0, memoryview(bytearray(READ_CHUNK_BYTES))
+    hasher = xxhash.xxh3_128()
+    size = 0
+    buffer = memoryview(bytearray(READ_CHUNK_BYTES))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             hasher.update(buffer[:count])
@@ -83,7 +88,8 @@ def find_file_fault(
     """Return what is wrong with a file; without `report_bytes` it is not read."""
     size, recorded_checksum = recorded
     try:
-        if (size_fault := find_size_fault(path, size)) is not None:
+        size_fault = find_size_fault(path, size)
+        if size_fault is not None:
             return size_fault
         file_status = path.stat()
         actual = known_checksums.get((file_status.st_dev, file_status.st_ino))
@@ -91,12 +97,12 @@ def find_file_fault(
             actual = known_checksums[file_status.st_dev, file_status.st_ino] = compute_file_checksum(path, report_bytes)
     except OSError as error:
         raise_if_transient(path, error)
-        return os.strerror(error.errno).lower() if error.errno else str(error)
-    return (
-        "its rows are not those that were written"
-        if actual is not None and recorded_checksum and actual != (size, recorded_checksum)
-        else None
-    )
+        if error.errno:
+            return os.strerror(error.errno).lower()
+        return str(error)
+    if actual is not None and recorded_checksum and actual != (size, recorded_checksum):
+        return "its rows are not those that were written"
+    return None
 
 
 def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
@@ -108,11 +114,9 @@ def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
         It cannot be looked at.
     """
     actual_bytes = path.stat().st_size
-    return (
-        None
-        if actual_bytes == recorded_bytes
-        else f"it has {actual_bytes:,} bytes, and {recorded_bytes:,} were written"
-    )
+    if actual_bytes == recorded_bytes:
+        return None
+    return f"it has {actual_bytes:,} bytes, and {recorded_bytes:,} were written"
 
 
 def raise_if_transient(path: Path, error: Exception) -> None:
@@ -164,7 +168,10 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        error_number = error.errno if isinstance(error, OSError) else None
+        if isinstance(error, OSError):
+            error_number = error.errno
+        else:
+            error_number = None
         is_disk_full = (
             error_number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             or "No space left" in str(error)
@@ -183,13 +190,11 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
 
 def build_folder_name(qualified_name: str) -> str:
     """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
-    return (
-        re.sub(
+    if qualified_name[:1] != ".":
+        return re.sub(
             r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified_name
         )
-        if qualified_name[:1] != "."
-        else "%2E" + build_folder_name(qualified_name[1:])
-    )
+    return "%2E" + build_folder_name(qualified_name[1:])
 
 
 def is_absent(path: Path) -> bool:

@@ -42,7 +42,8 @@ class StatisticsCollector:
     def add_rows(self, rows: pa.Table) -> None:
         """Add the rows of one part."""
         for field, column in zip(rows.schema, rows.columns, strict=True):
-            name, arrow_type = field.name, field.type
+            name = field.name
+            arrow_type = field.type
             self._null_counts[name] += column.null_count
             if column.null_count == len(column):
                 continue
@@ -80,11 +81,15 @@ class StatisticsCollector:
         """Widen the extremes; return the value if the part has no other."""
         min_max = pc.min_max(column)
         minimum = min_max["min"]
-        low, high = minimum.as_py(), min_max["max"].as_py()
+        low = minimum.as_py()
+        high = min_max["max"].as_py()
         if low is None or low != low:  # noqa: PLR0124  (NaN: no number in this part)
             return None
         extremes = self._extremes.get(name)
-        self._extremes[name] = (low, high) if extremes is None else (min(extremes[0], low), max(extremes[1], high))
+        if extremes is None:
+            self._extremes[name] = (low, high)
+        else:
+            self._extremes[name] = (min(extremes[0], low), max(extremes[1], high))
         return minimum if low == high else None
 
     def build_statistics(self) -> dict[str, dict[str, object]]:
@@ -100,7 +105,8 @@ class StatisticsCollector:
                 entry["longest"] = self._element_lengths[name]
             if name in self._distinct_estimators:
                 entry["distinct"] = self._distinct_estimators[name].estimate_distinct()
-                if top := self._distinct_estimators[name].list_top_values():
+                top = self._distinct_estimators[name].list_top_values()
+                if top:
                     entry["top"] = top
             if name in self._text_lengths:
                 entry["non_ascii"] = self._has_non_ascii[name]
@@ -139,11 +145,10 @@ class _DistinctEstimator:
         if self._value_counts is not None and len(self._value_counts) >= self._MAX_DISTINCT_VALUES:
             self._value_total += value_count
             return
-        sample_limit = (
-            self._FIRST_SAMPLE_ROWS
-            if not self._value_total
-            else min(max(value_count // 16, self._MIN_LATER_SAMPLE_ROWS), self._MAX_LATER_SAMPLE_ROWS)
-        )
+        if not self._value_total:
+            sample_limit = self._FIRST_SAMPLE_ROWS
+        else:
+            sample_limit = min(max(value_count // 16, self._MIN_LATER_SAMPLE_ROWS), self._MAX_LATER_SAMPLE_ROWS)
         self._value_total += value_count
         if only_value is not None:
             self._sampled += value_count
@@ -155,8 +160,14 @@ class _DistinctEstimator:
             )
             return
         column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
-        step = 1 if use_all_rows else -(-value_count // sample_limit)
-        sample = column if step == 1 else column.take(pa.array(np.arange(0, value_count, step)))
+        if use_all_rows:
+            step = 1
+        else:
+            step = -(-value_count // sample_limit)
+        if step == 1:
+            sample = column
+        else:
+            sample = column.take(pa.array(np.arange(0, value_count, step)))
         self._sampled += len(sample)
         self._add_counts(pc.value_counts(_normalize_zeros(sample)))
 
@@ -170,7 +181,10 @@ class _DistinctEstimator:
         counts = [*([] if self._value_counts is None else [self._value_counts]), *self._pending_counts]
         self._pending_counts = []
         if len(counts) < 2:
-            self._value_counts = counts[0] if counts else None
+            if counts:
+                self._value_counts = counts[0]
+            else:
+                self._value_counts = None
             return
         encoded = pa.concat_arrays([_get_field(part_counts, 0) for part_counts in counts]).dictionary_encode()
         numbers = np.concatenate([np.asarray(_get_field(part_counts, 1)) for part_counts in counts])
@@ -188,7 +202,8 @@ class _DistinctEstimator:
         if self._sampled >= self._value_total:
             return distinct
         singletons = int(pc.sum(pc.equal(_get_field(self._value_counts, 1), 1)).as_py() or 0)
-        n, total = self._sampled, self._value_total
+        n = self._sampled
+        total = self._value_total
         if singletons == n:
             return total
         return int(min(n * distinct / (n - singletons + singletons * n / total), total))
@@ -222,7 +237,9 @@ def sort_value_counts(counts: Mapping[Any, int]) -> list[list[object]]:
 
 def _normalize_zeros(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Make -0.0 of floating-point numbers 0.0: they are equal, and are counted together."""
-    return pc.add(values, pa.scalar(0.0, values.type)) if pa.types.is_floating(values.type) else values
+    if pa.types.is_floating(values.type):
+        return pc.add(values, pa.scalar(0.0, values.type))
+    return values
 
 
 def _get_field(struct: pa.StructArray, field_number: int) -> pa.Array:
@@ -238,7 +255,9 @@ def to_json_value(value: Any) -> object:
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if np.isfinite(value) else str(value)
+        if np.isfinite(value):
+            return value
+        return str(value)
     return value.isoformat()
 
 
@@ -249,12 +268,15 @@ def compute_coverage_moc(cell_indexes: npt.NDArray[np.int64]) -> str:
 
 def format_moc(cells: npt.NDArray[np.int64], order: int) -> str:
     """Write distinct cells of an order as an ASCII MOC."""
-    return str(Moc.from_cells(cells, order)) if len(cells) else "0/"
+    if len(cells):
+        return str(Moc.from_cells(cells, order))
+    return "0/"
 
 
 def compute_coverage_cells(cell_indexes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
     """Return the cells of a coverage, and their order."""
-    cells, order = np.empty(0, np.int64), 8
+    cells = np.empty(0, np.int64)
+    order = 8
     for order in (8, 7, 6):
         cells = find_distinct_cells(cell_indexes, order)
         if len(cells) <= MAX_COVERAGE_CELLS:
@@ -274,4 +296,6 @@ def find_distinct_cells(cell_indexes: npt.NDArray[np.int64], order: int) -> npt.
         np.not_equal(cells[1:], cells[:-1], out=keep[1:])
         cell_arrays.append(cells[keep])
         last = int(cells[-1])
-    return np.concatenate(cell_arrays) if cell_arrays else np.empty(0, np.int64)
+    if cell_arrays:
+        return np.concatenate(cell_arrays)
+    return np.empty(0, np.int64)

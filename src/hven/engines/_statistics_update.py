@@ -94,7 +94,8 @@ def _update_column_statistics(
         updated["distinct"] = _estimate_distinct(
             _get_count(old_facts, "distinct"), _get_count(added_facts, "distinct"), value_counts[0], value_count
         )
-    if top := _update_top_values((old_facts, removed_facts, added_facts), value_counts):
+    top = _update_top_values((old_facts, removed_facts, added_facts), value_counts)
+    if top:
         updated["top"] = top
     if "max_length" in old_facts or "max_length" in added_facts:
         has_non_ascii = bool(
@@ -138,7 +139,10 @@ def _update_extreme(
         for value, facts in ((old_value, old_facts), (added_value, added_facts))
         if value is not None
     ]
-    best = choose_extreme(candidates, key=lambda pair: pair[0]) if candidates else (None, None)
+    if candidates:
+        best = choose_extreme(candidates, key=lambda pair: pair[0])
+    else:
+        best = (None, None)
     if (
         best[0] is None
         or removed_value is None
@@ -154,7 +158,9 @@ def _update_extreme(
         for piece in read_column()
         if (value := (pc.min if name == "minimum" else pc.max)(piece).as_py()) is not None
     ]
-    return to_json_value(choose_extreme(values)) if values else None
+    if values:
+        return to_json_value(choose_extreme(values))
+    return None
 
 
 def _is_any_true(read_column: Any, test_piece: Any) -> bool:
@@ -182,12 +188,16 @@ def _update_top_values(fact_sets: tuple[Facts, ...], value_counts: list[int]) ->
         for value, count in top_values or ():
             counts[value] = counts.get(value, 0) + sign * count
     top = sort_value_counts(counts)
-    return top if len(top) <= MAX_TOP_VALUES else []
+    if len(top) <= MAX_TOP_VALUES:
+        return top
+    return []
 
 
 def _get_count(facts: Facts, fact_name: str) -> int:
     value = facts.get(fact_name, 0)
-    return int(value) if isinstance(value, int | float) else 0
+    if isinstance(value, int | float):
+        return int(value)
+    return 0
 
 
 def _restore_value(column: Column, stored_value: object) -> Any:

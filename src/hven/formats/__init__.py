@@ -276,9 +276,8 @@ def select_format(responseformat: str | None = None, accept: str | None = None) 
         if match is None:
             message = f"no RESPONSEFORMAT is called {requested_format!r}"
             remedy = f"known: {', '.join(_list_format_names())}"
-            if (
-                match_without_options := _find_format(requested_format.partition(";")[0])
-            ) is not None and match_without_options[0].option_choices:
+            match_without_options = _find_format(requested_format.partition(";")[0])
+            if match_without_options is not None and match_without_options[0].option_choices:
                 choices_text = "; ".join(
                     f"{name}: {', '.join(values)}" for name, values in match_without_options[0].option_choices.items()
                 )

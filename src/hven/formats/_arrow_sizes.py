@@ -67,7 +67,8 @@ def _read_message_header(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]],
     mark, length = struct.unpack("<Ii", bytes(file_bytes[offset : offset + 8]))
     start = offset + 8
     if mark != 0xFFFFFFFF:  # as before version 0.15
-        length, start = mark, offset + 4
+        length = mark
+        start = offset + 4
     if not 0 <= length <= MAX_MESSAGE_HEADER_BYTES:
         raise ValueError(length)
     return bytes(file_bytes[start : start + length]), start + length
@@ -80,7 +81,8 @@ def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], 
     if kind not in {_DICTIONARY_MESSAGE, _RECORD_BATCH_MESSAGE}:
         return 0
     batch = message.read_table(2)
-    batch = batch.read_table(1) if kind == _DICTIONARY_MESSAGE and batch is not None else batch
+    if kind == _DICTIONARY_MESSAGE and batch is not None:
+        batch = batch.read_table(1)
     if batch is None:
         raise ValueError(kind)
     places = np.frombuffer(batch.read_vector(2, 16), "<i8").reshape(-1, 2)
@@ -90,7 +92,10 @@ def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], 
         starts = body_offset + places[has_length, 0]
         if len(starts) and not (starts.min() >= 0 and starts.max() + 8 <= len(file_bytes)):
             raise ValueError(body_offset)
-        declared_lengths = file_bytes[starts[:, None] + np.arange(8)].view("<i8")[:, 0] if len(starts) else starts
+        if len(starts):
+            declared_lengths = file_bytes[starts[:, None] + np.arange(8)].view("<i8")[:, 0]
+        else:
+            declared_lengths = starts
         lengths = np.where(declared_lengths == -1, lengths[has_length] - 8, declared_lengths)
     if (lengths < 0).any():
         raise ValueError(body_offset)
@@ -103,7 +108,8 @@ class _FlatBufferTable:
     __slots__ = ("data", "offsets", "position")
 
     def __init__(self, data: bytes, position: int) -> None:
-        self.data, self.position = data, position
+        self.data = data
+        self.position = position
         start = position - self._read_value("<i", position)
         size = self._read_value("<H", start)
         self.offsets = [self._read_value("<H", place) for place in range(start + 4, start + size, 2)]
@@ -119,16 +125,23 @@ class _FlatBufferTable:
 
     def _find_field(self, field_number: int) -> int:
         """Find the place of a field; 0: it is not there."""
-        offset = self.offsets[field_number] if field_number < len(self.offsets) else 0
+        if field_number < len(self.offsets):
+            offset = self.offsets[field_number]
+        else:
+            offset = 0
         return self.position + offset if offset else 0
 
     def read_number(self, field_number: int, form: str) -> int:
         place = self._find_field(field_number)
-        return self._read_value(form, place) if place else 0
+        if place:
+            return self._read_value(form, place)
+        return 0
 
     def read_table(self, field_number: int) -> _FlatBufferTable | None:
         place = self._find_field(field_number)
-        return _FlatBufferTable(self.data, place + self._read_value("<I", place)) if place else None
+        if place:
+            return _FlatBufferTable(self.data, place + self._read_value("<I", place))
+        return None
 
     def read_vector(self, field_number: int, width: int) -> bytes:
         """Return the bytes of a vector of structures, each so many bytes wide."""

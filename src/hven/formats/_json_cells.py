@@ -82,9 +82,9 @@ def _write_json_values(array: pa.Array, column_type: Type) -> pa.Array:
         # "-0" is a whole number to most readers, and those have no -0
         if pc.any(pc.equal(array, pa.scalar(0.0, array.type))).as_py():
             number_texts = pc.if_else(pc.equal(number_texts, "-0"), "-0.0", number_texts)
-        return (
-            number_texts
-            if not array.null_count and pc.all(finite).as_py()
-            else pc.if_else(finite, number_texts, literal.NULL_STRING)
-        )
-    return array.cast(pa.int8()).cast(pa.string()) if column_type.datatype == "bit" else array.cast(pa.string())
+        if not array.null_count and pc.all(finite).as_py():
+            return number_texts
+        return pc.if_else(finite, number_texts, literal.NULL_STRING)
+    if column_type.datatype == "bit":
+        return array.cast(pa.int8()).cast(pa.string())
+    return array.cast(pa.string())

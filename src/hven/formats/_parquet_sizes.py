@@ -46,7 +46,8 @@ def count_unpacked_bytes(file: BinaryIO) -> int:
         byte_count = pages = 0
         for column in [column[3] for group in groups for column in group[1]]:
             column_bytes, column_pages = _scan_column_chunk(handle, column, size, MAX_PAGES - pages)
-            byte_count, pages = byte_count + column_bytes, pages + column_pages
+            byte_count = byte_count + column_bytes
+            pages = pages + column_pages
     except (IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise SourceError(_DAMAGED_MESSAGE) from error
     return byte_count
@@ -56,7 +57,10 @@ def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_lim
     """Walk along the pages of a column chunk; -> bytes, pages."""
     width = _PHYSICAL_TYPE_BYTES[column_metadata[1]]
     first = column_metadata.get(11, 0)
-    at = first if 0 < first < column_metadata[9] else column_metadata[9]
+    if 0 < first < column_metadata[9]:
+        at = first
+    else:
+        at = column_metadata[9]
     end = min(at + column_metadata[7], size)
     byte_count = pages = 0
     while 0 < at < end:
@@ -67,7 +71,10 @@ def _scan_column_chunk(handle: int, column_metadata: Fields, size: int, page_lim
             raise SourceError(f"it has more than {MAX_PAGES:,} pages", remedy="write it in larger pages")
         if page_header[2] < 0 or page_header[3] < 0:
             raise SourceError(_DAMAGED_MESSAGE)
-        values = 0 if page_header[1] == _DICTIONARY_PAGE else (page_header.get(5) or page_header.get(8) or {}).get(1, 0)
+        if page_header[1] == _DICTIONARY_PAGE:
+            values = 0
+        else:
+            values = (page_header.get(5) or page_header.get(8) or {}).get(1, 0)
         byte_count += max(page_header[2], values * width)
         at += header_bytes + page_header[3]
     return byte_count, pages
@@ -92,7 +99,8 @@ class _ThriftBuffer:
     __slots__ = ("at", "data")
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+        self.data = data
+        self.at = 0
 
     def read_byte(self) -> int:
         self.at += 1
@@ -122,8 +130,14 @@ def _read_struct(data: _ThriftBuffer, depth: int) -> Fields:
     number = 0
     while (head := data.read_byte()) != 0:
         kind = head & 0x0F
-        number = number + (head >> 4) if head >> 4 else data.read_integer()
-        field_values[number] = kind == 1 if kind in {1, 2} else _read_value(data, kind, depth)
+        if head >> 4:
+            number = number + (head >> 4)
+        else:
+            number = data.read_integer()
+        if kind in {1, 2}:
+            field_values[number] = kind == 1
+        else:
+            field_values[number] = _read_value(data, kind, depth)
     return field_values
 
 
@@ -141,7 +155,10 @@ def _read_value(data: _ThriftBuffer, thrift_type: int, depth: int) -> Any:
         return None
     if thrift_type in {9, 10}:
         head = data.read_byte()
-        size = head >> 4 if head >> 4 < 15 else data.read_varint()
+        if head >> 4 < 15:
+            size = head >> 4
+        else:
+            size = data.read_varint()
         if depth > _MAX_NESTING_DEPTH or size > len(data.data) - data.at:  # each takes a byte at least
             raise IndexError
         return [_read_value(data, head & 0x0F, depth + 1) for _ in range(size)]

@@ -15,13 +15,17 @@ _FORMULA_PATTERN = r"^[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]"  # the last
 
 def escape_formula(text: str) -> str:
     """Put an apostrophe before a text that a spreadsheet would take for a formula."""
-    return f"'{text}" if re.match("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]", text) else text
+    if re.match("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]", text):
+        return f"'{text}"
+    return text
 
 
 def escape_formulas(texts: pa.Array) -> pa.Array:
     """Put an apostrophe before each such text of a column; the same object is returned if there is none."""
     is_formula = pc.match_substring_regex(texts, _FORMULA_PATTERN)
-    return pc.if_else(is_formula, literal.join_columns("'", texts), texts) if pc.any(is_formula).as_py() else texts
+    if pc.any(is_formula).as_py():
+        return pc.if_else(is_formula, literal.join_columns("'", texts), texts)
+    return texts
 
 
 __all__ = ["ESCAPE_CHOICES", "escape_formula", "escape_formulas"]

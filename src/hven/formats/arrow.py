@@ -46,7 +46,8 @@ class _MemoryPipe:
         """Do nothing: nothing is held back."""
 
     def take_bytes(self) -> bytes:
-        data, self._parts = b"".join(self._parts), []
+        data = b"".join(self._parts)
+        self._parts = []
         return data
 
 
@@ -84,11 +85,9 @@ def _copy_without_hidden_values(values: pa.Array) -> pa.Array:
 
     What lies in memory under a null, maybe of rows that the reader may not see, stays here.
     """
-    return (
-        values.take(pa.array(np.arange(len(values))))
-        if values.null_count or pa.types.is_nested(values.type)
-        else values
-    )
+    if values.null_count or pa.types.is_nested(values.type):
+        return values.take(pa.array(np.arange(len(values))))
+    return values
 
 
 def _create_field(column: Column) -> pa.Field:
@@ -195,9 +194,10 @@ def _convert_to_storage(values: pa.Array, column: Column) -> pa.Array:
         values = values.cast(pa.binary())
         ends = pa.Array.from_buffers(pa.int32(), len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
         last = ends[-1].as_py()
-        items = (
-            pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]]) if last else pa.array([], pa.uint8())
-        )
+        if last:
+            items = pa.Array.from_buffers(pa.uint8(), last, [None, values.buffers()[2]])
+        else:
+            items = pa.array([], pa.uint8())
         return pa.ListArray.from_arrays(ends, items, mask=values.is_null())
     return literal.cast_to_storage(values, column.type)
 

@@ -41,7 +41,10 @@ def write_csv(
     """
     escaped = options.get("escape", "none").lower() == "formula"
     names = [escape_formula(column.name) if escaped else column.name for column in metadata.columns]
-    start = b"" if options.get("header", "present").lower() == "absent" else _write_header(names)
+    if options.get("header", "present").lower() == "absent":
+        start = b""
+    else:
+        start = _write_header(names)
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
         for piece in _write_pieces(batch, kinds, escapes_formulas=escaped):
@@ -60,11 +63,9 @@ def _write_header(names: list[str]) -> bytes:
 
 
 def _quote_name(text: str) -> str:
-    return (
-        '"' + text.replace('"', '""') + '"'
-        if not text or any(mark in text for mark in '",\r\n') or text != text.strip()
-        else text
-    )
+    if not text or any(mark in text for mark in '",\r\n') or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def _write_pieces(batch: pa.RecordBatch, kinds: list[Type], *, escapes_formulas: bool) -> Iterator[bytes]:

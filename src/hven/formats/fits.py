@@ -123,7 +123,8 @@ def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
     if None not in kind.shape:  # in the heap a null cell has no elements; astropy.table cannot read TNULL there
         plan.has_nulls = plan.has_nulls or array.null_count > 0
     if kind.is_timestamp:
-        plan.longest = 26 if len(array) else plan.longest
+        if len(array):
+            plan.longest = 26
         return array
     values = array
     if pa.types.is_nested(array.type):
@@ -136,11 +137,19 @@ def _cast_and_measure_column(array: pa.Array, plan: _ColumnLayout) -> pa.Array:
         plan.replaced_count += replaced
         longest = pc.max(pc.binary_length(ascii_text)).as_py() or 0
         plan.longest = max(plan.longest, longest)
-        return array if pa.types.is_nested(array.type) else ascii_text
+        if pa.types.is_nested(array.type):
+            return array
+        return ascii_text
     if pa.types.is_integer(values.type) and len(values) > values.null_count:
         span = pc.min_max(values).as_py()
-        plan.lowest = span["min"] if plan.lowest is None else min(plan.lowest, span["min"])
-        plan.highest = span["max"] if plan.highest is None else max(plan.highest, span["max"])
+        if plan.lowest is None:
+            plan.lowest = span["min"]
+        else:
+            plan.lowest = min(plan.lowest, span["min"])
+        if plan.highest is None:
+            plan.highest = span["max"]
+        else:
+            plan.highest = max(plan.highest, span["max"])
     return array
 
 
@@ -169,26 +178,47 @@ def _decide_layout(plan: _ColumnLayout, find_unused: Callable[[], int | None]) -
     `find_unused` finds a number that its rows do not hold.
     """
     kind = plan.column.type
-    size = int(np.prod([length or 1 for length in kind.shape])) if kind.arraysize is not None else 1
+    if kind.arraysize is not None:
+        size = int(np.prod([length or 1 for length in kind.shape]))
+    else:
+        size = 1
     if kind.datatype in {"char", "unicodeChar"} and "x" in (kind.arraysize or ""):
-        width, count = max(plan.longest, kind.shape[0] or 1), max(plan.items, 1)
-        plan.tform, plan.tdim, plan.dtype = f"{width * count}A", f"({width},{count})", (f"S{width}", (count,))
+        width = max(plan.longest, kind.shape[0] or 1)
+        count = max(plan.items, 1)
+        plan.tform = f"{width * count}A"
+        plan.tdim = f"({width},{count})"
+        plan.dtype = (f"S{width}", (count,))
     elif kind.datatype in {"char", "unicodeChar"}:
-        declared = kind.shape[0] if kind.shape and not kind.is_timestamp else None
+        if kind.shape and not kind.is_timestamp:
+            declared = kind.shape[0]
+        else:
+            declared = None
         width = max(plan.longest, declared or 1)
         plan.is_in_heap = width > _MAX_INLINE_STRING_BYTES and declared is None
-        plan.tform, plan.dtype = ("1QA", (">i8", (2,))) if plan.is_in_heap else (f"{width}A", (f"S{width}", ()))
+        if plan.is_in_heap:
+            plan.tform, plan.dtype = ("1QA", (">i8", (2,)))
+        else:
+            plan.tform, plan.dtype = (f"{width}A", (f"S{width}", ()))
     elif kind.datatype == "bit" and not plan.has_nulls and None not in kind.shape:
-        plan.tform, plan.dtype = f"{size}X", ("u1", ((size + 7) // 8,))
+        plan.tform = f"{size}X"
+        plan.dtype = ("u1", ((size + 7) // 8,))
     else:
-        letter = "L" if plan.letter == "X" else plan.letter
+        if plan.letter == "X":
+            letter = "L"
+        else:
+            letter = plan.letter
         plan.letter = letter = _choose_tnull(plan, letter, find_unused)
-        per = 2 if letter in {"C", "M"} else 1
+        if letter in {"C", "M"}:
+            per = 2
+        else:
+            per = 1
         if None in kind.shape:
             plan.is_in_heap = True
-            plan.tform, plan.dtype = f"1Q{letter}", (">i8", (2,))
+            plan.tform = f"1Q{letter}"
+            plan.dtype = (">i8", (2,))
         else:
-            plan.tform, plan.dtype = f"{size}{letter}", (_NUMPY_TYPES[letter], (size * per,))
+            plan.tform = f"{size}{letter}"
+            plan.dtype = (_NUMPY_TYPES[letter], (size * per,))
             if len(kind.shape) > 1:
                 plan.tdim = f"({','.join(str(length) for length in kind.shape)})"
 
@@ -198,8 +228,14 @@ def _choose_tnull(plan: _ColumnLayout, letter: str, find_unused: Callable[[], in
     if not plan.has_nulls or letter not in _INTEGER_LIMITS:
         return letter
     lowest, highest = _INTEGER_LIMITS[letter]
-    low = highest if plan.lowest is None else plan.lowest
-    high = lowest if plan.highest is None else plan.highest
+    if plan.lowest is None:
+        low = highest
+    else:
+        low = plan.lowest
+    if plan.highest is None:
+        high = lowest
+    else:
+        high = plan.highest
     declared_null = plan.column.null
     if (
         declared_null is not None
@@ -230,9 +266,14 @@ def _find_unused_number(spool: Any, number: int) -> int | None:
     unused_numbers = _INTEGER_LIMITS["K"][0] + 1 + np.arange(_MAX_NULL_CANDIDATES)
     for batch in _read_spooled_batches(spool):
         array = batch.column(number)
-        values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+        if pa.types.is_nested(array.type):
+            values = literal.flatten_lists(array)[1]
+        else:
+            values = array
         unused_numbers = np.setdiff1d(unused_numbers, values.drop_null().to_numpy(zero_copy_only=False))
-    return int(unused_numbers[0]) if len(unused_numbers) else None
+    if len(unused_numbers):
+        return int(unused_numbers[0])
+    return None
 
 
 # -- bytes
@@ -252,9 +293,10 @@ def _write_header(cards: Sequence[tuple[str, object]]) -> bytes:
 
 
 def _replace_non_ascii(text: str) -> str:
-    ascii_text = (
-        text if text.isascii() else "".join(mark if mark.isascii() else _find_plain_letter(mark) for mark in text)
-    )
+    if text.isascii():
+        ascii_text = text
+    else:
+        ascii_text = "".join(mark if mark.isascii() else _find_plain_letter(mark) for mark in text)
     return "".join(mark if " " <= mark <= "~" else " " for mark in ascii_text)
 
 
@@ -341,7 +383,10 @@ def _fill_cells(target: Array, array: pa.Array, plan: _ColumnLayout, heap_offset
     if plan.is_in_heap:
         data, counts, sizes = _encode_heap(array, plan)
         target[:, 0] = counts
-        target[:, 1] = heap_offset + np.concatenate([[0], np.cumsum(sizes)[:-1]]) if len(sizes) else 0
+        if len(sizes):
+            target[:, 1] = heap_offset + np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        else:
+            target[:, 1] = 0
         return heap_offset + len(data)
     if kind.datatype in {"char", "unicodeChar"}:
         if pa.types.is_nested(array.type):
@@ -355,15 +400,26 @@ def _fill_cells(target: Array, array: pa.Array, plan: _ColumnLayout, heap_offset
                 literal.format_timestamps(array) if kind.is_timestamp else array, target.dtype.itemsize
             )
         return heap_offset
-    null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-    values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+    if array.null_count:
+        null = array.is_null().to_numpy(zero_copy_only=False)
+    else:
+        null = None
+    if pa.types.is_nested(array.type):
+        values = literal.flatten_lists(array)[1]
+    else:
+        values = array
     items = _flatten_items(values, plan)
     if plan.tform.endswith("X"):
         target[...] = np.packbits(items.reshape(len(array), -1).astype(bool), axis=1)
         return heap_offset
     target[...] = items.reshape(target.shape)
     if null is not None:
-        target[null] = np.nan if plan.letter in "EDCM" else 0 if plan.letter == "L" else plan.null_value
+        if plan.letter in "EDCM":
+            target[null] = np.nan
+        elif plan.letter == "L":
+            target[null] = 0
+        else:
+            target[null] = plan.null_value
     return heap_offset
 
 
@@ -377,7 +433,10 @@ def _flatten_items(values: pa.Array, plan: _ColumnLayout) -> Array:
         letters[values.is_null().to_numpy(zero_copy_only=False)] = 0
         return letters
     if values.null_count and pa.types.is_integer(values.type):
-        wide_values = values.cast(pa.int64()) if plan.letter != "B" else values
+        if plan.letter != "B":
+            wide_values = values.cast(pa.int64())
+        else:
+            wide_values = values
         values = pc.fill_null(wide_values, pa.scalar(plan.null_value or 0, wide_values.type))
     return np.asarray(values.to_numpy(zero_copy_only=False)).astype(_NUMPY_TYPES[plan.letter], copy=False)
 
@@ -390,7 +449,10 @@ def _encode_heap(array: pa.Array, plan: _ColumnLayout) -> tuple[bytes, Array, Ar
         return bytes(literal.view_bytes(text)), lengths, lengths
     offsets, values = literal.flatten_lists(array)
     items = _flatten_items(values, plan)
-    per = 2 if plan.letter in {"C", "M"} else 1
+    if plan.letter in {"C", "M"}:
+        per = 2
+    else:
+        per = 1
     counts = np.diff(offsets)
     return items.tobytes(), counts // per, counts * items.dtype.itemsize
 

@@ -87,14 +87,19 @@ def _find_geometry_columns(columns: Sequence[Column]) -> tuple[int | None, tuple
 
 
 def _find_crs(metadata: TableMetadata, column: int | None) -> str | None:
-    name = None if column is None else metadata.columns[column].frame
+    if column is None:
+        name = None
+    else:
+        name = metadata.columns[column].frame
     frame = next((table_frame for table_frame in metadata.frames if table_frame.id == name), None)
     if frame is None or frame.system is None:
         return None
     body = bodies.find_body(frame.refposition or "")
     if frame.system.upper() != "BODY" or body is None:
         return frame.system
-    return None if body.name == "Earth" else f"urn:ogc:def:crs:IAU:2015:{100 * int(body.ids[-1].split()[1])}"
+    if body.name == "Earth":
+        return None
+    return f"urn:ogc:def:crs:IAU:2015:{100 * int(body.ids[-1].split()[1])}"
 
 
 def _write_features(
@@ -113,9 +118,10 @@ def _write_features(
         geometry = _write_points(*(part.column(number) for number in position_columns))
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
-    properties = (
-        literal.join_columns(*property_texts, separator=",") if property_texts else pa.array([""] * part.num_rows)
-    )
+    if property_texts:
+        properties = literal.join_columns(*property_texts, separator=",")
+    else:
+        properties = pa.array([""] * part.num_rows)
     return literal.join_columns(
         ',\n{"type":"Feature","properties":{', properties, '},"geometry":', literal.fill_nulls(geometry, "null"), "}"
     )

@@ -274,10 +274,13 @@ class CatalogueDescription(NamedTuple):
             As the collection, or the index within the catalogue, says it; None: there is no index.
         """
         index_names = re.split(r"[;,\s]+", self.collection.get("all_indexes", ""))
-        if index_name := self.collection.get("default_index") or index_names[0]:
+        index_name = self.collection.get("default_index") or index_names[0]
+        if index_name:
             return index_name
         index = folder.read_file(f"{self.base}index/{hats_layout.PROPERTIES_FILE}")  # where Hven itself has it
-        return None if index is None else read_property_lines(index).get("hats_index_column")
+        if index is None:
+            return None
+        return read_property_lines(index).get("hats_index_column")
 
 
 def is_catalogue(location: str, folder: CatalogueFolder) -> bool:
@@ -327,7 +330,8 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
         No catalogue; one whose rows are not those of a table (a margin, an index); a partition without a file; a
         directory whose mount hangs.
     """
-    base, collection = "", {}
+    base = ""
+    collection = {}
     read = _TimedFolder(location, folder).read_file
     properties_file = _read_properties_file(read, base)
     if properties_file is None and (data := read(hats_layout.COLLECTION_FILE)) is not None:
@@ -405,12 +409,14 @@ def _list_partition_files(
     ]
     format_place = f"{location}/{{}}".format
     if directories:
-        files_by_directory = _list_files_in_metadata(folder, base) if hats_layout.is_web_address(location) else None
-        names = (
-            call_in_threads(folder.list_files, paths, format_place)
-            if files_by_directory is None
-            else [files_by_directory.get(path, []) for path in paths]
-        )
+        if hats_layout.is_web_address(location):
+            files_by_directory = _list_files_in_metadata(folder, base)
+        else:
+            files_by_directory = None
+        if files_by_directory is None:
+            names = call_in_threads(folder.list_files, paths, format_place)
+        else:
+            names = [files_by_directory.get(path, []) for path in paths]
     else:
         file_exists = call_in_threads(folder.has_file, paths, format_place)
         names = [[path] if exists else folder.list_files(path) for path, exists in zip(paths, file_exists, strict=True)]
@@ -506,7 +512,8 @@ def call_in_threads(
                 number, argument = work.waiting.pop()
                 work.running[number] = argument
             try:
-                call_result, fault = function(argument), None
+                call_result = function(argument)
+                fault = None
             except BaseException as error:  # noqa: BLE001  (raised again in the caller's thread)
                 call_result, fault = None, error
             with work.condition:
@@ -518,9 +525,10 @@ def call_in_threads(
                 ):  # who waits is not woken for each file
                     work.condition.notify()
 
-    timeout_seconds = (
-        None if arguments and hats_layout.is_web_address(format_place(arguments[0])) else MOUNT_TIMEOUT_SECONDS
-    )
+    if arguments and hats_layout.is_web_address(format_place(arguments[0])):
+        timeout_seconds = None
+    else:
+        timeout_seconds = MOUNT_TIMEOUT_SECONDS
     for _ in range(min(thread_limit, len(arguments))):
         threading.Thread(target=run_calls, name="hats-look", daemon=True).start()
     with work.condition:

@@ -95,8 +95,11 @@ def parse_partition_path(path: str) -> tuple[int, int] | None:
     match = _PARTITION_PATH_PATTERN.match(path)
     if match is None:
         return None
-    order, pixel = int(match[1]), int(match[3])
-    return (order, pixel) if order <= healpix.MAX_ORDER and pixel < 12 << 2 * order else None
+    order = int(match[1])
+    pixel = int(match[3])
+    if order <= healpix.MAX_ORDER and pixel < 12 << 2 * order:
+        return (order, pixel)
+    return None
 
 
 def compute_cell_range(order: int, pixel: int) -> tuple[int, int]:
@@ -148,11 +151,10 @@ def divide_into_partitions(
         Order, pixel and rows of each, in the order of their cells.
     """
     partitions: list[tuple[int, int, int]] = []
-    order, pixels = (
-        (0, np.arange(12, dtype=np.int64))
-        if start_pixel is None
-        else (start_pixel[0], np.array([start_pixel[1]], np.int64))
-    )
+    if start_pixel is None:
+        order, pixels = (0, np.arange(12, dtype=np.int64))
+    else:
+        order, pixels = (start_pixel[0], np.array([start_pixel[1]], np.int64))
     reserved_ranges = np.array(reserved_cells, np.int64).reshape(-1, 2)
     while len(pixels):
         shift = 2 * (healpix.MAX_ORDER - order)
@@ -165,7 +167,8 @@ def divide_into_partitions(
             [order] * int(is_partition.sum()), pixels[is_partition].tolist(), rows[is_partition].tolist(), strict=True
         )
         divided_pixels = pixels[(rows > 0) & ~is_partition]
-        order, pixels = order + 1, (divided_pixels[:, None] * 4 + np.arange(4)).ravel()
+        order = order + 1
+        pixels = (divided_pixels[:, None] * 4 + np.arange(4)).ravel()
     return sorted(partitions, key=lambda partition: compute_cell_range(partition[0], partition[1])[0])
 
 

@@ -40,7 +40,8 @@ class _MemoryPipe:
         """Do nothing: nothing is held back."""
 
     def take_bytes(self) -> bytes:
-        data, self._parts = b"".join(self._parts), []
+        data = b"".join(self._parts)
+        self._parts = []
         return data
 
 
@@ -64,7 +65,8 @@ def write_parquet(
     with pq.ParquetWriter(pa.PythonFile(pipe, "w"), schema, compression="zstd", store_schema=True) as writer:
         waiting: list[pa.RecordBatch] = []
         rows = waiting_bytes = 0
-        if start := pipe.take_bytes():
+        start = pipe.take_bytes()
+        if start:
             yield start
         while next_batch is not None:
             batch, next_batch = next_batch, None
@@ -77,7 +79,9 @@ def write_parquet(
             waiting_bytes += waiting[-1].nbytes
             if rows >= _ROW_GROUP_ROWS or waiting_bytes >= _ROW_GROUP_BYTES:
                 writer.write_table(pa.Table.from_batches(waiting, schema))
-                waiting, rows, waiting_bytes = [], 0, 0
+                waiting = []
+                rows = 0
+                waiting_bytes = 0
                 yield pipe.take_bytes()
             next_batch = next(batches, None)
         if rows:

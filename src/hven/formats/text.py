@@ -38,7 +38,10 @@ def write_text(
     kinds = [column.type for column in metadata.columns]
     names = [_CONTROL_CHARACTERS.sub(" ", column.name) for column in metadata.columns]
     failure: Exception | None = None
-    cells = _format_cells(batch, kinds) if batch is not None else [pa.array([], pa.string()) for _ in kinds]
+    if batch is not None:
+        cells = _format_cells(batch, kinds)
+    else:
+        cells = [pa.array([], pa.string()) for _ in kinds]
     widths = [_measure_width(name, cell) for name, cell in zip(names, cells, strict=True)]
     right_aligned = [kind.is_numeric for kind in kinds]
     heading = "  ".join(

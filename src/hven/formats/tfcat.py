@@ -115,8 +115,12 @@ def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
         if set(range_names) <= set(names):
             start, stop, low, high = (names.index(name) for name in range_names)
             box = start, stop, low, high
-            time, spectrum = metadata.columns[box[0]], metadata.columns[box[2]]
-            scale = {JD_EPOCH: "jd", MJD_EPOCH: "mjd"}.get(time.epoch) if time.epoch is not None else None
+            time = metadata.columns[box[0]]
+            spectrum = metadata.columns[box[2]]
+            if time.epoch is not None:
+                scale = {JD_EPOCH: "jd", MJD_EPOCH: "mjd"}.get(time.epoch)
+            else:
+                scale = None
             if scale is not None and spectrum.unit in _SPECTRAL_TYPES:
                 frame = next(
                     (column_or_frame for column_or_frame in metadata.frames if column_or_frame.id == time.frame), None
@@ -154,7 +158,9 @@ def _name_datatype(column: Column) -> str:
         return "bool"
     if pa.types.is_integer(storage):
         return "int"
-    return "float" if pa.types.is_floating(storage) else "str"
+    if pa.types.is_floating(storage):
+        return "float"
+    return "str"
 
 
 def _write_features(
@@ -171,9 +177,10 @@ def _write_features(
         if pa.types.is_nested(column.type.arrow):  # a list is a text, for there are no others
             value = pc.if_else(pc.equal(value, "null"), value, literal.quote_json_strings(value))
         property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", value))
-    properties = (
-        literal.join_columns(*property_texts, separator=",") if property_texts else pa.array([""] * part.num_rows)
-    )
+    if property_texts:
+        properties = literal.join_columns(*property_texts, separator=",")
+    else:
+        properties = pa.array([""] * part.num_rows)
     if geometry_source.geometry is not None:
         geometry = part.column(geometry_source.geometry).cast(pa.string())
     elif geometry_source.box is not None:
@@ -208,8 +215,10 @@ def _convert_finite_numbers(array: pa.Array) -> pa.Array:
 
 def _write_boxes(start: pa.Array, stop: pa.Array, low: pa.Array, high: pa.Array) -> pa.Array:
     """Draw ranges: boxes, lines where one of them has no width, points; null without one."""
-    stop, high = pc.coalesce(stop, start), pc.coalesce(high, low)
-    start, low = pc.coalesce(start, stop), pc.coalesce(low, high)
+    stop = pc.coalesce(stop, start)
+    high = pc.coalesce(high, low)
+    start = pc.coalesce(start, stop)
+    low = pc.coalesce(low, high)
     t, u, f, g = (bounds.cast(pa.string()) for bounds in (start, stop, low, high))
     point = literal.join_columns('{"type":"Point","coordinates":[', t, ",", f, "]}")
     line = literal.join_columns('{"type":"LineString","coordinates":[[', t, ",", f, "],[", u, ",", g, "]]}")

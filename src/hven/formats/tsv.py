@@ -41,7 +41,10 @@ def write_tsv(
     escaped = options.get("escape", "none").lower() == "formula"
     plain_names = [re.sub(r"[\t\r\n]", " ", column.name) for column in metadata.columns]
     names = "\t".join(escape_formula(name) if escaped else name for name in plain_names)
-    start = b"" if options.get("header", "present").lower() == "absent" else f"{names}\n".encode()
+    if options.get("header", "present").lower() == "absent":
+        start = b""
+    else:
+        start = f"{names}\n".encode()
     kinds = [column.type for column in metadata.columns]
     for batch in literal.split_first_batch(batches):
         for part in literal.split_batch(batch, 4 * len(kinds)) if kinds else ():

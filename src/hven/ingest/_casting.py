@@ -22,7 +22,9 @@ def combine_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         return column
     if column.num_chunks == 1:
         return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if column.num_chunks:
+        return pa.concat_arrays(column.chunks)
+    return pa.array([], column.type)
 
 
 def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
@@ -76,7 +78,8 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
     min_and_max = pc.min_max(values)
-    minimum, maximum = min_and_max["min"].as_py(), min_and_max["max"].as_py()
+    minimum = min_and_max["min"].as_py()
+    maximum = min_and_max["max"].as_py()
     if minimum is None:
         return None
     tests = []
@@ -99,7 +102,9 @@ def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: p
     if pa.types.is_floating(kind):
         return pa.scalar(value, kind)
     limits = np.iinfo(kind.to_pandas_dtype())
-    return pa.scalar(round_to_integer(value), kind) if limits.min <= value <= limits.max else None
+    if limits.min <= value <= limits.max:
+        return pa.scalar(round_to_integer(value), kind)
+    return None
 
 
 def _cast_marking_misfits(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
@@ -139,7 +144,9 @@ def _find_misfits(values: pa.Array, target_type: pa.DataType) -> pa.Array | None
     else:
         return None
     misfits = pc.fill_null(misfits, False)
-    return misfits if pc.any(misfits).as_py() else None
+    if pc.any(misfits).as_py():
+        return misfits
+    return None
 
 
 def _combine_masks(masks: Iterable[pa.Array]) -> pa.Array:

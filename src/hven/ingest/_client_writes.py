@@ -110,7 +110,10 @@ class ClientWrite:
     """One write: what of it is the same for rows and files."""
 
     def __init__(self, site: Site, spec: TableSpec, collection: str, request: WriteRequest, account_name: str) -> None:
-        self.site, self.collection, self.request, self.account_name = site, collection, request, account_name
+        self.site = site
+        self.collection = collection
+        self.request = request
+        self.account_name = account_name
         self.table = spec.table.qualified_name
         self.digest = compute_write_digest(request, account_name)
 
@@ -199,7 +202,10 @@ class ClientWrite:
         """Refuse rows that would be kept aside: a client that is told `written` believes it."""
         faults = self.list_faults(run)
         if faults:
-            first_offender = f" (first: {faults[0].offenders[0]})" if faults[0].offenders else ""
+            if faults[0].offenders:
+                first_offender = f" (first: {faults[0].offenders[0]})"
+            else:
+                first_offender = ""
             raise RowsRefusedError(
                 format_message("rows would be kept aside: {message}{first}", faults[0].message, first_offender),
                 run.report,

@@ -63,11 +63,12 @@ class ColumnRuleChecker:
             for names, failing_mask, reason in self._check_rule(rule, columns, values, constant):
                 if pc.any(failing_mask).as_py():
                     all_alike = len(failing_mask) < rows.num_rows
-                    rule_with_reason = (
-                        replace(rule, message=f"{reason}; {rule.message}" if rule.message else reason)
-                        if reason
-                        else rule
-                    )
+                    if reason:
+                        rule_with_reason = replace(
+                            rule, message=f"{reason}; {rule.message}" if rule.message else reason
+                        )
+                    else:
+                        rule_with_reason = rule
                     yield (
                         rule_with_reason,
                         names,
@@ -108,15 +109,20 @@ class ColumnRuleChecker:
     ) -> Iterator[Failed]:
         if rule.check in {"pair", "order"}:
             for low_column, high_column in zip(columns[::2], columns[1::2], strict=False):
-                low, high = rows[low_column], rows[high_column]
+                low = rows[low_column]
+                high = rows[high_column]
                 if low_column in constant and high_column in constant:
-                    low, high = low.slice(0, 1), high.slice(0, 1)
+                    low = low.slice(0, 1)
+                    high = high.slice(0, 1)
                 failing_mask = _PAIR_CHECKS[rule.check](low, high)
                 if failing_mask is not None:
                     yield (low_column, high_column), failing_mask, ""
         else:
             for name in columns:
-                values = rows[name].slice(0, 1) if name in constant else rows[name]
+                if name in constant:
+                    values = rows[name].slice(0, 1)
+                else:
+                    values = rows[name]
                 if rule.check == "region" and pa.types.is_string(values.type):
                     yield from (
                         ((name,), failing_mask, f"{name}: {reason}")
@@ -151,7 +157,10 @@ class ColumnRuleChecker:
         if rule.check in _PATTERN_CHECKS:
             pattern, match_is_bad = _PATTERN_CHECKS[rule.check]
             match = pc.match_substring_regex(values, pattern)
-            failing_mask = match if match_is_bad else pc.invert(match)
+            if match_is_bad:
+                failing_mask = match
+            else:
+                failing_mask = pc.invert(match)
             if rule.check == "moc":
                 matching_positions = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(failing_mask), False)))
                 invalid_mask = np.zeros(len(values), np.bool_)
@@ -193,9 +202,9 @@ class ColumnRuleChecker:
                 for text, bad in self._results_by_value[rule.name].items()
                 if bad
             }
-            return (
-                [reasons_by_text.get(text, "") for text in texts.to_pylist()] if reasons_by_text else [""] * len(texts)
-            )
+            if reasons_by_text:
+                return [reasons_by_text.get(text, "") for text in texts.to_pylist()]
+            return [""] * len(texts)
 
         for reason, failing_mask in shape_columns.find_invalid_texts(values, find_reasons):
             yield reason, pa.array(failing_mask)
@@ -217,7 +226,9 @@ class ColumnRuleChecker:
 
 
 def _build_anchored_pattern(pattern: str, is_list: bool) -> str:
-    return rf"^(?:{pattern})(?:#(?:{pattern}))*$" if is_list else rf"^(?:{pattern})$"
+    if is_list:
+        return rf"^(?:{pattern})(?:#(?:{pattern}))*$"
+    return rf"^(?:{pattern})$"
 
 
 def _find_unpaired(low: pa.Array, high: pa.Array) -> pa.Array | None:
@@ -237,7 +248,8 @@ def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
     sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    valid_mask, are_polygons = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    valid_mask = np.asarray(pc.is_valid(values))
+    are_polygons = pa.types.is_list(values.type)
     has_whole_pairs = are_polygons and not (sizes % 2).any()
     if rule.check == "orientation":
         return pa.array(

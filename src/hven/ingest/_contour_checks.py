@@ -51,7 +51,10 @@ def find_contour_violations(
     rows = mapped.rows
 
     def query_contours(row_positions: npt.NDArray[np.int64]) -> pa.Table:
-        source_positions = row_positions if mapped.source_positions is None else mapped.source_positions[row_positions]
+        if mapped.source_positions is None:
+            source_positions = row_positions
+        else:
+            source_positions = mapped.source_positions[row_positions]
         unique_positions, inverse = np.unique(source_positions, return_inverse=True)
         answers = engine.evaluate_query(
             bound, {SOURCE_RELATION: batch.take(pa.array(unique_positions)), **mapping.lookups}
@@ -65,10 +68,8 @@ def find_contour_violations(
     if QUALITY_COLUMN in mapping.contour_columns:
         quality_words = rows.column(QUALITY_COLUMN)
     elif any(column.name == QUALITY_COLUMN for column in bound.columns):
-        quality_words, messages = (
-            query_contours(np.arange(rows.num_rows)).column(QUALITY_COLUMN),
-            {CORRECTED_QUALITY: QUALITY_MESSAGES[CORRECTED_QUALITY]},
-        )
+        quality_words = query_contours(np.arange(rows.num_rows)).column(QUALITY_COLUMN)
+        messages = {CORRECTED_QUALITY: QUALITY_MESSAGES[CORRECTED_QUALITY]}
     if mapping.table.find_column(OUTLINE_COLUMN).type.xtype == "multishape":
         messages = {
             word: text.replace("is the outline of the largest", "has all parts") for word, text in messages.items()
@@ -76,9 +77,10 @@ def find_contour_violations(
     for word, message in messages.items() if quality_words is not None else ():
         quality_mask = pc.fill_null(pc.equal(combine_chunks(quality_words), word), False)
         if pc.any(quality_mask).as_py():
-            rule, severity = (
-                (word, WARNING_SEVERITY) if word == CORRECTED_QUALITY else (f"region {word}", INFO_SEVERITY)
-            )
+            if word == CORRECTED_QUALITY:
+                rule, severity = (word, WARNING_SEVERITY)
+            else:
+                rule, severity = (f"region {word}", INFO_SEVERITY)
             yield RuleViolation(
                 rule=f"{OUTLINE_COLUMN}: {rule}", message=message, severity=severity, row_mask=quality_mask
             )
@@ -128,7 +130,8 @@ def _report_excess_cells(
         ),
     ):
         if is_selected.any():
-            percentages, at = [f"{fraction:.1%}" for fraction in added[is_selected]], places[is_selected]
+            percentages = [f"{fraction:.1%}" for fraction in added[is_selected]]
+            at = places[is_selected]
             yield RuleViolation(
                 rule=f"{COVERAGE_COLUMN}: {word}",
                 message=message,
@@ -159,18 +162,18 @@ def replace_crossing_polygons(
         ends = np.append(0, np.cumsum(np.asarray(crossing_values.value_lengths())))
         corrected_regions = Regions.from_polygons(ends, np.asarray(crossing_values.flatten(), np.float64)).make_valid()
     ring_counts = corrected_regions.ring_counts
-    has_several_parts = (
-        ring_counts > 1 if not is_text or column_type.xtype == "shape" else np.zeros(len(row_positions), np.bool_)
-    )
+    if not is_text or column_type.xtype == "shape":
+        has_several_parts = ring_counts > 1
+    else:
+        has_several_parts = np.zeros(len(row_positions), np.bool_)
     shown_regions = corrected_regions.replace_rows(
         np.flatnonzero(has_several_parts),
         corrected_regions.take(np.flatnonzero(has_several_parts)).take_largest_outlines(),
     )
-    corrected_values = (
-        _format_regions(shown_regions, crossing_values, is_on_body=is_on_body)
-        if is_text
-        else _to_coordinate_lists(shown_regions if is_on_body else shown_regions.reverse_rings())
-    )
+    if is_text:
+        corrected_values = _format_regions(shown_regions, crossing_values, is_on_body=is_on_body)
+    else:
+        corrected_values = _to_coordinate_lists(shown_regions if is_on_body else shown_regions.reverse_rings())
     rows = _replace_values(rows, name, row_positions, corrected_values)
     mapped.constant_columns -= {name}
     for column, affected_mask in ((QUALITY_COLUMN, ring_counts > 0), (COVERAGE_COLUMN, has_several_parts)):
@@ -182,7 +185,8 @@ def replace_crossing_polygons(
             affected_mask & np.asarray(pc.is_null(rows.column(column)))[row_positions]
         )  # what the source says stays
         is_coverage = column == COVERAGE_COLUMN
-        new_values, added = pa.repeat(CORRECTED_QUALITY, int(free_mask.sum())), np.zeros(int(free_mask.sum()))
+        new_values = pa.repeat(CORRECTED_QUALITY, int(free_mask.sum()))
+        added = np.zeros(int(free_mask.sum()))
         if is_coverage:
             mocs, added = corrected_regions.take(np.flatnonzero(free_mask)).to_mocs()
             new_values = pc.if_else(pa.array(added > MOST_ADDED), None, Moc.to_texts(mocs))
@@ -246,13 +250,18 @@ def _format_regions(regions: Regions, original_texts: pa.Array, *, is_on_body: b
 
 def _find_frame_word(text: str) -> str:
     frame_match = _OTHER_FRAME_PATTERN.search(text)
-    return frame_match[0] if frame_match else "ICRS" if _SKY_FRAME_PATTERN.search(text) else ""
+    if frame_match:
+        return frame_match[0]
+    if _SKY_FRAME_PATTERN.search(text):
+        return "ICRS"
+    return ""
 
 
 def _replace_values(
     rows: pa.RecordBatch, name: str, row_positions: npt.NDArray[np.int64], values: pa.Array
 ) -> pa.RecordBatch:
-    number, order = rows.schema.get_field_index(name), np.arange(rows.num_rows)
+    number = rows.schema.get_field_index(name)
+    order = np.arange(rows.num_rows)
     order[row_positions] = rows.num_rows + np.arange(len(row_positions))
     kind = rows.schema.field(number)
     return rows.set_column(

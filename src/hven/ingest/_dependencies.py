@@ -79,7 +79,8 @@ def may_have_pushed_rows(resource: Resource, spec: TableSpec, other_resources: M
         The site's other collections, by name.
     """
     graph = DependencyGraph({**other_resources, resource.name: resource})
-    pending, visited = [f"{resource.name}.{spec.table.name}".lower()], set[str]()
+    pending = [f"{resource.name}.{spec.table.name}".lower()]
+    visited = set[str]()
     while pending:
         name = pending.pop()
         if any(source.kind == PUSH_SOURCE_KIND for source in graph.specs[name][1].sources):

@@ -85,7 +85,8 @@ def estimate_merge_bytes(base_bytes: int, rows: int, written_bytes: int) -> int:
 
 def _divide_by_disk(site: Site, needed_bytes: int, row_bytes: int) -> list[tuple[Path, int]]:
     """Return where how much is written: rows may lie on another disk than the spool."""
-    var, rows = site.settings.var_directory, site.settings.data_directory
+    var = site.settings.var_directory
+    rows = site.settings.data_directory
     if var == rows or not rows.is_dir() or var.stat().st_dev == rows.stat().st_dev:
         return [(var, needed_bytes)]
     return [(rows, min(row_bytes, needed_bytes)), (var, needed_bytes - min(row_bytes, needed_bytes))]
@@ -147,11 +148,12 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
         Snapshots of a moment ago stay, however many there are: where each write makes one, who asks now still finds the
         one that it begins with.
     """
-    time_limit = (
-        (datetime.now(UTC) - timedelta(seconds=MIN_SNAPSHOT_AGE_SECONDS)).isoformat(timespec="microseconds")
-        if keep_recent
-        else "9"
-    )
+    if keep_recent:
+        time_limit = (datetime.now(UTC) - timedelta(seconds=MIN_SNAPSHOT_AGE_SECONDS)).isoformat(
+            timespec="microseconds"
+        )
+    else:
+        time_limit = "9"
     pruned_snapshots = site.store.prune_snapshots(collection, site.settings.keep_snapshots, created_before=time_limit)
     if pruned_snapshots and site.settings.keep_snapshots < 2 and not keep_recent:
         time.sleep(
@@ -165,7 +167,8 @@ def prune_collection(site: Site, collection: str, *, keep_recent: bool = False) 
         run_directory = find_run_directory(site, run.id)
         if run_directory.is_dir():
             shutil.rmtree(run_directory, ignore_errors=True)
-    if old_run_ids := [run.id for run in (*pushes[MAX_KEPT_PUSH_RUNS:], *other_runs[MAX_KEPT_RUNS:])]:
+    old_run_ids = [run.id for run in (*pushes[MAX_KEPT_PUSH_RUNS:], *other_runs[MAX_KEPT_RUNS:])]
+    if old_run_ids:
         site.store.runs.delete_runs(old_run_ids)
     return troubles
 
@@ -179,6 +182,8 @@ def _format_bytes(count: int) -> str:
     value = float(count)
     for unit in ("bytes", "KB", "MB", "GB"):
         if value < 1000:
-            return f"{value:.0f} {unit}" if unit in {"bytes", "KB"} else f"{value:.1f} {unit}"
+            if unit in {"bytes", "KB"}:
+                return f"{value:.0f} {unit}"
+            return f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"

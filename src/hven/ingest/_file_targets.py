@@ -53,8 +53,13 @@ class FileTarget:
     """
 
     def __init__(self, spool_directory: Path, collection: str, path: Path) -> None:
-        self.path, self._spool_directory, self._collection = path, spool_directory, collection
-        self.digest = compute_file_digest(path) if path.exists() else ""
+        self.path = path
+        self._spool_directory = spool_directory
+        self._collection = collection
+        if path.exists():
+            self.digest = compute_file_digest(path)
+        else:
+            self.digest = ""
 
     @contextmanager
     def replace_file(self, body: Path | None, file_push: FilePush) -> Iterator[None]:
@@ -71,14 +76,18 @@ class FileTarget:
             self._spool_directory.mkdir(parents=True, exist_ok=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_same_device = self._spool_directory.stat().st_dev == self.path.parent.stat().st_dev
-            working_directory = self._spool_directory if is_same_device else self.path.parent
-            new_file, old_file, undo_note = (
-                working_directory / f"{temporary_name}.part",
-                working_directory / f"{temporary_name}.old",
-                self._spool_directory / f"{temporary_name}{UNDO_NOTE_SUFFIX}",
-            )
+            if is_same_device:
+                working_directory = self._spool_directory
+            else:
+                working_directory = self.path.parent
+            new_file = working_directory / f"{temporary_name}.part"
+            old_file = working_directory / f"{temporary_name}.old"
+            undo_note = self._spool_directory / f"{temporary_name}{UNDO_NOTE_SUFFIX}"
             with undo_note.open("x") as file:  # before anything is done that it says
-                new_digest = compute_file_digest(body) if body is not None else ""
+                if body is not None:
+                    new_digest = compute_file_digest(body)
+                else:
+                    new_digest = ""
                 json.dump(
                     {
                         "run": file_push.run,

@@ -73,7 +73,10 @@ def find_file_entry(spec: TableSpec, path: str) -> SourceSpec | None:
 def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
     """Return the path below the root; None: the entry means no such files."""
     root = FileRoot(path_prefix=str(options.get("at", "")), address=str(options.get("root", "")))
-    prefix = f"{root.path_prefix}/" if root.path_prefix else ""
+    if root.path_prefix:
+        prefix = f"{root.path_prefix}/"
+    else:
+        prefix = ""
     parts = path.split("/")
     is_plain_path = path.isprintable() and len(path.encode()) <= MAX_PATH_BYTES and "\\" not in path
     if (
@@ -88,7 +91,9 @@ def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
         [pattern_value] if isinstance(pattern_value := options.get(key) or [], str) else pattern_value
         for key in ("files", "ignore")
     )
-    return relative_path if is_pattern_match(relative_path, patterns, ignore) else None
+    if is_pattern_match(relative_path, patterns, ignore):
+        return relative_path
+    return None
 
 
 def choose_file_path(spec: TableSpec, name: str) -> str:
@@ -103,7 +108,9 @@ def choose_file_path(spec: TableSpec, name: str) -> str:
             and (path := resolve_in_pattern_directory(source.options, name)) != name
         ):
             return path
-    return "" if name.lower().endswith(".zip") and find_file_entry(spec, name) is None else name
+    if name.lower().endswith(".zip") and find_file_entry(spec, name) is None:
+        return ""
+    return name
 
 
 def resolve_in_pattern_directory(options: Mapping[str, Any], name: str) -> str:
@@ -190,20 +197,30 @@ class FileWrite(ClientWrite):
 
     def write_under_lease(self, lease: Lease) -> WriteResult:
         """Put them there, while nobody else writes, and publish what their readers make of them."""
-        site, write = self.site, self.request
-        earlier_push = (
-            site.store.pushes.find_push(self.table, token=write.idempotency_key) if write.idempotency_key else None
-        )
-        if (earlier_result := self.find_earlier_result(earlier_push)) is not None:
+        site = self.site
+        write = self.request
+        if write.idempotency_key:
+            earlier_push = site.store.pushes.find_push(self.table, token=write.idempotency_key)
+        else:
+            earlier_push = None
+        earlier_result = self.find_earlier_result(earlier_push)
+        if earlier_result is not None:
             return earlier_result
         self.check_not_held()
         roll_back_interrupted_pushes(site, self.collection)  # before it is looked at what is there
         resource = load_current_descriptor(site, self.collection)
         targets = [self._find_checked_target(resource, name, body) for name, body in self.sent_files]
-        names, is_deletion = [name for name, _ in self.sent_files], write.action == DELETE_ACTION
-        single_body = self.sent_files[0][1] if len(targets) == 1 else None
+        names = [name for name, _ in self.sent_files]
+        is_deletion = write.action == DELETE_ACTION
+        if len(targets) == 1:
+            single_body = self.sent_files[0][1]
+        else:
+            single_body = None
         run = create_run_id()
-        state = "" if single_body is None else compute_file_digest(single_body)
+        if single_body is None:
+            state = ""
+        else:
+            state = compute_file_digest(single_body)
         push = ClientPush(
             run=run,
             table=self.table,

@@ -74,7 +74,10 @@ def _apply_finalizer(words: Words) -> Words:
 def _encode_values(values: Any) -> list[Words]:
     """Encode each value as one or several words; null is a word of its own."""
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+        if values.num_chunks != 1:
+            values = values.combine_chunks()
+        else:
+            values = values.chunk(0)
     value_type = values.type
     if isinstance(values, pa.ExtensionArray):
         return _encode_values(values.storage)
@@ -140,7 +143,8 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
     ends = np.frombuffer(offsets, width, count + 1, values.offset * np.dtype(width).itemsize).astype(np.int64)
     lengths = np.diff(ends)
     _fold_word(first, second, _apply_finalizer(lengths.astype(np.uint64)))
-    begin, end = int(ends[0]), int(ends[-1])
+    begin = int(ends[0])
+    end = int(ends[-1])
     if data is None or begin == end:
         return [first, second]
     raw = np.zeros(end - begin + 8, np.uint8)  # a word may be read at any byte
@@ -168,7 +172,9 @@ def _encode_texts(values: Any, width: Any) -> list[Words]:
         text_words = words[starts[active] + 8 * step]
         if int(remaining_bytes.min()) < 8:
             text_words = text_words & _TAIL_MASKS[np.minimum(remaining_bytes, 8)]
-        first_sums, second_sums = first[active], second[active]  # views, if all values are that long
+        # views, if all values are that long
+        first_sums = first[active]
+        second_sums = second[active]
         _fold_word(first_sums, second_sums, _apply_finalizer(text_words))
         if not isinstance(active, slice):
             first[active], second[active] = first_sums, second_sums
@@ -185,11 +191,10 @@ def _encode_lists(values: Any) -> list[Words]:
         ends = np.arange(count + 1, dtype=np.int64) * size
     else:
         ends = np.asarray(values.offsets).astype(np.int64)
-        inner = (
-            pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
-            if pa.types.is_map(list_type)
-            else values.values
-        )
+        if pa.types.is_map(list_type):
+            inner = pa.StructArray.from_arrays([values.keys, values.items], ["key", "value"])
+        else:
+            inner = values.values
         elements = inner.slice(int(ends[0]), int(ends[-1] - ends[0]))
         ends = ends - ends[0]
     lengths = np.diff(ends)

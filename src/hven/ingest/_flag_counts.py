@@ -40,7 +40,10 @@ def _sum_flag_counts(batches: list[pa.RecordBatch], keys: list[str], flags: Qual
     quality = FlagStatistics(
         column=flags.column, bits=dict(flags.bits), rules=dict.fromkeys(flags.bits, 0), by=list(flags.group_expressions)
     )
-    counts_table = pa.Table.from_batches(batches) if batches else None
+    if batches:
+        counts_table = pa.Table.from_batches(batches)
+    else:
+        counts_table = None
     if counts_table is None:
         return quality
     rows = np.asarray(counts_table.column("n").combine_chunks()).astype(np.int64)
@@ -49,7 +52,8 @@ def _sum_flag_counts(batches: list[pa.RecordBatch], keys: list[str], flags: Qual
     faulty_bits = np.int64(sum(1 << bit for name, bit in flags.bits.items() if name not in flags.informative_rules))
     flagged_counts = np.where(values & faulty_bits, rows, 0)
     counts_by_rule = {name: np.where(values & (1 << bit), rows, 0) for name, bit in flags.bits.items()}
-    quality.rows, quality.flagged = int(rows.sum()), int(flagged_counts.sum())
+    quality.rows = int(rows.sum())
+    quality.flagged = int(flagged_counts.sum())
     quality.rules = {name: int(rule_counts.sum()) for name, rule_counts in counts_by_rule.items()}
     if not keys:
         return quality

@@ -293,7 +293,10 @@ class CollectionRun:
         is_followed = spec.sync is not None or any(
             source.kind in {GRANULES_SOURCE_KIND, FILES_SOURCE_KIND, PUSH_SOURCE_KIND} for source in spec.sources
         )
-        is_wanted = not report.dry_run if report.merges_changes else is_followed and report.sample is None
+        if report.merges_changes:
+            is_wanted = not report.dry_run
+        else:
+            is_wanted = is_followed and report.sample is None
         return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None
 
     def _record_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
@@ -321,14 +324,13 @@ class CollectionRun:
 
     def _store_sync_state(self, loader: TableLoader, state: SyncState, snapshot: str) -> None:
         """Record the ledger of a snapshot, and what else the next sync must know."""
-        if (notes := loader.ledger_writer) is not None:
+        notes = loader.ledger_writer
+        if notes is not None:
             state.ledger = notes.finish_ledger(f"{snapshot}.{self.report.run}")
             state.files = list(notes.files)
-            state.contended, state.lines, state.rejected = (
-                loader.contended_count,
-                notes.line_count,
-                notes.rejected_count,
-            )
+            state.contended = loader.contended_count
+            state.lines = notes.line_count
+            state.rejected = notes.rejected_count
         if state.ledger is None:
             return
         state.unread = dict(loader.unread_counts)
@@ -364,18 +366,18 @@ class CollectionRun:
 
     def _check_services(self, loaded_tables: Sequence[LoadedTable]) -> None:
         views = [spec.table for spec in self.resource.tables if spec.table.view is not None]
-        if faults := find_unserved_services(
+        faults = find_unserved_services(
             self.resource, [*(loaded_table.table for loaded_table in loaded_tables), *views]
-        ):
+        )
+        if faults:
             raise DescriptorError(faults)
 
     def _count_flagged_rows(self, flags: QualityFlagColumn, record: SnapshotRecord, loaded_table: LoadedTable) -> None:
         """Count the rows that break rules, those that were not read this time included; keep what each bit means."""
-        known_quality = (
-            quality.quality_from_json(record.provenance.get("quality"))
-            if loaded_table.published_record is not None
-            else None
-        )
+        if loaded_table.published_record is not None:
+            known_quality = quality.quality_from_json(record.provenance.get("quality"))
+        else:
+            known_quality = None
         loaded_table.report.quality = known_quality or flag_counts.count_flagged_rows(
             self.staged_site, record.table, flags
         )
@@ -587,13 +589,12 @@ class CollectionRun:
                     loader.watermark_tracker = WatermarkTracker(self.site.embedded_engine, entries)
                 state = self._record_source_states(spec, loader)
                 loaded_table = stage_table(loader, state)
-                snapshot_id = (
-                    loaded_table.snapshot.id
-                    if loaded_table.snapshot is not None
-                    else loaded_table.published_record.id
-                    if loaded_table.published_record is not None
-                    else None
-                )
+                if loaded_table.snapshot is not None:
+                    snapshot_id = loaded_table.snapshot.id
+                elif loaded_table.published_record is not None:
+                    snapshot_id = loaded_table.published_record.id
+                else:
+                    snapshot_id = None
                 if snapshot_id is not None and not self.report.dry_run:
                     self._store_sync_state(loader, state, snapshot_id)
             except SourceError as error:
@@ -607,7 +608,10 @@ class CollectionRun:
     def _find_published_dates(self, loader: TableLoader) -> PublishedDates | None:
         """Find what is published of a table whose rows keep dates of it; None: they keep none, or all are new."""
         names = published_dates.list_date_columns(loader.table, loader.entries)
-        record = self.site.store.read_published_records()[1].get(loader.table.qualified_name) if names else None
+        if names:
+            record = self.site.store.read_published_records()[1].get(loader.table.qualified_name)
+        else:
+            record = None
         if record is None or record.collection != self.resource.name:
             return None
         return PublishedDates(

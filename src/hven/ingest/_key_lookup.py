@@ -58,7 +58,10 @@ def find_rows_by_key(
     columns
         Of the answer; None: all of the table.
     """
-    names = list(columns) if columns is not None else table.arrow_schema.names
+    if columns is not None:
+        names = list(columns)
+    else:
+        names = table.arrow_schema.names
     keys_table = Table(
         schema=WANTED_KEYS_TABLE[0],
         name=WANTED_KEYS_TABLE[1],

@@ -103,7 +103,9 @@ def list_identity_columns(entry: SourceEntry, table: Table) -> list[str]:
     identity_columns = {name for key in table.primary for name in origins_by_column.get(key, ())} - {
         ELEMENT_INDEX_COLUMN
     }
-    return sorted(identity_columns) if identity_columns and identity_columns <= set(list_hashed_columns(entry)) else []
+    if identity_columns and identity_columns <= set(list_hashed_columns(entry)):
+        return sorted(identity_columns)
+    return []
 
 
 def compute_ledger_signature(resource: Resource, spec: TableSpec, entries: Sequence[SourceEntry], table: Table) -> str:
@@ -235,7 +237,9 @@ def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
     """Read what was kept with a snapshot; None if nothing was, or another Hven wrote it."""
     document = site.store.syncs.load_state(snapshot)
     try:
-        return None if document is None else SyncState.from_json(document)
+        if document is None:
+            return None
+        return SyncState.from_json(document)
     except (KeyError, TypeError, ValueError):  # ArrowInvalid is a ValueError
         return None
 
@@ -306,7 +310,9 @@ class LedgerWriter:
             return np.full(batch.num_rows, self.get_file_number(entry, None), np.int32)
         names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
         file_numbers = np.array([self.get_file_number(entry, name) for name in names.dictionary.to_pylist()], np.int32)
-        return file_numbers[np.asarray(names.indices)] if len(file_numbers) else np.zeros(batch.num_rows, np.int32)
+        if len(file_numbers):
+            return file_numbers[np.asarray(names.indices)]
+        return np.zeros(batch.num_rows, np.int32)
 
     def get_file_number(self, entry: int, name: str | None) -> int:
         """Return the number of a file."""
@@ -356,7 +362,10 @@ class LedgerBatch:
     """The lines of one batch of source rows."""
 
     def __init__(self, ledger_writer: LedgerWriter, row_count: int, hashes: list[Any], files: Any) -> None:
-        self._ledger_writer, self._row_count, self._hashes, self._files = ledger_writer, row_count, hashes, files
+        self._ledger_writer = ledger_writer
+        self._row_count = row_count
+        self._hashes = hashes
+        self._files = files
         self._state = np.full(row_count, SKIPPED_ROW_STATE, np.int8)
         self._source_positions: list[Places] = []
         self._keys: list[pa.StructArray] = []
@@ -379,14 +388,14 @@ class LedgerBatch:
     def write_lines(self) -> None:
         """Write the lines."""
         source_positions = np.concatenate([np.zeros(0, np.int64), *self._source_positions])
-        keys = (
-            pa.concat_arrays(self._keys)
-            if self._keys
-            else pa.array([], self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type)
-        )
+        if self._keys:
+            keys = pa.concat_arrays(self._keys)
+        else:
+            keys = pa.array([], self._ledger_writer.schema.field(KEYS_COLUMN).type.value_type)
         if len(source_positions) and np.any(source_positions[1:] < source_positions[:-1]):
             order = np.argsort(source_positions, kind="stable")
-            source_positions, keys = source_positions[order], keys.take(pa.array(order))
+            source_positions = source_positions[order]
+            keys = keys.take(pa.array(order))
         counts = np.bincount(source_positions, minlength=self._row_count)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         lists = pa.ListArray.from_arrays(pa.array(offsets), keys)
@@ -431,8 +440,12 @@ def measure_ledger(site: Site, table: str, name: str) -> int | None:
 def delete_unused_ledgers(site: Site, collection: str) -> None:
     """Remove ledgers whose snapshots are gone; called by who holds the collection's lease."""
     ledgers = site.store.syncs.map_ledgers(collection)
-    kept_snapshots = site.store.list_snapshot_ids(collection) if ledgers else set()
-    if deleted_snapshots := ledgers.keys() - kept_snapshots:
+    if ledgers:
+        kept_snapshots = site.store.list_snapshot_ids(collection)
+    else:
+        kept_snapshots = set()
+    deleted_snapshots = ledgers.keys() - kept_snapshots
+    if deleted_snapshots:
         site.store.syncs.delete_states(deleted_snapshots)
     names = {ledger for snapshot, ledger in ledgers.items() if snapshot in kept_snapshots}
     ledgers_directory = site.settings.data_directory / "sync" / "ledgers"

@@ -83,7 +83,8 @@ def move_collection(
             message = str(error)
             raise
         except BaseException as error:
-            phase, message = ABORTED_PHASE, f"stopped: {type(error).__name__}"
+            phase = ABORTED_PHASE
+            message = f"stopped: {type(error).__name__}"
             raise
         finally:
             site.store.runs.end_run(run, phase, message=message, summary={"to": engine_name})

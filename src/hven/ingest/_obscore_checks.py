@@ -46,16 +46,18 @@ class ObservationValidator:
         kept_positions = np.flatnonzero(~rejected_mask)
         if not len(kept_positions):
             return
-        kept_rows = mapped.rows if len(kept_positions) == count else mapped.rows.take(pa.array(kept_positions))
+        if len(kept_positions) == count:
+            kept_rows = mapped.rows
+        else:
+            kept_rows = mapped.rows.take(pa.array(kept_positions))
         batch = self._transform.prepare_batch(
             kept_rows.append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(len(kept_positions), dtype=np.int64)))
         )
         for mapped_observations in self._transform.map_batch(batch):
-            row_positions = (
-                kept_positions
-                if mapped_observations.source_positions is None
-                else kept_positions[mapped_observations.source_positions]
-            )
+            if mapped_observations.source_positions is None:
+                row_positions = kept_positions
+            else:
+                row_positions = kept_positions[mapped_observations.source_positions]
             for item in self._find_violations(mapped_observations, batch):
                 if not (item.rule.startswith(STANDARD_RULE_PREFIXES) or item.rule.endswith(": required")):
                     continue

@@ -79,7 +79,9 @@ class PublishedDates:
         date_column_names: Iterable[str],
         warn: Callable[[str], None],
     ) -> None:
-        self._engine, self._record, self._warn = engine, record, warn
+        self._engine = engine
+        self._record = record
+        self._warn = warn
         self._primary = list(table.primary)
         before, after = (
             {column.name: column.type.arrow for column in compared_table.columns}

@@ -25,25 +25,25 @@ class PendingPushJournal:
     """
 
     def __init__(self, push_store: PushStore, table: str, pending: Sequence[ClientPush] = ()) -> None:
-        self._push_store, self._table = push_store, table
+        self._push_store = push_store
+        self._table = table
         self._pending = [pending_push for pending_push in pending if pending_push.table == table]
 
     def read_state_name(self) -> str:
         """Name the state: that of the last push."""
-        return self._pending[-1].run if self._pending else self._push_store.find_state_name(self._table)
+        if self._pending:
+            return self._pending[-1].run
+        return self._push_store.find_state_name(self._table)
 
     def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
         """Return the pieces since a state, the oldest first; None: it is not known."""
-        stored_pieces = (
-            self._push_store.read_pieces(self._table, since_state)
-            if since_state is not None
-            else self._push_store.read_pieces(self._table)
-        )
-        return (
-            None
-            if stored_pieces is None
-            else [
-                *stored_pieces,
-                *(pending_push.piece for pending_push in self._pending if pending_push.piece is not None),
-            ]
-        )
+        if since_state is not None:
+            stored_pieces = self._push_store.read_pieces(self._table, since_state)
+        else:
+            stored_pieces = self._push_store.read_pieces(self._table)
+        if stored_pieces is None:
+            return None
+        return [
+            *stored_pieces,
+            *(pending_push.piece for pending_push in self._pending if pending_push.piece is not None),
+        ]

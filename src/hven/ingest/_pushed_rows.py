@@ -60,7 +60,8 @@ class PushedRows:
     def __init__(self, site: Site, resource: Resource, spec: TableSpec, source: SourceSpec) -> None:
         module = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
         self._options = module.Options.model_validate(dict(source.options))
-        self._cast_piece, self._fold_pieces = module.cast_to_declared, module.merge_pieces
+        self._cast_piece = module.cast_to_declared
+        self._fold_pieces = module.merge_pieces
         self.schema: pa.Schema = self._options.schema
         self.generated_id_column: str | None = self._options.ids
         journal = PendingPushJournal(site.store.pushes, spec.table.qualified_name)
@@ -86,7 +87,9 @@ class PushedRows:
     def fold_pieces(self, parts: Sequence[pa.Table], is_lowest: bool) -> pa.Table:
         """Make one piece of several; what went need not be kept in the lowest."""
         rows = self._fold_pieces([self._cast_piece(part, self._options) for part in parts], self.key, self.schema)
-        return rows.filter(pc.invert(rows.column(DELETED_COLUMN))) if is_lowest else rows
+        if is_lowest:
+            return rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
+        return rows
 
     def find_rows(self, keys: pa.Table) -> tuple[pa.Table, Any]:
         """Find the rows of some keys, in the order of the keys; and which keys have none."""
@@ -107,7 +110,10 @@ class PushedRows:
 
     def build_keys(self, ids: Sequence[Any]) -> pa.Table:
         """Return keys as `ids` lists them."""
-        columns = [ids] if len(self.key) == 1 else list(zip(*ids, strict=True))
+        if len(self.key) == 1:
+            columns = [ids]
+        else:
+            columns = list(zip(*ids, strict=True))
         kinds = [self.schema.field(name).type for name in self.key]
         arrays = [_parse_values(values, kind) for values, kind in zip(columns, kinds, strict=True)]
         return pa.table(arrays, list(self.key))
@@ -157,7 +163,10 @@ class PushedRows:
     def _assign_keys(self, sent_values: pa.ChunkedArray | None, name: str, row_count: int, largest: object) -> pa.Array:
         """Give rows that have none a key."""
         kind = self.schema.field(name).type
-        values = pa.nulls(row_count, kind) if sent_values is None else pa.concat_arrays(sent_values.chunks)
+        if sent_values is None:
+            values = pa.nulls(row_count, kind)
+        else:
+            values = pa.concat_arrays(sent_values.chunks)
         missing = pc.is_null(values)
         count = int(pc.sum(missing).as_py() or 0)
         if not count:

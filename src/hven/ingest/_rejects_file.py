@@ -64,7 +64,9 @@ class RejectsFile:
             The last rows cannot be written.
         """
         if self._file is not None:
-            file, self._file, self._writer = self._file, None, None
+            file = self._file
+            self._file = None
+            self._writer = None
             try:
                 file.close()
             except OSError as error:
@@ -90,12 +92,16 @@ def describe_value(value: object) -> object:
     The others stay.
     """
     value = _describe_contour(value)
-    return orjson.dumps(value, default=str).decode() if isinstance(value, dict | list) else value
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, default=str).decode()
+    return value
 
 
 def _describe_contour(value: object) -> object:
     if isinstance(value, dict) and value.keys() >= {"fault", "number", "pixels"}:
         if not value["fault"]:
-            return f"a region of {value['pixels']:,} pixels" if value["pixels"] else "a region"
+            if value["pixels"]:
+                return f"a region of {value['pixels']:,} pixels"
+            return "a region"
         return list(contours.FAULT_MESSAGES.values())[value["fault"] - 1].format(number=value["number"])
     return value

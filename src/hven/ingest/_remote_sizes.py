@@ -83,7 +83,8 @@ class RemoteSizeReader:
                 timeout_seconds=REQUEST_TIMEOUT_SECONDS,
                 allow_private=self.allow_private,
             ) as answer:
-                status, headers = answer.status, answer.headers
+                status = answer.status
+                headers = answer.headers
         except http_client.UnreachableError:
             with self._lock:
                 self._host_failures[host] += 1
@@ -97,4 +98,6 @@ class RemoteSizeReader:
         if status != 200:
             return f"{host} answers {status}"
         length = headers.get("content-length", "")
-        return int(length) if length.isdigit() and "content-encoding" not in headers else f"{host} says no size"
+        if length.isdigit() and "content-encoding" not in headers:
+            return int(length)
+        return f"{host} says no size"

@@ -46,10 +46,23 @@ class Offender:
     value: str | None
 
     def __str__(self) -> str:
-        row = f"row {self.row:,}" if self.row is not None else ""  # of the data: a header and comments are not counted
+        # of the data: a header and comments are not counted
+        if self.row is not None:
+            row = f"row {self.row:,}"
+        else:
+            row = ""
         where = " ".join(part for part in (self.file, row) if part) or "?"
-        value = " ".join(str(self.value).split())[:80] if self.value is not None else None  # on one line
-        value_text = f": {self.column} = {value}" if self.column else f": {value}" if value else ""
+        # on one line
+        if self.value is not None:
+            value = " ".join(str(self.value).split())[:80]
+        else:
+            value = None
+        if self.column:
+            value_text = f": {self.column} = {value}"
+        elif value:
+            value_text = f": {value}"
+        else:
+            value_text = ""
         return where + value_text
 
 
@@ -132,7 +145,8 @@ class TableReport:
             Some of them.
         """
         if rule not in self.findings and len(self.findings) >= MAX_COUNTED_RULES:
-            rule, message = f"other {severity}s", f"other {severity}s"
+            rule = f"other {severity}s"
+            message = f"other {severity}s"
         finding = self.findings.setdefault(rule, RuleFinding(rule=rule, message=message, severity=severity))
         finding.count += count
         finding.offenders.extend(offenders[: MAX_OFFENDERS - len(finding.offenders)])
@@ -198,7 +212,10 @@ class TableReport:
         lines
             One for all rows, one for each of the groups with the largest share of flagged rows.
         """
-        reject_lines = [f"  kept aside in {self.rejects}"] if self.rejects else []
+        if self.rejects:
+            reject_lines = [f"  kept aside in {self.rejects}"]
+        else:
+            reject_lines = []
         quality = self.quality
         if quality is None:
             return reject_lines
@@ -394,7 +411,9 @@ class IngestReport:
             *(() if self.by else ("by",)),
         }
         kept_items = {key: value for key, value in document.items() if key not in omitted_keys}
-        return {**kept_items, "changed": self.has_changes} if self.merges_changes else kept_items
+        if self.merges_changes:
+            return {**kept_items, "changed": self.has_changes}
+        return kept_items
 
     def summarize_counts(self) -> dict[str, Any]:
         """Return the counts alone, for the system state."""
@@ -440,17 +459,18 @@ class IngestReport:
             Of several lines.
         """
         sync = self.merges_changes
-        unpublished_text = (
-            "nothing was published (dry run)"
-            if self.dry_run
-            else "nothing to publish"
-            if sync
-            else "nothing was published"
-        )
-        outcome, duration_text = "published" if self.published else unpublished_text, f"{self.seconds:.1f} s"
-        closing_text = (
-            f"{outcome}, {duration_text}" if sync else f"{self.row_count:,} rows in {duration_text}, {outcome}"
-        )
+        if self.dry_run:
+            unpublished_text = "nothing was published (dry run)"
+        elif sync:
+            unpublished_text = "nothing to publish"
+        else:
+            unpublished_text = "nothing was published"
+        outcome = "published" if self.published else unpublished_text
+        duration_text = f"{self.seconds:.1f} s"
+        if sync:
+            closing_text = f"{outcome}, {duration_text}"
+        else:
+            closing_text = f"{self.row_count:,} rows in {duration_text}, {outcome}"
         return "\n".join(
             [
                 *(self._format_changes() if sync else self._format_tables()),
@@ -490,7 +510,8 @@ class IngestReport:
                 yield "  differing columns: " + ", ".join(
                     f"{column} ({count:,})" for column, count in sorted(change.columns.items())
                 )
-            if (table := self.tables.get(name)) is None:
+            table = self.tables.get(name)
+            if table is None:
                 continue
             for finding in table.findings.values():
                 if finding.severity == "info":

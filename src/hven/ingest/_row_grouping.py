@@ -42,7 +42,8 @@ class UnrolledBatch:
     """
 
     def __init__(self, batch: pa.RecordBatch, names: Sequence[str]) -> None:
-        self.batch, self.names = batch, names
+        self.batch = batch
+        self.names = names
         sizes = np.stack(
             [np.asarray(pc.fill_null(pc.list_value_length(batch.column(name)), 0), np.int64) for name in names]
         )
@@ -93,7 +94,9 @@ class SourceRowGrouper:
     """Collects the rows of a source, and gives them as groups that the mapping sees as rows."""
 
     def __init__(self, engine: StorageEngine, mapping: CompiledMapping, group_plan: GroupPlan, directory: Path) -> None:
-        self.engine, self.mapping, self.group_plan = engine, mapping, group_plan
+        self.engine = engine
+        self.mapping = mapping
+        self.group_plan = group_plan
         results = [
             GroupedColumn(
                 output=aggregate.output,
@@ -133,7 +136,10 @@ class SourceRowGrouper:
         )
         computed_columns = self.engine.evaluate_query(self.group_plan.bound, {SOURCE_RELATION: numbered})
         kept_positions = find_positions(computed_columns.column(ROW_NUMBER_COLUMN), numbered)
-        remaining_rows = batch if kept_positions is None else batch.take(pa.array(kept_positions))
+        if kept_positions is None:
+            remaining_rows = batch
+        else:
+            remaining_rows = batch.take(pa.array(kept_positions))
         names = [*self.kept_columns, *self.fact_columns]
         arrays = [remaining_rows.column(name) for name in names]
         for name in computed_columns.column_names:

@@ -73,7 +73,10 @@ class RowValidator:
                     if _can_be_deliberately_null(item)
                 )
         for column in table.columns:
-            labels = table.enums.get(column.enum) if column.enum else None
+            if column.enum:
+                labels = table.enums.get(column.enum)
+            else:
+                labels = None
             if labels:
                 self._enum_codes[column.name] = pa.array([str(code) for code in labels], pa.string())
 
@@ -95,7 +98,8 @@ class RowValidator:
             if item.severity == ERROR_SEVERITY and self.rejects_rows:
                 rejected_mask |= np.asarray(item.row_mask)
             if item.flag is not None and self.mapping.flags_column is not None:
-                flags = np.zeros(mapped.rows.num_rows, np.int64) if flags is None else flags
+                if flags is None:
+                    flags = np.zeros(mapped.rows.num_rows, np.int64)
                 flags[np.asarray(item.row_mask)] |= 1 << item.flag
             yield item
         if flags is not None and self.mapping.flags_column is not None:
@@ -150,13 +154,15 @@ class RowValidator:
             )
         flags = self._run_row_rules(mapped)
         for number, check in enumerate(self.mapping.checks):
-            failing_mask = (
-                self._run_source_check(check, mapped, batch)
-                if check.relation_name == SOURCE_RELATION
-                else flags.get(id(check))
-            )
+            if check.relation_name == SOURCE_RELATION:
+                failing_mask = self._run_source_check(check, mapped, batch)
+            else:
+                failing_mask = flags.get(id(check))
             if failing_mask is not None:
-                shown_column = check.columns[0] if len(check.columns) == 1 else None
+                if len(check.columns) == 1:
+                    shown_column = check.columns[0]
+                else:
+                    shown_column = None
                 yield RuleViolation(
                     rule=f"{check.name} ({number})" if not check.name else check.name,
                     message=check.message,
@@ -183,7 +189,10 @@ class RowValidator:
                 f"{name} is {_describe_limits(column.minimum, column.maximum)}",
                 name,
             )
-        size = column.type.size if column.type.is_string and not column.type.is_timestamp else None
+        if column.type.is_string and not column.type.is_timestamp:
+            size = column.type.size
+        else:
+            size = None
         if size is not None:
             yield from _build_violation(
                 pc.greater(pc.utf8_length(values), size),
@@ -207,7 +216,8 @@ class RowValidator:
         if self.mapping.table.position is None:
             return
         lon, lat = self.mapping.table.position
-        latitude, longitude = rows.column(lat), rows.column(lon)
+        latitude = rows.column(lat)
+        longitude = rows.column(lon)
         if not all(
             pa.types.is_floating(values.type) or pa.types.is_integer(values.type) for values in (latitude, longitude)
         ):
@@ -242,13 +252,15 @@ class RowValidator:
                 continue
             mask = pc.is_null(values)
             for name in origins:
-                source_values = (
-                    batch.column(name)
-                    if mapped.source_positions is None
-                    else batch.column(name).take(pa.array(mapped.source_positions))
-                )
+                if mapped.source_positions is None:
+                    source_values = batch.column(name)
+                else:
+                    source_values = batch.column(name).take(pa.array(mapped.source_positions))
                 mask = pc.and_(mask, pc.is_valid(source_values))
-            shown_column = origins[0] if len(origins) == 1 else None
+            if len(origins) == 1:
+                shown_column = origins[0]
+            else:
+                shown_column = None
             message = (
                 f"{column.name} has no value although {', '.join(origins)} {'has' if len(origins) == 1 else 'have'}"
             )
@@ -271,11 +283,10 @@ class RowValidator:
             for name in column.origins:
                 if name not in batch.schema.names or not batch.column(name).null_count:
                     continue
-                source_values = (
-                    batch.column(name)
-                    if mapped.source_positions is None
-                    else batch.column(name).take(pa.array(mapped.source_positions))
-                )
+                if mapped.source_positions is None:
+                    source_values = batch.column(name)
+                else:
+                    source_values = batch.column(name).take(pa.array(mapped.source_positions))
                 missing_input_mask = pc.and_(null_mask, pc.is_null(source_values))
                 yield from _build_violation(
                     missing_input_mask,
@@ -294,7 +305,10 @@ class RowValidator:
         source = self.mapping.conversions.get(name)
         if source is None:
             return False
-        type_ = batch.schema.field(source).type if source in batch.schema.names else None
+        if source in batch.schema.names:
+            type_ = batch.schema.field(source).type
+        else:
+            type_ = None
         return (
             source.lower() == name.lower()
             or type_ is None
@@ -309,9 +323,14 @@ class RowValidator:
             if not len(failing_numbers):
                 return None
             numbers = batch.column(ROW_NUMBER_COLUMN)
-            numbers = numbers if mapped.source_positions is None else numbers.take(pa.array(mapped.source_positions))
+            if mapped.source_positions is None:
+                numbers = numbers
+            else:
+                numbers = numbers.take(pa.array(mapped.source_positions))
             failing_mask = pc.is_in(numbers, value_set=combine_chunks(failing_numbers))
-            return failing_mask if pc.any(failing_mask).as_py() else None
+            if pc.any(failing_mask).as_py():
+                return failing_mask
+            return None
         return None
 
     def _run_row_rules(self, mapped: MappedRows) -> dict[int, pa.Array]:
@@ -390,13 +409,11 @@ def _build_violation(
 def _describe_limits(low: float | None, high: float | None) -> str:
     if low is not None and high is not None:
         return f"outside {format_number(low)} to {format_number(high)}"
-    return (
-        f"below the minimum {format_number(low)}"
-        if low is not None
-        else ""
-        if high is None
-        else f"above the maximum {format_number(high)}"
-    )
+    if low is not None:
+        return f"below the minimum {format_number(low)}"
+    if high is None:
+        return ""
+    return f"above the maximum {format_number(high)}"
 
 
 def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violation_mask: pa.Array) -> RuleViolation:

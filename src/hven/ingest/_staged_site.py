@@ -227,11 +227,9 @@ def load_current_descriptor(site: Site, name: str) -> Resource:
         remedy = f"{suggest_spelling(name, descriptor_files)} known: {', '.join(descriptor_files) or 'none'}".lstrip()
         raise NotFoundError(f"there is no descriptor collections/{name}/{name}.yaml", remedy=remedy)
     descriptor_state = site.read_descriptor(name)
-    return (
-        descriptor_state.resource
-        if descriptor_state and descriptor_state.resource and not descriptor_state.problem
-        else descriptor.load_descriptor(descriptor_files[name], site.settings)
-    )
+    if descriptor_state and descriptor_state.resource and not descriptor_state.problem:
+        return descriptor_state.resource
+    return descriptor.load_descriptor(descriptor_files[name], site.settings)
 
 
 def run_test(site: Site | StagedSite, test: QueryTest) -> TestResult:
@@ -285,7 +283,9 @@ def _compare_expectation(
         return _compare_bound(expectation, expected, next(iter(first_row.values())))
     else:
         return f"the query gives no column {expectation!r}; it gives {', '.join(first_row)}"
-    return None if _is_same_value(value, expected) else f"{expectation} is {value}, expected {expected}"
+    if _is_same_value(value, expected):
+        return None
+    return f"{expectation} is {value}, expected {expected}"
 
 
 def _compare_column(
@@ -295,11 +295,9 @@ def _compare_column(
     for number, (value, item) in enumerate(zip(found_values, expected_values, strict=False), 1):
         if not _is_same_value(value, item):
             return f"{column_name} is {value} in row {number}, expected {item}"
-    return (
-        None
-        if row_count == len(expected_values)
-        else f"{column_name}: {len(expected_values)} values are expected, and there are {row_count} rows"
-    )
+    if row_count == len(expected_values):
+        return None
+    return f"{column_name}: {len(expected_values)} values are expected, and there are {row_count} rows"
 
 
 def _compare_bound(bound_name: str, expected: object, value: object) -> str | None:
@@ -307,11 +305,9 @@ def _compare_bound(bound_name: str, expected: object, value: object) -> str | No
         return f"the first value is {value}, which has no {bound_name}"
     is_minimum = bound_name == "minimum"
     limit = literal.parse_number(str(expected))
-    return (
-        None
-        if (value >= limit if is_minimum else value <= limit)
-        else f"the first value is {value}, expected {'at least' if is_minimum else 'at most'} {expected}"
-    )
+    if value >= limit if is_minimum else value <= limit:
+        return None
+    return f"the first value is {value}, expected {'at least' if is_minimum else 'at most'} {expected}"
 
 
 def _is_same_value(value: object, expected: object) -> bool:

@@ -139,11 +139,10 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
         options = module.Options.model_validate(dict(source_spec.options))
         source = module.open(options, context)
         source_columns = source.list_columns()
-        documents = (
-            None
-            if source_spec.enrich is None
-            else RowDocuments(EnrichOptions.model_validate(dict(source_spec.enrich)), source_columns, context)
-        )
+        if source_spec.enrich is None:
+            documents = None
+        else:
+            documents = RowDocuments(EnrichOptions.model_validate(dict(source_spec.enrich)), source_columns, context)
         columns = (*source_columns, *(documents.columns if documents is not None else ()))
         mapping = mappings.add_doubt_warnings(mappings.compile_mapping(spec, columns, resource), source, source_spec)
         paging_context: SourceContext | None = None
@@ -157,9 +156,10 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
             *PAGED_SERVICE_KINDS,
             PUSH_SOURCE_KIND,
         }:  # it may be asked page by page, in the order of a key
-            page, rate = (
-                (spec.sync.page_row_count, spec.sync.max_requests_per_second) if spec.sync is not None else (None, None)
-            )
+            if spec.sync is not None:
+                page, rate = (spec.sync.page_row_count, spec.sync.max_requests_per_second)
+            else:
+                page, rate = (None, None)
             paging_context = replace(
                 context,
                 key_columns=list_identity_columns(entry, mapping.table),
@@ -167,11 +167,10 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
                 requests_per_second=rate,
             )
         if paging_context is not None:
-            source = (
-                source.with_context(paging_context)
-                if isinstance(source, RebindableSource)
-                else module.open(options, paging_context)
-            )
+            if isinstance(source, RebindableSource):
+                source = source.with_context(paging_context)
+            else:
+                source = module.open(options, paging_context)
         entries.append(replace(entry, source=source if documents is None else documents.wrap_source(source)))
     return entries
 
@@ -231,7 +230,9 @@ def find_adoptable_catalogue(entries: Sequence[SourceEntry], table: Table) -> st
     )
     if len(entries) > 1 or changes_rows or mapping.copies.keys() != names:
         return None
-    return entry.source.catalogue if isinstance(entry.source, CatalogueSource) else None
+    if isinstance(entry.source, CatalogueSource):
+        return entry.source.catalogue
+    return None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -296,7 +297,9 @@ class TableLoader:
         return self.build_result(snapshot)
 
     def _find_adoptable_catalogue(self) -> str | None:
-        return None if self.sample_rows is not None else find_adoptable_catalogue(self.entries, self.table)
+        if self.sample_rows is not None:
+            return None
+        return find_adoptable_catalogue(self.entries, self.table)
 
     def _adopt_catalogue(self, staging: CatalogueAdopter, place: str) -> Snapshot:
         """Have a catalogue served where it is."""
@@ -444,12 +447,14 @@ class TableLoader:
             start_time = self.report.add_step_time("read", start_time)
             if self.watermark_tracker is not None:
                 self.watermark_tracker(number, batch)
-            unknown_rows = batch if self.select_unknown_rows is None else self.select_unknown_rows(number, batch)
-            ledger_batch = (
-                None
-                if self.ledger_writer is None or not unknown_rows.num_rows
-                else self.ledger_writer.begin_batch(number, unknown_rows)
-            )
+            if self.select_unknown_rows is None:
+                unknown_rows = batch
+            else:
+                unknown_rows = self.select_unknown_rows(number, batch)
+            if self.ledger_writer is None or not unknown_rows.num_rows:
+                ledger_batch = None
+            else:
+                ledger_batch = self.ledger_writer.begin_batch(number, unknown_rows)
             self.report.add_step_time("sift", start_time)
             units = self._iterate_mapping_units(unknown_rows, entry, ledger_batch) if unknown_rows.num_rows else ()
             parts = ((unit, None if entry.mapping.group_plan else self._map_batch(transform, unit)) for unit in units)
@@ -466,7 +471,8 @@ class TableLoader:
 
     def _map_batch(self, transform: MappingTransform, batch: pa.RecordBatch) -> MappedBatch:
         """Map source rows; what fails is raised when their turn comes to be checked."""
-        start_time, mapped_batch = time.perf_counter(), MappedBatch()
+        start_time = time.perf_counter()
+        mapped_batch = MappedBatch()
         try:
             mapped_batch.prepared = transform.prepare_batch(batch)
             for mapped in transform.map_batch(mapped_batch.prepared):
@@ -500,7 +506,8 @@ class TableLoader:
             batch = batch.append_column(BATCH_POSITION_COLUMN, pa.array(np.arange(batch.num_rows)))
         unrolled = UnrolledBatch(batch, entry.mapping.unrolled_columns)
         names = ", ".join(entry.mapping.unrolled_columns)
-        empty_rows, uneven_rows = np.flatnonzero(unrolled.empty_mask), np.flatnonzero(unrolled.uneven_mask)
+        empty_rows = np.flatnonzero(unrolled.empty_mask)
+        uneven_rows = np.flatnonzero(unrolled.uneven_mask)
         if len(empty_rows):
             offenders = [
                 Offender(
@@ -520,11 +527,9 @@ class TableLoader:
                 for name, size in zip(entry.mapping.unrolled_columns, unrolled.lengths[:, row_position], strict=True)
             )
             row = batch.slice(int(row_position), 1).to_pylist()[0]
-            file, number, _ = (
-                row.pop(FILE_PATH_COLUMN, None),
-                row.pop(ROW_NUMBER_COLUMN, None),
-                row.pop(BATCH_POSITION_COLUMN, None),
-            )
+            file = row.pop(FILE_PATH_COLUMN, None)
+            number = row.pop(ROW_NUMBER_COLUMN, None)
+            _ = row.pop(BATCH_POSITION_COLUMN, None)
             reason = "arrays of different length cannot go in step"
             self.reject_row(
                 RejectedRow(
@@ -567,13 +572,12 @@ class TableLoader:
                 self.report.rejected += int(sizes[conflicting_rows].sum())
                 self.report.add_finding(f"{name}: one value", message, ERROR_SEVERITY, len(conflicting_rows), offenders)
             for row, text in zip(groups.take(pa.array(conflicting_rows)).to_pylist(), value_texts, strict=True):
-                file, number = row.pop(FILE_PATH_COLUMN, None), row.pop(ROW_NUMBER_COLUMN, None)
+                file = row.pop(FILE_PATH_COLUMN, None)
+                number = row.pop(ROW_NUMBER_COLUMN, None)
                 self.rejects.write_row(file, number, name, text, message, format_row_as_json(row))
-        return (
-            groups.drop_columns([ROW_COUNT_COLUMN])
-            if not rejected_mask.any()
-            else groups.drop_columns([ROW_COUNT_COLUMN]).filter(pa.array(~rejected_mask))
-        )
+        if not rejected_mask.any():
+            return groups.drop_columns([ROW_COUNT_COLUMN])
+        return groups.drop_columns([ROW_COUNT_COLUMN]).filter(pa.array(~rejected_mask))
 
     def _check_and_write_batch(
         self,
@@ -588,9 +592,10 @@ class TableLoader:
         start_time = time.perf_counter()
         while mapped_batch.mapped_rows:
             mapped = mapped_batch.mapped_rows.pop(0)
-            source_positions = (
-                mapped.source_positions if mapped.source_positions is not None else np.arange(batch.num_rows)
-            )
+            if mapped.source_positions is not None:
+                source_positions = mapped.source_positions
+            else:
+                source_positions = np.arange(batch.num_rows)
             reached_mask[source_positions] = True
             violations = list(validation.find_violations(mapped, mapped_batch.prepared))
             rows = mapped.rows
@@ -602,7 +607,8 @@ class TableLoader:
                     )
                 if rejected_rows.any():
                     rejected_mask[source_positions[rejected_rows]] = True
-                    rows, valid_positions = rows.filter(pa.array(~rejected_rows)), source_positions[~rejected_rows]
+                    rows = rows.filter(pa.array(~rejected_rows))
+                    valid_positions = source_positions[~rejected_rows]
             start_time = self.report.add_step_time("check", start_time)
             if rows.num_rows:
                 self.report.published += rows.num_rows
@@ -707,14 +713,13 @@ class TableLoader:
         for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
             reasons = [item for item, mask in zip(errors, masks, strict=True) if mask[number]]
             first_column = reasons[0].column
-            value = (
-                None if first_column is None else (source if reasons[0].is_source_column else target).get(first_column)
-            )
-            file, row, _ = (
-                source.pop(FILE_PATH_COLUMN, None),
-                source.pop(ROW_NUMBER_COLUMN, None),
-                source.pop(BATCH_POSITION_COLUMN, None),
-            )
+            if first_column is None:
+                value = None
+            else:
+                value = (source if reasons[0].is_source_column else target).get(first_column)
+            file = source.pop(FILE_PATH_COLUMN, None)
+            row = source.pop(ROW_NUMBER_COLUMN, None)
+            _ = source.pop(BATCH_POSITION_COLUMN, None)
             self.rejects.write_row(
                 file,
                 row,
@@ -738,18 +743,20 @@ class TableLoader:
         if self.select_unknown_rows is not None and not is_final:  # who sifts knows how many rows there are
             return
         report = self.report
-        rejected_share = report.rejected / report.read if report.read else 0.0
+        if report.read:
+            rejected_share = report.rejected / report.read
+        else:
+            rejected_share = 0.0
         if rejected_share > self.max_rejected_share and (is_final or report.read > EARLY_STOP_ROWS):
             most_frequent = max(
                 (item for item in report.findings.values() if item.severity == ERROR_SEVERITY),
                 key=lambda item: item.count,
                 default=None,
             )
-            reason = (
-                f"; most often: {most_frequent.message} (first: {most_frequent.offenders[0]})"
-                if most_frequent is not None and most_frequent.offenders
-                else ""
-            )
+            if most_frequent is not None and most_frequent.offenders:
+                reason = f"; most often: {most_frequent.message} (first: {most_frequent.offenders[0]})"
+            else:
+                reason = ""
             raise DataError(
                 f"{report.rejected:,} of {report.read:,} rows of {report.table} were rejected, more than "
                 f"{self.max_rejected_share:.0%}{reason}",
@@ -763,9 +770,10 @@ class TableLoader:
             and self.max_rejected_share < 1
             and self.may_become_empty is not True
         ):
-            reason = (
-                "the source has no rows" if not report.read else f"all {report.read:,} rows were left out or rejected"
-            )
+            if not report.read:
+                reason = "the source has no rows"
+            else:
+                reason = f"all {report.read:,} rows were left out or rejected"
             if self.may_become_empty is False:
                 raise ChangeGuardError(
                     f"{report.table} would be empty: {reason}; nothing was published",
@@ -793,11 +801,9 @@ def _fill_missing_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
 
 def _map_to_source_rows(batch: pa.RecordBatch, positions: Any) -> Any:
     """Return from which source rows some rows of a batch come that may be elements."""
-    return (
-        np.asarray(batch.column(BATCH_POSITION_COLUMN))[positions]
-        if BATCH_POSITION_COLUMN in batch.schema.names
-        else positions
-    )
+    if BATCH_POSITION_COLUMN in batch.schema.names:
+        return np.asarray(batch.column(BATCH_POSITION_COLUMN))[positions]
+    return positions
 
 
 def _to_row_dicts(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -829,7 +835,10 @@ def _build_offender(
     source_positions: Any,
 ) -> Offender:
     position = int(source_positions[row_position])
-    file = batch.column(FILE_PATH_COLUMN)[position].as_py() if FILE_PATH_COLUMN in batch.schema.names else None
+    if FILE_PATH_COLUMN in batch.schema.names:
+        file = batch.column(FILE_PATH_COLUMN)[position].as_py()
+    else:
+        file = None
     value = None
     if violation.column is not None:
         if violation.values is not None:
@@ -847,7 +856,9 @@ def _build_offender(
 
 
 def _read_cell(batch: pa.RecordBatch, name: str, row_position: Any) -> Any:
-    return batch.column(name)[int(row_position)].as_py() if name in batch.schema.names else None
+    if name in batch.schema.names:
+        return batch.column(name)[int(row_position)].as_py()
+    return None
 
 
 def _find_unit_columns(table: Table, entries: Sequence[SourceEntry]) -> Iterator[str]:

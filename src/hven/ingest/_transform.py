@@ -87,7 +87,10 @@ class MappingTransform:
                 (call, size_reader if call.path is None and size_reader is not None else call.load_function(python))
                 for call in mapping.calls
             ]
-        self._copies = {} if len(mapping.queries) > 1 else dict(mapping.copies)
+        if len(mapping.queries) > 1:
+            self._copies = {}
+        else:
+            self._copies = dict(mapping.copies)
         self._constant_columns = [ConstantColumns(engine, mapping, query) for query in mapping.queries]
         self._remaining_queries = [
             _drop_known_columns(query, {*self._copies, *fixed.names})
@@ -111,7 +114,10 @@ class MappingTransform:
             try:
                 values = function(*columns)
             except CuratorCodeError as error:  # whatever a curator's function does is the curator's to see
-                line = f" ({call.path.name}:{error.line})" if call.path is not None and error.line is not None else ""
+                if call.path is not None and error.line is not None:
+                    line = f" ({call.path.name}:{error.line})"
+                else:
+                    line = ""
                 message = (
                     f"the function {call.name} failed: {error}{line}; "
                     f"{_describe_failing_row(function, columns, original_batch, None if error.was_answered else PROBE_TIMEOUT_SECONDS)}"
@@ -140,7 +146,10 @@ class MappingTransform:
             self._remaining_queries, self._constant_columns, contour_queries, strict=True
         ):
             computed_columns, source_positions = self._compute_columns(query, batch)
-            count = batch.num_rows if source_positions is None else len(source_positions)
+            if source_positions is None:
+                count = batch.num_rows
+            else:
+                count = len(source_positions)
             columns: list[pa.Array] = []
             misfit_masks: dict[str, pa.Array] = {}
             constant_names: set[str] = set()
@@ -156,7 +165,10 @@ class MappingTransform:
                     continue
                 if source is not None:
                     values = batch.column(source)
-                    values = values if source_positions is None else values.take(pa.array(source_positions))
+                    if source_positions is None:
+                        values = values
+                    else:
+                        values = values.take(pa.array(source_positions))
                 else:
                     values = combine_chunks(computed_columns.column(item.name))  # type: ignore[union-attr]
                 try:
@@ -169,7 +181,8 @@ class MappingTransform:
                     misfit_masks[item.name] = misfits
                 columns.append(values)
             rows = pa.RecordBatch.from_arrays(columns, schema=self.target)
-            if source_of := {name: source for name, source in self.mapping.copies.items() if name not in self._copies}:
+            source_of = {name: source for name, source in self.mapping.copies.items() if name not in self._copies}
+            if source_of:
                 self._mark_engine_misfits(rows, batch, source_positions, source_of, misfit_masks)
             yield MappedRows(
                 rows=rows,
@@ -194,7 +207,10 @@ class MappingTransform:
                 {SOURCE_RELATION: batch.slice(piece_start, size), **self.mapping.lookups},
             )
 
-        size = CONTOUR_PIECE_ROWS if any(self.mapping.contour_queries) else max(batch.num_rows, 1)
+        if any(self.mapping.contour_queries):
+            size = CONTOUR_PIECE_ROWS
+        else:
+            size = max(batch.num_rows, 1)
         computed_table = pa.concat_tables(
             contours.map_in_threads(compute_piece, range(0, max(batch.num_rows, 1), size))
         )
@@ -212,14 +228,16 @@ class MappingTransform:
             values = rows.column(name)
             if source not in batch.schema.names or not values.null_count:
                 continue
-            source_values = (
-                batch.column(source)
-                if source_positions is None
-                else batch.column(source).take(pa.array(source_positions))
-            )
+            if source_positions is None:
+                source_values = batch.column(source)
+            else:
+                source_values = batch.column(source).take(pa.array(source_positions))
             missing = pc.and_(pc.is_null(values), pc.is_valid(source_values))
             if pc.any(missing).as_py():
-                misfit_masks[name] = missing if name not in misfit_masks else pc.or_(misfit_masks[name], missing)
+                if name not in misfit_masks:
+                    misfit_masks[name] = missing
+                else:
+                    misfit_masks[name] = pc.or_(misfit_masks[name], missing)
 
 
 class ConstantColumns:
@@ -236,8 +254,8 @@ class ConstantColumns:
             and not body.group_by
             and not body.distinct
         )
-        self.names = (
-            frozenset(
+        if plain and isinstance(body, Select):
+            self.names = frozenset(
                 column.name
                 for item, column in zip(body.items, query.columns, strict=True)
                 if isinstance(item, SelectItem)
@@ -245,9 +263,8 @@ class ConstantColumns:
                 and item.expr.meta.constant
                 and column.name != ROW_NUMBER_COLUMN
             )
-            if plain and isinstance(body, Select)
-            else frozenset[str]()
-        )
+        else:
+            self.names = frozenset[str]()
         self._values: dict[str, pa.Array] | None = None
         self._arrays: dict[str, tuple[pa.Array, bool]] = {}
 
@@ -264,7 +281,10 @@ class ConstantColumns:
                     f"the column {name} is {target_type}, and its value does not become that: {error}"
                 ) from error
             is_misfit = misfits is not None and bool(pc.any(misfits).as_py())
-            array = pa.repeat(value[0], row_count) if value.null_count == 0 else pa.nulls(row_count, target_type)
+            if value.null_count == 0:
+                array = pa.repeat(value[0], row_count)
+            else:
+                array = pa.nulls(row_count, target_type)
             cached_array = self._arrays[name] = (array, is_misfit)
         return cached_array[0].slice(0, row_count), cached_array[1]
 
@@ -305,7 +325,9 @@ def _has_increasing_numbers(batch: pa.RecordBatch) -> bool:
 
 def _set_column(batch: pa.RecordBatch, name: str, values: pa.Array) -> pa.RecordBatch:
     column_number = batch.schema.get_field_index(name)
-    return batch.append_column(name, values) if column_number < 0 else batch.set_column(column_number, name, values)
+    if column_number < 0:
+        return batch.append_column(name, values)
+    return batch.set_column(column_number, name, values)
 
 
 def _drop_known_columns(query: BoundQuery, known_columns: Collection[str]) -> BoundQuery | None:
@@ -320,7 +342,8 @@ def _drop_known_columns(query: BoundQuery, known_columns: Collection[str]) -> Bo
     ]
     if len(pairs) == 1:  # the row number alone
         return None
-    items, columns = tuple(item for item, _ in pairs), tuple(column for _, column in pairs)
+    items = tuple(item for item, _ in pairs)
+    columns = tuple(column for _, column in pairs)
     return replace(query, query=replace(query.query, body=replace(body, items=items)), columns=columns)
 
 
@@ -339,19 +362,22 @@ def _describe_failing_row(
             return True
         return False
 
-    numbers = (
-        batch.column(ROW_NUMBER_COLUMN)
-        if ROW_NUMBER_COLUMN in batch.schema.names
-        else pa.array(range(1, batch.num_rows + 1))
-    )
-    failing_position = find_first_failing_row(has_failure, batch.num_rows) if columns else None
+    if ROW_NUMBER_COLUMN in batch.schema.names:
+        numbers = batch.column(ROW_NUMBER_COLUMN)
+    else:
+        numbers = pa.array(range(1, batch.num_rows + 1))
+    if columns:
+        failing_position = find_first_failing_row(has_failure, batch.num_rows)
+    else:
+        failing_position = None
     if failing_position is None:
-        return (
-            f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone"
-            if batch.num_rows
-            else "without any row"
-        )
-    file = f" of {batch.column(FILE_PATH_COLUMN)[failing_position]}" if FILE_PATH_COLUMN in batch.schema.names else ""
+        if batch.num_rows:
+            return f"in the rows {numbers[0]} to {numbers[-1]}, and in none of them alone"
+        return "without any row"
+    if FILE_PATH_COLUMN in batch.schema.names:
+        file = f" of {batch.column(FILE_PATH_COLUMN)[failing_position]}"
+    else:
+        file = ""
     values = ", ".join(repr(describe_value(column[failing_position].as_py()))[:60] for column in columns)
     return f"in row {numbers[failing_position]}{file}, with {values}"
 

@@ -22,7 +22,10 @@ class SeenHashes:
         Rows that are not `valid_mask` never were.
         """
         repeated_mask = np.zeros(len(row_hashes), bool)
-        valid_hashes = row_hashes if valid_mask.all() else row_hashes[valid_mask]
+        if valid_mask.all():
+            valid_hashes = row_hashes
+        else:
+            valid_hashes = row_hashes[valid_mask]
         if not len(valid_hashes):
             return repeated_mask
         ordered = np.sort(valid_hashes)

@@ -83,7 +83,8 @@ def read_uploaded_rows(
     TooLargeError
         More than `row_limit` or `byte_limit`.
     """
-    format_kind, has_types = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_kind(path), True
+    format_kind = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_kind(path)
+    has_types = True
     if format_kind in {"json", "xml"}:
         path, format_kind, has_types = (
             _write_records(path, format_kind, columns, same_columns=same_columns),
@@ -158,7 +159,8 @@ def _detect_kind(path: Path) -> str:
     format_kind = file_kinds.find_kind_of_file(path)
     if format_kind in {None, "csv"}:  # XML needs no declaration
         with path.open("rb") as file:
-            format_kind = "xml" if file.read(_PROBE_BYTES).lstrip().startswith(b"<") else format_kind
+            if file.read(_PROBE_BYTES).lstrip().startswith(b"<"):
+                format_kind = "xml"
     if format_kind not in UPLOAD_KINDS:
         raise SourceError("what was sent is no table that can be read", remedy=ACCEPTED_FORMATS_REMEDY)
     return format_kind
@@ -189,7 +191,10 @@ def _write_records(path: Path, format_kind: str, columns: Mapping[str, Any], *, 
     document = (_parse_json if format_kind == "json" else plugins.load_plugin("sources", "xml").parse_flat_records)(
         path.read_bytes()
     )
-    rows = [document] if isinstance(document, dict) else document
+    if isinstance(document, dict):
+        rows = [document]
+    else:
+        rows = document
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise SourceError("what was sent is JSON, but no list of objects", remedy=ACCEPTED_FORMATS_REMEDY)
     if not rows:
@@ -283,7 +288,8 @@ def _choose_reader_type(value_type: pa.DataType) -> str:
 def _limit_batches(batches: Iterator[pa.RecordBatch], row_limit: int, byte_limit: int) -> Iterator[pa.RecordBatch]:
     rows = byte_count = 0
     for batch in batches:
-        rows, byte_count = rows + batch.num_rows, byte_count + batch.nbytes
+        rows = rows + batch.num_rows
+        byte_count = byte_count + batch.nbytes
         if rows > row_limit:
             raise TooLargeError(
                 format_message("more than {most:,} rows are not taken at once", row_limit), remedy="send them in parts"
@@ -301,8 +307,12 @@ def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataTy
 
 def _fit_values(values: pa.ChunkedArray, target_type: pa.DataType, name: str) -> tuple[pa.Array, list[dict[str, Any]]]:
     """Return values in the type of their column, and those that are not of it; an empty text is no value."""
-    source_array = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    source_array = source_array.combine_chunks() if isinstance(source_array, pa.ChunkedArray) else source_array
+    if values.num_chunks != 1:
+        source_array = values.combine_chunks()
+    else:
+        source_array = values.chunk(0)
+    if isinstance(source_array, pa.ChunkedArray):
+        source_array = source_array.combine_chunks()
     if pa.types.is_dictionary(source_array.type):
         source_array = source_array.dictionary_decode()
     if pa.types.is_string(source_array.type):

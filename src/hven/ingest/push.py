@@ -73,7 +73,9 @@ def find_push_target(site: Site, name: str, path: str = "") -> tuple[Resource, T
                 source = next(
                     (push_source for push_source in spec.sources if push_source.kind == PUSH_SOURCE_KIND), None
                 ) or find_file_entry(spec, path)
-                return None if source is None else (resource, spec, source)
+                if source is None:
+                    return None
+                return (resource, spec, source)
     return None
 
 
@@ -95,7 +97,10 @@ def can_push(resource: Resource, source: SourceSpec, principal: Principal) -> bo
         Who has no account never may.
     """
     writers_value = source.options.get("writers") or ()
-    writers = {writers_value} if isinstance(writers_value, str) else {*writers_value}
+    if isinstance(writers_value, str):
+        writers = {writers_value}
+    else:
+        writers = {*writers_value}
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
     return principal.name is not None and (
@@ -121,11 +126,9 @@ def choose_upload_path(site: Site, name: str, file: str) -> str:
         In the directory that the pattern of ``files:`` names; of tables that take rows, and of archives: nothing.
     """
     push_target = find_push_target(site, name)
-    return (
-        choose_file_path(push_target[1], file)
-        if push_target is not None and push_target[2].kind == FILES_SOURCE_KIND
-        else ""
-    )
+    if push_target is not None and push_target[2].kind == FILES_SOURCE_KIND:
+        return choose_file_path(push_target[1], file)
+    return ""
 
 
 def execute_write(site: Site, name: str, request: WriteRequest, principal: Principal) -> WriteResult:
@@ -186,14 +189,16 @@ class _RowWrite(ClientWrite):
 
     def read_body(self, source: SourceSpec) -> None:
         """Read what was sent: before anybody has to wait for it."""
-        write, limits = self.request, self.site.settings.limits
+        write = self.request
+        limits = self.site.settings.limits
         if write.body is None:
             if write.action != DELETE_ACTION or write.key is None:
                 raise ParamError("nothing was sent", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
             return
         schema = plugins.load_plugin("sources", PUSH_SOURCE_KIND).Options.model_validate(dict(source.options)).schema
         columns = {item.name: item.type for item in schema if item.name != DELETED_COLUMN}
-        row_limit, byte_limit = limits.upload_rows, limits.upload * MEMORY_EXPANSION_FACTOR
+        row_limit = limits.upload_rows
+        byte_limit = limits.upload * MEMORY_EXPANSION_FACTOR
         self.sent_rows = read_uploaded_rows(
             write.body,
             write.media_type,
@@ -218,7 +223,8 @@ class _RowWrite(ClientWrite):
         site = self.site
         resource = load_current_descriptor(site, self.collection)
         pushed_rows = _open_pushed_rows(site, resource, self.table)
-        if (earlier_result := self._find_earlier_result(pushed_rows)) is not None:
+        earlier_result = self._find_earlier_result(pushed_rows)
+        if earlier_result is not None:
             return earlier_result
         self.check_not_held()
         record = site.store.read_published_records()[1].get(self.table)
@@ -251,9 +257,9 @@ class _RowWrite(ClientWrite):
         earlier_push = self.site.store.pushes.find_push(self.table, token=write.idempotency_key, digest=self.digest)
         if write.idempotency_key or earlier_push is None or write.action != POST_ACTION:
             return self.find_earlier_result(earlier_push)
-        return (
-            build_replayed_result(earlier_push) if self._is_unchanged(pushed_rows, earlier_push.answer["ids"]) else None
-        )
+        if self._is_unchanged(pushed_rows, earlier_push.answer["ids"]):
+            return build_replayed_result(earlier_push)
+        return None
 
     def _is_unchanged(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
         """Check whether the rows of an earlier push are as they are sent now."""
@@ -296,18 +302,22 @@ class _RowWrite(ClientWrite):
                 remedy="rows of other sources are theirs to change",
             )
         is_deletion = write.action == DELETE_ACTION
-        piece = (
-            pushed_rows.mark_as_deleted(existing_rows)
-            if is_deletion
-            else pushed_rows.complete_rows(keys, self.sent_rows, None if write.action == POST_ACTION else existing_rows)
-        )
-        run, count = create_run_id(), piece.num_rows
-        names = (
-            keys.column(0).to_pylist()
-            if len(pushed_rows.key) == 1
-            else [list(row.values()) for row in keys.to_pylist()]
-        )
-        state = compute_row_state(piece) if count == 1 and not is_deletion else run
+        if is_deletion:
+            piece = pushed_rows.mark_as_deleted(existing_rows)
+        else:
+            piece = pushed_rows.complete_rows(
+                keys, self.sent_rows, None if write.action == POST_ACTION else existing_rows
+            )
+        run = create_run_id()
+        count = piece.num_rows
+        if len(pushed_rows.key) == 1:
+            names = keys.column(0).to_pylist()
+        else:
+            names = [list(row.values()) for row in keys.to_pylist()]
+        if count == 1 and not is_deletion:
+            state = compute_row_state(piece)
+        else:
+            state = run
         return ClientPush(
             run=run,
             table=self.table,
@@ -330,7 +340,10 @@ class _RowWrite(ClientWrite):
         if match is None:
             return
         if self.request.key is not None:
-            state = "" if missing_mask.any() else compute_row_state(existing_rows)
+            if missing_mask.any():
+                state = ""
+            else:
+                state = compute_row_state(existing_rows)
         else:
             state = self.site.store.pushes.find_state_name(self.table)
         if not state or not is_if_match_met(match, state):

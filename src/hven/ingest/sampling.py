@@ -99,7 +99,10 @@ def find_sample_faults(resource: Resource, directory: Path, settings: Settings) 
                         )
                 except (HvenError, NotImplementedError) as error:
                     if isinstance(error, SourceError) and any(_find_serving_engine(item.kind) for item in spec.sources):
-                        message = f"{error.place}: {error.message}" if error.place.file else error.message
+                        if error.place.file:
+                            message = f"{error.place}: {error.message}"
+                        else:
+                            message = error.message
                         yield Fault(message=message, place=spec.place, remedy=error.remedy)
                 finally:
                     yield from (_build_deviation_warning(item, spec) for item in deviations)
@@ -187,7 +190,10 @@ def _check_table_sample(
         )
         unread.set_loader(loader)
         loader.map_all_rows(lambda _: None)
-    limit = DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
+    if spec.max_rejected_share is None:
+        limit = DEFAULT_MAX_REJECTED_SHARE
+    else:
+        limit = spec.max_rejected_share
     has_common_error = any(
         item.severity == ERROR_SEVERITY and item.count >= report.read - report.skipped
         for item in report.findings.values()
@@ -205,7 +211,11 @@ def _check_table_sample(
             remedy="look at the files; max_rejects: 1 publishes an empty table",
             severity="warning",
         )
-    flag_bits = spec.flags.bits if spec.flags else {}  # meant to be published, and counted
+    # meant to be published, and counted
+    if spec.flags:
+        flag_bits = spec.flags.bits
+    else:
+        flag_bits = {}
     for item in report.findings.values():
         if item.severity in {ERROR_SEVERITY, WARNING_SEVERITY} and item.count and item.rule not in flag_bits:
             # granules are several of one source row
@@ -215,7 +225,10 @@ def _check_table_sample(
                 and item.severity == ERROR_SEVERITY
                 and (spec.max_rejected_share is None or spec.max_rejected_share < 1)
             )
-            first_offender = f" (first: {item.offenders[0]})" if item.offenders else ""
+            if item.offenders:
+                first_offender = f" (first: {item.offenders[0]})"
+            else:
+                first_offender = ""
             fate_text = " would be rejected" if item.severity == ERROR_SEVERITY else ""
             yield Fault(
                 message=f"{spec.table.qualified_name}: {'all' if affects_all_rows else f'{item.count:,}'} of the first "

@@ -109,7 +109,10 @@ def _open_service(source: SourceSpec, directory: Path, settings: Settings) -> It
     try:
         module.open(module.Options.model_validate(dict(source.options)), context)
     except SourceError as error:
-        message = f"{error.place}: {error.message}" if error.place.file else error.message
+        if error.place.file:
+            message = f"{error.place}: {error.message}"
+        else:
+            message = error.message
         yield Fault(message=message, place=source.place, remedy=error.remedy)
 
 
@@ -133,7 +136,10 @@ def _probe_server(source: SourceSpec, address: str, directory: Path, settings: S
     """Connect; return why not, or None. Of a database the columns are asked for too, with its account."""
     secret_resolver = partial(resolve_secret, settings.directory)
     try:
-        resolved_address = secret_resolver(address) if _SECRET_PATTERN.fullmatch(address) else address
+        if _SECRET_PATTERN.fullmatch(address):
+            resolved_address = secret_resolver(address)
+        else:
+            resolved_address = address
         if source.kind not in _DATABASE_KINDS:
             _connect_to_service(resolved_address, settings)
         elif source.kind == "sql":  # a live table's database is asked by its engine's own check

@@ -36,7 +36,8 @@ class WatermarkTracker:
     """
 
     def __init__(self, engine: StorageEngine, entries: Sequence[SourceEntry]) -> None:
-        self._engine, self._entries = engine, entries
+        self._engine = engine
+        self._entries = entries
         self._limit = dt.datetime.now(dt.UTC).replace(tzinfo=None) + MAX_CLOCK_DIFFERENCE
         self.largest_by_entry: dict[int, Any] = {}
         self.future_count = 0
@@ -55,7 +56,10 @@ class WatermarkTracker:
         elif (late := self._find_future_times(watermarks)) is not None and (count := pc.sum(late).as_py()):
             self.future_count += count
             watermarks = watermarks.filter(pc.invert(pc.fill_null(late, False)))
-        largest = normalize_watermark(pc.max(watermarks).as_py()) if len(watermarks) else None
+        if len(watermarks):
+            largest = normalize_watermark(pc.max(watermarks).as_py())
+        else:
+            largest = None
         if largest is not None and (entry not in self.largest_by_entry or largest > self.largest_by_entry[entry]):
             self.largest_by_entry[entry] = largest
 
@@ -95,12 +99,16 @@ def normalize_watermark(value: Any) -> Any:
         For comparisons; of decimals rather too small than too large.
     """
     if isinstance(value, dt.datetime):
-        return value if value.tzinfo is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+        if value.tzinfo is None:
+            return value
+        return value.astimezone(dt.UTC).replace(tzinfo=None)
     if isinstance(value, dt.date):
         return dt.datetime.combine(value, dt.time())
     if isinstance(value, Decimal):
         # rather a row too many
-        return int(value) if value == value.to_integral_value() else math.nextafter(float(value), -math.inf)
+        if value == value.to_integral_value():
+            return int(value)
+        return math.nextafter(float(value), -math.inf)
     return value
 
 
@@ -117,7 +125,9 @@ def pack_watermark(value: Any) -> Any:
     value
         Plain JSON.
     """
-    return {TIME_KEY: value.isoformat()} if isinstance(value, dt.datetime) else value
+    if isinstance(value, dt.datetime):
+        return {TIME_KEY: value.isoformat()}
+    return value
 
 
 def unpack_watermark(value: Any) -> Any:
@@ -133,7 +143,9 @@ def unpack_watermark(value: Any) -> Any:
     value
         As `normalize_watermark` returns it.
     """
-    return dt.datetime.fromisoformat(value[TIME_KEY]) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return dt.datetime.fromisoformat(value[TIME_KEY])
+    return value
 
 
 __all__ = ["WatermarkTracker", "pack_watermark", "unpack_watermark"]

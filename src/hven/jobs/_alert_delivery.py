@@ -62,11 +62,10 @@ def send_alerts(settings: Settings, store: StateStore) -> int:
             continue
         channels, is_incomplete = _send_alert(settings, due_alert)
         attempts = max((facts["attempts"] for facts in channels.values()), default=0)
-        retry_seconds = (
-            min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
-            if is_incomplete and attempts < MAX_ATTEMPTS
-            else None
-        )
+        if is_incomplete and attempts < MAX_ATTEMPTS:
+            retry_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
+        else:
+            retry_seconds = None
         store.schedules.record_delivery(due_alert, channels, retry_seconds)
         delivered_count += not is_incomplete
     return delivered_count
@@ -155,7 +154,10 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     message["Message-ID"] = make_msgid(domain=alert_settings.mail_from.partition("@")[2] or None)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
     message.set_content("\n".join(f"{key}: {value}" for key, value in alert_document.items()) + "\n")
-    password = None if alert_settings.smtp_password is None else settings.resolve_address(alert_settings.smtp_password)
+    if alert_settings.smtp_password is None:
+        password = None
+    else:
+        password = settings.resolve_address(alert_settings.smtp_password)
     if password is not None and alert_settings.smtp_tls == "none":
         raise UserError("a password is not sent over an open line", remedy='say smtp_tls = "starttls" or "tls"')
     context = ssl.create_default_context()
@@ -181,7 +183,8 @@ def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) ->
     It is killed with all that came of it after a minute.
     """
     with tempfile.TemporaryDirectory(prefix="hven-alert-") as temporary_directory:
-        input_path, errors = Path(temporary_directory) / "alert.json", Path(temporary_directory) / "errors"
+        input_path = Path(temporary_directory) / "alert.json"
+        errors = Path(temporary_directory) / "errors"
         input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")
         argv = [find_program(settings.directory, settings.alerts.command[0]), *settings.alerts.command[1:]]
         with errors.open("wb") as output_file:

@@ -121,7 +121,10 @@ class ProgramRunner:
         for name, param in params_by_name.items():
             given_values = [value for value in params.read_all(name) if value != ""]
             if name not in values:
-                chosen_values = given_values if param.many else given_values[-1:]
+                if param.many:
+                    chosen_values = given_values
+                else:
+                    chosen_values = given_values[-1:]
                 values[name] = chosen_values or ([] if param.default is None else [param.default])
         built_arguments: list[str] = []
         for item in self.argv:

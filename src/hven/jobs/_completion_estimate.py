@@ -52,13 +52,17 @@ def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) 
     if job.phase not in {"PENDING", "QUEUED"}:
         return CompletionEstimate()
     jobs_ahead = jobs.count_jobs_ahead(job)
-    queue_position = 1 + sum(jobs_ahead.values()) if job.phase == "QUEUED" else None
+    if job.phase == "QUEUED":
+        queue_position = 1 + sum(jobs_ahead.values())
+    else:
+        queue_position = None
     completed_jobs = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
     own_seconds = _estimate_duration(job, completed_jobs)
     running_jobs = jobs.count_running()
-    wait_seconds = (
-        None if own_seconds is None else _estimate_wait_seconds(job, jobs, jobs_ahead, running_jobs, completed_jobs)
-    )
+    if own_seconds is None:
+        wait_seconds = None
+    else:
+        wait_seconds = _estimate_wait_seconds(job, jobs, jobs_ahead, running_jobs, completed_jobs)
     if own_seconds is None or wait_seconds is None:
         return CompletionEstimate(place=queue_position)
     return CompletionEstimate(
@@ -80,7 +84,9 @@ def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime
     ):
         return current_time + timedelta(seconds=elapsed * (1 - progress_share) / progress_share)
     own_seconds = _estimate_duration(job, jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS))
-    return None if own_seconds is None else start_time + timedelta(seconds=own_seconds)
+    if own_seconds is None:
+        return None
+    return start_time + timedelta(seconds=own_seconds)
 
 
 def _estimate_wait_seconds(
@@ -99,9 +105,10 @@ def _estimate_wait_seconds(
         return None
     total = 0.0
     for queue in queues:
-        similar_jobs = (
-            completed_jobs if queue == job.queue else jobs.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
-        )
+        if queue == job.queue:
+            similar_jobs = completed_jobs
+        else:
+            similar_jobs = jobs.list_completed(queue, job.type, row_limit=MAX_PAST_JOBS)
         if not similar_jobs:
             return None
         total += statistics.median(_compute_duration(completed_job) for completed_job in similar_jobs) * (
@@ -123,7 +130,9 @@ def _estimate_duration(job: JobRecord, completed_jobs: Sequence[CompletedJob]) -
     ):
         return None
     seconds = statistics.median(similar_durations)
-    return min(seconds, job.duration) if job.duration else seconds
+    if job.duration:
+        return min(seconds, job.duration)
+    return seconds
 
 
 def _normalize_parameters(parameters: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -142,8 +151,6 @@ def _compute_duration(completed_job: CompletedJob) -> float:
 
 
 def _format_quote(end_time: datetime | None, current_time: datetime) -> str | None:
-    return (
-        None
-        if end_time is None or end_time < current_time
-        else end_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
-    )
+    if end_time is None or end_time < current_time:
+        return None
+    return end_time.isoformat(timespec="microseconds").replace("+00:00", "Z")

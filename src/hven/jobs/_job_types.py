@@ -100,7 +100,9 @@ class JobDefinition:
 
 def list_input_files(files_directory: Path) -> dict[str, Path]:
     """Return the files that came with a job, by the name of their part."""
-    return {unquote(path.name): path for path in files_directory.iterdir()} if files_directory.is_dir() else {}
+    if files_directory.is_dir():
+        return {unquote(path.name): path for path in files_directory.iterdir()}
+    return {}
 
 
 class RunningJob:
@@ -149,7 +151,8 @@ class RunningJob:
         ForbiddenError
             The invitation by which they came has ended.
         """
-        store, settings = self.site.store, self.site.settings
+        store = self.site.store
+        settings = self.site.settings
         restored = recorded_rights.restore_principal(
             self.job.owner, self.job.groups, store, settings, partial(find_groups_and_aliases, self.site)
         )

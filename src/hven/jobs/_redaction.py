@@ -76,7 +76,9 @@ class SecretRedactor:
                 rf"\1{REDACTED_TEXT}", _SECRET_PARAMETER_PATTERN.sub(rf"\1{REDACTED_TEXT}", text)
             ),
         )
-        return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
+        if len(text) <= MAX_MESSAGE_CHARACTERS:
+            return text
+        return text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
     def redact_data(self, value: Any) -> Any:
         """Redact JSON-like data: without secrets in their texts."""

@@ -103,7 +103,10 @@ class RemoteJobRunner:
             if phase == "ABORTED":  # out of time, or by somebody there: so is ours
                 raise TimeLimitError(f"the job at {self._host} was aborted: {message[:2000]}")
             running_job.add_final_action(lambda: client.send_and_ignore_errors("DELETE", job_url))
-            failure_text = "failed" if phase == "ERROR" else f"is {phase}"
+            if phase == "ERROR":
+                failure_text = "failed"
+            else:
+                failure_text = f"is {phase}"
             raise UserError(f"the job at {self._host} {failure_text}: {message[:2000]}")
         self._fetch_results(running_job, job_document, job_url)
         # not at once: whoever goes on with the job, if this worker dies now or has been taken for dead, finds it there
@@ -159,7 +162,9 @@ class RemoteJobRunner:
 
     def _wait_for_end(self, running_job: RunningJob, client: _RemoteClient, job_url: str) -> ET.Element:
         """Wait until the job there has ended; tell how far it is."""
-        phase, pause, lost_since = "", FIRST_POLL_SECONDS, None
+        phase = ""
+        pause = FIRST_POLL_SECONDS
+        lost_since = None
         while True:
             if running_job.stopped.is_set():
                 raise OperationCancelledError("the job was stopped")
@@ -186,12 +191,16 @@ class RemoteJobRunner:
                 running_job.report_progress(note=f"{self._host} does not answer")
                 running_job.stopped.wait(MAX_POLL_SECONDS)
                 continue
-            before, phase = phase, _find_text(job_document, "phase") or "UNKNOWN"
+            before = phase
+            phase = _find_text(job_document, "phase") or "UNKNOWN"
             if phase not in ACTIVE_PHASES:
                 return job_document
             rows = _find_text(job_document, "jobInfo/rows")
             running_job.report_progress(there=phase, **({"rows": int(rows)} if rows.isdigit() else {}))
-            pause = FIRST_POLL_SECONDS if phase != before else min(2 * pause, MAX_POLL_SECONDS)
+            if phase != before:
+                pause = FIRST_POLL_SECONDS
+            else:
+                pause = min(2 * pause, MAX_POLL_SECONDS)
             if time.monotonic() - request_start < LONG_POLL_SECONDS / 2:  # it does not wait, or there was a change
                 running_job.stopped.wait(pause)
 
@@ -346,7 +355,9 @@ def _find_text(node: ET.Element, path: str) -> str:
     level = [node]
     for step in path.split("/"):
         level = [child for parent_element in level for child in parent_element if _strip_namespace(child.tag) == step]
-    return " ".join((level[0].text or "").split()) if level else ""
+    if level:
+        return " ".join((level[0].text or "").split())
+    return ""
 
 
 def _strip_namespace(tag: str) -> str:

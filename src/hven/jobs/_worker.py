@@ -200,7 +200,11 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
     }
     if message.values:
         error_record["said"] = message.to_json()
-    phase = "ABORTED" if isinstance(error, errors.TimeLimitError) else "ERROR"  # section 2.1.7: out of time is ABORTED
+    # section 2.1.7: out of time is ABORTED
+    if isinstance(error, errors.TimeLimitError):
+        phase = "ABORTED"
+    else:
+        phase = "ERROR"
     results = running_job.results if keeps_results else []
     _finish_after_end(
         site,

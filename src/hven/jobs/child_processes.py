@@ -170,4 +170,6 @@ def describe_exit_status(status: int) -> str:
     words
         ``signal 9``, ``exit code 1``.
     """
-    return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return f"exit code {os.WEXITSTATUS(status)}"

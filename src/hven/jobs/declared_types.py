@@ -63,7 +63,10 @@ def _read_arguments(value: Any, key_path: str, faults: FaultCollector) -> tuple[
 def _read_argument(value: Any, key_path: str, faults: FaultCollector) -> WrittenScalar | None:
     if isinstance(value, WrittenScalar) and not value.is_null:
         return value
-    remedy = "put it in quotes: '{...}'" if isinstance(value, WrittenMap) else ""
+    if isinstance(value, WrittenMap):
+        remedy = "put it in quotes: '{...}'"
+    else:
+        remedy = ""
     faults.add_error(f"{key_path}: an argument must be text, not {describe_value(value)}", value.place, remedy)
     return None
 
@@ -304,7 +307,9 @@ def find_declaration_faults(settings: Settings) -> list[Fault]:
 
 def _list_declaration_files(settings: Settings) -> list[Path]:
     declarations_directory = settings.directory / JOBS_DIRECTORY
-    return sorted(declarations_directory.glob("*.yaml")) if declarations_directory.is_dir() else []
+    if declarations_directory.is_dir():
+        return sorted(declarations_directory.glob("*.yaml"))
+    return []
 
 
 def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
@@ -328,7 +333,10 @@ def _parse_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | 
     display_path = f"{JOBS_DIRECTORY}/{path.name}"
     faults = FaultCollector()
     page = read_page(path, display_path, faults.faults)
-    root = None if page is None else parse_page(page, faults.faults)
+    if page is None:
+        root = None
+    else:
+        root = parse_page(page, faults.faults)
     if root is None:
         if page is not None and not faults.faults:
             faults.add_error("the file is empty", page.locate_index(0), "title: ..., command: [...]")
@@ -368,7 +376,10 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
     if "command" in fields:
         run = _build_command(fields, params, files, limits, sizes, settings, faults)
     else:
-        run = _build_remote(fields, params, files, sizes, faults) if "remote" in fields else None
+        if "remote" in fields:
+            run = _build_remote(fields, params, files, sizes, faults)
+        else:
+            run = None
     if run is None:
         return None
     return JobDefinition(
@@ -552,8 +563,14 @@ def _build_remote(
             f"remote must be an address, not {describe_value(url)}", url.place, "https://other.example/tap/async"
         )
         return None
-    declared = None if "params" not in fields.places else frozenset(params) - frozenset(files)
-    size = {} if sizes["disk"] is None else {"result_limit_bytes": sizes["disk"]}
+    if "params" not in fields.places:
+        declared = None
+    else:
+        declared = frozenset(params) - frozenset(files)
+    if sizes["disk"] is None:
+        size = {}
+    else:
+        size = {"result_limit_bytes": sizes["disk"]}
     return RemoteJobRunner(
         url=url.rstrip("/"),
         fixed_parameters={str(key): str(value) for key, value in fields.get("send", {}).items()},

@@ -86,8 +86,11 @@ class HangDetector:
         read_usage: Callable[[int, int], ThreadUsage | None] = read_thread_usage,
         compute_load: Callable[[], float] = compute_load_factor,
     ) -> None:
-        self._heartbeat, self._pid = heartbeat, pid
-        self._get_time, self._read_usage, self._compute_load = get_time, read_usage, compute_load
+        self._heartbeat = heartbeat
+        self._pid = pid
+        self._get_time = get_time
+        self._read_usage = read_usage
+        self._compute_load = compute_load
         self._last_beat_time = -1.0  # moment of the last beat that was seen
         self._cpu_seconds_at_beat = 0.0  # processor seconds of the thread at that beat
         self._last_usage: ThreadUsage | None = None
@@ -102,18 +105,23 @@ class HangDetector:
         hung
             Whether it hangs.
         """
-        now, beat_time, usage = (
-            self._get_time(),
-            self._heartbeat.last_beat_time,
-            self._read_usage(self._pid, self._heartbeat.thread_id),
-        )
+        now = self._get_time()
+        beat_time = self._heartbeat.last_beat_time
+        usage = self._read_usage(self._pid, self._heartbeat.thread_id)
         # a watcher that could not look for long was stopped itself, or the machine was: it cannot tell who else was
-        elapsed, self._last_check = min(now - self._last_check, 1.0), now
+        elapsed = min(now - self._last_check, 1.0)
+        self._last_check = now
         if beat_time != self._last_beat_time or self._heartbeat.get_silent_seconds() < 0:
-            self._last_beat_time, self._last_usage, self._waited_seconds = beat_time, usage, 0.0
-            self._cpu_seconds_at_beat = 0.0 if usage is None else usage.cpu_seconds
+            self._last_beat_time = beat_time
+            self._last_usage = usage
+            self._waited_seconds = 0.0
+            if usage is None:
+                self._cpu_seconds_at_beat = 0.0
+            else:
+                self._cpu_seconds_at_beat = usage.cpu_seconds
             return False
-        previous_usage, self._last_usage = self._last_usage, usage
+        previous_usage = self._last_usage
+        self._last_usage = usage
         if (
             usage is None
             or previous_usage is None
@@ -123,8 +131,14 @@ class HangDetector:
             )
         ):  # nothing is known but how long it has been silent
             self._waited_seconds += elapsed
-        used_cpu_seconds = 0.0 if usage is None else usage.cpu_seconds - self._cpu_seconds_at_beat
-        factor = 1.0 if usage is not None and usage.state == STOPPED_STATE else self._compute_load()
+        if usage is None:
+            used_cpu_seconds = 0.0
+        else:
+            used_cpu_seconds = usage.cpu_seconds - self._cpu_seconds_at_beat
+        if usage is not None and usage.state == STOPPED_STATE:
+            factor = 1.0
+        else:
+            factor = self._compute_load()
         return (
             used_cpu_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS
             or self._waited_seconds > child_processes.HEARTBEAT_TIMEOUT_SECONDS * factor

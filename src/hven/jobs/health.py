@@ -281,11 +281,9 @@ class SiteHealth:
         if cached_status is None:
             return SiteStatus(at=format_timestamp(time.time()) or "", trouble="the system state has not answered yet")
         age = time.monotonic() - cached_status[0]
-        return (
-            cached_status[1]
-            if age < MAX_STATUS_AGE_SECONDS
-            else replace(cached_status[1], trouble=f"the system state has not answered for {age:.0f} seconds")
-        )
+        if age < MAX_STATUS_AGE_SECONDS:
+            return cached_status[1]
+        return replace(cached_status[1], trouble=f"the system state has not answered for {age:.0f} seconds")
 
     def _refresh_status(self) -> None:
         try:
@@ -309,7 +307,8 @@ class SiteHealth:
         return self._cached_redactor[1]
 
     def _build_status(self) -> SiteStatus:
-        site, redactor = self._site, self.get_redactor()
+        site = self._site
+        redactor = self.get_redactor()
         published_state = site.get_published_state()
         problems = tuple(redactor.redact_text(problem) for problem in published_state.problems)
         store_problem = clock_leap = None
@@ -340,29 +339,16 @@ class SiteHealth:
             }
         except HvenError as error:  # what is published is served all the same
             store_problem = redactor.redact_text(str(error))
-            (
-                now,
-                schedules,
-                runs,
-                watermarks,
-                full_read_times,
-                held_collections,
-                leases,
-                alerts,
-                stale_tables,
-                verification_times,
-            ) = (
-                time.time(),
-                {},
-                {},
-                {},
-                {},
-                {},
-                {},
-                [],
-                [],
-                {},
-            )
+            now = time.time()
+            schedules = {}
+            runs = {}
+            watermarks = {}
+            full_read_times = {}
+            held_collections = {}
+            leases = {}
+            alerts = []
+            stale_tables = []
+            verification_times = {}
         tables_by_collection: dict[str, list[PublishedTable]] = {}
         for item in published_state.tables_by_name.values():
             if item.relation is not None and item.release is None:  # a view has no rows of its own
@@ -500,9 +486,9 @@ class SiteHealth:
 
 
 def _build_check(name: str, state: str | None, message: str | None, reason: str) -> HealthCheck:
-    return (
-        HealthCheck(name=name) if state is None else HealthCheck(name=name, state=state, message=message, reason=reason)
-    )
+    if state is None:
+        return HealthCheck(name=name)
+    return HealthCheck(name=name, state=state, message=message, reason=reason)
 
 
 def _check_settings(site: Site, redactor: SecretRedactor) -> HealthCheck:
@@ -566,12 +552,14 @@ def _build_collection_status(
         *([last_good_run.ended or last_good_run.started] if last_good_run is not None else []),
     ]
     succeeded = max((datetime.fromisoformat(stamp) for stamp in stamps if stamp), default=None)
-    success_timestamp = None if succeeded is None else succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
-    stale_time = (
-        None
-        if timing is None or schedule is None or held_since is not None
-        else compute_stale_time(timing, schedule, success_timestamp, missed_runs_limit, now)
-    )
+    if succeeded is None:
+        success_timestamp = None
+    else:
+        success_timestamp = succeeded.replace(tzinfo=succeeded.tzinfo or UTC).timestamp()
+    if timing is None or schedule is None or held_since is not None:
+        stale_time = None
+    else:
+        stale_time = compute_stale_time(timing, schedule, success_timestamp, missed_runs_limit, now)
     is_live = all(isinstance(item.relation, LiveRelation) for item in published_tables)
     failures, message = _count_failures(schedule, last_run)
     if held_since is not None:
@@ -583,7 +571,10 @@ def _build_collection_status(
     elif failures:
         state = FAILING_STATE
     else:
-        state = UNSCHEDULED_STATE if timing is None or schedule is None else FRESH_STATE
+        if timing is None or schedule is None:
+            state = UNSCHEDULED_STATE
+        else:
+            state = FRESH_STATE
     stored = [item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)]
     newest = max((item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)), default=None)
     reason_text = STATE_REASONS.get(state, "").format(
@@ -644,18 +635,19 @@ def _count_failures(schedule: SyncScheduleRecord | None, last_run: IngestRun | N
 
     By whom ran last, the schedule or somebody else.
     """
-    scheduled = 0.0 if schedule is None else schedule.ended or (math.inf if schedule.failures else 0.0)
+    if schedule is None:
+        scheduled = 0.0
+    else:
+        scheduled = schedule.ended or (math.inf if schedule.failures else 0.0)
     if (
         last_run is not None
         and last_run.phase != RUNNING_PHASE
         and datetime.fromisoformat(last_run.ended or last_run.started).timestamp() > scheduled
     ):
         return int(last_run.phase in {ERROR_PHASE, ABORTED_PHASE}), last_run.message
-    return (
-        (schedule.failures, schedule.message)
-        if schedule is not None and schedule.failures
-        else (0, None if last_run is None else last_run.message)
-    )
+    if schedule is not None and schedule.failures:
+        return (schedule.failures, schedule.message)
+    return (0, None if last_run is None else last_run.message)
 
 
 def list_watermark_tables(resource: Resource | None) -> list[str]:
@@ -673,7 +665,10 @@ def list_watermark_tables(resource: Resource | None) -> list[str]:
     names
         ``schema.table``.
     """
-    specs = resource.tables if resource is not None else ()
+    if resource is not None:
+        specs = resource.tables
+    else:
+        specs = ()
     return [spec.table.qualified_name for spec in specs if spec.sync is not None and spec.sync.watermark is not None]
 
 
@@ -697,7 +692,9 @@ def format_largest_watermark(values: Sequence[Any]) -> str | None:
     if not comparable_values or len({type(value) for value in comparable_values}) > 1:
         return None  # several sources that count differently have no largest
     maximum = max(comparable_values)
-    return maximum.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(maximum, datetime) else str(maximum)
+    if isinstance(maximum, datetime):
+        return maximum.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(maximum)
 
 
 def _report_engines(site: Site, published_state: PublishedState, redactor: SecretRedactor) -> dict[str, dict[str, Any]]:

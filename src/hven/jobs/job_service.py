@@ -100,7 +100,9 @@ class JobRequester:
         """Whose turn it is when a job waits."""
         if self.principal.name is not None:
             return f"user {self.principal.name}"
-        return f"address {self.address}" if self.principal.owner_id is None else self.principal.owner_id
+        if self.principal.owner_id is None:
+            return f"address {self.address}"
+        return self.principal.owner_id
 
     @property
     def is_ownerless(self) -> bool:
@@ -360,10 +362,16 @@ class JobService:
                 )
         after = params.read_one("AFTER")
         list_limit = min(params.read_integer("LAST", minimum=1) or row_limit, row_limit)
-        created_after = None if after is None else format_timestamp(parse_time(after, "AFTER"))
+        if after is None:
+            created_after = None
+        else:
+            created_after = format_timestamp(parse_time(after, "AFTER"))
         visitor = requester.visitor if requester.is_ownerless else None
         before_time, _, name = (params.read_one("BEFORE") or "").partition(",")
-        previous_job = (format_timestamp(parse_time(before_time, "BEFORE")), name or None) if before_time else None
+        if before_time:
+            previous_job = (format_timestamp(parse_time(before_time, "BEFORE")), name or None)
+        else:
+            previous_job = None
         return self.site.store.jobs.list_jobs(
             requester.queue,
             self.job_type,
@@ -397,7 +405,8 @@ class JobService:
             The job is beyond that phase.
         """
         new_parameters = _collect_parameters(params)
-        duration, destruction = self._read_duration(params), self._read_destruction(params)
+        duration = self._read_duration(params)
+        destruction = self._read_destruction(params)
         phase = _read_choice(params, "PHASE", ("RUN", "ABORT"))
         values: dict[str, object] = {}
         if new_parameters:
@@ -577,9 +586,10 @@ class JobService:
             self.site.settings.jobs.seconds_hard,
             declared_types.find_job_type(self.site.settings, self.job_type).quota.duration_limit_seconds or 2**31,
         )
-        return (
-            max_seconds if requested_seconds == 0 else min(requested_seconds, max_seconds)
-        )  # 0 asks for as long as it takes (section 2.1.7)
+        # 0 asks for as long as it takes (section 2.1.7)
+        if requested_seconds == 0:
+            return max_seconds
+        return min(requested_seconds, max_seconds)
 
     def _read_destruction(self, params: RequestParams) -> str | None:
         text = params.read_one("DESTRUCTION")
@@ -623,7 +633,10 @@ def parse_time(text: str, parameter_name: str) -> datetime:
         It is none.
     """
     match = _TIME_PATTERN.fullmatch(text.strip())
-    date, time, zone = match.groups() if match is not None else ("", None, None)
+    if match is not None:
+        date, time, zone = match.groups()
+    else:
+        date, time, zone = ("", None, None)
     try:
         return datetime.fromisoformat(
             f"{date}T{_truncate_to_microseconds(time or '00:00:00')}{'+00:00' if zone in {None, 'Z'} else zone}"
@@ -638,7 +651,9 @@ def parse_time(text: str, parameter_name: str) -> datetime:
 
 def _truncate_to_microseconds(time: str) -> str:
     whole_seconds, dot, fraction = time.partition(".")
-    return f"{whole_seconds}.{fraction[:6]:0<6}" if dot else whole_seconds
+    if dot:
+        return f"{whole_seconds}.{fraction[:6]:0<6}"
+    return whole_seconds
 
 
 def format_list_position(job_ref: JobRef) -> str:

@@ -86,7 +86,10 @@ class JobSupervisor(ForkingProcess):
     def run(self) -> None:
         """Look and act, until told to stop."""
         self._set_up_process("hven-jobs")
-        version, last_staffing, last_reap, last_sweep = -1, 0.0, 0.0, 0.0
+        version = -1
+        last_staffing = 0.0
+        last_reap = 0.0
+        last_sweep = 0.0
         while self._should_continue():
             try:
                 has_lost_worker = self._collect_ended_workers()
@@ -199,11 +202,12 @@ class JobSupervisor(ForkingProcess):
                 shutil.rmtree(get_job_directory(self._settings, name), ignore_errors=True)
         self._delete_invitation_jobs()
         root = self._settings.data_directory / "jobs"
-        old_paths = (
-            [path for path in root.iterdir() if path.stat().st_mtime < current_time.timestamp() - STRAY_FILE_SECONDS]
-            if root.is_dir()
-            else []
-        )
+        if root.is_dir():
+            old_paths = [
+                path for path in root.iterdir() if path.stat().st_mtime < current_time.timestamp() - STRAY_FILE_SECONDS
+            ]
+        else:
+            old_paths = []
         existing_ids = jobs.select_existing([path.name for path in old_paths])
         for path in old_paths:
             if path.name not in existing_ids:
@@ -227,7 +231,8 @@ class JobSupervisor(ForkingProcess):
     def _get_deletion_time(self) -> str:
         """Return the time by which things go; log once that the machine's is another one."""
         times = self._get_store().deletion_clock
-        trusted_time, leap_text = times.get_trusted_time(), times.describe_leap()
+        trusted_time = times.get_trusted_time()
+        leap_text = times.describe_leap()
         if leap_text is not None and not self._has_warned:
             log.warning("%s", leap_text)
         self._has_warned = leap_text is not None

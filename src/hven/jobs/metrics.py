@@ -221,4 +221,6 @@ def _escape_label(text: str) -> str:
 def _format_number(value: float) -> str:
     if math.isinf(value):
         return "+Inf"
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if float(value).is_integer():
+        return str(int(value))
+    return repr(float(value))

@@ -92,14 +92,20 @@ def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
         What `run_sync` returned; what it raises is raised.
     """
     store = site.store
-    start_time = store.schedules.get_current_time() if collection in store.list_publication_times() else None
+    if collection in store.list_publication_times():
+        start_time = store.schedules.get_current_time()
+    else:
+        start_time = None
     try:
         run_result = run_sync()
     except ConflictError:
         raise
     except Exception as error:
         if start_time is not None:
-            how = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
+            if isinstance(error, ChangeGuardError):
+                how = GUARD_OUTCOME
+            else:
+                how = FAILED_OUTCOME
             _record_manual_run(
                 site,
                 collection,
@@ -113,7 +119,8 @@ def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
 
 
 def _record_manual_run(site: Site, collection: str, outcome: RunOutcome, start_time: float) -> None:
-    settings, store = site.settings, site.store
+    settings = site.settings
+    store = site.store
     recurrence, channels, outcome = _load_alert_context(settings, collection, outcome)
 
     def finish_schedule(
@@ -144,8 +151,12 @@ def _load_alert_context(
     settings: Settings, collection: str, outcome: RunOutcome
 ) -> tuple[Recurrence | None, list[str], RunOutcome]:
     """Return the timing of a collection, the ways to people, and what they may read of an outcome."""
-    recurrence, path = None, find_descriptor_files(settings).get(collection)
+    recurrence = None
+    path = find_descriptor_files(settings).get(collection)
     with suppress(HvenError, ValueError):
-        recurrence = build_recurrence(descriptor.load_descriptor(path, settings)) if path else None
+        if path:
+            recurrence = build_recurrence(descriptor.load_descriptor(path, settings))
+        else:
+            recurrence = None
     message = outcome.message and SecretRedactor(settings.directory).redact_text(outcome.message)
     return recurrence, list_channels(settings), replace(outcome, message=message)

@@ -199,14 +199,18 @@ def finish_run(
         return replace(schedule, due=now, phase=outcome.phase, message=outcome.message), []
     if outcome.kind == BUSY_OUTCOME:
         return replace(schedule, due=now + settings.retry, message=outcome.message), []
-    regular_due = now if recurrence is None else _compute_next_time(recurrence, start_time, now)
+    if recurrence is None:
+        regular_due = now
+    else:
+        regular_due = _compute_next_time(recurrence, start_time, now)
     if outcome.kind == GOOD_OUTCOME:
         new_alerts = []
         if schedule.told:
             recovered_states = " and ".join(sorted(schedule.told))
-            failures_text = (
-                f" after {schedule.failures} failed run{'s' * (schedule.failures != 1)}" if schedule.failures else ""
-            )
+            if schedule.failures:
+                failures_text = f" after {schedule.failures} failed run{'s' * (schedule.failures != 1)}"
+            else:
+                failures_text = ""
             new_alerts.append(
                 create_alert(
                     schedule.collection,
@@ -230,7 +234,10 @@ def finish_run(
     failures = schedule.failures + 1
     pause_seconds = compute_retry_pause(failures, settings)
     # what a guard stops needs a person or another state of the source: it is not asked again before its time
-    due = max(regular_due, now + pause_seconds) if outcome.kind == GUARD_OUTCOME else now + pause_seconds
+    if outcome.kind == GUARD_OUTCOME:
+        due = max(regular_due, now + pause_seconds)
+    else:
+        due = now + pause_seconds
     schedule = replace(schedule, failures=failures, due=due, phase=outcome.phase, message=outcome.message)
     title = "was stopped by a guard" if outcome.kind == GUARD_OUTCOME else "failed"
     message = f"the sync of {schedule.collection} {title}: {outcome.message}"
@@ -273,11 +280,10 @@ def alert_unless_known(
     """
     last_alert = schedule.told.get(alert_kind)
     if last_alert is not None:
-        is_repeat_due = (
-            schedule.failures - last_alert["failures"] >= settings.repeat_failures
-            if alert_kind != STALE_ALERT
-            else False
-        )
+        if alert_kind != STALE_ALERT:
+            is_repeat_due = schedule.failures - last_alert["failures"] >= settings.repeat_failures
+        else:
+            is_repeat_due = False
         if not is_repeat_due and 0 <= now - last_alert["at"] < settings.repeat_hours * 3600:
             return schedule, []
     new_alert = create_alert(
@@ -370,11 +376,9 @@ def format_timestamp(timestamp: float | None) -> str | None:
     text
         To the second, with Z; None if there is none.
     """
-    return (
-        None
-        if timestamp is None
-        else datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    if timestamp is None:
+        return None
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _compute_next_time(recurrence: Recurrence, last_start: float | None, now: float) -> float:
@@ -384,7 +388,10 @@ def _compute_next_time(recurrence: Recurrence, last_start: float | None, now: fl
     """
     if recurrence.interval_seconds is None:
         return _compute_due_time(recurrence, now)
-    regular_time = now if last_start is None else last_start + recurrence.interval_seconds
+    if last_start is None:
+        regular_time = now
+    else:
+        regular_time = last_start + recurrence.interval_seconds
     return min(max(regular_time, now), now + recurrence.interval_seconds) + _draw_jitter(recurrence)
 
 

@@ -280,7 +280,8 @@ class SyncScheduler(ForkingProcess):
         published = self._get_publication_times(store)
         channels = list_channels(self._settings)
         for name in self._recurrences.keys() - store.list_held_collections().keys():
-            schedule, recurrence = schedules.get(name), self._recurrences[name]
+            schedule = schedules.get(name)
+            recurrence = self._recurrences[name]
             stale_time = compute_stale_time(
                 recurrence, schedule, published.get(name), self._settings.schedule.stale, now
             )
@@ -297,11 +298,9 @@ class SyncScheduler(ForkingProcess):
             def alert_if_stale(
                 schedule: SyncScheduleRecord | None, now: float, message: str = message
             ) -> tuple[SyncScheduleRecord | None, Iterable[Alert]]:
-                return (
-                    (schedule, ())
-                    if schedule is None
-                    else alert_unless_known(schedule, STALE_ALERT, message, now, self._settings.alerts, channels)
-                )
+                if schedule is None:
+                    return (schedule, ())
+                return alert_unless_known(schedule, STALE_ALERT, message, now, self._settings.alerts, channels)
 
             store.schedules.update_schedule(name, alert_if_stale)
 

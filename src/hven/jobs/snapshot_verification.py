@@ -72,7 +72,8 @@ def find_due_records(settings: Settings, store: StateStore) -> tuple[list[Snapsh
     urgent
         Somebody asked for it: do it at full speed.
     """
-    verifications, request_time = store.verifications.list_verifications(), store.verifications.find_request_time()
+    verifications = store.verifications.list_verifications()
+    request_time = store.verifications.find_request_time()
     records_by_id = {record.id: record for record in store.read_published_records()[1].values()}
     for collection in {
         record.collection
@@ -234,7 +235,8 @@ class ReadRateLimiter:
         if seconds_ahead > READ_SLICE_SECONDS:
             time.sleep(seconds_ahead)
         elif seconds_ahead < -READ_SLICE_SECONDS:  # what was not used in time is not made up
-            self._start_time, self._read_bytes = time.monotonic(), 0
+            self._start_time = time.monotonic()
+            self._read_bytes = 0
 
 
 def run_verification(settings: Settings, parent_pid: int) -> None:

@@ -191,11 +191,10 @@ def run_job(running_job: RunningJob) -> None:
         with running_job.write_result("result", media_type="text/plain; charset=utf-8", extension=".txt") as file:
             file.write(f"{plan}\n".encode())
         return
-    cited_infos = (
-        [InfoElement(name="result", value=_create_result_address(running_job, text, maxrec))]
-        if read_cite(params)
-        else []
-    )
+    if read_cite(params):
+        cited_infos = [InfoElement(name="result", value=_create_result_address(running_job, text, maxrec))]
+    else:
+        cited_infos = []
     with query.run_query(
         text,
         running_job.principal,
@@ -231,7 +230,10 @@ def run_job(running_job: RunningJob) -> None:
         with running_job.write_result(
             "result", media_type=media_type, extension=f".{table_format.extension.lstrip('.')}"
         ) as file:
-            remaining_batches = batches if first_batch is None else itertools.chain((first_batch,), batches)
+            if first_batch is None:
+                remaining_batches = batches
+            else:
+                remaining_batches = itertools.chain((first_batch,), batches)
             for chunk in table_format.write(metadata, remaining_batches, result.build_status, options):
                 file.write(chunk)
             # a format that can say so has said it and gone on; a job has an error for that

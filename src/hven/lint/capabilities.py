@@ -101,7 +101,10 @@ def parse_capabilities(root: Any, answer: HttpAnswer) -> ServiceCapabilities:
         if str(element.get("standardID", "")).strip().lower() == TAP_STANDARD_ID
     ]
     tap_element = tap_elements[0] if tap_elements else None
-    parts = list(tap_element) if tap_element is not None else []
+    if tap_element is not None:
+        parts = list(tap_element)
+    else:
+        parts = []
     interfaces = tuple(
         _parse_interface(element) for element in parts if element.tag is not None and _has_name(element, "interface")
     )

@@ -60,7 +60,12 @@ class LintClient:
         self.request_count = 0
         self._last_request_time = 0.0
         is_local = self.host in {"localhost", "127.0.0.1", "::1"}
-        self._pause_seconds = limits.pause_seconds if limits.pause_seconds is not None else 0.0 if is_local else 0.1
+        if limits.pause_seconds is not None:
+            self._pause_seconds = limits.pause_seconds
+        elif is_local:
+            self._pause_seconds = 0.0
+        else:
+            self._pause_seconds = 0.1
 
     def send_get(self, url: str, params: Sequence[tuple[str, str]] = (), *, accept: str = "") -> http_client.HttpAnswer:
         """GET, redirects followed."""

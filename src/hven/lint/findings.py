@@ -84,7 +84,10 @@ class LintFinding:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as docs/reference/lint.md describes."""
-        example = {"key": self.key or None, "value": self.value or None} if self.key or self.value else None
+        if self.key or self.value:
+            example = {"key": self.key or None, "value": self.value or None}
+        else:
+            example = None
         return {
             "code": self.code,
             "severity": self.severity,
@@ -160,7 +163,9 @@ class FindingCollector:
 def shorten_text(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Shorten a stranger's text for a screen: no control characters, not endless."""
     clean = "".join(char if char.isprintable() else " " for char in text).strip()
-    return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
+    if len(clean) <= max_characters:
+        return clean
+    return clean[: max_characters - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,10 @@ def find_hapi_code(answer: HttpAnswer) -> int | None:
         status = parse_document(answer).get("status")
     except NotJsonError:
         return None
-    code = status.get("code") if isinstance(status, dict) else None
+    if isinstance(status, dict):
+        code = status.get("code")
+    else:
+        code = None
     return code if isinstance(code, int) else None
 
 
@@ -125,7 +128,10 @@ class ExaminedHapiServer:
 
     def request_endpoint(self, endpoint: str, **params: str) -> HttpAnswer:
         """Ask an endpoint, with the names of the server's version."""
-        names = HAPI_2_NAMES if self.version[:2] in {"1.", "2."} else {}
+        if self.version[:2] in {"1.", "2."}:
+            names = HAPI_2_NAMES
+        else:
+            names = {}
         return self.client.send_get(
             f"{self.url}/{endpoint}", [(names.get(name, name), param_value) for name, param_value in params.items()]
         )
@@ -134,4 +140,6 @@ class ExaminedHapiServer:
     def output_formats(self) -> list[str]:
         """The formats of data that it declares."""
         declared_formats = parse_document(self.capabilities_answer).get("outputFormats")
-        return [str(format_name) for format_name in declared_formats] if isinstance(declared_formats, list) else []
+        if isinstance(declared_formats, list):
+            return [str(format_name) for format_name in declared_formats]
+        return []

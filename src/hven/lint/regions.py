@@ -58,7 +58,9 @@ class LintShape:
             west, east, south, north = self.numbers
             return [(west, south), (east, north)]
         pairs = list(zip(self.numbers[::2], self.numbers[1::2], strict=False))
-        return pairs if self.kind == "polygon" else pairs[:1]
+        if self.kind == "polygon":
+            return pairs
+        return pairs[:1]
 
 
 def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
@@ -77,7 +79,8 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
     if not words:
         raise ValueError("it is empty")
     parsed_shapes = []
-    kind, numbers = "", list[float]()
+    kind = ""
+    numbers = list[float]()
     depth = 0
     for word in words:
         lower = word.lower()
@@ -90,7 +93,8 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
         elif lower in NUMBERS_PER_SHAPE or lower == "polygon":
             if kind:
                 parsed_shapes.append(_build_shape(kind, numbers))
-            kind, numbers = lower, []
+            kind = lower
+            numbers = []
         elif lower not in FRAME_WORDS and lower not in SET_OPERATORS:
             raise ValueError(f"{word[:20]!r} is no shape and no frame")
         elif numbers and lower in FRAME_WORDS:
@@ -134,7 +138,8 @@ def describe_off_sphere(shape: LintShape) -> str:
 
 def to_unit_vector(lon: float, lat: float) -> Vector:
     """Return the unit vector of a direction."""
-    lon_radians, lat_radians = math.radians(lon), math.radians(lat)
+    lon_radians = math.radians(lon)
+    lat_radians = math.radians(lat)
     return (
         math.cos(lat_radians) * math.cos(lon_radians),
         math.cos(lat_radians) * math.sin(lon_radians),
@@ -162,7 +167,8 @@ def compute_centre(shape: LintShape) -> tuple[float, float]:
 
 def compute_separation(first_direction: tuple[float, float], second_direction: tuple[float, float]) -> float:
     """Return the angle between two directions, in degrees."""
-    first_vector, second_vector = to_unit_vector(*first_direction), to_unit_vector(*second_direction)
+    first_vector = to_unit_vector(*first_direction)
+    second_vector = to_unit_vector(*second_direction)
     cross = (
         first_vector[1] * second_vector[2] - first_vector[2] * second_vector[1],
         first_vector[2] * second_vector[0] - first_vector[0] * second_vector[2],
@@ -187,7 +193,10 @@ def parse_moc_cells(moc_text: str) -> list[tuple[int, int, int]]:
     ValueError
         It is none (MOC 2.0 sec. 4.3.2).
     """
-    space = " ".join(re.findall(r"s\s*([\d\s/,-]+)", moc_text)) if re.search(r"[a-z]", moc_text) else moc_text
+    if re.search(r"[a-z]", moc_text):
+        space = " ".join(re.findall(r"s\s*([\d\s/,-]+)", moc_text))
+    else:
+        space = moc_text
     if re.sub(r"[\d\s/,\-ts]", "", moc_text):
         raise ValueError("there is something besides orders, indexes and ranges in it")
     return list(_iterate_cells(space))
@@ -210,7 +219,8 @@ def _iterate_cells(text: str) -> Iterator[tuple[int, int, int]]:
         first, dash, last = tail.partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise ValueError(f"{tail!r} is no index and no range")
-        low, high = int(first), int(last or first)
+        low = int(first)
+        high = int(last or first)
         if low > high:
             raise ValueError(f"the range {tail} runs backwards")
         if high >= 12 << (2 * order):
@@ -220,10 +230,8 @@ def _iterate_cells(text: str) -> Iterator[tuple[int, int, int]]:
 
 def is_any_in_moc(cells: Sequence[tuple[int, int, int]], directions: Sequence[tuple[float, float]]) -> bool:
     """Return whether any of some directions is in a MOC, or in a cell beside one of its cells."""
-    lon, lat = (
-        np.array([direction[0] % 360 for direction in directions]),
-        np.array([direction[1] for direction in directions]),
-    )
+    lon = np.array([direction[0] % 360 for direction in directions])
+    lat = np.array([direction[1] for direction in directions])
     for order in {direction[0] for direction in cells}:
         cell_indexes = np.asarray(healpix.compute_cell_indexes(order, lon, lat))
         for level, low, high in cells:

@@ -233,9 +233,10 @@ def _judge_by_distinct_values(
                     f"GROUP BY {quoted}",
                     MAX_DISTINCT_VALUES,
                 )
-                values[name] = (
-                    distinct_values.list_records() if len(distinct_values.rows) < MAX_DISTINCT_VALUES else None
-                )
+                if len(distinct_values.rows) < MAX_DISTINCT_VALUES:
+                    values[name] = distinct_values.list_records()
+                else:
+                    values[name] = None
             except UserError:
                 values[name] = None
         records = values[name]
@@ -308,7 +309,8 @@ def require_order(code: str, low: str, high: str) -> RowRule:
 
 def require_together(code: str, first_name: str, second_name: str) -> RowRule:
     """Demand both filled or both NULL."""
-    first_quoted, second_quoted = quote_column_name(first_name), quote_column_name(second_name)
+    first_quoted = quote_column_name(first_name)
+    second_quoted = quote_column_name(second_name)
     where = (
         f"({first_quoted} IS NULL AND {second_quoted} IS NOT NULL) OR ({first_quoted} IS NOT NULL AND "
         f"{second_quoted} IS NULL)"

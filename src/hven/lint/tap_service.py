@@ -174,7 +174,9 @@ class ExaminedTapService:
         """Ask /sync; whatever the answer is."""
         form = self.build_query_form(adql, maxrec, **extra_params)
         url = f"{self.url}/sync"
-        return self.client.send_get(url, form) if method == "GET" else self.client.send_post(url, form)
+        if method == "GET":
+            return self.client.send_get(url, form)
+        return self.client.send_post(url, form)
 
     def run_query(self, adql: str, maxrec: int | None = None) -> VOTableDocument:
         """Ask, and read the table.
@@ -234,7 +236,10 @@ class ExaminedTapService:
             return self.listed_tables or {}
         columns_by_table: dict[str, list[DeclaredColumn]] = {}
         # TAP 1.0 has them in /tables alone
-        xtypes = {} if any("xtype" in row for row in rows["columns"][:1]) else self._map_listed_xtypes()
+        if any("xtype" in row for row in rows["columns"][:1]):
+            xtypes = {}
+        else:
+            xtypes = self._map_listed_xtypes()
         for row in rows["columns"]:
             flags = frozenset(name for name in ("indexed", "principal", "std") if str(row.get(name)) == "1")
             columns_by_table.setdefault(normalize_name(_get_text(row, "table_name")), []).append(
@@ -278,7 +283,10 @@ class ExaminedTapService:
         """The tables of /tables by lower-case name; None: there is no such document."""
         try:
             answer = self.get_document("tables")
-            root = xml_documents.parse_xml(answer.body) if answer.status == 200 else None
+            if answer.status == 200:
+                root = xml_documents.parse_xml(answer.body)
+            else:
+                root = None
         except (UserError, NotXmlError):
             return None
         if root is None or get_local_name(root) != "tableset":
@@ -299,7 +307,9 @@ class ExaminedTapService:
             root = xml_documents.parse_xml(answer.body)
         except (UserError, NotXmlError):
             return table
-        return _parse_table(root, table.schema) if answer.status == 200 and get_local_name(root) == "table" else table
+        if answer.status == 200 and get_local_name(root) == "table":
+            return _parse_table(root, table.schema)
+        return table
 
     @cached_property
     def foreign_keys(self) -> dict[str, frozenset[str]]:
@@ -331,7 +341,10 @@ def _parse_table(element: Any, schema: str) -> DeclaredTable:
     for column in xml_documents.find_children(element, "column"):
         type_elements = xml_documents.find_children(column, "dataType")
         type_element = type_elements[0] if type_elements else None
-        datatype = xml_documents.get_text(type_element) if type_element is not None else ""
+        if type_element is not None:
+            datatype = xml_documents.get_text(type_element)
+        else:
+            datatype = ""
         columns.append(
             DeclaredColumn(
                 name=xml_documents.get_text(column, "name"),
@@ -392,7 +405,9 @@ def quote_column_name(name: str) -> str:
         and name[:1].isalpha()
         and name.upper() not in RESERVED_WORDS
     )
-    return name if is_plain else '"' + name.replace('"', '""') + '"'
+    if is_plain:
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def format_example_key(record: dict[str, Any], names: Sequence[str]) -> str:

@@ -204,7 +204,10 @@ def parse_cell(cell_text: str, cell_field: VOTableField) -> Any:
 
 def _parse_scalar(number_text: str, datatype: str) -> Any:
     if datatype in INTEGER_RANGES:
-        number = int(number_text, 16) if number_text.lower().startswith("0x") else int(number_text)
+        if number_text.lower().startswith("0x"):
+            number = int(number_text, 16)
+        else:
+            number = int(number_text)
         low, high = INTEGER_RANGES[datatype]
         if not low <= number <= high:
             raise ValueError(number_text)
@@ -215,7 +218,9 @@ def _parse_scalar(number_text: str, datatype: str) -> Any:
     if datatype == "boolean":
         if number_text.lower() not in {"true", "false", "t", "f", "1", "0", "?"}:
             raise ValueError(number_text)
-        return None if number_text == "?" else number_text.lower() in {"true", "t", "1"}
+        if number_text == "?":
+            return None
+        return number_text.lower() in {"true", "t", "1"}
     return number_text
 
 
@@ -236,9 +241,13 @@ def _parse_binary(element: Any, document: VOTableDocument, *, has_null_flags: bo
 
 
 def _unpack_rows(data: bytes, fields: list[VOTableField], *, has_null_flags: bool) -> Iterator[list[Any]]:
-    offset, mask_bytes = 0, (len(fields) + 7) // 8
+    offset = 0
+    mask_bytes = (len(fields) + 7) // 8
     while offset < len(data) and fields:
-        mask = data[offset : offset + mask_bytes] if has_null_flags else b""
+        if has_null_flags:
+            mask = data[offset : offset + mask_bytes]
+        else:
+            mask = b""
         offset += mask_bytes if has_null_flags else 0
         row = []
         for number, cell_field in enumerate(fields):
@@ -255,10 +264,14 @@ def _unpack_cell(data: bytes, offset: int, cell_field: VOTableField) -> tuple[An
         (count,) = struct.unpack_from(">i", data, offset)
         offset += 4
     else:
-        count = (
-            math.prod(int(cell_bytes) for cell_bytes in cell_field.arraysize.split("x")) if cell_field.arraysize else 1
-        )
-    total = (count + 7) // 8 if cell_field.datatype == "bit" else count * size
+        if cell_field.arraysize:
+            count = math.prod(int(cell_bytes) for cell_bytes in cell_field.arraysize.split("x"))
+        else:
+            count = 1
+    if cell_field.datatype == "bit":
+        total = (count + 7) // 8
+    else:
+        total = count * size
     end = offset + total
     if count < 0 or end > len(data):
         raise ValueError(f"a cell of {cell_field.name} reaches beyond the end")

@@ -89,21 +89,27 @@ def describe_non_xml(body: bytes) -> str:
         return "it is empty"
     if start.startswith((b"<!doctype html", b"<html")):
         return "it is a page of HTML"
-    return (
-        "it is JSON" if start[:1] in {b"{", b"["} else "" if start.startswith(b"<") else f"it is text: {start[:60]!r}"
-    )
+    if start[:1] in {b"{", b"["}:
+        return "it is JSON"
+    if start.startswith(b"<"):
+        return ""
+    return f"it is text: {start[:60]!r}"
 
 
 def get_local_name(element: Any) -> str:
     """Return the name of an element without its namespace."""
     tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+    if isinstance(tag, str):
+        return tag.rpartition("}")[2]
+    return ""
 
 
 def get_namespace(element: Any) -> str:
     """Return the namespace of an element."""
     tag = element.tag
-    return tag[1:].partition("}")[0] if isinstance(tag, str) and tag.startswith("{") else ""
+    if isinstance(tag, str) and tag.startswith("{"):
+        return tag[1:].partition("}")[0]
+    return ""
 
 
 def find_children(element: Any, name: str) -> list[Any]:
@@ -115,7 +121,9 @@ def get_text(element: Any, name: str = "") -> str:
     """Return the text of an element, or of its first child called `name`; empty if there is none."""
     if name:
         named_children = find_children(element, name)
-        return get_text(named_children[0]) if named_children else ""
+        if named_children:
+            return get_text(named_children[0])
+        return ""
     return (element.text or "").strip()
 
 
@@ -128,7 +136,10 @@ def get_xsi_type(element: Any) -> str:
 def _compile_content_model(model: str) -> re.Pattern[str]:
     parts = []
     for word in model.split():
-        name, mark = (word[:-1], word[-1]) if word[-1] in "?*+" else (word, "")
+        if word[-1] in "?*+":
+            name, mark = (word[:-1], word[-1])
+        else:
+            name, mark = (word, "")
         parts.append(f"(?:{name} ){mark}")
     return re.compile("".join(parts))
 
@@ -162,13 +173,14 @@ def find_content_faults(root: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
             word.rstrip("+") for word in model.split() if word[-1] not in "?*" and word.rstrip("+") not in names
         ]
         element_title = get_text(root, "name")
-        fault_text = (
-            f"<{missing_names[0]}> is missing"
-            if missing_names
-            else f"<{unknown_names[0]}> does not belong there"
-            if unknown_names
-            else f"its children are out of order or too many: {' '.join(dict.fromkeys(names))}; the order is {model}"
-        )
+        if missing_names:
+            fault_text = f"<{missing_names[0]}> is missing"
+        elif unknown_names:
+            fault_text = f"<{unknown_names[0]}> does not belong there"
+        else:
+            fault_text = (
+                f"its children are out of order or too many: {' '.join(dict.fromkeys(names))}; the order is {model}"
+            )
         yield f"<{name}>{f' {element_title}' if element_title else ''}", fault_text
     for child in root:
         if isinstance(child.tag, str):

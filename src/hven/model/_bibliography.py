@@ -147,10 +147,13 @@ def parse_orcid(text: str | None) -> str | None:
     match = _ORCID_PATTERN.fullmatch((text or "").strip())
     if match is None:
         return None
-    characters, total = "".join(match.groups()).upper(), 0
+    characters = "".join(match.groups()).upper()
+    total = 0
     for character in characters[:-1]:
         total = (total + int(character)) * 2 % 11
-    return "-".join(match.groups()).upper() if characters[-1] == "0123456789X"[(12 - total) % 11] else None
+    if characters[-1] == "0123456789X"[(12 - total) % 11]:
+        return "-".join(match.groups()).upper()
+    return None
 
 
 def parse_ror(text: str | None) -> str | None:
@@ -169,10 +172,13 @@ def parse_ror(text: str | None) -> str | None:
     match = _ROR_PATTERN.fullmatch((text or "").strip())
     if match is None:
         return None
-    number, ident = 0, match[1].lower()
+    number = 0
+    ident = match[1].lower()
     for character in ident[:-2]:
         number = number * 32 + _CROCKFORD_BASE32_DIGITS.index(character)
-    return f"https://ror.org/{ident}" if int(ident[-2:]) == 98 - number * 100 % 97 else None
+    if int(ident[-2:]) == 98 - number * 100 % 97:
+        return f"https://ror.org/{ident}"
+    return None
 
 
 def parse_work_identifier(text: str) -> tuple[str, str] | None:
@@ -189,13 +195,17 @@ def parse_work_identifier(text: str) -> tuple[str, str] | None:
         As DataCite has them; None: of none that is known.
     """
     text = text.strip()
-    if bare_doi := parse_doi(text):
+    bare_doi = parse_doi(text)
+    if bare_doi:
         return "DOI", bare_doi
     if BIBCODE_PATTERN.fullmatch(text):
         return "bibcode", text
-    if match := _ARXIV_PATTERN.fullmatch(text):
+    match = _ARXIV_PATTERN.fullmatch(text)
+    if match:
         return "arXiv", f"arXiv:{match[1]}"
-    return ("URL", text) if re.fullmatch(r"https?://[^\s/?#]+\S*", text) else None
+    if re.fullmatch(r"https?://[^\s/?#]+\S*", text):
+        return ("URL", text)
+    return None
 
 
 __all__ = [

@@ -98,19 +98,30 @@ class Deviation:
     @property
     def place(self) -> str:
         """Where the first one stands, in words; empty if it is not known."""
-        row = f"row {self.row:,}" if self.row is not None else ""
+        if self.row is not None:
+            row = f"row {self.row:,}"
+        else:
+            row = ""
         return " ".join(part for part in (self.file, row) if part)
 
     def __str__(self) -> str:
         """Write the sentence with the column, the count, the first place and the first value."""
-        text = f"{self.column}: {self.message}" if self.column is not None else self.message
+        if self.column is not None:
+            text = f"{self.column}: {self.message}"
+        else:
+            text = self.message
         facts = []
         if self.count is not None:
             facts.append(f"{self.count:,} {'value' if self.count == 1 else 'values'}")
         if self.place or self.value is not None:
-            value_text = "" if self.value is None else " ".join(self.value.split())[:80]
+            if self.value is None:
+                value_text = ""
+            else:
+                value_text = " ".join(self.value.split())[:80]
             facts.append("first: " + ": ".join(part for part in (self.place, value_text) if part))
-        return f"{text} ({', '.join(facts)})" if facts else text
+        if facts:
+            return f"{text} ({', '.join(facts)})"
+        return text
 
 
 def build_duplicate_name_deviation(column: str, new_name: str, file: str | None = None) -> Deviation:

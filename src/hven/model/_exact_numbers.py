@@ -27,7 +27,10 @@ class InvalidLiteralError(ValueError):
         self.row = row
         self.text = text
         type_name = column_type.xtype or column_type.datatype
-        text_excerpt = text if len(text) <= 60 else text[:57] + "..."
+        if len(text) <= 60:
+            text_excerpt = text
+        else:
+            text_excerpt = text[:57] + "..."
         super().__init__(f"{text_excerpt!r} is not a value of type {type_name}" + (f": {reason}" if reason else ""))
 
 
@@ -46,7 +49,10 @@ def refuse_overflow(texts: pa.Array, values: pa.Array, column_type: Type) -> Non
     InvalidLiteralError
         The first such number.
     """
-    flags = find_overflow(texts, values) if pa.types.is_floating(values.type) else None
+    if pa.types.is_floating(values.type):
+        flags = find_overflow(texts, values)
+    else:
+        flags = None
     if flags is not None:
         row = int(np.argmax(flags))
         raise InvalidLiteralError(row, texts[row].as_py(), column_type, "too large")
@@ -99,13 +105,12 @@ def find_rounded_integers(texts: pa.Array, values: pa.Array) -> Flags | None:
     positions = np.flatnonzero(np.isfinite(numbers) & (np.abs(numbers) >= MAX_EXACT_INTEGER))
     integer_texts = pc.utf8_trim_whitespace(texts.take(pa.array(positions)))
     is_integer = np.asarray(pc.match_substring_regex(integer_texts, _LONG_INTEGER_PATTERN))
-    positions, integer_texts = positions[is_integer], pc.utf8_ltrim(integer_texts.filter(pa.array(is_integer)), "+")
+    positions = positions[is_integer]
+    integer_texts = pc.utf8_ltrim(integer_texts.filter(pa.array(is_integer)), "+")
     if not len(positions):
         return None
-    written_numbers, read_numbers = (
-        integer_texts.cast(_DECIMAL_TYPE),
-        values.take(pa.array(positions)).cast(_DECIMAL_TYPE, safe=False),
-    )
+    written_numbers = integer_texts.cast(_DECIMAL_TYPE)
+    read_numbers = values.take(pa.array(positions)).cast(_DECIMAL_TYPE, safe=False)
     flags = np.zeros(len(values), bool)
     flags[positions] = np.asarray(pc.not_equal(written_numbers, read_numbers))
     return flags if flags.any() else None
@@ -120,7 +125,8 @@ def can_lose_digits(values: pa.Array) -> bool:
         float32 or float64, shape (n,).
     """
     limits = pc.min_max(values)
-    low, high = limits["min"].as_py(), limits["max"].as_py()
+    low = limits["min"].as_py()
+    high = limits["max"].as_py()
     return low is not None and (low <= -MAX_EXACT_INTEGER or high >= MAX_EXACT_INTEGER)
 
 

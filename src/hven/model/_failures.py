@@ -72,7 +72,10 @@ class FailureLog:
         now = self._clock()
         with self._lock:
             last_failure = self._failures.pop(key, None)
-            attempts = 1 if last_failure is None else last_failure.attempts + 1
+            if last_failure is None:
+                attempts = 1
+            else:
+                attempts = last_failure.attempts + 1
             pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(attempts - 1, 30), MAX_PAUSE_SECONDS)
             failure = Failure(subject=subject, reason=reason, attempts=attempts, failed_at=now, due_at=now + pause)
             self._failures[key] = failure

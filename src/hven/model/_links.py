@@ -210,7 +210,9 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
         quoted = name.replace('"', '""')
-        return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),) if name in units_by_column else ()
+        if name in units_by_column:
+            return (TemplateExpression(pattern.format(f'{TARGET_ALIAS}."{quoted}"')),)
+        return ()
 
     if utype == FILES_UTYPE:
         media_type, size, title = map(build_column_template, ("media_type", "bytes", "title"))

@@ -49,7 +49,10 @@ def build_localized_text(texts: Mapping[str, str], language: str = "") -> Locali
     text
         Equal to the text in that language.
     """
-    default_language = language if language in texts else next(iter(texts))
+    if language in texts:
+        default_language = language
+    else:
+        default_language = next(iter(texts))
     text = LocalizedText(texts[default_language])
     text.texts = {default_language: texts[default_language], **texts}
     return text
@@ -65,4 +68,6 @@ def translate_text(language: str, text: str) -> str:
     text
         Any.
     """
-    return text.texts.get(language, str.__str__(text)) if isinstance(text, LocalizedText) else text
+    if isinstance(text, LocalizedText):
+        return text.texts.get(language, str.__str__(text))
+    return text

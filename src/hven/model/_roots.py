@@ -37,8 +37,13 @@ class FileRoot:
     @property
     def scheme(self) -> str | None:
         """``https``, ``ftp``, ``s3`` ..; None: a directory."""
-        match = _URL_PATTERN.match(self.address) if self.address else None
-        return None if match is None else match[1].lower()
+        if self.address:
+            match = _URL_PATTERN.match(self.address)
+        else:
+            match = None
+        if match is None:
+            return None
+        return match[1].lower()
 
 
 def find_root(path: str, roots: Sequence[FileRoot]) -> tuple[FileRoot, str]:

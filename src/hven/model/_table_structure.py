@@ -115,7 +115,11 @@ class Column:
     @property
     def verbosity(self) -> int:
         """The smallest VERB of cone search that shows this column (SCS 1.03 section 2.1)."""
-        return 1 if self.rank <= 10 else 2 if self.rank <= 20 else 3
+        if self.rank <= 10:
+            return 1
+        if self.rank <= 20:
+            return 2
+        return 3
 
     @property
     def arrow_field(self) -> pa.Field:
@@ -378,7 +382,9 @@ class Table:
     def file_column_names(self) -> frozenset[str]:
         """Names of the columns that tell of files: null for who may not know of these."""
         columns = ((column.name, column.ucd or "") for column in self.columns)
-        return frozenset() if self.policy is None else self.policy.list_file_columns(columns) - {*self.primary}
+        if self.policy is None:
+            return frozenset()
+        return self.policy.list_file_columns(columns) - {*self.primary}
 
     @property
     def is_fully_public(self) -> bool:
@@ -400,7 +406,9 @@ class Table:
 
         The pseudo tables of mappings (``source``, ``target``) have no schema and are found by their bare name.
         """
-        return f"{self.schema}.{self.name}" if self.schema else self.name
+        if self.schema:
+            return f"{self.schema}.{self.name}"
+        return self.name
 
     def find_column(self, name: str) -> Column:
         """Return a column by its exact name.
@@ -484,7 +492,9 @@ class Table:
         Those that its links name, and its own whose samples stand in its rows' files.
         """
         own_ids = (series.id for series in self.series if series.file)
-        return () if self.identifier_column is None else tuple(dict.fromkeys((*self.spans, *own_ids)))
+        if self.identifier_column is None:
+            return ()
+        return tuple(dict.fromkeys((*self.spans, *own_ids)))
 
     @property
     def has_row_files(self) -> bool:
@@ -630,9 +640,11 @@ def deduplicate_names(items: Sequence[N], reserved_names: Iterable[str] = ()) ->
     next_numbers: dict[str, int] = {}  # the number that is tried next: thousands may have one name
     result: list[N] = []
     for item in items:
-        name, number = item.name, next_numbers.get(item.name, 2)
+        name = item.name
+        number = next_numbers.get(item.name, 2)
         while name.lower() in used_names:
-            name, number = f"{item.name}_{number}", number + 1
+            name = f"{item.name}_{number}"
+            number = number + 1
         next_numbers[item.name] = number
         used_names.add(name.lower())
         if name != item.name:
@@ -726,7 +738,10 @@ def _to_json(record: Any) -> dict[str, Any]:
         if not item.repr:  # of this process alone
             continue
         value = getattr(record, item.name)
-        default = item.default_factory() if item.default_factory is not MISSING else item.default
+        if item.default_factory is not MISSING:
+            default = item.default_factory()
+        else:
+            default = item.default
         if default is not MISSING and value == default:
             continue
         out[item.name] = _value_to_json(item.name, value)
@@ -778,11 +793,9 @@ def _value_from_json(record_class: type, field_name: str, value: Any) -> Any:
     if record_class is Table and field_name == "partition":
         return _from_json(Partition, value)
     if record_class is Table and field_name == "policy":
-        return (
-            _access_policies.RowAccessPolicy(rows=value)
-            if isinstance(value, str)
-            else _from_json(_access_policies.RowAccessPolicy, value)
-        )
+        if isinstance(value, str):
+            return _access_policies.RowAccessPolicy(rows=value)
+        return _from_json(_access_policies.RowAccessPolicy, value)
     if record_class is Table and field_name == "indexes":
         return tuple(tuple(item) for item in value)
     if record_class is Table and field_name in _CLASSES_BY_FIELD:

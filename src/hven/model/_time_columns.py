@@ -71,11 +71,9 @@ def set_column_epochs(table: Table, statistics: Mapping[str, Mapping[str, object
         else column.copy_with(epoch=column_epoch)
         for column in table.columns
     )
-    return (
-        table
-        if all(new_column is old_column for new_column, old_column in zip(columns, table.columns, strict=True))
-        else table.copy_with(columns=columns)
-    )
+    if all(new_column is old_column for new_column, old_column in zip(columns, table.columns, strict=True)):
+        return table
+    return table.copy_with(columns=columns)
 
 
 def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -105,11 +103,10 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
         if not has_time_ucd or column.epoch is not None or column_statistics.get("minimum") is None:
             continue
         guessed_epoch = guess_epoch(column, column_statistics)
-        word = (
-            "no dates: neither Julian dates nor modified ones"
-            if guessed_epoch is None
-            else f"{'modified ' * (guessed_epoch == MJD_EPOCH)}Julian dates ({EPOCH_LABELS[guessed_epoch]})"
-        )
+        if guessed_epoch is None:
+            word = "no dates: neither Julian dates nor modified ones"
+        else:
+            word = f"{'modified ' * (guessed_epoch == MJD_EPOCH)}Julian dates ({EPOCH_LABELS[guessed_epoch]})"
         remedy = (
             "say `frames: {t: {kind: timesys, timeorigin: MJD-origin}}` (or JD-origin, or a number) and `frame: t` "
             "of the column"
@@ -146,16 +143,19 @@ def find_column_epoch(
         return None
     if frame is not None and frame.kind == "timesys" and frame.timeorigin is not None:
         try:
-            return (
-                _TIMEORIGIN_EPOCHS[frame.timeorigin]
-                if frame.timeorigin in _TIMEORIGIN_EPOCHS
-                else float(frame.timeorigin)
-            )
+            if frame.timeorigin in _TIMEORIGIN_EPOCHS:
+                return _TIMEORIGIN_EPOCHS[frame.timeorigin]
+            return float(frame.timeorigin)
         except ValueError:
             return None
     column_statistics = statistics or {}
-    guessed_epoch = guess_epoch(column, column_statistics) if column_statistics.get("minimum") is not None else None
-    return _STANDARD_COLUMN_EPOCHS.get(column.name.lower()) if guessed_epoch is None else guessed_epoch
+    if column_statistics.get("minimum") is not None:
+        guessed_epoch = guess_epoch(column, column_statistics)
+    else:
+        guessed_epoch = None
+    if guessed_epoch is None:
+        return _STANDARD_COLUMN_EPOCHS.get(column.name.lower())
+    return guessed_epoch
 
 
 def guess_epoch(column: Column, statistics: Mapping[str, object]) -> float | None:
@@ -174,7 +174,8 @@ def guess_epoch(column: Column, statistics: Mapping[str, object]) -> float | Non
         As of `find_column_epoch`, a Julian date; None: neither is likely (Julian dates of the years 999 to 3000,
         modified ones of 1883 to 2160).
     """
-    low, high = statistics.get("minimum"), statistics.get("maximum")
+    low = statistics.get("minimum")
+    high = statistics.get("maximum")
     if not (column.ucd or "").lower().startswith(_TIME_UCDS):
         return None
     if not isinstance(low, int | float) or not isinstance(high, int | float):
@@ -229,10 +230,12 @@ def find_begin_and_end_columns(table: Table) -> tuple[Column | None, Column | No
                 (index for index, start in enumerate(_START_UCDS) if ucd.startswith(start)), len(_START_UCDS)
             )
             begins.append((ucd_priority, column.rank, column))
-    begin = min(begins, key=lambda candidate: candidate[:2])[2] if begins else None
-    end = (
-        min(ends, key=lambda candidate: candidate[0])[1]
-        if ends and (begin is None or (begin.ucd or "").lower().startswith("time.start"))
-        else None
-    )
+    if begins:
+        begin = min(begins, key=lambda candidate: candidate[:2])[2]
+    else:
+        begin = None
+    if ends and (begin is None or (begin.ucd or "").lower().startswith("time.start")):
+        end = min(ends, key=lambda candidate: candidate[0])[1]
+    else:
+        end = None
     return begin, end or begin

@@ -95,13 +95,17 @@ def format_time(value: Any, format_spec: str) -> str | None:
 
 def _to_datetime(value: Any) -> datetime | None:
     if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo is not None else value
+        if value.tzinfo is not None:
+            return value.astimezone(UTC)
+        return value
     if isinstance(value, str):
         try:
             parsed_time = datetime.fromisoformat(value.strip())
         except ValueError:
             return None
-        return parsed_time.astimezone(UTC) if parsed_time.tzinfo is not None else parsed_time
+        if parsed_time.tzinfo is not None:
+            return parsed_time.astimezone(UTC)
+        return parsed_time
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if _JD_OF_YEAR_0 <= value < _JD_OF_10000:

@@ -54,7 +54,8 @@ def parse_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
         Which texts are no times (booleans), or None if all are.
     """
     try:
-        values, is_invalid = texts.cast(_MICROSECOND_TIMESTAMP), None
+        values = texts.cast(_MICROSECOND_TIMESTAMP)
+        is_invalid = None
     except pa.ArrowInvalid:
         values, is_invalid = _parse_irregular_times(texts)
     is_outside_years = find_times_outside_years(values)
@@ -72,7 +73,8 @@ def find_times_outside_years(values: pa.Array) -> pa.Array | None:
     values
         Timestamps of any unit, shape (n,).
     """
-    low, high = _YEAR_BOUNDS[0], _YEAR_BOUNDS[1]
+    low = _YEAR_BOUNDS[0]
+    high = _YEAR_BOUNDS[1]
     kind = values.type
     if kind.unit == "ns":
         return None  # 1677 to 2262
@@ -89,7 +91,10 @@ def find_times_outside_years(values: pa.Array) -> pa.Array | None:
 def _parse_irregular_times(texts: pa.Array) -> tuple[pa.Array, pa.Array | None]:
     texts = pc.utf8_trim_whitespace(texts)
     is_valid = pc.fill_null(pc.match_substring_regex(texts, _TIME_PATTERN), True)
-    is_invalid = None if pc.all(is_valid).as_py() is not False else pc.invert(is_valid)
+    if pc.all(is_valid).as_py() is not False:
+        is_invalid = None
+    else:
+        is_invalid = pc.invert(is_valid)
     if is_invalid is not None:
         texts = pc.if_else(is_valid, texts, pa.scalar(None, texts.type))
     texts = pc.replace_substring_regex(texts, _UTC_SUFFIX_PATTERN, "")

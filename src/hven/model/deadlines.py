@@ -83,7 +83,8 @@ class Deadline:
 
     def resume(self) -> None:
         """Run on."""
-        pause_time, self._pause_time = self._pause_time, None
+        pause_time = self._pause_time
+        self._pause_time = None
         if pause_time is not None:
             self.expiry_time += time.monotonic() - pause_time
 
@@ -188,7 +189,10 @@ def build_time_limit_error(limit_seconds: float | None) -> TimeLimitError:
     error
         To be raised.
     """
-    limit = "" if limit_seconds is None else f" of {limit_seconds:g} s"
+    if limit_seconds is None:
+        limit = ""
+    else:
+        limit = f" of {limit_seconds:g} s"
     return TimeLimitError(
         f"the query ran into the time limit{limit}",
         remedy="ask for less, or run it as an asynchronous job with a longer limit",
@@ -325,8 +329,6 @@ def offload_computation(function: Callable[[], T]) -> T:
     result
         What `function` returns.
     """
-    return (
-        call_with_low_priority(QUERY_NICENESS, partial(copy_context().run, function))
-        if vars(_offloading)
-        else function()
-    )
+    if vars(_offloading):
+        return call_with_low_priority(QUERY_NICENESS, partial(copy_context().run, function))
+    return function()

@@ -125,7 +125,8 @@ def format_message(template: str, *values: Any) -> TranslatableMessage:
             if isinstance(value, BaseException):
                 values_by_name[name] = format_message(str(value))
     message = TranslatableMessage(template.format_map(values_by_name) if values else template)
-    message.template, message.values = template, values_by_name
+    message.template = template
+    message.values = values_by_name
     return message
 
 
@@ -165,13 +166,13 @@ def join_messages(template: str, texts: Iterable[str]) -> str:
     """
     messages = tuple(texts)
     half = len(messages) // 2
-    return (
-        format_message(template, join_messages(template, messages[:half]), join_messages(template, messages[half:]))
-        if half
-        else messages[0]
-        if messages
-        else ""
-    )
+    if half:
+        return format_message(
+            template, join_messages(template, messages[:half]), join_messages(template, messages[half:])
+        )
+    if messages:
+        return messages[0]
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +219,9 @@ class Fault:
 
 def _format_with_place(place: str, message: str, remedy: str) -> str:
     text = format_message("{message}; {remedy}", format_message(message), format_message(remedy)) if remedy else message
-    return format_message("{place}: {message}", place, format_message(text)) if place else text
+    if place:
+        return format_message("{place}: {message}", place, format_message(text))
+    return text
 
 
 class HvenError(Exception):
@@ -468,7 +471,9 @@ def find_close_match(word: str, candidates: Iterable[str], min_similarity: float
 
     names_by_lower_case = {name.lower(): name for name in candidates}
     close = get_close_matches(word.lower(), names_by_lower_case, n=1, cutoff=min_similarity)
-    return names_by_lower_case[close[0]] if close else None
+    if close:
+        return names_by_lower_case[close[0]]
+    return None
 
 
 def suggest_spelling(word: str, candidates: Iterable[str], min_similarity: float = 0.6) -> str:
@@ -489,4 +494,6 @@ def suggest_spelling(word: str, candidates: Iterable[str], min_similarity: float
         Empty if none is like it.
     """
     close = find_close_match(word, candidates, min_similarity)
-    return format_message("did you mean {name!r}?", close) if close is not None else ""
+    if close is not None:
+        return format_message("did you mean {name!r}?", close)
+    return ""

@@ -78,7 +78,9 @@ def parse_number(text: str) -> int | float:
     ValueError
         It is none.
     """
-    return int(text) if _INTEGER_PATTERN.fullmatch(text.strip()) else float(text)
+    if _INTEGER_PATTERN.fullmatch(text.strip()):
+        return int(text)
+    return float(text)
 
 
 def format_number(value: float) -> str:
@@ -89,7 +91,9 @@ def format_number(value: float) -> str:
     value
         Dimensionless.
     """
-    return str(value) if isinstance(value, int) else f"{value:.15g}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.15g}"
 
 
 @cache_results(4096)
@@ -117,7 +121,9 @@ def join_columns(*parts: pa.Array | str, separator: str = "") -> pa.Array:
 
 def fill_nulls(array: pa.Array, text: str = "") -> pa.Array:
     """Replace the nulls of a string column by a text; the same object is returned if there are none."""
-    return pc.fill_null(array, to_string_scalar(text)) if array.null_count else array
+    if array.null_count:
+        return pc.fill_null(array, to_string_scalar(text))
+    return array
 
 
 def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
@@ -131,7 +137,10 @@ def cast_to_storage(array: pa.Array, column_type: Type) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # no chunks, or too much for one
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+            if array.num_chunks:
+                array = pa.concat_arrays(array.chunks)
+            else:
+                array = pa.array([], array.type)
     target_type = column_type.arrow
     source_type = array.type
     if source_type.equals(target_type):
@@ -196,7 +205,10 @@ def flatten_lists(array: pa.Array) -> tuple[Ints, pa.Array]:
         if pa.types.is_large_list(array.type):
             array = array.cast(pa.list_(array.type.value_type))
         offsets = array.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-        first_offset = int(offsets[0]) if len(offsets) else 0
+        if len(offsets):
+            first_offset = int(offsets[0])
+        else:
+            first_offset = 0
         if not len(offsets):
             offsets = np.zeros(1, np.int64)
         values = array.values.slice(first_offset, int(offsets[-1]) - first_offset)
@@ -227,7 +239,8 @@ def to_variable_lists(array: pa.Array) -> pa.Array:
     """
     if not pa.types.is_fixed_size_list(array.type):
         return array
-    offsets, values = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size, array.values
+    offsets = np.arange(len(array) + 1, dtype=np.int32) * array.type.list_size
+    values = array.values
     values = values.slice(array.offset * array.type.list_size, len(array) * array.type.list_size)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=array.is_null() if array.null_count else None)
 
@@ -309,11 +322,10 @@ def _count_expanded_bytes(array: pa.Array) -> Ints:
             or pa.types.is_large_string(dictionary.type)
             or pa.types.is_binary(dictionary.type)
         )
-        sizes = (
-            np.asarray(pc.fill_null(pc.binary_length(dictionary), 0), np.int64)
-            if is_binary
-            else _count_expanded_bytes(dictionary) + np.full(len(dictionary), dictionary.nbytes // len(dictionary))
-        )
+        if is_binary:
+            sizes = np.asarray(pc.fill_null(pc.binary_length(dictionary), 0), np.int64)
+        else:
+            sizes = _count_expanded_bytes(dictionary) + np.full(len(dictionary), dictionary.nbytes // len(dictionary))
         return np.where(np.asarray(array.is_valid()), sizes[np.asarray(pc.fill_null(array.indices, 0))], 0)
     if pa.types.is_string_view(array.type):  # several may be of the same characters
         lengths = np.frombuffer(array.buffers()[1], "<i4").reshape(-1, 4)[array.offset : array.offset + len(array), 0]
@@ -370,14 +382,20 @@ def format_column(array: pa.Array, column_type: Type, *, null_text: str | None =
         return _format_scalars(array, column_type)
     offsets, values = flatten_lists(to_variable_lists(array) if array.null_count else array)
     if pa.types.is_string(values.type):
-        parts, separator, brackets = fill_nulls(quote_json_strings(values), "null"), ",", ("[", "]")
+        parts = fill_nulls(quote_json_strings(values), "null")
+        separator = ","
+        brackets = ("[", "]")
     else:
-        parts, separator, brackets = _format_elements(values, column_type, null_text), " ", ("", "")
+        parts = _format_elements(values, column_type, null_text)
+        separator = " "
+        brackets = ("", "")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), parts)
     texts = pc.binary_join(lists, to_string_scalar(separator))
     if brackets[0]:
         texts = join_columns(brackets[0], texts, brackets[1])
-    return pc.if_else(array.is_valid(), texts, NULL_STRING) if array.null_count else texts
+    if array.null_count:
+        return pc.if_else(array.is_valid(), texts, NULL_STRING)
+    return texts
 
 
 def _format_elements(values: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
@@ -426,14 +444,15 @@ def format_timestamps(array: pa.Array) -> pa.Array:
     array
         Microseconds, shape (n,).
     """
-    values = (
-        pc.fill_null(array.cast(_INT64_TYPE), _ZERO_SCALAR).to_numpy()
-        if array.null_count
-        else array.cast(_INT64_TYPE).to_numpy()
-    )
+    if array.null_count:
+        values = pc.fill_null(array.cast(_INT64_TYPE), _ZERO_SCALAR).to_numpy()
+    else:
+        values = array.cast(_INT64_TYPE).to_numpy()
     if len(values) and not (int(values.min()) >= _YEAR_0_MICROSECONDS and int(values.max()) < _YEAR_10000_MICROSECONDS):
         texts = _format_unusual_years(values)
-        return pc.if_else(array.is_valid(), texts, NULL_STRING) if array.null_count else texts
+        if array.null_count:
+            return pc.if_else(array.is_valid(), texts, NULL_STRING)
+        return texts
     seconds, microseconds = np.divmod(values, 1_000_000)
     whole_seconds = pa.Array.from_buffers(pa.timestamp("s"), len(values), [None, pa.py_buffer(seconds)])
     texts = pc.binary_replace_slice(whole_seconds.cast(_STRING_TYPE), 10, 11, "T")
@@ -443,7 +462,9 @@ def format_timestamps(array: pa.Array) -> pa.Array:
         texts = pc.if_else(
             has_fraction, join_columns(texts, pc.utf8_rtrim(digits, characters="0"), separator="."), texts
         )
-    return pc.if_else(array.is_valid(), texts, NULL_STRING) if array.null_count else texts
+    if array.null_count:
+        return pc.if_else(array.is_valid(), texts, NULL_STRING)
+    return texts
 
 
 def _format_unusual_years(values: Ints) -> pa.Array:
@@ -497,14 +518,15 @@ def parse_column(texts: pa.Array, column_type: Type, null_text: str | None = Non
 
 
 def _parse_strings(texts: pa.Array, null_text: str | None) -> pa.Array:
-    is_null = (
-        pc.equal(texts, to_string_scalar(null_text))
-        if null_text
-        else pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
-    )
+    if null_text:
+        is_null = pc.equal(texts, to_string_scalar(null_text))
+    else:
+        is_null = pc.equal(pc.binary_length(texts), pa.scalar(0, pa.int32()))
     if null_text:
         is_null = pc.or_(is_null, pc.equal(texts, to_string_scalar("")))
-    return pc.if_else(is_null, NULL_STRING, texts) if pc.any(is_null).as_py() else texts
+    if pc.any(is_null).as_py():
+        return pc.if_else(is_null, NULL_STRING, texts)
+    return texts
 
 
 def _replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Array:
@@ -512,7 +534,9 @@ def _replace_blanks_with_null(texts: pa.Array, null_text: str | None) -> pa.Arra
     is_null = pc.equal(trimmed, to_string_scalar(""))
     if null_text:
         is_null = pc.or_(is_null, pc.equal(trimmed, to_string_scalar(null_text.strip())))
-    return pc.if_else(is_null, NULL_STRING, trimmed) if pc.any(is_null).as_py() else trimmed
+    if pc.any(is_null).as_py():
+        return pc.if_else(is_null, NULL_STRING, trimmed)
+    return trimmed
 
 
 def _parse_scalars(texts: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
@@ -560,7 +584,8 @@ def _parse_unusual_numbers(texts: pa.Array, column_type: Type, storage_type: pa.
 
 def _find_first_invalid(texts: pa.Array, storage_type: pa.DataType) -> int:
     """Find the first row that does not convert, by halving."""
-    low, high = 0, len(texts)
+    low = 0
+    high = len(texts)
     while high - low > 1:
         middle = (low + high) // 2
         try:
@@ -573,7 +598,8 @@ def _find_first_invalid(texts: pa.Array, storage_type: pa.DataType) -> int:
 
 def _parse_booleans(texts: pa.Array, column_type: Type) -> pa.Array:
     lower_texts = pc.utf8_lower(texts)
-    is_true, is_false = pc.is_in(lower_texts, value_set=_TRUE_WORDS), pc.is_in(lower_texts, value_set=_FALSE_WORDS)
+    is_true = pc.is_in(lower_texts, value_set=_TRUE_WORDS)
+    is_false = pc.is_in(lower_texts, value_set=_FALSE_WORDS)
     is_boolean = pc.or_(is_true, is_false)
     is_invalid = pc.invert(
         pc.or_(is_boolean, pc.or_(pc.is_in(lower_texts, value_set=_UNKNOWN_BOOLEAN_WORDS), texts.is_null()))
@@ -617,13 +643,15 @@ def _parse_arrays(texts: pa.Array, column_type: Type, null_text: str | None) -> 
 
 
 def _parse_elements(words: pa.Array, column_type: Type, null_text: str | None) -> pa.Array:
-    values = (
-        _parse_scalars(words, column_type, null_text)
-        if column_type.scalar.rank or column_type.datatype == "boolean"
-        else None
-    )
+    if column_type.scalar.rank or column_type.datatype == "boolean":
+        values = _parse_scalars(words, column_type, null_text)
+    else:
+        values = None
     if values is None:  # complex: pairs
-        part_type = pa.float32() if column_type.datatype == "floatComplex" else pa.float64()
+        if column_type.datatype == "floatComplex":
+            part_type = pa.float32()
+        else:
+            part_type = pa.float64()
         try:
             values = words.cast(part_type)
         except pa.ArrowInvalid:
@@ -678,12 +706,12 @@ def fold_values(
         flat_values = pa.FixedSizeListArray.from_arrays(flat_values, 2)
     if pa.types.is_fixed_size_list(storage_type):
         return _fold_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
-    mask = pa.array(is_null) if is_null is not None and is_null.any() else None
-    flat_values = (
-        flat_values.cast(storage_type.value_type)
-        if not flat_values.type.equals(storage_type.value_type)
-        else flat_values
-    )
+    if is_null is not None and is_null.any():
+        mask = pa.array(is_null)
+    else:
+        mask = None
+    if not flat_values.type.equals(storage_type.value_type):
+        flat_values = flat_values.cast(storage_type.value_type)
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), flat_values, type=storage_type, mask=mask)
 
 
@@ -699,16 +727,16 @@ def _fold_fixed_lists(
         is_invalid &= ~is_null  # type: ignore[operator]  # `has_nulls` says that it is an array
     if is_invalid.any():
         row = int(np.argmax(is_invalid))
-        text = str(format_row(row)) if format_row else ""
+        if format_row:
+            text = str(format_row(row))
+        else:
+            text = ""
         raise InvalidLiteralError(row, text, column_type, f"{size} values are expected, {int(lengths[row])} found")
     if has_nulls and len(flat_values) != size * len(lengths):  # make room behind null rows
         positions = np.repeat(offsets[:-1], size) + np.tile(np.arange(size), len(lengths))
         flat_values = flat_values.take(pa.array(positions, mask=np.repeat(is_null, size)))  # type: ignore[arg-type]
-    flat_values = (
-        flat_values.cast(storage_type.value_type)
-        if not flat_values.type.equals(storage_type.value_type)
-        else flat_values
-    )
+    if not flat_values.type.equals(storage_type.value_type):
+        flat_values = flat_values.cast(storage_type.value_type)
     return pa.FixedSizeListArray.from_arrays(
         flat_values, type=storage_type, mask=pa.array(is_null) if has_nulls else None
     )
@@ -744,7 +772,10 @@ def split_string_arrays(texts: pa.Array, column_type: Type) -> pa.Array:
     strings = pa.Array.from_buffers(pa.string(), len(starts), [None, pa.py_buffer(edges), pa.py_buffer(raw_bytes)])
     strings = pc.utf8_rtrim(strings, characters=" \0")
     is_null = pc.or_(texts.is_null(), pc.equal(plain_texts, to_string_scalar(""))).to_numpy(zero_copy_only=False)
-    mask = pa.array(is_null) if is_null.any() else None
+    if is_null.any():
+        mask = pa.array(is_null)
+    else:
+        mask = None
     return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), strings, mask=mask)
 
 
@@ -804,11 +835,10 @@ def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     remaining, formats, non_dates = list(words), list[str](), list[str]()
     while remaining and len(non_dates) <= len(words) // 4:
-        candidates = (
-            [candidate for candidate in ("", *DATE_FORMATS) if _has_date_format(remaining[0], candidate)]
-            if _POSSIBLE_DATE_PATTERN.fullmatch(remaining[0])
-            else []
-        )
+        if _POSSIBLE_DATE_PATTERN.fullmatch(remaining[0]):
+            candidates = [candidate for candidate in ("", *DATE_FORMATS) if _has_date_format(remaining[0], candidate)]
+        else:
+            candidates = []
         if not candidates or len(formats) == 3:
             non_dates.append(remaining.pop(0))
             continue
@@ -817,7 +847,9 @@ def detect_date_formats(words: Sequence[str]) -> tuple[list[str], list[str]]:
         )
         formats.append(best_format)
         remaining = [word for word in remaining if not _has_date_format(word, best_format)]
-    return ([], remaining) if remaining or (formats == [""] and not non_dates) else (formats, non_dates)
+    if remaining or (formats == [""] and not non_dates):
+        return ([], remaining)
+    return (formats, non_dates)
 
 
 def _has_date_format(word: str, date_format: str) -> bool:
@@ -863,7 +895,10 @@ def hash_rows(columns: Sequence[pa.Array]) -> tuple[Flags, Hashes]:
 def _hash_column(values: pa.Array) -> Hashes:
     if pa.types.is_floating(values.type):
         values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 is 0.0
-    texts = values if pa.types.is_string(values.type) else pc.cast(values, pa.string())
+    if pa.types.is_string(values.type):
+        texts = values
+    else:
+        texts = pc.cast(values, pa.string())
     if texts.null_count:
         texts = pc.fill_null(texts, "")
     _, offsets, data = texts.buffers()

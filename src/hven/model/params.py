@@ -252,11 +252,12 @@ class RequestParams:
         if not _INTEGER_PATTERN.fullmatch(text):
             raise ParamError(f"{name}={text!r:.60} is not a whole number", name=name)
         # more than anybody counts to means without bound; Python itself reads no more than some thousand digits
-        value = (
-            int(text)
-            if len(text) < _MAX_INTEGER_CHARACTERS
-            else (-MAX_INT64 if text.lstrip().startswith("-") else MAX_INT64)
-        )
+        if len(text) < _MAX_INTEGER_CHARACTERS:
+            value = int(text)
+        elif text.lstrip().startswith("-"):
+            value = -MAX_INT64
+        else:
+            value = MAX_INT64
         value = min(value, MAX_INT64)
         if value < minimum:
             raise ParamError(f"{name}={text:.60} is too small", name=name, remedy=f"at least {minimum}")
@@ -306,7 +307,9 @@ def wrap_angle(value: float, minimum: float, period: float) -> float:
     """
     if minimum - period <= value < minimum:
         return value + period
-    return value - period if minimum + period < value <= minimum + 2 * period else value
+    if minimum + period < value <= minimum + 2 * period:
+        return value - period
+    return value
 
 
 def _check_bounds(name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:

@@ -153,7 +153,9 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
         numbers=np.empty(0) if numbers is None else numbers,
     )
     is_finite = np.isfinite(shapes.numbers)
-    return shapes if is_finite.all() else shapes.select_rows(~_mark_rows(~is_finite, shapes.lengths))
+    if is_finite.all():
+        return shapes
+    return shapes.select_rows(~_mark_rows(~is_finite, shapes.lengths))
 
 
 def _read_first_two_bytes(words: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -163,7 +165,8 @@ def _read_first_two_bytes(words: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.N
         return np.zeros(len(words), np.uint8), np.zeros(len(words), np.uint8)
     ends = np.frombuffer(offsets, np.int32, len(words) + 1, words.offset * 4)
     raw = np.frombuffer(data, np.uint8)
-    starts, length = ends[:-1], np.diff(ends)
+    starts = ends[:-1]
+    length = np.diff(ends)
     last_position = len(raw) - 1
     return (
         np.where(length > 0, raw[np.minimum(starts, last_position)], np.uint8(0)),
@@ -313,7 +316,8 @@ def find_invalid_texts(
         What is wrong, and in which rows, shape (n,).
     """
     shapes = parse_simple_shapes(texts)
-    size, starts = shapes.lengths, shapes.starts
+    size = shapes.lengths
+    starts = shapes.starts
     has_wrong_size = np.where(shapes.is_circle, size != 3, (size < 6) | (size % 2 == 1))
     has_bad_latitude = _find_bad_latitudes(shapes) & ~has_wrong_size
     is_complete_circle = shapes.is_circle & ~has_wrong_size
@@ -406,7 +410,8 @@ def find_invalid_numbers(values: pa.Array) -> Flags:
     sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    is_valid, is_polygon_column = np.asarray(pc.is_valid(values)), pa.types.is_list(values.type)
+    is_valid = np.asarray(pc.is_valid(values))
+    is_polygon_column = pa.types.is_list(values.type)
     has_pairs_only = is_polygon_column and not (sizes % 2).any()
     is_invalid = is_valid & ((sizes < 6) | (sizes % 2 == 1)) if is_polygon_column else np.zeros(len(values), bool)
     if has_pairs_only and len(numbers) and _is_on_sphere(numbers[::2], numbers[1::2]):
@@ -471,13 +476,11 @@ def parse_regions(array: pa.Array, column_type: Type) -> Regions:
     shapes = parse_simple_shapes(texts)
     simple_regions = _build_simple_regions(len(texts), shapes.rows, shapes.is_circle, shapes.lengths, shapes.numbers)
     other_rows = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), shapes.rows)
-    return (
-        simple_regions.replace_rows(
+    if len(other_rows):
+        return simple_regions.replace_rows(
             other_rows, parse_region_texts(texts.take(pa.array(other_rows)).to_pylist()).regions
         )
-        if len(other_rows)
-        else simple_regions
-    )
+    return simple_regions
 
 
 def _build_simple_regions(
@@ -575,7 +578,9 @@ def parse_polygons(texts: pa.Array) -> Polygons:
     is_other = np.ones(len(texts), bool)
     is_other[shapes.rows] = False
     other_rows = np.flatnonzero(is_other & np.asarray(texts.is_valid()))
-    rows, lengths, numbers = [simple_polygons.rows], [simple_polygons.lengths], [simple_polygons.numbers]
+    rows = [simple_polygons.rows]
+    lengths = [simple_polygons.lengths]
+    numbers = [simple_polygons.numbers]
     if len(other_rows):  # read word by word, at thrice the price
         polygon_words = _PolygonWords(texts.take(pa.array(other_rows)))
         rows.append(other_rows[polygon_words.rows])

@@ -291,7 +291,9 @@ class Type:
     @property
     def stored_xtype(self) -> Xtype | None:
         """The row of `XTYPES`, if the xtype is one that is stored in its own way."""
-        return _STORED_XTYPES_BY_NAME.get(LEGACY_XTYPE_ALIASES.get(self.xtype, self.xtype)) if self.xtype else None
+        if self.xtype:
+            return _STORED_XTYPES_BY_NAME.get(LEGACY_XTYPE_ALIASES.get(self.xtype, self.xtype))
+        return None
 
     @property
     def is_string(self) -> bool:
@@ -350,7 +352,9 @@ class Type:
     @property
     def shape(self) -> tuple[int | None, ...]:
         """Dimensions of an array, first axis fastest as VOTable writes them; None = variable."""
-        return () if self.arraysize is None else _parse_arraysize(self.arraysize)
+        if self.arraysize is None:
+            return ()
+        return _parse_arraysize(self.arraysize)
 
     @property
     def arrow(self) -> pa.DataType:
@@ -363,11 +367,16 @@ class Type:
         base = self.scalar.duckdb
         if self.stored_xtype is not None:
             name = self.stored_xtype.duckdb
-            return name.replace("DOUBLE[", f"{base}[") if self.datatype != self.stored_xtype.votable else name
+            if self.datatype != self.stored_xtype.votable:
+                return name.replace("DOUBLE[", f"{base}[")
+            return name
         if not self.is_array:
             return base
         # their first axis is the length of the strings
-        element_count = None if self.datatype in {"char", "unicodeChar"} else _count_elements(self.shape)
+        if self.datatype in {"char", "unicodeChar"}:
+            element_count = None
+        else:
+            element_count = _count_elements(self.shape)
         return f"{base}[{'' if element_count is None else element_count}]"
 
     @property
@@ -378,15 +387,22 @@ class Type:
         name = self.scalar.adql
         if self.is_string:
             length = (self.arraysize or "1").rstrip("*")
-            kind = "VARCHAR" if (self.arraysize or "").endswith("*") else "CHAR"
-            return f"{kind}({length})" if length else name
+            if (self.arraysize or "").endswith("*"):
+                kind = "VARCHAR"
+            else:
+                kind = "CHAR"
+            if length:
+                return f"{kind}({length})"
+            return name
         return name
 
     @property
     def size(self) -> int | None:
         """TAP_SCHEMA's "size": the whole number in a one-dimensional arraysize, else None."""
         match = re.fullmatch(r"(\d+)\*?", self.arraysize or "")
-        return int(match.group(1)) if match else None
+        if match:
+            return int(match.group(1))
+        return None
 
     @property
     def metadata_arraysize(self) -> str | None:
@@ -394,7 +410,9 @@ class Type:
 
         Only the last axis varies there, so texts of unknown width in an array are ``*``.
         """
-        return "*" if self.arraysize is not None and self.arraysize.startswith("*x") else self.arraysize
+        if self.arraysize is not None and self.arraysize.startswith("*x"):
+            return "*"
+        return self.arraysize
 
     def __str__(self) -> str:
         """Write the type as a descriptor does; `parse_type` reads it back."""
@@ -405,9 +423,15 @@ class Type:
             return str(self.xtype)
         name = self.scalar.name
         if self.datatype in {"char", "unicodeChar"}:
-            size = "" if self.arraysize == "*" else f"[{self.arraysize or 1}]"
+            if self.arraysize == "*":
+                size = ""
+            else:
+                size = f"[{self.arraysize or 1}]"
         else:
-            size = f"[{self.arraysize}]" if self.arraysize is not None else ""
+            if self.arraysize is not None:
+                size = f"[{self.arraysize}]"
+            else:
+                size = ""
         return name + size + (f":{self.xtype}" if self.xtype else "")
 
 
@@ -450,11 +474,9 @@ def _to_arrow_type(value_type: Type) -> pa.DataType:
         ):
             return stored_xtype.arrow
         base = value_type.scalar.arrow  # a geometry of floats, an interval of integers
-        return (
-            pa.list_(base, stored_xtype.arrow.list_size)
-            if pa.types.is_fixed_size_list(stored_xtype.arrow)
-            else pa.list_(base)
-        )
+        if pa.types.is_fixed_size_list(stored_xtype.arrow):
+            return pa.list_(base, stored_xtype.arrow.list_size)
+        return pa.list_(base)
     if value_type.is_string:
         return pa.string()
     base = value_type.scalar.arrow
@@ -463,7 +485,9 @@ def _to_arrow_type(value_type: Type) -> pa.DataType:
     if value_type.datatype in {"char", "unicodeChar"}:  # array of strings: the first axis is the length
         return pa.list_(pa.string())
     element_count = _count_elements(value_type.shape)
-    return pa.list_(base) if element_count is None else pa.list_(base, element_count)
+    if element_count is None:
+        return pa.list_(base)
+    return pa.list_(base, element_count)
 
 
 # an arraysize: numbers joined by x, of which the last may be variable (VOTable 1.4 section 2.2)
@@ -527,7 +551,10 @@ def parse_type(text: str) -> Type:
         row = XTYPES_BY_NAME[LEGACY_XTYPE_ALIASES[text]]
         return Type(row.votable, row.arraysize, text)
     match = _TYPE_PATTERN.fullmatch(text.strip())
-    name = match.group(1).lower() if match else ""
+    if match:
+        name = match.group(1).lower()
+    else:
+        name = ""
     name = TYPE_ALIASES.get(name, name)
     if match and name in XTYPES_BY_NAME and match.group(2) is None:
         row = XTYPES_BY_NAME[name]
@@ -613,7 +640,10 @@ def type_from_arrow(arrow_type: pa.DataType) -> Type:
         return type_from_arrow(arrow_type.value_type)
     if pa.types.is_list(arrow_type) or pa.types.is_large_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         item = type_from_arrow(arrow_type.value_type)
-        size = str(arrow_type.list_size) if pa.types.is_fixed_size_list(arrow_type) else "*"
+        if pa.types.is_fixed_size_list(arrow_type):
+            size = str(arrow_type.list_size)
+        else:
+            size = "*"
         if item.is_string:
             return Type(item.datatype, f"*x{size}" if size != "*" else "*x*")
         if item.arraysize is not None or item.xtype is not None:

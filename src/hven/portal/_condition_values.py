@@ -78,11 +78,9 @@ def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
     """Name the parameters that are nearest to a wrong one."""
     close = difflib.get_close_matches(word.lower(), parameter_names, 3, 0.6)
     close += [name for name in parameter_names if word.lower() in name.split("_") and name not in close][:3]
-    return (
-        format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
-        if close
-        else format_message("known: {names} ..", ", ".join(list(parameter_names)[:12]))
-    )
+    if close:
+        return format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
+    return format_message("known: {names} ..", ", ".join(list(parameter_names)[:12]))
 
 
 def parse_clauses(text: str) -> tuple[ConditionClause, ...]:
@@ -157,7 +155,8 @@ def parse_field_values(text: str) -> tuple[ConditionValue, ...]:
                 offset += 1
         else:
             end = text.find(",", offset)
-            end = len(text) if end < 0 else end
+            if end < 0:
+                end = len(text)
             if not text[offset:end].strip():
                 _raise_parse_error("a value was expected", text, offset, "write a value, or leave the comma out")
             words.append(ConditionValue(text[offset:end].rstrip(), offset))
@@ -202,7 +201,12 @@ def _parse_value(text: str, offset: int) -> tuple[ConditionValue, int]:
 
 def split_range(word: ConditionValue, operator: str, text: str) -> tuple[ConditionValue | None, ConditionValue | None]:
     """Cut a range into its ends; one value is both; an end that is left out is None."""
-    sign = ".." if ".." in word.text else "/" if "/" in word.text and not _is_unit_stroke(word.text) else ""
+    if ".." in word.text:
+        sign = ".."
+    elif "/" in word.text and not _is_unit_stroke(word.text):
+        sign = "/"
+    else:
+        sign = ""
     if not sign:
         bound = replace(word, is_closed="=" in operator)
         return {">": (bound, None), ">=": (bound, None), "<": (None, bound), "<=": (None, bound)}.get(
@@ -270,20 +274,28 @@ def parse_time_range(
     """
     if low is not None and low is high and "~" in low.text:
         return _parse_time_around(low, text, as_timestamps=as_timestamps)
-    first = None if low is None else _parse_period(low, text)
-    last = None if high is None else _parse_period(high, text)
-    begin = (
-        None
-        if first is None or low is None
-        else IntervalEnd(
+    if low is None:
+        first = None
+    else:
+        first = _parse_period(low, text)
+    if high is None:
+        last = None
+    else:
+        last = _parse_period(high, text)
+    if first is None or low is None:
+        begin = None
+    else:
+        begin = IntervalEnd(
             value=_to_column_time(first[0] if low.is_closed or low is high else first[1], as_timestamps),
             is_closed=low.is_closed,
         )
-    )
     if last is None or high is None:
         return begin, None
     is_period = last[1] != last[0]  # a day ends where the next begins, and that one is not in it any more
-    end = last[1] if high.is_closed else last[0]
+    if high.is_closed:
+        end = last[1]
+    else:
+        end = last[0]
     return begin, IntervalEnd(value=_to_column_time(end, as_timestamps), is_closed=high.is_closed and not is_period)
 
 
@@ -294,7 +306,8 @@ def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) 
     value, unit = parse_number(replace(word, text=context, text_offset=word.text_offset + len(date_text) + 1), text)
     try:
         margin = timedelta(seconds=value * units.compute_factor(unit or "d", "s"))
-        first, last = begin - margin, end + margin
+        first = begin - margin
+        last = end + margin
     except (ValueError, OverflowError):
         unit = ""
     if not unit or value < 0:
@@ -312,7 +325,8 @@ def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) 
 def _parse_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
     """Return begin and end of what a date stands for."""
     date_text = word.text.strip()
-    date_match, value = _DATE_PATTERN.fullmatch(date_text), _NUMBER_PATTERN.fullmatch(date_text)
+    date_match = _DATE_PATTERN.fullmatch(date_text)
+    value = _NUMBER_PATTERN.fullmatch(date_text)
     with contextlib.suppress(ValueError, OverflowError):  # there is no such day
         if date_match is not None and (len(date_text) == 4 or "-" in date_text):
             return _parse_calendar_period(date_match)
@@ -332,11 +346,15 @@ def _parse_period(word: ConditionValue, text: str) -> tuple[datetime, datetime]:
 def _to_julian_date(value: float, unit: str) -> float | None:
     """Return the Julian date that is meant, if it can be one."""
     value = value + 2_400_000.5 if unit == "mjd" else value
-    return value if unit in {"", "d", "jd", "mjd"} and 1_721_426 <= value <= 5_373_484 else None
+    if unit in {"", "d", "jd", "mjd"} and 1_721_426 <= value <= 5_373_484:
+        return value
+    return None
 
 
 def _parse_calendar_period(date_match: re.Match[str]) -> tuple[datetime, datetime]:
-    year, month, day = int(date_match[1]), int(date_match[3] or 1), int(date_match[4] or 1)
+    year = int(date_match[1])
+    month = int(date_match[3] or 1)
+    day = int(date_match[4] or 1)
     # UTC throughout
     begin = datetime(year, month, day, int(date_match[5] or 0), int(date_match[6] or 0), int(date_match[7] or 0))  # noqa: DTZ001
     if date_match[2]:

@@ -150,7 +150,8 @@ def find_tables(
         run_query(_COLUMNS_QUERY.format(quoted_names)), "columns", "table_name", "column_name", "datatype"
     ):
         columns.setdefault(str(row["table_name"]), []).append(_parse_column(row))
-    if missing_names := [name for name in table_names if not columns[name]]:
+    missing_names = [name for name in table_names if not columns[name]]
+    if missing_names:
         raise NotFoundError(
             format_message("there is no table {names} here", ", ".join(missing_names)),
             remedy="names are those of TAP_SCHEMA.tables",
@@ -170,7 +171,8 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
     """
     for row in answer:
         row_by_name = {str(name).lower(): value for name, value in row.items()}
-        if missing_names := [name for name in needed_names if row_by_name.get(name) is None]:
+        missing_names = [name for name in needed_names if row_by_name.get(name) is None]
+        if missing_names:
             present_names = ", ".join(row_by_name)[:100]
             raise SourceError(
                 format_message(
@@ -185,10 +187,8 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
 
 
 def _parse_column(row: Mapping[str, Any]) -> Column:
-    datatype, xtype = (
-        str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0],
-        str(row.get("xtype") or ""),
-    )
+    datatype = str(row["datatype"]).strip().lower().rpartition("adql:")[2].partition("(")[0]
+    xtype = str(row.get("xtype") or "")
     if xtype.rpartition(":")[2].lower() == "timestamp" or datatype == "timestamp":
         type_ = TIMESTAMP
     else:
@@ -313,7 +313,10 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     translation = _ConditionBuilder(value, table, include_unknown=False)
     clause = ConditionClause(name, operator, parse_field_values(value), 0)
     given_values = tuple(word for word in clause.values if not word.is_null)
-    conditions = [translation.build_condition(replace(clause, values=given_values))] if given_values else []
+    if given_values:
+        conditions = [translation.build_condition(replace(clause, values=given_values))]
+    else:
+        conditions = []
     if len(given_values) < len(clause.values):
         own_column = translation.columns.get(name.lower())
         # of this module
@@ -321,7 +324,9 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
         conditions.append(NullPredicate(_build_column_ref(column), negated=operator == "!="))
     if len(conditions) == 1:
         return conditions[0]
-    return Conjunction(tuple(conditions)) if operator == "!=" else Disjunction(tuple(conditions))
+    if operator == "!=":
+        return Conjunction(tuple(conditions))
+    return Disjunction(tuple(conditions))
 
 
 def _list_parameters(tables: Sequence[Table]) -> set[str]:
@@ -352,7 +357,10 @@ def _build_query(table_conditions: Sequence[tuple[Table, list[Expr]]]) -> Query:
     for table, conditions in table_conditions:
         parts = tuple(Ident(part) for part in (*table.schema.split("."), table.name) if part)
         select = Select(items, TableRef(parts), where=join_conditions(*conditions))
-        body = select if body is None else SetOperation("UNION", body, select, all=True)
+        if body is None:
+            body = select
+        else:
+            body = SetOperation("UNION", body, select, all=True)
     if body is None:
         raise AssertionError
     return Query(body)
@@ -371,7 +379,9 @@ class _ConditionBuilder:
     """The conditions of one table."""
 
     def __init__(self, text: str, table: Table, *, include_unknown: bool) -> None:
-        self.text, self.table, self.include_unknown = text, table, include_unknown
+        self.text = text
+        self.table = table
+        self.include_unknown = include_unknown
         self.columns = {column.name.lower(): column for column in table.columns}
 
     def build_condition(self, clause: ConditionClause) -> Expr:
@@ -385,13 +395,21 @@ class _ConditionBuilder:
             low, high = self._find_pair(name)
             conditions = [self._build_overlap_condition(name, low, high, word, clause) for word in clause.values]
             null_conditions = (NullPredicate(_build_column_ref(low)), NullPredicate(_build_column_ref(high)))
-        combined = conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
+        if len(conditions) == 1:
+            combined = conditions[0]
+        else:
+            combined = Disjunction(tuple(conditions))
         if clause.op == "!=":
             combined = Negation(combined)
-        return Disjunction((combined, *null_conditions)) if self.include_unknown else combined
+        if self.include_unknown:
+            return Disjunction((combined, *null_conditions))
+        return combined
 
     def _find_pair(self, name: str) -> tuple[Column, Column]:
-        stem = f"{name}_" if f"{name}_min" in self.columns else name
+        if f"{name}_min" in self.columns:
+            stem = f"{name}_"
+        else:
+            stem = name
         return self.columns[f"{stem}min"], self.columns[f"{stem}max"]
 
     def _build_column_condition(self, column: Column, word: ConditionValue, clause: ConditionClause) -> Expr:
@@ -412,7 +430,8 @@ class _ConditionBuilder:
                 clause.text_offset,
                 format_message("write {name}=...", clause.name),
             )
-        name, text = column.name.lower(), word.text
+        name = column.name.lower()
+        text = word.text
         if column.type.is_boolean:
             if text.lower() not in _BOOLEAN_WORDS:
                 self._raise_parse_error(
@@ -457,7 +476,8 @@ class _ConditionBuilder:
     ) -> Expr:
         """Compare intervals on a circle: either may go across 0, which low > high says."""
         low, high = self._parse_bounds(first, word, clause, check_order=False)
-        west, east = (0.0 if low is None else float(low.value)), (360.0 if high is None else float(high.value))
+        west = 0.0 if low is None else float(low.value)
+        east = 360.0 if high is None else float(high.value)
         if east - west >= 360.0:
             return NullPredicate(_build_column_ref(first), negated=True)
         west, east = (value if 0.0 <= value <= 360.0 else value % 360.0 for value in (west, east))
@@ -479,9 +499,9 @@ class _ConditionBuilder:
             edge_conditions.append(Comparison("=", _build_column_ref(first), Literal(0.0)))
         if west == 0.0:
             edge_conditions.append(Comparison("=", _build_column_ref(last), Literal(360.0)))
-        return (
-            Disjunction((build_overlap(west, east), *edge_conditions)) if edge_conditions else build_overlap(west, east)
-        )
+        if edge_conditions:
+            return Disjunction((build_overlap(west, east), *edge_conditions))
+        return build_overlap(west, east)
 
     def _build_circular_condition(self, column: Column, word: ConditionValue, clause: ConditionClause) -> Expr:
         """Find angles between two others, eastward: 350..10 goes across 0."""
@@ -531,7 +551,10 @@ class _ConditionBuilder:
                 bounds.append(None)
                 continue
             value, unit = parsed_number
-            text_offset = word.text_offset if word is not None else 0
+            if word is not None:
+                text_offset = word.text_offset
+            else:
+                text_offset = 0
             if unit:
                 value, inverse = self._convert_number(column, value, unit, text_offset)
                 is_inverted = is_inverted or inverse
@@ -539,7 +562,9 @@ class _ConditionBuilder:
             bounds.append(
                 IntervalEnd(value=int(value) if is_integer else float(value), is_closed=word is None or word.is_closed)
             )
-        return (bounds[1], bounds[0]) if is_inverted else (bounds[0], bounds[1])
+        if is_inverted:
+            return (bounds[1], bounds[0])
+        return (bounds[0], bounds[1])
 
     def _convert_number(self, column: Column, value: float, unit: str, text_offset: int) -> tuple[float, bool]:
         column_unit = column.unit or ""
@@ -570,7 +595,8 @@ class _ConditionBuilder:
 
 
 def _is_reversed(low: IntervalEnd, high: IntervalEnd) -> bool:
-    low_value, high_value = low.value, high.value
+    low_value = low.value
+    high_value = high.value
     # of times: they stand in the order of these, from the year 1 on
     texts = isinstance(low_value, str) or isinstance(high_value, str)
     is_later = str(low_value) > str(high_value) if texts else low_value > high_value  # type: ignore[operator]
@@ -586,19 +612,15 @@ def _is_circular(name: str, column: Column) -> bool:
 
 
 def _build_lower_bound(column: Column, low: IntervalEnd | None) -> list[Expr]:
-    return (
-        []
-        if low is None
-        else [Comparison(">=" if low.is_closed else ">", _build_column_ref(column), Literal(low.value))]
-    )
+    if low is None:
+        return []
+    return [Comparison(">=" if low.is_closed else ">", _build_column_ref(column), Literal(low.value))]
 
 
 def _build_upper_bound(column: Column, high: IntervalEnd | None) -> list[Expr]:
-    return (
-        []
-        if high is None
-        else [Comparison("<=" if high.is_closed else "<", _build_column_ref(column), Literal(high.value))]
-    )
+    if high is None:
+        return []
+    return [Comparison("<=" if high.is_closed else "<", _build_column_ref(column), Literal(high.value))]
 
 
 def _build_function_test(function: str, *args: Expr) -> Expr:

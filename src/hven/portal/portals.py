@@ -74,8 +74,12 @@ class PortalRouter:
         ):
             return ()
         query_params = dict(parse_qsl(query.decode("utf-8", "replace")))
-        language, theme = query_params.get(LANGUAGE_PARAMETER), query_params.get(THEME_PARAMETER)
-        cookies = [f"{LANGUAGE_COOKIE}={language}; {self._cookie}"] if language in list_languages() else []
+        language = query_params.get(LANGUAGE_PARAMETER)
+        theme = query_params.get(THEME_PARAMETER)
+        if language in list_languages():
+            cookies = [f"{LANGUAGE_COOKIE}={language}; {self._cookie}"]
+        else:
+            cookies = []
         if theme in THEMES:
             cookies.append(f"{THEME_COOKIE}={theme}; {self._cookie}")
         return tuple(line.encode() for line in cookies)

@@ -63,7 +63,10 @@ def describe_origins(tables: Iterable[Table], published_state: PublishedState, s
     )
     infos += [_build_info("contact", party) for party in contacts if party]
     has_release = any(item.release is not None for items in by_name.values() for item in items)
-    dois = site.store.citations.map_dois() if has_release else {}
+    if has_release:
+        dois = site.store.citations.map_dois()
+    else:
+        dois = {}
     for items in list(by_name.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
         if resource is not None:
@@ -124,7 +127,10 @@ def _iterate_origin_items(
 
 def _find_ivoid(resource: Resource, site: Site) -> str:
     """Return the identifier under which registries know a collection."""
-    registered_id = resource.registration.id if resource.registration is not None else None
+    if resource.registration is not None:
+        registered_id = resource.registration.id
+    else:
+        registered_id = None
     return registered_id or f"ivo://{site.settings.find_authority(resource.name)}/{resource.name}"
 
 
@@ -136,8 +142,13 @@ def _find_release_doi(items: Sequence[PublishedTable], dois: Mapping[tuple[str, 
         else None
         for published_table in items
     }
-    (release_key,) = releases if len(releases) == 1 else (None,)
-    return dois.get(release_key) if release_key is not None else None
+    if len(releases) == 1:
+        (release_key,) = releases
+    else:
+        (release_key,) = (None,)
+    if release_key is not None:
+        return dois.get(release_key)
+    return None
 
 
 def _build_info(name: str, value: str) -> InfoElement:

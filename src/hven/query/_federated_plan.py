@@ -147,7 +147,10 @@ class FederatedPlan(QueryPlan):
         ref = self._survey.table_uses[table_number]
         if ref.engine is None or ref.node.table is None:
             raise TypeError("rows in memory are not asked for")
-        columns = ref.columns if key_column is None else (ref.node.table.find_column(key_column),)
+        if key_column is None:
+            columns = ref.columns
+        else:
+            columns = (ref.node.table.find_column(key_column),)
         engine = self._engines.get_engine_for_users(ref.engine)
         link = ref.join_key
         narrow = None
@@ -243,11 +246,10 @@ class FederatedPlan(QueryPlan):
     def _describe_fetch(self, fetch: TableFetch) -> list[str]:
         columns = ", ".join(column.name for column in fetch.columns)
         purpose = "copied to" if fetch in self.copy_fetches else "keys for the others, asked in"
-        destination = (
-            f"{purpose} {self.host_engine} from {fetch.engine}"
-            if fetch in self.copy_fetches
-            else f"{purpose} {fetch.engine}"
-        )
+        if fetch in self.copy_fetches:
+            destination = f"{purpose} {self.host_engine} from {fetch.engine}"
+        else:
+            destination = f"{purpose} {fetch.engine}"
         lines = [
             f"{destination}: {fetch.table.qualified_name} ({columns}), about {round(fetch.expected_row_count):,} rows"
         ]
@@ -256,7 +258,10 @@ class FederatedPlan(QueryPlan):
             lines.append("  after the filter of the rows that the reader may see")
         if fetch.join_key is not None:
             driver = self._survey.table_uses[fetch.join_key.driver_number].node.table
-            driver_name = driver.qualified_name if driver is not None else ""
+            if driver is not None:
+                driver_name = driver.qualified_name
+            else:
+                driver_name = ""
             lines.append(
                 f"  only where {fetch.join_key.target_column.name} is among the keys "
                 f"{driver_name}.{fetch.join_key.driver_column.name}, if these are at most "
@@ -279,11 +284,10 @@ class FederatedExecution(FetchingExecution):
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for ask in self._plan.copy_fetches:
             plan, names = self._choose_plan(ask)
-            rows = (
-                ask.full_plan.schema.empty_table()
-                if plan is None
-                else self._fetch_rows(plan, names, self._copy_budget, self._build_copy_limit_error(ask))
-            )
+            if plan is None:
+                rows = ask.full_plan.schema.empty_table()
+            else:
+                rows = self._fetch_rows(plan, names, self._copy_budget, self._build_copy_limit_error(ask))
             yield ask.name, rows
 
     def _choose_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
@@ -292,7 +296,10 @@ class FederatedExecution(FetchingExecution):
         There is no key, so there is no row.
         """
         names = [fetch.table.qualified_name]
-        keys = None if fetch.join_key is None else self._find_keys(fetch.join_key)
+        if fetch.join_key is None:
+            keys = None
+        else:
+            keys = self._find_keys(fetch.join_key)
         if fetch.keyed_plan is None or fetch.join_key is None or keys is None:
             return fetch.full_plan, names
         if not keys.num_rows:
@@ -307,9 +314,14 @@ class FederatedExecution(FetchingExecution):
         if key_source not in self._key_tables:
             distinct_values = self._find_distinct_values(link)
             # the other side may write the same numbers in another width
-            self._key_tables[key_source] = None if distinct_values is None else pa.table({"key": distinct_values})
+            if distinct_values is None:
+                self._key_tables[key_source] = None
+            else:
+                self._key_tables[key_source] = pa.table({"key": distinct_values})
         keys = self._key_tables[key_source]
-        return None if keys is None else keys.cast(pa.schema([pa.field("key", link.driver_column.type.arrow)]))
+        if keys is None:
+            return None
+        return keys.cast(pa.schema([pa.field("key", link.driver_column.type.arrow)]))
 
     def _find_distinct_values(self, link: JoinKey) -> pa.Array | None:
         max_keys = self._plan.limits.copy_keys
@@ -331,9 +343,8 @@ class FederatedExecution(FetchingExecution):
                     raise
                 return None
         distinct_values = pc.unique(column).drop_null()
-        distinct_values = (
-            distinct_values.combine_chunks() if isinstance(distinct_values, pa.ChunkedArray) else distinct_values
-        )
+        if isinstance(distinct_values, pa.ChunkedArray):
+            distinct_values = distinct_values.combine_chunks()
         return None if len(distinct_values) > max_keys else distinct_values
 
     def _find_local_rows(self, table_number: int) -> pa.Table | None:
@@ -342,8 +353,13 @@ class FederatedExecution(FetchingExecution):
         if isinstance(copied, MemoryRelation):
             return copied.rows
         table = self._plan._survey.table_uses[table_number].node.table  # noqa: SLF001  (one thing in two classes)
-        relation = self._relations.get(table.qualified_name) if table is not None else None
-        return relation.rows if isinstance(relation, MemoryRelation) else None
+        if table is not None:
+            relation = self._relations.get(table.qualified_name)
+        else:
+            relation = None
+        if isinstance(relation, MemoryRelation):
+            return relation.rows
+        return None
 
     def _build_copy_limit_error(self, fetch: TableFetch) -> TooLargeError:
         limits = self._plan.limits

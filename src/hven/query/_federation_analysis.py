@@ -154,7 +154,9 @@ def _estimate_row_count(relation: Relation) -> int:
         return relation.rows
     if isinstance(relation, MemoryRelation):
         return int(relation.rows.num_rows)
-    return relation.rows if relation.rows is not None else ASSUMED_TABLE_ROWS
+    if relation.rows is not None:
+        return relation.rows
+    return ASSUMED_TABLE_ROWS
 
 
 def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
@@ -162,14 +164,17 @@ def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey
     for _ in range(len(table_uses)):
         changed = False
         for join_key in join_keys:
-            target, driver = table_uses[join_key.target_number], table_uses[join_key.driver_number]
+            target = table_uses[join_key.target_number]
+            driver = table_uses[join_key.driver_number]
             remaining_rows = driver.estimated_row_count * _estimate_rows_per_key(target, join_key.target_column)
             if (
                 driver.estimated_row_count <= max_keys
                 and remaining_rows < target.estimated_row_count * 0.5
                 and not _has_driver(table_uses, driver, target.number)
             ):
-                target.estimated_row_count, target.join_key, changed = remaining_rows, join_key, True
+                target.estimated_row_count = remaining_rows
+                target.join_key = join_key
+                changed = True
         if not changed:
             return
 
@@ -184,12 +189,16 @@ def _has_driver(table_uses: Mapping[int, TableUse], table_use: TableUse, table_n
 
 def _estimate_rows_per_key(table_use: TableUse, column: Column) -> float:
     distinct = _count_distinct(table_use, column.name)
-    return max(table_use.row_count / distinct, 1.0) if distinct else ASSUMED_ROWS_PER_KEY
+    if distinct:
+        return max(table_use.row_count / distinct, 1.0)
+    return ASSUMED_ROWS_PER_KEY
 
 
 def _count_distinct(table_use: TableUse, name: str) -> float | None:
     distinct_count = table_use.statistics.get(name, {}).get("distinct")
-    return float(distinct_count) if isinstance(distinct_count, int | float) and distinct_count > 0 else None
+    if isinstance(distinct_count, int | float) and distinct_count > 0:
+        return float(distinct_count)
+    return None
 
 
 def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
@@ -202,7 +211,10 @@ def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
     column = next(
         (node.column for node in walk_tree(condition) if isinstance(node, ColumnRef) and node.column is not None), None
     )
-    distinct = _count_distinct(table_use, column.name) if column is not None else None
+    if column is not None:
+        distinct = _count_distinct(table_use, column.name)
+    else:
+        distinct = None
     equality_share = 1 / distinct if distinct else EQUALITY_SELECTIVITY
     if isinstance(condition, Comparison) and condition.op == "=":
         return equality_share
@@ -245,11 +257,10 @@ class _SelectAnalyzer:
             return preserved_tables, nullable_tables
         if item.kind == "FULL" or item.on is None:
             return set(), nullable_tables | left_tables | right_tables
-        preserved_side, filled_side, filled_nullable = (
-            (left_tables, right_tables, right_nullable)
-            if item.kind == "LEFT"
-            else (right_tables, left_tables, left_nullable)
-        )
+        if item.kind == "LEFT":
+            preserved_side, filled_side, filled_nullable = (left_tables, right_tables, right_nullable)
+        else:
+            preserved_side, filled_side, filled_nullable = (right_tables, left_tables, left_nullable)
         self.sort_conditions(item.on, filled_side, filled_nullable, preserved_side, may_push=False)
         return preserved_side, nullable_tables | filled_side
 
@@ -359,8 +370,6 @@ def replace_foreign_tables(
 
 def _remove_conditions(condition: Expr | None, pushed_ids: set[int]) -> Expr | None:
     remaining_conditions = [part for part in split_conjuncts(condition) if id(part) not in pushed_ids]
-    return (
-        condition
-        if len(remaining_conditions) == sum(1 for _ in split_conjuncts(condition))
-        else join_conditions(*remaining_conditions)
-    )
+    if len(remaining_conditions) == sum(1 for _ in split_conjuncts(condition)):
+        return condition
+    return join_conditions(*remaining_conditions)

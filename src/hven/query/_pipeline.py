@@ -121,7 +121,10 @@ def run_query(
         What was published `as_of` then is not kept any more; or it is no time.
     """
     limits = site.settings.limits
-    past = None if as_of is None else site.find_past_state(as_of, principal, policies)
+    if as_of is None:
+        past = None
+    else:
+        past = site.find_past_state(as_of, principal, policies)
     published_state = anonymize_for_referee(
         past.published_state
         if past is not None
@@ -163,7 +166,8 @@ def run_query(
     row_limit = min(requested_row_limit, limits.maxrec_hard if hard_row_limit is None else hard_row_limit)
     start = count_rows = None
     relations = prepared.relations or _list_relations(prepared.bound_query, published_state, access_key, uploads)
-    sampled_fraction, plan = 1.0, prepared.plan
+    sampled_fraction = 1.0
+    plan = prepared.plan
     if sample_row_count is not None:
         homes = {relation.engine for relation in relations.values() if isinstance(relation, Snapshot)}
         relations, sampled_fraction = _sample_relation(relations, site, sample_row_count, prepared.bound_query.query)
@@ -182,7 +186,9 @@ def run_query(
                 return plan.execute(literals, relations, ExecutionLimits(row_limit=row_limit, deadline=deadline))
 
         def find_prerequisite() -> Hashable:
-            return plan.find_prerequisite(relations) if isinstance(plan, PlanWithPrerequisite) else None
+            if isinstance(plan, PlanWithPrerequisite):
+                return plan.find_prerequisite(relations)
+            return None
 
         def start() -> QueryExecution:
             if not plan.small:
@@ -244,7 +250,10 @@ def _check_past_tables(
     query: str | syntax_tree.Query, past: PastState, current_names: Sequence[str], error: BindError
 ) -> None:
     """Refuse a table that the reader knows, and whose state then is not kept; of others nothing is told."""
-    parsed = adql.parse_query(query) if isinstance(query, str) else query
+    if isinstance(query, str):
+        parsed = adql.parse_query(query)
+    else:
+        parsed = query
     written_names = {
         ".".join(part.name for part in node.parts[-2:]).lower()
         for node in walk_tree(parsed)
@@ -336,7 +345,8 @@ def _prepare_query(
         if isinstance(query, str):
             if len(query) <= MAX_CACHED_QUERY_CHARACTERS:
                 pieces, literals = lexer.extract_literals(query)
-                shape_key, token_count = (published_state.version, access_key, pieces), len(pieces)
+                shape_key = (published_state.version, access_key, pieces)
+                token_count = len(pieces)
                 if resolve_position is not None:
                     shape_key = _add_positions_to_key(shape_key, pieces, literals, resolve_position)
         elif plan_key is not None:
@@ -399,12 +409,18 @@ def _plan_query(
 ) -> tuple[PreparedQuery, Sequence[Any]]:
     """Parse, bind, permit and plan a query anew; a plan with a `shape_key` is kept."""
     plan_cache = site.get_or_create(PlanCache)
-    parsed = adql.parse_query(query) if isinstance(query, str) else query
+    if isinstance(query, str):
+        parsed = adql.parse_query(query)
+    else:
+        parsed = query
     catalogue = published_state.get_catalogue(principal, policies)
     if uploads:
         catalogue = catalogue.with_tables([table for table, _ in uploads.values()])
     bound = adql.bind_query(parsed, catalogue, resolve_position=resolve_position, order_independent=order_independent)
-    relations_read = _list_relations(bound, published_state, access_key, uploads) if order_independent else {}
+    if order_independent:
+        relations_read = _list_relations(bound, published_state, access_key, uploads)
+    else:
+        relations_read = {}
     if (
         sum(relation.rows for relation in relations_read.values() if isinstance(relation, Snapshot))
         > MAX_ORDER_INDEPENDENT_ROWS

@@ -98,7 +98,9 @@ class PlanCache:
     def find(self, shape_key: Hashable, literal_values: Sequence[Any]) -> PreparedQuery | None:
         """Find a plan for this shape whose fixed literals have the values given."""
         fixed = self._fixed_slots.find(shape_key)
-        return None if fixed is None else self._plans.find((shape_key, tuple(literal_values[slot] for slot in fixed)))
+        if fixed is None:
+            return None
+        return self._plans.find((shape_key, tuple(literal_values[slot] for slot in fixed)))
 
     def store(
         self, shape_key: Hashable, literal_values: Sequence[Any], prepared: PreparedQuery, *, token_count: int = 0

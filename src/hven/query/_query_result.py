@@ -136,24 +136,25 @@ class QueryResult:
                 yield from _split_batch(self._cast_batch(batch))
         except HvenError as error:
             phrased_error = self._translate_error(error)
-            self.error, self.failure = str(phrased_error), phrased_error
+            self.error = str(phrased_error)
+            self.failure = phrased_error
             raise phrased_error from None if phrased_error is not error else error.__cause__
         except Exception as error:
             service_error = ServiceError(
                 "the rows broke off", remedy="this is a fault of the service; its owner finds it in the log"
             )
-            self.error, self.failure = str(service_error), error
+            self.error = str(service_error)
+            self.failure = error
             raise service_error from error
         finally:
             self.close()
             if self._counters is not None:
-                kind = (
-                    None
-                    if self.failure is None
-                    else self.failure.label
-                    if isinstance(self.failure, HvenError)
-                    else type(self.failure).__name__
-                )
+                if self.failure is None:
+                    kind = None
+                elif isinstance(self.failure, HvenError):
+                    kind = self.failure.label
+                else:
+                    kind = type(self.failure).__name__
                 self._counters.count_query_end(self.row_count, time.perf_counter() - started, kind)
 
     def write_small_answer(self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
@@ -214,11 +215,9 @@ class QueryResult:
             return EvaluationError(
                 "a value cannot be computed", remedy="look at the casts, divisions and functions of the query"
             )
-        return (
-            locate_evaluation_error(error, self._query_text, self._bound_query)
-            if isinstance(error, EvaluationError)
-            else error
-        )
+        if isinstance(error, EvaluationError):
+            return locate_evaluation_error(error, self._query_text, self._bound_query)
+        return error
 
     def begin_execution(self) -> QueryExecution:
         """Begin to run, if that has not happened; afterwards `small` says whether the answer is ready, or nearly.
@@ -282,7 +281,9 @@ class QueryResult:
 
         It is here, or only a thread can wait for it.
         """
-        return None if self._execution is None else self._execution.awaited_file_descriptor
+        if self._execution is None:
+            return None
+        return self._execution.awaited_file_descriptor
 
     def has_arrived(self) -> bool:
         """Return whether the answer that is `awaited_file_descriptor` has come, without waiting; then it is `small`."""
@@ -296,12 +297,16 @@ class QueryResult:
     def is_computed(self) -> bool:
         """True once every row is in memory: what is left is to write them."""
         execution = self._execution
-        return self._closed if execution is None else execution.is_computed
+        if execution is None:
+            return self._closed
+        return execution.is_computed
 
     @property
     def total_row_count(self) -> int | None:
         """How many rows there will be, if that is known without running; None: nobody can tell."""
-        return self._count_rows() if self._count_rows is not None else None
+        if self._count_rows is not None:
+            return self._count_rows()
+        return None
 
     def build_status(self) -> ResultStatus:
         """Return how it ended; for `Format.write`."""
@@ -332,7 +337,8 @@ class QueryResult:
     def close(self) -> None:
         """Free everything, from any thread; may be called twice."""
         self._closed = True
-        execution, self._execution = self._execution, None
+        execution = self._execution
+        self._execution = None
         if execution is not None:
             execution.close()
 

@@ -31,7 +31,9 @@ def count_answer_rows(
         MAXREC in force.
     """
     rows = _count_query_rows(query, literal_values, relations)
-    return rows if rows is None or row_limit is None else min(rows, row_limit)
+    if rows is None or row_limit is None:
+        return rows
+    return min(rows, row_limit)
 
 
 def _count_query_rows(
@@ -42,7 +44,9 @@ def _count_query_rows(
         return None
     if isinstance(query.body, syntax_tree.Query):
         rows = _count_query_rows(query.body, literal_values, relations)
-        return None if rows is None else max(rows - offset_rows, 0)
+        if rows is None:
+            return None
+        return max(rows - offset_rows, 0)
     return _count_select_rows(query.body, offset_rows, literal_values, relations)
 
 
@@ -69,7 +73,9 @@ def _count_select_rows(
     if select.top is None:
         return rows
     top = _evaluate_integer(select.top, literal_values)
-    return None if top is None else min(rows, top)
+    if top is None:
+        return None
+    return min(rows, top)
 
 
 def _count_source_rows(
@@ -88,5 +94,10 @@ def _count_source_rows(
 
 
 def _evaluate_integer(literal: syntax_tree.Literal, literal_values: Sequence[Any]) -> int | None:
-    value = literal_values[literal.slot] if 0 <= literal.slot < len(literal_values) else literal.value
-    return int(value) if isinstance(value, int | float) else None
+    if 0 <= literal.slot < len(literal_values):
+        value = literal_values[literal.slot]
+    else:
+        value = literal.value
+    if isinstance(value, int | float):
+        return int(value)
+    return None

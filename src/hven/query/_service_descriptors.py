@@ -67,7 +67,10 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
                 descriptors_by_key.setdefault(f"{table.qualified_name} cut", _describe_cutout(table, ref))
         refs = {f'target."{name}"': ident for (of, name), ident in ids_by_column.items() if of == number}
         for link_number, link in enumerate(table.links):
-            text = None if link.service is None else _describe_row_service(link, link.service, refs)
+            if link.service is None:
+                text = None
+            else:
+                text = _describe_row_service(link, link.service, refs)
             if text is not None:
                 descriptors_by_key.setdefault(f"{table.qualified_name} {link_number}", text)
     return tuple(descriptors_by_key.values())
@@ -82,7 +85,8 @@ def _describe_row_service(
     """
     if link.condition is not None or link.source is not None:
         return None
-    inputs, refs = [], {}
+    inputs = []
+    refs = {}
     for service_input in service.inputs:
         column_parts = [part for part in service_input.value if not isinstance(part, str)]
         if column_parts and (
@@ -106,7 +110,8 @@ def _describe_row_service(
     if _keep_constant_template(address) != address:
         return None
     constant_service = replace(service, address=address, inputs=tuple(inputs))
-    name, kind = link.semantics.rpartition("#")[2], "".join(map(str, _keep_constant_template(link.type)))
+    name = link.semantics.rpartition("#")[2]
+    kind = "".join(map(str, _keep_constant_template(link.type)))
     return write_service_descriptor(
         constant_service,
         name=name,
@@ -118,7 +123,9 @@ def _describe_row_service(
 
 def _keep_constant_template(template: Template) -> Template:
     """Return what is the same in all rows; nothing, where it is not."""
-    return template if all(isinstance(part, str) for part in template) else ()
+    if all(isinstance(part, str) for part in template):
+        return template
+    return ()
 
 
 def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:

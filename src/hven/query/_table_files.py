@@ -131,10 +131,12 @@ def open_table_file(
         context = SourceContext(
             on_notice=lambda item: None if isinstance(item, str) else add_deviation(reported_deviations, item)
         )
-        source = (
-            _open_fitting_csv(path, expected_columns, context) if kind == "csv" else _open_source(kind, path, context)
-        )
-        table, rows = Table(schema="", name="", columns=tuple(source.list_columns())), source.read_batches()
+        if kind == "csv":
+            source = _open_fitting_csv(path, expected_columns, context)
+        else:
+            source = _open_source(kind, path, context)
+        table = Table(schema="", name="", columns=tuple(source.list_columns()))
+        rows = source.read_batches()
         reported_deviations[:] = [
             item for item in reported_deviations if item.count is None
         ]  # values were counted while types were looked for
@@ -195,9 +197,10 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
             return source
         for column in source.list_columns():
             if column.name in wider_types:
-                types[column.name] = (
-                    "float64" if column.type.is_integer and wider_types[column.name] == "float64" else "string"
-                )
+                if column.type.is_integer and wider_types[column.name] == "float64":
+                    types[column.name] = "float64"
+                else:
+                    types[column.name] = "string"
     return _open_source("csv", path, context, types={column.name: "string" for column in source.list_columns()})
 
 
@@ -208,7 +211,10 @@ def _note_misfit(wider_types: dict[str, str], rejected_value: RejectedRow) -> No
             format_message("row {row}: {reason}", rejected_value.row, format_message(rejected_value.reason))
         )
     if wider_types.get(rejected_value.column) != "string":
-        wider_types[rejected_value.column] = "float64" if _is_number(rejected_value.value or "") else "string"
+        if _is_number(rejected_value.value or ""):
+            wider_types[rejected_value.column] = "float64"
+        else:
+            wider_types[rejected_value.column] = "string"
 
 
 def _is_number(text: str) -> bool:

@@ -138,7 +138,8 @@ def create_cited_result(
     ).hexdigest()
     canonical = write_adql(adql.parse_query(query_text))
     for _ in range(2):  # an ingest may come between
-        published_state, state_time = site.get_published_state(), format_current_time()
+        published_state = site.get_published_state()
+        state_time = format_current_time()
         with run_query(
             query_text,
             principal,
@@ -218,7 +219,9 @@ def _list_snapshots(query_result: QueryResult, published_state: PublishedState) 
 
 def _find_collection(published_state: PublishedState, table: str) -> str:
     item = published_state.tables_by_name[table]
-    return item.table.schema if item.release is None else item.release.collection
+    if item.release is None:
+        return item.table.schema
+    return item.release.collection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,9 +306,10 @@ def repeat_query(
             ),
             remedy="its page says what the same query finds now",
         )
-    published_state = (
-        site.get_published_state() if uses_current_state else _find_past_state(body, site, principal, policies)
-    )
+    if uses_current_state:
+        published_state = site.get_published_state()
+    else:
+        published_state = _find_past_state(body, site, principal, policies)
     return run_query(
         body["text"],
         principal,
@@ -342,7 +346,9 @@ def _find_past_state(
 
 def _find_snapshot(published_state: PublishedState, table: str) -> str | None:
     item = published_state.tables_by_name.get(table)
-    return item.relation.id if item is not None and isinstance(item.relation, Snapshot) else None
+    if item is not None and isinstance(item.relation, Snapshot):
+        return item.relation.id
+    return None
 
 
 def compare_with_current(

@@ -154,8 +154,12 @@ class MemoryWatchdog:
         last_ended = 0.0
         while True:
             time.sleep(CHECK_INTERVAL_SECONDS)
-            held_bytes, instant = self._measure_held_bytes(), time.monotonic()
-            above_since = None if held_bytes <= limit_bytes else instant if above_since is None else above_since
+            held_bytes = self._measure_held_bytes()
+            instant = time.monotonic()
+            if held_bytes <= limit_bytes:
+                above_since = None
+            elif above_since is None:
+                above_since = instant
             if (
                 above_since is not None
                 and end_process is not None
@@ -167,11 +171,10 @@ class MemoryWatchdog:
                 end_process(held_bytes)
             end_query = None
             with self._lock:
-                idle_checks = (
-                    0
-                    if self._running_queries or (above_since is not None and end_process is not None)
-                    else idle_checks + 1
-                )
+                if self._running_queries or (above_since is not None and end_process is not None):
+                    idle_checks = 0
+                else:
+                    idle_checks = idle_checks + 1
                 if idle_checks > 40:  # the next query is hardly ever far
                     self._is_watching = False
                     return

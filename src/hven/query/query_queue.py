@@ -172,7 +172,8 @@ class QueryQueue:
             return
         is_still_missing = turn.prerequisite() == turn.led_prerequisite
         with self._turn_freed:
-            prerequisite, turn.led_prerequisite = turn.led_prerequisite, None
+            prerequisite = turn.led_prerequisite
+            turn.led_prerequisite = None
             if self._leaders.get(prerequisite) is not turn:
                 return
             del self._leaders[prerequisite]
@@ -290,7 +291,10 @@ class QueryQueue:
     def _notify_next(self) -> None:
         """Wake those that come back, else the one that is next: to wake all of them takes as long as a small query."""
         self._turn_freed.notify_all()
-        next_turn = self._find_next() if len(self._held_turns) < self._slot_count else None
+        if len(self._held_turns) < self._slot_count:
+            next_turn = self._find_next()
+        else:
+            next_turn = None
         if next_turn is not None and next_turn.notify is not None:
             next_turn.notify()
 
@@ -315,11 +319,10 @@ class QueryQueue:
             return None
         held_counts = Counter(turn.requester for turn in self._held_turns if turn not in self._idle_turns)
         max_turns = max(int(self._slot_count * MAX_REQUESTER_SHARE), 1)
-        candidates = (
-            self._waiting_turns
-            if len(self._requesters) == 1
-            else [turn for turn in self._waiting_turns if held_counts[turn.requester] < max_turns]
-        )
+        if len(self._requesters) == 1:
+            candidates = self._waiting_turns
+        else:
+            candidates = [turn for turn in self._waiting_turns if held_counts[turn.requester] < max_turns]
         return min(
             candidates,
             key=lambda turn: (held_counts[turn.requester], self._last_turn_times.get(turn.requester, 0.0)),

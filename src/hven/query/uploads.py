@@ -88,7 +88,9 @@ class UploadReference:
     @property
     def request_part(self) -> str | None:
         """The part of the request that holds it (``param:PART``); None: it is fetched."""
-        return self.uri[len("param:") :] if self.uri.lower().startswith("param:") else None
+        if self.uri.lower().startswith("param:"):
+            return self.uri[len("param:") :]
+        return None
 
 
 def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
@@ -417,22 +419,22 @@ def check_columns(table: Table) -> None:
     for column in table.columns:
         name = column.name
         if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > MAX_COLUMN_NAME_CHARACTERS:
-            message = (
-                "the name of a column, {name!r:.80}, is empty"
-                if not name.strip()
-                else "the name of a column, {name!r:.80}, begins or ends with a blank"
-                if name != name.strip()
-                else "the name of a column, {name!r:.80}, cannot be written in a query"
-            )
+            if not name.strip():
+                message = "the name of a column, {name!r:.80}, is empty"
+            elif name != name.strip():
+                message = "the name of a column, {name!r:.80}, begins or ends with a blank"
+            else:
+                message = "the name of a column, {name!r:.80}, cannot be written in a query"
             raise SourceError(format_message(message, name), remedy="rename it")
         earlier_name = names_by_lower.get(name.lower())
         names_by_lower[name.lower()] = name
         if earlier_name is not None:
-            message = (
-                format_message("two columns have the same name: {name!r:.80}", name)
-                if earlier_name == name
-                else format_message("two columns differ in case alone ({other!r}): {name!r:.80}", earlier_name, name)
-            )
+            if earlier_name == name:
+                message = format_message("two columns have the same name: {name!r:.80}", name)
+            else:
+                message = format_message(
+                    "two columns differ in case alone ({other!r}): {name!r:.80}", earlier_name, name
+                )
             raise SourceError(message, remedy="rename one")
 
 

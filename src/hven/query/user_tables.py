@@ -117,15 +117,15 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
     ConflictError
         Somebody else is writing the same table.
     """
-    owner, name = _require_owner(principal), parse_table_name(name)
+    owner = _require_owner(principal)
+    name = parse_table_name(name)
     with _lock_table(site, owner, name):
         limits = site.settings.limits
         other_row_count = site.store.user_tables.count_other_rows(owner, name, table_limit=limits.user_tables)
-        table, rows = (
-            (empty_table, empty_table.arrow_schema.empty_table())
-            if empty_table is not None
-            else _read_file(site, name, path)
-        )
+        if empty_table is not None:
+            table, rows = (empty_table, empty_table.arrow_schema.empty_table())
+        else:
+            table, rows = _read_file(site, name, path)
         uploads.check_columns(table)
         check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
         table = table.copy_with(
@@ -171,7 +171,8 @@ def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Tabl
     TooLargeError, ConflictError
         As `store_table`.
     """
-    owner, name = _require_owner(principal), parse_table_name(name)
+    owner = _require_owner(principal)
+    name = parse_table_name(name)
     with _lock_table(site, owner, name):
         record = find_table(site, principal, name)
         table = record.table
@@ -230,7 +231,8 @@ def index_column(
     SourceError
         A value comes twice and must not.
     """
-    owner, name = _require_owner(principal), parse_table_name(name)
+    owner = _require_owner(principal)
+    name = parse_table_name(name)
     with _lock_table(site, owner, name):
         record = find_table(site, principal, name)
         target_column = _find_column(record.table, column_name)
@@ -267,7 +269,8 @@ def delete_table(site: Site, principal: Principal, name: str) -> None:
     name
         As `parse_table_name` takes it.
     """
-    owner, name = _require_owner(principal), parse_table_name(name)
+    owner = _require_owner(principal)
+    name = parse_table_name(name)
     with _lock_table(site, owner, name):
         site.store.user_tables.delete_table(owner, name)
     time.sleep(PROPAGATION_SECONDS)
@@ -393,7 +396,8 @@ def _find_position_columns(table: Table) -> tuple[str, str] | None:
 def _find_column(table: Table, written_name: str) -> Column:
     name = written_name.strip()
     quoted = len(name) > 1 and name[0] == name[-1] == '"'
-    name = name[1:-1].replace('""', '"') if quoted else name
+    if quoted:
+        name = name[1:-1].replace('""', '"')
     for column in table.columns:
         if column.name == name or (not quoted and column.name.lower() == name.lower()):
             return column
@@ -473,11 +477,8 @@ def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
     ]
     if unknown_names:
         name_list = ", ".join(repr(name)[:80] for name in unknown_names[:MAX_SHOWN_NAMES])
-        name_list = (
-            format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
-            if len(unknown_names) > MAX_SHOWN_NAMES
-            else name_list
-        )
+        if len(unknown_names) > MAX_SHOWN_NAMES:
+            name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
         raise SourceError(
             format_message("{table} has no column {names}; nothing was added", table.qualified_name, name_list),
             remedy=format_message("its columns: {names}", _format_column_names(table)),
@@ -485,9 +486,10 @@ def _cast_rows(uploaded_table: Table, rows: pa.Table, table: Table) -> pa.Table:
     columns = []
     for lower_name, column in columns_by_name.items():
         try:
-            values = (
-                rows[uploaded_by_name[lower_name].name] if lower_name in uploaded_by_name else pa.nulls(rows.num_rows)
-            )
+            if lower_name in uploaded_by_name:
+                values = rows[uploaded_by_name[lower_name].name]
+            else:
+                values = pa.nulls(rows.num_rows)
             columns.append(values.cast(column.type.arrow))
         except pa.ArrowException as error:
             raise SourceError(

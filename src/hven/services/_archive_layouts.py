@@ -98,7 +98,8 @@ class ArchiveLayout(ABC):
                 and begun <= member_index + MEMBERS_AHEAD
                 and self._member_offsets[begun] < stop
             ):
-                if (begin_reading := self.members[begun].begin) is not None:
+                begin_reading = self.members[begun].begin
+                if begin_reading is not None:
                     begin_reading()
                 begun += 1
             if member_index == len(self.members):
@@ -145,7 +146,9 @@ class TarLayout(ArchiveLayout):
 
     def _count_header_bytes(self, member: ArchiveMember) -> int:
         plain = member.name.isascii() and len(member.name) <= tarfile.LENGTH_NAME and member.size < 8**11
-        return TAR_BLOCK_BYTES if plain else len(self._write_header(member))
+        if plain:
+            return TAR_BLOCK_BYTES
+        return len(self._write_header(member))
 
     def _count_trailer_bytes(self, member: ArchiveMember) -> int:
         return -member.size % TAR_BLOCK_BYTES
@@ -155,7 +158,8 @@ class TarLayout(ArchiveLayout):
 
     def _write_header(self, member: ArchiveMember) -> bytes:
         tar_info = tarfile.TarInfo(member.name)
-        tar_info.size, tar_info.mtime = member.size, max(int(member.modified), 0)
+        tar_info.size = member.size
+        tar_info.mtime = max(int(member.modified), 0)
         return tar_info.tobuf(tarfile.PAX_FORMAT)
 
     def _write_trailer(self, member: ArchiveMember) -> bytes:
@@ -195,7 +199,9 @@ class ZipLayout(ArchiveLayout):
     def _write_zip64_field(self, member: ArchiveMember, offset: int) -> bytes:
         sizes = (member.size, member.size) if member.size >= ZIP64_THRESHOLD else ()
         values = (*sizes, *((offset,) if offset >= ZIP64_THRESHOLD else ()))
-        return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+        if values:
+            return struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values)
+        return b""
 
     def _read_member(self, member: ArchiveMember, start: int, stop: int) -> Iterator[FilePiece]:
         if start or stop < member.size or self._find_crc(member) is not None:
@@ -214,7 +220,9 @@ class ZipLayout(ArchiveLayout):
             self._store_crc(member, crc)
 
     def _find_crc(self, member: ArchiveMember) -> int | None:
-        return self._crc_cache.find_crc(member.sha256) if member.has_checksum else self._crcs_by_name.get(member.name)
+        if member.has_checksum:
+            return self._crc_cache.find_crc(member.sha256)
+        return self._crcs_by_name.get(member.name)
 
     def _store_crc(self, member: ArchiveMember, crc: int) -> None:
         if member.has_checksum:
@@ -227,7 +235,10 @@ class ZipLayout(ArchiveLayout):
         if crc is None:
             crc = 0
             for piece in member.read_range(0, member.size) if member.size else ():
-                crc = crc if piece is None else zlib.crc32(piece, crc)
+                if piece is None:
+                    crc = crc
+                else:
+                    crc = zlib.crc32(piece, crc)
             self._store_crc(member, crc)
         return crc
 
@@ -238,14 +249,24 @@ class ZipLayout(ArchiveLayout):
             day = (when.tm_year - ZIP_FIRST_YEAR) << 9 | when.tm_mon << 5 | when.tm_mday
             moment = when.tm_hour << 11 | when.tm_min << 5 | when.tm_sec // 2
         else:
-            day, moment = 1 << 5 | 1, 0
-        size = ZIP64_MARKER_32 if member.size >= ZIP64_THRESHOLD else member.size if crc >= 0 else 0
+            day = 1 << 5 | 1
+            moment = 0
+        if member.size >= ZIP64_THRESHOLD:
+            size = ZIP64_MARKER_32
+        elif crc >= 0:
+            size = member.size
+        else:
+            size = 0
         needed = 45 if is_zip64 else 20
         return struct.pack("<5H3I", needed, ZIP_FLAGS, 0, moment, day, max(crc, 0), size, size)
 
     def _write_header(self, member: ArchiveMember) -> bytes:
-        name, large = member.name.encode(), member.size >= ZIP64_THRESHOLD
-        zip64_field = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
+        name = member.name.encode()
+        large = member.size >= ZIP64_THRESHOLD
+        if large:
+            zip64_field = struct.pack("<HHQQ", 1, 16, 0, 0)
+        else:
+            zip64_field = b""
         return (
             b"PK\3\4"
             + self._write_common_fields(member, -1, large)
@@ -261,7 +282,8 @@ class ZipLayout(ArchiveLayout):
     def _write_closing(self) -> bytes:
         lines = []
         for member, at in zip(self.members, self._member_offsets, strict=False):
-            name, zip64_field = member.name.encode(), self._write_zip64_field(member, at)
+            name = member.name.encode()
+            zip64_field = self._write_zip64_field(member, at)
             creator_version = struct.pack("<H", 3 << 8 | 45)  # on Unix
             entry = struct.pack(
                 "<5HII",
@@ -282,7 +304,9 @@ class ZipLayout(ArchiveLayout):
                 + zip64_field
             )
         listed = b"".join(lines)
-        count, size, at = len(lines), len(listed), self._member_offsets[-1]
+        count = len(lines)
+        size = len(listed)
+        at = self._member_offsets[-1]
         extended = b""
         end_fields = (count, count, size, at)
         if self._is_zip64_needed(size):

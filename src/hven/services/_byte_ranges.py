@@ -51,7 +51,10 @@ def build_file_headers(path: str, modified: datetime | None, sha256: str | None)
     """
     name = path.rpartition("/")[2]
     plain = re.sub(r"[^A-Za-z0-9._+-]", "_", name)
-    encoded_name = "" if plain == name else f"; filename*=UTF-8''{quote(name, safe='')}"
+    if plain == name:
+        encoded_name = ""
+    else:
+        encoded_name = f"; filename*=UTF-8''{quote(name, safe='')}"
     file_headers = {"content-disposition": f'inline; filename="{plain}"{encoded_name}', "accept-ranges": "bytes"}
     if modified is not None:
         file_headers["last-modified"] = format_datetime(modified.replace(tzinfo=UTC, microsecond=0), usegmt=True)
@@ -71,12 +74,16 @@ def parse_range(request: Request, file_bytes: int) -> tuple[int, int] | None:
     if range_match is None or not (range_match[1] or range_match[2]):
         return None
     if not range_match[1]:
-        begin, end = max(file_bytes - int(range_match[2]), 0), file_bytes
+        begin = max(file_bytes - int(range_match[2]), 0)
+        end = file_bytes
     else:
-        begin, end = int(range_match[1]), min(int(range_match[2]) + 1, file_bytes) if range_match[2] else file_bytes
+        begin = int(range_match[1])
+        end = min(int(range_match[2]) + 1, file_bytes) if range_match[2] else file_bytes
         if range_match[2] and int(range_match[2]) < begin:
             return None  # it is no range, and as if not said
-    return (begin, end) if begin < end else (0, 0)
+    if begin < end:
+        return (begin, end)
+    return (0, 0)
 
 
 def answer_file(
@@ -102,7 +109,10 @@ def answer_file(
     body
         All bytes, where they are there already.
     """
-    part = parse_range(request, file_bytes) if allows_range else None
+    if allows_range:
+        part = parse_range(request, file_bytes)
+    else:
+        part = None
     if part == (0, 0):
         return Response(None, 416, {**headers, "content-range": f"bytes */{file_bytes}"})
     begin, end = part or (0, file_bytes)
@@ -130,7 +140,8 @@ class PieceStreamResponse(Response):
         super().__init__(None, status, headers)
         if "content-length" not in headers:  # which nobody knows, and is not that of nothing
             del self.headers["content-length"]
-        self._request, self._pieces = request, pieces
+        self._request = request
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  (ASGI's signature)
         """Send it.
@@ -142,7 +153,8 @@ class PieceStreamResponse(Response):
         TimeoutError
             The reader takes nothing any more.
         """
-        disconnected, time = asyncio.ensure_future(wait_for_disconnect(self._request)), asyncio.get_running_loop().time
+        disconnected = asyncio.ensure_future(wait_for_disconnect(self._request))
+        time = asyncio.get_running_loop().time
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async with aclosing(self._pieces) as pieces, asyncio.timeout(SEND_TIMEOUT_SECONDS) as patience:
@@ -151,7 +163,8 @@ class PieceStreamResponse(Response):
                     if disconnected.done():
                         return
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    if (now := time()) > looked + TIMER_INTERVAL_SECONDS:
+                    now = time()
+                    if now > looked + TIMER_INTERVAL_SECONDS:
                         patience.reschedule(now + SEND_TIMEOUT_SECONDS)
                         looked = now
                 if not disconnected.done():
@@ -162,7 +175,9 @@ class PieceStreamResponse(Response):
 
 async def stream_pieces(pieces: Generator[FilePiece], *, is_remote: bool = False) -> AsyncGenerator[bytes | bytearray]:
     """Take pieces as they come: on the event loop, and behind a None by a thread (of those that wait for `is_remote` servers), which joins small ones."""
-    waiting, size, is_exhausted = None, 0, False
+    waiting = None
+    size = 0
+    is_exhausted = False
     try:
         while not (is_exhausted := (piece := next(pieces, b"")) == b""):
             if piece is None:
@@ -190,4 +205,6 @@ def _read_waiting_pieces(pieces: Iterator[FilePiece]) -> bytes | bytearray:
             size += len(piece)
             if size >= READ_BYTES:
                 break
-    return read_pieces[0] if len(read_pieces) == 1 else b"".join(read_pieces)
+    if len(read_pieces) == 1:
+        return read_pieces[0]
+    return b"".join(read_pieces)

@@ -54,14 +54,16 @@ def resample_spectra(
     changes = [int(place) for place, changed in zip(bin_numbers[1:], is_changed, strict=True) if changed]
     if not len(bin_numbers):
         return np.full((1, len(values)), np.nan), None, []
-    low, high = float(np.nanmin(centers)), float(np.nanmax(centers))
+    low = float(np.nanmin(centers))
+    high = float(np.nanmax(centers))
     log = low > 0 and high > LOGARITHMIC_RANGE_FACTOR * low
     runs = [
         bin_numbers[(bin_numbers >= first) & (bin_numbers < last)]
         for first, last in pairwise([bin_numbers[0], *changes, len(values)])
     ]
     edges = [_compute_channel_edges(centers[run[0]], is_logarithmic=log) for run in runs]
-    low, high = min(edge[0] for edge, _ in edges), max(edge[-1] for edge, _ in edges)
+    low = min(edge[0] for edge, _ in edges)
+    high = max(edge[-1] for edge, _ in edges)
     max_rows = min(max_rows, max(len(order) for _, order in edges) * (1 if len(edges) == 1 else 4))
     axis = np.linspace(low, high, max_rows + 1)
     picture = np.full((max_rows, len(values)), np.nan)
@@ -74,9 +76,15 @@ def resample_spectra(
 def _compute_channel_edges(centers: Numbers, *, is_logarithmic: bool) -> tuple[Numbers, Numbers]:
     """Find the edges of channels, rising, half way between centers, and the order of the channels."""
     order = np.argsort(centers, kind="stable")[: int(np.isfinite(centers).sum())]
-    at = np.log(centers[order]) if is_logarithmic else centers[order].astype(np.float64)
+    if is_logarithmic:
+        at = np.log(centers[order])
+    else:
+        at = centers[order].astype(np.float64)
     half = np.diff(at) / 2
-    ends = (half[0], half[-1]) if len(half) else (0.5, 0.5)
+    if len(half):
+        ends = (half[0], half[-1])
+    else:
+        ends = (0.5, 0.5)
     return np.concatenate([[at[0] - ends[0]], at[:-1] + half, [at[-1] + ends[1]]]), order
 
 
@@ -91,11 +99,10 @@ def _resample_run(values: Numbers, edges: Numbers, axis: Numbers, *, use_peaks: 
             part = values[:, first:last]
             is_finite = np.isfinite(part)
             with np.errstate(invalid="ignore", divide="ignore"):
-                resampled[:, row] = (
-                    np.fmax.reduce(part, axis=1)
-                    if use_peaks
-                    else np.where(is_finite, part, 0).sum(1) / is_finite.sum(1)
-                )
+                if use_peaks:
+                    resampled[:, row] = np.fmax.reduce(part, axis=1)
+                else:
+                    resampled[:, row] = np.where(is_finite, part, 0).sum(1) / is_finite.sum(1)
         elif 0 <= within[row] < values.shape[1]:
             resampled[:, row] = values[:, within[row]]
     return resampled

@@ -53,7 +53,10 @@ def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> 
     spatial = ""
     if frames:  # one alone can be told: that of the sky before those of bodies
         frame = min(frames)
-        where = f" frame={quoteattr(frame)}" if frame else ""
+        if frame:
+            where = f" frame={quoteattr(frame)}"
+        else:
+            where = ""
         spatial = f"<spatial{where}>{_merge_coverages(tuple(frames[frame]))}</spatial>"
     times = [span for item in public_items if (span := _find_time_span(item)) is not None]
     energies = [span for item in public_items for span in _find_spectral_spans(item)]
@@ -68,7 +71,9 @@ def write_coverage(items: Sequence[PublishedTable], waveband: Iterable[str]) -> 
             *(f"<waveband>{escape(band)}</waveband>" for band in waveband),
         )
     )
-    return f"<coverage>{coverage_xml}</coverage>" if coverage_xml else ""
+    if coverage_xml:
+        return f"<coverage>{coverage_xml}</coverage>"
+    return ""
 
 
 def find_sample_place(table: Table, item: PublishedTable) -> tuple[float, float, float] | None:
@@ -102,11 +107,9 @@ def _find_frame(item: PublishedTable) -> str | None:
     if (column.ucd or "").lower().startswith(BODY_UCD):
         target_statistics = item.statistics.get("target_name", {})
         body = target_statistics.get("minimum")
-        return (
-            f"IAU_{body.upper().replace(' ', '_')}"
-            if isinstance(body, str) and body == target_statistics.get("maximum")
-            else None
-        )
+        if isinstance(body, str) and body == target_statistics.get("maximum"):
+            return f"IAU_{body.upper().replace(' ', '_')}"
+        return None
     return "" if has_icrs_position(table) else None
 
 
@@ -131,7 +134,8 @@ def has_icrs_position(table: Table) -> bool:
 def _merge_coverages(texts: tuple[str, ...]) -> str:
     """Unite coverages, to an order at which their text is short."""
     mocs = [sky.Moc.parse(text) for text in texts]
-    ranges, moc_text = sky.healpix.merge_ranges(np.concatenate([moc.ranges for moc in mocs])), ""
+    ranges = sky.healpix.merge_ranges(np.concatenate([moc.ranges for moc in mocs]))
+    moc_text = ""
     for order in range(MAX_COVERAGE_ORDER, 2, -1):
         moc_text = str(sky.Moc(sky.healpix.degrade_ranges(ranges, order), min(order, max(moc.order for moc in mocs))))
         if len(moc_text) <= MAX_COVERAGE_CHARACTERS:
@@ -148,7 +152,9 @@ def _find_time_span(item: PublishedTable) -> tuple[float, float] | None:
         _to_mjd(item.statistics.get(begin.name, {}).get("minimum"), begin.epoch),
         _to_mjd(item.statistics.get(end.name, {}).get("maximum"), end.epoch),
     )
-    return None if ends[0] is None or ends[1] is None or ends[0] > ends[1] else (ends[0], ends[1])
+    if ends[0] is None or ends[1] is None or ends[0] > ends[1]:
+        return None
+    return (ends[0], ends[1])
 
 
 def find_date_span(item: PublishedTable) -> tuple[str, str] | None:
@@ -198,12 +204,17 @@ def list_earth_boxes(items: Sequence[PublishedTable]) -> list[dict[str, dict[str
 
 def _to_mjd(value: object, epoch: float | None) -> float | None:
     if epoch is not None:
-        return float(value) + epoch - MJD_EPOCH if isinstance(value, int | float) and np.isfinite(value) else None
+        if isinstance(value, int | float) and np.isfinite(value):
+            return float(value) + epoch - MJD_EPOCH
+        return None
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment.tzinfo:
+        moment = moment
+    else:
+        moment = moment.replace(tzinfo=UTC)
     return (moment - datetime(1858, 11, 17, tzinfo=UTC)).total_seconds() / 86_400
 
 

@@ -71,7 +71,9 @@ class CubeView:
     @property
     def depth(self) -> int:
         """Number of slices."""
-        return 1 if self.depth_axis is None else self.array.shape[self.depth_axis]
+        if self.depth_axis is None:
+            return 1
+        return self.array.shape[self.depth_axis]
 
     @property
     def height(self) -> int:
@@ -102,11 +104,16 @@ class CubeView:
 
     def read_tile(self, slice_index: int, box: Box, max_side: int) -> npt.NDArray[Any]:
         """Read a slice, each n-th of its pixels where it has more than `max_side` along a side."""
-        width, height = box[1] - box[0], box[3] - box[2]
+        width = box[1] - box[0]
+        height = box[3] - box[2]
         self.check_read_size(width * height)
         step = max(1, -(-max(width, height) // max_side))
-        row, clock = width * self.array.dtype.itemsize, ReadTimeLimit()
-        rows_per_read = max(1, CHUNK_BYTES // row // step) * step if row * step <= CHUNK_BYTES else 1
+        row = width * self.array.dtype.itemsize
+        clock = ReadTimeLimit()
+        if row * step <= CHUNK_BYTES:
+            rows_per_read = max(1, CHUNK_BYTES // row // step) * step
+        else:
+            rows_per_read = 1
         rows = []
         for start in range(box[2], box[3], max(rows_per_read, step)):
             clock.check_time()
@@ -127,14 +134,13 @@ class CubeView:
 
         Means, standard deviations, numbers of values, of each slice.
         """
-        plane, clock = is_inside.size, ReadTimeLimit()
+        plane = is_inside.size
+        clock = ReadTimeLimit()
         self.check_read_size(plane * self.depth)
         slices_per_read = max(1, CHUNK_BYTES // (plane * self.array.dtype.itemsize))
-        means, spreads, counts = (
-            np.full(self.depth, np.nan),
-            np.full(self.depth, np.nan),
-            np.zeros(self.depth, np.int64),
-        )
+        means = np.full(self.depth, np.nan)
+        spreads = np.full(self.depth, np.nan)
+        counts = np.zeros(self.depth, np.int64)
         for start in range(0, self.depth, slices_per_read):
             clock.check_time()
             end = min(start + slices_per_read, self.depth)
@@ -167,24 +173,37 @@ class CubeView:
 
     def find_pixel_position(self, x: int, y: int) -> list[float] | None:
         """Return longitude and latitude of a pixel's centre, degrees."""
-        places = self.array.create_sky_mapping() if self.array.create_sky_mapping is not None else None
-        position = None if places is None else places(np.array([[x + 1.0, y + 1.0]]))[0]
+        if self.array.create_sky_mapping is not None:
+            places = self.array.create_sky_mapping()
+        else:
+            places = None
+        if places is None:
+            position = None
+        else:
+            position = places(np.array([[x + 1.0, y + 1.0]]))[0]
         return position.tolist() if position is not None and np.isfinite(position).all() else None
 
     def describe_view(self) -> dict[str, Any]:
         """Tell how it is looked at, and where its pixels are."""
         count, (y, x) = len(self.array.axes), self.image_axes
-        places = self.array.create_sky_mapping() if self.array.create_sky_mapping is not None else None
+        if self.array.create_sky_mapping is not None:
+            places = self.array.create_sky_mapping()
+        else:
+            places = None
         grid = None
         if places is not None:
-            xs, ys = np.linspace(1.0, self.width, GRID_POINTS), np.linspace(1.0, self.height, GRID_POINTS)
+            xs = np.linspace(1.0, self.width, GRID_POINTS)
+            ys = np.linspace(1.0, self.height, GRID_POINTS)
             lon, lat = places(np.stack([grid_axis.ravel() for grid_axis in np.meshgrid(xs, ys)], 1)).T
             frame = {
                 "kind": places.image_axes.kind,
                 "frame": "ICRS" if places.image_axes.kind == "sky" else places.image_axes.frame,
             }
             grid = {"x": xs, "y": ys, "lon": lon, "lat": lat, **frame}
-        through = None if self.depth_axis is None else count - self.depth_axis
+        if self.depth_axis is None:
+            through = None
+        else:
+            through = count - self.depth_axis
         return {
             "image": [count - x, count - y],
             "through": through,
@@ -236,7 +255,10 @@ def build_cube_view(
         )
     else:
         named = product.find_part(part)
-        array = named if isinstance(named, ArrayPart) and len(named.axes) > 1 else None
+        if isinstance(named, ArrayPart) and len(named.axes) > 1:
+            array = named
+        else:
+            array = None
     if array is None:
         raise NoCubeError(format_message("there is no image and no cube in it"))
     axes = array.axes
@@ -245,7 +267,10 @@ def build_cube_view(
             raise ParamError(
                 format_message("the array has {count} axes, and no axis {number}", len(axes), number), name=name
             )
-    chosen = None if depth_axis is None else len(axes) - depth_axis
+    if depth_axis is None:
+        chosen = None
+    else:
+        chosen = len(axes) - depth_axis
     if depth_axis is None and len(axes) > 2:
         sphere = {held_pixels for held_pixels, axis in enumerate(axes) if axis.kind in {"longitude", "latitude"}}
         free_axes = [held_pixels for held_pixels in range(len(axes)) if held_pixels not in sphere or len(sphere) != 2]

@@ -34,8 +34,12 @@ class DerivedFileStore:
     """
 
     def __init__(self, directory: Path, max_bytes: int, read_grace_seconds: float = 0.0) -> None:
-        self._directory, self._max_bytes, self._read_grace_seconds = directory, max_bytes, read_grace_seconds
-        self._lock, self._write_locks, self._new_count = threading.Lock(), dict[str, threading.Lock](), 0
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._read_grace_seconds = read_grace_seconds
+        self._lock = threading.Lock()
+        self._write_locks = dict[str, threading.Lock]()
+        self._new_count = 0
 
     def find_file(self, name: str) -> Path | None:
         """Return a file, which is used now; None: it is not there."""
@@ -76,7 +80,8 @@ class DerivedFileStore:
                     (dir_entry.stat().st_mtime, dir_entry.stat().st_size, dir_entry.path)
                     for dir_entry in os.scandir(folder.path)
                 ]
-        total, now = sum(size for _, size, _ in stored_files), time.time()
+        total = sum(size for _, size, _ in stored_files)
+        now = time.time()
         for used, size, path in sorted(stored_files):
             begun = Path(path).name.startswith(".")
             if (

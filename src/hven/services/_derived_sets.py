@@ -163,7 +163,10 @@ def _derive_availability_set(data_set: DataSet, bin_microseconds: int) -> DataSe
         places={},
         colors={},
     )
-    of = "; gaps within a file are not told" if data_set.file_layout is not None else ""
+    if data_set.file_layout is not None:
+        of = "; gaps within a file are not told"
+    else:
+        of = ""
     end = Column(name="endTime", type=parse_type("timestamp"), description=f"Behind the last sample of the span{of}")
     code = Column(name="code", type=parse_type("int32"), description="200: there are samples")
     time = _limit_time_precision(data_set.time)
@@ -261,7 +264,8 @@ def derive_time_extent(data_set: DataSet, base_extent: TimeExtent) -> TimeExtent
     """Return from when to when a data set that is made of another one has records: its bins, as a whole."""
     if base_extent.start is None or base_extent.stop is None:
         return base_extent
-    low, high = base_extent.start // data_set.bin_microseconds, -(-base_extent.stop // data_set.bin_microseconds)
+    low = base_extent.start // data_set.bin_microseconds
+    high = -(-base_extent.stop // data_set.bin_microseconds)
     return TimeExtent(
         start=low * data_set.bin_microseconds,
         stop=high * data_set.bin_microseconds,
@@ -290,20 +294,20 @@ def read_derived_set(
     batches
         As of `series.read_samples`.
     """
-    base, width = data_set.base_set or data_set, data_set.bin_microseconds
+    base = data_set.base_set or data_set
+    width = data_set.bin_microseconds
     if data_set.derivation == AVAILABILITY_KIND:
         base_extent = series.find_time_extent(context, principal, base, published_state)
         if base_extent.start is not None and base_extent.stop is not None:
-            begins, ends = (
-                _find_file_spans(context, principal, base, published_state)
-                if base.file_layout is not None
-                else _find_sampled_spans(
+            if base.file_layout is not None:
+                begins, ends = _find_file_spans(context, principal, base, published_state)
+            else:
+                begins, ends = _find_sampled_spans(
                     pyramids.read_bins(
                         context, principal, base, [], base_extent.start, base_extent.stop, width, published_state
                     ),
                     width,
                 )
-            )
             yield _build_span_batch(begins, ends, names, start, stop)
         return
     if data_set.derivation == FILE_LISTING_KIND:

@@ -24,7 +24,9 @@ def choose_encoding(accept_encoding: str) -> str | None:
                 weight = 0.0
         weights[name.strip()] = weight
     offered = [name for name in ("zstd", "gzip") if weights.get(name, 0.0) > 0]
-    return max(offered, key=lambda name: weights[name]) if offered else None
+    if offered:
+        return max(offered, key=lambda name: weights[name])
+    return None
 
 
 class StreamCompressor:

@@ -49,7 +49,10 @@ def _escape_text(text: str) -> str:
 def _make_unique_id(name: str, used_ids: set[str]) -> str:
     """Make a new XML Name of ASCII letters, digits and ``-``."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-")
-    base = plain if plain[:1].isalpha() else f"example-{plain}".rstrip("-")
+    if plain[:1].isalpha():
+        base = plain
+    else:
+        base = f"example-{plain}".rstrip("-")
     ident, number = base, 1
     while ident in used_ids:
         number += 1

@@ -165,31 +165,30 @@ class DataSetFiles:
         table: Table,
         published_state: PublishedState,
     ) -> None:
-        self.context, self.principal, self.series, self.table, self.published_state = (
-            context,
-            principal,
-            series,
-            table,
-            published_state,
-        )
+        self.context = context
+        self.principal = principal
+        self.series = series
+        self.table = table
+        self.published_state = published_state
         begin, end = find_begin_and_end_columns(table)
         if begin is None or end is None:
             raise StorageUnavailableError(
                 format_message("no column of {table} says when the samples of a file begin", table.qualified_name)
             )
-        self._begin_column, self._end_column = begin, end
+        self._begin_column = begin
+        self._end_column = end
         names = {column.name for column in table.columns}
         self._layout_column = "layout" if {"layout", "samples"} <= names else None
-        self._span_tolerance = (
-            0
-            if self._layout_column
-            else SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
-        )
-        own_condition = write_own_files(table, series) if self._layout_column else None
-        self._is_shared, self._own_conditions = (
-            own_condition is not None,
-            () if own_condition is None else (own_condition,),
-        )
+        if self._layout_column:
+            self._span_tolerance = 0
+        else:
+            self._span_tolerance = SPAN_TOLERANCE_MICROSECONDS + round((series.cadence or 0) * SECOND_MICROSECONDS)
+        if self._layout_column:
+            own_condition = write_own_files(table, series)
+        else:
+            own_condition = None
+        self._is_shared = own_condition is not None
+        self._own_conditions = () if own_condition is None else (own_condition,)
         self.has_file_policy = any(
             guarded_table.schema == table.schema and guarded_table.policy and guarded_table.policy.path
             for guarded_table in published_state.policy_tables
@@ -203,7 +202,10 @@ class DataSetFiles:
             *self._own_conditions,
             *conditions,
         ]
-        where = f" WHERE {' AND '.join(all_conditions)}" if all_conditions else ""
+        if all_conditions:
+            where = f" WHERE {' AND '.join(all_conditions)}"
+        else:
+            where = ""
         text = (
             f"SELECT {select_items} FROM {quote_name(self.table.schema)}.{quote_name(self.table.name)} AS "
             f"target{where}{query_suffix}"
@@ -228,7 +230,8 @@ class DataSetFiles:
 
     def _fill_path_template(self, row: Mapping[str, Any]) -> str | None:
         """Fill the template of the path; None: a value of it is missing."""
-        path_parts, number = [], 0
+        path_parts = []
+        number = 0
         for part in self.series.file:
             if isinstance(part, str):
                 path_parts.append(part)
@@ -248,11 +251,14 @@ class DataSetFiles:
         start, stop
             Microseconds since 1970.
         """
-        low, high = start - self._span_tolerance, stop + self._span_tolerance
+        low = start - self._span_tolerance
+        high = stop + self._span_tolerance
         published = self.published_state.tables_by_name.get(self.table.qualified_name)
         if self.has_file_policy or published is None or not 0 < (published.rows or 0) <= MAX_CACHED_GRANULES:
             granules = self._query_granules(low, high)
-            return self._keep_accessible(granules) if self.has_file_policy else granules
+            if self.has_file_policy:
+                return self._keep_accessible(granules)
+            return granules
         granule_cache = self.context.site.get_or_create(GranuleCache)
         access_key = self.published_state.find_access_key(self.principal, self.context.policies)
         key = (self.table.qualified_name, self.series.id, self.published_state.version, access_key)
@@ -266,22 +272,22 @@ class DataSetFiles:
         begin, end = (
             f"target.{quote_name(time_column.name)}" for time_column in (self._begin_column, self._end_column)
         )
-        version = f", target.{quote_name(self.series.version)} AS a_version" if self.series.version else ""
+        if self.series.version:
+            version = f", target.{quote_name(self.series.version)} AS a_version"
+        else:
+            version = ""
         items = f"{begin} AS a_first, {end} AS a_last, {self._path_select_items}{version}"
-        late, early = (
-            f"{end} >= {_write_time_literal(self._end_column, begin_instant)}",
-            f"{begin} < {_write_time_literal(self._begin_column, end_instant)}",
-        )
+        late = f"{end} >= {_write_time_literal(self._end_column, begin_instant)}"
+        early = f"{begin} < {_write_time_literal(self._begin_column, end_instant)}"
         granules = []
         for row in self._query_rows(items, late, early):
             path = self._fill_path_template(row)
             if path is None or row["a_first"] is None or row["a_last"] is None:
                 continue
-            number = (
-                str(row["a_version"] or "")
-                if version
-                else "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
-            )
+            if version:
+                number = str(row["a_version"] or "")
+            else:
+                number = "".join(_VERSION_PATTERN.findall(path.rpartition("/")[2])[-1:])
             granules.append(
                 Granule(
                     path,
@@ -345,23 +351,20 @@ class DataSetFiles:
             all_granules = self.list_granules(*ENTIRE_TIME_SPAN)
             if not all_granules:
                 return None
-            first, last, sample_count = (
-                min(item.start for item in all_granules),
-                max(item.stop for item in all_granules),
-                None,
-            )
+            first = min(item.start for item in all_granules)
+            last = max(item.stop for item in all_granules)
+            sample_count = None
         else:
             many_of = ", SUM(target.samples) AS a_many" if self._layout_column else ""
             (row,) = self._query_rows(f"MIN({begin}) AS a_first, MAX({end}) AS a_last{many_of}")
             if row["a_first"] is None or row["a_last"] is None:
                 return None
-            first, last, sample_count = (
-                _to_microseconds(self._begin_column, row["a_first"]),
-                _to_microseconds(self._end_column, row["a_last"]),
-                row.get("a_many"),
-            )
+            first = _to_microseconds(self._begin_column, row["a_first"])
+            last = _to_microseconds(self._end_column, row["a_last"])
+            sample_count = row.get("a_many")
         if self._is_shared:  # each has a clock of its own
-            first, last = self._find_own_limit(begin, first, 0), self._find_own_limit(f"{end} DESC", last, -1)
+            first = self._find_own_limit(begin, first, 0)
+            last = self._find_own_limit(f"{end} DESC", last, -1)
         step = (self.series.cadence or 1.0) * SECOND_MICROSECONDS
         return first, last, int(sample_count) if sample_count else max(int((last - first) / step), 1)
 
@@ -442,13 +445,19 @@ class DataSetFiles:
                 )
                 if (path := self._fill_path_template(row))
             ]
-            if (file_layout := self._read_first_layout(paths, layout_cache)) is not None:
+            file_layout = self._read_first_layout(paths, layout_cache)
+            if file_layout is not None:
                 file_layouts.append(file_layout)
-        return _merge_layouts(file_layouts, self.series) if file_layouts else None
+        if file_layouts:
+            return _merge_layouts(file_layouts, self.series)
+        return None
 
     def _read_first_layout(self, paths: Sequence[str], layout_cache: Any) -> FileLayout | None:
         """Look into the first file that can be taken and read."""
-        found_files = self._query_files(paths) if paths else None
+        if paths:
+            found_files = self._query_files(paths)
+        else:
+            found_files = None
         for path in paths:
             if found_files is None or path not in found_files.rows:
                 continue
@@ -664,7 +673,10 @@ def assign_segments(
     begins = {granule.start for granule in granules}
     items = []
     for rank, granule in enumerate(ordered):
-        end = granule.stop if granule.stop in begins and granule.start < granule.stop else granule.stop + 1
+        if granule.stop in begins and granule.start < granule.stop:
+            end = granule.stop
+        else:
+            end = granule.stop + 1
         items.append((granule.start, end, -rank, granule))
         if tolerance:
             low = len(granules) - rank
@@ -715,7 +727,10 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
     for layout in layouts:
         for column in layout.columns:
             merged_column = columns.get(column.name)
-            columns[column.name] = column if merged_column is None else _widen_column(merged_column, column)
+            if merged_column is None:
+                columns[column.name] = column
+            else:
+                columns[column.name] = _widen_column(merged_column, column)
             lengths[column.name] = max(lengths.get(column.name, 1), layout.lengths.get(column.name, 1))
     order = {name.casefold(): file_number for file_number, name in enumerate(series.parameters)}
     merged_columns = sorted(columns.values(), key=lambda column: order.get(column.name.casefold(), 0))
@@ -745,7 +760,10 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
             continue
         if len(each[0]) == 1 and all(len(other_bins) == 1 for other_bins in each):
             first = each[0][0]
-            name = first.name if first.name not in columns else f"{column.name}_{first.name}"
+            if first.name not in columns:
+                name = first.name
+            else:
+                name = f"{column.name}_{first.name}"
             columns[name] = column
             tables[name] = column.name
             size = int(np.prod([part or 1 for part in column.type.shape]))
@@ -770,7 +788,8 @@ def _merge_layouts(layouts: Sequence[FileLayout], series: TimeSeries) -> DataSet
 
 def _widen_column(first_column: Column, second_column: Column) -> Column:
     """Find a column that has the values of two; units are those of the first."""
-    first, second = first_column.type, second_column.type
+    first = first_column.type
+    second = second_column.type
     if first.is_string or second.is_string:
         return first_column
     if not first_column.unit and second_column.unit:
@@ -778,9 +797,10 @@ def _widen_column(first_column: Column, second_column: Column) -> Column:
     alike = first.datatype == second.datatype and (first_column.unit or "") == (second_column.unit or "")
     kind = first.datatype if alike else "double"
     shapes = [tuple(part or 1 for part in each.shape) for each in (first, second)]
-    shape = (
-        tuple(max(pair) for pair in zip(*shapes, strict=True)) if len(shapes[0]) == len(shapes[1]) == 1 else shapes[0]
-    )
+    if len(shapes[0]) == len(shapes[1]) == 1:
+        shape = tuple(max(pair) for pair in zip(*shapes, strict=True))
+    else:
+        shape = shapes[0]
     return first_column.copy_with(type=Type(kind, "x".join(map(str, shape)) or None, first.xtype))
 
 
@@ -800,7 +820,8 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
 def _fit_values(array: pa.Array, file_column: Column, target_column: Column, path: str) -> pa.Array:
     """Make values of a file those of the data set; elements that the file does not have are none."""
     kind = target_column.arrow_field.type
-    file_unit, target_unit = units.normalize_unit(file_column.unit), units.normalize_unit(target_column.unit)
+    file_unit = units.normalize_unit(file_column.unit)
+    target_unit = units.normalize_unit(target_column.unit)
     if file_unit and target_unit and not units.is_same_unit(file_unit, target_unit):
         if not units.is_convertible(file_unit, target_unit) or not target_column.type.datatype == "double":
             raise StorageUnavailableError(
@@ -815,15 +836,22 @@ def _fit_values(array: pa.Array, file_column: Column, target_column: Column, pat
                     "variables: {{{name}: {{unit: ..}}}} if that is wrong; else a series of its own", target_column.name
                 ),
             )
-        inner = array.flatten() if pa.types.is_fixed_size_list(array.type) else array
+        if pa.types.is_fixed_size_list(array.type):
+            inner = array.flatten()
+        else:
+            inner = array
         scaled = pc.multiply(inner.cast(pa.float64()), units.compute_factor(file_unit, target_unit))
         nested = pa.types.is_fixed_size_list(array.type)
-        array = pa.FixedSizeListArray.from_arrays(scaled, array.type.list_size) if nested else scaled
+        if nested:
+            array = pa.FixedSizeListArray.from_arrays(scaled, array.type.list_size)
+        else:
+            array = scaled
     if array.type == kind:
         return array
     try:
         if pa.types.is_fixed_size_list(kind) and pa.types.is_fixed_size_list(array.type):
-            size, target_unit = kind.list_size, array.type.list_size
+            size = kind.list_size
+            target_unit = array.type.list_size
             flat = array.flatten().cast(kind.value_type)
             if size != target_unit and len(target_column.type.shape) == 1 and target_unit < size:
                 rows = np.arange(len(array) * target_unit).reshape(-1, target_unit)
@@ -847,7 +875,10 @@ def _fit_values(array: pa.Array, file_column: Column, target_column: Column, pat
 def _repeat_channels(bins: tuple[ParameterBins, ...], column: Column, row_count: int) -> pa.Array:
     """Write channels of a file under each of its samples."""
     size = column.arrow_field.type.list_size
-    centers = bins[0].centers if bins and isinstance(bins[0].centers, tuple) else ()
+    if bins and isinstance(bins[0].centers, tuple):
+        centers = bins[0].centers
+    else:
+        centers = ()
     row_centers = np.full(size, np.nan)
     row_centers[: len(centers)] = centers[:size]
     return pa.FixedSizeListArray.from_arrays(pa.array(np.tile(row_centers, row_count)), size).cast(

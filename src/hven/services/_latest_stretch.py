@@ -83,7 +83,9 @@ def _choose_narrowest_parameter(data_set: DataSet) -> str | None:
     """Choose the parameter of which the least is read; None: the data set has no numbers."""
     names = set(pyramids.list_numeric_parameters(data_set))
     drawn = [each for each in data_set.parameters if each.name in names]
-    return min(drawn, key=lambda each: math.prod(each.dimensions)).name if drawn else None
+    if drawn:
+        return min(drawn, key=lambda each: math.prod(each.dimensions)).name
+    return None
 
 
 def _search_last_gap(
@@ -94,7 +96,8 @@ def _search_last_gap(
     extent: TimeExtent,
     published_state: PublishedState,
 ) -> tuple[int, int]:
-    begin, stop = extent.start or 0, extent.stop or 0
+    begin = extent.start or 0
+    stop = extent.stop or 0
     native = pyramids.estimate_cadence(data_set, extent)
     for _ in range(MAX_ROUNDS):
         requested_width = max((stop - begin) // GAP_SEARCH_BINS, 1)

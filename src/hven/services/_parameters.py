@@ -82,11 +82,18 @@ def build_parameter(column: Column, statistics: Mapping[str, Any], series: TimeS
     size: tuple[int, ...] = ()
     texts = has_text_arrays(kind)
     if kind.is_array:
-        dimensions = kind.shape[1:] if texts else kind.shape  # the first of texts are their characters
+        # the first of texts are their characters
+        if texts:
+            dimensions = kind.shape[1:]
+        else:
+            dimensions = kind.shape
         bin_sizes = [
             len(item.centers or item.ranges) for item in bins if not isinstance(item.centers or item.ranges, str)
         ]
-        shape = dimensions if None not in dimensions else tuple(reversed(bin_sizes))
+        if None not in dimensions:
+            shape = dimensions
+        else:
+            shape = tuple(reversed(bin_sizes))
         if (
             kind.is_geometry
             or len(shape) != len(dimensions)
@@ -132,7 +139,9 @@ def _choose_fill(column_type: Type, statistics: Mapping[str, Any]) -> str | None
         return "-2147483648"
     if not counted:
         return None
-    return "2147483647" if statistics.get("maximum") != 2**31 - 1 else None
+    if statistics.get("maximum") != 2**31 - 1:
+        return "2147483647"
+    return None
 
 
 __all__ = ["SampleParameter", "build_parameter", "build_time_parameter", "has_text_arrays"]

@@ -147,11 +147,10 @@ def build_pyramid(
                 first, last = (bisect_left(earlier_bins["number"], edge // width) for edge in (low, high))
                 yield earlier_bins[at:first]
                 at = last
-            computed_bins = (
-                reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer)
-                if finer
-                else reductions.reduce_samples(read_samples(low, high), width, names)
-            )
+            if finer:
+                computed_bins = reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer)
+            else:
+                computed_bins = reductions.reduce_samples(read_samples(low, high), width, names)
             yield from map(reductions.convert_means, computed_bins)
         yield from () if earlier_bins is None else (earlier_bins[at:],)
 
@@ -348,9 +347,11 @@ def _find_added_spans(
 def _widen_spans(begins: Whole, ends: Whole, bin_microseconds: int) -> Spans:
     """Widen spans to whole bins, and join those that touch."""
     order = np.argsort(begins)
-    low, high = begins[order] // bin_microseconds, np.maximum.accumulate(ends[order] // bin_microseconds + 1)
+    low = begins[order] // bin_microseconds
+    high = np.maximum.accumulate(ends[order] // bin_microseconds + 1)
     apart = low[1:] > high[:-1]
-    low, high = low[np.r_[True, apart][: len(low)]], high[np.r_[apart, True][: len(high)]]
+    low = low[np.r_[True, apart][: len(low)]]
+    high = high[np.r_[apart, True][: len(high)]]
     return [
         (int(first) * bin_microseconds, int(last) * bin_microseconds) for first, last in zip(low, high, strict=True)
     ]
@@ -373,7 +374,8 @@ def _make_pyramid_key(context: ServiceContext, principal: Principal, data_set: D
 
     Nothing, for it is little, or they may be shown other rows than everybody.
     """
-    table, relation = data_set.published.table, data_set.published.relation
+    table = data_set.published.table
+    relation = data_set.published.relation
     if (
         table.policy is not None
         or table.view is not None
@@ -408,7 +410,9 @@ def list_widths(context: ServiceContext, principal: Principal, data_set: DataSet
     extent
         From when to when it has samples.
     """
-    return _choose_widths(data_set, extent) if _make_pyramid_key(context, principal, data_set) is not None else []
+    if _make_pyramid_key(context, principal, data_set) is not None:
+        return _choose_widths(data_set, extent)
+    return []
 
 
 def is_quick(
@@ -456,21 +460,20 @@ def read_bins(
     bins
         In the order of time.
     """
-    low, high = start // bin_microseconds * bin_microseconds, -(-stop // bin_microseconds) * bin_microseconds
+    low = start // bin_microseconds * bin_microseconds
+    high = -(-stop // bin_microseconds) * bin_microseconds
     levels = _find_or_request_levels(context, principal, data_set, published_state)
     fit = max((each for each in levels if not bin_microseconds % each), default=0)
     if fit:
         parts = reductions.reduce_bins(iterate_bins(levels[fit], fit, low, high), bin_microseconds // fit, names)
     else:
         # of a server elsewhere two samples for a bin are enough, where it has such
-        apart = (
-            bin_microseconds // 2
-            if data_set.remote is not None
-            and bin_microseconds
-            >= MIN_SAMPLES_PER_BIN
-            * estimate_cadence(data_set, find_time_extent(context, principal, data_set, published_state))
-            else 0
-        )
+        if data_set.remote is not None and bin_microseconds >= MIN_SAMPLES_PER_BIN * estimate_cadence(
+            data_set, find_time_extent(context, principal, data_set, published_state)
+        ):
+            apart = bin_microseconds // 2
+        else:
+            apart = 0
         parts = reductions.reduce_samples(
             read_samples(context, principal, data_set, names, low, high, published_state, apart),
             bin_microseconds,

@@ -129,10 +129,16 @@ class PublishingRegistry:
             changed |= {
                 part: None for part in known_digests if part not in making.digests_by_part and making.is_removed(part)
             }
-            claimed = site.store.registry.replace_records(changed) if changed else []
+            if changed:
+                claimed = site.store.registry.replace_records(changed)
+            else:
+                claimed = []
             for ivoid in claimed:
                 logger.warning("registry: another record has the id %s already; this one is left out", ivoid)
-            self._last_state = (now.version, site.settings) if not claimed else None
+            if not claimed:
+                self._last_state = (now.version, site.settings)
+            else:
+                self._last_state = None
         return claimed
 
 
@@ -144,7 +150,8 @@ def draft_records(context: ServiceContext) -> dict[str, list[RegistryRecord]]:
     context
         The site, and its faces.
     """
-    making, record_store = _RecordBuilder(context, context.site.get_published_state()), context.site.store.registry
+    making = _RecordBuilder(context, context.site.get_published_state())
+    record_store = context.site.store.registry
     return {
         part: [_restore_dates(record, record_store.find_record(record.ivoid)) for record in making.build_records(part)]
         for part in making.digests_by_part
@@ -182,7 +189,10 @@ def split_record(record: RegistryRecord) -> tuple[str, str, str]:
     record
         As of `write_record`.
     """
-    now = vosi.format_time(datetime.now(UTC)) if not (record.created and record.changed) else ""
+    if not (record.created and record.changed):
+        now = vosi.format_time(datetime.now(UTC))
+    else:
+        now = ""
     begin = (
         f'<ri:Resource xmlns="" {NAMESPACE_DECLARATIONS} xsi:schemaLocation="{REGISTRY_INTERFACE_NAMESPACE} {REGISTRY_INTERFACE_NAMESPACE}" xsi:type="{record.kind}" created="{record.created or now}" '
         f'updated="{record.changed or now}" status="active">'
@@ -204,7 +214,8 @@ class _RecordBuilder:
     """Makes records of one state of the site."""
 
     def __init__(self, context: ServiceContext, published_state: PublishedState) -> None:
-        self._context, self._published_state = context, published_state
+        self._context = context
+        self._published_state = published_state
         self._settings = settings = context.site.settings
         self._base = settings.site_url
         records = context.site.published_records.values()
@@ -284,11 +295,10 @@ class _RecordBuilder:
         ivoid = (registration and registration.id) or f"ivo://{authority}/{_encode_ivoid_segment(schema.name)}"
         services = list(self._list_table_services(schema, resource, ivoid))
         tap = self._make_site_ivoid("tap")
-        served = (
-            [RelatedResource(kind="IsServedBy", title="TAP", id=tap)]
-            if any(entry.is_served_by("tap") for entry in schema.tables)
-            else []
-        )
+        if any(entry.is_served_by("tap") for entry in schema.tables):
+            served = [RelatedResource(kind="IsServedBy", title="TAP", id=tap)]
+        else:
+            served = []
         capabilities = [
             entry
             for name, face in sorted(self._context.faces.items())
@@ -382,9 +392,13 @@ class _RecordBuilder:
     def _build_service_record(
         self, service: _ServiceRecord, schema: Schema, resource: Resource, ivoid: str
     ) -> RegistryRecord:
-        table, face = service.table, service.face
+        table = service.table
+        face = service.face
         item = self._published_state.tables_by_name.get(table.qualified_name)
-        place = coverage.find_sample_place(table, item) if item is not None else None
+        if item is not None:
+            place = coverage.find_sample_place(table, item)
+        else:
+            place = None
         capability = face.describe_capability(table, self._base, self._settings, sample_place=place)
         mirrors = (
             *service.entry.mirrors,
@@ -416,7 +430,8 @@ class _RecordBuilder:
     # --- the site -------------------------------------------------------------------------------------------------
 
     def _build_site_records(self) -> Iterator[RegistryRecord]:
-        settings, registry_settings = self._settings, self._settings.registry
+        settings = self._settings
+        registry_settings = self._settings.registry
         for authority in settings.authorities:
             authority_resource = self._describe_site(
                 f"The authority {authority}", f"The naming authority of {self._publisher} for what it publishes."
@@ -562,13 +577,15 @@ class _RecordBuilder:
     def _write_curation(self, resource: Resource, updated: str) -> str:
         settings = self._settings
         ours = resource.publisher in {None, self._publisher}
-        whose = f' ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}"' if ours else ""
+        if ours:
+            whose = f' ivo-id="{_escape_xml(self._make_site_ivoid("organisation"))}"'
+        else:
+            whose = ""
         contact = resource.contact or Person(name=settings.contact_name or self._publisher)
-        place = (
-            _write_element("address", settings.registry.address)
-            if resource.contact is None and settings.registry.address
-            else ""
-        )
+        if resource.contact is None and settings.registry.address:
+            place = _write_element("address", settings.registry.address)
+        else:
+            place = ""
         mail = contact.email or settings.contact_email
         return "".join(
             (
@@ -642,16 +659,19 @@ def _keep_registered_tables(schema: Schema) -> Schema:
 
 def _describe_table(resource: Resource, table: Table) -> Resource:
     """Return what is said of a table: what it does not say, its collection does."""
-    title = (
-        f"{resource.title}: {_get_table_title(table)}" if _get_table_title(table) != resource.title else resource.title
-    )
+    if _get_table_title(table) != resource.title:
+        title = f"{resource.title}: {_get_table_title(table)}"
+    else:
+        title = resource.title
     described = "\n\n".join(dict.fromkeys(text for text in (table.description, resource.description) if text))
     registration = resource.registration and replace(resource.registration, also=())
     return replace(resource, title=title, description=described or None, registration=registration, short_name=None)
 
 
 def _get_table_title(table: Table | None) -> str:
-    return "" if table is None else table.title or table.name
+    if table is None:
+        return ""
+    return table.title or table.name
 
 
 def _encode_ivoid_segment(name: str) -> str:
@@ -660,7 +680,9 @@ def _encode_ivoid_segment(name: str) -> str:
     What may not stand there (VOResource 1.1, 2.2.1) as ``=`` and its bytes, as other names do not.
     """
     text = re.sub(r"[^A-Za-z0-9.\-_!~*'()+]", lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), name)
-    return text if text.strip(".") else text.replace(".", "=2E")
+    if text.strip("."):
+        return text
+    return text.replace(".", "=2E")
 
 
 def _compute_digest(*parts: str) -> str:
@@ -678,24 +700,32 @@ def _write_element(name: str, text: str) -> str:
 def _escape_uri(text: str) -> str:
     """Escape what may not stand in a URI (RFC 3986)."""
     begin, *fragments = _NON_URI_PATTERN.sub(lambda found: quote(found[0], safe=""), text.strip()).split("#")
-    return "#".join((begin, "%23".join(fragments))) if fragments else begin
+    if fragments:
+        return "#".join((begin, "%23".join(fragments)))
+    return begin
 
 
 def _clean_url(text: str | None) -> str | None:
     """Return an address of the web; None: it is none."""
-    return _escape_uri(text) if text and _WEB_ADDRESS_PATTERN.fullmatch(text.strip()) else None
+    if text and _WEB_ADDRESS_PATTERN.fullmatch(text.strip()):
+        return _escape_uri(text)
+    return None
 
 
 def _parse_doi(text: str | None) -> str | None:
     doi_match = re.fullmatch(
         r"(?:https?://(?:dx\.)?doi\.org/|doi:)?(10\.\d{4,9}/\S+)", (text or "").strip(), re.IGNORECASE
     )
-    return _escape_uri(doi_match[1].replace("#", "%23")) if doi_match else None
+    if doi_match:
+        return _escape_uri(doi_match[1].replace("#", "%23"))
+    return None
 
 
 def _write_orcid(person: Person) -> str:
     orcid_match = re.search(r"\d{4}-\d{4}-\d{4}-\d{3}[\dX]", person.orcid or "")
-    return _write_element("altIdentifier", f"orcid:{orcid_match[0]}") if orcid_match else ""
+    if orcid_match:
+        return _write_element("altIdentifier", f"orcid:{orcid_match[0]}")
+    return ""
 
 
 def _get_description(resource: Resource) -> str:
@@ -723,22 +753,31 @@ def _find_creation_date(resource: Resource) -> str | None:
         moment = datetime.fromisoformat(date_match[0]).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return vosi.format_time(moment) if moment < datetime.now(UTC) else None
+    if moment < datetime.now(UTC):
+        return vosi.format_time(moment)
+    return None
 
 
 def _write_relation(related: RelatedResource) -> str:
-    whose = f' ivo-id="{_escape_xml(related.id)}"' if related.id else ""
+    if related.id:
+        whose = f' ivo-id="{_escape_xml(related.id)}"'
+    else:
+        whose = ""
     title = related.title or related.id or ""
     return f"<relationship>{_write_element('relationshipType', related.kind)}<relatedResource{whose}>{_escape_xml(title)}</relatedResource></relationship>"
 
 
 def _write_rights(resource: Resource) -> str:
-    licence, url = resource.licence or resource.licence_url, _clean_url(resource.licence_url)
+    licence = resource.licence or resource.licence_url
+    url = _clean_url(resource.licence_url)
     if not licence:
         return ""
     if not url and SPDX_LICENCE_PATTERN.fullmatch(licence):
         url = f"http://spdx.org/licenses/{licence}"
-    where = f' rightsURI="{_escape_xml(url)}"' if url else ""
+    if url:
+        where = f' rightsURI="{_escape_xml(url)}"'
+    else:
+        where = ""
     return f"<rights{where}>{_escape_xml(licence)}</rights>"
 
 
@@ -754,7 +793,9 @@ def _write_tableset(
         vosi.write_schema(table_schema, detail=detail, quote_name=adql.quote_name, find_statistics=find_statistics)
         for table_schema in schemas
     )
-    return f"<tableset>{inside}</tableset>" if inside else ""
+    if inside:
+        return f"<tableset>{inside}</tableset>"
+    return ""
 
 
 __all__ = [

@@ -97,7 +97,9 @@ class RemoteBlockCache:
     """The blocks that one process reads, and what all processes of this machine keep."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._limits, self._process_id = settings, settings.files, os.getpid()
+        self._settings = settings
+        self._limits = settings.files
+        self._process_id = os.getpid()
         self._directory = settings.var_directory / "files"
         self._stores: dict[str, RemoteStore] = {}
         self._file_states: dict[tuple[str, str], tuple[float, RemoteFileState]] = {}
@@ -181,7 +183,9 @@ class RemoteBlockCache:
     def find_recent_failure(self, root: FileRoot, path: str) -> UpstreamError | None:
         """Tell why bytes of a file did not come some time ago."""
         until, error = self._failed_files.get((_make_root_key(root), path), (0.0, None))
-        return error if time.monotonic() < until else None
+        if time.monotonic() < until:
+            return error
+        return None
 
     def read_spans(
         self, file: RemoteFileState, span_bytes: int, offsets: Sequence[int], *, read_ahead: bool = False
@@ -325,11 +329,10 @@ class RemoteBlockCache:
             raise type(error)(error.message, remedy=error.remedy) from error
         try:
             remote_store = self._open_store(root_key, root)
-            fact, body = (
-                remote_store.read_beginning(path, BLOCK_BYTES)
-                if with_first_block
-                else (remote_store.fetch_facts(path), b"")
-            )
+            if with_first_block:
+                fact, body = remote_store.read_beginning(path, BLOCK_BYTES)
+            else:
+                fact, body = (remote_store.fetch_facts(path), b"")
         except UpstreamError as found:
             self._note_unreachable_server(root_key, found)
             raise

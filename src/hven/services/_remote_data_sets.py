@@ -86,7 +86,8 @@ class RemoteDataSet:
     """
 
     def __init__(self, context: ServiceContext, source_spec: SourceSpec) -> None:
-        self._settings, self._source_spec = context.site.settings, source_spec
+        self._settings = context.site.settings
+        self._source_spec = source_spec
         self._open_sources: dict[int, Any] = {}
 
     def _open_source(self, bin_microseconds: int = 0) -> Any:
@@ -95,9 +96,10 @@ class RemoteDataSet:
             if len(self._open_sources) > MAX_OPEN_WIDTHS:
                 self._open_sources.clear()
             module = plugins.load_plugin("sources", self._source_spec.kind)
-            resolution_option = (
-                {RESOLUTION_OPTIONS[self._source_spec.kind]: bin_microseconds / 1e6} if bin_microseconds else {}
-            )
+            if bin_microseconds:
+                resolution_option = {RESOLUTION_OPTIONS[self._source_spec.kind]: bin_microseconds / 1e6}
+            else:
+                resolution_option = {}
             options = module.Options.model_validate(
                 {**self._source_spec.options, **REQUEST_LIMITS, **resolution_option, "reference": False}
             )
@@ -158,7 +160,8 @@ class RemoteDataSet:
                     raise UpstreamError(  # noqa: TRY301
                         format_message("{what} sends samples that are not in the order of time", source.source_name)
                     )
-                last = moments[-1] if len(moments) else last
+                if len(moments):
+                    last = moments[-1]
                 cells = [cell.cast(kinds[name]) for cell, name in zip(batch.columns[1:], names, strict=True)]
                 yield pa.record_batch([pa.array(moments), *cells], names=["hven_time", *names])
         except UpstreamError:
@@ -167,7 +170,10 @@ class RemoteDataSet:
             raise self._build_upstream_error(error) from error
 
     def _build_upstream_error(self, error: Exception) -> UpstreamError:
-        words = error.message if isinstance(error, HvenError) else str(error)[:300]
+        if isinstance(error, HvenError):
+            words = error.message
+        else:
+            words = str(error)[:300]
         return UpstreamError(
             format_message(
                 "the samples of {name} cannot be had: {reason}", str(self._source_spec.options["dataset"]), words

@@ -73,11 +73,10 @@ def compute_etag(*parts: object) -> str:
     tag
         As the header ETag has it (RFC 9110, 8.8.3).
     """
-    digest_input = (
-        _REQUEST_DATE_PATTERN.sub(b"", parts[0])
-        if len(parts) == 1 and isinstance(parts[0], bytes)
-        else "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
-    )
+    if len(parts) == 1 and isinstance(parts[0], bytes):
+        digest_input = _REQUEST_DATE_PATTERN.sub(b"", parts[0])
+    else:
+        digest_input = "\0".join(map(str, parts)).encode("utf-8", "surrogatepass")
     return f'W/"{hashlib.sha256(digest_input).hexdigest()[:24]}"'
 
 
@@ -261,7 +260,10 @@ async def _write_result(
     # MAXREC=0 runs nothing; what an index answers takes less time here than its way to a thread would
     if result.row_limit == 0 or await _is_ready(result):
         write = result_format.write_small_table
-        first = None if write is None else result.write_small_answer(lambda rows: write(metadata, rows, options))
+        if write is None:
+            first = None
+        else:
+            first = result.write_small_answer(lambda rows: write(metadata, rows, options))
         if first is None:
             pieces = _start_writing(result, result_format, metadata, options)
             parts: list[bytes] = []
@@ -368,7 +370,8 @@ async def _is_ready(result: QueryResult) -> bool:
             return True
         if result.awaited_file_descriptor is not None:
             loop = asyncio.get_running_loop()
-            until = loop.time() + SOCKET_WAIT_SECONDS if until is None else until
+            if until is None:
+                until = loop.time() + SOCKET_WAIT_SECONDS
             if not await _wait_until_readable(loop, socket, until):
                 return False
     return False
@@ -454,7 +457,10 @@ def answer_with_body(request: Request, body: bytes, headers: Mapping[str, str], 
     response
         Without a body if it was HEAD.
     """
-    encoding = choose_encoding(request.headers.get("accept-encoding", "")) if len(body) > MIN_COMPRESSED_BYTES else None
+    if len(body) > MIN_COMPRESSED_BYTES:
+        encoding = choose_encoding(request.headers.get("accept-encoding", ""))
+    else:
+        encoding = None
     all_headers = dict(headers)
     if encoding is not None:
         encoder = StreamCompressor(encoding)
@@ -542,7 +548,10 @@ class ResponseChunks:
         """
         with self._lock:
             self.run_deadline(is_running=True)
-            chunk = None if self._chunks is None else next(self._chunks, None)
+            if self._chunks is None:
+                chunk = None
+            else:
+                chunk = next(self._chunks, None)
             if encoder is not None and chunk is not None:
                 chunk = encoder.compress(chunk)
             self.run_deadline(is_running=False)
@@ -557,7 +566,8 @@ class ResponseChunks:
         """Free everything; a thread that is still writing (its task was cancelled) is waited for."""
         self.result.cancel()
         with self._lock:
-            chunks, self._chunks = self._chunks, None
+            chunks = self._chunks
+            self._chunks = None
             close: Callable[[], Any] | None = getattr(chunks, "close", None)
             if close is not None:
                 close()
@@ -610,7 +620,10 @@ class StreamedResponse(Response):
                     return
                 # a server queues a few bodies for each reader: they must not be big
                 for start in range(0, len(chunk), CHUNK_BYTES):
-                    body = chunk if len(chunk) <= CHUNK_BYTES else chunk[start : start + CHUNK_BYTES]
+                    if len(chunk) <= CHUNK_BYTES:
+                        body = chunk
+                    else:
+                        body = chunk[start : start + CHUNK_BYTES]
                     await send_with_timeout(send, {"type": "http.response.body", "body": body, "more_body": True})
                 self._chunks.run_deadline(is_running=True)  # also while it waits for a thread
             if not self._disconnect_watcher.has_left:

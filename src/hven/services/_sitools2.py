@@ -95,7 +95,10 @@ class SitoolsRequest(NamedTuple):
 
     def build_response(self, content: Mapping[str, Any] | bytes) -> Response:
         """Make the answer."""
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
+        if isinstance(content, bytes):
+            body = content
+        else:
+            body = orjson.dumps(content)
         principal = self.context.identify_principal(self.request)
         public = (
             principal.is_anonymous
@@ -120,7 +123,8 @@ def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
     subpath
         Behind its address: ``count``, ``records``, ``services``, the name of an archive; empty: its description.
     """
-    endpoint, request = sitools_request.endpoint, sitools_request.request
+    endpoint = sitools_request.endpoint
+    request = sitools_request.request
     try:
         subpath = subpath.strip("/")
         if not subpath:
@@ -183,11 +187,10 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
             )
             return ERROR_RESPONDER(request, error)
         requested_project = next(endpoint for endpoint in all_projects if endpoint["id"] == project)
-        content = (
-            {"success": True, "project": requested_project}
-            if not subpath
-            else {"success": True, "total": len(sets[project]), "data": sets[project]}
-        )
+        if not subpath:
+            content = {"success": True, "project": requested_project}
+        else:
+            content = {"success": True, "total": len(sets[project]), "data": sets[project]}
     body = orjson.dumps(content)
     access_key = published_state.find_access_key(context.identify_principal(request), context.policies)
     return services.answer_with_etag(
@@ -207,7 +210,10 @@ def write_example_request(table: Table, url: str) -> str:
         The data set and its address.
     """
     time = next((column.name for column in table.columns if column.type.is_timestamp), None)
-    filter_text = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00" if time else ""
+    if time:
+        filter_text = f"&p[0]=DATE_BETWEEN|{time}|2012-08-10T00:00:00|2012-08-11T00:00:00"
+    else:
+        filter_text = ""
     return f"curl -g '{url}/records?media=json&limit=10{filter_text}'"
 
 
@@ -230,7 +236,8 @@ def _describe_project(name: str, published_state: PublishedState, sets: Sequence
 
 
 def _describe_data_set(sitools_request: SitoolsRequest) -> dict[str, Any]:
-    table, endpoint = sitools_request.table, sitools_request.endpoint
+    table = sitools_request.table
+    endpoint = sitools_request.endpoint
     return {
         "id": endpoint.name,
         "name": endpoint.title or endpoint.name,
@@ -295,7 +302,9 @@ def _describe_filter(name: str) -> dict[str, Any]:
 def _name_sql_type(column_type: Type) -> str:
     if column_type.is_timestamp:
         return "timestamp"
-    return TEXT_SQL_TYPE if column_type.is_array else SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
+    if column_type.is_array:
+        return TEXT_SQL_TYPE
+    return SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
 
 
 def _describe_archive_services(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
@@ -329,10 +338,16 @@ def _count_rows(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | N
 
 
 def _answer_records(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None) -> Response:
-    params, table = sitools_request.params, sitools_request.table
+    params = sitools_request.params
+    table = sitools_request.table
     start, limit = (params.read_integer(name, minimum=-1) for name in ("START", "LIMIT"))
     hard = sitools_request.context.site.settings.limits.maxrec_hard
-    row_limit = DEFAULT_ROW_LIMIT if limit is None else hard if limit < 0 else limit
+    if limit is None:
+        row_limit = DEFAULT_ROW_LIMIT
+    elif limit < 0:
+        row_limit = hard
+    else:
+        row_limit = limit
     columns = _choose_columns(params, table, {*sitools_request.endpoint.cadences})
     first = max(start or 0, 0)
     query_tree = syntax_tree.build_table_query(
@@ -340,11 +355,10 @@ def _answer_records(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     )
     with sitools_request.run_query(query_tree, row_limit) as result:
         rows = [row for batch in result.iterate_batches() for row in _write_json_objects(batch, columns).to_pylist()]
-    total = (
-        {}
-        if (params.read_one("NOCOUNT") or "").lower() == "true"
-        else {"total": _count_rows(sitools_request, condition)}
-    )
+    if (params.read_one("NOCOUNT") or "").lower() == "true":
+        total = {}
+    else:
+        total = {"total": _count_rows(sitools_request, condition)}
     head = orjson.dumps({"success": True, **total, "count": len(rows), "offset": first, "data": []})
     return sitools_request.build_response(head[:-2] + ",\n".join(rows).encode() + head[-2:])
 
@@ -376,7 +390,9 @@ def _write_json_cells(array: pa.Array, column_type: Type) -> pa.Array:
 
 def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr | None, archive_kind: str) -> Response:
     """Give the files that rows lead to."""
-    context, request, settings = sitools_request.context, sitools_request.request, sitools_request.context.site.settings
+    context = sitools_request.context
+    request = sitools_request.request
+    settings = sitools_request.context.site.settings
     if condition is None:
         raise ParamError("nothing says whose files are wanted", remedy="p[0]=LISTBOXMULTIPLE|column|value|value")
     base = services.get_base_url(request, settings)
@@ -389,10 +405,8 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
             raise archives.build_too_large_error(context)
     addresses = [_resolve_alias(settings, base, item) for item in found_addresses]
     plan = archives.plan_archive(context, request, addresses)
-    title, called = (
-        settings.title or settings.name,
-        re.sub(r"[^A-Za-z0-9_.-]+", "_", sitools_request.table.qualified_name),
-    )
+    title = settings.title or settings.name
+    called = re.sub(r"[^A-Za-z0-9_.-]+", "_", sitools_request.table.qualified_name)
     about = [("Data set", sitools_request.endpoint.path), ("Asked at", base)]
     return archives.answer_archive(
         request, plan, archive_kind=archive_kind, archive_name=called, site_title=title, readme_lines=about
@@ -419,7 +433,9 @@ def _resolve_alias(settings: Settings, base_url: str, address: str) -> str:
             and path.startswith(address_alias.path[:-1])
         ):
             return base_url + address_alias.to[:-1] + path[len(address_alias.path) - 1 :]
-    return base_url + path if path.startswith("/") else path
+    if path.startswith("/"):
+        return base_url + path
+    return path
 
 
 # --- what is asked -------------------------------------------------------------------------------------------
@@ -456,7 +472,8 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
 
     Rows that are alike in it come by their key, lest a page has a row of the one before.
     """
-    sort_text, sorted_names = params.read_one("SORT"), set()
+    sort_text = params.read_one("SORT")
+    sorted_names = set()
     if sort_text:
         try:
             orders = json.loads(sort_text.replace("'", '"'))["ordersList"]
@@ -482,7 +499,9 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
 
 def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None:
     """Read all conditions of a request."""
-    table, params, endpoint = sitools_request.table, sitools_request.params, sitools_request.endpoint
+    table = sitools_request.table
+    params = sitools_request.params
+    endpoint = sitools_request.endpoint
     conditions: list[syntax_tree.Expr | None] = []
     for letter in ("P", "C"):
         for name in sorted(key for key in params.values if re.fullmatch(rf"{letter}\[\d+\]", key)):
@@ -494,16 +513,24 @@ def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None
     for name in sorted(key for key in params.values if re.fullmatch(r"FILTER\[\d+\]\[COLUMNALIAS\]", key)):
         begin = name.removesuffix("[COLUMNALIAS]")
         how, value = (params.read_one(f"{begin}[DATA][{key}]") or "" for key in ("COMPARISON", "VALUE"))
-        values = re.split(r"[|,]", value.strip("()")) if how.upper() in {"IN", "NOTIN"} else [value]
+        if how.upper() in {"IN", "NOTIN"}:
+            values = re.split(r"[|,]", value.strip("()"))
+        else:
+            values = [value]
         conditions.append(_build_comparison(_find_column(table, params.read_one(name) or ""), how.upper(), values))
-    base = adql.parse_condition(endpoint.condition) if endpoint.condition else None
+    if endpoint.condition:
+        base = adql.parse_condition(endpoint.condition)
+    else:
+        base = None
     return syntax_tree.join_conditions(
         None if base is None else syntax_tree.transform_tree(base, _to_constant), *conditions
     )
 
 
 def _to_constant(node: Any) -> Any:
-    return syntax_tree.Literal(node.value) if isinstance(node, syntax_tree.Literal) and node.slot >= 0 else node
+    if isinstance(node, syntax_tree.Literal) and node.slot >= 0:
+        return syntax_tree.Literal(node.value)
+    return node
 
 
 def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_tree.Expr:
@@ -603,7 +630,8 @@ def _parse_literal(column: Column, text: str) -> syntax_tree.Literal:
 
 def _build_comparison(column: Column, comparison: str, values: Sequence[str]) -> syntax_tree.Expr:
     """Compare a column with values, in the words of SITools2's table or those of its filters (`FILTER_COMPARISONS`)."""
-    ref, first = syntax_tree.build_column_ref(column.name), values[0]
+    ref = syntax_tree.build_column_ref(column.name)
+    first = values[0]
     if comparison == "DATE_BETWEEN":
         low, high = (_parse_date_literal(column, compared_value) for compared_value in values[:2])
         if str(low.value) > str(high.value):

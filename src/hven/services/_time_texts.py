@@ -109,17 +109,19 @@ def build_time_dtype(text_length: int) -> np.dtype[np.void]:
     text_length
         As of `write_times`.
     """
-    names, formats, places = ["first", "last", "clock"], ["<u8", "<u8", "<u8"], [0, 3, 11]
+    names = ["first", "last", "clock"]
+    formats = ["<u8", "<u8", "<u8"]
+    places = [0, 3, 11]
     ends = {30: ("fraction", "<u8"), 27: ("fraction", "<u8"), 24: ("fraction", "<u4")}
     if text_length in ends:
         name, form = ends[text_length]
-        names, formats, places = [*names, name], [*formats, form], [*places, 19]
+        names = [*names, name]
+        formats = [*formats, form]
+        places = [*places, 19]
     if text_length != 27:  # of 30 nanoseconds, too
-        names, formats, places = (
-            [*names, "end"],
-            [*formats, "<u4" if text_length == 30 else "u1"],
-            [*places, 26 if text_length == 30 else text_length - 1],
-        )
+        names = [*names, "end"]
+        formats = [*formats, "<u4" if text_length == 30 else "u1"]
+        places = [*places, 26 if text_length == 30 else text_length - 1]
     return np.dtype({"names": names, "formats": formats, "offsets": places, "itemsize": text_length})
 
 
@@ -147,21 +149,27 @@ def write_times(
     texts
         Bytes, shape (n,).
     """
-    records = np.empty(len(instants), build_time_dtype(text_length)) if target is None else target
+    if target is None:
+        records = np.empty(len(instants), build_time_dtype(text_length))
+    else:
+        records = target
     if len(instants):
-        first, last = int(instants.min()) // DAY_MICROSECONDS, int(instants.max()) // DAY_MICROSECONDS
+        first = int(instants.min()) // DAY_MICROSECONDS
+        last = int(instants.max()) // DAY_MICROSECONDS
         if first == last:
             day_microseconds = instants - first * DAY_MICROSECONDS
-            where, words = None, _write_day(first)
+            where = None
+            words = _write_day(first)
             seconds = of_day = day_microseconds // SECOND_MICROSECONDS
         else:
             day_microseconds = instants
             seconds = day_microseconds // SECOND_MICROSECONDS
             days = seconds // 86_400
             near = last - first < len(instants) + 1000  # else to write the days between them takes longer than to sort
-            distinct_days, where = (
-                (np.arange(first, last + 1), days - first) if near else np.unique(days, return_inverse=True)
-            )
+            if near:
+                distinct_days, where = (np.arange(first, last + 1), days - first)
+            else:
+                distinct_days, where = np.unique(days, return_inverse=True)
             words = _write_days(distinct_days)
             of_day = seconds - days * 86_400
         for name, word in zip(("first", "last"), words, strict=True):
@@ -204,7 +212,10 @@ def _write_days(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ..
 
 def _write_field(records: Any, name: str, words: npt.NDArray[Any]) -> None:
     """Write a field; one value for all as an array of it, which numpy puts into records ten times as fast."""
-    records[name] = words if len(words) > 1 else np.full(len(records), words[0])
+    if len(words) > 1:
+        records[name] = words
+    else:
+        records[name] = np.full(len(records), words[0])
 
 
 @cache

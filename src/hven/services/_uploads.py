@@ -50,11 +50,10 @@ class UploadReader:
             if not references:
                 return uploads.UploadedTables()
             self._reserve_bytes(0)
-            limiter = (
-                self._parse_limiter
-                if all(pair.request_part is not None for pair in references)
-                else self._fetch_limiter
-            )
+            if all(pair.request_part is not None for pair in references):
+                limiter = self._parse_limiter
+            else:
+                limiter = self._fetch_limiter
             reading = partial(
                 uploads.read_uploads, references, params.files, self._settings, memory_guard=self._parse_slots
             )

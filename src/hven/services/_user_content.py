@@ -26,7 +26,9 @@ def choose_safe_media_type(media_type: str) -> tuple[str, bool]:
         As it was published, or as a job's program says it.
     """
     essence = media_type.partition(";")[0].strip().lower()
-    return (PLAIN_TEXT_MEDIA_TYPE, True) if _EXECUTABLE_TYPE_PATTERN.fullmatch(essence) else (media_type, False)
+    if _EXECUTABLE_TYPE_PATTERN.fullmatch(essence):
+        return (PLAIN_TEXT_MEDIA_TYPE, True)
+    return (media_type, False)
 
 
 __all__ = ["PLAIN_TEXT_MEDIA_TYPE", "SANDBOX_HEADERS", "choose_safe_media_type"]

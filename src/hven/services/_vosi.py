@@ -108,10 +108,22 @@ def write_capabilities(capabilities: Iterable[Capability]) -> bytes:
 
 def write_capability(capability: Capability) -> str:
     """Write one capability (VOResource 1.1 section 3.2.2)."""
-    standard = f" standardID={quoteattr(capability.standard_id)}" if capability.standard_id else ""
-    role = f' role="{capability.role}"' if capability.role else ""
-    version = f' version="{capability.version}"' if capability.version else ""
-    described = f"<description>{escape(capability.description)}</description>" if capability.description else ""
+    if capability.standard_id:
+        standard = f" standardID={quoteattr(capability.standard_id)}"
+    else:
+        standard = ""
+    if capability.role:
+        role = f' role="{capability.role}"'
+    else:
+        role = ""
+    if capability.version:
+        version = f' version="{capability.version}"'
+    else:
+        version = ""
+    if capability.description:
+        described = f"<description>{escape(capability.description)}</description>"
+    else:
+        described = ""
     params = "".join(_write_param(param) for param in capability.params)
     mirrors = "".join(f"<mirrorURL>{escape(url)}</mirrorURL>" for url in capability.mirrors)
     # an interface has one way to log in at most; without one it is for everybody (VOResource 1.1 section 3.2.4). The
@@ -230,7 +242,10 @@ def format_full_name(table: Table, quote_name: Callable[[str], str]) -> str:
 
 
 def _write_table_names(table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None) -> str:
-    rows = statistics.rows if statistics is not None else None
+    if statistics is not None:
+        rows = statistics.rows
+    else:
+        rows = None
     return (
         f"<name>{escape(format_full_name(table, quote_name))}</name>{_write_text_element('title', table.title)}"
         f"{_write_text_element('description', table.description)}{_write_text_element('utype', table.utype)}{f'<nrows>{rows}</nrows>' if rows is not None else ''}"
@@ -250,10 +265,14 @@ def _write_table_content(
 
 def _write_column_statistics(column: Column, statistics: TableStatistics | None) -> str:
     """Write what was counted of a column (vs:Stats, draft of VODataService 1.3)."""
-    facts = statistics.statistics.get(column.name) if statistics is not None else None
+    if statistics is not None:
+        facts = statistics.statistics.get(column.name)
+    else:
+        facts = None
     if statistics is None or not facts or not statistics.rows:
         return ""
-    rows, nulls = statistics.rows, facts.get("nulls")
+    rows = statistics.rows
+    nulls = facts.get("nulls")
     parts = [
         f"<{name}>{value!r}</{name}>"
         for name, value in (("min", facts.get("minimum")), ("max", facts.get("maximum")))
@@ -262,7 +281,11 @@ def _write_column_statistics(column: Column, statistics: TableStatistics | None)
     if isinstance(nulls, int):
         parts.append(f"<fillFactor>{(rows - nulls) / rows:.4g}</fillFactor>")
     top: Any = facts.get("top") or ()
-    top = top if any(count > 1 for _, count in top) else ()  # names of rows are no distribution
+    # names of rows are no distribution
+    if any(count > 1 for _, count in top):
+        top = top
+    else:
+        top = ()
     options = [*top, *([(None, nulls)] if top and nulls else [])]
     parts += [
         (
@@ -271,15 +294,23 @@ def _write_column_statistics(column: Column, statistics: TableStatistics | None)
         )
         for value, count in options
     ]
-    return f"<stats>{''.join(parts)}</stats>" if parts else ""
+    if parts:
+        return f"<stats>{''.join(parts)}</stats>"
+    return ""
 
 
 def _write_column(
     column: Column, table: Table, quote_name: Callable[[str], str], statistics: TableStatistics | None
 ) -> str:
     kind = column.type
-    size = f" arraysize={quoteattr(kind.metadata_arraysize)}" if kind.metadata_arraysize is not None else ""
-    xtype = f" extendedType={quoteattr(kind.xtype)}" if kind.xtype is not None else ""
+    if kind.metadata_arraysize is not None:
+        size = f" arraysize={quoteattr(kind.metadata_arraysize)}"
+    else:
+        size = ""
+    if kind.xtype is not None:
+        xtype = f" extendedType={quoteattr(kind.xtype)}"
+    else:
+        xtype = ""
     flags = ""
     if column.name in table.primary:
         flags += "<flag>primary</flag>"
@@ -308,4 +339,6 @@ def _write_foreign_key(key: ForeignKey, quote_name: Callable[[str], str]) -> str
 
 
 def _write_text_element(name: str, value: str | None) -> str:
-    return f"<{name}>{escape(value)}</{name}>" if value else ""
+    if value:
+        return f"<{name}>{escape(value)}</{name}>"
+    return ""

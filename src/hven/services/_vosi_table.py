@@ -64,7 +64,10 @@ def _read_type(element: Any, column_name: str | None) -> Type:
             return kind
     except (KeyError, ValueError):
         pass
-    size = f" with arraysize {kind.arraysize!r:.40}" if kind.arraysize else ""
+    if kind.arraysize:
+        size = f" with arraysize {kind.arraysize!r:.40}"
+    else:
+        size = ""
     raise ValueError(f"column {column_name!r:.80} is of type {word!r:.40}{size}, which is not known")
 
 

@@ -62,11 +62,9 @@ def get_host_url(request: HTTPConnection, settings: Settings) -> str:
     """
     portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
     site = get_site_url(request, settings)
-    return (
-        f"{site.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
-        if portal and portal.host
-        else site
-    )
+    if portal and portal.host:
+        return f"{site.partition('://')[0]}://{portal.host}{settings.root_path.rstrip('/')}"
+    return site
 
 
 def get_site_url(request: HTTPConnection, settings: Settings) -> str:
@@ -141,8 +139,12 @@ def build_session_cookie(
     header
         Its value.
     """
-    host, domain = request.headers.get("host", "").partition(":")[0].lower(), (settings.login.domain or "").lower()
-    cookie_options["domain"] = domain if f".{host}".endswith(f".{domain}") else ""
+    host = request.headers.get("host", "").partition(":")[0].lower()
+    domain = (settings.login.domain or "").lower()
+    if f".{host}".endswith(f".{domain}"):
+        cookie_options["domain"] = domain
+    else:
+        cookie_options["domain"] = ""
     return format_session_cookie(
         proof, path=settings.root_path + subpath, secure=is_https(request, settings), **cookie_options
     )
@@ -174,9 +176,14 @@ def get_client_address(request: HTTPConnection) -> str:
     request
         Of a reader.
     """
-    address = request.client.host if request.client else ""
+    if request.client:
+        address = request.client.host
+    else:
+        address = ""
     forwarded_address = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return forwarded_address[:64] if forwarded_address and address in LOOPBACK_ADDRESSES else address
+    if forwarded_address and address in LOOPBACK_ADDRESSES:
+        return forwarded_address[:64]
+    return address
 
 
 def find_table(text: str, catalogue: Catalogue) -> Table:
@@ -200,7 +207,10 @@ def find_table(text: str, catalogue: Catalogue) -> Table:
         There is none that this reader may know of.
     """
     parts = _parse_name_parts(text)
-    tables = catalogue.find(parts) if len(parts) == 2 else []
+    if len(parts) == 2:
+        tables = catalogue.find(parts)
+    else:
+        tables = []
     if len(tables) == 1:
         return tables[0]
     remedy = suggest_spelling(text, catalogue.list_names()) or "the site's first page lists them"

@@ -138,7 +138,10 @@ def choose_address_column(result: QueryResult, column_name: str | None) -> str:
             item for item in texts if item.name in ranked or (item.ucd or "").lower().startswith("meta.ref.url")
         ]
         likely = min(address_columns, key=lambda item: ranked.get(item.name, len(ranked)), default=None)
-        chosen_name = likely.name if likely is not None else _find_identifier_column(result)
+        if likely is not None:
+            chosen_name = likely.name
+        else:
+            chosen_name = _find_identifier_column(result)
     if chosen_name is None:
         raise ParamError(
             format_message("{name}={value}: no column of that name leads to files", "COLUMN", (column_name or "")[:60]),
@@ -190,8 +193,14 @@ def build_datalink_url(table: Table, base_url: str) -> str:
 
 def _find_identifier_column(result: QueryResult) -> str | None:
     """Return the identifier of rows that have links, if the answer has it."""
-    table = result.tables[0] if len(result.tables) == 1 else None
-    key = table.identifier_column if table is not None and table.effective_links else None
+    if len(result.tables) == 1:
+        table = result.tables[0]
+    else:
+        table = None
+    if table is not None and table.effective_links:
+        key = table.identifier_column
+    else:
+        key = None
     return next(
         (result_column.name for result_column in result.columns if key is not None and result_column.name == key.name),
         None,
@@ -228,7 +237,8 @@ def plan_archive(
     requested_addresses = list(dict.fromkeys(addresses))
     if len(requested_addresses) > limits.archive_files:
         raise build_too_large_error(context)
-    principal, site_urls = context.identify_principal(request), _list_base_urls(request, context)
+    principal = context.identify_principal(request)
+    site_urls = _list_base_urls(request, context)
     file_addresses, lost = resolve_addresses(context, request, requested_addresses, include_all=include_all)
     matches = zip(
         file_addresses, map(_compile_address_pattern(site_urls, _FILE_PATH_PATTERN), file_addresses), strict=True
@@ -242,7 +252,9 @@ def plan_archive(
         if file_location is not None:
             of.setdefault(file_location[0], []).append(file_location[1])
     found_by_collection = {name: _query_files(context, principal, name, paths) for name, paths in of.items()}
-    names, entries, total = scripts.UniqueNames(), list(lost), 0
+    names = scripts.UniqueNames()
+    entries = list(lost)
+    total = 0
     folders: dict[str, bool] = {}
     plain: dict[str, str] = {}
     owners: list[str] = []
@@ -391,7 +403,9 @@ def answer_archive(
     if services.is_unchanged(request, tag):
         del headers["content-length"]
         return Response(status_code=304, headers=headers)
-    status, start, stop = 200, 0, packed.size
+    status = 200
+    start = 0
+    stop = packed.size
     range_header = request.headers.get("range", "")
     if request.method in {"GET", "HEAD"} and range_header and request.headers.get("if-range", tag) == tag:
         byte_range = _parse_range(range_header, packed.size)
@@ -518,12 +532,11 @@ def resolve_addresses(
     lost
         Lists that lead to none.
     """
-    principal, site_urls = context.identify_principal(request), _list_base_urls(request, context)
+    principal = context.identify_principal(request)
+    site_urls = _list_base_urls(request, context)
     ids: dict[str, list[tuple[str, str]]] = {}
-    match, file = (
-        _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN),
-        _compile_address_pattern(site_urls, _FILE_PATH_PATTERN),
-    )
+    match = _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN)
+    file = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
     for address in addresses:
         link_match = match(address)
         if link_match is not None:
@@ -601,7 +614,9 @@ def _parse_range(text: str, archive_bytes: int) -> tuple[int, int] | None:
         return None
     first, last = range_match.groups()
     if not first:
-        return (max(archive_bytes - int(last), 0), archive_bytes) if int(last) else (archive_bytes, archive_bytes)
+        if int(last):
+            return (max(archive_bytes - int(last), 0), archive_bytes)
+        return (archive_bytes, archive_bytes)
     if last and int(last) < int(first):
         return None
     return min(int(first), archive_bytes), min(int(last) + 1, archive_bytes) if last else archive_bytes

@@ -111,16 +111,16 @@ class CitationMetadata:
     def title(self) -> str:
         """Its title, with the release."""
         title = self.resource.title or self.resource.name
-        return f"{title}, {self.label}" if self.label else title
+        if self.label:
+            return f"{title}, {self.label}"
+        return title
 
     @property
     def year(self) -> str | None:
         """The year in which it was published."""
-        return (
-            self.issued[:4]
-            if self.label and self.issued
-            else find_publication_year(self.resource) or self.issued[:4] or None
-        )
+        if self.label and self.issued:
+            return self.issued[:4]
+        return find_publication_year(self.resource) or self.issued[:4] or None
 
     @property
     def creators(self) -> Sequence[Person]:
@@ -175,7 +175,8 @@ def collect_citation_metadata(
     NotFoundError
         There is no such collection or release for this reader.
     """
-    settings, store = context.site.settings, context.site.store
+    settings = context.site.settings
+    store = context.site.store
     resource = published_state.resources.get(name)
     known_tables = {table.qualified_name for schema in catalogue.schemas for table in schema.tables}
     published = [item for item in published_state.tables_by_name.values() if item.table.qualified_name in known_tables]
@@ -199,7 +200,8 @@ def collect_citation_metadata(
 
     own_doi = bare_doi(resource.doi) or minted.get((name, ""))
     relations: list[tuple[str, str]] = []
-    description, issued = resource.description, ""
+    description = resource.description
+    issued = ""
     if label:
         release = next((entry for entry in order if entry.label.lower() == label.lower()), None)
         if release is None:
@@ -207,7 +209,8 @@ def collect_citation_metadata(
                 format_message("{name} has no release {label!r}", name, label[:40]),
                 remedy="the page of the collection lists them",
             )
-        label, issued = release.label, release.created
+        label = release.label
+        issued = release.created
         description = "\n\n".join(entry for entry in (release.description, description) if entry) or None
         items = [
             item
@@ -224,10 +227,16 @@ def collect_citation_metadata(
     else:
         relations += [("HasVersion", find_release_identifier(entry.label)) for entry in order]
         history = store.list_events(name)
-        issued = history[-1].at if history else ""
+        if history:
+            issued = history[-1].at
+        else:
+            issued = ""
     citation = store.citations.find_citation(name, label)
     is_withdrawn = citation is not None and citation.state == "withdrawn"
-    registered = resource.registration.id if resource.registration is not None else None
+    if resource.registration is not None:
+        registered = resource.registration.id
+    else:
+        registered = None
     registry_settings = settings.registry
     organisation = registry_settings.organisation or settings.title or settings.name
     return CitationMetadata(
@@ -272,9 +281,10 @@ def list_missing_metadata(citation_metadata: CitationMetadata) -> Iterator[tuple
         yield "warning", "it has no description"
     if not citation_metadata.resource.subjects:
         yield "warning", "it has no subjects"
-    if without := [
+    without = [
         person.name for person in citation_metadata.creators if "," in person.name and not parse_orcid(person.orcid)
-    ]:
+    ]
+    if without:
         creator_names = "; ".join(without[:5]) + ("; .." if len(without) > 5 else "")
         yield "warning", f"creators without an ORCID iD: {creator_names}"
 
@@ -383,7 +393,9 @@ def build_datacite_record(citation_metadata: CitationMetadata) -> dict[str, Any]
 
 
 def _get_resource_type(resource: Resource) -> str:
-    return resource.type[0] if resource.type else "Catalog"
+    if resource.type:
+        return resource.type[0]
+    return "Catalog"
 
 
 def _describe_person(person: Person) -> dict[str, Any]:
@@ -397,9 +409,10 @@ def _describe_person(person: Person) -> dict[str, Any]:
             description |= {"givenName": given_name.strip(), "familyName": family.strip()}
     if orcid_id:
         description["nameIdentifiers"] = [{"nameIdentifier": f"https://orcid.org/{orcid_id}", **ORCID_SCHEME}]
-    where = (
-        {"affiliationIdentifier": person.ror, "affiliationIdentifierScheme": "ROR", **ROR_SCHEME} if person.ror else {}
-    )
+    if person.ror:
+        where = {"affiliationIdentifier": person.ror, "affiliationIdentifierScheme": "ROR", **ROR_SCHEME}
+    else:
+        where = {}
     if person.affiliation:
         description["affiliation"] = [{"name": person.affiliation, **where}]
     elif person.ror:  # an institute itself
@@ -448,7 +461,10 @@ def _list_related_identifiers(citation_metadata: CitationMetadata) -> list[dict[
             {"relatedIdentifier": about.reference_url, "relatedIdentifierType": "URL", "relationType": "IsDocumentedBy"}
         )
     for relation, ident in citation_metadata.relations:
-        kind = "URL" if ident.startswith("http") else "DOI"
+        if ident.startswith("http"):
+            kind = "URL"
+        else:
+            kind = "DOI"
         identifiers.append({"relatedIdentifier": ident, "relatedIdentifierType": kind, "relationType": relation})
     return [dict(pairs) for pairs in dict.fromkeys(tuple(each.items()) for each in identifiers)]
 
@@ -463,14 +479,17 @@ def find_licence_url(resource: Resource) -> str | None:
     """
     if resource.licence_url or not resource.licence:
         return resource.licence_url
-    return f"https://spdx.org/licenses/{resource.licence}" if SPDX_LICENCE_PATTERN.fullmatch(resource.licence) else None
+    if SPDX_LICENCE_PATTERN.fullmatch(resource.licence):
+        return f"https://spdx.org/licenses/{resource.licence}"
+    return None
 
 
 def _list_rights(resource: Resource) -> list[dict[str, str]]:
     if not (resource.licence or resource.licence_url):
         return []
     rights_entry = {"rights": resource.licence or resource.licence_url or ""}
-    if url := find_licence_url(resource):
+    url = find_licence_url(resource)
+    if url:
         rights_entry["rightsUri"] = url
     if resource.licence and SPDX_LICENCE_PATTERN.fullmatch(resource.licence):
         rights_entry |= {
@@ -628,7 +647,9 @@ def _write_people(element_name: str, people: Iterable[Mapping[str, Any]]) -> str
         )
         for person in people
     ]
-    return _write_element(f"{element_name}s", None, content_xml="".join(each)) if each else ""
+    if each:
+        return _write_element(f"{element_name}s", None, content_xml="".join(each))
+    return ""
 
 
 def _write_geo_locations(locations: Iterable[Mapping[str, Any]]) -> str:
@@ -646,7 +667,9 @@ def _write_geo_locations(locations: Iterable[Mapping[str, Any]]) -> str:
         )
         for location in locations
     ]
-    return _write_element("geoLocations", None, content_xml="".join(each)) if each else ""
+    if each:
+        return _write_element("geoLocations", None, content_xml="".join(each))
+    return ""
 
 
 def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
@@ -673,7 +696,9 @@ def _write_funding(grants: Iterable[Mapping[str, Any]]) -> str:
         )
         for grant in grants
     ]
-    return _write_element("fundingReferences", None, content_xml="".join(each)) if each else ""
+    if each:
+        return _write_element("fundingReferences", None, content_xml="".join(each))
+    return ""
 
 
 # --- for people ---------------------------------------------------------------------------------------------------

@@ -347,8 +347,10 @@ def check_file_access(
     told
         Files that are neither listed nor shut are not there, or not for this reader.
     """
-    pending_paths, catalogue = list(dict.fromkeys(paths)), published_state.get_catalogue(principal, context.policies)
-    shut, unseen = dict[str, Table](), set[str]()
+    pending_paths = list(dict.fromkeys(paths))
+    catalogue = published_state.get_catalogue(principal, context.policies)
+    shut = dict[str, Table]()
+    unseen = set[str]()
     # a file of a release is locked by what is published now, too
     of = {
         collection,
@@ -389,11 +391,12 @@ def check_file_access(
     older = {item.table.qualified_name for item in published_state.tables_by_release.get(files.qualified_name, ())}
     listed = []
     for files_table in (files, *(table for table in catalogue.iterate_tables() if table.qualified_name in older)):
-        file_rows = (
-            _query_rows(context, files_table, pending_paths, FILE_COLUMNS, "path", principal, published_state)
-            if pending_paths
-            else _EMPTY_FILE_ROWS
-        )
+        if pending_paths:
+            file_rows = _query_rows(
+                context, files_table, pending_paths, FILE_COLUMNS, "path", principal, published_state
+            )
+        else:
+            file_rows = _EMPTY_FILE_ROWS
         listed.append((files_table, file_rows))
         if file_rows.num_rows == len(pending_paths):
             break
@@ -452,7 +455,8 @@ def open_original(context: ServiceContext, principal: Principal, found_files: Fo
     )
     state_digest = hashlib.sha256(f"{READER_VERSION} {tag}".encode()).hexdigest()
     copies = context.site.settings.var_directory / "cubes" / found_files.collection / state_digest
-    name, public = path.rpartition("/")[2], found_files.access_key == "public"
+    name = path.rpartition("/")[2]
+    public = found_files.access_key == "public"
     return OriginalFile(
         name=name, path=place, etag=tag, is_public=public, copies_directory=copies, collection=found_files.collection
     )
@@ -534,11 +538,9 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
         for column in old.columns:
             if not (column.ucd or "").startswith("meta.ref.url") or not names.issuperset((*old.primary, column.name)):
                 continue
-            quoted_column, key, value = (
-                adql.quote_name(column.name),
-                ", ".join(map(adql.quote_name, old.primary)),
-                write_literal(url),
-            )
+            quoted_column = adql.quote_name(column.name)
+            key = ", ".join(map(adql.quote_name, old.primary))
+            value = write_literal(url)
             text = (
                 f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(old)} AS a JOIN "
                 f"{_quote_table_name(new)} AS b USING ({key})"
@@ -583,11 +585,9 @@ def _find_visible_paths(
 ) -> set[str]:
     """Return which of the paths a row has that the reader sees."""
     column = str(table.policy and table.policy.path)
-    return (
-        {*_query_rows(context, table, paths, (column,), column, principal, published_state)[column].to_pylist()}
-        if paths
-        else set()
-    )
+    if paths:
+        return {*_query_rows(context, table, paths, (column,), column, principal, published_state)[column].to_pylist()}
+    return set()
 
 
 def _find_locked_paths(policy_tables: Sequence[Table], paths: Sequence[str], principal: Principal) -> dict[str, Table]:
@@ -609,13 +609,13 @@ def _build_access_errors(locking_tables: dict[str, Table], principal: Principal)
     kind = UnauthenticatedError if principal.is_anonymous else ForbiddenError
     for path, table in locking_tables.items():
         # why is a question of its own for each
-        rights, policy = table.rights, table.policy
+        rights = table.rights
+        policy = table.policy
         assert rights is not None and policy is not None  # noqa: S101, PT018  (by which it is locked)
-        locked = (
-            rights.find_file_restriction(principal, {str(policy.path): path})
-            if locks_by_table[table.qualified_name] <= _MAX_EXPLAINED_LOCKS
-            else None
-        )
+        if locks_by_table[table.qualified_name] <= _MAX_EXPLAINED_LOCKS:
+            locked = rights.find_file_restriction(principal, {str(policy.path): path})
+        else:
+            locked = None
         until = (locked and locked.expiry_text) or format_message("somebody opens it")
         message = format_message("the file {path} is locked until {until}", path, until)
         whom = (locked and locked.contact) or policy.contact or format_message("its owner")
@@ -635,10 +635,16 @@ def _query_rows(
     """Ask for the rows of paths: of some as everybody asks, of many by a table of them."""
     path = adql.quote_name(column)
     if len(paths) <= MAX_LITERAL_PATHS:
-        top = "" if len(columns) > 1 else "TOP 1 " if len(paths) == 1 else "DISTINCT "
-        comparison = (
-            f"= {write_literal(paths[0])}" if len(paths) == 1 else f"IN ({', '.join(map(write_literal, paths))})"
-        )
+        if len(columns) > 1:
+            top = ""
+        elif len(paths) == 1:
+            top = "TOP 1 "
+        else:
+            top = "DISTINCT "
+        if len(paths) == 1:
+            comparison = f"= {write_literal(paths[0])}"
+        else:
+            comparison = f"IN ({', '.join(map(write_literal, paths))})"
         listed = ", ".join(map(adql.quote_name, columns))
         return _run_query(
             context,
@@ -647,7 +653,10 @@ def _query_rows(
             published_state,
         )
     listed = ", ".join(f"f.{adql.quote_name(column_name)}" for column_name in columns)
-    distinct = "DISTINCT " if len(columns) == 1 else ""
+    if len(columns) == 1:
+        distinct = "DISTINCT "
+    else:
+        distinct = ""
     text = (
         f"SELECT {distinct}{listed} FROM {_quote_table_name(table)} AS f JOIN {_WANTED_PATHS_TABLE.qualified_name} "
         f"AS w ON f.{path} = w.wanted_path"
@@ -668,9 +677,10 @@ def _run_query(
     published_state: PublishedState,
     wanted_paths: pa.Table | None = None,
 ) -> pa.Table:
-    uploads = (
-        None if wanted_paths is None else {_WANTED_PATHS_TABLE.qualified_name: (_WANTED_PATHS_TABLE, wanted_paths)}
-    )
+    if wanted_paths is None:
+        uploads = None
+    else:
+        uploads = {_WANTED_PATHS_TABLE.qualified_name: (_WANTED_PATHS_TABLE, wanted_paths)}
     with query.run_query(
         text, principal, site=context.site, policies=context.policies, published_state=published_state, uploads=uploads
     ) as result:
@@ -718,14 +728,14 @@ def open_file_place(context: ServiceContext, principal: Principal, collection: s
         if path not in ranges_by_path:
             found_files = find_files(context, principal, collection, [path])
             is_known = path in found_files.rows or path in found_files.refused
-            file = (
-                remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
-                if is_known
-                else None
-            )
-            ranges_by_path[path] = (
-                None if file is None else RemoteFileRanges(remote_files.get_remote_block_cache(context), file)
-            )
+            if is_known:
+                file = remote_files.request_file_state(context, found_files.get_row(path), with_first_block=True)
+            else:
+                file = None
+            if file is None:
+                ranges_by_path[path] = None
+            else:
+                ranges_by_path[path] = RemoteFileRanges(remote_files.get_remote_block_cache(context), file)
         return ranges_by_path[path]
 
     return RemoteFile(PurePosixPath(row["path"]), find_companion)
@@ -784,7 +794,10 @@ def find_local_path(context: ServiceContext, files: PublishedTable, path: str) -
 
 def _describe_file_location(context: ServiceContext, files: PublishedTable) -> dict[str, Any]:
     """Return what places the files of a collection, or of a release of it."""
-    owner = files.table.schema if files.release is None else files.release.collection
+    if files.release is None:
+        owner = files.table.schema
+    else:
+        owner = files.release.collection
     home = str(context.site.settings.collections_directory / owner)
     return {"release": files.release, "collection": owner, "home": home, "roots": files.table.roots}
 
@@ -806,7 +819,10 @@ def _locate_file(
         file_stat = os.lstat(place)
         linked = stat.S_ISLNK(file_stat.st_mode)
         folder = place.rpartition("/")[0]
-        inside = None if folder_cache is None or linked else folder_cache.get(folder)
+        if folder_cache is None or linked:
+            inside = None
+        else:
+            inside = folder_cache.get(folder)
         if inside is None:
             real = os.path.realpath(place, strict=True)
             # where no link is on the way, its name tells
@@ -846,11 +862,9 @@ def create_file_reader(
         Gives None before what must be waited for: what is in memory is read at once. Raises `StorageUnavailableError`
         or `UpstreamError` as soon as the file is not what was published, and before its last bytes are given.
     """
-    return (
-        partial(_read_local_file, context.site.settings, row, path)
-        if remote_files.find_remote_root(row) is None
-        else partial(_read_remote_file, context, row)
-    )
+    if remote_files.find_remote_root(row) is None:
+        return partial(_read_local_file, context.site.settings, row, path)
+    return partial(_read_remote_file, context, row)
 
 
 def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, stop: int) -> Generator[FilePiece]:

@@ -217,11 +217,10 @@ def find_original_file(
     if table_name is not None:
         tables = [find_table(table_name, catalogue)]
     else:
-        schema = (
-            row_identifier.partition("?")[0].rpartition("/")[2]
-            if row_identifier.startswith("ivo://") and "?" in row_identifier
-            else ""
-        )
+        if row_identifier.startswith("ivo://") and "?" in row_identifier:
+            schema = row_identifier.partition("?")[0].rpartition("/")[2]
+        else:
+            schema = ""
         tables = [table for table in catalogue.iterate_tables() if table.schema == schema and table.has_row_files]
         if not tables:
             raise ParamError(
@@ -264,7 +263,8 @@ def list_row_links(
     row
         Of DataLink; ``file`` besides: of a row's own file the collection and the path, else None.
     """
-    published_state, start = context.site.get_published_state(), "/collections/"
+    published_state = context.site.get_published_state()
+    start = "/collections/"
     link_rows = datalinks.list_row_links(
         table,
         row_identifiers,
@@ -373,12 +373,14 @@ def describe_image_cutout(path: Place, name: str, selection: Selection) -> dict[
 
     with open_product(path, name) as product:
         main = product.find_part()
-        places = (
-            main.create_sky_mapping() if isinstance(main, ArrayPart) and main.create_sky_mapping is not None else None
-        )
+        if isinstance(main, ArrayPart) and main.create_sky_mapping is not None:
+            places = main.create_sky_mapping()
+        else:
+            places = None
         if not isinstance(main, ArrayPart) or places is None or places.image_axes.kind != "sky":
             return None
-        pixel_window, piece = find_window(main, selection), cut_product(product, selection)
+        pixel_window = find_window(main, selection)
+        piece = cut_product(product, selection)
         if pixel_window is None or piece is None:
             return None
         heads = (Header.fromstring(chunk.decode("ascii", "replace")) for chunk in piece.read_chunks())
@@ -569,7 +571,8 @@ def _fit_table_parameters(
     bounds_by_name = cutout_params.find_bounds(table, product.cards)
     for table_input in parameters if bounds_by_name else ():
         name = table_input.param.name
-        if (column_bounds := bounds_by_name.get(name)) is not None:
+        column_bounds = bounds_by_name.get(name)
+        if column_bounds is not None:
             yield replace(table_input, low=(repr(column_bounds[0]),), high=(repr(column_bounds[1]),))
         elif name in bounds_by_name or name in {"ID", "TABLE", "PART"}:
             yield table_input
@@ -577,9 +580,15 @@ def _fit_table_parameters(
 
 def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPart) -> Iterator[ServiceParameter]:
     kinds = {axis.kind: axis for axis in array.axes}
-    places = array.create_sky_mapping() if array.create_sky_mapping is not None else None
+    if array.create_sky_mapping is not None:
+        places = array.create_sky_mapping()
+    else:
+        places = None
     sky = places is not None and places.image_axes.kind == "sky"
-    ring = _compute_footprint(array, places) if sky and places is not None else None
+    if sky and places is not None:
+        ring = _compute_footprint(array, places)
+    else:
+        ring = None
     for array_input in parameters:
         name = array_input.param.name
         if name in {"ID", "TABLE", "PART"}:
@@ -617,7 +626,8 @@ def _compute_footprint(array: ArrayPart, image_wcs: Callable[[Any], Any]) -> np.
     sizes = [axis.size for axis in reversed(array.axes) if axis.kind in {"longitude", "latitude"}]
     if len(sizes) != 2:
         return None
-    x, y = sizes[0] + 0.5, sizes[1] + 0.5
+    x = sizes[0] + 0.5
+    y = sizes[1] + 0.5
     corners = image_wcs(np.array([[0.5, 0.5], [x, 0.5], [x, y], [0.5, y]]))
     return corners if np.isfinite(corners).all() else None
 

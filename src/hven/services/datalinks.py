@@ -224,16 +224,19 @@ def list_row_links(
         "_link": 0,
         "_row": 0,
     }
-    parts = [_join_link_rows([lost], len(missing))] if missing or checked_rows is None else []
+    if missing or checked_rows is None:
+        parts = [_join_link_rows([lost], len(missing))]
+    else:
+        parts = []
     all_rows = pa.Table.from_batches([*parts, *([] if checked_rows is None else [checked_rows])])
     order = all_rows["_link"].to_pylist()
     if len(requested_identifiers) > 1 or order != sorted(order):
         all_rows = all_rows.sort_by([("_at", "ascending"), ("_link", "ascending"), ("_row", "ascending")])
     identifier_texts = pa.array(requested_identifiers, pa.string()).take(all_rows["_at"].combine_chunks())
     all_rows = all_rows.set_column(all_rows.schema.get_field_index("ID"), "ID", identifier_texts)
-    return (
-        all_rows if with_link_numbers else pa.table([all_rows[name] for name in LINK_SCHEMA.names], schema=LINK_SCHEMA)
-    )
+    if with_link_numbers:
+        return all_rows
+    return pa.table([all_rows[name] for name in LINK_SCHEMA.names], schema=LINK_SCHEMA)
 
 
 def extract_descriptors(link_rows: pa.Table) -> tuple[pa.Table, tuple[str, ...]]:
@@ -275,7 +278,8 @@ def find_link_lists(link_rows: pa.Table, base_url: str) -> dict[str, dict[str, i
     lists
         Table, as addresses name it -> identifier -> the row.
     """
-    begin, led = f"{base_url}/datalink/", dict[str, dict[str, int]]()
+    begin = f"{base_url}/datalink/"
+    led = dict[str, dict[str, int]]()
     pairs = zip(*(link_rows[name].to_pylist() for name in ("access_url", "content_type")), strict=True)
     for row_number, (address, kind) in enumerate(pairs):
         if kind == DATALINK_MEDIA_TYPE and (address or "").startswith(begin):
@@ -327,7 +331,9 @@ class _LinkQueryResult:
     """
 
     def __init__(self, rows: pa.Table, column_names: Mapping[str, str], base_url: str) -> None:
-        self.rows, self.column_names, self.base_url = rows, column_names, base_url
+        self.rows = rows
+        self.column_names = column_names
+        self.base_url = base_url
         self._encoded_columns: dict[tuple[str, str, str | None], pa.Array] = {}  # several links have the same file
 
     def get_column(self, text: str) -> pa.Array:
@@ -336,7 +342,9 @@ class _LinkQueryResult:
     def fill_template(self, template: Template, *, is_address: bool = False) -> ColumnValue:
         """Fill a template: one text, if it is the same for all rows."""
         fixed = _fill_constant_template(template, self.base_url)
-        return fixed if fixed is not None or not template else self.fill_rows(template, is_address=is_address)
+        if fixed is not None or not template:
+            return fixed
+        return self.fill_rows(template, is_address=is_address)
 
     def fill_rows(self, template: Template, *, is_address: bool = False) -> pa.Array:
         """Fill a template for each row; null where one of its values is."""
@@ -409,13 +417,12 @@ def _describe_services(
     row_service: _RowService, own_files: Mapping[int, tuple[str, str]], file_cache: dict[str, Any]
 ) -> pa.Array:
     """Describe a service for each row; null where an address, or what is always sent, is not known."""
-    link, service, link_columns, identifier_indexes = (
-        row_service.link,
-        row_service.service,
-        row_service.link_columns,
-        row_service.identifier_indexes,
-    )
-    query_result, base = row_service.query_result, row_service.query_result.base_url
+    link = row_service.link
+    service = row_service.service
+    link_columns = row_service.link_columns
+    identifier_indexes = row_service.identifier_indexes
+    query_result = row_service.query_result
+    base = row_service.query_result.base_url
 
     def fill_rows(template: Template, *, address: bool = False) -> list[str | None]:
         return _to_list(query_result.fill_template(template, is_address=address), query_result.rows.num_rows)
@@ -437,21 +444,22 @@ def _describe_services(
     frames: dict[tuple[bool, ...], DescriptorTemplate] = {}
     descriptors: list[str | None] = []
     for row, (address, (description, kind, place_of_row)) in enumerate(zip(addresses, about, strict=True)):
-        inputs, description_texts = list(service.inputs), [description or "", kind or ""]
+        inputs = list(service.inputs)
+        description_texts = [description or "", kind or ""]
         lost = address is None
         for place in own_values:
-            service_input, row_values = service.inputs[place], [column[row] for column in values[place]]
+            service_input = service.inputs[place]
+            row_values = [column[row] for column in values[place]]
             lost = lost or bool(service_input.value and row_values[0] is None)
             description_texts += [text or "" for text in row_values]
             inputs[place] = _fill_input(service_input, row_values)
         # written out: `replace` costs a list of a thousand rows a tenth of its time
-        fit = (
-            None
-            if lost
-            else ServiceDescriptor(
+        if lost:
+            fit = None
+        else:
+            fit = ServiceDescriptor(
                 address=(str(address),), inputs=tuple(inputs), standard_id=service.standard_id, ivoid=service.ivoid
             )
-        )
         if fit is not None and link.adapt_service is not None:
             fit = link.adapt_service(fit, own_files[place_of_row][0] if place_of_row in own_files else None, file_cache)
         if fit is None:
@@ -503,15 +511,19 @@ def _make_group_key(link: LinkTemplate) -> tuple[str, str, str]:
 
 def _parse_identifier(table: Table, identifier: str) -> str | int | None:
     """Read an identifier; None: no row can have it."""
-    kind = table.identifier_column.type if table.identifier_column is not None else STRING
-    text = (
-        identifier.partition("?")[2]
-        if identifier.startswith("ivo://") and f"/{table.schema}?" in identifier
-        else identifier
-    )
+    if table.identifier_column is not None:
+        kind = table.identifier_column.type
+    else:
+        kind = STRING
+    if identifier.startswith("ivo://") and f"/{table.schema}?" in identifier:
+        text = identifier.partition("?")[2]
+    else:
+        text = identifier
     if kind.is_string:
         return text
-    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 19 else None
+    if text.removeprefix("-").isdecimal() and len(text) < 19:
+        return int(text)
+    return None
 
 
 def _split_identifiers(keys: Sequence[Any]) -> list[list[Any]]:
@@ -543,7 +555,9 @@ def _write_access_expressions(table: Table, principal: Principal, *, is_public: 
 
 
 def _qualify_column(node: Any) -> Any:
-    return ColumnRef(Ident(node.name.name, quoted=True), (Ident("target"),)) if isinstance(node, ColumnRef) else node
+    if isinstance(node, ColumnRef):
+        return ColumnRef(Ident(node.name.name, quoted=True), (Ident("target"),))
+    return node
 
 
 def _build_access_columns(
@@ -598,7 +612,8 @@ def _check_linked_files(
     """
     columns_by_name = dict(zip(link_rows.schema.names, link_rows.columns, strict=True))
     match = _compile_file_pattern(published_state.ingest_site_urls | {base_url, context.site.settings.site_url})
-    addresses, hints = columns_by_name["access_url"].to_pylist(), columns_by_name["_path"].to_pylist()
+    addresses = columns_by_name["access_url"].to_pylist()
+    hints = columns_by_name["_path"].to_pylist()
     matches = [None if item is None else match(item) for item in addresses]
     if not any(matches) and columns_by_name["_path"].null_count == link_rows.num_rows:
         return link_rows, {}
@@ -618,13 +633,12 @@ def _check_linked_files(
     }
     states = [states_by_file.get(item) for item in files]
     columns = {name: columns_by_name[name].to_pylist() for name in _FILE_STATE_COLUMNS}
-    is_kept, own_files, faces, filed_at = (
-        [True] * len(files),
-        dict[int, tuple[str, str]](),
-        len(table.effective_links),
-        set[int](),
-    )
-    numbers, places = columns_by_name["_link"].to_pylist(), columns_by_name["_at"].to_pylist()
+    is_kept = [True] * len(files)
+    own_files = dict[int, tuple[str, str]]()
+    faces = len(table.effective_links)
+    filed_at = set[int]()
+    numbers = columns_by_name["_link"].to_pylist()
+    places = columns_by_name["_at"].to_pylist()
     for row, (item, state) in enumerate(zip(matches, states, strict=True)):
         if state is None:
             continue
@@ -689,7 +703,10 @@ def _list_file_states(
         facts = (rows_of[column].to_pylist() for column in ("path", "media_type", "bytes", "url"))
         elsewhere = any(root.redirects_clients for root in files.roots)
         for path, kind, size, url in zip(*facts, strict=True):
-            direct = url if elsewhere and find_root(path, files.roots)[0].redirects_clients else None
+            if elsewhere and find_root(path, files.roots)[0].redirects_clients:
+                direct = url
+            else:
+                direct = None
             yield path, _FileState("false" if path in free else "true", True, False, kind, size, direct)
     accessible_paths = {path for _, rows_of in file_access.listed for path in rows_of["path"].to_pylist()}
     for path in paths:
@@ -703,7 +720,9 @@ def _list_file_states(
 
 
 def _unquote_path(text: str) -> str:
-    return text if "%" not in text else unquote(text)
+    if "%" not in text:
+        return text
+    return unquote(text)
 
 
 def _write_link_query(
@@ -732,12 +751,12 @@ def _write_link_query(
         if link.condition is not None:
             add_select_item(_write_truth_expression(link.condition))
     first = links[0] if links else None
-    listed = (
-        f"= {write_literal(identifiers[0])}"
-        if len(identifiers) == 1
-        else f"IN ({', '.join(map(write_literal, identifiers))})"
-    )
-    text, where = f" FROM {_quote_table_name(table.qualified_name, table)} AS target", f"{key} {listed}"
+    if len(identifiers) == 1:
+        listed = f"= {write_literal(identifiers[0])}"
+    else:
+        listed = f"IN ({', '.join(map(write_literal, identifiers))})"
+    text = f" FROM {_quote_table_name(table.qualified_name, table)} AS target"
+    where = f"{key} {listed}"
     if first is not None and first.source is not None and first.where is not None:
         other_table = f"{_quote_table_name(first.source)} AS {adql.quote_name(first.alias or '')}"
         equal, has_other_conditions = _find_equal_columns(first.where, table.identifier_column.name)
@@ -766,7 +785,8 @@ def _find_equal_columns(join_condition: str, identifier_name: str) -> tuple[list
 
     And whether it says more.
     """
-    equal_columns, has_other_conditions = [], False
+    equal_columns = []
+    has_other_conditions = False
     for part in split_conjuncts(adql.parse_condition(join_condition)):
         sides = (part.left, part.right) if isinstance(part, Comparison) and part.op == "=" else ()
         columns = [write_adql(side) for side in sides if isinstance(side, ColumnRef)]
@@ -787,7 +807,10 @@ def _write_truth_expression(condition: str) -> str:
 
 
 def _quote_table_name(qualified: str, table: Table | None = None) -> str:
-    schema, _, name = (table.schema, "", table.name) if table is not None else qualified.rpartition(".")
+    if table is not None:
+        schema, _, name = (table.schema, "", table.name)
+    else:
+        schema, _, name = qualified.rpartition(".")
     return f"{adql.quote_name(schema)}.{adql.quote_name(name)}"
 
 
@@ -807,7 +830,8 @@ def _build_link_columns(
         address = query_result.fill_template(link.address, is_address=True)
     kind = query_result.fill_template(link.type)
     if link.extension_media_types:  # fewer steps than in Arrow, where each is dear for a row
-        type_by_extension, texts = dict(link.extension_media_types), _to_list(address, query_result.rows.num_rows)
+        type_by_extension = dict(link.extension_media_types)
+        texts = _to_list(address, query_result.rows.num_rows)
         ends = (None if text is None else _EXTENSION_PATTERN.search(text.lower()) for text in texts)
         kind = [None if end is None else type_by_extension.get(end[1]) for end in ends]
         address = pa.array(
@@ -852,7 +876,9 @@ def _resolve_old_paths(files: pa.Array, old_prefixes: Mapping[str, str]) -> pa.A
 
     def resolve_path(text: str) -> str:
         begin = max((prefix for prefix in old_prefixes if text.startswith(prefix)), key=len, default=None)
-        return text if begin is None else old_prefixes[begin] + unquote(text[len(begin) :])
+        if begin is None:
+            return text
+        return old_prefixes[begin] + unquote(text[len(begin) :])
 
     return pa.array(
         [None if text is None else resolve_path(text) for text in coded.dictionary.to_pylist()], pa.string()
@@ -886,8 +912,12 @@ def _to_list(value: ColumnValue, row_count: int) -> list[Any]:
 
 def _to_array(value: ColumnValue, row_count: int, arrow_type: pa.DataType) -> pa.Array:
     if isinstance(value, pa.Array):
-        return value if value.type == arrow_type else value.cast(arrow_type)
-    return pa.nulls(row_count, arrow_type) if value is None else pa.array([value] * row_count, arrow_type)
+        if value.type == arrow_type:
+            return value
+        return value.cast(arrow_type)
+    if value is None:
+        return pa.nulls(row_count, arrow_type)
+    return pa.array([value] * row_count, arrow_type)
 
 
 def _join_columns(values: Sequence[ColumnValue], row_count: int, arrow_type: pa.DataType) -> pa.Array:
@@ -940,8 +970,13 @@ def _encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> 
         elif spec:
             text = format(value, spec)
         else:
-            text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-        return text if safe_characters is None or text is None else quote(text, safe=safe_characters)
+            if isinstance(value, float):
+                text = repr(value).removesuffix(".0")
+            else:
+                text = str(value)
+        if safe_characters is None or text is None:
+            return text
+        return quote(text, safe=safe_characters)
 
     words = [None if value is None else format_value(value) for value in coded.dictionary.to_pylist()]
     return pa.array(words, pa.string()).take(coded.indices)

@@ -75,7 +75,8 @@ class DataCiteClient:
                 f"{doi_settings.endpoint} is no https address: the password would be sent in the open",
                 remedy='endpoint = "https://.." under [doi]',
             )
-        self._settings, self._base_url = settings, doi_settings.endpoint.rstrip("/")
+        self._settings = settings
+        self._base_url = doi_settings.endpoint.rstrip("/")
         login = f"{doi_settings.repository}:{settings.resolve_address(doi_settings.password or '')}"
         self._headers = {
             "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
@@ -98,7 +99,9 @@ class DataCiteClient:
             None: it has none.
         """
         status, body = self._send_request("GET", f"/dois/{quote(doi, safe='/')}")
-        return None if status == 404 else self._read_attributes(status, body, "says nothing of the DOI")
+        if status == 404:
+            return None
+        return self._read_attributes(status, body, "says nothing of the DOI")
 
     def create_doi(self, doi: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
         """Make a DOI.
@@ -137,7 +140,10 @@ class DataCiteClient:
         return self._read_attributes(status, body, "does not change the DOI")
 
     def _send_request(self, method: str, path: str, attributes: Mapping[str, Any] | None = None) -> tuple[int, Any]:
-        content = None if attributes is None else orjson.dumps({"data": {"type": "dois", "attributes": attributes}})
+        if attributes is None:
+            content = None
+        else:
+            content = orjson.dumps({"data": {"type": "dois", "attributes": attributes}})
         seconds = self._settings.doi.seconds
         try:
             answer = http_client.send_request_once(
@@ -152,7 +158,10 @@ class DataCiteClient:
         except UserError as error:  # also what broke off in the middle: it may have been done
             raise ServiceError(f"DataCite cannot be asked: {error.message}", remedy=RETRY_REMEDY) from error
         try:
-            body = orjson.loads(answer.body) if answer.body.strip() else {}
+            if answer.body.strip():
+                body = orjson.loads(answer.body)
+            else:
+                body = {}
         except orjson.JSONDecodeError:
             body = None
         return answer.status, body
@@ -170,8 +179,14 @@ class DataCiteClient:
             It cannot at the moment, or answers rubbish.
         """
         if status in {200, 201}:
-            data = body.get("data") if isinstance(body, dict) else None
-            attributes = data.get("attributes") if isinstance(data, dict) else None
+            if isinstance(body, dict):
+                data = body.get("data")
+            else:
+                data = None
+            if isinstance(data, dict):
+                attributes = data.get("attributes")
+            else:
+                attributes = None
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
                     f"DataCite {failed_action}: its answer is none that this Hven knows",
@@ -198,7 +213,10 @@ class DataCiteClient:
 
 def _read_errors(body: Any) -> str:
     """Return what an answer says is wrong."""
-    error_list = body.get("errors") if isinstance(body, dict) else None
+    if isinstance(body, dict):
+        error_list = body.get("errors")
+    else:
+        error_list = None
     if not isinstance(error_list, list):
         return ""
     error_texts = [
@@ -238,11 +256,10 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
                 remedy="whoever registered it keeps it up to date: --to FILE writes what to send them",
             )
         return citation_metadata.doi
-    name = (
-        f"{citation_metadata.resource.name}.{citation_metadata.label}"
-        if citation_metadata.label
-        else citation_metadata.resource.name
-    )
+    if citation_metadata.label:
+        name = f"{citation_metadata.resource.name}.{citation_metadata.label}"
+    else:
+        name = citation_metadata.resource.name
     doi_suffix = suffix or f"{settings.doi.suffix}{name}".lower()
     if not re.fullmatch(r"[A-Za-z0-9._/-]+", doi_suffix):
         raise UserError(f"{doi_suffix!r:.60} cannot stand in a DOI", remedy="letters, digits and . _ - /")
@@ -299,11 +316,10 @@ def mint_doi(
         raise UserError(f"{citation_metadata.title}: {'; '.join(wrong)}")
     service = DataCiteClient(settings)
     before = store.citations.find_citation(citation_metadata.resource.name, citation_metadata.label)
-    doi = (
-        before.doi
-        if before is not None and before.doi is not None
-        else propose_doi(settings, citation_metadata, suffix)
-    )
+    if before is not None and before.doi is not None:
+        doi = before.doi
+    else:
+        doi = propose_doi(settings, citation_metadata, suffix)
     named = Citation(
         collection=citation_metadata.resource.name,
         label=citation_metadata.label,
@@ -336,10 +352,10 @@ def mint_doi(
             datacite_attributes = service.find_doi(doi)
             if datacite_attributes is None:
                 raise ConflictError(f"{doi} is taken, and not by this repository", remedy="give another: --suffix")
-            datacite_attributes, outcome = (
-                service.update_doi(_check_doi_target(datacite_attributes, citation), request_attributes),
-                "changed",
+            datacite_attributes = service.update_doi(
+                _check_doi_target(datacite_attributes, citation), request_attributes
             )
+            outcome = "changed"
     else:
         datacite_attributes = service.update_doi(_check_doi_target(datacite_attributes, citation), request_attributes)
     if str(datacite_attributes["doi"]).lower() != doi.lower():
@@ -436,7 +452,8 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
     citation
         As it is kept.
     """
-    name, label = citation_metadata.resource.name, citation_metadata.label
+    name = citation_metadata.resource.name
+    label = citation_metadata.label
     before = store.citations.find_citation(name, label) or Citation(
         collection=name, label=label, url=citation_metadata.address, doi=citation_metadata.doi
     )
@@ -474,7 +491,8 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
         What its tombstone will say; None: it has no DOI of its own, not everybody sees it, or the site knows of its DOI
         already.
     """
-    context, now = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), site.get_published_state()
+    context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    now = site.get_published_state()
     try:
         citation_metadata = citations.collect_citation_metadata(
             context, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies), name
@@ -511,7 +529,10 @@ def write_doi_to_descriptor(path: Path, doi: str) -> bool:
         at = [number for number, line in enumerate(lines) if re.match(r"collection\s*:", line)]
         if len(at) != 1 or any(re.match(r"doi\s*:", line) for line in lines):
             return False
-        end = "\r\n" if lines[at[0]].endswith("\r\n") else "\n"
+        if lines[at[0]].endswith("\r\n"):
+            end = "\r\n"
+        else:
+            end = "\n"
         lines[at[0]] = lines[at[0]].rstrip("\r\n") + end
         lines.insert(at[0] + 1, f"doi: {doi}{end}")
         path.write_bytes("".join(lines).encode())

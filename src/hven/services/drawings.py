@@ -61,7 +61,9 @@ def find_picture(picture_store: DerivedFileStore, key: str) -> bytes | None:
     """
     place = picture_store.find_file(f"{key}.png")
     with suppress(OSError):  # it went meanwhile
-        return None if place is None else place.read_bytes()
+        if place is None:
+            return None
+        return place.read_bytes()
     return None
 
 

@@ -84,11 +84,9 @@ def find_http_status(error: BaseException) -> int:
     status
         400 to 504.
     """
-    return (
-        503
-        if _is_resource_shortage(error)
-        else next((status for kind, status in HTTP_STATUS_BY_ERROR if isinstance(error, kind)), 500)
-    )
+    if _is_resource_shortage(error):
+        return 503
+    return next((status for kind, status in HTTP_STATUS_BY_ERROR if isinstance(error, kind)), 500)
 
 
 # what readers and circumstances bring about is in the access log; everything else is the owner's business
@@ -131,11 +129,9 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
         text = errors.format_message(INTERNAL_ERROR_MESSAGE)
     if isinstance(error, errors.StorageError) and _DIRECTORY_PATTERN.search(text):
         text = _DIRECTORY_PATTERN.sub("", text)  # where things lie on the disk is for the log
-    return (
-        errors.format_message("{message} [request {request}]", errors.format_message(text), request_id)
-        if request_id
-        else text
-    )
+    if request_id:
+        return errors.format_message("{message} [request {request}]", errors.format_message(text), request_id)
+    return text
 
 
 def _find_root_cause(error: BaseException) -> BaseException:
@@ -156,7 +152,10 @@ def log_service_error(error: BaseException | None, request_id: str = "") -> None
     """
     if error is not None and not isinstance(error, _CLIENT_ERRORS):
         # ours say themselves whose fault it is
-        where = "" if isinstance(error, errors.HvenError) else f", in {plugins.locate_error(error)}"
+        if isinstance(error, errors.HvenError):
+            where = ""
+        else:
+            where = f", in {plugins.locate_error(error)}"
         if isinstance(error, errors.UpstreamError):  # nothing here is wrong: what was said there is enough
             logger.error("%s in request %s: %s (%s)", type(error).__name__, request_id, error, _find_root_cause(error))
             return
@@ -188,7 +187,9 @@ def build_error_headers(error: BaseException) -> Mapping[str, str]:
         return {"retry-after": "60"}
     if isinstance(error, errors.OverloadedError):
         return {"retry-after": str(min(max(math.ceil(error.retry_after_seconds), 1), 60))}
-    return {"retry-after": "5"} if isinstance(error, errors.StorageError) or _is_resource_shortage(error) else {}
+    if isinstance(error, errors.StorageError) or _is_resource_shortage(error):
+        return {"retry-after": "5"}
+    return {}
 
 
 def write_votable_error(message: str, namespace: str | None = None) -> bytes:

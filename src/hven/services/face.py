@@ -418,11 +418,10 @@ class Face:
             With lines to copy.
         """
         url = self.build_url(published.table, base_url)
-        tried = (
-            [UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'")]
-            if self.example and self.build_query is not None
-            else []
-        )
+        if self.example and self.build_query is not None:
+            tried = [UsageExample(title=self.title, url=url, example=f"curl '{url}?{self.example}'")]
+        else:
+            tried = []
         return [*tried, *self.list_usage_examples(published, base_url)]
 
     def _build_own_routes(self, context: ServiceContext) -> Iterator[Route]:
@@ -450,7 +449,10 @@ class Face:
             )
             warnings = query.warn_unused_parameters(params, self.all_params)
             key = (self.name, table.qualified_name, *service_query.key)
-            text = service_query.query if isinstance(service_query.query, str) else ""
+            if isinstance(service_query.query, str):
+                text = service_query.query
+            else:
+                text = ""
             try:
                 result = query.run_query(
                     text or query_cache.get_or_build_query(published_state, table, key, service_query),
@@ -662,7 +664,9 @@ class _QueryCache:
         self, published_state: PublishedState, table: Table, key: tuple[Hashable, ...], service_query: ServiceQuery
     ) -> Query:
         if published_state.version != self.version:
-            self.version, self.queries, self.columns = published_state.version, {}, {}
+            self.version = published_state.version
+            self.queries = {}
+            self.columns = {}
         # readers of other reach may know another state of the table: other keys to follow
         cached_query = self.queries.get(key)
         if cached_query is None or cached_query[0] is not table:

@@ -104,7 +104,8 @@ def prepare_files(
     OperationCancelledError
         It was stopped: what was made stays.
     """
-    settings, report = context.site.settings, PreparationReport()
+    settings = context.site.settings
+    report = PreparationReport()
     prepared_marks = _PreparedMarks(settings.var_directory / "prepared" / collection)
     # pictures first: where the disk has no room for copies, it ends
     todo = sorted(
@@ -130,7 +131,8 @@ def prepare_files(
                         turned = rotations.create_rotated_copies(
                             context, principal, collection, path, part=part, depth_axis=depth_axis, progress=inner
                         )
-                        report.copies, report.bytes = report.copies + bool(turned.bytes), report.bytes + turned.bytes
+                        report.copies = report.copies + bool(turned.bytes)
+                        report.bytes = report.bytes + turned.bytes
                     elif report.bytes < settings.files.pictures:
                         _draw_pictures(
                             context,
@@ -148,9 +150,10 @@ def prepare_files(
                         isinstance(error, StorageError) and not isinstance(error, StorageUnavailableError)
                     ):
                         raise
-                    report.failed[path] = (
-                        str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
-                    )
+                    if isinstance(error, HvenError):
+                        report.failed[path] = str(error)
+                    else:
+                        report.failed[path] = f"{type(error).__name__}: {error}"
                     if not isinstance(error, UserError):  # it may come right
                         continue
                 prepared_marks.add_mark(mark)
@@ -196,8 +199,12 @@ class _PreparedMarks:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._new_marks = path, list[int]()
-        self._known_marks = np.sort(np.fromfile(path, "<u8")) if path.is_file() else np.empty(0, "<u8")
+        self._path = path
+        self._new_marks = list[int]()
+        if path.is_file():
+            self._known_marks = np.sort(np.fromfile(path, "<u8"))
+        else:
+            self._known_marks = np.empty(0, "<u8")
 
     def list_new(self, products: Iterator[tuple[str, str, str]], *, redo: bool) -> Iterator[tuple[str, str, int]]:
         """Yield those that were not looked at as they are now, each with its mark."""

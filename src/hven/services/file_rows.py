@@ -56,7 +56,9 @@ def choose_row_noun(table: Table, item: PublishedTable) -> str:
         ``files`` where they are files, of observations or of other tables, else ``rows``.
     """
     observed = table.view is None and find_observation_columns(table, item)
-    return "files" if observed or table.utype == FILES_UTYPE else "rows"
+    if observed or table.utype == FILES_UTYPE:
+        return "files"
+    return "rows"
 
 
 def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
@@ -76,8 +78,13 @@ def find_observation_columns(table: Table, item: PublishedTable) -> tuple[str, .
     """
     if len(table.primary) != 1 or not item.rows or item.rows > MAX_OBSERVED_ROWS:
         return ()
-    names = _guess_observation_columns(table, item) if table.observation is None else table.observation
-    return tuple(names) if {column.name for column in table.columns}.issuperset(names) else ()
+    if table.observation is None:
+        names = _guess_observation_columns(table, item)
+    else:
+        names = table.observation
+    if {column.name for column in table.columns}.issuperset(names):
+        return tuple(names)
+    return ()
 
 
 def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str, ...]:
@@ -86,11 +93,16 @@ def _guess_observation_columns(table: Table, item: PublishedTable) -> tuple[str,
     None where they do not repeat, or files do.
     """
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
-    named, rows = columns.get(NAME), item.rows or 0
+    named = columns.get(NAME)
+    rows = item.rows or 0
     link = next(iter(list_file_columns(table)), None)
     column_statistics = {} if named is None else item.statistics.get(named.name, {})
-    distinct, nulls = column_statistics.get("distinct"), column_statistics.get("nulls")
-    files = None if link is None else item.statistics.get(link.name, {}).get("distinct")
+    distinct = column_statistics.get("distinct")
+    nulls = column_statistics.get("nulls")
+    if link is None:
+        files = None
+    else:
+        files = item.statistics.get(link.name, {}).get("distinct")
     if named is None or not isinstance(distinct, int) or not isinstance(nulls, int) or not isinstance(files, int):
         return ()
     if not distinct or rows - nulls < MIN_ROWS_PER_OBSERVATION * distinct or files < MIN_FILES_PER_ROW * rows:
@@ -162,7 +174,9 @@ def classify_column(column: Column, table: Table) -> str:
         ucd = (column.ucd or "").lower()
         if "meta.preview" in ucd or column.name.lower() == "thumbnail_url":
             return "picture"
-        return "link" if "meta.ref.url" in ucd or column.link else "text"
+        if "meta.ref.url" in ucd or column.link:
+            return "link"
+        return "text"
     return "number" if column.type.is_numeric else "text"
 
 

@@ -50,11 +50,15 @@ def record_request_infos(request: Request) -> None:
     request
         Any; what signs its address is left out.
     """
-    url, scope = request.url, request.scope
+    url = request.url
+    scope = request.scope
     query = signed_addresses.remove_signature(url.query.encode())[0].decode("utf-8", "replace")
     address_text = str(url.replace(query=query, username=None, password=None))[:MAX_ADDRESS_CHARACTERS]
     endpoint = scope.get("endpoint")
-    protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "") if endpoint is not None else ""
+    if endpoint is not None:
+        protocol = STANDARD_IDS_BY_ENDPOINT.get(endpoint, "")
+    else:
+        protocol = ""
     info_values = {
         "service_protocol": protocol,
         "request": address_text,
@@ -105,11 +109,10 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
         kind = request.headers.get("content-type", FORM_MEDIA_TYPE).partition(";")[0].strip().lower()
         if kind == FORM_MEDIA_TYPE:
             body = await read_body(request, min(byte_limit, MAX_FORM_BYTES))
-            body_pairs = (
-                _parse_pairs(body, "the body")
-                if len(body) <= MIN_THREADED_BYTES
-                else await anyio.to_thread.run_sync(_parse_pairs, body, "the body")
-            )
+            if len(body) <= MIN_THREADED_BYTES:
+                body_pairs = _parse_pairs(body, "the body")
+            else:
+                body_pairs = await anyio.to_thread.run_sync(_parse_pairs, body, "the body")
         elif kind == MULTIPART_MEDIA_TYPE:
             body_pairs, files = await _read_multipart(request, byte_limit)
             body_pairs = _read_query_files(_extract_inline_uploads(pairs, body_pairs, files), files)
@@ -117,11 +120,10 @@ async def read_params(request: Request, byte_limit: int) -> RequestParams:
             raise ParamError(
                 f"a body of type {kind!r} is not understood", remedy=f"send {FORM_MEDIA_TYPE} or {MULTIPART_MEDIA_TYPE}"
             )
-        pairs = (
-            [*pairs, *body_pairs]
-            if alias is None
-            else alias.add_fixed_values([*pairs, *alias.rename_parameters(body_pairs)])
-        )
+        if alias is None:
+            pairs = [*pairs, *body_pairs]
+        else:
+            pairs = alias.add_fixed_values([*pairs, *alias.rename_parameters(body_pairs)])
     return collect_params(pairs, files)
 
 
@@ -173,7 +175,8 @@ def parse_value(params: RequestParams, param: Param) -> Any:
         read = (parse_value(RequestParams({param.name: (text,)}), replace(param, many=False)) for text in texts)
         return tuple(parsed for parsed in read if parsed is not None)
     params.check_values([param] if param.allowed else [])
-    name, type_ = param.name, param.type
+    name = param.name
+    type_ = param.type
     if param.default is not None and params.read_one(name) is None:
         params = RequestParams({name: (param.default,)})
     parsed_value: Any
@@ -185,7 +188,10 @@ def parse_value(params: RequestParams, param: Param) -> Any:
         parsed_value = params.read_number(name, minimum=param.minimum, maximum=param.maximum, period=param.period)
     else:
         text = params.read_one(name)
-        parsed_value = None if text is None else _parse_text_value(text, param)
+        if text is None:
+            parsed_value = None
+        else:
+            parsed_value = _parse_text_value(text, param)
     if parsed_value is None and param.required:
         unit = {None: "", "deg": " in decimal degrees"}.get(param.unit, f" in {param.unit}")
         raise ParamError(f"{name} is missing", name=name, remedy=f"give the {param.description or 'value'}{unit}")
@@ -196,7 +202,12 @@ def _parse_interval(text: str, param: Param) -> tuple[float, float]:
     """Read two numbers, of which the first may be -Inf and the second +Inf, or one number, which is both."""
     try:
         numbers = [float(word) for word in text.split()]
-        low, high = numbers if len(numbers) == 2 else (numbers * 2 if len(numbers) == 1 else numbers)
+        if len(numbers) == 2:
+            low, high = numbers
+        elif len(numbers) == 1:
+            low, high = numbers * 2
+        else:
+            low, high = numbers
     except ValueError:
         raise ParamError(
             f"{param.name}={text!r:.60} is no interval",

@@ -28,10 +28,8 @@ def build_missing_pyramids(site: Site, collection: str) -> None:
     collection
         Its name.
     """
-    context, published_state = (
-        ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL),
-        site.get_published_state(),
-    )
+    context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    published_state = site.get_published_state()
     if any(
         published_table.table.series
         for published_table in published_state.tables_by_name.values()

@@ -153,7 +153,8 @@ def check_records(context: ServiceContext, records: Mapping[str, Sequence[Regist
 
 class _RecordChecker:
     def __init__(self, context: ServiceContext, records: Mapping[str, Sequence[RegistryRecord]]) -> None:
-        self._settings, self._records = context.site.settings, records
+        self._settings = context.site.settings
+        self._records = records
         self._resources = context.site.get_published_state().resources
         self._current_time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         self._lines_by_path: dict[Path, list[str]] = {}
@@ -194,7 +195,10 @@ class _RecordChecker:
             for (code, message, key, remedy, severity), (first, *other_ids) in whose.items():
                 if about is None and code in PROSE_CODES:
                     continue  # what hven.toml lacks is said already; without a descriptor nobody can say more
-                where = f"{first} and {len(other_ids)} more" if other_ids else first
+                if other_ids:
+                    where = f"{first} and {len(other_ids)} more"
+                else:
+                    where = first
                 yield Fault(
                     message=f"{code}: {where}: {message}",
                     place=self._find_key_place(part, key),
@@ -268,11 +272,23 @@ class _RecordChecker:
 
         Where it is not there, that of its section, else the first one.
         """
-        about = self._resources.get(collection) if collection else None
-        path = about.path if about is not None else self._settings.directory / SETTINGS_FILE
+        if collection:
+            about = self._resources.get(collection)
+        else:
+            about = None
+        if about is not None:
+            path = about.path
+        else:
+            path = self._settings.directory / SETTINGS_FILE
         if path not in self._lines_by_path:
-            self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        section, _, name = key.rpartition(".") if about is None else ("", "", key)
+            if path.is_file():
+                self._lines_by_path[path] = path.read_text(encoding="utf-8").splitlines()
+            else:
+                self._lines_by_path[path] = []
+        if about is None:
+            section, _, name = key.rpartition(".")
+        else:
+            section, _, name = ("", "", key)
         number = _find_key_line(self._lines_by_path[path], name, section)
         return Place(file=str(path), line=number)
 
@@ -281,7 +297,8 @@ def _find_key_line(lines: Sequence[str], name: str, section: str) -> int:
     """Return where a key stands, in the one or the other language: in them keys of the whole stand at the margin."""
     inside, at = "", 1
     for number, text in enumerate(lines, start=1):
-        if head := re.match(r"\[+\s*([\w.]+)\s*\]+", text):
+        head = re.match(r"\[+\s*([\w.]+)\s*\]+", text)
+        if head:
             inside = head[1]
             at = number if inside == section else at
         elif inside == section and re.match(rf"['\"]?{re.escape(name)}['\"]?\s*[:=]", text):
@@ -292,7 +309,9 @@ def _find_key_line(lines: Sequence[str], name: str, section: str) -> int:
 def _write_remedy(collection: str, key: str, text: str) -> str:
     if collection:
         return f"add: {text}"
-    return f"add under [{key.partition('.')[0]}]: {text}" if "." in key else f"write before the first section: {text}"
+    if "." in key:
+        return f"add under [{key.partition('.')[0]}]: {text}"
+    return f"write before the first section: {text}"
 
 
 RuleViolation = tuple[str, str, str, str, str]  # code, message, key to mend, remedy, severity
@@ -367,7 +386,8 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
                 "the face does not say its address",
                 "warning",
             )
-        if code := SEARCH_RULE_CODES.get(standard):
+        code = SEARCH_RULE_CODES.get(standard)
+        if code:
             if sort != "vs:CatalogService":
                 yield f"{code}a", "a search is a vs:CatalogService", "services", "the face says no search", "warning"
             if not any(

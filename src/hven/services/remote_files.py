@@ -45,7 +45,9 @@ def get_remote_block_cache(context: ServiceContext) -> RemoteBlockCache:
 def find_remote_root(row: dict[str, Any]) -> tuple[FileRoot, str] | None:
     """Return where a file lies on another server: its root, and its path below; None: it lies here."""
     file_root = find_root(row["path"], row["roots"])
-    return None if file_root[0].scheme is None else file_root
+    if file_root[0].scheme is None:
+        return None
+    return file_root
 
 
 @contextmanager
@@ -91,7 +93,9 @@ def check_published_state(row: dict[str, Any], file_state: RemoteFileState) -> R
 
 def get_modification_time(row: dict[str, Any]) -> datetime | None:
     """Return when a file was changed: UTC, without a zone."""
-    return None if row["modified"] is None else datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
+    if row["modified"] is None:
+        return None
+    return datetime.fromtimestamp(row["modified"], UTC).replace(tzinfo=None)
 
 
 def request_file_state(
@@ -140,8 +144,13 @@ def build_read_ahead(around: ServiceContext, row: dict[str, Any]) -> Callable[[]
     begin
         Does not wait, and raises nothing; None: the file lies here, or has no bytes.
     """
-    remote_root = find_remote_root(row) if row["bytes"] else None
-    return None if remote_root is None else partial(get_remote_block_cache(around).begin_reading, *remote_root)
+    if row["bytes"]:
+        remote_root = find_remote_root(row)
+    else:
+        remote_root = None
+    if remote_root is None:
+        return None
+    return partial(get_remote_block_cache(around).begin_reading, *remote_root)
 
 
 def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any] | HvenError]:
@@ -169,12 +178,16 @@ def request_file_states(context: ServiceContext, rows: Sequence[dict[str, Any]])
         for (row, root, below), answer in zip(rooted_rows, asking, strict=True):
             try:
                 with name_failed_file(row):
-                    if (fault := block_cache.find_recent_failure(root, below)) is not None:
+                    fault = block_cache.find_recent_failure(root, below)
+                    if fault is not None:
                         raise fault
                     if answer is not None:
                         file = check_published_state(row, block_cache.wait_for_future(answer))
                         when = file.file_fact.modified
-                        seconds = 0.0 if when is None else when.replace(tzinfo=UTC).timestamp()
+                        if when is None:
+                            seconds = 0.0
+                        else:
+                            seconds = when.replace(tzinfo=UTC).timestamp()
                         row = {**row, "bytes": file.bytes, "modified": seconds, "tag": row["sha256"] or file.key}  # noqa: PLW2901
                 results.append(row)
             except HvenError as error:
@@ -215,7 +228,9 @@ def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> 
 def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
     """Return what tells a state of a file from others."""
     remote_state = request_file_state(context, row)
-    return str(row["tag"]) if remote_state is None else remote_state.key
+    if remote_state is None:
+        return str(row["tag"])
+    return remote_state.key
 
 
 def build_changed_error(row: dict[str, Any]) -> StorageUnavailableError:

@@ -75,7 +75,8 @@ async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes
                     looked = 0.0
                     while has_more and size < chunk_end:
                         # a timer for each piece takes longer than the piece
-                        if (now := time.monotonic()) > looked + TIMER_INTERVAL_SECONDS:
+                        now = time.monotonic()
+                        if now > looked + TIMER_INTERVAL_SECONDS:
                             patience.reschedule(
                                 asyncio.get_running_loop().time()
                                 + min(
@@ -98,7 +99,8 @@ async def read_chunks(request: Request, byte_limit: int) -> AsyncGenerator[bytes
             raise build_too_large_error(size, byte_limit)
         if size > MIN_BIG_BODY_BYTES:
             take_body_slot(request.scope)
-        if chunk := b"".join(pieces):
+        chunk = b"".join(pieces)
+        if chunk:
             yield chunk
 
 

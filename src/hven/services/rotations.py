@@ -171,9 +171,9 @@ def create_rotated_copies(
                 axis,
                 place,
                 ProgressMonitor(
-                    lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)),
+                    lambda share, at=at, before=before: progress.on_progress((before + share * sizes[at]) / sum(sizes)),  # type: ignore[misc]
                     progress.is_cancelled,
-                ),  # type: ignore[misc]
+                ),
             )
     try:
         collection_files.take_file(

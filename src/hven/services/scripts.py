@@ -93,14 +93,17 @@ def make_safe_name(text: str) -> str:
     text = _UNSAFE_CHARACTERS_PATTERN.sub("_", text).strip("_").lstrip(".-")
     if len(text) > MAX_NAME_CHARACTERS:
         stem, dot, ending = text.rpartition(".")
-        text = (
-            f"{stem[: MAX_NAME_CHARACTERS - 13]}.{ending}" if dot and len(ending) <= 12 else text[:MAX_NAME_CHARACTERS]
-        )
+        if dot and len(ending) <= 12:
+            text = f"{stem[: MAX_NAME_CHARACTERS - 13]}.{ending}"
+        else:
+            text = text[:MAX_NAME_CHARACTERS]
     while len(text.encode()) > 240:  # file systems count bytes
         text = text[1:]
     if not text.strip("._"):
         return "file"
-    return f"_{text}" if _DEVICE_NAME_PATTERN.fullmatch(text) else text
+    if _DEVICE_NAME_PATTERN.fullmatch(text):
+        return f"_{text}"
+    return text
 
 
 def make_name_from_address(address: str) -> str:
@@ -120,7 +123,8 @@ def make_name_from_address(address: str) -> str:
     last = unquote(parts.path.rstrip("/").rpartition("/")[2], errors="replace")
     if parts.query and "." not in last:
         value = unquote(parts.query.rpartition("=")[2].rpartition("&")[2], errors="replace")
-        last = f"{last}_{value.rpartition('/')[2]}" if value else last
+        if value:
+            last = f"{last}_{value.rpartition('/')[2]}"
     return make_safe_name(last)
 
 
@@ -150,7 +154,10 @@ class UniqueNames:
         while (folded_name := unique_name.casefold()) in self.used_names:
             self.used_names[name.casefold()] = number = self.used_names.get(name.casefold(), 1) + 1
             stem, dot, ending = name.rpartition(".")
-            unique_name = f"{stem}-{number}.{ending}" if dot and stem else f"{name}-{number}"
+            if dot and stem:
+                unique_name = f"{stem}-{number}.{ending}"
+            else:
+                unique_name = f"{name}-{number}"
         self.used_names[folded_name] = self.used_names.get(folded_name, 1)
         return unique_name
 
@@ -176,8 +183,14 @@ def list_files(
     """
     names = UniqueNames()
     for batch in batches:
-        texts = fill_link_template(batch, template) if template else batch.column(0).to_pylist()
-        name_texts = batch.column(1).to_pylist() if batch.num_columns > 1 and not template else [None] * batch.num_rows
+        if template:
+            texts = fill_link_template(batch, template)
+        else:
+            texts = batch.column(0).to_pylist()
+        if batch.num_columns > 1 and not template:
+            name_texts = batch.column(1).to_pylist()
+        else:
+            name_texts = [None] * batch.num_rows
         named_addresses = []
         for text, called in zip(texts, name_texts, strict=True):
             if text is None or not text.strip():
@@ -209,7 +222,10 @@ def fill_link_template(batch: pa.RecordBatch, template: str) -> list[str | None]
     """
     names = list(dict.fromkeys(PLACEHOLDER_PATTERN.findall(template)))
     values = [batch.column(name).to_pylist() for name in names]
-    rows = zip(*values, strict=True) if values else ((),) * batch.num_rows
+    if values:
+        rows = zip(*values, strict=True)
+    else:
+        rows = ((),) * batch.num_rows
     filled_links: list[str | None] = []
     for own_value, row in zip(batch.column(0).to_pylist(), rows, strict=True):
         values_by_name = dict(zip(names, row, strict=True))
@@ -246,15 +262,17 @@ def _create_writer(
         finish: Callable[[], ResultStatus],
         options: Mapping[str, str],
     ) -> Iterator[bytes]:
-        info_comments = (
-            "".join(
+        if comment_prefix:
+            info_comments = "".join(
                 f"{comment_prefix}{_clean_comment(info.name)}: {_clean_comment(info.value)}\n"
                 for info in metadata.infos
             )
-            if comment_prefix
-            else ""
-        )
-        begin, opening_rest = opening.partition("\n")[::2] if opening.startswith("#!") else ("", opening)
+        else:
+            info_comments = ""
+        if opening.startswith("#!"):
+            begin, opening_rest = opening.partition("\n")[::2]
+        else:
+            begin, opening_rest = ("", opening)
         left_out: list[str] = []
         yield f"{begin}\n{info_comments}{opening_rest}".encode() if begin else f"{info_comments}{opening_rest}".encode()
         for named_addresses in list_files(batches, left_out, options.get(TEMPLATE_OPTION, "")):
@@ -307,10 +325,8 @@ def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]
     formats
         By name.
     """
-    wget, curl = (
-        _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"',
-        _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"',
-    )
+    wget = _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"'
+    curl = _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"'
     shell, text = "text/x-shellscript; charset=utf-8", "text/plain; charset=utf-8"
     return {
         "wget": _create_format(

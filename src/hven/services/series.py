@@ -133,7 +133,9 @@ class DataSet:
     @property
     def change_token(self) -> str:
         """What tells an answer from the one before, where nobody here knows whether it is the same; else empty."""
-        return token_hex(8) if self.remote is not None else ""
+        if self.remote is not None:
+            return token_hex(8)
+        return ""
 
     @property
     def has_nanoseconds(self) -> bool:
@@ -203,11 +205,10 @@ def list_data_sets(
             if remote_source is not None:
                 data_set = _build_remote_data_set(context, principal, remote_source, series, published, published_state)
             else:
-                data_set = (
-                    _build_file_data_set(context, principal, series, table, published, published_state)
-                    if series.file
-                    else _build_data_set(series, table, published, column_statistics)
-                )
+                if series.file:
+                    data_set = _build_file_data_set(context, principal, series, table, published, published_state)
+                else:
+                    data_set = _build_data_set(series, table, published, column_statistics)
             if data_set is not None:  # of two with one id the first; `hven check` tells
                 sets_by_id.setdefault(data_set.id, data_set)
     return sets_by_id
@@ -218,12 +219,20 @@ def _build_data_set(
 ) -> DataSet | None:
     columns = {column.name.lower(): column for column in table.columns}
     begin, end = find_begin_and_end_columns(table)
-    time = columns.get(series.time.lower()) if series.time else begin
+    if series.time:
+        time = columns.get(series.time.lower())
+    else:
+        time = begin
     if time is None or not is_time_column(time):  # `hven check` tells
         return None
     names = series.parameters or [column_item.name for column_item in table.columns if not column_item.hidden]
-    stop = end.name if end is not None and end is not begin and time is begin else ""  # of events
-    parameters, left_out = [], []
+    # of events
+    if end is not None and end is not begin and time is begin:
+        stop = end.name
+    else:
+        stop = ""
+    parameters = []
+    left_out = []
     for column in (columns[name.lower()] for name in names if name.lower() in columns):
         if column.name == time.name:
             continue
@@ -314,34 +323,48 @@ def _build_file_data_set(
         )
         if series.id in faults and monotonic() < faults[series.id][1] + RETRY_DELAY_SECONDS:
             return None
-        files = (
-            DataSetFiles(context, principal, series, table, published_state)
-            if find_begin_and_end_columns(table)[0]
-            else None
-        )
+        if find_begin_and_end_columns(table)[0]:
+            files = DataSetFiles(context, principal, series, table, published_state)
+        else:
+            files = None
         try:
-            layout = files.describe_layout(fact_cache) if files is not None else None
+            if files is not None:
+                layout = files.describe_layout(fact_cache)
+            else:
+                layout = None
         except HvenError as error:
             faults[series.id] = faults[series.path] = error, monotonic()
             return None
         for name in (series.id, series.path):
             faults.pop(name, None)
-        extent = files.find_extent() if files is not None and layout is not None else None
+        if files is not None and layout is not None:
+            extent = files.find_extent()
+        else:
+            extent = None
         if files is not None and layout is not None and extent is not None:
             layout = files.drop_uncountable_digits(layout, extent)
         listed = published_state.tables_by_name.get(f"{table.schema}.files")
-        relation = listed.relation if listed is not None else None
-        state = (
-            None if files is None or files.has_file_policy else relation.id if isinstance(relation, Snapshot) else None
-        )
-        built_parameters, left_out = [], []
+        if listed is not None:
+            relation = listed.relation
+        else:
+            relation = None
+        if files is None or files.has_file_policy:
+            state = None
+        elif isinstance(relation, Snapshot):
+            state = relation.id
+        else:
+            state = None
+        built_parameters = []
+        left_out = []
         for column in layout.columns if layout is not None else ():
             # samples in files: their readers have made null what the files fill
-            column_facts = (
-                {"max_length": layout.lengths.get(column.name, None if column.type.is_array else 1), "minimum": None}
-                if layout is not None
-                else {}
-            )
+            if layout is not None:
+                column_facts = {
+                    "max_length": layout.lengths.get(column.name, None if column.type.is_array else 1),
+                    "minimum": None,
+                }
+            else:
+                column_facts = {}
             parameter = build_parameter(
                 column, column_facts, replace(series, bins=layout.bins) if layout is not None else series
             )
@@ -349,17 +372,20 @@ def _build_file_data_set(
                 left_out.append((column.name, parameter))
             else:
                 built_parameters.append(parameter)
-        length = 30 if layout is not None and layout.has_nanoseconds else 27
+        if layout is not None and layout.has_nanoseconds:
+            length = 30
+        else:
+            length = 27
         time = SampleParameter(
             column=Column(name=layout.time_name if layout else "Time", type=parse_type("timestamp"), ucd="time.epoch"),
             value_kind="isotime",
             byte_length=length,
             fill=None,
         )
-        one_set = (
-            None
-            if layout is None
-            else DataSet(
+        if layout is None:
+            one_set = None
+        else:
+            one_set = DataSet(
                 series=series,
                 published=published,
                 table=table,
@@ -371,7 +397,6 @@ def _build_file_data_set(
                 sample_count=extent[2] if extent else 0,
                 file_state=state,
             )
-        )
         fact_cache.store(key, cached_set := (one_set,))
     return cached_set[0]
 
@@ -514,12 +539,13 @@ def find_time_extent(
     """
     if data_set.file_layout is not None:
         return _find_file_extent(context, principal, data_set, published_state)
-    table, facts, shared = (
-        data_set.published.table,
-        data_set.published.statistics,
-        data_set.remote is None and len(data_set.table.series) > 1,
-    )
-    own_conditions = write_sample_condition([each.name for each in data_set.parameters], facts) if shared else ()
+    table = data_set.published.table
+    facts = data_set.published.statistics
+    shared = data_set.remote is None and len(data_set.table.series) > 1
+    if shared:
+        own_conditions = write_sample_condition([each.name for each in data_set.parameters], facts)
+    else:
+        own_conditions = ()
     time_statistics = facts.get(data_set.time.name, {})
     everybodys = data_set.remote is None and not (
         table.policy or table.view or data_set.series.condition or own_conditions
@@ -527,11 +553,16 @@ def find_time_extent(
     key = ("span", data_set.id, published_state.version, published_state.find_access_key(principal, context.policies))
     fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
     if everybodys and time_statistics.get("minimum") is not None and time_statistics.get("maximum") is not None:
-        first, last, rows = time_statistics["minimum"], time_statistics["maximum"], data_set.published.rows or 0
+        first = time_statistics["minimum"]
+        last = time_statistics["maximum"]
+        rows = data_set.published.rows or 0
     elif (before := fact_cache.find(key)) is not None:
         first, last, rows = before
     else:
-        begin, end = ("begins", "ends") if data_set.remote is not None else (quote_name(data_set.time.name),) * 2
+        if data_set.remote is not None:
+            begin, end = ("begins", "ends")
+        else:
+            begin, end = (quote_name(data_set.time.name),) * 2
         text = (
             f"SELECT MIN({begin}) AS low, MAX({end}) AS high, COUNT(*) AS many FROM "
             f"{_write_from_clause(data_set, *own_conditions)}"
@@ -570,11 +601,10 @@ def _find_file_extent(
     if cached_extent is None:
         file_extent = DataSetFiles(context, principal, data_set.series, data_set.table, published_state).find_extent()
         behind = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS) or 1
-        extent = (
-            TimeExtent(start=None, stop=None, row_count=0)
-            if file_extent is None
-            else TimeExtent(start=file_extent[0], stop=file_extent[1] + behind, row_count=file_extent[2])
-        )
+        if file_extent is None:
+            extent = TimeExtent(start=None, stop=None, row_count=0)
+        else:
+            extent = TimeExtent(start=file_extent[0], stop=file_extent[1] + behind, row_count=file_extent[2])
         fact_cache.store(key, cached_extent := (extent,))
     return cached_extent[0]
 
@@ -643,7 +673,8 @@ def _read_sample_windows(
     extent = find_time_extent(context, principal, data_set, published_state)
     if extent.start is None or extent.stop is None:
         return
-    start, stop = max(start, extent.start), min(stop, extent.stop)
+    start = max(start, extent.start)
+    stop = min(stop, extent.stop)
     requested_names = set(names)
     chosen = [parameter for parameter in data_set.parameters if parameter.name in requested_names]
     if data_set.remote is not None:
@@ -663,7 +694,8 @@ def _read_sample_windows(
     columns = ", ".join(quote_name(name) for name in (data_set.time.name, *(parameter.name for parameter in chosen)))
     fields = ["hven_time", *(parameter.name for parameter in chosen)]
     while start < stop:
-        before, room = room, min(streams.window_cells, MAX_WINDOW_CELLS)
+        before = room
+        room = min(streams.window_cells, MAX_WINDOW_CELLS)
         step = max(step * room // before, 1)
         end = min(start + step, stop)
         bounds = [
@@ -752,7 +784,8 @@ def _read_nanosecond_batches(
     extent = find_time_extent(context, principal, data_set, published_state)
     if extent.start is None or extent.stop is None or data_set.file_layout is None:
         return
-    low, high = max(start // 1000, extent.start), min(-(-stop // 1000), extent.stop)
+    low = max(start // 1000, extent.start)
+    high = min(-(-stop // 1000), extent.stop)
     requested_names = set(names)
     chosen = [parameter.name for parameter in data_set.parameters if parameter.name in requested_names]
     files = DataSetFiles(context, principal, data_set.series, data_set.table, published_state)
@@ -776,7 +809,8 @@ def _sort_by_time(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]
         if len(moments) and ((last is not None and moments[0] < last) or (moments[1:] < moments[:-1]).any()):
             joined_batch = pa.concat_batches(batches)
             return [joined_batch.take(pa.array(np.argsort(np.asarray(joined_batch.column(0)), kind="stable")))]
-        last = moments[-1] if len(moments) else last
+        if len(moments):
+            last = moments[-1]
     return batches
 
 
@@ -820,7 +854,8 @@ class SeriesRequest:
     face = ""
 
     def __init__(self, request: Request, context: ServiceContext) -> None:
-        self.context, self.request = context, request
+        self.context = context
+        self.request = request
         self.principal: Principal = context.identify_principal(request)
         self.published_state: PublishedState = context.site.get_published_state()
         self.base_url = get_base_url(request, context.site.settings)
@@ -856,11 +891,10 @@ class SeriesRequest:
             What reads its files does not; the error says why.
         """
         data_set = self.data_sets.get(name)
-        fault = (
-            None
-            if data_set is not None
-            else _find_read_failures(self.context, self.published_state, self.access_key).get(name)
-        )
+        if data_set is not None:
+            fault = None
+        else:
+            fault = _find_read_failures(self.context, self.published_state, self.access_key).get(name)
         if fault is not None:
             raise fault[0]
         return data_set
@@ -917,13 +951,19 @@ async def answer_with_stream(
         return Response(None, status, {**headers})
     chunk_iterator = iterate_chunks()
     first = await run_in_threadpool(next, chunk_iterator, None)
-    second = await run_in_threadpool(next, chunk_iterator, None) if first is not None else None
+    if first is not None:
+        second = await run_in_threadpool(next, chunk_iterator, None)
+    else:
+        second = None
     encoding = choose_encoding(request.headers.get("accept-encoding", ""))
     if second is None:
         body = first or b""
         if encoding is None or len(body) < MIN_COMPRESSED_BYTES:
             return Response(body, status, {**headers})
-    encoder = StreamCompressor(encoding) if encoding is not None else None
+    if encoding is not None:
+        encoder = StreamCompressor(encoding)
+    else:
+        encoder = None
 
     async def iterate_body() -> AsyncIterator[bytes]:
         async for piece in iterate_in_threadpool(chain(filter(None, (first, second)), chunk_iterator)):

@@ -29,7 +29,10 @@ def find_source_date(site: Site, item: PublishedTable) -> str | None:
         ISO 8601, UTC; None: its source tells no time.
     """
     marks = site.store.syncs.map_watermarks().get(item.table.qualified_name)
-    newest = format_largest_watermark(marks[1]) if marks is not None else None
+    if marks is not None:
+        newest = format_largest_watermark(marks[1])
+    else:
+        newest = None
     if newest is not None and _TIME_PATTERN.match(newest):
         return newest
     times = (pin["modified"] for pin in item.provenance.get("pins", ()) if pin.get("modified"))

@@ -98,7 +98,10 @@ def list_surveys(settings: Settings, collection: str | None = None) -> Iterator[
         Of this one alone; None: of all.
     """
     for link in sorted((settings.var_directory / "hips").glob(f"{collection or '*'}/*")):
-        stored_survey = find_survey(settings, link.parent.name, link.name) if link.is_symlink() else None
+        if link.is_symlink():
+            stored_survey = find_survey(settings, link.parent.name, link.name)
+        else:
+            stored_survey = None
         if stored_survey is not None:
             yield stored_survey
 
@@ -239,11 +242,14 @@ def create_survey(
             files.append((place_, path))
     resource = context.site.get_published_state().resources.get(collection)
     properties_given = {"obs_title": title or (resource and resource.title) or collection}
-    told_of = (
-        {}
-        if resource is None
-        else {"obs_description": resource.description, "obs_copyright": resource.licence, "obs_ack": resource.citation}
-    )
+    if resource is None:
+        told_of = {}
+    else:
+        told_of = {
+            "obs_description": resource.description,
+            "obs_copyright": resource.licence,
+            "obs_ack": resource.citation,
+        }
     properties_given |= {key: " ".join(str(value).split()) for key, value in told_of.items() if value}
     home = settings.var_directory / "hips" / collection
     place = _create_work_directory(home, name)
@@ -255,11 +261,10 @@ def create_survey(
         ):
             survey_result = _run_hipsgen(files, place, properties_given, order, progress)
         else:
-            cube = (
-                write_cube_survey(files[0], place, properties_given, order=order, look=look, progress=progress)
-                if len(files) == 1
-                else None
-            )
+            if len(files) == 1:
+                cube = write_cube_survey(files[0], place, properties_given, order=order, look=look, progress=progress)
+            else:
+                cube = None
             built_survey = cube or write_survey(
                 files, place, properties_given, order=order, look=look, progress=progress
             )
@@ -316,7 +321,10 @@ def _create_work_directory(directory: Path, name: str) -> Path:
 def _publish_directory(directory: Path, name: str, work_directory: Path) -> None:
     """Let a name lead to what was made, at once, and remove what it led to before."""
     final_directory = work_directory.rename(directory / f"{name}.{secrets.token_hex(6)}")
-    old = (directory / name).resolve() if (directory / name).is_symlink() else None
+    if (directory / name).is_symlink():
+        old = (directory / name).resolve()
+    else:
+        old = None
     link = directory / f".{final_directory.name}"
     link.symlink_to(final_directory.name)
     link.replace(directory / name)
@@ -332,9 +340,12 @@ def _run_hipsgen(
     progress: ProgressMonitor,
 ) -> tuple[dict[str, str], list[str], dict[str, str], int]:
     """Let Hipsgen make it, of links to those images that we can read; what it says of this machine is left out."""
-    images, result, log = work_directory / "images", work_directory / "result", work_directory / "log"
+    images = work_directory / "images"
+    result = work_directory / "result"
+    log = work_directory / "log"
     images.mkdir()
-    used, left_out = [], {}
+    used = []
+    left_out = {}
     for at, (path, name) in enumerate(files):
         try:
             open_sky_image(path, name).close()

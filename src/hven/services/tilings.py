@@ -160,7 +160,9 @@ class Tiling:
     @property
     def name(self) -> str:
         """What the state is called in addresses."""
-        return f"{self.snapshot.id}{SCOPE_SEPARATOR}{self.scope.key}" if self.is_filtered else self.snapshot.id
+        if self.is_filtered:
+            return f"{self.snapshot.id}{SCOPE_SEPARATOR}{self.scope.key}"
+        return self.snapshot.id
 
     @property
     def columns(self) -> tuple[tuple[str, Column], ...]:
@@ -212,7 +214,9 @@ class Tiling:
             and (key_column.type.is_integer or key_column.type.is_string)
             and re.fullmatch(r"\w+", key_column.name)
         )
-        return key_column if fits and self.is_small and self.snapshot.rows else None
+        if fits and self.is_small and self.snapshot.rows:
+            return key_column
+        return None
 
     def get_layout(self) -> TilingLayout:
         """Return how it is divided: counted once, and kept."""
@@ -241,11 +245,9 @@ class Tiling:
         shows_all = not self.is_filtered and [name for name, _ in self.columns] == [
             column.name for column in self.table.columns
         ]
-        return (
-            self.context.site.engines.find_engine(self.snapshot).list_partition_files(self.snapshot)
-            if shows_all
-            else None
-        )
+        if shows_all:
+            return self.context.site.engines.find_engine(self.snapshot).list_partition_files(self.snapshot)
+        return None
 
     @property
     def _max_partition_rows(self) -> int:
@@ -260,19 +262,25 @@ class Tiling:
 
     def _write_layout(self, file: Path) -> None:
         """Count the rows of cells: of an order, then of finer ones where there are many rows, or few cells."""
-        order, partition_row_limit = 29 if self.is_small else FIRST_ORDER, self._max_partition_rows
-        starts, counts = self._read_row_cells() if self.is_small else self._count_by_cell(order)
+        order = 29 if self.is_small else FIRST_ORDER
+        partition_row_limit = self._max_partition_rows
+        if self.is_small:
+            starts, counts = self._read_row_cells()
+        else:
+            starts, counts = self._count_by_cell(order)
         while not self.is_small and 0 < len(starts) <= MIN_COUNTED_CELLS and order < MAX_ORDER - ORDER_STEP:
             order += ORDER_STEP
             starts, counts = self._count_by_cell(order)
         finer = order
         while finer < MAX_ORDER and (busy := counts > partition_row_limit).any():
-            wide, finer = 1 << 2 * (29 - finer), min(finer + ORDER_STEP, MAX_ORDER)
+            wide = 1 << 2 * (29 - finer)
+            finer = min(finer + ORDER_STEP, MAX_ORDER)
             cells = healpix.merge_ranges(np.stack([starts[busy], starts[busy] + wide], axis=1))
             finer_starts, amounts = self._count_by_cell(finer, cells)
             starts, counts = np.concatenate([starts[~busy], finer_starts]), np.concatenate([counts[~busy], amounts])
         sort = np.argsort(starts)
-        starts, counts = starts[sort], counts[sort]
+        starts = starts[sort]
+        counts = counts[sort]
         sums = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
         def count_rows_before(cells: Ranges) -> Ranges:
@@ -293,7 +301,8 @@ class Tiling:
                 int(np.diff(count_rows_before(_compute_margin_ranges(pixel_order, pixel))).sum())
                 for pixel_order, pixel, _ in pixels
             )
-        order, wanted_ = min(order, MAX_MAP_ORDER), int(np.clip(self.snapshot.rows // 512, *MAP_CELL_LIMITS))
+        order = min(order, MAX_MAP_ORDER)
+        wanted_ = int(np.clip(self.snapshot.rows // 512, *MAP_CELL_LIMITS))
         while len(cells := _drop_repeated(starts >> 2 * (29 - order))) > wanted_ and order:
             order -= 1
         sky = np.bincount(
@@ -340,13 +349,19 @@ class Tiling:
 
         Where an engine may not read so much at once, for those of pixels, of finer and finer orders.
         """
-        where = "{lon} IS NOT NULL AND {lat} IS NOT NULL" if ranges is None else _write_cell_condition(ranges, order)
+        if ranges is None:
+            where = "{lon} IS NOT NULL AND {lat} IS NOT NULL"
+        else:
+            where = _write_cell_condition(ranges, order)
         try:
             return self._run_query(f"{query_start} {where}{query_end}")
         except TooLargeError:
             if split_order > MAX_SPLIT_ORDER:
                 raise
-        all_ranges = np.array([[0, healpix.MAX_ORDER_CELL_COUNT]]) if ranges is None else ranges
+        if ranges is None:
+            all_ranges = np.array([[0, healpix.MAX_ORDER_CELL_COUNT]])
+        else:
+            all_ranges = ranges
         pieces = [
             (
                 pixel,
@@ -421,12 +436,14 @@ class Tiling:
         mine = np.array([hats_layout.compute_cell_range(order, pixel)])
         all_names = [name for name, _ in self.columns]
         requested_names = set((columns or "").split(",")) - {hats_layout.CELL_COLUMN}
-        names = (
-            [name for name in all_names if name in requested_names]
-            if columns and requested_names <= {*all_names}
-            else all_names
-        )
-        ranges = _compute_margin_ranges(order, pixel) if self.part == MARGIN_PART else mine
+        if columns and requested_names <= {*all_names}:
+            names = [name for name in all_names if name in requested_names]
+        else:
+            names = all_names
+        if self.part == MARGIN_PART:
+            ranges = _compute_margin_ranges(order, pixel)
+        else:
+            ranges = mine
         if filters:
             ranges = healpix.intersect_ranges(ranges, parse_filter_ranges(filters))
         if (
@@ -658,7 +675,8 @@ def parse_filter_ranges(filters: str) -> Ranges:
     """
     spans = []
     for each in filters.split(";"):
-        low, high = 0, healpix.MAX_ORDER_CELL_COUNT
+        low = 0
+        high = healpix.MAX_ORDER_CELL_COUNT
         for sign, number in (
             term.groups() for condition in each.split(",") if (term := _FILTER_TERM_PATTERN.fullmatch(condition))
         ):
@@ -693,7 +711,10 @@ def find_tiled_table(
         (candidate for candidate in own_tables if candidate.name == "main" and can_tile(candidate)), None
     ) or next(filter(can_tile, own_tables), None)
     if table is None:
-        table = own_tables[0] if own_tables and "." not in text else find_table(text, catalogue)
+        if own_tables and "." not in text:
+            table = own_tables[0]
+        else:
+            table = find_table(text, catalogue)
     if table.position is None:
         raise NotFoundError(
             format_message("{table} has no positions by which it could be divided", table.qualified_name),
@@ -733,10 +754,8 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
             past = context.site.find_past_state(named[1], principal, context.policies)
         except ParamError:
             raise _build_gone_error(table, named[0]) from None
-        published_state, published_table = (
-            past.published_state,
-            past.published_state.tables_by_name.get(table.qualified_name),
-        )
+        published_state = past.published_state
+        published_table = past.published_state.tables_by_name.get(table.qualified_name)
         if published_table is None:
             raise build_unavailable_state_error(past, table.qualified_name)
         if _get_snapshot_id(published_table) != named[1] or not can_tile(published_table.table):
@@ -756,7 +775,10 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
     is_public = published_table.table.policy is None and is_table_visible(
         published_table.table, ANONYMOUS_PRINCIPAL, context.policies
     )
-    private = [] if is_public else [table.qualified_name]
+    if is_public:
+        private = []
+    else:
+        private = [table.qualified_name]
     scope = build_access_scope(filters, private, collect_column_masks([published_table.table], principal))
     new_tiling = Tiling(
         context=context,
@@ -775,7 +797,9 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
 
 
 def _get_snapshot_id(published: PublishedTable) -> str | None:
-    return published.relation.id if isinstance(published.relation, Snapshot) else None
+    if isinstance(published.relation, Snapshot):
+        return published.relation.id
+    return None
 
 
 def _build_gone_error(table: Table, state: str) -> GoneError:

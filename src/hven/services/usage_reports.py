@@ -138,7 +138,8 @@ def read_report(
     """
     report_date = today or datetime.now(UTC).date()
     current_month = f"{report_date:%Y-%m}"
-    first, last = first_month or f"{(last_month or current_month)[:4]}-01", last_month or current_month
+    first = first_month or f"{(last_month or current_month)[:4]}-01"
+    last = last_month or current_month
     for name, month_text in {"from": first, "to": last}.items():
         if not MONTH_PATTERN.fullmatch(month_text):
             raise ParamError(
@@ -156,7 +157,8 @@ def read_report(
     counted_months = sorted({item.month for item in all_uses if item.month <= current_month})
     published = context.site.get_published_state().resources
     notes = []
-    if later := sorted({item.month for item in mine if item.month > current_month}):
+    later = sorted({item.month for item in mine if item.month > current_month})
+    if later:
         notes.append(
             f"{', '.join(later)} lie ahead: the clock of the server was wrong when they were counted; they are left out"
         )
@@ -176,7 +178,8 @@ def read_report(
         notes.append(
             f"nothing was counted in {', '.join(silent)}: the site was not served, or its state is of a backup"
         )
-    if removed_collections := sorted({item.collection for item in inside if item.collection} - {*published, "ivoa"}):
+    removed_collections = sorted({item.collection for item in inside if item.collection} - {*published, "ivoa"})
+    if removed_collections:
         notes.append(
             f"{', '.join(removed_collections)}: published no more, or under another name now; what was counted "
             f"stays under the old one"
@@ -229,21 +232,25 @@ def to_json(report: UsageReport) -> dict[str, Any]:
             name: {
                 "months": _group_sums(
                     report.sum_by(
-                        "month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name
+                        "month",
+                        "access",
+                        is_included=lambda usage_key, name=name: usage_key.collection == name,  # type: ignore[misc]
                     )
-                ),  # type: ignore[misc]
+                ),
                 "services": _group_sums(
                     report.sum_by(
                         "service",
                         "access",
-                        is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table,
+                        is_included=lambda usage_key, name=name: usage_key.collection == name and not usage_key.table,  # type: ignore[misc]
                     )
-                ),  # type: ignore[misc]
+                ),
                 "tables": _group_sums(
                     report.sum_by(
-                        "table", "access", is_included=lambda usage_key, name=name: usage_key.collection == name
+                        "table",
+                        "access",
+                        is_included=lambda usage_key, name=name: usage_key.collection == name,  # type: ignore[misc]
                     )
-                ),  # type: ignore[misc]
+                ),
             }
             for name in sorted({usage_key.collection for usage_key in report.sums if usage_key.collection})
         },
@@ -378,8 +385,8 @@ def _iterate_datasets(
         yield (
             name,
             resources.get(name),
-            report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name),
-        )  # type: ignore[misc]
+            report.sum_by("month", "access", is_included=lambda usage_key, name=name: usage_key.collection == name),  # type: ignore[misc]
+        )
 
 
 def _describe_dataset(name: str, resource: Resource | None, context: ServiceContext) -> dict[str, Any]:
@@ -389,7 +396,10 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
     """
     settings: Settings = context.site.settings
     platform = settings.title or settings.name
-    creation_date = (resource.created or "") if resource is not None else ""
+    if resource is not None:
+        creation_date = resource.created or ""
+    else:
+        creation_date = ""
     facts: dict[str, Any] = {
         "dataset-title": resource.title if resource is not None else name,
         "dataset-id": [{"type": "doi", "value": resource.doi}]
@@ -413,7 +423,9 @@ def _describe_dataset(name: str, resource: Resource | None, context: ServiceCont
 def _list_exceptions(report: UsageReport) -> list[tuple[tuple[int, str], str]]:
     if not any(not usage_key.service and usage_key.collection for usage_key in report.sums):
         return [(NO_USAGE_EXCEPTION, f"{report.since} to {report.until}")]
-    return [(PARTIAL_DATA_EXCEPTION, "; ".join(report.notes))] if report.notes else []
+    if report.notes:
+        return [(PARTIAL_DATA_EXCEPTION, "; ".join(report.notes))]
+    return []
 
 
 def _group_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[str, UsageCounts]]:
@@ -424,19 +436,22 @@ def _group_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[s
 
 
 def _iterate_months(first_month: str, last_month: str) -> Iterator[str]:
-    year, month = int(first_month[:4]), int(first_month[5:])
+    year = int(first_month[:4])
+    month = int(first_month[5:])
     while (month_text := f"{year:04d}-{month:02d}") <= last_month:
         yield month_text
-        year, month = (year + 1, 1) if month == 12 else (year, month + 1)
+        if month == 12:
+            year, month = (year + 1, 1)
+        else:
+            year, month = (year, month + 1)
 
 
 def _find_last_day(month: str, report: UsageReport) -> date:
-    year, number = int(month[:4]), int(month[5:])
-    return (
-        min(date(year, number, calendar.monthrange(year, number)[1]), report.created_on)
-        if month <= f"{report.created_on:%Y-%m}"
-        else date(year, number, 1)
-    )
+    year = int(month[:4])
+    number = int(month[5:])
+    if month <= f"{report.created_on:%Y-%m}":
+        return min(date(year, number, calendar.monthrange(year, number)[1]), report.created_on)
+    return date(year, number, 1)
 
 
 def _find_period_end(report: UsageReport) -> date:

@@ -103,7 +103,8 @@ class PhaseChangeWaiter:
         pause = FIRST_POLL_SECONDS
         try:
             while self._waiters:
-                came, self._has_new_waiter = self._has_new_waiter, False
+                came = self._has_new_waiter
+                self._has_new_waiter = False
                 try:
                     store_version = await anyio.to_thread.run_sync(
                         self._site.store.jobs.get_version, limiter=self._limiter
@@ -111,14 +112,18 @@ class PhaseChangeWaiter:
                     if (
                         came or store_version != version
                     ):  # who came may have seen a phase that was left before the last look
-                        version, names = store_version, set(self._waiters)
+                        version = store_version
+                        names = set(self._waiters)
                         phases = await anyio.to_thread.run_sync(
                             self._site.store.jobs.find_phases, list(names), limiter=self._limiter
                         )
                         self._notify_waiters(phases, names)
                 except HvenError:  # a busy store: who waits may wait on
                     version = -1
-                pause = FIRST_POLL_SECONDS if came else min(1.3 * pause, MAX_POLL_SECONDS)
+                if came:
+                    pause = FIRST_POLL_SECONDS
+                else:
+                    pause = min(1.3 * pause, MAX_POLL_SECONDS)
                 await asyncio.sleep(pause)
         finally:  # nobody waits for a task that is no more
             self._notify_waiters({}, set(self._waiters))
@@ -199,7 +204,8 @@ class _JobResources:
         )
 
     async def _find_job(self, request: Request, *, to_read: bool = True) -> JobRecord:
-        name, changes = request.path_params["job"], request.method not in SAFE_METHODS
+        name = request.path_params["job"]
+        changes = request.method not in SAFE_METHODS
         find = partial(
             self._job_service.get_job, name, self._identify_requester(request), for_reading=to_read, for_change=changes
         )
@@ -226,20 +232,22 @@ class _JobResources:
         list_url = self._build_url(request)
 
         def write_list() -> tuple[bytes, str]:
-            page_rows = MAX_LIST_LIMIT if params.read_one("LAST") else DEFAULT_LIST_LIMIT
+            if params.read_one("LAST"):
+                page_rows = MAX_LIST_LIMIT
+            else:
+                page_rows = DEFAULT_LIST_LIMIT
             job_refs = self._job_service.list_jobs(params, self._identify_requester(request), row_limit=page_rows + 1)
             next_url = ""
             if len(job_refs) > page_rows:  # UWS has no word for it: the way to the rest is HTTP's (RFC 8288)
                 del job_refs[page_rows:]
                 next_url = self._build_next_page_url(list_url, params, job_refs[-1])
-            document = (
-                {
+            if _is_json_requested(request):
+                document = {
                     "jobs": uws_documents.describe_job_refs(job_refs, list_url),
                     **({"next": next_url} if next_url else {}),
                 }
-                if _is_json_requested(request)
-                else None
-            )
+            else:
+                document = None
             return uws_documents.write_job_refs_xml(
                 job_refs, list_url
             ) if document is None else uws_documents.write_json(document), next_url
@@ -255,7 +263,10 @@ class _JobResources:
         """Return the address of what is listed behind a job, by the same filters."""
         filter_params = [(name, value) for name in ("PHASE", "AFTER") for value in params.read_all(name)]
         last_limit = params.read_integer("LAST", minimum=1)
-        remaining_limit = [("LAST", str(last_limit - MAX_LIST_LIMIT))] if last_limit is not None else []
+        if last_limit is not None:
+            remaining_limit = [("LAST", str(last_limit - MAX_LIST_LIMIT))]
+        else:
+            remaining_limit = []
         return f"{list_url}?{urlencode([*filter_params, *remaining_limit, ('BEFORE', format_list_position(last_ref))])}"
 
     # --- a job -----------------------------------------------------------------------------------------------
@@ -352,7 +363,10 @@ class _JobResources:
                 return self._redirect_to(request, job.id)
             if name in {"parameters", "results"}:
                 job_description = uws_documents.describe_job(job, self._build_url(request, job.id))
-                write = uws_documents.write_parameters_xml if name == "parameters" else uws_documents.write_results_xml
+                if name == "parameters":
+                    write = uws_documents.write_parameters_xml
+                else:
+                    write = uws_documents.write_results_xml
                 return answer_with_body(
                     request,
                     uws_documents.write_json(job_description[name])
@@ -420,7 +434,10 @@ class _JobResources:
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
     # what a job's phase does not allow is forbidden, as UWS says it
-    status = 403 if isinstance(error, ConflictError) else find_http_status(error)
+    if isinstance(error, ConflictError):
+        status = 403
+    else:
+        status = find_http_status(error)
     message = write_error_message(error, get_request_id(request))
     if _is_json_requested(request):
         return Response(

@@ -39,7 +39,9 @@ def format_time(text: str | None) -> str | None:
     time
         None if there is none.
     """
-    return None if text is None else f"{text[:23]}Z"
+    if text is None:
+        return None
+    return f"{text[:23]}Z"
 
 
 def describe_job(
@@ -144,19 +146,21 @@ def write_job_xml(job_description: dict[str, Any]) -> bytes:
     document
         XML.
     """
-    run_id = "" if job_description["runId"] is None else _write_element("runId", job_description["runId"])
+    if job_description["runId"] is None:
+        run_id = ""
+    else:
+        run_id = _write_element("runId", job_description["runId"])
     times = "".join(
         _write_element(name, job_description[name]) for name in ("quote", "creationTime", "startTime", "endTime")
     )
     error = job_description["errorSummary"]
-    summary = (
-        ""
-        if error is None
-        else (
+    if error is None:
+        summary = ""
+    else:
+        summary = (
             f'<errorSummary type="{error["type"]}" '
             f'hasDetail="{str(error["hasDetail"]).lower()}">{_write_element("message", error["message"])}</errorSummary>'
         )
-    )
     info = "".join(
         f'<{name} xmlns="">{escape(replace_illegal_characters(_format_value(value)))}</{name}>'
         for name, value in job_description["jobInfo"].items()
@@ -256,9 +260,18 @@ def write_job_refs_xml(job_refs: Sequence[JobRef], list_url: str) -> bytes:
 
 
 def _write_job_ref(ref: JobRef, href: str) -> str:
-    name = ref.id if ref.id.isalnum() else escape(ref.id, {'"': "&quot;"})
-    run_id = "" if ref.run_id is None else _write_element("runId", ref.run_id)
-    owner = NIL_OWNER_ELEMENT if ref.owner is None else _write_element("ownerId", ref.owner)
+    if ref.id.isalnum():
+        name = ref.id
+    else:
+        name = escape(ref.id, {'"': "&quot;"})
+    if ref.run_id is None:
+        run_id = ""
+    else:
+        run_id = _write_element("runId", ref.run_id)
+    if ref.owner is None:
+        owner = NIL_OWNER_ELEMENT
+    else:
+        owner = _write_element("ownerId", ref.owner)
     return (
         f'<jobref id="{name}" xlink:href="{href}/{name}"><phase>{ref.phase}</phase>{run_id}{owner}'
         f"<creationTime>{ref.created[:23]}Z</creationTime></jobref>"
@@ -286,17 +299,17 @@ def _write_document(text: str) -> bytes:
 
 
 def _write_element(name: str, value: object) -> str:
-    return (
-        f'<{name} xsi:nil="true"/>'
-        if value is None
-        else f"<{name}>{escape(replace_illegal_characters(_format_value(value)))}</{name}>"
-    )
+    if value is None:
+        return f'<{name} xsi:nil="true"/>'
+    return f"<{name}>{escape(replace_illegal_characters(_format_value(value)))}</{name}>"
 
 
 def _format_value(value: object) -> str:
     if isinstance(value, list):
         return " ".join(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
 
 
 def _write_parameters(parameters: Sequence[dict[str, str]]) -> str:

@@ -111,7 +111,10 @@ class RowAccessRights:
             None,
         )
         strictest_policy = self._take_policy or self._file_policy or self._row_policy
-        self._opening_expression = None if strictest_policy is None else strictest_policy.release_time
+        if strictest_policy is None:
+            self._opening_expression = None
+        else:
+            self._opening_expression = strictest_policy.release_time
         self._release_dates: dict[str, Expr] = {}
         if self._opening_expression is not None:
             bound = adql.bind_expression(self._opening_expression, table.columns, functions=QUERY_FUNCTIONS)
@@ -123,7 +126,9 @@ class RowAccessRights:
                 and date_column.type == require_meta(bound).type
                 and (compared_column is None or compared_column.name != date_column.name)
             }
-        self._table, self._policy, self._query_rows = table, levels, query_rows
+        self._table = table
+        self._policy = levels
+        self._query_rows = query_rows
 
     def bind_to_table(self, table: Table) -> Table:
         """Return the table with its levels bound.
@@ -150,7 +155,9 @@ class RowAccessRights:
 
     def find_row_condition(self, principal: Principal) -> tuple[Expr | None, int, float]:
         """Return what the rows meet that a reader sees: see `hven.adql.RowPolicy.build_condition`."""
-        return (None, 0, math.inf) if self._row_policy is None else self._row_policy.build_condition(principal)
+        if self._row_policy is None:
+            return (None, 0, math.inf)
+        return self._row_policy.build_condition(principal)
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
         """Return from when until when nothing changes for a reader, nor of what they are told of others' rights."""
@@ -166,7 +173,10 @@ class RowAccessRights:
 
     def build_column_masks(self, principal: Principal) -> Mapping[str, Expr]:
         """Return what a reader sees instead of columns."""
-        file_condition = None if self._file_policy is None else self._file_policy.build_condition(principal)[0]
+        if self._file_policy is None:
+            file_condition = None
+        else:
+            file_condition = self._file_policy.build_condition(principal)[0]
         masks_by_column = dict(self._release_dates)
         if file_condition is not None:
             masks_by_column |= {
@@ -232,7 +242,10 @@ class RowAccessRights:
                 for name, wanted_value in zip(column_refs, values_by_column.values(), strict=True)
             )
         )
-        row_condition = None if equality is None else adql.bind_condition(equality, self._table.columns)
+        if equality is None:
+            row_condition = None
+        else:
+            row_condition = adql.bind_condition(equality, self._table.columns)
         placeholder_expressions = {EXPRESSION_PLACEHOLDER: opening_expression or column_refs[0]}
         restricted_condition = _build_restricted_condition(file_condition)
         ((expiry_time, visible_rows),) = self._query_rows(
@@ -250,11 +263,10 @@ class RowAccessRights:
         ):
             return None
         # until when a row is locked that they do not see is not told
-        expiry_text = (
-            expiry_time.isoformat(timespec="seconds")
-            if visible_rows and opening_expression is not None and expiry_time
-            else ""
-        )
+        if visible_rows and opening_expression is not None and expiry_time:
+            expiry_text = expiry_time.isoformat(timespec="seconds")
+        else:
+            expiry_text = ""
         return FileRestriction(expiry_text, self._policy.contact or "")
 
 
@@ -279,7 +291,8 @@ class FileAddressRights:
     """
 
     def __init__(self, table: Table, files_table: Table, address_prefixes: Sequence[str]) -> None:
-        self._files_table, self._masks = files_table, dict[str, Expr]()
+        self._files_table = files_table
+        self._masks = dict[str, Expr]()
         for column in _list_address_columns(table):
             name = adql.quote_name(column.name)
             address_patterns = [
@@ -306,21 +319,18 @@ class FileAddressRights:
 
     def find_validity_period(self, principal: Principal) -> tuple[int, float]:
         """Return from when until when the same files are a reader's."""
-        return (
-            (0, math.inf)
-            if self._files_table.rights is None
-            else self._files_table.rights.find_validity_period(principal)
-        )
+        if self._files_table.rights is None:
+            return (0, math.inf)
+        return self._files_table.rights.find_validity_period(principal)
 
     def build_column_masks(self, principal: Principal) -> Mapping[str, Expr]:
         """Return what a reader sees instead of addresses."""
         rights = self._files_table.rights
-        return (
-            {}
-            if is_table_visible(self._files_table, principal)
-            and (rights is None or rights.find_file_condition(principal) is None)
-            else self._masks
-        )
+        if is_table_visible(self._files_table, principal) and (
+            rights is None or rights.find_file_condition(principal) is None
+        ):
+            return {}
+        return self._masks
 
     def find_file_condition(self, principal: Principal) -> None:
         """Return no condition: of each file its address is asked."""
@@ -479,7 +489,10 @@ def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str
 
     A private collection's, of which this table is public.
     """
-    owner = published_table.table.schema if published_table.release is None else published_table.release.collection
+    if published_table.release is None:
+        owner = published_table.table.schema
+    else:
+        owner = published_table.release.collection
     files = published.get(f"{owner}.files")
     is_restricted = files is not None and (files.table.access, files.table.policy) != (
         published_table.table.access,

@@ -68,7 +68,10 @@ def select_served_records(
             served_records |= _find_undamaged_state(store, collection, records, find_damage)
     damages = []
     for name, text in damage_by_table.items():
-        served = served_records[name].id if find_damage(served_records[name]) is None else None
+        if find_damage(served_records[name]) is None:
+            served = served_records[name].id
+        else:
+            served = None
         damages.append(
             DamagedSnapshot(
                 table=name,

@@ -53,7 +53,10 @@ def grant_delegation(
     if row_condition is not None and not (column and equals and value):
         raise UserError(f"{row_condition!r:.80} is no condition", remedy="column=value: progid=60.A-9237")
     expiry_instant = parse_instant(expiry_text)
-    expiry_timestamp = datetime.fromisoformat(expiry_instant).timestamp() if expiry_instant is not None else 0.0
+    if expiry_instant is not None:
+        expiry_timestamp = datetime.fromisoformat(expiry_instant).timestamp()
+    else:
+        expiry_timestamp = 0.0
     if expiry_timestamp <= datetime.now(UTC).timestamp():
         raise UserError(f"{expiry_text!r:.80} is no moment to come", remedy="a day, or a time: 2027-12-31T12:00:00")
     known_accounts = [account_name for account_name, _ in site.store.users.list_accounts()]
@@ -68,11 +71,10 @@ def grant_delegation(
         names_by_account,
         [(account_name.subject, account_name.object) for account_name in delegations],
     )
-    doubts = (
-        []
-        if account in known_accounts
-        else [f"there is no account {account}: {suggest_spelling(account, known_accounts) or 'yet'}"]
-    )
+    if account in known_accounts:
+        doubts = []
+    else:
+        doubts = [f"there is no account {account}: {suggest_spelling(account, known_accounts) or 'yet'}"]
     columns = {
         account_name.name
         for item in site.get_published_state().tables_by_name.values()
@@ -80,7 +82,10 @@ def grant_delegation(
     }
     if column and column not in columns:
         doubts.append(f"no table has a column {column}: {suggest_spelling(column, columns) or 'no row is seen by it'}")
-    facts = {"column": column, "value": value} if row_condition is not None else {}
+    if row_condition is not None:
+        facts = {"column": column, "value": value}
+    else:
+        facts = {}
     return site.store.grants.add_grant(
         DELEGATION_KIND, subject=account, object=delegator, expiry_time=expiry_timestamp, actor=granted_by, facts=facts
     )[0], doubts
@@ -103,14 +108,14 @@ def list_account_names(site: Site, account: str) -> frozenset[str]:
 def _check_delegation_cycle(
     account: str, delegator: str, names_by_account: dict[str, frozenset[str]], delegations: list[tuple[str, str]]
 ) -> None:
-    paths, visited_names = [[account, delegator]], set[str]()
+    paths = [[account, delegator]]
+    visited_names = set[str]()
     for path in paths:  # grows
         last_name = normalize_name(path[-1])
-        owner_accounts = (
-            []
-            if last_name in visited_names
-            else [owner for owner, owner_names in names_by_account.items() if last_name in owner_names]
-        )
+        if last_name in visited_names:
+            owner_accounts = []
+        else:
+            owner_accounts = [owner for owner, owner_names in names_by_account.items() if last_name in owner_names]
         visited_names.add(last_name)
         if account in owner_accounts:
             is_own_name = len(path) == 2

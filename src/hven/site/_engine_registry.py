@@ -123,14 +123,10 @@ class EngineRegistry:
 
     def _open_engine(self, engine_name: str) -> StorageEngine:
         if engine_name.startswith(LIVE_ENGINE_PREFIX):  # a database that is read in place: one engine for each
-            url, live_settings = (
-                self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX)),
-                self._settings.live,
-            )
-            engine_directory, timeout_seconds = (
-                self._settings.data_directory / "engine-live",
-                self.statement_limits_seconds.get(engine_name, 60.0),
-            )
+            url = self._settings.resolve_address(engine_name.removeprefix(LIVE_ENGINE_PREFIX))
+            live_settings = self._settings.live
+            engine_directory = self._settings.data_directory / "engine-live"
+            timeout_seconds = self.statement_limits_seconds.get(engine_name, 60.0)
             live_engine: StorageEngine = load_live_module().open(
                 engine_directory,
                 name=engine_name,
@@ -168,7 +164,9 @@ class EngineRegistry:
             The first that is not; None: all are, or the engine is not open.
         """
         engine = self._open_engines.get(snapshot.engine)
-        return None if engine is None else engine.find_missing_file(snapshot)
+        if engine is None:
+            return None
+        return engine.find_missing_file(snapshot)
 
     def list_damaged_snapshots(self) -> Mapping[str, str]:
         """Return the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
@@ -197,7 +195,8 @@ class EngineRegistry:
         settings
             Of the site.
         """
-        self._settings, self.default_engine = settings, settings.engine
+        self._settings = settings
+        self.default_engine = settings.engine
 
     def list_sections_in_use(self) -> list[str]:
         """List the sections of the settings with which something is open."""
@@ -253,7 +252,9 @@ class EngineRegistry:
         relation
             A snapshot, or rows in memory.
         """
-        return self.embedded_engine if isinstance(relation, MemoryRelation) else self.get_engine(relation.engine)
+        if isinstance(relation, MemoryRelation):
+            return self.embedded_engine
+        return self.get_engine(relation.engine)
 
     def get_engine_for_users(self, engine_name: str) -> StorageEngine:
         """Return an engine to readers.
@@ -275,9 +276,10 @@ class EngineRegistry:
         except StorageUnavailableError:
             raise
         except HvenError as error:
-            database_label = (
-                "their database" if engine_name.startswith(LIVE_ENGINE_PREFIX) else f"the engine {engine_name}"
-            )
+            if engine_name.startswith(LIVE_ENGINE_PREFIX):
+                database_label = "their database"
+            else:
+                database_label = f"the engine {engine_name}"
             raise StorageUnavailableError(
                 f"these rows are in {database_label}, which does not answer here", remedy="try again later"
             ) from error
@@ -326,7 +328,8 @@ class EngineRegistry:
         """
         problems = []
         for name in sorted(set(engine_names)):
-            if problem := self._probe_engine(name):
+            problem = self._probe_engine(name)
+            if problem:
                 problems.append(f"engine {name}: {problem}; its tables are not served")
             elif problem := self.get_engine(name).find_degradation():
                 problems.append(f"engine {name}: {problem}; {HINDERED_MESSAGE}")

@@ -130,7 +130,11 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
         frames = {coordinate_frame.id: coordinate_frame.system for coordinate_frame in table.frames}
         column = table.find_column(table.position[0])
         system = frames.get(column.frame or "") or ("" if (column.ucd or "").startswith("pos.bodyrc") else "ICRS")
-        system = "'ICRS'" if system.upper() == "ICRS" else "''"  # readers of ADQL 2.0 know no cone without one
+        # readers of ADQL 2.0 know no cone without one
+        if system.upper() == "ICRS":
+            system = "'ICRS'"
+        else:
+            system = "''"
         cone_condition = (
             f"1 = CONTAINS(POINT({system}, {lon}, {lat}), CIRCLE({system}, {x:.3f}, {y:.3f}, {radius:.3g}))"
         )

@@ -103,7 +103,8 @@ class LiveTables:
         )
         if new_only and old_state.cache_key == key:
             return old_state
-        inspection, problem = old_state.inspection if old_state.cache_key[1:] == key[1:] else None, None
+        inspection = old_state.inspection if old_state.cache_key[1:] == key[1:] else None
+        problem = None
         try:
             inspection = _open_source(source, self._settings).inspect_table()
         except HvenError as error:
@@ -160,7 +161,10 @@ class LiveTables:
         published_tables = {}
         for resource in resources.values():
             for spec in resource.tables:
-                state = self._table_states.get(spec.table.qualified_name) if is_live(spec) else None
+                if is_live(spec):
+                    state = self._table_states.get(spec.table.qualified_name)
+                else:
+                    state = None
                 if state is not None and state.definition is not None:
                     published_tables[spec.table.qualified_name] = _build_published_table(
                         spec, resource, state.definition, state.inspection

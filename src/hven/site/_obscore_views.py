@@ -55,11 +55,12 @@ def build_obscore_views(published: Mapping[str, PublishedTable]) -> tuple[dict[s
     problems: list[str] = []
     members = {kind: _collect_members(kind, published, problems) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)}
     # NATURAL JOIN joins by all names that both have: obs_publisher_did shall be the only one
-    radio_columns = (
-        {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns} - {"obs_publisher_did"}
-        if members[OBSCORE_RADIO_VIEW]
-        else set()
-    )
+    if members[OBSCORE_RADIO_VIEW]:
+        radio_columns = {column.name for column in _load_standard_table(OBSCORE_RADIO_VIEW).columns} - {
+            "obs_publisher_did"
+        }
+    else:
+        radio_columns = set()
     obscore_views = {}
     for kind, view_members in members.items():
         if view_members:
@@ -78,17 +79,13 @@ def _collect_members(
         if spec is None or item.resource is None:
             continue
         try:
-            view_member = (
-                compile_view_member(spec, item.table, item.resource, standard_name)
-                if item.table.is_served_by(OBSCORE_VIEW)
-                else None
-            )
+            if item.table.is_served_by(OBSCORE_VIEW):
+                view_member = compile_view_member(spec, item.table, item.resource, standard_name)
+            else:
+                view_member = None
             if view_member is not None:
-                view_member = (
-                    _link_to_datalink(_add_file_columns(view_member), item.table, item.resource)
-                    if standard_name == OBSCORE_VIEW
-                    else view_member
-                )
+                if standard_name == OBSCORE_VIEW:
+                    view_member = _link_to_datalink(_add_file_columns(view_member), item.table, item.resource)
                 adql.bind_query(
                     adql.parse_query(view_member.write_query(view_member.columns)),
                     Catalogue(access_key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
@@ -126,7 +123,10 @@ def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Res
     ):
         return member
     key = adql.quote_name(table.identifier_column.name)
-    value = key if table.identifier_column.type.is_string else f"CAST({key} AS VARCHAR)"
+    if table.identifier_column.type.is_string:
+        value = key
+    else:
+        value = f"CAST({key} AS VARCHAR)"
     url = f"'{resource.site['url']}/datalink/{quote(table.qualified_name)}?ID=' || URL_ENCODE({value})"
     return replace(
         member,
@@ -139,11 +139,9 @@ def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Res
 
 
 def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | None:
-    return (
-        next((spec for spec in resource.tables if spec.table.name == table_name), None)
-        if resource is not None
-        else None
-    )
+    if resource is not None:
+        return next((spec for spec in resource.tables if spec.table.name == table_name), None)
+    return None
 
 
 def _build_union_view(

@@ -59,7 +59,9 @@ def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[s
         Its other names, as tables have them.
     """
     people_index: _PeopleIndex = site.get_or_create(_PeopleIndex)
-    return people_index.find_account(site, account) if site.settings.people.tables else (NO_NAMES, NO_NAMES)
+    if site.settings.people.tables:
+        return people_index.find_account(site, account)
+    return (NO_NAMES, NO_NAMES)
 
 
 def list_people_table_problems(table_names: Sequence[str], published: Mapping[str, PublishedTable]) -> list[str]:
@@ -87,9 +89,10 @@ def _check_people_tables(
     rows = 0
     for name in table_names:
         published_table = published.get(name)
-        columns = (
-            {column.name.lower() for column in published_table.table.columns} if published_table is not None else set()
-        )
+        if published_table is not None:
+            columns = {column.name.lower() for column in published_table.table.columns}
+        else:
+            columns = set()
         reason = ""
         if published_table is None:
             reason = "it is not published"

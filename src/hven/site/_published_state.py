@@ -220,11 +220,9 @@ class PublishedState:
         policies
             What readers may see.
         """
-        return (
-            self._find_common_access_key(principal, policies)
-            if principal.name is None
-            else self._find_own_access(principal, policies)[0]
-        )
+        if principal.name is None:
+            return self._find_common_access_key(principal, policies)
+        return self._find_own_access(principal, policies)[0]
 
     def _find_own_access(
         self, principal: Principal, policies: Sequence[AccessPolicy]
@@ -259,10 +257,8 @@ class PublishedState:
             spans = [
                 table.rights.find_validity_period(principal) for table in self.policy_tables if table.rights is not None
             ]
-            valid_from, valid_until = (
-                max((validity_period for validity_period, _ in spans), default=0),
-                min((validity_period for _, validity_period in spans), default=math.inf),
-            )
+            valid_from = max((validity_period for validity_period, _ in spans), default=0)
+            valid_until = min((validity_period for _, validity_period in spans), default=math.inf)
             # the policies are kept with it: another sequence must not get their id
             cached_key = self._access_keys[principal, id(policies)] = (
                 policies,
@@ -279,12 +275,16 @@ class PublishedState:
             name for name, item in self.tables_by_name.items() if not self._is_visible(item, principal, policies)
         )
         private = sorted(name for name, item in self.tables_by_name.items() if item.table.access != "public")
-        table_key = "public" if hidden == private else _compute_digest(repr(hidden))
+        if hidden == private:
+            table_key = "public"
+        else:
+            table_key = _compute_digest(repr(hidden))
         if filters:
             return f"{table_key}{ROW_FILTER_MARK}{build_access_scope(filters, [], collect_column_masks(tables, principal)).key}"
-        return (
-            f"{table_key}{ROW_FILTER_MARK}all" if self.policy_tables else table_key
-        )  # who sees all of what others see in part is not everybody
+        # who sees all of what others see in part is not everybody
+        if self.policy_tables:
+            return f"{table_key}{ROW_FILTER_MARK}all"
+        return table_key
 
     def _is_visible(self, published: PublishedTable, principal: Principal, policies: Sequence[AccessPolicy]) -> bool:
         """Return whether a reader may know of a table.
@@ -319,11 +319,10 @@ class PublishedState:
         policies
             What readers may see.
         """
-        access_key, own_tables = (
-            self._find_own_access(principal, policies)
-            if principal.name is not None
-            else (self._find_common_access_key(principal, policies), ())
-        )
+        if principal.name is not None:
+            access_key, own_tables = self._find_own_access(principal, policies)
+        else:
+            access_key, own_tables = (self._find_common_access_key(principal, policies), ())
         key = access_key.partition(ROW_FILTER_MARK)[0]  # who sees other rows of the same tables has the same catalogue
         if own_tables:
             return self._get_owner_catalogue(key, own_tables, principal, policies)
@@ -406,7 +405,10 @@ class PublishedState:
         ConflictError
             A reader's own table was changed in this moment.
         """
-        name = table if isinstance(table, str) else table.qualified_name
+        if isinstance(table, str):
+            name = table
+        else:
+            name = table.qualified_name
         access_key = access_key.partition(ROW_FILTER_MARK)[0]
         if OWN_TABLES_MARK in access_key:
             catalogue, relations = self._owner_catalogues.get(access_key, (None, {}))
@@ -434,4 +436,6 @@ def _compute_digest(text: str) -> str:
 def _drop_invisible_keys(table: Table, visible_tables: Mapping[str, Table]) -> Table:
     table = visible_tables[table.qualified_name]
     keys = select_visible_keys(table.keys, visible_tables)
-    return table if keys == table.keys else table.copy_with(keys=keys)
+    if keys == table.keys:
+        return table
+    return table.copy_with(keys=keys)

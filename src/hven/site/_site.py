@@ -300,7 +300,8 @@ class Site(SingletonRegistry):
                 version, records = self.store.read_published_records()
                 self._failed_verifications = self.store.verifications.list_damaged()
                 self._release_records = self.store.releases.list_release_records()
-                self._store_version, self._published_records = version, records
+                self._store_version = version
+                self._published_records = records
                 changed = True
             faulty = self.engines.list_damaged_snapshots()
             if changed or faulty is not self._missing_files:
@@ -349,11 +350,10 @@ class Site(SingletonRegistry):
         )
         paths = {record.id: record.snapshot.path for record in self._published_records.values()}
         for collection in {verification.collection for verification in self._failed_verifications.values()}:
-            collection_records = (
-                self.store.list_snapshots(collection)
-                if collection != USER_SCHEMA
-                else [verification for verification, _ in self.store.user_tables.list_user_tables()]
-            )
+            if collection != USER_SCHEMA:
+                collection_records = self.store.list_snapshots(collection)
+            else:
+                collection_records = [verification for verification, _ in self.store.user_tables.list_user_tables()]
             paths |= {record.id: record.snapshot.path for record in collection_records}
         self.engines.refuse_snapshots(
             {paths[ident]: text for ident, text in reasons_by_snapshot.items() if ident in paths}

@@ -134,12 +134,14 @@ def describe_descriptor_fault(descriptor: DescriptorState) -> str:
             f"{descriptor.problem}; no good descriptor of {descriptor.name} is known: it has no page, and its "
             f"tables are served as they were published"
         )
-    closed_note = (
-        f"; until it is mended {descriptor.name} is closed to readers, for it may restrict access"
-        if descriptor.is_closed
-        else ""
-    )
-    since_note = "" if descriptor.good_since is None else f" of {descriptor.good_since[:16].replace('T', ' ')} UTC"
+    if descriptor.is_closed:
+        closed_note = f"; until it is mended {descriptor.name} is closed to readers, for it may restrict access"
+    else:
+        closed_note = ""
+    if descriptor.good_since is None:
+        since_note = ""
+    else:
+        since_note = f" of {descriptor.good_since[:16].replace('T', ' ')} UTC"
     return f"{descriptor.problem}; the last good descriptor of {descriptor.name}{since_note} is in force{closed_note}"
 
 
@@ -149,7 +151,9 @@ def _close_if_restrictions_unknown(
     """Close a table that is read in place while its descriptor cannot be read and may restrict it."""
     descriptor = descriptors.get(published.table.schema)
     closed = descriptor is not None and descriptor.is_closed
-    return replace(published, table=published.table.copy_with(access=PRIVATE_ACCESS)) if closed else published
+    if closed:
+        return replace(published, table=published.table.copy_with(access=PRIVATE_ACCESS))
+    return published
 
 
 def _build_published_table(
@@ -157,7 +161,10 @@ def _build_published_table(
 ) -> PublishedTable:
     """Return stored rows as their descriptor describes them, and opens them, now."""
     descriptor = descriptors.get(record.collection)
-    resource = descriptor.resource if descriptor is not None else None
+    if descriptor is not None:
+        resource = descriptor.resource
+    else:
+        resource = None
     spec = _find_table_spec(resource, record.table.name)
     table = set_column_epochs(apply_descriptor(record, spec, resource), record.snapshot.statistics)
     if descriptor is not None and (
@@ -224,7 +231,10 @@ def _find_table_spec(resource: Resource | None, table_name: str) -> TableSpec | 
 
 def _apply_services(published: PublishedTable) -> PublishedTable:
     """List the faces by which a table is asked, as its collection's descriptor has it."""
-    services = published.resource.services if published.resource is not None else ()
+    if published.resource is not None:
+        services = published.resource.services
+    else:
+        services = ()
     if services == published.table.services and published.release is None:
         return published
     table = published.table.copy_with(services=services)
@@ -241,14 +251,27 @@ def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[s
     schemas = []
     for name, tables in sorted(tables_by_schema.items(), key=lambda pair: pair[0].lower()):
         resource = resources.get(name)
-        order = {spec.table.name: number for number, spec in enumerate(resource.tables)} if resource is not None else {}
+        if resource is not None:
+            order = {spec.table.name: number for number, spec in enumerate(resource.tables)}
+        else:
+            order = {}
         tables.sort(
             key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower())  # type: ignore[misc]
         )
-        title = resource.title if resource is not None else None
-        about = resource.description if resource is not None else None
-        utype = resource.utype if resource is not None else None
-        if (release := published[tables[0].qualified_name].release) is not None:
+        if resource is not None:
+            title = resource.title
+        else:
+            title = None
+        if resource is not None:
+            about = resource.description
+        else:
+            about = None
+        if resource is not None:
+            utype = resource.utype
+        else:
+            utype = None
+        release = published[tables[0].qualified_name].release
+        if release is not None:
             title = about = f"{release.label} of {release.collection}, released {release.created[:10]}"
         schemas.append(Schema(name=name, tables=tuple(tables), title=title, description=about, utype=utype))
     return tuple(schemas)
@@ -257,7 +280,9 @@ def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[s
 def _close_to_non_members(table: Table, open_projects: Collection[str]) -> Table:
     """Close a table to all but the members of its project, unless that is open."""
     is_closed = table.project is not None and table.project not in open_projects and table.access == "public"
-    return table.copy_with(access=MEMBERS_ACCESS) if is_closed else table
+    if is_closed:
+        return table.copy_with(access=MEMBERS_ACCESS)
+    return table
 
 
 def _add_descriptor_views(
@@ -293,7 +318,10 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
     """Name the views that are called public and read what is not: nobody sees them but who sees those tables."""
     problems = []
     for name, item in published.items():
-        view_spec = _find_table_spec(item.resource, item.table.name) if item.table.view is not None else None
+        if item.table.view is not None:
+            view_spec = _find_table_spec(item.resource, item.table.name)
+        else:
+            view_spec = None
         if view_spec is None or view_spec.table.access != "public":
             continue
         read_tables = [published[table].table for table in item.read_tables if table in published]
@@ -330,15 +358,14 @@ def _build_view(
     columns = []
     for column in bound.columns:
         described_column = described_columns.get(column.name.lower())
-        changes = (
-            {}
-            if described_column is None
-            else {
+        if described_column is None:
+            changes = {}
+        else:
+            changes = {
                 name: value
                 for name in ("description", "unit", "ucd", "utype", "label")
                 if (value := getattr(described_column, name)) is not None
             }
-        )
         columns.append(
             column.copy_with(**changes, std=column.std or (described_column is not None and described_column.std))
         )

@@ -115,7 +115,10 @@ def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
         )
         for number, table in enumerate(schema.tables, 1):
             name = quote_table_name(table)
-            table_type = "view" if table.view is not None else "table"
+            if table.view is not None:
+                table_type = "view"
+            else:
+                table_type = "table"
             rows_by_table["tables"].append(
                 (schema_name, name, table_type, table.utype, table.description or table.title, table.index or number)
             )

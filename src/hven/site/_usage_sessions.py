@@ -46,7 +46,8 @@ class UsageSessions:
         )
         self._words = (ctypes.c_uint64 * _MEMORY_WORDS).from_buffer(self._memory)
         self._times = (ctypes.c_double * MAX_CLICKS).from_buffer(self._memory, (_HEADER_WORDS + MAX_CLICKS) * 8)
-        self._hour, self._salt = -1, b""
+        self._hour = -1
+        self._salt = b""
 
     def hash_user(self, user_name: str, hour: int) -> int:
         """Return what stands for a user within an hour.
@@ -74,7 +75,8 @@ class UsageSessions:
         monotonic_time
             Seconds of a clock that never goes back, the same in all processes.
         """
-        words, times = self._words, self._times
+        words = self._words
+        times = self._times
         click_hash = xxhash.xxh3_64_intdigest(request_text.encode("utf-8", "replace"), user_hash) or 1
         bucket_start = (click_hash % (MAX_CLICKS // _BUCKET_SLOTS)) * _BUCKET_SLOTS
         oldest_slot = bucket_start
@@ -97,7 +99,8 @@ class UsageSessions:
         action
             That was done.
         """
-        words, table_start = self._words, _HEADER_WORDS + 2 * MAX_CLICKS
+        words = self._words
+        table_start = _HEADER_WORDS + 2 * MAX_CLICKS
         action_hash = xxhash.xxh3_64_intdigest(action.encode("utf-8", "replace"), user_hash) or 1
         bucket_start = table_start + (action_hash % (MAX_SESSIONS // _BUCKET_SLOTS)) * _BUCKET_SLOTS
         for slot in range(bucket_start, bucket_start + _BUCKET_SLOTS):

@@ -190,7 +190,8 @@ class UsageCounter:
     """
 
     def __init__(self, usage_counts: UsageCountStore, get_published_state: Callable[[], PublishedState]) -> None:
-        self._usage_counts, self._get_published_state = usage_counts, get_published_state
+        self._usage_counts = usage_counts
+        self._get_published_state = get_published_state
         self._pending_requests: deque[AnsweredRequest] = deque()
         self._sums_by_key: dict[UsageKey, list[int]] = {}
         self._usage_sessions = UsageSessions()
@@ -257,7 +258,8 @@ class UsageCounter:
     def write_sums(self) -> None:
         """Add the sums to the system state; where that cannot be written, they are kept until it can."""
         with self._lock:
-            sums, self._sums_by_key = self._sums_by_key, {}
+            sums = self._sums_by_key
+            self._sums_by_key = {}
         if not sums:
             return
         try:
@@ -274,9 +276,10 @@ class UsageCounter:
 
     def _add_to_sums(self, key: UsageKey, values: Sequence[int]) -> None:
         old_sums = self._sums_by_key.get(key)
-        self._sums_by_key[key] = (
-            list(values) if old_sums is None else [a + b for a, b in zip(old_sums, values, strict=True)]
-        )
+        if old_sums is None:
+            self._sums_by_key[key] = list(values)
+        else:
+            self._sums_by_key[key] = [a + b for a, b in zip(old_sums, values, strict=True)]
 
     def _count_request(self, request: AnsweredRequest, names: _CountableNames) -> None:
         use = request.usage
@@ -307,11 +310,9 @@ class UsageCounter:
             collection_tables = {
                 table: rows for (table_collection, table), rows in tables.items() if table_collection == collection
             }
-            rows, files, sent_bytes = (
-                max(collection_tables.values(), default=0),
-                (use.files_by_collection or {}).get(collection, 0),
-                request.byte_count // max(len(collections), 1),
-            )
+            rows = max(collection_tables.values(), default=0)
+            files = (use.files_by_collection or {}).get(collection, 0)
+            sent_bytes = request.byte_count // max(len(collections), 1)
             if collection:
                 self._add_to_sums(
                     UsageKey(month, collection, "", "", access),
@@ -395,7 +396,8 @@ class _CountableNames:
             tables |= {used_table: answer.row_count for used_table in used_tables if used_table is not None}
             sends_data = sends_data or (answer.row_limit != 0 and any(used_tables))
         for name, rows in (use.rows_by_table or {}).items():
-            if (used_table := self.tables_by_name.get(name.lower())) is not None:
+            used_table = self.tables_by_name.get(name.lower())
+            if used_table is not None:
                 tables[used_table], sends_data = rows, True
         files = [
             self.collections_by_schema[name]
@@ -407,7 +409,8 @@ class _CountableNames:
             route_params = use.params or {}
             name, _, table_name = str(route_params.get("name") or route_params.get("table") or "").partition(".")
             table_name = table_name or str(route_params.get("table") or "")
-            if (used_table := self.tables_by_name.get(f"{name}.{table_name}".lower())) is not None:
+            used_table = self.tables_by_name.get(f"{name}.{table_name}".lower())
+            if used_table is not None:
                 tables[used_table], collections = 0, [used_table[0]]
             elif name in self.collections_by_schema:
                 collections = [self.collections_by_schema[name]]

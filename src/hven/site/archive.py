@@ -162,7 +162,9 @@ class _ArchiveWriter:
 
     def _add_member(self, name: str, file: Any, size: int, *, mode: int = 0o600) -> None:
         info = tarfile.TarInfo(name)
-        info.size, info.mode, info.mtime = size, mode, int(time.time())
+        info.size = size
+        info.mode = mode
+        info.mtime = int(time.time())
         checksum_reader = ChecksumReader(file, size)
         self.tar.addfile(info, checksum_reader)
         self.checksums[name] = [size, checksum_reader.digest]
@@ -193,7 +195,10 @@ class ChecksumReader:
             Bytes, which are summed up.
         """
         if self._remaining_bytes is not None:
-            size = self._remaining_bytes if size < 0 else min(size, self._remaining_bytes)
+            if size < 0:
+                size = self._remaining_bytes
+            else:
+                size = min(size, self._remaining_bytes)
         data: bytes = self._file.read(size)
         if self._remaining_bytes is not None:
             self._remaining_bytes -= len(data)

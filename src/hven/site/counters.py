@@ -98,8 +98,14 @@ class ProcessCounters:
     def __init__(self, path: Path | None = None) -> None:
         self._memory: mmap.mmap | bytearray = bytearray(COUNTERS_PER_PROCESS * 8)
         # open as long as the process lives: the lock on its row is the file's
-        self._memory_file = None if path is None else _open_shared_memory(path)
-        slot = None if self._memory_file is None else _lock_row(self._memory_file)
+        if path is None:
+            self._memory_file = None
+        else:
+            self._memory_file = _open_shared_memory(path)
+        if self._memory_file is None:
+            slot = None
+        else:
+            slot = _lock_row(self._memory_file)
         if self._memory_file is not None and slot is not None:
             self._memory = mmap.mmap(self._memory_file, MEMORY_BYTES)
         # half the price of a memoryview's item
@@ -138,7 +144,10 @@ class ProcessCounters:
         row = self._row
         row[_RUNNING_OFFSET] -= 1.0
         face = _SERVICE_NUMBERS.get(path.split("/", 2)[1] if path else "", _PORTAL_NUMBER)
-        kind = 4 if status == 499 else min(max(status // 100, 2), 5) - 2
+        if status == 499:
+            kind = 4
+        else:
+            kind = min(max(status // 100, 2), 5) - 2
         row[_REQUESTS_OFFSET + face * len(STATUS_CLASSES) + kind] += 1.0
         row[
             _TIME_BUCKETS_OFFSET

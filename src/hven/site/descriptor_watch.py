@@ -124,7 +124,10 @@ class DescriptorWatcher:
             changed = True
         for name, path in descriptor_files.items():
             old_state = self.states_by_collection.get(name)
-            watched_files = old_state.files if old_state is not None else (path,)
+            if old_state is not None:
+                watched_files = old_state.files
+            else:
+                watched_files = (path,)
             if path not in watched_files:
                 watched_files = (path,)
             if old_state is not None and old_state.stamp == compute_stamp(watched_files):
@@ -198,9 +201,18 @@ class DescriptorWatcher:
                 resource=resource,
                 restrictions=_find_restrictions(_read_text(path) or ""),
             )
-        last_resource = old_state.resource if old_state is not None else None
-        good_since = old_state.good_since if old_state is not None else None
-        before_restrictions = old_state.restrictions if old_state is not None else ()
+        if old_state is not None:
+            last_resource = old_state.resource
+        else:
+            last_resource = None
+        if old_state is not None:
+            good_since = old_state.good_since
+        else:
+            good_since = None
+        if old_state is not None:
+            before_restrictions = old_state.restrictions
+        else:
+            before_restrictions = ()
         if last_resource is None and (restored := self._load_last_good(collection, path)) is not None:
             last_resource, good_since, before_restrictions = restored
         text = _read_text(path)

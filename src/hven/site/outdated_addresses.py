@@ -48,7 +48,10 @@ def find_outdated_addresses(settings: Settings, *, host: str | None = None, port
         ingest_url = record.provenance.get("site_url")
         if ingest_url is not None and ingest_url != current_url:
             tables_by_collection.setdefault(record.collection, (ingest_url, []))[1].append(name)
-    port_prefix = f"HVEN_PORT={port} " if port not in {None, settings.port} and settings.public_url is None else ""
+    if port not in {None, settings.port} and settings.public_url is None:
+        port_prefix = f"HVEN_PORT={port} "
+    else:
+        port_prefix = ""
     public_url_hint = (
         "" if settings.public_url else "; public_url in hven.toml says once and for all where readers find the site"
     )

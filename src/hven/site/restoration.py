@@ -89,19 +89,19 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
         )
     for name in sorted({*member_checksums, *expected_checksums}):
         if member_checksums.get(name) != expected_checksums.get(name):
-            difference = (
-                "is missing"
-                if name not in member_checksums
-                else "is not what was written"
-                if name in expected_checksums
-                else "was added"
-            )
+            if name not in member_checksums:
+                difference = "is missing"
+            elif name in expected_checksums:
+                difference = "is not what was written"
+            else:
+                difference = "was added"
             raise SourceError(f"{path} is altered: {name} {difference}", remedy="copy it again from where it was made")
     return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
 
 
 def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
-    archive_format, store_format = header.get("backup"), header.get("store")
+    archive_format = header.get("backup")
+    store_format = header.get("store")
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
         raise SourceError(f"{path} is no backup of Hven", remedy="hven backup FILE writes one")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
@@ -155,7 +155,10 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
         raise UserError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
     with opened, tarfile.open(fileobj=opened, mode="r|") as tar:
         for member in tar:
-            file = tar.extractfile(member) if member.isreg() else None
+            if member.isreg():
+                file = tar.extractfile(member)
+            else:
+                file = None
             if file is None:
                 raise SourceError(f"{path} is altered: {member.name!r:.120} is no file")
             yield member, file
@@ -242,7 +245,10 @@ def restore_archive(
 def _list_local_settings(settings: Settings) -> Iterator[str]:
     """List what of a restored hven.toml belongs to the place where the site was."""
     for name, value, reason in site_settings.iterate_local_settings(settings):
-        value_text = ", ".join(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            value_text = ", ".join(value)
+        else:
+            value_text = value
         yield f"{site_settings.SETTINGS_FILE} says {name} = {value_text}, as it was there: {reason}"
 
 
@@ -346,9 +352,10 @@ class _Restoration:
     def _restore_snapshot(self, site: Site, record: SnapshotRecord, file: Any) -> None:
         """Write the rows of a snapshot through the engine's door: indexes and statistics are made anew."""
         is_user_table = record.table.owner is not None
-        engine = (
-            site.embedded_engine if is_user_table else site.engines.get_engine(self.engine or record.snapshot.engine)
-        )
+        if is_user_table:
+            engine = site.embedded_engine
+        else:
+            engine = site.engines.get_engine(self.engine or record.snapshot.engine)
         schema = record.table.arrow_schema
         staging = engine.stage_snapshot(record.table, record.id)
         try:

@@ -297,7 +297,9 @@ class AvailableTable:
             *(["view"] if self.is_view else []),
             *([f"{self.row_count:,} row{'s' * (self.row_count != 1)}"] if self.row_count is not None else []),
         ]
-        return f"{name} ({', '.join(facts)})" if facts else name
+        if facts:
+            return f"{name} ({', '.join(facts)})"
+        return name
 
 
 class Source(Protocol):

@@ -59,7 +59,8 @@ class PandasNotice:
 
 def main() -> None:
     """Answer requests until nobody asks any more."""
-    channel, counter = Connection(int(sys.argv[1])), mmap.mmap(int(sys.argv[2]), 8)
+    channel = Connection(int(sys.argv[1]))
+    counter = mmap.mmap(int(sys.argv[2]), 8)
     module: Any = None
     functions: dict[tuple[str, str], Callable[..., Any]] = {}
     while True:
@@ -68,8 +69,14 @@ def main() -> None:
             verb, *request_arguments = pickle.loads(channel.recv_bytes())  # noqa: S301
         except (EOFError, OSError):  # whoever began this process is gone
             return
-        argument_bytes = channel.recv_bytes() if verb == "call" else b""
-        path = str(request_arguments[0]) if verb != "begin" else ""
+        if verb == "call":
+            argument_bytes = channel.recv_bytes()
+        else:
+            argument_bytes = b""
+        if verb != "begin":
+            path = str(request_arguments[0])
+        else:
+            path = ""
         try:
             if verb == "begin":
                 module = prepare_process(*request_arguments)
@@ -97,7 +104,10 @@ def prepare_process(parent: int, main_thread: bool, paths: list[str], memory: in
     """Set the limits, and end when the parent does; return the module that is needed beside the curator's file."""
     sys.path[:] = paths
     PandasNotice()
-    support_module = importlib.import_module(module) if module is not None else None
+    if module is not None:
+        support_module = importlib.import_module(module)
+    else:
+        support_module = None
     sys.dont_write_bytecode = True
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415  (not every system has it)
@@ -152,8 +162,16 @@ def encode_answer(values: Any) -> bytes:
 def describe_error(error: BaseException, path: str) -> dict[str, Any]:
     """Describe an error with the deepest line of the curator's file."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    text = str(error) if isinstance(error, LookupError) and not lines else f"{type(error).__name__}: {error}"
-    line = lines[-1] if lines else error.lineno if isinstance(error, SyntaxError) else None
+    if isinstance(error, LookupError) and not lines:
+        text = str(error)
+    else:
+        text = f"{type(error).__name__}: {error}"
+    if lines:
+        line = lines[-1]
+    elif isinstance(error, SyntaxError):
+        line = error.lineno
+    else:
+        line = None
     return {"text": text, "line": line, "memory": isinstance(error, MemoryError)}
 
 

@@ -49,7 +49,9 @@ def main() -> int:
             os.read(ended_read, 4096)
         status = _collect_ended_children(child)
     exit_status = _kill_descendants(child, status, immediately=status is not None)
-    return 128 + os.WTERMSIG(exit_status) if os.WIFSIGNALED(exit_status) else os.WEXITSTATUS(exit_status)
+    if os.WIFSIGNALED(exit_status):
+        return 128 + os.WTERMSIG(exit_status)
+    return os.WEXITSTATUS(exit_status)
 
 
 def _execute_program(request: dict[str, object]) -> None:

@@ -101,8 +101,14 @@ class HostRateLimiter:
                 with contextlib.suppress(OSError):  # a full disk: each process counts for itself
                     file = stack.enter_context(_open_locked(self._directory / _UNSAFE_FILENAME_PATTERN.sub("_", host)))
             now = time.time()
-            next_turn = self._next_turns.get(host, 0.0) if file is None else _read_turn_time(file)
-            turn_time = max(next_turn, now) if next_turn < now + MAX_TURN_AHEAD_SECONDS else now
+            if file is None:
+                next_turn = self._next_turns.get(host, 0.0)
+            else:
+                next_turn = _read_turn_time(file)
+            if next_turn < now + MAX_TURN_AHEAD_SECONDS:
+                turn_time = max(next_turn, now)
+            else:
+                turn_time = now
             if turn_time - now <= max_wait_seconds:
                 self._next_turns[host] = turn_time + interval_seconds
                 if file is not None:
@@ -150,8 +156,14 @@ def retry_busy(operation: Callable[[], T], max_attempts: int, end_time: float | 
         try:
             return operation()
         except ServiceBusyError as error:
-            wait = compute_backoff(number) if error.retry_after_seconds is None else error.retry_after_seconds
-            remaining_seconds = MAX_PAUSE_SECONDS if end_time is None else end_time - time.monotonic()
+            if error.retry_after_seconds is None:
+                wait = compute_backoff(number)
+            else:
+                wait = error.retry_after_seconds
+            if end_time is None:
+                remaining_seconds = MAX_PAUSE_SECONDS
+            else:
+                remaining_seconds = end_time - time.monotonic()
             if number == max_attempts or wait >= remaining_seconds:
                 raise
             time.sleep(wait)

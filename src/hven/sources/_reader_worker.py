@@ -33,10 +33,15 @@ def main() -> None:
         try:
             read = read or load_function(path, name)
             if cached_file != (request["path"], request["stamp"]):
-                cached_file, table = None, pa.table({})  # one file at a time
+                # one file at a time
+                cached_file = None
+                table = pa.table({})
                 table = to_arrow_table(read(request["path"]))
                 cached_file = (request["path"], request["stamp"])
-            reply = table if request["columns"] is None else table.select(request["columns"])
+            if request["columns"] is None:
+                reply = table
+            else:
+                reply = table.select(request["columns"])
             reply = reply.slice(request["first"], request["rows"])
             reply = reply.replace_schema_metadata({**(table.schema.metadata or {}), "rows": str(table.num_rows)})
         except Exception as error:  # noqa: BLE001  (whatever it raises is told)
@@ -66,7 +71,9 @@ def to_arrow_table(result: Any) -> pa.Table:
     """
     if isinstance(result, pa.RecordBatch):
         return pa.Table.from_batches([result])
-    return result if isinstance(result, pa.Table) else pa.table(to_arrow_arrays(result))
+    if isinstance(result, pa.Table):
+        return result
+    return pa.table(to_arrow_arrays(result))
 
 
 def to_arrow_arrays(arrays_by_name: Mapping[str, Any]) -> dict[str, pa.Array]:

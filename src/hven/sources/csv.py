@@ -106,11 +106,15 @@ class DelimitedTextSource(TextFileSource):
     def list_credits(self) -> dict[str, str]:
         """Return the authors of a machine-readable table."""
         authors = self._guess_columns[0].authors
-        return {"creators": "; ".join(authors)} if authors else {}
+        if authors:
+            return {"creators": "; ".join(authors)}
+        return {}
 
     def list_guessed_options(self) -> dict[str, object]:
         """Return guessed options that a descriptor should say, as they change what the rows are."""
-        return {"units": True} if self._guess_columns and self._has_units and self.options.units is None else {}
+        if self._guess_columns and self._has_units and self.options.units is None:
+            return {"units": True}
+        return {}
 
     def list_type_doubts(self) -> dict[str, tuple[str, str]]:
         """List columns guessed to be text that may be meant otherwise: a message and a remedy by name."""
@@ -162,7 +166,9 @@ class DelimitedTextSource(TextFileSource):
 
     def _choose_quote(self, dialect: TextDialect) -> str | None:
         """Choose the quote character: columns at fixed places quote nothing."""
-        return None if dialect.ranges else self.options.quote or None
+        if dialect.ranges:
+            return None
+        return self.options.quote or None
 
     def _collect_null_words(self, dialect: TextDialect) -> Mapping[str, Sequence[str]]:
         """List the null words that the descriptor or the header gives, by column."""
@@ -177,7 +183,9 @@ class DelimitedTextSource(TextFileSource):
         if dialect.ranges:
             single = codecs.lookup(self.options.encoding).name != "utf-8"
             cut = build_splitter(dialect.ranges, by_characters=single or not dialect.counts_bytes)
-            return (lambda data: cut(join_continuation_lines(data))) if dialect.has_continuation_lines else cut
+            if dialect.has_continuation_lines:
+                return lambda data: cut(join_continuation_lines(data))
+            return cut
         if dialect.is_barred:
             return _strip_bars
         if dialect.delimiter != WHITESPACE:
@@ -241,7 +249,10 @@ class DelimitedTextSource(TextFileSource):
             if block is None:
                 continue
             check_utf8(block, file.name)
-            whose = f" of {file.name}" if len(self.files) > 1 else ""
+            if len(self.files) > 1:
+                whose = f" of {file.name}"
+            else:
+                whose = ""
             for front, sample_records in self._sample_records(block.data, dialect):
                 record_places = [
                     f"row {number:,}{whose}" if front else f"further down{whose}"
@@ -272,7 +283,10 @@ class DelimitedTextSource(TextFileSource):
             data = _strip_bars(data[:400_001])
         if quote and quote.encode() in data[:200_000]:
             text = io.StringIO(data[:400_000].decode(errors="replace"), newline="")
-            delimiter = " " if dialect.delimiter == WHITESPACE else dialect.delimiter
+            if dialect.delimiter == WHITESPACE:
+                delimiter = " "
+            else:
+                delimiter = dialect.delimiter
             rows: list[list[str]] = []
             with contextlib.suppress(plain_csv.Error):  # a value that never ends: what came before it is enough
                 rows.extend(
@@ -286,7 +300,10 @@ class DelimitedTextSource(TextFileSource):
         for at in (0, len(data) // 2, len(data) - 100_000):
             if at and at < 200_000:
                 continue
-            start = data.find(b"\n", at) + 1 if at else 0
+            if at:
+                start = data.find(b"\n", at) + 1
+            else:
+                start = 0
             part = data[start : start + (300_000 if at == 0 else 100_000)]
             lines = part.decode(errors="replace").split("\n")
             if start + len(part) < len(data):
@@ -319,7 +336,9 @@ class DelimitedTextSource(TextFileSource):
             pa.array(cells, pa.string()), null_words=nulls, decimal=options.decimal, thousands=options.thousands
         )
         target_type = self.context.target_types.get(name)
-        return guessed_type if target_type is None else _choose_type(guessed_type, target_type)
+        if target_type is None:
+            return guessed_type
+        return _choose_type(guessed_type, target_type)
 
     def _collect_declared_types(self, dialect: TextDialect) -> dict[str, pa.DataType]:
         """Return the types that somebody said: the options, else the ECSV header."""
@@ -338,25 +357,33 @@ class DelimitedTextSource(TextFileSource):
                 kind = parse_type(word).arrow
             except ValueError as error:
                 raise SourceError(f"`types`: {error}", remedy="float64, int32, string, bool, timestamp ...") from error
-            result[name] = kind if is_convertible_type(kind) else pa.string()
+            if is_convertible_type(kind):
+                result[name] = kind
+            else:
+                result[name] = pa.string()
         return result
 
 
 def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
     """Choose the type to read as, given what the text looks like and what the target column has."""
     if not is_convertible_type(target_type):
-        return guessed_type if guessed_type != pa.string() or not pa.types.is_list(target_type) else pa.string()
+        if guessed_type != pa.string() or not pa.types.is_list(target_type):
+            return guessed_type
+        return pa.string()
     if pa.types.is_timestamp(target_type) and guessed_type != target_type:
-        return (
-            pa.string() if pa.types.is_string(guessed_type) else guessed_type
-        )  # other forms of time are the mapping's to parse
+        # other forms of time are the mapping's to parse
+        if pa.types.is_string(guessed_type):
+            return pa.string()
+        return guessed_type
     return target_type
 
 
 def _find_column_type(dialect: TextDialect, name: str, arrow_type: pa.DataType) -> Any:
     column = dialect.columns_by_name.get(name)
     declared = column.type if column is not None and dialect.is_typed else dialect.types.get(name)
-    return declared if declared is not None and declared.arrow == arrow_type else type_from_arrow(arrow_type)
+    if declared is not None and declared.arrow == arrow_type:
+        return declared
+    return type_from_arrow(arrow_type)
 
 
 def _strip_bars(data: bytes) -> bytes:
@@ -368,8 +395,8 @@ def _build_blank_squeezer(quote: str) -> Any:
     runs = re.compile(rb"[ \t]+")
     ends = re.compile(rb"(?m)^ | (?=\r?$)")
     sign = quote.encode()
-    aware = (
-        re.compile(
+    if sign:
+        aware = re.compile(
             re.escape(sign)
             + rb"(?:[^"
             + re.escape(sign)
@@ -379,9 +406,8 @@ def _build_blank_squeezer(quote: str) -> Any:
             + re.escape(sign)
             + rb"|[ \t]+"
         )
-        if sign
-        else runs
-    )
+    else:
+        aware = runs
 
     def replace_blanks(data: bytes) -> bytes:
         """Replace every run of blanks by one, quoted ones aside."""

@@ -59,7 +59,8 @@ class CuratorCodeError(Exception):
 
     def __init__(self, text: str, line: int | None = None, *, was_answered: bool = True) -> None:
         super().__init__(text)
-        self.line, self.was_answered = line, was_answered
+        self.line = line
+        self.was_answered = was_answered
 
 
 def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) -> int | None:
@@ -80,8 +81,13 @@ def find_first_failing_row(fails: Callable[[int, int], bool], row_count: int) ->
     low, high = 0, row_count
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fails(low, middle) else (middle, high)
-    return low if row_count and fails(low, high) else None
+        if fails(low, middle):
+            low, high = (low, middle)
+        else:
+            low, high = (middle, high)
+    if row_count and fails(low, high):
+        return low
+    return None
 
 
 class PythonProcess:
@@ -156,7 +162,9 @@ class PythonProcess:
                 self.load_function(path, name)
             self.send_request(("call", str(path), name), _encode_arrays(arrays))
             kind, body = self.receive_answer(min(self.limits.seconds, timeout_seconds or self.limits.seconds))
-        return pa.ipc.open_stream(body).read_next_batch().column(0) if kind == b"A" else body.decode()
+        if kind == b"A":
+            return pa.ipc.open_stream(body).read_next_batch().column(0)
+        return body.decode()
 
     def send_request(self, request: tuple[Any, ...], *buffers: pa.Buffer) -> None:
         """Send a request; begin the process if there is none.
@@ -230,7 +238,9 @@ class PythonProcess:
         """End the process and what it has started."""
         if self._finalizer is not None:
             self._finalizer()
-        self._finalizer, self._process, self._channel = None, None, None
+        self._finalizer = None
+        self._process = None
+        self._channel = None
         self._loaded_functions.clear()
 
     def _build_exit_error(self) -> CuratorCodeError:
@@ -246,7 +256,10 @@ class PythonProcess:
             return CuratorCodeError("it closed the way to its process, which was stopped")
         if code >= 0:
             return CuratorCodeError(f"it ended its process, with exit code {code} (os._exit, perhaps)")
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        if -code in set(signal.Signals):
+            name = signal.Signals(-code).name
+        else:
+            name = str(-code)
         why = (
             ": the machine may have had no memory left"
             if name == "SIGKILL"
@@ -293,7 +306,8 @@ def _end_process(process: subprocess.Popen[bytes], channel: Connection, mark: st
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     for _ in range(MAX_KILL_ROUNDS):  # what was about to start another one has done so
-        if not (remaining_pids := _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())):
+        remaining_pids = _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())
+        if not remaining_pids:
             return
         for pid in remaining_pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -130,8 +130,17 @@ class Das2Source(TimeWindowSource):
             )
         }
         for name, plane in self._variables.items():
-            kind = "float32" if plane.type.endswith("real4") else "float64"
-            shape = ("[*]" if self.options.tags else f"[{plane.item_count}]") if plane.is_scan else ""
+            if plane.type.endswith("real4"):
+                kind = "float32"
+            else:
+                kind = "float64"
+            if plane.is_scan:
+                if self.options.tags:
+                    shape = "[*]"
+                else:
+                    shape = f"[{plane.item_count}]"
+            else:
+                shape = ""
             about = plane.properties.get("summary") or plane.properties.get("description")
             columns[name] = Column(
                 name=name, type=parse_type(kind + shape), unit=plane.units or None, description=about
@@ -241,9 +250,10 @@ class Das2Source(TimeWindowSource):
                     {name: arrays.get(name, pa.nulls(rows, self._columns[name].type.arrow)) for name in column_names}
                 )
             )
-        return (
-            [pa.concat_tables(tables).sort_by(TIME_COLUMN)] if len(tables) > 1 else tables
-        )  # packets of several types take turns
+        # packets of several types take turns
+        if len(tables) > 1:
+            return [pa.concat_tables(tables).sort_by(TIME_COLUMN)]
+        return tables
 
 
 def _build_column_name(plane: PacketVariable, plane_number: int) -> str:
@@ -264,7 +274,9 @@ def _parse_range(text: str) -> tuple[int, int] | None:
     """Read `A to B UTC | words`."""
     first, to, last = text.partition("|")[0].partition(" to ")
     limits = _parse_instant(first), _parse_instant(last)
-    return (limits[0], limits[1]) if to and limits[0] is not None and limits[1] is not None else None
+    if to and limits[0] is not None and limits[1] is not None:
+        return (limits[0], limits[1])
+    return None
 
 
 __all__ = ["Options", "open"]

@@ -56,7 +56,9 @@ _URL_HOST_PATTERN = re.compile(r"https?://[^/{}?#]+/")
 
 
 def _wrap_key(value: object) -> object:
-    return {"key": value} if isinstance(value, str | list) else value
+    if isinstance(value, str | list):
+        return {"key": value}
+    return value
 
 
 def _expand_keys(value: object) -> object:
@@ -102,7 +104,10 @@ class DocumentColumn(BaseModel):
         """The type of the column."""
         if not self.is_array:
             return parse_type(self.type)
-        word = self.type if not parse_type(self.type).is_string else "string"
+        if not parse_type(self.type).is_string:
+            word = self.type
+        else:
+            word = "string"
         return parse_type(f"string[64x{len(self.key)}]" if word == "string" else f"{word}[{len(self.key)}]")
 
     @property
@@ -111,7 +116,11 @@ class DocumentColumn(BaseModel):
         kind = parse_type(self.type)
         if kind.is_string:
             return "text"
-        return "bool" if pa.types.is_boolean(kind.arrow) else "float" if pa.types.is_floating(kind.arrow) else "int"
+        if pa.types.is_boolean(kind.arrow):
+            return "bool"
+        if pa.types.is_floating(kind.arrow):
+            return "float"
+        return "int"
 
 
 class EnrichOptions(BaseModel):
@@ -231,7 +240,8 @@ class RowDocuments:
     """
 
     def __init__(self, options: EnrichOptions, source_columns: Sequence[Column], context: SourceContext) -> None:
-        self.options, self.context = options, context
+        self.options = options
+        self.context = context
         names = [column.name for column in source_columns]
         for name in options.required_columns:
             if name not in names:
@@ -266,7 +276,9 @@ class RowDocuments:
     @property
     def pending_count(self) -> int:
         """How many documents of the rows that were read are still to be fetched."""
-        return 0 if self._store is None else self._store.count_pending()
+        if self._store is None:
+            return 0
+        return self._store.count_pending()
 
     @property
     def path(self) -> Path | None:
@@ -293,7 +305,10 @@ class RowDocuments:
             Rows of the source, with the columns of `EnrichOptions.required_columns`.
         """
         names = batch.column(self.options.id).cast(pa.string()).to_pylist()
-        when = _to_sqlite_values(batch.column(self.options.modified)) if self.options.modified else [None] * len(names)
+        if self.options.modified:
+            when = _to_sqlite_values(batch.column(self.options.modified))
+        else:
+            when = [None] * len(names)
         self.store.request_documents(
             (name, moment, address)
             for name, moment, address in zip(names, when, self._build_addresses(batch), strict=True)
@@ -304,7 +319,10 @@ class RowDocuments:
         parts = _PLACEHOLDER_PATTERN.split(self.options.template)
         columns = [batch.column(name).cast(pa.string()).to_pylist() for name in parts[1::2]]
         literal = parts[::2]
-        filled = self._fill_url if self.options.url is not None else self._fill_path
+        if self.options.url is not None:
+            filled = self._fill_url
+        else:
+            filled = self._fill_path
         return [filled(literal, values) for values in zip(*columns, strict=True)]
 
     @staticmethod
@@ -316,7 +334,9 @@ class RowDocuments:
             quote(str(value), safe=":") + literal_text for value, literal_text in zip(values, literal[1:], strict=True)
         )
         path = text.partition("?")[0].partition("#")[0]
-        return None if any(unquote(step) in {".", ".."} for step in path.split("/")[3:]) else text
+        if any(unquote(step) in {".", ".."} for step in path.split("/")[3:]):
+            return None
+        return text
 
     @staticmethod
     def _fill_path(literal: Sequence[str], values: Sequence[str | None]) -> str | None:
@@ -338,7 +358,8 @@ class RowDocuments:
         if self._has_begun:
             return
         self._has_begun = True
-        options, context = self.options, self.context
+        options = self.options
+        context = self.context
         service = None
         if options.url is not None:
             secret = resolve_authorization(
@@ -388,7 +409,10 @@ class RowDocuments:
             By name, Arrow arrays of shape (rows,).
         """
         names = batch.column(self.options.id).cast(pa.string()).to_pylist()
-        when = _to_sqlite_values(batch.column(self.options.modified)) if self.options.modified else [None] * len(names)
+        if self.options.modified:
+            when = _to_sqlite_values(batch.column(self.options.modified))
+        else:
+            when = [None] * len(names)
         facts_by_id = self.store.find_documents(list({name for name in names if name}))
         values = self._collect_values({name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None})
         empty = [None] * len(self._specs)
@@ -398,7 +422,8 @@ class RowDocuments:
             for at, column in enumerate(self.columns[: len(self._specs)])
         }
         addresses = self._build_addresses(batch)
-        states, times = [], []
+        states = []
+        times = []
         for name, moment, address in zip(names, when, addresses, strict=True):
             state, modified, fetched, *_ = facts_by_id.get(
                 name, (STATE_WAITING if address else STATE_MISSING, None, None)
@@ -440,7 +465,10 @@ class RowDocuments:
             With more columns.
         """
         abilities = tuple(kind for contract, kind in _ENRICHED_CLASSES.items() if isinstance(source, contract))
-        kind = type("Enriched", (*abilities, EnrichedSource), {}) if abilities else EnrichedSource
+        if abilities:
+            kind = type("Enriched", (*abilities, EnrichedSource), {})
+        else:
+            kind = EnrichedSource
         enriched: EnrichedSource = kind(self, source)
         return enriched
 
@@ -464,7 +492,8 @@ class EnrichedSource:
     """
 
     def __init__(self, documents: RowDocuments, source: Any) -> None:
-        self.documents, self.source = documents, source
+        self.documents = documents
+        self.source = source
 
     def list_columns(self) -> list[Column]:
         """List the columns of the source, and those of the documents."""
@@ -481,9 +510,10 @@ class EnrichedSource:
             As of `hven.sources.Source`.
         """
         document_names = [column.name for column in self.documents.columns]
-        requested_names = (
-            [column.name for column in self.list_columns()] if column_names is None else list(column_names)
-        )
+        if column_names is None:
+            requested_names = [column.name for column in self.list_columns()]
+        else:
+            requested_names = list(column_names)
         if not set(requested_names) & set(document_names):
             yield from self.source.read_batches(column_names, row_limit)
             return

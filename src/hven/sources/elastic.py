@@ -154,7 +154,10 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
     def _server_version(self) -> tuple[str, tuple[int, ...]]:
         """Who answers, and its version."""
         greeting = self._request_document("GET", self.service.url)
-        version = greeting.get("version") if isinstance(greeting, dict) else None
+        if isinstance(greeting, dict):
+            version = greeting.get("version")
+        else:
+            version = None
         if not isinstance(version, dict) or "number" not in version:
             raise SourceError(
                 f"{self.source_name} is no Elasticsearch: it does not say its version", remedy="look at the address"
@@ -234,7 +237,9 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             return list(self.options.order)
         names = [name.removeprefix("_source.") for name in self.context.key_columns]
         sorts = [self._field_types.get(name, "text") for name in self.context.key_columns]
-        return [] if "sort" in self._query or set(sorts) & {"", "text", "match_only_text"} else names
+        if "sort" in self._query or set(sorts) & {"", "text", "match_only_text"}:
+            return []
+        return names
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
         product, version = self._server_version
@@ -277,7 +282,9 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
             "size": self._page_size,
             "track_total_hits": True,
         }
-        url, number, scroll = f"{self._index_url}/_search?scroll={KEEP_ALIVE}", 0, ""
+        url = f"{self._index_url}/_search?scroll={KEEP_ALIVE}"
+        number = 0
+        scroll = ""
         try:
             while True:
                 number += 1
@@ -286,7 +293,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 if _find_last_sort(data) is None:
                     return
                 yield JsonPage(name=f"page {number}", data=data)
-                url, body = f"{self.service.url}/_search/scroll", {"scroll": KEEP_ALIVE, "scroll_id": scroll}
+                url = f"{self.service.url}/_search/scroll"
+                body = {"scroll": KEEP_ALIVE, "scroll_id": scroll}
         finally:
             if scroll:
                 self._release_context(f"{self.service.url}/_search/scroll", {"scroll_id": [scroll]})
@@ -327,21 +335,23 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         answer = parse_document(data[:start] + b"]}}", self.source_name)
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
-            reason = (
-                "it ran out of time"
-                if answer.get("timed_out")
-                else (
+            if answer.get("timed_out"):
+                reason = "it ran out of time"
+            else:
+                reason = (
                     f"{shards['failed']} of its {shards.get('total')} shards failed: "
                     f"{json.dumps(shards.get('failures', ''))[:300]}"
                 )
-            )
             raise SourceError(
                 f"{self.source_name}: page {page_number:,} is not whole: {reason}",
                 remedy="try again when it is well: nothing was published",
             )
         if page_number == 1 and "total" in answer.get("hits", {}):
             total = answer["hits"]["total"]  # a number before version 7
-            self._stated_count = total.get("value") if isinstance(total, dict) else total
+            if isinstance(total, dict):
+                self._stated_count = total.get("value")
+            else:
+                self._stated_count = total
         return data, answer
 
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
@@ -356,7 +366,9 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         plain = expression.startswith("_source.") and expression in self._field_types
-        return parse_watermark(expression, self.list_columns()) if plain else None
+        if plain:
+            return parse_watermark(expression, self.list_columns())
+        return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         field = watermark.expression.removeprefix("_source.")
@@ -379,16 +391,17 @@ def _find_last_sort(data: bytes) -> list[Any] | None:
             if isinstance(value, list) and _PAGE_END_PATTERN.fullmatch(following_text[end:].encode()):
                 return value
     hits = parse_document(data, "the service")["hits"]["hits"]  # what follows is not as usual
-    return list(hits[-1].get("sort", [])) if hits else None
+    if hits:
+        return list(hits[-1].get("sort", []))
+    return None
 
 
 def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
     """Read what to search for, and the address in a file that has one beside its search, as scripts keep them."""
-    query = (
-        _parse_query(_read_query(query_option, directory), query_option)
-        if isinstance(query_option, str)
-        else query_option or {}
-    )
+    if isinstance(query_option, str):
+        query = _parse_query(_read_query(query_option, directory), query_option)
+    else:
+        query = query_option or {}
     if not isinstance(query, dict):
         raise SourceError("a query is an object: {query: {..}}", remedy='write {"query": {"match_all": {}}}')
     address = ""
@@ -421,7 +434,10 @@ def _read_query(name: str, directory: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        file_names = sorted(path_found.name for path_found in directory.glob("*.json")) if directory.is_dir() else []
+        if directory.is_dir():
+            file_names = sorted(path_found.name for path_found in directory.glob("*.json"))
+        else:
+            file_names = []
         raise SourceError(
             f"the query {name} cannot be read: {error.strerror}",
             remedy=suggest_spelling(path.name, file_names) or "it stands beside the descriptor",
@@ -448,7 +464,8 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
                 f"{word!r} stands beside {QUERY_DATA_KEY!r} in the query",
                 remedy=f"what is searched for stands in {QUERY_DATA_KEY!r}",
             )
-    search, address = wrapper.get(QUERY_DATA_KEY, {}), wrapper.get(QUERY_URL_KEY, "")
+    search = wrapper.get(QUERY_DATA_KEY, {})
+    address = wrapper.get(QUERY_URL_KEY, "")
     if isinstance(search, str):
         search = _parse_query(search, QUERY_DATA_KEY)
     if not isinstance(search, dict) or not isinstance(address, str):
@@ -461,7 +478,8 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 def _is_index_url(address: str, url: str, index: str) -> bool:
     """Tell whether the address of a search is that of an index of a server; what it says of pages does not count."""
-    search_parts, server_parts = urlsplit(address), urlsplit(url)
+    search_parts = urlsplit(address)
+    server_parts = urlsplit(url)
     path = unquote(search_parts.path).rstrip("/").removesuffix("/_search").removesuffix("/_doc")
     return (search_parts.hostname, search_parts.port, path) == (
         server_parts.hostname,

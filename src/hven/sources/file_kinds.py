@@ -100,11 +100,12 @@ def find_kind_of_file(path: Path) -> str | None:
                 if kind and named_signature[1].base_kind == kind
             ]
             # those that say so further on in a file of this kind, where headers are long
-            if deeper := [
+            deeper = [
                 (name, signature.leading_pattern)
                 for name, signature in refining_kinds
                 if signature.leading_pattern and not signature.trailing_pattern
-            ]:
+            ]
+            if deeper:
                 head += stream.read(BLOCK_BYTES)
                 kind = next((name for name, begins in deeper if re.match(begins, head)), kind)
             trailing_patterns = [
@@ -113,7 +114,8 @@ def find_kind_of_file(path: Path) -> str | None:
             if trailing_patterns:
                 size = len(head)
                 while size < MAX_SCANNED_BYTES and (block := stream.read(BLOCK_BYTES)):
-                    head, size = (head + block)[-HEAD_BYTES:], size + len(block)
+                    head = (head + block)[-HEAD_BYTES:]
+                    size = size + len(block)
             return next((name for name, ends in trailing_patterns if re.search(ends, head)), kind)
         finally:
             stream.close()

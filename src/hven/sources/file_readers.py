@@ -67,7 +67,8 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
     SourceError
         There is no such reader; it does not answer as it should. What it does instead is told, with its last words.
     """
-    site_directory, python = settings.directory, settings.python
+    site_directory = settings.directory
+    python = settings.python
     if reader.function:
         argv: tuple[str, ...] = (sys.executable, "-P", str(WORKER_SCRIPT), str(reader.path), reader.function)
         kind = _ReaderSpec(reader.name, argv, (), python.seconds, python.memory, 2, 60.0, reader.sha256)
@@ -161,7 +162,9 @@ class _ReaderProcess:
     """A process that reads."""
 
     def __init__(self, spec: _ReaderSpec) -> None:
-        self.spec, self.last_path, self.idle_since = spec, "", time.monotonic()
+        self.spec = spec
+        self.last_path = ""
+        self.idle_since = time.monotonic()
         self.directory = Path(tempfile.mkdtemp(prefix="hven-reader-"))
         os.mkfifo(self.directory / ".asked", 0o600)
         # opened to read, too: nobody waits for the other to open it
@@ -198,7 +201,8 @@ class _ReaderProcess:
         stream = _LimitedPipe(self._answer_pipe, end_time)
         try:
             with pa.ipc.open_stream(pa.PythonFile(stream, "r")) as read:
-                batches, row_count = [], 0
+                batches = []
+                row_count = 0
                 for batch in read:
                     batch.validate(full=True)
                     row_count += batch.num_rows
@@ -209,7 +213,10 @@ class _ReaderProcess:
         except _ReaderError as fault:
             raise self._build_error(str(fault), end_time) from None
         except (pa.ArrowException, OSError, ValueError, EOFError) as fault:
-            reason = "it ended without an answer" if stream.is_ended else f"what it writes is no Arrow stream: {fault}"
+            if stream.is_ended:
+                reason = "it ended without an answer"
+            else:
+                reason = f"what it writes is no Arrow stream: {fault}"
             raise self._build_error(reason, end_time) from None
 
     def _build_error(self, complaint: str, end_time: float = 0.0) -> _ReaderError:
@@ -219,7 +226,10 @@ class _ReaderProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._supervisor.wait(0.5 if complaint.startswith("it ended") else 0)
         if code is not None:
-            ending = f"by signal {code - 128}" if code > 128 else f"with exit code {code}"
+            if code > 128:
+                ending = f"by signal {code - 128}"
+            else:
+                ending = f"with exit code {code}"
             complaint = f"it ended {ending}" + (
                 f": {SIGNAL_EXPLANATIONS[code - 128]}" if code - 128 in SIGNAL_EXPLANATIONS else ""
             )
@@ -227,7 +237,8 @@ class _ReaderProcess:
             complaint = f"it gave no answer within {self.spec.timeout_seconds:g} s, and was stopped"
         with contextlib.suppress(OSError), self._stderr_path.open("rb") as file:
             file.seek(max(0, self._stderr_path.stat().st_size - 10 * MAX_STDERR_CHARACTERS))
-            if words := _extract_last_line(file.read()):
+            words = _extract_last_line(file.read())
+            if words:
                 complaint += f"; it said: {words}"
         return _ReaderError(complaint)
 
@@ -253,12 +264,10 @@ class _LimitedPipe:
     closed = False
 
     def __init__(self, descriptor: int, end_time: float) -> None:
-        self._descriptor, self._end_time, self._remaining_bytes, self.is_ended = (
-            descriptor,
-            end_time,
-            MAX_ANSWER_BYTES,
-            False,
-        )
+        self._descriptor = descriptor
+        self._end_time = end_time
+        self._remaining_bytes = MAX_ANSWER_BYTES
+        self.is_ended = False
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= self._remaining_bytes:
@@ -268,7 +277,8 @@ class _LimitedPipe:
         while len(data) < size:
             if not _wait_until_ready(self._descriptor, self._end_time):
                 raise _ReaderError("its answer is not whole")
-            if not (chunk := os.read(self._descriptor, size - len(data))):
+            chunk = os.read(self._descriptor, size - len(data))
+            if not chunk:
                 self.is_ended = True
                 break
             data += chunk
@@ -291,13 +301,11 @@ def _wait_until_ready(file: int, end_time: float, poll_events: int = select.POLL
 def _extract_last_line(output: bytes) -> str:
     """Take the last line that says something."""
     lines = [line for line in output.decode("utf-8", "replace").splitlines() if line.strip()]
-    return (
-        " ".join("".join(character if character.isprintable() else " " for character in lines[-1]).split())[
+    if lines:
+        return " ".join("".join(character if character.isprintable() else " " for character in lines[-1]).split())[
             -MAX_STDERR_CHARACTERS:
         ]
-        if lines
-        else ""
-    )
+    return ""
 
 
 class _ReaderPool:

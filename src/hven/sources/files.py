@@ -123,7 +123,10 @@ class DirectoryFileSource(FileListingRows):
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file; each is read once, for its checksum."""
         names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
-        files = self.files if row_limit is None else self.files[:row_limit]
+        if row_limit is None:
+            files = self.files
+        else:
+            files = self.files[:row_limit]
         size = min(FILES_PER_BATCH, self.context.batch_row_limit)
         for begin in range(0, len(files), size):
             part = files[begin : begin + size]
@@ -149,7 +152,10 @@ class DirectoryFileSource(FileListingRows):
             )
         file.bytes_read = stat_after.st_size
         self.read_count += stat_after.st_size
-        path = f"{self.options.at}/{file.name}" if self.options.at else file.name
+        if self.options.at:
+            path = f"{self.options.at}/{file.name}"
+        else:
+            path = file.name
         fact = RemoteFileFacts(bytes=file.stat.st_size, modified=file.modified.replace(tzinfo=None))
         return _build_file_row(self.options, path, fact, file.sha256, None)
 
@@ -161,7 +167,9 @@ class NamedFileSource:
     """
 
     def __init__(self, options: Options, root: FileRoot, context: SourceContext) -> None:
-        self.options, self._root, self._context = options, root, context
+        self.options = options
+        self._root = root
+        self._context = context
         self._directory = context.directory / Path(root.address).expanduser()
         self._list_digest = hashlib.sha256()
         self._file_count = 0
@@ -196,7 +204,8 @@ class NamedFileSource:
         """Yield a row for each file."""
         names = check_column_names(column_names, [column.name for column in FILE_LIST_COLUMNS], "the list of files")
         rows = islice(self._build_rows(), row_limit)
-        self._list_digest, self._file_count = hashlib.sha256(), 0
+        self._list_digest = hashlib.sha256()
+        self._file_count = 0
         while part := list(islice(rows, min(UNREAD_FILES_PER_BATCH, self._context.batch_row_limit))):
             for row in part:
                 self._list_digest.update(
@@ -215,13 +224,22 @@ class NamedFileSource:
                         RejectedRow(file=None, row=None, column="path", value=path[:200], reason=problem)
                     )
                 continue
-            direct = f"{self._root.address}/{quote(path)}" if self._root.redirects_clients else None
-            full_path = f"{self._root.path_prefix}/{path}" if self._root.path_prefix else path
+            if self._root.redirects_clients:
+                direct = f"{self._root.address}/{quote(path)}"
+            else:
+                direct = None
+            if self._root.path_prefix:
+                full_path = f"{self._root.path_prefix}/{path}"
+            else:
+                full_path = path
             yield _build_file_row(self.options, full_path, fact, checksum, direct)
 
     def _list_matching(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         try:
-            disk = DirectoryStore(self._directory, self._context.allowed_roots) if self._root.scheme is None else None
+            if self._root.scheme is None:
+                disk = DirectoryStore(self._directory, self._context.allowed_roots)
+            else:
+                disk = None
             for path, fact in (disk or self._store).list_files(self.options.files, self.options.ignore):
                 yield path, fact, self._compute_checksum(path, fact) if self.options.checksums else None
         except UpstreamError as error:
@@ -236,8 +254,12 @@ class NamedFileSource:
                 path = row["path"]
                 if path is None:
                     continue
-                fact, checksum = RemoteFileFacts(bytes=row.get("bytes")), row.get("sha256")
-                checksum = str(checksum).lower() if _SHA256_PATTERN.fullmatch(str(checksum)) else None
+                fact = RemoteFileFacts(bytes=row.get("bytes"))
+                checksum = row.get("sha256")
+                if _SHA256_PATTERN.fullmatch(str(checksum)):
+                    checksum = str(checksum).lower()
+                else:
+                    checksum = None
                 if find_path_problem(path) is None:
                     try:
                         fact, checksum = self._inspect_file(path, fact, checksum)

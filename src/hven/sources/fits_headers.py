@@ -57,7 +57,9 @@ class HduHeader:
             Where there is none, or no number.
         """
         value = self.card_values.get(key)
-        return int(value) if isinstance(value, (int, float)) else default
+        if isinstance(value, (int, float)):
+            return int(value)
+        return default
 
     def read_text(self, key: str) -> str | None:
         """Return the text of a key; a number is written out, an empty text is None.
@@ -68,7 +70,9 @@ class HduHeader:
             As the card has it.
         """
         value = self.card_values.get(key)
-        return str(value).strip() or None if value is not None else None
+        if value is not None:
+            return str(value).strip() or None
+        return None
 
     @property
     def name(self) -> str:
@@ -79,7 +83,9 @@ class HduHeader:
     def hdu_kind(self) -> str:
         """The kind of the HDU: image, BINTABLE, TABLE; a tile-compressed image is an image."""
         kind = self.read_text("XTENSION") or "image"
-        return "image" if self.card_values.get("ZIMAGE") is True else kind
+        if self.card_values.get("ZIMAGE") is True:
+            return "image"
+        return kind
 
     @property
     def data_bytes(self) -> int:
@@ -133,7 +139,11 @@ def format_value(value: Value) -> str | None:
     text
         Without quotes.
     """
-    return None if value is None else {True: "T", False: "F"}[value] if isinstance(value, bool) else str(value)
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return {True: "T", False: "F"}[value]
+    return str(value)
 
 
 def read_headers(path: Path, *, hdu_limit: int = 40, skip_byte_limit: int = 256 << 20) -> list[HduHeader]:
@@ -235,13 +245,12 @@ def _check_sizes(header: HduHeader, file: str) -> HduHeader:
     for key, value in header.card_values.items():
         if not (_SIZE_KEYWORD_PATTERN.fullmatch(key) and isinstance(value, int | float)) or isinstance(value, bool):
             continue
-        max_value = (
-            999
-            if key in {"NAXIS", "TFIELDS"}
-            else _MAX_ROW_BYTES
-            if key == "NAXIS1" and header.hdu_kind in {"TABLE", "BINTABLE"}
-            else 1 << 48
-        )
+        if key in {"NAXIS", "TFIELDS"}:
+            max_value = 999
+        elif key == "NAXIS1" and header.hdu_kind in {"TABLE", "BINTABLE"}:
+            max_value = _MAX_ROW_BYTES
+        else:
+            max_value = 1 << 48
         if not -64 <= value <= max_value or (value < 0 and key != "BITPIX"):  # NaN is neither
             raise SourceError(
                 f"HDU {header.index} says {key} = {value:.6g}, which cannot be",
@@ -310,7 +319,8 @@ def _parse_value(text: str) -> tuple[Value, str]:
         if match:
             return match.group(1).replace("''", "'").rstrip(), (match.group(2) or "").strip()
     word, _, comment = text.partition("/")
-    word, comment = word.strip(), comment.strip()
+    word = word.strip()
+    comment = comment.strip()
     if not word:
         return None, comment
     if word in {"T", "F"}:

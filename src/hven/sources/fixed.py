@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 
 def _wrap_bytes(value: object) -> object:
-    return {"bytes": str(value)} if isinstance(value, (str, int)) else value
+    if isinstance(value, (str, int)):
+        return {"bytes": str(value)}
+    return value
 
 
 class FixedFieldOptions(BaseModel):
@@ -161,9 +163,11 @@ def _name_fields(first_bytes: bytes, ranges: Sequence[tuple[int, int]], options:
     units: Sequence[str] = ()
     header_line_count = 0
     if cells and len(set(cells[0])) == len(names) and all(cells[0]) and is_header_record(cells[0], cells[1:]):
-        names, header_line_count = cells[0], 1
+        names = cells[0]
+        header_line_count = 1
         if len(cells) > 2 and is_unit_record(cells[1], cells[2:]):
-            units, header_line_count = cells[1], 2
+            units = cells[1]
+            header_line_count = 2
     units_by_name = parse_units(names, units)
     fields = {
         name: {"bytes": f"{first + 1}-{last}", "unit": units_by_name[name]}
@@ -185,11 +189,10 @@ def _mark_filled_places(data: bytes, marked_places: np.ndarray, *, by_characters
     """Mark the places within lines where any line has a sign."""
     data = data.replace(b"\r\n", b"\n")
     wide = by_characters and not data.isascii()
-    signs = (
-        np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
-        if wide
-        else np.frombuffer(data, np.uint8)
-    )
+    if wide:
+        signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
+    else:
+        signs = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(signs == 10)
     places = np.flatnonzero((signs != 10) & (signs != 32))
     line = np.searchsorted(ends, places)
@@ -244,19 +247,19 @@ class FixedTextSource(TextFileSource):
 
     @cached_property
     def _fields_and_types(self) -> dict[str, tuple[readme.ByteField, pa.DataType]]:
-        fields, declared_types = (
-            self._read_readme_fields() if self.options.readme is not None else self._read_declared_fields()
-        )
+        if self.options.readme is not None:
+            fields, declared_types = self._read_readme_fields()
+        else:
+            fields, declared_types = self._read_declared_fields()
         cells: dict[str, list[str]] = {}
         if len(declared_types) < len(fields):
             text = self._open_text(self.files[0])
             block = next(text.read_blocks(), None)
             text.close()
-            lines = (
-                [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()]
-                if block
-                else []
-            )
+            if block:
+                lines = [line for line in block.data.decode(errors="replace").split("\n")[:4000] if line.strip()]
+            else:
+                lines = []
             for line in lines:
                 for item in fields:
                     cells.setdefault(item.column.name, []).append(line[item.start : item.end])
@@ -326,7 +329,8 @@ class FixedTextSource(TextFileSource):
         declared_types: dict[str, pa.DataType] = {}
         for name, item in self.options.fields.items():
             first, _, last = (part.strip() for part in item.bytes.partition("-"))
-            start, end = int(first) - 1, int(last or first)
+            start = int(first) - 1
+            end = int(last or first)
             if start < 0 or end <= start:
                 raise SourceError(
                     f"fields: {name}: bytes {item.bytes!r} end before they begin",

@@ -98,7 +98,10 @@ class GranuleSource(FileListingRows):
     ) -> Iterator[pa.RecordBatch]:
         """Yield a row for each file that can be read; the others are told."""
         names = check_column_names(column_names, [column.name for column in GRANULE_COLUMNS], "files of samples")
-        files = self.files if row_limit is None else self.files[:row_limit]
+        if row_limit is None:
+            files = self.files
+        else:
+            files = self.files[:row_limit]
         for begin in range(0, len(files), min(FILES_PER_BATCH, self.context.batch_row_limit)):
             part = files[begin : begin + min(FILES_PER_BATCH, self.context.batch_row_limit)]
             rows = [(file, row) for file in part if (row := self._build_row(file)) is not None]
@@ -109,8 +112,14 @@ class GranuleSource(FileListingRows):
     def _report_losses(self) -> None:
         """Tell what of the files that were read is not shown."""
         for words, files in self._files_by_loss.items():
-            kind = DeviationKind.DROPPED_ROW if words == SKIPPED_SAMPLES_MESSAGE else DeviationKind.PRECISION
-            number = "1 file" if len(files) == 1 else f"{len(files):,} files"
+            if words == SKIPPED_SAMPLES_MESSAGE:
+                kind = DeviationKind.DROPPED_ROW
+            else:
+                kind = DeviationKind.PRECISION
+            if len(files) == 1:
+                number = "1 file"
+            else:
+                number = f"{len(files):,} files"
             file_names_text = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
             self.context.report_deviation(
                 Deviation(kind=kind, file=files[0], message=f"{number}: {words}: {file_names_text}")
@@ -119,11 +128,10 @@ class GranuleSource(FileListingRows):
         for name, reasons in self._foreign_reasons.items():
             if not self._file_counts.get(name) and self.context.on_notice is not None:
                 none = len(reasons) > 1
-                subject = (
-                    f"none of the {len(reasons):,} files that were read has anything"
-                    if none
-                    else "the file that was read has nothing"
-                )
+                if none:
+                    subject = f"none of the {len(reasons):,} files that were read has anything"
+                else:
+                    subject = "the file that was read has nothing"
                 self.context.on_notice(f"{subject} of the data set {name}: {reasons[0]}")
         self._foreign_reasons.clear()
         self._file_counts.clear()
@@ -142,7 +150,10 @@ class GranuleSource(FileListingRows):
         try:
             before = (file.stat.st_size, file.stat.st_mtime_ns)
             file.compute_sha256()
-            firsts, lasts, counts, layouts = [], [], [], []
+            firsts = []
+            lasts = []
+            counts = []
+            layouts = []
             foreign: SourceError | None = None
             with ExitStack() as stack:
                 products: dict[FileReaderSpec | None, Product] = {}
@@ -173,7 +184,10 @@ class GranuleSource(FileListingRows):
             if (stat_after.st_size, stat_after.st_mtime_ns) != before:
                 raise SourceError("was changed while it was read", remedy="ingest again when it is whole")  # noqa: TRY301
         except (SourceError, OSError) as error:
-            reason = error.message if isinstance(error, SourceError) else error.strerror or type(error).__name__
+            if isinstance(error, SourceError):
+                reason = error.message
+            else:
+                reason = error.strerror or type(error).__name__
             if self.context.on_reject is None:
                 raise SourceError(reason, place=Place(file=file.name)) from error
             self.context.on_reject(RejectedRow(file=file.name, row=1, column=None, value=None, reason=reason))
@@ -233,4 +247,6 @@ def _lists_to_tuples(value: Any) -> Any:
     """Make tuples of JSON's lists."""
     if isinstance(value, dict):
         return {key: _lists_to_tuples(item) for key, item in value.items()}
-    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(map(_lists_to_tuples, value))
+    return value

@@ -113,7 +113,8 @@ class HapiSource(TimeWindowSource):
     @cached_property
     def _dataset_id(self) -> str:
         """The data set that is read: one of those that it links, where a cadence is asked for."""
-        wanted_cadence, name = self.options.cadence, self.options.dataset
+        wanted_cadence = self.options.cadence
+        name = self.options.dataset
         if wanted_cadence is None:
             return name
         info = self._request_document("info", dataset=name)
@@ -185,19 +186,22 @@ class HapiSource(TimeWindowSource):
                 "string",
                 "isotime",
             }:  # an array of texts; there is no type for arrays of times
-                kind, sizes = "string", [str(max(parameter["length"], 1)), *sizes]
+                kind = "string"
+                sizes = [str(max(parameter["length"], 1)), *sizes]
                 if parameter["type"] == "isotime":
                     message = "the elements of an array of times are read as texts"
                     self._report_once(
                         Deviation(kind=DeviationKind.TYPE, column=name, file=self.source_name, message=message)
                     )
-            shape = f"[{'x'.join(sizes)}]" if size else ""
+            if size:
+                shape = f"[{'x'.join(sizes)}]"
+            else:
+                shape = ""
             units = parameter.get("units")
-            unit = (
-                units
-                if isinstance(units, str) and parameter["type"] != "isotime" and units != "dimensionless"
-                else None
-            )
+            if isinstance(units, str) and parameter["type"] != "isotime" and units != "dimensionless":
+                unit = units
+            else:
+                unit = None
             columns[name] = Column(
                 name=name,
                 type=parse_type(kind + shape),
@@ -307,7 +311,10 @@ class HapiSource(TimeWindowSource):
         }
         if len(column_names) < len(self._dataset_info["parameters"]):
             url_parameters["parameters"] = ",".join(asked) or self.time_column_name
-        url_parameters["format"] = "binary" if self._uses_binary else "csv"
+        if self._uses_binary:
+            url_parameters["format"] = "binary"
+        else:
+            url_parameters["format"] = "csv"
         old = str(self._dataset_info.get("HAPI", "3"))[:2] in {"1.", "2."}
         with self.service.request("GET", self._build_url("data", url_parameters, is_hapi2=old)) as answer:
             if answer.status == 204:
@@ -371,7 +378,9 @@ class HapiSource(TimeWindowSource):
                 raise SourceError(
                     f"{self.source_name} sends as {name} what is no UTF-8", remedy="tell its owners"
                 ) from error
-            return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts) if fill is not None else decoded_texts
+            if fill is not None:
+                return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
+            return decoded_texts
         number = _parse_number(fill)
         return to_number_column(
             np.ascontiguousarray(values).reshape(len(values), -1) if parameter.get("size") else values,
@@ -419,7 +428,8 @@ class HapiSource(TimeWindowSource):
                 f"{self.source_name} sends lines that are not as its info says: {error}", remedy="tell its owners"
             ) from error
         self._check_overflow(data, list(types), csv_table)
-        arrays_by_name, columns = {}, iter(csv_table.columns)
+        arrays_by_name = {}
+        columns = iter(csv_table.columns)
         for name, parameter in parameters.items():
             parts = [next(columns) for _ in range(int(np.prod(parameter.get("size") or (1,))))]
             if parameter["type"] in kinds:
@@ -452,7 +462,8 @@ class HapiSource(TimeWindowSource):
         )
         for name in large:
             written, read = (table.column(name).combine_chunks() for table in (texts, table))
-            if (flags := find_overflow(written, read)) is not None:
+            flags = find_overflow(written, read)
+            if flags is not None:
                 value = written[int(flags.argmax())].as_py()
                 raise SourceError(
                     f"{self.source_name} sends {value}, which is too large for a double", remedy="tell its owners"
@@ -461,7 +472,8 @@ class HapiSource(TimeWindowSource):
 
 def _parse_bins(bins_entry: Any) -> ParameterBins:
     """Read what the elements of one dimension stand for; `centers` may be another parameter."""
-    centers, ranges = bins_entry.get("centers") or (), bins_entry.get("ranges") or ()
+    centers = bins_entry.get("centers") or ()
+    ranges = bins_entry.get("ranges") or ()
     return ParameterBins(
         name=str(bins_entry["name"]),
         unit=bins_entry.get("units") or None,
@@ -481,16 +493,18 @@ def _parse_number(text: Any) -> float | None:
 
 def _parse_duration(duration: Any) -> float | None:
     """Read a duration as ISO 8601 has it, about; None: it is none."""
-    match = _DURATION_PATTERN.fullmatch(duration) if isinstance(duration, str) else None
-    total = (
-        sum(
+    if isinstance(duration, str):
+        match = _DURATION_PATTERN.fullmatch(duration)
+    else:
+        match = None
+    if match:
+        total = sum(
             float(amount) * length
             for amount, length in zip(match.groups(), _DURATION_UNIT_SECONDS, strict=True)
             if amount
         )
-        if match
-        else 0.0
-    )
+    else:
+        total = 0.0
     return total or None
 
 

@@ -102,7 +102,9 @@ def find_catalogue_root(path: str, context: SourceContext) -> str | None:
     """
     root = INNER_PATH_PATTERN.sub("", path.rstrip("/") or path)
     options = Options.model_validate({"path": root, "tries": 1, "seconds": 20})
-    return root if catalogues.is_catalogue(root, _open_folder(options, context)[1]) else None
+    if catalogues.is_catalogue(root, _open_folder(options, context)[1]):
+        return root
+    return None
 
 
 def _open_folder(options: Options, context: SourceContext) -> tuple[str, catalogues.CatalogueFolder]:
@@ -145,11 +147,10 @@ class HatsSource:
 
     def list_columns(self) -> list[Column]:
         """List the columns, described by the VOTable of the catalogue, or of its first file."""
-        described = (
-            {}
-            if self._metadata_source is None
-            else {column.name: column for column in self._metadata_source.list_columns()}
-        )
+        if self._metadata_source is None:
+            described = {}
+        else:
+            described = {column.name: column for column in self._metadata_source.list_columns()}
         columns = []
         for column in self._partition_source.list_columns():
             if column.name in LOCATION_COLUMNS:
@@ -207,7 +208,9 @@ class HatsSource:
 
     def estimate_size(self) -> int | None:
         """Count the rows."""
-        return self.read_stated_row_count() if self._is_on_web else int(self._partition_source.estimate_size())
+        if self._is_on_web:
+            return self.read_stated_row_count()
+        return int(self._partition_source.estimate_size())
 
     def count_bytes_read(self) -> int:
         """Count the rows read so far."""
@@ -233,29 +236,36 @@ class HatsSource:
 
         In a catalogue of sources, which may be several of one object, that is no key.
         """
-        name = (
-            self._catalogue.find_index_column(self._folder)
-            if self._properties["dataproduct_type"] == "object"
-            else None
-        )
-        return (name,) if name and name in {column.name for column in self.list_columns()} else ()
+        if self._properties["dataproduct_type"] == "object":
+            name = self._catalogue.find_index_column(self._folder)
+        else:
+            name = None
+        if name and name in {column.name for column in self.list_columns()}:
+            return (name,)
+        return ()
 
     def find_position_columns(self) -> tuple[str, str] | None:
         """Name the columns of its positions."""
-        lon, lat = self._properties.get("hats_col_ra", ""), self._properties.get("hats_col_dec", "")
-        return (lon, lat) if {lon, lat} <= {column.name for column in self.list_columns()} else None
+        lon = self._properties.get("hats_col_ra", "")
+        lat = self._properties.get("hats_col_dec", "")
+        if {lon, lat} <= {column.name for column in self.list_columns()}:
+            return (lon, lat)
+        return None
 
     def read_stated_row_count(self) -> int | None:
         """Return how many rows it says that it has."""
         row_count_text = self._properties.get("hats_nrows", "")
-        return int(row_count_text) if row_count_text.isdecimal() else None
+        if row_count_text.isdecimal():
+            return int(row_count_text)
+        return None
 
 
 class _RemoteCatalogueFolder:
     """What is behind an address (`hats_catalogues.CatalogueFolder`)."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
-        self._options, self._context = options, context
+        self._options = options
+        self._context = context
         self._budget = RunBudget(options, options.path, "or name another catalogue")
         self._secret = resolve_authorization(options.token, context, "Bearer") or resolve_authorization(
             options.login, context, "Basic"
@@ -271,11 +281,10 @@ class _RemoteCatalogueFolder:
                 if answer.status in {404, 410}:
                     return None
                 if answer.status != 200:
-                    let_in = (
-                        "say `token` or `login`: a secret that lets us in"
-                        if answer.status == 401
-                        else "look at the address"
-                    )
+                    if answer.status == 401:
+                        let_in = "say `token` or `login`: a secret that lets us in"
+                    else:
+                        let_in = "look at the address"
                     raise SourceError(
                         format_message("{url} answers {status}", service.url, answer.status), remedy=let_in
                     )
@@ -314,7 +323,8 @@ class _RangedFetchedFile(FetchedFile):
 
     def __init__(self, service: ServiceClient, ranges: WebCatalogueClient, address: str) -> None:
         super().__init__(service)
-        self._ranges, self._address = ranges, address
+        self._ranges = ranges
+        self._address = address
 
     @property
     def product_path(self) -> Any:
@@ -335,7 +345,9 @@ class _RangedFetchedFile(FetchedFile):
 
     def compute_sha256(self) -> str:
         """Compute the checksum, of what was fetched."""
-        return super().compute_sha256() if self.path.exists() else ""
+        if self.path.exists():
+            return super().compute_sha256()
+        return ""
 
 
 def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context: SourceContext) -> tuple[Any, Any]:
@@ -343,7 +355,10 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
     parquet: Any = plugins.load_plugin("sources", "parquet")
     common = folder.path / base / hats_layout.COMMON_METADATA_FILE
     rows = parquet.ParquetRows(parquet.Options(files=[str(folder.path / name) for name in names]), context)
-    meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context) if common.is_file() else None
+    if common.is_file():
+        meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context)
+    else:
+        meta = None
     for parquet_source in (rows, meta):
         if parquet_source is not None:
             parquet_source.in_place = True

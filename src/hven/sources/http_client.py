@@ -135,7 +135,10 @@ def download_file(
     """
     with _DownloadAnswer(url, timeout_seconds, allow_private, total_timeout_seconds, max_attempts) as (response, final):
         length = response.headers.get("content-length", "")
-        expected = int(length) if length.isdigit() and "content-encoding" not in response.headers else None
+        if length.isdigit() and "content-encoding" not in response.headers:
+            expected = int(length)
+        else:
+            expected = None
         if expected is not None and expected > byte_limit:
             raise TooLargeError(
                 f"{_redact_url(url)} has {expected:,} bytes, more than {byte_limit:,}",
@@ -401,10 +404,17 @@ def stream_answer(
         The address, or one that it leads to, is private (`PrivateAddressError`); it leads from https to http.
     """
     body: dict[str, Any] = {"data": _group_form(form_fields)} if content is None else {"content": content}
-    first, start = split_address(url), url
-    trace = None if on_sent is None else partial(_call_when_sent, on_sent)
+    first = split_address(url)
+    start = url
+    if on_sent is None:
+        trace = None
+    else:
+        trace = partial(_call_when_sent, on_sent)
     with contextlib.ExitStack() as stack:
-        client = stack.enter_context(HttpConnections(timeout_seconds)) if connections is None else connections
+        if connections is None:
+            client = stack.enter_context(HttpConnections(timeout_seconds))
+        else:
+            client = connections
         for _ in range(MAX_REDIRECTS + 1):
             request_headers = {**({"Accept-Encoding": "identity"} if is_raw else {}), **(headers or {})}
             parts = split_address(url)
@@ -433,7 +443,8 @@ def stream_answer(
                     remedy="use that address if you trust it",
                 )
             if response.status_code == 303:
-                method, body = "GET", {}
+                method = "GET"
+                body = {}
             url = answer.location
     raise UserError(f"{_redact_url(start)} leads on and on ({MAX_REDIRECTS} redirects)", remedy="give the last address")
 
@@ -454,13 +465,12 @@ class _DownloadAnswer:
         total_timeout_seconds: float | None,
         max_attempts: int,
     ) -> None:
-        self.url, self.allow_private, self.total_timeout_seconds, self.max_attempts = (
-            url,
-            allow_private,
-            total_timeout_seconds,
-            max_attempts,
-        )
-        self.is_late, self.start_time = False, time.monotonic()
+        self.url = url
+        self.allow_private = allow_private
+        self.total_timeout_seconds = total_timeout_seconds
+        self.max_attempts = max_attempts
+        self.is_late = False
+        self.start_time = time.monotonic()
         self.timer = (
             threading.Timer(total_timeout_seconds, self._stop_request) if total_timeout_seconds is not None else None
         )
@@ -518,10 +528,8 @@ class _DownloadAnswer:
                 continue
             if response.status_code != 200:
                 response.close()
-                message, remedy = (
-                    f"{_redact_url(url)} answers {response.status_code} {response.reason_phrase}",
-                    "open it in a browser and look",
-                )
+                message = f"{_redact_url(url)} answers {response.status_code} {response.reason_phrase}"
+                remedy = "open it in a browser and look"
                 if response.status_code in RETRYABLE_STATUSES:
                     raise ServiceBusyError(
                         message, parse_retry_after(response.headers.get("retry-after")), remedy=remedy
@@ -590,7 +598,10 @@ class HttpConnections:
         resolved = self._resolved_hosts.find(cache_key)
         if resolved is None or time.monotonic() - resolved[0] > RESOLUTION_LIFETIME_SECONDS:
             host, address = resolve_url(url, allow_private=allow_private)
-            proxy = _find_proxy(url) if address is None else None
+            if address is None:
+                proxy = _find_proxy(url)
+            else:
+                proxy = None
             self._resolved_hosts.store(cache_key, resolved := (time.monotonic(), host, address, proxy))
         return resolved[1:]
 
@@ -640,7 +651,10 @@ class HttpConnections:
         last_target = self._last_target
         if last_target is None or last_target[:2] != (url, address):  # pages are often asked for at one address
             parsed_url = _parse_url(url)
-            target = parsed_url if address is None else parsed_url.copy_with(host=address)
+            if address is None:
+                target = parsed_url
+            else:
+                target = parsed_url.copy_with(host=address)
             last_target = self._last_target = (url, address, target, parsed_url.netloc.decode())
         target = last_target[2]
         if address is not None:
@@ -683,7 +697,9 @@ def _resolve_location(url: str, target: str) -> str:
     import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
 
     try:
-        return str(httpx.URL(urljoin(url, target))) if target else ""
+        if target:
+            return str(httpx.URL(urljoin(url, target)))
+        return ""
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
             f"{_redact_url(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner"
@@ -715,7 +731,8 @@ def resolve_url(url: str, *, allow_private: bool = False) -> tuple[str, str | No
         Any of its numbers is not on the public internet.
     """
     _parse_url(url)
-    parts, port = split_address(url), split_address(url).port
+    parts = split_address(url)
+    port = split_address(url).port
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"{_redact_url(url)} is no http or https address", remedy="https://host/path")
     if parts.username or parts.password:
@@ -774,7 +791,10 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
     numbers = [str(item[4][0]).partition("%")[0] for item in address_infos]
     private = [number for number in numbers if not _is_public(number)]
     if private and not allow_private:
-        host_text = host if host.strip("[]") == private[0] else f"{host} ({private[0]})"
+        if host.strip("[]") == private[0]:
+            host_text = host
+        else:
+            host_text = f"{host} ({private[0]})"
         raise PrivateAddressError(
             f"{host_text} is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
@@ -810,11 +830,14 @@ def _is_ip_literal(host: str) -> bool:
 
 def _find_proxy(url: str) -> str | None:
     """Look up the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, not for hosts of `NO_PROXY`)."""
-    parts, proxies = split_address(url), getproxies()
+    parts = split_address(url)
+    proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    if "://" in proxy:
+        return proxy
+    return f"http://{proxy}"
 
 
 def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> Iterator[bytes]:
@@ -845,12 +868,17 @@ def _choose_file_name(response: httpx.Response, url: str) -> str:
     match = re.search(
         r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE
     )
-    raw = unquote(match.group(1)) if match else unquote(split_address(url).path)
+    if match:
+        raw = unquote(match.group(1))
+    else:
+        raw = unquote(split_address(url).path)
     name = _UNSAFE_NAME_PATTERN.sub("_", raw.replace("\\", "/").rsplit("/", 1)[-1]).strip("._")[:120] or "data"
     ending = _EXTENSIONS_BY_MEDIA_TYPE.get(
         response.headers.get("content-type", "").partition(";")[0].strip().lower(), ""
     )
-    return name if "." in name or not ending else name + ending
+    if "." in name or not ending:
+        return name
+    return name + ending
 
 
 def _redact_url(url: str) -> str:
@@ -859,11 +887,9 @@ def _redact_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return repr(url[:80])
-    return (
-        f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if _has_port(url) else ''}{parts.path}"[:200]
-        if parts.hostname
-        else repr(url[:80])
-    )
+    if parts.hostname:
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if _has_port(url) else ''}{parts.path}"[:200]
+    return repr(url[:80])
 
 
 def _has_port(url: str) -> bool:

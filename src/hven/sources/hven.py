@@ -121,7 +121,9 @@ class HvenSource(TapSource):
     def read_state_name(self) -> str | None:
         """Name the snapshot that is published there now."""
         feed_answer = self._request_feed(None)
-        return None if feed_answer is None else _find_state_name(feed_answer[0], self.source_name)
+        if feed_answer is None:
+            return None
+        return _find_state_name(feed_answer[0], self.source_name)
 
     def list_changes(self, since_state: str) -> SourceChanges | None:
         """Fetch what has changed since a snapshot; the rows themselves are asked for by their keys."""

@@ -82,9 +82,10 @@ class JsonFormatSource(JsonFileSource):
         if file.name not in self._forms_by_file:
             has_many_alike = len(self.files) > RECORDS_PER_BLOCK_LOOK and self._forms_by_file
             records_option = self.options.records
-            self._forms_by_file[file.name] = (
-                next(iter(self._forms_by_file.values())) if has_many_alike else detect_form(file, records_option)
-            )
+            if has_many_alike:
+                self._forms_by_file[file.name] = next(iter(self._forms_by_file.values()))
+            else:
+                self._forms_by_file[file.name] = detect_form(file, records_option)
         return self._forms_by_file[file.name]
 
     @cached_property
@@ -92,7 +93,9 @@ class JsonFormatSource(JsonFileSource):
         if self.options.names is not None:
             return self.options.names
         form = self._find_form(self.files[0])
-        return read_names(self.files[0], form.names) if form.names else []
+        if form.names:
+            return read_names(self.files[0], form.names)
+        return []
 
     def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
         for part in read_records(file, self._find_form(file)):

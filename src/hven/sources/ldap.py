@@ -133,11 +133,16 @@ class LdapSource:
 
     def _build_rows(self, entry: dict[str, Any]) -> Iterator[dict[str, str | None]]:
         """Make the rows of an entry."""
-        each, raw, cells = self.options.each, entry["raw_attributes"], {}
+        each = self.options.each
+        raw = entry["raw_attributes"]
+        cells = {}
         raw["dn"] = [entry["raw_dn"]]
         for name, attribute in self.options.columns.items():
             texts = [bytes(value).decode("utf-8", "replace") for value in raw.get(attribute, ())]
-            cells[name] = list(map(_find_first_rdn_value, texts)) if name in self.options.short else texts
+            if name in self.options.short:
+                cells[name] = list(map(_find_first_rdn_value, texts))
+            else:
+                cells[name] = texts
         for cell_value in cells.get(each or "") or (None,):
             yield {
                 name: cell_value if name == each else VALUE_SEPARATOR.join(texts) or None
@@ -146,7 +151,9 @@ class LdapSource:
 
     def _search_pages(self) -> Iterator[list[dict[str, Any]]]:
         """Ask page by page."""
-        options, cookie, count = self.options, None, 0
+        options = self.options
+        cookie = None
+        count = 0
         search_arguments = {
             "attributes": [*options.columns.values()],
             "paged_size": self.context.page_row_limit or DEFAULT_PAGE_ENTRIES,
@@ -155,7 +162,8 @@ class LdapSource:
             while True:
                 with self._translate_errors(host):
                     directory.search(options.base, options.filter, paged_cookie=cookie, **search_arguments)
-                    result, answer = directory.result, directory.response or ()
+                    result = directory.result
+                    answer = directory.response or ()
                     cookie = result.get("controls", {}).get(PAGED_RESULTS_OID, {}).get("value", {}).get("cookie")
                 if result["result"]:  # it goes on elsewhere, or ends before all is told
                     reason = ", ".join(result["referrals"] or ()) or result["description"]
@@ -185,7 +193,8 @@ class LdapSource:
         """Log in at the first directory that answers."""
         import ldap3  # noqa: PLC0415  (slow to load, asked by few)
 
-        options, failures = self.options, []
+        options = self.options
+        failures = []
         try:
             trusted = ssl.create_default_context(cafile=options.ca and str(self.context.directory / options.ca))
         except OSError as error:
@@ -193,8 +202,10 @@ class LdapSource:
                 f"the certificates of {options.ca} cannot be read: {error}", remedy="a file in PEM"
             ) from error
         for url in options.url:
-            parts, tls = urlsplit(url), ldap3.Tls()
-            host, secure = str(parts.hostname), parts.scheme == "ldaps"
+            parts = urlsplit(url)
+            tls = ldap3.Tls()
+            host = str(parts.hostname)
+            secure = parts.scheme == "ldaps"
             port = parts.port or (636 if secure else 389)
             server = ldap3.Server(host, port, tls=tls, get_info=ldap3.NONE, connect_timeout=CONNECT_TIMEOUT_SECONDS)
             directory = ldap3.Connection(
@@ -210,7 +221,8 @@ class LdapSource:
                 directory.open(read_server_info=False)
                 # the library's own way takes certificates for any name, or uses what Python has no more
                 budget = _LimitedSocket(directory.socket, options, partial(trusted.wrap_socket, server_hostname=host))
-                directory.socket, tls.wrap_socket = budget, budget.start_tls
+                directory.socket = budget
+                tls.wrap_socket = budget.start_tls
                 if secure:
                     budget.start_tls()
                 elif options.starttls:
@@ -252,12 +264,10 @@ class _LimitedSocket:
     """A socket that gives so many bytes, for so long."""
 
     def __init__(self, socket: Any, options: Options, wrap: Callable[[Any], Any]) -> None:
-        self._socket, self._wrap, self._remaining_bytes, self._end_time = (
-            socket,
-            wrap,
-            options.bytes,
-            time.monotonic() + options.seconds,
-        )
+        self._socket = socket
+        self._wrap = wrap
+        self._remaining_bytes = options.bytes
+        self._end_time = time.monotonic() + options.seconds
 
     def recv(self, size: int) -> bytes:
         data: bytes = self._socket.recv(size)

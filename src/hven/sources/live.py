@@ -329,7 +329,10 @@ class LiveTableSource:
         import psycopg  # noqa: PLC0415  (slow to load, for PostgreSQL alone)
 
         text = _redact_url(str(error), self._url)
-        state = error.sqlstate if isinstance(error, psycopg.Error) else None
+        if isinstance(error, psycopg.Error):
+            state = error.sqlstate
+        else:
+            state = None
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
@@ -399,7 +402,10 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
     oid, schema, relation, kind, rows, comment, may_use_schema, may_select = table_row
     qualified_name = f"{_quote_name(schema)}.{_quote_name(relation)}"
     if not may_use_schema or not may_select:
-        key_type = f"USAGE ON SCHEMA {_quote_name(schema)}" if not may_use_schema else f"SELECT ON {qualified_name}"
+        if not may_use_schema:
+            key_type = f"USAGE ON SCHEMA {_quote_name(schema)}"
+        else:
+            key_type = f"SELECT ON {qualified_name}"
         raise SourceError(
             f"the role {connection.info.user} may not read {table}",
             remedy=f"as its owner: GRANT {key_type} TO {_quote_name(connection.info.user)}",
@@ -446,7 +452,8 @@ def _build_column_info(
 ) -> LiveColumnInfo:
     served_type = _TEXT_TYPE if kind == "e" else SERVED_TYPES.get(base)
     if base == "numeric" and modifier >= 4:
-        digits, scale = (modifier - 4) >> 16 & 0xFFFF, (modifier - 4) & 0x7FF
+        digits = (modifier - 4) >> 16 & 0xFFFF
+        scale = (modifier - 4) & 0x7FF
         if scale == 0 and digits <= 18:
             served_type = ServedType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
     return LiveColumnInfo(
@@ -499,11 +506,10 @@ def _build_missing_table_error(connection: Any, table: str) -> SourceError:
     close_match = find_close_match(table, qualified_by_spelling, 0.8) or short.get(
         find_close_match(table.rpartition(".")[2], short, 0.7) or ""
     )
-    hint = (
-        f"did you mean {close_match!r}?"
-        if close_match
-        else f"this role may read: {', '.join(list(qualified_by_spelling)[:12]) or 'nothing'}"
-    )
+    if close_match:
+        hint = f"did you mean {close_match!r}?"
+    else:
+        hint = f"this role may read: {', '.join(list(qualified_by_spelling)[:12]) or 'nothing'}"
     return SourceError(f"the database has no table {table} that this role can see", remedy=hint)
 
 

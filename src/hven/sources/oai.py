@@ -46,7 +46,8 @@ class OaiSource(XmlSource):
     _record_path = "records/record"
 
     def __init__(self, options: Options, context: SourceContext) -> None:
-        self.context, self.read_count = context, 0
+        self.context = context
+        self.read_count = 0
         self._compile_options(options)
         self._temporary_directory = _TemporaryDirectory() if context.cache_directory is None else None
         directory = context.cache_directory if self._temporary_directory is None else self._temporary_directory.path

@@ -103,14 +103,18 @@ class ParquetRows(FileRows):
                     )
             if file is not self.files[0]:
                 self._check_same_units(file, self._describe_columns(opened, file), file_column_names)
-            step = self.context.batch_row_limit if row_limit is None else min(self.context.batch_row_limit, row_limit)
+            if row_limit is None:
+                step = self.context.batch_row_limit
+            else:
+                step = min(self.context.batch_row_limit, row_limit)
             batches = opened.iter_batches(
                 step, columns=[paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
             )
             for batch in (piece for large_batch in batches for piece in literal.split_by_expanded_size(large_batch)):
                 values_by_name = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
                 self._report_precision(values_by_name, file, first)
-                arrays, bad = {}, np.zeros(batch.num_rows, bool)
+                arrays = {}
+                bad = np.zeros(batch.num_rows, bool)
                 for name in file_column_names:
                     values, wrong = _fit_whole_numbers(values_by_name[name], kinds[name])
                     if wrong is not None:
@@ -243,7 +247,10 @@ class ParquetRows(FileRows):
             kind = self._choose_type(name, path, stored, opened, file)
             if kind is None:
                 continue
-            field_metadata = (schema.field(name).metadata or {}) if path == name else {}
+            if path == name:
+                field_metadata = schema.field(name).metadata or {}
+            else:
+                field_metadata = {}
             meta = {key.decode(): value.decode(errors="replace") for key, value in field_metadata.items()}
             if pa.types.is_duration(stored):
                 meta["unit"] = "s"
@@ -276,7 +283,10 @@ def _has_values_beyond_int64(opened: pq.ParquetFile, path: str) -> bool:
             unknown.append(group)
         elif statistics.max > MAX_INT64 or statistics.min < MIN_INT64:
             return True
-    batches = opened.iter_batches(row_groups=unknown, columns=[path]) if unknown else ()
+    if unknown:
+        batches = opened.iter_batches(row_groups=unknown, columns=[path])
+    else:
+        batches = ()
     return any(has_values_beyond_int64(select_leaf_column(batch, path)) for batch in batches)
 
 
@@ -372,11 +382,9 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         small = values.cast(pa.binary())
         offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)
         items = pa.Array.from_buffers(pa.uint8(), offsets[-1].as_py(), [None, small.buffers()[2]])
-        return (
-            pa.ListArray.from_arrays(offsets, items, mask=small.is_null())
-            if small.null_count
-            else pa.ListArray.from_arrays(offsets, items)
-        )
+        if small.null_count:
+            return pa.ListArray.from_arrays(offsets, items, mask=small.is_null())
+        return pa.ListArray.from_arrays(offsets, items)
     try:
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))

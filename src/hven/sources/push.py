@@ -48,7 +48,10 @@ class Options(BaseModel):
                 parse_type(text)
             except ValueError as error:
                 raise ValueError(f"columns.{name}: {error}") from error
-        kind = self.columns.get(self.ids) if self.ids is not None else "string"
+        if self.ids is not None:
+            kind = self.columns.get(self.ids)
+        else:
+            kind = "string"
         if kind is None:
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
@@ -78,7 +81,8 @@ class PushedRowSource:
     """The rows that clients sent, as they are now."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
-        self.options, self.context = options, context
+        self.options = options
+        self.context = context
         self._rows: pa.Table | None = None
 
     def with_context(self, context: SourceContext) -> Source:
@@ -108,16 +112,23 @@ class PushedRowSource:
 
     def estimate_size(self) -> int | None:
         """Count the rows."""
-        return int(self._fold_journal().num_rows) if self.context.journal is not None else 0
+        if self.context.journal is not None:
+            return int(self._fold_journal().num_rows)
+        return 0
 
     def read_state_name(self) -> str | None:
         """Name the state of the journal."""
-        return None if self.context.journal is None else self.context.journal.read_state_name()
+        if self.context.journal is None:
+            return None
+        return self.context.journal.read_state_name()
 
     def list_changes(self, since_state: str) -> SourceChanges | None:
         """List the rows that were written since a state."""
         journal = self.context.journal
-        pieces = None if journal is None else journal.list_pieces(since_state)
+        if journal is None:
+            pieces = None
+        else:
+            pieces = journal.list_pieces(since_state)
         if journal is None or pieces is None:
             return None
         key = list(self.context.key_columns)
@@ -133,7 +144,10 @@ class PushedRowSource:
 
     def _fold_journal(self) -> pa.Table:
         if self._rows is None:
-            pieces = self.context.journal.list_pieces() if self.context.journal is not None else None
+            if self.context.journal is not None:
+                pieces = self.context.journal.list_pieces()
+            else:
+                pieces = None
             self._rows = merge_pieces(
                 [cast_to_declared(piece, self.options) for piece in pieces or ()],
                 self.context.key_columns,
@@ -146,8 +160,10 @@ class _PushedRowSelection:
     """Some of the rows."""
 
     def __init__(self, pushed_source: PushedRowSource, rows: pa.Table) -> None:
-        self._pushed_source, self._rows = pushed_source, rows
-        self.list_columns, self.list_input_versions = pushed_source.list_columns, pushed_source.list_input_versions
+        self._pushed_source = pushed_source
+        self._rows = rows
+        self.list_columns = pushed_source.list_columns
+        self.list_input_versions = pushed_source.list_input_versions
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -211,7 +227,10 @@ def merge_pieces(pieces: Sequence[pa.Table], key_columns: Sequence[str], schema:
     key_columns
         Columns that name a row.
     """
-    rows = pa.concat_tables([schema.empty_table(), *pieces]) if pieces else schema.empty_table()
+    if pieces:
+        rows = pa.concat_tables([schema.empty_table(), *pieces])
+    else:
+        rows = schema.empty_table()
     if len(pieces) < 2:  # within a piece each key comes once
         return rows
     numbered_keys = rows.select(list(key_columns)).append_column(ROW_NUMBER_COLUMN, pa.array(np.arange(rows.num_rows)))

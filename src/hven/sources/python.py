@@ -83,7 +83,8 @@ def import_function(path: Path, name: str) -> Callable[..., Any]:
             f"{path.name} is no Python file", place=Place(file=str(path)), remedy="its name must end in .py"
         )
     module = importlib.util.module_from_spec(spec)
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -112,8 +113,14 @@ def build_error(error: BaseException, path: Path) -> SourceError:
             f"SyntaxError: {error.msg}", place=Place(file=path.name, line=error.lineno, column=error.offset)
         )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line = frames[-1].lineno if frames else None
-    function_text = f" in {frames[-1].name}()" if frames else ""
+    if frames:
+        line = frames[-1].lineno
+    else:
+        line = None
+    if frames:
+        function_text = f" in {frames[-1].name}()"
+    else:
+        function_text = ""
     return SourceError(f"{type(error).__name__}{function_text}: {error}", place=Place(file=path.name, line=line))
 
 
@@ -146,7 +153,10 @@ class PythonFunctionSource:
                 python.send_request(request)
             kind, body = python.receive_answer(self.context.python_limits.seconds)
         except CuratorCodeError as error:
-            progress_text = f" after {python.row_count:,} rows" if python.row_count else ""
+            if python.row_count:
+                progress_text = f" after {python.row_count:,} rows"
+            else:
+                progress_text = ""
             raise SourceError(
                 f"{self.options.function}(){progress_text}: {error}", place=Place(file=self.path.name, line=error.line)
             ) from error
@@ -159,7 +169,8 @@ class PythonFunctionSource:
 
     def _read_stream(self) -> Iterator[pa.RecordBatch]:
         """Yield what comes from the process; it ends when nobody wants more."""
-        python, self._unused_process = self._unused_process or self._start_process(), None
+        python = self._unused_process or self._start_process()
+        self._unused_process = None
         try:
             python.send_request(("go",))
             while (answer := self._receive_answer(python))[0] != b"Z":
@@ -186,11 +197,17 @@ class PythonFunctionSource:
         """Yield what the function yields."""
         known_names = [column.name for column in self._columns]
         names = check_column_names(column_names, known_names, self.options.file)
-        stream = self._begun_stream if self._begun_stream is not None else self._read_stream()
+        if self._begun_stream is not None:
+            stream = self._begun_stream
+        else:
+            stream = self._read_stream()
         self._begun_stream = None
         number = 1
         for batch in limit_rows(stream, row_limit):
-            rows = batch.column(ROW_NUMBER_COLUMN) if ROW_NUMBER_COLUMN in batch.schema.names else number
+            if ROW_NUMBER_COLUMN in batch.schema.names:
+                rows = batch.column(ROW_NUMBER_COLUMN)
+            else:
+                rows = number
             arrays = {name: batch.column(name) for name in names if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}}
             if batch.num_rows:
                 yield build_source_batch(names, arrays, batch.num_rows, rows, None)
@@ -273,7 +290,9 @@ class FunctionOutput:
         reject: Callable[..., None],
         counter: mmap.mmap,
     ) -> None:
-        self.options, self.batch, self._reject = options, batch, reject
+        self.options = options
+        self.batch = batch
+        self._reject = reject
         self.path = directory / options.file
         self.function = import_function(self.path, options.function)
         self._row_counter = ctypes.c_int64.from_buffer(counter)
@@ -356,9 +375,15 @@ class FunctionOutput:
         for at, row in enumerate(rows):
             if isinstance(row, Mapping):
                 unknown = row.keys() - known_names
-                reason = f"unknown column {min(unknown)!r}: the first rows have none of that name" if unknown else ""
+                if unknown:
+                    reason = f"unknown column {min(unknown)!r}: the first rows have none of that name"
+                else:
+                    reason = ""
             else:
-                reason = "" if isinstance(row, (tuple, list)) and len(row) == len(names) else f"not {len(names)} values"
+                if isinstance(row, (tuple, list)) and len(row) == len(names):
+                    reason = ""
+                else:
+                    reason = f"not {len(names)} values"
             if reason:
                 bad.add(at)
                 self._reject(first_row_number + at, None, str(row)[:200], reason)
@@ -383,7 +408,11 @@ class FunctionOutput:
 
 
 def _find_cell(row: Any, name: str, names: Sequence[str]) -> Any:
-    return row.get(name) if isinstance(row, Mapping) else row[names.index(name)] if len(row) == len(names) else None
+    if isinstance(row, Mapping):
+        return row.get(name)
+    if len(row) == len(names):
+        return row[names.index(name)]
+    return None
 
 
 def _guess_type(values: list[Any]) -> pa.DataType:

@@ -74,19 +74,29 @@ class QuerySource:
         return None
 
     def _read_stream(self) -> Iterator[pa.RecordBatch]:
-        first, remaining_batches = self._first_batch, self._remaining_batches
+        first = self._first_batch
+        remaining_batches = self._remaining_batches
         self._first_batch = self._remaining_batches = None
         if remaining_batches is None:
-            remaining_batches = iter(self.context.run_query(self.adql)) if self.context.run_query else iter(())
+            if self.context.run_query:
+                remaining_batches = iter(self.context.run_query(self.adql))
+            else:
+                remaining_batches = iter(())
         if first is not None:
             yield first
         yield from remaining_batches
 
     @cached_property
     def _columns(self) -> list[Column]:
-        answer = self.context.run_query(self.adql) if self.context.run_query else None
+        if self.context.run_query:
+            answer = self.context.run_query(self.adql)
+        else:
+            answer = None
         described = getattr(answer, "columns", ())
-        self._remaining_batches = iter(answer) if answer is not None else iter(())
+        if answer is not None:
+            self._remaining_batches = iter(answer)
+        else:
+            self._remaining_batches = iter(())
         self._first_batch = next(self._remaining_batches, None)
         if self._first_batch is None:
             if described:

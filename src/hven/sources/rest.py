@@ -105,7 +105,9 @@ class RestSource(PagedJsonSource, WatermarkSource):
     # --- what is newer -------------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        return parse_watermark(expression, self.list_columns()) if expression in self.options.newer else None
+        if expression in self.options.newer:
+            return parse_watermark(expression, self.list_columns())
+        return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         part = self._copy_part()
@@ -140,7 +142,8 @@ class RestSource(PagedJsonSource, WatermarkSource):
         )
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        options, path = self.options, self._records_path
+        options = self.options
+        path = self._records_path
         method, url, body = self._build_first_request()
         number = before = 0
         if resume_token is not None:
@@ -158,16 +161,21 @@ class RestSource(PagedJsonSource, WatermarkSource):
                 )
             before += rows
             counted = bool(options.offset or options.number)
-            value = (
-                None
-                if counted
-                else _find_at_path(document, options.next or ())
-                if options.cursor
-                else self._find_next_link(document, answer)
-            )
-            has_next_page = rows > 0 and before != self._stated_count if counted else value not in (None, "", False)
+            if counted:
+                value = None
+            elif options.cursor:
+                value = _find_at_path(document, options.next or ())
+            else:
+                value = self._find_next_link(document, answer)
+            if counted:
+                has_next_page = rows > 0 and before != self._stated_count
+            else:
+                has_next_page = value not in (None, "", False)
             if rows:
-                page.resume_token = json.dumps([number, before, value]) if has_next_page else ""
+                if has_next_page:
+                    page.resume_token = json.dumps([number, before, value])
+                else:
+                    page.resume_token = ""
                 yield page
             if not has_next_page:  # a page may be shorter than what was asked for
                 return
@@ -216,7 +224,9 @@ class RestSource(PagedJsonSource, WatermarkSource):
                 f"{self.source_name}: the link to the next page is no address: {str(next_link)[:100]}",
                 remedy="say `next`, or `cursor`",
             )
-        return self._resolve_next_url(answer.url, next_link) if next_link else None
+        if next_link:
+            return self._resolve_next_url(answer.url, next_link)
+        return None
 
 
 def _find_at_path(document: Any, path: Any) -> Any:

@@ -75,7 +75,10 @@ class RowGrouper:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._spool = tempfile.TemporaryDirectory(prefix="group-", dir=directory)
-        self.keys, self.results, self.plain, self.facts = keys, results, plain, facts
+        self.keys = keys
+        self.results = results
+        self.plain = plain
+        self.facts = facts
         self._schema: pa.Schema | None = None
         self._count = 0
         self._connection = duckdb.connect(
@@ -182,7 +185,10 @@ class RowGrouper:
                 )
                 self._connection.execute("DROP TABLE rows; ALTER TABLE parted RENAME TO rows")
             for part in range(parts):
-                partition_clause = f" WHERE {_quote_name(PARTITION_COLUMN)} = {part}" if parts > 1 else ""
+                if parts > 1:
+                    partition_clause = f" WHERE {_quote_name(PARTITION_COLUMN)} = {part}"
+                else:
+                    partition_clause = ""
                 for batch in self._connection.execute(f"{sql}{partition_clause} GROUP BY {keys}").to_arrow_reader(
                     batch_row_limit
                 ):
@@ -197,12 +203,16 @@ class RowGrouper:
 def _cast_group_batch(
     batch: pa.RecordBatch, types: dict[str, pa.DataType]
 ) -> tuple[pa.RecordBatch, dict[str, pa.Array]]:
-    arrays, odd = {}, {}
+    arrays = {}
+    odd = {}
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
         if name.startswith("odd."):
             odd[name.removeprefix("odd.")] = values
         else:
-            arrays[name] = values if values.type == types[name] else values.cast(types[name])
+            if values.type == types[name]:
+                arrays[name] = values
+            else:
+                arrays[name] = values.cast(types[name])
     return pa.RecordBatch.from_pydict(arrays), odd
 
 
@@ -214,7 +224,12 @@ def _write_aggregate(column: GroupedColumn) -> str:
     args = [_quote_name(arg) for arg in column.argument_names]
     word = "DISTINCT " if column.is_distinct else ""
     value = args[0] if args else "*"
-    order = args[1] if len(args) > 1 else value if column.is_distinct else _quote_name(SEQUENCE_COLUMN)
+    if len(args) > 1:
+        order = args[1]
+    elif column.is_distinct:
+        order = value
+    else:
+        order = _quote_name(SEQUENCE_COLUMN)
     match column.function:
         case "STRING_AGG" | "IVO_STRING_AGG":
             separator = "'" + (column.separator or "").replace("'", "''") + "'"

@@ -142,7 +142,11 @@ class StacSource(PagedJsonSource, WatermarkSource):
         method_option = self.options.method
         if method_option != "auto" and method_option not in self._search_urls and method_option == "POST":
             raise SourceError(f"{self.source_name} takes no POST", remedy="method: GET")
-        return method_option if method_option != "auto" else "POST" if "POST" in self._search_urls else "GET"
+        if method_option != "auto":
+            return method_option
+        if "POST" in self._search_urls:
+            return "POST"
+        return "GET"
 
     def _build_search(self) -> dict[str, Any]:
         options = self.options
@@ -151,7 +155,8 @@ class StacSource(PagedJsonSource, WatermarkSource):
             search["collections"] = list(options.collections)
         if options.bbox:
             search["bbox"] = list(options.bbox)
-        if time := self._datetime_since or options.datetime:
+        time = self._datetime_since or options.datetime
+        if time:
             search["datetime"] = time
         filters = [condition for condition in (options.filter, self._watermark_filter) if condition]
         if filters:
@@ -175,8 +180,12 @@ class StacSource(PagedJsonSource, WatermarkSource):
         unknown = self._find_unknown_collection()
         if unknown:
             raise SourceError(f"{self.source_name} has no collection {unknown[0]}", remedy=unknown[1])
-        search, method = self._build_search(), self._method
-        number, link = json.loads(resume_token) if resume_token else (0, None)
+        search = self._build_search()
+        method = self._method
+        if resume_token:
+            number, link = json.loads(resume_token)
+        else:
+            number, link = (0, None)
         while link is not None or number == 0:
             number += 1
             if link is None:
@@ -191,7 +200,10 @@ class StacSource(PagedJsonSource, WatermarkSource):
             document = self._divide_page(page, "is no collection of features", "tell its owners")
             if number == 1:
                 stated_count = document.get("numberMatched", (document.get("context") or {}).get("matched"))
-                self._stated_count = stated_count if isinstance(stated_count, int) else None
+                if isinstance(stated_count, int):
+                    self._stated_count = stated_count
+                else:
+                    self._stated_count = None
             link = next(
                 (
                     candidate
@@ -203,7 +215,10 @@ class StacSource(PagedJsonSource, WatermarkSource):
             if link is not None:
                 link = {**link, "href": self._resolve_next_url(answer.url, str(link.get("href", "")))}
             if page.records:
-                page.resume_token = json.dumps([number, link]) if link else ""
+                if link:
+                    page.resume_token = json.dumps([number, link])
+                else:
+                    page.resume_token = ""
                 yield page
 
     def _build_linked_request(self, link: dict[str, Any], search: dict[str, Any]) -> tuple[str, str, Any]:
@@ -242,7 +257,8 @@ class StacSource(PagedJsonSource, WatermarkSource):
         return parse_watermark(expression, self.list_columns())
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
-        part, lower_bound = self._copy_part(), watermark.compute_lower_bound(value)
+        part = self._copy_part()
+        lower_bound = watermark.compute_lower_bound(value)
         if watermark.expression == "properties.datetime":
             part._datetime_since = f"{lower_bound}/.."  # noqa: SLF001  (a copy of ours)
         else:

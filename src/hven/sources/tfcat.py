@@ -253,11 +253,9 @@ class TfcatSource(FileRows):
         for part in read_records(self.files[0].copy_unread(), self._first_document.form):
             ids_seen += [_find_id(part.texts[at]) for at in range(min(len(part.texts), 1000))]
             break
-        return (
-            "int64"
-            if ids_seen and all(type(identifier) is int and abs(identifier) < 2**63 for identifier in ids_seen)
-            else "string"
-        )
+        if ids_seen and all(type(identifier) is int and abs(identifier) < 2**63 for identifier in ids_seen):
+            return "int64"
+        return "string"
 
     def _find_document(self, file: DataFile) -> _TfcatDocument:
         if file.name not in self._documents:
@@ -350,7 +348,10 @@ class TfcatSource(FileRows):
         arrays = {}
         for (column, name), key in zip(self._columns, [*derived_values, *self._fields], strict=True):
             if column.name in file_column_names:
-                values = derived_values[key] if name is None else [feature.properties.get(name) for feature in features]
+                if name is None:
+                    values = derived_values[key]
+                else:
+                    values = [feature.properties.get(name) for feature in features]
                 arrays[column.name] = pa.array(values, column.type.arrow, from_pandas=True)
         return arrays
 
@@ -359,7 +360,10 @@ class TfcatSource(FileRows):
     ) -> None:
         first = faults[0]
         raw = text.as_buffer().to_pybytes().decode(errors="replace").strip()
-        remaining_text = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        if len(faults) > 1:
+            remaining_text = f" (and {len(faults) - 1} more)"
+        else:
+            remaining_text = ""
         if self.context.on_reject is None:
             message = (
                 f"feature {row:,}: {first.json_path + ': ' if first.json_path else ''}{first.reason}{remaining_text}"
@@ -379,7 +383,9 @@ class TfcatSource(FileRows):
 
 def _read_document(file: DataFile) -> _TfcatDocument:
     """Read a document without its features, and judge it."""
-    before, behind, form = b"", b"", RecordForm(FORM_LIST, ("features",))
+    before = b""
+    behind = b""
+    form = RecordForm(FORM_LIST, ("features",))
     line = 1
     stream = file.open_stream()
     try:
@@ -388,7 +394,8 @@ def _read_document(file: DataFile) -> _TfcatDocument:
         stream.close()
     alone = len(head) < HEAD_BYTES and find_list_start(head, form.path) is None  # one feature, which is the document
     if alone:
-        before, form = head.removeprefix(b"\xef\xbb\xbf"), RecordForm(FORM_WHOLE)
+        before = head.removeprefix(b"\xef\xbb\xbf")
+        form = RecordForm(FORM_WHOLE)
     else:
         before, behind, line = read_surroundings(file, form.path)
     try:
@@ -396,13 +403,19 @@ def _read_document(file: DataFile) -> _TfcatDocument:
     except orjson.JSONDecodeError as error:
         at = error.pos
         text = (before + behind).decode(errors="replace")[:at].encode()
-        line_number = 1 + text.count(b"\n") if len(text) <= len(before) else line + text[len(before) :].count(b"\n")
+        if len(text) <= len(before):
+            line_number = 1 + text.count(b"\n")
+        else:
+            line_number = line + text[len(before) :].count(b"\n")
         raise SourceError(
             f"it is no JSON: {error.msg}",
             place=Place(file=file.name, line=line_number),
             remedy="look at the file there",
         ) from None
-    kind = document.get("type") if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        kind = document.get("type")
+    else:
+        kind = None
     if kind != ("Feature" if alone else "FeatureCollection"):
         raise SourceError(
             f"the document's type is {kind!r:.60}, not FeatureCollection",
@@ -413,7 +426,10 @@ def _read_document(file: DataFile) -> _TfcatDocument:
     system, faults = tfcat.parse_crs(document.get("crs"))
     fields = document.get("fields")
     faults += tfcat.check_fields({} if alone and fields is None else fields)
-    properties = document.get("properties") if not alone else None
+    if not alone:
+        properties = document.get("properties")
+    else:
+        properties = None
     if properties is not None and not isinstance(properties, dict):
         faults.append(tfcat.TfcatFault("properties", "it is no object", "an object: title, authors .."))
     if faults or system is None:
@@ -445,4 +461,6 @@ def _write_compact_json(value: dict[str, Any]) -> str:
 
 
 def _to_text(value: object) -> str | None:
-    return value.strip() if isinstance(value, str) and value.strip() else None
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    return None

@@ -133,8 +133,10 @@ class VotableSource(FileRows):
     """The rows of one table in each of the files."""
 
     def __init__(self, options: Options, context: SourceContext) -> None:
-        self.context, self.options = context, options
-        self.files, self.read_count = _find_files(options, context), 0
+        self.context = context
+        self.options = options
+        self.files = _find_files(options, context)
+        self.read_count = 0
 
     def list_columns(self) -> list[Column]:
         """List the FIELDs."""
@@ -182,7 +184,8 @@ class VotableSource(FileRows):
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], _limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        stream, read = file.open_stream(), None
+        stream = file.open_stream()
+        read = None
         try:
             read = self._open_table(stream, file)
             fields = read.metadata.columns
@@ -192,7 +195,10 @@ class VotableSource(FileRows):
                 if column.name in column_names and (
                     column.name not in fields_by_name or fields_by_name[column.name].type.arrow != column.type.arrow
                 ):
-                    has = "no field" if column.name not in fields_by_name else "another type of field"
+                    if column.name not in fields_by_name:
+                        has = "no field"
+                    else:
+                        has = "another type of field"
                     raise SourceError(
                         f"{has} {column.name!r} than in {self.files[0].name}",
                         place=Place(file=file.name),

@@ -155,7 +155,8 @@ class EngineContract:
         """Statistics and coverage."""
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())
-        mag, name = snapshot.statistics["mag"], snapshot.statistics["name"]
+        mag = snapshot.statistics["mag"]
+        name = snapshot.statistics["name"]
         assert (mag["nulls"], mag["minimum"], mag["maximum"]) == (STAR_COUNT // 10, 0.0, 9.6)
         assert (name["nulls"], name["non_ascii"], name["max_length"]) == (0, True, len("star 499 é"))
         assert 400 <= _require_number(name["distinct"]) <= 600
@@ -205,7 +206,8 @@ class EngineContract:
     def test_a_dropped_snapshot_serves_its_readers(self, tmp_path: Path) -> None:
         """A dropped snapshot serves its readers."""
         engine = self._open_engine(tmp_path)
-        first, second = self._write_snapshot(engine, make_stars()), self._write_snapshot(engine, make_stars(10), "b")
+        first = self._write_snapshot(engine, make_stars())
+        second = self._write_snapshot(engine, make_stars(10), "b")
         bound = bind_query(parse_query("SELECT id, mag FROM sky.stars"), StaticCatalogue([STARS_TABLE]))
         execution = engine.plan_query(bound).execute(
             bound.literal_values, {"sky.stars": first}, ExecutionLimits(batch_rows=100)
@@ -220,7 +222,8 @@ class EngineContract:
     def test_sweep_keeps_what_is_known_or_new(self, tmp_path: Path) -> None:
         """Sweep keeps what is known or new."""
         engine = self._open_engine(tmp_path)
-        first, second = self._write_snapshot(engine, make_stars(10)), self._write_snapshot(engine, make_stars(20), "b")
+        first = self._write_snapshot(engine, make_stars(10))
+        second = self._write_snapshot(engine, make_stars(20), "b")
         engine.note_published(first)
         engine.note_published(second)
         third = self._write_snapshot(engine, make_stars(30), "c")  # not published yet
@@ -580,7 +583,10 @@ def make_star_changes(rows: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, pa.
         if number % 3 == 0:
             row["name"], row["mag"] = "edited", None if number % 2 else 99.25 + number
         elif number % 3 == 1:
-            row["ra"], row["dec"] = (number * 7.3 % 360, number % 90 - 45.0) if number % 4 else (None, None)
+            if number % 4:
+                row["ra"], row["dec"] = (number * 7.3 % 360, number % 90 - 45.0)
+            else:
+                row["ra"], row["dec"] = (None, None)
         else:
             row["flux"] = [float(number), -1.0]
     new = [dict(row, id=100_000 + number, band=None) for number, row in enumerate(rows.slice(0, 150).to_pylist())]

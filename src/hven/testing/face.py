@@ -99,7 +99,10 @@ class FaceContract:
                 async with httpx.AsyncClient(
                     transport=httpx.ASGITransport(app), base_url="http://vo.example"
                 ) as client:
-                    request_arguments = {"data": parameters} if method == "POST" else {"params": parameters}
+                    if method == "POST":
+                        request_arguments = {"data": parameters}
+                    else:
+                        request_arguments = {"params": parameters}
                     return await client.request(method, path, headers=headers, **request_arguments)  # type: ignore[arg-type]
 
             yield lambda path, given=(), method="GET", **headers: asyncio.run(
@@ -136,7 +139,8 @@ class FaceContract:
 
     def test_faults_are_told_in_its_own_document(self, tmp_path: Path) -> None:
         """What is missing, of the wrong kind or out of bounds is named; so is a table that is not there."""
-        face, example_params = self.face, dict(parse_qsl(self.face.example))
+        face = self.face
+        example_params = dict(parse_qsl(self.face.example))
         wrong = {param.name: "no-such" for param in face.all_params if param.type.is_numeric or param.allowed}
         wrong |= {
             param.name: str(param.maximum + (param.period or 0) + 1)

@@ -66,10 +66,8 @@ class FunctionContract:
             for row in batch.to_pylist()
         ]
         engine.close()
-        computed_value, expected_value = (
-            rows[0]["answer"],
-            literal_eval(expected_text.lstrip("~").replace("NULL", "None")),
-        )
+        computed_value = rows[0]["answer"]
+        expected_value = literal_eval(expected_text.lstrip("~").replace("NULL", "None"))
         assert computed_value == expected_value or (
             expected_text.startswith("~") and np.allclose(computed_value, expected_value, rtol=2e-9, atol=0)
         ), computed_value

@@ -47,11 +47,10 @@ def open_tiny_site(
     site = Site(Settings(directory=directory, **settings), watch_for_changes=watch)
     try:
         for name, table_or_rows in tables.items():
-            table, rows = (
-                table_or_rows
-                if isinstance(table_or_rows, tuple)
-                else (describe_table(name, table_or_rows), table_or_rows)
-            )
+            if isinstance(table_or_rows, tuple):
+                table, rows = table_or_rows
+            else:
+                table, rows = (describe_table(name, table_or_rows), table_or_rows)
             publish_rows(site, table, rows)
         site.refresh_published_state()
     except BaseException:
@@ -77,7 +76,10 @@ def describe_table(name: str, rows: pa.Table) -> Table:
     """
     schema, _, short = name.partition(".")
     column_names = set(rows.column_names)
-    position = ("ra", "dec") if {"ra", "dec"} <= column_names else None
+    if {"ra", "dec"} <= column_names:
+        position = ("ra", "dec")
+    else:
+        position = None
     return Table(schema=schema, name=short, columns=tuple(columns_from_arrow(rows.schema)), position=position)
 
 

@@ -174,10 +174,8 @@ class SourceContract:
         assert selected_rows.column_names == [last, ROW_NUMBER_COLUMN, "file.path"]
         assert selected_rows.column(last).to_pylist() == [row[last] for row in self.rows]
         files = selected_rows.column("file.path").to_pylist()
-        numbers_over_all, numbers_by_file = (
-            [*range(1, len(files) + 1)],
-            [files[:at].count(file) + 1 for at, file in enumerate(files)],
-        )
+        numbers_over_all = [*range(1, len(files) + 1)]
+        numbers_by_file = [files[:at].count(file) + 1 for at, file in enumerate(files)]
         assert selected_rows.column(ROW_NUMBER_COLUMN).to_pylist() in (numbers_over_all, numbers_by_file)
         assert selected_rows.schema.field(ROW_NUMBER_COLUMN).type == pa.int64()
 

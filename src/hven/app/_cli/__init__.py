@@ -53,11 +53,10 @@ def main(argv: list[str] | None = None) -> int:
             return 3
         if error.filename is None:
             return _report_internal_error(error)
-        remedy = (
-            "; the account that runs this needs the right to it, and to the directories above it"
-            if isinstance(error, PermissionError)
-            else ""
-        )
+        if isinstance(error, PermissionError):
+            remedy = "; the account that runs this needs the right to it, and to the directories above it"
+        else:
+            remedy = ""
         _print_message(f"{error.filename}: {(error.strerror or str(error)).lower()}{remedy}")
         return 1
     except Exception as error:  # noqa: BLE001  (the last net: a person gets a sentence, the file gets the traceback)
@@ -95,13 +94,12 @@ def _build_command(verb: str) -> Any:
 
 def _find_verb(arguments: list[str]) -> str:
     """Find the verb among the words, as `move_site_option_first` left them."""
-    remaining = (
-        arguments[2:]
-        if arguments[:1] == ["--site"]
-        else arguments[1:]
-        if arguments[:1] and arguments[0].startswith("--site=")
-        else arguments
-    )
+    if arguments[:1] == ["--site"]:
+        remaining = arguments[2:]
+    elif arguments[:1] and arguments[0].startswith("--site="):
+        remaining = arguments[1:]
+    else:
+        remaining = arguments
     return remaining[0] if remaining else ""
 
 

@@ -78,7 +78,10 @@ def renew_token(
         for grant in other_credentials if end_all else ():
             site.store.grants.revoke_grant(grant.id, actor="owner")
     if other_credentials:
-        outcome = "ended, too" if end_all else f"still open it: hven user token {account} --all ends them, too"
+        if end_all:
+            outcome = "ended, too"
+        else:
+            outcome = f"still open it: hven user token {account} --all ends them, too"
         credential_list = ", ".join(f"{grant.kind} {grant.id}" for grant in other_credentials)
         print(f"hven: what {account} has besides ({credential_list}) {outcome}", file=sys.stderr)
 
@@ -91,7 +94,10 @@ def set_password(
 ) -> None:
     """Set an account's password, from standard input or by asking; its sessions end."""
     is_prompted = sys.stdin.isatty() and not is_removed
-    new_password = typer.prompt("Password", hide_input=True, confirmation_prompt=True) if is_prompted else ""
+    if is_prompted:
+        new_password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        new_password = ""
     with open_site(context) as site:
         change_password(
             site.store, account, new_password if is_prompted or is_removed else sys.stdin.readline(), changed_by="owner"

@@ -94,21 +94,19 @@ def query(
     if account is not None and (is_public or url is not None):
         raise UsageError("--as is for the site's own tables, and for somebody", remedy="leave --public or --url out")
     with _open_query_service(context, url, is_public=is_public, account=account, as_of=as_of) as run_query:
-        text = (
-            _read_query(adql)
-            if adql is not None
-            else _translate_epn_parameters(epn or "", run_query, table or [], include_unknown=include_unknown)
-        )
+        if adql is not None:
+            text = _read_query(adql)
+        else:
+            text = _translate_epn_parameters(epn or "", run_query, table or [], include_unknown=include_unknown)
         if show_only:
             print(text)
             return
         with run_query(text, maxrec) as result:
             infos = (formats.InfoElement(name="QUERY", value=text),)
-            metadata = (
-                result.build_metadata(infos)
-                if isinstance(result, RemoteResult)
-                else query_pipeline.build_result_head(result, infos=infos)
-            )
+            if isinstance(result, RemoteResult):
+                metadata = result.build_metadata(infos)
+            else:
+                metadata = query_pipeline.build_result_head(result, infos=infos)
             with _open_output(output) as file:
                 for chunk in output_format.write(metadata, _begin_batches(result), result.build_status, options):
                     with pause_deadline(result.deadline):  # a pager takes the time that its reader takes
@@ -179,14 +177,14 @@ def resolve(
     if as_json:
         show_json(asdict(resolved_name))
         return
-    position_text = (
-        None if resolved_name.position is None else f"{resolved_name.position[0]:.8f} {resolved_name.position[1]:+.8f}"
-    )
-    motion_text = (
-        None
-        if resolved_name.proper_motion is None
-        else f"{resolved_name.proper_motion[0]:g} {resolved_name.proper_motion[1]:+g} mas/yr"
-    )
+    if resolved_name.position is None:
+        position_text = None
+    else:
+        position_text = f"{resolved_name.position[0]:.8f} {resolved_name.position[1]:+.8f}"
+    if resolved_name.proper_motion is None:
+        motion_text = None
+    else:
+        motion_text = f"{resolved_name.proper_motion[0]:g} {resolved_name.proper_motion[1]:+g} mas/yr"
     rows = {
         "name": resolved_name.name,
         "kind": resolved_name.kind,
@@ -209,14 +207,18 @@ def _format_age(age_seconds: float) -> str | None:
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if age_seconds >= 2 * size:
             return f"{age_seconds / size:.0f} {unit}"
-    return f"{age_seconds:.0f} seconds" if age_seconds >= 1 else None
+    if age_seconds >= 1:
+        return f"{age_seconds:.0f} seconds"
+    return None
 
 
 def _begin_batches(result: QueryResult | RemoteResult) -> Iterator[pa.RecordBatch]:
     """Raise errors of the query before the file is begun: the writer only sees batches."""
     batches = result.iterate_batches()
     first_batch = next(batches, None)
-    return batches if first_batch is None else itertools.chain((first_batch,), batches)
+    if first_batch is None:
+        return batches
+    return itertools.chain((first_batch,), batches)
 
 
 # besides the formats' own

@@ -87,7 +87,9 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 
 def format_time(timestamp: str | None) -> str:
     """Write a time for people: 2026-11-20 09:51:05 (UTC)."""
-    return timestamp[:19].replace("T", " ") if timestamp else ""
+    if timestamp:
+        return timestamp[:19].replace("T", " ")
+    return ""
 
 
 def format_command(context: typer.Context, *arguments: str) -> str:
@@ -102,6 +104,8 @@ def format_size(byte_count: int | None) -> str:
     amount = float(byte_count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+            if unit == "B":
+                return f"{amount:.0f} {unit}"
+            return f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"

@@ -107,7 +107,8 @@ class _ContourTable:
         context = SourceContext(directory=path.resolve().parent)
         options: dict[str, Any] = {"files": [path.name]}
         source = module.open(module.Options.model_validate(options), context)
-        self.path, self.options = path, contour_options
+        self.path = path
+        self.options = contour_options
         self.names = [column.name for column in source.list_columns()]
         digits = self.find_column_names("chain")
         if kind == "csv" and digits in self.names:  # digits of a chain code are no number
@@ -159,7 +160,9 @@ class _ContourTable:
                 remedy=f"{suggest_spelling(column_name, self.names)} it has {', '.join(self.names)}".lstrip(),
             )
         values = self.table.column(column_name)
-        return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        if isinstance(values, pa.ChunkedArray):
+            return values.combine_chunks()
+        return values
 
     def _build_missing_error(self, option: str) -> UsageError:
         return UsageError(
@@ -228,11 +231,15 @@ def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.P
 
 def _build_contours(table: _ContourTable, options: ContourOptions) -> region_files.ParsedRegions:
     chain = table.find_column("chain")
-    x, y = table.require_column("x"), table.require_column("y")
+    x = table.require_column("x")
+    y = table.require_column("y")
     disc = _read_disc(table, options)
     if chain is not None:
         first_pixels = [np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False)) for column in (x, y)]
-        steps = contours.FREEMAN_STEPS if options.freeman else contours.HELIO_STEPS
+        if options.freeman:
+            steps = contours.FREEMAN_STEPS
+        else:
+            steps = contours.HELIO_STEPS
         # a file of text does not tell an empty code, which is a single pixel, from a missing one: a first pixel does
         has_first_pixel = pa.array(np.isfinite(first_pixels[0]) & np.isfinite(first_pixels[1]))
         codes = chain.cast(pa.string())
@@ -307,7 +314,10 @@ def _read_disc(table: _ContourTable, options: ContourOptions) -> contours.DiscIm
         radius = table.read_numbers("radius", 1)[0] * np.abs(scale[0])
     lon, lat = _read_observer(table, options)
     # FITS counts pixels from 1, whatever the catalogue does
-    first_pixel = 1 if (table.find_column_names("centre") or "").upper().startswith("CRPIX") else options.origin
+    if (table.find_column_names("centre") or "").upper().startswith("CRPIX"):
+        first_pixel = 1
+    else:
+        first_pixel = options.origin
     return contours.DiscImage(centre[0] - first_pixel, centre[1] - first_pixel, scale[0], scale[1], radius, lon, lat)
 
 
@@ -315,7 +325,8 @@ class _ArcsecRadius:
     """A radius in arcseconds."""
 
     def __init__(self, table: _ContourTable, word: str) -> None:
-        self.table, self.word = table, word
+        self.table = table
+        self.word = word
 
     def read_radius(self) -> Numbers:
         """Return it for each row."""
@@ -354,7 +365,10 @@ def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) 
     Its longitude is infinite where the rotation's number is not that of the date.
     """
     earth = contours.sun.compute_solar_ephemeris(times)
-    lon = earth.l0 if options.frame == "carrington" else np.where(np.isnan(earth.l0), np.nan, 0.0)
+    if options.frame == "carrington":
+        lon = earth.l0
+    else:
+        lon = np.where(np.isnan(earth.l0), np.nan, 0.0)
     return np.where(contours.sun.is_rotation_mismatch(rotation, times), np.inf, lon), earth.b0
 
 
@@ -362,10 +376,14 @@ def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) 
     times = np.full(len(values), np.datetime64("NaT", "us"))
     for row, value in enumerate(values):
         try:
-            text = str(value).strip().replace(" ", "T").removesuffix("Z") if isinstance(value, str) else value
-            times[row] = (
-                np.datetime64("NaT") if value is None or text == "" else np.datetime64(text).astype("datetime64[us]")
-            )
+            if isinstance(value, str):
+                text = str(value).strip().replace(" ", "T").removesuffix("Z")
+            else:
+                text = value
+            if value is None or text == "":
+                times[row] = np.datetime64("NaT")
+            else:
+                times[row] = np.datetime64(text).astype("datetime64[us]")
         except ValueError:
             if column_name not in table.names:
                 raise UsageError(
@@ -418,20 +436,30 @@ def _read_labels(
             raise UsageError(f"--{option} {option_value}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
         return np.resize(np.array(words), (count, 1))
 
-    date_cards = {} if options.date is None else {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
+    if options.date is None:
+        date_cards = {}
+    else:
+        date_cards = {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
     cards = {**header, **date_cards}
     disc = contours.build_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
-    if (scale := read_option_numbers("scale", 2)) is not None:
+    scale = read_option_numbers("scale", 2)
+    if scale is not None:
         disc = replace(disc, scale_x=scale[0], scale_y=scale[1])
-    if (centre := read_option_numbers("centre", 2)) is not None:
+    centre = read_option_numbers("centre", 2)
+    if centre is not None:
         disc = replace(disc, x=centre[0] - options.origin, y=centre[1] - options.origin)
-    if (radius := read_option_numbers("radius", 1)) is not None:
+    radius = read_option_numbers("radius", 1)
+    if radius is not None:
         pixels = _ARCSEC_PATTERN.search(options.radius or "") is None
         disc = replace(disc, radius=radius[0] * (np.abs(disc.scale_x) if pixels else 1.0))
-    if (observer := read_option_numbers("observer", 2)) is not None:
+    observer = read_option_numbers("observer", 2)
+    if observer is not None:
         disc = replace(disc, lon=observer[0], lat=observer[1])
     rotation = read_option_numbers("rotation", 1)
-    rotation_numbers = rotation[0] if rotation is not None else contours.find_number(cards, "CAR_ROT")
+    if rotation is not None:
+        rotation_numbers = rotation[0]
+    else:
+        rotation_numbers = contours.find_number(cards, "CAR_ROT")
     if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
         disc = replace(disc, lon=np.array([np.inf]))
     for option, words, value in (

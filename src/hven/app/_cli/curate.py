@@ -86,7 +86,10 @@ def new(
         standard=standard,
         resolve_secret=partial(resolve_secret, site_settings.directory),
     )
-    next_command = "" if is_live or kind == "live" else f" && {format_command(context, 'ingest', name)}"
+    if is_live or kind == "live":
+        next_command = ""
+    else:
+        next_command = f" && {format_command(context, 'ingest', name)}"
     print(f"wrote {path}")
     source_path = Path(source).expanduser().absolute()
     first_file = next(Path(source_path.anchor).glob(str(source_path.relative_to(source_path.anchor))), None)
@@ -128,19 +131,21 @@ def check(
     """Check hven.toml, descriptors and job types for all faults."""
     if subjects is not None and not score_metadata:
         raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
-    terms = descriptor.read_terms(subjects) if subjects is not None else None
+    if subjects is not None:
+        terms = descriptor.read_terms(subjects)
+    else:
+        terms = None
     if min_score is not None and not score_metadata:
         raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
     site_settings = load_site_settings(context)
-    names = (
-        [name]
-        if name
-        else sorted(
+    if name:
+        names = [name]
+    else:
+        names = sorted(
             path.parent.name
             for path in site_settings.collections_directory.glob("*/*.yaml")
             if path.stem == path.parent.name
         )
-    )
     if name and not (site_settings.collections_directory / name / f"{name}.yaml").is_file():
         raise NotFoundError(
             f"there is no descriptor {site_settings.collections_directory / name / (name + '.yaml')}",
@@ -214,7 +219,10 @@ def check(
             run_example_queries=run_example_queries,
             follow_links=follow_links,
         )
-    scores = metadata_score.score_collections(context, read_resources) if score_metadata and read_resources else []
+    if score_metadata and read_resources:
+        scores = metadata_score.score_collections(context, read_resources)
+    else:
+        scores = []
     faults += [
         fault
         for collection_name in read_resources

@@ -120,7 +120,9 @@ def _build_faults(link_check: LinkCheck) -> Iterator[Fault]:
 
 def _collect_links(site: Site, table: Table, table_place: Place, link_check: LinkCheck) -> int:
     """Ask for the links of all rows; return how many there are."""
-    published_state, base, key = site.get_published_state(), site.settings.site_url, table.identifier_column
+    published_state = site.get_published_state()
+    base = site.settings.site_url
+    key = table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
     files_prefix = f"{base}/collections/{quote(table.schema)}/files/"
     places = [
@@ -151,7 +153,9 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
         )
         seen_links: set[tuple[str, str, str]] = set()
         for row in rows.to_pylist():
-            url, ident, at = row["access_url"], row["ID"], places[row["_link"]]
+            url = row["access_url"]
+            ident = row["ID"]
+            at = places[row["_link"]]
             count += 1
             if row["error_message"]:
                 link_check.dead_links[

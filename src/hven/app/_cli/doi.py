@@ -97,7 +97,10 @@ def doi(
             )
             _report_outcome(context, citation, stored_citation, outcome)
         else:
-            citation = citation if withdraw is None else replace(citation, withdrawal_reason=" ".join(withdraw.split()))
+            if withdraw is None:
+                citation = citation
+            else:
+                citation = replace(citation, withdrawal_reason=" ".join(withdraw.split()))
             _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
 
 
@@ -143,17 +146,19 @@ def _show_metadata(
     name = (stored_citation and stored_citation.doi) or (
         doi_minting.propose_doi(site.settings, citation, suffix) if site.settings.doi.prefix else citation.doi
     )
-    attributes = doi_minting.build_attributes(citation, name) if name else citations.build_datacite_record(citation)
+    if name:
+        attributes = doi_minting.build_attributes(citation, name)
+    else:
+        attributes = citations.build_datacite_record(citation)
     lines, has_errors = _list_problems(citation)
     if as_json:
         show_json(attributes)
     else:
         print(orjson.dumps(attributes, option=orjson.OPT_INDENT_2).decode())
-    page_context = (
-        "none yet"
-        if stored_citation is None or stored_citation.doi is None
-        else f"{stored_citation.state} since {format_time(stored_citation.changed)}"
-    )
+    if stored_citation is None or stored_citation.doi is None:
+        page_context = "none yet"
+    else:
+        page_context = f"{stored_citation.state} since {format_time(stored_citation.changed)}"
     is_up_to_date = stored_citation is not None and stored_citation.told == attributes
     print(
         "\n".join(
@@ -168,7 +173,10 @@ def _show_metadata(
         file=sys.stderr,
     )
     if not chosen_options and not has_errors:
-        options = "--publish" if site.settings.doi.prefix else "--to FILE"
+        if site.settings.doi.prefix:
+            options = "--publish"
+        else:
+            options = "--to FILE"
         print(
             f"then: "
             f"{format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), options)}",

@@ -60,10 +60,8 @@ def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
         if not is_successful:
             raise typer.Exit(1)
 
-    first, last = (
-        inspect.signature(run_verb, eval_str=True).parameters["context"],
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
+    first = inspect.signature(run_verb, eval_str=True).parameters["context"]
+    last = inspect.Parameter.POSITIONAL_OR_KEYWORD
     verb_parameters = [
         parameter.replace(annotation=_build_annotation(parameter.annotation))
         for parameter in list(inspect.signature(verb, eval_str=True).parameters.values())[1:]

@@ -112,17 +112,18 @@ def request_missing_settings(settings: Settings) -> Settings:
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
-        if wanted_keys := [key for key in keys if key in missing_settings]:
+        wanted_keys = [key for key in keys if key in missing_settings]
+        if wanted_keys:
             answer = typer.prompt(question, err=True).strip()
             # an e-mail address is known by its sign, whatever stands first
-            words = (
-                sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
-                if len(keys) > 1
-                else [answer]
-            )
-            given_answers = (
-                dict(zip(keys, words, strict=False)) if len(words) > 1 else dict(zip(wanted_keys, words, strict=False))
-            )
+            if len(keys) > 1:
+                words = sorted(answer.split(), key=lambda word: "@" in word and "://" not in word)
+            else:
+                words = [answer]
+            if len(words) > 1:
+                given_answers = dict(zip(keys, words, strict=False))
+            else:
+                given_answers = dict(zip(wanted_keys, words, strict=False))
             answers |= {key: given_answers[key] for key in wanted_keys if key in given_answers}
     file = settings.directory / site_settings.SETTINGS_FILE
     old_content = file.read_bytes()
@@ -150,25 +151,33 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     for key, value in new_values.items():
         section, _, name = key.rpartition(".")
         line = registry_validation.write_setting_line(key, value)
-        section_table = expected_settings.setdefault(section, {}) if section else expected_settings
-        section_match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE) if section else None
-        start = section_match.end() if section_match is not None else 0
+        if section:
+            section_table = expected_settings.setdefault(section, {})
+        else:
+            section_table = expected_settings
+        if section:
+            section_match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE)
+        else:
+            section_match = None
+        if section_match is not None:
+            start = section_match.end()
+        else:
+            start = 0
         if name in section_table:  # its first line behind that is its own: keys of the whole stand before all sections
             line_match = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
-            text = (
-                f"{text[: start + line_match.start()]}{line}{text[start + line_match.end() :]}"
-                if line_match is not None
-                else text
-            )
+            if line_match is not None:
+                text = f"{text[: start + line_match.start()]}{line}{text[start + line_match.end() :]}"
         elif section:
-            text = (
-                f"{text[:start]}\n{line}{text[start:]}"
-                if section_match is not None
-                else f"{text.rstrip()}\n\n[{section}]\n{line}\n"
-            )
+            if section_match is not None:
+                text = f"{text[:start]}\n{line}{text[start:]}"
+            else:
+                text = f"{text.rstrip()}\n\n[{section}]\n{line}\n"
         else:
             comments = re.match(r"(#.*\n)*", text)
-            insert_position = comments.end() if comments is not None else 0
+            if comments is not None:
+                insert_position = comments.end()
+            else:
+                insert_position = 0
             text = f"{text[:insert_position]}{line}\n{text[insert_position:]}"
         section_table[name] = value
     try:

@@ -143,12 +143,14 @@ def _print_report(report: LintReport) -> None:
             _print_finding(console, finding)
     console.print()
     for sampled_table in report.table_coverages:
-        total = "an unknown number of" if sampled_table.total_rows is None else f"{sampled_table.total_rows:,}"
-        sample_text = (
-            "all"
-            if sampled_table.total_rows == sampled_table.row_count
-            else f"the first {sampled_table.row_count:,} of {total}"
-        )
+        if sampled_table.total_rows is None:
+            total = "an unknown number of"
+        else:
+            total = f"{sampled_table.total_rows:,}"
+        if sampled_table.total_rows == sampled_table.row_count:
+            sample_text = "all"
+        else:
+            sample_text = f"the first {sampled_table.row_count:,} of {total}"
         console.print(
             f"{sampled_table.table}: {sample_text} rows "
             f"fetched{', others judged by the service itself' if sampled_table.used_aggregates else ''}",
@@ -186,7 +188,10 @@ def _print_finding(console: Console, finding: LintFinding) -> None:
     if finding.value or finding.key:
         details.append(f"example: {' has '.join(word for word in (finding.key, finding.value) if word)}")
     if finding.count > 1 or finding.row_count:
-        of = f" of {finding.row_count:,}" if finding.row_count else ""
+        if finding.row_count:
+            of = f" of {finding.row_count:,}"
+        else:
+            of = ""
         details.append(f"{finding.count:,}{of}{' (of those fetched)' if finding.sampled else ''}")
     for detail in (*details, f"{finding.remedy}  [{finding.source}]"):
         console.print(Text("         " + detail, style="dim"))

@@ -160,10 +160,8 @@ def compare_releases(
                 remedy=f"{format_command(context, 'release list')} shows them",
             )
         for collection in sorted(common_collections):
-            old_state, new_state = (
-                sync_package.find_state(site, collection, old_label),
-                sync_package.find_state(site, collection, new_label),
-            )
+            old_state = sync_package.find_state(site, collection, old_label)
+            new_state = sync_package.find_state(site, collection, new_label)
             for name in sorted({*old_state, *new_state}):
                 if name not in old_state or name not in new_state:
                     print(f"{name}: {'added' if name in new_state else 'removed'}")

@@ -123,7 +123,10 @@ def _describe_member(account: str, member_grants: list[Grant]) -> dict[str, Any]
     """Return which role of several holds, as `hven.site.auth.add_known_groups` has it."""
     roles = sorted((grant.role for grant in member_grants), key=PROJECT_ROLES.index)
     distinct_roles = dict.fromkeys(roles)
-    warning = f"given as {' and '.join(distinct_roles)}: the one that may less holds" if len(distinct_roles) > 1 else ""
+    if len(distinct_roles) > 1:
+        warning = f"given as {' and '.join(distinct_roles)}: the one that may less holds"
+    else:
+        warning = ""
     return {
         "account": account,
         "role": roles[0],

@@ -93,7 +93,8 @@ def mirror(
             print(f"  left out: {text}")
         if "report" in result:
             print(result["report"].format_text())
-    if failed_results := [result for result in results if "error" in result]:
+    failed_results = [result for result in results if "error" in result]
+    if failed_results:
         for result in failed_results:
             print(f"hven: {result['collection']}: {result['error']}", file=sys.stderr)
         raise typer.Exit(1)
@@ -148,7 +149,10 @@ def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: st
         )
     collection_directory = settings.collections_directory / name
     path = collection_directory / f"{name}.yaml"
-    old_text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if path.is_file():
+        old_text = path.read_text(encoding="utf-8")
+    else:
+        old_text = None
     if old_text is not None and not old_text.startswith(f"{mirroring.MIRROR_FILE_MARK}{base}/"):
         raise ConflictError(
             f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"

@@ -172,7 +172,9 @@ def _describe_row_access(table: Table) -> str:
         words.append(f"group {group[1]}" if group is not None else f"conditions: {row_policy.rows}")
     access_text = ", ".join(word for word in words if word) or "public"
     files = row_policy and (row_policy.take or row_policy.files)
-    return f"{access_text}; files, conditions: {files}" if files else access_text
+    if files:
+        return f"{access_text}; files, conditions: {files}"
+    return access_text
 
 
 def _show_tables(context: typer.Context, rows: list[dict[str, Any]]) -> None:
@@ -226,11 +228,10 @@ def _print_troubles(collections: Iterable[CollectionStatus]) -> None:
     """Print which do not follow their sources, and why."""
     for collection in collections:
         if collection.failures:
-            failure_text = (
-                f"the last run ({format_time(collection.ended or collection.started)})"
-                if collection.timing is None
-                else f"{collection.failures} in a row"
-            )
+            if collection.timing is None:
+                failure_text = f"the last run ({format_time(collection.ended or collection.started)})"
+            else:
+                failure_text = f"{collection.failures} in a row"
             print(f"failed: {collection.collection}, {failure_text}: {collection.message or 'it was stopped'}")
         if collection.held or collection.paused:
             print(
@@ -265,7 +266,9 @@ _TABLE_KIND_SUFFIXES = {"view": " (view)", "live": " (live)", "table": ""}
 
 def _format_row_count(row: dict[str, Any]) -> object:
     """Write the number of rows; that of a table which is read in place is its database's estimate."""
-    return row["rows"] if row["estimate"] is None else f"about {row['estimate']:,}"
+    if row["estimate"] is None:
+        return row["rows"]
+    return f"about {row['estimate']:,}"
 
 
 @schedule.command("list")

@@ -41,7 +41,8 @@ def prepare(
     """Make pictures and copies of a collection's new files."""
     with open_site(context) as site:
         if stop:
-            job_service, requester = JobService(site, "prepare"), JobRequester(principal=OWNER_PRINCIPAL, address="")
+            job_service = JobService(site, "prepare")
+            requester = JobRequester(principal=OWNER_PRINCIPAL, address="")
             for ref in job_service.list_jobs(collect_params([("PHASE", phase) for phase in ACTIVE_PHASES]), requester):
                 job = job_service.get_job(ref.id, requester)
                 if ("COLLECTION", collection) in job.parameters:

@@ -55,10 +55,22 @@ class ProgressBar:
                 current.table, total=current.total, shown="", rate=""
             )
         elapsed = self._bar.tasks[task].elapsed or 0
-        count = (current.done or 0) if current.step == "fetch" else current.rows
-        rate = f"{count / elapsed:,.0f}/s" if elapsed > 0.2 and current.step in {"read", "fetch"} else ""
-        count_text = f"{count:,} of {current.total or 0:,} documents" if current.step == "fetch" else f"{count:,} rows"
-        step = "" if current.step == "read" else f" {current.step}"
+        if current.step == "fetch":
+            count = current.done or 0
+        else:
+            count = current.rows
+        if elapsed > 0.2 and current.step in {"read", "fetch"}:
+            rate = f"{count / elapsed:,.0f}/s"
+        else:
+            rate = ""
+        if current.step == "fetch":
+            count_text = f"{count:,} of {current.total or 0:,} documents"
+        else:
+            count_text = f"{count:,} rows"
+        if current.step == "read":
+            step = ""
+        else:
+            step = f" {current.step}"
         self._bar.update(
             task,
             description=current.table + step,

@@ -50,9 +50,10 @@ def ingest(
                 site, name, sample_rows=sample_rows, dry_run=dry_run, progress=progress
             )
 
-        report = (
-            run_ingest() if dry_run or sample_rows is not None else run_results.run_and_record(site, name, run_ingest)
-        )
+        if dry_run or sample_rows is not None:
+            report = run_ingest()
+        else:
+            report = run_results.run_and_record(site, name, run_ingest)
         published_tables = site.get_published_state().tables_by_name.values() if not dry_run else ()
         if any(
             published_table.table.series for published_table in published_tables if published_table.table.schema == name
@@ -201,14 +202,20 @@ def rollback(
             return site.store.roll_back(name, snapshot)
 
         page_context = _retry_until_free(roll_back)
-        held_name = name if name in site.store.list_held_collections() else name.partition(".")[0]
+        if name in site.store.list_held_collections():
+            held_name = name
+        else:
+            held_name = name.partition(".")[0]
         recurrence = _find_schedule(site, held_name)
     if as_json:
         show_json(page_context)
         return
     for table, now in page_context.items():
         print(f"{table} is now at {now}")
-    schedule_text = f"its schedule ({recurrence}) rests" if recurrence else "nothing else changes it"
+    if recurrence:
+        schedule_text = f"its schedule ({recurrence}) rests"
+    else:
+        schedule_text = "nothing else changes it"
     print(
         f"{held_name} is held there: {schedule_text}, until {format_command(context, 'sync', held_name)} or "
         f"{format_command(context, 'schedule resume', held_name)}"
@@ -217,7 +224,8 @@ def rollback(
 
 def _retry_until_free(action: Callable[[], T]) -> T:
     """Retry until the run under way has ended: who wants to go back shall not have to be quicker than a schedule."""
-    give_up_time, is_announced = time.monotonic() + RUN_WAIT_SECONDS, False
+    give_up_time = time.monotonic() + RUN_WAIT_SECONDS
+    is_announced = False
     while True:
         try:
             return action()
@@ -261,7 +269,10 @@ def move(
     if not moved_records:
         print(f"{name} is in {engine_name} already")
     if configured_engine != engine_name:
-        run = f"sync or ingest (schedule: {recurrence})" if recurrence else "sync or ingest"
+        if recurrence:
+            run = f"sync or ingest (schedule: {recurrence})"
+        else:
+            run = "sync or ingest"
         print(
             f"the next {run} puts it into {configured_engine} again, unless its descriptor says `engine: {engine_name}`"
         )
@@ -277,7 +288,10 @@ def remove(
     with open_site(context) as site:
         resolve_name("hven.services.doi_minting:keep_tombstone")(site, name)  # loaded as verbs are: by few
         removed_tables = _retry_until_free(lambda: site.store.unpublish_collection(name))
-        dropped = site.store.delete_unpinned_snapshots(name) if purge_data else []
+        if purge_data:
+            dropped = site.store.delete_unpinned_snapshots(name)
+        else:
+            dropped = []
         troubles = site.engines.drop_snapshots(dropped)
         if purge_data:
             ingest_package.delete_sync_data(site, name)
@@ -302,7 +316,9 @@ def _find_schedule(site: Site, name: str) -> Recurrence | None:
     """Look up the schedule of a collection, if it has one."""
     resource = site.get_published_state().resources.get(name)
     try:
-        return None if resource is None else schedule_planning.build_recurrence(resource)
+        if resource is None:
+            return None
+        return schedule_planning.build_recurrence(resource)
     except ValueError:  # check and status tell that
         return None
 

@@ -39,7 +39,10 @@ def add_referee(
             raise NotFoundError(
                 f"there is no collection {collection!r:.80} here", remedy=suggest_spelling(collection, names)
             )
-        facts = {"anonymous": True} if is_anonymous else {}
+        if is_anonymous:
+            facts = {"anonymous": True}
+        else:
+            facts = {}
         _, secret = site.store.grants.add_grant(
             GRANT_KIND, object=collection, expiry_time=end_time, actor="owner", facts=facts, with_secret=True
         )
@@ -114,7 +117,8 @@ def _parse_end_time(text: str) -> float:
         end_time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"--until {text!r:.40} is no date", remedy="2027-01-31, or 2027-01-31T12:00") from None
-    end_time = end_time.replace(tzinfo=UTC) if end_time.tzinfo is None else end_time
+    if end_time.tzinfo is None:
+        end_time = end_time.replace(tzinfo=UTC)
     end_time += timedelta(days=len(text) <= len("2027-01-31"))
     if end_time <= datetime.now(UTC):
         raise UsageError(f"--until {text} is over", remedy="a day to come")
@@ -122,4 +126,6 @@ def _parse_end_time(text: str) -> float:
 
 
 def _format_end_time(end_time: float | None) -> str:
-    return "" if end_time is None else f"{datetime.fromtimestamp(end_time, UTC):%Y-%m-%d %H:%M}"
+    if end_time is None:
+        return ""
+    return f"{datetime.fromtimestamp(end_time, UTC):%Y-%m-%d %H:%M}"

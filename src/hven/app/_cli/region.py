@@ -127,12 +127,14 @@ def region(
         raise UserError(f"{file}: the file is empty", remedy=region_files.READABLE_FORMATS)
     try:
         region_format = region_files.detect_format(data, file.name)
-        read_regions = (
-            region_files.read_regions(data, file.name, make_valid=True)
-            if region_format
-            else contour_tables.read_contours(file, contour_options)
-        )
-        is_on_body = "IAU" in (read_regions.frame or "") if region_format else read_regions.frame is None
+        if region_format:
+            read_regions = region_files.read_regions(data, file.name, make_valid=True)
+        else:
+            read_regions = contour_tables.read_contours(file, contour_options)
+        if region_format:
+            is_on_body = "IAU" in (read_regions.frame or "")
+        else:
+            is_on_body = read_regions.frame is None
         seen_from_outside = view is VertexOrder.body or (view is None and is_on_body)
         text, faults = _write_regions(
             read_regions, output_format, output_file, frame, seen_from_outside=seen_from_outside
@@ -154,9 +156,10 @@ def region(
             file=sys.stderr,
         )
     if faults:
-        hidden_text = (
-            f", {len(faults) - MAX_SHOWN_FAULTS:,} of them not shown" if len(faults) > MAX_SHOWN_FAULTS else ""
-        )
+        if len(faults) > MAX_SHOWN_FAULTS:
+            hidden_text = f", {len(faults) - MAX_SHOWN_FAULTS:,} of them not shown"
+        else:
+            hidden_text = ""
         print(
             f"hven: {file}: {len(faults):,} of {len(read_regions.faults):,} rows have no region{hidden_text}",
             file=sys.stderr,
@@ -183,7 +186,8 @@ def _write_regions(
 ) -> tuple[bytes, list[tuple[int, str]]]:
     """Write regions, and tell which have none, or none that this form can say."""
     faults = [(row, fault) for row, fault in enumerate(read_regions.faults) if fault]
-    regions, extension = read_regions.regions, output_file.suffix.lower() if output_file else ""
+    regions = read_regions.regions
+    extension = output_file.suffix.lower() if output_file else ""
     if output_format is RegionFormat.geojson:
         names = [name if name is not None else row + 1 for row, name in enumerate(read_regions.names)]
         facts = [
@@ -207,9 +211,11 @@ def _write_regions(
         return "".join(f"{'' if row in empty_rows else moc}\n" for row, moc in enumerate(mocs)).encode(), faults
     kind = {RegionFormat.stc: "stcs", RegionFormat.dali: "multishape", RegionFormat.polygon: "polygon"}[output_format]
     frame_name = read_regions.frame or ""
-    frame_word = (
-        frame or (frame_name if frame_name.isalnum() else "") if output_format is RegionFormat.stc else ""
-    )  # a URN of GeoJSON's is no word of STC-S
+    # a URN of GeoJSON's is no word of STC-S
+    if output_format is RegionFormat.stc:
+        frame_word = frame or (frame_name if frame_name.isalnum() else "")
+    else:
+        frame_word = ""
     lines = region_files.write_region_texts(regions, kind, frame=frame_word, from_outside=seen_from_outside).to_pylist()
     too_large_text = "it is more than one polygon without holes, of less than half a sphere: --to dali or moc says it"
     faults += [(row, too_large_text) for row, line in enumerate(lines) if line is None and row not in empty_rows]

@@ -83,7 +83,10 @@ def register(
                     "`registry: {publish: false}`?"
                 )
                 raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
-            faults = registry_validation.check_records(service_context, records) if check_records else []
+            if check_records:
+                faults = registry_validation.check_records(service_context, records)
+            else:
+                faults = []
         if check_records:
             if name is not None:
                 descriptor_end = f"/{name}.yaml"
@@ -166,10 +169,8 @@ def _build_hapi_entry(site: Site) -> dict[str, Any]:
     settings = site.settings
     if not settings.public_url:
         raise UserError("the site does not say under which address others find it", remedy="public_url in hven.toml")
-    service_context, published_state = (
-        ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL),
-        site.get_published_state(),
-    )
+    service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+    published_state = site.get_published_state()
     for data_set in series.list_data_sets(service_context, ANONYMOUS_PRINCIPAL, "hapi", published_state).values():
         span = series.find_time_extent(service_context, ANONYMOUS_PRINCIPAL, data_set, published_state)
         if span.start is not None and span.stop is not None and data_set.parameters:

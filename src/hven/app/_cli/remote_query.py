@@ -109,7 +109,10 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
     except UserError as error:
         if response.status == 200:
             raise UserError(f"{address}: {error.message}", remedy=error.remedy) from None
-        message = error.message if b"VOTABLE" in response.body[:4000] else f"HTTP {response.status}"
+        if b"VOTABLE" in response.body[:4000]:
+            message = error.message
+        else:
+            message = f"HTTP {response.status}"
         raise UserError(
             f"{address}: {message}",
             remedy="is this the address of a TAP service, without /sync?" if response.status == 404 else "",

@@ -88,15 +88,16 @@ def _show_table(table: str, run_qualities: Sequence[tuple[IngestRun, FlagStatist
 
 
 def _format_run_kind(run: IngestRun) -> str:
-    return f"{run.kind} (dry)" if run.summary.get("dry_run") else run.kind
+    if run.summary.get("dry_run"):
+        return f"{run.kind} (dry)"
+    return run.kind
 
 
 def _build_group_row(group: QualityGroup, quality: FlagStatistics, *, is_other: bool) -> list[Any]:
-    group_values = (
-        ["others", *[""] * (len(quality.by) - 1)]
-        if is_other
-        else ["NULL" if value is None else value for value in group.of]
-    )
+    if is_other:
+        group_values = ["others", *[""] * (len(quality.by) - 1)]
+    else:
+        group_values = ["NULL" if value is None else value for value in group.of]
     return [
         *group_values,
         group.rows,

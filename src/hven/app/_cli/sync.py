@@ -59,7 +59,10 @@ def sync(
                 progress=progress,
             )
 
-        report = run_sync() if dry_run else run_and_record(site, name, run_sync)
+        if dry_run:
+            report = run_sync()
+        else:
+            report = run_and_record(site, name, run_sync)
         if not dry_run:
             build_missing_pyramids(site, name)
     if as_json:
@@ -115,7 +118,10 @@ def show_changes(changes: Sequence[TableChange]) -> None:
             key = ", ".join(f"{value}" for value in sample["key"].values()) or "-"
             if kind == "changed":
                 for number, (column, before) in enumerate(sample["before"].items()):
-                    key_cells = ("changed", key) if not number else ("", "")
+                    if not number:
+                        key_cells = ("changed", key)
+                    else:
+                        key_cells = ("", "")
                     cells = (*key_cells, column, _format_cell(before), _format_cell(sample["after"][column]))
                     table.add_row(*(Text(cell, style=style) for cell in cells))
             else:
@@ -134,5 +140,10 @@ _MAX_ROW_COLUMNS = 6  # columns of a row that is shown as a whole
 
 
 def _format_cell(value: object) -> str:
-    text = "-" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    if value is None:
+        text = "-"
+    else:
+        text = str(value)
+    if len(text) <= 60:
+        return text
+    return f"{text[:57]}..."

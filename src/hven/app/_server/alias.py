@@ -79,7 +79,10 @@ class OldAddress:
             if name.upper() in self._conditions and value.strip()
         ]
         where = " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
-        text = self._query if CONDITION_PLACEHOLDER in self._query else f"{self._query} WHERE {CONDITION_PLACEHOLDER}"
+        if CONDITION_PLACEHOLDER in self._query:
+            text = self._query
+        else:
+            text = f"{self._query} WHERE {CONDITION_PLACEHOLDER}"
         remaining = [
             (name, value) for name, value in parameters if name.upper() not in {*self._conditions, "QUERY", "LANG"}
         ]
@@ -113,7 +116,10 @@ class AliasRewriter:
         if path.endswith(COMPRESSION_SUFFIX):
             path = path.removesuffix(COMPRESSION_SUFFIX)
             scope = {**scope, "path": path, "raw_path": quote(path).encode()}
-        alias = self._exact_aliases.get(path.rstrip("/") or "/") if self._exact_aliases else None
+        if self._exact_aliases:
+            alias = self._exact_aliases.get(path.rstrip("/") or "/")
+        else:
+            alias = None
         target = "" if alias is None else alias.target
         if alias is None and self._prefix_aliases:
             alias, target = self._find_prefix_alias(path)
@@ -146,7 +152,8 @@ class TableAddressRewriter:
     """
 
     def __init__(self, context: ServiceContext) -> None:
-        self._context, self._version = context, ""
+        self._context = context
+        self._version = ""
         self._exact_paths: dict[str, tuple[Table, str]] = {}  # old path -> table, ours
         self._prefix_paths: list[tuple[str, tuple[Table, str]]] = []  # what old paths begin with; the longest first
 
@@ -156,7 +163,8 @@ class TableAddressRewriter:
         if published_state.version != self._version:
             self._read_endpoints(published_state)
         path: str = scope["path"]
-        table_and_path, remaining_path = self._exact_paths.get(path.rstrip("/") or "/"), ""
+        table_and_path = self._exact_paths.get(path.rstrip("/") or "/")
+        remaining_path = ""
         if table_and_path is None:
             prefix, table_and_path = next(
                 (prefix_path for prefix_path in self._prefix_paths if path.startswith(prefix_path[0])), ("", None)
@@ -184,8 +192,6 @@ class TableAddressRewriter:
                         exact_paths.setdefault(path, table_and_path)
                     if endpoint.kind != "query":
                         prefix_paths.setdefault(path.rstrip("/") + "/", table_and_path)
-        self._exact_paths, self._prefix_paths = (
-            exact_paths,
-            sorted(prefix_paths.items(), key=lambda pair: -len(pair[0])),
-        )
+        self._exact_paths = exact_paths
+        self._prefix_paths = sorted(prefix_paths.items(), key=lambda pair: -len(pair[0]))
         self._version = published_state.version

@@ -86,7 +86,9 @@ class ReloadingApplication:
     """
 
     def __init__(self, site: Site, policies: Sequence[AccessPolicy], identify: Callable[[Request], Principal]) -> None:
-        self._site, self._policies, self._identify = site, policies, identify
+        self._site = site
+        self._policies = policies
+        self._identify = identify
         self._started = datetime.now(UTC)
         self._settings = site.settings
         self._problems = ProblemLog(lambda text: SiteHealth(site).get_redactor().redact_text(text))
@@ -181,11 +183,9 @@ def _build_router_application(
 
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return (
-            send_not_found(request, _limit_face(service_context, "portal"))
-            if error.status_code == 404
-            else await _answer_http_error(request, error)
-        )
+        if error.status_code == 404:
+            return send_not_found(request, _limit_face(service_context, "portal"))
+        return await _answer_http_error(request, error)
 
     app = Starlette(exception_handlers={HTTPException: answer_unknown, Exception: _answer_unexpected_error})
     named = TableAddressRewriter(_limit_face(service_context, "endpoints")).rewrite_request
@@ -197,10 +197,8 @@ def _build_router_application(
 
 def _limit_face(service_context: ServiceContext, face: str) -> ServiceContext:
     """Limit a face to the tables that it is to answer for."""
-    service, collections = (
-        face if face in SELECTABLE_FACES else "",
-        frozenset() if face in SITE_FACES else service_context.collections,
-    )
+    service = face if face in SELECTABLE_FACES else ""
+    collections = frozenset() if face in SITE_FACES else service_context.collections
     policies = (
         add_service_policies(tuple(service_context.policies), service, collections)
         if service or collections

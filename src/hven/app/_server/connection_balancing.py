@@ -42,7 +42,9 @@ class ConnectionShares:
         get_time: Callable[[], float] = time.monotonic,
         get_cpu_time: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._workers, self._get_time, self._get_cpu_time = workers, get_time, get_cpu_time
+        self._workers = workers
+        self._get_time = get_time
+        self._get_cpu_time = get_cpu_time
         self._reports = (ctypes.c_double * (2 * workers)).from_buffer(mmap.mmap(-1, 16 * workers))
 
     def create_worker_share(self, worker: int) -> ConnectionShare:
@@ -61,13 +63,11 @@ class ConnectionShare:
         get_time: Callable[[], float],
         get_cpu_time: Callable[[], float],
     ) -> None:
-        self._reports, self._worker, self._workers, self._get_time, self._get_cpu_time = (
-            reports,
-            worker,
-            workers,
-            get_time,
-            get_cpu_time,
-        )
+        self._reports = reports
+        self._worker = worker
+        self._workers = workers
+        self._get_time = get_time
+        self._get_cpu_time = get_cpu_time
         self._active_clients: dict[object, None] = {}
         self._excess = 0
         self._last_beat = get_time(), get_cpu_time()
@@ -100,11 +100,10 @@ class ConnectionShare:
         ]
         share = math.ceil(sum(counts) / len(counts))
         excess = own_count - share
-        self._excess = (
-            excess
-            if busy_share > MIN_BUSY_SHARE and excess >= max(MIN_EXCESS_CONNECTIONS, share * MIN_EXCESS_SHARE)
-            else 0
-        )
+        if busy_share > MIN_BUSY_SHARE and excess >= max(MIN_EXCESS_CONNECTIONS, share * MIN_EXCESS_SHARE):
+            self._excess = excess
+        else:
+            self._excess = 0
 
 
 _process_share: ConnectionShare | None = None

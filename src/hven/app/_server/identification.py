@@ -75,7 +75,9 @@ class Identification:
     """Puts the reader into the request's scope, or answers 401."""
 
     def __init__(self, store: StateStore, settings: Settings, people: People | None = None) -> None:
-        self._store, self._settings, self._people = store, settings, people
+        self._store = store
+        self._settings = settings
+        self._people = people
         # whom credentials proved a moment ago: asked without a way to a thread. Of a session nothing is remembered: a
         # logout holds at once
         self._principals: dict[bytes, tuple[Principal, float]] = {}
@@ -108,9 +110,10 @@ class Identification:
         ):
             try:
                 trusted_headers = self._select_trusted_headers(scope)
-                proxy_account = (
-                    self._read_proxy_account(scope, trusted_headers) if self._proxy_header in headers_by_name else ""
-                )
+                if self._proxy_header in headers_by_name:
+                    proxy_account = self._read_proxy_account(scope, trusted_headers)
+                else:
+                    proxy_account = ""
                 credentials = proxy_account or trusted_headers.get("authorization", "")
                 if not proxy_account and credentials.partition(" ")[0].lower() in self._refused_schemes:
                     raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
@@ -120,7 +123,10 @@ class Identification:
                 digest = hashlib.blake2b(
                     credential_bytes, key=self._key, digest_size=32, person=digest_context
                 ).digest()
-                principal, until = self._principals.get(digest, (None, 0.0)) if credentials else (None, 0.0)
+                if credentials:
+                    principal, until = self._principals.get(digest, (None, 0.0))
+                else:
+                    principal, until = (None, 0.0)
                 if SIGNATURE_SCOPE_KEY in scope:
                     check_credentials = partial(self._identify_by_signature, scope)
                     principal = await services.verify_proof(
@@ -132,17 +138,15 @@ class Identification:
                     )
                 elif time.monotonic() >= until:
                     slow = credentials[:6].lower() == "basic " or credentials.count(".") > 1
-                    check_credentials = (
-                        partial(self._get_or_create_account, proxy_account)
-                        if proxy_account
-                        else partial(self._identify_by_providers, trusted_headers)
-                    )
+                    if proxy_account:
+                        check_credentials = partial(self._get_or_create_account, proxy_account)
+                    else:
+                        check_credentials = partial(self._identify_by_providers, trusted_headers)
                     # only Basic may have a password
-                    by_token = (
-                        partial(self._identify_by_token, trusted_headers)
-                        if credentials[:6].lower() == "basic "
-                        else check_credentials
-                    )
+                    if credentials[:6].lower() == "basic ":
+                        by_token = partial(self._identify_by_token, trusted_headers)
+                    else:
+                        by_token = check_credentials
                     account = get_claimed_account(credentials)
                     principal = await services.verify_proof(
                         HTTPConnection(scope),
@@ -186,7 +190,8 @@ class Identification:
 
         Browsers are shown the way.
         """
-        path, principal = scope["path"], scope.get(PRINCIPAL_SCOPE_KEY)
+        path = scope["path"]
+        principal = scope.get(PRINCIPAL_SCOPE_KEY)
         if (
             principal is not None
             and principal.impersonator
@@ -294,7 +299,8 @@ class Identification:
         return headers
 
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
-        path, query = scope["path"].removeprefix(self._settings.root_path.rstrip("/")), scope["query_string"]
+        path = scope["path"].removeprefix(self._settings.root_path.rstrip("/"))
+        query = scope["query_string"]
         return self._load_principal(
             signed_addresses.verify_signed_address(
                 self._store, scope["method"], path, query.decode("latin-1"), scope[SIGNATURE_SCOPE_KEY]
@@ -331,9 +337,9 @@ class Identification:
     def _identify_by_providers(self, headers: Headers) -> Principal | None:
         principals = (provider.identify(headers) for provider in self._providers)
         principal = next((candidate for candidate in principals if candidate is not None), None)
-        return (
-            None if principal is None else add_known_groups(principal, self._settings, self._store.grants, self._people)
-        )
+        if principal is None:
+            return None
+        return add_known_groups(principal, self._settings, self._store.grants, self._people)
 
     def _identify_by_token(self, headers: Headers) -> Principal | None:
         """Identify who shows a token or a session of an account here, without a look at passwords."""
@@ -390,8 +396,13 @@ def is_anonymous_referee(scope: Scope) -> bool:
 def _find_requester(scope: Scope) -> str:
     """Name whose queries are counted together: an account's, else an address's."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
-    name = (principal.impersonator or principal.name) if principal is not None else None
-    return f"account {name}" if name else services.find_client_network(HTTPConnection(scope))
+    if principal is not None:
+        name = principal.impersonator or principal.name
+    else:
+        name = None
+    if name:
+        return f"account {name}"
+    return services.find_client_network(HTTPConnection(scope))
 
 
 def _is_ambient_credential(name: bytes, value: bytes) -> bool:

@@ -80,7 +80,10 @@ class LoadShedder:
     def record_probe(self) -> None:
         """Note that the loop has come to a look, late or in time."""
         now = self._get_time()
-        self._probe_delay = 0.0 if self._next_probe is None else now - self._next_probe
+        if self._next_probe is None:
+            self._probe_delay = 0.0
+        else:
+            self._probe_delay = now - self._next_probe
         self._next_probe = now + PROBE_SECONDS
 
     @property
@@ -106,7 +109,8 @@ class LoadShedder:
         """Return whether the loop is too far behind for this request."""
         round_start = self._get_round_start()
         if round_start - self._last_busy > MIN_IDLE_SECONDS and not self.is_late:
-            self._last_idle, self._requests_since_idle = round_start, 0
+            self._last_idle = round_start
+            self._requests_since_idle = 0
             self._requests_by_client.clear()
         self._requests_since_idle += 1
         now = self._last_busy = self._get_time()

@@ -34,7 +34,8 @@ class BufferedHandler(logging.StreamHandler["TextIO"]):
 
     def flush(self) -> None:
         """Write what waits; called when the process ends too."""
-        lines, self._lines = self._lines, []
+        lines = self._lines
+        self._lines = []
         if lines:
             self.stream.write("\n".join(lines) + "\n")
         super().flush()

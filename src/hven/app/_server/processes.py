@@ -242,7 +242,10 @@ def _limit_allocator() -> None:
 
     See also the room's door.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    else:
+        mallopt = None
     if mallopt is not None:  # glibc has it, musl has not
         mallopt(M_ARENA_MAX, MAX_ARENAS)
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

@@ -60,9 +60,14 @@ class RequestMiddleware:
         people: People | None = None,
     ) -> None:
         self._app = app
-        self._load_shedder, self._identification = door or LoadShedder(), Identification(store, settings, people)
-        self._alias_rewriter, self._portal_router = AliasRewriter(settings), PortalRouter(settings)
-        self._counters = ProcessCounters() if counters is None else counters
+        self._load_shedder = door or LoadShedder()
+        self._identification = Identification(store, settings, people)
+        self._alias_rewriter = AliasRewriter(settings)
+        self._portal_router = PortalRouter(settings)
+        if counters is None:
+            self._counters = ProcessCounters()
+        else:
+            self._counters = counters
         self._tally = tally
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
@@ -84,13 +89,13 @@ class RequestMiddleware:
         self._load_shedder.start_probing(asyncio.get_running_loop())
         self._counters.count_request_start()
         headers_by_name = dict(scope["headers"])
-        given_id, origin = headers_by_name.get(b"x-request-id"), headers_by_name.get(b"origin")
+        given_id = headers_by_name.get(b"x-request-id")
+        origin = headers_by_name.get(b"origin")
         # an id must be rare, not secret
-        request_id = (
-            given_id.decode("ascii")[:64]
-            if given_id and given_id.replace(b"-", b"").isalnum()
-            else f"{random.getrandbits(48):012x}"
-        )
+        if given_id and given_id.replace(b"-", b"").isalnum():
+            request_id = given_id.decode("ascii")[:64]
+        else:
+            request_id = f"{random.getrandbits(48):012x}"
         scope["hven.request_id"] = request_id
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
         # before anything looks at the address: what signs it is nobody's business, and in no log
@@ -111,9 +116,10 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status, response_headers = message["status"], list(message["headers"])
                 response_headers = await self._identification.add_identity_headers(scope, status, response_headers)
-                response_headers = (
-                    response_headers if signed is None else signed_addresses.set_private_headers(response_headers)
-                )
+                if signed is None:
+                    response_headers = response_headers
+                else:
+                    response_headers = signed_addresses.set_private_headers(response_headers)
                 headers = [
                     *(add_cookies(cookies, response_headers) if cookies else response_headers),
                     *self._common_headers,
@@ -183,9 +189,11 @@ class RequestMiddleware:
                 )
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
-                logged_query = (
-                    b"" if "/login" in scope["path"] else scope["query_string"]
-                )  # there are codes of providers in it
+                # there are codes of providers in it
+                if "/login" in scope["path"]:
+                    logged_query = b""
+                else:
+                    logged_query = scope["query_string"]
                 line = {
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "id": request_id,

@@ -59,10 +59,14 @@ class CachingRouter(Router):
             raise HTTPException(404)
         key = scope.get("method", ""), path
         alias_route = self._alias_routes.get(key)
-        route = self._find_route(scope) if scope["type"] == "http" and alias_route is None else None
+        if scope["type"] == "http" and alias_route is None:
+            route = self._find_route(scope)
+        else:
+            route = None
         if route is None and scope["type"] == "http" and (rewritten_scope := self._rewrite_request(scope)) is not None:
             is_match = alias_route is not None and alias_route.matches(rewritten_scope)[0] is Match.FULL
-            scope, route = rewritten_scope, alias_route if is_match else self._find_route(rewritten_scope)
+            scope = rewritten_scope
+            route = alias_route if is_match else self._find_route(rewritten_scope)
             if route is not None and len(self._alias_routes) < MAX_CACHED_PATHS:
                 self._alias_routes[key] = route
         if route is None and scope["type"] == "http":
@@ -75,12 +79,11 @@ class CachingRouter(Router):
         scope.setdefault("router", self)
         scope["route"] = route
         scope.update(route.matches(scope)[1])
-        if (use := CURRENT_USAGE.get()) is not None:
-            use.face, use.path, use.params = (
-                self._faces.get(id(route), ""),
-                route.path if isinstance(route, Route) else "",
-                scope.get("path_params", {}),
-            )
+        use = CURRENT_USAGE.get()
+        if use is not None:
+            use.face = self._faces.get(id(route), "")
+            use.path = route.path if isinstance(route, Route) else ""
+            use.params = scope.get("path_params", {})
         await route.handle(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> BaseRoute | None:

@@ -64,7 +64,10 @@ def compute_connection_limit() -> int:
         It allows too few.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target_limit = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if hard == resource.RLIM_INFINITY:
+        target_limit = 65536
+    else:
+        target_limit = min(hard, 65536)
     if soft < target_limit:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (target_limit, hard))
@@ -95,7 +98,8 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
         self, *arguments: Any, on_stop: Callable[[], None], on_listening: Callable[[], None], **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
-        self._on_stop, self._on_listening = on_stop, on_listening
+        self._on_stop = on_stop
+        self._on_listening = on_listening
         self._pulses: dict[int, child_processes.Heartbeat] = {}
         self._detectors: dict[int, tuple[int, HangDetector]] = {}  # with the process that each watches
         self._shares = ConnectionShares(self.workers)
@@ -184,7 +188,8 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
 
     def _get_hang_detector(self, worker: Any) -> HangDetector:
         pid = worker.inner.pid
-        if (pid_and_detector := self._detectors.get(worker.idx)) is None or pid_and_detector[0] != pid:
+        pid_and_detector = self._detectors.get(worker.idx)
+        if pid_and_detector is None or pid_and_detector[0] != pid:
             pid_and_detector = self._detectors[worker.idx] = pid, HangDetector(self._pulses[worker.idx], pid)
         return pid_and_detector[1]
 
@@ -278,7 +283,10 @@ def _load_worker_application(
     share.set_as_process_share()
     global _number  # noqa: PLW0603  (a process is one worker)
     _number = idx
-    os.environ[AFTER_CRASH_VARIABLE] = "yes" if crashed else ""
+    if crashed:
+        os.environ[AFTER_CRASH_VARIABLE] = "yes"
+    else:
+        os.environ[AFTER_CRASH_VARIABLE] = ""
     application = load()
     child_processes.set_process_name(f"{WORKER_NAME}-{idx + 1}")  # whoever lists processes sees which workers are ready
     return application

@@ -175,7 +175,9 @@ def read_description_file(request: DescriptionRequest) -> TableSetDescription | 
         It has no table of the name that was chosen.
     """
     module = _recognize_description(request.path)
-    return None if module is None else _select_tables(module.read(request), request)
+    if module is None:
+        return None
+    return _select_tables(module.read(request), request)
 
 
 def is_description(path: Path) -> bool:
@@ -297,7 +299,10 @@ def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
         name = to_identifier(table.names.get(item.source, item.source))
         if item.source in table.names and name != item.column.name and name not in used_names:
             used_names.add(name)
-            label = table.names[item.source] if is_reserved(table.names[item.source]) else None
+            if is_reserved(table.names[item.source]):
+                label = table.names[item.source]
+            else:
+                label = None
             guesses[guess_index] = replace(
                 item,
                 column=item.column.copy_with(name=name, label=label),
@@ -313,7 +318,8 @@ def _assign_table_names(tables: Sequence[DescribedTable]) -> dict[str, str]:
         base_name = unique_name = to_identifier(table.name, "table")
         number = 2
         while unique_name in target_names.values():
-            unique_name, number = f"{base_name}_{number}", number + 1
+            unique_name = f"{base_name}_{number}"
+            number = number + 1
         target_names[table.name] = unique_name
     return target_names
 
@@ -352,7 +358,8 @@ def _write_table(
     if composite_indexes:
         lines.append(f"    indexes: {format_flow_value(composite_indexes)}")
     single_indexed_columns = {group[0] for group in table.indexes if len(group) == 1}
-    if position_columns := find_sky_position(own_guesses):
+    position_columns = find_sky_position(own_guesses)
+    if position_columns:
         lines.append(
             f"    position: [{format_scalar(position_columns[0])}, {format_scalar(position_columns[1])}]  # "
             f"guessed: degrees; searches by position use it"

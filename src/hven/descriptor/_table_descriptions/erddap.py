@@ -132,7 +132,10 @@ def read(request: DescriptionRequest) -> TableSetDescription:
             remedy="data sets of files are read where fileDir is a directory of this machine, those of databases "
             "everywhere",
         )
-    attributes = _read_added_attributes(datasets[0]) if len(datasets) == 1 else {}
+    if len(datasets) == 1:
+        attributes = _read_added_attributes(datasets[0])
+    else:
+        attributes = {}
     collection_keys: dict[str, Any] = {}
     for word, key in COLLECTION_KEYS_BY_ATTRIBUTE.items():
         if attributes.get(word):
@@ -169,20 +172,16 @@ def _read_element_text(element: Any, name: str) -> str:
 
 
 def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedTable:
-    dataset_type, name, attributes = (
-        str(dataset.get("type")),
-        str(dataset.get("datasetID")),
-        _read_added_attributes(dataset),
-    )
+    dataset_type = str(dataset.get("type"))
+    name = str(dataset.get("datasetID"))
+    attributes = _read_added_attributes(dataset)
     source_keys, notes = _build_source_keys(dataset_type, dataset, request)
     columns: list[Column] = []
     names: dict[str, str] = {}
     constants: list[tuple[Column, str]] = []
     for variable in dataset.findall("dataVariable"):
-        column, source = (
-            _read_variable_column(variable, source_keys["kind"]),
-            _read_element_text(variable, "sourceName"),
-        )
+        column = _read_variable_column(variable, source_keys["kind"])
+        source = _read_element_text(variable, "sourceName")
         if source.startswith("="):  # a constant
             target = _read_element_text(variable, "destinationName") or column.name
             constants.append((column.copy_with(name=target), source[1:].strip().strip('"')))
@@ -231,7 +230,10 @@ def _build_source_keys(
         reason = next((f"; {text}" for word, text in UNSUPPORTED_TYPE_REMEDIES.items() if word in dataset_type), "")
         raise SourceError(f"data sets of the type {dataset_type} are not read{reason}")
     folder = Path(_read_element_text(dataset, "fileDir"))
-    directory = folder if folder.is_absolute() else request.path.parent / folder
+    if folder.is_absolute():
+        directory = folder
+    else:
+        directory = request.path.parent / folder
     file_pattern = _read_element_text(dataset, "fileNameRegex") or ".*"
     try:
         matches_name = re.compile(file_pattern).fullmatch
@@ -269,7 +271,10 @@ def _choose_file_pattern(
     if len(files) == 1:
         return request.format_path(files[0])
     for extension in dict.fromkeys("".join(path.suffixes) for path in files):
-        pattern = f"**/*{extension}" if is_recursive else f"*{extension}"
+        if is_recursive:
+            pattern = f"**/*{extension}"
+        else:
+            pattern = f"*{extension}"
         if sorted(path for path in directory.glob(pattern) if path.is_file()) == files:
             return request.format_path(directory / pattern)
     return [request.format_path(path) for path in files]
@@ -286,7 +291,8 @@ def _read_csv_dialect(dataset: Any) -> dict[str, Any]:
         options["delimiter"] = {",": "comma", "\t": "tab", "\\t": "tab", ";": "semicolon", "|": "pipe"}.get(
             separator, separator
         )
-    names_row, first_data_row = _read_row_number(dataset, "columnNamesRow"), _read_row_number(dataset, "firstDataRow")
+    names_row = _read_row_number(dataset, "columnNamesRow")
+    first_data_row = _read_row_number(dataset, "firstDataRow")
     if names_row > 1:
         options["skip"] = names_row - 1
     if names_row == 0:  # columns have no names
@@ -298,17 +304,22 @@ def _read_csv_dialect(dataset: Any) -> dict[str, Any]:
 
 def _read_row_number(dataset: Any, name: str) -> int:
     text = _read_element_text(dataset, name)
-    return int(text) if text.isdigit() else 1
+    if text.isdigit():
+        return int(text)
+    return 1
 
 
 def _read_variable_column(variable: Any, source_kind: str) -> Column:
-    attributes, source = _read_added_attributes(variable), _read_element_text(variable, "sourceName")
+    attributes = _read_added_attributes(variable)
+    source = _read_element_text(variable, "sourceName")
     type_name = ERDDAP_TYPES.get(_read_element_text(variable, "dataType").lower(), "string")
     unit, note = _translate_udunits(attributes.get("units", ""))
     if source_kind == PRODUCT_SOURCE_KIND and TIME_UNIT_PATTERN.fullmatch(
         attributes.get("units", "").strip()
     ):  # as they are read
-        unit, note, type_name = "d", "MJD", "float64"
+        unit = "d"
+        note = "MJD"
+        type_name = "float64"
     comment_text = attributes.get("comment") or attributes.get("description") or ""
     label = attributes.get("long_name") or _read_element_text(variable, "destinationName")
     text = ". ".join(part.rstrip(". ") for part in (label, comment_text, note) if part)
@@ -325,15 +336,18 @@ def _read_variable_column(variable: Any, source_kind: str) -> Column:
 def _translate_udunits(text: str) -> tuple[str, str]:
     """Translate UDUNITS; what is left of it belongs into the description."""
     text = text.strip()
-    if match := TIME_UNIT_PATTERN.fullmatch(text):
+    match = TIME_UNIT_PATTERN.fullmatch(text)
+    if match:
         return UDUNITS_ALIASES.get(match[1].lower(), ""), text
     if text.lower() in UDUNITS_ALIASES:
         return UDUNITS_ALIASES[text.lower()], ""
-    if unit := units.normalize_unit(text):
+    unit = units.normalize_unit(text)
+    if unit:
         return unit, ""
     terms = [_UNIT_TERM_PATTERN.fullmatch(part) for part in text.split()]
     if text and all(terms):
         vounit_text = ".".join(term[1] + (f"**{term[2]}" if term[2] else "") for term in terms if term)
-        if unit := units.normalize_unit(vounit_text):
+        unit = units.normalize_unit(vounit_text)
+        if unit:
             return unit, ""
     return text, ""

@@ -42,7 +42,9 @@ ARRAY_DATATYPES = {"boolean", "byte", "short", "int", "long", "float", "double"}
 
 
 def _wrap_in_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    return value
 
 
 Names = Annotated[list[str], BeforeValidator(_wrap_in_list)]

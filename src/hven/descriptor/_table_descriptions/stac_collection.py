@@ -100,11 +100,16 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         for provider in links:
             if provider.get("rel") == rel and provider["href"].startswith(("https://", "http://")):
                 collection_keys.setdefault(key, provider["href"])
-    if keywords := [str(provider) for provider in collection.get("keywords") or ()]:
+    keywords = [str(provider) for provider in collection.get("keywords") or ()]
+    if keywords:
         collection_keys["subjects"] = keywords[:20]
-    if doi := collection.get("sci:doi"):
+    doi = collection.get("sci:doi")
+    if doi:
         collection_keys["doi"] = str(doi)
-    summaries = collection.get("summaries") if isinstance(collection.get("summaries"), dict) else {}
+    if isinstance(collection.get("summaries"), dict):
+        summaries = collection.get("summaries")
+    else:
+        summaries = {}
     for word, key in (("instruments", "instrument"), ("platform", "facility")):
         values = [str(provider) for provider in summaries.get(word) or () if isinstance(provider, str)]
         if values:
@@ -203,10 +208,16 @@ def _describe_column(column: Column, collection: Mapping[str, Any]) -> Column:
     match = re.fullmatch(r"assets\.([^.]+)\.(.+)", column.name)
     if match is not None:
         assets = collection.get("item_assets") or collection.get("assets") or {}
-        asset = asset_value if isinstance(asset_value := assets.get(match[1]), dict) else {}
+        if isinstance(asset_value := assets.get(match[1]), dict):
+            asset = asset_value
+        else:
+            asset = {}
         field_meaning, ucd = ASSET_FIELD_MEANINGS.get(match[2], ("", ""))
         asset_label = asset.get("description") or asset.get("title") or match[1]
-        description_text = f"{asset_label}: {field_meaning or match[2]}" if field_meaning or asset else ""
+        if field_meaning or asset:
+            description_text = f"{asset_label}: {field_meaning or match[2]}"
+        else:
+            description_text = ""
     return column.copy_with(
         description=column.description or description_text or None,
         unit=column.unit or unit or None,

@@ -140,11 +140,9 @@ def _build_described_table(
     ]
     relations: dict[str, TableRelation] = {}
     for key, pairs in keys.get(name, {}).items():
-        target, own_columns, target_columns = (
-            pairs[0][0],
-            [column_row[1] for column_row in pairs],
-            [column_row[2] for column_row in pairs],
-        )
+        target = pairs[0][0]
+        own_columns = [column_row[1] for column_row in pairs]
+        target_columns = [column_row[2] for column_row in pairs]
         relations[f"key_{key}" if key[:1].isdigit() else key] = TableRelation(
             target=_remove_schema_name(target) if target.partition(".")[0] == name.partition(".")[0] else target,
             columns=own_columns,

@@ -62,7 +62,10 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         collection_keys["creators"] = [{"name": name} for name in catalogue.authors]
     if catalogue.bibcode:
         collection_keys["bibcode"] = catalogue.bibcode
-    notes = [f"described, and not beside it: {', '.join(missing)}"] if missing else []
+    if missing:
+        notes = [f"described, and not beside it: {', '.join(missing)}"]
+    else:
+        notes = []
     return TableSetDescription(
         kind="ReadMe",
         tables=tables,

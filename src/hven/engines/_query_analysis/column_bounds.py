@@ -44,23 +44,26 @@ def analyse_column_bounds(
     """Recognise such a condition; `find_column` tells whether an expression is a column that is asked about."""
     if isinstance(condition, Comparison):
         for side, op, other in list_comparison_sides(condition):
-            bound_column, value = find_column(side), compile_constant(other, free_slots)
+            bound_column = find_column(side)
+            value = compile_constant(other, free_slots)
             if bound_column is None or value is None or op == "<>":
                 continue
             low, high = (value if sign in op else None for sign in (">", "<"))
-            return (
-                ValueRange(bound_column, value, value)
-                if op == "="
-                else ValueRange(bound_column, low, high, op == ">", op == "<")
-            )
+            if op == "=":
+                return ValueRange(bound_column, value, value)
+            return ValueRange(bound_column, low, high, op == ">", op == "<")
     elif isinstance(condition, BetweenPredicate) and not condition.negated:
         bound_column = find_column(condition.operand)
-        low, high = compile_constant(condition.low, free_slots), compile_constant(condition.high, free_slots)
+        low = compile_constant(condition.low, free_slots)
+        high = compile_constant(condition.high, free_slots)
         if bound_column is not None and low is not None and high is not None:
             return ValueRange(bound_column, low, high)
     elif isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
         bound_column = find_column(condition.operand)
-        choice_values = None if bound_column is None else compile_constant_list(condition.choices, free_slots)
+        if bound_column is None:
+            choice_values = None
+        else:
+            choice_values = compile_constant_list(condition.choices, free_slots)
         if bound_column is not None and choice_values is not None:
             return ValueChoices(bound_column, choice_values, len(condition.choices))
     return None

@@ -76,7 +76,9 @@ def replace_with_candidates(
             table = node.table.copy_with(schema="hven", name=f"candidates{node.number}")
             tables[table.qualified_name] = table
             return replace(node, table=table)
-        return joins.get(id(node), node) if joins else node
+        if joins:
+            return joins.get(id(node), node)
+        return node
 
     query = transform_tree(bound_query.query, change_node)
     return replace(

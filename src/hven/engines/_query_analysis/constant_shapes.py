@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 def list_shape_arguments(call: FunctionCall) -> tuple[Expr, ...]:
     """Return the arguments of a geometry function without the deprecated coordinate system."""
-    return call.args[1:] if call.args and is_text(call.args[0]) else call.args
+    if call.args and is_text(call.args[0]):
+        return call.args[1:]
+    return call.args
 
 
 def match_point_coordinates(expression: Expr) -> tuple[Expr, Expr] | None:
     """Return longitude and latitude of ``POINT(lon, lat)``, or of another point that is a constant."""
     if isinstance(expression, FunctionCall) and expression.name == "POINT":
         args = list_shape_arguments(expression)
-        return (args[0], args[1]) if len(args) == 2 else None
+        if len(args) == 2:
+            return (args[0], args[1])
+        return None
     point_meta = expression.meta
     if (
         point_meta is not None
@@ -93,7 +97,9 @@ def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Consta
         ):
             return None
         maker = compile_shape(expression, free_slots)
-        return None if maker is None else ConstantShape(expression_meta.type.adql, build_value=maker)
+        if maker is None:
+            return None
+        return ConstantShape(expression_meta.type.adql, build_value=maker)
     number_expressions: list[Expr] = []
     for arg in list_shape_arguments(expression):
         point = match_point_coordinates(arg)
@@ -106,7 +112,9 @@ def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> Consta
         return None
     numbers = [compile_constant(item, free_slots) for item in number_expressions]
     number_constants = tuple(number for number in numbers if number is not None)
-    return ConstantShape(expression.name, number_constants) if len(number_constants) == len(numbers) else None
+    if len(number_constants) == len(numbers):
+        return ConstantShape(expression.name, number_constants)
+    return None
 
 
 def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
@@ -119,7 +127,9 @@ def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
         return None if constant_shape is None else constant_shape.build_shape
     if isinstance(expression, Cast) and expression.target in {"POINT", "CIRCLE", "POLYGON"}:
         kind, text = expression.target.lower(), compile_constant(expression.operand, free_slots)
-        return None if text is None else lambda values: _parse_shape_numbers(kind, text(values))
+        if text is None:
+            return None
+        return lambda values: _parse_shape_numbers(kind, text(values))
     if not isinstance(expression, FunctionCall) or expression.name not in _SHAPE_COMPILERS:
         return None
     return _wrap_none_on_error(_SHAPE_COMPILERS[expression.name](expression, free_slots))
@@ -135,7 +145,9 @@ def compile_point(
 
     def compute_point(literal_values: Values) -> tuple[float, float] | None:
         shape = make(literal_values)
-        return (shape.lon, shape.lat) if isinstance(shape, Point) else None
+        if isinstance(shape, Point):
+            return (shape.lon, shape.lat)
+        return None
 
     return compute_point
 
@@ -178,7 +190,9 @@ def _compile_point(expression: FunctionCall, free_slots: frozenset[int]) -> Make
 
     def build_point(literal_values: Values) -> Made:
         lon, lat = numbers(literal_values)
-        return None if lon is None or lat is None else Point(lon, lat)
+        if lon is None or lat is None:
+            return None
+        return Point(lon, lat)
 
     return build_point
 
@@ -187,7 +201,9 @@ def _compile_region(expression: FunctionCall, free_slots: frozenset[int]) -> Mak
     text = compile_constant(
         list_shape_arguments(expression)[0] if len(expression.args) > 1 else expression.args[0], free_slots
     )
-    return None if text is None else lambda values: parse_shape(str(text(values)))
+    if text is None:
+        return None
+    return lambda values: parse_shape(str(text(values)))
 
 
 def _compile_moc(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
@@ -199,7 +215,9 @@ def _compile_moc(expression: FunctionCall, free_slots: frozenset[int]) -> Maker 
 
     def build_moc(literal_values: Values) -> Made:
         shape, order_value = inner(literal_values), order(literal_values)
-        return None if shape is None or order_value is None else compute_shape_cells(shape, int(order_value))
+        if shape is None or order_value is None:
+            return None
+        return compute_shape_cells(shape, int(order_value))
 
     return build_moc
 
@@ -212,7 +230,9 @@ def _build_moc_compiler(join: Callable[[Moc, Moc], Moc]) -> Callable[[FunctionCa
 
         def build_moc(literal_values: Values) -> Made:
             a, b = left_shape(literal_values), right_shape(literal_values)
-            return join(a, b) if isinstance(a, Moc) and isinstance(b, Moc) else None
+            if isinstance(a, Moc) and isinstance(b, Moc):
+                return join(a, b)
+            return None
 
         return build_moc
 
@@ -233,7 +253,9 @@ def _compile_frame_transform(expression: FunctionCall, free_slots: frozenset[int
         if not isinstance(shape, Point | Circle):
             return None
         lon, lat = (float(number[0]) for number in frames.rotate_positions([shape.lon], [shape.lat], *names))
-        return Point(lon, lat) if isinstance(shape, Point) else Circle(lon, lat, shape.radius)
+        if isinstance(shape, Point):
+            return Point(lon, lat)
+        return Circle(lon, lat, shape.radius)
 
     return build_transformed_shape
 
@@ -245,7 +267,9 @@ def _compile_centroid(expression: FunctionCall, free_slots: frozenset[int]) -> M
 
     def build_centroid(literal_values: Values) -> Made:
         shape = inner(literal_values)
-        return None if shape is None or isinstance(shape, Moc) else shape.compute_centroid()
+        if shape is None or isinstance(shape, Moc):
+            return None
+        return shape.compute_centroid()
 
     return build_centroid
 
@@ -309,8 +333,11 @@ _SHAPE_COMPILERS: dict[str, Callable[[FunctionCall, frozenset[int]], Maker | Non
 
 def _compile_coordinate(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
     """Compute COORD1 or COORD2 of a constant point."""
-    point, axis = compile_point(expression.args[0], free_slots), expression.name == "COORD2"
-    return None if point is None else lambda values: None if (place := point(values)) is None else place[axis]
+    point = compile_point(expression.args[0], free_slots)
+    axis = expression.name == "COORD2"
+    if point is None:
+        return None
+    return lambda values: None if (place := point(values)) is None else place[axis]
 
 
 SHAPE_FUNCTION_COMPILERS.update({"COORD1": _compile_coordinate, "COORD2": _compile_coordinate})

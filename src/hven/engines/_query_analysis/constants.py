@@ -37,26 +37,29 @@ def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant |
         operand = compile_constant(expression.operand, free_slots)
         if operand is None or is_text(expression.operand):
             return None
-        sign = -1 if expression.op == "-" else 1
+        if expression.op == "-":
+            sign = -1
+        else:
+            sign = 1
         return lambda values: None if (value := operand(values)) is None else sign * _to_number(value)
     if isinstance(expression, BinaryOperation) and expression.op in "+-*/":
-        left_operand, right_operand = (
-            compile_constant(expression.left, free_slots),
-            compile_constant(expression.right, free_slots),
-        )
+        left_operand = compile_constant(expression.left, free_slots)
+        right_operand = compile_constant(expression.right, free_slots)
         if left_operand is None or right_operand is None:
             return None
         if _is_float(expression.left) or _is_float(expression.right):
             return _compile_float_arithmetic(expression.op, left_operand, right_operand)
-        return (
-            None
-            if _count_integer_bits(expression) > _MAX_INTEGER_BITS
-            else _compile_integer_arithmetic(expression.op, left_operand, right_operand)
-        )
+        if _count_integer_bits(expression) > _MAX_INTEGER_BITS:
+            return None
+        return _compile_integer_arithmetic(expression.op, left_operand, right_operand)
     if isinstance(expression, Cast) and expression.target == "DOUBLE PRECISION" and not is_text(expression.operand):
         number = compile_constant(expression.operand, free_slots)
-        return None if number is None else lambda values: None if (value := number(values)) is None else float(value)
-    return _compile_function_call(expression, free_slots) if isinstance(expression, FunctionCall) else None
+        if number is None:
+            return None
+        return lambda values: None if (value := number(values)) is None else float(value)
+    if isinstance(expression, FunctionCall):
+        return _compile_function_call(expression, free_slots)
+    return None
 
 
 def _compile_function_call(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
@@ -99,7 +102,8 @@ def _parse_sexagesimal(text: float | str) -> float | None:
     match = _SEXAGESIMAL_PATTERNS[0].fullmatch(str(text)) or _SEXAGESIMAL_PATTERNS[1].fullmatch(str(text))
     if match is None:
         return None
-    minutes, seconds = float(match[3]), float(match[4] or 0)
+    minutes = float(match[3])
+    seconds = float(match[4] or 0)
     if minutes > 60 or seconds > 60 or (minutes == 60 and match[4]):
         return None
     return (-1 if match[1] == "-" else 1) * (float(match[2]) + minutes / 60 + seconds / 3600)
@@ -138,16 +142,17 @@ def _count_integer_bits(expression: Expr) -> int:
     if isinstance(expression, UnaryOperation):
         return _count_integer_bits(expression.operand)
     if isinstance(expression, BinaryOperation) and expression.op in "+-*/":
-        left_bits, right_bits = _count_integer_bits(expression.left), _count_integer_bits(expression.right)
-        return (
-            left_bits + right_bits
-            if expression.op == "*"
-            else left_bits
-            if expression.op == "/"
-            else max(left_bits, right_bits) + 1
-        )
+        left_bits = _count_integer_bits(expression.left)
+        right_bits = _count_integer_bits(expression.right)
+        if expression.op == "*":
+            return left_bits + right_bits
+        if expression.op == "/":
+            return left_bits
+        return max(left_bits, right_bits) + 1
     if isinstance(expression, Literal) and isinstance(expression.value, int):
-        return 31 if abs(expression.value) < 2**31 else 64
+        if abs(expression.value) < 2**31:
+            return 31
+        return 64
     return 64
 
 
@@ -163,11 +168,9 @@ def _compile_integer_arithmetic(operator: str, left_operand: Constant, right_ope
             return left_value - right_value
         if operator == "*":
             return left_value * right_value
-        return (
-            None
-            if not right_value
-            else abs(left_value) // abs(right_value) * (1 if (left_value < 0) == (right_value < 0) else -1)
-        )
+        if not right_value:
+            return None
+        return abs(left_value) // abs(right_value) * (1 if (left_value < 0) == (right_value < 0) else -1)
 
     return compute_integer
 
@@ -190,7 +193,9 @@ def _compile_float_arithmetic(operator: str, left_operand: Constant, right_opera
 
 
 def _to_number(value: float | str) -> float:
-    return value if isinstance(value, int | float) else float(value)
+    if isinstance(value, int | float):
+        return value
+    return float(value)
 
 
 def is_text(expression: Expr) -> bool:
@@ -224,11 +229,9 @@ def compile_constant_list(choices: Sequence[Expr], free_slots: frozenset[int]) -
         ]
     compiled_choices = [compile_constant(choice, free_slots) for choice in choices]
     choice_constants = [item for item in compiled_choices if item is not None]
-    return (
-        (lambda values: [item(values) for item in choice_constants])
-        if len(choice_constants) == len(compiled_choices)
-        else None
-    )
+    if len(choice_constants) == len(compiled_choices):
+        return lambda values: [item(values) for item in choice_constants]
+    return None
 
 
 def parse_microseconds(value: object) -> int | None:

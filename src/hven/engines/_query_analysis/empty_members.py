@@ -44,7 +44,9 @@ def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int])
         return bound_query
 
     def change_node(node: Any) -> Any:
-        return _remove_union_members(node, empty_numbers) if isinstance(node, SetOperation) else node
+        if isinstance(node, SetOperation):
+            return _remove_union_members(node, empty_numbers)
+        return node
 
     if is_certainly_empty(bound_query.query, empty_numbers):
         return None
@@ -97,7 +99,10 @@ def _merge_select_layer(node: Any) -> Any:
     ):
         return node
     union = node.source
-    inner = find_row_select(union.query) if isinstance(union, DerivedTable) else None
+    if isinstance(union, DerivedTable):
+        inner = find_row_select(union.query)
+    else:
+        inner = None
     if inner is None or not isinstance(union, DerivedTable):
         return node
     inner_expressions = {
@@ -107,7 +112,10 @@ def _merge_select_layer(node: Any) -> Any:
     }
     items = []
     for item in node.items:
-        column = item.expr.column if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef) else None
+        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
+            column = item.expr.column
+        else:
+            column = None
         if not isinstance(item, SelectItem) or column is None or column.name not in inner_expressions:
             return node
         items.append(replace(item, expr=inner_expressions[column.name]))
@@ -115,7 +123,11 @@ def _merge_select_layer(node: Any) -> Any:
 
 
 def _find_select(member: Any) -> Select | None:
-    return member if isinstance(member, Select) else _find_select(member.body) if isinstance(member, Query) else None
+    if isinstance(member, Select):
+        return member
+    if isinstance(member, Query):
+        return _find_select(member.body)
+    return None
 
 
 def _replace_output_columns(member: Any, columns: Any) -> Any:
@@ -130,17 +142,13 @@ def _replace_output_columns(member: Any, columns: Any) -> Any:
 def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
     """Return whether a query, or a part of one, has no rows for sure, if these table references have none."""
     if isinstance(node, SetOperation):
-        is_left_empty, is_right_empty = (
-            is_certainly_empty(node.left, empty_numbers),
-            is_certainly_empty(node.right, empty_numbers),
-        )
-        return (
-            (is_left_empty or is_right_empty)
-            if node.op == "INTERSECT"
-            else is_left_empty
-            if node.op == "EXCEPT"
-            else is_left_empty and is_right_empty
-        )
+        is_left_empty = is_certainly_empty(node.left, empty_numbers)
+        is_right_empty = is_certainly_empty(node.right, empty_numbers)
+        if node.op == "INTERSECT":
+            return is_left_empty or is_right_empty
+        if node.op == "EXCEPT":
+            return is_left_empty
+        return is_left_empty and is_right_empty
     if isinstance(node, Query):
         return is_certainly_empty(node.body, empty_numbers)
     if node.source is None or not (node.group_by or find_row_select(Query(replace(node, top=None, distinct=False)))):
@@ -151,20 +159,16 @@ def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
 def _is_source_empty(from_item: FromItem, empty_numbers: frozenset[int]) -> bool:
     """Return whether an item of FROM has no rows for sure."""
     if isinstance(from_item, Join):
-        is_left_empty, is_right_empty = (
-            _is_source_empty(from_item.left, empty_numbers),
-            _is_source_empty(from_item.right, empty_numbers),
-        )
+        is_left_empty = _is_source_empty(from_item.left, empty_numbers)
+        is_right_empty = _is_source_empty(from_item.right, empty_numbers)
         kind = from_item.kind.upper()
-        return (
-            is_left_empty
-            if kind == "LEFT"
-            else is_right_empty
-            if kind == "RIGHT"
-            else is_left_empty and is_right_empty
-            if kind == "FULL"
-            else is_left_empty or is_right_empty
-        )
+        if kind == "LEFT":
+            return is_left_empty
+        if kind == "RIGHT":
+            return is_right_empty
+        if kind == "FULL":
+            return is_left_empty and is_right_empty
+        return is_left_empty or is_right_empty
     if isinstance(from_item, DerivedTable):
         return from_item.number in empty_numbers or is_certainly_empty(from_item.query, empty_numbers)
     return isinstance(from_item, TableRef) and not from_item.cte and from_item.number in empty_numbers

@@ -64,18 +64,18 @@ def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
     ):
         return bound_query
     query = transform_tree(bound_query.query, _replace_predicate_texts)
-    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+    if query is bound_query.query:
+        return bound_query
+    return replace(bound_query, query=query)
 
 
 def _replace_predicate_texts(node: Any) -> Any:
     if not isinstance(node, FunctionCall) or node.name not in SHAPE_PREDICATES:
         return node
     args = tuple(map(_unwrap_shape_text, node.args))
-    return (
-        node
-        if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True))
-        else replace(node, args=args)
-    )
+    if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)):
+        return node
+    return replace(node, args=args)
 
 
 def _unwrap_shape_text(expression: Expr) -> Expr:
@@ -93,7 +93,9 @@ def _unwrap_shape_text(expression: Expr) -> Expr:
         and isinstance(shape, ColumnRef)
         and shape.meta is not None
     )
-    return shape if is_shape_text and shape.meta is not None and shape.meta.type.is_geometry else expression
+    if is_shape_text and shape.meta is not None and shape.meta.type.is_geometry:
+        return shape
+    return expression
 
 
 def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
@@ -111,7 +113,8 @@ def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Ex
     if len(args) == 4:
         return (args[0], args[1]), (args[2], args[3])
     if len(args) == 2:
-        first_point, second_point = match_point_coordinates(args[0]), match_point_coordinates(args[1])
+        first_point = match_point_coordinates(args[0])
+        second_point = match_point_coordinates(args[1])
         if first_point is not None and second_point is not None:
             return first_point, second_point
     return None
@@ -119,7 +122,8 @@ def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Ex
 
 def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
     """Return a comparison as it stands, and read from its other side: ``a < b``, ``b > a``."""
-    left_side, right_side = condition.left, condition.right
+    left_side = condition.left
+    right_side = condition.right
     return (left_side, condition.op, right_side), (right_side, _MIRRORED_OPERATORS[condition.op], left_side)
 
 
@@ -191,5 +195,7 @@ def match_point_in_shape(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
         return call.args[0], call.args[1], literal
     if call.name == "INTERSECTS" and len(call.args) == 2:
         a, b = call.args
-        return (a, b, literal) if match_point_coordinates(a) is not None else (b, a, literal)
+        if match_point_coordinates(a) is not None:
+            return (a, b, literal)
+        return (b, a, literal)
     return None

@@ -79,9 +79,10 @@ class NarrowableSelect:
 def analyse_select(select: Select) -> NarrowableSelect:
     """Gather what conditions of one SELECT say about its tables."""
     narrowable = NarrowableSelect(select)
-    table_numbers = (
-        _collect_tables(select.source, narrowable, is_direct=True) if select.source is not None else frozenset()
-    )
+    if select.source is not None:
+        table_numbers = _collect_tables(select.source, narrowable, is_direct=True)
+    else:
+        table_numbers = frozenset()
     narrowable.add_conditions(select.where, table_numbers)
     return narrowable
 
@@ -112,10 +113,8 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
                 narrowable.derived_expressions[from_item.number, column.name] = inner.expr
         return inner_numbers | derived_numbers
     if isinstance(from_item, Join):
-        left_numbers, right_numbers = (
-            _collect_tables(from_item.left, narrowable, is_direct=is_direct),
-            _collect_tables(from_item.right, narrowable, is_direct=is_direct),
-        )
+        left_numbers = _collect_tables(from_item.left, narrowable, is_direct=is_direct)
+        right_numbers = _collect_tables(from_item.right, narrowable, is_direct=is_direct)
         kind = from_item.kind.upper()
         narrowed_numbers = {"LEFT": right_numbers, "RIGHT": left_numbers}.get(kind, left_numbers | right_numbers)
         narrowable.add_conditions(from_item.on, frozenset() if kind == "FULL" else narrowed_numbers)
@@ -130,7 +129,9 @@ def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
     """Return a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
 
     def change_node(node: Any) -> Any:
-        return replace(node, source=table_number) if isinstance(node, ColumnRef) and node.source == 0 else node
+        if isinstance(node, ColumnRef) and node.source == 0:
+            return replace(node, source=table_number)
+        return node
 
     return transform_tree(condition, change_node)
 
@@ -165,10 +166,14 @@ def match_indexed_position(
 ) -> tuple[str, str] | None:
     """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
     columns = match_column_pair(position_pair)
-    table = narrowable.table_refs[table_number].table if table_number in narrowable.table_refs else None
+    if table_number in narrowable.table_refs:
+        table = narrowable.table_refs[table_number].table
+    else:
+        table = None
     if columns is None or table is None or table.position is None:
         return None
-    lon, lat = narrowable.find_stored_column(columns[0]), narrowable.find_stored_column(columns[1])
+    lon = narrowable.find_stored_column(columns[0])
+    lat = narrowable.find_stored_column(columns[1])
     if (
         lon is None
         or lat is None
@@ -177,13 +182,20 @@ def match_indexed_position(
         or not lon.source == table_number == lat.source
     ):
         return None
-    return table.position if (lon.column.name, lat.column.name) == table.position else None
+    if (lon.column.name, lat.column.name) == table.position:
+        return table.position
+    return None
 
 
 def match_indexed_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> str | None:
     """Return the name of an indexed column of a leaf if `expression` is one."""
     column = narrowable.find_stored_column(expression)
-    table = narrowable.table_refs[table_number].table if table_number in narrowable.table_refs else None
+    if table_number in narrowable.table_refs:
+        table = narrowable.table_refs[table_number].table
+    else:
+        table = None
     if column is None or column.source != table_number or column.column is None or table is None:
         return None
-    return column.column.name if column.column.name in table.indexed_column_names else None
+    if column.column.name in table.indexed_column_names:
+        return column.column.name
+    return None

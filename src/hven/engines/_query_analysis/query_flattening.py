@@ -40,9 +40,14 @@ def flatten_query(bound_query: BoundQuery) -> BoundQuery:
     """Return the same query with fewer layers; the same object if there are none to take off."""
     if not any(isinstance(node, DerivedTable | CommonTable) for node in walk_tree(bound_query.query)):
         return bound_query
-    query = bound_query.query if bound_query.volatile else _inline_common_tables(bound_query.query)
+    if bound_query.volatile:
+        query = bound_query.query
+    else:
+        query = _inline_common_tables(bound_query.query)
     query = _merge_derived_tables(query)
-    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+    if query is bound_query.query:
+        return bound_query
+    return replace(bound_query, query=query)
 
 
 def _inline_common_tables(query: Query) -> Query:
@@ -74,7 +79,9 @@ def _inline_common_tables(query: Query) -> Query:
             for later_cte in ctes[cte_number + 1 :]
         ]
         del ctes[cte_number]
-    return query if len(ctes) == len(query.ctes) else replace(body, ctes=tuple(ctes))
+    if len(ctes) == len(query.ctes):
+        return query
+    return replace(body, ctes=tuple(ctes))
 
 
 def _is_reference_to(node: Any, cte: CommonTable) -> bool:
@@ -93,7 +100,10 @@ class _CommonTableInliner:
         """Return the derived table for a reference by name."""
         if not _is_reference_to(node, self._cte):
             return node
-        query = self._copy_renumbered() if self._is_used else self._cte.query
+        if self._is_used:
+            query = self._copy_renumbered()
+        else:
+            query = self._cte.query
         self._is_used = True
         return DerivedTable(
             query,
@@ -147,7 +157,9 @@ def _match_simple_select(query: Query) -> tuple[TableRef, list[ColumnRef], Selec
     if any(isinstance(node, Subquery | ExistsPredicate) for node in walk_tree(select.where)):
         return None
     sources = {node.source for node in walk_tree(select.where) if isinstance(node, ColumnRef)}
-    return (select.source, columns, select) if sources <= {select.source.number} else None
+    if sources <= {select.source.number}:
+        return (select.source, columns, select)
+    return None
 
 
 def _merge_derived_tables(query: Query) -> Query:
@@ -201,10 +213,10 @@ def _bind_to_policy_row(condition: Expr | None, table_number: int) -> Expr | Non
     """Return a condition over the row of a table: as `TableRef.where` has it."""
 
     def change_node(node: Any) -> Any:
-        return (
-            replace(node, source=_POLICY_ROW_NUMBER)
-            if isinstance(node, ColumnRef) and node.source == table_number
-            else node
-        )
+        if isinstance(node, ColumnRef) and node.source == table_number:
+            return replace(node, source=_POLICY_ROW_NUMBER)
+        return node
 
-    return None if condition is None else transform_tree(condition, change_node)
+    if condition is None:
+        return None
+    return transform_tree(condition, change_node)

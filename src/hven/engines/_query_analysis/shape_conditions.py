@@ -31,19 +31,16 @@ def match_position_in_shape(
     point_in_shape = match_point_in_shape(condition)
     if point_in_shape is not None:
         point, shape, literal = point_in_shape
-        shape_constant, columns = (
-            match_constant_shape(shape, free_slots),
-            match_indexed_position(narrowable, table_number, match_point_coordinates(point)),
-        )
-        return (
-            None
-            if shape_constant is None or columns is None
-            else (columns, shape_constant, compile_constant(literal, free_slots))
-        )
+        shape_constant = match_constant_shape(shape, free_slots)
+        columns = match_indexed_position(narrowable, table_number, match_point_coordinates(point))
+        if shape_constant is None or columns is None:
+            return None
+        return (columns, shape_constant, compile_constant(literal, free_slots))
     for first, second, limit, _ in match_distance_conditions(condition, ("<", "<=", "=")):
         radius = compile_constant(limit, free_slots)
         for column_point, constant_point in ((first, second), (second, first)):
-            lon, lat = compile_constant(constant_point[0], free_slots), compile_constant(constant_point[1], free_slots)
+            lon = compile_constant(constant_point[0], free_slots)
+            lat = compile_constant(constant_point[1], free_slots)
             columns = match_indexed_position(narrowable, table_number, column_point)
             if radius is not None and lon is not None and lat is not None and columns is not None:
                 return columns, ConstantShape("CIRCLE", (lon, lat, radius)), None
@@ -53,7 +50,10 @@ def match_position_in_shape(
 def has_null_position(condition: Expr) -> bool:
     """Return whether a condition asks where something lies that has no position: a member of a union without one."""
     inside = match_point_in_shape(condition)
-    pair = None if inside is None else match_point_coordinates(inside[0])
+    if inside is None:
+        pair = None
+    else:
+        pair = match_point_coordinates(inside[0])
     return pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair)
 
 
@@ -85,5 +85,10 @@ def match_shape_or_point(expression: Expr, free_slots: frozenset[int]) -> Consta
 
 
 def _match_constant_point(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
-    maker = compile_shape(expression, free_slots) if match_point_coordinates(expression) is not None else None
-    return None if maker is None else ConstantShape("POINT", build_value=maker)
+    if match_point_coordinates(expression) is not None:
+        maker = compile_shape(expression, free_slots)
+    else:
+        maker = None
+    if maker is None:
+        return None
+    return ConstantShape("POINT", build_value=maker)

@@ -58,7 +58,9 @@ def push_into_unions(bound_query: BoundQuery) -> BoundQuery:
     if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
         return bound_query
     query = transform_tree(bound_query.query, _push_conditions)
-    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+    if query is bound_query.query:
+        return bound_query
+    return replace(bound_query, query=query)
 
 
 def _push_conditions(node: Any) -> Any:
@@ -85,21 +87,17 @@ def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_condi
     `moved_conditions` takes the `id` of conditions.
     """
     if isinstance(from_item, Join):
-        left_item = (
-            _push_into_item(from_item.left, conditions, moved_conditions)
-            if from_item.kind.upper() in {"INNER", "CROSS", "LEFT"}
-            else from_item.left
-        )
-        right_item = (
-            _push_into_item(from_item.right, conditions, moved_conditions)
-            if from_item.kind.upper() in {"INNER", "CROSS", "RIGHT"}
-            else from_item.right
-        )
-        return (
-            from_item
-            if left_item is from_item.left and right_item is from_item.right
-            else replace(from_item, left=left_item, right=right_item)
-        )
+        if from_item.kind.upper() in {"INNER", "CROSS", "LEFT"}:
+            left_item = _push_into_item(from_item.left, conditions, moved_conditions)
+        else:
+            left_item = from_item.left
+        if from_item.kind.upper() in {"INNER", "CROSS", "RIGHT"}:
+            right_item = _push_into_item(from_item.right, conditions, moved_conditions)
+        else:
+            right_item = from_item.right
+        if left_item is from_item.left and right_item is from_item.right:
+            return from_item
+        return replace(from_item, left=left_item, right=right_item)
     if (
         not isinstance(from_item, DerivedTable)
         or from_item.query.order_by
@@ -130,7 +128,9 @@ def _list_union_members(body: Any) -> list[Select]:
         members.append(right)
         body = body.left
     first_member = find_row_select(body if isinstance(body, Query) else Query(body))
-    return [] if first_member is None else [*members, first_member]
+    if first_member is None:
+        return []
+    return [*members, first_member]
 
 
 def _push_into_members(body: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
@@ -158,11 +158,9 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
                 is_null(arg) for arg in args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
             ):  # of a member that has no such column
                 return Literal(None, text_offset=node.text_offset, meta=node.meta)
-            return (
-                node
-                if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True))
-                else replace(node, args=args)
-            )
+            if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)):
+                return node
+            return replace(node, args=args)
         if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
             return node
         inner_expression = inner_expressions[node.column.name]

@@ -85,14 +85,18 @@ class AccessibleRows(OpenSnapshot):
     """
 
     def __init__(self, full_snapshot: OpenSnapshot, rows: Rows, max_bytes: int) -> None:
-        self.full_snapshot, self._max_bytes = full_snapshot, max_bytes
+        self.full_snapshot = full_snapshot
+        self._max_bytes = max_bytes
         self._row_numbers = np.sort(rows).astype(np.int32 if full_snapshot.rows < 2**31 else np.int64)
         bits = np.zeros(full_snapshot.rows, np.bool_)
         bits[rows] = True
         self._is_accessible = pa.array(bits)
         positioned = int(np.searchsorted(self._row_numbers, full_snapshot.manifest.positioned))
         self.manifest = replace(full_snapshot.manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
-        self.path, self._key_indexes, self._region_indexes, self._projections = full_snapshot.path, {}, {}, {}
+        self.path = full_snapshot.path
+        self._key_indexes = {}
+        self._region_indexes = {}
+        self._projections = {}
         self._columns: dict[str, pa.ChunkedArray] = {}
         self.bytes = self._is_accessible.nbytes + self._row_numbers.nbytes
 
@@ -120,7 +124,10 @@ class AccessibleRows(OpenSnapshot):
         """Return some columns of all rows, one at least."""
         if column_names is not None and ROW_NUMBER_COLUMN in column_names:
             return super().select_columns(column_names)
-        names = self.schema.names if column_names is None else column_names or (self._narrowest_column,)
+        if column_names is None:
+            names = self.schema.names
+        else:
+            names = column_names or (self._narrowest_column,)
         cached = {}
         for name in names:
             column = self._columns.get(name)
@@ -150,13 +157,17 @@ class AccessibleRows(OpenSnapshot):
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
         """Return the index of a column, None if there is none, or no room for it."""
-        cached, full_index = self._key_indexes.get(column_name), self.full_snapshot.get_key_index(column_name)
+        cached = self._key_indexes.get(column_name)
+        full_index = self.full_snapshot.get_key_index(column_name)
         if cached is not None or full_index is None or self.bytes > self._max_bytes:
             return cached
         is_accessible, rows = self._map_row_numbers(
             np.arange(full_index.count) if full_index.rows is None else full_index.rows
         )
-        values = None if full_index.values is None else full_index.values[is_accessible]
+        if full_index.values is None:
+            values = None
+        else:
+            values = full_index.values[is_accessible]
         self.bytes += rows.nbytes + (0 if values is None else values.nbytes)
         cached = self._key_indexes[column_name] = replace(
             full_index,
@@ -170,11 +181,15 @@ class AccessibleRows(OpenSnapshot):
 
     def get_region_index(self, column_name: str) -> RegionIndex | None:
         """Return the position index of a column of shapes, None if there is none, or no room for it."""
-        index, full_index = self._region_indexes.get(column_name), self.full_snapshot.get_region_index(column_name)
+        index = self._region_indexes.get(column_name)
+        full_index = self.full_snapshot.get_region_index(column_name)
         if index is not None or full_index is None or self.bytes > self._max_bytes:
             return index
         is_accessible, rows = self._map_row_numbers(full_index.rows)
-        caps = None if full_index.caps is None else full_index.caps[self._row_numbers]
+        if full_index.caps is None:
+            caps = None
+        else:
+            caps = full_index.caps[self._row_numbers]
         index = self._region_indexes[column_name] = RegionIndex.from_cells(full_index.cells[is_accessible], rows, caps)
         self.bytes += rows.nbytes + index.cells.nbytes + (0 if caps is None else caps.nbytes)
         return index
@@ -192,7 +207,9 @@ class AccessibleProjection(Projection):
     """Some columns by row number, read where all rows are."""
 
     def __init__(self, full_projection: Projection, rows: npt.NDArray[Any]) -> None:
-        self._full_projection, self._rows, self.schema = full_projection, rows, full_projection.schema
+        self._full_projection = full_projection
+        self._rows = rows
+        self.schema = full_projection.schema
 
     def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
         """Yield copies of rows begin..end."""
@@ -219,7 +236,8 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         policy_conditions: Mapping[str, tuple[str, tuple[str, ...]]],
     ) -> None:
         super().__init__(engine, replace(bound, query=transform_tree(bound.query, _remove_policy_condition)))
-        self._build_filtered_plan, self._policy_conditions = partial(DuckPlan, engine, bound), policy_conditions
+        self._build_filtered_plan = partial(DuckPlan, engine, bound)
+        self._policy_conditions = policy_conditions
         self._indexed_rows: WeakSet[AccessibleRows] = (
             WeakSet()
         )  # whose indexes are there, as far as this plan reads them
@@ -347,7 +365,9 @@ def find_accessible_rows(
 
 
 def _remove_policy_condition(node: Any) -> Any:
-    return replace(node, where=None) if is_filtered_table(node) else node
+    if is_filtered_table(node):
+        return replace(node, where=None)
+    return node
 
 
 __all__ = ["AccessPolicyPlan", "AccessibleRows", "ColumnsTooLargeError", "SnapshotSubset", "find_accessible_rows"]

@@ -172,7 +172,8 @@ class ArrowQuery:
         begin, end = self._clip_window(literal_values, row_limit, len(row_numbers))
         rows_before = 0
         for part in self.iterate_passing_rows(stored, row_numbers, literal_values):
-            low, high = max(begin - rows_before, 0), end - rows_before
+            low = max(begin - rows_before, 0)
+            high = end - rows_before
             rows_before += len(part)
             if high <= 0:
                 return
@@ -229,9 +230,10 @@ class ArrowQuery:
 
     def _compute_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
         stored_names = tuple(item for item in self.output_items if isinstance(item, str))
-        stored_columns = (
-            iter(_read_frame(stored.get_projection(stored_names), row_numbers).columns) if stored_names else iter(())
-        )
+        if stored_names:
+            stored_columns = iter(_read_frame(stored.get_projection(stored_names), row_numbers).columns)
+        else:
+            stored_columns = iter(())
         frame = None
         if self.computed_columns and len(stored_names) < len(self.output_items):
             frame = _read_frame(stored.get_projection(self.computed_columns), row_numbers)
@@ -266,7 +268,9 @@ def _read_frame(columns: Projection, row_numbers: Rows) -> pa.RecordBatch:
     if n > 1 and row_numbers[-1] - row_numbers[0] == n - 1:
         if n < 3 or bool((row_numbers[1:] > row_numbers[:-1]).all()):
             pieces = list(columns.iterate_range(int(row_numbers[0]), int(row_numbers[-1]) + 1))
-            return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
+            if len(pieces) == 1:
+                return pieces[0]
+            return pa.concat_batches(pieces)
         return columns.take_rows(row_numbers)
     if n > 1 and not bool((row_numbers[1:] > row_numbers[:-1]).all()):
         return columns.take_rows(row_numbers)
@@ -278,7 +282,10 @@ def _to_bool_array(mask: Any, row_count: int) -> Any:
         return mask
     if isinstance(mask, pa.Scalar):
         return np.full(row_count, mask.as_py() is True)
-    filled_mask = pc.fill_null(mask, False) if mask.null_count else mask
+    if mask.null_count:
+        filled_mask = pc.fill_null(mask, False)
+    else:
+        filled_mask = mask
     return np.asarray(filled_mask.to_numpy(zero_copy_only=False))
 
 
@@ -348,7 +355,9 @@ def _compile_arrow_query(bound_query: BoundQuery, schema: pa.Schema) -> ArrowQue
 
 
 def _compile_optional_constant(literal: Literal | None, free_slots: frozenset[int]) -> Constant | None:
-    return None if literal is None else compile_constant(literal, free_slots)
+    if literal is None:
+        return None
+    return compile_constant(literal, free_slots)
 
 
 def _is_count_star(expression: Expr) -> bool:
@@ -399,11 +408,10 @@ def _compile_sort_key(
             raise UnsupportedByArrowError
         expression = output_expressions[0]
     column_match = column_numbers.find_column(expression)
-    column = (
-        expression.column.name
-        if column_match is not None and isinstance(expression, ColumnRef) and expression.column is not None
-        else None
-    )
+    if column_match is not None and isinstance(expression, ColumnRef) and expression.column is not None:
+        column = expression.column.name
+    else:
+        column = None
     if (
         column is not None
         and isinstance(expression, ColumnRef)
@@ -441,7 +449,8 @@ def _compile_distance(expression: Expr, column_numbers: ColumnNumbers, free_slot
             or not (column_matches[0][1].is_numeric and column_matches[1][1].is_numeric)
         ):
             continue
-        x, y = column_matches[0][0], column_matches[1][0]
+        x = column_matches[0][0]
+        y = column_matches[1][0]
 
         def evaluate_distance(
             frame: pa.RecordBatch,
@@ -456,11 +465,10 @@ def _compile_distance(expression: Expr, column_numbers: ColumnNumbers, free_slot
                 raise UnsupportedByArrowError
             lon_column, lat_column = frame.column(x), frame.column(y)
             distances = compute_distance(_to_float_array(lon_column), _to_float_array(lat_column), *centre)  # type: ignore[arg-type]
-            missing = (
-                None
-                if lon_column.null_count == lat_column.null_count == 0
-                else np.asarray(pc.or_(lon_column.is_null(), lat_column.is_null()))
-            )
+            if lon_column.null_count == lat_column.null_count == 0:
+                missing = None
+            else:
+                missing = np.asarray(pc.or_(lon_column.is_null(), lat_column.is_null()))
             return pa.array(np.atleast_1d(distances), mask=missing)
 
         return evaluate_distance
@@ -474,7 +482,10 @@ def _to_float_array(column: pa.Array) -> Any:
 def _compile_condition(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate:
     """Compile a condition to a function that gives an Arrow array of true, false, null."""
     if isinstance(expression, Conjunction | Disjunction):
-        join = pc.and_kleene if isinstance(expression, Conjunction) else pc.or_kleene
+        if isinstance(expression, Conjunction):
+            join = pc.and_kleene
+        else:
+            join = pc.or_kleene
         parts = [_compile_condition(part, column_numbers, free_slots) for part in expression.parts]
 
         def evaluate_parts(frame: pa.RecordBatch, literal_values: Values) -> Any:
@@ -488,10 +499,8 @@ def _compile_condition(expression: Expr, column_numbers: ColumnNumbers, free_slo
         evaluate_operand = _compile_condition(expression.operand, column_numbers, free_slots)
         return lambda frame, values: pc.invert(evaluate_operand(frame, values))
     if isinstance(expression, NullPredicate):
-        column_match, test = (
-            column_numbers.find_column(find_nullable_base(expression.operand, free_slots)),
-            pc.is_valid if expression.negated else pc.is_null,
-        )
+        column_match = column_numbers.find_column(find_nullable_base(expression.operand, free_slots))
+        test = pc.is_valid if expression.negated else pc.is_null
         if column_match is None and is_null(expression.operand):
             return lambda _, __: pa.scalar(not expression.negated, pa.bool_())
         if column_match is None:
@@ -538,13 +547,12 @@ def _compile_shape_predicate(
         if required_one(literal_values) != 1 or in_point:
             raise UnsupportedByArrowError
         sides = [left_shapes(frame, literal_values), right_shapes(frame, literal_values)]
-        has_texts, function_name = any(map(_is_text_array, sides)), name
+        has_texts = any(map(_is_text_array, sides))
+        function_name = name
         if has_texts and any(are_points):
             point_lists = sides.pop(are_points.index(True))
-            sides, function_name = (
-                [pc.list_element(point_lists, 0), pc.list_element(point_lists, 1), *sides],
-                "hven_in_text",
-            )
+            sides = [pc.list_element(point_lists, 0), pc.list_element(point_lists, 1), *sides]
+            function_name = "hven_in_text"
         elif has_texts:
             sides = [side if _is_text_array(side) else call_function("hven_text", side) for side in sides]
             function_name = f"{name}_text"
@@ -563,11 +571,9 @@ def _is_text_array(shapes: pa.Array) -> bool:
 
 def _compile_shapes(expression: Expr, column_numbers: ColumnNumbers, free_slots: frozenset[int]) -> Evaluate | None:
     """Compile a column of regions (lists of numbers, or texts), positions in two columns, or a shape of constants, which is one row."""
-    column_match, pair, list_type = (
-        column_numbers.find_column(expression),
-        match_column_pair(match_point_coordinates(expression)),
-        pa.list_(pa.float64()),
-    )
+    column_match = column_numbers.find_column(expression)
+    pair = match_column_pair(match_point_coordinates(expression))
+    list_type = pa.list_(pa.float64())
     if column_match is not None:
         column_number, column_type = column_match
         if column_type.stored_xtype is None or column_type.stored_xtype.adql not in _REGION_TYPES:
@@ -623,10 +629,12 @@ def _compile_point_in_shape(
     )
     if shape_constant is None or columns is None or required_one is None:
         raise UnsupportedByArrowError
-    lon, lat = column_numbers.find_column(columns[0]), column_numbers.find_column(columns[1])
+    lon = column_numbers.find_column(columns[0])
+    lat = column_numbers.find_column(columns[1])
     if lon is None or lat is None:
         raise UnsupportedByArrowError
-    x, y = lon[0], lat[0]
+    x = lon[0]
+    y = lat[0]
 
     def evaluate_point_in_shape(frame: pa.RecordBatch, literal_values: Values) -> pa.Array:
         shape_value = shape_constant.build_shape(literal_values)
@@ -634,11 +642,10 @@ def _compile_point_in_shape(
             raise UnsupportedByArrowError
         lon_column, lat_column = frame.column(x), frame.column(y)
         mask = shape_value.contains(_to_float_array(lon_column), _to_float_array(lat_column))
-        missing = (
-            None
-            if lon_column.null_count == lat_column.null_count == 0
-            else np.asarray(pc.or_(lon_column.is_null(), lat_column.is_null()))
-        )
+        if lon_column.null_count == lat_column.null_count == 0:
+            missing = None
+        else:
+            missing = np.asarray(pc.or_(lon_column.is_null(), lat_column.is_null()))
         return pa.array(np.atleast_1d(mask), mask=missing)
 
     return evaluate_point_in_shape
@@ -654,7 +661,8 @@ def _compile_comparison(expression: Expr, column_numbers: ColumnNumbers, free_sl
             if value is not None and compile_constant(side, free_slots) is None:
                 return _compile_column_comparison(side, op, value, column_numbers, free_slots)
     elif isinstance(expression, BetweenPredicate):
-        low, high = compile_constant(expression.low, free_slots), compile_constant(expression.high, free_slots)
+        low = compile_constant(expression.low, free_slots)
+        high = compile_constant(expression.high, free_slots)
         if low is not None and high is not None:
             evaluate_lower, evaluate_upper = (
                 _compile_column_comparison(expression.operand, ">=", low, column_numbers, free_slots),
@@ -696,11 +704,10 @@ def _compile_literal_comparison(expression: Expr, free_slots: frozenset[int]) ->
     side_constants = [compile_constant(side, free_slots) for side in sides if isinstance(side, Literal)]
     if not sides or len(side_constants) < len(sides):
         return None
-    negated = (
-        expression.op == "<>"
-        if isinstance(expression, Comparison)
-        else isinstance(expression, InPredicate) and expression.negated
-    )
+    if isinstance(expression, Comparison):
+        negated = expression.op == "<>"
+    else:
+        negated = isinstance(expression, InPredicate) and expression.negated
 
     def evaluate_literals(_: pa.RecordBatch, literal_values: Values) -> pa.Scalar:
         operand, *choices = (value(literal_values) for value in side_constants if value is not None)
@@ -719,7 +726,8 @@ def _compile_like(expression: LikePredicate, column_numbers: ColumnNumbers, free
     )
     if evaluate_text is None or pattern is None:
         raise UnsupportedByArrowError
-    ignore_case, negated = expression.ignore_case, expression.negated
+    ignore_case = expression.ignore_case
+    negated = expression.negated
 
     def evaluate_like(frame: pa.RecordBatch, literal_values: Values) -> Any:
         pattern_text, column = pattern(literal_values), evaluate_text(frame, literal_values)
@@ -742,7 +750,8 @@ def _compile_text(expression: Expr, column_numbers: ColumnNumbers) -> Evaluate |
     """Compile a column of text, maybe in LOWER or UPPER; None if it is something else."""
     case_function = None
     if isinstance(expression, FunctionCall) and expression.name in _CASE_FUNCTIONS and len(expression.args) == 1:
-        case_function, expression = _CASE_FUNCTIONS[expression.name], expression.args[0]
+        case_function = _CASE_FUNCTIONS[expression.name]
+        expression = expression.args[0]
     column_match = column_numbers.find_column(expression)
     if column_match is None or not column_match[1].is_string:
         return None
@@ -766,11 +775,9 @@ def _is_ascii(column: pa.Array) -> bool:
 def _compile_long_in(
     expression: InPredicate, choices: Sequence[Expr], column_numbers: ColumnNumbers, free_slots: frozenset[int]
 ) -> Evaluate:
-    column_match, list_values, negated = (
-        column_numbers.find_column(expression.operand),
-        compile_constant_list(choices, free_slots),
-        expression.negated,
-    )
+    column_match = column_numbers.find_column(expression.operand)
+    list_values = compile_constant_list(choices, free_slots)
+    negated = expression.negated
     if column_match is None or list_values is None or not (column_match[1].is_integer or column_match[1].is_string):
         raise UnsupportedByArrowError
     column_number = column_match[0]
@@ -809,7 +816,10 @@ def _compile_column_comparison(
 ) -> Evaluate:
     if is_text(expression):
         raise UnsupportedByArrowError
-    evaluate_text = _compile_text(expression, column_numbers) if isinstance(expression, FunctionCall) else None
+    if isinstance(expression, FunctionCall):
+        evaluate_text = _compile_text(expression, column_numbers)
+    else:
+        evaluate_text = None
     if evaluate_text is not None:
         return lambda frame, values: _COMPARISON_FUNCTIONS[operator](
             evaluate_text(frame, values), _to_string_scalar(value(values))
@@ -848,13 +858,12 @@ def _compile_remainder(expression: Expr, column_numbers: ColumnNumbers, free_slo
     if isinstance(expression, FunctionCall) and expression.name == "MOD":
         dividend, divisor_expression = expression.args
     elif isinstance(expression, BinaryOperation) and expression.op == "%":
-        dividend, divisor_expression = expression.left, expression.right
+        dividend = expression.left
+        divisor_expression = expression.right
     else:
         return None
-    column_match, divisor_constant = (
-        column_numbers.find_column(dividend),
-        compile_constant(divisor_expression, free_slots),
-    )
+    column_match = column_numbers.find_column(dividend)
+    divisor_constant = compile_constant(divisor_expression, free_slots)
     if column_match is None or divisor_constant is None or not column_match[1].is_integer:
         raise UnsupportedByArrowError
     column_number = column_match[0]
@@ -895,7 +904,9 @@ def _compare_floats(column: pa.Array, operator: str, value: float) -> Any:
     mask = _COMPARISON_FUNCTIONS[operator](
         column, pa.scalar(float(value), pa.float64())
     )  # a double: so is a float32 column then
-    return pc.or_(mask, pc.is_nan(column)) if operator in {">", ">="} else mask
+    if operator in {">", ">="}:
+        return pc.or_(mask, pc.is_nan(column))
+    return mask
 
 
 def _compare_integers(column: pa.Array, operator: str, value: float) -> Any:
@@ -905,7 +916,10 @@ def _compare_integers(column: pa.Array, operator: str, value: float) -> Any:
         if value != int(value):  # between two whole numbers
             if operator in {"=", "<>"}:
                 raise UnsupportedByArrowError
-            operator, value = (">=", math.ceil(value)) if operator in {">", ">="} else ("<=", math.floor(value))
+            if operator in {">", ">="}:
+                operator, value = (">=", math.ceil(value))
+            else:
+                operator, value = ("<=", math.floor(value))
         value = int(value)
     if not -(2**63) <= value < 2**63:
         raise UnsupportedByArrowError

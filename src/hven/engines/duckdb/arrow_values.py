@@ -115,7 +115,10 @@ def compile_value(
             if not isinstance(then, Literal)
         ):
             raise UnsupportedByArrowError
-        otherwise = None if expression.otherwise is None else compile_inner(expression.otherwise)
+        if expression.otherwise is None:
+            otherwise = None
+        else:
+            otherwise = compile_inner(expression.otherwise)
         return lambda frame, values: _evaluate_case(whens, otherwise, frame, values, arrow_type)
     raise UnsupportedByArrowError
 
@@ -137,7 +140,10 @@ def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
         ]
         if sum(are_fixed) != 1:
             break
-        expression = expression.left if are_fixed[1] else expression.right
+        if are_fixed[1]:
+            expression = expression.left
+        else:
+            expression = expression.right
     if (
         isinstance(expression, Cast)
         and isinstance(expression.operand, ColumnRef)
@@ -249,12 +255,17 @@ def _compile_arithmetic(
     """Compile an operation of doubles and a constant, which every processor computes alike."""
     call = _ARROW_OPERATIONS[expression.op]
     number = compile_constant(expression.right, free_slots)
-    column_operand = expression.left if number is not None else expression.right
+    if number is not None:
+        column_operand = expression.left
+    else:
+        column_operand = expression.right
     if number is None and expression.op != "/":
         number = compile_constant(expression.left, free_slots)
     if number is None or not require_meta(column_operand).type.is_numeric:
         raise UnsupportedByArrowError
-    value, compute_constant, swapped = compile_inner(column_operand), number, column_operand is expression.right
+    value = compile_inner(column_operand)
+    compute_constant = number
+    swapped = column_operand is expression.right
 
     def evaluate_arithmetic(frame: pa.RecordBatch, literal_values: Values) -> pa.Array:
         constant_value, column = (
@@ -264,7 +275,10 @@ def _compile_arithmetic(
         if isinstance(constant_value, str) or constant_value is None or (not constant_value and expression.op == "/"):
             raise UnsupportedByArrowError
         factor = pa.scalar(float(constant_value), pa.float64())
-        result = call(factor, column) if swapped else call(column, factor)
+        if swapped:
+            result = call(factor, column)
+        else:
+            result = call(column, factor)
         if not pc.all(pc.or_(pc.is_finite(result), pc.invert(pc.is_finite(column))), min_count=0).as_py():
             raise UnsupportedByArrowError  # too great: what becomes of it is DuckDB's to say
         return result
@@ -279,11 +293,10 @@ def _evaluate_case(
     literal_values: Values,
     arrow_type: pa.DataType,
 ) -> pa.Array:
-    result = (
-        pa.nulls(frame.num_rows, arrow_type)
-        if evaluate_else is None
-        else _cast_numbers(evaluate_else(frame, literal_values), arrow_type)
-    )
+    if evaluate_else is None:
+        result = pa.nulls(frame.num_rows, arrow_type)
+    else:
+        result = _cast_numbers(evaluate_else(frame, literal_values), arrow_type)
     for when, then in reversed(whens):
         result = pc.if_else(
             pa.array(when(frame, literal_values)), _cast_numbers(then(frame, literal_values), arrow_type), result

@@ -115,7 +115,10 @@ class CandidateFinder:
                 *(() if nearest_access is None else (nearest_access,)),
             ):
                 access_before = self.index_accesses.get(number)
-                self.index_accesses[number] = access if access_before is None else BestAccess((access_before, access))
+                if access_before is None:
+                    self.index_accesses[number] = access
+                else:
+                    self.index_accesses[number] = BestAccess((access_before, access))
             if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
                 self._matches += find_position_matches(narrowable, bound.free_slots)
                 self._key_joins += find_key_joins(narrowable)
@@ -170,13 +173,11 @@ class CandidateFinder:
         if table_number in self._derived_tables:
             return self._derived_tables[table_number].alias.name
         leaf = self.table_refs[table_number]
-        return (
-            leaf.alias.name
-            if leaf.alias is not None
-            else leaf.table.qualified_name
-            if leaf.table is not None
-            else str(table_number)
-        )
+        if leaf.alias is not None:
+            return leaf.alias.name
+        if leaf.table is not None:
+            return leaf.table.qualified_name
+        return str(table_number)
 
     def find_candidates(
         self,
@@ -200,11 +201,10 @@ class CandidateFinder:
         search.find_by_constants()
         descriptions: dict[int, str] = {}
         for match in self._matches:
-            sides = (
-                search.list_usable_sides(match)
-                if match.required_one is None or match.required_one(literal_values) == 1
-                else []
-            )
+            if match.required_one is None or match.required_one(literal_values) == 1:
+                sides = search.list_usable_sides(match)
+            else:
+                sides = []
             for count, side in sides[:1]:
                 description = (
                     f"rows near the{'' if count is None else f' {count:,}'} rows of "
@@ -219,7 +219,10 @@ class CandidateFinder:
 
     def find_relation(self, table_number: int, relations: Mapping[str, Relation]) -> Relation | None:
         """Return the relation that a table reference reads; None: it is none of a table."""
-        table = self.table_refs[table_number].table if table_number in self.table_refs else None
+        if table_number in self.table_refs:
+            table = self.table_refs[table_number].table
+        else:
+            table = None
         if table is None:
             return None
         if table.qualified_name not in relations:
@@ -287,11 +290,10 @@ class _CandidateSearch:
         """Ask the indexes for the tables that constants narrow."""
         for number, access in self._finder.index_accesses.items():
             stored = self._open_snapshot(number)
-            candidates = (
-                None
-                if stored is None
-                else access.find_candidates(stored, self._values, compute_candidate_limit(stored))
-            )
+            if stored is None:
+                candidates = None
+            else:
+                candidates = access.find_candidates(stored, self._values, compute_candidate_limit(stored))
             if candidates is not None:
                 self._candidates[number] = candidates
 
@@ -299,7 +301,8 @@ class _CandidateSearch:
         """Look up what constants narrow, then what joins narrow."""
         self.find_by_constants()
         for outer, inner, key in self._finder.own_row_lookups:
-            candidates, stored = self._candidates.get(inner), self._open_snapshot(outer)
+            candidates = self._candidates.get(inner)
+            stored = self._open_snapshot(outer)
             if candidates is None or stored is None or stored.manifest.primary != (key,):
                 continue
             if outer not in self._candidates or candidates.count < self._candidates[outer].count:
@@ -319,7 +322,9 @@ class _CandidateSearch:
 
     def _open_snapshot(self, table_number: int) -> OpenSnapshot | None:
         relation = self._finder.find_relation(table_number, self._relations)
-        return self._engine.open_snapshot(relation) if isinstance(relation, Snapshot) else None
+        if isinstance(relation, Snapshot):
+            return self._engine.open_snapshot(relation)
+        return None
 
     def _count_rows(self, table_number: int) -> int | None:
         """Return the number of rows of a reference as far as it is narrowed, None if it cannot be read here."""
@@ -330,11 +335,15 @@ class _CandidateSearch:
         if table_number in self._finder.derived_tables:
             counts = [self._count_rows(leaf) for leaf in self._finder.union_members[table_number]]
             known_counts = [count for count in counts if count is not None]
-            return sum(known_counts) if known_counts and len(known_counts) == len(counts) else None
+            if known_counts and len(known_counts) == len(counts):
+                return sum(known_counts)
+            return None
         relation = self._finder.find_relation(table_number, self._relations)
         if isinstance(relation, MemoryRelation):
             return int(relation.rows.num_rows)
-        return relation.rows if isinstance(relation, Snapshot) else None
+        if isinstance(relation, Snapshot):
+            return relation.rows
+        return None
 
     def _read_candidates(self, table_number: int) -> pa.Table:
         """Return the rows of a reference as far as it is narrowed, with the columns that the query reads."""
@@ -416,8 +425,14 @@ class _CandidateSearch:
         if all(name or value_constant is not None for name, value_constant in zip(names, constants, strict=True)):
             columns: list[pa.ChunkedArray | pa.Array] = []
             for name, value_constant in zip(names, constants, strict=True):
-                value = None if value_constant is None else value_constant(self._values)
-                number = float(value) if isinstance(value, int | float) else None
+                if value_constant is None:
+                    value = None
+                else:
+                    value = value_constant(self._values)
+                if isinstance(value, int | float):
+                    number = float(value)
+                else:
+                    number = None
                 columns.append(
                     rows.column(name)
                     if name
@@ -435,18 +450,21 @@ class _CandidateSearch:
         plan, name, needed_columns = self._finder.auxiliary_plans.plan_pair_filter(self._engine, match.condition)
         passing_parts = []
         for begin in range(0, len(owner), MAX_TESTED_PAIRS):
-            part_owners, part_rows = owner[begin : begin + MAX_TESTED_PAIRS], row[begin : begin + MAX_TESTED_PAIRS]
+            part_owners = owner[begin : begin + MAX_TESTED_PAIRS]
+            part_rows = row[begin : begin + MAX_TESTED_PAIRS]
             columns = {"pair": pa.array(np.arange(begin, begin + len(part_owners)))}
             for number, column in needed_columns:
                 is_driver = number == side.driver_number
-                columns[f"{number}.{column}"] = (
-                    rows.column(column).take(pa.array(part_owners))
-                    if is_driver
-                    else target.get_projection((column,)).take_rows(part_rows).column(0)
-                )
+                if is_driver:
+                    columns[f"{number}.{column}"] = rows.column(column).take(pa.array(part_owners))
+                else:
+                    columns[f"{number}.{column}"] = target.get_projection((column,)).take_rows(part_rows).column(0)
             passing_pairs = self._run_query(plan, {name: MemoryRelation(pa.table(columns))}).column(0)
             passing_parts.append(np.asarray(passing_pairs.to_numpy(), dtype=np.int64))
-        passing_numbers = np.sort(np.concatenate(passing_parts)) if passing_parts else np.empty(0, np.int64)
+        if passing_parts:
+            passing_numbers = np.sort(np.concatenate(passing_parts))
+        else:
+            passing_numbers = np.empty(0, np.int64)
         return owner[passing_numbers], row[passing_numbers]
 
     def list_usable_sides(self, match: PositionMatch) -> list[tuple[int | None, MatchSide]]:
@@ -468,7 +486,8 @@ class _CandidateSearch:
             ]
             if any(stored is None or not side.has_index(stored) for stored in targets):
                 continue
-            drivers, driver_limit = self._count_rows(side.driver_number), self._compute_driver_limit(side)
+            drivers = self._count_rows(side.driver_number)
+            driver_limit = self._compute_driver_limit(side)
             if (drivers is None and side.driver_number not in self._finder.derived_tables) or (
                 drivers or 0
             ) > driver_limit:
@@ -490,17 +509,17 @@ class _CandidateSearch:
             for number in self._finder.union_members.get(side.target_number, (side.target_number,))
             if (stored := self._open_snapshot(number))
         )
-        return MAX_DRIVER_ROWS if rows >= MIN_TARGET_ROWS else min(MAX_DRIVER_ROWS, 4 * rows + MIN_CANDIDATE_LIMIT)
+        if rows >= MIN_TARGET_ROWS:
+            return MAX_DRIVER_ROWS
+        return min(MAX_DRIVER_ROWS, 4 * rows + MIN_CANDIDATE_LIMIT)
 
     def _apply_match(self, match_number: int, match: PositionMatch) -> None:
         for _, side in self.list_usable_sides(match):
             if side.driver_number in self._finder.derived_tables:
                 if not self._compute_derived_table(side.driver_number, self._compute_driver_limit(side)):
                     continue
-                candidates, drivers = (
-                    self._candidates.get(side.target_number),
-                    self._count_rows(side.driver_number) or 0,
-                )
+                candidates = self._candidates.get(side.target_number)
+                drivers = self._count_rows(side.driver_number) or 0
                 if candidates is not None and candidates.count * drivers <= side.nested_loop_limit:
                     continue
             if self._apply_side(match, side):
@@ -516,7 +535,8 @@ class _CandidateSearch:
         if circle_columns is None:
             return False
         self._check_deadline()
-        tables, exact = self._result.tables, "" if match.exact_test == "asked" else match.exact_test
+        tables = self._result.tables
+        exact = "" if match.exact_test == "asked" else match.exact_test
         if side.union_members:
             union = self._compute_union(side, circle_columns, exact)
             if union is None:
@@ -530,7 +550,10 @@ class _CandidateSearch:
             tables[side.driver_number] = add_row_numbers(rows)
             return True
         target = self._open_snapshot(side.target_number)
-        pairs = None if target is None else self._find_near_pairs(target, side, circle_columns, exact)
+        if target is None:
+            pairs = None
+        else:
+            pairs = self._find_near_pairs(target, side, circle_columns, exact)
         if target is None or pairs is None:
             return False
         if match.exact_test == "asked":
@@ -549,7 +572,10 @@ class _CandidateSearch:
     def _find_near_pairs(
         self, target: OpenSnapshot, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact: str
     ) -> tuple[Rows, Rows] | None:
-        index = target.get_region_index(side.region_column) if side.region_column else None
+        if side.region_column:
+            index = target.get_region_index(side.region_column)
+        else:
+            index = None
         if index is not None:
             return find_touching_pairs(index, circle_columns)
         pairs_by_target = find_near_pairs([get_indexed_positions(target, side.position)], circle_columns, exact)
@@ -560,7 +586,8 @@ class _CandidateSearch:
         candidates = self._candidates.get(table_number)
         if candidates is not None:
             keep = _is_in_ascending(row, candidates.list_rows())
-            owner, row = owner[keep], row[keep]
+            owner = owner[keep]
+            row = row[keep]
         order = np.argsort(row, kind="stable")
         pair_rows = pa.Table.from_batches(
             [target.get_projection(self._finder.list_columns(table_number, target.schema)).take_ascending(row[order])]
@@ -577,11 +604,10 @@ class _CandidateSearch:
             if (stored := self._open_snapshot(part.table_number)) is not None
         ]
         member_positions = [places for _, _, places in members if places is not None]
-        pairs = (
-            find_near_pairs(member_positions, circle_columns, exact)
-            if len(member_positions) == len(side.union_members)
-            else None
-        )
+        if len(member_positions) == len(side.union_members):
+            pairs = find_near_pairs(member_positions, circle_columns, exact)
+        else:
+            pairs = None
         if pairs is None:
             return None
         self._check_deadline()
@@ -619,14 +645,18 @@ class _CandidateSearch:
             return None
         row_order = np.argsort(places.column(2).to_numpy())
         lon, lat = to_double_array(places.column(0))[row_order], to_double_array(places.column(1))[row_order]
-        index = build_position_index(lon, lat) if len(lon) == stored.manifest.rows else None
+        if len(lon) == stored.manifest.rows:
+            index = build_position_index(lon, lat)
+        else:
+            index = None
         if index is None:
             return None
         cells, order = index
         return IndexedPositions(cells, lambda at: (lon[order[at]], lat[order[at]]), order)
 
     def _apply_key_join(self, join: KeyJoin) -> None:
-        stored, drivers = self._open_snapshot(join.target_number), self._count_rows(join.driver_number)
+        stored = self._open_snapshot(join.target_number)
+        drivers = self._count_rows(join.driver_number)
         if (
             stored is None
             or drivers is None
@@ -647,11 +677,9 @@ class _CandidateSearch:
 
 def add_row_numbers(rows: pa.Table) -> pa.Table:
     """Append the numbers of rows, once."""
-    return (
-        rows
-        if ROW_NUMBER_COLUMN in rows.column_names
-        else append_numbers(rows, ROW_NUMBER_COLUMN, np.arange(rows.num_rows))
-    )
+    if ROW_NUMBER_COLUMN in rows.column_names:
+        return rows
+    return append_numbers(rows, ROW_NUMBER_COLUMN, np.arange(rows.num_rows))
 
 
 def _is_in_ascending(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np.bool_]:

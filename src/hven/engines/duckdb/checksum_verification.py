@@ -30,7 +30,10 @@ def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Col
     """
     for name in file_names:
         recorded = manifest.checksums.get(name)
-        file_fault = None if recorded is None else find_file_fault(directory / name, recorded, {}, lambda _: None)
+        if recorded is None:
+            file_fault = None
+        else:
+            file_fault = find_file_fault(directory / name, recorded, {}, lambda _: None)
         if file_fault is not None:
             raise StorageError(
                 f"the snapshot file {directory / name} is damaged: {file_fault}", remedy="ingest the collection anew"

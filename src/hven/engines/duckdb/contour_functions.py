@@ -134,7 +134,8 @@ def _trace_chain_codes(code: Any, x: Any, y: Any, images: Any, origin: Any, dire
 
     def build_chain_contours(rows: Any, image: Any, check: contours.FaultRecorder) -> contours.ContourRegions:
         row_codes = codes.take(pa.array(rows))
-        x, y = lon[rows] - origins[rows], lat[rows] - origins[rows]
+        x = lon[rows] - origins[rows]
+        y = lat[rows] - origins[rows]
         return contours.build_regions_from_chain_codes(
             row_codes, x, y, image, step_table=direction_table, recorder=check
         )
@@ -190,15 +191,23 @@ def _build_list_contours(points: Any, images: Any, origin: Any, unit: Any) -> pa
 
 def _build_mask_contours(path: Any, value: Any, images: Any, directory: Any) -> pa.Array:
     """Make contours of labels of images in files: those of one file in one go, however many rows ask for them."""
-    paths, values, lists = to_single_array(path).dictionary_encode(), to_numpy(value), to_single_array(images)
-    start = to_single_array(directory)[0].as_py() if len(paths) else ""
+    paths = to_single_array(path).dictionary_encode()
+    values = to_numpy(value)
+    lists = to_single_array(images)
+    if len(paths):
+        start = to_single_array(directory)[0].as_py()
+    else:
+        start = ""
     image_lists = lists.to_pylist()
     rows_by_image: dict[tuple[str, tuple[float, ...]], list[int]] = {}
     for row, (name, image) in enumerate(zip(paths.to_pylist(), image_lists, strict=True)):
         rows_by_image.setdefault((name, tuple(image)), []).append(row)
     pieces = []
     for (name, image), rows in rows_by_image.items():
-        grid = _group_images(pa.array([image], lists.type))[0][1] if image else None
+        if image:
+            grid = _group_images(pa.array([image], lists.type))[0][1]
+        else:
+            grid = None
         pieces.append((np.array(rows), load_labels(start, name, grid, image).select_regions(values[rows])))
     return _join_contours(pieces)
 
@@ -214,7 +223,8 @@ def _write_contour_polygons(region: Any, part: Any) -> pa.Array:
 
     Of others, of the outline of their largest part, or their hull.
     """
-    regions, part = Regions.from_geoarrow(region), DRAWN_PARTS[int(to_numpy(part)[0])] if len(region) else ""
+    regions = Regions.from_geoarrow(region)
+    part = DRAWN_PARTS[int(to_numpy(part)[0])] if len(region) else ""
     has_several_rings = regions.ring_counts > 1
     if part == "hull" and has_several_rings.any():
         several_rows = np.flatnonzero(has_several_rings)
@@ -229,10 +239,12 @@ def _write_rings(regions: Regions, ring: Any, has_ring: Any) -> pa.ListArray:
     sizes = np.zeros(len(has_ring), np.int64)
     sizes[has_ring] = regions.rings[ring + 1] - regions.rings[ring]
     ends = np.concatenate([[0], np.cumsum(sizes)])
-    lon, lat = regions.lon, regions.lat
+    lon = regions.lon
+    lat = regions.lat
     if len(ring) != len(regions.rings) - 1 or (np.diff(ring) != 1).any():  # not all of them in their order
         corner_numbers = np.arange(ends[-1]) + np.repeat(regions.rings[ring] - ends[:-1][has_ring], sizes[has_ring])
-        lon, lat = lon[corner_numbers], lat[corner_numbers]
+        lon = lon[corner_numbers]
+        lat = lat[corner_numbers]
     corners = np.stack([lon, lat], axis=1).ravel()
     return pa.ListArray.from_arrays(pa.array((2 * ends).astype(np.int32)), pa.array(corners))
 
@@ -321,18 +333,33 @@ class ContourDialect:
     def write_contour(self: Any, writer: Any, node: Any) -> str:
         """CHAIN_CONTOUR and BOX_CONTOUR."""
         chain = node.name == "CHAIN_CONTOUR"
-        args, image = (node.args[1:3], 3) if chain else (node.args[:4], 4)
+        if chain:
+            args, image = (node.args[1:3], 3)
+        else:
+            args, image = (node.args[:4], 4)
         number_texts = [f"coalesce({text}, 'nan'::DOUBLE)" for text in self.write_doubles(writer, args)]
         texts = [writer.write_expression(arg) for arg in node.args]
-        origin = f"CAST({texts[image + 1]} AS BIGINT)" if len(texts) > image + 1 else "0::BIGINT"
-        direction_texts = [texts[5] if len(texts) > 5 else "'helio'"] if chain else []
-        code_texts = [texts[0]] if chain else []
+        if len(texts) > image + 1:
+            origin = f"CAST({texts[image + 1]} AS BIGINT)"
+        else:
+            origin = "0::BIGINT"
+        if chain:
+            direction_texts = [texts[5] if len(texts) > 5 else "'helio'"]
+        else:
+            direction_texts = []
+        if chain:
+            code_texts = [texts[0]]
+        else:
+            code_texts = []
         return f"hven_{node.name.lower()}({', '.join([*code_texts, *number_texts, texts[image], origin, *direction_texts])})"
 
     def write_chain_tfcat(self: Any, writer: Any, node: Any) -> str:
         """CHAIN_AREA and CHAIN_LINE: (code, time, spectral, steps of both, directions)."""
         number_texts = [f"coalesce({text}, 'nan'::DOUBLE)" for text in self.write_doubles(writer, node.args[1:5])]
-        table = writer.write_expression(node.args[5]) if len(node.args) > 5 else "'helio'"
+        if len(node.args) > 5:
+            table = writer.write_expression(node.args[5])
+        else:
+            table = "'helio'"
         line = "true" if node.name == "CHAIN_LINE" else "false"
         return (
             f"nullif(hven_chain_tfcat({', '.join([writer.write_expression(node.args[0]), *number_texts, table, line])}), "
@@ -346,7 +373,10 @@ class ContourDialect:
             points = f"hven_numbers_in({points})"
         else:
             points = f"list_transform(CAST({points} AS DOUBLE[]), lambda v: coalesce(v, 'nan'::DOUBLE))"
-        origin = f"CAST({optional_texts[0]} AS BIGINT)" if optional_texts else "0::BIGINT"
+        if optional_texts:
+            origin = f"CAST({optional_texts[0]} AS BIGINT)"
+        else:
+            origin = "0::BIGINT"
         return (
             f"hven_list_contour({points}, {image}, {origin}, "
             f"{optional_texts[1] if len(optional_texts) > 1 else self.quote_string('pixel')})"
@@ -361,13 +391,19 @@ class ContourDialect:
         """MASK_CONTOUR(path, value, image, directory): without an image the file's own cards tell it."""
         path, value, *image = node.args
         texts = [writer.write_expression(path), *self.write_doubles(writer, [value])]
-        directory = image.pop() if image and image[-1].meta.type.is_string else None
+        if image and image[-1].meta.type.is_string:
+            directory = image.pop()
+        else:
+            directory = None
         texts.append(writer.write_expression(image[0]) if image else "CAST([] AS DOUBLE[])")
         return f"hven_mask_contour({', '.join([*texts, self.quote_string('.') if directory is None else writer.write_expression(directory)])})"
 
     def write_contour_polygon(self: Any, writer: Any, node: Any) -> str:
         """CONTOUR_POLYGON(contour, part)."""
-        part = DRAWN_PARTS.index(node.args[1].value) if len(node.args) > 1 else 0
+        if len(node.args) > 1:
+            part = DRAWN_PARTS.index(node.args[1].value)
+        else:
+            part = 0
         region = f"({writer.write_expression(node.args[0])}).region"
         return f"nullif(hven_contour_polygon({region}, {part}::TINYINT), CAST([] AS DOUBLE[]))"
 

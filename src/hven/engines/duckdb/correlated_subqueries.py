@@ -221,7 +221,8 @@ def list_subquery_selects(select: Select) -> list[Select]:
 
 
 def _list_joins(from_item: Any) -> list[Join]:
-    pending, joins = [from_item], []
+    pending = [from_item]
+    joins = []
     while pending:
         node = pending.pop()
         if isinstance(node, Join):

@@ -199,7 +199,9 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
         The first row of each group is then found by grouping, where all would be sorted.
         """
-        return [f"row({', '.join(columns)}) ASC NULLS LAST"] if len(columns) > 1 else []
+        if len(columns) > 1:
+            return [f"row({', '.join(columns)}) ASC NULLS LAST"]
+        return []
 
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
         """Keep many conditions together.
@@ -207,22 +209,22 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         DuckDB takes seconds over thousands that it can part, and writes them for Arrow with Python's lock held.
         """
         text = writer.write_expression(node)
-        return (
-            f"COALESCE({text}, FALSE)"
-            if isinstance(node, Conjunction) and len(node.parts) > MAX_SEPARATE_CONDITIONS
-            else text
-        )
+        if isinstance(node, Conjunction) and len(node.parts) > MAX_SEPARATE_CONDITIONS:
+            return f"COALESCE({text}, FALSE)"
+        return text
 
     def write_placeholder(self, number: int, value: object) -> str:
         """Write a parameter; a whole number beyond 64 bits is a double."""
-        return (
-            f"CAST(${number} AS DOUBLE)" if isinstance(value, int) and not -(2**63) <= value < 2**63 else f"${number}"
-        )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return f"CAST(${number} AS DOUBLE)"
+        return f"${number}"
 
     def quote_string(self, value: str) -> str:
         """Write a string; DuckDB's text ends at a NUL, so that one is made by chr."""
         parts = ["'" + part.replace("'", "''") + "'" for part in value.split("\0")]
-        return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
+        if len(parts) == 1:
+            return parts[0]
+        return "(" + " || chr(0) || ".join(parts) + ")"
 
     def write_number(self, value: float) -> str:
         """Write a number; a whole one beyond 64 bits is a double."""
@@ -263,7 +265,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         as_time = type_.is_timestamp and value_kinds.classify_type(require_meta(node).type) == "text"
         text = writer.write_expression(node)
         if not has_output_type:
-            text = self.write_conversion(text, "text", type_) if as_time else self.write_cast(text, type_)
+            if as_time:
+                text = self.write_conversion(text, "text", type_)
+            else:
+                text = self.write_cast(text, type_)
         if (
             self.lenient
             and not isinstance(node, Literal | Cast)
@@ -276,9 +281,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
         """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
         plain = super().write_comparison(writer, node)
-        near, limit, op = (
-            (node.left, node.right, node.op) if node.op in {"<", "<="} else (node.right, node.left, node.op)
-        )
+        if node.op in {"<", "<="}:
+            near, limit, op = (node.left, node.right, node.op)
+        else:
+            near, limit, op = (node.right, node.left, node.op)
         if op not in {"<", "<=", ">", ">="} or not (
             isinstance(near, FunctionCall) and near.name == "DISTANCE" and len(near.args) == 4
         ):
@@ -300,7 +306,9 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         if type_ == FLOAT64 and not isinstance(node, Literal):
             return self.write_double(text, node)
         stored = type_.duckdb
-        return f"CAST({text} AS {stored[: stored.rindex('[')]}[])" if stored.endswith("]") else text
+        if stored.endswith("]"):
+            return f"CAST({text} AS {stored[: stored.rindex('[')]}[])"
+        return text
 
     # --- text: how long it becomes is known before it is built, for the engine does not count the memory of texts
 
@@ -350,11 +358,9 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
         """ROUND and TRUNCATE, with decimals that may be negative."""
         name = "round" if node.name == "ROUND" else "trunc"
         value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        return (
-            f"{name}({value})"
-            if len(node.args) == 1
-            else f"{name}({value}, CAST({writer.write_expression(node.args[1])} AS INTEGER))"
-        )
+        if len(node.args) == 1:
+            return f"{name}({value})"
+        return f"{name}({value}, CAST({writer.write_expression(node.args[1])} AS INTEGER))"
 
     def write_regexp_extract(self, writer: SqlWriter, node: FunctionCall) -> str:
         """REGEXP_EXTRACT: NULL if nothing matches."""
@@ -363,9 +369,14 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
     def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
         """SEXAGESIMAL(text [, 'hour'])."""
-        unit = node.args[1].value if len(node.args) > 1 and isinstance(node.args[1], Literal) else "deg"
+        if len(node.args) > 1 and isinstance(node.args[1], Literal):
+            unit = node.args[1].value
+        else:
+            unit = "deg"
         text = f"hven_sexagesimal({writer.write_expression(node.args[0])})"
-        return f"(15 * {text})" if str(unit).lower().startswith("h") else text
+        if str(unit).lower().startswith("h"):
+            return f"(15 * {text})"
+        return text
 
     def write_parse_time(self, writer: SqlWriter, node: FunctionCall) -> str:
         """PARSE_TIME(text [, format])."""
@@ -374,7 +385,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
             return text
         if len(node.args) > 1:
             parsed = f"try_strptime({text}, {writer.write_expression(node.args[1])})"
-            format_text = node.args[1].value if isinstance(node.args[1], Literal) else ""
+            if isinstance(node.args[1], Literal):
+                format_text = node.args[1].value
+            else:
+                format_text = ""
             if "%z" in str(format_text).lower():  # a time with a zone, which DuckDB would show in that of the machine
                 parsed = f"timezone('UTC', {parsed})"
             return f"hven_dated({parsed})"
@@ -507,10 +521,8 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition: the plain cases in SQL, the others by functions of hven.model.sky."""
         left_shape, right_shape = node.args
-        left_kind, right_kind = (
-            value_kinds.classify_type(require_meta(left_shape).type),
-            value_kinds.classify_type(require_meta(right_shape).type),
-        )
+        left_kind = value_kinds.classify_type(require_meta(left_shape).type)
+        right_kind = value_kinds.classify_type(require_meta(right_shape).type)
         if node.name == "CONTAINS" and left_kind == "point" and right_kind in {"region", "moc"}:
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"

@@ -80,7 +80,8 @@ class DuckEngine(StorageEngine):
     def __init__(self, directory: Path, *, memory_bytes: int, thread_count: int | None = None) -> None:
         self.directory = directory
         self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
-        self._memory_bytes, self._thread_count = memory_bytes, thread_count
+        self._memory_bytes = memory_bytes
+        self._thread_count = thread_count
         self._query_process: QueryProcess | None = None
         self._memory_setting = f"{max(memory_bytes, 64 * 1024**2) // 1024**2}MiB"
         try:
@@ -120,7 +121,9 @@ class DuckEngine(StorageEngine):
         """Plan a bound query; see `hven.engines.StorageEngine.plan_query`."""
         try:
             where = write_policy_conditions(bound_query, DuckDBDialect())
-            return AccessPolicyPlan(self, bound_query, where) if where else DuckPlan(self, bound_query)
+            if where:
+                return AccessPolicyPlan(self, bound_query, where)
+            return DuckPlan(self, bound_query)
         except RecursionError:
             raise BindError("the query is nested too deeply", remedy="write it flatter") from None
 
@@ -169,7 +172,10 @@ class DuckEngine(StorageEngine):
         needs_single_thread = contour_functions.CONTOUR_FUNCTION_MARK in sql or (
             lenient and max(map(len, relations.values()), default=0) <= ONE_THREAD_ROWS
         )
-        cursors = self._get_single_thread_cursors() if needs_single_thread else self._cursors
+        if needs_single_thread:
+            cursors = self._get_single_thread_cursors()
+        else:
+            cursors = self._cursors
         run_locally = partial(
             DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments
         )
@@ -214,15 +220,15 @@ class DuckEngine(StorageEngine):
 
     def list_helper_processes(self) -> Mapping[int, int]:
         """List the other process that computes; see `hven.engines.StorageEngine.list_helper_processes`."""
-        return {} if self._query_process is None else self._query_process.list_processes()
+        if self._query_process is None:
+            return {}
+        return self._query_process.list_processes()
 
     def read_relation(self, relation: Relation, columns: tuple[str, ...] | None = None) -> RelationRows:
         """Return the rows of a relation; `columns`: with these alone, one at least (for plans)."""
         if isinstance(relation, Snapshot):
-            stored, source = (
-                self.open_snapshot(relation),
-                (replace(relation, parts=(), statistics={}, coverage=None), columns),
-            )
+            stored = self.open_snapshot(relation)
+            source = (replace(relation, parts=(), statistics={}, coverage=None), columns)
             if isinstance(stored, AccessibleRows):
                 stored.check_columns(columns)
                 return RelationRows(
@@ -238,27 +244,22 @@ class DuckEngine(StorageEngine):
             )
         if isinstance(relation, MemoryRelation):
             if relation.is_stored:
-                selected_rows = (
-                    relation.rows
-                    if columns is None
-                    else relation.rows.select(list(columns or relation.rows.schema.names[:1]))
-                )
+                if columns is None:
+                    selected_rows = relation.rows
+                else:
+                    selected_rows = relation.rows.select(list(columns or relation.rows.schema.names[:1]))
                 return RelationRows(selected_rows, is_reusable=False)
-            return (
-                RelationRows(self._get_cleaned_table(relation).rows, is_reusable=True)
-                if relation.is_reused
-                else RelationRows(replace_nan_values(relation.rows), is_reusable=False)
-            )
+            if relation.is_reused:
+                return RelationRows(self._get_cleaned_table(relation).rows, is_reusable=True)
+            return RelationRows(replace_nan_values(relation.rows), is_reusable=False)
         message = f"the embedded engine cannot read {relation.kind_name} tables in place"
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
     def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
         """Return rows in memory, to be read by number (for plans)."""
-        return (
-            self._get_cleaned_table(relation).readable_rows
-            if relation.is_reused
-            else TableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
-        )
+        if relation.is_reused:
+            return self._get_cleaned_table(relation).readable_rows
+        return TableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
 
     def _get_cleaned_table(self, relation: MemoryRelation) -> CleanedTable:
         """Return what was made of rows that many queries read."""
@@ -266,10 +267,12 @@ class DuckEngine(StorageEngine):
         with self._lock:
             cleaned_table = self._cleaned_tables.get(number)
         if cleaned_table is None or cleaned_table.table() is not relation.rows:
-            rows, cleaned_tables = replace_nan_values(relation.rows), self._cleaned_tables
+            rows = replace_nan_values(relation.rows)
+            cleaned_tables = self._cleaned_tables
 
             def forget_table(table: object) -> None:
-                if (cleaned_table := cleaned_tables.get(number)) is not None and cleaned_table.table is table:
+                cleaned_table = cleaned_tables.get(number)
+                if cleaned_table is not None and cleaned_table.table is table:
                     del cleaned_tables[number]
 
             cleaned_table = CleanedTable(
@@ -324,7 +327,9 @@ class DuckEngine(StorageEngine):
     def open_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
         """Open a snapshot, or find it open; of a part of its rows, what is there."""
         full_snapshot = self._open_full_snapshot(snapshot)
-        return find_accessible_rows(self, snapshot) if isinstance(snapshot, SnapshotSubset) else full_snapshot
+        if isinstance(snapshot, SnapshotSubset):
+            return find_accessible_rows(self, snapshot)
+        return full_snapshot
 
     def _open_full_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
         if snapshot.path in self._refusal_reasons:
@@ -358,7 +363,10 @@ class DuckEngine(StorageEngine):
         why = self._find_file_fault(self.directory / snapshot.path, snapshot.path)
         if self.file_faults.get(snapshot.path) != why:
             faulty = {path: fault for path, fault in self.file_faults.items() if path != snapshot.path}
-            self.file_faults = faulty if why is None else {**faulty, snapshot.path: why}
+            if why is None:
+                self.file_faults = faulty
+            else:
+                self.file_faults = {**faulty, snapshot.path: why}
         return why
 
     def _find_file_fault(self, directory: Path, path: str) -> str | None:
@@ -369,14 +377,13 @@ class DuckEngine(StorageEngine):
             if sizes is None:
                 sizes = self._file_sizes[path] = SnapshotManifest.read_file(directory / name).sizes
             for name, size in sizes.items():
-                if (size_fault := find_size_fault(directory / name, size)) is not None:
+                size_fault = find_size_fault(directory / name, size)
+                if size_fault is not None:
                     return f"{directory / name}: {size_fault}"
         except OSError as error:
-            return (
-                None
-                if error.errno in TRANSIENT_ERRNOS
-                else f"{directory / name}: {(error.strerror or str(error)).lower()}"
-            )
+            if error.errno in TRANSIENT_ERRNOS:
+                return None
+            return f"{directory / name}: {(error.strerror or str(error)).lower()}"
         except StorageUnavailableError:
             return None
         except StorageError as error:
@@ -427,7 +434,8 @@ class DuckEngine(StorageEngine):
 
         See `hven.engines.StorageEngine.read_differing_rows`.
         """
-        old_stored, new_stored = self.open_snapshot(old_snapshot), self.open_snapshot(new_snapshot)
+        old_stored = self.open_snapshot(old_snapshot)
+        new_stored = self.open_snapshot(new_snapshot)
         shared = old_stored.files.keys() & new_stored.files.keys()
         return old_stored.read_batches(shared, column_names), new_stored.read_batches(shared, column_names)
 

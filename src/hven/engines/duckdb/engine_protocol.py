@@ -41,10 +41,14 @@ class RelationRows:
 
     def get_table(self) -> pa.Table:
         """Return them."""
-        return self.table() if callable(self.table) else self.table
+        if callable(self.table):
+            return self.table()
+        return self.table
 
     def __len__(self) -> int:
-        return self.known_row_count if callable(self.table) else int(self.table.num_rows)
+        if callable(self.table):
+            return self.known_row_count
+        return int(self.table.num_rows)
 
 
 class OverridablePlan(QueryPlan, Protocol):

@@ -87,7 +87,10 @@ def translate_error(
             return build_time_limit_error(timeout_seconds)
         return OperationCancelledError("the query was cancelled")
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
-        limit = f" (limit: {memory_limit})" if memory_limit else ""
+        if memory_limit:
+            limit = f" (limit: {memory_limit})"
+        else:
+            limit = ""
         remedy = "select fewer columns, group by fewer distinct values, or sort fewer rows"
         return TooLargeError(f"the query needs more memory than one query may use{limit}", remedy=remedy)
     if "No space left" in text:

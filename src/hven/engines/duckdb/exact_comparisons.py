@@ -66,7 +66,9 @@ class ExactDialect(SqlDialect):
             f"{left_double} = {right_double} AND {left_integer} {'=' if node.op == '<>' else node.op} {right_integer}"
         )
         if node.op in {"=", "<>"}:  # as two conditions: a join can use the first
-            return f"({same})" if node.op == "=" else f"(NOT ({same}))"
+            if node.op == "=":
+                return f"({same})"
+            return f"(NOT ({same}))"
         return f"({left_double} {node.op[0]} {right_double} OR ({same}))"
 
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
@@ -93,11 +95,10 @@ class ExactDialect(SqlDialect):
         if not floats and not times and not _is_inexact((node.operand, *kinds)):
             return super().write_in(writer, node)
         word = "NOT IN" if node.negated else "IN"
-        operand = (
-            _remove_zero_sign(writer.write_expression(node.operand))
-            if floats
-            else writer.write_expression(node.operand)
-        )
+        if floats:
+            operand = _remove_zero_sign(writer.write_expression(node.operand))
+        else:
+            operand = writer.write_expression(node.operand)
         if times:
             return f"(({operand} + INTERVAL 0 DAYS) {word} ({self.write_in_choices(writer, choices)}))"
         if isinstance(node.choices, Subquery):
@@ -141,7 +142,8 @@ class ExactDialect(SqlDialect):
 
     def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:
         """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
-        op, type_ = links[0].op, require_meta(links[0]).type
+        op = links[0].op
+        type_ = require_meta(links[0]).type
         if op not in {"+", "-", "*"} or not type_.is_numeric:
             return None
         numbers = [self.write_cast(first_sql, type_)]
@@ -153,7 +155,9 @@ class ExactDialect(SqlDialect):
 
     def _write_double(self, sql: str, node: Expr) -> str:
         # beside it, DuckDB makes a double of a REAL by itself
-        return f"CAST({sql} AS DOUBLE)" if require_meta(node).type.is_integer else sql
+        if require_meta(node).type.is_integer:
+            return f"CAST({sql} AS DOUBLE)"
+        return sql
 
 
 def _remove_zero_sign(sql: str) -> str:

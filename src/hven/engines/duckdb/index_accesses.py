@@ -57,7 +57,9 @@ class CandidateRows:
             return expand_ranges(self.ranges)
         if len(self.pieces) == 1:
             piece = self.pieces[0]
-            return piece if bool((piece[1:] > piece[:-1]).all()) else np.sort(piece)
+            if bool((piece[1:] > piece[:-1]).all()):
+                return piece
+            return np.sort(piece)
         row_numbers: Rows = np.unique(np.concatenate(self.pieces)) if self.pieces else np.empty(0, np.int64)
         return row_numbers
 
@@ -71,7 +73,8 @@ def expand_ranges(ranges: Rows) -> Rows:
     lengths = ranges[:, 1] - ranges[:, 0]
     keep = lengths > 0
     if not keep.all():
-        ranges, lengths = ranges[keep], lengths[keep]
+        ranges = ranges[keep]
+        lengths = lengths[keep]
     if not len(lengths):
         return np.empty(0, np.int64)
     ends = np.cumsum(lengths)
@@ -106,7 +109,9 @@ class ShapeAccess(IndexAccess):
         ):
             return None
         shape = self.shape.build_shape(literal_values)
-        return None if shape is None else find_covered_rows(stored, _cover_cached(shape), row_limit)
+        if shape is None:
+            return None
+        return find_covered_rows(stored, _cover_cached(shape), row_limit)
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -124,13 +129,17 @@ class RegionAccess(IndexAccess):
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         index = stored.get_region_index(self.column)
-        shape = (
-            None
-            if index is None or (self.required_one is not None and self.required_one(literal_values) != 1)
-            else self.shape.build_shape(literal_values)
-        )
-        rows = None if index is None or shape is None else index.find_touching_rows(shape, row_limit)
-        return None if rows is None else CandidateRows(len(rows), pieces=(rows,))
+        if index is None or (self.required_one is not None and self.required_one(literal_values) != 1):
+            shape = None
+        else:
+            shape = self.shape.build_shape(literal_values)
+        if index is None or shape is None:
+            rows = None
+        else:
+            rows = index.find_touching_rows(shape, row_limit)
+        if rows is None:
+            return None
+        return CandidateRows(len(rows), pieces=(rows,))
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -150,15 +159,26 @@ class KeyRangeAccess(IndexAccess):
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         index = stored.get_key_index(self.column)
-        span = None if index is None else self.find_places(index, literal_values)
+        if index is None:
+            span = None
+        else:
+            span = self.find_places(index, literal_values)
         if index is None or span is None or span[1] - span[0] > row_limit:
             return None
         return CandidateRows(span[1] - span[0], pieces=(index.list_rows(*span),))
 
     def find_places(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
         """Return the places in the index, None if a bound cannot be looked up in it."""
-        low = None if self.low is None else self.low(literal_values)
-        high = low if self.high is self.low else None if self.high is None else self.high(literal_values)
+        if self.low is None:
+            low = None
+        else:
+            low = self.low(literal_values)
+        if self.high is self.low:
+            high = low
+        elif self.high is None:
+            high = None
+        else:
+            high = self.high(literal_values)
         for bound_value, bound_constant in ((low, self.low), (high, self.high)):
             if bound_constant is not None and not index.can_look_up(bound_value):
                 return None
@@ -221,13 +241,13 @@ class ConstantMismatchAccess(IndexAccess):
     # the contract's signature
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002
         """See `IndexAccess.find_candidates`."""
-        left_value, right_value = self.left_constant(literal_values), self.right_constant(literal_values)
-        return (
-            None
-            if left_value == right_value
-            or (left_value is not None and right_value is not None and type(left_value) is not type(right_value))
-            else NO_CANDIDATES
-        )
+        left_value = self.left_constant(literal_values)
+        right_value = self.right_constant(literal_values)
+        if left_value == right_value or (
+            left_value is not None and right_value is not None and type(left_value) is not type(right_value)
+        ):
+            return None
+        return NO_CANDIDATES
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -244,10 +264,15 @@ class KeyListAccess(IndexAccess):
 
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
-        index = (
-            None if self.choice_count > row_limit else stored.get_key_index(self.column)
-        )  # a search for so many takes its time, too
-        ranges = None if index is None else find_places(index, self.choice_values(literal_values))
+        # a search for so many takes its time, too
+        if self.choice_count > row_limit:
+            index = None
+        else:
+            index = stored.get_key_index(self.column)
+        if index is None:
+            ranges = None
+        else:
+            ranges = find_places(index, self.choice_values(literal_values))
         if index is None or ranges is None:
             return None
         count = int((ranges[:, 1] - ranges[:, 0]).sum())
@@ -317,7 +342,9 @@ def find_covered_rows(stored: OpenSnapshot, cell_ranges: Rows, row_limit: int) -
         return NO_CANDIDATES
     places = stored.cell_indexes.searchsorted(cell_ranges.ravel()).reshape(-1, 2)
     count = int((places[:, 1] - places[:, 0]).sum())
-    return None if count > row_limit else CandidateRows(count, places)
+    if count > row_limit:
+        return None
+    return CandidateRows(count, places)
 
 
 # --- analysis ------------------------------------------------------------------------------------------------------
@@ -351,7 +378,10 @@ def _merge_key_ranges(parts: Iterable[IndexAccess]) -> list[IndexAccess]:
     spans: dict[str, KeyRangeAccess] = {}
     other_accesses: list[IndexAccess] = []
     for part in parts:
-        open_range = spans.get(part.column) if isinstance(part, KeyRangeAccess) else None
+        if isinstance(part, KeyRangeAccess):
+            open_range = spans.get(part.column)
+        else:
+            open_range = None
         if not isinstance(part, KeyRangeAccess):
             other_accesses.append(part)
         elif open_range is not None and open_range.low is None and part.high is None:
@@ -378,13 +408,19 @@ def _find_access(
             for condition_part in condition.parts
             if (part := _find_access(condition_part, narrowable, table_number, free_slots)) is not None
         ]
-        return (parts[0] if len(parts) == 1 else BestAccess(tuple(_merge_key_ranges(parts)))) if parts else None
+        if parts:
+            if len(parts) == 1:
+                return parts[0]
+            return BestAccess(tuple(_merge_key_ranges(parts)))
+        return None
     if isinstance(condition, Disjunction):
         optional_accesses = [
             _find_access(condition_part, narrowable, table_number, free_slots) for condition_part in condition.parts
         ]
         part_accesses = tuple(part for part in optional_accesses if part is not None)
-        return UnionAccess(part_accesses) if len(part_accesses) == len(optional_accesses) else None
+        if len(part_accesses) == len(optional_accesses):
+            return UnionAccess(part_accesses)
+        return None
     return (
         _find_shape_access(condition, narrowable, table_number, free_slots)
         or _find_region_access(condition, narrowable, table_number, free_slots)
@@ -398,14 +434,18 @@ def _find_shape_access(
     if has_null_position(condition):
         return EMPTY_ACCESS
     position_match = match_position_in_shape(condition, narrowable, table_number, free_slots)
-    return None if position_match is None else ShapeAccess(*position_match)
+    if position_match is None:
+        return None
+    return ShapeAccess(*position_match)
 
 
 def _find_region_access(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
     region_match = match_region_in_shape(condition, narrowable, table_number, free_slots)
-    return None if region_match is None else RegionAccess(*region_match)
+    if region_match is None:
+        return None
+    return RegionAccess(*region_match)
 
 
 def find_key_access(
@@ -414,13 +454,18 @@ def find_key_access(
     """Return the road that a condition on an indexed column is."""
     if isinstance(condition, Comparison) and condition.op == "=":
         for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
-            prefixed_column, value = match_prefixed_column(side), compile_constant(other, free_slots)
-            name = (
-                None if prefixed_column is None else match_indexed_column(narrowable, table_number, prefixed_column[1])
-            )
+            prefixed_column = match_prefixed_column(side)
+            value = compile_constant(other, free_slots)
+            if prefixed_column is None:
+                name = None
+            else:
+                name = match_indexed_column(narrowable, table_number, prefixed_column[1])
             if prefixed_column is not None and name is not None and value is not None:
                 return PrefixedKeyAccess(name, prefixed_column[0], value)
-            side_constant = compile_constant(side, free_slots) if name is None and value is not None else None
+            if name is None and value is not None:
+                side_constant = compile_constant(side, free_slots)
+            else:
+                side_constant = None
             if side_constant is not None and value is not None:
                 return ConstantMismatchAccess(side_constant, value)
     column_bounds = analyse_column_bounds(
@@ -430,8 +475,6 @@ def find_key_access(
         return KeyRangeAccess(
             column_bounds.column, column_bounds.low, column_bounds.high, column_bounds.low_open, column_bounds.high_open
         )
-    return (
-        None
-        if column_bounds is None
-        else KeyListAccess(column_bounds.column, column_bounds.values, column_bounds.choice_count)
-    )
+    if column_bounds is None:
+        return None
+    return KeyListAccess(column_bounds.column, column_bounds.values, column_bounds.choice_count)

@@ -53,7 +53,10 @@ def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -
         return _build_text_index(stored, column_name, index_number)
     chunks = [view_stored_numbers(batch.column(column_number)) for batch in stored.batches]
     validity_masks = [_compute_validity(batch.column(column_number)) for batch in stored.batches]
-    values = np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+    if len(chunks) != 1:
+        values = np.concatenate(chunks)
+    else:
+        values = chunks[0]
     present = np.concatenate(
         [
             np.ones(len(chunk), bool) if mask is None else mask
@@ -66,7 +69,10 @@ def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -
     if has_no_nulls and _is_ascending(values):
         np.save(directory / names[0], values)
         return KeyFiles(column=column_name, count=len(values), values=names[0], rows=None)
-    rows = None if has_no_nulls else np.flatnonzero(present)
+    if has_no_nulls:
+        rows = None
+    else:
+        rows = np.flatnonzero(present)
     if rows is not None:
         values = values[rows]
     order = values.argsort()
@@ -154,11 +160,10 @@ def _compute_validity(column: pa.Array) -> npt.NDArray[np.bool_] | None:
 
 def _build_text_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyFiles:
     values = stored.table.column(column_name)
-    order = (
-        pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
-        if values.num_chunks == 1
-        else pc.sort_indices(values)
-    )
+    if values.num_chunks == 1:
+        order = pc.array_sort_indices(values.combine_chunks(), null_placement="at_end")
+    else:
+        order = pc.sort_indices(values)
     count = len(values) - values.null_count
     rows = np.asarray(order)[:count]
     if count == len(values) and _is_ascending(rows):

@@ -63,7 +63,10 @@ def merge_key_index(
         None if old_index.values is None else view_stored_numbers(new_values),
         row_moves.added_row_numbers[valid_numbers][order],
     )
-    rows = old_index.rows if old_index.rows is not None else np.arange(old_index.count)
+    if old_index.rows is not None:
+        rows = old_index.rows
+    else:
+        rows = np.arange(old_index.count)
     count = merge_index_entries(
         IndexEntries(old_index.values, rows),
         row_moves.new_row_numbers,
@@ -141,18 +144,14 @@ def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves
         Cells of the rows that come, without those that have none.
     """
     old_cells = base_snapshot.cell_indexes
-    removed_rows, places = (
-        row_moves.removed_rows[: np.searchsorted(row_moves.removed_rows, len(old_cells))],
-        row_moves.insertion_places[: len(new_cells)],
-    )
+    removed_rows = row_moves.removed_rows[: np.searchsorted(row_moves.removed_rows, len(old_cells))]
+    places = row_moves.insertion_places[: len(new_cells)]
     total = len(old_cells) - len(removed_rows) + len(new_cells)
     array_writer = ArrayWriter(directory / POSITION_FILE_NAME, np.dtype(np.int64), total)
     for begin, end in _iterate_ranges(len(old_cells)):
         first_removed, end_removed = np.searchsorted(removed_rows, [begin, end])
-        first_place, end_place = (
-            np.searchsorted(places, begin),
-            len(places) if end == len(old_cells) else np.searchsorted(places, end),
-        )
+        first_place = np.searchsorted(places, begin)
+        end_place = len(places) if end == len(old_cells) else np.searchsorted(places, end)
         removed_in_piece = removed_rows[first_removed:end_removed]
         before = (
             places[first_place:end_place] - begin - np.searchsorted(removed_in_piece, places[first_place:end_place])

@@ -67,14 +67,16 @@ class KeyIndex:
         For float32 the range may hold values one rounding outside, since engines differ in how they compare
         such a number with a decimal literal: whoever uses the rows tests the condition again.
         """
-        begin = 0 if low is None else self._count_smaller(low, including_equal=low_open, rounding_direction=-1)
+        if low is None:
+            begin = 0
+        else:
+            begin = self._count_smaller(low, including_equal=low_open, rounding_direction=-1)
         if self.values is None and low is not None and low == high and not (low_open or high_open):
             return begin, self._find_end_of_text(str(low), begin)
-        end = (
-            self.count
-            if high is None
-            else self._count_smaller(high, including_equal=not high_open, rounding_direction=1)
-        )
+        if high is None:
+            end = self.count
+        else:
+            end = self._count_smaller(high, including_equal=not high_open, rounding_direction=1)
         return begin, max(begin, end)
 
     def list_rows(self, begin: int, end: int) -> Rows:
@@ -86,19 +88,21 @@ class KeyIndex:
     def count_not_greater(self, values: pa.Array) -> Rows:
         """Count for each of many values (no nulls) the entries that are not greater."""
         if self.values is not None:
-            numbers = values.view(pa.int64()) if pa.types.is_timestamp(self.arrow_type) else values
+            if pa.types.is_timestamp(self.arrow_type):
+                numbers = values.view(pa.int64())
+            else:
+                numbers = values
             return np.searchsorted(self.values, np.asarray(numbers).astype(self.values.dtype), side="right").astype(
                 np.int64
             )
-        low, high = np.zeros(len(values), np.int64), np.full(len(values), self.count)
+        low = np.zeros(len(values), np.int64)
+        high = np.full(len(values), self.count)
         while (is_open := low < high).any():
             midpoints = np.minimum((low + high) // 2, self.count - 1)
             texts = self.get_texts(midpoints if self.rows is None else self.rows[midpoints].astype(np.int64))
             is_not_greater = np.asarray(pc.less_equal(texts, values))
-            low, high = (
-                np.where(is_open & is_not_greater, midpoints + 1, low),
-                np.where(is_open & ~is_not_greater, midpoints, high),
-            )
+            low = np.where(is_open & is_not_greater, midpoints + 1, low)
+            high = np.where(is_open & ~is_not_greater, midpoints, high)
         return low
 
     def _count_smaller(self, value: object, *, including_equal: bool, rounding_direction: int) -> int:

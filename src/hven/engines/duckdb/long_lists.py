@@ -103,16 +103,16 @@ def merge_equalities(bound_query: BoundQuery) -> BoundQuery:
                 parts[part_number] = InPredicate(
                     sides_[0][0], tuple([value for _, value in sides_]), text_offset=node.text_offset, meta=node.meta
                 )
-        return (
-            parts[0]
-            if len(parts) == 1
-            else node
-            if len(parts) == len(node.parts)
-            else replace(node, parts=tuple(parts))
-        )
+        if len(parts) == 1:
+            return parts[0]
+        if len(parts) == len(node.parts):
+            return node
+        return replace(node, parts=tuple(parts))
 
     query = transform_tree(bound_query.query, change_node)
-    return bound_query if query is bound_query.query else replace(bound_query, query=query)
+    if query is bound_query.query:
+        return bound_query
+    return replace(bound_query, query=query)
 
 
 def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
@@ -127,7 +127,10 @@ def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
 
 def _find_literal(node: Expr) -> Literal | None:
     """Return the literal of a literal, or of one with a sign."""
-    inner = node.operand if isinstance(node, UnaryOperation) and node.op in "+-" else node
+    if isinstance(node, UnaryOperation) and node.op in "+-":
+        inner = node.operand
+    else:
+        inner = node
     return inner if type(inner) is Literal else None
 
 
@@ -171,18 +174,26 @@ class _ListExtractor:
         other_parts: list[Expr] = []
         rows_by_columns: dict[tuple[tuple[int, str], ...], list[dict[tuple[int, str], tuple[ColumnRef, Expr]]]] = {}
         for part in node.parts:
-            tests = [_match_equality(part_test) for part_test in part.parts] if isinstance(part, Conjunction) else []
+            if isinstance(part, Conjunction):
+                tests = [_match_equality(part_test) for part_test in part.parts]
+            else:
+                tests = []
             pairs = {_build_column_key(test[0]): test for test in tests if test is not None}
             if len(pairs) > 1 and len(pairs) == len(tests):
                 rows_by_columns.setdefault(tuple(sorted(pairs)), []).append(pairs)
             else:
                 other_parts.append(part)
         for column_keys, rows in rows_by_columns.items():
-            test = self._build_row_test(node, column_keys, rows) if len(rows) > MAX_INLINE_VALUES else None
+            if len(rows) > MAX_INLINE_VALUES:
+                test = self._build_row_test(node, column_keys, rows)
+            else:
+                test = None
             if test is None:
                 return node
             other_parts.append(test)
-        return other_parts[0] if len(other_parts) == 1 else replace(node, parts=tuple(other_parts))
+        if len(other_parts) == 1:
+            return other_parts[0]
+        return replace(node, parts=tuple(other_parts))
 
     def _build_row_test(
         self,
@@ -194,10 +205,8 @@ class _ListExtractor:
         choices = [[row[key][1] for row in rows] for key in column_keys]
         types = [_find_common_type(ref, values) for ref, values in zip(refs, choices, strict=True)]
         values = [compile_constant_list(column_choices, self._free_slots) for column_choices in choices]
-        known_types, known_values = (
-            [type_ for type_ in types if type_ is not None],
-            [value_function for value_function in values if value_function is not None],
-        )
+        known_types = [type_ for type_ in types if type_ is not None]
+        known_values = [value_function for value_function in values if value_function is not None]
         if len(known_types) < len(column_keys) or len(known_values) < len(column_keys):
             return None
         source, columns = self._add_list_table(known_types, known_values)
@@ -230,10 +239,8 @@ class _ListExtractor:
             or len(node.choices) <= MAX_INLINE_VALUES
         ):
             return node
-        type_, values = (
-            _find_common_type(node.operand, node.choices),
-            compile_constant_list(node.choices, self._free_slots),
-        )
+        type_ = _find_common_type(node.operand, node.choices)
+        values = compile_constant_list(node.choices, self._free_slots)
         if type_ is None or values is None:
             return node
         source, (value,) = self._add_list_table([type_], [values])
@@ -277,7 +284,9 @@ def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
         return STRING
     if operand.meta.type.is_integer and types <= {INT32, INT64}:
         return INT64
-    return FLOAT64 if operand.meta.type in {INT32, FLOAT32, FLOAT64} and types <= {INT32, FLOAT64} else None
+    if operand.meta.type in {INT32, FLOAT32, FLOAT64} and types <= {INT32, FLOAT64}:
+        return FLOAT64
+    return None
 
 
 # --- Arrow -----------------------------------------------------------------------------------------------------------
@@ -288,13 +297,16 @@ def test_membership(column: pa.Array, values: list[Any]) -> pa.Array | None:
     if pa.types.is_integer(column.type):
         if any(type(value) is not int or not -(2**63) <= value < 2**63 for value in values):
             return None
-        column, value_set = column.cast(pa.int64()), pa.array(values, pa.int64())
+        column = column.cast(pa.int64())
+        value_set = pa.array(values, pa.int64())
     elif pa.types.is_string(column.type) and all(type(value) is str for value in values):
         value_set = pa.array(values, pa.string())
     else:
         return None
     mask = pc.is_in(column, value_set=value_set)
-    return mask if column.null_count == 0 else pc.if_else(column.is_valid(), mask, pa.scalar(None, pa.bool_()))
+    if column.null_count == 0:
+        return mask
+    return pc.if_else(column.is_valid(), mask, pa.scalar(None, pa.bool_()))
 
 
 # --- indexes ---------------------------------------------------------------------------------------------------------
@@ -317,11 +329,9 @@ def find_places(index: KeyIndex, values: list[Any]) -> Rows | None:
             -1, 2
         )
     if index.values is None:
-        return (
-            _find_text_places(index, pa.array(non_null_values, pa.string()).unique())
-            if len(non_null_values) <= MAX_SEARCHED_TEXTS
-            else None
-        )
+        if len(non_null_values) <= MAX_SEARCHED_TEXTS:
+            return _find_text_places(index, pa.array(non_null_values, pa.string()).unique())
+        return None
     dtype = index.values.dtype
     if pa.types.is_timestamp(index.arrow_type):
         return np.array([index.find_range(value, value) for value in non_null_values], np.int64).reshape(-1, 2)
@@ -351,10 +361,14 @@ def _find_text_places(index: KeyIndex, texts: pa.Array) -> Rows:
     """Search all texts in step: a look at the index gives the middle of every range that is left."""
     bounds = []
     for compare in (pc.less, pc.less_equal):
-        low, high = np.zeros(len(texts), np.int64), np.full(len(texts), index.count, np.int64)
+        low = np.zeros(len(texts), np.int64)
+        high = np.full(len(texts), index.count, np.int64)
         while len(open_numbers := np.flatnonzero(low < high)):
             midpoints = (low[open_numbers] + high[open_numbers]) // 2
-            rows = midpoints if index.rows is None else index.rows[midpoints].astype(np.int64)
+            if index.rows is None:
+                rows = midpoints
+            else:
+                rows = index.rows[midpoints].astype(np.int64)
             is_after = np.asarray(compare(index.get_texts(rows), texts.take(pa.array(open_numbers))))
             low[open_numbers[is_after]] = midpoints[is_after] + 1
             high[open_numbers[~is_after]] = midpoints[~is_after]

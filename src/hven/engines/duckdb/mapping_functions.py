@@ -137,7 +137,9 @@ _STC_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # 
 
 def to_single_array(column: Any) -> Any:
     """Return an Arrow array of what may be in chunks."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks()
+    return column
 
 
 def to_numpy(column: Any) -> Any:
@@ -172,7 +174,10 @@ def _wrap_file_function(
     function: Callable[[Path], Any], arrow_type: pa.DataType, no_value: float | str
 ) -> Callable[[Any, Any], pa.Array]:
     def evaluate_paths(path: Any, directory: Any) -> pa.Array:
-        start = Path(to_single_array(directory)[0].as_py()) if len(directory) else Path()
+        if len(directory):
+            start = Path(to_single_array(directory)[0].as_py())
+        else:
+            start = Path()
 
         def evaluate_path(path_text: str) -> Any:
             try:
@@ -186,7 +191,9 @@ def _wrap_file_function(
 
 
 def _measure_file(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+    if path.is_file():
+        return path.stat().st_size
+    return None
 
 
 def _compute_md5(path: Path) -> str | None:
@@ -310,7 +317,9 @@ class MappingDialect:
     def _write_time(self: Any, writer: Any, node: Any) -> str:
         """Write a time that may be a Julian date as a timestamp."""
         text: str = writer.write_expression(node)
-        return f"hven_of_jd(CAST({text} AS DOUBLE), 2440587.5e0)" if node.meta.type.is_numeric else text
+        if node.meta.type.is_numeric:
+            return f"hven_of_jd(CAST({text} AS DOUBLE), 2440587.5e0)"
+        return text
 
     def write_mars_ls(self: Any, writer: Any, node: Any) -> str:
         """MARS_LS(jd or t)."""
@@ -320,9 +329,9 @@ class MappingDialect:
         """FROM_JD and FROM_MJD, of one part or two."""
         zero = "2440587.5e0" if node.name == "FROM_JD" else "40587e0"
         parts = self.write_doubles(writer, node.args)
-        return (
-            f"hven_of_jd({parts[0]}, {zero})" if len(parts) == 1 else f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
-        )
+        if len(parts) == 1:
+            return f"hven_of_jd({parts[0]}, {zero})"
+        return f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
 
     def write_from_ccsds(self: Any, writer: Any, node: Any) -> str:
         """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970.
@@ -346,7 +355,8 @@ class MappingDialect:
         first_list, second_list = node.args
         highest = node.name == "HIGHEST_NOT_IN"
         if not first_list.meta.type.is_string:
-            first, second = self.write_flat_list(writer, first_list), self.write_flat_list(writer, second_list)
+            first = self.write_flat_list(writer, first_list)
+            second = self.write_flat_list(writer, second_list)
         elif highest:
             first, second = (f"hven_numbers({writer.write_expression(arg)})" for arg in node.args)
         else:
@@ -380,7 +390,10 @@ class MappingDialect:
 
     def write_polygon_of(self: Any, writer: Any, node: Any) -> str:
         """POLYGON_OF(region, frame)."""
-        frame = writer.write_expression(node.args[1]) if len(node.args) > 1 else "''"
+        if len(node.args) > 1:
+            frame = writer.write_expression(node.args[1])
+        else:
+            frame = "''"
         return f"nullif(hven_polygon_of({writer.write_expression(node.args[0])}, {frame}), CAST([] AS DOUBLE[]))"
 
     def write_lonlat_box(self: Any, writer: Any, node: Any) -> str:

@@ -106,13 +106,17 @@ def _read_labels(path: str, file_state: tuple[int, int], image_key: _ImageKey) -
                 size = abs(hdu.header["BITPIX"]) // 8 * hdu.shape[0] * hdu.shape[1]
                 if size > MAX_IMAGE_BYTES:
                     return _build_faulty_labels("too_large", size)
-                pixels, grid = np.asarray(hdu.data), image_key.grid or contours.build_disc_image(hdu.header)
+                pixels = np.asarray(hdu.data)
+                grid = image_key.grid or contours.build_disc_image(hdu.header)
                 break
             else:
                 return _build_faulty_labels("no_labels")
     except Exception:  # noqa: BLE001  (whatever a file makes a reader stumble over)
         return _build_faulty_labels("no_labels")
-    integer_pixels = pixels.astype(np.int64) if pixels.dtype.kind in "iub" else np.nan_to_num(pixels).astype(np.int64)
+    if pixels.dtype.kind in "iub":
+        integer_pixels = pixels.astype(np.int64)
+    else:
+        integer_pixels = np.nan_to_num(pixels).astype(np.int64)
     values = np.unique(integer_pixels[integer_pixels != 0])  # of few pixels, mostly
     if len(values) > MAX_LABELS or (pixels.dtype.kind == "f" and (integer_pixels != np.nan_to_num(pixels)).any()):
         return _build_faulty_labels("no_labels")

@@ -109,12 +109,14 @@ class NearestRowsAccess(IndexAccess):
             )
         ):
             return None
-        begin, end = 0, index.count
+        begin = 0
+        end = index.count
         for span in self.key_ranges:
             places = span.find_places(index, literal_values)
             if places is None:
                 return None
-            begin, end = max(begin, places[0]), min(end, places[1])
+            begin = max(begin, places[0])
+            end = min(end, places[1])
         _, cut, times, *parts = numbers
         step = [(op, part) for (op, _), part in zip(self.step_operations, parts, strict=True)]
         if begin >= end or times <= 0 or any(op == "*" and part <= 0 for op, part in step):
@@ -124,7 +126,9 @@ class NearestRowsAccess(IndexAccess):
         if candidates is None:
             candidates = self._find_nearest(stored, index, (begin, end), cut, times, step, row_limit)
             stored.nearest_rows_cache.store(key, candidates, 8 * candidates.count + 1000)
-        return candidates if 0 <= candidates.count <= row_limit else None
+        if 0 <= candidates.count <= row_limit:
+            return candidates
+        return None
 
     def _find_nearest(
         self,
@@ -137,16 +141,25 @@ class NearestRowsAccess(IndexAccess):
         row_limit: int,
     ) -> CandidateRows:
         assert index.values is not None  # noqa: S101  (it was looked at)
-        index_values, is_timestamp = index.values[slice(*place_range)], pa.types.is_timestamp(index.arrow_type)
+        index_values = index.values[slice(*place_range)]
+        is_timestamp = pa.types.is_timestamp(index.arrow_type)
         ends = np.array([index_values[0], index_values[-1]], np.float64)
         step_values = ends / MICROSECONDS_PER_DAY + UNIX_EPOCH_MJD if is_timestamp else ends
         for op, part in operations:
-            step_values = step_values * part if op == "*" else step_values - part
+            if op == "*":
+                step_values = step_values * part
+            else:
+                step_values = step_values - part
 
         def convert_back(step_values: Numbers) -> Numbers:
             for op, part in reversed(operations):
-                step_values = step_values / part if op == "*" else step_values + part
-            return (step_values - UNIX_EPOCH_MJD) * MICROSECONDS_PER_DAY if is_timestamp else step_values
+                if op == "*":
+                    step_values = step_values / part
+                else:
+                    step_values = step_values + part
+            if is_timestamp:
+                return (step_values - UNIX_EPOCH_MJD) * MICROSECONDS_PER_DAY
+            return step_values
 
         if not np.isfinite(step_values).all() or 2 * (step_values[1] - step_values[0]) > row_limit:
             return TOO_MANY_CANDIDATES
@@ -154,7 +167,8 @@ class NearestRowsAccess(IndexAccess):
         partitions = self._partition_places(stored, index, *place_range)
         if partitions is None or 2 * len(steps) * len(partitions) > row_limit:
             return TOO_MANY_CANDIDATES
-        middles, step_edges = convert_back(steps), convert_back(np.append(steps[0] - 1, steps) + offset)
+        middles = convert_back(steps)
+        step_edges = convert_back(np.append(steps[0] - 1, steps) + offset)
         # what doubles lose on the way from the column to `s`; what rounding makes equal
         width = float(np.diff(convert_back(np.array([step_values[0], step_values[0] + 1])))[0])
         rounding_error = 4.0 * is_timestamp + 16 * float(
@@ -184,12 +198,12 @@ class NearestRowsAccess(IndexAccess):
         if not self.partition_columns:
             return [None]
         projection = stored.get_projection(self.partition_columns)
-        rows = (
-            pa.Table.from_batches(projection.iterate_range(first_place, end_place))
-            if index.rows is None
-            else projection.take_rows(index.list_rows(first_place, end_place))
-        )
-        codes, partition_count = np.zeros(end_place - first_place, np.int64), 1
+        if index.rows is None:
+            rows = pa.Table.from_batches(projection.iterate_range(first_place, end_place))
+        else:
+            rows = projection.take_rows(index.list_rows(first_place, end_place))
+        codes = np.zeros(end_place - first_place, np.int64)
+        partition_count = 1
         for column in rows.columns:
             encoded = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).dictionary_encode(
                 "encode"
@@ -215,8 +229,11 @@ def _find_nearest_places(
         rounded = np.ceil(searched_values).astype(np.int64) if index_values.dtype.kind == "i" else searched_values
         return np.searchsorted(index_values, rounded).astype(np.int64)
 
-    outer_places, inner_places = search_places(step_edges - rounding_error), search_places(step_edges + rounding_error)
-    begin, end = inner_places[:-1], np.maximum(outer_places[1:], inner_places[:-1])  # what is in the step for sure
+    outer_places = search_places(step_edges - rounding_error)
+    inner_places = search_places(step_edges + rounding_error)
+    # what is in the step for sure
+    begin = inner_places[:-1]
+    end = np.maximum(outer_places[1:], inner_places[:-1])
     middle = np.clip(search_places(middles), begin, end)
     distance_before = np.where(middle > begin, middles - index_values[np.maximum(middle - 1, 0)], np.inf)
     distance_after = np.where(middle < end, index_values[np.minimum(middle, len(index_values) - 1)] - middles, np.inf)
@@ -233,7 +250,10 @@ def _find_nearest_places(
 def match_nearest_pattern(select: Select, free_slots: frozenset[int]) -> tuple[int, NearestRowsAccess] | None:
     """Find the pattern in a SELECT: which table reference is narrowed, and how."""
     source = select.source
-    body = source.query.body if isinstance(source, DerivedTable) else None
+    if isinstance(source, DerivedTable):
+        body = source.query.body
+    else:
+        body = None
     if (
         not isinstance(source, DerivedTable)
         or not isinstance(body, Select)
@@ -251,10 +271,8 @@ def match_nearest_pattern(select: Select, free_slots: frozenset[int]) -> tuple[i
     }
     for test in split_conjuncts(select.where):
         if isinstance(test, Comparison) and test.op == "=" and isinstance(test.left, ColumnRef) and len(windows) == 1:
-            window, required_one = (
-                windows.get(test.left.column.name if test.left.column else ""),
-                compile_constant(test.right, free_slots),
-            )
+            window = windows.get(test.left.column.name if test.left.column else "")
+            required_one = compile_constant(test.right, free_slots)
             if test.left.source == source.number and window is not None and required_one is not None:
                 return _match_window_pattern(body, window, required_one, free_slots)
     return None
@@ -263,12 +281,16 @@ def match_nearest_pattern(select: Select, free_slots: frozenset[int]) -> tuple[i
 def _match_window_pattern(
     body: Select, window: WindowExpression, required_one: Constant, free_slots: frozenset[int]
 ) -> tuple[int, NearestRowsAccess] | None:
-    inner_select, item = analyse_select(body), body.source
+    inner_select = analyse_select(body)
+    item = body.source
     while isinstance(item, DerivedTable) and (inner_row_select := find_row_select(item.query)) is not None:
         item = inner_row_select.source
     if not isinstance(item, TableRef) or item.table is None or item.cte or item.where is not None:
         return None
-    order = window.order_by[0] if window.order_by else None
+    if window.order_by:
+        order = window.order_by[0]
+    else:
+        order = None
     if window.function.name != "ROW_NUMBER" or window.frame is not None or order is None or order.descending:
         return None
     columns = [inner_select.find_stored_column(part) for part in window.partition]
@@ -315,10 +337,8 @@ def _match_window_pattern(
         item.number,
         step_expression.args[0] if isinstance(step_expression, FunctionCall) and is_timestamp else step_expression,
     )
-    offset_constant, factor_constant = (
-        compile_constant(offset_expression, free_slots),
-        compile_constant(factor_expression, free_slots),
-    )
+    offset_constant = compile_constant(offset_expression, free_slots)
+    factor_constant = compile_constant(factor_expression, free_slots)
     if (
         name is None
         or item.table.find_column(name).type.is_timestamp != is_timestamp
@@ -383,16 +403,35 @@ def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, s
     for condition, leaves in narrowable.conditions:
         if not isinstance(condition, InPredicate) or condition.negated or not isinstance(condition.choices, Subquery):
             continue
-        outer, subquery_body = narrowable.find_stored_column(condition.operand), condition.choices.query.body
-        select = subquery_body if isinstance(subquery_body, Select) else None
-        inner = select.items[0].expr if select is not None and isinstance(select.items[0], SelectItem) else None
+        outer = narrowable.find_stored_column(condition.operand)
+        subquery_body = condition.choices.query.body
+        if isinstance(subquery_body, Select):
+            select = subquery_body
+        else:
+            select = None
+        if select is not None and isinstance(select.items[0], SelectItem):
+            inner = select.items[0].expr
+        else:
+            inner = None
         while select is not None and isinstance(inner, ColumnRef) and isinstance(select.source, DerivedTable):
             names = [column.name for column in select.source.columns]
-            name = inner.column.name if inner.column is not None else ""
+            if inner.column is not None:
+                name = inner.column.name
+            else:
+                name = ""
             body = select.source.query.body
-            select = body if isinstance(body, Select) and name in names else None
-            item = None if select is None else select.items[names.index(name)]
-            inner = item.expr if isinstance(item, SelectItem) else None
+            if isinstance(body, Select) and name in names:
+                select = body
+            else:
+                select = None
+            if select is None:
+                item = None
+            else:
+                item = select.items[names.index(name)]
+            if isinstance(item, SelectItem):
+                inner = item.expr
+            else:
+                inner = None
         inner_table = None if select is None else select.source
         if (
             isinstance(inner_table, TableRef)
@@ -401,7 +440,10 @@ def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, s
             and outer is not None
         ):
             table = narrowable.table_refs[outer.source].table
-            name = inner.column.name if inner.column is not None else ""
+            if inner.column is not None:
+                name = inner.column.name
+            else:
+                name = ""
             is_same_table = (
                 table is not None and table.qualified_name == inner_table.table.qualified_name and not inner_table.cte
             )

@@ -151,10 +151,12 @@ def find_position_matches(narrowable: NarrowableSelect, free_slots: frozenset[in
         candidate_sides: list[tuple[tuple[Expr, Expr], tuple[Expr, ...]]] = []
         exact_test = "asked"
         if point_in_shape is not None:
-            point, circle = match_point_coordinates(point_in_shape[0]), match_circle_parts(point_in_shape[1])
+            point = match_point_coordinates(point_in_shape[0])
+            circle = match_circle_parts(point_in_shape[1])
             required_one = compile_constant(point_in_shape[2], free_slots)
             if point is not None and circle is not None:
-                candidate_sides, exact_test = [(point, circle), (circle[:2], (*point, circle[2]))], "inside"
+                candidate_sides = [(point, circle), (circle[:2], (*point, circle[2]))]
+                exact_test = "inside"
             elif point is not None:
                 candidate_sides = [(point, (point_in_shape[1],))]
         elif (pair := next(match_distance_conditions(condition), None)) is not None:
@@ -164,11 +166,10 @@ def find_position_matches(narrowable: NarrowableSelect, free_slots: frozenset[in
             _build_position_side(narrowable, leaves, target_position, circle_expressions)
             for target_position, circle_expressions in candidate_sides
         ]
-        if (shapes := match_shape_predicate(condition)) is not None:
-            required_one, exact_test = (
-                compile_constant(shapes[2], free_slots),
-                "asked" if any(map(_is_region_column, shapes[:2])) else exact_test,
-            )
+        shapes = match_shape_predicate(condition)
+        if shapes is not None:
+            required_one = compile_constant(shapes[2], free_slots)
+            exact_test = "asked" if any(map(_is_region_column, shapes[:2])) else exact_test
             possible_sides += [
                 _build_region_side(narrowable, leaves, target_position, driver_shape)
                 for target_position, driver_shape in (shapes[:2], shapes[1::-1])
@@ -231,11 +232,10 @@ def _build_position_side(
     if not isinstance(target_position[0], ColumnRef):
         return None
     target = target_position[0].source
-    parts = (
-        match_union_members(narrowable.derived_tables[target], target_position)
-        if target in narrowable.derived_tables and target in narrowed_numbers
-        else ()
-    )
+    if target in narrowable.derived_tables and target in narrowed_numbers:
+        parts = match_union_members(narrowable.derived_tables[target], target_position)
+    else:
+        parts = ()
     position = (
         ("", "")
         if parts
@@ -246,7 +246,9 @@ def _build_position_side(
     if position is None:
         return None
     side = _build_driven_side(narrowable, narrowed_numbers, target, circle_expressions)
-    return None if side is None else replace(side, position=position, union_members=parts)
+    if side is None:
+        return None
+    return replace(side, position=position, union_members=parts)
 
 
 def _build_region_side(
@@ -265,7 +267,9 @@ def _build_region_side(
         region_expression.source,
         match_point_coordinates(shape_expression) or match_circle_parts(shape_expression) or (shape_expression,),
     )
-    return None if side is None else replace(side, region_column=region_expression.column.name)
+    if side is None:
+        return None
+    return replace(side, region_column=region_expression.column.name)
 
 
 def _is_region_column(expression: Expr) -> bool:
@@ -291,13 +295,15 @@ def _build_driven_side(
     ):
         return None
     doubled = target_number if target_number in narrowed_numbers else driver
-    return (
-        MatchSide(target_number, driver, doubled, ("", ""), circle_expressions) if doubled in narrowed_numbers else None
-    )
+    if doubled in narrowed_numbers:
+        return MatchSide(target_number, driver, doubled, ("", ""), circle_expressions)
+    return None
 
 
 def _is_circle_part_type(part_type: Type, part_count: int) -> bool:
-    return part_type.is_numeric if part_count > 1 else part_type in {CIRCLE, POLYGON}
+    if part_count > 1:
+        return part_type.is_numeric
+    return part_type in {CIRCLE, POLYGON}
 
 
 def find_key_joins(narrowable: NarrowableSelect) -> list[KeyJoin]:
@@ -330,16 +336,19 @@ def find_key_joins(narrowable: NarrowableSelect) -> list[KeyJoin]:
 
 def write_pair_condition(match: PositionMatch, side: MatchSide) -> Expr:
     """Return the condition with the equality of row numbers before it, or that alone if the pairs are exact."""
-    numbered_reference = side.driver_number if side.duplicated_number == side.target_number else side.target_number
+    if side.duplicated_number == side.target_number:
+        numbered_reference = side.driver_number
+    else:
+        numbered_reference = side.target_number
     row_equality = Comparison(
         "=",
         _build_hidden_column(PARTNER_COLUMN, side.duplicated_number),
         _build_hidden_column(ROW_NUMBER_COLUMN, numbered_reference),
         meta=ValueMetadata(BOOLEAN),
     )
-    return (
-        row_equality if match.exact_test else Conjunction((row_equality, match.condition), meta=ValueMetadata(BOOLEAN))
-    )
+    if match.exact_test:
+        return row_equality
+    return Conjunction((row_equality, match.condition), meta=ValueMetadata(BOOLEAN))
 
 
 def _build_hidden_column(name: str, table_number: int) -> ColumnRef:
@@ -418,11 +427,13 @@ def find_near_pairs(
             totals[number] += int(counts.sum())
             if max(totals[number], pair_count) > MAX_PAIRS:
                 return None
-            row, owner = expand_ranges(ends), np.repeat(circle_numbers, counts)
+            row = expand_ranges(ends)
+            owner = np.repeat(circle_numbers, counts)
             if len(row):
                 x, y = places.get_positions(row)
                 is_near = _test_pairs(exact_test, x, y, lon[owner], lat[owner], radius[owner])
-                owner, row = owner[is_near], row[is_near]
+                owner = owner[is_near]
+                row = row[is_near]
                 pairs_by_set[number][0].append(owner)
                 pairs_by_set[number][1].append(row if places.rows is None else places.rows[row])
                 pair_count += len(row)
@@ -458,8 +469,10 @@ def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Num
     None if there are too many.
     """
     lon, lat, radius = circles
-    centre_vectors, radius_radians = sphere.to_unit_vectors(lon, lat), np.radians(radius)
-    pair_codes, total = [np.empty(0, np.int64)], 0
+    centre_vectors = sphere.to_unit_vectors(lon, lat)
+    radius_radians = np.radians(radius)
+    pair_codes = [np.empty(0, np.int64)]
+    total = 0
     for circle_numbers, ranges in _cover_circles(circles):
         for places in index.iterate_places(ranges, circle_numbers):
             count = places[:, 1] - places[:, 0]
@@ -468,10 +481,8 @@ def find_touching_pairs(index: RegionIndex, circles: tuple[Numbers, Numbers, Num
                 return None
             cuts = np.searchsorted(np.cumsum(count), np.arange(PAIR_BATCH_COUNT, count.sum(), PAIR_BATCH_COUNT))
             for part in np.split(np.arange(len(count)), np.unique(cuts)):
-                owner, row = (
-                    np.repeat(circle_numbers[part], count[part]),
-                    index.rows[expand_ranges(places[part])].astype(np.int64),
-                )
+                owner = np.repeat(circle_numbers[part], count[part])
+                row = index.rows[expand_ranges(places[part])].astype(np.int64)
                 is_near = index.test_caps(row, centre_vectors[owner], radius_radians[owner])
                 pair_codes.append(owner[is_near] * _ROW_NUMBER_BASE + row[is_near])
     pairs = np.sort(np.concatenate(pair_codes))
@@ -505,7 +516,8 @@ def build_circles(rows: pa.Table) -> tuple[Numbers, Numbers, Numbers] | None:
             return numbers[:, 0], numbers[:, 1], np.minimum(numbers[:, 2], 180.0)
         return _compute_bounding_circles(shape)
     if rows.num_columns == 2:
-        lon, lat = to_double_array(rows.column(0)), to_double_array(rows.column(1))
+        lon = to_double_array(rows.column(0))
+        lat = to_double_array(rows.column(1))
         return lon, lat, np.where(np.isnan(lon + lat), np.nan, 0.0)
     column = rows.column(2)
     radius = to_double_array(column)
@@ -534,21 +546,21 @@ def find_rows_with_keys(index: KeyIndex, keys: Any, row_limit: int) -> Candidate
     if index.values is None:
         return None
     non_null_keys = keys.drop_null()
-    unique_keys = (
-        np.unique(np.concatenate([view_stored_numbers(chunk) for chunk in non_null_keys.chunks]))
-        if non_null_keys.num_chunks
-        else np.empty(0, index.values.dtype)
-    )
+    if non_null_keys.num_chunks:
+        unique_keys = np.unique(np.concatenate([view_stored_numbers(chunk) for chunk in non_null_keys.chunks]))
+    else:
+        unique_keys = np.empty(0, index.values.dtype)
     if unique_keys.dtype != index.values.dtype:
         limits = np.iinfo(index.values.dtype)
         unique_keys = unique_keys[(unique_keys >= limits.min) & (unique_keys <= limits.max)].astype(index.values.dtype)
-    begin, end = (
-        index.values.searchsorted(unique_keys, side="left"),
-        index.values.searchsorted(unique_keys, side="right"),
-    )
+    begin = index.values.searchsorted(unique_keys, side="left")
+    end = index.values.searchsorted(unique_keys, side="right")
     count = int((end - begin).sum())
     if count > row_limit:
         return None
     places = expand_ranges(np.stack([begin, end], axis=1).astype(np.int64))
-    rows = places if index.rows is None else index.rows[places].astype(np.int64)
+    if index.rows is None:
+        rows = places
+    else:
+        rows = index.rows[places].astype(np.int64)
     return CandidateRows(count, pieces=(rows,))

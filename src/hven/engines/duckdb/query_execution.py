@@ -206,7 +206,10 @@ class DuckExecution(TimedExecution):
         )
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        fetch_limit = None if self._limits.row_limit is None else self._limits.row_limit + 1
+        if self._limits.row_limit is None:
+            fetch_limit = None
+        else:
+            fetch_limit = self._limits.row_limit + 1
         try:
             while fetch_limit is None or fetch_limit > 0:
                 if self._stop_reason is not None:
@@ -264,8 +267,10 @@ class DuckExecution(TimedExecution):
     def close(self) -> None:
         """Free everything; see `hven.engines.QueryExecution.close`."""
         with self._lock:
-            cursor, self._cursor = self._cursor, None
-            reader, self._batch_reader = self._batch_reader, None
+            cursor = self._cursor
+            self._cursor = None
+            reader = self._batch_reader
+            self._batch_reader = None
         if cursor is None:
             return
         if not self._is_drained:
@@ -301,7 +306,10 @@ class ReadyExecution(QueryExecution):
         self._cancelled = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        fetch_limit = None if self._limits.row_limit is None else self._limits.row_limit + 1
+        if self._limits.row_limit is None:
+            fetch_limit = None
+        else:
+            fetch_limit = self._limits.row_limit + 1
         while fetch_limit is None or fetch_limit > 0:
             if self._cancelled:
                 raise OperationCancelledError("the query was cancelled")
@@ -341,11 +349,9 @@ def cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         list_type = pa.list_(arrow_type.value_type)
         return column.cast(list_type).cast(arrow_type)
     if pa.types.is_integer(arrow_type) and (pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
-        return (
-            column.cast(arrow_type, safe=True)
-            if pa.types.is_decimal(column.type)
-            else column.cast(arrow_type, safe=False)
-        )
+        if pa.types.is_decimal(column.type):
+            return column.cast(arrow_type, safe=True)
+        return column.cast(arrow_type, safe=False)
     if pa.types.is_timestamp(arrow_type) and pa.types.is_timestamp(column.type):
         return column.cast(arrow_type, safe=False)
     return column.cast(arrow_type)

@@ -78,11 +78,10 @@ class DuckPlan(QueryPlan):
     small = False
 
     def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
-        bound_query = (
-            bound_query
-            if is_lenient
-            else merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
-        )
+        if is_lenient:
+            bound_query = bound_query
+        else:
+            bound_query = merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
         self._engine = engine
         self._bound_query = bound_query
         self._query_with_lists, self._list_tables = extract_lists(bound_query)
@@ -90,8 +89,14 @@ class DuckPlan(QueryPlan):
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
         self._read_columns: dict[str, tuple[str, ...]] | None = None
-        self._candidate_finder = None if is_lenient else CandidateFinder(bound_query)
-        self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
+        if is_lenient:
+            self._candidate_finder = None
+        else:
+            self._candidate_finder = CandidateFinder(bound_query)
+        if is_lenient:
+            self._arrow_query = None
+        else:
+            self._arrow_query = arrow.match_arrow_query(bound_query, self.schema)
         self._union_members = (
             ()
             if self._candidate_finder is None or self._arrow_query
@@ -102,7 +107,10 @@ class DuckPlan(QueryPlan):
         self._index_access = None
         if self._candidate_finder is not None and self._arrow_query is not None:
             self._index_access = self._candidate_finder.index_accesses.get(self._arrow_query.table_ref.number)
-        self._order_key = None if self._arrow_query is None else _find_order_column(self._arrow_query)
+        if self._arrow_query is None:
+            self._order_key = None
+        else:
+            self._order_key = _find_order_column(self._arrow_query)
         self._is_indexed = self._can_use_index()
         if not self._is_indexed:
             self._get_sql(ReducedTables())  # what cannot be written is refused when the plan is made
@@ -123,21 +131,21 @@ class DuckPlan(QueryPlan):
         cached = self._sql_by_shape.get(shape)
         if cached is not None:
             return cached
-        bound_query = (
-            replace_with_candidates(self._query_with_lists, shape[0], reduced_tables.replaced_conditions)
-            if reduced_tables.tables
-            else self._query_with_lists
-        )
+        if reduced_tables.tables:
+            bound_query = replace_with_candidates(self._query_with_lists, shape[0], reduced_tables.replaced_conditions)
+        else:
+            bound_query = self._query_with_lists
         reduced_query = remove_empty_members(bound_query, reduced_tables.empty_numbers)
         planned_sql = NO_SQL
         if reduced_query is not None:
             names = {table.qualified_name: quote_identifier(table.qualified_name) for table in reduced_query.tables}
             statement = writer.write_sql(reduced_query, DuckDBDialect(lenient=self._is_lenient), names)
-            table_numbers = (
-                None
-                if reduced_query is bound_query
-                else frozenset(node.number for node in walk_tree(reduced_query.query) if isinstance(node, TableRef))
-            )
+            if reduced_query is bound_query:
+                table_numbers = None
+            else:
+                table_numbers = frozenset(
+                    node.number for node in walk_tree(reduced_query.query) if isinstance(node, TableRef)
+                )
             planned_sql = PlannedSql(statement.sql, tuple(statement.parameter_slots), table_numbers)
         self._sql_by_shape[shape] = planned_sql
         while len(self._sql_by_shape) > MAX_SQL_TEXTS:
@@ -200,7 +208,10 @@ class DuckPlan(QueryPlan):
         limits: ExecutionLimits,
     ) -> QueryExecution:
         """Run with these rows in place of table references, by their numbers."""
-        leaves = {} if self._candidate_finder is None else self._candidate_finder.table_refs
+        if self._candidate_finder is None:
+            leaves = {}
+        else:
+            leaves = self._candidate_finder.table_refs
         return self._execute_reduced(ReducedTables(tables_by_number), leaves, literal_values, relations, limits)
 
     def _execute_reduced(
@@ -296,7 +307,10 @@ class DuckPlan(QueryPlan):
         max_rows: int,
     ) -> QueryExecution | None:
         relation = self._find_relation(arrow_query, relations)
-        row_limit = None if limits.row_limit is None else limits.row_limit + 1
+        if limits.row_limit is None:
+            row_limit = None
+        else:
+            row_limit = limits.row_limit + 1
         try:
             if isinstance(relation, Snapshot):
                 batches, rows = self._iterate_arrow_batches(
@@ -313,7 +327,10 @@ class DuckPlan(QueryPlan):
             first_batch = next(batches, None)  # now: some values show only here that DuckDB must have them
         except UnsupportedByArrowError:
             return None
-        chain = iter(()) if first_batch is None else _iterate_with_first_batch(first_batch, batches)
+        if first_batch is None:
+            chain = iter(())
+        else:
+            chain = _iterate_with_first_batch(first_batch, batches)
         return ReadyExecution(self.schema, chain, small=rows <= MAX_QUICK_ROWS, limits=limits)
 
     def _iterate_arrow_batches(
@@ -326,13 +343,12 @@ class DuckPlan(QueryPlan):
         max_rows: int,
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         max_rows = min(max_rows, arrow_query.max_rows or max_rows)
-        candidates = (
-            None
-            if self._index_access is None
-            else self._index_access.find_candidates(
+        if self._index_access is None:
+            candidates = None
+        else:
+            candidates = self._index_access.find_candidates(
                 stored, literal_values, min(compute_candidate_limit(stored), max_rows)
             )
-        )
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
         if candidates is not None and (not arrow_query.sort_keys or candidates.count <= arrow.MAX_SORTED_ROWS):
@@ -349,11 +365,9 @@ class DuckPlan(QueryPlan):
         return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
 
     def _find_relation(self, arrow_query: arrow.ArrowQuery, relations: Mapping[str, Relation]) -> Relation | None:
-        return (
-            None
-            if arrow_query.table_ref.table is None
-            else _require_relation(relations, arrow_query.table_ref.table.qualified_name)
-        )
+        if arrow_query.table_ref.table is None:
+            return None
+        return _require_relation(relations, arrow_query.table_ref.table.qualified_name)
 
     def _iterate_memory_batches(
         self,
@@ -387,11 +401,15 @@ class DuckPlan(QueryPlan):
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in the order of an index until there are enough."""
         name = self._order_key
-        index = stored.get_key_index(name) if name is not None else None
+        if name is not None:
+            index = stored.get_key_index(name)
+        else:
+            index = None
         end = arrow_query.compute_window(literal_values, row_limit)[1]
         if index is None or end is None or end > max_rows:
             return None, 0
-        low, high = 0, index.count
+        low = 0
+        high = index.count
         for part in self._index_access.parts if isinstance(self._index_access, BestAccess) else (self._index_access,):
             if isinstance(part, KeyRangeAccess) and part.column == name:
                 span = part.find_places(index, literal_values)
@@ -399,7 +417,9 @@ class DuckPlan(QueryPlan):
                     low, high = span
         excludes_nulls = low > 0 or high < index.count  # a condition on the column leaves no nulls behind the index
         passing_parts: list[Any] = []
-        count, step, tried_count = 0, max(end, 64) if arrow_query.condition is None else max(4 * end, 1024), 0
+        count = 0
+        step = max(end, 64) if arrow_query.condition is None else max(4 * end, 1024)
+        tried_count = 0
         while count < end and low < high:
             step_rows = min(step, high - low)
             if arrow_query.sort_keys[0].is_descending:
@@ -417,14 +437,20 @@ class DuckPlan(QueryPlan):
             step *= 4
         if count < end and not excludes_nulls and index.count < stored.manifest.rows:
             return None, 0  # rows without a value come last: they are not in the index
-        rows = np.concatenate(passing_parts) if passing_parts else np.empty(0, np.int64)
+        if passing_parts:
+            rows = np.concatenate(passing_parts)
+        else:
+            rows = np.empty(0, np.int64)
         return arrow_query.answer_in_order(stored, rows, literal_values, row_limit), tried_count
 
     count_description: ClassVar[str] = "the number of rows is known, none is read"
 
     def explain(self) -> str:
         """Describe which roads are open; see `hven.engines.QueryPlan.explain`."""
-        lines = [self._describe_shortcut()] if self._is_indexed or self._union_members else []
+        if self._is_indexed or self._union_members:
+            lines = [self._describe_shortcut()]
+        else:
+            lines = []
         lines += self._candidate_finder.describe_indexes() if self._candidate_finder is not None else []
         return "\n".join([*lines, f"DuckDB: {self._get_sql(ReducedTables()).sql}"])
 
@@ -445,23 +471,22 @@ class DuckPlan(QueryPlan):
             elif isinstance(relation, Snapshot):
                 access = self._candidate_finder.index_accesses.get(number)
                 stored = self._engine.open_snapshot(relation)
-                candidates = (
-                    None
-                    if access is None
-                    else access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
-                )
-                end = (
-                    None
-                    if self._arrow_query is None or self._arrow_query.top is None
-                    else self._arrow_query.compute_window(literal_values, None)[1]
-                )
+                if access is None:
+                    candidates = None
+                else:
+                    candidates = access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
+                if self._arrow_query is None or self._arrow_query.top is None:
+                    end = None
+                else:
+                    end = self._arrow_query.compute_window(literal_values, None)[1]
                 early = end is not None and self._is_indexed and candidates is None
                 read = 0 if counted else candidates.count if candidates is not None else end if early else relation.rows
                 lines.append(f"{name}: about {min(read or 0, relation.rows):,} of {relation.rows:,} rows are read")
         return lines
 
     def _describe_shortcut(self) -> str:
-        arrow_query, key = self._arrow_query, self._order_key
+        arrow_query = self._arrow_query
+        key = self._order_key
         if arrow_query is not None and arrow_query.is_count and arrow_query.condition is None:
             return f"without DuckDB: {self.count_description}"
         if arrow_query is not None and arrow_query.top is not None and key is not None:
@@ -478,7 +503,9 @@ def _find_order_column(arrow_query: arrow.ArrowQuery) -> str | None:
     ):
         return None
     column = arrow_query.table_ref.table.find_column(arrow_query.sort_keys[0].column_name)
-    return column.name if column.name in arrow_query.table_ref.table.indexed_column_names else None
+    if column.name in arrow_query.table_ref.table.indexed_column_names:
+        return column.name
+    return None
 
 
 def _read_until_enough(
@@ -489,7 +516,9 @@ def _read_until_enough(
     if end is None or end > max_rows:
         return None, 0
     passing_parts: list[Any] = []
-    count, tried_count, step = 0, 0, max(4 * end, 1024)
+    count = 0
+    tried_count = 0
+    step = max(4 * end, 1024)
     while count < end and tried_count < stored.rows:
         if tried_count >= max_rows:
             return None, 0
@@ -502,7 +531,10 @@ def _read_until_enough(
         count += sum(len(part) for part in passing)
         tried_count += step
         step *= 4
-    rows = np.concatenate(passing_parts) if passing_parts else np.empty(0, np.int64)
+    if passing_parts:
+        rows = np.concatenate(passing_parts)
+    else:
+        rows = np.empty(0, np.int64)
     return arrow_query.answer_in_order(stored, rows, literal_values, row_limit), tried_count
 
 

@@ -112,7 +112,9 @@ def describe_exit(process: Process) -> str | None:
     code = process.poll()
     if not code:
         return None
-    return signal.Signals(-code).name if -code in set(signal.Signals) else f"exit code {code}"
+    if -code in set(signal.Signals):
+        return signal.Signals(-code).name
+    return f"exit code {code}"
 
 
 class QueryProcess:
@@ -135,7 +137,9 @@ class QueryProcess:
     def list_processes(self) -> dict[int, int]:
         """Return the process, if there is one, and the bytes that it held before the first query."""
         process = self._process
-        return {} if process is None or process.poll() is not None else {process.pid: self._initial_bytes}
+        if process is None or process.poll() is not None:
+            return {}
+        return {process.pid: self._initial_bytes}
 
     def take_channel(self) -> tuple[Process, socket.socket] | None:
         """Return a channel to it; None: it is about to begin, or could not, and who asks computes by itself."""
@@ -173,7 +177,9 @@ class QueryProcess:
         process = None
         try:
             with child_socket:
-                path, steps, number = sys.path, deadlines.QUERY_NICENESS, child_socket.fileno()
+                path = sys.path
+                steps = deadlines.QUERY_NICENESS
+                number = child_socket.fileno()
                 program = (
                     f"import os, sys; os.nice({steps}); sys.path[:] = {path!r}; from "
                     f"hven.engines.duckdb.query_worker import run_worker; run_worker({number})"
@@ -203,10 +209,13 @@ class QueryProcess:
                 process.kill()
                 process.wait()
             with self._lock:
-                self._is_starting, self._next_start_time = False, time.monotonic() + RESTART_DELAY_SECONDS
+                self._is_starting = False
+                self._next_start_time = time.monotonic() + RESTART_DELAY_SECONDS
             return
         with self._lock:
-            self._process, self._control, self._is_starting = process, parent_socket, False
+            self._process = process
+            self._control = parent_socket
+            self._is_starting = False
             if self._is_closed:
                 self._release_in_thread()
         self._stop_if_idle()
@@ -231,12 +240,15 @@ class QueryProcess:
         self._free_channels = []
         if self._control is not None:
             self._control.close()
-        process, self._process, self._control = self._process, None, None
+        process = self._process
+        self._process = None
+        self._control = None
         return process
 
     def _release_in_thread(self) -> None:
         """Release the process, and wait for its end in a thread."""
-        if (process := self._release_process()) is not None:
+        process = self._release_process()
+        if process is not None:
             threading.Thread(target=process.wait, name="hven-computer", daemon=True).start()
 
     def close(self) -> None:
@@ -380,7 +392,8 @@ class ProcessExecution(TimedExecution):
     def close(self) -> None:
         """Free everything; see `hven.engines.QueryExecution.close`."""
         with self._lock:
-            channel, self._channel = self._channel, None
+            channel = self._channel
+            self._channel = None
             other = self._local_execution
         if channel is not None:
             self._query_process.return_channel(
@@ -398,7 +411,9 @@ def _decode_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
     if frame_kind == ERROR_FRAME:
         name, message, remedy = pickle.loads(body)  # noqa: S301  (of our own process)
         error = vars(errors)[name](message, remedy=remedy)
-        return error if isinstance(error, Exception) else ServiceError(message)
+        if isinstance(error, Exception):
+            return error
+        return ServiceError(message)
     return RuntimeError(f"in the process that computes queries:\n{body.to_pybytes().decode(errors='replace')}")
 
 

@@ -144,7 +144,10 @@ def run_worker(socket_number: int) -> None:
     engine = DuckEngine(
         engine_settings["directory"], memory_bytes=engine_settings["memory"], thread_count=engine_settings["threads"]
     )
-    resident, shared = Path("/proc/self/statm").read_text().split()[1:3] if sys.platform == "linux" else (0, 0)
+    if sys.platform == "linux":
+        resident, shared = Path("/proc/self/statm").read_text().split()[1:3]
+    else:
+        resident, shared = (0, 0)
     send_frame(control, END_FRAME, b"%d" % ((int(resident) - int(shared)) * os.sysconf("SC_PAGESIZE")))
     workers = _serve_channels(engine, control)
     for worker in workers:

@@ -52,15 +52,27 @@ class RegionIndex:
 
         None if they are more than `row_limit`.
         """
-        widened_moc = WidenedMoc(shape) if isinstance(shape, Moc) else None
-        ranges = cover_shape_ranges(shape) if not isinstance(shape, Moc) else shape.ranges
+        if isinstance(shape, Moc):
+            widened_moc = WidenedMoc(shape)
+        else:
+            widened_moc = None
+        if not isinstance(shape, Moc):
+            ranges = cover_shape_ranges(shape)
+        else:
+            ranges = shape.ranges
         row_parts: list[Indexes] = []
         for order in self.orders:
             places = self._find_places(ranges if widened_moc is None else widened_moc.widen_at_order(order), order)
             row_parts += [self.rows[a:b] for a, b in places.tolist() if b > a]
-        rows = np.unique(np.concatenate(row_parts)).astype(np.int64) if row_parts else np.empty(0, np.int64)
+        if row_parts:
+            rows = np.unique(np.concatenate(row_parts)).astype(np.int64)
+        else:
+            rows = np.empty(0, np.int64)
         if isinstance(shape, Point | Circle):
-            radius = shape.radius if isinstance(shape, Circle) else 0.0
+            if isinstance(shape, Circle):
+                radius = shape.radius
+            else:
+                radius = 0.0
             rows = rows[self.test_caps(rows, sphere.to_unit_vectors(shape.lon, shape.lat), np.radians(radius))]
         return None if len(rows) > row_limit else rows
 
@@ -101,12 +113,14 @@ class RegionIndex:
 
     def _find_places(self, ranges: Indexes, order: int, range_owners: Indexes | None = None) -> Indexes:
         shift = 2 * (healpix.MAX_ORDER - order)
-        low, high = ranges[:, 0] >> shift, ((ranges[:, 1] - 1) >> shift) + 1
+        low = ranges[:, 0] >> shift
+        high = ((ranges[:, 1] - 1) >> shift) + 1
         # coarser cells of neighbouring ranges are looked up once
         next_low = np.maximum(low[1:], high[:-1])
-        low[1:] = (
-            next_low if range_owners is None else np.where(range_owners[1:] == range_owners[:-1], next_low, low[1:])
-        )
+        if range_owners is None:
+            low[1:] = next_low
+        else:
+            low[1:] = np.where(range_owners[1:] == range_owners[:-1], next_low, low[1:])
         places: Indexes = np.searchsorted(self.cells, np.stack([low, np.maximum(low, high)], axis=1) + 4 ** (order + 1))
         return places
 

@@ -86,9 +86,11 @@ class RowMoves:
         cuts = np.unique(
             np.concatenate([[0, self.old_row_count], self.insertion_places, self.removed_rows, self.removed_rows + 1])
         )
-        begins, lengths = cuts[:-1], np.diff(cuts)
+        begins = cuts[:-1]
+        lengths = np.diff(cuts)
         is_kept = ~np.isin(begins, self.removed_rows, assume_unique=True)
-        begins, lengths = begins[is_kept], lengths[is_kept]
+        begins = begins[is_kept]
+        lengths = lengths[is_kept]
         distinct_places, first_numbers, count = np.unique(self.insertion_places, return_index=True, return_counts=True)
         order = np.lexsort(
             (np.repeat([1, 0], [len(begins), len(distinct_places)]), np.concatenate([begins, distinct_places]))
@@ -153,10 +155,8 @@ def merge_index_entries(
         end = min(begin + BATCH_ENTRIES, len(old_entries.rows))
         moved_rows = new_row_numbers[old_entries.rows[begin:end]]
         is_kept = moved_rows >= 0
-        first_place, end_place = (
-            np.searchsorted(insertion_places, begin),
-            len(insertion_places) if end == len(old_entries.rows) else np.searchsorted(insertion_places, end),
-        )
+        first_place = np.searchsorted(insertion_places, begin)
+        end_place = len(insertion_places) if end == len(old_entries.rows) else np.searchsorted(insertion_places, end)
         before = np.concatenate([[0], np.cumsum(is_kept)])[insertion_places[first_place:end_place] - begin]
         pieces = (None if old_entries.values is None else old_entries.values[begin:end], moved_rows)
         for file, piece, new_column in zip(files, pieces, (new_entries.values, new_entries.rows), strict=True):

@@ -237,7 +237,8 @@ class OpenSnapshot:
         if now - self._last_check_time > SIZE_CHECK_INTERVAL_SECONDS:
             for name, size in self._file_sizes.items():
                 with suppress(OSError):
-                    if (size_fault := find_size_fault(self.path / name, size)) is not None:
+                    size_fault = find_size_fault(self.path / name, size)
+                    if size_fault is not None:
                         raise build_damage_error(self.path / name, size_fault)
             self._last_check_time = now
 
@@ -358,8 +359,14 @@ class OpenSnapshot:
             return cached
         for files in self.manifest.keys:
             if files.column == column_name:
-                values = map_array(self.path / files.values) if files.values else None
-                rows = map_array(self.path / files.rows) if files.rows else None
+                if files.values:
+                    values = map_array(self.path / files.values)
+                else:
+                    values = None
+                if files.rows:
+                    rows = map_array(self.path / files.rows)
+                else:
+                    rows = None
                 number = self.schema.get_field_index(column_name)
                 index = KeyIndex(
                     arrow_type=self.schema.field(number).type,
@@ -439,7 +446,9 @@ class Projection:
     """Some columns by row number. Record batches are cut down to the columns when first needed."""
 
     def __init__(self, stored: OpenRows, columns: tuple[str, ...]) -> None:
-        self._all_batches, self._starts = stored.batches, stored.starts  # not what is read itself, which keeps this
+        # not what is read itself, which keeps this
+        self._all_batches = stored.batches
+        self._starts = stored.starts
         self._column_numbers = [stored.schema.get_field_index(name) for name in columns]
         self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._column_numbers])
         self._projected_batches: dict[int, pa.RecordBatch] = {}
@@ -460,7 +469,8 @@ class Projection:
         starts = self._starts
         number = int(starts.searchsorted(first_row, side="right")) - 1
         while first_row < end_row:
-            batch_start, stop = int(starts[number]), min(end_row, int(starts[number + 1]))
+            batch_start = int(starts[number])
+            stop = min(end_row, int(starts[number + 1]))
             if stop > first_row:
                 yield self.get_batch(number).slice(first_row - batch_start, stop - first_row)
             first_row = stop

@@ -96,9 +96,10 @@ class SnapshotMerge(DiskStaging):
         self._base_snapshot = base_snapshot
         self._key_names = list(table.primary)
         kinds = pa.schema([table.arrow_schema.field(name).with_nullable(True) for name in self._key_names])
-        self._deleted_keys = (
-            kinds.empty_table() if deleted_keys is None else deleted_keys.select(self._key_names).cast(kinds)
-        )
+        if deleted_keys is None:
+            self._deleted_keys = kinds.empty_table()
+        else:
+            self._deleted_keys = deleted_keys.select(self._key_names).cast(kinds)
         self._spooled_batches: list[pa.RecordBatch] = []
         super().__init__(table, snapshot, final, relative, seal)
 
@@ -112,7 +113,8 @@ class SnapshotMerge(DiskStaging):
 
     def _concat_waiting_batches(self) -> pa.RecordBatch:
         batch = pa.concat_batches(self._waiting_batches)
-        self._waiting_batches, self._waiting_bytes = [], 0
+        self._waiting_batches = []
+        self._waiting_bytes = 0
         return batch
 
     def abandon(self) -> None:
@@ -151,7 +153,9 @@ class SnapshotMerge(DiskStaging):
         key_lookup = KeyLookup(
             pa.concat_tables([keys.cast(self._deleted_keys.schema), self._deleted_keys]), self._key_names
         )
-        replaced, removed_parts, begin = np.full(changes.num_rows, -1, np.int64), [np.empty(0, np.int64)], 0
+        replaced = np.full(changes.num_rows, -1, np.int64)
+        removed_parts = [np.empty(0, np.int64)]
+        begin = 0
         for page in group_into_pages(
             (batch.select(self._key_names) for batch in self._base_snapshot.batches),
             max(MIN_PAGE_ROWS, key_lookup.key_count),
@@ -260,19 +264,19 @@ class SnapshotMerge(DiskStaging):
 
         Old parts side by side that are touched are cut anew.
         """
-        base, moves = self._base_snapshot, self._row_moves
+        base = self._base_snapshot
+        moves = self._row_moves
         parts = [part for part in base.manifest.parts if part[1]]
         numbers = [number for number, part in enumerate(base.manifest.parts) if part[1]]
         ends = np.cumsum([part[1] for part in parts], dtype=np.int64)
         is_touched = np.zeros(len(parts), bool)
-        part_numbers = (
-            [
+        if parts:
+            part_numbers = [
                 np.minimum(np.searchsorted(ends, rows, side="right"), len(parts) - 1)
                 for rows in (moves.removed_rows, moves.insertion_places)
             ]
-            if parts
-            else []
-        )
+        else:
+            part_numbers = []
         for touched_numbers in part_numbers:
             is_touched[touched_numbers] = True
         # rows that come before the first row of a part belong to it, those after the last one to the last part
@@ -281,28 +285,34 @@ class SnapshotMerge(DiskStaging):
             counts += np.bincount(part_numbers[1], minlength=len(parts)) - np.bincount(
                 part_numbers[0], minlength=len(parts)
             )
-        bytes_per_row = sum(part[2] for part in parts) / base.rows if base.rows else self._new_rows.bytes_per_row
+        if base.rows:
+            bytes_per_row = sum(part[2] for part in parts) / base.rows
+        else:
+            bytes_per_row = self._new_rows.bytes_per_row
         max_part_rows = compute_rows_per_part(moves.new_row_count, bytes_per_row)
         plan: list[tuple[int | None, int, int]] = []
         begin = part_number = 0
         while part_number < len(parts):
             if not is_touched[part_number]:
                 plan.append((numbers[part_number], begin, begin + int(counts[part_number])))
-                begin, part_number = plan[-1][2], part_number + 1
+                begin = plan[-1][2]
+                part_number = part_number + 1
                 continue
             next_untouched = part_number
             while next_untouched < len(parts) and is_touched[next_untouched]:
                 next_untouched += 1
             rows = int(counts[part_number:next_untouched].sum())
             plan += _split_into_parts(begin, rows, max_part_rows)
-            begin, part_number = begin + rows, next_untouched
+            begin = begin + rows
+            part_number = next_untouched
         if not parts:
             plan += _split_into_parts(0, moves.new_row_count, max_part_rows)
         return plan or [(None, 0, 0)]
 
     def _link_or_copy_part(self, path: Path, part_name: str) -> None:
         """Link, or copy, a part of the base into this snapshot."""
-        if (part_checksum := self._base_snapshot.manifest.checksums.get(path.name)) is not None:
+        part_checksum = self._base_snapshot.manifest.checksums.get(path.name)
+        if part_checksum is not None:
             self._known_checksums[part_name] = part_checksum
         try:
             (self._work_directory / part_name).hardlink_to(path)
@@ -315,16 +325,15 @@ class SnapshotMerge(DiskStaging):
     def _write_range(self, path: Path, first_row: int, end_row: int) -> None:
         """Write a part of these new rows."""
         begins, is_new, sources = self._row_moves.segments
-        first_segment, end_segment = (
-            max(int(np.searchsorted(begins, first_row, side="right")) - 1, 0),
-            int(np.searchsorted(begins, end_row)),
-        )
+        first_segment = max(int(np.searchsorted(begins, first_row, side="right")) - 1, 0)
+        end_segment = int(np.searchsorted(begins, end_row))
         lows = np.maximum(begins[first_segment:end_segment], first_row)
         lengths = np.minimum(begins[first_segment + 1 : end_segment + 1], end_row) - lows
         starts = sources[first_segment:end_segment] + lows - begins[first_segment:end_segment]
-        iterate_pieces = (
-            self._iterate_runs if end_segment - first_segment <= MAX_PART_RUNS else self._iterate_picked_rows
-        )
+        if end_segment - first_segment <= MAX_PART_RUNS:
+            iterate_pieces = self._iterate_runs
+        else:
+            iterate_pieces = self._iterate_picked_rows
         rows = pa.Table.from_batches(
             iterate_pieces(is_new[first_segment:end_segment], starts, starts + lengths),
             schema=self._base_snapshot.schema,
@@ -350,7 +359,8 @@ class SnapshotMerge(DiskStaging):
         for wants_new in (False, True):
             is_selected = is_new == wants_new
             if is_selected.any():
-                low, high = int(starts[is_selected][0]), int(stops[is_selected][-1])
+                low = int(starts[is_selected][0])
+                high = int(stops[is_selected][-1])
                 pieces += (
                     [self._take_new_rows(low, high)]
                     if wants_new
@@ -371,7 +381,9 @@ class SnapshotMerge(DiskStaging):
     # --- indexes and statistics
 
     def _build_manifest(self) -> SnapshotManifest:
-        base, moves, table = self._base_snapshot, self._row_moves, self.table
+        base = self._base_snapshot
+        moves = self._row_moves
+        table = self.table
         manifest = SnapshotManifest(
             rows=self._row_count,
             parts=tuple(self._written_parts),
@@ -396,7 +408,8 @@ class SnapshotMerge(DiskStaging):
         ):  # the numbers of distinct values are too much of a guess
             for batch in stored.batches:
                 self._statistics.add_rows(pa.Table.from_batches([batch]))
-            statistics, changed = self._statistics.build_statistics(), 0
+            statistics = self._statistics.build_statistics()
+            changed = 0
         else:
             removed_table = pa.Table.from_batches(
                 _SequentialReader(base).iterate_rows(moves.removed_rows), schema=base.schema
@@ -485,8 +498,14 @@ def _compute_merged_coverage(base_snapshot: OpenSnapshot, stored: OpenSnapshot) 
 
 def _split_into_parts(first_row: int, row_count: int, max_part_rows: int) -> list[tuple[int | None, int, int]]:
     """Cut new rows into parts of about `max_part_rows` rows."""
-    pieces = max(1, round(row_count / max_part_rows)) if row_count else 0
-    ends = [first_row + row_count * number // pieces for number in range(pieces + 1)] if pieces else []
+    if row_count:
+        pieces = max(1, round(row_count / max_part_rows))
+    else:
+        pieces = 0
+    if pieces:
+        ends = [first_row + row_count * number // pieces for number in range(pieces + 1)]
+    else:
+        ends = []
     return [(None, low, high) for low, high in itertools.pairwise(ends)]
 
 
@@ -529,14 +548,15 @@ def _has_same_order(table: Table, base_snapshot: OpenSnapshot) -> bool:
     """
     if base_snapshot.manifest.order is not None:
         return base_snapshot.manifest.order == find_order_column(table)
-    compute_keys, last_key = build_sort_key_function(table), np.iinfo(np.int64).min
+    compute_keys = build_sort_key_function(table)
+    last_key = np.iinfo(np.int64).min
     for batch in base_snapshot.batches if compute_keys is not None else ():
-        sort_keys = (
-            compute_keys(pa.Table.from_batches([batch.select([find_order_column(table)])]))
-            if compute_keys is not None
-            else np.empty(0, np.int64)
-        )
+        if compute_keys is not None:
+            sort_keys = compute_keys(pa.Table.from_batches([batch.select([find_order_column(table)])]))
+        else:
+            sort_keys = np.empty(0, np.int64)
         if len(sort_keys) and (sort_keys[0] < last_key or (sort_keys[1:] < sort_keys[:-1]).any()):
             return False
-        last_key = sort_keys[-1] if len(sort_keys) else last_key
+        if len(sort_keys):
+            last_key = sort_keys[-1]
     return True

@@ -96,7 +96,10 @@ class DiskStaging(FileStaging):
 
     def _write_sorted_parts(self) -> None:
         """Write all parts and the position index."""
-        sink = PositionFileWriter(self._work_directory / POSITION_FILE_NAME) if self.table.position else None
+        if self.table.position:
+            sink = PositionFileWriter(self._work_directory / POSITION_FILE_NAME)
+        else:
+            sink = None
         if not self._sorted_runs:
             run = self._sort_waiting_rows()
             step = self._compute_rows_per_part(run.table)
@@ -114,7 +117,10 @@ class DiskStaging(FileStaging):
                 if sink is not None:
                     sink.add_keys(keys)
             self._remove_runs()
-        self._positioned_count = sink.close() if sink is not None else 0
+        if sink is not None:
+            self._positioned_count = sink.close()
+        else:
+            self._positioned_count = 0
 
     def _compute_rows_per_part(self, table: pa.Table) -> int:
         if not table.num_rows:
@@ -147,7 +153,10 @@ class DiskStaging(FileStaging):
         regions = tuple(
             build_region_index(stored, column, number) for number, column in enumerate(list_region_columns(self.table))
         )
-        cover = compute_coverage_moc(stored.cell_indexes) if self.table.position else None
+        if self.table.position:
+            cover = compute_coverage_moc(stored.cell_indexes)
+        else:
+            cover = None
         return SnapshotManifest(
             rows=self._row_count,
             parts=tuple(self._written_parts),
@@ -213,11 +222,10 @@ def _merge_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Ta
     ends = [int(np.searchsorted(run.keys, MISSING_KEY, side="left")) for run in runs]
     sample = np.sort(np.concatenate([run.keys[:end:256] for run, end in zip(runs, ends, strict=True)]))
     pieces = max(1, -(-total // slice_rows))
-    cuts = (
-        np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)])
-        if len(sample)
-        else np.empty(0, np.int64)
-    )
+    if len(sample):
+        cuts = np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)])
+    else:
+        cuts = np.empty(0, np.int64)
     begins = [0] * len(runs)
     for cut in [*cuts.tolist(), MISSING_KEY]:
         stops = [int(np.searchsorted(run.keys, cut, side="left")) for run in runs]

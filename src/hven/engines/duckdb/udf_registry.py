@@ -39,7 +39,8 @@ class UdfRegistry:
         """Define what SQL names, for all cursors of the instance, which is in memory anyway."""
         with self._lock:
             for name in re.findall(r"hven_\w+", sql):
-                if definition := self._undefined.get(name):
+                definition = self._undefined.get(name)
+                if definition:
                     if isinstance(definition, str):
                         self.define_named_functions(definition.partition("(")[2])  # what a macro names must be there
                         self._connection.execute(definition)

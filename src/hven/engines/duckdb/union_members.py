@@ -77,7 +77,10 @@ def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
         return []
     members = []
     for member in _iterate_members(query.body):
-        select = None if member is None else find_row_select(member if isinstance(member, Query) else Query(member))
+        if member is None:
+            select = None
+        else:
+            select = find_row_select(member if isinstance(member, Query) else Query(member))
         if (
             select is None
             or not isinstance(select.source, TableRef)
@@ -141,7 +144,8 @@ def _remove_widening_cast(expression: Expr) -> Expr:
 
 
 def _is_widening_cast(cast: Cast) -> bool:
-    operand_meta, cast_meta = cast.operand.meta, cast.meta
+    operand_meta = cast.operand.meta
+    cast_meta = cast.meta
     return (
         operand_meta is not None
         and cast_meta is not None

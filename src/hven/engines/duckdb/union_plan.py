@@ -68,13 +68,18 @@ def match_union_members(
     members = []
     for body in (first_body, *(link.right for link in links)):
         inner = find_row_select(body if isinstance(body, Query) else Query(body))
-        member_select = None if inner is None else _rewrite_over_member(query.body, view, inner)
-        arrow_query = (
-            None
-            if member_select is None
-            else arrow.match_arrow_query(replace(bound_query, query=Query(member_select)), schema)
-        )
-        access = None if arrow_query is None else index_accesses.get(arrow_query.table_ref.number)
+        if inner is None:
+            member_select = None
+        else:
+            member_select = _rewrite_over_member(query.body, view, inner)
+        if member_select is None:
+            arrow_query = None
+        else:
+            arrow_query = arrow.match_arrow_query(replace(bound_query, query=Query(member_select)), schema)
+        if arrow_query is None:
+            access = None
+        else:
+            access = index_accesses.get(arrow_query.table_ref.number)
         if arrow_query is None or access is None:
             return ()
         members.append((arrow_query, access))
@@ -90,7 +95,10 @@ def _rewrite_over_member(select: Select, view: DerivedTable, inner: Select) -> S
     }
     items = []
     for item in select.items:
-        column_ref = item.expr if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef) else None
+        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
+            column_ref = item.expr
+        else:
+            column_ref = None
         if (
             not isinstance(item, SelectItem)
             or column_ref is None
@@ -145,11 +153,10 @@ def answer_from_indexes(
     candidates_by_member: list[tuple[ArrowQuery, OpenSnapshot, Rows]] = []
     remaining_rows = MAX_COMPUTED_ROWS
     for arrow_query, access in members:
-        relation = (
-            relations.get(arrow_query.table_ref.table.qualified_name)
-            if arrow_query.table_ref.table is not None
-            else None
-        )
+        if arrow_query.table_ref.table is not None:
+            relation = relations.get(arrow_query.table_ref.table.qualified_name)
+        else:
+            relation = None
         if not isinstance(relation, Snapshot):
             return None
         stored = engine.open_snapshot(relation)
@@ -179,6 +186,9 @@ def _iterate_member_batches(
             limits.deadline.check()
         for batch in arrow_query.answer_from_candidates(stored, rows, literal_values, remaining_rows):
             yield batch
-            remaining_rows = None if remaining_rows is None else remaining_rows - batch.num_rows
+            if remaining_rows is None:
+                remaining_rows = None
+            else:
+                remaining_rows = remaining_rows - batch.num_rows
         if remaining_rows is not None and remaining_rows <= 0:
             return

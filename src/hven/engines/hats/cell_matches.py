@@ -83,8 +83,13 @@ class CellMatch:
 
     def compute_radius(self, literal_values: Values) -> float:
         """Return the radius in degrees, the same for all rows; NaN: there is none, or each row has its own."""
-        radius_value = None if isinstance(self.radius, str) else self.radius(literal_values)
-        return float(radius_value) if isinstance(radius_value, int | float) and radius_value >= 0 else math.nan
+        if isinstance(self.radius, str):
+            radius_value = None
+        else:
+            radius_value = self.radius(literal_values)
+        if isinstance(radius_value, int | float) and radius_value >= 0:
+            return float(radius_value)
+        return math.nan
 
     def compute_row_radii(self, literal_values: Values, rows: pa.Table) -> npt.NDArray[np.float64]:
         """Return the radius of each of some rows in memory; NaN where there is none."""
@@ -97,15 +102,18 @@ class CellMatch:
 def find_largest_radius(radii: npt.NDArray[np.float64]) -> float:
     """Return the greatest of some radii; NaN: there is none."""
     known_radii = radii[~np.isnan(radii)]
-    return float(known_radii.max()) if len(known_radii) else math.nan
+    if len(known_radii):
+        return float(known_radii.max())
+    return math.nan
 
 
 def choose_cell_order(radius: float) -> int:
     """Return the order of cells that are four times as wide as a circle, with a margin; 0 if there are none."""
     padded_radius = radius + RADIUS_MARGIN_DEGREES
-    return (
-        min(29, int(math.log2(MAX_CIRCLE_DEGREES / padded_radius))) if padded_radius < MAX_CIRCLE_DEGREES else 0
-    )  # NaN: there are no such rows
+    # NaN: there are no such rows
+    if padded_radius < MAX_CIRCLE_DEGREES:
+        return min(29, int(math.log2(MAX_CIRCLE_DEGREES / padded_radius)))
+    return 0
 
 
 def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellMatch]:
@@ -165,11 +173,12 @@ def _build_match(
     narrowed_numbers: frozenset[int],
     bound_query: BoundQuery,
 ) -> CellMatch | None:
-    pairs, radius = (
-        (match_column_pair(first_position), match_column_pair(second_position)),
-        compile_constant(radius_expression, bound_query.free_slots),
-    )
-    radius_column = narrowable.find_stored_column(radius_expression) if radius is None else None
+    pairs = (match_column_pair(first_position), match_column_pair(second_position))
+    radius = compile_constant(radius_expression, bound_query.free_slots)
+    if radius is None:
+        radius_column = narrowable.find_stored_column(radius_expression)
+    else:
+        radius_column = None
     if (
         pairs[0] is None
         or pairs[1] is None
@@ -179,12 +188,10 @@ def _build_match(
     position_tables = [_find_position_table(pair, narrowable) for pair in pairs if pair is not None]
     best_match: tuple[int, CellMatch] | None = None
     for probe_side, spread_side in ((0, 1), (1, 0)):
-        probe, spread, probe_columns, centre = (
-            position_tables[probe_side],
-            position_tables[spread_side],
-            pairs[probe_side],
-            pairs[spread_side],
-        )
+        probe = position_tables[probe_side]
+        spread = position_tables[spread_side]
+        probe_columns = pairs[probe_side]
+        centre = pairs[spread_side]
         if probe is None or spread is None or probe_columns is None or centre is None or probe.number == spread.number:
             continue
         if spread.number not in narrowed_numbers or spread.table is None or probe.table is None:
@@ -209,12 +216,13 @@ def _build_match(
 
 def _find_position_table(columns: Pair, narrowable: NarrowableSelect) -> TableRef | None:
     """Return the table reference of which a pair of columns is a position."""
-    table_ref = narrowable.table_refs.get(columns[0].source) if columns[0].source == columns[1].source else None
-    return (
-        table_ref
-        if table_ref is not None and table_ref.number in narrowable.direct_numbers and table_ref.table is not None
-        else None
-    )
+    if columns[0].source == columns[1].source:
+        table_ref = narrowable.table_refs.get(columns[0].source)
+    else:
+        table_ref = None
+    if table_ref is not None and table_ref.number in narrowable.direct_numbers and table_ref.table is not None:
+        return table_ref
+    return None
 
 
 def list_circle_cells(

@@ -111,9 +111,10 @@ class SparkCluster:
     def forget_session(self, session: SparkConnectSession, *, is_away: bool) -> None:
         """Leave a session whose server is away, or began anew."""
         with self._lock:
-            self._last_fault = (
-                (error_translation.build_no_answer_error(self.server_name), time.monotonic()) if is_away else None
-            )
+            if is_away:
+                self._last_fault = (error_translation.build_no_answer_error(self.server_name), time.monotonic())
+            else:
+                self._last_fault = None
             if self._session is session:
                 self._session = None
                 session.close()
@@ -218,7 +219,8 @@ class SparkCluster:
         """Leave the cluster."""
         self.deadline_watcher.close()
         with self._lock:
-            session, self._session = self._session, None
+            session = self._session
+            self._session = None
         if session is not None:
             session.close()
 

@@ -176,7 +176,9 @@ class ClusterPlan:
         """
         build_relation = partial(self._build_relation, literal_values, relations, files_by_table, leaf_paths or {})
         cluster_execution = ClusterExecution(self._cluster, self.schema, build_relation, limits, hold_files)
-        return cluster_execution if run_fallback is None else ClusterFallbackExecution(cluster_execution, run_fallback)
+        if run_fallback is None:
+            return cluster_execution
+        return ClusterFallbackExecution(cluster_execution, run_fallback)
 
     def explain(self, files_by_table: Mapping[str, Sequence[str]]) -> str:
         """Describe what the cluster is asked.
@@ -225,7 +227,10 @@ class ClusterPlan:
                     raise UnsupportedBySparkError(
                         f"{table.qualified_name} has no column {CELL_COLUMN}: a match or a cell of its positions"
                     )
-                columns = {CELL_COLUMN: "BIGINT"} if name in spark_query.cell_views else {}
+                if name in spark_query.cell_views:
+                    columns = {CELL_COLUMN: "BIGINT"}
+                else:
+                    columns = {}
                 columns |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}
                 table_relation = _create_stored_relation(
                     session, columns, files_by_table[table.qualified_name], leaf_paths.get(table.qualified_name, {})
@@ -348,15 +353,17 @@ def _build_memory_rows(
             keys = compute_position_keys(*(relation.rows.column(name) for name in position))
             selected_rows = selected_rows.append_column(cell_column, pa.array(keys, mask=keys == MISSING_KEY))
     columns = [_to_spark_types(column) for column in selected_rows.columns]
-    return (
-        pa.table(dict(zip(selected_rows.schema.names, columns, strict=True))) if columns else relation.rows.select([])
-    )
+    if columns:
+        return pa.table(dict(zip(selected_rows.schema.names, columns, strict=True)))
+    return relation.rows.select([])
 
 
 def _to_spark_types(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Convert what Spark has no type for: bytes without sign, lists of fixed length, texts of 64 bits."""
     spark_type = _find_spark_type(column.type)
-    return column if column.type.equals(spark_type) else column.cast(spark_type)
+    if column.type.equals(spark_type):
+        return column
+    return column.cast(spark_type)
 
 
 def _find_spark_type(arrow_type: pa.DataType) -> pa.DataType:
@@ -364,9 +371,11 @@ def _find_spark_type(arrow_type: pa.DataType) -> pa.DataType:
         return pa.list_(_find_spark_type(arrow_type.value_type))
     if pa.types.is_dictionary(arrow_type):
         return _find_spark_type(arrow_type.value_type)
-    return (
-        pa.int16() if arrow_type == pa.uint8() else pa.string() if pa.types.is_large_string(arrow_type) else arrow_type
-    )
+    if arrow_type == pa.uint8():
+        return pa.int16()
+    if pa.types.is_large_string(arrow_type):
+        return pa.string()
+    return arrow_type
 
 
 def _to_double_array(column: pa.ChunkedArray) -> Any:
@@ -469,7 +478,10 @@ class ClusterExecution(TimedExecution):
             self._limits.deadline.check()
 
     def _translate_error(self, error: BaseException) -> Exception:
-        seconds = None if self._limits.deadline is None else self._limits.deadline.limit_seconds
+        if self._limits.deadline is None:
+            seconds = None
+        else:
+            seconds = self._limits.deadline.limit_seconds
         return error_translation.translate_error(
             error, server_name=self._cluster.server_name, stop_reason=self._stop_reason, timeout_seconds=seconds
         )

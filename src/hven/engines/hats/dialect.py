@@ -183,9 +183,18 @@ class SparkDialect(SparkShapeDialect):
     def write_number(self, value: float) -> str:
         """Write a number; one with a point would be a decimal."""
         if isinstance(value, int) and -(2**63) < value < 2**63:
-            return f"({value})" if value < 0 else f"{value}L" if value > _MAX_INT32 else str(value)
-        text = f"{float(value)!r}D" if math.isfinite(value) else f"CAST('{float(value)}' AS DOUBLE)"
-        return f"({text})" if text.startswith("-") else text
+            if value < 0:
+                return f"({value})"
+            if value > _MAX_INT32:
+                return f"{value}L"
+            return str(value)
+        if math.isfinite(value):
+            text = f"{float(value)!r}D"
+        else:
+            text = f"CAST('{float(value)}' AS DOUBLE)"
+        if text.startswith("-"):
+            return f"({text})"
+        return text
 
     def write_type_name(self, type_: Type) -> str:
         """Write a type."""
@@ -193,11 +202,9 @@ class SparkDialect(SparkShapeDialect):
 
     def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write a select item as exactly its declared type."""
-        return (
-            writer.write_expression(node)
-            if isinstance(node, Cast) and require_meta(node).type == type_
-            else self.write_branch(writer, node, type_)
-        )
+        if isinstance(node, Cast) and require_meta(node).type == type_:
+            return writer.write_expression(node)
+        return self.write_branch(writer, node, type_)
 
     def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
         """Write one of several values as the type that they have together."""
@@ -208,7 +215,9 @@ class SparkDialect(SparkShapeDialect):
     def write_table(self, writer: SqlWriter, node: TableRef) -> str:
         """Write a stored table; one that is matched has a row for each cell that its circle may touch."""
         name = super().write_table(writer, node)
-        return self.name_spread_view(name) if node.number in self.spread_matches else name
+        if node.number in self.spread_matches:
+            return self.name_spread_view(name)
+        return name
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
         """Write a reader's rows so that nothing can be learnt of the others.
@@ -234,11 +243,9 @@ class SparkDialect(SparkShapeDialect):
 
     def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:
         """Write a remainder; the smallest whole number has one by -1, too."""
-        return (
-            f"({left_sql} % nullif({right_sql}, 0))"
-            if is_integer
-            else super().write_modulo(left_sql, right_sql, is_integer=is_integer)
-        )
+        if is_integer:
+            return f"({left_sql} % nullif({right_sql}, 0))"
+        return super().write_modulo(left_sql, right_sql, is_integer=is_integer)
 
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
         """Write LIKE and ILIKE, in which a backslash would escape."""
@@ -356,7 +363,10 @@ class SparkDialect(SparkShapeDialect):
         """
         args = [writer.write_expression(arg) for arg in node.args]
         is_short = max(map(len, args)) <= MAX_REPEATED_CHARACTERS
-        s, pattern_sql, replacement_sql = args if is_short else ("r.a", "r.b", "r.c")
+        if is_short:
+            s, pattern_sql, replacement_sql = args
+        else:
+            s, pattern_sql, replacement_sql = ("r.a", "r.b", "r.c")
         if node.name == "REPLACE":
             replaced = f"CASE WHEN {pattern_sql} = '' THEN {s} ELSE replace({s}, {pattern_sql}, {replacement_sql}) END"
             size = (
@@ -403,7 +413,9 @@ class SparkDialect(SparkShapeDialect):
     def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HMS_TO_DEGREES and IVO_DMS_TO_DEGREES."""
         text = self.write_once(writer.write_expression(node.args[0]), _write_sexagesimal)
-        return f"(15 * {text})" if node.name == "IVO_HMS_TO_DEGREES" else text
+        if node.name == "IVO_HMS_TO_DEGREES":
+            return f"(15 * {text})"
+        return text
 
     # one signature for all
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:  # noqa: ARG002
@@ -420,7 +432,10 @@ class SparkDialect(SparkShapeDialect):
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ROUND and TRUNCATE, with decimals that may be negative."""
         value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        digits = writer.write_expression(node.args[1]) if len(node.args) > 1 else "0"
+        if len(node.args) > 1:
+            digits = writer.write_expression(node.args[1])
+        else:
+            digits = "0"
         if node.name == "ROUND":
             if len(node.args) > 1 and not require_meta(node.args[1]).constant:
                 raise UnsupportedBySparkError("ROUND with a number of decimals that differs from row to row")
@@ -504,7 +519,10 @@ class SparkDialect(SparkShapeDialect):
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """ARR_LENGTH, ARR_SUM and their like."""
         array = self.write_flat_array(writer, node.args[0])
-        zero = "0L" if array.endswith("BIGINT>)") else "0D"
+        if array.endswith("BIGINT>)"):
+            zero = "0L"
+        else:
+            zero = "0D"
         valid_elements = f"filter({array}, x -> x IS NOT NULL)"
         total = f"aggregate({valid_elements}, {zero}, (p, x) -> p + x)"
         mean = f"({total} / nullif(size({valid_elements}), 0))"
@@ -543,7 +561,8 @@ def _write_sexagesimal(text_sql: str) -> str:
         sign, degrees_sql, minutes_sql, seconds_sql = (
             f"regexp_extract({text_sql}, '{pattern}', {group})" for group in range(1, 5)
         )
-        minutes, seconds = f"TRY_CAST({minutes_sql} AS DOUBLE)", f"coalesce(TRY_CAST({seconds_sql} AS DOUBLE), 0D)"
+        minutes = f"TRY_CAST({minutes_sql} AS DOUBLE)"
+        seconds = f"coalesce(TRY_CAST({seconds_sql} AS DOUBLE), 0D)"
         test = f"{minutes} < 60 + CAST({seconds_sql} = '' AS INT) AND {minutes} <= 60 AND {seconds} <= 60"
         value = (
             f"CASE WHEN {sign} = '-' THEN -1 ELSE 1 END * (TRY_CAST({degrees_sql} AS DOUBLE) + {minutes} / 60 + "

@@ -71,7 +71,8 @@ class HatsEngine(StorageEngine):
         self.roots = roots
         self.uses_indexes = True  # tests switch the manifest off to prove that it changes nothing but time
         self.near_bytes = near_bytes
-        self.spark, self.at_once = spark, at_once
+        self.spark = spark
+        self.at_once = at_once
         self.file_faults: Mapping[str, str] = {}
         self._site_identity = site_identity
         self._embedded_arguments = directory, memory, threads
@@ -156,7 +157,9 @@ class HatsEngine(StorageEngine):
     def get_open_manifest(self, snapshot: Snapshot) -> CatalogueManifest | None:
         """Return the manifest of a snapshot, if it is open."""
         # without the lock, which may be held for as long as an import takes: an event loop asks
-        return None if snapshot.path in self._refusal_reasons else self._open_manifests.get(snapshot.path)
+        if snapshot.path in self._refusal_reasons:
+            return None
+        return self._open_manifests.get(snapshot.path)
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
         """List the files of partitions, where they are ours.
@@ -248,7 +251,10 @@ class HatsEngine(StorageEngine):
         root = self.roots[0]
         try:
             root.mkdir(exist_ok=True)
-            owner = (root / OWNER_FILE_NAME).read_text() if (root / OWNER_FILE_NAME).exists() else ""
+            if (root / OWNER_FILE_NAME).exists():
+                owner = (root / OWNER_FILE_NAME).read_text()
+            else:
+                owner = ""
             if not owner:  # nobody's; or of one who is about to write, or was killed then
                 with (root / OWNER_FILE_NAME).open("a+") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
@@ -288,11 +294,10 @@ class HatsEngine(StorageEngine):
         column_names: Sequence[str] | None,
     ) -> Iterator[pa.RecordBatch]:
 
-        schema = (
-            manifest.schema
-            if column_names is None
-            else pa.schema([manifest.schema.field(name) for name in column_names])
-        )
+        if column_names is None:
+            schema = manifest.schema
+        else:
+            schema = pa.schema([manifest.schema.field(name) for name in column_names])
         group_numbers = np.flatnonzero(
             np.isin(manifest.get_array("file"), np.fromiter(file_numbers, np.int32, len(file_numbers)))
         )
@@ -314,7 +319,8 @@ class HatsEngine(StorageEngine):
         """
         sides = []
         for snapshot, other_snapshot in ((old_snapshot, new_snapshot), (new_snapshot, old_snapshot)):
-            manifest, other_manifest = self.open_manifest(snapshot), self.open_manifest(other_snapshot)
+            manifest = self.open_manifest(snapshot)
+            other_manifest = self.open_manifest(other_snapshot)
             other_files = {(file.path, file.bytes, file.checksum) for file in other_manifest.head.files}
             files = [
                 number
@@ -372,7 +378,9 @@ class HatsEngine(StorageEngine):
         except HvenError as error:
             return f"{location}: {error.message}"
         is_changed = size != file.bytes or (manifest.head.foreign and stamp != file.checksum)
-        return build_changed_error(location, size, file.bytes).message if is_changed else None
+        if is_changed:
+            return build_changed_error(location, size, file.bytes).message
+        return None
 
     def verify_snapshot(
         self, snapshot: Snapshot, report_bytes: Callable[[int], object] | None, known_checksums: dict[Any, Any]
@@ -388,20 +396,20 @@ class HatsEngine(StorageEngine):
                 faults={MANIFEST_FILE_NAME: error.message.partition(f"{MANIFEST_FILE_NAME}: ")[2] or error.message}
             )
         faults: dict[str, str] = {}
-        unknown, size = [], 0
+        unknown = []
+        size = 0
         for file in manifest.head.files:
             if manifest.head.foreign:
                 unknown.append(file.path)
-            why = (
-                self._find_file_fault(manifest, file)
-                if manifest.is_on_web
-                else find_file_fault(
+            if manifest.is_on_web:
+                why = self._find_file_fault(manifest, file)
+            else:
+                why = find_file_fault(
                     directory / file.path,
                     (file.bytes, "" if manifest.head.foreign else file.checksum),
                     known_checksums,
                     report_bytes,
                 )
-            )
             size += file.bytes
             if why is not None:
                 faults[file.path] = why
@@ -493,8 +501,10 @@ class HatsEngine(StorageEngine):
     def close(self) -> None:
         """Free everything."""
         with self._lock:
-            embedded, self._opened_embedded = self._opened_embedded, None
-            cluster, self._opened_cluster = self._opened_cluster, None
+            embedded = self._opened_embedded
+            self._opened_embedded = None
+            cluster = self._opened_cluster
+            self._opened_cluster = None
             self._open_manifests.clear()
             for path in list(self._held_locks):
                 os.close(self._held_locks.pop(path))

@@ -81,7 +81,9 @@ class TableSelection:
     @cached_property
     def estimated_bytes(self) -> int:
         """About how many have to be read."""
-        return self.manifest.estimate_bytes(self.group_numbers, self.columns) if self.columns else 0
+        if self.columns:
+            return self.manifest.estimate_bytes(self.group_numbers, self.columns)
+        return 0
 
     @property
     def row_count(self) -> int:

@@ -82,13 +82,17 @@ def parse_spark_error(error: BaseException) -> tuple[str, str, str]:
     """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
     text = str(_call_error_method(error, "details") or error)
     match = _SPARK_ERROR_PATTERN.search(text)
-    return ("", text, "") if match is None else (match["kind"], match["text"].strip(), match["state"] or "")
+    if match is None:
+        return ("", text, "")
+    return (match["kind"], match["text"].strip(), match["state"] or "")
 
 
 def get_grpc_status(error: BaseException) -> str:
     """Return the status of a call, empty if it is none."""
     code = _call_error_method(error, "code")
-    return "" if code is None else str(code.name)
+    if code is None:
+        return ""
+    return str(code.name)
 
 
 def _call_error_method(error: BaseException, method_name: str) -> Any:
@@ -185,7 +189,10 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
-        reason = "another Python than this one" if missing is None else f"an incomplete Python: {missing['what']}"
+        if missing is None:
+            reason = "another Python than this one"
+        else:
+            reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
             remedy="give them the same minor version of Python with hven (spark.pyspark.python); hven check shows both",
@@ -196,7 +203,10 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
 def _translate_file_error(error_class: str, text: str) -> HvenError | None:
     if error_class.startswith("FAILED_READ_FILE") or error_class in {"PATH_NOT_FOUND", "CANNOT_READ_FILE_FOOTER"}:
         path = re.search(r"(?:file|hdfs|s3a?):/*(?P<p>/[^\s,]+?)\.?(?:\s|$)", text)
-        name = "" if path is None else path["p"]
+        if path is None:
+            name = ""
+        else:
+            name = path["p"]
         if error_class == "PATH_NOT_FOUND" or "NOT_EXIST" in error_class or "FileNotFoundException" in text:
             return build_missing_file_error(name)
         return StorageError(
@@ -229,7 +239,10 @@ def _find_type_name(match: re.Match[str]) -> str:
 
 def _translate_value_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedBySparkError:
     for class_pattern, pattern, words in _VALUE_ERROR_PATTERNS:
-        match = pattern.search(text) if class_pattern.match(error_class) else None
+        if class_pattern.match(error_class):
+            match = pattern.search(text)
+        else:
+            match = None
         if match is not None:
             message = words.format(v=match["v"] or "", t=_find_type_name(match))
             return EvaluationError(

@@ -88,7 +88,10 @@ def describe_foreign_catalogue(
     names = {column.name: (column_names or {}).get(column.name, column.name) for column in table.columns}
     _check_same_columns(names, files)
     _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
-    paths = _find_leaf_paths(files[0].schema, names) if files else {}
+    if files:
+        paths = _find_leaf_paths(files[0].schema, names)
+    else:
+        paths = {}
     cell_column = find_cell_column(properties, files)
     indexed_columns = list_indexed_columns(table)
     groups = RowGroupCollector(pa.schema([table.arrow_schema.field(name) for name in indexed_columns]), paths)
@@ -133,7 +136,10 @@ def describe_foreign_catalogue(
             paths.get(table.position[0], table.position[0]),
             paths.get(table.position[1], table.position[1]),
         )
-        checked_files = files if checks_all_rows else _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
+        if checks_all_rows:
+            checked_files = files
+        else:
+            checked_files = _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
         null_counts = _count_missing_positions(
             reader, checked_files, position_paths, checks_all_rows, checks_partitions=position is not None
         )
@@ -186,7 +192,10 @@ def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) 
         if first_schema is None or not found_file.footer.schema.equals(first_schema):
             first_schema = found_file.footer.schema
             names = [first_schema.column(number).path for number in range(found_file.footer.num_columns)]
-            column_number = names.index(name) if name in names else None
+            if name in names:
+                column_number = names.index(name)
+            else:
+                column_number = None
         groups = (
             ()
             if column_number is None
@@ -207,7 +216,10 @@ def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) 
 
 def _check_property_columns(properties: Mapping[str, str], files: Sequence[FoundFile], properties_file: str) -> None:
     """Check that there are the columns that the properties name."""
-    file_leaves = list_leaf_columns(files[0].schema) if files else {}
+    if files:
+        file_leaves = list_leaf_columns(files[0].schema)
+    else:
+        file_leaves = {}
     for key in ("hats_col_ra", "hats_col_dec"):
         if file_leaves and properties.get(key) and properties[key] not in file_leaves:
             raise SourceError(
@@ -229,7 +241,10 @@ def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) 
         footer = reader.get_footer(path, (size, stamp)).footer
         return FoundFile(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
     except (HvenError, OSError, pa.ArrowException) as error:
-        curator_error = reader.web_catalogues.find_cause(error) if isinstance(error, HvenError) else None
+        if isinstance(error, HvenError):
+            curator_error = reader.web_catalogues.find_cause(error)
+        else:
+            curator_error = None
         raise SourceError(
             format_message(UNREADABLE_MESSAGE, curator_error.message if curator_error else str(error)),
             place=Place(file=path),
@@ -244,9 +259,10 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
     types_by_name: dict[str, tuple[pa.DataType, str]] = {}  # and the first file that has values of it
     first_leaves = list_leaf_columns(files[0].schema)
     for found_file in files:
-        file_leaves = (
-            first_leaves if found_file.schema.equals(files[0].schema) else list_leaf_columns(found_file.schema)
-        )
+        if found_file.schema.equals(files[0].schema):
+            file_leaves = first_leaves
+        else:
+            file_leaves = list_leaf_columns(found_file.schema)
         for name in column_names.values():
             if name not in file_leaves:
                 raise SourceError(
@@ -300,14 +316,19 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
 def _collect_footer_statistics(footers: list[Any], column_path: str) -> dict[str, object]:
     """Gather nulls and extremes of a column from footers."""
     column_statistics: dict[str, object] = {"nulls": 0}
-    nulls, lows, highs = 0, [], []
+    nulls = 0
+    lows = []
+    highs = []
     for footer in footers:
         for number in range(footer.num_row_groups):
             group = footer.row_group(number)
             column_number = next(
                 (at for at in range(group.num_columns) if group.column(at).path_in_schema == column_path), None
             )
-            statistics = None if column_number is None else group.column(column_number).statistics
+            if column_number is None:
+                statistics = None
+            else:
+                statistics = group.column(column_number).statistics
             if statistics is not None:
                 nulls += statistics.null_count or 0
                 if statistics.has_min_max:

@@ -46,7 +46,8 @@ class KeyCollector:
     """
 
     def __init__(self, table: Table, directory: Path) -> None:
-        self._table, self._directory = table, directory
+        self._table = table
+        self._directory = directory
         self._key_names = list(table.primary)
         self._key_tables: list[pa.Table] = []
         self._group_numbers: list[npt.NDArray[np.int32]] = []
@@ -98,7 +99,10 @@ class KeyCollector:
         if pa.types.is_string(column.type):
             order = np.asarray(pc.array_sort_indices(column))
             ordered = column.take(pa.array(order))
-            is_repeated = np.asarray(pc.equal(ordered[1:], ordered[:-1])) if len(ordered) > 1 else np.empty(0, bool)
+            if len(ordered) > 1:
+                is_repeated = np.asarray(pc.equal(ordered[1:], ordered[:-1]))
+            else:
+                is_repeated = np.empty(0, bool)
         else:
             values = np.asarray(column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)
             if bool((values[1:] > values[:-1]).all()):
@@ -182,14 +186,17 @@ class CatalogueKeyIndex:
     """
 
     def __init__(self, directory: Path, column: str, read_groups: Any) -> None:
-        self._directory, self._column, self._read_groups = directory, column, read_groups
+        self._directory = directory
+        self._column = column
+        self._read_groups = read_groups
         self._low_values = (
             pa.ipc.open_file(pa.memory_map(str(directory / INDEX_LOWS_PATH))).read_all().column("low").combine_chunks()
         )
         text = pa.types.is_string(self._low_values.type)
-        self._searchable_lows = (
-            np.asarray(self._low_values.to_pylist(), object) if text else np.asarray(self._low_values)
-        )
+        if text:
+            self._searchable_lows = np.asarray(self._low_values.to_pylist(), object)
+        else:
+            self._searchable_lows = np.asarray(self._low_values)
 
     def find_groups(self, key_values: pa.Array, group_limit: int = 64) -> npt.NDArray[np.int64] | None:
         """Return the row groups of the manifest that have these values; None.
@@ -198,9 +205,10 @@ class CatalogueKeyIndex:
         """
         lows = self._low_values
         has_text_keys = pa.types.is_string(lows.type)
-        search_values = (
-            np.asarray(key_values.to_pylist(), object) if has_text_keys else np.asarray(key_values.cast(lows.type))
-        )
+        if has_text_keys:
+            search_values = np.asarray(key_values.to_pylist(), object)
+        else:
+            search_values = np.asarray(key_values.cast(lows.type))
         if not len(search_values) or not len(lows):
             return np.empty(0, np.int64)
         index_groups = np.unique(np.searchsorted(self._searchable_lows, search_values, side="right") - 1)

@@ -48,7 +48,8 @@ class LocalExecution(FetchingExecution):
         limits: ExecutionLimits,
     ) -> None:
         super().__init__(embedded_plan, list(relations), values, relations, limits)
-        self._engine, self._table_selections = engine, table_selections
+        self._engine = engine
+        self._table_selections = table_selections
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         with self._engine.hold_snapshots([selection.snapshot.path for selection in self._table_selections.values()]):
@@ -97,15 +98,22 @@ class StreamedLocalExecution(RelayExecution):
         limits: ExecutionLimits,
     ) -> None:
         super().__init__(embedded_plan.schema)
-        self._engine, self._embedded_plan, self._name, self._table_selection = (
-            engine,
-            embedded_plan,
-            name,
-            table_selection,
-        )
-        self._literal_values, self._limits = literal_values, limits
-        requested_rows = None if limits.row_limit is None else limits.row_limit + 1
-        self._row_limit = requested_rows if top is None else top if requested_rows is None else min(top, requested_rows)
+        self._engine = engine
+        self._embedded_plan = embedded_plan
+        self._name = name
+        self._table_selection = table_selection
+        self._literal_values = literal_values
+        self._limits = limits
+        if limits.row_limit is None:
+            requested_rows = None
+        else:
+            requested_rows = limits.row_limit + 1
+        if top is None:
+            self._row_limit = requested_rows
+        elif requested_rows is None:
+            self._row_limit = top
+        else:
+            self._row_limit = min(top, requested_rows)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         remaining_rows = self._row_limit
@@ -124,7 +132,10 @@ class StreamedLocalExecution(RelayExecution):
                 )
                 try:
                     for batch in execution:
-                        limited_batch = batch if remaining_rows is None else batch.slice(0, remaining_rows)
+                        if remaining_rows is None:
+                            limited_batch = batch
+                        else:
+                            limited_batch = batch.slice(0, remaining_rows)
                         for begin in range(0, limited_batch.num_rows, step):
                             yield limited_batch.slice(begin, step)
                         if remaining_rows is not None:
@@ -157,7 +168,8 @@ class StreamedLocalExecution(RelayExecution):
         while begin < len(group_numbers):
             end = int(np.searchsorted(files[begin : begin + step], files[begin], side="right")) + begin
             yield group_numbers[begin:end]
-            begin, step = end, min(max(MIN_PIECE_GROUPS, step * 2), MAX_PIECE_GROUPS)
+            begin = end
+            step = min(max(MIN_PIECE_GROUPS, step * 2), MAX_PIECE_GROUPS)
 
     def _check_running(self) -> None:
         check_execution(self, self._limits)
@@ -187,15 +199,19 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
     schema = manifest.select_schema(selection.columns)
     names = schema.names
     filters_cells = selection.cells is not None and bool(manifest.head.cell) and len(group_numbers) > 0
-    read_names = [hats_layout.CELL_COLUMN, *names] if filters_cells and hats_layout.CELL_COLUMN not in names else names
+    if filters_cells and hats_layout.CELL_COLUMN not in names:
+        read_names = [hats_layout.CELL_COLUMN, *names]
+    else:
+        read_names = names
     pieces = []
     is_own = filters_cells and not manifest.head.foreign
     for path, groups in manifest.list_files(group_numbers):
-        rows_in_cells = (
-            engine.reader.read_rows_in_cells(path, groups, schema, manifest.file_states[path], selection.cells)
-            if is_own
-            else None
-        )
+        if is_own:
+            rows_in_cells = engine.reader.read_rows_in_cells(
+                path, groups, schema, manifest.file_states[path], selection.cells
+            )
+        else:
+            rows_in_cells = None
         if rows_in_cells is not None:
             pieces.append(pa.Table.from_batches([rows_in_cells], schema))
             continue
@@ -210,7 +226,9 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
                 [cast_batch_to_schema(batch, schema) for batch in group_rows.to_batches()], schema
             )
         pieces.append(group_rows)
-    return pa.concat_tables(pieces) if pieces else schema.empty_table()
+    if pieces:
+        return pa.concat_tables(pieces)
+    return schema.empty_table()
 
 
 def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> pa.Table | None:
@@ -247,11 +265,10 @@ def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     column = rows.column(hats_layout.CELL_COLUMN)
     if column.null_count:
         return rows
-    cells = (
-        np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
-        if len(rows)
-        else np.empty(0, np.int64)
-    )
+    if len(rows):
+        cells = np.asarray(column.combine_chunks() if column.num_chunks != 1 else column.chunk(0))
+    else:
+        cells = np.empty(0, np.int64)
     row_numbers = find_rows_in_cells(cells, cell_ranges)
     if row_numbers is None:
         return rows

@@ -124,7 +124,8 @@ class RowGroupCollector:
     """
 
     def __init__(self, columns: pa.Schema, paths: Mapping[str, str] | None = None) -> None:
-        self._columns, self._leaf_paths = columns, paths or {}
+        self._columns = columns
+        self._leaf_paths = paths or {}
         self._group_tables: list[pa.Table] = []
 
     def add_file(
@@ -152,14 +153,23 @@ class RowGroupCollector:
             "rows": pa.array([group.num_rows for group in groups], pa.int32()),
             "bytes": pa.array([_count_bytes(group) for group in groups], pa.int64()),
         }
-        column_number = names.index(cell_column) if cell_column is not None and cell_column in names else None
-        default_cells = (NO_CELL, NO_CELL) if file_cells is None else (file_cells[0], file_cells[1] - 1)
+        if cell_column is not None and cell_column in names:
+            column_number = names.index(cell_column)
+        else:
+            column_number = None
+        if file_cells is None:
+            default_cells = (NO_CELL, NO_CELL)
+        else:
+            default_cells = (file_cells[0], file_cells[1] - 1)
         cells = [_get_extremes(group, column_number) for group in groups]
         group_columns["first"] = pa.array([default_cells[0] if low is None else low for low, _ in cells], pa.int64())
         group_columns["last"] = pa.array([default_cells[1] if high is None else high for _, high in cells], pa.int64())
         for arrow_field in self._columns:
             path = self._leaf_paths.get(arrow_field.name, arrow_field.name)
-            column_number = names.index(path) if path in names else None
+            if path in names:
+                column_number = names.index(path)
+            else:
+                column_number = None
             extremes = [_get_extremes(group, column_number) for group in groups]
             is_empty = [
                 column_number is not None and _get_null_count(group, column_number) == group.num_rows
@@ -198,7 +208,10 @@ def _get_null_count(row_group: Any, column_number: int) -> int | None:
 
 
 def _get_extremes(row_group: Any, column_number: int | None) -> tuple[Any, Any]:
-    statistics = None if column_number is None else row_group.column(column_number).statistics
+    if column_number is None:
+        statistics = None
+    else:
+        statistics = row_group.column(column_number).statistics
     if statistics is None or not statistics.has_min_max:
         return None, None
     return statistics.min, statistics.max
@@ -208,7 +221,9 @@ def _find_range_type(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type of ranges: times are microseconds."""
     if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return pa.string()
-    return pa.float64() if pa.types.is_floating(arrow_type) else pa.int64()
+    if pa.types.is_floating(arrow_type):
+        return pa.float64()
+    return pa.int64()
 
 
 _RANGE_LIMITS: dict[str, tuple[Any, Any, Any]] = {  # of groups without values; of unknown ones; what a bound is
@@ -287,7 +302,10 @@ class CatalogueManifest:
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
             data["files"] = tuple(ManifestFile(**item) for item in data["files"])
             for name in ("position", "primary"):
-                data[name] = None if data[name] is None else tuple(data[name])
+                if data[name] is None:
+                    data[name] = None
+                else:
+                    data[name] = tuple(data[name])
             self.head = ManifestHead(**data)
             self._schema_cache: Cache[pa.Schema] = Cache(MAX_CACHED_COLUMN_SETS)
             self._share_cache: Cache[float] = Cache(MAX_CACHED_COLUMN_SETS)
@@ -337,7 +355,8 @@ class CatalogueManifest:
 
         Then they are searched, not looked through.
         """
-        first, last = self.get_array("first"), self.get_array("last")
+        first = self.get_array("first")
+        last = self.get_array("last")
         return first, last, bool((first[1:] >= first[:-1]).all() and (last[1:] >= last[:-1]).all())
 
     def find_groups_in_cells(self, cell_ranges: Rows) -> Rows:
@@ -374,9 +393,11 @@ class CatalogueManifest:
         if self._group_table.schema.field(f"{column}:low").type == pa.string():
             is_overlapping = self._test_text_ranges(column, lower_bound, upper_bound, candidate_groups)
         else:
-            group_lows, group_highs = self.get_array(f"{column}:low"), self.get_array(f"{column}:high")
+            group_lows = self.get_array(f"{column}:low")
+            group_highs = self.get_array(f"{column}:high")
             if candidate_groups is not None:
-                group_lows, group_highs = group_lows[candidate_groups], group_highs[candidate_groups]
+                group_lows = group_lows[candidate_groups]
+                group_highs = group_highs[candidate_groups]
             is_overlapping = group_lows <= group_highs
             if lower_bound is not None:
                 is_overlapping &= group_highs >= lower_bound
@@ -392,10 +413,8 @@ class CatalogueManifest:
 
         group_lows, group_highs = (self._group_table.column(f"{column}:{side}") for side in ("low", "high"))
         if candidate_groups is not None:
-            group_lows, group_highs = (
-                group_lows.take(pa.array(candidate_groups)),
-                group_highs.take(pa.array(candidate_groups)),
-            )
+            group_lows = group_lows.take(pa.array(candidate_groups))
+            group_highs = group_highs.take(pa.array(candidate_groups))
         is_overlapping = np.asarray(pc.fill_null(pc.less_equal(group_lows, group_highs), True))
         if lower_bound is not None:
             is_overlapping = is_overlapping & np.asarray(pc.fill_null(pc.greater_equal(group_highs, lower_bound), True))
@@ -405,7 +424,10 @@ class CatalogueManifest:
 
     def estimate_bytes(self, group_numbers: Rows, column_names: Collection[str] | None) -> int:
         """Estimate the bytes of some row groups, of some of their columns."""
-        share = 1.0 if column_names is None else self._compute_share(tuple(column_names))
+        if column_names is None:
+            share = 1.0
+        else:
+            share = self._compute_share(tuple(column_names))
         return int(self.get_array("bytes")[group_numbers].sum() * share)
 
     def _compute_share(self, column_names: tuple[str, ...]) -> float:
@@ -418,11 +440,9 @@ class CatalogueManifest:
 
     def locate_file(self, data_file: ManifestFile) -> str:
         """Return where a file is."""
-        return (
-            data_file.path
-            if data_file.path.startswith("/") or is_web_address(data_file.path)
-            else f"{self.directory}/{data_file.path}"
-        )
+        if data_file.path.startswith("/") or is_web_address(data_file.path):
+            return data_file.path
+        return f"{self.directory}/{data_file.path}"
 
     @property
     def is_local(self) -> bool:
@@ -443,7 +463,8 @@ class CatalogueManifest:
 
     def list_files(self, group_numbers: Rows) -> list[tuple[str, list[int]]]:
         """Return where the files of some row groups are, in order, each with their numbers in it."""
-        numbers, groups = self.get_array("file")[group_numbers], self.get_array("group")[group_numbers]
+        numbers = self.get_array("file")[group_numbers]
+        groups = self.get_array("group")[group_numbers]
         if len(group_numbers) == 1:  # as of most cones
             return [(self.locate_file(self.head.files[int(numbers[0])]), groups.tolist())]
         file_boundaries = np.flatnonzero(np.diff(numbers)) + 1

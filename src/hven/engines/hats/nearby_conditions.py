@@ -75,15 +75,17 @@ class NearbyCondition:
             or (self.required_one is not None and self.required_one(literal_values) != 1)
         ):
             return None
-        size = None if isinstance(self.radius, str) else self.radius(literal_values)
+        if isinstance(self.radius, str):
+            size = None
+        else:
+            size = self.radius(literal_values)
         if not isinstance(self.radius, str) and not isinstance(size, int | float):
             return None
         lon, lat = (_read_double_column(memory_relation.rows, name) for name in self.centre_columns)
-        radius = (
-            _read_double_column(memory_relation.rows, self.radius)
-            if isinstance(self.radius, str)
-            else np.full(len(lon), float(size or 0))
-        )
+        if isinstance(self.radius, str):
+            radius = _read_double_column(memory_relation.rows, self.radius)
+        else:
+            radius = np.full(len(lon), float(size or 0))
         cell_ranges = healpix.EMPTY_RANGES
         for begin in range(0, len(lon), POSITION_BATCH_COUNT):
             part = slice(begin, begin + POSITION_BATCH_COUNT)
@@ -103,15 +105,19 @@ def match_nearby_condition(
     """Recognise a condition that the position of a table reference is near another one's."""
     for first_position, second_position, size, required_one in _iterate_position_pairs(condition, free_slots):
         for table_position, memory_position in ((first_position, second_position), (second_position, first_position)):
-            position, pair = (
-                match_indexed_position(narrowable, table_number, table_position),
-                match_column_pair(memory_position),
-            )
-            centre = None if pair is None else [narrowable.find_stored_column(item) for item in pair]
+            position = match_indexed_position(narrowable, table_number, table_position)
+            pair = match_column_pair(memory_position)
+            if pair is None:
+                centre = None
+            else:
+                centre = [narrowable.find_stored_column(item) for item in pair]
             if position is None or centre is None or centre[0] is None or centre[1] is None:
                 continue
             source = centre[0].source
-            table = None if source in {table_number, None} else narrowable.table_refs[source].table
+            if source in {table_number, None}:
+                table = None
+            else:
+                table = narrowable.table_refs[source].table
             if table is None or centre[1].source != source or centre[0].column is None or centre[1].column is None:
                 continue
             radius: Constant | str | None = compile_constant(size, free_slots)

@@ -74,9 +74,10 @@ class PlainValueIndex:
         """Return where the values of a column of a row group begin; None: they do not stand there as they are."""
         key = group_number, field.name
         if key not in self._offsets:
-            self._offsets[key] = (
-                self._locate_values(file, group_number, field, flags) if field.type in PLAIN_TYPES else None
-            )
+            if field.type in PLAIN_TYPES:
+                self._offsets[key] = self._locate_values(file, group_number, field, flags)
+            else:
+                self._offsets[key] = None
         return self._offsets[key]
 
     def find_offsets(self, file: int, group_number: int, schema: pa.Schema, flags: int) -> dict[str, int]:
@@ -95,7 +96,8 @@ class PlainValueIndex:
         They do not stand there as they are, or not in their order.
         """
         if group_number not in self._cell_marks:
-            begin, marks = self.find_offset(file, group_number, _CELL_FIELD, flags), None
+            begin = self.find_offset(file, group_number, _CELL_FIELD, flags)
+            marks = None
             if begin is not None and self.count_rows(group_number):
                 cells = _read_values(file, begin, 0, self.count_rows(group_number), _CELL_FIELD.type, flags)
                 if (cells[1:] >= cells[:-1]).all():
@@ -120,7 +122,8 @@ class PlainValueIndex:
             or leaf_statistics.null_count
         ):
             return None
-        begin, chunk_bytes = leaf.data_page_offset, leaf.total_compressed_size
+        begin = leaf.data_page_offset
+        chunk_bytes = leaf.total_compressed_size
         size = leaf.num_values * np.dtype(dtype).itemsize
         page = _read_page_bytes(bytes(_read_bytes(file, PAGE_HEADER_BYTES, begin, flags)))
         return (
@@ -130,7 +133,8 @@ class PlainValueIndex:
 
 def _read_page_bytes(header: bytes) -> int:
     """Read the size of a page that is not compressed; 0: it has no values, or is."""
-    offset, integers = 0, []
+    offset = 0
+    integers = []
     for _ in range(3):  # its kind, its size, and that as it is compressed
         if header[offset : offset + 1] != bytes([THRIFT_INTEGER_FIELD]):
             return 0
@@ -144,7 +148,9 @@ def _read_page_bytes(header: bytes) -> int:
         offset += 1
         integers.append(value >> 1)  # zigzag
     page_type, size, compressed_bytes = integers
-    return size if page_type in DATA_PAGE_TYPES and size == compressed_bytes else 0
+    if page_type in DATA_PAGE_TYPES and size == compressed_bytes:
+        return size
+    return 0
 
 
 def _find_row_range(marks: Rows, ranges: Rows, row_count: int) -> tuple[int, int]:
@@ -175,7 +181,9 @@ def find_rows_in_cells(cells: Rows, cell_ranges: Rows) -> Rows | None:
     if not (cells[1:] >= cells[:-1]).all():
         return None
     row_numbers = _find_rows_in_ranges(cells, cell_ranges)
-    return None if len(row_numbers) * 2 > len(cells) else row_numbers
+    if len(row_numbers) * 2 > len(cells):
+        return None
+    return row_numbers
 
 
 def _find_rows_in_ranges(cells: Rows, cell_ranges: Rows) -> Rows:
@@ -230,7 +238,8 @@ def read_rows_in_cells(
         With that flag, or by `are_cached`: something would have to be waited for.
     """
     pieces: dict[str, list[Any]] = {}
-    row_arrays, rows_before = [NO_ROWS], 0
+    row_arrays = [NO_ROWS]
+    rows_before = 0
     file = os.open(path, os.O_RDONLY)
     try:
         begins = [value_index.find_offsets(file, group, schema, flags) for group in group_numbers]
@@ -246,15 +255,18 @@ def read_rows_in_cells(
                 return None
             count = value_index.count_rows(group)
             low, high = _find_row_range(marks, cell_ranges, count)
-            row_numbers = (
-                _find_rows_in_ranges(_read_values(file, first, low, high, _CELL_FIELD.type, flags), cell_ranges) + low
-                if high > low
-                else NO_ROWS
-            )
+            if high > low:
+                row_numbers = (
+                    _find_rows_in_ranges(_read_values(file, first, low, high, _CELL_FIELD.type, flags), cell_ranges)
+                    + low
+                )
+            else:
+                row_numbers = NO_ROWS
             if len(row_numbers) * 2 > count:
                 return None
             if len(row_numbers):
-                low, high = int(row_numbers[0]), int(row_numbers[-1]) + 1
+                low = int(row_numbers[0])
+                high = int(row_numbers[-1]) + 1
                 row_arrays.append(row_numbers + rows_before)
                 for field in plain_fields:
                     values = _read_values(file, begins[group_place][field.name], low, high, field.type, flags)
@@ -280,7 +292,10 @@ def take_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:
 
 
 def _build_array(arrow_type: pa.DataType, pieces: Sequence[Any]) -> pa.Array:
-    values = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, PLAIN_TYPES[arrow_type][1]), *pieces])
+    if len(pieces) == 1:
+        values = pieces[0]
+    else:
+        values = np.concatenate([np.empty(0, PLAIN_TYPES[arrow_type][1]), *pieces])
     return pa.Array.from_buffers(arrow_type, len(values), [None, pa.py_buffer(values)])
 
 

@@ -116,12 +116,12 @@ class HatsPlan(QueryPlan):
     ) -> QueryExecution | None:
         """Answer out of what is in memory; None: it must be waited for."""
         (table,) = self._bound_query.tables
-        name, relation = table.qualified_name, require_relation(relations, table.qualified_name)
-        manifest = (
-            self._engine.get_open_manifest(relation)
-            if isinstance(relation, Snapshot) and self._engine.uses_indexes
-            else None
-        )
+        name = table.qualified_name
+        relation = require_relation(relations, table.qualified_name)
+        if isinstance(relation, Snapshot) and self._engine.uses_indexes:
+            manifest = self._engine.get_open_manifest(relation)
+        else:
+            manifest = None
         if manifest is None or not isinstance(relation, Snapshot):
             return None
         context = LookupContext(manifest, None, literal_values, relations)
@@ -132,11 +132,9 @@ class HatsPlan(QueryPlan):
             return None
         known_selections[name] = selection
         rows = read_if_in_memory(self._engine, selection)
-        return (
-            None
-            if rows is None
-            else self._embedded_plan.execute(literal_values, {name: MemoryRelation(rows, is_stored=True)}, limits)
-        )
+        if rows is None:
+            return None
+        return self._embedded_plan.execute(literal_values, {name: MemoryRelation(rows, is_stored=True)}, limits)
 
     def _execute_long(
         self,
@@ -179,12 +177,14 @@ class HatsPlan(QueryPlan):
 
     def _select_groups(self, qualified_name: str, relation: Snapshot, context: LookupContext) -> TableSelection:
         """Look up what has to be read of one table."""
-        group_numbers = (
-            self._group_chooser.find_groups(qualified_name, context)
-            if self._engine.uses_indexes
-            else np.arange(context.manifest.group_count)
-        )
-        cells = self._group_chooser.find_cells(qualified_name, context) if self._engine.uses_indexes else None
+        if self._engine.uses_indexes:
+            group_numbers = self._group_chooser.find_groups(qualified_name, context)
+        else:
+            group_numbers = np.arange(context.manifest.group_count)
+        if self._engine.uses_indexes:
+            cells = self._group_chooser.find_cells(qualified_name, context)
+        else:
+            cells = None
         return TableSelection(relation, context.manifest, self._read_columns[qualified_name], group_numbers, cells)
 
     def _is_cluster_needed(self, selections: Mapping[str, TableSelection]) -> bool:
@@ -201,10 +201,16 @@ class HatsPlan(QueryPlan):
 
     def _compute_top(self, literal_values: Values) -> int | None:
         """Return the number of rows that TOP allows."""
-        top = None if self._streamable_query is None else self._streamable_query.top
+        if self._streamable_query is None:
+            top = None
+        else:
+            top = self._streamable_query.top
         if top is None:
             return None
-        value = literal_values[top.slot] if top.slot in self._bound_query.free_slots else top.value
+        if top.slot in self._bound_query.free_slots:
+            value = literal_values[top.slot]
+        else:
+            value = top.value
         return None if value is None else int(value)
 
     def _execute_on_cluster(
@@ -321,13 +327,12 @@ class HatsPlan(QueryPlan):
                 name: _limit_selection(selection, self._compute_top(literal_values))
                 for name, selection in selections.items()
             }
-        road = (
-            "near"
-            if streams or not self._is_cluster_needed(selections)
-            else "far"
-            if self._engine.spark and not any(selection.is_local_only for selection in selections.values())
-            else "too much without a cluster"
-        )
+        if streams or not self._is_cluster_needed(selections):
+            road = "near"
+        elif self._engine.spark and not any(selection.is_local_only for selection in selections.values()):
+            road = "far"
+        else:
+            road = "too much without a cluster"
         lines = [
             f"{name}: {road}: {len(np.unique(selection.manifest.get_array('file')[selection.group_numbers])):,} of {len(selection.manifest.head.files):,} files, "
             f"{len(selection.group_numbers):,} of {selection.manifest.group_count:,} row groups, {_format_size(selection.estimated_bytes)}, about {selection.row_count:,} of {selection.manifest.head.rows:,} rows are read"
@@ -406,17 +411,17 @@ def _format_size(byte_count: float) -> str:
     """Write a size as hven.toml does: a MB of `near_bytes` has 1024 kB."""
     if byte_count >= 1 << 30:
         return f"{byte_count / (1 << 30):,.1f} GB"
-    return f"{byte_count / (1 << 20):,.1f} MB" if byte_count >= 1 << 17 else f"{byte_count / (1 << 10):,.1f} kB"
+    if byte_count >= 1 << 17:
+        return f"{byte_count / (1 << 20):,.1f} MB"
+    return f"{byte_count / (1 << 10):,.1f} kB"
 
 
 def _find_reference_name(table_ref: TableRef) -> str:
-    return (
-        table_ref.alias.name
-        if table_ref.alias is not None
-        else table_ref.table.qualified_name
-        if table_ref.table is not None
-        else ""
-    )
+    if table_ref.alias is not None:
+        return table_ref.alias.name
+    if table_ref.table is not None:
+        return table_ref.table.qualified_name
+    return ""
 
 
 __all__ = ["HatsPlan", "TableSelection", "build_too_large_error"]

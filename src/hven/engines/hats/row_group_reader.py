@@ -90,7 +90,9 @@ class RowGroupReader:
 
     def get_source(self, path: str, size: int, change_stamp: str) -> Any:
         """Return what Arrow opens; of a file behind an address, in that state alone."""
-        return self.web_catalogues.open_file(path, size, change_stamp) if is_web_address(path) else path
+        if is_web_address(path):
+            return self.web_catalogues.open_file(path, size, change_stamp)
+        return path
 
     def get_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex:
         """Return the footer of a file in a state, as `read_file_state` tells it, and where its values stand.
@@ -100,7 +102,8 @@ class RowGroupReader:
         FarFault, OSError, pyarrow.ArrowException
             It cannot be read, or is no Parquet.
         """
-        if (cached := self._find_cached_footer(path, file_state)) is not None:
+        cached = self._find_cached_footer(path, file_state)
+        if cached is not None:
             return cached
         source = self.get_source(path, *file_state)
         if source is not path:  # of a small file Arrow would read all, which servers without ranges give
@@ -114,11 +117,16 @@ class RowGroupReader:
 
     def _find_cached_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex | None:
         cached = self._footer_cache.find(path)
-        return cached[1] if cached is not None and cached[0] == file_state else None
+        if cached is not None and cached[0] == file_state:
+            return cached[1]
+        return None
 
     def _check_file_state(self, path: str, written_state: tuple[int, str] | None) -> tuple[int, str]:
         """Return the state of a file, which must be that in which it was written."""
-        file_state = written_state if written_state is not None and is_web_address(path) else self.read_file_state(path)
+        if written_state is not None and is_web_address(path):
+            file_state = written_state
+        else:
+            file_state = self.read_file_state(path)
         if written_state is not None and (
             file_state[0] != written_state[0] or written_state[1] not in {"", file_state[1]}
         ):
@@ -149,7 +157,10 @@ class RowGroupReader:
         StorageUnavailableError
             The machine, or its server, does not let us read it now.
         """
-        paths = None if column_names is None else [(leaf_paths or {}).get(name, name) for name in column_names]
+        if column_names is None:
+            paths = None
+        else:
+            paths = [(leaf_paths or {}).get(name, name) for name in column_names]
         try:
             file_state = self._check_file_state(path, written_state)
             rows = self._read_groups(path, file_state, group_numbers, paths)
@@ -162,7 +173,8 @@ class RowGroupReader:
     def _read_groups(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_paths: Sequence[str] | None
     ) -> pa.Table:
-        footer, source = self.get_footer(path, file_state).footer, self.get_source(path, *file_state)
+        footer = self.get_footer(path, file_state).footer
+        source = self.get_source(path, *file_state)
         # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is
         # closed
         with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as parquet_file:
@@ -190,7 +202,8 @@ class RowGroupReader:
         parts = []
         for group in group_numbers:
             columns_by_name = {name: self._column_cache.find((path, file_state, group, name)) for name in column_names}
-            if missing_names := [name for name in column_names if columns_by_name[name] is None]:
+            missing_names = [name for name in column_names if columns_by_name[name] is None]
+            if missing_names:
                 if only_cached:
                     raise NotInMemoryError
                 group_rows = self._read_groups(path, file_state, [group], missing_names)
@@ -198,7 +211,9 @@ class RowGroupReader:
                     columns_by_name[name] = column = group_rows.column(name).combine_chunks()
                     self._column_cache.store((path, file_state, group, name), column, column.nbytes)
             parts.append(pa.table(list(columns_by_name.values()), list(columns_by_name)))
-        return parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return pa.concat_tables(parts)
 
     def _is_cached(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_names: Sequence[str]
@@ -245,12 +260,16 @@ class RowGroupReader:
         """
         try:
             file_state = self._check_file_state(path, written_state)
-            value_index = (
-                self._find_cached_footer(path, file_state) if only_cached else self.get_footer(path, file_state)
-            )
+            if only_cached:
+                value_index = self._find_cached_footer(path, file_state)
+            else:
+                value_index = self.get_footer(path, file_state)
             if value_index is None:
                 return None
-            are_cached = partial(self._is_cached, path, file_state, group_numbers) if only_cached else None
+            if only_cached:
+                are_cached = partial(self._is_cached, path, file_state, group_numbers)
+            else:
+                are_cached = None
             rows_in_cells = read_rows_in_cells(
                 path,
                 value_index,
@@ -263,7 +282,8 @@ class RowGroupReader:
             if rows_in_cells is None:
                 return None
             columns = dict(rows_in_cells.columns)
-            if other_names := [name for name in schema.names if name not in columns]:
+            other_names = [name for name in schema.names if name not in columns]
+            if other_names:
                 other_columns = self._read_cached_columns(
                     path, file_state, group_numbers, other_names, only_cached=only_cached
                 )
@@ -299,11 +319,10 @@ def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any
 
 def build_changed_error(path: str, size: int, written_bytes: int) -> StorageError:
     """Say that a file is another one than the manifest knows."""
-    reason = (
-        f"it has {size:,} bytes, and {written_bytes:,} were written"
-        if size != written_bytes
-        else "it was changed since it was looked at"
-    )
+    if size != written_bytes:
+        reason = f"it has {size:,} bytes, and {written_bytes:,} were written"
+    else:
+        reason = "it was changed since it was looked at"
     message = f"the file {path} of a catalogue is another one now: {reason}"
     return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
 
@@ -318,6 +337,9 @@ def build_read_error(path: str, error: BaseException) -> StorageError:
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the file {path} cannot be read now: {os.strerror(error.errno).lower()}"
         return StorageUnavailableError(message, remedy="see that the server may read it, and has files to open left")
-    reason = "it is not there any more" if isinstance(error, OSError) and error.errno == errno.ENOENT else str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        reason = "it is not there any more"
+    else:
+        reason = str(error)
     message = f"the file {path} of a catalogue cannot be read: {reason}"
     return StorageError(message, remedy="bring it back, ingest the collection anew, or roll back to an older snapshot")

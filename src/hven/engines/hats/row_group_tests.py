@@ -103,9 +103,9 @@ class ShapeTest:
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
         """See `RowGroupTest.find_groups`."""
         cells = self.find_cells(context)
-        return (
-            None if cells is None else _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
-        )
+        if cells is None:
+            return None
+        return _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
 
     def describe_test(self) -> str:
         """See `RowGroupTest.describe_test`."""
@@ -129,9 +129,9 @@ class NeighbourTest:
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
         """See `RowGroupTest.find_groups`."""
         cells = self.find_cells(context)
-        return (
-            None if cells is None else _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
-        )
+        if cells is None:
+            return None
+        return _intersect_groups(candidate_groups, context.manifest.find_groups_in_cells(cells))
 
     def describe_test(self) -> str:
         """See `RowGroupTest.describe_test`."""
@@ -164,9 +164,10 @@ class RangeTest:
         """See `RowGroupTest.find_groups`."""
         bounds: list[Any] = []
         for bound_constant, outward in ((self.low, -1), (self.high, 1)):
-            value = (
-                None if bound_constant is None else _compute_bound(bound_constant(context.values), self.column, outward)
-            )
+            if bound_constant is None:
+                value = None
+            else:
+                value = _compute_bound(bound_constant(context.values), self.column, outward)
             if bound_constant is not None and value is None:
                 return None
             bounds.append(value)
@@ -250,20 +251,20 @@ class AnyTest:
 
 
 def _intersect_groups(left_groups: Rows | None, right_groups: Rows | None) -> Rows | None:
-    return (
-        right_groups
-        if left_groups is None
-        else left_groups
-        if right_groups is None
-        else np.intersect1d(left_groups, right_groups, assume_unique=True)
-    )
+    if left_groups is None:
+        return right_groups
+    if right_groups is None:
+        return left_groups
+    return np.intersect1d(left_groups, right_groups, assume_unique=True)
 
 
 def _merge_groups(part_groups: Sequence[Rows | None]) -> Rows | None:
     known_parts = [part for part in part_groups if part is not None]
     if len(known_parts) < len(part_groups):
         return None
-    return known_parts[0] if len(known_parts) == 1 else np.unique(np.concatenate(known_parts))
+    if len(known_parts) == 1:
+        return known_parts[0]
+    return np.unique(np.concatenate(known_parts))
 
 
 def _find_groups_by_key(context: LookupContext, column: Column, values: list[Any]) -> Rows | None:
@@ -274,7 +275,10 @@ def _find_groups_by_key(context: LookupContext, column: Column, values: list[Any
         or any(isinstance(value, float) for value in values)
     ):
         return None
-    stored_values = [parse_microseconds(value) for value in values] if column.type.is_timestamp else values
+    if column.type.is_timestamp:
+        stored_values = [parse_microseconds(value) for value in values]
+    else:
+        stored_values = values
     try:
         key_values = pa.array(stored_values, pa.int64() if column.type.is_timestamp else column.type.arrow).cast(
             column.type.arrow
@@ -296,10 +300,16 @@ def _compute_bound(value: Any, column: Column, rounding_direction: int) -> Any:
         with np.errstate(over="ignore"):
             return float(np.nextafter(np.float32(value), np.float32(math.inf * rounding_direction)))
     if column.type.is_integer:
-        rounded = math.floor(value) if rounding_direction < 0 else math.ceil(value)  # compared as doubles, in part
+        # compared as doubles, in part
+        if rounding_direction < 0:
+            rounded = math.floor(value)
+        else:
+            rounded = math.ceil(value)
         margin = abs(rounded) >> 52
         return int(np.clip(rounded + rounding_direction * margin, -(2**63), 2**63 - 1))
-    return float(value) if abs(value) < 2**53 else float(np.nextafter(float(value), math.inf * rounding_direction))
+    if abs(value) < 2**53:
+        return float(value)
+    return float(np.nextafter(float(value), math.inf * rounding_direction))
 
 
 # --- analysis ------------------------------------------------------------------------------------------------------
@@ -344,12 +354,13 @@ class RowGroupChooser:
     def find_groups(self, qualified_name: str, context: LookupContext) -> Rows:
         """Return the numbers of the row groups that the references to a table may need."""
         tests = [self.tests_by_number.get(number) for number in self._list_reference_numbers(qualified_name)]
-        merged_groups = (
-            _merge_groups([None if test is None else test.find_groups(context, None) for test in tests])
-            if tests
-            else None
-        )
-        return np.arange(context.manifest.group_count) if merged_groups is None else merged_groups
+        if tests:
+            merged_groups = _merge_groups([None if test is None else test.find_groups(context, None) for test in tests])
+        else:
+            merged_groups = None
+        if merged_groups is None:
+            return np.arange(context.manifest.group_count)
+        return merged_groups
 
     def _list_reference_numbers(self, qualified_name: str) -> list[int]:
         """Return the numbers of the references to a table."""
@@ -386,8 +397,14 @@ def _build_test(
         ]
         known_tests = tuple(part for part in parts if part is not None)
         if isinstance(condition, Disjunction):
-            return AnyTest(known_tests) if len(known_tests) == len(parts) else None
-        return None if not known_tests else known_tests[0] if len(known_tests) == 1 else AllTest(known_tests)
+            if len(known_tests) == len(parts):
+                return AnyTest(known_tests)
+            return None
+        if not known_tests:
+            return None
+        if len(known_tests) == 1:
+            return known_tests[0]
+        return AllTest(known_tests)
     return (
         _build_shape_test(condition, narrowable, table_number, free_slots)
         or _build_neighbour_test(condition, narrowable, table_number, free_slots)
@@ -401,7 +418,9 @@ def _build_shape_test(
     if has_null_position(condition):
         return EmptyTest()
     position_match = match_position_in_shape(condition, narrowable, table_number, free_slots)
-    return None if position_match is None else ShapeTest(*position_match)
+    if position_match is None:
+        return None
+    return ShapeTest(*position_match)
 
 
 def _build_neighbour_test(
@@ -419,12 +438,16 @@ def _build_column_test(
     )
     if isinstance(column_bounds, ValueRange):
         return RangeTest(column_bounds.column, column_bounds.low, column_bounds.high)
-    return None if column_bounds is None else ListTest(column_bounds.column, column_bounds.values)
+    if column_bounds is None:
+        return None
+    return ListTest(column_bounds.column, column_bounds.values)
 
 
 def _find_table_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> Column | None:
     column_ref = narrowable.find_stored_column(expression)
-    return None if column_ref is None or column_ref.source != table_number else column_ref.column
+    if column_ref is None or column_ref.source != table_number:
+        return None
+    return column_ref.column
 
 
 __all__ = ["LookupContext", "RowGroupChooser"]

@@ -90,18 +90,23 @@ class SparkShapeDialect(EngineDialect):
         match = self._cell_matches.get(id(node))
         if match is None:
             return ""
-        number, lon = match.spread_table.number, match.probe_columns[0]
+        number = match.spread_table.number
+        lon = match.probe_columns[0]
         order = f"CAST(:m{number} AS INT)"
-        cell_sql = (
-            self._write_cell(lon) if match.is_indexed else f"t{lon.source}.{self.quote_identifier(PROBE_CELL_COLUMN)}"
-        )
+        if match.is_indexed:
+            cell_sql = self._write_cell(lon)
+        else:
+            cell_sql = f"t{lon.source}.{self.quote_identifier(PROBE_CELL_COLUMN)}"
         return f"shiftright({cell_sql}, 58 - 2 * {order}) = t{number}.{self.quote_identifier(SPREAD_CELL_COLUMN)} AND "
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
         """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
         plain = super().write_comparison(writer, node)
         beside = self._write_cell_condition(node)
-        near, limit = (node.left, node.right) if node.op in {"<", "<="} else (node.right, node.left)
+        if node.op in {"<", "<="}:
+            near, limit = (node.left, node.right)
+        else:
+            near, limit = (node.right, node.left)
         called = isinstance(near, FunctionCall) and near.name == "DISTANCE" and len(near.args) == 4
         if (
             called
@@ -114,7 +119,9 @@ class SparkShapeDialect(EngineDialect):
                 f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9D OR {lon1} + {lon2} IS NULL) "
                 f"AND {plain})"
             )
-        return f"({beside}{plain})" if beside else plain
+        if beside:
+            return f"({beside}{plain})"
+        return plain
 
     # --- pieces
 
@@ -139,20 +146,22 @@ class SparkShapeDialect(EngineDialect):
                 *self.write_point_coordinates(writer, node.args[0]),
                 *self.write_point_coordinates(writer, node.args[1]),
             )
-        near, far = (
-            _write_haversine(lon1, lat1, lon2, lat2),
-            _write_haversine(f"({lon1} + 180)", f"(-({lat1}))", lon2, lat2),
-        )
+        near = _write_haversine(lon1, lat1, lon2, lat2)
+        far = _write_haversine(f"({lon1} + 180)", f"(-({lat1}))", lon2, lat2)
         return f"degrees(2 * atan2(sqrt(abs({near})), sqrt(abs({far}))))"
 
     def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HEALPIX_INDEX: of a table's own position it is stored."""
         args = node.args[1:]
-        inner = (
-            args[0].args if len(args) == 1 and isinstance(args[0], FunctionCall) and args[0].name == "POINT" else args
-        )
+        if len(args) == 1 and isinstance(args[0], FunctionCall) and args[0].name == "POINT":
+            inner = args[0].args
+        else:
+            inner = args
         if len(inner) == 2 and isinstance(inner[0], ColumnRef) and isinstance(inner[1], ColumnRef):
-            leaf = self._table_refs.get(inner[0].source) if inner[0].source == inner[1].source else None
+            if inner[0].source == inner[1].source:
+                leaf = self._table_refs.get(inner[0].source)
+            else:
+                leaf = None
             names = tuple(item.column.name for item in inner if isinstance(item, ColumnRef) and item.column is not None)
             if leaf is not None and leaf.table is not None and leaf.table.position == names:
                 order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
@@ -225,10 +234,8 @@ class SparkShapeDialect(EngineDialect):
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition."""
         left_shape, right_shape = node.args
-        left_kind, right_kind = (
-            value_kinds.classify_type(require_meta(left_shape).type),
-            value_kinds.classify_type(require_meta(right_shape).type),
-        )
+        left_kind = value_kinds.classify_type(require_meta(left_shape).type)
+        right_kind = value_kinds.classify_type(require_meta(right_shape).type)
         if node.name == "CONTAINS" and left_kind == "point" and right_kind in _TEXT_SHAPE_KINDS:
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"

@@ -66,9 +66,10 @@ class CatalogueMerge(CatalogueStaging):
         self._base_manifest = base_manifest
         self._key_names = list(table.primary)
         kinds = pa.schema([table.arrow_schema.field(name).with_nullable(True) for name in self._key_names])
-        self._deleted_keys = (
-            kinds.empty_table() if deleted_keys is None else deleted_keys.select(self._key_names).cast(kinds)
-        )
+        if deleted_keys is None:
+            self._deleted_keys = kinds.empty_table()
+        else:
+            self._deleted_keys = deleted_keys.select(self._key_names).cast(kinds)
         self._removed_rows: list[pa.Table] = [table.arrow_schema.empty_table()]
         super().__init__(table, snapshot, final, relative, seal, reader)
 
@@ -83,7 +84,8 @@ class CatalogueMerge(CatalogueStaging):
             pa.concat_tables([keys.cast(self._deleted_keys.schema), self._deleted_keys]), self._key_names
         )
         head, groups = self._describe_files(run_in_order(self._build_jobs(changed_keys)), None)
-        old, removed_rows = self._base_manifest.head, pa.concat_tables(self._removed_rows)
+        old = self._base_manifest.head
+        removed_rows = pa.concat_tables(self._removed_rows)
         facts = update_statistics(
             self.table,
             old.statistics,
@@ -142,9 +144,9 @@ class CatalogueMerge(CatalogueStaging):
                 jobs.append(
                     (
                         part.low,
-                        lambda part=part, rows=rows, at=(begin, end): [self._write_rows(part, rows, keys[slice(*at)])],
+                        lambda part=part, rows=rows, at=(begin, end): [self._write_rows(part, rows, keys[slice(*at)])],  # type: ignore[misc]
                     )
-                )  # type: ignore[misc]
+                )
         yield from (job for _, job in sorted(jobs, key=lambda numbered_job: numbered_job[0]))
         for file in base.files:
             if file.low >= MISSING_KEY:
@@ -159,7 +161,9 @@ class CatalogueMerge(CatalogueStaging):
         if self.table.position is not None:
             return [hats_layout.compute_cell_range(file.order, file.pixel) for file in files]
         lows = [file.low for file in files]
-        return list(zip([np.iinfo(np.int64).min, *lows[1:]], [*lows[1:], MISSING_KEY], strict=True)) if lows else []
+        if lows:
+            return list(zip([np.iinfo(np.int64).min, *lows[1:]], [*lows[1:], MISSING_KEY], strict=True))
+        return []
 
     def _rewrite_file(
         self, file: ManifestFile, key_lookup: KeyLookup, added_rows: pa.Table, keys: Rows
@@ -184,12 +188,13 @@ class CatalogueMerge(CatalogueStaging):
             kept_rows = kept_rows.filter(pa.array(~is_removed))
         if file.low >= MISSING_KEY:
             part = PlannedFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
-            return [self._write_rows(part, kept_rows, None)] if kept_rows.num_rows else []
-        old_keys = (
-            self._compute_keys_of(path, kept_rows)[~is_removed]
-            if self.table.position is not None
-            else self._compute_keys_of(path, kept_rows)
-        )
+            if kept_rows.num_rows:
+                return [self._write_rows(part, kept_rows, None)]
+            return []
+        if self.table.position is not None:
+            old_keys = self._compute_keys_of(path, kept_rows)[~is_removed]
+        else:
+            old_keys = self._compute_keys_of(path, kept_rows)
         all_keys = np.concatenate([old_keys, keys])
         order = compute_stable_order(all_keys)
         rows = pa.Table.from_arrays(
@@ -222,7 +227,10 @@ class CatalogueMerge(CatalogueStaging):
                 replace(part, path=f"{hats_layout.DATASET_DIRECTORY}/{stem}-{part_number:05d}.parquet")
                 for part_number, part in enumerate(plan_range_files([keys], max_rows))
             ]
-        begin = None if file is None else (file.order, file.pixel)
+        if file is None:
+            begin = None
+        else:
+            begin = (file.order, file.pixel)
         return plan_pixel_files(
             hats_layout.divide_into_partitions(
                 hats_layout.create_row_counter(keys), max_rows, start_pixel=begin, reserved_cells=kept_cells
@@ -240,7 +248,10 @@ class CatalogueMerge(CatalogueStaging):
         except OSError:  # a file system without links, or with no more for this file
             shutil.copyfile(path, target)
         keys = self._read_file_rows(path, self._key_names)
-        cells = self._compute_keys_of(path, keys) if self.table.position is not None and file.pixel >= 0 else None
+        if self.table.position is not None and file.pixel >= 0:
+            cells = self._compute_keys_of(path, keys)
+        else:
+            cells = None
         return WrittenFile(file, pq.read_metadata(path), keys, cells)
 
 

@@ -316,7 +316,8 @@ class SparkConnectSession:
         spark_type = types.ArrayType(scalar()) if result_type.endswith("[]") else scalar()
         request = self._build_request("ExecutePlanRequest")
         registration = request.plan.command.register_function
-        registration.function_name, registration.deterministic = name, True
+        registration.function_name = name
+        registration.deterministic = True
         registration.python_udf.eval_type = _ARROW_UDF_EVAL_TYPE
         registration.python_udf.python_ver = ".".join(map(str, sys.version_info[:2]))
         registration.python_udf.command = cloudpickle.dumps((function, spark_type))  # type: ignore[no-untyped-call]
@@ -329,7 +330,10 @@ class SparkConnectSession:
 
     def close(self) -> None:
         """Leave the session, and the server."""
-        request = self._build_request("ReleaseSessionRequest") if self._server_session_id else None
+        if self._server_session_id:
+            request = self._build_request("ReleaseSessionRequest")
+        else:
+            request = None
         if request is not None:
             release_call = self._stub.ReleaseSession.future(
                 request, metadata=self._metadata, timeout=CONNECT_TIMEOUT_SECONDS
@@ -375,7 +379,9 @@ class SparkConnectSession:
             for batch in rows.to_batches():
                 writer.write_batch(batch)
         relation.local_relation.data = sink.getvalue().to_pybytes()
-        return relation if len(relation.local_relation.data) < MIN_CACHED_BYTES else self._cache_rows(relation)
+        if len(relation.local_relation.data) < MIN_CACHED_BYTES:
+            return relation
+        return self._cache_rows(relation)
 
     def _cache_rows(self, relation: Relation) -> Relation:
         """Send rows to the server, by their checksum."""
@@ -395,12 +401,13 @@ class SparkConnectSession:
             request = self._build_request("AddArtifactsRequest")
             if not begin:
                 first_chunk = request.begin_chunk
-                first_chunk.name, first_chunk.total_bytes, first_chunk.num_chunks = (
-                    artifact_name,
-                    len(data),
-                    -(-len(data) // CHUNK_BYTES),
-                )
-            chunk = request.chunk if begin else request.begin_chunk.initial_chunk
+                first_chunk.name = artifact_name
+                first_chunk.total_bytes = len(data)
+                first_chunk.num_chunks = -(-len(data) // CHUNK_BYTES)
+            if begin:
+                chunk = request.chunk
+            else:
+                chunk = request.begin_chunk.initial_chunk
             chunk.data = data[begin : begin + CHUNK_BYTES]
             chunk.crc = zlib.crc32(chunk.data)
             yield request
@@ -484,7 +491,10 @@ def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     is_local = server_name.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
-    headers = [("authorization", f"Bearer {token}")] if token else []
+    if token:
+        headers = [("authorization", f"Bearer {token}")]
+    else:
+        headers = []
     if url_options.get("use_ssl", "").lower() == "true" or (token and not is_local):
         return grpc.secure_channel(server_name, grpc.ssl_channel_credentials(), options), headers
     return grpc.insecure_channel(server_name, options), headers
@@ -505,7 +515,8 @@ class ResponseStream:
     """
 
     def __init__(self, start_stream: Callable[[], Any], reattach_stream: Callable[[str], Any]) -> None:
-        self._start_stream, self._reattach_stream = start_stream, reattach_stream
+        self._start_stream = start_stream
+        self._reattach_stream = reattach_stream
         self._current_part: Any = None
         self._previous_part: Any = None  # the part before, if the next one was asked for early
         self._last_response_id = ""
@@ -516,7 +527,8 @@ class ResponseStream:
 
     def __next__(self) -> Any:
         if self._current_part is None:
-            self._current_part, self._request_time = self._start_stream(), time.monotonic()
+            self._current_part = self._start_stream()
+            self._request_time = time.monotonic()
         while True:
             try:
                 response = next(self._current_part)
@@ -525,15 +537,15 @@ class ResponseStream:
                     time.monotonic() < self._request_time + RETRY_DELAY_SECONDS
                 ):  # one that ends its parts at once is not asked without a pause
                     time.sleep(RETRY_DELAY_SECONDS)
-                self._current_part, self._request_time = self._reattach_stream(self._last_response_id), time.monotonic()
+                self._current_part = self._reattach_stream(self._last_response_id)
+                self._request_time = time.monotonic()
                 continue
             except Exception as error:
                 if self._previous_part is None or not error_translation.is_operation_lost(error):
                     raise
-                self._current_part, self._previous_part = (
-                    self._previous_part,
-                    None,
-                )  # all of the answer has been sent, and is here
+                # all of the answer has been sent, and is here
+                self._current_part = self._previous_part
+                self._previous_part = None
                 continue
             if self._previous_part is not None:
                 self._previous_part.cancel()
@@ -548,7 +560,8 @@ class ResponseStream:
         if self._current_part is None or time.monotonic() < self._request_time + KEEP_ALIVE_SECONDS:
             return
         with contextlib.suppress(ValueError):  # the channel is closed
-            part, self._request_time = self._reattach_stream(self._last_response_id), time.monotonic()
+            part = self._reattach_stream(self._last_response_id)
+            self._request_time = time.monotonic()
             if self._previous_part is None:
                 self._previous_part = self._current_part
             else:
@@ -575,7 +588,9 @@ class ClusterAnswer:
     def __init__(
         self, response_stream: ResponseStream, *, on_abandoned: Callable[[], object], on_ended: Callable[[bool], object]
     ) -> None:
-        self._response_stream, self._on_abandoned, self._on_ended = response_stream, on_abandoned, on_ended
+        self._response_stream = response_stream
+        self._on_abandoned = on_abandoned
+        self._on_ended = on_ended
         self._waiting_messages: deque[Any] = deque()
         self._changed = threading.Condition()
         self._is_complete = self._is_abandoned = False

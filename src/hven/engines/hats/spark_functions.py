@@ -65,7 +65,9 @@ def compute_function(name: str, *columns: pa.Array) -> pa.Array:
         for column, kind in zip(columns, argument_types, strict=True)
     )
     result_column = skip_null_rows(WORKER_FUNCTIONS[name])(*argument_columns)
-    return result_column if result_column.type == _ARROW_TYPES[result] else result_column.cast(_ARROW_TYPES[result])
+    if result_column.type == _ARROW_TYPES[result]:
+        return result_column
+    return result_column.cast(_ARROW_TYPES[result])
 
 
 def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..., pa.Array]:

@@ -102,9 +102,10 @@ class CatalogueStaging(FileStaging):
             message = f"{table.qualified_name}: the name {hats_layout.CELL_COLUMN} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
         super().__init__(table, snapshot, final, relative, seal)
-        self._stored_schema = (
-            hats_layout.build_partition_schema(self._schema) if table.position is not None else self._schema
-        )
+        if table.position is not None:
+            self._stored_schema = hats_layout.build_partition_schema(self._schema)
+        else:
+            self._stored_schema = self._schema
         with translate_disk_errors("staging", final):
             (self._work_directory / READERS_LOCK_NAME).touch()
 
@@ -144,11 +145,9 @@ class CatalogueStaging(FileStaging):
         """Divide the rows that were written among files."""
         max_rows = self._compute_file_rows(self._written_bytes / max(self._row_count, 1))
         keys = [run.keys[: np.searchsorted(run.keys, MISSING_KEY)] for run in self._sorted_runs]
-        return (
-            plan_pixel_files(hats_layout.divide_into_partitions(hats_layout.create_row_counter(*keys), max_rows))
-            if self.table.position
-            else plan_range_files(keys, max_rows)
-        )
+        if self.table.position:
+            return plan_pixel_files(hats_layout.divide_into_partitions(hats_layout.create_row_counter(*keys), max_rows))
+        return plan_range_files(keys, max_rows)
 
     @staticmethod
     def _compute_file_rows(bytes_per_row: float) -> int:
@@ -185,17 +184,24 @@ class CatalogueStaging(FileStaging):
 
     def _select_key_range(self, low_key: int, high_key: int) -> tuple[pa.Table, Rows]:
         """Return the rows of all runs with keys from `low_key` to before `high_key`, in order."""
-        pieces, key_arrays = [], []
+        pieces = []
+        key_arrays = []
         for run in self._sorted_runs:
             begin, end = (int(np.searchsorted(run.keys, key)) for key in (low_key, high_key))
             if end > begin:
                 pieces.append(run.table.slice(begin, end - begin))
                 key_arrays.append(np.asarray(run.keys[begin:end]))
-        keys = np.concatenate(key_arrays) if key_arrays else np.empty(0, np.int64)
+        if key_arrays:
+            keys = np.concatenate(key_arrays)
+        else:
+            keys = np.empty(0, np.int64)
         if len(pieces) == 1:
             return pieces[0], keys
         order = compute_stable_order(keys)
-        rows = pa.concat_tables(pieces) if pieces else self._schema.empty_table()
+        if pieces:
+            rows = pa.concat_tables(pieces)
+        else:
+            rows = self._schema.empty_table()
         return pa.Table.from_arrays(take_columns(rows.columns, order), schema=self._schema), keys[order]
 
     def _iterate_unplaced(self) -> Iterator[pa.Table]:
@@ -209,7 +215,10 @@ class CatalogueStaging(FileStaging):
         """Write one file."""
         stored_rows = rows
         if self.table.position is not None:
-            cells = pa.nulls(rows.num_rows, pa.int64()) if keys is None else pa.array(keys)
+            if keys is None:
+                cells = pa.nulls(rows.num_rows, pa.int64())
+            else:
+                cells = pa.array(keys)
             stored_rows = pa.Table.from_arrays([cells, *rows.columns], schema=self._stored_schema)
         path = self._work_directory / planned_file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -219,9 +228,10 @@ class CatalogueStaging(FileStaging):
         ) as writer:
             writer.write_table(stored_rows, row_group_size=hats_layout.ROW_GROUP_ROWS)
         size, file_checksum = compute_file_checksum(path)
-        low, high = (
-            (int(keys[0]), int(keys[-1])) if keys is not None and len(keys) else (planned_file.low, planned_file.high)
-        )
+        if keys is not None and len(keys):
+            low, high = (int(keys[0]), int(keys[-1]))
+        else:
+            low, high = (planned_file.low, planned_file.high)
         file = ManifestFile(
             planned_file.path, rows.num_rows, size, planned_file.order, planned_file.pixel, low, high, file_checksum
         )
@@ -235,18 +245,20 @@ class CatalogueStaging(FileStaging):
         """Gather what the manifest says of files."""
         names = list_indexed_columns(self.table)
         groups = RowGroupCollector(pa.schema([self._schema.field(name) for name in names]))
-        cell = hats_layout.CELL_COLUMN if self.table.position is not None else None
+        if self.table.position is not None:
+            cell = hats_layout.CELL_COLUMN
+        else:
+            cell = None
         files: list[ManifestFile] = []
         footers: list[Any] = []
         keys = KeyCollector(self.table, self._work_directory)
         sky = SkyCounts()
         begin = 0
         for written_file in written_files:
-            pixel = (
-                hats_layout.compute_cell_range(written_file.file.order, written_file.file.pixel)
-                if written_file.file.pixel >= 0
-                else None
-            )
+            if written_file.file.pixel >= 0:
+                pixel = hats_layout.compute_cell_range(written_file.file.order, written_file.file.pixel)
+            else:
+                pixel = None
             groups.add_file(len(files), written_file.footer, cell, pixel)
             if statistics is not None:
                 statistics.add_rows(written_file.rows)

@@ -75,7 +75,8 @@ class AccessibleCopies:
     """
 
     def __init__(self, engine: PostgresEngineProtocol, max_bytes: int) -> None:
-        self._engine, self.max_bytes = engine, max_bytes
+        self._engine = engine
+        self.max_bytes = max_bytes
         self.min_rows = MIN_COPIED_ROWS
         self._lock = threading.Lock()
         self._states_by_name: OrderedDict[str, _CopyState] = OrderedDict()
@@ -119,13 +120,13 @@ class AccessibleCopies:
                     self._thread.start()
             tables = state.tables
             if tables is None:
-                return None if state.is_refused or copy.snapshot.rows > MAX_UNCOPIED_ROWS else ""
+                if state.is_refused or copy.snapshot.rows > MAX_UNCOPIED_ROWS:
+                    return None
+                return ""
         texts = [f"{quote_identifier(self._engine.schema)}.{quote_identifier(table_name)}" for table_name in tables]
-        return (
-            texts[0]
-            if len(texts) == 1
-            else f"({' UNION ALL '.join(f'SELECT * FROM {table_name}' for table_name in texts)})"
-        )
+        if len(texts) == 1:
+            return texts[0]
+        return f"({' UNION ALL '.join(f'SELECT * FROM {table_name}' for table_name in texts)})"
 
     def forget_copies(self) -> bool:
         """Forget which copies there are, for one was removed; False: none was ever known."""
@@ -173,7 +174,9 @@ class AccessibleCopies:
                 self._connection = None
             with self._lock:
                 state = self._states_by_name.setdefault(copy.name, _CopyState())
-                state.tables, state.is_refused, state.is_queued = copy_tables or None, is_refused, False
+                state.tables = copy_tables or None
+                state.is_refused = is_refused
+                state.is_queued = False
                 state.next_check_time = time.monotonic() + delay_seconds
                 self._has_copies |= bool(copy_tables)
 
@@ -216,7 +219,8 @@ class AccessibleCopies:
 
     def _build_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...]:
         """Copy what meets the condition; where most of it is in another copy, only the rest."""
-        engine, path = self._engine, copy.snapshot.path
+        engine = self._engine
+        path = copy.snapshot.path
         quoted_snapshot, quoted_copy = (
             f"{quote_identifier(engine.schema)}.{quote_identifier(name)}" for name in (path, copy.name)
         )
@@ -238,17 +242,17 @@ class AccessibleCopies:
                 f"SELECT count(*), count(*) FILTER (WHERE c0){''.join(missing_counts)} FROM (SELECT "
                 f"{condition_columns} FROM {quoted_snapshot} AS t0 OFFSET 0) AS t"
             ).fetchone()
-        base, copied_condition, rows = None, copy.condition, matching_rows
+        base = None
+        copied_condition = copy.condition
+        rows = matching_rows
         if matching_rows == total_rows:
             base, rows = path, 0
         else:
             for (name, condition, base_rows), missing_rows in zip(base_candidates, missing, strict=True):
                 if not missing_rows and matching_rows - base_rows < min(rows, max(base_rows // 4, self.min_rows)):
-                    base, copied_condition, rows = (
-                        name,
-                        f"({copy.condition}) AND ({condition}) IS NOT TRUE",
-                        matching_rows - base_rows,
-                    )
+                    base = name
+                    copied_condition = f"({copy.condition}) AND ({condition}) IS NOT TRUE"
+                    rows = matching_rows - base_rows
             connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [base])
         if not self._make_room(connection, copy.snapshot.bytes * rows // max(total_rows, 1)):
             return ()
@@ -375,9 +379,10 @@ def _drop_tables(connection: Any, schema: str, table_names: Iterable[str]) -> No
 
 def _write_index_statements(table: Table, position_method: str) -> list[str]:
     """Write the statements that index a copy, as its snapshot is indexed."""
-    unique_statements = (
-        [f"CREATE UNIQUE INDEX ON ({', '.join(map(quote_identifier, table.primary))})"] if table.primary else []
-    )
+    if table.primary:
+        unique_statements = [f"CREATE UNIQUE INDEX ON ({', '.join(map(quote_identifier, table.primary))})"]
+    else:
+        unique_statements = []
     return [*unique_statements, *(f"CREATE INDEX ON {text}" for text in write_table_indexes(table, position_method))]
 
 

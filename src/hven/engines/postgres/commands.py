@@ -47,9 +47,10 @@ def fdw(
     chosen = [foreign for foreign in get_foreign_settings(settings) if name in {None, foreign.name}]
     if not chosen:
         known_names = ", ".join(foreign.name for foreign in get_foreign_settings(settings))
-        remedy = (
-            f"known: {known_names}" if known_names else "describe it in hven.toml: [[foreign]] with name, url, tables"
-        )
+        if known_names:
+            remedy = f"known: {known_names}"
+        else:
+            remedy = "describe it in hven.toml: [[foreign]] with name, url, tables"
         raise NotFoundError(
             f"no foreign database is called {name}" if name else "hven.toml names no foreign database", remedy=remedy
         )

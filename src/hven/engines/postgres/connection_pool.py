@@ -83,7 +83,8 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
         while not (connection.flush() or connection.is_busy()):
             result = connection.get_result()
             if result is None:
-                complete_result, self._partial_result = self._partial_result, None
+                complete_result = self._partial_result
+                self._partial_result = None
                 if complete_result is None:
                     raise self._build_lost_error()
                 return complete_result
@@ -148,7 +149,9 @@ def _build_result_error(result: PGresult) -> psycopg.Error:
 def build_application_name(schema: str, site_identity: str) -> str:
     """Name the sessions of an engine, as pg_stat_activity shows them: in a schema of ours, whose they are."""
     # as the server would have it
-    return f"hven: {schema} {site_identity}".strip().encode("ascii", "replace").decode()[:63] if schema else "hven"
+    if schema:
+        return f"hven: {schema} {site_identity}".strip().encode("ascii", "replace").decode()[:63]
+    return "hven"
 
 
 class DatabaseServer:
@@ -307,14 +310,19 @@ class ConnectionPool:
                 self._free_connections = [
                     item for item in self._free_connections if time.monotonic() - item[0] <= MAX_IDLE_SECONDS
                 ]
-                kept_connection = self._free_connections.pop()[1] if self._free_connections else None
+                if self._free_connections:
+                    kept_connection = self._free_connections.pop()[1]
+                else:
+                    kept_connection = None
                 self._borrowed_count += 1
             for _, connection in idle_connections:
                 _close_quietly(connection)
             if kept_connection is not None and self._checks_connections and not is_alive(kept_connection):
                 self._discard_connection(kept_connection)
                 kept_connection = None
-            return self._open_connection() if kept_connection is None else kept_connection
+            if kept_connection is None:
+                return self._open_connection()
+            return kept_connection
         except BaseException:
             with self._lock:
                 self._borrowed_count -= 1
@@ -347,7 +355,8 @@ class ConnectionPool:
         with self._lock:
             self._borrowed_count -= 1
             if is_broken or self._is_closed:
-                discarded, self._free_connections = [item[1] for item in self._free_connections], []
+                discarded = [item[1] for item in self._free_connections]
+                self._free_connections = []
             elif not is_used_up and len(self._free_connections) < self._max_kept:
                 self._free_connections.append((time.monotonic(), connection))
                 connection = None
@@ -359,7 +368,8 @@ class ConnectionPool:
     def _discard_connection(self, connection: Any) -> None:
         """Close a connection whose server was away, and those that waited with it."""
         with self._lock:
-            discarded, self._free_connections = [item[1] for item in self._free_connections], []
+            discarded = [item[1] for item in self._free_connections]
+            self._free_connections = []
         for item in (connection, *discarded):
             _close_quietly(item)
 
@@ -386,7 +396,8 @@ class ConnectionPool:
         """Close those that are free; the others as they come back."""
         with self._lock:
             self._is_closed = True
-            free_connections, self._free_connections = self._free_connections, []
+            free_connections = self._free_connections
+            self._free_connections = []
         for _, connection in free_connections:
             _close_quietly(connection)
 

@@ -42,14 +42,22 @@ def update_coverage(
 
     if len(removed_cells) > MAX_LOOKED_UP_CELLS:
         return None
-    emptied_cells = (
-        select_empty_cells(np.setdiff1d(removed_cells, added_cells), FINEST_ORDER)
-        if len(removed_cells)
-        else removed_cells
-    )
-    moc = None if old_coverage == "0/" else MOC.from_string(old_coverage, format="ascii")
-    order = FINEST_ORDER if moc is None else int(moc.max_order)
-    old_cells = np.empty(0, np.int64) if moc is None else np.sort(np.asarray(moc.flatten()).astype(np.int64))
+    if len(removed_cells):
+        emptied_cells = select_empty_cells(np.setdiff1d(removed_cells, added_cells), FINEST_ORDER)
+    else:
+        emptied_cells = removed_cells
+    if old_coverage == "0/":
+        moc = None
+    else:
+        moc = MOC.from_string(old_coverage, format="ascii")
+    if moc is None:
+        order = FINEST_ORDER
+    else:
+        order = int(moc.max_order)
+    if moc is None:
+        old_cells = np.empty(0, np.int64)
+    else:
+        old_cells = np.sort(np.asarray(moc.flatten()).astype(np.int64))
     if len(emptied_cells) and order < FINEST_ORDER:
         if len(old_cells) - len(emptied_cells) <= MAX_COVERAGE_CELLS:
             return None  # there may be so few cells now that a finer order would be chosen
@@ -58,13 +66,15 @@ def update_coverage(
     if np.array_equal(cells, old_cells):
         return old_coverage
     while len(cells) > MAX_COVERAGE_CELLS and order > COARSEST_ORDER:
-        cells, order = np.unique(cells >> 2), order - 1
+        cells = np.unique(cells >> 2)
+        order = order - 1
     return format_moc(cells, order)
 
 
 def find_empty_cells(connection: Any, quoted_table: str, cells: Cells, order: int) -> Cells:
     """Return those of some cells in which no row is: one look into the index of cells for each."""
-    shift, cell = 2 * (29 - order), f"s.{quote_identifier(CELL_COLUMN)}"
+    shift = 2 * (29 - order)
+    cell = f"s.{quote_identifier(CELL_COLUMN)}"
     row_query = (
         f"SELECT 1 FROM {quoted_table} AS s WHERE {cell} >= k << {shift} AND {cell} < (k + 1) << {shift} ORDER BY "
         f"{cell} LIMIT 1"

@@ -78,11 +78,9 @@ def get_storage_type(column_type: Type) -> str:
         or column_type.datatype in {"float", "int", "short", "long"}
         else "double"
     ]
-    return (
-        f"{element_type}[]"
-        if column_type.is_array or (column_type.stored_xtype is not None and not column_type.is_string)
-        else element_type
-    )
+    if column_type.is_array or (column_type.stored_xtype is not None and not column_type.is_string):
+        return f"{element_type}[]"
+    return element_type
 
 
 class PostgresDialect(PostgresShapeDialect):
@@ -162,11 +160,9 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
         """Write the condition of a WHERE."""
-        return (
-            " AND ".join(self._iterate_conditions(writer, node)) or "TRUE"
-            if self.allows_extra_rows
-            else super().write_condition(writer, node)
-        )
+        if self.allows_extra_rows:
+            return " AND ".join(self._iterate_conditions(writer, node)) or "TRUE"
+        return super().write_condition(writer, node)
 
     def _iterate_conditions(self, writer: SqlWriter, node: Expr) -> Iterator[str]:
         for part in split_conjuncts(node):
@@ -183,16 +179,17 @@ class PostgresDialect(PostgresShapeDialect):
         """Write a parameter; every one travels as text and says its type here."""
         if isinstance(value, str):
             return f'({self.write_parameter(number)}::text COLLATE "C")'
-        type_ = (
-            value_kinds.choose_integer_type(value)
-            if isinstance(value, int) and not isinstance(value, bool)
-            else FLOAT64
-        )
+        if isinstance(value, int) and not isinstance(value, bool):
+            type_ = value_kinds.choose_integer_type(value)
+        else:
+            type_ = FLOAT64
         return f"{self.write_parameter(number)}::{'boolean' if isinstance(value, bool) else get_storage_type(type_)}"
 
     def write_parameter(self, parameter_number: int) -> str:
         """Write a parameter without a type."""
-        return f"current_setting('hven.p{parameter_number}')" if self.uses_settings else f"${parameter_number}"
+        if self.uses_settings:
+            return f"current_setting('hven.p{parameter_number}')"
+        return f"${parameter_number}"
 
     def quote_string(self, value: str) -> str:
         """Write a string."""
@@ -231,7 +228,9 @@ class PostgresDialect(PostgresShapeDialect):
         """Compare; ``DISTANCE(..) < r`` has a condition beside it that an index serves."""
         plain = super().write_comparison(writer, node)
         beside = self.table_writer.write_near_condition(self, writer, node)
-        return plain if not beside else f"({beside} AND {plain})"
+        if not beside:
+            return plain
+        return f"({beside} AND {plain})"
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
         """Write IN; a long list as one array, which is hashed or looked up in an index.
@@ -246,7 +245,9 @@ class PostgresDialect(PostgresShapeDialect):
         array = "'" + text.replace("'", "''") + f"'::{kind}[]"
         operand = writer.write_expression(node.operand)
         # 14 hashes no <> ALL
-        return f"({operand} NOT IN (SELECT unnest({array})))" if node.negated else f"({operand} = ANY ({array}))"
+        if node.negated:
+            return f"({operand} NOT IN (SELECT unnest({array})))"
+        return f"({operand} = ANY ({array}))"
 
     def write_subscript(self, array: str, index: str) -> str:
         """Write an element, from 1; NULL behind the last."""
@@ -254,11 +255,9 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
         """Write LIKE, which has no escape character in ADQL, and ILIKE."""
-        text, pattern, no = (
-            writer.write_expression(node.operand),
-            writer.write_expression(node.pattern),
-            "NOT " if node.negated else "",
-        )
+        text = writer.write_expression(node.operand)
+        pattern = writer.write_expression(node.pattern)
+        no = "NOT " if node.negated else ""
         if node.ignore_case:
             return f"({self.write_case_collation(text)} {no}ILIKE {self.write_case_collation(pattern)} ESCAPE '')"
         return f"({text} {no}LIKE {pattern} ESCAPE '')"
@@ -295,7 +294,9 @@ class PostgresDialect(PostgresShapeDialect):
             return self.write_cast(f"CAST({sql} AS integer)", type_)
         if value_kind == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
             return self.write_cast(f"CAST({sql} AS timestamptz)", type_)
-        return f"({sql} <> 0)" if value_kind == "number" and target_kind == "boolean" else self.write_cast(sql, type_)
+        if value_kind == "number" and target_kind == "boolean":
+            return f"({sql} <> 0)"
+        return self.write_cast(sql, type_)
 
     def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
         """Make a shape of an array of texts."""
@@ -394,16 +395,16 @@ class PostgresDialect(PostgresShapeDialect):
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window; PostgreSQL has neither MEDIAN nor DISTINCT there."""
-        return (
-            self.raise_unsupported(writer, node)
-            if node.distinct or node.name == "MEDIAN"
-            else super().write_window(writer, node, over_clause)
-        )
+        if node.distinct or node.name == "MEDIAN":
+            return self.raise_unsupported(writer, node)
+        return super().write_window(writer, node, over_clause)
 
     def write_case_change(self, writer: SqlWriter, node: FunctionCall) -> str:
         """LOWER and UPPER."""
         text = f"{node.name.lower()}({self.write_case_collation(writer.write_expression(node.args[0]))})"
-        return f"(replace({text}, 'ß', 'ẞ') COLLATE \"C\")" if node.name == "UPPER" else f'({text} COLLATE "C")'
+        if node.name == "UPPER":
+            return f"(replace({text}, 'ß', 'ẞ') COLLATE \"C\")"
+        return f'({text} COLLATE "C")'
 
     def write_hashlist_has(self, writer: SqlWriter, node: FunctionCall) -> str:
         """IVO_HASHLIST_HAS."""

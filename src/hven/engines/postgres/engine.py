@@ -80,14 +80,15 @@ class PostgresEngine(DatabaseQueryEngine):
         self.schema = schema
         self._site_identity = site_identity
         self.uses_indexes = True  # tests switch the indexes off to prove that they change nothing but time
-        self._url, self._read_url, self._read_role, self._pool_size, self._position_method = (
-            url,
-            read_url or url,
-            read_role,
-            pool_size,
-            position_method,
-        )
-        user = conninfo_to_dict(read_url).get("user") if read_url else None
+        self._url = url
+        self._read_url = read_url or url
+        self._read_role = read_role
+        self._pool_size = pool_size
+        self._position_method = position_method
+        if read_url:
+            user = conninfo_to_dict(read_url).get("user")
+        else:
+            user = None
         self.reader_roles: Sequence[str] = [str(name) for name in (read_role, user) if name]
         self.deadline_watcher = DeadlineWatcher()
         self._database_features: DatabaseFeatures | None = None
@@ -249,7 +250,10 @@ class PostgresEngine(DatabaseQueryEngine):
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows that meet a condition; `sample_clause`: of a sample of the table that they are in."""
         fields = table_record.arrow_types
-        names = list(fields) if column_names is None else list(column_names)
+        if column_names is None:
+            names = list(fields)
+        else:
+            names = list(column_names)
         schema = pa.schema([pa.field(name, fields[name]) for name in names])
         sql = (
             f"SELECT {', '.join(map(quote_identifier, names))} FROM "
@@ -275,10 +279,8 @@ class PostgresEngine(DatabaseQueryEngine):
         key = (snapshot.path, row_count, *names)
         sample = self._samples.find(key)
         if sample is None:
-            share, way = (
-                min(100.0 * row_count / max(snapshot.rows, 1), 100.0),
-                "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI",
-            )
+            share = min(100.0 * row_count / max(snapshot.rows, 1), 100.0)
+            way = "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI"
             among = f" TABLESAMPLE {way} ({share:.9f}) REPEATABLE (1)"
             read = self._iterate_rows(
                 snapshot,
@@ -294,13 +296,16 @@ class PostgresEngine(DatabaseQueryEngine):
             except HvenError:  # readers may have no right to the table of several states
                 return None
             self._samples.store(key, sample, int(sample.nbytes) + 1024)
-        return MemoryRelation(sample, is_stored=True) if sample.num_rows else None
+        if sample.num_rows:
+            return MemoryRelation(sample, is_stored=True)
+        return None
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Read what came and went between two states of one table; else both."""
-        old_record, new_record = self._read_table_record(old_snapshot), self._read_table_record(new_snapshot)
+        old_record = self._read_table_record(old_snapshot)
+        new_record = self._read_table_record(new_snapshot)
         return self._iterate_rows(
             old_snapshot, old_record, column_names, shared_tables.write_difference_condition(old_record, new_record)
         ), self._iterate_rows(

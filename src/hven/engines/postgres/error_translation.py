@@ -90,30 +90,31 @@ def is_float_out_of_range(error: BaseException | None) -> bool:
 
 def extract_foreign_message(error: BaseException) -> str:
     """Return what another database said, on which foreign tables stand; empty if it was ours that spoke."""
-    diag = error.diag if isinstance(error, psycopg.Error) else None
-    parts = (
-        [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")]
-        if diag is not None
-        else []
-    )
+    if isinstance(error, psycopg.Error):
+        diag = error.diag
+    else:
+        diag = None
+    if diag is not None:
+        parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")]
+    else:
+        parts = []
     text = "\n".join(str(part) for part in parts if part) or str(error)
     if "remote SQL command" not in text and not re.search(
         r'could not connect to server "|user mapping not found|^password (?:is|or GSSAPI .*) required', text
     ):
         return ""
     detail = re.search(r"(?:DETAIL:\s*)?(connection to server .*|FATAL: .*|could not translate .*)", text)
-    return (
-        f"{extract_message(error)}: {detail.group(1)}"
-        if detail and detail.group(1) not in extract_message(error)
-        else extract_message(error)
-    )
+    if detail and detail.group(1) not in extract_message(error):
+        return f"{extract_message(error)}: {detail.group(1)}"
+    return extract_message(error)
 
 
 def is_connection_lost(error: BaseException) -> bool:
     """Return whether the connection is lost, so that another one may succeed."""
     if extract_foreign_message(error):
         return False
-    code, text = get_sqlstate(error), str(error)
+    code = get_sqlstate(error)
+    text = str(error)
     if code in _CONNECTION_LOST_STATES or code.startswith("08"):
         return True
     words = (
@@ -152,7 +153,8 @@ def translate_error(
     """
     if isinstance(error, HvenError):
         return error
-    code, line = get_sqlstate(error), extract_message(error)
+    code = get_sqlstate(error)
+    line = extract_message(error)
     if stop_reason == "timeout" or (code == "57014" and "statement timeout" in line):
         return build_time_limit_error(timeout_seconds)
     if stop_reason == "cancel" or code == "57014":
@@ -254,19 +256,15 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         or "user mapping" in foreign_message
         or re.search(r'role ".*" does not exist|no pg_hba.conf entry', foreign_message)
     ):
-        reason, remedy = (
-            "refuses this user",
-            "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check",
-        )
+        reason = "refuses this user"
+        remedy = "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
     elif sqlstate in {"42703", "42P01", "42804", "HV005", "HV00R"} or re.search(
         r'(column|relation) ".*" does not exist', foreign_message
     ):
         reason, remedy = "has changed", "hven fdw --check says what differs, hven fdw --apply imports the table anew"
     elif sqlstate == "42501":
-        reason, remedy = (
-            "refuses to show a table",
-            "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both",
-        )
+        reason = "refuses to show a table"
+        remedy = "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both"
     elif (
         sqlstate.startswith("08")
         or "could not connect" in foreign_message
@@ -285,11 +283,9 @@ def translate_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> s
     if _TIMESTAMP_TYPE_PATTERN.search(line):
         match = _INVALID_TIMESTAMP_PATTERN.search(line)
         value = re.search(r'"(.*)"', line)
-        return (
-            f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp"
-            if match or value
-            else line
-        )
+        if match or value:
+            return f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp"
+        return line
     for pattern, words in _MESSAGE_PATTERNS:
         match = pattern.search(line)
         if match:

@@ -57,7 +57,9 @@ class CoverageCheck:
             for name, shapes in self._shapes_by_number.values()
             for shape in shapes
         }
-        return [*descriptions] if is_certainly_empty(self._query, frozenset(self._shapes_by_number)) else []
+        if is_certainly_empty(self._query, frozenset(self._shapes_by_number)):
+            return [*descriptions]
+        return []
 
 
 class EmptyExecution(QueryExecution):

@@ -37,7 +37,10 @@ class FirstStateStaging(TableStaging):
     @property
     def _stored_column_names(self) -> list[str]:
         """Columns that queries may need."""
-        cell = [CELL_COLUMN] if self.table.position is not None else []
+        if self.table.position is not None:
+            cell = [CELL_COLUMN]
+        else:
+            cell = []
         return [
             *(column.name for column in self.table.columns),
             *cell,

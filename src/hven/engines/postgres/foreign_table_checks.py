@@ -109,7 +109,8 @@ def _check_server(local: Any, target: ForeignTarget, extensions: Sequence[str] |
 
 
 def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | None) -> Iterator[SetupFinding]:
-    remote_columns, local_columns = read_remote_columns(remote, target), read_local_columns(local, target)
+    remote_columns = read_remote_columns(remote, target)
+    local_columns = read_local_columns(local, target)
     for name in target.tables:
         about = f"{target.local_schema}.{name}"
         if name not in remote_columns:
@@ -160,7 +161,8 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
 def _compare_columns(
     about: str, remote_columns: list[tuple[str, str]], local_columns: list[tuple[str, str]], target: ForeignTarget
 ) -> Iterator[SetupFinding]:
-    local_types, remote_types = dict(local_columns), dict(remote_columns)
+    local_types = dict(local_columns)
+    remote_types = dict(remote_columns)
     table_parts = about.split(".", 1)
     table = f"{quote_identifier(table_parts[0])}.{quote_identifier(table_parts[1])}"
     for name, column_type in local_columns:

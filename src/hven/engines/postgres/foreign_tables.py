@@ -193,11 +193,15 @@ def write_setup_statements(
 
     `password_sql` is an expression of SQL (or of psql), None if there is none.
     """
-    server, into = quote_identifier(target.name), quote_identifier(target.local_schema)
+    server = quote_identifier(target.name)
+    into = quote_identifier(target.local_schema)
     option_texts = [
         f"{name} {quote_literal(value)}" for name, value in build_server_options(target, extensions).items()
     ]
-    mapping_options = [f"user {quote_literal(target.user_name)}"] if target.user_name else []
+    if target.user_name:
+        mapping_options = [f"user {quote_literal(target.user_name)}"]
+    else:
+        mapping_options = []
     mapping_options += [f"password {password_sql}"] if password_sql else []
     # the other server trusts this user: PostgreSQL lets readers in so only if a superuser says it
     if target.user_name and not password_sql:
@@ -209,9 +213,10 @@ def write_setup_statements(
             f"({', '.join(option_texts)})"
         ),
     ]
-    mapping_clause = (
-        f"SERVER {server}\n  OPTIONS ({', '.join(mapping_options)})" if mapping_options else f"SERVER {server}"
-    )
+    if mapping_options:
+        mapping_clause = f"SERVER {server}\n  OPTIONS ({', '.join(mapping_options)})"
+    else:
+        mapping_clause = f"SERVER {server}"
     setup_statements += [
         f"CREATE USER MAPPING IF NOT EXISTS FOR {quote_identifier(role)} {mapping_clause}" for role in target.roles
     ]
@@ -248,7 +253,10 @@ def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
             f"-- The password is not in this text: set {target.password_variable} before (psql 15 or later reads it).",
             f"\\getenv password {target.password_variable}",
         ]
-    password = ":'password'" if target.password is not None else None
+    if target.password is not None:
+        password = ":'password'"
+    else:
+        password = None
     drop_statements = [
         f"DROP FOREIGN TABLE IF EXISTS {quote_identifier(target.local_schema)}.{quote_identifier(name)}"
         for name in target.tables
@@ -311,7 +319,10 @@ def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
             name for name in target.tables if name in local_columns and local_columns[name] != remote_columns[name]
         ]
         new_tables = [name for name in target.tables if name not in local_columns]
-        password = None if target.password is None else quote_literal(target.password)
+        if target.password is None:
+            password = None
+        else:
+            password = quote_literal(target.password)
         setup_statements = write_setup_statements(
             target,
             list_common_extensions(local, remote, target),

@@ -127,12 +127,17 @@ def inline_functions(sql: str) -> str:
         written_end = end
         if sum(map(len, parts)) > MAX_SQL_CHARACTERS:
             raise UnsupportedByPostgresError(match[0].removeprefix("hven_").upper())
-    return "".join([*parts, sql[written_end:]]) if parts else sql
+    if parts:
+        return "".join([*parts, sql[written_end:]])
+    return sql
 
 
 def _split_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]:
     """Cut the arguments of a call, whose parenthesis opens at `parenthesis_offset`; return also where it is over."""
-    depth, begin, arguments, offset = 0, parenthesis_offset + 1, [], parenthesis_offset
+    depth = 0
+    begin = parenthesis_offset + 1
+    arguments = []
+    offset = parenthesis_offset
     while offset < len(sql):
         character = sql[offset]
         if character in "'\"":
@@ -164,7 +169,10 @@ def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] |
         gone. None: all.
     """
     values = []
-    source_columns = None if needed_columns is None else _list_source_columns(live_table, needed_columns)
+    if needed_columns is None:
+        source_columns = None
+    else:
+        source_columns = _list_source_columns(live_table, needed_columns)
     for column in live_table.columns:
         if source_columns is not None and column.name not in source_columns:
             continue
@@ -243,7 +251,9 @@ def find_unsupported_function(expression: Expr) -> str:
     unsupported_functions = [
         node for node in walk_tree(expression) if isinstance(node, FunctionCall) and _find_unsupported(node)
     ]
-    return unsupported_functions[-1].name if unsupported_functions else reason
+    if unsupported_functions:
+        return unsupported_functions[-1].name
+    return reason
 
 
 def _find_unsupported(expression: Expr) -> str:
@@ -258,7 +268,10 @@ def _find_unsupported(expression: Expr) -> str:
 def find_raw_columns(live_table: LiveRelation) -> RawColumns:
     """Return which published columns have their source's own beside them."""
     guards = {column.name: column.guard_condition for column in live_table.columns if column.is_comparable}
-    copied_columns = live_table.copied_columns if live_table.mapping_queries else {name: name for name in guards}
+    if live_table.mapping_queries:
+        copied_columns = live_table.copied_columns
+    else:
+        copied_columns = {name: name for name in guards}
     return RawColumns(
         {target: guards[source_column] for target, source_column in copied_columns.items() if source_column in guards},
         live_table.position,
@@ -284,11 +297,10 @@ class PolygonCircleSearch(ShapeSearch):
 
     def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
         """Return longitude, latitude and radius; None if it is no polygon, or too wide for an index."""
-        shape = (
-            None
-            if self.required_one is not None and self.required_one(literal_values) != 1
-            else self.shape.build_shape(literal_values)
-        )
+        if self.required_one is not None and self.required_one(literal_values) != 1:
+            shape = None
+        else:
+            shape = self.shape.build_shape(literal_values)
         if not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > MAX_RADIUS_DEGREES:
             return None
         lon, lat = (float(component[0]) for component in sphere.to_lon_lat(shape.ring.mean[:1]))
@@ -364,7 +376,10 @@ class LiveTableWriter(TableReferenceWriter):
             for item, raw in zip(position_expressions, pair, strict=True)
         )
         leaf = self._position_conditions.table_refs[position_expressions[0].source]
-        way = self._raw_columns[leaf.table.qualified_name].position if leaf.table is not None else ""
+        if leaf.table is not None:
+            way = self._raw_columns[leaf.table.qualified_name].position
+        else:
+            way = ""
         self.used = True
         return self._write_near_condition((lon, lat), circle_sql, way, radius_constant, centre_expressions)
 
@@ -410,11 +425,10 @@ class LiveTableWriter(TableReferenceWriter):
         centre_expressions: tuple[Expr, ...],
     ) -> str:
         (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
-        latitude_constant = (
-            compile_constant(centre_expressions[1], self._position_conditions.free_slots)
-            if centre_expressions
-            else None
-        )
+        if centre_expressions:
+            latitude_constant = compile_constant(centre_expressions[1], self._position_conditions.free_slots)
+        else:
+            latitude_constant = None
         if radius is None or not centre_expressions or method not in {Q3C, PGSPHERE}:
             band = f"{lat} BETWEEN {lat0} - {size} - 1e-9 AND {lat0} + {size} + 1e-9"
             if radius is None or latitude_constant is None:
@@ -439,15 +453,15 @@ class LiveTableWriter(TableReferenceWriter):
             return f"{band} AND ({' OR '.join([*spans, f'{lon} < -180', f'{lon} > 540'])})"
         self.radius_constants.append(radius)
         if method == Q3C:
-            call = (
-                "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)"
-                if latitude_constant is not None
-                else "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
-            )
+            if latitude_constant is not None:
+                call = "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)"
+            else:
+                call = "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
             return call.format(lon0, lat0, lon, lat, size)
-        valid_latitude_sql = (
-            lat0 if latitude_constant is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        )
+        if latitude_constant is not None:
+            valid_latitude_sql = lat0
+        else:
+            valid_latitude_sql = f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
         # radians of the least numbers would be an underflow
         centre_sql = f"spoint(radians({lon0} + 1e-100), radians({valid_latitude_sql} + 1e-100))"
         return f"spoint(radians({lon}), radians({lat})) <@ scircle({centre_sql}, radians({size} + 1e-9))"
@@ -464,11 +478,9 @@ class LivePostgresDialect(PostgresDialect):
 
     def write_placeholder(self, number: int, value: object) -> str:
         """Write a parameter; text takes the collation of what it is compared with."""
-        return (
-            f"({self.write_parameter(number)}::text)"
-            if isinstance(value, str)
-            else super().write_placeholder(number, value)
-        )
+        if isinstance(value, str):
+            return f"({self.write_parameter(number)}::text)"
+        return super().write_placeholder(number, value)
 
     def quote_string(self, value: str) -> str:
         """Write a string."""
@@ -497,11 +509,16 @@ class LivePostgresDialect(PostgresDialect):
                 f'({writer.write_expression(node.operand)} COLLATE "C" {word} {writer.write_expression(node.low)} '
                 f"AND {writer.write_expression(node.high)})"
             )
-        raw = self.table_writer.write_raw_column(node.operand) if self.table_writer.is_false_like_null(node) else None
+        if self.table_writer.is_false_like_null(node):
+            raw = self.table_writer.write_raw_column(node.operand)
+        else:
+            raw = None
         if raw is None:
             return super().write_between(writer, node)
         between_sql = f"{raw[0]} BETWEEN {writer.write_expression(node.low)} AND {writer.write_expression(node.high)}"
-        return f"({between_sql} AND {raw[1]})" if raw[1] else f"({between_sql})"
+        if raw[1]:
+            return f"({between_sql} AND {raw[1]})"
+        return f"({between_sql})"
 
     def write_from_unix(self, writer: SqlWriter, node: FunctionCall) -> str:
         """FROM_UNIX."""
@@ -538,7 +555,9 @@ class LiveSqlWriter(SqlWriter):
         if not self.dialect.allows_extra_rows or not isinstance(node, TableRef):
             return text
         circles = " AND ".join(self.dialect.table_writer.write_polygon_circles(self.dialect, self, node))
-        return f"(SELECT t{node.number}.* FROM {text} WHERE {circles}) AS t{node.number}" if circles else text
+        if circles:
+            return f"(SELECT t{node.number}.* FROM {text} WHERE {circles}) AS t{node.number}"
+        return text
 
     def write_query(self, node: Query, types: object = None) -> str:
         """Write a query."""

@@ -97,7 +97,8 @@ class LiveEngine(DatabaseQueryEngine):
         self.name = name
         self.timeout_seconds = timeout_seconds
         self.deadline_watcher = DeadlineWatcher()
-        self._url, self._pool_size = url, pool_size
+        self._url = url
+        self._pool_size = pool_size
         self._connection_slots = ConnectionSlots(pool_size)
         self.turnstile = StatementTurnstile(at_once)
         self._pools: tuple[ConnectionPool, ConnectionPool] | None = None
@@ -134,7 +135,9 @@ class LiveEngine(DatabaseQueryEngine):
         """Look at the database anew, unless it has this extension: it may have come since."""
         if extension and extension not in self.database_features.position_method.split():
             with self._lock:
-                pools, self._pools, self._database_features = self._pools, None, None
+                pools = self._pools
+                self._pools = None
+                self._database_features = None
             for pool in pools or ():
                 pool.close()
 

@@ -67,7 +67,8 @@ class BatchSpool:
     def mark_end(self, error: BaseException | None = None) -> None:
         """Mark the end: there are no more."""
         with self._changed:
-            self._is_complete, self._error = True, error
+            self._is_complete = True
+            self._error = error
             self._changed.notify()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -182,7 +183,8 @@ class TurnConnection(BorrowedConnection):
 
 def translate_live_error(error: Exception, usual_error: Exception, timeout_seconds: float | None) -> Exception:
     """Translate an error where a table is not ours."""
-    code, line = error_translation.get_sqlstate(error), error_translation.extract_message(error)
+    code = error_translation.get_sqlstate(error)
+    line = error_translation.extract_message(error)
     retry_remedy = "ask again in some seconds; if it lasts, the service's owner sees by `hven check` what is wrong"
     if isinstance(usual_error, TimeLimitError) and code == "57014" and timeout_seconds is not None:
         return TimeLimitError(

@@ -85,7 +85,8 @@ class LivePlan(PostgresPlan):
     def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
         work = super()._build_work(literal_values, relations)
         for name, table, rows in work.uploads:
-            token, text = f"pg_temp.{quote_identifier(name)}", write_rows_as_constants(table, rows)
+            token = f"pg_temp.{quote_identifier(name)}"
+            text = write_rows_as_constants(table, rows)
             work.prepared_sql, work.copy_sql = (
                 work.prepared_sql.replace(token, text),
                 work.copy_sql.replace(token, text),

@@ -66,7 +66,9 @@ class TablePartitions:
     @property
     def partition_column(self) -> str:
         """The column whose value leads to the partition."""
-        return CELL_COLUMN if self.partition_spec.by == "healpix" else str(self.partition_spec.column)
+        if self.partition_spec.by == "healpix":
+            return CELL_COLUMN
+        return str(self.partition_spec.column)
 
     def write_partition_clause(self) -> str:
         """Write what follows the columns in ``CREATE TABLE``."""
@@ -91,7 +93,10 @@ class TablePartitions:
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             if key not in self.row_counts_by_key and (bounds := self._write_bounds(key))[2] not in self.copied_suffixes:
                 if len(self.copied_suffixes) + len(self.row_counts_by_key) >= MAX_PARTITIONS:
-                    shorter = "order 1 or 0" if self.partition_spec.by == "healpix" else "a longer time under 'every'"
+                    if self.partition_spec.by == "healpix":
+                        shorter = "order 1 or 0"
+                    else:
+                        shorter = "a longer time under 'every'"
                     message = (
                         f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
                         f"by {self.partition_spec.column or 'position'}"
@@ -173,7 +178,9 @@ class TablePartitions:
         width = (
             count * SECONDS_PER_UNIT[unit] / SECONDS_PER_UNIT[self.table.find_column(self.partition_column).unit or "d"]
         )
-        return max(1.0, round(width)) if is_integer else width
+        if is_integer:
+            return max(1.0, round(width))
+        return width
 
     def _write_bounds(self, partition_key: int) -> tuple[str, str, str]:
         """Return the ends of a partition and the end of its name."""
@@ -234,7 +241,9 @@ def build_partition_prefix(qualified_name: str, table_name: str) -> str:
 
 def create_partitions(table: Table, schema: str, table_name: str) -> TablePartitions | None:
     """Return the pieces of a table that is to be written, None if it stays whole."""
-    return None if table.partition is None else TablePartitions(table, schema, table_name)
+    if table.partition is None:
+        return None
+    return TablePartitions(table, schema, table_name)
 
 
 def _divide_rounding_down(values: npt.NDArray[Any], divisor: int) -> Keys:

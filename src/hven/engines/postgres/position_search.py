@@ -153,7 +153,10 @@ class RegionSearch:
         if self.required_one is not None and self.required_one(literal_values) != 1:
             return None
         shape = self.shape.build_shape(literal_values)
-        cell_array = None if shape is None else _write_query_cells(shape)
+        if shape is None:
+            cell_array = None
+        else:
+            cell_array = _write_query_cells(shape)
         return None if cell_array is None else (cell_array,)
 
 
@@ -312,7 +315,8 @@ class TableReferenceWriter:
                 tests and not dialect.uses_settings
             ):  # few rows: to start workers for them would take longer than to read them
                 tests.append("hven_alone()")
-            table_sql = f"(SELECT s.* FROM {table_sql} AS s WHERE {' AND '.join(tests)})" if tests else table_sql
+            if tests:
+                table_sql = f"(SELECT s.* FROM {table_sql} AS s WHERE {' AND '.join(tests)})"
         shapes = self._position_conditions.shape_searches.get(node.number)
         if (
             not shapes
@@ -400,11 +404,10 @@ class TableReferenceWriter:
         centre: tuple[Expr, ...] = ()
         if isinstance(shape_expression, FunctionCall) and shape_expression.name == "CIRCLE":
             radius = compile_constant(shape_expression.args[-1], self._position_conditions.free_slots)
-            centre_expressions = (
-                match_point_coordinates(shape_expression.args[0])
-                if len(shape_expression.args) == 2
-                else (shape_expression.args[0], shape_expression.args[1])
-            )
+            if len(shape_expression.args) == 2:
+                centre_expressions = match_point_coordinates(shape_expression.args[0])
+            else:
+                centre_expressions = (shape_expression.args[0], shape_expression.args[1])
             centre = centre_expressions or ()
         condition_sql = self._write_lookup(writer, position_expressions, circle_sql, radius, centre)
         # the other way round: the circle's centre is an indexed position, too
@@ -413,9 +416,10 @@ class TableReferenceWriter:
             reverse_sql = self._write_lookup(
                 writer, (centre[0], centre[1]), (lon, lat, circle_sql[2]), radius, position_expressions
             )
-            condition_sql = (
-                f"{condition_sql} AND {reverse_sql}" if condition_sql and reverse_sql else condition_sql or reverse_sql
-            )
+            if condition_sql and reverse_sql:
+                condition_sql = f"{condition_sql} AND {reverse_sql}"
+            else:
+                condition_sql = condition_sql or reverse_sql
         return condition_sql
 
     def find_cell_column(self, call: FunctionCall, shape_expression: Expr) -> Expr | None:
@@ -425,11 +429,10 @@ class TableReferenceWriter:
         """
         if id(call) not in self._position_conditions.false_like_null or not self._position_method:
             return None
-        table_ref = (
-            self._position_conditions.table_refs.get(shape_expression.source)
-            if isinstance(shape_expression, ColumnRef)
-            else None
-        )
+        if isinstance(shape_expression, ColumnRef):
+            table_ref = self._position_conditions.table_refs.get(shape_expression.source)
+        else:
+            table_ref = None
         if (
             not isinstance(shape_expression, ColumnRef)
             or shape_expression.column is None
@@ -469,11 +472,10 @@ class TableReferenceWriter:
             self.matched_numbers.setdefault(position_expressions[0].source, centre_expressions[0].source)
         lon, lat = (writer.write_expression(item) for item in position_expressions)
         lon0, lat0, size = circle_sql
-        latitude_constant = (
-            compile_constant(centre_expressions[1], self._position_conditions.free_slots)
-            if centre_expressions
-            else None
-        )
+        if centre_expressions:
+            latitude_constant = compile_constant(centre_expressions[1], self._position_conditions.free_slots)
+        else:
+            latitude_constant = None
         if latitude_constant is not None and radius_constant is not None and self._position_method != PGSPHERE:
             return ""  # the table reference is narrowed already
         if radius_constant is None or self._position_method == HEALPIX or not centre_expressions:
@@ -482,9 +484,10 @@ class TableReferenceWriter:
         if self._position_method == Q3C:
             # at the poles its cells are off by rounding: some of them are added
             return f"q3c_join({lon0}, {lat0}, {lon}, {lat}, {size} + 2e-6)"
-        valid_latitude_sql = (
-            lat0 if latitude_constant is not None else f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        )
+        if latitude_constant is not None:
+            valid_latitude_sql = lat0
+        else:
+            valid_latitude_sql = f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
         # radians of the least numbers would be an underflow
         centre_sql = f"spoint(radians({lon0} + 1e-100), radians({valid_latitude_sql} + 1e-100))"
         return f"spoint(radians({lon}), radians({lat})) <@ scircle({centre_sql}, radians({size} + 1e-9))"

@@ -109,7 +109,10 @@ class PostgresExecution(TimedExecution):
         self.schema = schema
         self._request_time = 0.0  # when
         self._sent_work: QueryWork | None = None  # what was sent
-        self._answer_pace = AnswerPace() if pace is None else pace
+        if pace is None:
+            self._answer_pace = AnswerPace()
+        else:
+            self._answer_pace = pace
         self._sent_request: tuple[Any, PGresult | None] | None = None  # a connection that was asked, and its answer
         self._engine = engine
         self._deadline_watcher = engine.deadline_watcher
@@ -167,8 +170,12 @@ class PostgresExecution(TimedExecution):
         if self._stop_reason is not None:
             raise self._translate_error(InterruptedError())
         # once more, on a new connection: the names may be others then
-        work, self._sent_work = self._sent_work or self._build_work(), None
-        row_limit = None if self._limits.row_limit is None else self._limits.row_limit + 1
+        work = self._sent_work or self._build_work()
+        self._sent_work = None
+        if self._limits.row_limit is None:
+            row_limit = None
+        else:
+            row_limit = self._limits.row_limit + 1
         if work.is_quick:
             rows = self._fetch_small_answer(work, self._compute_small_limit())
             if len(rows) <= MAX_QUICK_ROWS:
@@ -185,7 +192,10 @@ class PostgresExecution(TimedExecution):
         learns who iterates.
         """
         work = self._sent_work = self._build_work()
-        connection = self._engine.query_pool.take_free_connection() if work.is_quick else None
+        if work.is_quick:
+            connection = self._engine.query_pool.take_free_connection()
+        else:
+            connection = None
         if connection is None:
             return
         self._request_time = time.monotonic()
@@ -240,12 +250,15 @@ class PostgresExecution(TimedExecution):
 
     def _compute_small_limit(self) -> int:
         """Return how many rows of a small answer are asked for."""
-        return MAX_QUICK_ROWS + 1 if self._limits.row_limit is None else min(self._limits.row_limit, MAX_QUICK_ROWS) + 1
+        if self._limits.row_limit is None:
+            return MAX_QUICK_ROWS + 1
+        return min(self._limits.row_limit, MAX_QUICK_ROWS) + 1
 
     def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:
         """Ask for a small answer, by a statement that is prepared once on each connection."""
         with self._lock:
-            sent_request, self._sent_request = self._sent_request, None
+            sent_request = self._sent_request
+            self._sent_request = None
         with self._borrow_connection(self._engine.query_pool, sent_request) as connection:
             self._set_interrupt(connection.cancel)
             rows: list[tuple[Any, ...]]
@@ -262,7 +275,10 @@ class PostgresExecution(TimedExecution):
 
     def _stream_batches(self, work: QueryWork, row_limit: int | None) -> Iterator[pa.RecordBatch]:
         """Read an answer of any size with flat memory."""
-        sql = work.copy_sql if row_limit is None else f"SELECT * FROM ({work.copy_sql}) AS q LIMIT {int(row_limit)}"
+        if row_limit is None:
+            sql = work.copy_sql
+        else:
+            sql = f"SELECT * FROM ({work.copy_sql}) AS q LIMIT {int(row_limit)}"
         with self._borrow_connection(self._engine.stream_pool) as connection:
             cursor = connection.cursor()
             is_complete = False
@@ -385,8 +401,10 @@ class PostgresExecution(TimedExecution):
         """Free everything; see `hven.engines.QueryExecution.close`."""
         with self._lock:
             self._is_over = True
-            batches, self._running_batches = self._running_batches, None
-            sent_request, self._sent_request = self._sent_request, None
+            batches = self._running_batches
+            self._running_batches = None
+            sent_request = self._sent_request
+            self._sent_request = None
             self.awaited_file_descriptor = None
         if sent_request is not None:  # nobody wants the answer any more
             if sent_request[1] is None:
@@ -512,7 +530,8 @@ class BatchReadAhead:
         """Stop reading, and wait until nobody reads any more; `interrupt_read` interrupts a read that lasts."""
         self._is_abandoned = True
         self._free_places.release()
-        thread, self._thread = self._thread, None
+        thread = self._thread
+        self._thread = None
         while thread is not None and thread.is_alive():
             thread.join(STOP_RETRY_SECONDS)
             if thread.is_alive():
@@ -547,13 +566,17 @@ def build_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Record
 def find_plain_type_oids(schema: pa.Schema) -> tuple[int, ...] | None:
     """Return PostgreSQL's types for a schema whose values are the same in Python whether they come by way of Arrow or not; else None."""
     oids = [PLAIN_TYPE_OIDS.get(kind) for kind in schema.types]
-    return None if None in oids else tuple(oid for oid in oids if oid is not None)
+    if None in oids:
+        return None
+    return tuple(oid for oid in oids if oid is not None)
 
 
 @lru_cache(maxsize=1024)
 def _find_struct_type(schema: pa.Schema) -> pa.StructType | None:
     """Return the type of a row; None if a column of it is told in another form."""
-    return None if any(is_complex_list(item.type) for item in schema) else pa.struct(schema)
+    if any(is_complex_list(item.type) for item in schema):
+        return None
+    return pa.struct(schema)
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -88,7 +88,10 @@ class PostgresPlan(QueryPlan):
         self._bound_query = bound = push_into_unions(bound) if reading is None else bound
         self._is_table_fetch = reading is not None
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
-        self._position_conditions = self.conditions_class.from_query(bound) if reading is None else reading
+        if reading is None:
+            self._position_conditions = self.conditions_class.from_query(bound)
+        else:
+            self._position_conditions = reading
         self._coverage_check = CoverageCheck(bound, self._position_conditions)
         self._lock = threading.Lock()
         self._statements: OrderedDict[tuple[object, ...], PostgresStatement] = OrderedDict()
@@ -171,8 +174,15 @@ class PostgresPlan(QueryPlan):
         return self._is_quick and self._fallback_plan is None and self._answer_pace.is_quick
 
     def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
-        names, indexed, uploads, accessible_names, is_fenced = {}, {}, [], [], False
-        policies = self._policies if self._engine.uses_indexes else {}
+        names = {}
+        indexed = {}
+        uploads = []
+        accessible_names = []
+        is_fenced = False
+        if self._engine.uses_indexes:
+            policies = self._policies
+        else:
+            policies = {}
         for number, table in enumerate(self._bound_query.tables):
             relation = require_relation(relations, table.qualified_name)
             if isinstance(relation, MemoryRelation):
@@ -189,7 +199,10 @@ class PostgresPlan(QueryPlan):
                     elif rows is not None:  # no index may find rows before the policy does
                         is_fenced = True
                         del indexed[table.qualified_name]
-        modes = self._list_position_methods() if self._engine.uses_indexes else []
+        if self._engine.uses_indexes:
+            modes = self._list_position_methods()
+        else:
+            modes = []
         for mode in (*modes, ""):  # without an index, it always holds
             statement = self._get_statement(names, indexed, mode, tuple(accessible_names), is_fenced=is_fenced)
             arguments = statement.compute_parameters(literal_values)
@@ -345,13 +358,11 @@ class PostgresPlan(QueryPlan):
         table_ref = self._position_conditions.table_refs.get(table_number)
         if table_ref is None:
             return "a subquery"
-        return (
-            table_ref.alias.name
-            if table_ref.alias is not None
-            else table_ref.table.qualified_name
-            if table_ref.table is not None
-            else str(table_number)
-        )
+        if table_ref.alias is not None:
+            return table_ref.alias.name
+        if table_ref.table is not None:
+            return table_ref.table.qualified_name
+        return str(table_number)
 
 
 def is_quick(bound_query: BoundQuery) -> bool:
@@ -383,7 +394,9 @@ def find_integer_cast_type(bound_query: BoundQuery) -> str:
         for node in walk_tree(bound_query.query)
         if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer
     }
-    return names.pop() if len(names) == 1 else error_translation.NUMBER_WORDS
+    if len(names) == 1:
+        return names.pop()
+    return error_translation.NUMBER_WORDS
 
 
 def check_full_joins(bound_query: BoundQuery) -> None:
@@ -401,11 +414,10 @@ def check_full_joins(bound_query: BoundQuery) -> None:
                 for side in (node.left, node.right)
             )
             for part in split_conjuncts(node.on):
-                sources = (
-                    {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)}
-                    if isinstance(part, Comparison)
-                    else set()
-                )
+                if isinstance(part, Comparison):
+                    sources = {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)}
+                else:
+                    sources = set()
                 if not (
                     isinstance(part, Comparison)
                     and part.op == "="

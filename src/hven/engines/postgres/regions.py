@@ -38,7 +38,8 @@ def build_cell_lists(values: pa.Array) -> pa.ListArray:
     rows: list[Indexes] = []
     codes: list[Indexes] = []
     for row_numbers, touched_cells in cover_region_column(values):
-        owners, parent_cells = row_numbers.astype(np.int64), touched_cells
+        owners = row_numbers.astype(np.int64)
+        parent_cells = touched_cells
         rows.append(owners)
         codes.append(touched_cells)
         while True:
@@ -48,8 +49,14 @@ def build_cell_lists(values: pa.Array) -> pa.ListArray:
             owners, parent_cells = _deduplicate_pairs(owners[has_parent], parent_cells[has_parent] >> 2)
             rows.append(owners)
             codes.append(-parent_cells)
-    owner = np.concatenate(rows) if rows else np.empty(0, np.int64)
-    code = np.concatenate(codes) if codes else np.empty(0, np.int64)
+    if rows:
+        owner = np.concatenate(rows)
+    else:
+        owner = np.empty(0, np.int64)
+    if codes:
+        code = np.concatenate(codes)
+    else:
+        code = np.empty(0, np.int64)
     owner, code = _deduplicate_pairs(owner, code)
     offsets = np.searchsorted(owner, np.arange(len(values) + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(code))
@@ -58,7 +65,8 @@ def build_cell_lists(values: pa.Array) -> pa.ListArray:
 def _deduplicate_pairs(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexes]:
     """Sort pairs, and leave out those that are there already."""
     order = np.lexsort((codes, owners))
-    owners, codes = owners[order], codes[order]
+    owners = owners[order]
+    codes = codes[order]
     is_first = np.ones(len(owners), dtype=bool)
     is_first[1:] = (owners[1:] != owners[:-1]) | (codes[1:] != codes[:-1])
     return owners[is_first], codes[is_first]
@@ -85,17 +93,21 @@ def write_query_cells(shape: Shape | Moc) -> str | None:
 def _merge_into_cells(ranges: Indexes) -> Indexes:
     """Make the largest cells that fill ranges of cells of the highest order."""
     cell_arrays: list[Any] = []
-    low, high = ranges[:, 0].copy(), ranges[:, 1].copy()
+    low = ranges[:, 0].copy()
+    high = ranges[:, 1].copy()
     for order in range(healpix.MAX_ORDER + 1):
         shift = 2 * (healpix.MAX_ORDER - order)
-        first_cells, end_cells = -(-low >> shift), high >> shift
+        first_cells = -(-low >> shift)
+        end_cells = high >> shift
         is_filled = end_cells > first_cells
         if not is_filled.any():
             continue
         lengths = (end_cells - first_cells)[is_filled]
         if int(lengths.sum()) > MAX_QUERY_CELLS:  # as they are at this order, a little larger
-            first_cells, end_cells = low >> shift, -(-high >> shift)
-            lengths, is_filled = end_cells - first_cells, np.ones(len(low), dtype=bool)
+            first_cells = low >> shift
+            end_cells = -(-high >> shift)
+            lengths = end_cells - first_cells
+            is_filled = np.ones(len(low), dtype=bool)
         cell_numbers = np.arange(int(lengths.sum())) + np.repeat(
             first_cells[is_filled] - np.cumsum(lengths) + lengths, lengths
         )
@@ -103,8 +115,11 @@ def _merge_into_cells(ranges: Indexes) -> Indexes:
         remaining_low = np.concatenate([low[~is_filled], low[is_filled], end_cells[is_filled] << shift])
         remaining_high = np.concatenate([high[~is_filled], first_cells[is_filled] << shift, high[is_filled]])
         is_open = remaining_high > remaining_low
-        low, high = remaining_low[is_open], remaining_high[is_open]
-    return np.unique(np.concatenate(cell_arrays)) if cell_arrays else np.empty(0, np.int64)
+        low = remaining_low[is_open]
+        high = remaining_high[is_open]
+    if cell_arrays:
+        return np.unique(np.concatenate(cell_arrays))
+    return np.empty(0, np.int64)
 
 
 __all__ = ["build_cell_lists", "name_cell_column", "write_query_cells"]

@@ -131,9 +131,10 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         is_present = connection.execute("SELECT to_regclass($1::text)", [quoted_table]).fetchone()[0] is not None
         if is_writing and not is_present:
             connection.execute(f"CREATE TABLE {quoted_table} (id text NOT NULL)")
-        owner_row = (
-            connection.execute(f"SELECT id FROM {quoted_table}").fetchone() if is_present or is_writing else None
-        )
+        if is_present or is_writing:
+            owner_row = connection.execute(f"SELECT id FROM {quoted_table}").fetchone()
+        else:
+            owner_row = None
         if owner_row is None and is_writing:
             connection.execute(f"INSERT INTO {quoted_table} VALUES ($1::text)", [site_identity])
     if owner_row is not None and owner_row[0] != site_identity:
@@ -161,7 +162,10 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))", [f"hven install {schema}"])
         is_present = connection.execute("SELECT to_regclass($1::text)", [quoted_table]).fetchone()[0] is not None
-        owner_row = connection.execute(f"SELECT id FROM {quoted_table}").fetchone() if is_present else None
+        if is_present:
+            owner_row = connection.execute(f"SELECT id FROM {quoted_table}").fetchone()
+        else:
+            owner_row = None
         if owner_row is None or owner_row[0] == site_identity:
             message = (
                 f"the schema {schema!r} of the database is {'nobody' if owner_row is None else 'this site'}'s already"
@@ -176,7 +180,10 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             [build_application_name(schema, former_site)],
         ).fetchone()
         if session_row[0]:
-            place = f" from {session_row[1]}" if session_row[1] else ""
+            if session_row[1]:
+                place = f" from {session_row[1]}"
+            else:
+                place = ""
             message = (
                 f"the site {former_site} is not gone: it has {session_row[0]} "
                 f"session{'s' * (session_row[0] > 1)}{place} in the schema {schema!r}"

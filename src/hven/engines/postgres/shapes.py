@@ -50,7 +50,9 @@ class PostgresShapeDialect(EngineDialect):
     def write_ring(self, writer: SqlWriter, node: Expr) -> str:
         """Write a polygon with what the tests need, made once for the whole query if it is constant."""
         ring_sql = f"hven_ring({self.write_shape_numbers(writer, node)})"
-        return f"(SELECT {ring_sql})" if require_meta(node).constant else ring_sql
+        if require_meta(node).constant:
+            return f"(SELECT {ring_sql})"
+        return ring_sql
 
     def write_area(self, writer: SqlWriter, node: FunctionCall) -> str:
         """AREA in square degrees."""
@@ -65,15 +67,15 @@ class PostgresShapeDialect(EngineDialect):
 
     def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
         """MOC of text, which it is already; that of a shape is made elsewhere."""
-        return writer.write_expression(node.args[0]) if len(node.args) == 1 else self.raise_unsupported(writer, node)
+        if len(node.args) == 1:
+            return writer.write_expression(node.args[0])
+        return self.raise_unsupported(writer, node)
 
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
         """CONTAINS and INTERSECTS as a condition."""
         left_shape, right_shape = node.args
-        left_kind, right_kind = (
-            value_kinds.classify_type(require_meta(left_shape).type),
-            value_kinds.classify_type(require_meta(right_shape).type),
-        )
+        left_kind = value_kinds.classify_type(require_meta(left_shape).type)
+        right_kind = value_kinds.classify_type(require_meta(right_shape).type)
         if {left_kind, right_kind} & (_TEXT_SHAPE_KINDS | {"range"}):
             self.raise_unsupported(writer, node)
         if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
@@ -83,7 +85,9 @@ class PostgresShapeDialect(EngineDialect):
             circle = self.write_circle_numbers(writer, right_shape)
             beside = self.table_writer.write_circle_condition(self, writer, node, left_shape, circle, right_shape)
             test = write_in_circle(lon, lat, *circle)
-            return f"({beside} AND {test})" if beside else test
+            if beside:
+                return f"({beside} AND {test})"
+            return test
         if left_kind == "point" and right_kind == "polygon":
             lon, lat = self.write_point_coordinates(writer, left_shape)
             if require_meta(right_shape).constant:
@@ -91,18 +95,17 @@ class PostgresShapeDialect(EngineDialect):
             cells = self.table_writer.find_cell_column(node, right_shape)
             ring = self.write_shape_numbers(writer, right_shape)
             near = f"NOT hven_aside({lon}, {lat}, 0, {ring}) AND hven_holds({lon}, {lat}, {ring})"
-            return (
-                f"({near})"
-                if cells is None
-                else f"({writer.write_expression(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
-            )
-        left_numbers, right_numbers = (
-            self.write_shape_numbers(writer, left_shape),
-            self.write_shape_numbers(writer, right_shape),
-        )
+            if cells is None:
+                return f"({near})"
+            return f"({writer.write_expression(cells)} && hven_cells_at({lon}, {lat}) AND {near})"
+        left_numbers = self.write_shape_numbers(writer, left_shape)
+        right_numbers = self.write_shape_numbers(writer, right_shape)
         test = f"hven_{node.name.lower()}({left_numbers}, {right_numbers})"
         if {left_kind, right_kind} == {"circle", "polygon"}:  # a first look costs a twentieth
-            round_one, ring = (left_shape, right_numbers) if left_kind == "circle" else (right_shape, left_numbers)
+            if left_kind == "circle":
+                round_one, ring = (left_shape, right_numbers)
+            else:
+                round_one, ring = (right_shape, left_numbers)
             test = f"NOT hven_aside({', '.join(self.write_circle_numbers(writer, round_one))}, {ring}) AND {test}"
         elif {left_kind, right_kind} & {"polygon"}:
             test = f"NOT hven_apart({left_numbers}, {right_numbers}) AND {test}"

@@ -176,11 +176,9 @@ def write_removal_statements(schema: str, shared_state: SharedState, other_numbe
     If it was the last state, its changes are taken back, so that the one before is again a state that can be merged
     into.
     """
-    quoted_base, born, died = (
-        f"{quote_identifier(schema)}.{quote_identifier(shared_state.base_table)}",
-        quote_identifier(BORN_COLUMN),
-        quote_identifier(DIED_COLUMN),
-    )
+    quoted_base = f"{quote_identifier(schema)}.{quote_identifier(shared_state.base_table)}"
+    born = quote_identifier(BORN_COLUMN)
+    died = quote_identifier(DIED_COLUMN)
     if not other_numbers:
         return [f"DROP TABLE IF EXISTS {quoted_base}"]
     previous_number = max((number for number in other_numbers if number < shared_state.state_number), default=0)

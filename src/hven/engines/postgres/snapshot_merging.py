@@ -79,7 +79,9 @@ class TableMerge(FirstStateStaging):
         self._region_column_names = [
             name for name in self._region_column_names if name in base_snapshot.regions
         ]  # an older one has no cells to copy
-        self._base_snapshot, self._base_record, self._deleted_keys = base_snapshot, base_record, deleted_keys
+        self._base_snapshot = base_snapshot
+        self._base_record = base_record
+        self._deleted_keys = deleted_keys
         self._removed_count = self._added_count = 0
         self._removed_cells = np.empty(0, np.int64)  # coarse cells of rows that went
         self._quoted_base = f"{quote_identifier(engine.schema)}.{quote_identifier(base_snapshot.path)}"
@@ -103,7 +105,8 @@ class TableMerge(FirstStateStaging):
             raise StorageError("this staging is finished or abandoned")
         with self._abandon_on_error():
             self._copy_waiting()
-            come, self._added_count = self._collector.build_statistics(), self._row_count
+            come = self._collector.build_statistics()
+            self._added_count = self._row_count
             self._check_key_nulls()
             with self._engine.write_pool.borrow_connection() as connection:
                 self._check_key_unique(connection)
@@ -187,7 +190,8 @@ class TableMerge(FirstStateStaging):
 
     def _find_next_state(self, cursor: Any) -> SharedState | None:
         """Return the state to which the base can be changed in place; None if it is better copied."""
-        share, max_changes = self._base_record.share, self._base_snapshot.rows // MIN_ROWS_PER_CHANGE
+        share = self._base_record.share
+        max_changes = self._base_snapshot.rows // MIN_ROWS_PER_CHANGE
         if (
             share is None
             or self._base_record.index_digest != self.index_digest
@@ -248,10 +252,8 @@ class TableMerge(FirstStateStaging):
 
     def _change_in_place(self, cursor: Any, share: SharedState) -> None:
         """Mark the rows that go, add those that come, and make the view."""
-        quoted_table, column_list = (
-            f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}",
-            ", ".join(map(quote_identifier, self._stored_column_names)),
-        )
+        quoted_table = f"{quote_identifier(self._engine.schema)}.{quote_identifier(share.base_table)}"
+        column_list = ", ".join(map(quote_identifier, self._stored_column_names))
         update_sql = (
             f"UPDATE {quoted_table} AS o SET {quote_identifier(DIED_COLUMN)} = {share.state_number} WHERE "
             f"o.{quote_identifier(DIED_COLUMN)} = {ALIVE_STATE} AND {self._removed_condition} RETURNING 1"
@@ -281,7 +283,10 @@ class TableMerge(FirstStateStaging):
             f"SELECT {', '.join('o.' + quote_identifier(name) for name in self._stored_column_names)} FROM "
             f"{self._quoted_base} AS o WHERE NOT {self._removed_condition}"
         )
-        order = f" ORDER BY {quote_identifier(CELL_COLUMN)} NULLS LAST" if self._is_disordered(cursor) else ""
+        if self._is_disordered(cursor):
+            order = f" ORDER BY {quote_identifier(CELL_COLUMN)} NULLS LAST"
+        else:
+            order = ""
         cursor.execute(f"SET LOCAL work_mem = '{SORT_MEMORY_SETTING}'")
         cursor.execute(
             f"INSERT INTO {self._quoted_target} ({column_list}) SELECT * FROM (SELECT {column_list} FROM "
@@ -309,7 +314,10 @@ class TableMerge(FirstStateStaging):
             ]
         )
         added_rows = pa.Table.from_batches([cast_batch(batch, schema) for batch in open_batch_reader(cursor)], schema)
-        cells = added_rows.column(0).drop_null().to_numpy() if new_partitions.partition_column == CELL_COLUMN else None
+        if new_partitions.partition_column == CELL_COLUMN:
+            cells = added_rows.column(0).drop_null().to_numpy()
+        else:
+            cells = None
         for text in new_partitions.write_needed_partitions(added_rows, cells):
             cursor.execute(text)
 
@@ -374,7 +382,10 @@ class TableMerge(FirstStateStaging):
         """Revise the coverage, or learn it by one pass over the cells."""
         if self.table.position is None:
             return None
-        come = np.unique(np.concatenate(self._cell_arrays)) if self._cell_arrays else np.empty(0, np.int64)
+        if self._cell_arrays:
+            come = np.unique(np.concatenate(self._cell_arrays))
+        else:
+            come = np.empty(0, np.int64)
         with self._engine.write_pool.borrow_connection() as connection:
             if self._base_snapshot.coverage is not None:
                 empty = partial(coverage_update.find_empty_cells, connection, self._quoted_view)
@@ -430,9 +441,10 @@ def check_mergeable(table: Table, base_snapshot: Snapshot, base_record: TableRec
             f"into it"
         )
         raise UnmergeableSnapshotError(message, remedy="name a primary key, or ingest the table anew")
-    differing_part = (
-        "columns" if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema} else ""
-    )
+    if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema}:
+        differing_part = "columns"
+    else:
+        differing_part = ""
     if base_record.partition != (None if table.partition is None else repr(table.partition)):
         differing_part = differing_part or "partitions"
     if table.position is not None and (not has_cells or base_record.position not in {None, table.position}):

@@ -74,9 +74,10 @@ class TableStaging:
 
     def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:
         """Write the statements that make the table; `extra_columns_sql` are columns of ours."""
-        table_options = (
-            "WITH (autovacuum_enabled = off)" if self._partitions is None else self._partitions.write_partition_clause()
-        )
+        if self._partitions is None:
+            table_options = "WITH (autovacuum_enabled = off)"
+        else:
+            table_options = self._partitions.write_partition_clause()
         yield (
             f"CREATE TABLE {self._quoted_target} ({write_column_definitions(self.table)}{extra_columns_sql}) "
             f"{table_options}"
@@ -189,7 +190,8 @@ class TableStaging:
         if not self._waiting_batches:
             return
         rows = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
-        self._waiting_batches, self._waiting_bytes = [], 0
+        self._waiting_batches = []
+        self._waiting_bytes = 0
         self._collector.add_rows(rows)
         check_nul_characters(rows, self.table)
         keys = None
@@ -197,7 +199,8 @@ class TableStaging:
             lon, lat = self.table.position
             keys = compute_position_keys(rows.column(lon), rows.column(lat))
             order = compute_stable_order(keys)
-            rows, keys = rows.take(pa.array(order)), keys[order]
+            rows = rows.take(pa.array(order))
+            keys = keys[order]
             valid_keys = keys[: np.searchsorted(keys, MISSING_KEY)]
             self._cell_arrays.append(np.unique(valid_keys >> 2 * (29 - COVERAGE_ORDER)))
             rows = rows.append_column(CELL_COLUMN, pa.array(keys, mask=keys == MISSING_KEY))
@@ -350,7 +353,10 @@ class TableStaging:
     def _compute_coverage(self) -> str | None:
         if self.table.position is None:
             return None
-        cells = np.unique(np.concatenate(self._cell_arrays)) if self._cell_arrays else np.empty(0, np.int64)
+        if self._cell_arrays:
+            cells = np.unique(np.concatenate(self._cell_arrays))
+        else:
+            cells = np.empty(0, np.int64)
         return compute_coverage_moc(cells << 2 * (29 - COVERAGE_ORDER))
 
 

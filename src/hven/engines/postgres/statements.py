@@ -44,5 +44,7 @@ class PostgresStatement:
 def write_parameter_text(value: float | str | None) -> str:
     """Write a parameter as PostgreSQL reads it; a NUL, which is in no text of it, becomes what is in none either."""
     if isinstance(value, str):
-        return value.replace("\0", "\ufffe") if "\0" in value else value
+        if "\0" in value:
+            return value.replace("\0", "\ufffe")
+        return value
     return str(value).lower() if isinstance(value, bool) else repr(value)

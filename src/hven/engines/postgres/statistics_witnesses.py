@@ -51,13 +51,11 @@ class WitnessReader:
         base_snapshot: Snapshot,
         removed_statistics: Mapping[str, Facts],
     ) -> None:
-        self._engine, self._table, self._quoted_table, self._base_snapshot, self._removed_statistics = (
-            engine,
-            table,
-            quoted_table,
-            base_snapshot,
-            removed_statistics,
-        )
+        self._engine = engine
+        self._table = table
+        self._quoted_table = quoted_table
+        self._base_snapshot = base_snapshot
+        self._removed_statistics = removed_statistics
         self._equal_values: dict[str, pa.Array] = {}
         self._extreme_values: dict[str, pa.Array] = {}
         self._longest_texts: dict[str, pa.Array] = {}
@@ -94,11 +92,9 @@ class WitnessReader:
 
     def _find_equal_values(self, column_name: str) -> pa.Array:
         """Find values like those that went."""
-        column, facts, quoted = (
-            self._table.find_column(column_name),
-            self._removed_statistics[column_name],
-            quote_identifier(column_name),
-        )
+        column = self._table.find_column(column_name)
+        facts = self._removed_statistics[column_name]
+        quoted = quote_identifier(column_name)
         tests: list[str] = []
         values: list[str] = []
         if self._has_few_values(column_name) or self._is_indexed(column_name):
@@ -140,11 +136,9 @@ class WitnessReader:
             )
 
     def _list_aggregates(self, column_name: str) -> tuple[str, str]:
-        return (
-            ("bool_and", "bool_or")
-            if get_storage_type(self._table.find_column(column_name).type) == "boolean"
-            else ("min", "max")
-        )
+        if get_storage_type(self._table.find_column(column_name).type) == "boolean":
+            return ("bool_and", "bool_or")
+        return ("min", "max")
 
     def _fetch_rows(self, sql: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
         with self._engine.write_pool.borrow_connection() as connection:

@@ -69,7 +69,9 @@ class TableRecord:
 
     def find_table_name(self, snapshot: Snapshot) -> str:
         """Name the table in which the rows of the snapshot are."""
-        return snapshot.path if self.share is None else self.share.base_table
+        if self.share is None:
+            return snapshot.path
+        return self.share.base_table
 
 
 def write_table_comment(table: Table, *, index_digest: str = "", shared_state: SharedState | None = None) -> str:

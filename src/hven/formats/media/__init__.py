@@ -106,13 +106,16 @@ def detect_medium(name: str, signature: bytes = b"") -> Medium | None:
     candidates = []
     for medium in list_media().values():
         has_extension = any(".".join(words[position:]) in medium.extensions for position in range(len(words)))
-        signature_match = (
-            re.match(medium.signature_pattern, signature, re.DOTALL) if medium.signature_pattern and signature else None
-        )
+        if medium.signature_pattern and signature:
+            signature_match = re.match(medium.signature_pattern, signature, re.DOTALL)
+        else:
+            signature_match = None
         if signature_match or (has_extension and not (signature and medium.signature_pattern)):
             # of several, the one that says more of the beginning: OIFITS before FITS
             candidates.append(((signature_match.end() if signature_match else 0, has_extension), medium))
-    return max(candidates, key=lambda pair: pair[0])[1] if candidates else None
+    if candidates:
+        return max(candidates, key=lambda pair: pair[0])[1]
+    return None
 
 
 def read_label_cards(body: bytes) -> list[HeaderCard]:
@@ -213,11 +216,10 @@ def open_product(
             )
             return product
         if not signature or medium is None:
-            reason = (
-                format_message("{name} is empty", name)
-                if not signature
-                else format_message("{name} is of no kind that can be looked into", name)
-            )
+            if not signature:
+                reason = format_message("{name} is empty", name)
+            else:
+                reason = format_message("{name} is of no kind that can be looked into", name)
             raise SourceError(
                 reason,
                 remedy=format_message(

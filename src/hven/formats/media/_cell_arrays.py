@@ -48,11 +48,17 @@ class _CellColumn(NamedTuple):
     def read_rows(self, start: int, stop: int) -> npt.NDArray[np.float64]:
         """Read some rows, one behind the other."""
         name = self.column.name
-        narrow_table = self.table if self.table.select_columns is None else self.table.select_columns((name,))
+        if self.table.select_columns is None:
+            narrow_table = self.table
+        else:
+            narrow_table = self.table.select_columns((name,))
         cells = pa.chunked_array(
             [batch.column(name) for batch in narrow_table.read_batches(start, stop - start)]
         ).combine_chunks()
-        flat = cells.flatten() if pa.types.is_nested(cells.type) else cells
+        if pa.types.is_nested(cells.type):
+            flat = cells.flatten()
+        else:
+            flat = cells
         return np.asarray(flat.cast(pa.float64()).to_numpy(zero_copy_only=False)).reshape(stop - start, -1)
 
 
@@ -75,7 +81,10 @@ def add_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple
     extended_parts: list[Part] = []
     index = max(part.index for part in parts) + 1
     for part in parts:
-        views = _find_row_arrays(part, tables, cards) if isinstance(part, TablePart) else _find_image_view(part, tables)
+        if isinstance(part, TablePart):
+            views = _find_row_arrays(part, tables, cards)
+        else:
+            views = _find_image_view(part, tables)
         for view in views:
             extended_parts.append(replace(view, index=index))
             index += 1
@@ -131,7 +140,8 @@ def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Seque
 
 def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayPart:
     """Make the array of the first; of several polarizations of it they are its first axis."""
-    first_group, stokes_matches = beams[0], [_STOKES_PATTERN.fullmatch(group.name) for group in beams]
+    first_group = beams[0]
+    stokes_matches = [_STOKES_PATTERN.fullmatch(group.name) for group in beams]
     states = {
         word[2].upper(): group
         for word, group in zip(stokes_matches, beams, strict=True)
@@ -157,7 +167,10 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
     )
 
     def read_window(window: Window) -> npt.NDArray[np.float32 | np.float64]:
-        planes, row_slice, *further_slices = window if len(polarizations) > 1 else (slice(0, 1), *window)
+        if len(polarizations) > 1:
+            planes, row_slice, *further_slices = window
+        else:
+            planes, row_slice, *further_slices = (slice(0, 1), *window)
         start, stop, _ = row_slice.indices(table.row_count)
         polarization_values = np.stack(
             [
@@ -221,7 +234,10 @@ def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[
     if len(image.axes) != 2 or image.role != "data":
         return
     for table in tables:
-        shapes = _list_cell_shapes(table) if table.row_count == 1 else {}
+        if table.row_count == 1:
+            shapes = _list_cell_shapes(table)
+        else:
+            shapes = {}
         axes = [
             _find_axis(table, shapes, words, axis.size, image.cards)
             for axis in image.axes
@@ -254,11 +270,9 @@ def _find_axis(
     if axis_column is None:
         return None
     cell = _CellColumn(table, axis_column)
-    return (
-        _create_time_axis([cell], size, cards)
-        if name_pattern is _TIME_PATTERN
-        else _create_frequency_axis([cell], size)
-    )
+    if name_pattern is _TIME_PATTERN:
+        return _create_time_axis([cell], size, cards)
+    return _create_frequency_axis([cell], size)
 
 
 def _drop_structural_cards(cards: Sequence[HeaderCard]) -> tuple[HeaderCard, ...]:

@@ -71,7 +71,10 @@ def find_compound_tables(group: Any, h5py: Any, table_limit: int, group_path: st
             return
         if title.startswith("_i_"):  # indexes of PyTables
             continue
-        member = None if isinstance(group.get(title, getlink=True), h5py.SoftLink) else group.get(title)
+        if isinstance(group.get(title, getlink=True), h5py.SoftLink):
+            member = None
+        else:
+            member = group.get(title)
         if isinstance(member, h5py.Dataset) and member.dtype.names and len(member.shape or ()) == 1:
             count += 1
             yield group_path + title, member
@@ -169,10 +172,13 @@ def _create_column(
         )
     datatype = {"b": "boolean", "c": {8: "floatComplex", 16: "doubleComplex"}.get(base.itemsize)}.get(base.kind)
     if base.kind in "iuf":
-        datatype = "float" if base.str[1:] == "f2" else VOTABLE_TYPES.get(base.str[1:])
-    return (
-        None if datatype is None else Column(name=name, type=Type(datatype, size), unit=unit, description=description)
-    )
+        if base.str[1:] == "f2":
+            datatype = "float"
+        else:
+            datatype = VOTABLE_TYPES.get(base.str[1:])
+    if datatype is None:
+        return None
+    return Column(name=name, type=Type(datatype, size), unit=unit, description=description)
 
 
 def _create_digits_type(shape: Sequence[int]) -> Type:
@@ -202,9 +208,14 @@ def _read_column_metadata(dataset: Any, path: str) -> dict[str, tuple[str | None
         return {}
     metadata_by_column = {}
     for line in lines[()]:
-        text = line.decode("utf-8", "replace") if isinstance(line, bytes) else str(line)
-        if (match := _LINE_PATTERN.match(text)) is not None:
-            unit, description = _UNIT_PATTERN.search(match["rest"]), _DESCRIPTION_PATTERN.search(match["rest"])
+        if isinstance(line, bytes):
+            text = line.decode("utf-8", "replace")
+        else:
+            text = str(line)
+        match = _LINE_PATTERN.match(text)
+        if match is not None:
+            unit = _UNIT_PATTERN.search(match["rest"])
+            description = _DESCRIPTION_PATTERN.search(match["rest"])
             metadata_by_column[_remove_quotes(match["name"])] = (
                 _remove_quotes(unit["unit"]) if unit else None,
                 _remove_quotes(description["description"]) if description else None,
@@ -259,13 +270,12 @@ def _build_array(records: Any, member: _CompoundField, arrow_type: pa.DataType) 
     flat = np.ascontiguousarray(values).reshape(-1)
     base = member.dtype
     if base.kind == "S" or _is_variable_text(base):
-        cells = (
-            pa.array(flat, pa.binary())
-            if base.kind == "S"
-            else pa.array(
+        if base.kind == "S":
+            cells = pa.array(flat, pa.binary())
+        else:
+            cells = pa.array(
                 [element if isinstance(element, bytes) else str(element).encode() for element in flat], pa.binary()
             )
-        )
         flat_array = _decode_texts(cells)
     elif base.kind == "c":
         parts = flat.astype(flat.dtype.newbyteorder("=")).view(f"f{base.itemsize // 2}")

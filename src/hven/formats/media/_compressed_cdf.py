@@ -52,12 +52,15 @@ def unpack_cdf(path: Path, name: str) -> Path:
         magic = packed_file.read(4)
         offset_bytes = 8 if magic == b"\xcd\xf3\x00\x01" else 4  # bytes of sizes and offsets: versions 3 and 2
         packed_file.seek(8)
-        size, kind = _read_number(packed_file, offset_bytes), _read_number(packed_file, 4)
-        parameters, unpacked_bytes = _read_number(packed_file, offset_bytes), _read_number(packed_file, offset_bytes)
+        size = _read_number(packed_file, offset_bytes)
+        kind = _read_number(packed_file, 4)
+        parameters = _read_number(packed_file, offset_bytes)
+        unpacked_bytes = _read_number(packed_file, offset_bytes)
         packed_file.read(4)
         begin = packed_file.tell()
         packed_file.seek(parameters + offset_bytes)
-        record, compression = _read_number(packed_file, 4), _read_number(packed_file, 4)
+        record = _read_number(packed_file, 4)
+        compression = _read_number(packed_file, 4)
         if kind != CCR_RECORD_TYPE or record != CPR_RECORD_TYPE or size < begin - 8:
             raise SourceError(format_message("{name} is a damaged CDF: the record of its compression is none", name))
         if compression not in {RLE_COMPRESSION, GZIP_COMPRESSION}:

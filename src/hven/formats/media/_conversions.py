@@ -46,13 +46,12 @@ def write_fits_file(
         It would be more than `byte_limit`.
     """
     # what is another view of what FITS has already is written where it is asked for
-    parts = (
-        tuple(
+    if part is None:
+        parts = tuple(
             part_item for part_item in product.parts if product.medium not in FITS_MEDIA or _is_original_part(part_item)
         )
-        if part is None
-        else (product.find_part(part),)
-    )
+    else:
+        parts = (product.find_part(part),)
     if not parts:
         raise SourceError(format_message("the file has neither an image nor a table"))
     # an image that comes first is the first HDU, so that what reads that one alone shows it
@@ -82,7 +81,9 @@ def write_fits_file(
 
 
 def _is_original_part(part: Part) -> bool:
-    return part.copy_fits_hdu is not None if isinstance(part, TablePart) else part.source_part_index is None
+    if isinstance(part, TablePart):
+        return part.copy_fits_hdu is not None
+    return part.source_part_index is None
 
 
 def write_votable_file(product: Product, part: str | None = None, *, serialization: str = "BINARY2") -> StreamedFile:

@@ -96,26 +96,23 @@ def cut_product(
     main_part = product.find_part(part)
     if isinstance(main_part, TablePart):
         selected_rows = select_rows(main_part, selection, product.cards)
-        return (
-            None
-            if selected_rows is None
-            else join_hdus(
-                write_primary_hdu(product.cards, product.medium),
-                [write_table_hdu(selected_rows, history, byte_limit)],
-                byte_limit,
-            )
+        if selected_rows is None:
+            return None
+        return join_hdus(
+            write_primary_hdu(product.cards, product.medium),
+            [write_table_hdu(selected_rows, history, byte_limit)],
+            byte_limit,
         )
     window_slices = find_window(main_part, selection)
     if window_slices is None:
         return None
-    arrays = (
-        [main_part]
-        if part is not None
-        else [
+    if part is not None:
+        arrays = [main_part]
+    else:
+        arrays = [
             main_part,
             *(array for array in product.arrays if array is not main_part and _is_companion_array(array, main_part)),
         ]
-    )
     first = main_part.index == 0 or product.medium not in FITS_MEDIA
     pieces = [
         CutoutHdu(
@@ -198,11 +195,16 @@ class CutoutHdu:
         number: int = 1,
         further_cards: Sequence[HeaderCard] = (),
     ) -> None:
-        self.array, self.window, self.history = array, window, history
+        self.array = array
+        self.window = window
+        self.history = history
         self.cards = self._collect_cards(number, further_cards)
         self.shape = tuple(part.stop - part.start for part in window)
         raw = array.read_raw is not None
-        kind = np.dtype(self._find_raw_type()) if raw else array.dtype
+        if raw:
+            kind = np.dtype(self._find_raw_type())
+        else:
+            kind = array.dtype
         self.offset = 0
         code = kind.str[1:]
         if not raw and code in _UNSIGNED_OFFSETS:
@@ -314,7 +316,10 @@ class CutoutHdu:
 
     def read_data(self) -> Iterator[bytes]:
         """Read the window, a few MB at a time."""
-        row = math.prod(self.shape[1:]) * self.dtype.itemsize if len(self.shape) > 1 else self.dtype.itemsize
+        if len(self.shape) > 1:
+            row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        else:
+            row = self.dtype.itemsize
         for inner in (
             _split_window(self.window, self.dtype.itemsize)
             if row > CHUNK_BYTES
@@ -327,11 +332,10 @@ class CutoutHdu:
     def _encode_values(self, inner: tuple[slice, ...]) -> bytes:
         values = np.asarray((self.array.read_raw or self.array.read)(inner))
         if self.offset:
-            values = (
-                values.astype(np.int64) - self.offset
-                if self.offset < 2**62
-                else (values ^ values.dtype.type(1 << 63)).view(np.int64)
-            )
+            if self.offset < 2**62:
+                values = values.astype(np.int64) - self.offset
+            else:
+                values = (values ^ values.dtype.type(1 << 63)).view(np.int64)
         return np.ascontiguousarray(values, self.dtype).tobytes()
 
 
@@ -348,11 +352,10 @@ def _split_window(window_slices: tuple[slice, ...], item_bytes: int) -> Iterator
         return
     for index in range(window_slices[0].start, window_slices[0].stop):
         size = math.prod(part.stop - part.start for part in window_slices[2:]) * item_bytes
-        inner = (
-            _split_window(window_slices[1:], item_bytes)
-            if size > CHUNK_BYTES
-            else _split_rows(window_slices[1:], max(1, CHUNK_BYTES // size))
-        )
+        if size > CHUNK_BYTES:
+            inner = _split_window(window_slices[1:], item_bytes)
+        else:
+            inner = _split_rows(window_slices[1:], max(1, CHUNK_BYTES // size))
         for further_slices in inner:
             yield (slice(index, index + 1), *further_slices)
 
@@ -385,7 +388,9 @@ def write_primary_hdu(cards: Sequence[HeaderCard], medium: str = "fits") -> byte
 
 def _replace_non_ascii(value: Any) -> Any:
     """Return a text in the characters that headers may have (FITS 4.0 section 4.1.1)."""
-    return "".join(sign if " " <= sign <= "~" else "?" for sign in value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return "".join(sign if " " <= sign <= "~" else "?" for sign in value)
+    return value
 
 
 def _append_card(header: Any, card: tuple[str, Any, str]) -> None:

@@ -84,13 +84,11 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
 
 class _ExternalTable:
     def __init__(self, path: Path, name: str, read_rows: Ask, fields: Sequence[pa.Field], row_count: int) -> None:
-        self._path, self._name, self._read_rows, self._fields, self._row_count = (
-            path,
-            name,
-            read_rows,
-            fields,
-            row_count,
-        )
+        self._path = path
+        self._name = name
+        self._read_rows = read_rows
+        self._fields = fields
+        self._row_count = row_count
 
     def create_table(self, names: Collection[str] | None) -> TablePart:
         fields = [table_field for table_field in self._fields if names is None or table_field.name in names]
@@ -195,15 +193,15 @@ class _ExternalTable:
                 )
             axes = (
                 Axis(name="time", size=self._row_count, kind="time"),
-                Axis(name=name, size=size, unit=unit and str(unit), read_values=lambda values=values: values),
-            )  # type: ignore[misc]
+                Axis(name=name, size=size, unit=unit and str(unit), read_values=lambda values=values: values),  # type: ignore[misc]
+            )
             yield ArrayPart(
                 index=index,
                 name=field.name,
                 axes=axes,
                 dtype=np.dtype("f8"),
-                read=lambda window, name=field.name: self._read_window(name, window),
-            )  # type: ignore[misc]
+                read=lambda window, name=field.name: self._read_window(name, window),  # type: ignore[misc]
+            )
 
     def _read_window(self, name: str, window: Sequence[slice]) -> npt.NDArray[Any]:
         first, stop, _ = window[0].indices(self._row_count)
@@ -211,7 +209,10 @@ class _ExternalTable:
             np.asarray(batch.column(0).flatten().cast(pa.float64()))
             for batch in self.create_table({name}).read_batches(first, stop - first)
         ]
-        values = np.concatenate(batch_values) if batch_values else np.zeros(0)
+        if batch_values:
+            values = np.concatenate(batch_values)
+        else:
+            values = np.zeros(0)
         return values.reshape(stop - first, -1)[:, window[1]]
 
 

@@ -151,14 +151,17 @@ class FileSamples:
     ForeignFileError = ForeignFileError
 
     def __init__(self, product: Product, time_series: TimeSeries, name: str) -> None:
-        self._product, self._time_series, self._name = product, time_series, name
+        self._product = product
+        self._time_series = time_series
+        self._name = name
         self._clock = self._find_time_variable()
         self.time_variable = self._clock.name
-        names = (
-            time_series.parameters or [item.name for item in self._clock.part.columns if item.name != self._clock.name]
-            if isinstance(self._clock.part, TablePart)
-            else time_series.parameters
-        )
+        if isinstance(self._clock.part, TablePart):
+            names = time_series.parameters or [
+                item.name for item in self._clock.part.columns if item.name != self._clock.name
+            ]
+        else:
+            names = time_series.parameters
         file_parameters = {key.casefold(): item for key, item in time_series.variables.items()}
         parameters = [
             self._create_parameter(item, file_parameters.get(item.casefold(), FileParameter())) for item in names
@@ -170,7 +173,8 @@ class FileSamples:
             )
         self.columns = tuple(item.column for item in self._parameters.values())
         self.bins = {key: item.bins for key, item in self._parameters.items() if item.bins}
-        self.omitted_count, self.has_truncated_times = 0, False
+        self.omitted_count = 0
+        self.has_truncated_times = False
         self._times: SampleTimes | None = None
 
     # --- which variables there are -----------------------------------------------------------------------------------
@@ -232,15 +236,17 @@ class FileSamples:
         for part, column in self._find_candidates(name):
             sampled_variable = None
             if column is None:
-                sampled_variable = _sample_array(part, sample_count) if isinstance(part, ArrayPart) else None
+                if isinstance(part, ArrayPart):
+                    sampled_variable = _sample_array(part, sample_count)
+                else:
+                    sampled_variable = None
             elif isinstance(part, TablePart):
-                sampled_variable = (
-                    _sample_rows(part, column)
-                    if part.row_count == sample_count
-                    else _sample_cell(part, column, sample_count)
-                    if part.row_count == 1
-                    else None
-                )
+                if part.row_count == sample_count:
+                    sampled_variable = _sample_rows(part, column)
+                elif part.row_count == 1:
+                    sampled_variable = _sample_cell(part, column, sample_count)
+                else:
+                    sampled_variable = None
                 other_count = part.row_count if sampled_variable is None else other_count
             if sampled_variable is not None:
                 return sampled_variable
@@ -282,7 +288,8 @@ class FileSamples:
                 return None
             sampled_variables.append(values)
         first = sampled_variables[0].column
-        kind, shape = first.type, sampled_variables[0].shape
+        kind = first.type
+        shape = sampled_variables[0].shape
         if file_parameter.element is not None:
             if not shape or not all(
                 source.shape and 0 <= file_parameter.element < source.shape[-1] for source in sampled_variables
@@ -293,9 +300,10 @@ class FileSamples:
             source_shapes = [source.shape[:-1] for source in sampled_variables]
         else:
             source_shapes = [source.shape for source in sampled_variables]
-        shape = (
-            (sum(math.prod(source) for source in source_shapes),) if len(sampled_variables) > 1 else source_shapes[0]
-        )
+        if len(sampled_variables) > 1:
+            shape = (sum(math.prod(source) for source in source_shapes),)
+        else:
+            shape = source_shapes[0]
         if len(sampled_variables) > 1 or file_parameter.element is not None:
             kind = Type(
                 _VOTABLE_TYPES[
@@ -303,11 +311,10 @@ class FileSamples:
                 ],
                 None,
             )
-        kind = (
-            kind
-            if kind.is_string
-            else Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)
-        )
+        if kind.is_string:
+            kind = kind
+        else:
+            kind = Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)
         column = first.copy_with(
             name=name,
             type=kind,
@@ -388,7 +395,10 @@ class FileSamples:
                     return None
                 if part.row_count == 1 or not column.type.is_array:
                     cells = _read_column(part, column.name, 0, part.row_count)
-                    flat = cells.flatten() if pa.types.is_nested(cells.type) else cells
+                    if pa.types.is_nested(cells.type):
+                        flat = cells.flatten()
+                    else:
+                        flat = cells
                     return np.asarray(flat.cast(pa.float64()).to_numpy(zero_copy_only=False)), column.unit
         for array in self._product.arrays:
             for axis in array.axes:
@@ -416,7 +426,8 @@ class FileSamples:
             stop = min(first + BLOCK_TIMES, clock.sample_count)
             instants[first:stop], nanoseconds_below = read_block(first, stop)
             if nanoseconds_below is not None and nanoseconds_below.any():
-                nanoseconds = np.zeros(clock.sample_count, np.int64) if nanoseconds is None else nanoseconds
+                if nanoseconds is None:
+                    nanoseconds = np.zeros(clock.sample_count, np.int64)
                 nanoseconds[first:stop] = nanoseconds_below
         self.has_truncated_times = self.has_truncated_times or (
             isinstance(clock.part, TablePart) and clock.part.has_truncated_times(clock.name)
@@ -437,7 +448,10 @@ class FileSamples:
             scale_match = _TIME_SCALE_SUFFIX.search(reference_text) or _TIME_SCALE_SUFFIX.search(
                 f" {self._collect_cards(clock.part).get('TIMESYS', '')}".upper()
             )
-            scale_name = scale_match[1] if scale_match is not None else ""
+            if scale_match is not None:
+                scale_name = scale_match[1]
+            else:
+                scale_name = ""
         scale = _TIME_SCALES.get(scale_name, "UTC")
         if scale == "UTC":
             return times, nanos
@@ -453,7 +467,8 @@ class FileSamples:
                 )
             )
         if nanos is not None and scale == "TDB":  # which is ahead of TT by no whole microseconds
-            self.has_truncated_times, nanos = True, None
+            self.has_truncated_times = True
+            nanos = None
         elif nanos is not None:  # in a leap second a microsecond is a thousandth of one
             nanos[is_present] *= (
                 time_scales.convert_to_monotonic_utc(times[is_present] + 1, scale) - utc_times[is_present] == 1
@@ -461,7 +476,9 @@ class FileSamples:
         return np.where(is_present, utc_times, MISSING_INSTANT), nanos
 
     def _create_time_reader(self, clock: _SampledVariable) -> Callable[[int, int], Instants]:
-        time_options, part, column = self._time_series.clock, clock.part, clock.column
+        time_options = self._time_series.clock
+        part = clock.part
+        column = clock.column
         unit = time_options.unit or column.unit or ""
         match = re.fullmatch(r"(\w+)\s+since\s+(.+)", unit)
         reference_text = _TIME_SCALE_SUFFIX.sub("", time_options.since or (match[2] if match else ""))
@@ -495,11 +512,15 @@ class FileSamples:
             if reference_days is not None
             else read_reference_time(reference_text, self._collect_cards(part), self._name)
         )
-        read_added = self._create_added_time_reader(clock) if time_options.plus is not None else None
+        if time_options.plus is not None:
+            read_added = self._create_added_time_reader(clock)
+        else:
+            read_added = None
         # a double of days since 4713 BC resolves 40 microseconds
-        rounding_microseconds = (
-            1000 if reference_days is not None and read_added is None and scale == DAY_MICROSECONDS else 1
-        )
+        if reference_days is not None and read_added is None and scale == DAY_MICROSECONDS:
+            rounding_microseconds = 1000
+        else:
+            rounding_microseconds = 1
 
         def read_times(first: int, stop: int) -> Instants:
             cells = read(first, stop)
@@ -527,7 +548,8 @@ class FileSamples:
                         added_nanoseconds + (0 if nanoseconds is None else nanoseconds), 1000
                     )
                     added_microseconds = added_microseconds + carried
-                microseconds, is_missing = microseconds + added_microseconds, is_missing | is_added_missing
+                microseconds = microseconds + added_microseconds
+                is_missing = is_missing | is_added_missing
             return np.where(is_missing, MISSING_INSTANT, microseconds + reference_instant), nanoseconds
 
         return read_times
@@ -634,11 +656,9 @@ class FileSamples:
         times
             Of it.
         """
-        self._times, self.omitted_count, self.has_truncated_times = (
-            times,
-            times.omitted_count,
-            times.has_truncated_times,
-        )
+        self._times = times
+        self.omitted_count = times.omitted_count
+        self.has_truncated_times = times.has_truncated_times
 
     def _order_times(self) -> SampleTimes:
         scale, counts_by_clock = self._read_time_counts()
@@ -674,7 +694,9 @@ class FileSamples:
     def instants(self) -> npt.NDArray[np.int64]:
         """When samples were taken."""
         times = self.times
-        return times.counts // times.scale if times.scale > 1 else times.counts
+        if times.scale > 1:
+            return times.counts // times.scale
+        return times.counts
 
     @cached_property
     def text_lengths(self) -> dict[str, int]:
@@ -746,7 +768,8 @@ class FileSamples:
         SourceError
             The file is damaged; its times cannot be counted in nanoseconds.
         """
-        record_numbers, instants = self.times.record_numbers, self.instants
+        record_numbers = self.times.record_numbers
+        instants = self.instants
         first, last = (int(parameter) for parameter in np.searchsorted(instants, (start, stop)))
         if in_nanoseconds:
             instants = self._count_nanoseconds(first, last)
@@ -768,11 +791,15 @@ class FileSamples:
         streams = [_ColumnStream(members, first, last) for members in groups.values()]
         for stream, members in zip(streams, groups.values(), strict=True):
             stream_readers |= {(value.part.index, value.name): stream.create_reader(value.name) for value in members}
-        kind = pa.timestamp("ns") if in_nanoseconds else pa.int64()
+        if in_nanoseconds:
+            kind = pa.timestamp("ns")
+        else:
+            kind = pa.int64()
         schema = pa.schema([pa.field("hven_time", kind), *(parameter.column.arrow_field for parameter in parameters)])
         end = first
         while end < last:
-            begin, end = end, min(end + step, last)
+            begin = end
+            end = min(end + step, last)
             for stream in streams:  # as they come, so that nothing is put together
                 end = min(end, begin + stream.rows_ahead)
             arrays = [
@@ -801,7 +828,9 @@ class FileSamples:
 
 def _list_columns(part: Part) -> tuple[Column, ...]:
     """List the columns of a part, if it has some."""
-    return part.columns if isinstance(part, TablePart) else ()
+    if isinstance(part, TablePart):
+        return part.columns
+    return ()
 
 
 def _has_name(part: Part, name: str) -> bool:
@@ -810,11 +839,10 @@ def _has_name(part: Part, name: str) -> bool:
 
 def _sample_rows(part: TablePart, column: Column) -> _SampledVariable:
     """Take a column: a row is a sample."""
-    shape = (
-        tuple(length or 0 for length in reversed(column.type.shape))
-        if column.type.is_array and not column.type.is_string
-        else ()
-    )
+    if column.type.is_array and not column.type.is_string:
+        shape = tuple(length or 0 for length in reversed(column.type.shape))
+    else:
+        shape = ()
     return _SampledVariable(
         column.name,
         part,
@@ -842,14 +870,17 @@ def _sample_cell(part: TablePart, column: Column, count: int | None) -> _Sampled
         return None
     if is_transposed and len(shape) > 1:
         element_order = np.moveaxis(np.arange(len(cell)).reshape(shape), -1, 0)
-        cell, shape = cell.take(pa.array(element_order.ravel())), element_order.shape
+        cell = cell.take(pa.array(element_order.ravel()))
+        shape = element_order.shape
     inner = shape[1:]
     size = math.prod(inner)
     kind = Type(column.type.datatype, "x".join(str(length) for length in reversed(inner)) or None, column.type.xtype)
 
     def read_samples(first: int, stop: int) -> pa.Array:
         elements = cell.slice(first * size, (stop - first) * size)
-        return pa.FixedSizeListArray.from_arrays(elements, size) if inner else elements
+        if inner:
+            return pa.FixedSizeListArray.from_arrays(elements, size)
+        return elements
 
     return _SampledVariable(column.name, part, column.copy_with(type=kind), shape[0], inner, read_samples)
 
@@ -875,17 +906,25 @@ def _sample_array(part: ArrayPart, count: int) -> _SampledVariable | None:
         ]
         values = np.ascontiguousarray(np.moveaxis(part.read(window), time_axis, 0))
         flat = pa.array(values.ravel().astype(values.dtype.newbyteorder("="), copy=False), from_pandas=True)
-        return pa.FixedSizeListArray.from_arrays(flat, math.prod(inner)) if inner else flat
+        if inner:
+            return pa.FixedSizeListArray.from_arrays(flat, math.prod(inner))
+        return flat
 
     return _SampledVariable(column.name, part, column, count, inner, read_samples)
 
 
 def _read_column(part: TablePart, name: str, first: int, stop: int) -> pa.Array:
-    narrow_table = part.select_columns([name]) if part.select_columns is not None else part
+    if part.select_columns is not None:
+        narrow_table = part.select_columns([name])
+    else:
+        narrow_table = part
     arrays = [
         batch.column(batch.schema.get_field_index(name)) for batch in narrow_table.read_batches(first, stop - first)
     ]
-    column_values = pa.concat_arrays(arrays) if arrays else pa.nulls(0, narrow_table.columns[0].arrow_field.type)
+    if arrays:
+        column_values = pa.concat_arrays(arrays)
+    else:
+        column_values = pa.nulls(0, narrow_table.columns[0].arrow_field.type)
     if len(column_values) != stop - first:
         raise SourceError(format_message("{name} ends where its values should be", name))
     return column_values
@@ -901,7 +940,8 @@ class _ColumnStream:
         self._batches = (part.select_columns(names) if part.select_columns is not None else part).read_batches(
             first, last - first
         )
-        self._names, self._start = sorted(names), -1
+        self._names = sorted(names)
+        self._start = -1
         self._current_arrays: dict[str, pa.Array] = {}
         self._remaining_batch: pa.RecordBatch = None
 
@@ -917,7 +957,8 @@ class _ColumnStream:
     def rows_ahead(self) -> int:
         """How many rows are there in one piece; the next ones are read if there are none."""
         while not self._remaining_batch:
-            if (next_batch := next(self._batches, None)) is None:
+            next_batch = next(self._batches, None)
+            if next_batch is None:
                 raise SourceError(
                     format_message("{name} ends where its values should be", ", ".join(self._names)[:100])
                 )
@@ -926,7 +967,8 @@ class _ColumnStream:
         return row_count
 
     def _read_next_rows(self, count: int) -> dict[str, pa.Array]:
-        parts, row_count = [], 0
+        parts = []
+        row_count = 0
         while row_count < count and self.rows_ahead:
             piece = self._remaining_batch.slice(0, count - row_count)
             self._remaining_batch = self._remaining_batch.slice(piece.num_rows)
@@ -942,11 +984,9 @@ class _ColumnStream:
 
 def _create_block_reader(values: _SampledVariable) -> Read:
     """Read blocks one behind the other: each is asked for once."""
-    return (
-        _ColumnStream([values], 0, values.sample_count).create_reader(values.name)
-        if values.is_row_per_sample
-        else values.read_samples
-    )
+    if values.is_row_per_sample:
+        return _ColumnStream([values], 0, values.sample_count).create_reader(values.name)
+    return values.read_samples
 
 
 def _read_parameter(
@@ -963,11 +1003,10 @@ def _read_parameter(
         source_records = record_numbers[
             parameter.file_parameter.clocks[source_number] if parameter.file_parameter.clocks else ""
         ]
-        read = (
-            stream_readers.get((value.part.index, value.name), value.read_samples)
-            if source_records is None
-            else value.read_samples
-        )
+        if source_records is None:
+            read = stream_readers.get((value.part.index, value.name), value.read_samples)
+        else:
+            read = value.read_samples
         cells.append(read(begin, end) if source_records is None else _read_records(read, source_records[begin:end]))
     if parameter.is_single_variable:
         return cells[0].cast(kind)
@@ -977,9 +1016,14 @@ def _read_parameter(
     ]
     flat = np.concatenate([values for values, _ in value_matrices], axis=1).ravel()
     is_missing = np.concatenate([mask for _, mask in value_matrices], axis=1).ravel()
-    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    if pa.types.is_fixed_size_list(kind):
+        inner = kind.value_type
+    else:
+        inner = kind
     array = pa.array(flat, mask=is_missing, from_pandas=True).cast(inner)
-    return pa.FixedSizeListArray.from_arrays(array, kind.list_size) if inner is not kind else array
+    if inner is not kind:
+        return pa.FixedSizeListArray.from_arrays(array, kind.list_size)
+    return array
 
 
 def _build_matrix(
@@ -998,7 +1042,8 @@ def _build_matrix(
         is_missing = is_missing | np.asarray(cells.is_null())[:, None]
     if file_parameter.element is not None:
         last = value.shape[-1]
-        values, is_missing = values[:, file_parameter.element :: last], is_missing[:, file_parameter.element :: last]
+        values = values[:, file_parameter.element :: last]
+        is_missing = is_missing[:, file_parameter.element :: last]
     return values, is_missing if file_parameter.fill is None else is_missing | (values == file_parameter.fill)
 
 
@@ -1013,7 +1058,8 @@ def _read_records(read: Read, record_numbers: npt.NDArray[np.int64]) -> pa.Array
         wanted_records[np.append(ends, len(wanted_records) - 1)] + 1,
         strict=True,
     )
-    parts, numbers = [], []
+    parts = []
+    numbers = []
     for first, stop in runs:
         parts.append(read(int(first), int(stop)))
         numbers.append(np.arange(first, stop))
@@ -1034,7 +1080,8 @@ def _match_records(
     Those that are next to none are samples of their own.
     """
     times = clock_times[rows]
-    nearest_clock, nearest_main = _find_nearest(times, main_times), _find_nearest(main_times, times)
+    nearest_clock = _find_nearest(times, main_times)
+    nearest_main = _find_nearest(main_times, times)
     matched_rows = np.full(len(main_times), -1, np.int64)
     if len(times) and len(main_times):
         mutual = (nearest_main[nearest_clock] == np.arange(len(main_times))) & (
@@ -1046,7 +1093,10 @@ def _match_records(
     all_times, first = np.unique(all_times, return_index=True)
     merged_numbers: dict[str, npt.NDArray[np.int64] | None] = {}
     for key, clock_records in record_numbers.items():
-        main_numbers = np.arange(len(main_times)) if clock_records is None else clock_records
+        if clock_records is None:
+            main_numbers = np.arange(len(main_times))
+        else:
+            main_numbers = clock_records
         merged_numbers[key] = np.concatenate([main_numbers, np.full(int(is_unmatched.sum()), -1)])[first]
     merged_numbers[name] = np.concatenate([matched_rows, rows[is_unmatched]])[first]
     return all_times, merged_numbers
@@ -1067,7 +1117,10 @@ def _find_nearest(
 
 def _find_element_type(column: Column) -> np.dtype[Any]:
     kind = column.arrow_field.type
-    inner = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+    if pa.types.is_fixed_size_list(kind):
+        inner = kind.value_type
+    else:
+        inner = kind
     element_type: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
     return element_type
 

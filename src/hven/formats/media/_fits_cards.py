@@ -74,14 +74,18 @@ def describe_grid(array: ArrayPart, table_number: int) -> GridHeader:
             cards.append((f"CNAME{axis_number}", to_header_text(axis.name)[:60], ""))
             continue
         if axis.kind == "time":
-            zero_mjd = float(np.floor(np.nanmin(values))) if np.isfinite(values).any() else 0.0
+            if np.isfinite(values).any():
+                zero_mjd = float(np.floor(np.nanmin(values)))
+            else:
+                zero_mjd = 0.0
             values = values - zero_mjd
             cards += [
                 card_tuple
                 for card_tuple in (("MJDREF", zero_mjd, "zero of times, MJD"), ("TIMEUNIT", "d", ""))
                 if card_tuple[0] not in known_keywords
             ]
-        start, step = float(values[0]), float(values[-1] - values[0]) / max(1, len(values) - 1)
+        start = float(values[0])
+        step = float(values[-1] - values[0]) / max(1, len(values) - 1)
         is_evenly_spaced = np.isfinite(values).all() and np.abs(
             values - (start + step * np.arange(len(values)))
         ).max() <= MAX_SPACING_ERROR_PIXELS * abs(step)
@@ -181,7 +185,8 @@ def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
     """
     fits_cards: list[Said] = []
     for card in cards:
-        keyword, value = to_header_text(card.keyword).upper().strip(), card.value
+        keyword = to_header_text(card.keyword).upper().strip()
+        value = card.value
         if value is None or not keyword or _RESERVED_KEYWORDS.fullmatch(keyword):
             continue
         if isinstance(value, float) and not np.isfinite(value):
@@ -194,7 +199,10 @@ def convert_to_fits_cards(cards: Iterable[HeaderCard]) -> list[Said]:
             continue
         is_short = _STANDARD_KEYWORD.fullmatch(keyword) is not None
         size = len(str(value)) + (str(value).count("'") + 2 if isinstance(value, str) else 4)
-        name = keyword if is_short else "HIERARCH " + " ".join(re.sub(r"[^A-Z0-9_-]+", " ", keyword).split())
+        if is_short:
+            name = keyword
+        else:
+            name = "HIERARCH " + " ".join(re.sub(r"[^A-Z0-9_-]+", " ", keyword).split())
         if (is_short and size <= 70) or (not is_short and len(name) + 3 + size <= 80):
             # a comment that is too long is cut, with a warning
             comment_characters = 80 - (10 + max(20, size) if is_short else len(name) + 3 + size) - 3

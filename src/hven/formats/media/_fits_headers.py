@@ -120,8 +120,11 @@ def _read_header_text(file: BinaryIO, start: int) -> tuple[str, int]:
 def _parse_header(text: str, data: int, *, first: bool) -> FitsHeader:
     """Find out what a header is of (sections 4.4.1 and 7): the cards that say it stand in their order, and once."""
     cards = tuple(_parse_cards(text))
-    values, begin = map_first_values(cards), "SIMPLE" if first else "XTENSION"
-    count, bits, kind = values.get("NAXIS"), values.get("BITPIX"), values.get(begin)
+    values = map_first_values(cards)
+    begin = "SIMPLE" if first else "XTENSION"
+    count = values.get("NAXIS")
+    bits = values.get("BITPIX")
+    kind = values.get(begin)
     if type(count) is not int or not 0 <= count <= MAX_AXES or type(bits) is not int or bits not in _BITPIX_VALUES:
         raise NonStandardHeaderError
     axes = [f"NAXIS{number}" for number in range(1, count + 1)]
@@ -159,9 +162,11 @@ def _parse_cards(text: str) -> Iterator[HeaderCard]:
             continue
         begin = 10
         if keyword == "HIERARCH":
-            if (long := _HIERARCH_PATTERN.match(image)) is None:
+            long = _HIERARCH_PATTERN.match(image)
+            if long is None:
                 raise NonStandardHeaderError
-            keyword, begin = long[1].strip(), long.end()
+            keyword = long[1].strip()
+            begin = long.end()
         elif image[8:10] != "= " or _KEYWORD_PATTERN.fullmatch(image, 0, 8) is None:
             raise NonStandardHeaderError
         value, comment = _parse_value(image, begin)
@@ -176,7 +181,8 @@ def _parse_cards(text: str) -> Iterator[HeaderCard]:
 
 def _join_continued_text(value: object, comment: str, continue_cards: list[str]) -> tuple[str, str]:
     """Put a text together that goes on in further cards."""
-    pieces, comments = [value], [comment]
+    pieces = [value]
+    comments = [comment]
     for image in continue_cards:
         if image[8:10] != "  ":
             raise NonStandardHeaderError

@@ -55,7 +55,9 @@ def open_text_table(path: Place, name: str) -> Product | None:
     if match is None:
         return None
     try:
-        return _open_parquet(path) if match[1] else _open_delimited(path, is_gzipped=match[2] is not None)
+        if match[1]:
+            return _open_parquet(path)
+        return _open_delimited(path, is_gzipped=match[2] is not None)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as fault:
         raise _create_damage_error(name, fault) from None
 
@@ -85,7 +87,10 @@ def _open_parquet(path: Place) -> Product:
         def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
             stop = min(start + row_limit, starts[-1])
             groups = [row for row in range(file.num_row_groups) if starts[row] < stop and starts[row + 1] > start]
-            row = starts[groups[0]] if groups else 0
+            if groups:
+                row = starts[groups[0]]
+            else:
+                row = 0
             try:
                 # what is behind the last row is not decoded
                 for batch in file.iter_batches(
@@ -137,7 +142,10 @@ def _create_column(field: pa.Field) -> Column:
     field_metadata = {
         key.decode().lower(): value.decode("utf-8", "replace") for key, value in (field.metadata or {}).items()
     }
-    kind = pa.timestamp("us") if pa.types.is_timestamp(field.type) else field.type
+    if pa.types.is_timestamp(field.type):
+        kind = pa.timestamp("us")
+    else:
+        kind = field.type
     return Column(
         name=field.name,
         type=type_from_arrow(kind),
@@ -149,7 +157,10 @@ def _create_column(field: pa.Field) -> Column:
 
 def _cast_values(array: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(arrow_type):
-        zone = pa.timestamp("us", array.type.tz) if pa.types.is_timestamp(array.type) else arrow_type
+        if pa.types.is_timestamp(array.type):
+            zone = pa.timestamp("us", array.type.tz)
+        else:
+            zone = arrow_type
         return array.cast(zone, safe=False).cast(arrow_type)
     return array.cast(arrow_type)
 
@@ -196,11 +207,10 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
     delimiter = max(DELIMITERS, key=lambda candidate_mark: first_line.count(candidate_mark.encode()))
     first_fields = first_line.strip().split(delimiter.encode())
     has_header = not all(_NUMBER_PATTERN.fullmatch(word) or not word.strip() for word in first_fields)
-    names = (
-        [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
-        if has_header
-        else [f"column_{line_number}" for line_number in range(1, len(first_fields) + 1)]
-    )
+    if has_header:
+        names = [word.decode("utf-8", "replace").strip().strip('"') for word in first_fields]
+    else:
+        names = [f"column_{line_number}" for line_number in range(1, len(first_fields) + 1)]
     kinds: dict[str, pa.DataType] = {}
 
     @contextmanager
@@ -225,14 +235,16 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
         for field in table.schema:
             kind = field.type
             if pa.types.is_timestamp(kind):
-                kind = pa.timestamp("us") if kind.tz is None else pa.string()
-            kinds[field.name] = (
-                pa.float64()
-                if pa.types.is_integer(kind)
-                else pa.string()
-                if pa.types.is_null(kind) or (pa.types.is_temporal(kind) and not pa.types.is_timestamp(kind))
-                else kind
-            )
+                if kind.tz is None:
+                    kind = pa.timestamp("us")
+                else:
+                    kind = pa.string()
+            if pa.types.is_integer(kind):
+                kinds[field.name] = pa.float64()
+            elif pa.types.is_null(kind) or (pa.types.is_temporal(kind) and not pa.types.is_timestamp(kind)):
+                kinds[field.name] = pa.string()
+            else:
+                kinds[field.name] = kind
     with stream_batches(names[:1]) as table:
         for batch in table:
             count += batch.num_rows

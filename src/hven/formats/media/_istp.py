@@ -30,7 +30,9 @@ def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
         value = value.decode("utf-8", "replace")
     if isinstance(value, list | np.ndarray):
         value = " ".join(str(item) for item in np.asarray(value).ravel())
-    return "" if value is None else str(value).strip()
+    if value is None:
+        return ""
+    return str(value).strip()
 
 
 def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | None:
@@ -39,7 +41,9 @@ def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | N
         value = np.asarray(find_attribute(attributes, name), np.float64).ravel()
     except (TypeError, ValueError):
         return None
-    return float(value[0]) if value.size == 1 and np.isfinite(value[0]) else None
+    if value.size == 1 and np.isfinite(value[0]):
+        return float(value[0])
+    return None
 
 
 def is_support_variable(attributes: Mapping[str, Any]) -> bool:
@@ -58,13 +62,17 @@ def is_data_variable(attributes: Mapping[str, Any]) -> bool:
 def clean_unit(text: str) -> str | None:
     """Read a unit: without the markup of IDL, and none where the words for none stand."""
     plain = strip_idl_markup(text, is_unit=True).strip()
-    return None if plain.lower() in _NO_UNIT_WORDS else plain
+    if plain.lower() in _NO_UNIT_WORDS:
+        return None
+    return plain
 
 
 def read_axis_label(attributes: Mapping[str, Any], name: str) -> str | None:
     """Read the label of a variable (LABLAXIS); None: there is none, or it is the variable's name."""
     label = strip_idl_markup(read_text_attribute(attributes, "LABLAXIS"))
-    return label if label and label.lower() != name.lower() else None
+    if label and label.lower() != name.lower():
+        return label
+    return None
 
 
 def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float | None] | None:
@@ -80,4 +88,6 @@ def read_valid_range(attributes: Mapping[str, Any]) -> tuple[float | None, float
         (value for name in ("VALIDMAX", "VALID_MAX") if (value := read_number_attribute(attributes, name)) is not None),
         None,
     )
-    return None if low is None and high is None else (low, high)
+    if low is None and high is None:
+        return None
+    return (low, high)

@@ -71,8 +71,12 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     scale = find_number("MAP_RESOLUTION")  # pixels a degree
     if not scale:
         length = find_number("MAP_SCALE")
-        scale = radius * math.radians(1.0) / length if radius and length else None
-    line, sample = find_number("LINE_PROJECTION_OFFSET"), find_number("SAMPLE_PROJECTION_OFFSET")
+        if radius and length:
+            scale = radius * math.radians(1.0) / length
+        else:
+            scale = None
+    line = find_number("LINE_PROJECTION_OFFSET")
+    sample = find_number("SAMPLE_PROJECTION_OFFSET")
     if (
         kind is None
         or not scale
@@ -83,10 +87,8 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
     ):
         return []
     west_positive = str(label_values.get("POSITIVE_LONGITUDE_DIRECTION")).upper() == "WEST"
-    lon, lat = (
-        (find_number("CENTER_LONGITUDE") or 0.0) * (-1.0 if west_positive else 1.0),
-        find_number("CENTER_LATITUDE") or 0.0,
-    )
+    lon = (find_number("CENTER_LONGITUDE") or 0.0) * (-1.0 if west_positive else 1.0)
+    lat = find_number("CENTER_LATITUDE") or 0.0
     degrees_per_pixel = 1.0 / scale
     if kind == "CAR":
         degrees_per_pixel /= (
@@ -102,7 +104,8 @@ def write_map_cards(label_values: Mapping[str, object], *, origin_pixel: float |
             edges = {shift: (line + shift - 0.5) / scale for shift in (1.0, 0.5)}
             origin_pixel = min(edges, key=lambda shift: abs(edges[shift] - maximum_latitude))
     name = str(label_values.get("TARGET_NAME") or "")
-    body, body_letters = bodies.find_body(name), find_body_code(name)
+    body = bodies.find_body(name)
+    body_letters = find_body_code(name)
     is_planetographic = "GRAPHIC" in str(label_values.get("COORDINATE_SYSTEM_NAME")).upper()
     card_values: list[tuple[str, str | float | None, str]] = [
         ("CTYPE1", f"{body_letters}LN-{kind}", "longitude, to the east"),
@@ -135,7 +138,10 @@ def find_body_code(name: str) -> str:
     """
     body = bodies.find_body(name)
     kinds = {"moon": "ST", "dwarf": "DW", "asteroid": "AS", "comet": "CO"}
-    kind = body.kind.split()[0] if body else ""
+    if body:
+        kind = body.kind.split()[0]
+    else:
+        kind = ""
     return _BODY_CODES.get(body.name if body else "", kinds.get(kind, "OB"))
 
 

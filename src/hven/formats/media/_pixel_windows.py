@@ -78,7 +78,8 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
     SourceError
         The file does not say what its axes are.
     """
-    low, high = np.zeros(len(array.axes)), np.array(array.shape, np.float64)
+    low = np.zeros(len(array.axes))
+    high = np.array(array.shape, np.float64)
     bounds = [low, high]
 
     def limit_bounds(axis_number: int, first: float, last: float) -> None:
@@ -112,15 +113,18 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
             return None
         limit_bounds(axis_number, float(matching_pixels.min()), float(matching_pixels.max() + 1))
     if selection.shape is not None or selection.longitude is not None or selection.latitude is not None:
-        longitude_axis, latitude_axis = _find_axis(array, "longitude", "POS"), _find_axis(array, "latitude", "POS")
-        sky_mapping = array.create_sky_mapping() if array.create_sky_mapping is not None else None
+        longitude_axis = _find_axis(array, "longitude", "POS")
+        latitude_axis = _find_axis(array, "latitude", "POS")
+        if array.create_sky_mapping is not None:
+            sky_mapping = array.create_sky_mapping()
+        else:
+            sky_mapping = None
         is_sky = sky_mapping is not None and sky_mapping.image_axes.kind == "sky"
         if sky_mapping is None or (selection.shape is not None and not is_sky):
-            reason = (
-                format_message("the image shows no part of the sky that its header could place")
-                if selection.shape is not None
-                else format_message("the image's header places no pixel")
-            )
+            if selection.shape is not None:
+                reason = format_message("the image shows no part of the sky that its header could place")
+            else:
+                reason = format_message("the image's header places no pixel")
             raise ParamError(reason, name="POS", remedy=format_message("cut it by pixels: PIXELS_1, PIXELS_2"))
         box = _find_pixels_on_sphere(
             sky_mapping,
@@ -134,7 +138,9 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
         limit_bounds(longitude_axis, *box[0])
         limit_bounds(latitude_axis, *box[1])
     starts, stops = (np.clip(bound, 0, array.shape).astype(int) for bound in bounds)
-    return None if (stops <= starts).any() else tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
+    if (stops <= starts).any():
+        return None
+    return tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
 
 
 def _find_axis(array: ArrayPart, axis_kind: str, name: str) -> int:
@@ -162,16 +168,20 @@ def _find_pixels_in_interval(centres: npt.NDArray[np.generic], interval: Interva
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return None
-    gap = np.gradient(values) / 2.0 if len(values) > 1 else np.zeros(1)
+    if len(values) > 1:
+        gap = np.gradient(values) / 2.0
+    else:
+        gap = np.zeros(1)
     middle = (values[1:] + values[:-1]) / 2.0
-    left_edges, right_edges = (
-        np.concatenate([values[:1] - gap[:1], middle]),
-        np.concatenate([middle, values[-1:] + gap[-1:]]),
-    )
-    low, high = np.fmin(left_edges, right_edges), np.fmax(left_edges, right_edges)
+    left_edges = np.concatenate([values[:1] - gap[:1], middle])
+    right_edges = np.concatenate([middle, values[-1:] + gap[-1:]])
+    low = np.fmin(left_edges, right_edges)
+    high = np.fmax(left_edges, right_edges)
     slack = EDGE_TOLERANCE_PIXELS * np.abs(high - low)
     touched_pixels = (is_finite & (high - slack >= interval[0]) & (low + slack <= interval[1])).nonzero()[0]
-    return (float(touched_pixels.min()), float(touched_pixels.max() + 1)) if len(touched_pixels) else None
+    if len(touched_pixels):
+        return (float(touched_pixels.min()), float(touched_pixels.max() + 1))
+    return None
 
 
 def _find_pixels_on_sphere(
@@ -184,7 +194,11 @@ def _find_pixels_on_sphere(
     The shape's outline is drawn on the image, and a grid of the image's pixels is looked for in the shape: the first
     finds what is small, the second what reaches beyond the image or has a pole in it.
     """
-    size = (height, width) if is_swapped else (width, height)  # in the order of the file's axes
+    # in the order of the file's axes
+    if is_swapped:
+        size = (height, width)
+    else:
+        size = (width, height)
     step = [np.linspace(0.5, n + 0.5, min(GRID_POINTS_PER_SIDE, n + 1)) for n in size]
     grid = np.stack([axis_points.ravel() for axis_points in np.meshgrid(*step)], 1)
     lon, lat = sky_mapping(grid).T
@@ -193,15 +207,24 @@ def _find_pixels_on_sphere(
     shape = selection.shape
     if isinstance(shape, Range) or shape is None:
         unlimited = (-np.inf, np.inf)
-        longitude = (shape.lon1, shape.lon2) if shape is not None else selection.longitude or unlimited
-        latitude = (shape.lat1, shape.lat2) if shape is not None else selection.latitude or unlimited
+        if shape is not None:
+            longitude = (shape.lon1, shape.lon2)
+        else:
+            longitude = selection.longitude or unlimited
+        if shape is not None:
+            latitude = (shape.lat1, shape.lat2)
+        else:
+            latitude = selection.latitude or unlimited
         inside[is_visible] = (
             _is_longitude_between(lon[is_visible], longitude)
             & (lat[is_visible] >= latitude[0])
             & (lat[is_visible] <= latitude[1])
         )
         # drawn no further than the image reaches: what is far away cannot be drawn
-        latitude_range = (lat[is_visible].min(), lat[is_visible].max()) if is_visible.any() else (0.0, 0.0)
+        if is_visible.any():
+            latitude_range = (lat[is_visible].min(), lat[is_visible].max())
+        else:
+            latitude_range = (0.0, 0.0)
         spread = 0.1 * (latitude_range[1] - latitude_range[0]) + sky_mapping.scale
         edge = _draw_range_outline(
             longitude, tuple(np.clip(latitude, latitude_range[0] - spread, latitude_range[1] + spread))
@@ -213,16 +236,15 @@ def _find_pixels_on_sphere(
     low, high = _find_outline_bounds(outline_pixels, edge, sky_mapping.scale, size)
     if inside.any():
         # where the outline cannot be drawn, the grid alone tells: its next line may be in it as well
-        grid_spacing = (
-            np.array([axis_points[1] - axis_points[0] for axis_points in step])
-            if not np.isfinite(outline_pixels).all()
-            else np.zeros(2)
-        )
-        low, high = (
-            np.minimum(low, grid[inside].min(0) - grid_spacing),
-            np.maximum(high, grid[inside].max(0) + grid_spacing),
-        )
-    return _round_to_pixels(low, high, size, is_swapped) if np.isfinite(low).all() else None
+        if not np.isfinite(outline_pixels).all():
+            grid_spacing = np.array([axis_points[1] - axis_points[0] for axis_points in step])
+        else:
+            grid_spacing = np.zeros(2)
+        low = np.minimum(low, grid[inside].min(0) - grid_spacing)
+        high = np.maximum(high, grid[inside].max(0) + grid_spacing)
+    if np.isfinite(low).all():
+        return _round_to_pixels(low, high, size, is_swapped)
+    return None
 
 
 def _find_outline_bounds(
@@ -231,7 +253,8 @@ def _find_outline_bounds(
     """Return the bounds of what of a closed line lies on the image; infinite where nothing does."""
     from shapely import bounds, box, intersection, is_empty, linestrings  # noqa: PLC0415  (asked by few)
 
-    a, b = outline_pixels, np.roll(outline_pixels, -1, axis=0)
+    a = outline_pixels
+    b = np.roll(outline_pixels, -1, axis=0)
     pixel_distances = angle(vectors(*outline.T), vectors(*np.roll(outline, -1, axis=0).T)) / np.radians(
         max(scale, 1e-12)
     )
@@ -257,7 +280,9 @@ def _round_to_pixels(
     if (last <= first).any():
         return None
     x, y = ((float(first[axis_number]), float(last[axis_number])) for axis_number in (0, 1))
-    return (y, x) if is_swapped else (x, y)
+    if is_swapped:
+        return (y, x)
+    return (x, y)
 
 
 def _is_longitude_between(lon: Numbers, interval: Interval) -> npt.NDArray[np.bool_]:
@@ -274,7 +299,8 @@ def _draw_range_outline(longitude: Interval, latitude: Interval) -> Numbers:
     west = 0.0 if is_full_circle else longitude[0]
     east = west + (FULL_CIRCLE_DEGREES if is_full_circle else (longitude[1] - west) % FULL_CIRCLE_DEGREES)
     south, north = np.clip(latitude, -90.0, 90.0)
-    lon, lat = np.linspace(west, east, 721), np.linspace(south, north, 361)
+    lon = np.linspace(west, east, 721)
+    lat = np.linspace(south, north, 361)
     sides = [
         (lon, np.full(721, south)),
         (np.full(361, east), lat),
@@ -296,7 +322,8 @@ def _draw_shape_outline(shape: Shape) -> Numbers:
     if not isinstance(shape, Polygon):
         raise ParamError(format_message("only circles, ranges and polygons are cut out"), name="POS")
     a = vectors(shape.lons, shape.lats)
-    b, fractions = np.roll(a, -1, axis=0), np.linspace(0.0, 1.0, 64, endpoint=False)[:, None]
+    b = np.roll(a, -1, axis=0)
+    fractions = np.linspace(0.0, 1.0, 64, endpoint=False)[:, None]
     points = np.concatenate([(1.0 - fractions) * start + fractions * end for start, end in zip(a, b, strict=True)])
     return np.stack(angles(points / np.linalg.norm(points, axis=1)[:, None]), 1)
 

@@ -195,9 +195,9 @@ class TablePart:
     @property
     def role(self) -> str:
         """``data``, or ``support`` if all of its columns describe data that stand elsewhere."""
-        return (
-            "support" if self.columns and {column.name for column in self.columns} <= self.support_columns else "data"
-        )
+        if self.columns and {column.name for column in self.columns} <= self.support_columns:
+            return "support"
+        return "data"
 
 
 Part = ArrayPart | TablePart

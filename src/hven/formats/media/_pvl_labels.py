@@ -62,18 +62,19 @@ class PvlLabel(dict[str, Any]):
     def list_values(self, keyword: str) -> list[Any]:
         """Return a value as a list."""
         value = self.get(keyword, [])
-        return value if isinstance(value, list) else [value]
+        if isinstance(value, list):
+            return value
+        return [value]
 
     def list_cards(self, group: str = "") -> Iterator[HeaderCard]:
         """Yield all that it says as cards, of groups in it with their names before it."""
         for keyword, value in self.items():
             if isinstance(value, list) and len(value) > 40:  # a table of its own
                 continue
-            value_text = (
-                value
-                if isinstance(value, str | int | float)
-                else ", ".join(str(item_or_object) for item_or_object in value)
-            )
+            if isinstance(value, str | int | float):
+                value_text = value
+            else:
+                value_text = ", ".join(str(item_or_object) for item_or_object in value)
             yield HeaderCard(f"{group}{keyword.lstrip('^')}", value_text, self.units.get(keyword, ""))
         for name, item_or_object in self.objects:
             if name not in {"COLUMN", "FIELD", "CONTAINER", "HISTORY"}:
@@ -174,7 +175,9 @@ def parse_label(text: str, name: str = "the label") -> PvlLabel:
 
 class _TokenReader:
     def __init__(self, text: str, name: str) -> None:
-        self.text, self.name, self.position = text, name, 0
+        self.text = text
+        self.name = name
+        self.position = 0
         self.peeked_token: tuple[str, str] | None = None
 
     def create_error(self, word: str) -> SourceError:
@@ -183,7 +186,8 @@ class _TokenReader:
 
     def read_token(self) -> tuple[str, str] | None:
         if self.peeked_token is not None:
-            token, self.peeked_token = self.peeked_token, None
+            token = self.peeked_token
+            self.peeked_token = None
             return token
         while self.position < len(self.text):
             match = _TOKEN_PATTERN.match(self.text, self.position)
@@ -231,9 +235,11 @@ def _parse_word(word: str) -> int | float | str:
         if radix_match:
             number = int(radix_match[1] + radix_match[3] + radix_match[4], int(radix_match[2]))
             return number if number < 0 else BitPattern(number)
-        return (
-            int(word) if re.fullmatch(r"[+-]?\d{1,18}", word) else float(word) if word[-1:] in "0123456789." else word
-        )
+        if re.fullmatch(r"[+-]?\d{1,18}", word):
+            return int(word)
+        if word[-1:] in "0123456789.":
+            return float(word)
+        return word
     except ValueError:
         return word
 

@@ -127,7 +127,8 @@ def open_raster(path: Place, name: str) -> Product | None:
 def _open_tiff(file: BinaryIO, name: str) -> Product:
     tags = _read_tags(file)
     width, height = (int(tags[tag][0]) for tag in (256, 257))
-    bands, bits = int(tags.get(277, (1,))[0]), int(tags.get(258, (8,))[0])
+    bands = int(tags.get(277, (1,))[0])
+    bits = int(tags.get(258, (8,))[0])
     kind = np.dtype(f"{_SAMPLE_FORMAT_LETTERS.get(int(tags.get(339, (1,))[0]), 'u')}{max(1, bits // 8)}")
     cards = [
         HeaderCard(_TIFF_TAG_NAMES[tag], _decode_tag_value(value))
@@ -167,21 +168,31 @@ def _refuse_pixels(name: str, _window: object) -> NoReturn:
 
 
 def _decode_tag_value(values: tuple[Any, ...]) -> str:
-    text = values[0] if values and isinstance(values[0], bytes) else " ".join(map(str, values)).encode()
+    if values and isinstance(values[0], bytes):
+        text = values[0]
+    else:
+        text = " ".join(map(str, values)).encode()
     return text.partition(b"\0")[0].decode("utf-8", "replace").strip()[:4000]
 
 
 def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
     """Read the first directory of a TIFF: values by tag (TIFF 6.0; BigTIFF)."""
     file.seek(0)
-    order = "<" if file.read(2) == b"II" else ">"
+    if file.read(2) == b"II":
+        order = "<"
+    else:
+        order = ">"
     big = struct.unpack(f"{order}H", file.read(2))[0] == 43
-    count, entry, place = ("Q", "HHQQ", "Q") if big else ("H", "HHII", "I")
+    if big:
+        count, entry, place = ("Q", "HHQQ", "Q")
+    else:
+        count, entry, place = ("H", "HHII", "I")
     if big:
         file.read(4)
     file.seek(struct.unpack(order + place, file.read(struct.calcsize(order + place)))[0])
     number = struct.unpack(order + count, file.read(struct.calcsize(order + count)))[0]
-    size, inline_bytes = struct.calcsize(order + entry), struct.calcsize(order + place)
+    size = struct.calcsize(order + entry)
+    inline_bytes = struct.calcsize(order + place)
     body = file.read(min(int(number), MAX_DIRECTORY_TAGS) * size)
     tag_values: dict[int, tuple[Any, ...]] = {}
     for entry_start in range(0, len(body) - size + 1, size):
@@ -204,21 +215,31 @@ def _read_tags(file: BinaryIO) -> dict[int, tuple[Any, ...]]:
 def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: int) -> list[HeaderCard]:
     """Write the map of a GeoTIFF as WCS; empty: it has none, a turned one, or one that is not known (OGC 19-008r4)."""
     keys = _read_geo_keys(tags)
-    step, tie, matrix = tags.get(33550), tags.get(33922), tags.get(34264)
+    step = tags.get(33550)
+    tie = tags.get(33922)
+    matrix = tags.get(34264)
     if matrix is not None and len(matrix) == 16 and not (matrix[1] or matrix[4]):
-        step, tie = (matrix[0], -matrix[5]), (0.0, 0.0, 0.0, matrix[3], matrix[7], 0.0)
+        step = (matrix[0], -matrix[5])
+        tie = (0.0, 0.0, 0.0, matrix[3], matrix[7], 0.0)
     if step is None or tie is None or len(tie) < 6 or not step[0] > 0.0 < step[1]:
         return []
-    shift = 0.5 if keys.get("raster") == 2 else 0.0  # its points are middles of pixels
+    # its points are middles of pixels
+    if keys.get("raster") == 2:
+        shift = 0.5
+    else:
+        shift = 0.0
     # the corner of the first pixel, in degrees or metres
-    left_edge, top_edge = tie[3] - (tie[0] + shift) * step[0], tie[4] + (tie[1] + shift) * step[1]
+    left_edge = tie[3] - (tie[0] + shift) * step[0]
+    top_edge = tie[4] + (tie[1] + shift) * step[1]
     citation = str(keys.get("citation") or "")
     body = next((word for word in re.findall(r"[A-Za-z0-9]{3,}", citation) if bodies.find_body(word)), "")
     body = body or ("Earth" if keys.get("known") in _EARTH_EPSG_CODES or "WGS" in citation else "")
     label_values: dict[str, object] = {"TARGET_NAME": body}
     radius = keys.get("radius")
     if keys.get("model") == 2:
-        degrees_per_column, degrees_per_row, lon = step[0], step[1], left_edge + width / 2 * step[0]
+        degrees_per_column = step[0]
+        degrees_per_row = step[1]
+        lon = left_edge + width / 2 * step[0]
         label_values |= {
             "MAP_PROJECTION_TYPE": "SIMPLE CYLINDRICAL",
             "CENTER_LONGITUDE": lon,
@@ -226,16 +247,17 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
             "LINE_PROJECTION_OFFSET": top_edge / step[1],
         }
     else:
-        kind, metres = _PROJECTION_NAMES.get(keys.get("projection", 0)), _UNIT_METRES.get(keys.get("unit", 9001))
+        kind = _PROJECTION_NAMES.get(keys.get("projection", 0))
+        metres = _UNIT_METRES.get(keys.get("unit", 9001))
         if kind is None or metres is None or not isinstance(radius, float) or not radius > 0.0:
             return []
         degree = math.radians(1.0) * radius / metres
-        degrees_per_column, degrees_per_row = step[0] / degree, step[1] / degree
-        lat = (
-            float(keys.get("lat") or keys.get("parallel") or 0.0)
-            if kind[:5] != "EQUIR"
-            else float(keys.get("parallel") or 0.0)
-        )
+        degrees_per_column = step[0] / degree
+        degrees_per_row = step[1] / degree
+        if kind[:5] != "EQUIR":
+            lat = float(keys.get("lat") or keys.get("parallel") or 0.0)
+        else:
+            lat = float(keys.get("parallel") or 0.0)
         label_values |= {
             "MAP_PROJECTION_TYPE": kind,
             "CENTER_LONGITUDE": float(keys.get("lon") or 0.0),
@@ -252,7 +274,8 @@ def _write_geotiff_wcs(tags: Mapping[int, tuple[Any, ...]], width: int, height: 
 
 def _read_geo_keys(tags: Mapping[int, tuple[Any, ...]]) -> dict[str, Any]:
     """Read the keys of a GeoTIFF that say where it lies."""
-    directory, doubles = tags.get(34735, ()), tags.get(34736, ())
+    directory = tags.get(34735, ())
+    doubles = tags.get(34736, ())
     texts = tags.get(34737, (b"",))[0]
     key_values: dict[str, Any] = {}
     for position in range(4, len(directory) - 3, 4):
@@ -280,7 +303,8 @@ def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, i
         size, kind = struct.unpack(">I4s", file.read(8))
         content_start = begin + 8
         if size == 1:
-            size, content_start = struct.unpack(">Q", file.read(8))[0], begin + 16
+            size = struct.unpack(">Q", file.read(8))[0]
+            content_start = begin + 16
         content_end = end if size == 0 else begin + size
         if content_end < content_start or content_end > end:
             raise ValueError("a box ends behind its file")
@@ -289,10 +313,12 @@ def _read_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, i
 
 
 def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
-    shape, kind = (0, 0, 0), np.dtype("u1")
+    shape = (0, 0, 0)
+    kind = np.dtype("u1")
     cards: list[HeaderCard] = []
     wcs_cards: list[HeaderCard] = []
-    geo, gml = b"", list[bytes]()
+    geo = b""
+    gml = list[bytes]()
     for box, content_start, content_end in _read_boxes(file, 0, size):
         if box == b"jp2h":
             for inner, begin, _ in _read_boxes(file, content_start, content_end):
@@ -348,9 +374,11 @@ def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[Head
     )
     if any(len(element_or_document) != 2 for element_or_document in (origin, *steps)) or len(steps) != 2:
         return []
-    lon = (
-        0 if steps[0][0] else 1
-    )  # the axis along which rows run: what comes first depends on the system, and on who wrote it
+    # the axis along which rows run: what comes first depends on the system, and on who wrote it
+    if steps[0][0]:
+        lon = 0
+    else:
+        lon = 1
     lat = 1 - lon
     if steps[0][lat] or steps[1][lon]:
         return []
@@ -364,12 +392,18 @@ def _write_gml_wcs(documents: list[bytes], width: int, height: int) -> list[Head
     )
     code = re.search(r"EPSG\W.*?(\d+)$", name)
     if code is not None:
-        body = "Earth" if int(code[1]) in _EARTH_EPSG_CODES else ""
+        if int(code[1]) in _EARTH_EPSG_CODES:
+            body = "Earth"
+        else:
+            body = ""
     else:  # a system of its own, in a document beside it
         crs_element = next(
             (element for root in roots if (element := root.find(".//{*}GeographicCRS")) is not None), None
         )
-        body = "" if crs_element is None else crs_element.findtext("{*}srsName") or ""
+        if crs_element is None:
+            body = ""
+        else:
+            body = crs_element.findtext("{*}srsName") or ""
     if not body:
         return []
     citation = body.encode("ascii", "replace") + b"|"
@@ -399,7 +433,12 @@ def _parse_xml(body: bytes) -> Any:
 def _read_fits_xml(body: bytes) -> list[HeaderCard]:
     """Read a header of FITS that is written as XML, as Helioviewer's pictures have it; empty: it is other XML."""
     root = _parse_xml(body)
-    fits_element = None if root is None else root if root.tag == "fits" else root.find(".//fits")
+    if root is None:
+        fits_element = None
+    elif root.tag == "fits":
+        fits_element = root
+    else:
+        fits_element = root.find(".//fits")
     if fits_element is None:
         return []
     return [
@@ -413,7 +452,9 @@ def _parse_value(text: str) -> str | int | float:
     if re.fullmatch(r"[+-]?\d{1,18}", text):
         return int(text)
     try:
-        return float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", text) else text
+        if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", text):
+            return float(text)
+        return text
     except ValueError:
         return text
 

@@ -125,8 +125,16 @@ class RecordField:
             "time": "char",
             "vax": "float",
         }
-        kind = "double" if scaled else words.get(self.kind) or VOTABLE_TYPES[np.dtype(self.kind).str[1:]]
-        size = "*" if kind == "char" else str(self.item_count) if self.item_count > 1 else None
+        if scaled:
+            kind = "double"
+        else:
+            kind = words.get(self.kind) or VOTABLE_TYPES[np.dtype(self.kind).str[1:]]
+        if kind == "char":
+            size = "*"
+        elif self.item_count > 1:
+            size = str(self.item_count)
+        else:
+            size = None
         if kind == "char" and self.item_count > 1:
             size = f"{self.size}x{self.item_count}"
         return Column(name=self.name, type=Type(kind, size), unit=self.unit, description=self.description)
@@ -172,13 +180,13 @@ def create_fixed_table(
     """
     if not fields or record_bytes < 1 or record_count < 0 or offset < 0:
         raise SourceError(format_message("the table {name} has no columns, or no rows", name))
-    end, file_bytes = offset + record_bytes * record_count, path.stat().st_size
+    end = offset + record_bytes * record_count
+    file_bytes = path.stat().st_size
     if end > file_bytes and end - file_bytes <= 2 and record_count:  # without the last end of line
-        record_count = (
-            record_count
-            if max(field.offset + field.size for field in fields) <= record_bytes - (end - file_bytes)
-            else record_count - 1
-        )
+        if max(field.offset + field.size for field in fields) <= record_bytes - (end - file_bytes):
+            record_count = record_count
+        else:
+            record_count = record_count - 1
     elif end > file_bytes:
         raise SourceError(
             format_message("{name} has {there} bytes, and its label promises {end}", path.name, file_bytes, end),
@@ -223,7 +231,8 @@ def _make_names_distinct(columns: Sequence[Column]) -> list[Column]:
 
 
 def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.Array:
-    rows, step = len(block), field.step_bytes or field.size
+    rows = len(block)
+    step = field.step_bytes or field.size
     cells = np.lib.stride_tricks.as_strided(
         block[:, field.offset :], (rows, field.item_count, field.size), (block.strides[0], step, 1)
     )
@@ -233,14 +242,16 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
     else:
         kind = np.dtype("<u4" if field.kind == "vax" else field.kind)
         values = cells.view(kind).ravel()
-        values = (
-            convert_vax_reals(values.view(np.float32)) if field.kind == "vax" else values.astype(kind.newbyteorder("="))
-        )
-        missing = (
-            np.isin(values, np.array([null for null in field.nulls if isinstance(null, int | float)], np.float64))
-            if field.nulls
-            else None
-        )
+        if field.kind == "vax":
+            values = convert_vax_reals(values.view(np.float32))
+        else:
+            values = values.astype(kind.newbyteorder("="))
+        if field.nulls:
+            missing = np.isin(
+                values, np.array([null for null in field.nulls if isinstance(null, int | float)], np.float64)
+            )
+        else:
+            missing = None
         if (field.factor, field.zero) != (1.0, 0.0):
             values = values * field.factor + field.zero
         flat = pa.array(values, mask=missing, from_pandas=True)
@@ -308,18 +319,14 @@ def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
                     [float(null) for null in field.nulls if isinstance(null, int | float)], pa.float64()
                 )
                 values = pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.float64()), values)
-            return (
-                values
-                if (field.factor, field.zero) == (1.0, 0.0)
-                else pc.add(pc.multiply(values, field.factor), field.zero)
-            )
+            if (field.factor, field.zero) == (1.0, 0.0):
+                return values
+            return pc.add(pc.multiply(values, field.factor), field.zero)
         values = pc.cast(texts, pa.int64())
         null_values = pa.array([int(null) for null in field.nulls if isinstance(null, int | float)], pa.int64())
-        return (
-            pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.int64()), values)
-            if len(null_values)
-            else values
-        )
+        if len(null_values):
+            return pc.if_else(pc.is_in(values, null_values), pa.scalar(None, pa.int64()), values)
+        return values
     except pa.ArrowInvalid as fault:
         raise SourceError(
             format_message("a value of {column} is not what the label says: {reason}", field.name, str(fault)[:120])

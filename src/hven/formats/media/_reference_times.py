@@ -69,7 +69,10 @@ def _parse_date(text: str, name: str) -> int:
     try:
         if match is None:
             raise ValueError  # noqa: TRY301
-        year, month, day = (match[1], match[2], match[3]) if match[1] else (match[6], match[5], match[4])
+        if match[1]:
+            year, month, day = (match[1], match[2], match[3])
+        else:
+            year, month, day = (match[6], match[5], match[4])
         day_start = int(np.datetime64(f"{year}-{month}-{day}", "D").astype(np.int64)) * DAY_MICROSECONDS
         seconds = int(match[7] or 0) * 3600 + int(match[8] or 0) * 60 + int(match[9] or 0)
         return day_start + seconds * 1_000_000 + int((match[10] or "").ljust(6, "0")[:6])

@@ -63,8 +63,10 @@ class RemoteFile:
     """
 
     def __init__(self, path: PurePosixPath, find_file: Callable[[str], ByteRanges | None]) -> None:
-        self._path, self._find_file = path, find_file
-        self.name, self.suffix = path.name, path.suffix
+        self._path = path
+        self._find_file = find_file
+        self.name = path.name
+        self.suffix = path.suffix
 
     def __str__(self) -> str:
         """Write its name: nobody else can open its path."""
@@ -151,7 +153,9 @@ class _RemoteRawReader(io.RawIOBase):
     """Reads what is asked for; who reads on gets what comes next in advance."""
 
     def __init__(self, ranges: ByteRanges) -> None:
-        self._ranges, self._position, self._sequential_bytes = ranges, 0, 0
+        self._ranges = ranges
+        self._position = 0
+        self._sequential_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -164,7 +168,10 @@ class _RemoteRawReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = 0) -> int:
         at = max(0, offset + (0, self._position, self._ranges.length)[whence])
-        self._sequential_bytes = self._sequential_bytes if at == self._position else 0
+        if at == self._position:
+            self._sequential_bytes = self._sequential_bytes
+        else:
+            self._sequential_bytes = 0
         self._position = at
         return at
 

@@ -84,7 +84,8 @@ def write_rotated_copy(
     temporary_path = copy_path.with_name(f".{os.getpid()}-{secrets.token_hex(6)}")
     try:
         with ExitStack() as stack:
-            kind, share = _find_stored_type(array), 1.0
+            kind = _find_stored_type(array)
+            share = 1.0
             if not array.is_local_uncompressed:
                 share = 0.5
                 flat_file = stack.enter_context(temporary_path.with_suffix(".flat").open("w+b", buffering=0))

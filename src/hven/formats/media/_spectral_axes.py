@@ -115,11 +115,9 @@ def normalize_unit(unit: str) -> str:
     """
     lower_case_unit = unit.strip().lower()
     unit_name = _UNIT_SPELLINGS.get(lower_case_unit, lower_case_unit)
-    return (
-        {"angstrom": "Angstrom", "micron": "um"}.get(unit_name, unit_name)
-        if unit_name in _LENGTH_METRES
-        else unit.strip()
-    )
+    if unit_name in _LENGTH_METRES:
+        return {"angstrom": "Angstrom", "micron": "um"}.get(unit_name, unit_name)
+    return unit.strip()
 
 
 def convert_to_wavelengths(
@@ -149,7 +147,8 @@ def convert_to_wavelengths(
     SourceError
         The unit is none of these; a velocity without what it is relative to.
     """
-    kind, unit_name = quantity.upper()[:4].strip("-"), unit.strip().lower()
+    kind = quantity.upper()[:4].strip("-")
+    unit_name = unit.strip().lower()
     unit_name = _UNIT_SPELLINGS.get(unit_name, unit_name)
     kinds: tuple[tuple[dict[str, float], set[str], Callable[[Numbers], Numbers]], ...] = (
         (_LENGTH_METRES, {"WAVE", "AWAV", "LAMB"}, lambda x: x),
@@ -181,19 +180,21 @@ def _convert_air_to_vacuum(air: Numbers) -> Numbers:
 def _convert_velocities(values: Numbers, quantity: str, scale: float, cards: Mapping[str, Any]) -> Numbers:
     frequency, length = (cards.get(name) for name in ("RESTFRQ", "RESTWAV"))
     frequency = frequency or cards.get("RESTFREQ")
-    rest_wavelength = (
-        length
-        if isinstance(length, int | float) and length
-        else LIGHT_SPEED_METRES_PER_SECOND / frequency
-        if isinstance(frequency, int | float) and frequency
-        else None
-    )
+    if isinstance(length, int | float) and length:
+        rest_wavelength = length
+    elif isinstance(frequency, int | float) and frequency:
+        rest_wavelength = LIGHT_SPEED_METRES_PER_SECOND / frequency
+    else:
+        rest_wavelength = None
     if rest_wavelength is None:
         raise SourceError(
             format_message("velocities have no rest frequency"),
             remedy=format_message("RESTFRQ or RESTWAV of the header"),
         )
-    velocity_ratio = values if quantity in {"ZOPT", "BETA"} else values * scale / LIGHT_SPEED_METRES_PER_SECOND
+    if quantity in {"ZOPT", "BETA"}:
+        velocity_ratio = values
+    else:
+        velocity_ratio = values * scale / LIGHT_SPEED_METRES_PER_SECOND
     with np.errstate(all="ignore"):
         if quantity == "VRAD":
             return np.asarray(rest_wavelength / (1.0 - velocity_ratio))
@@ -228,11 +229,13 @@ def convert_to_mjd(values: Numbers, unit: str, cards: Mapping[str, Any]) -> Numb
     if scale is None:
         raise SourceError(format_message("the unit {unit!r} of a time axis is not known", unit), remedy="s, min, h, d")
     days = np.asarray(values, np.float64) * (scale / 86_400.0)
-    reference_day, part = cards.get("MJDREFI"), cards.get("MJDREFF", 0.0)
+    reference_day = cards.get("MJDREFI")
+    part = cards.get("MJDREFF", 0.0)
     reference_mjd = cards.get("MJDREF", None if reference_day is None else float(reference_day) + float(part or 0.0))
     if reference_mjd is None and isinstance(cards.get("JDREF"), int | float):
         reference_mjd = float(cards["JDREF"]) - 2_400_000.5
-    reference_mjd = find_observation_start(cards) if reference_mjd is None else reference_mjd
+    if reference_mjd is None:
+        reference_mjd = find_observation_start(cards)
     if not isinstance(reference_mjd, int | float):
         raise SourceError(
             format_message("nothing says since when times are counted"),

@@ -150,9 +150,10 @@ def create_window_reader(
     is_exact = scale.factor == 1.0 and scale.zero == 0.0 and not scale.nulls and scale.lowest_valid is None
     if layout.is_vax:
         native_type = np.dtype("f4")
-    scaled_type = (
-        native_type if is_exact or native_type.kind == "f" else np.dtype("f4" if native_type.itemsize <= 2 else "f8")
-    )
+    if is_exact or native_type.kind == "f":
+        scaled_type = native_type
+    else:
+        scaled_type = np.dtype("f4" if native_type.itemsize <= 2 else "f8")
     if not is_exact and (scale.factor, scale.zero) != (1.0, 0.0) and native_type.itemsize > 2:
         scaled_type = np.dtype("f8")
 

@@ -215,17 +215,25 @@ def find_bounds(table: TablePart, cards: Sequence[HeaderCard] = ()) -> dict[str,
     """
     bounds_by_name: dict[str, tuple[float, float] | None] = {}
     for name in list_cut_params(table, cards):
-        column, values = _find_spectral_column(table, name) if name == "BAND" else _find_time_column(table, name, cards)
-        scanned_table = table if table.select_columns is None else table.select_columns((column.name,))
+        if name == "BAND":
+            column, values = _find_spectral_column(table, name)
+        else:
+            column, values = _find_time_column(table, name, cards)
+        if table.select_columns is None:
+            scanned_table = table
+        else:
+            scanned_table = table.select_columns((column.name,))
         bounds_by_name[name] = None
         if table.row_count * len(scanned_table.columns) > MAX_SCANNED_VALUES:
             continue
-        low, high = np.inf, -np.inf
+        low = np.inf
+        high = -np.inf
         for batch in scanned_table.read_batches(0, table.row_count):
             cells = batch.column(column.name)
             finite_values = values(cells.flatten() if column.type.is_array else cells)
             finite_values = finite_values[np.isfinite(finite_values)]
-            low, high = min(low, finite_values.min(initial=low)), max(high, finite_values.max(initial=high))
+            low = min(low, finite_values.min(initial=low))
+            high = max(high, finite_values.max(initial=high))
         if low <= high:
             bounds_by_name[name] = float(low), float(high)
     return bounds_by_name
@@ -238,7 +246,10 @@ def _select_matching_rows(table: TablePart, column: Column, values: Values, inte
         column_values = values(batch.column(batch.schema.get_field_index(column.name)))
         with np.errstate(invalid="ignore"):
             masks.append((column_values >= interval[0]) & (column_values <= interval[1]))
-    mask = np.concatenate(masks) if masks else np.zeros(0, np.bool_)
+    if masks:
+        mask = np.concatenate(masks)
+    else:
+        mask = np.zeros(0, np.bool_)
     matching_rows = mask.nonzero()[0]
     if not len(matching_rows):
         return None
@@ -270,8 +281,10 @@ def _select_elements(table: TablePart, column: Column, values: Values, interval:
     matching_elements = ((column_values >= interval[0]) & (column_values <= interval[1])).nonzero()[0]
     if not len(matching_elements):
         return None
-    first, last = int(matching_elements[0]), int(matching_elements[-1]) + 1
-    cut_columns, arrays = [], []
+    first = int(matching_elements[0])
+    last = int(matching_elements[-1]) + 1
+    cut_columns = []
+    arrays = []
     for column_item in table.columns:
         array = batch.column(column_item.name)
         if column_item.type.is_array and len(array.flatten()) == len(column_values):
@@ -378,12 +391,18 @@ def create_time_converter(column: Column, cards: Sequence[HeaderCard]) -> Values
         None,
     )
     if column.epoch is not None or "jd" in column_name:
-        offset_days = (
-            -2_400_000.5 + column.epoch if column.epoch is not None else 0.0 if "mjd" in column_name else -2_400_000.5
-        )
+        if column.epoch is not None:
+            offset_days = -2_400_000.5 + column.epoch
+        elif "mjd" in column_name:
+            offset_days = 0.0
+        else:
+            offset_days = -2_400_000.5
         return lambda array: _to_floats(array) + offset_days
     if shift is not None:
-        scale = 1.0 if re.search(r"\b(d|days?)\b", unit or str(card_values.get("TIMEUNIT", ""))) else 1.0 / 86_400.0
+        if re.search(r"\b(d|days?)\b", unit or str(card_values.get("TIMEUNIT", ""))):
+            scale = 1.0
+        else:
+            scale = 1.0 / 86_400.0
         return lambda array: _to_floats(array) * scale + shift
     start_mjd = find_observation_start(card_values)
     if start_mjd is not None and {"MJDREF", "JDREF"}.isdisjoint(card_values):

@@ -80,15 +80,19 @@ def read_window(
     order, sizes, steps, inner = _plan_read(strides, dtype, window)
     values = np.empty(sizes, dtype)
     first = start + sum(part.start * step for part, step in zip(window, strides, strict=True))
-    span_bytes, inner_sizes, inner_strides = (
-        _compute_span_bytes(sizes[inner:], steps[inner:], dtype),
-        sizes[inner:],
-        steps[inner:],
-    )
+    span_bytes = _compute_span_bytes(sizes[inner:], steps[inner:], dtype)
+    inner_sizes = sizes[inner:]
+    inner_strides = steps[inner:]
     flat_values = values.reshape(math.prod(sizes[:inner]), *inner_sizes)
     outer = (range(0, count * step, step) for count, step in zip(sizes[:inner], steps, strict=False))
-    span_offsets = [first + sum(offsets) for offsets in itertools.product(*outer)] if values.size else []
-    read_spans = file.read_spans if isinstance(file, RemoteFileReader) else partial(_read_spans, file.fileno())
+    if values.size:
+        span_offsets = [first + sum(offsets) for offsets in itertools.product(*outer)]
+    else:
+        span_offsets = []
+    if isinstance(file, RemoteFileReader):
+        read_spans = file.read_spans
+    else:
+        read_spans = partial(_read_spans, file.fileno())
     for index, piece in enumerate(read_spans(span_bytes, span_offsets) if span_offsets else ()):
         if len(piece) < span_bytes:
             raise OSError("it ends before its last pixel")
@@ -110,11 +114,9 @@ def estimate_read_bytes(strides: Sequence[int], dtype: np.dtype[Any], window: Se
         Bytes, each call of the system as so many.
     """
     _, sizes, steps, inner = _plan_read(strides, dtype, window)
-    return (
-        math.prod(sizes[:inner]) * (_compute_span_bytes(sizes[inner:], steps[inner:], dtype) + SYSTEM_CALL_BYTES)
-        if math.prod(sizes)
-        else 0
-    )
+    if math.prod(sizes):
+        return math.prod(sizes[:inner]) * (_compute_span_bytes(sizes[inner:], steps[inner:], dtype) + SYSTEM_CALL_BYTES)
+    return 0
 
 
 def _plan_read(

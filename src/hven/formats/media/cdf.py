@@ -107,8 +107,11 @@ class _ReadLimitedFile:
     """A file of which no more is read at once than a file has: records that point in a circle end so."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file, self.remaining_reads = file, MAX_READS
-        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+        self.file = file
+        self.remaining_reads = MAX_READS
+        self.seek = file.seek
+        self.tell = file.tell
+        self.close = file.close
 
     def read(self, size: int = -1) -> bytes:
         self.remaining_reads -= 1
@@ -122,9 +125,13 @@ class _CdfVariable:
 
     def __init__(self, file: Any, lock: threading.Lock, name: str, file_bytes: int, file_name: str) -> None:
         variable_info = file.varinq(name)
-        self.file, self.lock, self.name, self.file_name = file, lock, name, file_name
+        self.file = file
+        self.lock = lock
+        self.name = name
+        self.file_name = file_name
         self.attributes: dict[str, Any] = file.varattsget(name)
-        self.cdf_type, self.record_count = int(variable_info.Data_Type), int(variable_info.Last_Rec) + 1
+        self.cdf_type = int(variable_info.Data_Type)
+        self.record_count = int(variable_info.Last_Rec) + 1
         vary = list(variable_info.Dim_Vary) or [True] * len(variable_info.Dim_Sizes)
         self.shape = tuple(
             int(size) for size, varies in zip(variable_info.Dim_Sizes, vary, strict=False) if varies and int(varies)
@@ -132,9 +139,10 @@ class _CdfVariable:
         self.varies_by_record = bool(variable_info.Rec_Vary)
         self.is_time = self.cdf_type in {EPOCH_TYPE, EPOCH16_TYPE, TT2000_TYPE}
         self.has_truncated_times = False  # times that were read had digits below a nanosecond
-        self.item_bytes = (
-            8 if self.is_time or self.cdf_type in TEXT_TYPES else np.dtype(_name_numpy_type(self.cdf_type)).itemsize
-        )
+        if self.is_time or self.cdf_type in TEXT_TYPES:
+            self.item_bytes = 8
+        else:
+            self.item_bytes = np.dtype(_name_numpy_type(self.cdf_type)).itemsize
         if min(self.shape, default=1) < 1 or math.prod(self.shape) * self.item_bytes * max(1, self.record_count) > max(
             MAX_COMPRESSION_RATIO * file_bytes, 1 << 20
         ):
@@ -172,11 +180,9 @@ class _CdfVariable:
                 for start_position in range(0, len(stored_values), size)
             ][: stop - start]
         values = np.asarray(stored_values)
-        return (
-            values.reshape((stop - start, *self.shape))
-            if self.varies_by_record
-            else np.broadcast_to(values.reshape(self.shape), (stop - start, *self.shape))
-        )
+        if self.varies_by_record:
+            return values.reshape((stop - start, *self.shape))
+        return np.broadcast_to(values.reshape(self.shape), (stop - start, *self.shape))
 
     def find_missing(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         fill = self.attributes.get("FILLVAL")
@@ -191,7 +197,9 @@ class _CdfVariable:
             return convert_epochs_to_mjd(stored, self.cdf_type)
         is_missing = self.find_missing(stored)
         if not is_missing.any() and stored.dtype.kind != "f":
-            return stored.astype(self.value_type, copy=False) if self.cdf_type not in TEXT_TYPES else stored
+            if self.cdf_type not in TEXT_TYPES:
+                return stored.astype(self.value_type, copy=False)
+            return stored
         filled_values = stored.astype(self.value_type)
         filled_values[is_missing] = np.nan
         return filled_values
@@ -213,13 +221,12 @@ class _CdfVariable:
 
     def create_column(self) -> Column:
         size = "x".join(str(length) for length in reversed(self.shape)) or None
-        kind = (
-            "double"
-            if self.is_time
-            else "char"
-            if self.cdf_type in TEXT_TYPES
-            else _VOTABLE_TYPES.get(self.cdf_type, "double")
-        )
+        if self.is_time:
+            kind = "double"
+        elif self.cdf_type in TEXT_TYPES:
+            kind = "char"
+        else:
+            kind = _VOTABLE_TYPES.get(self.cdf_type, "double")
         description_text = str(self.attributes.get("CATDESC") or self.attributes.get("FIELDNAM") or "").strip()
         if self.is_time:
             return Column(
@@ -243,12 +250,19 @@ class _CdfVariable:
         stored = self.read_records(start, stop)
         if self.cdf_type in TEXT_TYPES:
             return pa.array([str(text).rstrip(" \0") for text in stored.ravel()], pa.string())
-        values = convert_epochs_to_mjd(stored, self.cdf_type) if self.is_time else stored
+        if self.is_time:
+            values = convert_epochs_to_mjd(stored, self.cdf_type)
+        else:
+            values = stored
         flat_values = np.ascontiguousarray(values).ravel()
-        mask = (
-            self.find_missing(flat_values) if not self.is_time and self.attributes.get("FILLVAL") is not None else None
-        )
-        mask = mask if mask is not None and mask.any() else None
+        if not self.is_time and self.attributes.get("FILLVAL") is not None:
+            mask = self.find_missing(flat_values)
+        else:
+            mask = None
+        if mask is not None and mask.any():
+            mask = mask
+        else:
+            mask = None
         may_hold_nan = flat_values.dtype.kind != "f" or (
             flat_values.size > 0 and bool(np.isnan(flat_values.min()))
         )  # else nothing is copied
@@ -344,7 +358,10 @@ def _convert_tt2000_to_utc(
     """Turn TT2000 into ns since 2000-01-01 (UTC), the ns to the next leap second's end (of others more), and which are none."""
     count = np.asarray(stored, np.int64)
     leap_starts, tai_minus_utc = _list_leap_seconds()
-    extremes = np.array([count.min(), count.max()]) if count.size else np.zeros(2, np.int64)
+    if count.size:
+        extremes = np.array([count.min(), count.max()])
+    else:
+        extremes = np.zeros(2, np.int64)
     if extremes[0] > -(2**62) and extremes[1] < 2**62:  # most often all are between the same two leap seconds
         first, last = np.searchsorted(leap_starts, extremes + TT2000_EPOCH_TAI_NANOSECONDS, "right")
         time_to_leap = np.append(leap_starts, np.iinfo(np.int64).max)[last] - extremes[1] - TT2000_EPOCH_TAI_NANOSECONDS
@@ -363,7 +380,10 @@ def _convert_tt2000_to_utc(
 
 def _split_epoch16(stored: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Take EPOCH16 apart: seconds since year 0, picoseconds behind them; none where it is filled."""
-    pairs = stored.view(np.float64).reshape(*stored.shape, 2) if stored.dtype.kind == "c" else stored
+    if stored.dtype.kind == "c":
+        pairs = stored.view(np.float64).reshape(*stored.shape, 2)
+    else:
+        pairs = stored
     return pairs[..., 0], np.where(pairs[..., 0] >= 0.0, pairs[..., 1], 0.0)
 
 
@@ -395,11 +415,9 @@ def convert_epochs_to_instants(stored: npt.NDArray[Any], cdf_type: int) -> Insta
         microseconds = utc // 1000
         utc -= microseconds * 1000
         microseconds += 946_684_800_000_000
-        return (
-            (np.where(fill, MISSING_INSTANT, microseconds), np.where(fill, 0, utc))
-            if fill.any()
-            else (microseconds, utc)
-        )
+        if fill.any():
+            return (np.where(fill, MISSING_INSTANT, microseconds), np.where(fill, 0, utc))
+        return (microseconds, utc)
     if cdf_type == EPOCH16_TYPE:
         seconds, pico = _split_epoch16(stored)
         is_valid = (seconds >= 0.0) & (seconds < 3.15569519999e11)
@@ -433,12 +451,16 @@ def open_cdf(file: Place) -> Product:
     name = file.name
     with file.open("rb") as head:
         is_uncompressed = head.read(8)[4:] == UNCOMPRESSED_MAGIC
-    path, close = (file, _keep_file) if is_uncompressed else _unpack_file(file)
+    if is_uncompressed:
+        path, close = (file, _keep_file)
+    else:
+        path, close = _unpack_file(file)
     try:
         with convert_library_errors(name, "CDF"):
             source = _load_reader_class()(path)
             file_info = source.cdf_info()
-            lock, file_bytes = threading.Lock(), path.stat().st_size
+            lock = threading.Lock()
+            file_bytes = path.stat().st_size
             if source.end > file_bytes:
                 raise SourceError(
                     format_message(
@@ -453,7 +475,10 @@ def open_cdf(file: Place) -> Product:
 
             def list_variables() -> Iterator[ProductVariable]:
                 for name, variable in variables_by_name.items():
-                    sizes = (variable.record_count, *variable.shape) if variable.varies_by_record else variable.shape
+                    if variable.varies_by_record:
+                        sizes = (variable.record_count, *variable.shape)
+                    else:
+                        sizes = variable.shape
                     yield ProductVariable(
                         name=name,
                         type=_CDF_TYPE_NAMES.get(variable.cdf_type, str(variable.cdf_type)),
@@ -598,11 +623,10 @@ def _load_reader_class() -> Any:
                     ):
                         for _ in range(count):
                             entry = self._read_aedr(place)
-                            value = (
-                                entry.entry[0]
-                                if isinstance(entry.entry, np.ndarray) and len(entry.entry) == 1
-                                else entry.entry
-                            )
+                            if isinstance(entry.entry, np.ndarray) and len(entry.entry) == 1:
+                                value = entry.entry[0]
+                            else:
+                                value = entry.entry
                             self.said.setdefault((entry.entry_num, z), {}).setdefault(adr.name, value)
                             place = entry.next_aedr  # noqa: PLW2901
             return self.said.get((number, z_variable), {})
@@ -627,7 +651,10 @@ def _load_reader_class() -> Any:
                 if first <= last and end >= startrec:
                     low, high = max(startrec, first) - first, min(last, end) + 1 - first
                     parts.append(self._read_block(key, offset, low * size, high * size))
-            record_bytes = parts[0] if len(parts) == 1 else b"".join(parts)
+            if len(parts) == 1:
+                record_bytes = parts[0]
+            else:
+                record_bytes = b"".join(parts)
             if len(record_bytes) != (last + 1 - startrec) * size:
                 raise SourceError(format_message("{name} ends where its values should be", self.place.name))
             if not sizes and vdr_info.num_elements == 1 and vdr_info.data_type in _NUMERIC_TYPES:
@@ -708,7 +735,10 @@ def _load_reader_class() -> Any:
 
 def _list_attributes(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for attribute_name, value in attributes.items():
-        values = value if isinstance(value, list) else [value]
+        if isinstance(value, list):
+            values = value
+        else:
+            values = [value]
         text = " ".join(str(item) for item in values if item is not None).strip()
         if text:
             yield attribute_name, text[:2000]
@@ -721,13 +751,12 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
         if variable.varies_by_record and (
             depend_0 in variables_by_name or variable.is_time or variable.record_count > 1
         ):
-            clock = (
-                variable.name
-                if variable.is_time and not depend_0
-                else depend_0
-                if depend_0 in variables_by_name
-                else f"{variable.record_count} records"
-            )
+            if variable.is_time and not depend_0:
+                clock = variable.name
+            elif depend_0 in variables_by_name:
+                clock = depend_0
+            else:
+                clock = f"{variable.record_count} records"
             groups.setdefault(clock, []).append(variable)
     index = 0
     for clock, members in groups.items():
@@ -752,15 +781,16 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
             )
             index += 1
     for variable in variables_by_name.values():
-        axes = (
-            _create_axes(variable, variables_by_name)
-            if variable.varies_by_record
+        if (
+            variable.varies_by_record
             and variable.shape
             and variable.cdf_type not in TEXT_TYPES
             and not variable.is_time
             and variable.record_count > 0
-            else ()
-        )
+        ):
+            axes = _create_axes(variable, variables_by_name)
+        else:
+            axes = ()
         if axes:
             yield ArrayPart(
                 index=index,

@@ -154,13 +154,17 @@ def open_fits(file: Place) -> Product:
             plain_path: Place = file if spool is None else Path(spool.name)
             stream = open_files.enter_context(plain_path.open("rb"))
             size = plain_path.stat().st_size
-            headers, hdus = _read_plain_headers(stream, size), cache(partial(_open_hdus, stream, open_files))
+            headers = _read_plain_headers(stream, size)
+            hdus = cache(partial(_open_hdus, stream, open_files))
             parts = tuple(_create_parts(headers, hdus, size, stream))
             if not parts and size % BLOCK_BYTES:
                 # what is open is closed
                 raise SourceError(format_message("it ends after {size} bytes, within a header", size))  # noqa: TRY301
             first_item = parts[0] if parts and parts[0].index == 0 else headers[0] if headers else None
-            cards = _list_cards(hdus()[0].header) if first_item is None else first_item.cards
+            if first_item is None:
+                cards = _list_cards(hdus()[0].header)
+            else:
+                cards = first_item.cards
             return Product(medium="fits", parts=add_cell_arrays(parts, cards), cards=cards, close=open_files.close)
         except BaseException:
             open_files.close()
@@ -218,7 +222,9 @@ def _name_errors(name: str) -> Iterator[None]:
 def _read_plain_headers(stream: BinaryIO, size: int) -> list[FitsHeader]:
     """Read the headers, where all are written plainly; none: astropy reads them."""
     try:
-        return [*islice(read_headers(stream, size), MAX_PARTS)] if size else []
+        if size:
+            return [*islice(read_headers(stream, size), MAX_PARTS)]
+        return []
     except NonStandardHeaderError:
         return []
 
@@ -266,8 +272,12 @@ def _create_part(hdu: Any, index: int, open_hdus: Callable[[], Any], stream: Bin
     if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not isinstance(hdu, fits.CompImageHDU):
         yield _create_table(hdu, index, stream)
     elif hdu.shape and min(hdu.shape) > 0 and not isinstance(hdu, fits.GroupsHDU):
-        sizes, name = tuple(int(size) for size in hdu.shape), str(hdu.name or "")
-        data = None if isinstance(hdu, fits.CompImageHDU) else int(hdu.fileinfo()["datLoc"])
+        sizes = tuple(int(size) for size in hdu.shape)
+        name = str(hdu.name or "")
+        if isinstance(hdu, fits.CompImageHDU):
+            data = None
+        else:
+            data = int(hdu.fileinfo()["datLoc"])
         cards = _list_cards(hdu.header)
         words = map_first_values(cards)
         yield _create_array(
@@ -315,30 +325,40 @@ def _list_cards(header: Any) -> tuple[HeaderCard, ...]:
         except (VerifyError, ValueError):  # a card that does not keep the standard: as it stands
             value, _, comment = str(card.image)[10:].partition(" /")
             return HeaderCard(card.keyword, value.strip().strip("'") or None, comment.strip())
-        plain_value = (
-            card_value
-            if isinstance(card_value, str | int | float | bool)
-            else None
-            if card_value is None or type(card_value).__name__ == "Undefined"
-            else str(card_value)
-        )
+        if isinstance(card_value, str | int | float | bool):
+            plain_value = card_value
+        elif card_value is None or type(card_value).__name__ == "Undefined":
+            plain_value = None
+        else:
+            plain_value = str(card_value)
         return HeaderCard(card.keyword, plain_value, card.comment or "")
 
     return tuple(map(read_card, header.cards))
 
 
 def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any], stream: BinaryIO) -> ArrayPart:
-    name, sizes, card_values = image.name, image.sizes, image.values
+    name = image.name
+    sizes = image.sizes
+    card_values = image.values
     scale, zero = _read_number(card_values.get("BSCALE", 1.0), 1.0), _read_number(card_values.get("BZERO", 0.0), 0.0)
     blank, bits = card_values.get("BLANK"), int(card_values["BITPIX"] or 0)
     is_integer = bits > 0 and scale == 1.0 and zero == int(zero) and blank is None
     integer_offset = zero if is_integer else 0.0
-    dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}") if bits != 8 else np.dtype("u1")
-    value_type = (
-        dtype if bits < 0 and (scale, zero) == (1.0, 0.0) else np.dtype("f4") if abs(bits) <= 16 else np.dtype("f8")
-    )
+    if bits != 8:
+        dtype = np.dtype(f"{'f' if bits < 0 else 'i'}{abs(bits) // 8}")
+    else:
+        dtype = np.dtype("u1")
+    if bits < 0 and (scale, zero) == (1.0, 0.0):
+        value_type = dtype
+    elif abs(bits) <= 16:
+        value_type = np.dtype("f4")
+    else:
+        value_type = np.dtype("f8")
     if is_integer:
-        value_type = np.result_type(dtype, np.min_scalar_type(int(zero))) if integer_offset else dtype
+        if integer_offset:
+            value_type = np.result_type(dtype, np.min_scalar_type(int(zero)))
+        else:
+            value_type = dtype
 
     read_uncompressed = None
     if image.data_offset is not None:
@@ -362,7 +382,8 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
                 if integer_offset
                 else stored_values.astype(value_type, copy=False)
             )
-        values = stored_values.astype(value_type) * value_type.type(scale) + value_type.type(zero)
+        values: npt.NDArray[Any] = stored_values.astype(value_type) * value_type.type(scale)
+        values = values + value_type.type(zero)
         if blank is not None and bits > 0:
             values[stored_values == blank] = np.nan
         return values
@@ -390,7 +411,9 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
 
 
 def _read_number(value: object, default: float) -> float:
-    return float(value) if isinstance(value, int | float) and np.isfinite(value) else default
+    if isinstance(value, int | float) and np.isfinite(value):
+        return float(value)
+    return default
 
 
 def _create_axis(
@@ -410,11 +433,10 @@ def _create_axis(
     compute_coordinates = partial(_compute_coordinates, card_values, read_header, number, size, open_hdus)
     if kind not in {"longitude", "latitude"} and (word or card_values.get(f"CRVAL{number}") is not None):
         read_values = partial(_compute_values, card_values, number, kind, compute_coordinates)
-    read_file_values = (
-        partial(_compute_file_values, compute_coordinates, unit)
-        if read_values is not None and kind in {"spectral", "time"}
-        else None
-    )
+    if read_values is not None and kind in {"spectral", "time"}:
+        read_file_values = partial(_compute_file_values, compute_coordinates, unit)
+    else:
+        read_file_values = None
     return Axis(name=word, size=size, kind=kind, unit=unit, read_values=read_values, read_file_values=read_file_values)
 
 
@@ -482,32 +504,34 @@ def _compute_coordinates(
 
 
 def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str] | None = None) -> TablePart:
-    header, name = hdu.header, str(hdu.name or "")
+    header = hdu.header
+    name = str(hdu.name or "")
     fits_columns = [column for column in hdu.columns if names is None or column.name in names]
     table_columns = [_create_column(column) for column in fits_columns]
     # of some columns alone no others are read: those that lie in the file as they are
-    direct_readers = (
-        {}
-        if names is None
-        else {
+    if names is None:
+        direct_readers = {}
+    else:
+        direct_readers = {
             column.name: direct_reader
             for column in fits_columns
             if (direct_reader := _create_direct_reader(hdu, column, stream))
         }
-    )
     count = int(header.get("NAXIS2", 0))
-    width = (
-        sum(kind.itemsize for _, kind in direct_readers.values())
-        if len(direct_readers) == len(fits_columns)
-        else int(header.get("NAXIS1", 1))
-    )
+    if len(direct_readers) == len(fits_columns):
+        width = sum(kind.itemsize for _, kind in direct_readers.values())
+    else:
+        width = int(header.get("NAXIS1", 1))
 
     def read_batches(start: int, row_limit: int) -> Iterator[pa.RecordBatch]:
         step = max(1, min(65_536, (8 << 20) // max(1, width)))
         for first in range(start, min(count, start + row_limit), step):
             last = min(count, start + row_limit, first + step)
             with _name_errors(name or str(index)):
-                block = hdu.data[first:last] if len(direct_readers) < len(fits_columns) else None
+                if len(direct_readers) < len(fits_columns):
+                    block = hdu.data[first:last]
+                else:
+                    block = None
                 arrays = [
                     _build_cells(direct_readers[column.name][0](first, last), table_column)
                     if column.name in direct_readers
@@ -582,34 +606,39 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
 
 
 def _create_column(column: Any) -> Column:
-    kind = np.dtype(column.dtype).newbyteorder("=") if column.dtype is not None else np.dtype("S")
-    base, shape = (kind.subdtype[0], kind.subdtype[1]) if kind.subdtype else (kind, ())
+    if column.dtype is not None:
+        kind = np.dtype(column.dtype).newbyteorder("=")
+    else:
+        kind = np.dtype("S")
+    if kind.subdtype:
+        base, shape = (kind.subdtype[0], kind.subdtype[1])
+    else:
+        base, shape = (kind, ())
     if str(column.format).lstrip("0123456789")[:1] in {"P", "Q"}:
         letter = str(column.format).lstrip("0123456789")[1:2]
-        code, size = (
-            _TFORM_TYPES.get(letter, "double"),
-            "*",
-        )
+        code = _TFORM_TYPES.get(letter, "double")
+        size = "*"
     elif base.kind in "SU":
         code, size = "char", "*"
     else:
         scaled = column.bscale not in {None, "", 1.0} or column.bzero not in {None, "", 0.0}
-        code = (
-            ("doubleComplex" if base.kind == "c" else "double")
-            if scaled
-            else "boolean"
-            if str(column.format).endswith("L")
-            else _VOTABLE_TYPES.get(base.str[1:], "double")
-        )
+        if scaled:
+            if base.kind == "c":
+                code = "doubleComplex"
+            else:
+                code = "double"
+        elif str(column.format).endswith("L"):
+            code = "boolean"
+        else:
+            code = _VOTABLE_TYPES.get(base.str[1:], "double")
         dims = re.findall(r"\d+", str(column.dim or ""))
         is_folded = len(shape) == 1 and math.prod(map(int, dims)) == shape[0]
-        size = (
-            "x".join(dims)
-            if is_folded and dims
-            else "x".join(str(length) for length in reversed(shape))
-            if shape
-            else ""
-        )
+        if is_folded and dims:
+            size = "x".join(dims)
+        elif shape:
+            size = "x".join(str(length) for length in reversed(shape))
+        else:
+            size = ""
     return Column(name=str(column.name), type=Type(code, size or None), unit=str(column.unit or "") or None, ucd=None)
 
 
@@ -627,7 +656,10 @@ def _build_column(block: Any, column: Any, table_column: Column) -> pa.Array:
             values = values[:, 0]
     if pa.types.is_list(kind):
         row_values = [np.asarray(value).ravel() for value in values]
-        flat = np.concatenate(row_values) if row_values else np.empty(0)
+        if row_values:
+            flat = np.concatenate(row_values)
+        else:
+            flat = np.empty(0)
         ends = np.cumsum([0, *map(len, row_values)]).astype(np.int32)
         return pa.ListArray.from_arrays(pa.array(ends), _build_items(flat, kind.value_type)).cast(kind)
     # one value a row may have dimensions of its own: TDIM (1, 1)

@@ -60,22 +60,27 @@ def open_isis(file: Place) -> Product:
     """
     label = pvl_labels.read_label(file)
     cube = next((inner_object for _, inner_object in label.find_objects("ISISCUBE")), None)
-    core = None if cube is None else next((inner_object for _, inner_object in cube.find_objects("CORE")), None)
+    if cube is None:
+        core = None
+    else:
+        core = next((inner_object for _, inner_object in cube.find_objects("CORE")), None)
     if cube is None or core is None or core.get("^CORE") is not None:
         raise SourceError(format_message("{name} is no cube of ISIS with its pixels in it", file.name))
     core_objects: dict[str, PvlLabel] = dict(core.objects)
-    sizes = (
-        [int(core_objects["DIMENSIONS"].find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")]
-        if "DIMENSIONS" in core_objects
-        else []
-    )
+    if "DIMENSIONS" in core_objects:
+        sizes = [int(core_objects["DIMENSIONS"].find_number(word) or 0) for word in ("BANDS", "LINES", "SAMPLES")]
+    else:
+        sizes = []
     kind, nulls, lowest_valid = _PIXEL_TYPES.get(
         str(core_objects.get("PIXELS", core).get("TYPE")).upper(), ("", (), None)
     )
     if not kind or min(sizes, default=0) < 1:
         raise SourceError(format_message("{name} is no cube of ISIS with its pixels in it", file.name))
     pixels = core_objects["PIXELS"]
-    order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
+    if str(pixels.get("BYTEORDER")).upper() == "MSB":
+        order = ">"
+    else:
+        order = "<"
     scale = ValueScale(
         float(pixels.find_number("MULTIPLIER") or 1.0), float(pixels.find_number("BASE") or 0.0), nulls, lowest_valid
     )
@@ -87,9 +92,10 @@ def open_isis(file: Place) -> Product:
         Axis(name="LATITUDE" if wcs_cards else "LINE", size=sizes[1], kind="latitude" if wcs_cards else ""),
         Axis(name="LONGITUDE" if wcs_cards else "SAMPLE", size=sizes[2], kind="longitude" if wcs_cards else ""),
     )
-    create_sky_mapping = (
-        partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards}) if wcs_cards else None
-    )
+    if wcs_cards:
+        create_sky_mapping = partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards})
+    else:
+        create_sky_mapping = None
     parts: list[Part] = [
         ArrayPart(
             index=0,
@@ -148,10 +154,8 @@ def _create_cube_reader(
             0, 1, 3, 2, 4
         )
         joined_tiles = block.reshape(len(block), -1, block.shape[3] * tile_samples)
-        top_offset, left_offset = (
-            line.start - tile_rows.start * tile_lines,
-            sample.start - tile_columns.start * tile_samples,
-        )
+        top_offset = line.start - tile_rows.start * tile_lines
+        left_offset = sample.start - tile_columns.start * tile_samples
         return joined_tiles[
             :, top_offset : top_offset + line.stop - line.start, left_offset : left_offset + sample.stop - sample.start
         ]
@@ -160,7 +164,10 @@ def _create_cube_reader(
 
 
 def _create_band_axis(group: PvlLabel | None, size: int) -> Axis:
-    centres = [] if group is None else group.list_values("CENTER")
+    if group is None:
+        centres = []
+    else:
+        centres = group.list_values("CENTER")
     if group is None or len(centres) != size or not all(isinstance(centre, int | float) for centre in centres):
         return Axis(name="BAND", size=size)
     unit = str(group.units.get("CENTER") or group.get("UNIT") or "um")
@@ -179,15 +186,18 @@ def _create_band_axis(group: PvlLabel | None, size: int) -> Axis:
 def _read_mapping(cube: PvlLabel) -> dict[str, object]:
     """Write a group Mapping in the words of PDS3."""
     mapping_group = next((mapping_group for _, mapping_group in cube.find_objects("MAPPING")), None)
-    step = None if mapping_group is None else mapping_group.find_number("PIXELRESOLUTION")
-    corner = (
-        None
-        if mapping_group is None
-        else (mapping_group.find_number("UPPERLEFTCORNERX"), mapping_group.find_number("UPPERLEFTCORNERY"))
-    )
+    if mapping_group is None:
+        step = None
+    else:
+        step = mapping_group.find_number("PIXELRESOLUTION")
+    if mapping_group is None:
+        corner = None
+    else:
+        corner = (mapping_group.find_number("UPPERLEFTCORNERX"), mapping_group.find_number("UPPERLEFTCORNERY"))
     if mapping_group is None or not step or corner is None or None in corner:
         return {}
-    polar, equator = mapping_group.find_number("POLARRADIUS"), mapping_group.find_number("EQUATORIALRADIUS")
+    polar = mapping_group.find_number("POLARRADIUS")
+    equator = mapping_group.find_number("EQUATORIALRADIUS")
     return {
         "MAP_PROJECTION_TYPE": mapping_group.get("PROJECTIONNAME"),
         "TARGET_NAME": mapping_group.get("TARGETNAME"),
@@ -206,13 +216,15 @@ def _read_mapping(cube: PvlLabel) -> dict[str, object]:
 
 
 def _read_table_fields(table: PvlLabel, order: str) -> list[RecordField]:
-    fields, offset = [], 0
+    fields = []
+    offset = 0
     for name, field_label in table.objects:
         if name != "FIELD":
             continue
         kind, size = _FIELD_TYPES.get(str(field_label.get("TYPE")).upper(), ("text", 1))
         count = int(field_label.find_number("SIZE") or 1)
-        size, count = (count, 1) if kind == "text" else (size, count)
+        if kind == "text":
+            size, count = (count, 1)
         fields.append(
             RecordField(
                 name=str(field_label.get("NAME")),

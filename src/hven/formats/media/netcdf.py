@@ -106,11 +106,17 @@ class _NetcdfVariable:
 
     def read_text(self, name: str) -> str:
         value = self.attributes.get(name)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else "" if value is None else str(value)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if value is None:
+            return ""
+        return str(value)
 
     def read_number(self, name: str) -> Any:
         value = np.asarray(self.attributes.get(name)).ravel()
-        return value[0] if value.dtype.kind in "iuf" and len(value) else None
+        if value.dtype.kind in "iuf" and len(value):
+            return value[0]
+        return None
 
     @property
     def is_text(self) -> bool:
@@ -121,9 +127,10 @@ class _NetcdfVariable:
         """MJD at which its times are 0, and how many of its unit a day has; None: it is no time."""
         match = _TIME_UNIT_PATTERN.fullmatch(self.read_text("units").strip())
         calendar = self.read_text("calendar").lower() or "standard"
-        units_per_day = (
-            _UNITS_PER_DAY.get(match[1].lower(), _UNITS_PER_DAY.get(match[1].lower().rstrip("s"))) if match else None
-        )
+        if match:
+            units_per_day = _UNITS_PER_DAY.get(match[1].lower(), _UNITS_PER_DAY.get(match[1].lower().rstrip("s")))
+        else:
+            units_per_day = None
         if match is None or units_per_day is None or calendar not in {"standard", "gregorian", "proleptic_gregorian"}:
             return None
         try:
@@ -132,7 +139,10 @@ class _NetcdfVariable:
             return None
         hour = float(match[5] or 0) + float(match[6] or 0) / 60.0 + float(match[7] or 0) / 3600.0
         zone = re.fullmatch(r"([+-]\d{1,2}):?(\d{2})?", match[8] or "")
-        zone_hours = int(zone[1]) + math.copysign(int(zone[2] or 0) / 60.0, int(zone[1])) if zone else 0.0
+        if zone:
+            zone_hours = int(zone[1]) + math.copysign(int(zone[2] or 0) / 60.0, int(zone[1]))
+        else:
+            zone_hours = 0.0
         return float(day.astype(np.int64)) + 40_587.0 + (hour - zone_hours) / 24.0, units_per_day
 
     def find_missing(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -145,10 +155,11 @@ class _NetcdfVariable:
 
     @property
     def scale_and_offset(self) -> tuple[float, float] | None:
-        factor, zero = self.read_number("scale_factor"), self.read_number("add_offset")
-        return (
-            None if factor is None and zero is None else (float(1.0 if factor is None else factor), float(zero or 0.0))
-        )
+        factor = self.read_number("scale_factor")
+        zero = self.read_number("add_offset")
+        if factor is None and zero is None:
+            return None
+        return (float(1.0 if factor is None else factor), float(zero or 0.0))
 
     @property
     def value_type(self) -> np.dtype[Any]:
@@ -162,18 +173,18 @@ class _NetcdfVariable:
                 )
         native_type = self.dtype.newbyteorder("=")
         has_fill = any(np.asarray(self.attributes.get(name)).dtype.kind in "iuf" for name in FILL_ATTRIBUTES)
-        return (
-            native_type
-            if native_type.kind == "f" or not has_fill
-            else np.dtype("f4" if native_type.itemsize <= 2 else "f8")
-        )
+        if native_type.kind == "f" or not has_fill:
+            return native_type
+        return np.dtype("f4" if native_type.itemsize <= 2 else "f8")
 
     def read_values(self, window: Window) -> npt.NDArray[Any]:
         """Read a part as it is meant: scaled, times as MJD, what is filled as NaN."""
         stored = self.read_stored(window)
-        is_missing, result_type = self.find_missing(stored), self.value_type
+        is_missing = self.find_missing(stored)
+        result_type = self.value_type
         scaled_values = stored.astype(result_type)
-        zero, scaled = self.time_reference, self.scale_and_offset
+        zero = self.time_reference
+        scaled = self.scale_and_offset
         if scaled is not None:
             scaled_values = scaled_values * result_type.type(scaled[0]) + result_type.type(scaled[1])
         if zero is not None:
@@ -190,7 +201,8 @@ class _NetcdfVariable:
         zero = self.time_reference
         assert zero is not None  # noqa: S101  (asked of times alone)
         stored = self.read_stored((slice(start, stop), *(slice(0, size) for size in self.shape[1:])))
-        start_instant, step = round((zero[0] - 40_587.0) * 86_400e6), 86_400e6 / zero[1]
+        start_instant = round((zero[0] - 40_587.0) * 86_400e6)
+        step = 86_400e6 / zero[1]
         if stored.dtype.kind in "iu" and step >= 1.0 and self.scale_and_offset is None:
             instants_read = stored.astype(np.int64) * round(step) + start_instant
             return np.where(self.find_missing(stored), MISSING_INSTANT, instants_read), None
@@ -198,7 +210,8 @@ class _NetcdfVariable:
             micros, nanos = np.divmod(stored.astype(np.int64), 1000)
             return np.where(self.find_missing(stored), MISSING_INSTANT, micros + start_instant), nanos
         values = stored.astype(np.float64)
-        if (scaled := self.scale_and_offset) is not None:
+        scaled = self.scale_and_offset
+        if scaled is not None:
             values = values * scaled[0] + scaled[1]
         is_missing = self.find_missing(stored) | ~np.isfinite(values)
         return np.where(
@@ -251,11 +264,10 @@ class _NetcdfVariable:
                 unit=self.read_text("units").strip() or None,
                 description=description_text or None,
             )
-        kind = (
-            "char"
-            if self.is_text
-            else VOTABLE_TYPES[self.value_type.str[1:] if self.scale_and_offset else self.dtype.str[1:]]
-        )
+        if self.is_text:
+            kind = "char"
+        else:
+            kind = VOTABLE_TYPES[self.value_type.str[1:] if self.scale_and_offset else self.dtype.str[1:]]
         return Column(
             name=name,
             type=Type(kind, "*" if kind == "char" else size),
@@ -286,7 +298,10 @@ class _NetcdfVariable:
                 pa.string(),
             )
         is_unscaled = self.time_reference is None and self.scale_and_offset is None
-        cell_values = self.read_stored(window) if is_unscaled else self.read_values(window)
+        if is_unscaled:
+            cell_values = self.read_stored(window)
+        else:
+            cell_values = self.read_values(window)
         flat = np.ascontiguousarray(cell_values).ravel()
         flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
         cells = pa.array(flat, mask=self.find_missing(flat) if is_unscaled else None, from_pandas=True)
@@ -448,11 +463,10 @@ def _open_version_4(
                     for name_suffix, part in (
                         _COMPLEX_PARTS.items() if variable_or_group.dtype.kind == "c" else (("", np.asarray),)
                     ):
-                        kind = (
-                            np.dtype(f"f{variable_or_group.dtype.itemsize // 2}")
-                            if name_suffix
-                            else variable_or_group.dtype
-                        )
+                        if name_suffix:
+                            kind = np.dtype(f"f{variable_or_group.dtype.itemsize // 2}")
+                        else:
+                            kind = variable_or_group.dtype
                         variables_found.append(
                             _NetcdfVariable(
                                 name=group_path + title + name_suffix,
@@ -485,7 +499,10 @@ def _refuse_external_values(group: Any, root: Any, h5py: Any, name: str, depth: 
     for title in list(group)[: 10 * MAX_PARTS]:
         link = group.get(title, getlink=True)
         is_external = isinstance(link, h5py.ExternalLink)
-        member = None if is_external or isinstance(link, h5py.SoftLink) else group.get(title)
+        if is_external or isinstance(link, h5py.SoftLink):
+            member = None
+        else:
+            member = group.get(title)
         if isinstance(member, h5py.Dataset):
             is_external = bool(member.external) or member.is_virtual
         elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:
@@ -552,7 +569,10 @@ def _open_classic(file: Place, _name: str) -> tuple[list[_NetcdfVariable], Mappi
 
 def _list_attribute_cards(attributes: Mapping[str, Any]) -> Iterator[HeaderCard]:
     for word, value in attributes.items():
-        plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if isinstance(value, bytes):
+            plain = value.decode("utf-8", "replace")
+        else:
+            plain = value
         text = plain if isinstance(plain, str) else " ".join(str(item) for item in np.asarray(plain).ravel()[:50])
         if text.strip():
             single = isinstance(plain, int | float | np.integer | np.floating)
@@ -628,7 +648,10 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
         if cards:
             axes[-1] = Axis(name=axes[-1].name, size=axes[-1].size, kind="longitude", unit="deg")
             axes[-2] = Axis(name=axes[-2].name, size=axes[-2].size, kind="latitude", unit="deg")
-        places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards}) if cards else None
+        if cards:
+            places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in cards})
+        else:
+            places = None
         yield ArrayPart(
             index=index,
             name=variable.name,
@@ -791,7 +814,10 @@ def _write_map_cards(
         return []
     map_coordinates = [_find_coordinate_variable(dim, variable.name, variables_by_name) for dim in variable.dims[-2:]]
     for coordinate, is_latitude in zip(map_coordinates, (True, False), strict=True):
-        unit = "" if coordinate is None else coordinate.read_text("units").lower().replace("_", "")
+        if coordinate is None:
+            unit = ""
+        else:
+            unit = coordinate.read_text("units").lower().replace("_", "")
         if not re.fullmatch(r"degrees?(n|north)" if is_latitude else r"degrees?(e|east)", unit):
             return []
     lat, lon = (np.asarray(axis.read_values(), np.float64) if axis.read_values else np.zeros(0) for axis in axes[-2:])
@@ -805,8 +831,14 @@ def _write_map_cards(
     ):
         return []
     mapping = variables_by_name.get(variable.read_text("grid_mapping"))
-    radius = None if mapping is None else mapping.read_number("semi_major_axis")
-    radius = radius if radius is not None or mapping is None else mapping.read_number("earth_radius")
+    if mapping is None:
+        radius = None
+    else:
+        radius = mapping.read_number("semi_major_axis")
+    if radius is not None or mapping is None:
+        radius = radius
+    else:
+        radius = mapping.read_number("earth_radius")
     body = map_projections.find_body_code(
         variable.read_text("target_name") or ("Earth" if radius is not None and 6.3e6 < radius < 6.4e6 else "")
     )

@@ -118,7 +118,8 @@ def _read_names_by_number(tables: Sequence[TablePart], table_kind: str, key: str
     for table in tables:
         if table.name.upper() == table_kind and {key, column} <= {column_item.name for column_item in table.columns}:
             for batch in table.read_batches(0, table.row_count):
-                numbers, names = batch.column(key).to_pylist(), batch.column(column).to_pylist()
+                numbers = batch.column(key).to_pylist()
+                names = batch.column(column).to_pylist()
                 names_by_number |= dict(zip(numbers, (str(name).strip() for name in names), strict=True))
     return names_by_number
 
@@ -278,8 +279,14 @@ def _flatten_points(
         values = column_values.get(column.name)
         if values is None and column.name in available_columns:
             cells = batch.column(column.name)
-            values = cells.flatten() if pa.types.is_nested(cells.type) else cells
-            values = values if len(values) == count * width else None
+            if pa.types.is_nested(cells.type):
+                values = cells.flatten()
+            else:
+                values = cells
+            if len(values) == count * width:
+                values = values
+            else:
+                values = None
         kind = column.arrow_field.type
         arrays.append(
             pa.nulls(count * width, kind)

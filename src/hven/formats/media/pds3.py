@@ -126,12 +126,19 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
 
 def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | None:
     """Find an object's file and its first byte."""
-    value, unit = label.get(f"^{name}"), label.units.get(f"^{name}", "")
+    value = label.get(f"^{name}")
+    unit = label.units.get(f"^{name}", "")
     record = int(label.find_number("RECORD_BYTES") or 1)
     if value is None:
         return None
-    words = value if isinstance(value, list) else [value]
-    path = find_companion_file(file.parent, words[0]) if isinstance(words[0], str) else file
+    if isinstance(value, list):
+        words = value
+    else:
+        words = [value]
+    if isinstance(words[0], str):
+        path = find_companion_file(file.parent, words[0])
+    else:
+        path = file
     position = next((word for word in words if isinstance(word, int)), 1)
     return path, (position - 1) * (1 if unit.upper().startswith("BYTE") else record)
 
@@ -139,8 +146,18 @@ def _find_data(label: PvlLabel, name: str, file: Place) -> tuple[Place, int] | N
 def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
     """Return numpy's type for a word of the standard, and whether it is VAX's."""
     name = str(word).upper()
-    order = "<" if name.startswith(("LSB", "PC", "VAX")) else ">"
-    kind = "f" if re.search(r"REAL|FLOAT", name) else "u" if "UNSIGNED" in name else "i" if "INTEGER" in name else ""
+    if name.startswith(("LSB", "PC", "VAX")):
+        order = "<"
+    else:
+        order = ">"
+    if re.search(r"REAL|FLOAT", name):
+        kind = "f"
+    elif "UNSIGNED" in name:
+        kind = "u"
+    elif "INTEGER" in name:
+        kind = "i"
+    else:
+        kind = ""
     if (
         not kind
         or size not in {1, 2, 4, 8}
@@ -189,11 +206,10 @@ def _describe_bands(label_object: PvlLabel, size: int) -> dict[str, Any]:
 def _create_axes(names: list[str], sizes: list[int], label_object: PvlLabel) -> tuple[Axis, ...]:
     axes = []
     for name, size in zip(names, sizes, strict=True):
-        axis_properties = (
-            _describe_bands(label_object, size)
-            if name in {"BAND", "WAVELENGTH"}
-            else {"kind": _AXIS_KINDS.get(name, "")}
-        )
+        if name in {"BAND", "WAVELENGTH"}:
+            axis_properties = _describe_bands(label_object, size)
+        else:
+            axis_properties = {"kind": _AXIS_KINDS.get(name, "")}
         axes.append(Axis(name=name, size=size, **axis_properties))
     return tuple(axes)
 
@@ -222,11 +238,10 @@ def _create_qube_arrays(
         row_length = sizes[0]
     plane = sizes[1] * row + extra[1] * row_length * suffix_bytes
     steps = [core, row, plane]
-    order = (
-        [names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
-        if {"BAND", "LINE", "SAMPLE"} == set(names)
-        else [2, 1, 0]
-    )
+    if {"BAND", "LINE", "SAMPLE"} == set(names):
+        order = [names.index(word) for word in ("BAND", "LINE", "SAMPLE")]
+    else:
+        order = [2, 1, 0]
     scale = _read_scale(label_object, dtype, "CORE_MULTIPLIER", "CORE_BASE", "CORE_VALID_MINIMUM")
     layout = ArrayLayout(
         offset,
@@ -261,7 +276,10 @@ def _create_qube_arrays(
         if not kinds:
             continue
         item_sizes = label_object.list_values(f"{names[axis_number]}_SUFFIX_ITEM_BYTES") or [suffix_bytes]
-        size = int(item_sizes[0]) if isinstance(item_sizes[0], int) else suffix_bytes
+        if isinstance(item_sizes[0], int):
+            size = int(item_sizes[0])
+        else:
+            size = suffix_bytes
         suffix_type, vax = _parse_data_type(kinds[0], size)
         shape = (extra[axis_number], *(sizes[number] for number in other_axes))
         suffix_names = [str(word) for word in label_object.list_values(f"{names[axis_number]}_SUFFIX_NAME")]
@@ -275,7 +293,10 @@ def _create_qube_arrays(
             Axis(name=f"{names[axis_number]}_SUFFIX", size=extra[axis_number]),
             *(Axis(name=names[number], size=sizes[number]) for number in other_axes),
         )
-        title = suffix_names[0] if len(suffix_names) == 1 else f"{names[axis_number]}_SUFFIX"
+        if len(suffix_names) == 1:
+            title = suffix_names[0]
+        else:
+            title = f"{names[axis_number]}_SUFFIX"
         yield ArrayPart(index=index, name=title, axes=axes, dtype=value_type, read=read, role="flag")
 
 
@@ -296,10 +317,8 @@ def _create_image_arrays(
     bands = int(label_object.find_number("BANDS") or 1)
     size = int(label_object.find_number("SAMPLE_BITS") or 0) // 8
     dtype, vax = _parse_data_type(label_object.get("SAMPLE_TYPE") or "UNSIGNED_INTEGER", size)
-    prefix_bytes, suffix_bytes = (
-        int(label_object.find_number("LINE_PREFIX_BYTES") or 0),
-        int(label_object.find_number("LINE_SUFFIX_BYTES") or 0),
-    )
+    prefix_bytes = int(label_object.find_number("LINE_PREFIX_BYTES") or 0)
+    suffix_bytes = int(label_object.find_number("LINE_SUFFIX_BYTES") or 0)
     band_storage = str(label_object.get("BAND_STORAGE_TYPE") or "BAND_SEQUENTIAL").upper()
     row = prefix_bytes + samples * size * (bands if band_storage == "SAMPLE_INTERLEAVED" else 1) + suffix_bytes
     steps: tuple[int, ...] = {
@@ -314,17 +333,23 @@ def _create_image_arrays(
     shape: tuple[int, ...] = (bands, lines, samples)
     names = ["BAND", "LINE", "SAMPLE"]
     if bands == 1:
-        shape, steps, names = shape[1:], steps[1:], names[1:]
+        shape = shape[1:]
+        steps = steps[1:]
+        names = names[1:]
     value_type, read = create_window_reader(path, ArrayLayout(offset + prefix_bytes, dtype, shape, steps, vax), scale)
-    wcs_cards = map_projections.write_map_cards(map_projection) if map_projection else []
+    if map_projection:
+        wcs_cards = map_projections.write_map_cards(map_projection)
+    else:
+        wcs_cards = []
     axes = list(_create_axes(names, list(shape), label_object))
     if wcs_cards:
         axes[-1] = Axis(name="LONGITUDE", size=samples, kind="longitude", unit="deg")
         axes[-2] = Axis(name="LATITUDE", size=lines, kind="latitude", unit="deg")
     cards: tuple[HeaderCard, ...] = (*wcs_cards, *label_object.list_cards())
-    places = (
-        partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards}) if wcs_cards else None
-    )
+    if wcs_cards:
+        places = partial(footprints.build_image_wcs, {card.keyword: card.value for card in wcs_cards})
+    else:
+        places = None
     yield ArrayPart(
         index=index,
         name=name,
@@ -366,10 +391,8 @@ def _create_table(
             path, fields, index=index, name=name, offset=offset, size=0, line_count=count, delimiter=mark, cards=cards
         )
     record = int(label_object.find_number("ROW_BYTES") or 0)
-    before, after = (
-        int(label_object.find_number("ROW_PREFIX_BYTES") or 0),
-        int(label_object.find_number("ROW_SUFFIX_BYTES") or 0),
-    )
+    before = int(label_object.find_number("ROW_PREFIX_BYTES") or 0)
+    after = int(label_object.find_number("ROW_SUFFIX_BYTES") or 0)
     return create_fixed_table(
         path,
         fields,
@@ -387,10 +410,8 @@ def _collect_fields(
 ) -> None:
     for kind, label_object in column_objects:
         if kind == "CONTAINER":
-            size, start = (
-                int(label_object.find_number("BYTES") or 0),
-                int(label_object.find_number("START_BYTE") or 1) - 1,
-            )
+            size = int(label_object.find_number("BYTES") or 0)
+            start = int(label_object.find_number("START_BYTE") or 1) - 1
             for repetition in range(min(int(label_object.find_number("REPETITIONS") or 1), MAX_PARTS)):
                 _collect_fields(label_object.objects, offset + start + repetition * size, binary, fields)
         elif kind in {"COLUMN", "FIELD"} and len(fields) < MAX_PARTS:

@@ -193,7 +193,8 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         raise SourceError(format_message("values of the type {kind} are not read", data_type or "-"))
     dtype = np.dtype(_NUMPY_TYPES[data_type])
     if str(element.findtext("axis_index_order") or "Last Index Fastest").strip().lower().startswith("first"):
-        shape, names = shape[::-1], names[::-1]
+        shape = shape[::-1]
+        names = names[::-1]
     nulls = {_parse_constant(element.findtext(f"Special_Constants/{name}"), dtype) for name in _NULL_CONSTANTS} - {None}
     scale = ValueScale(
         _read_number(element, "Element_Array/scaling_factor", 1.0),
@@ -207,9 +208,10 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     axes = [
         Axis(name=name, size=size, **_describe_axis(name, size, root)) for name, size in zip(names, shape, strict=True)
     ]
-    cards = (
-        map_projections.write_map_cards(map_projection, origin_pixel=0.5) if map_projection and len(shape) >= 2 else []
-    )
+    if map_projection and len(shape) >= 2:
+        cards = map_projections.write_map_cards(map_projection, origin_pixel=0.5)
+    else:
+        cards = []
     places = None
     if cards:
         axes[-1] = Axis(name="LONGITUDE", size=shape[-1], kind="longitude", unit="deg")
@@ -242,7 +244,8 @@ def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
     if len(values) != size:
         return {}
     center_element = bin_values[0][1].find("center_value")
-    center_element = bin_values[0][1].find("center_wavelength") if center_element is None else center_element
+    if center_element is None:
+        center_element = bin_values[0][1].find("center_wavelength")
     unit = center_element.get("unit", "um")
     centres = np.array([float(text) for text in values])
     read_wavelengths: Callable[[], npt.NDArray[Any]] = partial(convert_to_wavelengths, centres, "", unit)
@@ -271,15 +274,14 @@ def _read_map_projection(root: Any) -> dict[str, object]:
                     return None
         return None
 
-    step, left, top = (
-        find_number("pixel_resolution_x"),
-        find_number("upperleft_corner_x"),
-        find_number("upperleft_corner_y"),
-    )
+    step = find_number("pixel_resolution_x")
+    left = find_number("upperleft_corner_x")
+    top = find_number("upperleft_corner_y")
     if not step or left is None or top is None:
         return {}
     projection_name = next(cartography.iter("map_projection_name"), None)
-    a, c = find_number("semi_major_radius", "a_axis_radius"), find_number("polar_radius", "c_axis_radius")
+    a = find_number("semi_major_radius", "a_axis_radius")
+    c = find_number("polar_radius", "c_axis_radius")
     longitude_direction = next(cartography.iter("longitude_direction"), None)
     latitude = next(cartography.iter("latitude_type"), None)
     return {
@@ -303,7 +305,8 @@ def _read_map_projection(root: Any) -> dict[str, object]:
 
 def _create_table(element: Any, path: Place, index: int) -> TablePart:
     title = str(element.findtext("name") or element.findtext("local_identifier") or element.tag).strip()
-    offset, count = int(_read_number(element, "offset", 0.0)), int(_read_number(element, "records"))
+    offset = int(_read_number(element, "offset", 0.0))
+    count = int(_read_number(element, "records"))
     fields: list[RecordField] = []
     kind = element.tag.removeprefix("Table_")
     record = element.find(f"Record_{kind}")
@@ -375,15 +378,14 @@ def _create_field(element: Any, offset: int, record_format: str, number: int, na
             for name in _NULL_CONSTANTS
         ]
     else:
-        field_kind = (
-            "integer"
-            if word in {"ASCII_Integer", "ASCII_NonNegative_Integer"}
-            else "real"
-            if word == "ASCII_Real"
-            else "boolean"
-            if word == "ASCII_Boolean"
-            else "text"
-        )
+        if word in {"ASCII_Integer", "ASCII_NonNegative_Integer"}:
+            field_kind = "integer"
+        elif word == "ASCII_Real":
+            field_kind = "real"
+        elif word == "ASCII_Boolean":
+            field_kind = "boolean"
+        else:
+            field_kind = "text"
         texts = [element.findtext(f"Special_Constants/{name}") for name in _NULL_CONSTANTS]
         nulls = [text if field_kind == "text" or not text else _parse_constant(text, np.dtype("f8")) for text in texts]
     return RecordField(

@@ -152,7 +152,8 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
             kind, low, high, _ = struct.unpack(">iIII", source.read(16))
             if kind == _END_RECORD:
                 return
-            record_start, next_record = source.tell(), low + (high << 32)
+            record_start = source.tell()
+            next_record = low + (high << 32)
             if next_record < record_start:
                 raise SourceError(format_message("its records lead in a circle"))
             body = source.read(min(next_record - record_start, _MAX_DESCRIBED_BYTES))
@@ -179,10 +180,16 @@ def _read_record_cards(record_type: int, body: bytes) -> Iterator[HeaderCard]:
         return int(struct.unpack(">i", body[position - 4 : position].ljust(4, b"\0"))[0])
 
     if record_type == 2:  # a variable
-        name, code, flags = read_word(), read_number(), read_number()
+        name = read_word()
+        code = read_number()
+        flags = read_number()
         sizes: list[int] = []
         if flags & 0x24:  # an array, a structure
-            array_start, _, _, _, count = read_number(), read_number(), read_number(), read_number(), read_number()
+            array_start = read_number()
+            _ = read_number()
+            _ = read_number()
+            _ = read_number()
+            count = read_number()
             position += 8
             dimension_limit = read_number()
             if array_start == 8 and 0 <= count <= dimension_limit <= 8:
@@ -293,10 +300,15 @@ class _FileContents:
 def _convert_scalar(value: Any) -> str | int | float | bool:
     if isinstance(value, bytes):
         return value.decode("latin-1").strip()
-    python_value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        python_value = value.item()
+    else:
+        python_value = value
     if isinstance(python_value, bytes):
         return python_value.decode("latin-1").strip()
-    return python_value if isinstance(python_value, str | int | float | bool) else str(python_value)
+    if isinstance(python_value, str | int | float | bool):
+        return python_value
+    return str(python_value)
 
 
 def _create_column_values(values: Any) -> npt.NDArray[Any] | None:
@@ -330,7 +342,10 @@ def _write_solar_map_cards(map_values: Mapping[str, Any], shape: tuple[int, ...]
         cards += [(f"CRVAL{axis_number}", numbers[f"{axis}c"]), (f"CDELT{axis_number}", numbers[f"d{axis}"])]
     if isinstance(map_values.get("roll_angle"), int | float | np.number):
         cards.append(("CROTA2", -float(map_values["roll_angle"])))
-    time = _parse_date(str(_convert_scalar(map_values["time"]))) if "time" in map_values else None
+    if "time" in map_values:
+        time = _parse_date(str(_convert_scalar(map_values["time"])))
+    else:
+        time = None
     cards += [
         ("DATE-OBS", time),
         ("DSUN_OBS", None),
@@ -364,10 +379,14 @@ def _parse_date(text: str) -> str | None:
 
 
 def _create_array(name: str, values: npt.NDArray[Any], cards: list[HeaderCard], index: int) -> ArrayPart:
-    native_values = (
-        values.astype("u1") if values.dtype.kind == "b" else values.astype(values.dtype.newbyteorder("="), copy=False)
-    )
-    kinds = ["longitude", "latitude"] if cards else []
+    if values.dtype.kind == "b":
+        native_values = values.astype("u1")
+    else:
+        native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if cards:
+        kinds = ["longitude", "latitude"]
+    else:
+        kinds = []
     axes = [
         Axis(name=f"axis{axis_number}", size=size, kind=kinds[axis_number - 1] if axis_number <= len(kinds) else "")
         for axis_number, size in enumerate(reversed(native_values.shape), 1)
@@ -395,19 +414,19 @@ def _split_complex_columns(columns: Mapping[str, npt.NDArray[Any]]) -> Iterator[
 
 
 def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int) -> TablePart:
-    table_columns, arrays = [], []
+    table_columns = []
+    arrays = []
     for word, values in _split_complex_columns(columns):
         if values.dtype.str[1:] == "u8":  # no format of ours has these: as long, or as texts
             values = values.astype("i8") if int(values.max()) < 1 << 63 else values.astype("U20")  # noqa: PLW2901
         is_text = values.dtype.kind in "SU"
         native_values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        kind = (
-            "char"
-            if is_text
-            else "boolean"
-            if native_values.dtype.kind == "b"
-            else VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
-        )
+        if is_text:
+            kind = "char"
+        elif native_values.dtype.kind == "b":
+            kind = "boolean"
+        else:
+            kind = VOTABLE_TYPES.get(native_values.dtype.str[1:], "double")
         size = "*" if is_text else "x".join(str(element) for element in reversed(native_values.shape[1:])) or None
         table_columns.append(Column(name=word, type=Type(kind, size)))
         arrow_type = table_columns[-1].arrow_field.type

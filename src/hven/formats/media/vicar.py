@@ -59,24 +59,29 @@ def open_vicar(file: Place) -> Product:
     if is_vax and kind == "f8":
         raise SourceError(format_message("values of the type {kind} are not read", "VAX DOUB"))
     dtype = np.dtype(("<" if order in {"LOW", "RIEEE", "VAX"} else ">") + kind)
-    lines, samples, bands = read_number("NL"), read_number("NS"), read_number("NB", 1)
-    prefix_bytes, header = read_number("NBB"), read_number("NLB")
+    lines = read_number("NL")
+    samples = read_number("NS")
+    bands = read_number("NB", 1)
+    prefix_bytes = read_number("NBB")
+    header = read_number("NLB")
     row = prefix_bytes + samples * dtype.itemsize
     record = read_number("RECSIZE", row)
     organization = words.get("ORG", "BSQ").upper()
     steps: tuple[int, ...]
     if organization == "BIP":
-        steps, prefix_bytes = (dtype.itemsize, samples * record, record), read_number("NBB")
+        steps = (dtype.itemsize, samples * record, record)
+        prefix_bytes = read_number("NBB")
     else:
-        steps = (
-            (record * lines, record, dtype.itemsize)
-            if organization == "BSQ"
-            else (record, record * bands, dtype.itemsize)
-        )
+        if organization == "BSQ":
+            steps = (record * lines, record, dtype.itemsize)
+        else:
+            steps = (record, record * bands, dtype.itemsize)
     shape: tuple[int, ...] = (bands, lines, samples)
     names = ["BAND", "LINE", "SAMPLE"]
     if bands == 1:
-        shape, steps, names = shape[1:], steps[1:], names[1:]
+        shape = shape[1:]
+        steps = steps[1:]
+        names = names[1:]
     offset = read_number("LBLSIZE") + header * record + prefix_bytes
     value_type, read = create_window_reader(file, ArrayLayout(offset, dtype, shape, steps, is_vax))
     cards = tuple(HeaderCard(name, value) for name, value in words.items())
@@ -89,7 +94,10 @@ def open_vicar(file: Place) -> Product:
 def _read_label(file: Place) -> dict[str, str]:
     with file.open("rb") as source:
         begin = re.match(rb"LBLSIZE=(\d{1,8}) ", source.read(20))
-        size = int(begin[1]) if begin else 0
+        if begin:
+            size = int(begin[1])
+        else:
+            size = 0
         if not 20 <= size <= MAX_LABEL_BYTES:
             raise SourceError(format_message("{name} has no label of VICAR", file.name))
         source.seek(0)

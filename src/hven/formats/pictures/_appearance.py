@@ -110,9 +110,10 @@ class ColourStretch:
     @property
     def description(self) -> str:
         """In words."""
-        range_text = (
-            "from smallest to largest" if self.percentile is None else "{:g} to {:g} %".format(*self.percentile)
-        )
+        if self.percentile is None:
+            range_text = "from smallest to largest"
+        else:
+            range_text = "{:g} to {:g} %".format(*self.percentile)
         return f"{self.name}, {range_text}, {self.colour_map}"
 
     def scale_to_unit(self, values: Numbers) -> Numbers:
@@ -176,17 +177,26 @@ def choose_stretch(
     finite_values = values[np.isfinite(values)]
     if not len(finite_values):
         return ColourStretch("linear", 0.0, 0.0, None, look.colours or default_colour_map)
-    lowest, highest = float(finite_values.min()), float(finite_values.max())
+    lowest = float(finite_values.min())
+    highest = float(finite_values.max())
     is_number_map = (
         is_integer
         and look.percentile is None
         and highest - lowest < 256
         and len(np.unique(finite_values)) <= _MAX_MAP_VALUES
     )
-    percentile = None if is_number_map else look.percentile or (0.5, 99.5)
-    low, high = (lowest, highest) if percentile is None else map(float, np.percentile(finite_values, percentile))
+    if is_number_map:
+        percentile = None
+    else:
+        percentile = look.percentile or (0.5, 99.5)
+    if percentile is None:
+        low, high = (lowest, highest)
+    else:
+        low, high = map(float, np.percentile(finite_values, percentile))
     if not high > low and look.percentile is None:
-        low, high, percentile = lowest, highest, None
+        low = lowest
+        high = highest
+        percentile = None
     middle = float(np.median(finite_values))
     is_symmetric = low < 0.0 < high and min(-low, high) > 0.3 * max(-low, high) and abs(middle) < 0.2 * max(-low, high)
     if is_symmetric and look.percentile is None and not look.stretch:
@@ -209,4 +219,6 @@ def find_solar_colour_map(wavelength: float) -> str:
         Angstrom.
     """
     nearest = min(_SOLAR_CHANNEL_COLOURS, key=lambda channel: abs(channel - wavelength))
-    return f"sun{nearest}" if abs(nearest - wavelength) <= 2 else "gray"
+    if abs(nearest - wavelength) <= 2:
+        return f"sun{nearest}"
+    return "gray"

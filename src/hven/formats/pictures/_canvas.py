@@ -121,13 +121,23 @@ def choose_ticks(low: float, high: float, tick_limit: int, axis_kind: str = "") 
         for position_or_factor in (1.0, 2.0, 5.0, 10.0)
         if position_or_factor * power >= minimum_step * 0.999
     )
-    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    positions = np.arange(first, last + 1.0) * step if last - first < 100 else np.array([low, high])
+    first = np.ceil(low / step - 1e-9)
+    last = np.floor(high / step + 1e-9)
+    if last - first < 100:
+        positions = np.arange(first, last + 1.0) * step
+    else:
+        positions = np.array([low, high])
     largest = np.abs(positions).max(initial=0.0)
-    digits = int(np.floor(np.log10(largest))) if largest else 0
+    if largest:
+        digits = int(np.floor(np.log10(largest)))
+    else:
+        digits = 0
     if axis_kind == "log":
         return AxisTicks(tuple(positions), tuple(f"{10.0**position_or_factor:.3g}" for position_or_factor in positions))
-    scale = digits if digits >= 5 or digits <= -4 else 0
+    if digits >= 5 or digits <= -4:
+        scale = digits
+    else:
+        scale = 0
     decimals = max(0, int(np.ceil(-np.log10(step) + scale - 1e-9)))
     if decimals > 8:  # a small range far from zero
         return AxisTicks(tuple(positions), tuple(f"{position_or_factor:.10g}" for position_or_factor in positions))
@@ -143,7 +153,9 @@ def _format_superscript(number: int) -> str:
 
 
 def _format_power_of_ten(number: int) -> str:
-    return f"{10.0**number:g}" if -3 <= number <= 3 else f"10{_format_superscript(number)}"
+    if -3 <= number <= 3:
+        return f"{10.0**number:g}"
+    return f"10{_format_superscript(number)}"
 
 
 def format_mjd(mjd: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
@@ -176,12 +188,18 @@ def _choose_time_ticks(low: float, high: float, tick_limit: int) -> AxisTicks:
             ),
             36_525,
         )
-        step, form = float(days), "%Y-%m-%d" if days < 90 else "%Y-%m"
+        step = float(days)
+        form = "%Y-%m-%d" if days < 90 else "%Y-%m"
     base = np.floor(low)
     positions = base + np.arange(np.ceil((low - base) / step - 1e-9), np.floor((high - base) / step + 1e-9) + 1) * step
     first_day = format_mjd(low + 1e-5, "%Y-%m-%d")
     last_day = format_mjd(high - 1e-5, "%Y-%m-%d")
-    axis_note = "" if step >= 1 else first_day if first_day == last_day else f"{first_day} \N{EN DASH} {last_day}"
+    if step >= 1:
+        axis_note = ""
+    elif first_day == last_day:
+        axis_note = first_day
+    else:
+        axis_note = f"{first_day} \N{EN DASH} {last_day}"
     return AxisTicks(tuple(positions), tuple(format_mjd(position, form) for position in positions), axis_note)
 
 
@@ -201,7 +219,10 @@ class PictureCanvas:
         self.pen: Any = ImageDraw.Draw(self.image)
         self.size = width, height
         # letters of a size that fits the page
-        self.letter_pixels = int(np.clip(min(width * 0.85, height) / 42, 9, 22)) if min(width, height) else 9
+        if min(width, height):
+            self.letter_pixels = int(np.clip(min(width * 0.85, height) / 42, 9, 22))
+        else:
+            self.letter_pixels = 9
 
     def draw_text(
         self,
@@ -228,14 +249,17 @@ class PictureCanvas:
         kept_characters = int(len(text) * width_limit / max(1.0, self.measure_text(text, size)))
         while kept_characters > 0 and self.measure_text(text[:kept_characters] + "…", size) > width_limit:
             kept_characters -= 1
-        return text[:kept_characters] + "…" if kept_characters > 0 else ""
+        if kept_characters > 0:
+            return text[:kept_characters] + "…"
+        return ""
 
     def draw_upright_text(self, xy: tuple[float, float], text: str, size: int = 0) -> None:
         """Write a text upwards, around a point."""
         from PIL import Image, ImageDraw  # noqa: PLC0415  (loaded already)
 
         letters = load_font(size or self.letter_pixels)
-        text_width, text_height = int(self.measure_text(text, size)) + 2, int(1.5 * (size or self.letter_pixels))
+        text_width = int(self.measure_text(text, size)) + 2
+        text_height = int(1.5 * (size or self.letter_pixels))
         strip = Image.new("RGB", (max(1, text_width), max(1, text_height)), PAPER_COLOUR)
         ImageDraw.Draw(strip).text(
             (text_width / 2, text_height / 2), to_font_characters(text), fill=INK_COLOUR, font=letters, anchor="mm"
@@ -260,7 +284,8 @@ def encode_png(image: PilImage, metadata_texts: Mapping[str, str]) -> bytes:
     """
     from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415  (loaded already)
 
-    info, buffer = PngInfo(), io.BytesIO()
+    info = PngInfo()
+    buffer = io.BytesIO()
     for key, text in metadata_texts.items():
         if text:
             info.add_itxt(key, text)
@@ -289,8 +314,13 @@ class PlotFrame:
         y: tuple[float, float],
         kinds: tuple[str, str] = ("", ""),
     ) -> None:
-        self.sheet, self.box, self.x, self.y, self.kinds = sheet, box, x, y, kinds
-        self.width, self.height = max(1, box[2] - box[0]), max(1, box[3] - box[1])
+        self.sheet = sheet
+        self.box = box
+        self.x = x
+        self.y = y
+        self.kinds = kinds
+        self.width = max(1, box[2] - box[0])
+        self.height = max(1, box[3] - box[1])
 
     def compute_pixels(self, x: Any, y: Any) -> tuple[Numbers, Numbers]:
         """Return pixels within the frame, from its left upper corner."""
@@ -331,7 +361,8 @@ class PlotFrame:
             if pixel - half > ends + 4 and pixel + half < sheet.size[0]:
                 sheet.draw_text((pixel, bottom + tick_pixels + 3), label, "ma")
                 ends = pixel + half
-        widest, ends = 0.0, np.inf
+        widest = 0.0
+        ends = np.inf
         for value, label in sorted(
             zip(y.positions, y.labels, strict=True),
             key=lambda ticks_or_pair: -self.compute_pixels(0, ticks_or_pair[0])[1],

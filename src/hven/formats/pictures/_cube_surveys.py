@@ -116,7 +116,8 @@ class _SpectralCube:
     """A cube, its planes in the order of their frequencies."""
 
     def __init__(self, image: _SkyImage, axis: int, frequencies: Numbers) -> None:
-        self.image, self.axis = image, axis
+        self.image = image
+        self.axis = axis
         self.order = np.argsort(frequencies)
         self.log_frequencies = np.log10(frequencies[self.order])
         self._cached_planes: OrderedDict[tuple[int, int], Numbers] = OrderedDict()
@@ -138,7 +139,8 @@ class _SpectralCube:
         if not logs[0] - half_steps[0] <= log_frequency <= logs[-1] + half_steps[1]:
             return None
         plane_position = float(np.interp(log_frequency, logs, np.arange(len(logs))))
-        low, share = int(plane_position), plane_position - int(plane_position)
+        low = int(plane_position)
+        share = plane_position - int(plane_position)
         first = self.interpolate_plane(low, tile, lon, lat)
         if share == 0.0:
             return first
@@ -159,8 +161,14 @@ def _find_spectral_cube(product: Product) -> _SpectralCube | None:
             ),
             None,
         )
-        sky_mapping = None if array.create_sky_mapping is None or array.role != "data" else _create_sky_mapping(array)
-        read_wavelengths = None if axis is None else array.axes[axis].read_values
+        if array.create_sky_mapping is None or array.role != "data":
+            sky_mapping = None
+        else:
+            sky_mapping = _create_sky_mapping(array)
+        if axis is None:
+            read_wavelengths = None
+        else:
+            read_wavelengths = array.axes[axis].read_values
         if sky_mapping is None or axis is None or read_wavelengths is None or sky_mapping.image_axes.kind != "sky":
             continue
         with np.errstate(all="ignore"):
@@ -179,15 +187,19 @@ class _CubeTileWriter:
     """Tiles of a cube, from the finest up."""
 
     def __init__(self, cube: _SpectralCube, directory: Path, progress: ProgressMonitor) -> None:
-        self.cube, self.directory, self.progress = cube, directory, progress
+        self.cube = cube
+        self.directory = directory
+        self.progress = progress
         self.order = self.frequency_order = 0
 
     def write_all_tiles(self, order: int | None) -> tuple[SkySurvey, Box] | None:
         """Write all; return what they are and some of their values, or None: there is no value."""
-        cube, scale = self.cube, max(self.cube.image.sky_mapping.scale, 1e-7)
-        wanted_order = (
-            int(np.ceil(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale))) if order is None else order
-        )
+        cube = self.cube
+        scale = max(self.cube.image.sky_mapping.scale, 1e-7)
+        if order is None:
+            wanted_order = int(np.ceil(np.log2(ORDER_0_TILE_DEGREES / TILE_WIDTH_PIXELS / scale)))
+        else:
+            wanted_order = order
         self.order = int(np.clip(wanted_order, 0, MAX_SPATIAL_ORDER))
         step = float(np.median(np.diff(cube.log_frequencies)))
         self.frequency_order = int(
@@ -204,7 +216,8 @@ class _CubeTileWriter:
                 format_message("at order {order} it has more than {most} tiles", self.order, MAX_FINEST_TILES),
                 remedy=format_message("say a lower order, or leave out the finest images"),
             )
-        count, sample = 0, []
+        count = 0
+        sample = []
         written_tiles: set[tuple[int, int]] = set()
         for tile_position, tile in enumerate(tile_numbers):
             lon, lat = healpix.compute_cell_centers(
@@ -261,11 +274,14 @@ class _CubeTileWriter:
             values = self.cube.interpolate_channel(log_frequency, tile, longitudes, latitudes)
             if values is not None:
                 box[channel] = values.reshape(TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)
-        return box if np.isfinite(box).any() else None
+        if np.isfinite(box).any():
+            return box
+        return None
 
     def _write_coarser_orders(self, finer_tiles: set[tuple[int, int]]) -> Iterator[int]:
         """Write each order above by means of the one below, half as fine in frequencies, too, down to order 0 of these."""
-        half_width, frequency_order = TILE_WIDTH_PIXELS // 2, self.frequency_order
+        half_width = TILE_WIDTH_PIXELS // 2
+        frequency_order = self.frequency_order
         for order in range(self.order - 1, -1, -1):
             self.progress.report_progress(0.9 + 0.1 * (self.order - order) / (self.order + 1))
             frequency_factor = 2 if frequency_order else 1
@@ -280,11 +296,9 @@ class _CubeTileWriter:
                     split_values = finer_box.reshape(
                         TILE_CHANNELS // frequency_factor, frequency_factor, half_width, 2, half_width, 2
                     ).transpose(1, 3, 5, 0, 2, 4)
-                    x, y, first = (
-                        (part[0] & 1) * half_width,
-                        (part[0] >> 1 & 1) * half_width,
-                        part[1] % frequency_factor * TILE_CHANNELS // frequency_factor,
-                    )
+                    x = (part[0] & 1) * half_width
+                    y = (part[0] >> 1 & 1) * half_width
+                    first = part[1] % frequency_factor * TILE_CHANNELS // frequency_factor
                     box[first : first + TILE_CHANNELS // frequency_factor, x : x + half_width, y : y + half_width] = (
                         _compute_mean_tile(
                             split_values.reshape(
@@ -325,8 +339,10 @@ class _CubeTileWriter:
         path.write_bytes(head.ljust(HEADER_BYTES).encode() + body + bytes(-len(body) % HEADER_BYTES))
 
     def _build_properties(self, tile_numbers: list[int]) -> dict[str, str]:
-        cube, now = self.cube, datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
-        size, logs = cube.image.size, cube.log_frequencies
+        cube = self.cube
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
+        size = cube.image.size
+        logs = cube.log_frequencies
         middle = cube.image.sky_mapping(np.array([[(size[0] + 1) / 2, (size[1] + 1) / 2]]))[0]
         rest_frequency = next(
             (

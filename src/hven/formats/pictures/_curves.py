@@ -74,7 +74,10 @@ def take_array_curve(array: ArrayPart, errors: ArrayPart | None) -> Curve:
         return np.asarray(array_part.read(window), np.float64).ravel()
 
     values = read_values(array)
-    error = read_values(errors) if errors is not None and errors.shape == array.shape else None
+    if errors is not None and errors.shape == array.shape:
+        error = read_values(errors)
+    else:
+        error = None
     x, name, kind = _read_axis_values(axis, value_count)
     name = name or ("wavelength" if kind == "spectral" else kind or "pixel")
     label = " ".join(
@@ -106,11 +109,13 @@ def take_cube_curve(array: ArrayPart) -> Curve:
     values = []
     for plane in plane_numbers:
         fixed_pixels = dict.fromkeys(range(len(array.axes)), 0) | {spectral_axis: int(plane)}
-        first_axis, second_axis = (
-            (other_axes[-1], other_axes[-2])
-            if len(other_axes) > 1
-            else (other_axes[-1] if other_axes else (spectral_axis + 1) % len(array.axes), spectral_axis)
-        )
+        if len(other_axes) > 1:
+            first_axis, second_axis = (other_axes[-1], other_axes[-2])
+        else:
+            first_axis, second_axis = (
+                other_axes[-1] if other_axes else (spectral_axis + 1) % len(array.axes),
+                spectral_axis,
+            )
         if second_axis == spectral_axis:
             window = [slice(0, axis_item.size) for axis_item in array.axes]
             window[spectral_axis] = slice(int(plane), int(plane) + 1)
@@ -124,19 +129,28 @@ def take_cube_curve(array: ArrayPart) -> Curve:
         f"part {array.index} {array.name}".strip()
         + f", mean of each plane, {len(plane_numbers)} of {array.axes[spectral_axis].size} planes"
     )
-    label = f"mean ({array.unit})" if array.unit else "mean"
+    if array.unit:
+        label = f"mean ({array.unit})"
+    else:
+        label = "mean"
     return Curve(x[plane_numbers], [("", np.array(values), None)], (name, label), kind, description)
 
 
 def _drop_default_name(name: str) -> str:
-    return "" if name.upper() in {"PRIMARY", "", "DATA"} else name
+    if name.upper() in {"PRIMARY", "", "DATA"}:
+        return ""
+    return name
 
 
 def _read_axis_values(axis: Axis, count: int) -> tuple[Numbers, str, str]:
     """Return what the pixels of an axis stand for, its name and its kind."""
-    values, read_values = None, read_axis_values(axis)
+    values = None
+    read_values = read_axis_values(axis)
     if read_values is not None:
-        values = np.asarray(read_values, np.float64)[:count] if np.asarray(read_values).dtype.kind in "iuf" else None
+        if np.asarray(read_values).dtype.kind in "iuf":
+            values = np.asarray(read_values, np.float64)[:count]
+        else:
+            values = None
     if values is None or not np.isfinite(values).any():
         return np.arange(1.0, count + 1.0), axis.name, ""
     if axis.kind == "spectral":
@@ -150,12 +164,14 @@ def _convert_wavelengths(metres: Numbers) -> tuple[Numbers, str, str]:
     middle = float(np.nanmedian(metres))
     if middle >= 3e-4:
         frequencies = 299_792_458.0 / metres
-        return (
-            (frequencies / 1e9, "frequency (GHz)", "") if middle < 0.3 else (frequencies / 1e6, "frequency (MHz)", "")
-        )
+        if middle < 0.3:
+            return (frequencies / 1e9, "frequency (GHz)", "")
+        return (frequencies / 1e6, "frequency (MHz)", "")
     if middle < 1e-8:
         return 1.2398419843e-9 / metres, "energy (keV)", ""
-    return (metres * 1e6, "wavelength (µm)", "") if middle >= 1e-6 else (metres * 1e9, "wavelength (nm)", "")
+    if middle >= 1e-6:
+        return (metres * 1e6, "wavelength (µm)", "")
+    return (metres * 1e9, "wavelength (nm)", "")
 
 
 def take_table_curve(table_part: TablePart) -> Curve | None:
@@ -220,7 +236,10 @@ def take_table_curve(table_part: TablePart) -> Curve | None:
     if kind == "time":
         values, name, kind = _convert_times(values, x, table_part)
     else:
-        name = f"{x.name.lower()} ({x.unit})" if x.unit else x.name.lower()
+        if x.unit:
+            name = f"{x.name.lower()} ({x.unit})"
+        else:
+            name = x.name.lower()
     lines = []
     for column in ys:
         if len(table[column.name]) != len(values):
@@ -241,7 +260,10 @@ def take_table_curve(table_part: TablePart) -> Curve | None:
     if not lines:
         return None
     lines = lines[:8]
-    label = f"{ys[0].name}{f' ({ys[0].unit})' if ys[0].unit else ''}" if len(lines) == 1 else ys[0].unit or "value"
+    if len(lines) == 1:
+        label = f"{ys[0].name}{f' ({ys[0].unit})' if ys[0].unit else ''}"
+    else:
+        label = ys[0].unit or "value"
     description = f"part {table_part.index} {table_part.name}".strip()
     if quality is not None and len(table[quality.name]) == len(values) and 0.1 < (table[quality.name] == 0).mean() < 1:
         is_good = table[quality.name] == 0
@@ -269,7 +291,8 @@ def _split_cell_lines(
     if len(sizes) != 2 or count not in sizes or sizes[0] * sizes[1] != len(values) or len(values) > 4 * count:
         return []
     grid = values.reshape(sizes[1], sizes[0])
-    grid = grid.T if sizes[1] == count else grid
+    if sizes[1] == count:
+        grid = grid.T
     return [(f"{column.name} {line_number}", line, None) for line_number, line in enumerate(grid, 1)]
 
 
@@ -281,18 +304,23 @@ def _has_matching_name(column: Column, pattern: re.Pattern[str]) -> bool:
 
 def _read_columns(table_part: TablePart, columns: Sequence[Column], is_single_row: bool) -> dict[str, Numbers]:
     """Read columns as numbers: all rows, or blocks of them."""
-    starts = (
-        [0]
-        if table_part.row_count <= MAX_TABLE_ROWS
-        else np.linspace(0, table_part.row_count - MAX_TABLE_ROWS // TABLE_BLOCKS, TABLE_BLOCKS).astype(int).tolist()
-    )
-    size = table_part.row_count if table_part.row_count <= MAX_TABLE_ROWS else MAX_TABLE_ROWS // TABLE_BLOCKS
+    if table_part.row_count <= MAX_TABLE_ROWS:
+        starts = [0]
+    else:
+        starts = (
+            np.linspace(0, table_part.row_count - MAX_TABLE_ROWS // TABLE_BLOCKS, TABLE_BLOCKS).astype(int).tolist()
+        )
+    if table_part.row_count <= MAX_TABLE_ROWS:
+        size = table_part.row_count
+    else:
+        size = MAX_TABLE_ROWS // TABLE_BLOCKS
     batches = [batch for start in starts for batch in table_part.read_batches(start, size)]
     table = pa.Table.from_batches(batches)
     values_by_column = {}
     for column in columns:
         values = table[column.name].combine_chunks()
-        values = pc.list_flatten(values) if is_single_row or column.type.is_array else values
+        if is_single_row or column.type.is_array:
+            values = pc.list_flatten(values)
         values_by_column[column.name] = np.asarray(
             values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )
@@ -302,22 +330,26 @@ def _read_columns(table_part: TablePart, columns: Sequence[Column], is_single_ro
 def _convert_times(values: Numbers, column: Column, table: TablePart) -> tuple[Numbers, str, str]:
     """Return times as MJD where the table says from when they count."""
     cards = {card.keyword: card.value for card in table.cards}
-    name, unit = column.name.upper(), (column.unit or "").lower()
+    name = column.name.upper()
+    unit = (column.unit or "").lower()
     finite_values = values[np.isfinite(values)]
-    middle = float(np.median(finite_values)) if len(finite_values) else 0.0
+    if len(finite_values):
+        middle = float(np.median(finite_values))
+    else:
+        middle = 0.0
     reference_mjd = cards.get("MJDREF")
-    reference_day, part = cards.get("MJDREFI"), cards.get("MJDREFF", 0.0)
+    reference_day = cards.get("MJDREFI")
+    part = cards.get("MJDREFF", 0.0)
     if reference_mjd is None and isinstance(reference_day, int | float) and isinstance(part, int | float):
         reference_mjd = float(reference_day) + float(part)
     if reference_mjd is None and cards.get("BJDREFI") is not None:
         reference_mjd = float(str(cards["BJDREFI"])) + float(str(cards.get("BJDREFF") or 0.0)) - 2_400_000.5
-    step = (
-        1.0
-        if unit in {"d", "day", "days"} or (unit and unit.startswith("bjd"))
-        else 1.0 / 86_400.0
-        if unit in {"s", "sec", "seconds"}
-        else None
-    )
+    if unit in {"d", "day", "days"} or (unit and unit.startswith("bjd")):
+        step = 1.0
+    elif unit in {"s", "sec", "seconds"}:
+        step = 1.0 / 86_400.0
+    else:
+        step = None
     time_zero = cards.get("TIMEZERO")
     if isinstance(time_zero, int | float) and 15_000 < time_zero < 90_000 and abs(middle) < 4e7:
         reference_mjd = time_zero  # as SDAC has it: the day itself
@@ -352,9 +384,10 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
             layer.draw_points(curve.x, y, colour, 1.8)
         layer.draw_curve(*(_split_at_gaps(curve.x, y) if curve.kind == "time" else (curve.x, y)), colour, line_width)
     layer.merge_into_canvas()
-    description = (
-        curve.description if any(np.isfinite(y).any() for _, y, _ in curve.lines) else f"{curve.description}, no values"
-    )
+    if any(np.isfinite(y).any() for _, y, _ in curve.lines):
+        description = curve.description
+    else:
+        description = f"{curve.description}, no values"
     label_curve_canvas(sheet, frame, look, title, description, [name for name, _, _ in curve.lines])
     return sheet, description
 
@@ -362,8 +395,14 @@ def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str
 def _split_at_gaps(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """Break a line where there is nothing for much longer than usual."""
     steps = np.diff(x)
-    usual = float(np.nanmedian(steps)) if len(steps) else 0.0
-    gaps = np.flatnonzero(steps > 20 * usual) + 1 if usual > 0 else np.empty(0, np.int64)
+    if len(steps):
+        usual = float(np.nanmedian(steps))
+    else:
+        usual = 0.0
+    if usual > 0:
+        gaps = np.flatnonzero(steps > 20 * usual) + 1
+    else:
+        gaps = np.empty(0, np.int64)
     return np.insert(x, gaps, x[gaps]), np.insert(y, gaps, np.nan)
 
 
@@ -398,7 +437,8 @@ def label_curve_canvas(
 
 def label_lines(frame: PlotFrame, line_names: Sequence[str]) -> None:
     """Write the names of lines into the upper right corner, as many as there is room for."""
-    sheet, right_edge = frame.sheet, frame.box[2] - 6.0
+    sheet = frame.sheet
+    right_edge = frame.box[2] - 6.0
     name_widths = [sheet.measure_text(name) + 1.5 * sheet.letter_pixels for name in line_names]
     while sum(name_widths) > frame.width:
         name_widths.pop()
@@ -418,17 +458,14 @@ def _choose_axis_range(values: Numbers, percentile: float = 0.2, margin: float =
     finite_values = values[np.isfinite(values)]
     if not len(finite_values):
         return 0.0, 1.0
-    first, last = (
-        (float(finite_values.min()), float(finite_values.max()))
-        if not percentile
-        else map(float, np.percentile(finite_values, (percentile, 100 - percentile)))
-    )
+    if not percentile:
+        first, last = (float(finite_values.min()), float(finite_values.max()))
+    else:
+        first, last = map(float, np.percentile(finite_values, (percentile, 100 - percentile)))
     if margin and last > first:  # what sticks out a little is shown, too
         value_range = last - first
-        first, last = (
-            max(float(finite_values.min()), first - value_range),
-            min(float(finite_values.max()), last + value_range),
-        )
+        first = max(float(finite_values.min()), first - value_range)
+        last = min(float(finite_values.max()), last + value_range)
     value_range = (last - first) or abs(first) or 1.0
     return first - value_range * margin - (0.0 if last > first else value_range / 2), last + value_range * margin + (
         0.0 if last > first else value_range / 2
@@ -454,11 +491,9 @@ def find_dynamic_spectrum_axes(array: ArrayPart) -> tuple[Axis, Axis] | None:
         )
         for axis in long_axes
     ]
-    return (
-        (long_axes[kinds.index("time")], long_axes[kinds.index("spectral")])
-        if set(kinds) == {"time", "spectral"}
-        else None
-    )
+    if set(kinds) == {"time", "spectral"}:
+        return (long_axes[kinds.index("time")], long_axes[kinds.index("spectral")])
+    return None
 
 
 def draw_dynamic_spectrum(
@@ -478,11 +513,14 @@ def draw_dynamic_spectrum(
     is_used_channel = np.concatenate(
         [[True], np.diff(y) != 0]
     )  # channels that a receiver left unused have the same value
-    values, y = values[_mark_used_cells(is_used_channel, len(values))], y[is_used_channel]
+    values = values[_mark_used_cells(is_used_channel, len(values))]
+    y = y[is_used_channel]
     if y[-1] < y[0]:
-        values, y = values[::-1], y[::-1]
+        values = values[::-1]
+        y = y[::-1]
     if x[-1] < x[0]:
-        values, x = values[:, ::-1], x[::-1]
+        values = values[:, ::-1]
+        x = x[::-1]
     positive_values = values[np.isfinite(values) & (values > 0)]
     is_log_scaled = (
         len(positive_values) > 0.5 * values.size
@@ -490,13 +528,15 @@ def draw_dynamic_spectrum(
     )
     if is_log_scaled:
         with np.errstate(divide="ignore", invalid="ignore"):
-            values, normalization = np.where(values > 0, np.log10(values), np.nan), "logarithms"
+            values = np.where(values > 0, np.log10(values), np.nan)
+            normalization = "logarithms"
     else:
         filled = np.isfinite(values).any(1)
         values[filled] -= np.nanmedian(values[filled], 1)[:, None]
         normalization = "each channel less its median"
     is_log_axis = bool(y[0] > 0 and y[-1] / y[0] > _LOG_AXIS_RATIO)
-    y = np.log10(y) if is_log_axis else y
+    if is_log_axis:
+        y = np.log10(y)
     stretch = choose_stretch(values, look, "inferno")
     sheet, frame = create_curve_canvas(
         look, (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1])), (kind, "log" if is_log_axis else "")
@@ -529,13 +569,11 @@ def draw_dynamic_spectrum(
 
 def _mark_used_cells(is_used_channel: npt.NDArray[np.bool_], cell_count: int) -> npt.NDArray[np.bool_]:
     """Return which cells have channels that count."""
-    return (
-        is_used_channel[
+    if not is_used_channel.all():
+        return is_used_channel[
             np.minimum((np.arange(cell_count) * len(is_used_channel)) // cell_count, len(is_used_channel) - 1)
         ]
-        if not is_used_channel.all()
-        else np.ones(cell_count, np.bool_)
-    )
+    return np.ones(cell_count, np.bool_)
 
 
 def _read_monotonic_axis(axis: Axis) -> tuple[Numbers, str, str]:

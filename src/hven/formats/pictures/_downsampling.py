@@ -63,11 +63,16 @@ def read_cell_means(
         for axis_number, cell_count in ((horizontal_axis, cell_counts[0]), (vertical_axis, cell_counts[1]))
     ]
     # the axis that changes fastest is read in runs; the other one decides which of these are left out
-    fast_axis, slow_axis = (
-        (horizontal_axis, vertical_axis) if horizontal_axis > vertical_axis else (vertical_axis, horizontal_axis)
-    )
-    fast_step, slow_step = (steps[0], steps[1]) if fast_axis == horizontal_axis else (steps[1], steps[0])
-    fast_size, slow_size = shape[fast_axis], shape[slow_axis]
+    if horizontal_axis > vertical_axis:
+        fast_axis, slow_axis = (horizontal_axis, vertical_axis)
+    else:
+        fast_axis, slow_axis = (vertical_axis, horizontal_axis)
+    if fast_axis == horizontal_axis:
+        fast_step, slow_step = (steps[0], steps[1])
+    else:
+        fast_step, slow_step = (steps[1], steps[0])
+    fast_size = shape[fast_axis]
+    slow_size = shape[slow_axis]
     pieces = [(0, fast_size)]
     if fast_size > MAX_ROW_VALUES and fast_size * slow_size > value_limit:
         count = max(1, min(-(-fast_size // fast_step), MAX_READS // max(1, min(slow_size, -(-slow_size // slow_step)))))
@@ -76,11 +81,10 @@ def read_cell_means(
             (first, min(fast_size, first + width)) for first in np.linspace(0, fast_size - width, count).astype(int)
         ]
     read_width = sum(stop - start for start, stop in pieces)
-    rows_per_cell = (
-        slow_step
-        if read_width * slow_size <= value_limit
-        else max(1, min(slow_step, value_limit // max(1, read_width * -(-slow_size // slow_step))))
-    )
+    if read_width * slow_size <= value_limit:
+        rows_per_cell = slow_step
+    else:
+        rows_per_cell = max(1, min(slow_step, value_limit // max(1, read_width * -(-slow_size // slow_step))))
     is_complete = len(pieces) == 1 and rows_per_cell == slow_step
 
     end_time = time.monotonic() + READ_TIMEOUT_SECONDS
@@ -101,9 +105,12 @@ def read_cell_means(
             row_pieces.append(
                 values if len(pieces) == 1 else _compute_cell_means(values, 1, max(1, min(values.shape[1], fast_step)))
             )
-        return row_pieces[0] if len(row_pieces) == 1 else np.concatenate(row_pieces, 1)
+        if len(row_pieces) == 1:
+            return row_pieces[0]
+        return np.concatenate(row_pieces, 1)
 
-    rows, fast_cell = [], fast_step if len(pieces) == 1 else 1
+    rows = []
+    fast_cell = fast_step if len(pieces) == 1 else 1
     if rows_per_cell == slow_step:
         strip = (
             max(
@@ -118,11 +125,10 @@ def read_cell_means(
         ]
     else:
         for first in range(0, slow_size, slow_step):
-            start = (
-                min(slow_size - rows_per_cell, first + (slow_step - rows_per_cell) // 2)
-                if slow_size > rows_per_cell
-                else 0
-            )
+            if slow_size > rows_per_cell:
+                start = min(slow_size - rows_per_cell, first + (slow_step - rows_per_cell) // 2)
+            else:
+                start = 0
             rows.append(
                 _compute_cell_means(read_rows(start, min(slow_size, start + rows_per_cell)), rows_per_cell, fast_cell)
             )

@@ -67,7 +67,10 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     if look.show == "transfer":
         return _draw_transfer_function(files, look)
     pictures = []
-    file_options = look if len(files) == 1 else replace(look, size=max(PICTURE_SIZE_RANGE[0], look.size // 2), note="")
+    if len(files) == 1:
+        file_options = look
+    else:
+        file_options = replace(look, size=max(PICTURE_SIZE_RANGE[0], look.size // 2), note="")
     for path, name in files:
         refuse_large_packed_file(path, name)
         try:
@@ -79,11 +82,9 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
         except (ValueError, ArithmeticError, LookupError, TypeError, MemoryError, NotImplementedError) as fault:
             reason = " ".join(str(fault).split())[:200] or type(fault).__name__
             raise SourceError(format_message("{name} cannot be drawn: {reason}", name, reason)) from fault
-    return (
-        pictures[0].body
-        if len(pictures) == 1
-        else raster_pictures.combine_pictures(pictures, [name for _, name in files], look)
-    )
+    if len(pictures) == 1:
+        return pictures[0].body
+    return raster_pictures.combine_pictures(pictures, [name for _, name in files], look)
 
 
 def _draw_transfer_function(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
@@ -156,7 +157,10 @@ def _draw_first_part(product: Product, look: Look, name: str) -> RenderedPicture
         return _create_picture(
             *interferometry.draw_oifits(product, look, build_title(facts, name)), look, build_title(facts, name)
         )
-    requested_part = None if look.part is None else product.find_part(look.part)
+    if look.part is None:
+        requested_part = None
+    else:
+        requested_part = product.find_part(look.part)
     ordered_parts = sorted(product.parts, key=_rank_part)
     views_by_part = {array_or_axis.source_part_index: array_or_axis for array_or_axis in product.arrays}
     for part in (
@@ -212,7 +216,9 @@ def _rank_part(part: Part) -> int:
         and any(axis.kind == "time" for axis in part.axes)
         and all(axis.kind != "longitude" for axis in part.axes)
     )
-    return 2 if part.role != "data" else int(has_unplaced_times)
+    if part.role != "data":
+        return 2
+    return int(has_unplaced_times)
 
 
 def _create_picture(sheet: PictureCanvas, description: str, look: Look, title: str) -> RenderedPicture:
@@ -252,23 +258,32 @@ def build_title(facts: Mapping[str, Any], name: str) -> str:
         first_text = next((str(facts[key]).strip() for key in keys if str(facts.get(key) or "").strip()), "")
         return re.sub(r"\s+", " ", first_text)
 
-    instrument, telescope = find_text("INSTRUME", "DETECTOR"), find_text("TELESCOP", "OBSRVTRY")
+    instrument = find_text("INSTRUME", "DETECTOR")
+    telescope = find_text("TELESCOP", "OBSRVTRY")
     instrument_text = " ".join(
         text_part for text_part in (telescope, "" if instrument in telescope else instrument) if text_part
     )
-    wavelength, unit = facts.get("WAVELNTH"), find_text("WAVEUNIT")
-    channel = (
-        f"{wavelength:g} {_format_unit(unit)}".strip() if isinstance(wavelength, int | float) and wavelength else ""
-    )
+    wavelength = facts.get("WAVELNTH")
+    unit = find_text("WAVEUNIT")
+    if isinstance(wavelength, int | float) and wavelength:
+        channel = f"{wavelength:g} {_format_unit(unit)}".strip()
+    else:
+        channel = ""
     start_date = find_text("DATE-OBS", "DATE_OBS", "T_OBS")
-    start_hour = "" if ":" in start_date else find_text("TIME-OBS", "TIME_OBS")
-    start_text = (
-        re.sub(r"(\.\d{1,9})?Z?$", "", f"{start_date} {start_hour}".strip().replace("T", " ")) if start_date else ""
-    )
+    if ":" in start_date:
+        start_hour = ""
+    else:
+        start_hour = find_text("TIME-OBS", "TIME_OBS")
+    if start_date:
+        start_text = re.sub(r"(\.\d{1,9})?Z?$", "", f"{start_date} {start_hour}".strip().replace("T", " "))
+    else:
+        start_text = ""
     title_parts = [
         text_part for text_part in (find_text("OBJECT", "OBJ_ID"), instrument_text, channel, start_text) if text_part
     ]
-    return " · ".join(title_parts) if len(title_parts) > 1 else name
+    if len(title_parts) > 1:
+        return " · ".join(title_parts)
+    return name
 
 
 def _format_unit(word: str) -> str:
@@ -328,7 +343,8 @@ def draw_refusal(size: int, reason: str) -> bytes:
     width, height = sheet.size
     sheet.pen.rectangle([0, 0, width - 1, height - 1], fill=(244, 245, 247), outline=SIGN_OUTLINE)
     _draw_crossed_box(sheet.pen, (width / 2, height * 0.27), min(width, height) * 0.1, max(1, size // 160))
-    lines, line = [], ""
+    lines = []
+    line = ""
     for word in reason.split():
         if line and sheet.measure_text(f"{line} {word}") > width * 0.88:
             lines.append(line)

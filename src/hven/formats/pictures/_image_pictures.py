@@ -51,8 +51,11 @@ def choose_drawn_axes(array: ArrayPart) -> tuple[int, int]:
     """Return which axes are drawn across and upwards, in the order of C."""
     kinds = [axis.kind for axis in array.axes]
     if "longitude" in kinds and "latitude" in kinds:
-        x, y = kinds.index("longitude"), kinds.index("latitude")
-        return (x, y) if x > y else (max(x, y), min(x, y))
+        x = kinds.index("longitude")
+        y = kinds.index("latitude")
+        if x > y:
+            return (x, y)
+        return (max(x, y), min(x, y))
     long_axes = [axis_number for axis_number, axis in enumerate(array.axes) if axis.size > 1]
     last_axes = (long_axes if len(long_axes) >= 2 else list(range(len(array.axes))))[-2:]
     return last_axes[1], last_axes[0]
@@ -61,7 +64,9 @@ def choose_drawn_axes(array: ArrayPart) -> tuple[int, int]:
 def read_axis_values(axis: Axis) -> npt.NDArray[Any] | None:
     """Return what an axis' pixels stand for; None: its file does not say it, or not so that it could be read."""
     try:
-        return None if axis.read_values is None else axis.read_values()
+        if axis.read_values is None:
+            return None
+        return axis.read_values()
     except SourceError:
         return None
 
@@ -98,12 +103,14 @@ def read_planes(
             [*description_parts, f"plane {plane + 1} of {count}" + (f" ({value})" if value else "")]
         )
     plane_numbers = np.unique(np.linspace(0, count - 1, min(MAX_AVERAGED_PLANES, count)).round().astype(int))
-    total, value_counts = np.zeros(1), np.zeros(1)
+    total = np.zeros(1)
+    value_counts = np.zeros(1)
     for plane in plane_numbers:
         values, _ = read_cell_means(
             array, *drawn_axes, {**fixed, depth_axis: int(plane)}, cells, MAX_READ_VALUES // len(plane_numbers)
         )
-        total, value_counts = total + np.nan_to_num(values), value_counts + np.isfinite(values)
+        total = total + np.nan_to_num(values)
+        value_counts = value_counts + np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.asarray(total / value_counts)
     return mean, ", ".join([*description_parts, f"mean of {len(plane_numbers)} of {count} planes"])
@@ -114,8 +121,14 @@ def _has_distinct_planes(array: ArrayPart, depth_axis: int) -> bool:
     axis = array.axes[depth_axis]
     if axis.kind == "time":
         return True
-    values = read_axis_values(axis) if axis.kind == "spectral" and axis.size <= MAX_AVERAGED_PLANES else None
-    wavelengths = np.empty(0) if values is None else np.asarray(values, np.float64)
+    if axis.kind == "spectral" and axis.size <= MAX_AVERAGED_PLANES:
+        values = read_axis_values(axis)
+    else:
+        values = None
+    if values is None:
+        wavelengths = np.empty(0)
+    else:
+        wavelengths = np.asarray(values, np.float64)
     return len(wavelengths) > 1 and bool(
         np.nanmin(wavelengths) > 0 and np.nanmax(wavelengths) / np.nanmin(wavelengths) > 1.2
     )
@@ -125,7 +138,10 @@ def _choose_plane(array: ArrayPart, depth_axis: int, look: Look) -> int:
     """Return the plane, from 1, of the highest frequency that is not left out; else the one in the middle."""
     axis = array.axes[depth_axis]
     middle = (axis.size + 1) // 2
-    values = read_axis_values(axis) if axis.kind == "spectral" else None
+    if axis.kind == "spectral":
+        values = read_axis_values(axis)
+    else:
+        values = None
     if values is None:
         return middle
     wavelengths = np.asarray(values, np.float64)
@@ -134,7 +150,9 @@ def _choose_plane(array: ArrayPart, depth_axis: int, look: Look) -> int:
     is_allowed = np.isfinite(frequencies)
     for low, high in look.without:
         is_allowed &= ~((frequencies >= low * (1 - 1e-6)) & (frequencies <= high * (1 + 1e-6)))
-    return int(np.argmax(np.where(is_allowed, frequencies, -np.inf))) + 1 if is_allowed.any() else middle
+    if is_allowed.any():
+        return int(np.argmax(np.where(is_allowed, frequencies, -np.inf))) + 1
+    return middle
 
 
 def _describe_pixel(array: ArrayPart, axis_number: int, pixel: int) -> str:
@@ -147,7 +165,9 @@ def _describe_pixel(array: ArrayPart, axis_number: int, pixel: int) -> str:
         return format_wavelength(float(value))
     if axis.kind == "time":
         return format_mjd(float(value))
-    return str(value) if isinstance(value, str) else f"{value:.6g} {axis.unit or ''}".strip()
+    if isinstance(value, str):
+        return str(value)
+    return f"{value:.6g} {axis.unit or ''}".strip()
 
 
 def format_wavelength(metres: float) -> str:
@@ -156,8 +176,12 @@ def format_wavelength(metres: float) -> str:
         return ""
     if metres >= 3e-4:
         hertz = 299_792_458.0 / metres
-        return f"{hertz / 1e9:.5g} GHz" if hertz >= 1e9 else f"{hertz / 1e6:.5g} MHz"
-    return f"{metres * 1e6:.5g} µm" if metres >= 1e-6 else f"{metres * 1e9:.5g} nm"
+        if hertz >= 1e9:
+            return f"{hertz / 1e9:.5g} GHz"
+        return f"{hertz / 1e6:.5g} MHz"
+    if metres >= 1e-6:
+        return f"{metres * 1e6:.5g} µm"
+    return f"{metres * 1e9:.5g} nm"
 
 
 class _ImageMapping:
@@ -201,9 +225,15 @@ class _ImageMapping:
     def orient_values(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn values, whose first row is the lowest, into a picture, whose first row is the highest."""
         (right, is_mirrored), (_, is_flipped) = self.orientation
-        values = values if right == 0 else values.swapaxes(0, 1)
-        values = values[:, ::-1] if is_mirrored else values
-        return values if is_flipped else values[::-1]
+        if right == 0:
+            values = values
+        else:
+            values = values.swapaxes(0, 1)
+        if is_mirrored:
+            values = values[:, ::-1]
+        if is_flipped:
+            return values
+        return values[::-1]
 
     def compute_pixels(self, across: Numbers, up: Numbers) -> Numbers:
         """Return pixels, from 1, of places on the picture.
@@ -232,7 +262,10 @@ class _ImageMapping:
             lon, lat = self.compute_coordinates(
                 self.compute_pixels(*((share, offset) if edge_number == 0 else (offset, share)))
             )
-            values = np.unwrap(lon, period=360.0) if edge_number == 0 else lat
+            if edge_number == 0:
+                values = np.unwrap(lon, period=360.0)
+            else:
+                values = lat
             is_known = np.isfinite(lon) & np.isfinite(lat)
             if is_known.mean() > 0.9:
                 break
@@ -243,13 +276,20 @@ class _ImageMapping:
             values = np.array(lat if edge_number else np.full(257, np.nan))
             if edge_number == 0:
                 values[is_known] = np.unwrap(lon[is_known], period=360.0)
-        factor = 3600.0 if self.sky_mapping.image_axes.kind == "disc" else 1.0
+        if self.sky_mapping.image_axes.kind == "disc":
+            factor = 3600.0
+        else:
+            factor = 1.0
         if edge_number == 0:
-            full_turns = 360.0 * round(float(np.nanmean(values)) / 360.0) if factor > 1 else 0.0
+            if factor > 1:
+                full_turns = 360.0 * round(float(np.nanmean(values)) / 360.0)
+            else:
+                full_turns = 0.0
             values = values - full_turns
         values = values * factor
         marks = choose_ticks(float(np.nanmin(values)), float(np.nanmax(values)), 6)
-        places, words = [], []
+        places = []
+        words = []
         for place, word in zip(marks.positions, marks.labels, strict=True):
             side = np.sign(values - place)
             with np.errstate(invalid="ignore"):
@@ -257,7 +297,10 @@ class _ImageMapping:
             if len(crossing):
                 cell = int(crossing[0])
                 step = float(values[cell + 1] - values[cell])
-                beyond = float(place - values[cell]) / step if step else 0.0
+                if step:
+                    beyond = float(place - values[cell]) / step
+                else:
+                    beyond = 0.0
                 places.append(float(share[cell]) + float(share[1]) * beyond)
                 is_full_circle = edge_number == 0 and factor == 1.0 and not marks.axis_note and not 0 <= place < 360
                 words.append(f"{place % 360.0:g}" if is_full_circle else word)
@@ -317,7 +360,10 @@ def draw_image(array: ArrayPart, look: Look, title: str, facts: Mapping[str, Any
     image = Image.fromarray(np.ascontiguousarray(pixels), "RGBA")
     is_number_map = is_integer and len(np.unique(values[np.isfinite(values)])) <= 16
     if not look.axes:
-        size = (look.size, round(look.size / limited)) if limited >= 1 else (round(look.size * limited), look.size)
+        if limited >= 1:
+            size = (look.size, round(look.size / limited))
+        else:
+            size = (round(look.size * limited), look.size)
         image = _scale_image(image, size, is_number_map=is_number_map)
         return encode_png(image if image.getextrema()[3][0] < 255 else image.convert("RGB"), notes), description
     sheet, frame = _create_canvas(look, float(limited))
@@ -349,7 +395,10 @@ def _create_pixel_ticks(size: int, axis_pixels: int, sheet: PictureCanvas) -> Ax
 
 def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, mapping: _ImageMapping) -> str:
     part = f"part {array.index} {array.name}".strip()
-    role = "" if array.role == "data" else array.role
+    if array.role == "data":
+        role = ""
+    else:
+        role = array.role
     orientation_text = "turned so that north is up" if mapping.is_turned else ""
     return ", ".join(
         text_part for text_part in (part, role, plane_text, stretch.description, orientation_text) if text_part
@@ -357,12 +406,12 @@ def _describe_image(array: ArrayPart, stretch: ColourStretch, plane_text: str, m
 
 
 def _choose_colour_map(facts: Mapping[str, Any]) -> str:
-    wavelength, instrument_text = (
-        facts.get("WAVELNTH"),
-        f"{facts.get('TELESCOP')} {facts.get('INSTRUME')} {facts.get('OBSRVTRY')}",
-    )
+    wavelength = facts.get("WAVELNTH")
+    instrument_text = f"{facts.get('TELESCOP')} {facts.get('INSTRUME')} {facts.get('OBSRVTRY')}"
     is_solar = re.search(r"(?i)\b(SDO|AIA|SOHO|EIT|STEREO|SECCHI|EUVI|PROBA2|SWAP)", instrument_text)
-    return find_solar_colour_map(float(wavelength)) if isinstance(wavelength, int | float) and is_solar else "gray"
+    if isinstance(wavelength, int | float) and is_solar:
+        return find_solar_colour_map(float(wavelength))
+    return "gray"
 
 
 def _scale_image(image: Any, size: tuple[int, int], *, is_number_map: bool = False) -> Any:
@@ -373,29 +422,40 @@ def _scale_image(image: Any, size: tuple[int, int], *, is_number_map: bool = Fal
         return image
     larger = size[0] >= image.width and size[1] >= image.height
     blocks = is_number_map or (larger and min(size[0] / image.width, size[1] / image.height) >= 8)
-    resampling = (
-        Image.Resampling.NEAREST if blocks and larger else Image.Resampling.BICUBIC if larger else Image.Resampling.BOX
-    )
+    if blocks and larger:
+        resampling = Image.Resampling.NEAREST
+    elif larger:
+        resampling = Image.Resampling.BICUBIC
+    else:
+        resampling = Image.Resampling.BOX
     return image.resize(size, resampling)
 
 
 def format_number(value: float) -> str:
     """Write a value in three digits."""
     size = abs(value)
-    text = f"{value:.0f}" if 100 <= size < 1e6 else f"{value:.3g}"
+    if 100 <= size < 1e6:
+        text = f"{value:.0f}"
+    else:
+        text = f"{value:.3g}"
     return text.replace("-", MINUS_SIGN)
 
 
 def _create_canvas(look: Look, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
     """Make a sheet whose longer side is as it is to be, with a frame of the image's shape."""
     letters = int(np.clip(look.size / 52, 9, 20))
-    left, right, top, bottom = int(6.6 * letters), int(7.8 * letters), int(2.6 * letters), int(7.6 * letters)
-    width, height = look.size - left - right, look.size - top - bottom
+    left = int(6.6 * letters)
+    right = int(7.8 * letters)
+    top = int(2.6 * letters)
+    bottom = int(7.6 * letters)
+    width = look.size - left - right
+    height = look.size - top - bottom
     if ratio > width / height:
         height = round(width / ratio)
     else:
         width = round(height * ratio)
-    width, height = max(width, 1), max(height, 1)
+    width = max(width, 1)
+    height = max(height, 1)
     sheet = PictureCanvas(max(width + left + right, int(20 * letters)), height + top + bottom)
     sheet.letter_pixels = letters
     return sheet, PlotFrame(sheet, (left, top, left + width, top + height), (0.0, 1.0), (0.0, 1.0))
@@ -411,7 +471,8 @@ def _draw_colour_bar(
         return
     _, top, right, bottom = frame.box
     size = sheet.letter_pixels
-    left, wide = right + size, max(6, size)
+    left = right + size
+    wide = max(6, size)
     from_low = np.linspace(stretch.high, stretch.low, max(2, bottom - top))
     strip = stretch.to_rgba(from_low)[:, None, :3].repeat(wide, 1)
     sheet.image.paste(Image.fromarray(np.ascontiguousarray(strip), "RGB"), (left, top))
@@ -434,7 +495,8 @@ def draw_captions(
     sheet: PictureCanvas, box: tuple[int, int, int, int], title: str, description: str, note: str
 ) -> None:
     """Write what is above and below: a title, what it shows, whose it is."""
-    size, width = sheet.letter_pixels, sheet.size[0]
+    size = sheet.letter_pixels
+    width = sheet.size[0]
     sheet.draw_text(
         (box[0], box[1] - 0.9 * size), sheet.shorten_text(title, width - box[0] - 7 * size, size + 1), "ls", size + 1
     )

@@ -107,7 +107,10 @@ def read_points(product: Product, pane_name: str) -> InterferometryPoints:
         for array_number in range(4)
     )
     is_finite = np.isfinite(x) & np.isfinite(y)
-    x, y, error, flag = x[is_finite], y[is_finite], error[is_finite], flag[is_finite]
+    x = x[is_finite]
+    y = y[is_finite]
+    error = error[is_finite]
+    flag = flag[is_finite]
     step = -(-len(x) // MAX_POINTS) or 1
     return InterferometryPoints(x[::step], y[::step], error[::step], flag[::step].astype(np.bool_), len(x))
 
@@ -123,30 +126,41 @@ def _compute_points(
         values = np.asarray(column_arrays[name])
         return values.reshape(len(values), -1)
 
-    flags = read_channels("FLAG").astype(np.bool_) if "FLAG" in column_arrays else None
+    if "FLAG" in column_arrays:
+        flags = read_channels("FLAG").astype(np.bool_)
+    else:
+        flags = None
     with np.errstate(divide="ignore", invalid="ignore"):
         if pane_name == "uv":
             u, v = (
                 np.asarray(column_arrays[name], np.float64)[:, None] / wavelengths / 1e6
                 for name in ("UCOORD", "VCOORD")
             )
-            flag = np.zeros(u.shape, np.bool_) if flags is None or flags.shape != u.shape else flags
+            if flags is None or flags.shape != u.shape:
+                flag = np.zeros(u.shape, np.bool_)
+            else:
+                flag = flags
             return u.ravel(), v.ravel(), np.zeros(u.size), flag.ravel()
         if pane_name == "t3phi":
             u1, v1, u2, v2 = (
                 np.asarray(column_arrays[name], np.float64) for name in ("U1COORD", "V1COORD", "U2COORD", "V2COORD")
             )
             baseline_lengths = np.maximum.reduce([np.hypot(u1, v1), np.hypot(u2, v2), np.hypot(u1 + u2, v1 + v2)])
-            y, error = read_channels("T3PHI"), read_channels("T3PHIERR")
+            y = read_channels("T3PHI")
+            error = read_channels("T3PHIERR")
         else:
             baseline_lengths = np.hypot(
                 np.asarray(column_arrays["UCOORD"], np.float64), np.asarray(column_arrays["VCOORD"], np.float64)
             )
-            y, error = read_channels("VIS2DATA"), read_channels("VIS2ERR")
+            y = read_channels("VIS2DATA")
+            error = read_channels("VIS2ERR")
         x = baseline_lengths[:, None] / wavelengths / 1e6
     if y.shape != x.shape:
         return (np.empty(0), np.empty(0), np.empty(0), np.empty(0, np.bool_))
-    flag = np.zeros(y.shape, np.bool_) if flags is None or flags.shape != y.shape else flags
+    if flags is None or flags.shape != y.shape:
+        flag = np.zeros(y.shape, np.bool_)
+    else:
+        flag = flags
     return x.ravel(), y.astype(np.float64).ravel(), error.astype(np.float64).ravel(), flag.ravel()
 
 
@@ -159,7 +173,10 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
     panes = [pane_name for pane_name in points_by_pane if len(points_by_pane[pane_name].x)] or [
         next(iter(points_by_pane))
     ]
-    panes = panes if look.axes else panes[:1]
+    if look.axes:
+        panes = panes
+    else:
+        panes = panes[:1]
     description = ", ".join(_describe_points(pane_name, points_by_pane[pane_name]) for pane_name in panes)
     count = len(panes)
     if not look.axes:
@@ -174,10 +191,15 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
         sheet.pen.rectangle([0, 0, sheet.size[0] - 1, sheet.size[1] - 1], outline=(205, 209, 215))
         return sheet, description
     letters = int(np.clip(look.size / 75, 8, 20))
-    top_margin, bottom_margin = int(2.8 * letters), int(6.4 * letters)
-    left_margin, gap = int(5.6 * letters), int(6.8 * letters)
+    top_margin = int(2.8 * letters)
+    bottom_margin = int(6.4 * letters)
+    left_margin = int(5.6 * letters)
+    gap = int(6.8 * letters)
     pane_width = (look.size - left_margin - gap * (count - 1) - letters) // count
-    pane_height = min(pane_width, round(look.size * 0.62)) if count > 1 or panes == ["uv"] else round(pane_width * 0.58)
+    if count > 1 or panes == ["uv"]:
+        pane_height = min(pane_width, round(look.size * 0.62))
+    else:
+        pane_height = round(pane_width * 0.58)
     sheet = PictureCanvas(look.size, top_margin + pane_height + bottom_margin)
     sheet.letter_pixels = letters
     for number, pane_name in enumerate(panes):
@@ -201,7 +223,10 @@ _AXIS_NAMES = {
 
 def _describe_points(pane_name: str, points: InterferometryPoints) -> str:
     flagged_count = int(points.flag.sum())
-    total_text = "" if points.total_count == len(points.x) else f" of {points.total_count:,}"
+    if points.total_count == len(points.x):
+        total_text = ""
+    else:
+        total_text = f" of {points.total_count:,}"
     return f"{pane_name.upper()} {len(points.x):,}{total_text} points" + (
         f" ({flagged_count:,} flagged)" if flagged_count else ""
     )
@@ -210,12 +235,17 @@ def _describe_points(pane_name: str, points: InterferometryPoints) -> str:
 def _choose_limits(
     pane_name: str, points: InterferometryPoints, size: tuple[int, int]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    is_good = ~points.flag if (~points.flag).any() else np.ones(len(points.x), np.bool_)
-    x, y = points.x[is_good], points.y[is_good]
+    if (~points.flag).any():
+        is_good = ~points.flag
+    else:
+        is_good = np.ones(len(points.x), np.bool_)
+    x = points.x[is_good]
+    y = points.y[is_good]
     if pane_name == "uv":
         axis_limit = float(np.hypot(x, y).max(initial=0.0)) * 1.08 or 1.0
         ratio = size[0] / max(1, size[1])
-        horizontal_limit, vertical_limit = (axis_limit * max(ratio, 1.0), axis_limit * max(1.0 / ratio, 1.0))
+        horizontal_limit = axis_limit * max(ratio, 1.0)
+        vertical_limit = axis_limit * max(1.0 / ratio, 1.0)
         return (horizontal_limit, -horizontal_limit), (-vertical_limit, vertical_limit)  # east is left
     right = float(x.max(initial=0.0)) * 1.05 or 1.0
     if not len(y):
@@ -305,7 +335,8 @@ def read_calibrators(
 
     Of those that are known by name, else of all, of a diameter each in the order of OI_TARGET.
     """
-    wavelengths_by_instrument, found_calibrators = _read_wavelengths(product), []
+    wavelengths_by_instrument = _read_wavelengths(product)
+    found_calibrators = []
     arrays = {
         _read_card_text(table, "ARRNAME"): dict(
             zip(column_arrays["STA_INDEX"].tolist(), column_arrays["STA_NAME"].tolist(), strict=True)
@@ -316,13 +347,16 @@ def read_calibrators(
     for number, name in _list_stars(product).items():
         if diameters_by_star and normalize_star_name(name) not in diameters_by_star:
             continue
-        diameter = diameters_by_star[normalize_star_name(name)] if diameters_by_star else next(diameters, 0.0)
-        times, pairs, values = [np.empty(0)], [], [np.empty((4, 0))]
+        if diameters_by_star:
+            diameter = diameters_by_star[normalize_star_name(name)]
+        else:
+            diameter = next(diameters, 0.0)
+        times = [np.empty(0)]
+        pairs = []
+        values = [np.empty((4, 0))]
         for table in _find_tables(product, _PANE_TABLES["vis2"]):
-            wavelengths, stations = (
-                wavelengths_by_instrument.get(_read_card_text(table, "INSNAME")),
-                arrays.get(_read_card_text(table, "ARRNAME"), {}),
-            )
+            wavelengths = wavelengths_by_instrument.get(_read_card_text(table, "INSNAME"))
+            stations = arrays.get(_read_card_text(table, "ARRNAME"), {})
             for column_arrays in _read_columns(table) if wavelengths is not None else ():
                 x, y, error, flag = _compute_points(column_arrays, np.asarray(wavelengths, np.float64), "vis2")
                 is_target = np.asarray(column_arrays["TARGET_ID"]) == number
@@ -369,7 +403,10 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
     pair = np.array([item for calibrator in calibrators for item in calibrator.telescope_pairs], np.str_)
     star = np.repeat(np.arange(len(calibrators)), [len(calibrator.times) for calibrator in calibrators])
     pairs = sorted({*pair.tolist()})
-    low, high = (float(times.min()), float(times.max())) if len(times) else (0.0, 1.0)
+    if len(times):
+        low, high = (float(times.min()), float(times.max()))
+    else:
+        low, high = (0.0, 1.0)
     room = (high - low) * 0.06 or 0.01
     tops = [
         max(0.1, (1.25 if row else 1.5) * float(np.percentile(value[row], 99))) if len(times) else 1.0 for row in (0, 2)
@@ -378,7 +415,8 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
     frames = [(outer_frame, 2)]
     if look.axes:
         left, top, right, bottom = outer_frame.box
-        middle, gap = (top + bottom) // 2, sheet.letter_pixels // 2
+        middle = (top + bottom) // 2
+        gap = sheet.letter_pixels // 2
         frames = [
             (PlotFrame(sheet, box, outer_frame.x, (0.0, upper_limit), outer_frame.kinds), row)
             for box, upper_limit, row in (
@@ -395,9 +433,10 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
     for frame, row in frames:
         if look.axes:
             is_last_frame = frame is frames[-1][0]
-            sides = (
-                ("time (UTC)", "VIS2 / disc" if any(look.diameters) else "VIS2 / 1") if is_last_frame else ("", "VIS2")
-            )
+            if is_last_frame:
+                sides = ("time (UTC)", "VIS2 / disc" if any(look.diameters) else "VIS2 / 1")
+            else:
+                sides = ("", "VIS2")
             frame.draw_axes(
                 sides,
                 marks if is_last_frame else replace(marks, labels=("",) * len(marks.labels), axis_note=""),
@@ -405,8 +444,11 @@ def draw_transfer_function(calibrators: Sequence[Calibrator], look: Look) -> tup
             )
         layer = frame.create_layer()
         for number, name in enumerate(pairs):
-            colour, is_pair = LINE_COLOURS[number % len(LINE_COLOURS)], pair == name
-            x, y, error = times[is_pair], value[row][is_pair], value[row + 1][is_pair]
+            colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+            is_pair = pair == name
+            x = times[is_pair]
+            y = value[row][is_pair]
+            error = value[row + 1][is_pair]
             if row:  # the transfer function is read between calibrators
                 visits = [visit_rows for item in blocks if len(visit_rows := item[is_pair[item]])]
                 means = np.array([(times[visit_rows].mean(), value[row][visit_rows].mean()) for visit_rows in visits])

@@ -70,11 +70,10 @@ def draw_still(path: Place, name: str, look: Look) -> RenderedPicture:
         It is damaged, too large, or of a kind that cannot be read here.
     """
     extension = name.lower().rpartition(".")[2]
-    image, description = (
-        _read_film_frame(path, name, extension)
-        if extension in FILM_MEDIA_TYPES
-        else _read_raster(path, name, extension, look)
-    )
+    if extension in FILM_MEDIA_TYPES:
+        image, description = _read_film_frame(path, name, extension)
+    else:
+        image, description = _read_raster(path, name, extension, look)
     image.thumbnail((look.size, look.size), reducing_gap=2.0)
     notes = {"Title": name, "Description": description, "Copyright": look.note, "Software": "Hven"}
     return RenderedPicture(encode_png(image, notes), description)
@@ -142,9 +141,10 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                 film.seek(length // 2)
             for packet in film.demux(stream):
                 for frame in packet.decode():
-                    seconds = (
-                        f", {frame.time:.1f} s of {length / 1e6:.1f} s" if frame.time is not None and length else ""
-                    )
+                    if frame.time is not None and length:
+                        seconds = f", {frame.time:.1f} s of {length / 1e6:.1f} s"
+                    else:
+                        seconds = ""
                     return frame.to_image(), f"{frame.width} x {frame.height} pixels{seconds}"  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
                     raise SourceError(format_message("{name} takes too long to be unpacked for a picture", name))
@@ -172,25 +172,30 @@ def combine_pictures(pictures: Sequence[RenderedPicture], names: Sequence[str], 
     from PIL import Image  # noqa: PLC0415  (loaded already)
 
     images = [Image.open(io.BytesIO(picture.body)).convert("RGBA") for picture in pictures]
-    columns = 2 if len(images) <= 4 else 3
+    if len(images) <= 4:
+        columns = 2
+    else:
+        columns = 3
     rows = -(-len(images) // columns)
     sheet = PictureCanvas(16, 16)
     letters = max(8, look.size // 70)
-    label = int(1.7 * letters) if look.axes else 0
+    if look.axes:
+        label = int(1.7 * letters)
+    else:
+        label = 0
     gap = max(2, look.size // 150)
     column_width = max(image.width for image in images)
     row_height = max(image.height for image in images) + label
     scale = min(1.0, look.size / (columns * (column_width + gap) - gap), look.size / (rows * (row_height + gap) - gap))
-    column_width, row_height = int(column_width * scale), int((row_height - label) * scale) + label
+    column_width = int(column_width * scale)
+    row_height = int((row_height - label) * scale) + label
     sheet = PictureCanvas(
         columns * (column_width + gap) - gap, rows * (row_height + gap) - gap + (label if look.axes else 0)
     )
     sheet.letter_pixels = letters
     for picture_number, (image, name) in enumerate(zip(images, names, strict=True)):
-        left_offset, top_offset = (
-            (picture_number % columns) * (column_width + gap),
-            (picture_number // columns) * (row_height + gap),
-        )
+        left_offset = (picture_number % columns) * (column_width + gap)
+        top_offset = (picture_number // columns) * (row_height + gap)
         if scale < 1.0:
             image.thumbnail((column_width, row_height - label))
         sheet.image.paste(image, (left_offset + (column_width - image.width) // 2, top_offset + label), image)

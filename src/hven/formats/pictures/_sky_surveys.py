@@ -129,7 +129,10 @@ def _find_sky_image(product: Product) -> _SkyImage:
         if array_item.role == "data" and sum(size > 1 for size in array_item.shape) >= 2
     ]
     array = next((array_item for array_item in image_arrays if array_item.create_sky_mapping is not None), None)
-    sky_mapping = None if array is None or array.create_sky_mapping is None else _create_sky_mapping(array)
+    if array is None or array.create_sky_mapping is None:
+        sky_mapping = None
+    else:
+        sky_mapping = _create_sky_mapping(array)
     if array is None or sky_mapping is None:
         raise SourceError(format_message("it has no image whose header says where it is on the sky"))
     if sky_mapping.image_axes.kind != "sky":
@@ -146,7 +149,9 @@ def _find_sky_image(product: Product) -> _SkyImage:
 
 def _create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
     try:
-        return array.create_sky_mapping() if array.create_sky_mapping is not None else None
+        if array.create_sky_mapping is not None:
+            return array.create_sky_mapping()
+        return None
     except Exception:  # noqa: BLE001  (wcslib has a class for each of its faults, of no common kind)
         return None
 
@@ -201,7 +206,9 @@ class _SurveyBuilder:
     """Images, the tiles that they are in, and how far it is."""
 
     def __init__(self, files: Mapping[str, Place], directory: Path, progress: ProgressMonitor) -> None:
-        self.files, self.directory, self.progress = files, directory, progress
+        self.files = files
+        self.directory = directory
+        self.progress = progress
         self.survey = SkySurvey(order=0)
         self.open_images: OrderedDict[str, _SkyImage] = OrderedDict()
         self.images_by_tile: dict[int, list[str]] = {}  # finest tile -> images
@@ -336,18 +343,15 @@ class _SurveyBuilder:
             tile_values = None
             for child in range(4):
                 child_tile = 4 * tile + child
-                part = (
-                    self._write_tile(order + 1, child_tile, used)
-                    if child_tile in self.tiles_by_order[order + 1]
-                    else None
-                )
+                if child_tile in self.tiles_by_order[order + 1]:
+                    part = self._write_tile(order + 1, child_tile, used)
+                else:
+                    part = None
                 if part is not None:
-                    tile_values = (
-                        np.full((TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
-                        if tile_values is None
-                        else tile_values
-                    )
-                    x, y = ((child & 1) * TILE_WIDTH_PIXELS // 2, (child >> 1) * TILE_WIDTH_PIXELS // 2)
+                    if tile_values is None:
+                        tile_values = np.full((TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS), np.nan, np.float32)
+                    x = (child & 1) * TILE_WIDTH_PIXELS // 2
+                    y = (child >> 1) * TILE_WIDTH_PIXELS // 2
                     tile_values[x : x + TILE_WIDTH_PIXELS // 2, y : y + TILE_WIDTH_PIXELS // 2] = _compute_mean_tile(
                         part.reshape(TILE_WIDTH_PIXELS // 2, 2, TILE_WIDTH_PIXELS // 2, 2)
                         .transpose(1, 3, 0, 2)
@@ -360,10 +364,8 @@ class _SurveyBuilder:
         return tile_values
 
     def _sample_tile(self, tile: int, used: set[str]) -> Tile | None:
-        total, value_counts = (
-            np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS),
-            np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32),
-        )
+        total = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS)
+        value_counts = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32)
         lon, lat = healpix.compute_cell_centers(
             self.survey.order + TILE_PIXEL_ORDERS,
             (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS),
@@ -471,10 +473,13 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
     if int(np.prod(high - low)) > MAX_READ_PIXELS:
         raise SourceError(format_message("its pixels are much finer than the tiles"))
     values = image.read_window((low[0], high[0]), (low[1], high[1]))
-    x, y = x - low[0], y - low[1]
+    x = x - low[0]
+    y = y - low[1]
     last_pixels = values.shape[1] - 1, values.shape[0] - 1
-    total, weights = np.zeros(len(x)), np.zeros(len(x))
-    left_columns, lower_rows = np.floor(x).astype(int), np.floor(y).astype(int)
+    total = np.zeros(len(x))
+    weights = np.zeros(len(x))
+    left_columns = np.floor(x).astype(int)
+    lower_rows = np.floor(y).astype(int)
     for horizontal_step, vertical_step in ((0, 0), (1, 0), (0, 1), (1, 1)):
         part = values[
             (lower_rows + vertical_step).clip(0, last_pixels[1]),

@@ -49,7 +49,10 @@ class BinaryDecoder:
 
     def __init__(self, columns: Sequence[Column], serialization: str) -> None:
         self._columns = tuple(columns)
-        self._flag_byte_count = (len(columns) + 7) // 8 if serialization == "BINARY2" else 0
+        if serialization == "BINARY2":
+            self._flag_byte_count = (len(columns) + 7) // 8
+        else:
+            self._flag_byte_count = 0
         self._fixed_formats = [describe_fixed_cell(column) for column in columns]
         self._before: list[int] = []  # bytes before each variable cell's length word, since the last variable cell
         self._record_dtypes: list[np.dtype[Any]] = []
@@ -88,7 +91,10 @@ class BinaryDecoder:
         raw = np.frombuffer(data, np.uint8)
         if not self._variable_columns:
             record = self._record_dtypes[0]
-            rows = len(raw) // record.itemsize if record.itemsize else 0
+            if record.itemsize:
+                rows = len(raw) // record.itemsize
+            else:
+                rows = 0
             byte_count = rows * record.itemsize
             return (
                 self._decode_columns([np.frombuffer(data, record, rows)], [], raw, rows, rows_before),
@@ -113,11 +119,15 @@ class BinaryDecoder:
         bits = [self._columns[number].type.datatype == "bit" for number in self._variable_columns]
         sizes = [_ITEM_BYTES.get(self._columns[number].type.datatype, 1) for number in self._variable_columns]
         steps = list(zip(gaps[:-1], sizes, bits, strict=True))
-        tail, end, position, byte_count = gaps[-1], len(data), 0, 0
+        tail = gaps[-1]
+        end = len(data)
+        position = 0
+        byte_count = 0
         starts: list[int] = []
         counts: list[int] = []
         while True:
-            row_starts, row_counts = [], []
+            row_starts = []
+            row_counts = []
             for gap, size, bit in steps:
                 row_starts.append(position)
                 position += gap
@@ -155,7 +165,10 @@ class BinaryDecoder:
         arrays = []
         variable = iter(cells)
         for number, column in enumerate(self._columns):
-            null = self._read_null_flags(records[0], number) if self._flag_byte_count else None
+            if self._flag_byte_count:
+                null = self._read_null_flags(records[0], number)
+            else:
+                null = None
             try:
                 if self._fixed_formats[number] is None:
                     array = self._decode_variable_column(column, raw, *next(variable), null)
@@ -199,11 +212,10 @@ class BinaryDecoder:
         if not nested:
             return decoded_items
         if null is None:  # BINARY has no other null than an array of nothing but nulls
-            null_items = (
-                np.isnan(items)
-                if pa.types.is_floating(decoded_items.type)
-                else decoded_items.is_null().to_numpy(zero_copy_only=False)
-            )
+            if pa.types.is_floating(decoded_items.type):
+                null_items = np.isnan(items)
+            else:
+                null_items = decoded_items.is_null().to_numpy(zero_copy_only=False)
             null = np.asarray(null_items.reshape(row_count, items_per_row).all(axis=1))
         return literal.fold_values(np.arange(row_count + 1, dtype=np.int64) * items_per_row, decoded_items, null, kind)
 
@@ -211,7 +223,8 @@ class BinaryDecoder:
         """Convert flat values to Arrow; what VALUES/@null or the format itself calls null is null."""
         kind = column.type
         if kind.datatype == "boolean":
-            true, false = np.isin(items, _TRUE_CODES), np.isin(items, _FALSE_CODES)
+            true = np.isin(items, _TRUE_CODES)
+            false = np.isin(items, _FALSE_CODES)
             null_items = ~(true | false)
             invalid_items = null_items & ~np.isin(items, _NULL_BOOLEAN_CODES)
             if invalid_items.any():
@@ -233,7 +246,10 @@ class BinaryDecoder:
     ) -> pa.Array:
         kind = column.type
         bit = kind.datatype == "bit"
-        lengths = (counts + 7) // 8 if bit else counts * _ITEM_BYTES[kind.datatype]
+        if bit:
+            lengths = (counts + 7) // 8
+        else:
+            lengths = counts * _ITEM_BYTES[kind.datatype]
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         data = _gather_bytes(raw, starts, offsets)
@@ -241,17 +257,21 @@ class BinaryDecoder:
             return self._decode_strings(data, offsets, column, null)
         ends = np.zeros(len(counts) + 1, np.int64)
         np.cumsum(counts, out=ends[1:])
-        null_rows = (counts == 0) if not self._flag_byte_count else null  # BINARY has no other null
+        # BINARY has no other null
+        if not self._flag_byte_count:
+            null_rows = counts == 0
+        else:
+            null_rows = null
         if bit:
             unpacked_bits = np.unpackbits(data).astype(bool)
             decoded_items = pa.array(
                 unpacked_bits[np.arange(int(ends[-1])) + np.repeat(offsets[:-1] * 8 - ends[:-1], counts)]
             )
         elif kind.datatype in {"floatComplex", "doubleComplex"}:
-            decoded_items, ends = (
-                self._convert_items(data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None),
-                ends * 2,
+            decoded_items = self._convert_items(
+                data.view(">f4" if kind.datatype == "floatComplex" else ">f8"), column, None
             )
+            ends = ends * 2
         else:
             decoded_items = self._convert_items(
                 data.view("u1" if kind.datatype == "boolean" else kind.scalar.numpy), column, None
@@ -262,23 +282,32 @@ class BinaryDecoder:
         """Decode strings: up to the first NUL each."""
         kind = column.type
         is_utf16 = kind.datatype == "unicodeChar"
-        texts = decode_unicode_cells(data, offsets) if is_utf16 else decode_char_cells(data, offsets)
+        if is_utf16:
+            texts = decode_unicode_cells(data, offsets)
+        else:
+            texts = decode_char_cells(data, offsets)
         if pa.types.is_nested(kind.arrow):
             padded = pc.replace_substring(texts, "\0", " ")
-            null_rows = (
-                pc.equal(pc.utf8_trim(texts, characters="\0"), to_string_scalar("")) if null is None else pa.array(null)
-            )
+            if null is None:
+                null_rows = pc.equal(pc.utf8_trim(texts, characters="\0"), to_string_scalar(""))
+            else:
+                null_rows = pa.array(null)
             padded = pc.if_else(null_rows, NULL_STRING, padded)
             return literal.split_string_arrays(padded, kind)
         if (data == 0).any():
             texts = pc.replace_substring_regex(texts, r"(?s)\x00.*", "")
-        null_rows = (
-            pc.equal(texts, to_string_scalar("")) if null is None else pa.array(null)
-        )  # BINARY has no other null
+        # BINARY has no other null
+        if null is None:
+            null_rows = pc.equal(texts, to_string_scalar(""))
+        else:
+            null_rows = pa.array(null)
         if column.null is not None:
             null_rows = pc.or_(null_rows, pc.equal(texts, to_string_scalar(column.null)))
-        texts = pc.if_else(null_rows, NULL_STRING, texts) if pc.any(null_rows).as_py() else texts
-        return literal.parse_column(texts, kind) if kind.is_timestamp else texts
+        if pc.any(null_rows).as_py():
+            texts = pc.if_else(null_rows, NULL_STRING, texts)
+        if kind.is_timestamp:
+            return literal.parse_column(texts, kind)
+        return texts
 
 
 _TRUE_CODES, _FALSE_CODES, _NULL_BOOLEAN_CODES = (
@@ -289,7 +318,9 @@ _TRUE_CODES, _FALSE_CODES, _NULL_BOOLEAN_CODES = (
 
 
 def _count_items(column_type: Type) -> int:
-    return int(np.prod([length or 1 for length in column_type.shape])) if column_type.arraysize is not None else 1
+    if column_type.arraysize is not None:
+        return int(np.prod([length or 1 for length in column_type.shape]))
+    return 1
 
 
 def _gather_bytes(raw: Array, starts: Array, offsets: Array) -> Array:
@@ -328,7 +359,8 @@ def decode_char_cells(data: Array, offsets: Array) -> pa.Array:
 def decode_unicode_cells(data: Array, offsets: Array) -> pa.Array:
     """Read ``unicodeChar`` cells: UTF-16BE; half of a surrogate pair becomes U+FFFD."""
     units = data.view(">u2").astype(np.uint16)
-    high, low = (units & 0xFC00) == 0xD800, (units & 0xFC00) == 0xDC00
+    high = (units & 0xFC00) == 0xD800
+    low = (units & 0xFC00) == 0xDC00
     paired = np.zeros(len(units), bool)
     paired[:-1] |= high[:-1] & low[1:]
     paired[1:] |= low[1:] & high[:-1]

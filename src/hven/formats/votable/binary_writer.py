@@ -51,7 +51,8 @@ class Base64Encoder:
 
     def finish(self) -> bytes:
         """Encode what is left, with padding."""
-        pending_bytes, self._pending_bytes = self._pending_bytes, b""
+        pending_bytes = self._pending_bytes
+        self._pending_bytes = b""
         return binascii.b2a_base64(pending_bytes) if pending_bytes else b""
 
 
@@ -64,7 +65,10 @@ class BinaryEncoder:
 
     def __init__(self, columns: Sequence[Column], serialization: str) -> None:
         self._columns = tuple(columns)
-        self._flag_byte_count = (len(columns) + 7) // 8 if serialization == "BINARY2" else 0
+        if serialization == "BINARY2":
+            self._flag_byte_count = (len(columns) + 7) // 8
+        else:
+            self._flag_byte_count = 0
         self._null_values = [choose_null_value(column, serialization) for column in columns]
         self._record_dtypes: list[np.dtype[Any]] = []
         self._column_layout: list[
@@ -87,8 +91,14 @@ class BinaryEncoder:
         if fields:
             self._record_dtypes.append(np.dtype(fields))
         self._row_bytes = sum(record.itemsize for record in self._record_dtypes)
-        cell_encoders = [_create_cell_encoder(column.type) for column in self._columns] if self._flag_byte_count else []
-        self._cell_encoders = [cell for cell in cell_encoders if cell is not None] if None not in cell_encoders else []
+        if self._flag_byte_count:
+            cell_encoders = [_create_cell_encoder(column.type) for column in self._columns]
+        else:
+            cell_encoders = []
+        if None not in cell_encoders:
+            self._cell_encoders = [cell for cell in cell_encoders if cell is not None]
+        else:
+            self._cell_encoders = []
         self._char_columns = [number for number, column in enumerate(self._columns) if column.type.datatype == "char"]
 
     def encode_batch(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
@@ -167,13 +177,22 @@ class BinaryEncoder:
             target[...] = self._convert_numbers(array, number, null_row=None)
             return
         _, values = literal.flatten_lists(array)
-        null = array.is_null().to_numpy(zero_copy_only=False) if array.null_count else None
-        size = len(values) // len(array) if len(array) else 0
+        if array.null_count:
+            null = array.is_null().to_numpy(zero_copy_only=False)
+        else:
+            null = None
+        if len(array):
+            size = len(values) // len(array)
+        else:
+            size = 0
         numbers = self._convert_numbers(values, number, null_row=None if null is None else np.repeat(null, size))
         if kind.datatype == "bit":
             target[...] = np.packbits(numbers.reshape(len(array), size), axis=1)
         else:
-            target[...] = numbers.reshape(target.shape) if numbers.dtype.kind != "c" else numbers
+            if numbers.dtype.kind != "c":
+                target[...] = numbers.reshape(target.shape)
+            else:
+                target[...] = numbers
             if null is not None:
                 target[null] = self._choose_fill_value(number)
 
@@ -183,7 +202,9 @@ class BinaryEncoder:
             return np.nan
         if kind.datatype == "boolean":
             return ord("?")
-        return 0 if self._flag_byte_count else int(self._require_null_value(number))
+        if self._flag_byte_count:
+            return 0
+        return int(self._require_null_value(number))
 
     def _require_null_value(self, number: int) -> str:
         null_value = self._null_values[number]
@@ -212,12 +233,14 @@ class BinaryEncoder:
             return values.to_numpy(zero_copy_only=False)
         if pa.types.is_floating(values.type):
             return values.to_numpy(zero_copy_only=False)  # nulls become NaN
-        whole_row_nulls = 0 if null_row is None else int(null_row.sum())
-        fill = (
-            0
-            if (kind.arraysize is None and self._flag_byte_count) or values.null_count <= whole_row_nulls
-            else int(self._require_null_value(number))
-        )
+        if null_row is None:
+            whole_row_nulls = 0
+        else:
+            whole_row_nulls = int(null_row.sum())
+        if (kind.arraysize is None and self._flag_byte_count) or values.null_count <= whole_row_nulls:
+            fill = 0
+        else:
+            fill = int(self._require_null_value(number))
         return pc.fill_null(values, pa.scalar(fill, values.type)).to_numpy(zero_copy_only=False)
 
     def _encode_variable_cells(self, array: pa.Array, number: int) -> tuple[pa.Array, Array]:
@@ -226,7 +249,9 @@ class BinaryEncoder:
         kind = column.type
         if pa.types.is_string(array.type) or kind.is_timestamp:
             text = _replace_nul_characters(literal.format_column(array, kind) if kind.is_timestamp else array)
-            return _encode_utf16(text) if kind.datatype == "unicodeChar" else _encode_utf8(text)
+            if kind.datatype == "unicodeChar":
+                return _encode_utf16(text)
+            return _encode_utf8(text)
         offsets, values = literal.flatten_lists(array)
         if pa.types.is_string(values.type):
             width = kind.shape[0] or 1
@@ -238,7 +263,10 @@ class BinaryEncoder:
         if kind.datatype == "bit":
             return _pack_bits(numbers, offsets)
         element_values = numbers.astype(_ELEMENT_FORMATS.get(kind.datatype, kind.scalar.numpy), copy=False)
-        items_per_value = 2 if kind.datatype in {"floatComplex", "doubleComplex"} else 1
+        if kind.datatype in {"floatComplex", "doubleComplex"}:
+            items_per_value = 2
+        else:
+            items_per_value = 1
         return _build_binary_array(element_values.view(np.uint8), offsets * element_values.itemsize), np.diff(
             offsets
         ) // items_per_value
@@ -264,7 +292,10 @@ def _create_cell_encoder(column_type: Type) -> Callable[[Any], bytes] | None:
         and column_type.datatype in {"char", "unicodeChar"}
         and pa.types.is_string(column_type.arrow)
     ):
-        encoding, unit = ("utf-16-be", 2) if column_type.datatype == "unicodeChar" else ("utf-8", 1)
+        if column_type.datatype == "unicodeChar":
+            encoding, unit = ("utf-16-be", 2)
+        else:
+            encoding, unit = ("utf-8", 1)
 
         def encode_text(value: str | None) -> bytes:
             raw = (value or "").replace("\0", "\ufffd").encode(encoding)
@@ -295,7 +326,9 @@ def describe_fixed_cell(column: Column) -> tuple[str, tuple[int, ...]] | None:
 
 
 def _format_text_cell(datatype: str, width: int) -> str:
-    return f"S{width}" if datatype == "char" else f"V{2 * width}"
+    if datatype == "char":
+        return f"S{width}"
+    return f"V{2 * width}"
 
 
 def _view_bytes(records: Array) -> memoryview:
@@ -330,7 +363,10 @@ def _encode_utf16(text: pa.Array) -> tuple[pa.Array, Array]:
     """Encode as UTF-16BE: one conversion for the whole column, offsets counted from the UTF-8 bytes."""
     offsets = _read_offsets(text).astype(np.int64)
     data = text.buffers()[2]
-    raw = memoryview(data)[offsets[0] : offsets[-1]] if data is not None else memoryview(b"")
+    if data is not None:
+        raw = memoryview(data)[offsets[0] : offsets[-1]]
+    else:
+        raw = memoryview(b"")
     utf8_bytes = np.frombuffer(raw, np.uint8)
     units = np.zeros(len(utf8_bytes) + 1, np.int64)
     np.cumsum(((utf8_bytes & 0xC0) != 0x80).astype(np.int8) + (utf8_bytes >= 0xF0), out=units[1:])
@@ -361,11 +397,10 @@ def _fill_text_cells(target: Array, array: pa.Array, column: Column) -> None:
         )
         raise DataError(message, remedy="declare the column's real length, or `*`")
     offsets = _read_offsets(cells).astype(np.int64)
-    raw = (
-        np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
-        if len(cells) and offsets[-1]
-        else np.zeros(0, np.uint8)
-    )
+    if len(cells) and offsets[-1]:
+        raw = np.frombuffer(cells.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    else:
+        raw = np.zeros(0, np.uint8)
     if len(lengths) and int(lengths.min()) == cell_bytes:
         target[...] = raw.view(target.dtype)
         return
@@ -385,7 +420,8 @@ def _fill_string_array_cells(target: Array, array: pa.Array, column: Column) -> 
         More strings, or longer ones, than the cell has room for.
     """
     kind = column.type
-    width, string_capacity = kind.shape[0] or 1, int(np.prod([length or 1 for length in kind.shape[1:]]))
+    width = kind.shape[0] or 1
+    string_capacity = int(np.prod([length or 1 for length in kind.shape[1:]]))
     offsets, values = literal.flatten_lists(array)
     counts = np.diff(offsets)
     if len(counts) and int(counts.max()) > string_capacity:

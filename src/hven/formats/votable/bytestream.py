@@ -68,7 +68,10 @@ def _detect_encoding(start: bytes) -> str:
     except LookupError:
         message = f"the document declares the encoding {declared.group(1).decode()!r}, which is not known"
         raise SourceError(message) from None
-    return name if not name.startswith("utf-16") else "utf-8"  # 8-bit text that claims to be UTF-16 is mistaken
+    # 8-bit text that claims to be UTF-16 is mistaken
+    if not name.startswith("utf-16"):
+        return name
+    return "utf-8"
 
 
 def _decompress_gzip(file: BinaryIO) -> Iterator[bytes]:

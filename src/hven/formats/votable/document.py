@@ -145,18 +145,22 @@ def _write_display_attributes(column: Column) -> str:
     word = (match["python"] or match["fits"]).upper()
     digits = int(match["digits"] or match["decimals"])
     width = int(match["width"] or match["wide"] or 0)
-    precision = f"F{digits}" if word == "F" else f"E{digits + 1}"
+    if word == "F":
+        precision = f"F{digits}"
+    else:
+        precision = f"E{digits + 1}"
     # the schema knows no F0
     return (f' width="{width}"' if width else "") + (f' precision="{precision}"' if digits or word != "F" else "")
 
 
 def _write_element(tag: str, attributes: str, description: str | None, inner: str) -> str:
-    description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>" if description else ""
-    return (
-        f"<{tag}{attributes}>{description_xml}{inner}</{tag}>\n"
-        if description_xml or inner
-        else f"<{tag}{attributes}/>\n"
-    )
+    if description:
+        description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>"
+    else:
+        description_xml = ""
+    if description_xml or inner:
+        return f"<{tag}{attributes}>{description_xml}{inner}</{tag}>\n"
+    return f"<{tag}{attributes}/>\n"
 
 
 def _write_values(column: Column, null: str | None, options: tuple[tuple[str, str], ...]) -> str:
@@ -171,12 +175,16 @@ def _write_values(column: Column, null: str | None, options: tuple[tuple[str, st
         f"<OPTION{write_attribute('name', label)} value={quote_attribute_value(code)}/>" for code, label in options
     )
     if not inner:
-        return f"<VALUES{write_attribute('null', null)}/>" if null is not None else ""
+        if null is not None:
+            return f"<VALUES{write_attribute('null', null)}/>"
+        return ""
     return f"<VALUES{write_attribute('null', null)}>{inner}</VALUES>"
 
 
 def _format_integer(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else _format_number(value)
+    if float(value).is_integer():
+        return str(int(value))
+    return _format_number(value)
 
 
 def _format_number(value: float) -> str:
@@ -196,11 +204,9 @@ def _convert_link_template(template: str) -> str:
 
 def write_info(item: InfoElement) -> str:
     """Write an INFO; short ones, which stand in answer after answer, are kept."""
-    return (
-        _write_short_info(item)
-        if len(item.value) + len(item.content or "") < MAX_CACHED_INFO_CHARACTERS
-        else _write_info_element(item)
-    )
+    if len(item.value) + len(item.content or "") < MAX_CACHED_INFO_CHARACTERS:
+        return _write_short_info(item)
+    return _write_info_element(item)
 
 
 @lru_cache(maxsize=4096)
@@ -213,16 +219,16 @@ def _write_info_element(item: InfoElement) -> str:
     attributes += (
         write_attribute("ID", item.id) + write_attribute("ucd", item.ucd) + write_attribute("utype", item.utype)
     )
-    return f"<INFO{attributes}>{escape_text(item.content)}</INFO>\n" if item.content else f"<INFO{attributes}/>\n"
+    if item.content:
+        return f"<INFO{attributes}>{escape_text(item.content)}</INFO>\n"
+    return f"<INFO{attributes}/>\n"
 
 
 def write_query_status(value: str, message: str | None = None) -> str:
     """Write a QUERY_STATUS (DALI 1.1 section 4.4)."""
-    return (
-        f'<INFO name="QUERY_STATUS" value="{value}">{escape_text(message)}</INFO>\n'
-        if message
-        else f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
-    )
+    if message:
+        return f'<INFO name="QUERY_STATUS" value="{value}">{escape_text(message)}</INFO>\n'
+    return f'<INFO name="QUERY_STATUS" value="{value}"/>\n'
 
 
 def _write_frame(item: FrameRef, ident: str, version: str) -> str:
@@ -242,7 +248,9 @@ def _write_frame(item: FrameRef, ident: str, version: str) -> str:
 
 
 def _translate_system(item: FrameRef, version: str) -> str | None:
-    return item.system if version == LATEST_VERSION else _VERSION_1_4_SYSTEMS.get(item.system or "", item.system)
+    if version == LATEST_VERSION:
+        return item.system
+    return _VERSION_1_4_SYSTEMS.get(item.system or "", item.system)
 
 
 def _can_express_frame(item: FrameRef, version: str) -> bool:
@@ -307,7 +315,9 @@ def _write_group(item: ColumnGroup, ids: Mapping[str, str], params: Collection[s
 
 def _write_role_utype(role: str) -> str:
     """Write a role as a utype: a data model path as it is, our own words with a prefix."""
-    return write_attribute("utype", role if ":" in role else f"hven:{role}") if role else ""
+    if role:
+        return write_attribute("utype", role if ":" in role else f"hven:{role}")
+    return ""
 
 
 def write_param(
@@ -323,7 +333,9 @@ def write_param(
 
 def _format_param_value(column_type: Type, value: object) -> str:
     if value is None:
-        return "NaN" if column_type.datatype in {"float", "double"} and column_type.arraysize is None else ""
+        if column_type.datatype in {"float", "double"} and column_type.arraysize is None:
+            return "NaN"
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -345,12 +357,14 @@ def write_document_start(
     The version whose namespace a client wants.
     """
     systems, table = _find_or_write_table_xml(metadata, columns, serialization, version)
-    opening = (
-        DOCUMENT_OPENING
-        if version == DEFAULT_VERSION
-        else DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
-    )
-    opening = opening if namespace is None else opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
+    if version == DEFAULT_VERSION:
+        opening = DOCUMENT_OPENING
+    else:
+        opening = DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
+    if namespace is None:
+        opening = opening
+    else:
+        opening = opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
     return "".join(
         (
             opening,
@@ -401,7 +415,10 @@ def _find_or_write_table_xml(
         metadata.description,
         tuple(metadata.links),
     )
-    cached_xml = _table_xml_cache.find(key) if is_cacheable else None
+    if is_cacheable:
+        cached_xml = _table_xml_cache.find(key)
+    else:
+        cached_xml = None
     if cached_xml is None:
         cached_xml = CachedTableXml(described_objects, *_write_table_xml(metadata, columns, serialization, version))
         if is_cacheable:
@@ -414,7 +431,10 @@ def _write_table_xml(
 ) -> tuple[str, str]:
     names = tuple(column.name for column in columns)
     # columns have the first choice of an ID, so that `assign_field_ids` says the same to everybody
-    table_ids = [metadata.id] if metadata.id else []
+    if metadata.id:
+        table_ids = [metadata.id]
+    else:
+        table_ids = []
     ids = assign_field_ids(
         (*names, *(item.id for item in metadata.frames), *table_ids, *(column.name for column, _ in metadata.params))
     )
@@ -470,7 +490,9 @@ def _write_table_xml(
 
 
 def _list_options(column: Column, enums: Mapping[str, Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(enums[column.enum].items()) if column.enum is not None and column.enum in enums else ()
+    if column.enum is not None and column.enum in enums:
+        return tuple(enums[column.enum].items())
+    return ()
 
 
 def write_document_end(metadata: TableMetadata, trailing: str) -> str:

@@ -84,7 +84,10 @@ def describe_binary_columns(columns: Sequence[Column], foreign: dict[int, Foreig
             half = 1 << (kind.bits - 1)
             value = int(null)
             # the same bits as a number of the carrier
-            wrapped = value % (2 * half) if kind.signed else (value + half) % (2 * half) - half
+            if kind.signed:
+                wrapped = value % (2 * half)
+            else:
+                wrapped = (value + half) % (2 * half) - half
             null = str(wrapped)
         carried[number] = column.copy_with(type=Type(kind.carrier, column.type.arraysize), null=null)
     return carried
@@ -122,4 +125,6 @@ def _restore_array(array: pa.Array, column: Column, integer_type: ForeignInteger
     if integer_type.bits == 64 and pc.any(negative).as_py():
         message = f"field {column.name!r} has a number of 2**63 or more, which no column of whole numbers holds"
         raise SourceError(message, remedy="write the field as text (`char`)")
-    return wide if integer_type.bits == 64 else pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)
+    if integer_type.bits == 64:
+        return wide
+    return pc.if_else(negative, pc.add(wide, 2 * half), wide).cast(wide.type)

@@ -48,7 +48,9 @@ def _read_child_text(element: Any, name: str) -> str | None:
 
 def _read_attribute(element: Any, name: str) -> str | None:
     value = element.get(name)
-    return value.strip() or None if value is not None else None
+    if value is not None:
+        return value.strip() or None
+    return None
 
 
 def read_type(element: Any) -> Type:
@@ -80,7 +82,8 @@ def read_type(element: Any) -> Type:
         except ValueError:
             message = f"{_describe_element(element)} has datatype={declared_datatype!r}, which VOTable does not know"
             raise SourceError(message, remedy=f"known: {', '.join(SCALAR_TYPES_BY_DATATYPE)}") from None
-        datatype, size = parsed_type.datatype, size or parsed_type.arraysize
+        datatype = parsed_type.datatype
+        size = size or parsed_type.arraysize
     if datatype in {"char", "unicodeChar"} and (
         element.get("datatype") is None or declared_datatype.lower().endswith("string")
     ):
@@ -133,11 +136,15 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
         null = values.get("null") or null
         for child in list_children(values, "MIN", "MAX"):
             bound = _read_bound(child.get("value"), kind)
-            minimum, maximum = (bound, maximum) if read_local_name(child) == "MIN" else (minimum, bound)
-        if options := [
+            if read_local_name(child) == "MIN":
+                minimum, maximum = (bound, maximum)
+            else:
+                minimum, maximum = (minimum, bound)
+        options = [
             (option.get("value", ""), option.get("name") or option.get("value", ""))
             for option in list_children(values, "OPTION")
-        ]:
+        ]
+        if options:
             enum = name
             enums[name] = _map_options(options, kind)
     links = [link.get("href") for link in list_children(element, "LINK") if link.get("href")]
@@ -176,9 +183,14 @@ def _read_display(element: Any, column_type: Type) -> str | None:
     if precision is None:
         return None
     width = (element.get("width") or "").strip()
-    width = width if width.isdecimal() and 0 < len(width) <= 3 and int(width) else ""
+    if width.isdecimal() and 0 < len(width) <= 3 and int(width):
+        width = width
+    else:
+        width = ""
     digits = int(precision.group(2))
-    return f"{width}.{digits - 1}e" if precision.group(1).upper() == "E" else f"{width}.{digits}f"
+    if precision.group(1).upper() == "E":
+        return f"{width}.{digits - 1}e"
+    return f"{width}.{digits}f"
 
 
 def _map_options(options: list[tuple[str, str]], column_type: Type) -> dict[str, str]:

@@ -53,11 +53,10 @@ def create_null_check(columns: Sequence[Column], serialization: str) -> Callable
         for number, column, null in checked_columns:
             if np.any(_flatten_values(batch.column(number), column) == null):
                 message = f"column {column.name!r} holds the value {null}, which stands for null in this document"
-                remedy = (
-                    "ask for another format, csv or parquet for example"
-                    if column.type.is_array
-                    else "use BINARY2 or TABLEDATA"
-                )
+                if column.type.is_array:
+                    remedy = "ask for another format, csv or parquet for example"
+                else:
+                    remedy = "use BINARY2 or TABLEDATA"
                 raise DataError(message, remedy=remedy)
 
     return check_batch
@@ -65,5 +64,8 @@ def create_null_check(columns: Sequence[Column], serialization: str) -> Callable
 
 def _flatten_values(array: pa.Array, column: Column) -> np.ndarray[Any, Any]:
     array = literal.cast_to_storage(array, column.type)
-    values = literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
+    if pa.types.is_nested(array.type):
+        values = literal.flatten_lists(array)[1]
+    else:
+        values = array
     return np.asarray(values.drop_null().to_numpy(zero_copy_only=False))

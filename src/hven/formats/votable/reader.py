@@ -275,7 +275,10 @@ class _VotableDocument:
         table_metadata = metadata_reader.read_table_metadata(
             self._table_element if table_element is None else table_element, ancestors
         )
-        self._info_list = table_metadata.infos if isinstance(table_metadata.infos, list) else []
+        if isinstance(table_metadata.infos, list):
+            self._info_list = table_metadata.infos
+        else:
+            self._info_list = []
         return table_metadata
 
     def _check_serialization(self, element: Any) -> None:
@@ -295,7 +298,9 @@ class _VotableDocument:
 
     def _find_serialization(self, element: Any) -> str:
         name = metadata_reader.read_local_name(element)
-        return name if name == "TABLEDATA" else metadata_reader.read_local_name(element.getparent())
+        if name == "TABLEDATA":
+            return name
+        return metadata_reader.read_local_name(element.getparent())
 
     # -- feeding the parser
 
@@ -330,14 +335,16 @@ class _VotableDocument:
             return True
         opening = _ROWS_OPENING_TAG.search(self._unparsed_bytes)
         if opening is not None:
-            piece, self._unparsed_bytes = self._unparsed_bytes[: opening.end()], self._unparsed_bytes[opening.end() :]
+            piece = self._unparsed_bytes[: opening.end()]
+            self._unparsed_bytes = self._unparsed_bytes[opening.end() :]
         else:
             cut = self._unparsed_bytes.rfind(b"<")
             if cut < 0 or self._unparsed_bytes.find(b">", cut) >= 0:
                 cut = len(self._unparsed_bytes)
             # a tag that the chunk's end cuts in two waits for its other half, alone: what stands before it is not
             # looked at again
-            piece, self._unparsed_bytes = self._unparsed_bytes[:cut], self._unparsed_bytes[cut:]
+            piece = self._unparsed_bytes[:cut]
+            self._unparsed_bytes = self._unparsed_bytes[cut:]
             if not piece:
                 if len(self._unparsed_bytes) > _MAX_TAG_BYTES:
                     message = f"the document has a tag or comment of more than {_MAX_TAG_BYTES >> 20} MiB"
@@ -346,7 +353,8 @@ class _VotableDocument:
                 if next_chunk:
                     self._unparsed_bytes += next_chunk
                     return True
-                piece, self._unparsed_bytes = self._unparsed_bytes, b""
+                piece = self._unparsed_bytes
+                self._unparsed_bytes = b""
         self._parse_piece(piece)
         return True
 
@@ -393,7 +401,10 @@ class _VotableDocument:
     def _count_element(self, name: str) -> None:
         """Count elements as they come: a list of columns without end is not read to its end."""
         self._element_count += 1
-        self._field_count = 0 if name == "TABLE" else self._field_count + (name == "FIELD")
+        if name == "TABLE":
+            self._field_count = 0
+        else:
+            self._field_count = self._field_count + (name == "FIELD")
         for count, limit, counted_items in (
             (self._field_count, _MAX_FIELDS, "columns in a table"),
             (self._element_count, _MAX_ELEMENTS, "elements beside its rows"),
@@ -413,15 +424,14 @@ class _VotableDocument:
         while True:
             match = closing.search(self._unparsed_bytes)
             if match is not None:
-                piece, self._unparsed_bytes = (
-                    self._unparsed_bytes[: match.start()],
-                    self._unparsed_bytes[match.start() :],
-                )
+                piece = self._unparsed_bytes[: match.start()]
+                self._unparsed_bytes = self._unparsed_bytes[match.start() :]
                 if piece:
                     yield piece
                 return
             if len(self._unparsed_bytes) > kept_bytes:
-                piece, self._unparsed_bytes = self._unparsed_bytes[:-kept_bytes], self._unparsed_bytes[-kept_bytes:]
+                piece = self._unparsed_bytes[:-kept_bytes]
+                self._unparsed_bytes = self._unparsed_bytes[-kept_bytes:]
                 yield piece
             next_chunk = next(self._chunks, b"")
             if not next_chunk:
@@ -445,19 +455,20 @@ class _VotableDocument:
         metadata = self._metadata
         if metadata is None:
             return
-        element = (
-            self._open_elements[-1]
-            if self._open_elements
-            and metadata_reader.read_local_name(self._open_elements[-1]) in {"TABLEDATA", "STREAM"}
-            else None
-        )
+        if self._open_elements and metadata_reader.read_local_name(self._open_elements[-1]) in {"TABLEDATA", "STREAM"}:
+            element = self._open_elements[-1]
+        else:
+            element = None
         columns = list(metadata.columns)
         schema = pa.schema([column.arrow_field.with_nullable(True) for column in columns])
         if element is not None and not columns:
             self._refuse_rows(element)
         elif element is not None:
             is_tabledata = metadata_reader.read_local_name(element) == "TABLEDATA"
-            source = self._read_tabledata(element, columns) if is_tabledata else self._read_binary(element, columns)
+            if is_tabledata:
+                source = self._read_tabledata(element, columns)
+            else:
+                source = self._read_binary(element, columns)
             for arrays in source:
                 record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 for start in range(0, record_batch.num_rows, max_rows):
@@ -480,7 +491,10 @@ class _VotableDocument:
                 raise SourceError("the table has rows, but no FIELD says what they are")
 
     def _read_tabledata(self, element: Any, columns: list[Column]) -> Iterator[list[pa.Array]]:
-        prefix = f"{element.prefix}:".encode() if element.prefix else b""
+        if element.prefix:
+            prefix = f"{element.prefix}:".encode()
+        else:
+            prefix = b""
         row_closing_tag = b"</" + prefix + b"TR>"
         waiting: list[bytes] = []
         size = rows_read = 0
@@ -493,13 +507,16 @@ class _VotableDocument:
             text = b"".join(waiting)
             cut = text.rfind(row_closing_tag)
             if cut < 0:
-                waiting, wanted_bytes = [text], _compute_next_piece_bytes(size, rows_read)
+                waiting = [text]
+                wanted_bytes = _compute_next_piece_bytes(size, rows_read)
                 continue
             cut += len(row_closing_tag)
             for arrays in self._convert_rows(text[:cut], columns, prefix, rows_read):
                 rows_read += len(arrays[0])
                 yield arrays
-            waiting, size, wanted_bytes = [text[cut:]], len(text) - cut, _PIECE_BYTES
+            waiting = [text[cut:]]
+            size = len(text) - cut
+            wanted_bytes = _PIECE_BYTES
         text = b"".join(waiting)
         if text.strip():
             for arrays in self._convert_rows(text, columns, prefix, rows_read):
@@ -541,9 +558,13 @@ class _VotableDocument:
             bytes_left = b"".join(waiting)
             arrays, count, used = unpacker.decode_rows(bytes_left, rows_read)
             bytes_left = bytes_left[used:]
-            waiting, size = [bytes_left], len(bytes_left)
+            waiting = [bytes_left]
+            size = len(bytes_left)
             rows_read += count
-            wanted_bytes = _PIECE_BYTES if count else _compute_next_piece_bytes(size, rows_read)
+            if count:
+                wanted_bytes = _PIECE_BYTES
+            else:
+                wanted_bytes = _compute_next_piece_bytes(size, rows_read)
             if count:
                 yield restore_columns(arrays, columns, foreign)
         if bytes_left:

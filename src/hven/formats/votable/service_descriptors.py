@@ -70,7 +70,10 @@ def write_service_descriptor(
         _write_cached_input(service_parameter, field_ids.get(service_parameter.param.name))
         for service_parameter in service.inputs
     )
-    description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>\n" if description else ""
+    if description:
+        description_xml = f"<DESCRIPTION>{escape_text(description)}</DESCRIPTION>\n"
+    else:
+        description_xml = ""
     return (
         f'<RESOURCE type="meta" utype="adhoc:service"{write_attribute("ID", xml_id)}{write_attribute("name", name)}>\n{description_xml}{params}'
         f'<GROUP name="inputParams">\n{inputs}</GROUP>\n</RESOURCE>\n'
@@ -167,7 +170,12 @@ def build_request_url(address: str, parameters: list[tuple[str, str]]) -> str:
         Parameters and their values.
     """
     query = "&".join(f"{quote(name, safe='')}={quote(value, safe=_UNQUOTED_CHARACTERS)}" for name, value in parameters)
-    sign = "" if not query or address.endswith(("?", "&")) else "&" if "?" in address else "?"
+    if not query or address.endswith(("?", "&")):
+        sign = ""
+    elif "?" in address:
+        sign = "&"
+    else:
+        sign = "?"
     return f"{address}{sign}{query}"
 
 
@@ -216,12 +224,18 @@ def _write_param_start(param: Param) -> tuple[str, str]:
 def _write_input_param(service_parameter: ServiceParameter, field_id: str | None) -> str:
     param = service_parameter.param
     attributes_xml, inner = _write_param_start(param)
-    low, high = _join_template(service_parameter.low), _join_template(service_parameter.high)
-    bounds = f"<MIN value={quote_attribute_value(low)}/>" if low else ""
+    low = _join_template(service_parameter.low)
+    high = _join_template(service_parameter.high)
+    if low:
+        bounds = f"<MIN value={quote_attribute_value(low)}/>"
+    else:
+        bounds = ""
     bounds += f"<MAX value={quote_attribute_value(high)}/>" if high else ""
     bounds += "".join(f"<OPTION value={quote_attribute_value(value)}/>" for value in param.allowed)
     inner += f"<VALUES>{bounds}</VALUES>" if bounds else ""
     attributes_xml += (
         f"{write_attribute('ref', field_id)} value={quote_attribute_value(_join_template(service_parameter.value))}"
     )
-    return f"<PARAM{attributes_xml}>{inner}</PARAM>\n" if inner else f"<PARAM{attributes_xml}/>\n"
+    if inner:
+        return f"<PARAM{attributes_xml}>{inner}</PARAM>\n"
+    return f"<PARAM{attributes_xml}/>\n"

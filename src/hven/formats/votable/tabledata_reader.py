@@ -48,8 +48,13 @@ def split_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_befor
     SourceError
         Not well-formed, or a row has more cells than there are FIELDs.
     """
-    columns_of_text = None if prefix or b"<!" in text or b"<?" in text else _split_plain_rows(text, len(columns))
-    return columns_of_text if columns_of_text is not None else _parse_rows(text, columns, prefix, rows_before)
+    if prefix or b"<!" in text or b"<?" in text:
+        columns_of_text = None
+    else:
+        columns_of_text = _split_plain_rows(text, len(columns))
+    if columns_of_text is not None:
+        return columns_of_text
+    return _parse_rows(text, columns, prefix, rows_before)
 
 
 def _split_plain_rows(text: bytes, column_count: int) -> list[pa.Array] | None:
@@ -57,7 +62,8 @@ def _split_plain_rows(text: bytes, column_count: int) -> list[pa.Array] | None:
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     raw = np.frombuffer(text, np.uint8)
-    opens, closes = np.flatnonzero(raw == _LT_CODE), np.flatnonzero(raw == _GT_CODE)
+    opens = np.flatnonzero(raw == _LT_CODE)
+    closes = np.flatnonzero(raw == _GT_CODE)
     if len(opens) != len(closes) or not len(opens) or (closes < opens).any() or (opens[1:] < closes[:-1]).any():
         return None
     size = closes - opens + 1
@@ -106,11 +112,10 @@ def _cut_columns(
     ) != len(cell_tags):
         return None
     tags_per_row = np.diff(np.concatenate([[-1], np.flatnonzero(is_row_end)]))
-    cells_per_row = (
-        np.add.reduceat(is_cell_start, np.concatenate([[0], np.flatnonzero(is_row_end)[:-1] + 1]))
-        if row_count
-        else np.zeros(0)
-    )
+    if row_count:
+        cells_per_row = np.add.reduceat(is_cell_start, np.concatenate([[0], np.flatnonzero(is_row_end)[:-1] + 1]))
+    else:
+        cells_per_row = np.zeros(0)
     if (cells_per_row != column_count).any() or tags_per_row.sum() != len(opens):
         return None
     starts = closes[cell_tags] + 1
@@ -127,7 +132,9 @@ def _cut_columns(
         all_cells.validate(full=True)
     index = np.arange(row_count, dtype=np.int64) * column_count
     columns = [all_cells.take(pa.array(index + number)) for number in range(column_count)]
-    return [_unescape_column(column) for column in columns] if b"&" in text else columns
+    if b"&" in text:
+        return [_unescape_column(column) for column in columns]
+    return columns
 
 
 def _unescape_column(column: pa.Array) -> pa.Array:
@@ -166,7 +173,10 @@ def _resolve_entity(entity: bytes) -> str:
 def _parse_rows(text: bytes, columns: Sequence[Column], prefix: bytes, rows_before: int) -> list[pa.Array]:
     """Split any well-formed rows: comments, CDATA, attributes, missing cells."""
     name = prefix[:-1].decode()
-    namespace_declaration = f" xmlns:{name}='x'" if name else ""
+    if name:
+        namespace_declaration = f" xmlns:{name}='x'"
+    else:
+        namespace_declaration = ""
     texts_by_column: list[list[str]] = [[] for _ in columns]
     row_number = rows_before
     try:
@@ -205,7 +215,8 @@ def _parse_row_elements(*pieces: bytes) -> Iterator[Any]:
             check_deadline()
             parser.feed(piece[offset : offset + _PARSE_STEP_BYTES])
             for _, element in parser.read_events():
-                if (root := element.getparent()) is not None and root.getparent() is None:
+                root = element.getparent()
+                if root is not None and root.getparent() is None:
                     yield element
                     root.remove(element)
     for trailing_element in parser.close():

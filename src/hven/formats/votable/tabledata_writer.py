@@ -42,7 +42,10 @@ class TabledataEncoder:
                 yield self._encode_piece(part)
 
     def _encode_piece(self, batch: pa.RecordBatch) -> memoryview:
-        combined_cells = self._format_same_typed_columns(batch) if batch.num_rows <= MAX_COMBINED_ROWS else {}
+        if batch.num_rows <= MAX_COMBINED_ROWS:
+            combined_cells = self._format_same_typed_columns(batch)
+        else:
+            combined_cells = {}
         cells = [
             combined_cells[number] if number in combined_cells else self._format_cells(batch.column(number), number)
             for number in range(len(self._columns))
@@ -52,7 +55,8 @@ class TabledataEncoder:
 
     def _format_same_typed_columns(self, batch: pa.RecordBatch) -> dict[int, pa.Array]:
         """Write the numbers of columns of one type at once."""
-        cells_by_column, rows = {}, batch.num_rows
+        cells_by_column = {}
+        rows = batch.num_rows
         for numbers in self._same_typed_columns:
             kind = self._columns[numbers[0]].type
             combined_values = pa.concat_arrays(
@@ -99,4 +103,6 @@ def _join_string_arrays(array: pa.Array, column: Column) -> pa.Array:
         raise DataError(message, remedy="declare the real length")
     lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), padded)
     joined = pc.binary_join(lists, literal.to_string_scalar(""))
-    return pc.if_else(array.is_valid(), joined, literal.NULL_STRING) if array.null_count else joined
+    if array.null_count:
+        return pc.if_else(array.is_valid(), joined, literal.NULL_STRING)
+    return joined

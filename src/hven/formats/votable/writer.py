@@ -62,18 +62,24 @@ def write_votable(
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
     columns = fit_columns(declared_columns, batch, serialization)
-    opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
-    version, namespace = options.get("version", votable_document.DEFAULT_VERSION), options.get("namespace")
+    if columns:
+        opening, closing = SERIALIZATIONS[serialization]
+    else:
+        opening, closing = ("", "")
+    version = options.get("version", votable_document.DEFAULT_VERSION)
+    namespace = options.get("namespace")
     start = (
         votable_document.write_document_start(metadata, columns, serialization, version, namespace) + opening
     ).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))  # if `fit_columns` has changed nothing
-    encoder, check = (
-        _create_encoder(columns, serialization)
-        if column_plan is None
-        else (column_plan.encoder, column_plan.check_batch)
-    )
-    base64_encoder = None if serialization == "TABLEDATA" else binary_writer.Base64Encoder()
+    if column_plan is None:
+        encoder, check = _create_encoder(columns, serialization)
+    else:
+        encoder, check = (column_plan.encoder, column_plan.check_batch)
+    if serialization == "TABLEDATA":
+        base64_encoder = None
+    else:
+        base64_encoder = binary_writer.Base64Encoder()
     failure = None
     try:
         while batch is not None:
@@ -90,7 +96,10 @@ def write_votable(
             batch = next(batches, None)
     except (HvenError, pa.ArrowException, ValueError, OSError, MemoryError) as error:
         failure = error
-    base64_tail = base64_encoder.finish() if base64_encoder is not None else b""
+    if base64_encoder is not None:
+        base64_tail = base64_encoder.finish()
+    else:
+        base64_tail = b""
     yield (
         start
         + base64_tail
@@ -110,7 +119,10 @@ def write_small_votable(
     ):
         return None
     encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder
-    cells = encoder.encode_small_rows(rows) if isinstance(encoder, binary_writer.BinaryEncoder) else None
+    if isinstance(encoder, binary_writer.BinaryEncoder):
+        cells = encoder.encode_small_rows(rows)
+    else:
+        cells = None
     if cells is None:
         return None
     opening, closing = SERIALIZATIONS[DEFAULT_SERIALIZATION]
@@ -168,7 +180,9 @@ def _write_trailing_status(result_status: ResultStatus, failure: Exception | Non
         return votable_document.write_query_status(
             "ERROR", result_status.error_message or str(failure) or "the service failed while writing"
         )
-    return votable_document.write_query_status("OVERFLOW") if result_status.overflow else ""
+    if result_status.overflow:
+        return votable_document.write_query_status("OVERFLOW")
+    return ""
 
 
 def write_error(message: str) -> bytes:
@@ -208,14 +222,18 @@ def fit_columns(columns: Sequence[Column], batch: pa.RecordBatch | None, seriali
             and votable_document.choose_null_value(column, serialization) is None
         ):
             kind = _SHORT_TYPE
-        fitted_column = column if kind is column.type else column.copy_with(type=kind)
+        if kind is column.type:
+            fitted_column = column
+        else:
+            fitted_column = column.copy_with(type=kind)
         is_integer = kind.datatype in votable_document.INTEGER_LIMITS
-        fitted[number] = (
-            null_values.choose_column_null(fitted_column, batch.column(number), serialization)
-            if is_integer and batch is not None
-            else fitted_column
-        )
-    return columns if all(new is old for new, old in zip(fitted, columns, strict=True)) else tuple(fitted)
+        if is_integer and batch is not None:
+            fitted[number] = null_values.choose_column_null(fitted_column, batch.column(number), serialization)
+        else:
+            fitted[number] = fitted_column
+    if all(new is old for new, old in zip(fitted, columns, strict=True)):
+        return columns
+    return tuple(fitted)
 
 
 class ColumnPlan(NamedTuple):
@@ -270,27 +288,35 @@ def _is_written_as_boolean(column_type: Type, serialization: str) -> bool:
 
 def _fit_text_type(column_type: Type, array: pa.Array | None) -> Type:
     if column_type.is_timestamp:
-        return (
-            column_type
-            if column_type.arraysize == "*" and column_type.datatype == "char"
-            else Type("char", "*", column_type.xtype)
-        )
-    array = None if array is None else literal.cast_to_storage(array, column_type)
-    values = None if array is None else literal.flatten_lists(array)[1] if pa.types.is_nested(array.type) else array
-    datatype, size = column_type.datatype, column_type.arraysize
+        if column_type.arraysize == "*" and column_type.datatype == "char":
+            return column_type
+        return Type("char", "*", column_type.xtype)
+    if array is None:
+        array = None
+    else:
+        array = literal.cast_to_storage(array, column_type)
+    if array is None:
+        values = None
+    elif pa.types.is_nested(array.type):
+        values = literal.flatten_lists(array)[1]
+    else:
+        values = array
+    datatype = column_type.datatype
+    size = column_type.arraysize
     if values is not None and datatype == "char" and not is_ascii(values):
         datatype = "unicodeChar"
     shape = column_type.shape
     if "x" in (size or ""):
         if shape[0] is None:
-            longest = 0 if values is None or not len(values) else (pc.max(pc.utf8_length(values)).as_py() or 0)
+            if values is None or not len(values):
+                longest = 0
+            else:
+                longest = pc.max(pc.utf8_length(values)).as_py() or 0
             size = "x".join([str(choose_text_width(longest)), *(size or "").split("x")[1:]])
     elif values is not None and shape != (None,) and len(values):
         longest = pc.max(pc.utf8_length(values)).as_py() or 0
         if longest > (1 if not shape else shape[0] or 1):
             size = "*"
-    return (
-        column_type
-        if (datatype, size) == (column_type.datatype, column_type.arraysize)
-        else Type(datatype, size, column_type.xtype)
-    )
+    if (datatype, size) == (column_type.datatype, column_type.arraysize):
+        return column_type
+    return Type(datatype, size, column_type.xtype)

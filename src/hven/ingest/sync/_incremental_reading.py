@@ -77,7 +77,8 @@ class FileSubsetSource(SourceWrapper):
         self, wrapped_source: Source, read_files: Source | None, kept_pins: Sequence[Mapping[str, Any]]
     ) -> None:
         super().__init__(wrapped_source)
-        self._read_files, self._kept_pins = read_files, kept_pins
+        self._read_files = read_files
+        self._kept_pins = kept_pins
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -95,7 +96,9 @@ class FileSubsetSource(SourceWrapper):
 
     def estimate_size(self) -> int | None:
         """Count the bytes to come."""
-        return self._read_files.estimate_size() if self._read_files is not None else 0
+        if self._read_files is not None:
+            return self._read_files.estimate_size()
+        return 0
 
     def count_bytes_read(self) -> int:
         """Count the bytes read."""
@@ -141,17 +144,17 @@ class IncrementalReader:
         cache_pages: Turn,
         may_have_changed: Callable[[SourceEntry], bool] = lambda _: True,
     ) -> None:
-        self.loader, self.ledger_comparison, self.sync_policy, self.old_state, self.new_state = (
-            loader,
-            ledger_comparison,
-            sync_policy,
-            old_state,
-            new_state,
-        )
-        self._cache_pages, self._may_have_changed = cache_pages, may_have_changed
+        self.loader = loader
+        self.ledger_comparison = ledger_comparison
+        self.sync_policy = sync_policy
+        self.old_state = old_state
+        self.new_state = new_state
+        self._cache_pages = cache_pages
+        self._may_have_changed = may_have_changed
         self.reads_everything = reads_everything or is_full_read_due(sync_policy, old_state)
         self._pins = pins
-        self.is_complete, self._is_narrowed = True, False
+        self.is_complete = True
+        self._is_narrowed = False
         self.lacks_checksums = False  # checksums of blocks were wanted, and the source has none
         self._descriptions: list[str] = []
         self._watermarked_entries = set[int]()  # entries that were narrowed by the watermark
@@ -162,7 +165,10 @@ class IncrementalReader:
         owner = np.array([entry for entry, _ in old_state.files], np.int64)
         files = np.asarray(ledger_comparison.ledger.column("file"))
         self._file_of_line = files
-        self._entry_of_line = owner[files] if len(owner) else np.zeros(len(files), np.int64)
+        if len(owner):
+            self._entry_of_line = owner[files]
+        else:
+            self._entry_of_line = np.zeros(len(files), np.int64)
 
     @property
     def description(self) -> str:
@@ -192,10 +198,8 @@ class IncrementalReader:
             The watermark went backwards.
         """
         for entry in self._watermarked_entries:
-            last_watermark, largest = (
-                unpack_watermark(self.old_state.watermark.get(str(entry))),
-                self.watermark_tracker.largest_by_entry.get(entry),
-            )
+            last_watermark = unpack_watermark(self.old_state.watermark.get(str(entry)))
+            largest = self.watermark_tracker.largest_by_entry.get(entry)
             if largest is None or largest < last_watermark:
                 raise FullReadNeededError(
                     f"the watermark went backwards, from {last_watermark} to "
@@ -208,7 +212,9 @@ class IncrementalReader:
                 self.loader.unread_counts[file] = self.loader.unread_counts.get(file, 0) + count
 
     def _select_unknown_rows(self, entry: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch if entry in self._sifted_entries else self.ledger_comparison.select_unknown_rows(entry, batch)
+        if entry in self._sifted_entries:
+            return batch
+        return self.ledger_comparison.select_unknown_rows(entry, batch)
 
     def _choose_source(self, number: int, entry: SourceEntry) -> Source:
         source: Source = entry.source
@@ -241,7 +247,8 @@ class IncrementalReader:
                 and source.can_filter_by(watermark_spec[0])
             ):
                 since = compute_start_watermark(unpack_watermark(last_watermark), self.sync_policy, entry)
-                self.is_complete, self._is_narrowed = False, True
+                self.is_complete = False
+                self._is_narrowed = True
                 self._watermarked_entries.add(number)
                 self._descriptions.append(f"since {since}")
                 narrowed_source: Source = source.select_since(watermark_spec[0], since)
@@ -254,12 +261,14 @@ class IncrementalReader:
 
     def _skip_source(self, number: int, source: Source) -> Source:
         """Leave a source alone, and what is known of it for the next run as it was."""
-        entry_key, line_mask = str(number), self._entry_of_line == number
+        entry_key = str(number)
+        line_mask = self._entry_of_line == number
         self.ledger_comparison.line_index.claimed_mask[line_mask] = True
         self._sifted_entries.add(number)
         self.is_complete = False
         for name in ("listed", "fed", "watermark", "blocks"):
-            new_values, old_values = getattr(self.new_state, name), getattr(self.old_state, name)
+            new_values = getattr(self.new_state, name)
+            old_values = getattr(self.old_state, name)
             new_values.pop(entry_key, None)
             new_values |= {entry_key: old_values[entry_key]} if entry_key in old_values else {}
         if entry_key in self.old_state.watermark:
@@ -269,20 +278,20 @@ class IncrementalReader:
         names.update(old_listing.column("name").to_pylist() if old_listing is not None else ())
         self._unread_files |= names
         kept_pins = [pin for pin in self._pins if pin["name"] in names]
-        return (
-            FileSubsetSource(source, None, kept_pins)
-            if isinstance(source, FileListSource)
-            else BufferedSource(source, ())
-        )
+        if isinstance(source, FileListSource):
+            return FileSubsetSource(source, None, kept_pins)
+        return BufferedSource(source, ())
 
     # --- files -------------------------------------------------------------------------------------------------
 
     def _read_changed_files(self, number: int, entry: SourceEntry, source: FileListSource) -> Source:
         """Read files that are new or have another size, time or checksum."""
-        new_listing, old_listing = self.new_state.listed[str(number)], self.old_state.listed.get(str(number))
-        unchanged_mask = (
-            np.zeros(len(new_listing), bool) if old_listing is None else _find_unchanged_files(new_listing, old_listing)
-        )
+        new_listing = self.new_state.listed[str(number)]
+        old_listing = self.old_state.listed.get(str(number))
+        if old_listing is None:
+            unchanged_mask = np.zeros(len(new_listing), bool)
+        else:
+            unchanged_mask = _find_unchanged_files(new_listing, old_listing)
         names = new_listing.column("name")
         unchanged_names = set(names.filter(pa.array(unchanged_mask)).to_pylist())
         self._unread_files |= unchanged_names
@@ -342,13 +351,12 @@ class IncrementalReader:
         touched_identities = np.concatenate(
             [np.zeros(0, np.uint64), *(compute_row_words(batch, number, key)[0] for batch in batches)]
         )
-        unknown_rows = (
-            self._read_unknown_rows(
+        if source_changes.changed_keys.num_rows:
+            unknown_rows = self._read_unknown_rows(
                 number, source_changes.rows.read_batches(self.loader.list_read_columns(self.loader.entries[number]))
             )[0]
-            if source_changes.changed_keys.num_rows
-            else []
-        )
+        else:
+            unknown_rows = []
         line_index.claimed_mask[
             line_mask & ~np.isin(np.asarray(self.ledger_comparison.ledger.column("identity")), touched_identities)
         ] = True
@@ -388,11 +396,9 @@ class IncrementalReader:
         With `compare`, which rows went, and which came unnoticed.
         """
         self._sifted_entries.add(number)
-        lines, notes, line_index = (
-            self.ledger_comparison,
-            self.ledger_comparison.ledger_writer,
-            self.ledger_comparison.line_index,
-        )
+        lines = self.ledger_comparison
+        notes = self.ledger_comparison.ledger_writer
+        line_index = self.ledger_comparison.line_index
         entry = self.loader.entries[number]
         unknown_rows, idents = self._read_unknown_rows(number, part.read_batches(self.loader.list_read_columns(entry)))
         line_mask = self._entry_of_line == number
@@ -448,13 +454,17 @@ class IncrementalReader:
     def _find_key_values(self, number: int, identities: Any, batches: Iterator[pa.RecordBatch]) -> pa.Table | None:
         """Find the values of some identities in rows that have them; None: there are none."""
         key = list(self.ledger_comparison.ledger_writer.identity_columns[number])
-        parts = (
-            [batch.filter(pa.array(np.isin(compute_row_words(batch, number, key)[0], identities))) for batch in batches]
-            if len(identities)
-            else []
-        )
+        if len(identities):
+            parts = [
+                batch.filter(pa.array(np.isin(compute_row_words(batch, number, key)[0], identities)))
+                for batch in batches
+            ]
+        else:
+            parts = []
         key_batches = [part.select(key) for part in parts if part.num_rows]
-        return pa.Table.from_batches(key_batches).group_by(key).aggregate([]) if key_batches else None
+        if key_batches:
+            return pa.Table.from_batches(key_batches).group_by(key).aggregate([])
+        return None
 
     def _read_rows_of_keys(
         self,
@@ -469,7 +479,8 @@ class IncrementalReader:
 
         Those that came late, and those of which there are several.
         """
-        lines, key = self.ledger_comparison, self.ledger_comparison.ledger_writer.identity_columns[number]
+        lines = self.ledger_comparison
+        key = self.ledger_comparison.ledger_writer.identity_columns[number]
         if keys is not None and (keys.num_rows > MIN_MAPPED_ROWS_LIMIT or not isinstance(source, KeyLookupSource)):
             raise FullReadNeededError(f"{keys.num_rows:,} rows came, or went, that the watermark does not tell of")
         names = np.asarray(lines.ledger.column("identity"))
@@ -501,7 +512,8 @@ def _find_unchanged_files(new_listing: pa.Table, old_listing: pa.Table) -> Any:
     has_evidence = np.zeros(len(new_listing), bool)
     old_rows = old_listing.take(old_positions)
     for name in new_listing.column_names[1:]:
-        new_column, old_column = new_listing.column(name), old_rows.column(name)
+        new_column = new_listing.column(name)
+        old_column = old_rows.column(name)
         unchanged_mask &= np.asarray(pc.fill_null(pc.equal(new_column, old_column), False)) | np.asarray(
             pc.and_(pc.is_null(new_column), pc.is_null(old_column))
         )
@@ -540,11 +552,9 @@ def _compare_identities(
         np.concatenate([names[line_positions], source_identities, new_identities]), return_inverse=True
     )
     size = len(unique_identities)
-    of_lines, of_source, of_fresh = (
-        number[: len(line_positions)],
-        number[len(line_positions) : len(line_positions) + len(source_identities)],
-        number[len(line_positions) + len(source_identities) :],
-    )
+    of_lines = number[: len(line_positions)]
+    of_source = number[len(line_positions) : len(line_positions) + len(source_identities)]
+    of_fresh = number[len(line_positions) + len(source_identities) :]
     lines, source, new_counts = (np.bincount(part, minlength=size) for part in (of_lines, of_source, of_fresh))
     claimed_counts = np.bincount(of_lines, weights=claimed_mask[line_positions], minlength=size)
     is_unambiguous = (lines <= 1) & (source <= 1) & (new_counts <= 1)

@@ -95,7 +95,8 @@ def trace_key(spec: TableSpec, target: Table, tables: Iterable[Table], changed_i
         bound = bind_query(parsed, StaticCatalogue(tables))
     except HvenError:
         return None  # the source itself tells
-    body, written_body = bound.query.body, parsed.body
+    body = bound.query.body
+    written_body = parsed.body
     if not isinstance(body, Select) or not isinstance(written_body, Select) or not _is_row_independent(parsed, bound):
         return None
     from_tables = _list_from_tables(body.source)
@@ -114,8 +115,14 @@ def trace_key(spec: TableSpec, target: Table, tables: Iterable[Table], changed_i
     conditions: list[Expr] = []
     for name in target.primary:
         at = outputs.get(_find_query_column(spec, name).lower())
-        item, written_item = (None, None) if at is None else (body.items[at], written_body.items[at])
-        place = _locate_column(item.expr) if isinstance(item, SelectItem) else None
+        if at is None:
+            item, written_item = (None, None)
+        else:
+            item, written_item = (body.items[at], written_body.items[at])
+        if isinstance(item, SelectItem):
+            place = _locate_column(item.expr)
+        else:
+            place = None
         if (
             place is None
             or place[0] not in non_null_tables
@@ -174,17 +181,13 @@ def _find_query_column(spec: TableSpec, column: str) -> str:
     """Return the column of the query that a column is, unchanged; else nothing."""
     setting_of_column = next((setting for setting in spec.settings if setting.column == column), None)
     if setting_of_column is None:
-        return (
-            column
-            if not any(setting.column == column for granule in spec.granules for setting in granule.settings)
-            else ""
-        )
+        if not any(setting.column == column for granule in spec.granules for setting in granule.settings):
+            return column
+        return ""
     text = str(setting_of_column.value).strip()
-    return (
-        text.strip('"')
-        if setting_of_column.how == "map" and text.strip('"').isidentifier() and text not in spec.let
-        else ""
-    )
+    if setting_of_column.how == "map" and text.strip('"').isidentifier() and text not in spec.let:
+        return text.strip('"')
+    return ""
 
 
 def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int, str, bool]] | None:
@@ -193,18 +196,22 @@ def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int
     None if there is anything else.
     """
     if isinstance(node, TableRef):
-        return None if node.table is None or node.cte else [(node.number, node.table.qualified_name, is_optional)]
+        if node.table is None or node.cte:
+            return None
+        return [(node.number, node.table.qualified_name, is_optional)]
     if isinstance(node, Join) and node.kind in {"INNER", "LEFT", "CROSS"} and not node.natural and not node.using:
-        left_tables, right_tables = (
-            _list_from_tables(node.left, is_optional),
-            _list_from_tables(node.right, is_optional or node.kind == "LEFT"),
-        )
-        return None if left_tables is None or right_tables is None else left_tables + right_tables
+        left_tables = _list_from_tables(node.left, is_optional)
+        right_tables = _list_from_tables(node.right, is_optional or node.kind == "LEFT")
+        if left_tables is None or right_tables is None:
+            return None
+        return left_tables + right_tables
     return None
 
 
 def _locate_column(node: object) -> Place | None:
-    return (node.source, node.column.name.lower()) if isinstance(node, ColumnRef) and node.column is not None else None
+    if isinstance(node, ColumnRef) and node.column is not None:
+        return (node.source, node.column.name.lower())
+    return None
 
 
 def _find_column_ties(body: Select) -> tuple[dict[Place, set[Place]], list[tuple[Place, Place]]]:
@@ -256,6 +263,7 @@ def _iterate_equalities(condition: Expr | None) -> Iterator[tuple[Place, Place]]
     """Yield the equalities of columns that a condition demands."""
     for node in split_conjuncts(condition):
         if isinstance(node, Comparison) and node.op == "=":
-            first_column, second_column = _locate_column(node.left), _locate_column(node.right)
+            first_column = _locate_column(node.left)
+            second_column = _locate_column(node.right)
             if first_column is not None and second_column is not None:
                 yield first_column, second_column

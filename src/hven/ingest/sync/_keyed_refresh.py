@@ -86,15 +86,14 @@ def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any
     changed_keys = {key for key, value in current_provenance.items() if base.provenance.get(key) != value}
     if not changed_keys:
         return None
-    equivalent_inputs = (
-        [
+    if changed_keys == {"inputs"}:
+        equivalent_inputs = [
             input_state
             for input_state in list_input_states(base)
             if input_state and input_state != current_provenance["inputs"]
         ][:MAX_EQUIVALENT_INPUT_STATES]
-        if changed_keys == {"inputs"}
-        else []
-    )
+    else:
+        equivalent_inputs = []
     return replace(base, provenance={**base.provenance, **current_provenance, "alike": equivalent_inputs})
 
 
@@ -120,7 +119,9 @@ def plan_keyed_refresh(
     if traced_query is None:
         return None
     keys = traced_query.find_touched_keys(base.table, {name: changes[name][1] for name in changed})
-    return None if keys is None else KeyedRefresh(traced_query=traced_query, keys=keys)
+    if keys is None:
+        return None
+    return KeyedRefresh(traced_query=traced_query, keys=keys)
 
 
 def compare_keyed_rows(

@@ -75,13 +75,11 @@ class LedgerComparison:
         self.unknown_count += len(unknown_positions)
         if self.unknown_count > self._max_unknown_rows:
             raise RecomputeNeededError(f"more than {self._max_unknown_rows:,} source rows are new or changed")
-        return (
-            batch.slice(0, 0)
-            if not len(unknown_positions)
-            else batch
-            if len(unknown_positions) == batch.num_rows
-            else batch.take(pa.array(unknown_positions))
-        )
+        if not len(unknown_positions):
+            return batch.slice(0, 0)
+        if len(unknown_positions) == batch.num_rows:
+            return batch
+        return batch.take(pa.array(unknown_positions))
 
     def is_unchanged(self) -> bool:
         """Return whether the ledger is as it was: every line is there, in its file, and no other."""
@@ -102,7 +100,10 @@ class LedgerComparison:
             [tuple(self._file_names[number]) for number in used.tolist()]
         )
         files[unseen_mask] = numbers[self._old_file_numbers[unseen_mask]]
-        kept_lines = self.ledger if kept_mask.all() else self.ledger.filter(pa.array(kept_mask))
+        if kept_mask.all():
+            kept_lines = self.ledger
+        else:
+            kept_lines = self.ledger.filter(pa.array(kept_mask))
         column_number = kept_lines.column_names.index("file")
         item = self.ledger_writer.schema.field("file")
         for batch in kept_lines.set_column(
@@ -131,7 +132,9 @@ class RowMerge:
         removed_mask: Any,
         new_rows: pa.Table,
     ) -> None:
-        self.storage_engine, self.table, self.base_snapshot = storage_engine, table, base_snapshot
+        self.storage_engine = storage_engine
+        self.table = table
+        self.base_snapshot = base_snapshot
         self.new_rows = replace_nan_with_null(new_rows)
         self.primary = list(table.primary)
         went = ledger.column(KEYS_COLUMN).filter(pa.array(removed_mask))
@@ -156,11 +159,10 @@ class RowMerge:
             raise RecomputeNeededError("the ledger has a key twice")
         is_additional = ~np.isin(new_hashes, removed_hashes)
         affected_keys = pa.concat_tables([self.removed_keys, new_keys.filter(pa.array(is_additional))])
-        old_rows = (
-            find_rows_by_key(self.storage_engine, self.table, self.base_snapshot, affected_keys)
-            if affected_keys.num_rows
-            else self.new_rows.slice(0, 0)
-        )
+        if affected_keys.num_rows:
+            old_rows = find_rows_by_key(self.storage_engine, self.table, self.base_snapshot, affected_keys)
+        else:
+            old_rows = self.new_rows.slice(0, 0)
         old_hashes = _hash_keys(old_rows.select(self.primary))
         if old_rows.num_rows and np.isin(old_hashes, new_hashes[is_additional]).any():
             raise RecomputeNeededError("a new row has the primary key of another one")
@@ -198,7 +200,10 @@ def merge_snapshot(
 def flatten_keys(lists: pa.ChunkedArray, primary: Sequence[str], table: Table) -> pa.Table:
     """Return the keys that stand in lines, one under the other."""
     flat = pc.list_flatten(lists)
-    key_structs = flat.combine_chunks() if isinstance(flat, pa.ChunkedArray) else flat
+    if isinstance(flat, pa.ChunkedArray):
+        key_structs = flat.combine_chunks()
+    else:
+        key_structs = flat
     schema = to_nullable_schema(pa.schema([table.arrow_schema.field(name) for name in primary]))
     return pa.table([pc.struct_field(key_structs, name) for name in primary], schema=schema)
 

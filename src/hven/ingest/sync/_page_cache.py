@@ -44,11 +44,9 @@ def cache_source_pages(
     is_cacheable = sync_policy is not None and (
         sync_policy.page_row_count is not None or entry.spec.kind in REMOTE_KINDS
     )
-    return (
-        PageCachingSource(source, page_directory, request)
-        if is_cacheable and isinstance(source, PagedSource)
-        else source
-    )
+    if is_cacheable and isinstance(source, PagedSource):
+        return PageCachingSource(source, page_directory, request)
+    return source
 
 
 class SourceWrapper:
@@ -83,8 +81,10 @@ class PageCachingSource(SourceWrapper):
 
     def __init__(self, source: Any, page_directory: Path, request: Sequence[object]) -> None:
         super().__init__(source)
-        self._page_directory, self._request = page_directory, request
-        self.reused_row_count, self.first_page_time = 0, 0.0
+        self._page_directory = page_directory
+        self._request = request
+        self.reused_row_count = 0
+        self.first_page_time = 0.0
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None

@@ -106,7 +106,8 @@ def match_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> Row
     new_positions = LineIndex(new_hashes, new_hashes).claim_lines(old_hashes, old_hashes)
     matched_old = np.flatnonzero(new_positions >= 0)
     matched_new = new_positions[matched_old]
-    old_rows, new_rows = before.take(pa.array(matched_old)), after.take(pa.array(matched_new))
+    old_rows = before.take(pa.array(matched_old))
+    new_rows = after.take(pa.array(matched_new))
     difference_masks = {
         name: _find_different_values(old_rows.column(name), new_rows.column(name)) for name in after.column_names
     }
@@ -148,9 +149,13 @@ def build_change_set(differences: RowDifferences, change: TableChange, primary: 
     Key, kind and changed columns of every row that differs.
     """
     changed = differences.changed_count
-    removed, added = differences.before.num_rows - changed, differences.after.num_rows - changed
-    change.added, change.removed, change.changed = added, removed, changed
-    before, after = differences.before.slice(removed), differences.after.slice(added)
+    removed = differences.before.num_rows - changed
+    added = differences.after.num_rows - changed
+    change.added = added
+    change.removed = removed
+    change.changed = changed
+    before = differences.before.slice(removed)
+    after = differences.after.slice(added)
     change.columns.update({name: int(flags.sum()) for name, flags in differences.columns.items()})
     for kind, table, first_row in ((ADDED_CHANGE, differences.after, 0), (REMOVED_CHANGE, differences.before, 0)):
         for row in _to_readable_rows(
@@ -158,7 +163,8 @@ def build_change_set(differences: RowDifferences, change: TableChange, primary: 
         ):
             change.samples.append({"change": kind, "key": {key: row[key] for key in primary}, "row": row})
     for number in range(min(MAX_SAMPLES, changed)):
-        old_row, new_row = _to_readable_rows(before.slice(number, 1))[0], _to_readable_rows(after.slice(number, 1))[0]
+        old_row = _to_readable_rows(before.slice(number, 1))[0]
+        new_row = _to_readable_rows(after.slice(number, 1))[0]
         changed_names = [name for name, flags in differences.columns.items() if flags[number]]
         change.samples.append(
             {

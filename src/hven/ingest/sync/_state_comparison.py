@@ -82,13 +82,12 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
     events = site.store.list_events(collection)  # the newest first
     event = next((publication for publication in events if publication.run == state_name), None)
     if event is None and state_name[:4].isdigit() and state_name[4:5] == "-":
-        instant = (
-            state_name
-            if "T" in state_name
-            else f"{state_name}T23:59:59.999999Z"
-            if len(state_name) == 10
-            else state_name.replace(" ", "T", 1)
-        )
+        if "T" in state_name:
+            instant = state_name
+        elif len(state_name) == 10:
+            instant = f"{state_name}T23:59:59.999999Z"
+        else:
+            instant = state_name.replace(" ", "T", 1)
         event = next((publication for publication in events if publication.at <= instant), None)
     if event is None:
         raise NotFoundError(
@@ -107,4 +106,6 @@ def find_state(site: Site, collection: str, state_name: str | None) -> dict[str,
 def _list_available_states(site: Site, collection: str) -> str:
     records = site.store.list_snapshots(collection)
     snapshot_list = ", ".join(f"{record.id} ({record.table.name}, {record.created[:19]})" for record in records[:6])
-    return f"kept: {snapshot_list}" if snapshot_list else f"hven history {collection} lists what is kept"
+    if snapshot_list:
+        return f"kept: {snapshot_list}"
+    return f"hven history {collection} lists what is kept"

@@ -174,7 +174,8 @@ def to_json_value(value: object) -> object:
 def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: TableLoader) -> str:
     """Describe in words why a ledger is not to be used."""
     provenance = base.provenance
-    old_hashes, new_hashes = provenance.get("hashes", {}), resource.hashes
+    old_hashes = provenance.get("hashes", {})
+    new_hashes = resource.hashes
     files = sorted(name for name in {*old_hashes, *new_hashes} if old_hashes.get(name) != new_hashes.get(name))
     if files:
         return f"{', '.join(files)} changed"
@@ -211,7 +212,8 @@ def keep_published_table(report: IngestReport, base: SnapshotRecord) -> LoadedTa
     """Leave a table as it is published."""
     name = base.table.qualified_name
     change = report.get_or_create_change(name)
-    change.how, change.rows = "nothing", base.snapshot.rows
+    change.how = "nothing"
+    change.rows = base.snapshot.rows
     table_report = report.tables.setdefault(
         name, TableReport(table=name, published=base.snapshot.rows, snapshot=base.id)
     )
@@ -233,7 +235,8 @@ class SyncContext:
 
         Its table is made as a whole.
         """
-        name, site = run.resource.name, run.site
+        name = run.resource.name
+        site = run.site
         if name not in self._published:
             damaged = site.store.verifications.list_damaged()
             self._published[name] = {
@@ -277,7 +280,9 @@ class TableSync:
     """One table of a sync: what is read is compared with what is published."""
 
     def __init__(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> None:
-        self.sync_context, self.run, self.spec = sync_context, run, spec
+        self.sync_context = sync_context
+        self.run = run
+        self.spec = spec
         self.name = spec.table.qualified_name
         self.report = run.report
         self.published_record = sync_context.find_base_records(run).get(self.name)
@@ -308,7 +313,8 @@ class TableSync:
                 self.must_read_everything = True
                 self.report.warnings.append(f"{self.name}: {reason}: everything was read")
             except RecomputeNeededError as reason:
-                self.recompute_reason, self.keyed_refresh = str(reason), None
+                self.recompute_reason = str(reason)
+                self.keyed_refresh = None
             else:
                 shutil.rmtree(self._page_directory, ignore_errors=True)
                 self._report_watermark_and_pages()
@@ -328,7 +334,10 @@ class TableSync:
         for source in self.page_cached_sources:
             if source.reused_row_count:
                 read_time = datetime.fromtimestamp(source.first_page_time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-                rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
+                if source.reused_row_count == 1:
+                    rows = "1 row is"
+                else:
+                    rows = f"{source.reused_row_count:,} rows are"
                 text = (
                     f"{self.name}: {rows} as a run that was stopped read them, from {read_time} on: what changed "
                     f"there since is found by the next run"
@@ -350,7 +359,8 @@ class TableSync:
 
         Else find the keys that are touched.
         """
-        name, run = self.name, self.run
+        name = self.name
+        run = self.run
         if any(source.enrich is not None for source in self.spec.sources):  # documents may come whatever the inputs do
             return None
         graph = DependencyGraph({**run.site.get_published_state().resources, run.resource.name: run.resource})
@@ -380,7 +390,8 @@ class TableSync:
 
     def _stage_table(self, loader: TableLoader, state: SyncState) -> LoadedTable:
         """Fill the table: the keys or rows that may have changed, or all."""
-        base, change = self.published_record, self.report.get_or_create_change(self.name)
+        base = self.published_record
+        change = self.report.get_or_create_change(self.name)
         self.watermark_tracker = loader.watermark_tracker
         if base is not None and base.snapshot.rows:
             loader.may_become_empty = self.report.accepted
@@ -402,10 +413,8 @@ class TableSync:
             ]
         if base is None or not is_same_structure:
             loaded_table = self.run.load_whole_table(self.spec, loader)
-            change.new, change.why = (
-                True,
-                None if base is None else "its columns, keys or engine are others than before",
-            )
+            change.new = True
+            change.why = None if base is None else "its columns, keys or engine are others than before"
             change.read = change.mapped = loaded_table.report.read
             change.rows = loaded_table.report.published
             return loaded_table
@@ -434,11 +443,10 @@ class TableSync:
 
         What changes take is known when they are found, and a new snapshot shares the rest.
         """
-        size = (
-            None
-            if old_state is None or old_state.ledger is None
-            else ledgers.measure_ledger(self.run.site, self.name, old_state.ledger)
-        )
+        if old_state is None or old_state.ledger is None:
+            size = None
+        else:
+            size = ledgers.measure_ledger(self.run.site, self.name, old_state.ledger)
         if size is None:
             self.run.check_disk_space(self.spec, loader.entries)
         else:
@@ -467,7 +475,8 @@ class TableSync:
 
     def _compute_whole_table(self, loader: TableLoader, base: SnapshotRecord) -> LoadedTable:
         """Compute everything, and compare it with what is published."""
-        run, loaded_table = self.run, self.run.load_whole_table(self.spec, loader)
+        run = self.run
+        loaded_table = self.run.load_whole_table(self.spec, loader)
         change = self.report.get_or_create_change(self.name)
         change.read = change.mapped = loaded_table.report.read
         change.rows = loaded_table.report.published
@@ -490,7 +499,8 @@ class TableSync:
         ) != base.provenance.get("inherited")
         if not change.has_changes:
             run.drop_snapshots([loaded_table])
-            loaded_table.snapshot, loaded_table.published_record = None, base
+            loaded_table.snapshot = None
+            loaded_table.published_record = base
         return loaded_table
 
     def _merge_changed_lines(
@@ -531,8 +541,12 @@ class TableSync:
             new_batches: list[pa.RecordBatch] = []
             loader.map_all_rows(new_batches.append)
             reading.record_seen_state()
-            if future_count := reading.watermark_tracker.future_count:
-                message = "1 row has" if future_count == 1 else f"{future_count:,} rows have"
+            future_count = reading.watermark_tracker.future_count
+            if future_count:
+                if future_count == 1:
+                    message = "1 row has"
+                else:
+                    message = f"{future_count:,} rows have"
                 self.report.warnings.append(
                     f"{self.name}: {message} a watermark that is still to come, which is not believed"
                 )
@@ -545,7 +559,9 @@ class TableSync:
             if loader.contended_count:
                 raise RecomputeNeededError("a row has values that only one may have")
             change = self.report.get_or_create_change(self.name)
-            change.how, change.read, change.mapped = reading.description, lines.read_count, lines.unknown_count
+            change.how = reading.description
+            change.read = lines.read_count
+            change.mapped = lines.unknown_count
             removed_mask = ~lines.line_index.claimed_mask
             rows = pa.Table.from_batches(new_batches, schema=loader.table.arrow_schema).cast(
                 to_nullable_schema(loader.table.arrow_schema)
@@ -555,17 +571,20 @@ class TableSync:
             is_same_ledger = lines.is_unchanged()
             if is_same_ledger:
                 ledger_writer.abandon_ledger()  # the ledger stays
-                loader.ledger_writer, state.ledger, state.files = None, old_state.ledger, old_state.files
-                state.contended, state.lines, state.rejected = old_state.contended, old_state.lines, old_state.rejected
+                loader.ledger_writer = None
+                state.ledger = old_state.ledger
+                state.files = old_state.files
+                state.contended = old_state.contended
+                state.lines = old_state.lines
+                state.rejected = old_state.rejected
             else:
                 lines.write_kept_lines(~removed_mask)
             change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
             unread_count = sum(loader.unread_counts.values())
-            line_counts = (
-                (old_state.lines, old_state.rejected)
-                if is_same_ledger
-                else (ledger_writer.line_count, ledger_writer.rejected_count)
-            )
+            if is_same_ledger:
+                line_counts = (old_state.lines, old_state.rejected)
+            else:
+                line_counts = (ledger_writer.line_count, ledger_writer.rejected_count)
             loader.report.read, loader.report.rejected, loader.report.published = (
                 line_counts[0] + unread_count,
                 line_counts[1] + unread_count,
@@ -589,11 +608,10 @@ class TableSync:
         differences = compare_keyed_rows(self.run.storage_engine, base, keyed_refresh, computed_batches)
         change = self.report.get_or_create_change(self.name)
         count = keyed_refresh.keys.num_rows
-        change.how, change.read = f"{count:,} {'key' if count == 1 else 'keys'}", loader.report.read
-        change.mapped, change.rows = (
-            loader.report.read,
-            base.snapshot.rows + differences.after.num_rows - differences.before.num_rows,
-        )
+        change.how = f"{count:,} {'key' if count == 1 else 'keys'}"
+        change.read = loader.report.read
+        change.mapped = loader.report.read
+        change.rows = base.snapshot.rows + differences.after.num_rows - differences.before.num_rows
         if not change.rows:
             raise RecomputeNeededError("no row would be left")
         loader.report.published = change.rows

@@ -41,7 +41,10 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
             else sync_policy.overlap_amount
         )
     bound = entry.mapping.watermark_query
-    unit = bound.columns[0].unit if bound is not None else None
+    if bound is not None:
+        unit = bound.columns[0].unit
+    else:
+        unit = None
     if sync_policy.overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         message = f"the watermark is a number {f'in {unit}' if unit else 'without a unit'}, and the overlap is a time"
         raise _build_overlap_error(sync_policy, message, "say overlap as a number in the watermark's own unit")
@@ -64,7 +67,9 @@ def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
     if len(last_watermark) <= 10:
         return start_instant.date().isoformat()
     text = start_instant.isoformat(sep=last_watermark[10], timespec="auto" if "." in last_watermark else "seconds")
-    return text.replace("+00:00", "Z") if last_watermark.endswith("Z") else text
+    if last_watermark.endswith("Z"):
+        return text.replace("+00:00", "Z")
+    return text
 
 
 def _build_overlap_error(sync_policy: SyncPolicy, message: str, remedy: str) -> DataError:

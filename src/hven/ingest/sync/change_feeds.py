@@ -105,7 +105,9 @@ class ChangeFeedRequest:
         state
             Opaque text.
         """
-        return f"{snapshot}{PRINCIPAL_SEPARATOR}{self.scope.key}" if self.is_filtered else snapshot
+        if self.is_filtered:
+            return f"{snapshot}{PRINCIPAL_SEPARATOR}{self.scope.key}"
+        return snapshot
 
     @property
     def cache_key(self) -> tuple[str, str | None, str, str]:
@@ -167,7 +169,10 @@ def create_feed_request(
             remedy="ask it by TAP",
         )
     row_conditions = collect_row_filters([table], principal, policies)
-    private_tables = [] if is_table_visible(table, ANONYMOUS_PRINCIPAL, policies) else [table.qualified_name]
+    if is_table_visible(table, ANONYMOUS_PRINCIPAL, policies):
+        private_tables = []
+    else:
+        private_tables = [table.qualified_name]
     scope = build_access_scope(row_conditions, private_tables, collect_column_masks([table], principal))
     states = _TableStates(site, table.qualified_name, scope, filtered=bool(row_conditions))
     return ChangeFeedRequest(
@@ -212,7 +217,10 @@ class _TableStates:
         )
         if run_snapshot is not None:
             return run_snapshot
-        time_instant = None if SNAPSHOT_ID_PATTERN.fullmatch(name) else parse_instant(name)
+        if SNAPSHOT_ID_PATTERN.fullmatch(name):
+            time_instant = None
+        else:
+            time_instant = parse_instant(name)
         if time_instant is None:
             if SNAPSHOT_ID_PATTERN.fullmatch(name):
                 raise GoneError(
@@ -299,11 +307,12 @@ class ChangeFeeds:
             `include_values` are asked for, and a column has a name of the feed.
         """
         table = request.table
-        value_columns = (
-            [column for column in table.columns if not column.hidden and column.name not in table.primary]
-            if include_values
-            else []
-        )
+        if include_values:
+            value_columns = [
+                column for column in table.columns if not column.hidden and column.name not in table.primary
+            ]
+        else:
+            value_columns = []
         conflicting_name = next(
             (
                 column.name
@@ -350,7 +359,8 @@ class ChangeFeeds:
             published_state=published_state,
         )
         query_result.origins = query.describe_origins([table], published_state, self._site)
-        query_result.scope = request.scope if query_result.scope.is_public else query_result.scope
+        if query_result.scope.is_public:
+            query_result.scope = request.scope
         return query_result
 
 
@@ -442,7 +452,9 @@ def _find_changed_rows(site: Site, request: ChangeFeedRequest) -> pa.Table:
     )
     if request.is_filtered:
         rows = _classify_for_principal(site, request, rows)
-    return rows.sort_by([(name, "ascending") for name in primary]).combine_chunks() if rows.num_rows else empty
+    if rows.num_rows:
+        return rows.sort_by([(name, "ascending") for name in primary]).combine_chunks()
+    return empty
 
 
 def _check_comparable(site: Site, request: ChangeFeedRequest) -> None:
@@ -479,9 +491,11 @@ def _format_changed_columns(
     replaced is not told.
     """
     lists = lists.cast(pa.list_(pa.string())).combine_chunks()
-    lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
+    if isinstance(lists, pa.ChunkedArray):
+        lists = pa.concat_arrays(lists.chunks)
     change_kinds = change_kinds.combine_chunks()
-    change_kinds = pa.concat_arrays(change_kinds.chunks) if isinstance(change_kinds, pa.ChunkedArray) else change_kinds
+    if isinstance(change_kinds, pa.ChunkedArray):
+        change_kinds = pa.concat_arrays(change_kinds.chunks)
     hidden = pa.array(
         [column.name for column in table.columns if column.hidden or column.name in masked_columns], pa.string()
     )
@@ -489,7 +503,8 @@ def _format_changed_columns(
     has_columns = pc.and_(changed, pc.is_valid(lists))
     is_reported = pa.array(np.ones(len(lists), bool))
     if len(hidden):
-        flat, parents = pc.list_flatten(lists), pc.list_parent_indices(lists)
+        flat = pc.list_flatten(lists)
+        parents = pc.list_parent_indices(lists)
         is_visible = pc.invert(pc.is_in(flat, value_set=hidden))
         counts = np.bincount(np.asarray(parents.filter(is_visible)), minlength=len(lists))
         original_counts = np.bincount(np.asarray(parents), minlength=len(lists))

@@ -176,7 +176,9 @@ def find_change_chain(site: Site, table: str, since: str, until: str | None = No
             return None
         change_chain.append(step)
         current_snapshot = step.before
-    return change_chain[::-1] if current_snapshot == since else None
+    if current_snapshot == since:
+        return change_chain[::-1]
+    return None
 
 
 def find_changes_between(site: Site, table: str, since: str, until: str | None = None) -> pa.Table:
@@ -194,7 +196,8 @@ def find_changes_between(site: Site, table: str, since: str, until: str | None =
     if target is None:
         raise NotFoundError(f"there is no table {table!r}")
     try:
-        old_record, new_record = site.store.get_record(since), site.store.get_record(target)
+        old_record = site.store.get_record(since)
+        new_record = site.store.get_record(target)
     except NotFoundError as error:
         message = f"what changed in {table} since {since} is not kept any more"
         raise NotFoundError(message, remedy="read the whole table, and begin anew from its present snapshot") from error
@@ -308,7 +311,8 @@ def _collect_changed_columns(rows: pa.Table, first_and_last: pa.Table, key: Sequ
         ),
     )
     names = column_places.column(CHANGED_COLUMNS_COLUMN).combine_chunks()
-    names = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
+    if isinstance(names, pa.ChunkedArray):
+        names = pa.concat_arrays(names.chunks)
     return pa.ListArray.from_arrays(pa.array(offsets), names, mask=pa.array(np.asarray(is_reappeared)))
 
 

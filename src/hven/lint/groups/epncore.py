@@ -285,7 +285,10 @@ def _check_region(table: DeclaredTable, row_sample: row_rules.RowSample, collect
     field = next((sample_field for sample_field in row_sample.fields if sample_field.name.lower() == "s_region"), None)
     if field is None or all(record.get("s_region") is None for record in row_sample.records):
         return
-    allowed_xtypes = {"adql:region"} if field.is_text else {"point", "circle", "polygon"}
+    if field.is_text:
+        allowed_xtypes = {"adql:region"}
+    else:
+        allowed_xtypes = {"point", "circle", "polygon"}
     if field.xtype.lower() not in allowed_xtypes:
         collector.add_finding(
             "epn.region-xtype",

@@ -428,7 +428,8 @@ def _build_time_rules() -> list[RowRule]:
 
 
 def _is_modified_before_created(row: Record) -> bool:
-    creation_date, modification_date = str(row["creation_date"] or "")[:10], str(row["modification_date"] or "")[:10]
+    creation_date = str(row["creation_date"] or "")[:10]
+    modification_date = str(row["modification_date"] or "")[:10]
     return (
         bool(creation_date and modification_date)
         and re.fullmatch(TIMESTAMP_PATTERN, creation_date) is not None
@@ -439,7 +440,8 @@ def _is_modified_before_created(row: Record) -> bool:
 
 def _is_target_time_late(row: Record) -> bool:
     """Return whether the time at the target is more than a minute after the time at the observer (UTC or not)."""
-    target_time, observer_time = row["target_time_min"], row["time_min"]
+    target_time = row["target_time_min"]
+    observer_time = row["time_min"]
     if (
         target_time is None
         or observer_time is None
@@ -579,11 +581,12 @@ def _check_references(service: ExaminedTapService, collector: FindingCollector, 
     granule_ids = {str(record.get("granule_uid")) for record in row_sample.records}
     for record in row_sample.records:
         reference_text = record.get("internal_reference")
-        missing_references = (
-            [reference for reference in str(reference_text).split("#") if reference and reference not in granule_ids]
-            if reference_text is not None
-            else []
-        )
+        if reference_text is not None:
+            missing_references = [
+                reference for reference in str(reference_text).split("#") if reference and reference not in granule_ids
+            ]
+        else:
+            missing_references = []
         if missing_references:
             key = f"granule_uid = {record.get('granule_uid')}"
             collector.add_finding(

@@ -98,7 +98,8 @@ def _judge_error_answer(collector: FindingCollector, answer: HttpAnswer, code: s
     media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if answer.status >= 500 and answer.status != 503:
         collector.add_finding("error.http-status", detail, value=answer.status)
-    if (internals_match := INTERNALS_PATTERN.search(text)) is not None:
+    internals_match = INTERNALS_PATTERN.search(text)
+    if internals_match is not None:
         collector.add_finding("error.inside", detail, value=internals_match[0])
     if media == "text/plain":
         if answer.status < 400:

@@ -117,7 +117,10 @@ def _check_table(row_sample: RowSample, table: DeclaredTable, collector: Finding
             "row_count": len(row_sample.records),
             "sampled": not row_sample.is_complete,
         }
-        frame = str(record.get("spatial_frame_type")) if is_epn else "celestial"
+        if is_epn:
+            frame = str(record.get("spatial_frame_type"))
+        else:
+            frame = "celestial"
         shapes: list[LintShape] = []
         if field is not None and record.get("s_region") is not None:
             shapes = _check_region(
@@ -168,7 +171,8 @@ def _check_position(
 ) -> None:
     corners = [corner for shape in shapes for corner in shape.corners]
     if not is_epn:
-        lon, lat = record.get("s_ra"), record.get("s_dec")
+        lon = record.get("s_ra")
+        lat = record.get("s_dec")
         if lon is None or lat is None or not 0 <= lon <= 360 or not -90 <= lat <= 90 or len(shapes) != 1:
             return
         centre = regions.compute_centre(shapes[0])
@@ -193,7 +197,8 @@ def _check_position(
     if not (0 <= west <= 360 and 0 <= east <= 360 and -90 <= south <= north <= 90):
         return
     width = (east - west) % 360
-    lon_margin, lat_margin = 0.02 * width + 0.05, 0.02 * (north - south) + 0.05
+    lon_margin = 0.02 * width + 0.05
+    lat_margin = 0.02 * (north - south) + 0.05
     for lon, lat in corners:
         is_within = (
             (lon - west + lon_margin) % 360 <= width + 2 * lon_margin

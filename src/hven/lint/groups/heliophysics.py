@@ -234,7 +234,10 @@ def _check_hapi(server: ExaminedHapiServer, collector: FindingCollector) -> None
     catalog_entries = documents["catalog"].get("catalog")
     ids: list[str] = []
     for item in catalog_entries if isinstance(catalog_entries, list) else []:
-        data_set_id = item.get("id") if isinstance(item, dict) else None
+        if isinstance(item, dict):
+            data_set_id = item.get("id")
+        else:
+            data_set_id = None
         if not isinstance(data_set_id, str) or not data_set_id or "," in data_set_id or data_set_id in ids:
             collector.add_finding("hapi.catalog", value=data_set_id)
         else:
@@ -242,7 +245,10 @@ def _check_hapi(server: ExaminedHapiServer, collector: FindingCollector) -> None
     if not ids:
         collector.add_unjudged("the catalog has no data sets")
         return
-    infos_by_id = _fetch_deep_catalog(server, collector) if server.version_numbers >= (3, 2) else {}
+    if server.version_numbers >= (3, 2):
+        infos_by_id = _fetch_deep_catalog(server, collector)
+    else:
+        infos_by_id = {}
     step = max(len(ids) // MAX_DATA_SETS, 1)
     good_data_set = None
     for name in ids[::step][:MAX_DATA_SETS]:
@@ -346,7 +352,8 @@ def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) ->
     ):
         collector.add_finding("hapi.info-key", "parameters", table=name)
         return False
-    time, names = parameters[0], [str(parameter["name"]).lower() for parameter in parameters]
+    time = parameters[0]
+    names = [str(parameter["name"]).lower() for parameter in parameters]
     if time.get("type") != "isotime" or time.get("fill") is not None or time.get("units") != "UTC" or time.get("size"):
         collector.add_finding("hapi.time", table=name, column=str(time["name"]), value=time)
     is_unusable = False
@@ -362,12 +369,10 @@ def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) ->
 
 
 def _find_parameter_faults(parameter: dict[str, Any], names: Sequence[str]) -> Iterator[str]:
-    kind, fill, units, size = (
-        parameter.get("type"),
-        parameter.get("fill"),
-        parameter.get("units", ""),
-        parameter.get("size"),
-    )
+    kind = parameter.get("type")
+    fill = parameter.get("fill")
+    units = parameter.get("units", "")
+    size = parameter.get("size")
     if names.count(str(parameter["name"]).lower()) > 1 or "," in str(parameter["name"]):
         yield "name"
     if kind not in PARAMETER_TYPES:
@@ -390,13 +395,16 @@ def _find_parameter_faults(parameter: dict[str, Any], names: Sequence[str]) -> I
 
 def _is_number(text: str, value_type: str) -> bool:
     try:
-        return -(2**31) <= int(text) < 2**31 if value_type == "integer" else bool(float(text) or True)
+        if value_type == "integer":
+            return -(2**31) <= int(text) < 2**31
+        return bool(float(text) or True)
     except ValueError:
         return False
 
 
 def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, Any]) -> Iterator[str]:
-    bins, size = parameter.get("bins"), parameter.get("size")
+    bins = parameter.get("bins")
+    size = parameter.get("size")
     if bins is None:
         return
     if not isinstance(bins, list) or not isinstance(size, list) or len(bins) != len(size):
@@ -427,15 +435,15 @@ def _find_bin_faults(parameter: dict[str, Any], parameters_by_name: dict[str, An
 
 def _iterate_time_windows(info: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """Choose where samples may be: what the server proposes, the last ones, the first ones, all of a small set."""
-    first_time, last_time = hapi.parse_time(info["startDate"]), hapi.parse_time(info["stopDate"])
+    first_time = hapi.parse_time(info["startDate"])
+    last_time = hapi.parse_time(info["stopDate"])
     with contextlib.suppress(KeyError, TypeError, ValueError):
         yield hapi.parse_time(info["sampleStartDate"]), hapi.parse_time(info["sampleStopDate"])
     cadence = hapi.parse_duration(str(info.get("cadence", "")))
-    window_nanoseconds = (
-        int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
-        if cadence
-        else max((last_time - first_time) // 1000, 60 * hapi.SECOND_NANOSECONDS)
-    )
+    if cadence:
+        window_nanoseconds = int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
+    else:
+        window_nanoseconds = max((last_time - first_time) // 1000, 60 * hapi.SECOND_NANOSECONDS)
     for width in (window_nanoseconds, 30 * window_nanoseconds):
         yield max(first_time, last_time - width), last_time
         yield first_time, min(first_time + width, last_time)
@@ -487,10 +495,8 @@ def _check_samples(
                 "start": hapi.format_time(distinct_times[0] + 1),
                 "stop": hapi.format_time(distinct_times[0] + 2),
             }
-            empty_answer, header_answer = (
-                server.request_endpoint("data", **empty_params),
-                server.request_endpoint("data", **empty_params, include="header"),
-            )
+            empty_answer = server.request_endpoint("data", **empty_params)
+            header_answer = server.request_endpoint("data", **empty_params, include="header")
             if empty_answer.status not in {200, 204} or empty_answer.body.strip():
                 collector.add_finding(
                     "hapi.nothing", f"status {empty_answer.status}, {len(empty_answer.body)} bytes", table=name
@@ -509,7 +515,8 @@ def _check_records(
 ) -> list[int] | None:
     """Judge lines of csv; return their times, None: they cannot be read."""
     parameters = info["parameters"]
-    width, times = sum(map(_count_elements, parameters)), []
+    width = sum(map(_count_elements, parameters))
+    times = []
     cells = [parameter for parameter in parameters for _ in range(_count_elements(parameter))]
     for number, row in enumerate(rows, 1):
         location: dict[str, Any] = {"table": name, "key": f"record {number}"}
@@ -653,10 +660,12 @@ def _check_refusals(
     server: ExaminedHapiServer, collector: FindingCollector, name: str, info: dict[str, Any], rows: list[list[str]]
 ) -> None:
     parameter_names = [str(parameter["name"]) for parameter in info["parameters"]]
-    start, stop = info["startDate"], info["stopDate"]
+    start = info["startDate"]
+    stop = info["stopDate"]
     if rows:
         last_time = hapi.parse_time(rows[-1][0])
-        start, stop = rows[0][0], hapi.format_time(min(last_time + 1, hapi.parse_time(stop)))
+        start = rows[0][0]
+        stop = hapi.format_time(min(last_time + 1, hapi.parse_time(stop)))
     far_time = hapi.format_time(
         max(
             hapi.parse_time(info["startDate"]) - 366 * 86_400 * hapi.SECOND_NANOSECONDS,

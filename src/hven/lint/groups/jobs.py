@@ -242,7 +242,9 @@ def _create_job(
         collector.add_finding(
             "uws.create", f"status {answer.status}, Location {answer.location or 'none'}", value=answer.status
         )
-    return answer.location if answer.status in {301, 302, 307} and answer.location else None
+    if answer.status in {301, 302, 307} and answer.location:
+        return answer.location
+    return None
 
 
 def _fetch_job(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> Any:
@@ -316,7 +318,8 @@ def _fetch_phase(service: ExaminedTapService, job_url: str) -> str:
 
 def _wait_for_end(service: ExaminedTapService, job_url: str) -> str:
     """Wait for the end of a job: more and more slowly."""
-    deadline, pause = time.monotonic() + JOB_WAIT_SECONDS, 0.05
+    deadline = time.monotonic() + JOB_WAIT_SECONDS
+    pause = 0.05
     while (
         (phase := _fetch_phase(service, job_url)) not in FINAL_PHASES
         and phase in JOB_PHASES
@@ -365,7 +368,10 @@ def _check_other_end(service: ExaminedTapService, collector: FindingCollector, j
     answer = service.client.send_request("POST", f"{job_url}/phase", [("PHASE", phase)])
     if answer.status != 303:
         collector.add_finding("uws.redirect", "/phase", value=answer.status)
-    end_phase = _wait_for_end(service, job_url) if phase == "RUN" else _fetch_phase(service, job_url)
+    if phase == "RUN":
+        end_phase = _wait_for_end(service, job_url)
+    else:
+        end_phase = _fetch_phase(service, job_url)
     if phase == "ABORT":
         if end_phase != "ABORTED":
             collector.add_finding("uws.abort", value=end_phase)

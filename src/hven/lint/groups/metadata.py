@@ -192,7 +192,10 @@ def _check_unit(table: DeclaredTable, column: DeclaredColumn, collector: Finding
 def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:
     location: dict[str, Any] = {"table": table.name, "column": column.name}
     is_required_by_standard = _is_required_ucd(table, column)
-    problems = [] if is_required_by_standard else units.check_ucd(column.ucd.strip())
+    if is_required_by_standard:
+        problems = []
+    else:
+        problems = units.check_ucd(column.ucd.strip())
     deprecation_problems = [problem for problem in problems if "is deprecated" in problem or "is UCD1" in problem]
     for problem in problems:
         collector.add_finding(
@@ -218,7 +221,10 @@ def _check_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingC
 def _is_required_ucd(table: DeclaredTable, column: DeclaredColumn) -> bool:
     """Return whether a standard wants that very UCD: then it is not the service's to mend."""
     name = STANDARD_TABLES.get(table.comparison_name) or STANDARD_TABLES.get(table.comparison_name.rpartition(".")[2])
-    standard_column = load_standard_columns(name).get(column.comparison_name) if name else None
+    if name:
+        standard_column = load_standard_columns(name).get(column.comparison_name)
+    else:
+        standard_column = None
     return standard_column is not None and column.ucd in standard_column.ucd.split("|")
 
 

@@ -390,14 +390,17 @@ def _has_invalid_states(states_text: Any) -> bool:
 
 
 def _is_state_count_wrong(row: Record) -> bool:
-    states, number = row["pol_states"], row["pol_xel"]
+    states = row["pol_states"]
+    number = row["pol_xel"]
     return (
         states is not None and number is not None and number >= 0 and number != len(str(states).strip("/").split("/"))
     )
 
 
 def _is_exposure_too_long(row: Record) -> bool:
-    exposure_seconds, begin, end = row["t_exptime"], row["t_min"], row["t_max"]
+    exposure_seconds = row["t_exptime"]
+    begin = row["t_min"]
+    end = row["t_max"]
     return None not in {exposure_seconds, begin, end} and exposure_seconds > (end - begin) * 86400 * 1.01 + 1
 
 

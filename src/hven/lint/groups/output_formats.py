@@ -89,11 +89,10 @@ def _check_outputs(service: ExaminedTapService, collector: FindingCollector) -> 
         if mime in tried_media_types:
             continue
         tried_media_types.add(mime)
-        answer = (
-            service.send_query(adql, 2, RESPONSEFORMAT=mime, FORMAT=mime)
-            if service.is_tap_1_0
-            else service.send_query(adql, 2, RESPONSEFORMAT=mime)
-        )
+        if service.is_tap_1_0:
+            answer = service.send_query(adql, 2, RESPONSEFORMAT=mime, FORMAT=mime)
+        else:
+            answer = service.send_query(adql, 2, RESPONSEFORMAT=mime)
         _judge_output(collector, mime, ivoid, answer)
     answer = service.send_query(adql, 2, RESPONSEFORMAT="application/x-no-such-format")
     if answer.status == 200 and b'value="ERROR"' not in answer.body and b"value='ERROR'" not in answer.body:
@@ -139,7 +138,9 @@ def _build_text_check(separator: str) -> Callable[[bytes], str]:
             return str(error)
         if not rows:
             return "there is no header"
-        return "" if all(len(row) == len(rows[0]) for row in rows if row) else "rows are not as long as the header"
+        if all(len(row) == len(rows[0]) for row in rows if row):
+            return ""
+        return "rows are not as long as the header"
 
     return find_text_fault
 

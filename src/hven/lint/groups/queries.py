@@ -322,7 +322,9 @@ def _check_parameters(
             document = votable.parse_votable(answer.body)
         except NotXmlError:
             return None
-        return None if document.error_message is not None else [answer_field.name for answer_field in document.fields]
+        if document.error_message is not None:
+            return None
+        return [answer_field.name for answer_field in document.fields]
 
     expected_names = [answer_field.name for answer_field in first_answer.fields]
     if list_answer_columns(service.send_query(adql, method="GET")) != expected_names:

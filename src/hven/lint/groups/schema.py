@@ -255,7 +255,8 @@ def _check_names(collector: FindingCollector, rows_by_table: dict[str, list[dict
             collector.add_finding("schema.duplicate", table=name, value=name)
         seen_names.add(("", normalize_name(name)))
     for record in rows_by_table.get("columns", []):
-        table, name = str(record.get("table_name") or ""), str(record.get("column_name") or "")
+        table = str(record.get("table_name") or "")
+        name = str(record.get("column_name") or "")
         if not IDENTIFIER_PATTERN.fullmatch(name) or name.upper() in RESERVED_WORDS:
             collector.add_finding("schema.column-name", table=table, column=name, value=name)
         if (table.lower(), normalize_name(name) if not name.startswith('"') else name) in seen_names:
@@ -267,7 +268,8 @@ def _check_references(collector: FindingCollector, rows_by_table: dict[str, list
     def list_names(name: str, column: str) -> set[str]:
         return {normalize_name(str(table_record.get(column) or "")) for table_record in rows_by_table.get(name, [])}
 
-    tables, keys = list_names("tables", "table_name"), list_names("keys", "key_id")
+    tables = list_names("tables", "table_name")
+    keys = list_names("keys", "key_id")
     columns = {
         (normalize_name(str(column_row.get("table_name"))), normalize_name(str(column_row.get("column_name"))))
         for column_row in rows_by_table.get("columns", [])
@@ -311,7 +313,8 @@ def _check_references(collector: FindingCollector, rows_by_table: dict[str, list
 def _check_types(service: ExaminedTapService, collector: FindingCollector, records: list[dict[str, Any]]) -> None:
     for record in records:
         where: dict[str, Any] = {"table": str(record.get("table_name")), "column": str(record.get("column_name"))}
-        datatype, size = str(record.get("datatype") or ""), str(record.get("arraysize") or "")
+        datatype = str(record.get("datatype") or "")
+        size = str(record.get("arraysize") or "")
         if (
             datatype
             and datatype not in DATATYPE_CODES
@@ -333,12 +336,14 @@ def _check_self_description(collector: FindingCollector, rows_by_table: dict[str
         if f"tap_schema.{name}" not in listed:
             collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
     for record in rows_by_table["columns"]:
-        table, column = normalize_name(str(record.get("table_name"))), normalize_name(str(record.get("column_name")))
-        standard_columns = (
-            {word.rstrip("!") for word in TAP_SCHEMA_LAYOUT.get(table.removeprefix("tap_schema."), {})}
-            if table.startswith("tap_schema.")
-            else set()
-        )
+        table = normalize_name(str(record.get("table_name")))
+        column = normalize_name(str(record.get("column_name")))
+        if table.startswith("tap_schema."):
+            standard_columns = {
+                word.rstrip("!") for word in TAP_SCHEMA_LAYOUT.get(table.removeprefix("tap_schema."), {})
+            }
+        else:
+            standard_columns = set()
         if column in standard_columns and record.get("std") == 0:
             collector.add_finding("schema.std", table=str(record.get("table_name")), column=column, value=0)
 

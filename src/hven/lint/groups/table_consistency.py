@@ -181,7 +181,10 @@ def _check_consistency(service: ExaminedTapService, collector: FindingCollector)
         _compare_tables(service.declared_tables, listed, collector)
         for key in sorted(service.declared_tables.keys() & listed.keys()):
             for foreign_key in sorted(service.foreign_keys.get(key, frozenset()) ^ listed[key].foreign_keys):
-                place_name = "TAP_SCHEMA" if foreign_key in service.foreign_keys.get(key, ()) else "/tables"
+                if foreign_key in service.foreign_keys.get(key, ()):
+                    place_name = "TAP_SCHEMA"
+                else:
+                    place_name = "/tables"
                 collector.add_finding(
                     "tables.foreign-key", f"only in {place_name}", table=listed[key].name, value=foreign_key
                 )
@@ -200,10 +203,8 @@ def _compare_tables(
             check_code = "tables.only-in-schema" if key in schema_tables else "tables.only-in-tables"
             collector.add_finding(check_code, table=(schema_tables.get(key) or listed_tables[key]).name)
             continue
-        schema_columns, listed_columns = (
-            {column.comparison_name: column for column in schema_tables[key].columns},
-            {column.comparison_name: column for column in listed_tables[key].columns},
-        )
+        schema_columns = {column.comparison_name: column for column in schema_tables[key].columns}
+        listed_columns = {column.comparison_name: column for column in listed_tables[key].columns}
         if not listed_columns:
             continue  # a list without columns is allowed
         for name in sorted(schema_columns.keys() | listed_columns.keys()):

@@ -22,8 +22,14 @@ def format_initial_settings(
 ) -> str:
     """Write the first hven.toml of a site: what is set, and the most wanted settings as comments."""
     quote = json.dumps  # TOML's basic strings are JSON's
-    contact = f"contact_name = {quote(contact_name)}" if contact_name else '# contact_name = "The data team"'
-    email = f"contact_email = {quote(contact_email)}" if contact_email else '# contact_email = "vo@example.org"'
+    if contact_name:
+        contact = f"contact_name = {quote(contact_name)}"
+    else:
+        contact = '# contact_name = "The data team"'
+    if contact_email:
+        email = f"contact_email = {quote(contact_email)}"
+    else:
+        email = '# contact_email = "vo@example.org"'
     return f"""# Settings of this site; all of them: docs/reference/settings.md. HVEN_PORT=9000 and the like win over this file.
 name = {quote(name)}
 authority = {quote(authority)}          # ivo://{authority}/...

@@ -76,7 +76,8 @@ class ReloadableSettings:
         except (HvenError, OSError) as error:
             self.problem = f"{SETTINGS_FILE} cannot be taken up, and the settings of before are in force: {error}"
             return False
-        old_settings, waiting = self.current, list[str]()
+        old_settings = self.current
+        waiting = list[str]()
         for name in RESTART_SETTINGS:
             section, _, key = name.rpartition(".")
             old, new = (
@@ -91,7 +92,8 @@ class ReloadableSettings:
         for name in more_restart_settings:
             waiting += _list_differences(name, old_settings.brought[name], new_settings.brought[name])
             new_settings = replace(new_settings, brought={**new_settings.brought, name: old_settings.brought[name]})
-        self.problem, self.pending_restart = None, tuple(waiting)
+        self.problem = None
+        self.pending_restart = tuple(waiting)
         changed = new_settings != old_settings
         self.current = new_settings
         return changed

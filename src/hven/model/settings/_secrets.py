@@ -80,7 +80,10 @@ def resolve_secret(directory: Path, name: str) -> str:
         return environment_value
     path = directory / SECRETS_FILE
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if path.exists():
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        else:
+            values = {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(
             f"{path} cannot be read: {type(error).__name__}", remedy="one line for each: NAME = 'value'"

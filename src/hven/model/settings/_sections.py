@@ -73,11 +73,9 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
         For a dataclass.
     """
     metadata = describe_setting(doc, is_list=isinstance(default, tuple), **metadata_options)
-    return (
-        field(default_factory=default, metadata=metadata)
-        if isinstance(default, type)
-        else field(default=default, metadata=metadata)
-    )
+    if isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,7 +91,10 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     environment = os.environ if environment is None else environment
     file = directory / SETTINGS_FILE
     if not file.is_file():
-        reason = "there is no such directory" if not directory.is_dir() else f"it has no {SETTINGS_FILE}"
+        if not directory.is_dir():
+            reason = "there is no such directory"
+        else:
+            reason = f"it has no {SETTINGS_FILE}"
         message = f"{directory} is no site: {reason}"
         raise UserError(message, remedy=f"hven init {directory}")
     faults: list[Fault] = []
@@ -124,7 +127,10 @@ def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         match = re.search(r"\(at line (\d+), column (\d+)\)|\(at end of document\)", str(error))
-        line, column = (int(match[1]), int(match[2])) if match and match[1] else (text.count("\n") + 1, None)
+        if match and match[1]:
+            line, column = (int(match[1]), int(match[2]))
+        else:
+            line, column = (text.count("\n") + 1, None)
         message = str(error).partition(" (at ")[0]
         faults.append(
             Fault(
@@ -139,7 +145,10 @@ def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
 def _convert_byte_sizes(data: dict[str, Any]) -> None:
     for key, metadata in collect_setting_metadata().items():
         section, _, name = key.rpartition(".")
-        holder = data.get(section) if section else data
+        if section:
+            holder = data.get(section)
+        else:
+            holder = data
         if not metadata["size"] or not isinstance(holder, dict):
             continue
         for table in (
@@ -200,7 +209,9 @@ def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _select_tables(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, dict)]
+    return []
 
 
 def _build_fault(
@@ -283,7 +294,8 @@ def _find_remote_faults(data: dict[str, Any], file_text: str) -> Iterator[Fault]
     """
     used_names: set[str] = set()
     for key, entry in _iterate_entries(data, "remote"):
-        name, name_key = str(entry.get("name", "")), f"{key}.name"
+        name = str(entry.get("name", ""))
+        name_key = f"{key}.name"
         if name in used_names:
             yield _build_fault(file_text, name_key, f"there are two services {name}")
         used_names.add(name)
@@ -388,12 +400,16 @@ def _find_line(file_text: str, key: str) -> int | None:
     """Find the line in which a dotted key stands; `alias.1.to` counts tables of an array from 0."""
     line = _find_exact_line(file_text, key)
     # within a table in one line
-    return _find_exact_line(file_text, key.rpartition(".")[0]) if line is None and key.count(".") > 1 else line
+    if line is None and key.count(".") > 1:
+        return _find_exact_line(file_text, key.rpartition(".")[0])
+    return line
 
 
 def _find_exact_line(file_text: str, key: str) -> int | None:
     steps = key.split(".")
-    section, number, is_array_table = "", -1, False
+    section = ""
+    number = -1
+    is_array_table = False
     section_steps = [step for step in steps[:-1] if not step.isdigit()]
     index = next((int(step) for step in steps if step.isdigit()), 0)
     header_line = None
@@ -401,7 +417,10 @@ def _find_exact_line(file_text: str, key: str) -> int | None:
         header = re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", row)
         if header:
             is_array_table = header[1] == "[["
-            number = number + 1 if is_array_table and header[2] == section else 0
+            if is_array_table and header[2] == section:
+                number = number + 1
+            else:
+                number = 0
             section = header[2]
             if section == ".".join(section_steps) and (not is_array_table or number == index):
                 header_line = line
@@ -446,13 +465,12 @@ def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         if variable in settings_by_variable:
             key = settings_by_variable[variable]
-            values[key] = (
-                parse_byte_size(value)
-                if collect_setting_metadata()[key]["size"]
-                else value.split(",")
-                if collect_setting_metadata()[key]["many"]
-                else value
-            )
+            if collect_setting_metadata()[key]["size"]:
+                values[key] = parse_byte_size(value)
+            elif collect_setting_metadata()[key]["many"]:
+                values[key] = value.split(",")
+            else:
+                values[key] = value
             continue
         similar_variable = find_close_match(variable, settings_by_variable, 0.85)
         if similar_variable is not None:

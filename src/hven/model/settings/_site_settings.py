@@ -264,8 +264,14 @@ class Settings:
     @property
     def job_row_limits(self) -> tuple[int, int]:
         """Rows of a job's answer: without MAXREC, and at most."""
-        hard_limit = self.limits.maxrec_hard if self.jobs.maxrec_hard is None else self.jobs.maxrec_hard
-        default_limit = self.limits.maxrec_default if self.jobs.maxrec_default is None else self.jobs.maxrec_default
+        if self.jobs.maxrec_hard is None:
+            hard_limit = self.limits.maxrec_hard
+        else:
+            hard_limit = self.jobs.maxrec_hard
+        if self.jobs.maxrec_default is None:
+            default_limit = self.limits.maxrec_default
+        else:
+            default_limit = self.jobs.maxrec_default
         return min(default_limit, hard_limit), hard_limit
 
     @property
@@ -342,7 +348,9 @@ class Settings:
         address
             `address` itself, or what the secret holds.
         """
-        return resolve_secret(self.directory, address) if address.startswith("$") else address
+        if address.startswith("$"):
+            return resolve_secret(self.directory, address)
+        return address
 
     @property
     def data_directory(self) -> Path:
@@ -350,4 +358,6 @@ class Settings:
 
         ``var/``, or what `data` says, which machines with one store share.
         """
-        return self.var_directory if self.data is None else self.directory / self.data
+        if self.data is None:
+            return self.var_directory
+        return self.directory / self.data

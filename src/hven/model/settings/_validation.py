@@ -50,8 +50,13 @@ def parse_byte_size(value: object) -> object:
     bytes
         A whole number; what cannot be read comes back as it is, for pydantic to refuse.
     """
-    match = _BYTE_SIZE_PATTERN.fullmatch(value) if isinstance(value, str) else None
-    return round(float(match[1]) * _BYTE_UNIT_FACTORS[match[2].lower()]) if match else value
+    if isinstance(value, str):
+        match = _BYTE_SIZE_PATTERN.fullmatch(value)
+    else:
+        match = None
+    if match:
+        return round(float(match[1]) * _BYTE_UNIT_FACTORS[match[2].lower()])
+    return value
 
 
 def _read_annotations(settings_class: type) -> dict[str, Any]:
@@ -79,7 +84,10 @@ def collect_sections() -> Mapping[str, SettingsSection]:
     sections_by_name = {}
     for name, hint in _read_annotations(Settings).items():
         is_repeated = get_origin(hint) is tuple
-        kind = get_args(hint)[0] if is_repeated else hint
+        if is_repeated:
+            kind = get_args(hint)[0]
+        else:
+            kind = hint
         if is_dataclass(kind):
             sections_by_name[name] = SettingsSection(name=name, settings_class=kind, is_repeated=is_repeated)  # type: ignore[arg-type]
     return sections_by_name | {section.name: section for section in list_engine_sections()}
@@ -131,7 +139,10 @@ def iterate_local_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]
     for name, metadata in collect_setting_metadata().items():
         if metadata["placed"]:
             section, _, key = name.rpartition(".")
-            holder = (settings.brought.get(section) or getattr(settings, section, None)) if section else settings
+            if section:
+                holder = settings.brought.get(section) or getattr(settings, section, None)
+            else:
+                holder = settings
             default = next(
                 item.default
                 for item in fields(collect_sections()[section].settings_class if section else Settings)
@@ -164,10 +175,8 @@ def _build_model(name: str, settings_class: type) -> type[BaseModel]:
         if item.metadata and not (
             settings_class in NAMED_SECTION_CLASSES and item.name == "name"
         ):  # that is its section's
-            toml_type, is_required = (
-                _to_toml_type(hints[item.name], item.name),
-                item.default is item.default_factory is MISSING,
-            )
+            toml_type = _to_toml_type(hints[item.name], item.name)
+            is_required = item.default is item.default_factory is MISSING
             model_fields[item.name] = (
                 toml_type if is_required else toml_type | None,
                 Field(... if is_required else None, **item.metadata["rule"]),
@@ -179,7 +188,8 @@ def _to_toml_type(hint: Any, name: str) -> Any:
     """Return the type that TOML has for one of a dataclass."""
     from pydantic import StringConstraints  # noqa: PLC0415  (as above)
 
-    origin, inner = get_origin(hint), get_args(hint)
+    origin = get_origin(hint)
+    inner = get_args(hint)
     if is_dataclass(hint):
         return _build_model(name.capitalize(), hint)  # type: ignore[arg-type]
     if origin is UnionType:
@@ -207,11 +217,10 @@ def validate_settings(data: Mapping[str, Any]) -> dict[str, Any]:
         section_values = values.get(name, {})
         if section.settings_class in NAMED_SECTION_CLASSES:
             section_values = [{"name": key, **item} for key, item in section_values.items()]
-        values[name] = (
-            tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in section_values)
-            if section.is_repeated
-            else section.settings_class(**_convert_lists_to_tuples(section_values))
-        )
+        if section.is_repeated:
+            values[name] = tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in section_values)
+        else:
+            values[name] = section.settings_class(**_convert_lists_to_tuples(section_values))
     values["remote"] = tuple(
         replace(section, tables=("ivoa.obscore",)) if section.kind == "obscore" and not section.tables else section
         for section in values["remote"]

@@ -45,9 +45,10 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
 
     shapes = np.array(shapes, object)
     box = shapely.bounds(shapes)
-    tolerances = (
-        np.full(len(shapes), tolerance_degrees) if tolerance_degrees is not None else _choose_tolerances(shapes, box)
-    )
+    if tolerance_degrees is not None:
+        tolerances = np.full(len(shapes), tolerance_degrees)
+    else:
+        tolerances = _choose_tolerances(shapes, box)
     with np.errstate(invalid="ignore"):
         large = (
             (box[:, 2] - box[:, 0] >= 180.0)
@@ -61,14 +62,16 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     _wrap_polygons(shapes, np.flatnonzero(large & beyond))
     part, row = shapely.get_parts(shapes, return_index=True)
     has_area = ~shapely.is_empty(part)
-    part, row = shapely.orient_polygons(part[has_area]), row[has_area]
+    part = shapely.orient_polygons(part[has_area])
+    row = row[has_area]
     ring, owner = shapely.get_rings(part, return_index=True)
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     begin = np.flatnonzero(holder[1:] == holder[:-1])
     same = (xy[begin] == xy[begin + 1]).all(axis=1)
     begin = begin[~same | (np.append(-1, holder[begin][:-1]) != holder[begin])]  # no vertex twice, no ring without any
     lines = np.column_stack([xy[begin], xy[begin + 1]])
-    ring_part, line_rings = owner, holder[begin]
+    ring_part = owner
+    line_rings = holder[begin]
     if len(large_rows):
         lines, line_rings, ring_part, part_row = _join_at_antimeridian(lines, line_rings, ring_part, row, large[row])
         row = part_row
@@ -81,11 +84,9 @@ def from_map_polygons(shapes: Any, tolerance_degrees: float | None = None) -> Re
     repeated_rows = np.unique(
         regions.vertex_rows[dict(find_vertex_faults(regions))[REPEATED_VERTEX]]
     )  # what lies a rounding apart on the map
-    return (
-        regions.replace_rows(repeated_rows, clean_regions(regions.take(repeated_rows)))
-        if len(repeated_rows)
-        else regions
-    )
+    if len(repeated_rows):
+        return regions.replace_rows(repeated_rows, clean_regions(regions.take(repeated_rows)))
+    return regions
 
 
 def _choose_tolerances(shapes: Any, box: Numbers) -> Numbers:
@@ -131,14 +132,14 @@ def _join_at_antimeridian(
     where = row[part[ring]].astype(np.float64)
     east = edge_is_large & (lines[:, 0] == 180.0) & (lines[:, 2] == 180.0)
     west = edge_is_large & (lines[:, 0] == -180.0) & (lines[:, 2] == -180.0)
-    up, down = np.flatnonzero(east), np.flatnonzero(west)
-    a, b = (
-        np.column_stack([where[up], lines[up, 1], lines[up, 3]]),
-        np.column_stack([where[down], lines[down, 3], lines[down, 1]]),
-    )
+    up = np.flatnonzero(east)
+    down = np.flatnonzero(west)
+    a = np.column_stack([where[up], lines[up, 1], lines[up, 3]])
+    b = np.column_stack([where[down], lines[down, 3], lines[down, 1]])
     _, name = np.unique(np.concatenate([a, b]) + 0.0, axis=0, return_inverse=True)
     _, of_up, of_down = np.intersect1d(name[: len(up)], name[len(up) :], return_indices=True)
-    up, down = up[of_up], down[of_down]
+    up = up[of_up]
+    down = down[of_down]
     further = after.copy()  # where a ring goes on that comes to an edge
     further[up], further[down] = after[down], after[up]
     is_removed = np.zeros(len(lines), np.bool_)
@@ -154,7 +155,8 @@ def _join_at_antimeridian(
     root, rank = trace_rings(number[follower])
     # parts that come together are one
     label = np.arange(len(row))
-    first_part, second_part = part[ring[up]], part[ring[down]]
+    first_part = part[ring[up]]
+    second_part = part[ring[down]]
     while True:
         lowest = np.minimum(label[first_part], label[second_part])
         before = label.copy()
@@ -166,7 +168,8 @@ def _join_at_antimeridian(
     parts, label = np.unique(label, return_inverse=True)
     owner = label[part[ring[kept_edges]]]
     order = np.lexsort((rank, root, owner))
-    root, owner = root[order], owner[order]
+    root = root[order]
+    owner = owner[order]
     head = np.append(True, root[1:] != root[:-1])[: len(root)]
     return lines[kept_edges[order]], np.cumsum(head) - 1, owner[head], row[parts]
 
@@ -199,7 +202,8 @@ def _add_antimeridian_nodes(lines: Numbers, ring: Indexes, row: Indexes, is_larg
 def _densify_lines(lines: Numbers, tolerance_degrees: Numbers) -> tuple[Indexes, Numbers, Numbers]:
     """Divide straight lines of the map until great circles do; the line of each vertex, its longitude and latitude."""
     x0, y0, x1, y1 = lines.T
-    turn, rise = np.radians(x1 - x0), np.radians(y1 - y0)
+    turn = np.radians(x1 - x0)
+    rise = np.radians(y1 - y0)
     flat = np.radians(np.minimum(np.maximum(np.abs(y0), np.abs(y1)), 90.0))
     stray = np.abs(turn) * np.sin(flat) * np.hypot(turn * np.cos(flat), rise) / 4.0
     length = np.maximum(np.abs(turn), np.abs(rise))

@@ -205,7 +205,11 @@ def classify_target(name: str) -> str | None:
     if body is not None:
         return body.target_class
     text = name.replace("_", " ").strip()
-    return "comet" if _COMET_PATTERN.fullmatch(text) else "asteroid" if _ASTEROID_PATTERN.fullmatch(text) else None
+    if _COMET_PATTERN.fullmatch(text):
+        return "comet"
+    if _ASTEROID_PATTERN.fullmatch(text):
+        return "asteroid"
+    return None
 
 
 def find_iau_name(name: str) -> str | None:
@@ -240,4 +244,6 @@ def compute_polar_ratio(name: str) -> float | None:
     """
     body = find_body(name)
     radii = None if body is None else body.radii
-    return None if radii is None else radii[1] / radii[0]
+    if radii is None:
+        return None
+    return radii[1] / radii[0]

@@ -226,7 +226,8 @@ class FaultRecorder:
     """Faults of rows, of which the first is kept."""
 
     def __init__(self, rows: int) -> None:
-        self.fault, self.number = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+        self.fault = np.zeros(rows, dtype=np.int64)
+        self.number = np.zeros(rows, dtype=np.int64)
 
     def mark_rows(self, fault_name: str, has_fault: Any, number: npt.ArrayLike = 0, row_indexes: Any = None) -> None:
         """Mark rows that have no fault yet.
@@ -241,7 +242,10 @@ class FaultRecorder:
             Which rows are told of, shape (n,); all.
         """
         new = has_fault & ((self.fault if row_indexes is None else self.fault[row_indexes]) == 0)
-        at = np.flatnonzero(new) if row_indexes is None else row_indexes[new]
+        if row_indexes is None:
+            at = np.flatnonzero(new)
+        else:
+            at = row_indexes[new]
         self.fault[at] = _FAULT_CODES[fault_name]
         self.number[at] = np.broadcast_to(number, new.shape)[new]
 

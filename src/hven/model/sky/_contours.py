@@ -112,7 +112,9 @@ def parse_step_table(text: str) -> tuple[tuple[int, int], ...] | None:
         return HELIO_STEPS if text == "helio" else FREEMAN_STEPS
     parsed_steps = tuple(_STEPS_BY_TEXT.get(word) for word in text.split())
     table = tuple(step for step in parsed_steps if step is not None)
-    return table if len(set(table)) == len(parsed_steps) == len(HELIO_STEPS) else None
+    if len(set(table)) == len(parsed_steps) == len(HELIO_STEPS):
+        return table
+    return None
 
 
 _STEPS_BY_TEXT = {f"{x},{y}": (x, y) for x, y in HELIO_STEPS}
@@ -154,8 +156,12 @@ def build_regions_from_chain_codes(
     contours
         A region or a fault for each row.
     """
-    codes = [codes] if isinstance(codes, str) else codes
-    texts = codes if isinstance(codes, pa.Array) else pa.array(codes, from_pandas=True)
+    if isinstance(codes, str):
+        codes = [codes]
+    if isinstance(codes, pa.Array):
+        texts = codes
+    else:
+        texts = pa.array(codes, from_pandas=True)
     texts = texts.cast(pa.large_string())
     rows = len(texts)
     _, places, data = texts.buffers()
@@ -190,11 +196,10 @@ def build_regions_from_chain_codes(
         stepped = np.ones(len(row), dtype=np.bool_)
         stepped[first] = False
         is_contiguous = row_indexes[-1] - row_indexes[0] + 1 == len(row_indexes)
-        digit = (
-            digits[offsets[row_indexes[0]] : offsets[row_indexes[-1] + 1]]
-            if is_contiguous
-            else digits[gather_rows(offsets, row_indexes)[0]]
-        )
+        if is_contiguous:
+            digit = digits[offsets[row_indexes[0]] : offsets[row_indexes[-1] + 1]]
+        else:
+            digit = digits[gather_rows(offsets, row_indexes)[0]]
         coordinates = []
         for axis in (0, 1):
             move = np.zeros(len(row), dtype=np.int64)
@@ -236,7 +241,8 @@ def build_regions_from_pixel_lists(
         A region or a fault for each row.
     """
     offsets = np.asarray(offsets, dtype=np.int64)
-    rows, length = len(offsets) - 1, np.diff(offsets)
+    rows = len(offsets) - 1
+    length = np.diff(offsets)
     recorder = recorder or FaultRecorder(rows)
     recorder.mark_rows("no_contour", length == 0)
     coordinates = np.stack([np.asarray(values, dtype=np.float64) - origin for values in (x, y)])
@@ -278,7 +284,8 @@ def build_regions_from_labels(
     contours
         A region for each label; what is nowhere in the image is a fault.
     """
-    image, label_values = np.asarray(image), np.atleast_1d(labels)
+    image = np.asarray(image)
+    label_values = np.atleast_1d(labels)
     check = FaultRecorder(len(label_values))
     runs = find_label_pixels(image, label_values)
     check.mark_rows("no_contour", runs.count_pixels(len(label_values)) == 0)
@@ -315,7 +322,8 @@ def build_regions_from_pixel_boxes(
     is_valid = (np.abs(corners) < 2.0**40).all(axis=0)
     recorder.mark_rows("no_start", ~is_valid)
     pixel = np.rint(np.where(is_valid, corners, 0.0)).astype(np.int64).reshape(2, 2, -1)
-    low, size = pixel.min(axis=0), np.ptp(pixel, axis=0) + 1
+    low = pixel.min(axis=0)
+    size = np.ptp(pixel, axis=0) + 1
     wide = size.max(axis=0)
     recorder.mark_rows("too_long", wide >= MAX_CONTOUR_PIXELS, wide)
     size = np.where(recorder.fault > 0, 0, size)

@@ -87,7 +87,8 @@ class CylindricalMap:
         beyond
             Shape (n,).
         """
-        up, limit = (y - self.y) * self.step_y, 1.0 if self.equal else 90.0
+        up = (y - self.y) * self.step_y
+        limit = 1.0 if self.equal else 90.0
         return np.abs((np.sin(np.radians(self.lat)) if self.equal else self.lat) + up) > limit + 1e-9
 
     def measure_edges(
@@ -139,6 +140,7 @@ class CylindricalMap:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         del row, on_limb, angle, points
-        to, lat = successor[edge], np.degrees(np.arcsin(v))
+        to = successor[edge]
+        lat = np.degrees(np.arcsin(v))
         lon = np.degrees(u[edge] + share * (u[to] - u[edge])) % 360.0
         return np.where(lon >= 360.0, 0.0, lon), lat[edge] + share * (lat[to] - lat[edge])

@@ -60,9 +60,11 @@ def build_regions_from_directions(
     import shapely  # noqa: PLC0415  (0.1 s)
 
     offsets = np.asarray(offsets, dtype=np.int64)
-    length, rows = np.diff(offsets), len(offsets) - 1
+    length = np.diff(offsets)
+    rows = len(offsets) - 1
     row = np.repeat(np.arange(rows), length)
-    recorder, disc = recorder or FaultRecorder(rows), take_images(disc, np.arange(rows))
+    recorder = recorder or FaultRecorder(rows)
+    disc = take_images(disc, np.arange(rows))
     directions = np.asarray([x, y], dtype=np.float64)
     recorder.mark_rows("no_contour", length == 0)
     recorder.mark_rows("too_long", length >= MAX_CONTOUR_PIXELS, length)
@@ -120,7 +122,10 @@ def _draw_polygons(row: Whole, places: Numbers, row_count: int, width: Numbers) 
     first = np.searchsorted(row, np.arange(row_count))
     for at in lines:  # few
         line_points = places[first[at] : first[at] + size[at]]
-        line = shapely.linestrings(line_points) if np.ptp(line_points, axis=0).any() else shapely.points(line_points[0])
+        if np.ptp(line_points, axis=0).any():
+            line = shapely.linestrings(line_points)
+        else:
+            line = shapely.points(line_points[0])
         shapes[at] = shapely.buffer(line, width[at] / 2.0, cap_style="square", join_style="mitre")
     return shapes, minimal
 
@@ -134,8 +139,10 @@ def _build_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
     center_distance = np.hypot(u, v)
     on = center_distance > 1.0 - LIMB_TOLERANCE_RADII
     center_distance = np.where(on, center_distance, 1.0)
-    u, v = u / center_distance, v / center_distance
-    after, row = compute_successors(rings), compute_row_indexes(rings[parts[rows]])
+    u = u / center_distance
+    v = v / center_distance
+    after = compute_successors(rings)
+    row = compute_row_indexes(rings[parts[rows]])
     limb = on & on[after] & (np.hypot(u[after] - u, v[after] - v) < 8.0 / LIMB_CORNERS)
     angle, long, bend, points = disc.measure_edges(row, u, v, after, limb)
     at, share, offsets = divide_edges(count_pieces(row, angle, long, bend, area), rings)

@@ -84,7 +84,8 @@ class DiscImage:
         if not self.roll.any():
             return a, b
         turn = np.radians(self.roll)
-        cos, sin = np.cos(turn)[row], np.sin(turn)[row]
+        cos = np.cos(turn)[row]
+        sin = np.sin(turn)[row]
         return a * cos - b * sin, a * sin + b * cos
 
     def is_inside_limb(self, x: tuple[Whole, Whole], y: tuple[Whole, Whole]) -> Flags:
@@ -119,8 +120,10 @@ class DiscImage:
             Pixels, shape (n,).
         """
         turn = np.radians(self.roll)
-        cos, sin = np.cos(turn)[row], np.sin(turn)[row]
-        a, b = u * cos + v * sin, v * cos - u * sin
+        cos = np.cos(turn)[row]
+        sin = np.sin(turn)[row]
+        a = u * cos + v * sin
+        b = v * cos - u * sin
         return self.x[row] + a * (self.radius / self.scale_x)[row], self.y[row] + b * (self.radius / self.scale_y)[row]
 
     def compute_pixel_area(self, row: Whole) -> Numbers:
@@ -161,8 +164,11 @@ class DiscImage:
             The nodes on the sphere, for `locate_edge_points`.
         """
         tan = np.tan(self.radius * RADIANS_PER_ARCSECOND)[row]
-        to_u, to_v = u[successor], v[successor]
-        du, dv, cross = to_u - u, to_v - v, u * to_v - v * to_u
+        to_u = u[successor]
+        to_v = v[successor]
+        du = to_u - u
+        dv = to_v - v
+        cross = u * to_v - v * to_u
         height = np.abs(cross) * np.sqrt((1.0 + tan * tan) / np.maximum(du * du + dv * dv + (tan * cross) ** 2, 1e-300))
         height = np.minimum(height, 1.0)
         if on_limb.any():
@@ -204,10 +210,12 @@ class DiscImage:
             Degrees, shape (m,), longitudes in [0, 360).
         """
         lon, lat = self._to_lon_lat(row, *points)
-        lon, lat = lon[edge], lat[edge]
+        lon = lon[edge]
+        lat = lat[edge]
         interior = np.flatnonzero(share > 0.0)
         if len(interior):
-            edge, share = edge[interior], share[interior]
+            edge = edge[interior]
+            share = share[interior]
             row, turn, on, tan = (
                 row[edge],
                 share * angle[edge],
@@ -215,11 +223,16 @@ class DiscImage:
                 np.tan(self.radius * RADIANS_PER_ARCSECOND)[row[edge]],
             )
             x, y, z = (coordinate[edge] for coordinate in points)
-            arc, inner = np.flatnonzero(on), np.flatnonzero(~on)
+            arc = np.flatnonzero(on)
+            inner = np.flatnonzero(~on)
             theta = np.arctan2(v[edge[arc]], u[edge[arc]]) + turn[arc]
             x[arc], y[arc], z[arc] = project_to_sphere(np.cos(theta), np.sin(theta), tan[arc])
-            begin, end = edge[inner], successor[edge[inner]]
-            a, b, c, d = u[begin], v[begin], u[end], v[end]
+            begin = edge[inner]
+            end = successor[edge[inner]]
+            a = u[begin]
+            b = v[begin]
+            c = u[end]
+            d = v[end]
             n = np.stack([d - b, a - c, tan[inner] * (a * d - b * c)])
             n /= np.sqrt(np.sum(n**2, axis=0))
             p = np.stack([x, y, z])[:, inner]
@@ -233,7 +246,8 @@ class DiscImage:
     def _to_lon_lat(self, row: Whole, x: Numbers, y: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
         """Compute longitudes and latitudes of what is to the right, to the north and to the observer."""
         tilt = np.radians(self.lat)
-        cos, sin = np.cos(tilt)[row], np.sin(tilt)[row]
+        cos = np.cos(tilt)[row]
+        sin = np.sin(tilt)[row]
         out = z * cos - y * sin
         lon = wrap_single_turn((self.lon % 360.0)[row] + np.arctan2(x, out) * DEGREES_PER_RADIAN)
         return lon, np.arctan2(y * cos + z * sin, np.sqrt(x * x + out * out)) * DEGREES_PER_RADIAN

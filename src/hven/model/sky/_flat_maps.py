@@ -72,16 +72,16 @@ def to_map_polygons(regions: Regions, tolerance_degrees: float | None = None) ->
 
     polygons = np.full(len(regions), shapely.MultiPolygon())
     rows = np.arange(len(regions))
-    tolerances = (
-        np.full(len(regions), tolerance_degrees)
-        if tolerance_degrees is not None
-        else choose_tolerance(regions.compute_areas() / RADIANS_PER_DEGREE**2, regions.compute_border_lengths())
-    )
+    if tolerance_degrees is not None:
+        tolerances = np.full(len(regions), tolerance_degrees)
+    else:
+        tolerances = choose_tolerance(regions.compute_areas() / RADIANS_PER_DEGREE**2, regions.compute_border_lengths())
     for finer in (1.0, 16.0, 256.0, 4096.0, 65536.0):  # edges beside each other may cross on the map
         subset = regions.take(rows)
         shapes, is_valid = _build_map_polygons(subset, tolerances[rows] / finer)
         polygons[rows[is_valid]] = shapes[is_valid]
-        rows, shapes = rows[~is_valid], shapes[~is_valid]
+        rows = rows[~is_valid]
+        shapes = shapes[~is_valid]
         if not len(rows):
             return polygons
     polygons[rows] = extract_multipolygons(shapely.make_valid(shapes, method="structure", keep_collapsed=False))
@@ -93,17 +93,24 @@ def _build_map_polygons(regions: Regions, tolerance_degrees: Numbers) -> tuple[A
     import shapely  # noqa: PLC0415  (for who computes with regions)
 
     lon, turns, y, rings = _flatten_rings(regions, tolerance_degrees)
-    ring, x = compute_row_indexes(rings), lon + 360.0 * turns
-    low, high = np.full(len(rings) - 1, np.inf), np.full(len(rings) - 1, -np.inf)
+    ring = compute_row_indexes(rings)
+    x = lon + 360.0 * turns
+    low = np.full(len(rings) - 1, np.inf)
+    high = np.full(len(rings) - 1, -np.inf)
     np.minimum.at(low, ring, x)
     np.maximum.at(high, ring, x)
     shift = -(high > 180.0).astype(np.int64)  # where the whole ring lies beyond
-    turns, low, high = turns + shift[ring], low + 360.0 * shift, high + 360.0 * shift
+    turns = turns + shift[ring]
+    low = low + 360.0 * shift
+    high = high + 360.0 * shift
     x = lon + 360.0 * turns  # exact from -180 to 180
     last = rings[1:] - 1
     wraps = np.abs(x[last] - x[rings[:-1]]) > 1.0
     row = compute_row_indexes(regions.rows)[compute_row_indexes(regions.parts)]
-    turn = np.add.reduceat(_compute_edge_areas(x, y, rings), rings[:-1]) if len(x) else np.zeros(0)
+    if len(x):
+        turn = np.add.reduceat(_compute_edge_areas(x, y, rings), rings[:-1])
+    else:
+        turn = np.zeros(0)
     shell = np.zeros(len(row), np.bool_)
     shell[regions.parts[:-1][np.diff(regions.parts) > 0]] = True
     is_uncut = np.ones(len(regions), np.bool_)
@@ -147,19 +154,26 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
     neighbour.
     """
     vertex, rings = close_rings(regions.rings)
-    lon, lat = regions.lon[vertex] % 360.0, regions.lat[vertex]
+    lon = regions.lon[vertex] % 360.0
+    lat = regions.lat[vertex]
     at = np.flatnonzero(np.arange(len(lon)) != np.repeat(rings[1:] - 1, np.diff(rings)))  # edges, by their first vertex
     # halves of edges that are too far from straight; the vertices' own numbers stay
     position = [np.arange(len(lon), dtype=np.float64)]
-    lons, lats = [lon], [lat]
-    begin, end = at.astype(np.float64), at + 1.0
-    a, b = to_unit_vectors(lon[at], lat[at]), to_unit_vectors(lon[at + 1], lat[at + 1])
+    lons = [lon]
+    lats = [lat]
+    begin = at.astype(np.float64)
+    end = at + 1.0
+    a = to_unit_vectors(lon[at], lat[at])
+    b = to_unit_vectors(lon[at + 1], lat[at + 1])
     max_deviation = np.radians(tolerance_degrees)[compute_row_indexes(rings[regions.parts[regions.rows]])]
     for _ in range(_MAX_HALVINGS):
         if not len(begin):
             break
         is_too_far = _estimate_max_deviation(a, b) > max_deviation[begin.astype(np.int64)]
-        begin, end, a, b = begin[is_too_far], end[is_too_far], a[is_too_far], b[is_too_far]
+        begin = begin[is_too_far]
+        end = end[is_too_far]
+        a = a[is_too_far]
+        b = b[is_too_far]
         middle = a + b
         middle /= np.linalg.norm(middle, axis=1, keepdims=True)
         if not len(middle):
@@ -169,11 +183,14 @@ def _flatten_rings(regions: Regions, tolerance_degrees: Numbers) -> tuple[Number
         position.append(half)
         lons.append(new_lon)
         lats.append(new_lat)
-        begin, end = np.concatenate([begin, half]), np.concatenate([half, end])
-        a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
+        begin = np.concatenate([begin, half])
+        end = np.concatenate([half, end])
+        a = np.concatenate([a, middle])
+        b = np.concatenate([middle, b])
     vertex_positions = np.concatenate(position)
     order = np.argsort(vertex_positions, kind="stable")
-    lon, lat = np.concatenate(lons)[order], np.concatenate(lats)[order]
+    lon = np.concatenate(lons)[order]
+    lat = np.concatenate(lats)[order]
     number = np.floor(vertex_positions[order]).astype(np.int64)
     rings = np.searchsorted(number, rings)
     return _unwrap_longitudes(lon, lat, rings)
@@ -201,7 +218,8 @@ def _unwrap_longitudes(lon: Numbers, lat: Numbers, rings: Indexes) -> tuple[Numb
         second = np.append(False, twice[1:] == twice[:-1])
         source = np.where(second, after[twice], before[twice])
         rings = compute_offsets(1 + pole)[rings]
-        lon, lat = lon[source], lat[twice]
+        lon = lon[source]
+        lat = lat[twice]
     step = np.diff(lon, prepend=lon[:1])
     step[rings[:-1]] = 0.0
     total = np.cumsum((step < -180.0).astype(np.int64) - (step > 180.0))
@@ -234,24 +252,25 @@ def _cut_at_antimeridian(
     (x0, y0), (x1, y1) = (x[edge], y[edge]), (x[edge + 1], y[edge + 1])
     # an edge over the border becomes two, with one latitude there; on which side a vertex lies its longitude tells,
     # which is not rounded
-    low, high = turns + (lon >= 180.0), turns + (lon > 180.0)
+    low = turns + (lon >= 180.0)
+    high = turns + (lon > 180.0)
     after = np.minimum(low[edge], low[edge + 1])
     line = after * 360.0 + 180.0
     crosses_antimeridian = np.maximum(high[edge], high[edge + 1]) > after
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # of edges that are not over it
         lat = np.where(crosses_antimeridian, y0 + (y1 - y0) * ((line - x0) / (x1 - x0)), 0.0)
     border = np.full(int(crosses_antimeridian.sum()), 180.0)
-    ax, at = np.concatenate([lon[edge], border]), np.concatenate([turns[edge], after[crosses_antimeridian]])
+    ax = np.concatenate([lon[edge], border])
+    at = np.concatenate([turns[edge], after[crosses_antimeridian]])
     bx = np.concatenate([np.where(crosses_antimeridian, 180.0, lon[edge + 1]), lon[edge + 1][crosses_antimeridian]])
     bt = np.concatenate([np.where(crosses_antimeridian, after, turns[edge + 1]), turns[edge + 1][crosses_antimeridian]])
-    ay, by = (
-        np.concatenate([y0, lat[crosses_antimeridian]]),
-        np.concatenate([np.where(crosses_antimeridian, lat, y1), y1[crosses_antimeridian]]),
-    )
+    ay = np.concatenate([y0, lat[crosses_antimeridian]])
+    by = np.concatenate([np.where(crosses_antimeridian, lat, y1), y1[crosses_antimeridian]])
     region_number = np.concatenate([region_number, region_number[crosses_antimeridian]])
     west = crosses_antimeridian & (high[edge] > after)  # it comes from beyond
     home = np.concatenate([after + west, (after + ~west)[crosses_antimeridian]])
-    ax, bx = ax + 360.0 * (at - home), bx + 360.0 * (bt - home)
+    ax = ax + 360.0 * (at - home)
+    bx = bx + 360.0 * (bt - home)
     border = ((np.abs(ax) == 180.0) & (ax == bx)) | ((np.abs(ay) == 90.0) & (ay == by))
     nodes = np.concatenate([np.stack([ax, ay, region_number], 1), np.stack([bx, by, region_number], 1)])
     inner = ~border & ((ax != bx) | (ay != by))
@@ -270,10 +289,8 @@ def _cut_at_antimeridian(
     owner = owner[holder[:-1][same]]
     sides = np.column_stack([point[:-1][same], point[1:][same], row[owner]]) + 0.0
     edge_hashes = _hash_edges(directed)
-    along, against = (
-        np.isin(_hash_edges(sides), edge_hashes),
-        np.isin(_hash_edges(sides[:, [2, 3, 0, 1, 4]]), edge_hashes),
-    )
+    along = np.isin(_hash_edges(sides), edge_hashes)
+    against = np.isin(_hash_edges(sides[:, [2, 3, 0, 1, 4]]), edge_hashes)
     inside = np.zeros(len(face), np.bool_)
     inside[owner[along]] = True
     is_decided = inside.copy()
@@ -322,12 +339,13 @@ def extract_multipolygons(shapes: Any) -> Any:
     part, row = shapely.get_parts(shapes, return_index=True)
     is_collection = np.isin(shapely.get_type_id(part), [6, 7])
     members, collection = shapely.get_parts(part[is_collection], return_index=True)
-    part, row = (
-        np.concatenate([part[~is_collection], members]),
-        np.concatenate([row[~is_collection], row[is_collection][collection]]),
-    )
+    part = np.concatenate([part[~is_collection], members])
+    row = np.concatenate([row[~is_collection], row[is_collection][collection]])
     is_polygon = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
-    part, row = shapely.orient_polygons(part[is_polygon]), row[is_polygon]
+    part = shapely.orient_polygons(part[is_polygon])
+    row = row[is_polygon]
     order = np.argsort(row, kind="stable")
     multipolygons = np.full(len(shapes), shapely.MultiPolygon())
-    return shapely.multipolygons(part[order], indices=row[order], out=multipolygons) if len(part) else multipolygons
+    if len(part):
+        return shapely.multipolygons(part[order], indices=row[order], out=multipolygons)
+    return multipolygons

@@ -140,7 +140,8 @@ def _compute_signed_areas(pairs: Numbers, sizes: npt.NDArray[np.int64], dtype: t
 
     Above 0 they run counter-clockwise from outside.
     """
-    areas, has_corners = np.zeros(len(sizes)), sizes > 0
+    areas = np.zeros(len(sizes))
+    has_corners = sizes > 0
     if has_corners.any():
         offsets = compute_offsets(sizes[has_corners])
         lam, phi = ((pairs[:, axis] * RADIANS_PER_DEGREE).astype(dtype) for axis in (0, 1))
@@ -183,15 +184,18 @@ def compute_wcs_corners(
         1,
     )
     plane = np.einsum("nij,nkj->nki", cd, pixels - crpix[:, None, :])
-    x, y = plane[..., 0], plane[..., 1]
-    r, phi = np.radians(np.hypot(x, y)), np.arctan2(x, -y)
+    x = plane[..., 0]
+    y = plane[..., 1]
+    r = np.radians(np.hypot(x, y))
+    phi = np.arctan2(x, -y)
     theta = np.full(r.shape, np.nan)
     with np.errstate(invalid="ignore"):
         for name in PROJECTIONS:
             rows = projection == name
             if rows.any():
                 theta[rows] = _NATIVE_LATITUDES[name](r[rows])
-    lon0, lat0 = np.radians(crval[:, :1]), np.radians(crval[:, 1:])
+    lon0 = np.radians(crval[:, :1])
+    lat0 = np.radians(crval[:, 1:])
     turn = phi - np.pi
     across = -np.cos(theta) * np.sin(turn)
     along = np.sin(theta) * np.cos(lat0) - np.cos(theta) * np.sin(lat0) * np.cos(turn)

@@ -94,7 +94,8 @@ def transform_positions(
     ValueError
         There is no way between the two: another body, or a frame that nothing is known about.
     """
-    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    lon = np.asarray(lon, dtype=np.float64)
+    lat = np.asarray(lat, dtype=np.float64)
     if source == target:
         return _wrap_longitudes(lon, target), lat
     if source.body is not None or target.body is not None:
@@ -114,12 +115,17 @@ def transform_positions(
 
 
 def _describe_frame(frame: CoordinateFrame) -> str:
-    return f"{frame.name} of {frame.body}" if frame.body else frame.name
+    if frame.body:
+        return f"{frame.name} of {frame.body}"
+    return frame.name
 
 
 def _wrap_longitudes(lon: Numbers, frame: CoordinateFrame) -> Numbers:
     """Wrap longitudes to the range of the frame; what is in it already stays bit for bit."""
-    low, high = (-180.0, 180.0) if frame.signed else (0.0, 360.0)
+    if frame.signed:
+        low, high = (-180.0, 180.0)
+    else:
+        low, high = (0.0, 360.0)
     if bool(((lon >= low) & (lon < high)).all()):
         return lon
     turned = (lon - low) % 360.0 + low
@@ -132,7 +138,8 @@ def _convert_latitudes(lat: Numbers, source: CoordinateFrame, target: Coordinate
     flattening = source.flattening or target.flattening
     ratio = (1.0 - flattening) ** 2  # tan(centric) = (c/a)^2 tan(graphic) on the ellipsoid
     phi = np.radians(lat)
-    sin, cos = np.sin(phi), np.cos(phi)
+    sin = np.sin(phi)
+    cos = np.cos(phi)
     return np.degrees(np.arctan2(sin * ratio, cos) if source.graphic else np.arctan2(sin, cos * ratio))
 
 
@@ -194,7 +201,8 @@ def rotate_positions(lon: npt.ArrayLike, lat: npt.ArrayLike, source: str, target
         if name not in ROTATION_FRAMES:
             message = f"nothing is known about the frame {name!r}: {', '.join(ROTATION_FRAMES)}"
             raise ValueError(message)
-    a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
+    a = np.radians(np.asarray(lon, dtype=np.float64))
+    d = np.radians(np.asarray(lat, dtype=np.float64))
     x, y, z = (
         _compute_rotation_matrix(target)
         @ _compute_rotation_matrix(source).T

@@ -128,14 +128,16 @@ def from_geojson(
         )
     features = list(_iterate_features(parsed))
     shapes = np.full(len(features), shapely.MultiPolygon())
-    faults, is_reversed = [""] * len(features), np.zeros(len(features), np.bool_)
+    faults = [""] * len(features)
+    is_reversed = np.zeros(len(features), np.bool_)
     for row, feature in enumerate(features):
         try:
             polygons = list(_iterate_polygon_rings(feature.get("geometry"), 0))
             rings = [_unwrap_rings(polygon) for polygon in polygons]
             is_reversed[row] = any(_compute_signed_area(polygon[0]) < 0.0 for polygon in rings)
             polygon_shapes = [shapely.Polygon(polygon[0], polygon[1:]) for polygon in rings]
-            shapes[row] = shapely.multipolygons(polygon_shapes) if polygon_shapes else shapes[row]
+            if polygon_shapes:
+                shapes[row] = shapely.multipolygons(polygon_shapes)
         except GeoJsonError as wrong:
             faults[row] = str(wrong)
     crossing = ~shapely.is_valid(shapes)
@@ -148,7 +150,8 @@ def from_geojson(
     crs = _extract_crs_name(parsed)
     conversions = [find_crs_conversion(_find_feature_crs(feature) or crs) or (1.0, 1.0) for feature in features]
     turn, shrink = np.array(conversions, np.float64).reshape(-1, 2).T
-    turn = np.full(len(turn), -1.0) if west_positive else turn
+    if west_positive:
+        turn = np.full(len(turn), -1.0)
     for sign, shrink_factor in sorted(set(zip(turn.tolist(), shrink.tolist(), strict=True)) - {(1.0, 1.0)}):
         rows = (turn == sign) & (shrink == shrink_factor)
         shapes[rows] = shapely.transform(
@@ -184,7 +187,10 @@ def _parse_document(document: str | bytes | Mapping[str, Any]) -> Mapping[str, A
             document = orjson.loads(document)
         except orjson.JSONDecodeError as error:
             raise GeoJsonError(f"the document is no JSON: {error}") from None
-    kind = document.get("type") if isinstance(document, dict) else None
+    if isinstance(document, dict):
+        kind = document.get("type")
+    else:
+        kind = None
     if kind not in GEOJSON_TYPES or not isinstance(document, dict):
         known_types = ", ".join(GEOJSON_TYPES)
         raise GeoJsonError(f"the document's type is {kind!r:.40}, which GeoJSON does not know: {known_types}")
@@ -208,7 +214,10 @@ def _has_lonlat_coordinates(crs: Any) -> bool:
 
     TFCat's are a time and a frequency.
     """
-    crs_properties = crs.get("properties") if isinstance(crs, dict) else None
+    if isinstance(crs, dict):
+        crs_properties = crs.get("properties")
+    else:
+        crs_properties = None
     return not (
         isinstance(crs_properties, dict)
         and any(str(word).startswith(("time_", "spectral_")) for word in crs_properties)
@@ -217,7 +226,10 @@ def _has_lonlat_coordinates(crs: Any) -> bool:
 
 def _extract_crs_name(document: Mapping[str, Any]) -> str | None:
     crs = document.get("crs")
-    name = crs.get("properties", {}).get("name") if isinstance(crs, dict) else crs
+    if isinstance(crs, dict):
+        name = crs.get("properties", {}).get("name")
+    else:
+        name = crs
     return name if isinstance(name, str) else None
 
 
@@ -243,7 +255,9 @@ def find_crs_conversion(crs: str | None) -> tuple[float, float] | None:
     """
     body_frame = _find_body_frame(crs)
     if body_frame is None:
-        return (1.0, 1.0) if crs is None or _EAST_POSITIVE_CRS_PATTERN.search(crs) else None
+        if crs is None or _EAST_POSITIVE_CRS_PATTERN.search(crs):
+            return (1.0, 1.0)
+        return None
     return -1.0 if body_frame.frame.west else 1.0, (
         1.0 - body_frame.frame.flattening
     ) ** 2 if body_frame.frame.graphic else 1.0
@@ -297,7 +311,10 @@ def _iterate_polygons(geometry: Any, depth: int) -> Iterator[list[Any]]:
     """List the polygons of a geometry."""
     if geometry is None:
         return
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if isinstance(geometry, dict):
+        kind = geometry.get("type")
+    else:
+        kind = None
     if kind == "GeometryCollection":
         if depth >= _MAX_COLLECTION_DEPTH or not isinstance(geometry.get("geometries"), list):
             raise GeoJsonError("geometries is no list, or lies too deep")
@@ -356,7 +373,10 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
             unwrapped = np.column_stack([lon, ring[:, 1]])
             turn = lon[-1] - lon[0]
             if abs(turn) > 1.0:  # round a pole: along it, and back at the other end of the map
-                pole = 90.0 if ring[:, 1].mean() > 0.0 else -90.0
+                if ring[:, 1].mean() > 0.0:
+                    pole = 90.0
+                else:
+                    pole = -90.0
                 unwrapped = np.concatenate([unwrapped, [[lon[-1], pole], [lon[0], pole], unwrapped[0]]])
         if unwrapped_rings:  # a hole lies where its shell does
             middle, shell = (
@@ -368,7 +388,8 @@ def _unwrap_rings(rings: list[Numbers]) -> list[Numbers]:
 
 
 def _compute_signed_area(ring: Numbers) -> float:
-    x, y = ring[:, 0] - ring[0, 0], ring[:, 1]
+    x = ring[:, 0] - ring[0, 0]
+    y = ring[:, 1]
     return float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]))
 
 
@@ -380,17 +401,17 @@ def _make_valid(shape: Any) -> Any:
     hole = np.ones(len(rings) - 1, np.bool_)
     hole[parts[:-1]] = False
     polygons = shapely.get_parts(merge_enclosed_faces(xy, rings, parts, rows, hole, 0.0))
-    return shapely.multipolygons(polygons) if len(polygons) else shapely.MultiPolygon()
+    if len(polygons):
+        return shapely.multipolygons(polygons)
+    return shapely.MultiPolygon()
 
 
 def _format_invalid_reason(reason: str) -> str:
     """Say GEOS's reason as that of regions."""
     problem, _, position = reason.partition("[")
-    return (
-        f"{problem.lower()} at {' '.join(f'{float(word):.6f}' for word in position.rstrip(']').split())}"
-        if position
-        else problem.lower()
-    )
+    if position:
+        return f"{problem.lower()} at {' '.join(f'{float(word):.6f}' for word in position.rstrip(']').split())}"
+    return problem.lower()
 
 
 def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = None) -> pa.StringArray:
@@ -454,7 +475,10 @@ def to_geojson(
 
     lines = []
     for row, geometry in enumerate(to_geojson_geometries(regions, tolerance_degrees).to_pylist()):
-        name = "" if ids is None or ids[row] is None else f'"id":{orjson.dumps(ids[row]).decode()},'
+        if ids is None or ids[row] is None:
+            name = ""
+        else:
+            name = f'"id":{orjson.dumps(ids[row]).decode()},'
         facts = orjson.dumps(
             properties[row] if properties else {}, default=str, option=orjson.OPT_NON_STR_KEYS
         ).decode()
@@ -487,5 +511,8 @@ def write_collection_opening(crs: str | None) -> str:
         )
     import orjson  # noqa: PLC0415  (for documents alone)
 
-    crs_member = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},' if crs else ""
+    if crs:
+        crs_member = f'"crs":{orjson.dumps({"type": "name", "properties": {"name": crs}}).decode()},'
+    else:
+        crs_member = ""
     return f'{{"type":"FeatureCollection",{crs_member}"features":[\n'

@@ -42,7 +42,10 @@ def build_regions_from_geojson(texts: Sequence[str | None], *, west_positive: bo
     broken = np.zeros(len(texts), np.bool_)
     for row, text in enumerate(texts):
         try:
-            geometry = orjson.loads(text) if text else None
+            if text:
+                geometry = orjson.loads(text)
+            else:
+                geometry = None
         except orjson.JSONDecodeError:
             geometry, broken[row] = None, True
         if isinstance(geometry, dict) and "geometry" in geometry:

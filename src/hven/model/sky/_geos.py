@@ -41,7 +41,8 @@ def to_ragged_arrays(shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
 
     part, row = shapely.get_parts(shapes, return_index=True)
     is_polygon = (shapely.get_type_id(part) == 3) & ~shapely.is_empty(part)
-    part, row = part[is_polygon], row[is_polygon]
+    part = part[is_polygon]
+    row = row[is_polygon]
     ring, owner = shapely.get_rings(part, return_index=True)
     xy, holder = shapely.get_coordinates(ring, return_index=True)
     open_ = np.append(holder[1:] == holder[:-1], False)[: len(holder)]
@@ -65,9 +66,13 @@ def merge_enclosed_faces(
 
     vertex, around = close_rings(ring_offsets)
     lines = shapely.linearrings(xy[vertex], indices=compute_row_indexes(around))
-    count, row = len(row_offsets) - 1, compute_row_indexes(part_offsets[row_offsets])
+    count = len(row_offsets) - 1
+    row = compute_row_indexes(part_offsets[row_offsets])
     empty = np.full(count, shapely.MultiLineString())
-    joined_lines = shapely.multilinestrings(lines, indices=row, out=empty) if len(lines) else empty
+    if len(lines):
+        joined_lines = shapely.multilinestrings(lines, indices=row, out=empty)
+    else:
+        joined_lines = empty
     noded = shapely.unary_union(joined_lines[:, None], axis=1, grid_size=grid_size)
     face, row = shapely.get_parts(shapely.polygonize(noded[:, None]), return_index=True)
     inside = np.zeros(len(face), np.bool_)
@@ -91,5 +96,8 @@ def merge_enclosed_faces(
         )
         inside[block] = np.logical_or.reduceat(in_part, offsets[:-1])
     empty = np.full(count, shapely.MultiPolygon())
-    faces = shapely.multipolygons(face[inside], indices=row[inside], out=empty) if inside.any() else empty
+    if inside.any():
+        faces = shapely.multipolygons(face[inside], indices=row[inside], out=empty)
+    else:
+        faces = empty
     return shapely.unary_union(faces[:, None], axis=1)

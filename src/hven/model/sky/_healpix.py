@@ -119,9 +119,11 @@ def locate_in_cells(order: int, lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0)
     all_valid = bool(good.all())
     if not all_valid:
-        lon, lat = np.where(good, lon, 0.0), np.where(good, lat, 0.0)
+        lon = np.where(good, lon, 0.0)
+        lat = np.where(good, lat, 0.0)
     cells = np.empty(lon.shape, dtype=np.uint64)
-    dx, dy = np.empty(lon.shape), np.empty(lon.shape)
+    dx = np.empty(lon.shape)
+    dy = np.empty(lon.shape)
     turned = np.radians(lon if bool(((lon >= 0.0) & (lon < 360.0)).all()) else np.mod(lon, 360.0))
     _load_cdshealpix().lonlat_to_healpix(
         np.full(lon.shape, order, dtype=np.uint8),
@@ -155,7 +157,8 @@ def compute_cell_centers(order: int | Indexes, ipix: npt.ArrayLike) -> tuple[Num
     if isinstance(order, int):
         _check_order(order)
     good = (cells >= 0) & (cells < 12 << 2 * order)
-    lon, lat = np.empty(cells.shape), np.empty(cells.shape)
+    lon = np.empty(cells.shape)
+    lat = np.empty(cells.shape)
     valid_cells = np.where(good, cells, 0).astype(np.uint64)
     _load_cdshealpix().healpix_to_lonlat(
         np.ascontiguousarray(np.broadcast_to(order, cells.shape), dtype=np.uint8),
@@ -211,11 +214,14 @@ def split_by_order(ranges: Indexes) -> list[tuple[int, Indexes]]:
     cells_by_order = []
     for order in range(MAX_ORDER + 1):
         shift = 2 * (MAX_ORDER - order)
-        low, high = -(-ranges[:, 0] >> shift), ranges[:, 1] >> shift
+        low = -(-ranges[:, 0] >> shift)
+        high = ranges[:, 1] >> shift
         size = np.maximum(high - low, 0)
         has_cells = size > 0
         if has_cells.any():
-            low, high, size = low[has_cells], high[has_cells], size[has_cells]
+            low = low[has_cells]
+            high = high[has_cells]
+            size = size[has_cells]
             at, number = compute_element_numbers(size)
             cells_by_order.append((order, low[at] + number))
             ranges = intersect_ranges(ranges, complement_ranges(np.stack([low << shift, high << shift], 1)))
@@ -261,7 +267,10 @@ def cover_cone(lon: float, lat: float, radius: float, order: int | None = None) 
         return EMPTY_RANGES
     if radius >= 180.0:
         return FULL_SKY_RANGES
-    depth = choose_cone_order(radius) if order is None else order
+    if order is None:
+        depth = choose_cone_order(radius)
+    else:
+        depth = order
     if radius > _WIDE_CONE_DEGREES:
         return cover_by_distance(lambda x, y: _compute_cone_distances(compute_distance(x, y, lon, lat), radius), depth)
     cells, depths, _ = _load_cdshealpix().cone_search(
@@ -306,9 +315,11 @@ def cover_cones(lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike)
         ranges.append(covered_ranges)
     if not cone_numbers:
         return np.empty(0, dtype=np.int64), EMPTY_RANGES
-    owners, covered_ranges = np.concatenate(cone_numbers), np.concatenate(ranges)
+    owners = np.concatenate(cone_numbers)
+    covered_ranges = np.concatenate(ranges)
     sort = np.lexsort((covered_ranges[:, 0], owners))
-    owners, covered_ranges = owners[sort], covered_ranges[sort]
+    owners = owners[sort]
+    covered_ranges = covered_ranges[sort]
     # neighbouring ranges of one cone become one
     begins = np.ones(len(owners), dtype=np.bool_)
     begins[1:] = (owners[1:] != owners[:-1]) | (covered_ranges[1:, 0] > covered_ranges[:-1, 1])
@@ -347,7 +358,8 @@ def _prepare_cones(
     lons: npt.ArrayLike, lats: npt.ArrayLike, radius: npt.ArrayLike
 ) -> tuple[Numbers, Numbers, Numbers, Numbers, Indexes]:
     """Compute centres and radii in degrees, the latter in radians with a margin, and the order that suits each cone (`_BASE_CELLS_ORDER`, `_NO_CONE_ORDER`)."""
-    lon, lat = np.atleast_1d(np.asarray(lons, dtype=np.float64)), np.atleast_1d(np.asarray(lats, dtype=np.float64))
+    lon = np.atleast_1d(np.asarray(lons, dtype=np.float64))
+    lat = np.atleast_1d(np.asarray(lats, dtype=np.float64))
     size = np.broadcast_to(np.asarray(radius, dtype=np.float64), lon.shape)
     good = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (size >= 0.0)
     arc = np.radians(np.where(good, size, 0.0)) + _COVER_MARGIN_RADIANS
@@ -394,9 +406,11 @@ def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: 
         ) & (near >= 0)
         at, column = np.nonzero(close)
         return rows[at], near[at, column]
-    owner, cells = np.repeat(rows, near.shape[1]), near.ravel()
+    owner = np.repeat(rows, near.shape[1])
+    cells = near.ravel()
     real = cells >= 0
-    owner, cells = owner[real], cells[real]
+    owner = owner[real]
+    cells = cells[real]
     mid_lon, mid_lat = compute_cell_centers(order, cells)
     reach = np.degrees(arc[owner] + _MAX_CELL_RADIUS_RADIANS / 2**order)
     close = compute_distance(lon[owner], lat[owner], mid_lon, mid_lat) <= reach
@@ -478,7 +492,9 @@ def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = Fal
     cells, depths, full = _load_cdshealpix().polygon_search(
         order, np.radians(np.mod(lons, 360.0)), np.radians(lats), False
     )
-    return _merge_cells(cells[full], depths[full]) if inner else _merge_cells(cells, depths)
+    if inner:
+        return _merge_cells(cells[full], depths[full])
+    return _merge_cells(cells, depths)
 
 
 def cover_arcs(a: Numbers, b: Numbers, order: int) -> Indexes:
@@ -528,11 +544,15 @@ def cover_by_distance(compute_distances: Callable[[Numbers, Numbers], tuple[Numb
     for depth in range(order + 1):
         shape_distance, boundary_distance = compute_distances(*compute_cell_centers(depth, cells))
         reach = math.degrees(_MAX_CELL_RADIUS_RADIANS / 2**depth)
-        touched, is_inside = shape_distance <= reach, (shape_distance <= 0.0) & (boundary_distance >= reach)
+        touched = shape_distance <= reach
+        is_inside = (shape_distance <= 0.0) & (boundary_distance >= reach)
         shift = 2 * (MAX_ORDER - depth)
         boundary_cells = cells[touched & ~is_inside]
         last = depth == order or 4 * len(boundary_cells) > _MAX_BOUNDARY_CELLS
-        final = cells[touched] if last else cells[is_inside]
+        if last:
+            final = cells[touched]
+        else:
+            final = cells[is_inside]
         finished_ranges.append(np.stack([final << shift, (final + 1) << shift], axis=1))
         if last:
             break
@@ -546,7 +566,8 @@ def _merge_cells(cells: Any, depths: Any) -> Indexes:
         return EMPTY_RANGES
     shift = (MAX_ORDER - depths.astype(np.int64)) << 1
     numbers = cells.view(np.int64)
-    begin, end = numbers << shift, (numbers + 1) << shift
+    begin = numbers << shift
+    end = (numbers + 1) << shift
     breaks = np.flatnonzero(begin[1:] > end[:-1])
     merged = np.empty((len(breaks) + 1, 2), dtype=np.int64)
     merged[0, 0], merged[-1, 1] = begin[0], end[-1]

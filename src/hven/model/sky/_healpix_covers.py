@@ -112,7 +112,8 @@ class Covers:
             above = at >> 2
             if level:
                 new = np.append(True, above[1:] != above[:-1])[: len(above)]
-                parents, family = above[new], np.cumsum(new) - 1
+                parents = above[new]
+                family = np.cumsum(new) - 1
             else:
                 parents = (4 * np.arange(rows)[:, None] + np.arange(3)).ravel()
                 family = 3 * (above >> 2) + (above & 3)
@@ -122,16 +123,17 @@ class Covers:
             levels.append(np.full(len(cells[-1]), level))
             # what is beside one of its family, with no edge between, is inside if that is
             four = is_remaining.reshape(-1, 4)
-            first = (
-                _CONNECTED_SIBLINGS[np.packbits(four, axis=1, bitorder="little").ravel()]
-                if level
-                else np.broadcast_to(np.arange(4), four.shape)
-            )
+            if level:
+                first = _CONNECTED_SIBLINGS[np.packbits(four, axis=1, bitorder="little").ravel()]
+            else:
+                first = np.broadcast_to(np.arange(4), four.shape)
             number = np.cumsum(is_remaining) - 1 + count
             likes.append(number[(4 * np.arange(len(parents))[:, None] + first).ravel()[is_remaining]])
             count += len(cells[-1])
             at = parents
-        other, depth, like = np.concatenate(cells), np.concatenate(levels), np.concatenate(likes)
+        other = np.concatenate(cells)
+        depth = np.concatenate(levels)
+        like = np.concatenate(likes)
         asked = like == np.arange(len(like))
         inside = self._are_cells_inside(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
         shift = 2 * (order - np.append(np.full(len(rim), order), depth[inside]))
@@ -157,7 +159,8 @@ class Covers:
             face[new], x[new], y[new], side[new] = _locate_in_base_cells(
                 *to_lon_lat(interpolate_along_arcs(self._a[edge[new]], self._b[edge[new]], number[new] / count[new]))
             )
-        after, behind = np.arange(1, len(edge) + 1), np.cumsum(sizes)
+        after = np.arange(1, len(edge) + 1)
+        behind = np.cumsum(sizes)
         after[behind - 1] = (behind - sizes)[self._regions.successors]
         plain = (face == face[after]) & (side == side[after]) & (np.abs(side) < 2)
         place = np.asarray([x, y], np.float64) * 2.0**order
@@ -183,23 +186,30 @@ class Covers:
             1.0,
         )
         piece, number = compute_element_numbers(count.astype(np.int64))
-        step, edge = ((ahead - share) / count)[piece], edge[piece]
+        step = ((ahead - share) / count)[piece]
+        edge = edge[piece]
         share = share[piece] + number * step
         ahead = share + step
-        cell, after = self._compute_cells(order, edge, share), self._compute_cells(order, edge, ahead)
+        cell = self._compute_cells(order, edge, share)
+        after = self._compute_cells(order, edge, ahead)
         cell_arrays = [cell, after]
         for _ in range(_MAX_STEP_HALVINGS):
             rows = np.flatnonzero(_is_diagonal(cell, after, order))
             if not len(rows):
                 break
-            edge, cell, after = edge[rows], cell[rows], after[rows]
-            share, ahead = share[rows], ahead[rows]
+            edge = edge[rows]
+            cell = cell[rows]
+            after = after[rows]
+            share = share[rows]
+            ahead = ahead[rows]
             middle = (share + ahead) / 2.0
             between = self._compute_cells(order, edge, middle)
             cell_arrays.append(between)
             edge = np.tile(edge, 2)
-            share, ahead = np.append(share, middle), np.append(middle, ahead)
-            cell, after = np.append(cell, between), np.append(between, after)
+            share = np.append(share, middle)
+            ahead = np.append(middle, ahead)
+            cell = np.append(cell, between)
+            after = np.append(between, after)
         return np.concatenate(cell_arrays)
 
     def _compute_cells(self, order: int, edge: Indexes, share: Numbers) -> Indexes:
@@ -212,7 +222,8 @@ class Covers:
         """Tell which cells without an edge are inside."""
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        planes, row = self._planes, cells >> 2 * levels + _FACE_BITS
+        planes = self._planes
+        row = cells >> 2 * levels + _FACE_BITS
         place = to_vector_components(*healpix.compute_cell_centers(levels, cells - (row << 2 * levels + _FACE_BITS)))
         x, y, ahead = (
             sum(component * axis_component for component, axis_component in zip(place, axis.T[:, row], strict=True))
@@ -220,7 +231,8 @@ class Covers:
         )
         wide = planes.is_stereographic[row]
         scale = np.where(wide, 2.0 / np.maximum(1.0 + ahead, 1e-12), 1.0 / np.maximum(ahead, 1e-3))
-        x, y = x * scale, y * scale
+        x = x * scale
+        y = y * scale
         near = np.flatnonzero(
             (np.maximum(np.abs(x), np.abs(y)) < planes.frame_half_width[row]) & (wide | (ahead > 0.1))
         )
@@ -245,7 +257,9 @@ def _find_crossed_cells(order: int, face: Indexes, begin: Numbers, end: Numbers)
     max_index = (1 << order) - 1
     direction = end - begin
     low, high = (np.clip(np.floor(each), 0, max_index).astype(np.int64) for each in (begin, end))
-    columns, rows, faces = [low[0]], [low[1]], [face]
+    columns = [low[0]]
+    rows = [low[1]]
+    faces = [face]
     for axis in (0, 1):
         line, number = compute_element_numbers(np.abs(high[axis] - low[axis]))
         up = direction[axis][line] > 0.0

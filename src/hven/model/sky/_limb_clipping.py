@@ -63,13 +63,16 @@ class ClippedOutlines:
         node
             Of the last of the outline's nodes on the limb before it.
         """
-        e, f, g = c - a, d - b, a * (c - a) + b * (d - b)
+        e = c - a
+        f = d - b
+        g = a * (c - a) + b * (d - b)
         size = e * e + f * f
         t = (-g - np.sqrt(np.maximum(g * g - size * (a * a + b * b - 1.0), 0.0))) / size
         arcs = np.flatnonzero(self.on_limb)
         angle = np.arctan2(self.v[arcs], self.u[arcs])
         order = np.lexsort((angle, self.row[arcs]))
-        arcs, angle = arcs[order], angle[order]
+        arcs = arcs[order]
+        angle = angle[order]
         at = np.searchsorted(8.0 * self.row[arcs] + angle, 8.0 * row + np.arctan2(b + t * f, a + t * e), "right") - 1
         first, last = (np.searchsorted(self.row[arcs], row, side) for side in ("left", "right"))
         return arcs[np.where(at < first, last - 1, at)]
@@ -99,19 +102,28 @@ def clip_at_limb(
     cut = np.bincount(row[out], minlength=row_count) > 0
     edge = np.flatnonzero(out | out[successor])
     to = successor[edge]
-    du, dv = u[to] - u[edge], v[to] - v[edge]
-    a, b, c = du * du + dv * dv, u[edge] * du + v[edge] * dv, w[edge] - (1.0 - LIMB_MARGIN_RADII)
+    du = u[to] - u[edge]
+    dv = v[to] - v[edge]
+    a = du * du + dv * dv
+    b = u[edge] * du + v[edge] * dv
+    c = w[edge] - (1.0 - LIMB_MARGIN_RADII)
     root = np.sqrt(np.maximum(b * b - a * c, 0.0))
-    is_leaving, is_entering = ~out[edge], ~out[to]
+    is_leaving = ~out[edge]
+    is_entering = ~out[to]
     across = out[edge] & out[to] & (b < 0.0) & (a + b > 0.0) & (root > MIN_HALF_CHORD_RADII * np.sqrt(a))
-    entry, leave = np.flatnonzero(is_entering | across), np.flatnonzero(is_leaving | across)
+    entry = np.flatnonzero(is_entering | across)
+    leave = np.flatnonzero(is_leaving | across)
     t = np.concatenate([((-b - root) / a)[entry], ((-b + root) / a)[leave]])
     edge_number = np.concatenate([entry, leave])
     at = edge[edge_number]
-    new_u, new_v, new_row = u[at] + t * du[edge_number], v[at] + t * dv[edge_number], row[at]
+    new_u = u[at] + t * du[edge_number]
+    new_v = v[at] + t * dv[edge_number]
+    new_row = row[at]
     norm = np.hypot(new_u, new_v)
-    new_u, new_v = new_u / norm, new_v / norm
-    total, entries = len(row), len(entry)
+    new_u = new_u / norm
+    new_v = new_v / norm
+    total = len(row)
+    entries = len(entry)
     number = total + np.arange(len(edge_number))
     full_discs = rows_on_limb[np.bincount(new_row, minlength=row_count)[rows_on_limb] == 0]
     new_successors = np.empty(len(edge_number) + len(full_discs), dtype=np.int64)
@@ -124,7 +136,8 @@ def clip_at_limb(
     order = np.lexsort((np.arctan2(new_v, new_u), new_row))
     next_on_limb = np.append(order[1:], order[:1])
     ends = np.flatnonzero(np.append(new_row[order][1:] != new_row[order][:-1], len(order) > 0))
-    next_on_limb[ends] = order[np.append(0, ends[:-1] + 1)] if len(ends) else next_on_limb[ends]
+    if len(ends):
+        next_on_limb[ends] = order[np.append(0, ends[:-1] + 1)]
     leaving = order >= entries
     new_successors[order[leaving]] = number[next_on_limb[leaving]]
     new_successors[len(edge_number) :] = total + len(edge_number) + np.arange(len(full_discs))

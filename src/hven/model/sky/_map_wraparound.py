@@ -84,13 +84,15 @@ def close_walks(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[
             pole_offset = (np.sin(np.radians(pole)) - np.sin(np.radians(chart.lat[number]))) / chart.step_y[number]
         else:
             pole_offset = (pole - chart.lat[number]) / chart.step_y[number]
-        end = (
-            int(np.floor(chart.y[number] + pole_offset + 1e-6))
-            if pole_offset > 0.0
-            else int(np.ceil(chart.y[number] + pole_offset - 1e-6))
-        )
+        if pole_offset > 0.0:
+            end = int(np.floor(chart.y[number] + pole_offset + 1e-6))
+        else:
+            end = int(np.ceil(chart.y[number] + pole_offset - 1e-6))
         # from where it is nearest to the pole, lest the way there leads through it
-        begin = int(np.argmax(up)) if pole_offset > 0.0 else int(np.argmin(up))
+        if pole_offset > 0.0:
+            begin = int(np.argmax(up))
+        else:
+            begin = int(np.argmin(up))
         along = np.concatenate([along[begin:], along[:begin] + shift])
         up = np.concatenate([up[begin:], up[:begin]])
         pole_column = np.arange(up[0], end, 1 if end > up[0] else -1)
@@ -156,8 +158,10 @@ def trace_map_regions(
     outlined
         Regions, and how many pixels each has.
     """
-    wrapping_rows, plain_rows = np.flatnonzero(is_wrapping), np.flatnonzero(~is_wrapping)
-    outlines, index = [], np.cumsum(is_wrapping) - 1
+    wrapping_rows = np.flatnonzero(is_wrapping)
+    plain_rows = np.flatnonzero(~is_wrapping)
+    outlines = []
+    index = np.cumsum(is_wrapping) - 1
     if len(plain_rows):
         new_numbers = np.arange(region_count) - index - 1
         outlines.append(
@@ -204,16 +208,20 @@ def _trace_wrapping_regions(
     shifted = replace(chart, x=np.zeros(region_count), lon=np.zeros(region_count))
     u, v = shifted.to_plane(node.row, (node.x - turn[node.row] - 1).astype(np.float64), node.y + y[node.row] - 0.5)
     west = chart.lon + (-0.5 - chart.x) * chart.step_x  # degrees at the left edge
-    after, seam = node.after, node.seam
+    after = node.after
+    seam = node.seam
     mirrored = chart.is_mirrored[node.row]
     if mirrored.any():  # the region is to the right of the corners' order
-        reversed_successor, flag = np.empty_like(after), np.empty_like(seam)
+        reversed_successor = np.empty_like(after)
+        flag = np.empty_like(seam)
         reversed_successor[after], flag[after] = np.arange(len(after)), seam
-        after, seam = np.where(mirrored, reversed_successor, after), np.where(mirrored, flag, seam)
+        after = np.where(mirrored, reversed_successor, after)
+        seam = np.where(mirrored, flag, seam)
     after = _split_at_poles(after, v)
     root, rank = trace_rings(after, node.twin)
     angle, length, bend, points = shifted.measure_edges(node.row, u, v, after, seam)
-    angle, length = np.where(seam, 0.0, angle), np.where(seam, 0.0, length)
+    angle = np.where(seam, 0.0, angle)
+    length = np.where(seam, 0.0, length)
     low, high = (
         shifted.to_plane(
             owner, np.zeros(len(owner)), (runs.begin >> COORDINATE_BITS) % KEYS_PER_LINE + y[owner] + half
@@ -257,7 +265,8 @@ def _sort_shells_first(regions: Regions) -> Regions:
 def _merge_runs(begin: Whole, end: Whole) -> PixelRuns:
     """Join runs that touch or overlap."""
     order = np.argsort(begin, kind="stable")
-    begin, end = begin[order], np.maximum.accumulate(end[order])
+    begin = begin[order]
+    end = np.maximum.accumulate(end[order])
     new = np.append(True, begin[1:] > end[:-1])[: len(begin)]
     last = np.append(np.flatnonzero(new)[1:] - 1, len(begin) - 1)[: int(new.sum())]
     return PixelRuns(begin[new], end[last])
@@ -265,7 +274,8 @@ def _merge_runs(begin: Whole, end: Whole) -> PixelRuns:
 
 def _wrap_runs(runs: PixelRuns, x: Whole, turn_pixels: Whole) -> PixelRuns:
     """Bring pixels to one turn of the map, from 0."""
-    row, line = runs.begin >> 2 * COORDINATE_BITS, runs.begin >> COORDINATE_BITS << COORDINATE_BITS
+    row = runs.begin >> 2 * COORDINATE_BITS
+    line = runs.begin >> COORDINATE_BITS << COORDINATE_BITS
     size = np.minimum(runs.end - runs.begin, turn_pixels[row])
     first = (runs.begin - line + x[row]) % turn_pixels[row]
     overhang = np.maximum(first + size - turn_pixels[row], 0)
@@ -276,27 +286,23 @@ def _wrap_runs(runs: PixelRuns, x: Whole, turn_pixels: Whole) -> PixelRuns:
 
 def _label_components(runs: PixelRuns, turn_pixels: Whole) -> Whole:
     """Give the runs numbers by what hangs together, over the edges of the map, too."""
-    begin, end = runs.begin, runs.end
+    begin = runs.begin
+    end = runs.end
     low = np.searchsorted(end, begin + KEYS_PER_LINE, "right")
     size = np.maximum(np.searchsorted(begin, end + KEYS_PER_LINE, "left") - low, 0)
     a, number = compute_element_numbers(size)
     b = low[a] + number
     wide = turn_pixels[begin >> 2 * COORDINATE_BITS]
-    left_edge_runs, right_edge_runs = (
-        np.flatnonzero(begin % KEYS_PER_LINE == 0),
-        np.flatnonzero(end % KEYS_PER_LINE == wide),
-    )
+    left_edge_runs = np.flatnonzero(begin % KEYS_PER_LINE == 0)
+    right_edge_runs = np.flatnonzero(end % KEYS_PER_LINE == wide)
     at = np.searchsorted(begin[left_edge_runs] >> COORDINATE_BITS, begin[right_edge_runs] >> COORDINATE_BITS)
     at = np.minimum(at, max(len(left_edge_runs) - 1, 0))
-    met = (
-        (begin[left_edge_runs][at] >> COORDINATE_BITS == begin[right_edge_runs] >> COORDINATE_BITS)
-        if len(left_edge_runs)
-        else np.zeros(len(right_edge_runs), np.bool_)
-    )
-    a, b = (
-        np.concatenate([a, left_edge_runs[at][met]] if len(left_edge_runs) else [a]),
-        np.concatenate([b, right_edge_runs[met]] if len(left_edge_runs) else [b]),
-    )
+    if len(left_edge_runs):
+        met = begin[left_edge_runs][at] >> COORDINATE_BITS == begin[right_edge_runs] >> COORDINATE_BITS
+    else:
+        met = np.zeros(len(right_edge_runs), np.bool_)
+    a = np.concatenate([a, left_edge_runs[at][met]] if len(left_edge_runs) else [a])
+    b = np.concatenate([b, right_edge_runs[met]] if len(left_edge_runs) else [b])
     label = np.arange(len(begin))
     while True:
         lowest = label.copy()
@@ -335,7 +341,8 @@ class _OutlineNodes:
         )
         # over the seam: to the one edge, and from the other on
         over_seam = np.flatnonzero((target_x <= width) | (target_x > 2 * width))
-        right, crossing_count = target_x[over_seam] > 2 * width[over_seam], len(over_seam)
+        right = target_x[over_seam] > 2 * width[over_seam]
+        crossing_count = len(over_seam)
         exit_nodes, entry_nodes = (len(middle) + crossing_count * place + np.arange(crossing_count) for place in (0, 1))
         next_nodes = after[over_seam]
         after[over_seam] = exit_nodes
@@ -350,15 +357,15 @@ class _OutlineNodes:
             bare_lines: Whole = full[line[at] != next_line] >> COORDINATE_BITS
             return bare_lines
 
-        bare_below, bare_above = find_bare_lines(-1), find_bare_lines(1)
+        bare_below = find_bare_lines(-1)
+        bare_above = find_bare_lines(1)
         round_ = np.concatenate([bare_below, bare_above])
-        round_row, round_y = (
-            round_ >> COORDINATE_BITS,
-            round_ % KEYS_PER_LINE + np.repeat([0, 1], [len(bare_below), len(bare_above)]),
-        )
+        round_row = round_ >> COORDINATE_BITS
+        round_y = round_ % KEYS_PER_LINE + np.repeat([0, 1], [len(bare_below), len(bare_above)])
         east = np.repeat([True, False], [len(bare_below), len(bare_above)])
         base = len(middle) + 2 * crossing_count
-        size, wide = len(round_), turn[round_row]
+        size = len(round_)
+        wide = turn[round_row]
         number = base + np.arange(3 * size).reshape(3, size)
         spots = wide + 1 + np.stack([0 * wide, wide // 2, wide])
         spots = np.where(east, spots, spots[::-1])

@@ -54,7 +54,10 @@ class Moc:
         moc
             Of the coarser order.
         """
-        moc_order = order if target_order is None else min(target_order, order)
+        if target_order is None:
+            moc_order = order
+        else:
+            moc_order = min(target_order, order)
         coarse_cells = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
         coarse_cells = coarse_cells[coarse_cells >= 0]
         shift = 2 * (healpix.MAX_ORDER - moc_order)
@@ -81,7 +84,8 @@ class Moc:
         ValueError
             Not a MOC; says what and at which offset.
         """
-        order, max_order = -1, -1
+        order = -1
+        max_order = -1
         range_pairs: list[tuple[int, int]] = []
         for match in re.finditer(r"[^\s,]+", text):
             word = match.group()
@@ -96,13 +100,13 @@ class Moc:
                     raise ValueError(message)
                 max_order = max(max_order, order)
             if parts[2] is not None:
-                first, last = int(parts[2]), int(parts[3] or parts[2])
+                first = int(parts[2])
+                last = int(parts[3] or parts[2])
                 if last < first or last >= 12 << 2 * order:
-                    message = (
-                        f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
-                        if last >= first
-                        else f"offset {match.start()}: {word!r} ends before it begins"
-                    )
+                    if last >= first:
+                        message = f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
+                    else:
+                        message = f"offset {match.start()}: {word!r} ends before it begins"
                     raise ValueError(message)
                 shift = 2 * (healpix.MAX_ORDER - order)
                 range_pairs.append((first << shift, (last + 1) << shift))
@@ -186,7 +190,9 @@ class Moc:
         moc
             Itself if it is coarser already.
         """
-        return self if order >= self.order else Moc(healpix.degrade_ranges(self.ranges, order), order)
+        if order >= self.order:
+            return self
+        return Moc(healpix.degrade_ranges(self.ranges, order), order)
 
     def contains(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Return which positions lie in the MOC.

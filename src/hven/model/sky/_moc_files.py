@@ -84,7 +84,9 @@ def read_moc(data: bytes) -> Moc:
     if data.startswith(_FITS_SIGNATURE):
         return _read_fits_moc(data)
     text = data.decode("utf-8", "replace").strip()
-    return _read_json_moc(text) if text.startswith("{") else Moc.parse(text)
+    if text.startswith("{"):
+        return _read_json_moc(text)
+    return Moc.parse(text)
 
 
 def _read_json_moc(text: str) -> Moc:
@@ -109,7 +111,8 @@ def _read_fits_moc(data: bytes) -> Moc:
     except (OSError, IndexError, TypeError, ValueError):
         message = "the FITS file has no table that could be a MOC"
         raise ValueError(message) from None
-    kind, dimension = str(head.get("ORDERING", "")).strip(), str(head.get("MOCDIM", "SPACE")).strip()
+    kind = str(head.get("ORDERING", "")).strip()
+    dimension = str(head.get("MOCDIM", "SPACE")).strip()
     builders: dict[str, Callable[[], Moc]] = {
         "RANGE": lambda: _build_from_ranges(rows, int(head.get("MOCORD_S", healpix.MAX_ORDER))),
         "NUNIQ": lambda: _build_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
@@ -117,7 +120,8 @@ def _read_fits_moc(data: bytes) -> Moc:
     if dimension != "SPACE" or kind not in builders:
         message = f"the FITS table is no MOC of space with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
         raise ValueError(message)
-    if (frame := str(head.get("COORDSYS", "C")).strip()) not in {"C", ""} and len(frame) == 1:
+    frame = str(head.get("COORDSYS", "C")).strip()
+    if frame not in {"C", ""} and len(frame) == 1:
         message = f"the MOC is in the frame {frame!r} (COORDSYS); only C, which is ICRS, is read, and those of bodies"
         raise ValueError(message)
     return builders[kind]()

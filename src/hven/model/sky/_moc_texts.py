@@ -35,7 +35,9 @@ def write_moc_texts(ranges: Sequence[Indexes], orders: Sequence[int]) -> pa.Arra
         block_ranges = ranges[part]
         row = np.repeat(np.arange(len(block_ranges)), [len(moc_ranges) for moc_ranges in block_ranges])
         text_blocks.append(_write_block(np.concatenate(block_ranges), row, np.array(orders[part])))
-    return pa.concat_arrays(text_blocks) if text_blocks else pa.array([], pa.string())
+    if text_blocks:
+        return pa.concat_arrays(text_blocks)
+    return pa.array([], pa.string())
 
 
 def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
@@ -45,15 +47,22 @@ def _write_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.Array:
     deepest = np.full(len(orders), -1)
     np.maximum.at(deepest, owner, order)
     bare = np.flatnonzero(deepest < orders)
-    owner, order = np.append(owner, bare), np.append(order, orders[bare])
-    low, high = np.append(low, np.full(len(bare), -1)), np.append(high, np.full(len(bare), -1))
+    owner = np.append(owner, bare)
+    order = np.append(order, orders[bare])
+    low = np.append(low, np.full(len(bare), -1))
+    high = np.append(high, np.full(len(bare), -1))
     sort = np.argsort((owner << 5 | order).astype(np.int16), kind="stable")
-    owner, order, low, high = owner[sort], order[sort], low[sort], high[sort]
+    owner = owner[sort]
+    order = order[sort]
+    low = low[sort]
+    high = high[sort]
     # numbers, each with what stands behind it: orders, first cells of ranges, cells
     new = np.append(True, (owner[1:] != owner[:-1]) | (order[1:] != order[:-1]))[: len(owner)]
-    begins, is_cell = high > low, low >= 0
+    begins = high > low
+    is_cell = low >= 0
     place = compute_offsets(new * 1 + begins + is_cell)
-    numbers, separators = np.empty(place[-1], np.int64), np.full(place[-1], _SPACE, np.uint8)
+    numbers = np.empty(place[-1], np.int64)
+    separators = np.full(place[-1], _SPACE, np.uint8)
     at = place[:-1]
     numbers[at[new]], separators[at[new]] = order[new], _SLASH
     at = (at + new)[is_cell]
@@ -94,21 +103,25 @@ def _split_into_cells(ranges: Indexes, row: Indexes) -> tuple[Indexes, Indexes, 
             remainder = a, b, source_row
             continue
         shift = 2 * (healpix.MAX_ORDER - order)
-        begin, end = (a + (1 << shift) - 1) >> shift, b >> shift
+        begin = (a + (1 << shift) - 1) >> shift
+        end = b >> shift
         has_cells = begin < end
         cell_blocks.append(
             (source_row[has_cells], np.full(has_cells.sum(), order), begin[has_cells], end[has_cells] - 1)
         )
-        first, second = np.where(has_cells, begin << shift, b), np.where(has_cells, end << shift, b)
-        before, behind = a < first, second < b
+        first = np.where(has_cells, begin << shift, b)
+        second = np.where(has_cells, end << shift, b)
+        before = a < first
+        behind = second < b
         remainder = (
             np.append(a[before], second[behind]),
             np.append(first[before], b[behind]),
             np.append(source_row[before], source_row[behind]),
         )
-    owner, order_, begin, end = (
-        (np.concatenate(columns) for columns in zip(*cell_blocks, strict=True)) if cell_blocks else (low,) * 4
-    )
+    if cell_blocks:
+        owner, order_, begin, end = (np.concatenate(columns) for columns in zip(*cell_blocks, strict=True))
+    else:
+        owner, order_, begin, end = (low,) * 4
     sort = np.argsort(begin << 2 * (healpix.MAX_ORDER - order_))
     return owner[sort], order_[sort], begin[sort], end[sort]
 
@@ -130,12 +143,14 @@ def _compute_block_areas(texts: pa.Array) -> Numbers:
     offsets = offsets - offsets[0]
     is_digit = text - np.uint8(_ZERO) < 10
     # numbers: where each begins, and ends; none goes from one text into the next
-    begins, stops = is_digit.copy(), is_digit.copy()
+    begins = is_digit.copy()
+    stops = is_digit.copy()
     begins[1:] &= ~is_digit[:-1]
     stops[:-1] &= ~is_digit[1:]
     inner = offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(text))]
     begins[inner], stops[inner - 1] = is_digit[inner], is_digit[inner - 1]
-    first, stop = np.flatnonzero(begins), np.flatnonzero(stops) + 1
+    first = np.flatnonzero(begins)
+    stop = np.flatnonzero(stops) + 1
     row = np.searchsorted(offsets, first, "right") - 1
     separators = np.append(text, _SPACE)[stop]
     separators[stop == offsets[row + 1]] = _SPACE

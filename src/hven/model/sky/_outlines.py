@@ -72,19 +72,27 @@ def trace_regions(
         Regions, and what they lost.
     """
     turns = trace_outlines(runs)
-    row, after, twin = turns.row, turns.after.copy(), turns.twin
+    row = turns.row
+    after = turns.after.copy()
+    twin = turns.twin
     is_mirrored = image_geometry.is_mirrored[row]
     if is_mirrored.any():  # the region is to the right of the corners' order
         after[turns.after] = np.arange(len(row))
         after = np.where(is_mirrored, after, turns.after)
         turns = replace(turns, after=after.copy(), level=turns.level ^ is_mirrored)
     u, v = image_geometry.to_plane(row, turns.x + x[row] - 0.5, turns.y + y[row] - 0.5)
-    limb, cut = np.zeros(len(row), dtype=np.bool_), None
+    limb = np.zeros(len(row), dtype=np.bool_)
+    cut = None
     level: Flags | None = turns.level
     if isinstance(image_geometry, DiscImage) and (u * u + v * v).max() > MAX_UNCLIPPED_SQUARED_RADIUS:
-        level, full = None, _find_regions_on_limb(runs, region_count, image_geometry, x, y)
+        level = None
+        full = _find_regions_on_limb(runs, region_count, image_geometry, x, y)
         cut = clip_at_limb(row, u, v, after, full, region_count)
-        row, u, v, after, limb = cut.row, cut.u, cut.v, cut.after, cut.on_limb
+        row = cut.row
+        u = cut.u
+        v = cut.v
+        after = cut.after
+        limb = cut.on_limb
         index = np.full(len(turns.row), -1)
         index[cut.source_node[cut.source_node >= 0]] = np.flatnonzero(cut.source_node >= 0)
         twin = index[twin[index[twin] >= 0]]
@@ -217,11 +225,19 @@ def _assign_parts(
     if not len(lost):
         return part
     # the run that ends at the hole's lowest and leftmost corner begins at another ring of the same part
-    corner = ring[lost] if cut is None else cut.source_node[ring[lost]]
-    corner_rows, line, end = outline_corners.row[corner], outline_corners.y[corner], outline_corners.x[corner]
+    if cut is None:
+        corner = ring[lost]
+    else:
+        corner = cut.source_node[ring[lost]]
+    corner_rows = outline_corners.row[corner]
+    line = outline_corners.y[corner]
+    end = outline_corners.x[corner]
     start = runs.begin[np.searchsorted(runs.end, compute_keys(corner_rows, line, end))] & (KEYS_PER_LINE - 1)
     node = outline_corners.find_edge_starts(corner_rows, start, line)
-    node = outline_corners.after[node] if cut is None else cut.edge_end[node]
+    if cut is None:
+        node = outline_corners.after[node]
+    else:
+        node = cut.edge_end[node]
     if cut is not None:
         height = (line + y[corner_rows]).astype(np.float64)
         a, b = image_geometry.to_plane(corner_rows, start + x[corner_rows] - 0.5, height)

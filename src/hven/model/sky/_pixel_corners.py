@@ -79,7 +79,8 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     corners
         Where the outlines turn.
     """
-    begin, end = runs.begin << 2, runs.end << 2
+    begin = runs.begin << 2
+    end = runs.end << 2
     up = KEYS_PER_LINE << 2
     # ends of the runs below each horizontal line (0 begins, 1 ends) and above it (2, 3); what is in both is no corner
     line_ends = np.sort(np.concatenate([begin | 2, end | 3, begin + up, (end + up) | 1]))
@@ -87,12 +88,11 @@ def trace_outlines(runs: PixelRuns) -> OutlineCorners:
     straight = np.flatnonzero((line_ends[1:] ^ line_ends[:-1]) == 2)
     keep[straight] = keep[straight + 1] = False
     line_ends = line_ends[keep]
-    place, tag = line_ends >> 2, line_ends & 3
-    row, y, x = (
-        place >> 2 * COORDINATE_BITS,
-        place >> COORDINATE_BITS & (KEYS_PER_LINE - 1),
-        place & (KEYS_PER_LINE - 1),
-    )
+    place = line_ends >> 2
+    tag = line_ends & 3
+    row = place >> 2 * COORDINATE_BITS
+    y = place >> COORDINATE_BITS & (KEYS_PER_LINE - 1)
+    x = place & (KEYS_PER_LINE - 1)
     # corners of one horizontal line are the ends of its edges in turn; those of one vertical line as well
     starts = 1 - (tag & 1)
     column = compute_keys(row, x, y) << 1 | starts
@@ -158,20 +158,26 @@ def _rank_nodes(successor: Whole, level: Flags | None) -> tuple[Whole, Whole]:
         place[first] = np.arange(len(first))
         node_ahead = place[successor[second]]
     lowest = np.minimum(first, second)
-    best, step = lowest << _HALF_WORD_BITS, 1  # the least index in so many steps, and after how many it comes
+    # the least index in so many steps, and after how many it comes
+    best = lowest << _HALF_WORD_BITS
+    step = 1
     while True:
         better = np.minimum(best, best[node_ahead] + step)
         if np.array_equal(better, best):
             break
-        best, node_ahead, step = better, node_ahead[node_ahead], 2 * step
-    root, step_count = best >> _HALF_WORD_BITS, best & ((1 << _HALF_WORD_BITS) - 1)
+        best = better
+        node_ahead = node_ahead[node_ahead]
+        step = 2 * step
+    root = best >> _HALF_WORD_BITS
+    step_count = best & ((1 << _HALF_WORD_BITS) - 1)
     size = np.bincount(root, minlength=count)[root]
     number = np.where(step_count == 0, 0, size - step_count)
     if level is None:
         return root, number
     is_second = np.zeros(count, dtype=np.int64)  # whether the least is the second of its two
     is_second[root[step_count == 0]] = (lowest == second)[step_count == 0]
-    roots, ranks = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    roots = np.empty(count, dtype=np.int64)
+    ranks = np.empty(count, dtype=np.int64)
     roots[first] = roots[second] = root
     number = 2 * number - is_second[root]
     ranks[first], ranks[second] = np.where(number < 0, 2 * size - 1, number), number + 1

@@ -73,7 +73,9 @@ def build_regions_from_walks(
         fine = recorder.fault[row_indexes] == 0
         if not fine.all():
             is_kept = fine[row]
-            row, x, y = (np.cumsum(fine) - 1)[row[is_kept]], x[is_kept], y[is_kept]
+            row = (np.cumsum(fine) - 1)[row[is_kept]]
+            x = x[is_kept]
+            y = y[is_kept]
             row_indexes, images, low, high = (
                 row_indexes[fine],
                 take_images(images, fine),
@@ -83,7 +85,8 @@ def build_regions_from_walks(
         if not len(row_indexes):
             return []
         runs = fill_walks(row, x - low[0][row] + 1, y - low[1][row] + 1)
-        left_pixels, below = low[0] - 1, low[1] - 1
+        left_pixels = low[0] - 1
+        below = low[1] - 1
         if (
             isinstance(images, DiscImage)
             and not (within := images.is_inside_limb(*zip(low, high, strict=True))).all()
@@ -181,10 +184,8 @@ def _trace_on_sphere(
         recorder.mark_rows("off_disc", np.diff(outlines.regions.rows) == 0, outlines.pixels, row_indexes)
         return outlines
     first = np.searchsorted(runs.begin, np.arange(len(row_indexes)) << 2 * COORDINATE_BITS)
-    leftmost, rightmost = (
-        np.minimum.reduceat(runs.begin % KEYS_PER_LINE, first),
-        np.maximum.reduceat(runs.end % KEYS_PER_LINE, first),
-    )
+    leftmost = np.minimum.reduceat(runs.begin % KEYS_PER_LINE, first)
+    rightmost = np.maximum.reduceat(runs.end % KEYS_PER_LINE, first)
     last = np.append(first[1:], len(runs.begin)) - 1
     turn = map_wraparound.count_pixels_per_turn(images)
     around = (rightmost - leftmost >= np.where(turn > 0, turn, np.inf)) | (
@@ -204,7 +205,9 @@ def _trace_on_sphere(
 def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], recorder: FaultRecorder) -> ContourRegions:
     """Put regions, whose rows ascend, where these are."""
     rows = len(recorder.fault)
-    pixels, clipped, parts = np.zeros(rows, dtype=np.int64), np.zeros(rows), np.zeros(rows, dtype=np.int64)
+    pixels = np.zeros(rows, dtype=np.int64)
+    clipped = np.zeros(rows)
+    parts = np.zeros(rows, dtype=np.int64)
     for row_indexes, outline in block_outlines:
         pixels[row_indexes], clipped[row_indexes], parts[row_indexes] = (
             outline.pixels,

@@ -103,20 +103,28 @@ def parse_wkt_frame(text: str) -> BodyFrame:
     unit = _find_first_node(shape[1], "LENGTHUNIT", "UNIT")
     sizes = [size * (unit[1][1] if unit else 1.0) for size in shape[1][1:4] if isinstance(size, float)]
     if shape[0] == "TRIAXIAL":
-        a, b, c = sizes if len(sizes) == 3 else (0.0, 0.0, 0.0)
+        if len(sizes) == 3:
+            a, b, c = sizes
+        else:
+            a, b, c = (0.0, 0.0, 0.0)
     else:
-        flat = shape[1][2] if len(shape[1]) > 2 and isinstance(shape[1][2], float) else 0.0
+        if len(shape[1]) > 2 and isinstance(shape[1][2], float):
+            flat = shape[1][2]
+        else:
+            flat = 0.0
         a = b = sizes[0] if sizes else 0.0
-        c = a * (1.0 - 1.0 / flat) if flat else a
+        if flat:
+            c = a * (1.0 - 1.0 / flat)
+        else:
+            c = a
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
     spherical = (_find_first_node(base[1], "CS") or ("", [""]))[1][0] == "spherical"
     along = [node[1][1] for node in _find_nodes(base[1], "AXIS") if len(node[1]) > 1]
-    meridian, name = (
-        _find_first_node(base[1], "PRIMEM"),
-        re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0]),
-    )
-    body, code = find_body(name), _find_first_node(tree, "ID", "AUTHORITY")
+    meridian = _find_first_node(base[1], "PRIMEM")
+    name = re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0])
+    body = find_body(name)
+    code = _find_first_node(tree, "ID", "AUTHORITY")
     frame = CoordinateFrame(
         name="BODY",
         body=body.name if body else name,
@@ -203,7 +211,10 @@ def _parse_wkt(text: str) -> list[Any]:
             stack[-1].append(float(number) if number else word or quoted.replace('""', '"'))
         elif mark in "[(":
             inner: list[Any] = []
-            name = stack[-1].pop() if stack[-1] else ""
+            if stack[-1]:
+                name = stack[-1].pop()
+            else:
+                name = ""
             stack[-1].append((str(name).upper(), inner))
             stack.append(inner)
         elif mark in "])":

@@ -64,14 +64,13 @@ def is_point_in_polygon(
     inside
         Shape (n,); False for what is no polygon.
     """
-    lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+    lon = np.atleast_1d(np.asarray(lon, dtype=np.float64))
+    lat = np.atleast_1d(np.asarray(lat, dtype=np.float64))
     good, corners, starts = _extract_polygons(*_reduce_repeated_polygon(offsets, coordinates))
     if len(good) == 1:
-        return (
-            Rings(corners[:, 0], corners[:, 1], starts).contains_points(lon, lat)
-            if good[0]
-            else np.zeros(len(lon), np.bool_)
-        )
+        if good[0]:
+            return Rings(corners[:, 0], corners[:, 1], starts).contains_points(lon, lat)
+        return np.zeros(len(lon), np.bool_)
     lon, lat = (np.broadcast_to(coordinate, good.shape)[good] for coordinate in (lon, lat))
     inside_blocks = [np.empty(0, np.bool_)]
     for part in split_into_blocks(np.diff(starts), _BLOCK_CORNERS):
@@ -125,9 +124,11 @@ def compute_bounding_circles(
     """
     good, picked, starts = _extract_polygons(offsets, coordinates)
     where = np.flatnonzero(good)
-    circles, thin = np.full((3, len(good)), np.nan), np.zeros(len(good), np.bool_)
+    circles = np.full((3, len(good)), np.nan)
+    thin = np.zeros(len(good), np.bool_)
     for part in split_into_blocks(np.diff(starts), _BLOCK_CORNERS):
-        first, size = starts[part] - starts[part.start], np.diff(starts[part.start : part.stop + 1])
+        first = starts[part] - starts[part.start]
+        size = np.diff(starts[part.start : part.stop + 1])
         a = to_vector_components(*picked[starts[part.start] : starts[part.stop]].T)
         total = [np.add.reduceat(component, first) for component in a]
         length = np.sqrt(sum(component * component for component in total))
@@ -216,7 +217,8 @@ def cover_by_cells(
         The polygon of each cell, ascending; shape (k,).
     """
     good, all_rings = _build_rings(offsets, coordinates, is_selected)
-    where, neighbours = np.flatnonzero(good), healpix.compute_neighbours(order)
+    where = np.flatnonzero(good)
+    neighbours = healpix.compute_neighbours(order)
     neighbours = np.where(neighbours < 0, np.arange(len(neighbours))[:, None], neighbours)
     step = _STEP_CELL_WIDTHS / 2**order
     covers = [(np.empty(0, np.int64), np.empty(0, np.int64))]
@@ -229,7 +231,8 @@ def cover_by_cells(
         distance_along = np.cumsum(rings.arcs) - rings.arcs
         step_number = 2.0 * rings.owner[edge] + (distance_along[edge] + share * rings.arcs[edge]) // step
         step_starts = np.flatnonzero(np.append(True, step_number[1:] != step_number[:-1]))
-        edge, share = edge[step_starts], share[step_starts]
+        edge = edge[step_starts]
+        share = share[step_starts]
         lon, lat = to_lon_lat(interpolate_along_arcs(rings.a[edge], rings.b[edge], share))
         at, cells = healpix.find_cone_cells(order, np.arange(len(edge)), lon, lat, np.full(len(edge), 2.0 * step))
         edge_label = len(neighbours)
@@ -271,12 +274,11 @@ def sum_union_areas(
     apart
         Which of them are so because their parts lie in caps that do not meet, shape (u,).
     """
-    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
-    area, reach, xyz = (
-        np.full(len(union_number), np.nan),
-        np.full(len(union_number), 180.0),
-        np.zeros((len(union_number), 3)),
-    )
+    starts = np.asarray(offsets, dtype=np.int64)
+    numbers = np.asarray(coordinates, dtype=np.float64)
+    area = np.full(len(union_number), np.nan)
+    reach = np.full(len(union_number), 180.0)
+    xyz = np.zeros((len(union_number), 3))
     first = starts[:-1][is_circle]
     area[is_circle], reach[is_circle] = compute_circle_area(numbers[first + 2]), numbers[first + 2]
     xyz[is_circle] = to_unit_vectors(numbers[first], numbers[first + 1])
@@ -427,11 +429,9 @@ def _relate_circles_to_polygons(
     lon, lat, radius = (np.broadcast_to(value, (rows,)) for value in (lon, lat, radius))
     good, rings = _repeat_for_rows(*_build_rings(starts, numbers), rows)
     answer = good.copy()
-    inside, gap, size = (
-        rings.contains_pairwise(lon[good], lat[good]),
-        rings.compute_boundary_distances(lon[good], lat[good]),
-        radius[good],
-    )
+    inside = rings.contains_pairwise(lon[good], lat[good])
+    gap = rings.compute_boundary_distances(lon[good], lat[good])
+    size = radius[good]
     if relation == "meets":
         answer[good] = (inside | (gap <= size + TOLERANCE_DEGREES)) & (size >= 0.0)
     elif relation == "in":
@@ -500,7 +500,8 @@ def _select_polygon_pairs(
 
 def _reduce_repeated_polygon(offsets: Any, coordinates: Any) -> tuple[Indexes, Numbers]:
     """Reduce rows that all repeat one polygon, as a constant in a query does, to that one."""
-    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
+    starts = np.asarray(offsets, dtype=np.int64)
+    numbers = np.asarray(coordinates, dtype=np.float64)
     rows = len(starts) - 1
     if rows > 1:
         size = int(starts[1] - starts[0])
@@ -527,15 +528,18 @@ def _build_rings(offsets: Any, coordinates: Any, is_selected: Any = True) -> tup
 
 def _extract_polygons(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, Numbers, Indexes]:
     """Return which rows are polygons (three pairs or more, all of them positions), their corners, and where each begins."""
-    starts, numbers = np.asarray(offsets, dtype=np.int64), np.asarray(coordinates, dtype=np.float64)
+    starts = np.asarray(offsets, dtype=np.int64)
+    numbers = np.asarray(coordinates, dtype=np.float64)
     size = np.diff(starts)
     good: Flags = (size >= 6) & (size % 2 == 0) & is_selected
     if good.all():
-        numbers, starts = numbers[starts[0] : starts[-1]], starts - starts[0]
+        numbers = numbers[starts[0] : starts[-1]]
+        starts = starts - starts[0]
     else:
         at, starts = gather_rows(starts, np.flatnonzero(good))
         numbers = numbers[at]
-    pairs, first = numbers.reshape(-1, 2), starts // 2
+    pairs = numbers.reshape(-1, 2)
+    first = starts // 2
     if not len(pairs) or (
         np.isfinite([pairs[:, 0].min(), pairs[:, 0].max()]).all()
         and np.abs([pairs[:, 1].min(), pairs[:, 1].max()]).max() <= 90.0
@@ -590,8 +594,11 @@ def compute_box_corners(
     lon, lat, width, height = (np.where(good, numbers, 1.0)[:, None] for numbers in (lon, lat, width, height))
     half = np.radians(width) / 2.0
     top = np.arctan(np.tan(np.radians(height) / 2.0) * np.cos(half))
-    x, p = half * np.array([-1.0, 1.0, 1.0, -1.0]), top * np.array([-1.0, -1.0, 1.0, 1.0])
-    ahead, aside, up = np.cos(p) * np.cos(x), np.cos(p) * np.sin(x), np.sin(p)
+    x = half * np.array([-1.0, 1.0, 1.0, -1.0])
+    p = top * np.array([-1.0, -1.0, 1.0, 1.0])
+    ahead = np.cos(p) * np.cos(x)
+    aside = np.cos(p) * np.sin(x)
+    up = np.sin(p)
     phi = np.radians(lat)
     turned = np.stack([np.cos(phi) * ahead - np.sin(phi) * up, aside, np.sin(phi) * ahead + np.cos(phi) * up], axis=-1)
     lons, lats = to_lon_lat(turned)

@@ -87,7 +87,8 @@ class ProjectionPlanes(Generic[R]):
     def _move_center_away(self, row: int, columns: list[R]) -> None:
         """Put what is infinitely far on the plane of a row where no edges are."""
         index = np.arange(200) + 0.5
-        lat, lon = np.degrees(np.arcsin(1.0 - index / 100.0)), np.degrees(index * _GOLDEN_ANGLE_RADIANS)
+        lat = np.degrees(np.arcsin(1.0 - index / 100.0))
+        lon = np.degrees(index * _GOLDEN_ANGLE_RADIANS)
         tried = np.concatenate([-self.centre[row][None], to_unit_vectors(lon, lat)])
         gap = np.full(len(tried), 90.0)
         for column in columns:
@@ -103,7 +104,8 @@ class ProjectionPlanes(Generic[R]):
 
         Radians, shape (v,).
         """
-        row, edges = column.vertex_rows, column.outlines
+        row = column.vertex_rows
+        edges = column.outlines
         gap = np.radians(np.maximum(compute_arc_distances(-self.centre[row], edges.a, edges.b, edges.normal), 0.1))
         bend = np.maximum(np.abs(dot_vectors(edges.normal, self.centre[row])), 1e-9)  # 0 of what is straight
         return np.where(
@@ -121,9 +123,11 @@ class ProjectionPlanes(Generic[R]):
         spans = [column.rings[column.parts[column.rows]] for column in columns]
         lons, lats = (np.concatenate([getattr(column, name) for column in columns]) for name in ("lon", "lat"))
         first = compute_offsets([len(column.lon) for column in columns])
-        all_vertices, pinned_columns = to_unit_vectors(lons, lats), []
+        all_vertices = to_unit_vectors(lons, lats)
+        pinned_columns = []
         for column, span in zip(columns, spans, strict=True):
-            edges, insertions = column.outlines, [np.zeros((3, 0))]
+            edges = column.outlines
+            insertions = [np.zeros((3, 0))]
             long = edges.arcs > self._compute_max_piece_lengths(column)
             for row in rows.tolist():
                 edge = span[row] + np.flatnonzero(long[span[row] : span[row + 1]])
@@ -170,7 +174,10 @@ class ProjectionPlanes(Generic[R]):
         (column, _), xy = self.columns[column_number], self.projected[column_number]
         follower = column.successors
         turn = xy[:, 0] * xy[follower, 1] - xy[follower, 0] * xy[:, 1]
-        is_clockwise = np.add.reduceat(turn, column.rings[:-1]) < 0.0 if len(turn) else np.zeros(0, np.bool_)
+        if len(turn):
+            is_clockwise = np.add.reduceat(turn, column.rings[:-1]) < 0.0
+        else:
+            is_clockwise = np.zeros(0, np.bool_)
         part = compute_row_indexes(column.parts)
         open_ = np.flatnonzero(np.bincount(part[~is_clockwise], minlength=len(column.parts) - 1) == 0)
         corner = self.frame_half_width[compute_row_indexes(column.rows)[open_]][:, None, None] * [
@@ -179,10 +186,8 @@ class ProjectionPlanes(Generic[R]):
             [1.0, 1.0],
             [-1.0, 1.0],
         ]
-        part, is_clockwise = (
-            np.concatenate([part, open_]),
-            np.concatenate([is_clockwise, np.zeros(len(open_), np.bool_)]),
-        )
+        part = np.concatenate([part, open_])
+        is_clockwise = np.concatenate([is_clockwise, np.zeros(len(open_), np.bool_)])
         order = np.lexsort((np.arange(len(part)), is_clockwise, part))
         offsets = np.concatenate([column.rings, column.rings[-1] + 4 * np.arange(1, len(open_) + 1)])
         vertex, rings = gather_rows(offsets, order)
@@ -208,7 +213,8 @@ class ProjectionPlanes(Generic[R]):
         raw = make(lon, lat, rings, parts, rows)
         lon, lat, drop = self._restore_vertices(lon, lat, xy, at)
         if drop.any():  # what was put in goes, unless there is a corner now
-            normal, before = raw.outlines.normal, np.empty(len(drop), np.int64)
+            normal = raw.outlines.normal
+            before = np.empty(len(drop), np.int64)
             before[raw.successors] = np.arange(len(drop))
             drop &= np.linalg.norm(np.cross(normal[before], normal), axis=1) < 1e-6
         drop &= (np.diff(compute_offsets(~drop)[rings]) >= 3)[compute_row_indexes(rings)]
@@ -220,7 +226,9 @@ class ProjectionPlanes(Generic[R]):
                 np.bool_,
             )
         ]
-        return restored.replace_rows(wrong, raw.take(wrong)) if len(wrong) else restored
+        if len(wrong):
+            return restored.replace_rows(wrong, raw.take(wrong))
+        return restored
 
     def _extract_rings(self, shapes: Any) -> tuple[Numbers, Indexes, Indexes, Indexes]:
         """Return x, y and offsets of rings, parts and rows, without frames, and without what is thinner than a plane is exact to.
@@ -228,7 +236,8 @@ class ProjectionPlanes(Generic[R]):
         Of such rings rounding would say, on the sphere, which side is inside.
         """
         xy, rings, parts, rows = to_ragged_arrays(shapes)
-        ring_part, part_row = compute_row_indexes(parts), compute_row_indexes(rows)
+        ring_part = compute_row_indexes(parts)
+        part_row = compute_row_indexes(rows)
         if not len(xy):
             return xy, rings, parts, rows
         after = xy[compute_successors(rings)]
@@ -254,10 +263,10 @@ class ProjectionPlanes(Generic[R]):
         self, lon: Numbers, lat: Numbers, xy: Numbers, row: Indexes
     ) -> tuple[Numbers, Numbers, Flags]:
         """Give vertices that were there before their angles again, to the last digit, and tell which were put in on the way."""
-        vertex_keys, shape_keys = (
-            _hash_positions(np.concatenate(self.projected), np.concatenate([c.vertex_rows for c, _ in self.columns])),
-            _hash_positions(xy, row),
+        vertex_keys = _hash_positions(
+            np.concatenate(self.projected), np.concatenate([c.vertex_rows for c, _ in self.columns])
         )
+        shape_keys = _hash_positions(xy, row)
         added = np.concatenate([np.zeros(len(c.lon), np.bool_) if new is None else new for c, new in self.columns])
         order = np.lexsort((added, vertex_keys))
         at = np.searchsorted(vertex_keys[order], shape_keys).clip(max=max(len(order) - 1, 0))
@@ -295,12 +304,11 @@ def _find_vertices_on_edges(
     x, y, z = all_vertices[candidates].T[:, :, None]
     plane_distances = x * normal[edge, 0] + y * normal[edge, 1] + z * normal[edge, 2]
     vertex, edge_index = np.nonzero(np.abs(plane_distances) < 1.1 * MAX_DEVIATION_RADIANS)
-    vertex, edge_index = candidates[vertex], edge[edge_index]
+    vertex = candidates[vertex]
+    edge_index = edge[edge_index]
     point = all_vertices[vertex]
-    start_distances, remaining = (
-        dot_vectors(cross_vectors(normal[edge_index], a[edge_index]), point),
-        dot_vectors(cross_vectors(b[edge_index], normal[edge_index]), point),
-    )
+    start_distances = dot_vectors(cross_vectors(normal[edge_index], a[edge_index]), point)
+    remaining = dot_vectors(cross_vectors(b[edge_index], normal[edge_index]), point)
     end = np.minimum(start_distances, remaining)
     on = (end > 1e-13) & (np.abs(dot_vectors(normal[edge_index], point)) < 0.1 * end + 1e-12)
     return np.stack([edge_index, np.arctan2(start_distances, dot_vectors(a[edge_index], point)), vertex])[:, on]
@@ -378,7 +386,8 @@ def is_convex(regions: RegionColumn) -> Flags:
     ring = regions.parts[regions.rows[single]]
     size = np.diff(regions.rings)[ring]
     for corners in (3, 4):
-        rows, at = single[size == corners], regions.rings[ring[size == corners]][:, None] + np.arange(corners)
+        rows = single[size == corners]
+        at = regions.rings[ring[size == corners]][:, None] + np.arange(corners)
         if not len(rows):
             continue
         corner = to_unit_vectors(regions.lon[at], regions.lat[at])
@@ -398,12 +407,14 @@ def is_convex(regions: RegionColumn) -> Flags:
 def clean_regions(regions: R) -> R:
     """Leave out vertices that say nothing, rings and parts that are none."""
     *bad, short, is_repeated = (wrong for _, wrong in find_vertex_faults(regions))
-    ring, lost = compute_row_indexes(regions.rings), np.logical_or.reduce([*bad, short])
+    ring = compute_row_indexes(regions.rings)
+    lost = np.logical_or.reduce([*bad, short])
     keep = ~is_repeated & ~np.isin(ring, ring[lost])
     size = np.bincount(ring[keep], minlength=len(regions.rings) - 1)
     keep &= (size >= 3)[ring]
     size = np.where(size >= 3, size, 0)
-    stays, part = size > 0, compute_row_indexes(regions.parts)
+    stays = size > 0
+    part = compute_row_indexes(regions.parts)
     is_whole_sphere = np.diff(regions.parts) == 0
     parts = np.bincount(part[stays], minlength=len(is_whole_sphere))
     part_stays = (parts > 0) | is_whole_sphere

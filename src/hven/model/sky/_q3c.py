@@ -42,9 +42,12 @@ def compute_pixel_numbers(lon: npt.ArrayLike, lat: npt.ArrayLike) -> npt.NDArray
     along = np.radians(longitude - 90.0 * side)
     along = np.where(along > np.pi, along - 2 * np.pi, along)
     with np.errstate(all="ignore"):
-        x, y = np.tan(along), np.tan(latitude) / np.cos(along)
-        north, south = y > 1.0, y < -1.0
-        around, inward = np.radians(longitude), 1.0 / np.tan(latitude)
+        x = np.tan(along)
+        y = np.tan(latitude) / np.cos(along)
+        north = y > 1.0
+        south = y < -1.0
+        around = np.radians(longitude)
+        inward = 1.0 / np.tan(latitude)
         polar = north | south
         x = np.where(polar, np.where(north, 1.0, -1.0) * np.sin(around) * inward, x)
         y = np.where(polar, -np.cos(around) * inward, y)

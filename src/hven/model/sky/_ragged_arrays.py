@@ -113,13 +113,16 @@ def find_largest_gaps(low: Numbers, width: Numbers, row: Indexes, row_count: int
     )
     row = np.concatenate([row, row[crosses_zero]])
     order = np.lexsort((low, row))
-    low, high, row = low[order], high[order], row[order]
+    low = low[order]
+    high = high[order]
+    row = row[order]
     # the farthest that has been reached: exact by ranks
     order_by_end = np.argsort(high, kind="stable")
     rank = np.empty(len(high), np.int64)
     rank[order_by_end] = np.arange(len(high))
     reached = high[order_by_end[np.maximum.accumulate(rank + row * len(high)) - row * len(high)]]
-    begin, size = np.zeros(row_count), np.full(row_count, 360.0)
+    begin = np.zeros(row_count)
+    size = np.full(row_count, 360.0)
     if not len(low):
         return begin, size
     last = np.flatnonzero(np.append(row[1:] != row[:-1], True))

@@ -127,7 +127,9 @@ class RegionColumn:
             Lists are nested otherwise.
         """
         vertices: list[Sequence[float]] = []
-        rings, parts, offsets = [0], [0], [0]
+        rings = [0]
+        parts = [0]
+        offsets = [0]
         try:
             for row in rows:
                 for part in row:
@@ -164,7 +166,8 @@ class RegionColumn:
         """
         pairs = np.asarray(numbers, dtype=np.float64).reshape(-1, 2)
         first = np.asarray(starts, dtype=np.int64) // 2
-        pairs, first = pairs[first[0] : first[-1]], first - first[0]
+        pairs = pairs[first[0] : first[-1]]
+        first = first - first[0]
         has_corners = np.diff(first) > 0
         rings = first[np.append(True, has_corners)]
         return (
@@ -213,7 +216,8 @@ class RegionColumn:
             lon, lat = (array.field(name).to_numpy() for name in ("x", "y"))
         else:
             pairs = array.flatten().to_numpy().reshape(len(array), -1)
-            lon, lat = pairs[:, 0], pairs[:, 1]
+            lon = pairs[:, 0]
+            lat = pairs[:, 1]
         rows, parts, rings = offsets
         return cls(lon, lat, rings, parts, rows).open_rings()
 
@@ -238,7 +242,10 @@ class RegionColumn:
         """
         import shapely  # noqa: PLC0415  (for who computes with regions)
 
-        wkb_values = wkb_values.to_pylist() if isinstance(wkb_values, pa.Array | pa.ChunkedArray) else list(wkb_values)
+        if isinstance(wkb_values, pa.Array | pa.ChunkedArray):
+            wkb_values = wkb_values.to_pylist()
+        else:
+            wkb_values = list(wkb_values)
         shapes = shapely.from_wkb(np.array(wkb_values, dtype=object))
         shapes = np.where(shapely.is_missing(shapes), shapely.MultiPolygon(), shapes)
         kinds = set(shapely.get_type_id(shapes).tolist())
@@ -334,7 +341,10 @@ class RegionColumn:
             Those rows.
         """
         row_indexes = np.asarray(rows)
-        row_indexes = np.flatnonzero(row_indexes) if row_indexes.dtype == np.bool_ else row_indexes.astype(np.int64)
+        if row_indexes.dtype == np.bool_:
+            row_indexes = np.flatnonzero(row_indexes)
+        else:
+            row_indexes = row_indexes.astype(np.int64)
         part, offsets = gather_rows(self.rows, row_indexes)
         return self._take_parts(part, offsets)
 
@@ -378,7 +388,8 @@ class RegionColumn:
         rings
             The number of that ring; -1 where there is none: of what is empty, and of the whole sphere; shape (n,).
         """
-        largest, count = np.full(len(self), -1), np.diff(self.rows)
+        largest = np.full(len(self), -1)
+        count = np.diff(self.rows)
         part = self.rows[:-1][count > 0]  # the first one, where there are no others
         several = np.flatnonzero(count > 1)
         if len(several):
@@ -475,11 +486,13 @@ class RegionColumn:
 
         Edges that coincide get the same ones.
         """
-        after, xyz = self.successors, to_unit_vectors(self.lon, self.lat)
+        after = self.successors
+        xyz = to_unit_vectors(self.lon, self.lat)
         (x, y, z), (u, v, w) = xyz.T, xyz[after].T
         is_reversed = (z > w) | ((z == w) & ((x > u) | ((x == u) & (y > v))))  # always from the same end
         vertex_numbers = np.arange(len(xyz))
-        begin, end = np.where(is_reversed, after, vertex_numbers), np.where(is_reversed, vertex_numbers, after)
+        begin = np.where(is_reversed, after, vertex_numbers)
+        end = np.where(is_reversed, vertex_numbers, after)
         pieces = np.maximum(np.ceil(measure_angles(xyz[begin], xyz[end]) / max_edge_radians - 1e-9), 1.0).astype(
             np.int64
         )
@@ -487,7 +500,8 @@ class RegionColumn:
         added = number > 0
         edge = vertex[added]
         share = np.where(is_reversed[edge], pieces[edge] - number[added], number[added]) / pieces[edge]
-        lon, lat = self.lon[vertex], self.lat[vertex]
+        lon = self.lon[vertex]
+        lat = self.lat[vertex]
         lon[added], lat[added] = to_lon_lat(interpolate_along_arcs(xyz[begin[edge]], xyz[end[edge]], share))
         return type(self)(lon, lat, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
 
@@ -514,7 +528,8 @@ class RegionColumn:
         inside
             Shape (n,) or (m,).
         """
-        lon, lat = np.atleast_1d(np.asarray(lon, np.float64)), np.atleast_1d(np.asarray(lat, np.float64))
+        lon = np.atleast_1d(np.asarray(lon, np.float64))
+        lat = np.atleast_1d(np.asarray(lat, np.float64))
         if len(self) == 1 != len(lon):
             inside = np.zeros(len(lon), np.bool_)
             for first, last in pairwise(self.parts):
@@ -525,7 +540,8 @@ class RegionColumn:
                     )
                 inside |= in_part
             return inside
-        part, row = compute_row_indexes(self.parts), compute_row_indexes(self.rows)
+        part = compute_row_indexes(self.parts)
+        row = compute_row_indexes(self.rows)
         is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         in_part = is_position[row]
         if len(part):
@@ -618,10 +634,12 @@ class RegionColumn:
         small = np.zeros(len(self), np.bool_)
         if (np.diff(self.parts) == 0).any():
             return small, np.empty((4, 0))
-        lon, lat = self.lon, self.lat
+        lon = self.lon
+        lat = self.lat
         begin = self.rings[self.parts[self.rows]]
         filled_rows = np.flatnonzero(np.diff(begin) > 0)
-        first, size = begin[filled_rows], np.diff(begin)[filled_rows]
+        first = begin[filled_rows]
+        size = np.diff(begin)[filled_rows]
         base = lon[first]
         away = lon - np.repeat(base, size)
         away -= 360.0 * np.rint(away / 360.0)
@@ -630,8 +648,10 @@ class RegionColumn:
             for each, values in ((np.minimum, away), (np.maximum, away), (np.minimum, lat), (np.maximum, lat))
         )
         next_lat = take_successor_values(self.rings, lat)
-        turn, climb = take_successor_values(self.rings, away) - away, np.abs(next_lat - lat)
-        wide, steep = np.maximum.reduceat(np.abs(turn), first), np.maximum.reduceat(climb, first)
+        turn = take_successor_values(self.rings, away) - away
+        climb = np.abs(next_lat - lat)
+        wide = np.maximum.reduceat(np.abs(turn), first)
+        steep = np.maximum.reduceat(climb, first)
         # an arc rises above its ends by an eighth of the square of its length times the tangent of its latitude: this
         # is four times as much
         rise = (
@@ -681,7 +701,8 @@ class RegionColumn:
         poles = np.zeros((2, len(self.parts) - 1), np.bool_)
         poles[:, is_whole_sphere] = True
         if len(self.lon):
-            rings, ring_part = self.outlines, compute_row_indexes(self.parts)
+            rings = self.outlines
+            ring_part = compute_row_indexes(self.parts)
             row = part_row[ring_part[rings.owner]]
             low, width = rings.longitude_ranges
             begin, size = find_largest_gaps(low, width, row, len(self))
@@ -719,7 +740,8 @@ class RegionColumn:
         (lon, lat), rings = (self.lon, self.lat), self.rings
         if close:
             vertex, rings = close_rings(self.rings)
-            lon, lat = lon[vertex], lat[vertex]
+            lon = lon[vertex]
+            lat = lat[vertex]
         array = pa.StructArray.from_arrays([pa.array(lon), pa.array(lat)], fields=list(_POINT_TYPE))
         for offsets in (rings, self.parts, self.rows):
             array = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), array)

@@ -90,18 +90,27 @@ def detect_format(data: bytes, name: str = "") -> str | None:
     form
         ``geojson``, ``moc``, ``ds9``, ``crtf``, ``text``; None: it is none of these.
     """
-    start, ending = data.lstrip()[:4096], name.lower().rsplit(".", 1)[-1]
+    start = data.lstrip()[:4096]
+    ending = name.lower().rsplit(".", 1)[-1]
     if start.startswith(b"{"):
-        return "geojson" if re.search(rb'"type"\s*:', data) else "moc" if re.match(rb'\{\s*("\d+"|\})', start) else None
+        if re.search(rb'"type"\s*:', data):
+            return "geojson"
+        if re.match(rb'\{\s*("\d+"|\})', start):
+            return "moc"
+        return None
     if start.startswith(b"SIMPLE  ="):
-        return "moc" if re.search(rb"ORDERING= '(?:RANGE|NUNIQ)", data) else None
+        if re.search(rb"ORDERING= '(?:RANGE|NUNIQ)", data):
+            return "moc"
+        return None
     if _CRTF_PATTERN.match(start) or ending == "crtf":
         return "crtf"
     if _DS9_PATTERN.match(start) or ending == "reg":
         return "ds9"
     if _MOC_PATTERN.fullmatch(data):
         return "moc"
-    return "text" if re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start) else None
+    if re.match(rb"(?i)(circle|polygon|range|box|position|union|allsky|multishape)\b", start):
+        return "text"
+    return None
 
 
 def read_regions(data: bytes, name: str = "", *, make_valid: bool = False) -> ParsedRegions:
@@ -177,9 +186,12 @@ def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
             f"the {'DS9' if file_format == 'ds9' else 'CRTF'} file cannot be read: {str(error) or type(error).__name__}"
         )
         raise ValueError(message) from None
-    built_regions, faults, names = [], [], []
+    built_regions = []
+    faults = []
+    names = []
     for item in drawn_regions:
-        fault, region = "", Regions.create_empty(1)
+        fault = ""
+        region = Regions.create_empty(1)
         word = type(item).__name__
         try:
             if "Pixel" in word:
@@ -219,26 +231,35 @@ def _build_region(drawn_region: Any, word: str) -> Regions:
         return _build_centered_shape(drawn_region, word, drawn_region.radius)
     if word in {"Ellipse", "Rectangle"}:
         return _build_centered_shape(drawn_region, word, drawn_region.width, drawn_region.height)
-    message = f"a {word.lower()} has no area" if word in {"Point", "Line", "Text"} else f"a {word} is not read"
+    if word in {"Point", "Line", "Text"}:
+        message = f"a {word.lower()} has no area"
+    else:
+        message = f"a {word} is not read"
     raise ValueError(message)
 
 
 def _build_centered_shape(drawn_region: Any, word: str, *sizes: Any) -> Regions:
     """Make circles, ellipses and rectangles, whose width lies along the angle, counted from west to north."""
-    lon, lat = drawn_region.center.icrs.ra.deg, drawn_region.center.icrs.dec.deg
+    lon = drawn_region.center.icrs.ra.deg
+    lat = drawn_region.center.icrs.dec.deg
     if word == "Circle":
         return Regions.from_circles(lon, lat, sizes[0].to_value("deg"))
     width, height = (size.to_value("rad") / 2.0 for size in sizes)
     angle = drawn_region.angle.to_value("rad")
     if word == "Rectangle":  # its sides are great circles: straight on a gnomonic plane
-        x, y = np.tan(width) * np.array([1, -1, -1, 1]), np.tan(height) * np.array([1, 1, -1, -1])
+        x = np.tan(width) * np.array([1, -1, -1, 1])
+        y = np.tan(height) * np.array([1, 1, -1, -1])
     else:
         turn = 2.0 * np.pi * np.arange(_ELLIPSE_CORNERS) / _ELLIPSE_CORNERS
-        x, y = width * np.cos(turn), height * np.sin(turn)
+        x = width * np.cos(turn)
+        y = height * np.sin(turn)
         center_distance = np.hypot(x, y)
         x, y = (part * np.tan(center_distance) / np.maximum(center_distance, 1e-300) for part in (x, y))
     centre = to_unit_vectors(lon, lat)
-    north = to_unit_vectors(lon, lat + 90.0) if lat <= 0.0 else -to_unit_vectors(lon, lat - 90.0)
+    if lat <= 0.0:
+        north = to_unit_vectors(lon, lat + 90.0)
+    else:
+        north = -to_unit_vectors(lon, lat - 90.0)
     east = np.cross(north, centre)
     along = np.sin(angle) * north - np.cos(angle) * east
     across = np.cos(angle) * north + np.sin(angle) * east

@@ -89,7 +89,8 @@ def split_into_simple_polygons(regions: Regions) -> tuple[Regions, Indexes]:
         return parts, row
     large = half[holed] | ProjectionPlanes([parts.take(holed)]).is_stereographic
     uncut_parts = np.delete(np.arange(len(parts)), holed)
-    pieces, owner = [parts.take(uncut_parts)], [row[uncut_parts]]
+    pieces = [parts.take(uncut_parts)]
+    owner = [row[uncut_parts]]
     if not large.all():
         small = parts.take(holed[~large])
         shapes, piece_parts = _cut_through_holes(ProjectionPlanes([small]).to_shapes(0))
@@ -123,9 +124,11 @@ def _cut_through_holes(shapes: Any) -> tuple[Any, Indexes]:
 
     part, row = shapely.get_parts(extract_multipolygons(shapes), return_index=True)
     holed = shapely.get_num_interior_rings(part) > 0
-    pieces, owner = [part[~holed]], [row[~holed]]
+    pieces = [part[~holed]]
+    owner = [row[~holed]]
     for polygon, number in zip(part[holed], row[holed], strict=True):
-        box, holes = shapely.bounds(polygon), shapely.bounds(np.array(polygon.interiors))
+        box = shapely.bounds(polygon)
+        holes = shapely.bounds(np.array(polygon.interiors))
         lines = np.unique(np.concatenate([[box[0] - 1.0, box[2] + 1.0], (holes[:, 0] + holes[:, 2]) / 2.0]))
         cut = shapely.intersection(polygon, shapely.box(lines[:-1], box[1] - 1.0, lines[1:], box[3] + 1.0))
         pieces.append(shapely.get_parts(extract_multipolygons(cut)))
@@ -179,7 +182,10 @@ def write_region_texts(
     if text_kind == "stcs":
         around = pc.binary_join_element_wise(f"Union {frame} (".replace("  ", " "), union, ")", "")
         union = pc.if_else(pa.array(count > 1), pc.replace_substring(around, head, "Polygon "), union)
-    max_polygons = np.inf if text_kind in {"multishape", "stcs"} else 1
+    if text_kind in {"multishape", "stcs"}:
+        max_polygons = np.inf
+    else:
+        max_polygons = 1
     return pc.if_else(pa.array((count > 0) & (count <= max_polygons)), union, pa.scalar(None, pa.string()))
 
 
@@ -196,7 +202,8 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     regions
         One for each, not mended: a polygon that crosses itself still does so.
     """
-    rows, flat = [], list[Shape]()
+    rows = []
+    flat = list[Shape]()
     for row, shape in enumerate(shapes):
         for part in _iterate_leaves(shape):
             rows.append(row)
@@ -212,7 +219,9 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
     regions = parts.group_rows(compute_offsets(np.bincount(owner, minlength=len(shapes))))
     union_rows = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
-    return regions.replace_rows(union_rows, _merge_parts(regions.take(union_rows))) if len(union_rows) else regions
+    if len(union_rows):
+        return regions.replace_rows(union_rows, _merge_parts(regions.take(union_rows)))
+    return regions
 
 
 def _merge_parts(regions: Regions) -> Regions:
@@ -280,13 +289,16 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
     read
         Regions and faults by row.
     """
-    region_texts = [region_texts] if isinstance(region_texts, str) else region_texts
+    if isinstance(region_texts, str):
+        region_texts = [region_texts]
     shapes: list[Shape | None] = []
     mocs: dict[int, Moc] = {}
     faults: list[str] = []
     frame_names: list[str | None] = []
     for row, value in enumerate(region_texts):
-        shape, frame, fault = None, None, ""
+        shape = None
+        frame = None
+        fault = ""
         text = (value or "").strip()
         try:
             if _MOC_PATTERN.match(text):
@@ -304,15 +316,20 @@ def parse_region_texts(region_texts: Iterable[str | None], *, make_valid: bool =
     for name in {frame for frame in frame_names if frame in frames.ROTATION_FRAMES and frame != "ICRS"}:
         in_frame = np.array([frame == name for frame in frame_names], np.bool_)
         vertex = in_frame[regions.vertex_rows]
-        lon, lat = regions.lon.copy(), regions.lat.copy()
+        lon = regions.lon.copy()
+        lat = regions.lat.copy()
         lon[vertex], lat[vertex] = frames.rotate_positions(lon[vertex], lat[vertex], str(name), "ICRS")
         regions = Regions(lon, lat, regions.rings, regions.parts, regions.rows)
     covered, moc_faults = build_regions_from_mocs(mocs)
     regions = regions.replace_rows(np.array(list(mocs), np.int64), covered)
     faults = [fault or moc_faults.get(row, "") for row, fault in enumerate(faults)]
     names = {"ICRS" if frame in frames.ROTATION_FRAMES else frame for frame in frame_names if frame}
-    crossing = np.flatnonzero(regions.is_self_crossing()) if make_valid else np.empty(0, np.int64)
-    regions = regions.make_valid() if len(crossing) else regions
+    if make_valid:
+        crossing = np.flatnonzero(regions.is_self_crossing())
+    else:
+        crossing = np.empty(0, np.int64)
+    if len(crossing):
+        regions = regions.make_valid()
     parsed = validate_regions(regions, faults, [None] * len(faults), names.pop() if len(names) == 1 else None)
     return note_crossings(parsed, crossing)
 
@@ -336,7 +353,10 @@ def note_crossings(parsed: ParsedRegions, rows: Iterable[int]) -> ParsedRegions:
         if not parsed.faults[row]:
             has_area = parsed.regions.rows[row] < parsed.regions.rows[row + 1]
             parsed.notes.update({row: CROSSING_NOTE} if has_area else {})
-            parsed.faults[row] = "" if has_area else NO_AREA_FAULT
+            if has_area:
+                parsed.faults[row] = ""
+            else:
+                parsed.faults[row] = NO_AREA_FAULT
     return parsed
 
 
@@ -383,7 +403,8 @@ def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, st
     faults
         By row.
     """
-    faults, regions = {}, []
+    faults = {}
+    regions = []
     for row, moc in mocs.items():
         try:
             regions.append(Regions.from_mocs([moc]))

@@ -274,15 +274,16 @@ class Regions(RegionColumn):
         distances
             Degrees, shape (n,); 0 where they touch, NaN where one is empty.
         """
-        other_regions = (
-            other_regions.take(np.zeros(len(self), np.int64)) if len(other_regions) == 1 != len(self) else other_regions
-        )
+        if len(other_regions) == 1 != len(self):
+            other_regions = other_regions.take(np.zeros(len(self), np.int64))
         distances = np.full(len(self), np.inf)
         for a, b in ((self, other_regions), (other_regions, self)):
             if not len(a.lon) or not len(b.lon):
                 continue
-            edges, starts = b.outlines, b.rings[b.parts[b.rows]]
-            row, xyz = a.vertex_rows, to_unit_vectors(a.lon, a.lat)
+            edges = b.outlines
+            starts = b.rings[b.parts[b.rows]]
+            row = a.vertex_rows
+            xyz = to_unit_vectors(a.lon, a.lat)
             for block in split_into_blocks(np.diff(starts)[row]):
                 edge, offsets = gather_rows(starts, row[block])
                 vertex = block.start + compute_row_indexes(offsets)
@@ -300,7 +301,8 @@ class Regions(RegionColumn):
         lon, lat
             Degrees, shape (n,); NaN for an empty region, and for the whole sphere.
         """
-        moments, row = self.outlines.moments, compute_row_indexes(self.parts[self.rows])
+        moments = self.outlines.moments
+        row = compute_row_indexes(self.parts[self.rows])
         sizes = np.sqrt(dot_vectors(moments, moments))
         x, y, z, size = (np.bincount(row, component, minlength=len(self)) for component in (*moments.T, sizes))
         total: Numbers = np.stack([x, y, z], 1)
@@ -340,12 +342,12 @@ class Regions(RegionColumn):
             message = f"a latitude is beyond 90 degrees: {lat[np.abs(lat) > 90.0][0]:g}"
             raise ValueError(message)
         arc = np.radians(size)
-        is_circle, is_whole_sphere = (size > 0.0) & (size < 180.0), size >= 180.0
-        tolerance_radians = (
-            np.full(len(arc), np.radians(tolerance_degrees))
-            if tolerance_degrees
-            else np.minimum(arc, np.pi - arc) / 1000.0
-        )
+        is_circle = (size > 0.0) & (size < 180.0)
+        is_whole_sphere = size >= 180.0
+        if tolerance_degrees:
+            tolerance_radians = np.full(len(arc), np.radians(tolerance_degrees))
+        else:
+            tolerance_radians = np.minimum(arc, np.pi - arc) / 1000.0
         bend = np.abs(np.sin(arc) * np.cos(arc)) / 2.0
         corners = np.where(
             is_circle, np.ceil(np.pi / np.sqrt(np.maximum(tolerance_radians, 1e-15) / np.maximum(bend, 1e-15))), 0.0
@@ -354,7 +356,9 @@ class Regions(RegionColumn):
         rings, (row, number) = compute_offsets(corners), compute_element_numbers(corners)
         turn = 2.0 * np.pi * number / corners[row]
         # around the pole, then its meridian down to the middle
-        x, y, z = np.sin(arc)[row] * np.cos(turn), np.sin(arc)[row] * np.sin(turn), np.cos(arc)[row]
+        x = np.sin(arc)[row] * np.cos(turn)
+        y = np.sin(arc)[row] * np.sin(turn)
+        z = np.cos(arc)[row]
         tilt = np.radians(90.0 - lat)[row]
         xyz = np.stack([x * np.cos(tilt) + z * np.sin(tilt), y, z * np.cos(tilt) - x * np.sin(tilt)], 1)
         found_lon, found_lat = to_lon_lat(xyz)
@@ -401,7 +405,8 @@ class Regions(RegionColumn):
         lat = np.stack([low, 0.0 * low, high, 0.0 * low], 1).ravel()
         bend = np.abs(np.sin(np.radians(lat)) * np.cos(np.radians(lat)))
         step = np.minimum(np.degrees(2.0 * np.sqrt(2.0 * np.radians(tolerance_degrees) / np.maximum(bend, 1e-9))), 60.0)
-        side, full = np.repeat(width, 4), np.repeat(around, 4)
+        side = np.repeat(width, 4)
+        full = np.repeat(around, 4)
         number = np.arange(len(lat)) % 4
         count = np.where(np.abs(lat) >= 90.0 - 1e-12, ~full, np.ceil(side / step).astype(np.int64) + ~full)
         # a meridian from pole to pole has a corner, for an edge is shorter than that
@@ -492,7 +497,8 @@ class Regions(RegionColumn):
         added
             What each has more than the region, as a share of its area; shape (n,), infinite without area.
         """
-        area, row = np.degrees(np.degrees(self.compute_areas())), self.vertex_rows
+        area = np.degrees(np.degrees(self.compute_areas()))
+        row = self.vertex_rows
         xyz = to_unit_vectors(self.lon, self.lat)
         arc = np.degrees(np.linalg.norm(xyz[self.successors] - xyz, axis=1))
         rim: Numbers = np.bincount(row, arc, minlength=len(self)).astype(np.float64)
@@ -504,7 +510,8 @@ class Regions(RegionColumn):
         max_order = np.clip(np.floor(last), 0, healpix.MAX_ORDER).astype(np.int64)
         order = np.clip(np.ceil(first), 0, max_order).astype(np.int64)
         covers = [Moc(healpix.EMPTY_RANGES, 0)] * len(self)
-        added, rows = np.full(len(self), np.inf), np.arange(len(self))
+        added = np.full(len(self), np.inf)
+        rows = np.arange(len(self))
         while len(rows):
             pieces = list(_group_rows_by_order(rows, order, rim))
             for part_rows, covered, share in map_in_threads(lambda piece: self._cover_rows(*piece, area), pieces):

@@ -79,7 +79,8 @@ class Rings:
     def __init__(
         self, lon: npt.ArrayLike, lat: npt.ArrayLike, offsets: npt.ArrayLike | None = None, *, side: str = "smaller"
     ) -> None:
-        self.lon, self.lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
+        self.lon = wrap_longitudes(lon)
+        self.lat = np.asarray(lat, dtype=np.float64)
         self._set_offsets(
             np.array([0, len(self.lon)]) if offsets is None else np.asarray(offsets, dtype=np.int64), side
         )
@@ -135,9 +136,12 @@ class Rings:
         return subset
 
     def _set_offsets(self, offsets: Indexes, side: str) -> None:
-        self.offsets, self._side = offsets, side
-        self.first, self.counts = offsets[:-1], np.diff(offsets)
-        self.owner, self.next = compute_row_indexes(offsets), compute_successors(offsets)
+        self.offsets = offsets
+        self._side = side
+        self.first = offsets[:-1]
+        self.counts = np.diff(offsets)
+        self.owner = compute_row_indexes(offsets)
+        self.next = compute_successors(offsets)
 
     @cached_property
     def left(self) -> Flags:
@@ -145,7 +149,9 @@ class Rings:
 
         Of those of an unknown side, the left is the smaller one if its area is positive.
         """
-        return np.full(len(self.first), self._side == "left") if self._side != "smaller" else self.signed >= 0.0
+        if self._side != "smaller":
+            return np.full(len(self.first), self._side == "left")
+        return self.signed >= 0.0
 
     @cached_property
     def area(self) -> Numbers:
@@ -157,13 +163,18 @@ class Rings:
     def capped(self) -> Flags:
         """Which rings have nothing inside that is farther than `reach` from their `mean`."""
         is_small: Flags = self.reach < MAX_CAP_RADIUS_DEGREES
-        return is_small if self._side == "smaller" else is_small & (self.area < SKY_AREA_SQUARE_DEGREES / 2.0)
+        if self._side == "smaller":
+            return is_small
+        return is_small & (self.area < SKY_AREA_SQUARE_DEGREES / 2.0)
 
     @cached_property
     def north(self) -> Flags:
         """Whether the north pole is inside, by ring."""
         near: Flags = np.logical_and(self.reach < 89.0, self._side == "smaller")
-        inside = near if near.all() else self._is_north_pole_inside()
+        if near.all():
+            inside = near
+        else:
+            inside = self._is_north_pole_inside()
         if near.any():
             # what lies opposite is outside, even if the ring cuts itself and has no area to compare
             antipodes = -self.mean
@@ -245,18 +256,19 @@ class Rings:
             part = self.take(small)
             east, north = compute_tangent_axes(part.mean)
             mean_offsets = part.a - part.mean[part.owner]
-            x, y = dot_vectors(mean_offsets, east[part.owner]), dot_vectors(mean_offsets, north[part.owner])
-            u, v = x[part.next], y[part.next]
+            x = dot_vectors(mean_offsets, east[part.owner])
+            y = dot_vectors(mean_offsets, north[part.owner])
+            u = x[part.next]
+            v = y[part.next]
             turn = x * v - u * y
             integrals[small] = sum(
                 axis * np.add.reduceat(weight * turn, part.first)[:, None]
                 for axis, weight in ((part.mean, 0.5), (east, (x + u) / 6.0), (north, (y + v) / 6.0))
             )
-        backward = (
-            ~self.left
-            if self._side != "smaller"
-            else np.where(self.capped, dot_vectors(integrals, self.mean) < 0.0, ~self.left)
-        )
+        if self._side != "smaller":
+            backward = ~self.left
+        else:
+            backward = np.where(self.capped, dot_vectors(integrals, self.mean) < 0.0, ~self.left)
         return np.where(backward[:, None], -integrals, integrals)
 
     @cached_property
@@ -359,7 +371,8 @@ class Rings:
         `height` is the point's product with the edge's normal.
         """
         begin, end, turn, pole = (side[edges] for side in (self.begin, self.end, self.turn, self.pole))
-        after, before = lon >= begin, lon < end
+        after = lon >= begin
+        before = lon < end
         spans = np.where(begin <= end, after & before, after | before) & (turn != 0.0)
         is_below_edge = ((height < 0.0) == (turn >= 0.0)) & (height != 0.0)
         crosses: Flags = spans & (np.where(pole == 0.0, is_below_edge, pole > 0.0) if pole.any() else is_below_edge)
@@ -367,7 +380,9 @@ class Rings:
 
     def _is_on_edge(self, xyz: Numbers, edges: Indexes) -> Flags:
         """Return whether points lie on edges, within the tolerance."""
-        a, b, normal = self.a[edges], self.b[edges], self.normal[edges]
+        a = self.a[edges]
+        b = self.b[edges]
+        normal = self.normal[edges]
         beside = (dot_vectors(cross_vectors(normal, a), xyz) >= -_TOLERANCE_RADIANS) & (
             dot_vectors(cross_vectors(b, normal), xyz) >= -_TOLERANCE_RADIANS
         )
@@ -378,7 +393,8 @@ class Rings:
 
     def contains_pairwise(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test point i against ring i; the boundary belongs to the ring. NaN is never inside."""
-        lon, lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
+        lon = wrap_longitudes(lon)
+        lat = np.asarray(lat, dtype=np.float64)
         xyz = to_unit_vectors(lon, lat)
         height = dot_vectors(xyz[self.owner], self.normal)
         inside = self.north ^ np.bitwise_xor.reduceat(self._is_crossed_northward(lon[self.owner], height), self.first)
@@ -393,7 +409,8 @@ class Rings:
 
     def contains_points(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Flags:
         """Test many points against the one ring there is, shape (n,)."""
-        lon, lat = wrap_longitudes(lon), np.asarray(lat, dtype=np.float64)
+        lon = wrap_longitudes(lon)
+        lat = np.asarray(lat, dtype=np.float64)
         inside = np.zeros(len(lon), dtype=np.bool_)
         rows = np.flatnonzero(np.isfinite(lon) & (np.abs(lat) <= 90.0))
         if self.capped[0]:  # most points need no more than this
@@ -427,7 +444,8 @@ class Rings:
 
     def is_near_boundary(self, lon: npt.ArrayLike, lat: npt.ArrayLike, distance_degrees: float) -> Flags:
         """Tell which points are within `distance_degrees` degrees of the boundary of the one ring there is, shape (n,)."""
-        xyz, step = to_unit_vectors(lon, lat), np.radians(distance_degrees) / 4.0
+        xyz = to_unit_vectors(lon, lat)
+        step = np.radians(distance_degrees) / 4.0
         # of most points, places along the boundary tell: no piece between two of them is longer than twice the step
         pieces = np.maximum(np.ceil(self.arcs / (2.0 * step)), 1.0).astype(np.int64)
         edge, number = compute_element_numbers(pieces)
@@ -480,7 +498,8 @@ def is_ring_within(inner: Rings, outer: Rings) -> Flags:
     # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the
     # inner one
     large = np.flatnonzero(is_within & (inner.area + outer.area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))
-    a, b = inner.take(large), outer.take(large)
+    a = inner.take(large)
+    b = outer.take(large)
     vertex = a.take(b.owner)
     is_within[
         large[
@@ -494,7 +513,9 @@ def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: Rings) ->
     """Return which points lie in the ring of their owner."""
     near = np.degrees(measure_angles(to_unit_vectors(lon, lat), rings.mean[owner])) <= (rings.reach + 1e-9)[owner]
     rows = np.flatnonzero(near | ~rings.capped[owner])
-    inside, _ = np.zeros(len(owner), dtype=np.bool_), (rings.north, rings.begin, rings.end)  # known once, taken along
+    # known once, taken along
+    inside = np.zeros(len(owner), dtype=np.bool_)
+    _ = (rings.north, rings.begin, rings.end)
     for block in split_into_blocks(rings.counts[owner[rows]], _BLOCK_PAIRS):
         part = rows[block]
         inside[part] = rings.take(owner[part], _POINT_TEST_FIELDS).contains_pairwise(lon[part], lat[part])

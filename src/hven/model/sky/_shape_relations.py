@@ -105,7 +105,9 @@ def _compute_shape_distance(shape: Shape, lon: float, lat: float) -> float:
         return max(float(compute_distance(lon, lat, shape.lon, shape.lat)) - shape.radius, 0.0)
     if isinstance(shape, Point):
         return float(compute_distance(lon, lat, shape.lon, shape.lat))
-    return 0.0 if bool(shape.contains(lon, lat)) else _compute_boundary_distance(shape, lon, lat)
+    if bool(shape.contains(lon, lat)):
+        return 0.0
+    return _compute_boundary_distance(shape, lon, lat)
 
 
 def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
@@ -148,8 +150,10 @@ def _has_edge_crossing(a: Polygon, b: Range) -> bool:
             (np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in np.radians([b.lon1, b.lon2]).tolist()
         ]
     for normal, height in planes:
-        start_component, along_component = ring.a @ normal, along @ normal
-        size, phase = np.hypot(start_component, along_component), np.arctan2(along_component, start_component)
+        start_component = ring.a @ normal
+        along_component = along @ normal
+        size = np.hypot(start_component, along_component)
+        phase = np.arctan2(along_component, start_component)
         with np.errstate(invalid="ignore", divide="ignore"):
             turn = np.arccos(np.where(size > 1e-12, height / size, np.nan))
         for t in (phase + turn, phase - turn):

@@ -81,10 +81,14 @@ class _WordReader:
 
     @property
     def offset(self) -> int:
-        return self.words[self.position][1] if self.position < len(self.words) else len(self.text)
+        if self.position < len(self.words):
+            return self.words[self.position][1]
+        return len(self.text)
 
     def peek(self) -> str:
-        return self.words[self.position][0] if self.position < len(self.words) else ""
+        if self.position < len(self.words):
+            return self.words[self.position][0]
+        return ""
 
     def take(self) -> str:
         word = self.peek()
@@ -174,8 +178,12 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
         raise ShapeError(message, 0)
     parts: list[Shape] = []
     while reader.peek():
-        offset, word = reader.offset, reader.take()
-        name = word if kind != "pos" else word.lower()
+        offset = reader.offset
+        word = reader.take()
+        if kind != "pos":
+            name = word
+        else:
+            name = word.lower()
         if name not in {"circle", "range", "polygon", "point"} or (name == "point" and kind != "multishape"):
             message = f"{word!r} is no shape: circle, range or polygon"
             raise ShapeError(message, offset)
@@ -186,7 +194,9 @@ def parse_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
     if not parts:
         message = "an empty text is no shape"
         raise ShapeError(message, 0)
-    return parts[0] if kind != "multishape" else Region(tuple(parts))
+    if kind != "multishape":
+        return parts[0]
+    return Region(tuple(parts))
 
 
 def write_shape(kind: str, shape: Shape) -> str:
@@ -250,7 +260,8 @@ def parse_stcs(text: str) -> FramedShape:
 
 
 def _parse_stcs_region(reader: _WordReader, outer_frame: str | None) -> FramedShape:
-    offset, word = reader.offset, reader.take()
+    offset = reader.offset
+    word = reader.take()
     kind = word.upper()
     if not word:
         message = "an empty text is no region"
@@ -297,7 +308,8 @@ def _read_frame(reader: _WordReader, outer_frame: str | None) -> str | None:
     if reader.peek().upper() in _STCS_REFERENCE_POSITIONS:
         reader.take()
     if reader.peek().upper() in _STCS_FLAVORS:
-        offset, flavour = reader.offset, reader.take()
+        offset = reader.offset
+        flavour = reader.take()
         if flavour.upper() != "SPHERICAL2":
             message = f"{flavour} coordinates are not supported: SPHERICAL2 only"
             raise ShapeError(message, offset)
@@ -332,7 +344,8 @@ def _skip_trailer(reader: _WordReader) -> None:
         reader.read_numbers()
     if reader.peek().upper() == "UNIT":
         reader.take()
-        offset, unit = reader.offset, reader.take()
+        offset = reader.offset
+        unit = reader.take()
         if unit.lower() not in {"deg", "degree", "degrees"}:
             message = f"the unit {unit!r} is not supported: deg only"
             raise ShapeError(message, offset)

@@ -259,7 +259,8 @@ class Polygon(Shape):
         If it holds more than half the sky, by all but those wholly outside.
         """
         ring = self.ring
-        lons, lats = ring.lon[ring.real], ring.lat[ring.real]
+        lons = ring.lon[ring.real]
+        lats = ring.lat[ring.real]
         if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
             middle = self.compute_centroid()
             return healpix.cover_cone(middle.lon, middle.lat, float(ring.reach[0]), order)
@@ -366,7 +367,8 @@ class Range(Shape):
 
     def compute_area(self) -> float:
         """Multiply the width by the difference of the sines."""
-        low, high = math.radians(self.lat1), math.radians(self.lat2)
+        low = math.radians(self.lat1)
+        high = math.radians(self.lat2)
         return self.width * math.degrees(2.0 * math.cos((low + high) / 2.0) * math.sin((high - low) / 2.0))
 
     def compute_centroid(self) -> Point:
@@ -403,7 +405,8 @@ class Range(Shape):
         distance
             Degrees, shape (n,); infinite if there is no boundary.
         """
-        lon, lat = np.atleast_1d(np.asarray(lon, dtype=np.float64)), np.atleast_1d(np.asarray(lat, dtype=np.float64))
+        lon = np.atleast_1d(np.asarray(lon, dtype=np.float64))
+        lat = np.atleast_1d(np.asarray(lat, dtype=np.float64))
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
             beside = wrap_longitudes(lon - self.lon1) <= self.width
@@ -463,7 +466,8 @@ class Region(Shape):
         )
         ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
         shared = np.flatnonzero(np.cumsum(ends[:, 1])[:-1] > 1)
-        low, high = ends[shared, 0] >> 2 * (29 - order), ends[shared + 1, 0] >> 2 * (29 - order)
+        low = ends[shared, 0] >> 2 * (29 - order)
+        high = ends[shared + 1, 0] >> 2 * (29 - order)
         at, number = compute_element_numbers(high - low)
         lon, lat = healpix.compute_cell_centers(order, low[at] + number)
         depth = np.sum([part._contains_flat(lon, lat) for part in self.parts], axis=0)  # noqa: SLF001  (same family)

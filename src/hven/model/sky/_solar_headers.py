@@ -35,7 +35,10 @@ def find_number(cards: Mapping[str, Any], *keywords: str) -> float:
     for name in keywords:
         value = cards.get(name)
         try:
-            parsed = float(value) if value is not None and not isinstance(value, bool) else math.nan
+            if value is not None and not isinstance(value, bool):
+                parsed = float(value)
+            else:
+                parsed = math.nan
         except (TypeError, ValueError):
             continue
         if math.isfinite(parsed):
@@ -73,25 +76,40 @@ def find_observer_geometry(
 
     Of whom nothing is said is on the Earth, or before it; `scale` is arcseconds per pixel.
     """
-    observer_distance, sun_radius = find_number(cards, "DSUN_OBS"), find_number(cards, "RSUN_REF")
-    sun_radius = sun_radius if sun_radius > 0.0 else sun.SUN_RADIUS_KM * 1e3
+    observer_distance = find_number(cards, "DSUN_OBS")
+    sun_radius = find_number(cards, "RSUN_REF")
+    if sun_radius > 0.0:
+        sun_radius = sun_radius
+    else:
+        sun_radius = sun.SUN_RADIUS_KM * 1e3
     radius = find_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
     if not math.isfinite(radius):
         radius = find_number(cards, "R_SUN", "SOLAR_R") * abs(scale)  # pixels there
     if not math.isfinite(radius):
-        radius = (
-            float(sun.compute_apparent_radius(observer_distance, sun_radius))
-            if observer_distance > sun_radius
-            else find_number(cards, "RSUN")
-        )
+        if observer_distance > sun_radius:
+            radius = float(sun.compute_apparent_radius(observer_distance, sun_radius))
+        else:
+            radius = find_number(cards, "RSUN")
     ephemeris = sun.compute_solar_ephemeris(find_date(cards))
     lat = find_number(cards, "HGLT_OBS", "CRLT_OBS", "OBS_B0", "SOLAR_B0", "B0")
-    lon, stonyhurst_lon = find_number(cards, "CRLN_OBS", "OBS_L0", "L0"), find_number(cards, "HGLN_OBS")
-    lat = lat if math.isfinite(lat) else float(ephemeris.b0)
-    stonyhurst_lon = (
-        stonyhurst_lon if math.isfinite(stonyhurst_lon) else lon - float(ephemeris.l0) if math.isfinite(lon) else 0.0
-    )
-    lon = stonyhurst_lon if stonyhurst else lon if math.isfinite(lon) else stonyhurst_lon + float(ephemeris.l0)
+    lon = find_number(cards, "CRLN_OBS", "OBS_L0", "L0")
+    stonyhurst_lon = find_number(cards, "HGLN_OBS")
+    if math.isfinite(lat):
+        lat = lat
+    else:
+        lat = float(ephemeris.b0)
+    if math.isfinite(stonyhurst_lon):
+        stonyhurst_lon = stonyhurst_lon
+    elif math.isfinite(lon):
+        stonyhurst_lon = lon - float(ephemeris.l0)
+    else:
+        stonyhurst_lon = 0.0
+    if stonyhurst:
+        lon = stonyhurst_lon
+    elif math.isfinite(lon):
+        lon = lon
+    else:
+        lon = stonyhurst_lon + float(ephemeris.l0)
     return radius, lon, lat
 
 
@@ -111,7 +129,10 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     disc
         One image; what is not said is NaN, and so a fault of its contours.
     """
-    unit = 3600.0 if str(cards.get("CUNIT1", "")).strip().lower().startswith("deg") else 1.0
+    if str(cards.get("CUNIT1", "")).strip().lower().startswith("deg"):
+        unit = 3600.0
+    else:
+        unit = 1.0
     step = np.array([find_number(cards, "CDELT1"), find_number(cards, "CDELT2")])
     pairs = [(a, b) for a in (1, 2) for b in (1, 2)]
     turn = math.radians(np.nan_to_num(find_number(cards, "CROTA2")))
@@ -127,8 +148,14 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     roll = math.atan2(-matrix[0, 1], matrix[1, 1])
     scale = matrix[0, 0] * math.cos(roll) + matrix[1, 0] * math.sin(roll), math.hypot(matrix[0, 1], matrix[1, 1])
     middle = np.nan_to_num([find_number(cards, "CRVAL1"), find_number(cards, "CRVAL2")]) * unit
-    determinant = np.linalg.det(matrix) if np.isfinite(matrix).all() else 0.0
-    center_offset = np.linalg.solve(matrix, middle) if determinant else np.full(2, math.nan)
+    if np.isfinite(matrix).all():
+        determinant = np.linalg.det(matrix)
+    else:
+        determinant = 0.0
+    if determinant:
+        center_offset = np.linalg.solve(matrix, middle)
+    else:
+        center_offset = np.full(2, math.nan)
     x, y = (find_number(cards, f"CRPIX{axis + 1}") - 1.0 - center_offset[axis] for axis in (0, 1))
     return DiscImage(
         *np.array([x, y, *scale, *find_observer_geometry(cards, scale[0], stonyhurst=stonyhurst), math.degrees(roll)])[

@@ -36,8 +36,12 @@ def compute_distance(lon1: npt.ArrayLike, lat1: npt.ArrayLike, lon2: npt.ArrayLi
         Degrees in [0, 180].
     """
     half = np.radians(np.subtract(lon2, lon1, dtype=np.float64))
-    phi1, phi2 = np.radians(np.asarray(lat1, dtype=np.float64)), np.radians(np.asarray(lat2, dtype=np.float64))
-    sin1, cos1, sin2, cos2 = np.sin(phi1), np.cos(phi1), np.sin(phi2), np.cos(phi2)
+    phi1 = np.radians(np.asarray(lat1, dtype=np.float64))
+    phi2 = np.radians(np.asarray(lat2, dtype=np.float64))
+    sin1 = np.sin(phi1)
+    cos1 = np.cos(phi1)
+    sin2 = np.sin(phi2)
+    cos2 = np.cos(phi2)
     # cos1 sin2 - sin1 cos2 cos(dlon), written so that nothing cancels when the points are near each other
     twice = 2.0 * np.sin(half / 2.0) ** 2
     northward = np.sin(phi2 - phi1) + sin1 * cos2 * twice
@@ -61,7 +65,8 @@ def is_point_in_circle(
     numpy.ndarray of bool, or bool
         A constant circle over many points takes a shorter road: rows outside its band of latitude cost one comparison.
     """
-    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    lon = np.asarray(lon, dtype=np.float64)
+    lat = np.asarray(lat, dtype=np.float64)
     if np.ndim(lon0) or np.ndim(lat0) or np.ndim(radius) or lat.shape != lon.shape or lat.ndim != 1:
         return _test_circles(
             lon,
@@ -326,7 +331,8 @@ def interpolate_along_arcs(a: Numbers, b: Numbers, share: Numbers) -> Numbers:
         Shape (n, 3).
     """
     turn = measure_angles(a, b)
-    before, behind = np.sin((1.0 - share) * turn), np.sin(share * turn)
+    before = np.sin((1.0 - share) * turn)
+    behind = np.sin(share * turn)
     short = turn < 1e-9
     return a * np.where(short, 1.0 - share, before)[:, None] + b * np.where(short, share, behind)[:, None]
 
@@ -404,11 +410,9 @@ def compute_offset_position(
     lon, lat
         Degrees, longitudes in [0, 360), shape (n,).
     """
-    phi, arc, angle = (
-        math.radians(lat),
-        np.radians(np.asarray(separation, dtype=np.float64)),
-        np.radians(np.asarray(position_angle, dtype=np.float64)),
-    )
+    phi = math.radians(lat)
+    arc = np.radians(np.asarray(separation, dtype=np.float64))
+    angle = np.radians(np.asarray(position_angle, dtype=np.float64))
     east = np.sin(arc) * np.sin(angle)
     north = math.cos(phi) * np.sin(arc) * np.cos(angle) + math.sin(phi) * np.cos(arc)
     outward = math.cos(phi) * np.cos(arc) - math.sin(phi) * np.sin(arc) * np.cos(angle)
@@ -480,12 +484,11 @@ def apply_space_motion(
     lon, lat
         Degrees, shape (n,), longitudes in [0, 360).
     """
-    a, d = np.radians(np.asarray(lon, dtype=np.float64)), np.radians(np.asarray(lat, dtype=np.float64))
+    a = np.radians(np.asarray(lon, dtype=np.float64))
+    d = np.radians(np.asarray(lat, dtype=np.float64))
     time = np.asarray(years, dtype=np.float64)
-    east, north = (
-        np.asarray(pm_lon, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time,
-        np.asarray(pm_lat, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time,
-    )
+    east = np.asarray(pm_lon, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time
+    north = np.asarray(pm_lat, dtype=np.float64) * RADIANS_PER_MILLIARCSECOND * time
     distant = np.maximum(np.asarray(parallax, dtype=np.float64), 0.0)
     out = (
         1.0
@@ -495,7 +498,10 @@ def apply_space_motion(
         * RADIANS_PER_MILLIARCSECOND
         * time
     )
-    sin_a, cos_a, sin_d, cos_d = np.sin(a), np.cos(a), np.sin(d), np.cos(d)
+    sin_a = np.sin(a)
+    cos_a = np.cos(a)
+    sin_d = np.sin(d)
+    cos_d = np.cos(d)
     x = cos_a * cos_d * out - sin_a * east - cos_a * sin_d * north
     y = sin_a * cos_d * out + cos_a * east - sin_a * sin_d * north
     z = sin_d * out + cos_d * north

@@ -86,7 +86,10 @@ def _to_julian_dates(utc: npt.ArrayLike) -> Numbers:
     times = np.asarray(utc)
     if times.dtype.kind in "MU":
         times = times.astype("datetime64[us]")
-    missing = np.isnat(times) if times.dtype.kind == "M" else np.zeros(times.shape, dtype=np.bool_)
+    if times.dtype.kind == "M":
+        missing = np.isnat(times)
+    else:
+        missing = np.zeros(times.shape, dtype=np.bool_)
     count = np.where(missing, 0, times.astype(np.int64))
     tai = np.maximum(utc_to_tai(count), count)  # before 1972 a minute is 0.01 degrees of rotation
     return np.where(missing, np.nan, 2_440_587.5 + (tai + TT_MINUS_TAI_MICROSECONDS) / 86_400e6)
@@ -126,7 +129,8 @@ def is_rotation_mismatch(rotation_number: npt.ArrayLike, utc: npt.ArrayLike) -> 
     wrong
         Of the same shape.
     """
-    rotation_numbers, right = np.asarray(rotation_number, dtype=np.float64), compute_rotation_number(utc)
+    rotation_numbers = np.asarray(rotation_number, dtype=np.float64)
+    right = compute_rotation_number(utc)
     matches_whole = (
         (rotation_numbers == np.floor(rotation_numbers))
         & (right > rotation_numbers - 0.02)

@@ -145,7 +145,9 @@ def iterate_members(text: str, position: int = 0) -> Iterator[tuple[str, Any, st
 
 def _skip_blanks(text: str, position: int) -> int:
     match = _BLANK_PATTERN.match(text, position)
-    return match.end() if match is not None else position
+    if match is not None:
+        return match.end()
+    return position
 
 
 def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Mapping[str, Any]]) -> TfcatFeature:
@@ -175,9 +177,10 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
     except RecursionError:
         return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "look at its brackets")])
     except ValueError as error:
-        error_text = (
-            f": {error.msg}, character {error.pos + 1:,}" if isinstance(error, json.JSONDecodeError) else f": {error}"
-        )
+        if isinstance(error, json.JSONDecodeError):
+            error_text = f": {error.msg}, character {error.pos + 1:,}"
+        else:
+            error_text = f": {error}"
         return TfcatFeature(faults=[TfcatFault("", f"it is no JSON{error_text}", "look at the file there")])
     kind = members_by_name.get("type", (None, ""))[0]
     if kind != "Feature":
@@ -213,8 +216,10 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
         places: list[tuple[float, float]] = []
         _check_geometry(geometry, "geometry", system, feature, places, 0)
         if places:
-            t, f = [place[0] for place in places], [place[1] for place in places]
-            feature.times, feature.spectrum = (min(t), max(t)), (min(f), max(f))
+            t = [place[0] for place in places]
+            f = [place[1] for place in places]
+            feature.times = (min(t), max(t))
+            feature.spectrum = (min(f), max(f))
         elif feature.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
             feature.times = feature.spectrum = (math.nan, math.nan)
         else:
@@ -243,7 +248,10 @@ def _check_geometry(
     positions: list[tuple[float, float]],
     depth: int,
 ) -> None:
-    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if isinstance(geometry, dict):
+        kind = geometry.get("type")
+    else:
+        kind = None
     if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
         if geometry is None:
             raise _GeometryError(json_path, "it is missing", "a feature has a place in time and frequency")
@@ -352,7 +360,8 @@ def _check_ring(json_path: str, ring: list[tuple[float, float]], feature: TfcatF
         )
     if hole:
         shell = feature.rings[-1][0][-1]  # where the outline begins, which is where it ends
-        time_shift, frequency_shift = float(start - shell[0]), float(base - shell[1])
+        time_shift = float(start - shell[0])
+        frequency_shift = float(base - shell[1])
         feature.rings[-1].append([(t + time_shift, f + frequency_shift) for t, f in moved])
     else:
         feature.rings.append([[*moved, ring[0]]])
@@ -386,13 +395,15 @@ def find_crossings(features: Sequence[TfcatFeature]) -> None:
         feature, polygon = polygons[at]
         start, base = polygon[0][-1]
         location = re.search(r"\[(\S+) (\S+)\]", reason)
-        place = "" if location is None else f" at [{start + float(location[1])!r}, {base + float(location[2])!r}]"
+        if location is None:
+            place = ""
+        else:
+            place = f" at [{start + float(location[1])!r}, {base + float(location[2])!r}]"
         crosses = reason.startswith("Self-intersection")
-        text = (
-            f"a ring crosses itself or another one{place}"
-            if crosses
-            else f"{reason.partition('[')[0]} (a ring lies where it must not){place}"
-        )
+        if crosses:
+            text = f"a ring crosses itself or another one{place}"
+        else:
+            text = f"{reason.partition('[')[0]} (a ring lies where it must not){place}"
         feature.faults.append(TfcatFault("geometry.coordinates", text, "make parts of it: a MultiPolygon"))
 
 
@@ -416,7 +427,10 @@ def _read_properties(
             )
             continue
         kind = field_definitions[name].get("datatype", "str")
-        read = None if value is None else _convert_value(value, kind)
+        if value is None:
+            read = None
+        else:
+            read = _convert_value(value, kind)
         if read is None and value is not None:
             if isinstance(value, dict | list) and kind == "str":
                 read = next(
@@ -436,15 +450,17 @@ def _read_properties(
 def _convert_value(value: Any, datatype: str) -> Any:
     """Return the value of a property as its field says; None: it is none."""
     if datatype == "str":
-        return value if isinstance(value, str) else None if isinstance(value, dict | list) else json.dumps(value)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, dict | list):
+            return None
+        return json.dumps(value)
     if datatype == "bool":
-        return (
-            {"true": True, "false": False}.get(value)
-            if isinstance(value, str)
-            else value
-            if isinstance(value, bool)
-            else None
-        )
+        if isinstance(value, str):
+            return {"true": True, "false": False}.get(value)
+        if isinstance(value, bool):
+            return value
+        return None
     if isinstance(value, bool):
         return None
     if (
@@ -452,7 +468,14 @@ def _convert_value(value: Any, datatype: str) -> Any:
         and (_INTEGER_PATTERN if datatype == "int" else _FLOAT_PATTERN).fullmatch(value)
         and len(value) < 400
     ):
-        value = int(value) if datatype == "int" else float(value)
+        if datatype == "int":
+            value = int(value)
+        else:
+            value = float(value)
     if datatype == "int":
-        return value if isinstance(value, int) and abs(value) < 2**63 else None
-    return float(value) if isinstance(value, int | float) and -_MAX_FLOAT <= value <= _MAX_FLOAT else None
+        if isinstance(value, int) and abs(value) < 2**63:
+            return value
+        return None
+    if isinstance(value, int | float) and -_MAX_FLOAT <= value <= _MAX_FLOAT:
+        return float(value)
+    return None

@@ -137,7 +137,9 @@ class TfcatCrs:
             )
         else:
             return time_scales.NO_TIME
-        return time if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS else time_scales.NO_TIME
+        if _MIN_TIME_MICROSECONDS <= time < _MAX_TIME_MICROSECONDS:
+            return time
+        return time_scales.NO_TIME
 
     def _to_tai(self, time: Whole) -> Whole:
         """Convert microseconds of a clock of this scale to TAI."""
@@ -211,7 +213,10 @@ def parse_time(text: object) -> int | None:
     time
         Microseconds from 1970; None: it is no time.
     """
-    match = _TIME_PATTERN.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
+    if isinstance(text, str) and len(text) < 64:
+        match = _TIME_PATTERN.fullmatch(text)
+    else:
+        match = None
     if match is None:
         return None
     year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
@@ -276,7 +281,10 @@ def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
         return None, faults
     time = _parse_time_coordinates(inner, add_fault)
     spectral = inner.get("spectral_coords")
-    kind, unit = (spectral.get("type"), spectral.get("unit")) if isinstance(spectral, dict) else (None, None)
+    if isinstance(spectral, dict):
+        kind, unit = (spectral.get("type"), spectral.get("unit"))
+    else:
+        kind, unit = (None, None)
     if not isinstance(kind, str) or kind not in SPECTRAL_UNITS:
         add_fault(
             "crs.properties.spectral_coords.type",
@@ -313,7 +321,8 @@ def parse_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFault]]:
 
 def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -> tuple[int, str, str] | None:
     json_path = "crs.properties."
-    name, time_coords = crs_properties.get("time_coords_id"), crs_properties.get("time_coords")
+    name = crs_properties.get("time_coords_id")
+    time_coords = crs_properties.get("time_coords")
     if name is not None and time_coords is not None:
         add_fault(f"{json_path}time_coords_id", "time_coords stands beside it", "leave one of the two out")
         return None
@@ -331,11 +340,9 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
     if not isinstance(time_coords, dict):
         add_fault(f"{json_path}time_coords", "it is no object", "name, unit, time_origin and time_scale belong there")
         return None
-    unit, scale, origin = (
-        str(time_coords.get("unit")),
-        str(time_coords.get("time_scale")),
-        parse_time(time_coords.get("time_origin")),
-    )
+    unit = str(time_coords.get("unit"))
+    scale = str(time_coords.get("time_scale"))
+    origin = parse_time(time_coords.get("time_origin"))
     if unit not in _TIME_UNITS:
         add_fault(
             f"{json_path}time_coords.unit", f"{unit!r:.60} is no unit of time", f"one of {', '.join(_TIME_UNITS)}"
@@ -347,7 +354,9 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
         add_fault(
             f"{json_path}time_coords.time_scale", f"{scale!r:.60} is no time scale", f"one of {', '.join(TIME_SCALES)}"
         )
-    return (origin, unit, scale) if origin is not None and unit in _TIME_UNITS and scale in TIME_SCALES else None
+    if origin is not None and unit in _TIME_UNITS and scale in TIME_SCALES:
+        return (origin, unit, scale)
+    return None
 
 
 def check_fields(fields_member: object) -> list[TfcatFault]:

@@ -174,17 +174,16 @@ def build_regions_from_headers(
         A region or a fault for each: on the sky in ICRS, on bodies planetocentric.
     """
     footprints = [_build_footprint(header, stonyhurst, west_positive, tolerance_pixels) for header in headers]
-    return (
-        ContourRegions.concat(footprints)
-        if footprints
-        else _build_empty_result(FaultRecorder(1)).take(np.empty(0, np.int64))
-    )
+    if footprints:
+        return ContourRegions.concat(footprints)
+    return _build_empty_result(FaultRecorder(1)).take(np.empty(0, np.int64))
 
 
 def _build_footprint(
     header: Mapping[str, Card], stonyhurst: bool, west_positive: bool, tolerance_pixels: float
 ) -> ContourRegions:
-    recorder, image_axes = FaultRecorder(1), identify_axes(header)
+    recorder = FaultRecorder(1)
+    image_axes = identify_axes(header)
     size = [find_number(header, f"ZNAXIS{axis}", f"NAXIS{axis}") for axis in image_axes.numbers]
     needed = [find_number(header, f"{word}{axis}") for word in ("CRVAL", "CRPIX") for axis in image_axes.numbers]
     angles = [
@@ -194,7 +193,10 @@ def _build_footprint(
     wild = not min(size) >= 1.0 or not np.isfinite(needed).all() or np.nanmax(np.abs(angles)) > MAX_ANGLE_VALUE
     recorder.mark_rows("no_wcs", np.array([not image_axes.kind or wild]))
     recorder.mark_rows("projection", np.array([image_axes.projection not in _PROJECTIONS]))
-    pixels = np.array([np.prod(size)]) if np.isfinite(size).all() else np.zeros(1)
+    if np.isfinite(size).all():
+        pixels = np.array([np.prod(size)])
+    else:
+        pixels = np.zeros(1)
     if recorder.fault.any():
         return _build_empty_result(recorder)
     orders = [header.get(f"{word}_ORDER") for word in ("A", "B", "AP", "BP")]
@@ -222,15 +224,15 @@ def _build_footprint(
     if not all(np.isfinite(edge).all() for edge in edges):
         covers_sphere = _is_all_sky(wcs, size)
         recorder.mark_rows("no_place", np.array([not covers_sphere]))
-        return (
-            _build_empty_result(recorder)
-            if recorder.fault.any()
-            else _build_result(Regions.from_lists([[[]]]), pixels, recorder)
-        )
+        if recorder.fault.any():
+            return _build_empty_result(recorder)
+        return _build_result(Regions.from_lists([[[]]]), pixels, recorder)
     regions = _build_regions(edges, middle, image_wcs.scale * tolerance_pixels)
     empty = regions is None or regions.rows[-1] == 0
     recorder.mark_rows("no_place", np.array([empty]))
-    return _build_empty_result(recorder) if regions is None or empty else _build_result(regions, pixels, recorder)
+    if regions is None or empty:
+        return _build_empty_result(recorder)
+    return _build_result(regions, pixels, recorder)
 
 
 def _build_empty_result(recorder: FaultRecorder) -> ContourRegions:
@@ -255,7 +257,10 @@ def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> di
         if first is None or word in {"A_", "B_", "AP_", "BP_"}:
             cards[name] = value
         elif first in new and (second is None or word in {"PV", "PS"} or second in new):
-            tail = "" if second is None else f"_{second if word in {'PV', 'PS'} else new[second]}"
+            if second is None:
+                tail = ""
+            else:
+                tail = f"_{second if word in {'PV', 'PS'} else new[second]}"
             cards[f"{word}{new[first]}{tail}"] = value
     old = any("SOLAR" in str(header.get(f"CTYPE{axis}")).upper() for axis in image_axes.numbers)
     for place, axis in enumerate(image_axes.numbers, 1):
@@ -271,9 +276,12 @@ def _select_plane_cards(header: Mapping[str, Card], image_axes: ImageAxes) -> di
 def _format_card(pair: tuple[str, Card]) -> str:
     """Write a card as FITS has it (4.0, section 4.1)."""
     name, value = pair
-    word = (
-        f"'{value:<8}'" if isinstance(value, str) else "FT"[value] if isinstance(value, bool) else repr(value).upper()
-    )
+    if isinstance(value, str):
+        word = f"'{value:<8}'"
+    elif isinstance(value, bool):
+        word = "FT"[value]
+    else:
+        word = repr(value).upper()
     return f"{name:<8}= {word:>20}".ljust(80)
 
 
@@ -295,7 +303,8 @@ def _build_wcs(cards: Mapping[str, Card]) -> Any:
         # its polynomials are of degrees, which wcslib takes them for only where CDi_j gives these
         turn = np.radians(np.nan_to_num(find_number(cards, "CROTA2")))
         if not np.isfinite(pc).any():
-            cos, sin = np.cos(turn), np.sin(turn)
+            cos = np.cos(turn)
+            sin = np.sin(turn)
             scale = np.array([[step[0, 0] * cos, -step[1, 0] * sin], [step[0, 0] * sin, step[1, 0] * cos]])
         cards = {name: value for name, value in cards.items() if not re.match("CDELT|PC|CROTA", name)}
         cards |= {f"CD{i + 1}_{j + 1}": float(scale[i, j]) for i in (0, 1) for j in (0, 1)}
@@ -332,7 +341,9 @@ class ImageWcs:
     """
 
     def __init__(self, wcs: Any, image_axes: ImageAxes, header: Mapping[str, Card], west_positive: bool) -> None:
-        self.wcs, self.image_axes, self.west_positive = wcs, image_axes, west_positive
+        self.wcs = wcs
+        self.image_axes = image_axes
+        self.west_positive = west_positive
         sizes = [find_number(header, f"{axis}_RADIUS") for axis in "ABC"]
         graphic = "GRAPHIC" in str(header.get("WCSNAME") or "").upper().replace("GEOGRAPHIC", "")
         self.ellipsoid_axes = (sizes[0], sizes[1] if np.isfinite(sizes[1]) else sizes[0], sizes[2])
@@ -433,14 +444,16 @@ def build_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
 
 def _list_sides(image_size: Sequence[float]) -> list[tuple[Numbers, Numbers]]:
     """List the four sides of an image, as pixels' edges."""
-    a, b = 0.5, [each + 0.5 for each in image_size]
+    a = 0.5
+    b = [each + 0.5 for each in image_size]
     four = np.array([[a, a], [b[0], a], [b[0], b[1]], [a, b[1]]])
     return list(zip(four, np.roll(four, -1, axis=0), strict=True))
 
 
 def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: float) -> Numbers:
     """Follow a side from its first corner, its last one included: as many points as keep it within the error."""
-    count, max_deviation = 1, np.radians(tolerance_pixels * image_wcs.scale)
+    count = 1
+    max_deviation = np.radians(tolerance_pixels * image_wcs.scale)
     disc = image_wcs.image_axes.kind == "disc"
     while True:
         share = np.linspace(0.0, 1.0, 4 * count + 1)[:, None]
@@ -452,7 +465,8 @@ def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: 
             gap = np.abs(_measure_deviations(flat)).max() * RADIANS_PER_ARCSECOND
         else:
             xyz = to_unit_vectors(*directions.T)
-            ahead, behind = np.repeat(xyz[:-1:4], 3, axis=0), np.repeat(xyz[4::4], 3, axis=0)
+            ahead = np.repeat(xyz[:-1:4], 3, axis=0)
+            behind = np.repeat(xyz[4::4], 3, axis=0)
             between = xyz[:-1].reshape(-1, 4, 3)[:, 1:].reshape(-1, 3)
             gap = np.radians(compute_arc_distances(between, ahead, behind, compute_arc_normals(ahead, behind)).max())
             gap = max(
@@ -465,7 +479,8 @@ def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: 
 
 def _measure_deviations(points: Numbers) -> Numbers:
     """Measure how far points between every fourth one are from straight lines."""
-    a, b = points[:-1:4, None], points[4::4, None]
+    a = points[:-1:4, None]
+    b = points[4::4, None]
     p = points[:-1].reshape(-1, 4, 2)[:, 1:]
     direction = b - a
     cross = direction[..., 0] * (p - a)[..., 1] - direction[..., 1] * (p - a)[..., 0]
@@ -474,7 +489,8 @@ def _measure_deviations(points: Numbers) -> Numbers:
 
 def _project_to_tangent_plane(lonlat: Numbers) -> Numbers:
     """Put helioprojective directions in degrees on the plane that touches at the centre of the disc; arcseconds."""
-    x, y = np.radians((lonlat[:, 0] + 180.0) % 360.0 - 180.0), np.radians(lonlat[:, 1])
+    x = np.radians((lonlat[:, 0] + 180.0) % 360.0 - 180.0)
+    y = np.radians(lonlat[:, 1])
     return np.stack([np.tan(x), np.tan(y) / np.cos(x)], 1) / RADIANS_PER_ARCSECOND
 
 
@@ -512,8 +528,12 @@ def _is_all_sky(wcs: Any, image_size: Sequence[float]) -> bool:
     from astropy.wcs import WcsError  # noqa: PLC0415  (loaded already)
 
     index = np.arange(3000) + 0.5
-    lat, lon = np.degrees(np.arcsin(1.0 - index / 1500.0)), np.degrees(index * 2.399963229728653) % 360.0
-    world = np.stack([lon, lat], 1) if wcs.wcs.lng == 0 else np.stack([lat, lon], 1)
+    lat = np.degrees(np.arcsin(1.0 - index / 1500.0))
+    lon = np.degrees(index * 2.399963229728653) % 360.0
+    if wcs.wcs.lng == 0:
+        world = np.stack([lon, lat], 1)
+    else:
+        world = np.stack([lat, lon], 1)
     try:
         pixel = wcs.wcs_world2pix(world, 1)
     except (WcsError, ValueError):
@@ -533,21 +553,23 @@ def _build_disc_regions(
 ) -> ContourRegions:
     """Bring the outline of an image of the Sun onto it, cut at the limb."""
     radius, lon, lat = find_observer_geometry(header, find_number(header, f"CDELT{numbers[0]}"), stonyhurst=stonyhurst)
-    radius = (
-        radius
-        if np.isfinite(radius)
-        else float(
+    if np.isfinite(radius):
+        radius = radius
+    else:
+        radius = float(
             sun.compute_apparent_radius(
                 sun.compute_solar_ephemeris(find_date(header)).distance * sun.ASTRONOMICAL_UNIT_KM
             )
         )
-    )
     radius = radius if radius > 1e-3 else np.nan
     recorder.mark_rows("no_observer", np.array([not max(abs(lon), abs(lat)) < MAX_ANGLE_VALUE]))
     flat = np.concatenate([_project_to_tangent_plane(edge[:-1]) for edge in edges])
     is_valid = np.isfinite(flat).all() and np.abs((np.concatenate(edges) + 180.0) % 360.0 - 180.0).max() < 89.0
     recorder.mark_rows("no_place", np.array([not is_valid]))
-    scale = radius / (np.tan(radius * RADIANS_PER_ARCSECOND) / RADIANS_PER_ARCSECOND) if radius > 0.0 else 1.0
+    if radius > 0.0:
+        scale = radius / (np.tan(radius * RADIANS_PER_ARCSECOND) / RADIANS_PER_ARCSECOND)
+    else:
+        scale = 1.0
     x, y = np.nan_to_num(flat).T * scale
     disc = DiscImage(*np.array([0.0, 0.0, 1.0, 1.0, radius, lon, lat]))
     contours = build_regions_from_directions([0, len(flat)], x, y, disc, recorder=recorder)

@@ -51,7 +51,8 @@ _WORD_PATTERN = re.compile(r"(?:([A-Za-z0-9][\w-]*):)?([A-Za-z0-9][\w-]*(?:\.[A-
 
 @cache_results(4096)
 def _find_problems(text: str) -> tuple[str, ...]:
-    if (newer := _convert_ucd1(text)) is not None:
+    newer = _convert_ucd1(text)
+    if newer is not None:
         return (f"{text!r} is UCD1: write {newer!r}",)
     if re.fullmatch(r"[A-Z][A-Z0-9-]*(_[A-Z0-9/-]+)+", text):
         return (f"{text!r} is UCD1: write words of UCD1+, lower case with dots",)
@@ -74,7 +75,10 @@ def _find_problems(text: str) -> tuple[str, ...]:
             problems.append(f"{name!r} is deprecated: write {_REPLACEMENTS_BY_LOWERCASE[lower]!r}")
         elif lower not in _WORDS_BY_LOWERCASE:
             near = suggest_spelling(lower, _WORDS_BY_LOWERCASE.values())
-            hint = f", {near}" if near else ""
+            if near:
+                hint = f", {near}"
+            else:
+                hint = ""
             problems.append(f"UCD1+ has no word {name!r}{hint}")
         elif place == 0 and UCD_WORD_FLAGS[_WORDS_BY_LOWERCASE[lower]] == "S":
             problems.append(f"{_WORDS_BY_LOWERCASE[lower]!r} may not come first: it qualifies another word")
@@ -96,17 +100,22 @@ def check_ucd(text: str) -> list[str]:
     problems
         A sentence for each.
     """
-    return list(_find_problems(text)) if text else []
+    if text:
+        return list(_find_problems(text))
+    return []
 
 
 def _convert_ucd1(text: str) -> str | None:
     lower = text.lower()
     if lower in _UCD1_REPLACEMENTS:
         return _UCD1_REPLACEMENTS[lower]
-    colour, magnitude = _UCD1_COLOR_PATTERN.fullmatch(lower), _UCD1_MAGNITUDE_PATTERN.fullmatch(lower)
+    colour = _UCD1_COLOR_PATTERN.fullmatch(lower)
+    magnitude = _UCD1_MAGNITUDE_PATTERN.fullmatch(lower)
     if colour is not None:
         return f"phot.color;{_BAND_UCDS[colour[1]]};{_BAND_UCDS[colour[2]]}"
-    return f"phot.mag;{_BAND_UCDS[magnitude[1]]}" if magnitude is not None else None
+    if magnitude is not None:
+        return f"phot.mag;{_BAND_UCDS[magnitude[1]]}"
+    return None
 
 
 def modernize_ucd(text: str) -> str | None:
@@ -126,7 +135,9 @@ def modernize_ucd(text: str) -> str | None:
     modern = ";".join(
         UCD_WORD_REPLACEMENTS.get(word, _REPLACEMENTS_BY_LOWERCASE.get(word.lower(), word)) for word in bare.split(";")
     )
-    return modern if modern and not check_ucd(modern) else None
+    if modern and not check_ucd(modern):
+        return modern
+    return None
 
 
 def canonicalize_ucd(text: str) -> str:
@@ -146,7 +157,10 @@ def canonicalize_ucd(text: str) -> str:
     """
     words = []
     for word in "".join(text.split()).split(";"):
-        bare = word[5:] if word.lower().startswith("ivoa:") else word
+        if word.lower().startswith("ivoa:"):
+            bare = word[5:]
+        else:
+            bare = word
         words.append(_WORDS_BY_LOWERCASE.get(bare.lower(), bare))
     return ";".join(words)
 
@@ -431,11 +445,8 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
     if _RATE_NAME_PATTERN.fullmatch(words):
         return None
     guess = _guess_by_name(words, unit) or _guess_by_name(name.strip().lower(), unit)
-    if (
-        (match := _ERROR_NAME_PATTERN.fullmatch(words)) is not None
-        and match["before"]
-        and _guess_by_name(match["before"], unit)
-    ):
+    match = _ERROR_NAME_PATTERN.fullmatch(words)
+    if match is not None and match["before"] and _guess_by_name(match["before"], unit):
         guess = _guess_derived(words, unit)  # flux_err is no flux
     if guess is None:
         guess = _guess_derived(words, unit)
@@ -446,7 +457,10 @@ def suggest_ucd(name: str, unit: str | None = None, description: str | None = No
                 break
         # the most telling sentence wins: proper motions mention right ascension
         if guess in {"pos.eq.ra", "pos.eq.dec"} and re.search(r"proper motion", description, re.IGNORECASE):
-            guess = f"pos.pm;{guess}" if _is_unit_plausible("pos.pm", unit) else None
+            if _is_unit_plausible("pos.pm", unit):
+                guess = f"pos.pm;{guess}"
+            else:
+                guess = None
     if guess is None and unit and not _NON_QUANTITY_NAME_PATTERN.fullmatch(words):
         guess = _guess_by_unit(unit)
     return _adapt_to_description(guess, description or "")
@@ -462,7 +476,9 @@ def _adapt_to_description(ucd: str | None, description: str) -> str | None:
     frames = [start for pattern, start in _FRAMES_BY_DESCRIPTION if pattern.search(description)]
     if not frames:
         return ucd
-    return None if len(frames) > 1 or frames[0] is None else f"{frames[0]}{axis[1]}"
+    if len(frames) > 1 or frames[0] is None:
+        return None
+    return f"{frames[0]}{axis[1]}"
 
 
 def suggest_ucds(columns: Iterable[tuple[str, str | None, str | None]]) -> list[str | None]:
@@ -518,7 +534,9 @@ def _normalize_name(name: str) -> str:
 def _find_measured_name(name: str) -> str | None:
     """Name the column whose error this is called after."""
     match = _ERROR_NAME_PATTERN.fullmatch(re.sub(r"[\s.-]+", "_", name.strip()).lower().strip("_"))
-    return None if match is None else _normalize_name(match["after"] or match["before"])
+    if match is None:
+        return None
+    return _normalize_name(match["after"] or match["before"])
 
 
 def _is_third_axis(names: set[str]) -> bool:
@@ -549,7 +567,9 @@ def _guess_derived(name: str, unit: str | None) -> str | None:
     if match is not None:
         base_ucd = _guess_by_name(match["after"] or match["before"], unit)
         if base_ucd is None:
-            return "stat.error" if name.startswith(("e_", "err_", "error_", "sigma_")) or "err" in name else None
+            if name.startswith(("e_", "err_", "error_", "sigma_")) or "err" in name:
+                return "stat.error"
+            return None
         return _add_first_word("stat.error", base_ucd)
     match = _STATISTIC_NAME_PATTERN.fullmatch(name)
     if match is not None:

@@ -62,18 +62,17 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
     """
     if symbol.startswith("'"):
         name = symbol.strip("'")
-        return (
-            _decompose_with_astropy(name, None)
-            if name in _CUSTOM_UNITS - {"dex", "electron"}
-            else (1.0, ((symbol, Fraction(1)),))
-        )
+        if name in _CUSTOM_UNITS - {"dex", "electron"}:
+            return _decompose_with_astropy(name, None)
+        return (1.0, ((symbol, Fraction(1)),))
     if "(" in symbol:
         return 1.0, ((symbol, Fraction(1)),)
     if symbol == "%":
         return 0.01, ()
     if symbol not in UNPREFIXED_SYMBOLS:
         for size in (2, 1):
-            prefix, base_symbol = symbol[:size], symbol[size:]
+            prefix = symbol[:size]
+            base_symbol = symbol[size:]
             if (
                 symbol not in UNIT_SYMBOLS
                 and base_symbol in PREFIXABLE_SYMBOLS
@@ -108,7 +107,8 @@ def _decompose_with_astropy(symbol: str, unit_format: str | None) -> tuple[float
 @cache_results(4096)
 def _decompose_unit(text: str) -> tuple[float, tuple[tuple[str, Fraction], ...]]:
     unit = parse_unit(text)
-    scale, bases = unit.scale, []
+    scale = unit.scale
+    bases = []
     for symbol, power in unit.factors:
         symbol_scale, parts = _decompose_symbol(symbol)
         scale *= symbol_scale ** float(power) if power.denominator != 1 else symbol_scale ** int(power)
@@ -137,7 +137,8 @@ def compute_factor(source_unit: str | None, target_unit: str | None) -> float:
     """
     if source_unit == target_unit:
         return 1.0
-    source, target = parse_unit(source_unit), parse_unit(target_unit)
+    source = parse_unit(source_unit)
+    target = parse_unit(target_unit)
     if source.scale == target.scale and sorted(source.factors) == sorted(target.factors):
         return 1.0
     (scale1, bases1), (scale2, bases2) = _decompose_unit(source.text), _decompose_unit(target.text)
@@ -154,7 +155,9 @@ def compute_factor(source_unit: str | None, target_unit: str | None) -> float:
         raise ValueError(message)
     ratio = scale1 / scale2
     round_one = float(f"{ratio:.12g}")  # 3600, not 3600.0000000000005
-    return round_one if abs(ratio - round_one) <= 2e-15 * abs(ratio) else ratio
+    if abs(ratio - round_one) <= 2e-15 * abs(ratio):
+        return round_one
+    return ratio
 
 
 def _describe_dimension(bases: tuple[tuple[str, Fraction], ...]) -> str:
@@ -390,7 +393,8 @@ def _combine_units(first: str | None, second: str | None, exponent: int) -> str 
     if not second:
         return first or None
     try:
-        first_unit, second_unit = parse_unit(first), parse_unit(second)
+        first_unit = parse_unit(first)
+        second_unit = parse_unit(second)
     except ValueError:
         return None
     scale = first_unit.scale * second_unit.scale**exponent
@@ -423,7 +427,10 @@ def raise_to_power(text: str | None, exponent: float) -> str | None:
     """
     if not text:
         return None
-    raised = Fraction(exponent).limit_denominator(12) if math.isfinite(exponent) else Fraction(0)
+    if math.isfinite(exponent):
+        raised = Fraction(exponent).limit_denominator(12)
+    else:
+        raised = Fraction(0)
     if abs(float(raised) - exponent) > 1e-9 or abs(raised) > 64:
         return None
     try:
@@ -459,12 +466,11 @@ def to_astropy_unit(text: str | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for symbol, power_ in unit.factors:
-            symbol_unit = (
-                units.percent
-                if symbol == "%"
-                else units.Unit(symbol.strip("'"))
-                if symbol.strip("'") in _CUSTOM_UNITS
-                else units.Unit(symbol, format="vounit")
-            )
+            if symbol == "%":
+                symbol_unit = units.percent
+            elif symbol.strip("'") in _CUSTOM_UNITS:
+                symbol_unit = units.Unit(symbol.strip("'"))
+            else:
+                symbol_unit = units.Unit(symbol, format="vounit")
             product = product * symbol_unit ** (int(power_) if power_.denominator == 1 else power_)
     return units.Unit(product)

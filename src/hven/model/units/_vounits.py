@@ -209,14 +209,19 @@ class _UnitParser:
         self.position = 0
 
     def peek(self) -> tuple[str, str]:
-        return self.tokens[self.position][:2] if self.position < len(self.tokens) else ("end", "")
+        if self.position < len(self.tokens):
+            return self.tokens[self.position][:2]
+        return ("end", "")
 
     def take(self) -> str:
         self.position += 1
         return self.tokens[self.position - 1][1]
 
     def build_error(self, reason: str) -> ValueError:
-        offset = self.tokens[self.position][2] if self.position < len(self.tokens) else len(self.text)
+        if self.position < len(self.tokens):
+            offset = self.tokens[self.position][2]
+        else:
+            offset = len(self.text)
         return ValueError(
             format_message(
                 "{text!r} is no unit: {why} (character {number})", self.text, format_message(reason), offset + 1
@@ -397,7 +402,10 @@ class _UnitParser:
         if mark == "(" and re.match(r"\(\s*[-+]?\d+(\s*[/.]\s*\d+)?\s*\)", self.text[self.tokens[self.position][2] :]):
             self.mark_lenient()
             return self.parse_exponent()
-        follows = self.tokens[self.position + 1][0] if self.position + 1 < len(self.tokens) else "end"
+        if self.position + 1 < len(self.tokens):
+            follows = self.tokens[self.position + 1][0]
+        else:
+            follows = "end"
         if self.peek()[0] == "number" or (mark in {"-", "+"} and follows == "number"):  # CDS: cm-2
             self.mark_lenient()
             return Fraction(self.read_sign() + self.read_digits())
@@ -424,7 +432,9 @@ class _UnitParser:
         return exponent
 
     def read_sign(self) -> str:
-        return self.take() if self.peek()[1] in {"-", "+"} else ""
+        if self.peek()[1] in {"-", "+"}:
+            return self.take()
+        return ""
 
     def read_digits(self) -> str:
         kind, text = self.peek()
@@ -438,7 +448,8 @@ def _is_symbol(word: str) -> bool:
     if word in UNIT_SYMBOLS:
         return True
     for size in (2, 1):
-        prefix, symbol = word[:size], word[size:]
+        prefix = word[:size]
+        symbol = word[size:]
         if symbol in PREFIXABLE_SYMBOLS and prefix in SI_PREFIX_EXPONENTS:
             return True
         if symbol in BINARY_SYMBOLS and prefix in BINARY_PREFIX_EXPONENTS:
@@ -467,11 +478,12 @@ def _resolve_word(word: str) -> tuple[tuple[str, Fraction], ...]:
                 symbol = short + base_word
     if symbol is None:
         near = find_nearest_unit(word)
-        message = (
-            format_message("unknown unit {word!r}, did you mean {name!r}?", word, near)
-            if near
-            else format_message("unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word)
-        )
+        if near:
+            message = format_message("unknown unit {word!r}, did you mean {name!r}?", word, near)
+        else:
+            message = format_message(
+                "unknown unit {word!r}; write '{word}' in single quotes for a unit of your own", word
+            )
         raise ValueError(message)
     return ((symbol, Fraction(1)),)
 
@@ -502,7 +514,9 @@ def find_nearest_unit(word: str) -> str | None:
     """Find the known unit that looks most like `word`, as VOUnits writes it."""
     pool = [*(symbol for symbol in UNIT_SYMBOLS if len(symbol) > 1), *_SYMBOLS_BY_WORD]
     matches = difflib.get_close_matches(word.lower(), pool, n=1, cutoff=0.6)
-    return _SYMBOLS_BY_WORD.get(matches[0], matches[0]) if matches else None
+    if matches:
+        return _SYMBOLS_BY_WORD.get(matches[0], matches[0])
+    return None
 
 
 def combine_factors(factors: list[tuple[str, Fraction]]) -> tuple[tuple[str, Fraction], ...]:
@@ -573,7 +587,10 @@ def parse_unit(text: str | None) -> Unit:
             raise ValueError(message)
     if bare.startswith("[") and bare.endswith("]"):  # CDS: the logarithm of what is inside
         inner = parse_unit(bare[1:-1])
-        body = f"log({inner.text})" if inner.text else "'dex'"
+        if inner.text:
+            body = f"log({inner.text})"
+        else:
+            body = "'dex'"
         return Unit(1.0, ((body, Fraction(1)),), False, body)
     if len(bare) > 500:
         message = format_message("{text!r}... is no unit: {count} characters", bare[:40], len(bare))

@@ -111,7 +111,8 @@ class Basket:
         """Return the basket without the rows and searches of another one."""
         remaining = self
         for removed_part in removed_basket.parts:
-            part, removed_keys = remaining.find_part(removed_part.table_path), set(removed_part.keys)
+            part = remaining.find_part(removed_part.table_path)
+            removed_keys = set(removed_part.keys)
             lines = (tuple(key for key in line if key not in removed_keys) for line in part.row_keys)
             searches = tuple(search for search in part.searches if search not in removed_part.searches)
             remaining = remaining.replace_part(
@@ -127,7 +128,9 @@ class Basket:
     def to_inline_token(self) -> str:
         """Return the token that is the basket itself; empty: it would be too long."""
         packed = base64.urlsafe_b64encode(zlib.compress(self.to_text().encode(), 9)).decode().rstrip("=")
-        return f"{INLINE_PREFIX}{packed}" if len(packed) < MAX_INLINE_CHARACTERS else ""
+        if len(packed) < MAX_INLINE_CHARACTERS:
+            return f"{INLINE_PREFIX}{packed}"
+        return ""
 
     def compute_token(self) -> str:
         """Return the token by which it is kept."""
@@ -206,7 +209,8 @@ def check_limits(basket: Basket) -> Basket:
             format_message("{count:,} tables: a basket has {most:,} at most", len(basket.parts), MAX_BASKET_TABLES)
         )
     for part in basket.parts:
-        if (count := sum(map(len, part.row_keys))) > row_files.MAX_ROW_KEYS:
+        count = sum(map(len, part.row_keys))
+        if count > row_files.MAX_ROW_KEYS:
             raise _build_limit_error(
                 format_message(
                     "{count:,} rows of one table: a basket has {most:,} at most", count, row_files.MAX_ROW_KEYS
@@ -220,7 +224,8 @@ def check_limits(basket: Basket) -> Basket:
                     MAX_TABLE_SEARCHES,
                 )
             )
-    if (size := len(basket.to_text())) > MAX_BASKET_BYTES:
+    size = len(basket.to_text())
+    if size > MAX_BASKET_BYTES:
         raise _build_limit_error(
             format_message("{count:,} bytes: a basket has {most:,} at most", size, MAX_BASKET_BYTES)
         )

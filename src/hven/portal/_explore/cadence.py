@@ -81,7 +81,9 @@ def find_time_column(table: Table) -> Column | None:
             and not ucd.startswith(("time.creation", "time.release", "time.processing"))
         ):
             candidates.append((rank, column.rank, column))
-    return min(candidates, key=lambda candidate: candidate[:2])[2] if candidates else None
+    if candidates:
+        return min(candidates, key=lambda candidate: candidate[:2])[2]
+    return None
 
 
 def parse_cadence(text: str, table: Table) -> Cadence:
@@ -97,7 +99,8 @@ def parse_cadence(text: str, table: Table) -> Cadence:
     if step_match is None or not 0 < float(step_match[1]) * UNIT_SECONDS[step_match[2].lower()] <= 1e10:
         raise UserError(format_message("{text!r} is no length of time", length[:40]), remedy=CADENCE_REMEDY)
     column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
-    if lacking := [name for name in each if name.lower() not in column_names]:
+    lacking = [name for name in each if name.lower() not in column_names]
+    if lacking:
         raise UserError(format_message("there is no column {name}", lacking[0][:60]), remedy=CADENCE_REMEDY)
     if find_time_column(table) is None or len(table.primary) != 1:
         raise UserError(
@@ -122,7 +125,8 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     column = find_time_column(table)
     if column is None or len(table.primary) != 1:
         raise UserError("rows of this table cannot be thinned", remedy="leave the cadence out")
-    key, time_column = _build_column_ref(table.primary[0]), _build_column_ref(column.name)
+    key = _build_column_ref(table.primary[0])
+    time_column = _build_column_ref(column.name)
     time: syntax_tree.Expr = (
         syntax_tree.FunctionCall("IVO_TO_MJD", (time_column,)) if column.type.is_timestamp else time_column
     )
@@ -131,8 +135,13 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     ) / cadence.step_seconds
     slack = TIME_TOLERANCE_SECONDS / 2 / cadence.step_seconds
     names = {column.name.lower(), re.sub(r"min$", "max", column.name.lower())}
-    begin, end = _find_time_bound(condition, names, is_upper=False), _find_time_bound(condition, names, is_upper=True)
-    origin = 0.0 if column.epoch is None else MJD_EPOCH - column.epoch  # days of Julian dates begin at noon
+    begin = _find_time_bound(condition, names, is_upper=False)
+    end = _find_time_bound(condition, names, is_upper=True)
+    # days of Julian dates begin at noon
+    if column.epoch is None:
+        origin = 0.0
+    else:
+        origin = MJD_EPOCH - column.epoch
     if begin is not None:
         origin = begin[0]
     since = syntax_tree.BinaryOperation("-", time, syntax_tree.Literal(origin)) if origin else time
@@ -199,13 +208,17 @@ def _find_time_bound(
             return None
         return (min if is_upper == isinstance(condition, syntax_tree.Conjunction) else max)(ends, default=None)
     if isinstance(condition, syntax_tree.BetweenPredicate) and not condition.negated:
-        value, limit, closed = condition.operand, condition.high if is_upper else condition.low, True
+        value = condition.operand
+        limit = condition.high if is_upper else condition.low
+        closed = True
     elif (
         isinstance(condition, syntax_tree.Comparison)
         and condition.op[0] in ("=<" if is_upper else "=>")
         and condition.op != "<>"
     ):
-        value, limit, closed = condition.left, condition.right, "=" in condition.op
+        value = condition.left
+        limit = condition.right
+        closed = "=" in condition.op
     else:
         return None
     if not (
@@ -217,7 +230,9 @@ def _find_time_bound(
     if isinstance(limit.value, str):  # of timestamps
         # UTC throughout
         return (datetime.fromisoformat(limit.value) - datetime(1858, 11, 17)) / timedelta(days=1), closed  # noqa: DTZ001
-    return (float(limit.value), closed) if isinstance(limit.value, int | float) else None
+    if isinstance(limit.value, int | float):
+        return (float(limit.value), closed)
+    return None
 
 
 def _build_identifier(name: str) -> syntax_tree.Ident:

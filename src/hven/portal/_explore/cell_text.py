@@ -114,7 +114,10 @@ def format_cells(
         _format_column(rows_table.column(number), heading, is_full=is_full)
         for number, heading in enumerate(column_headings)
     ]
-    rows = [list(row) for row in zip(*columns, strict=True)] if columns else []
+    if columns:
+        rows = [list(row) for row in zip(*columns, strict=True)]
+    else:
+        rows = []
     for number, heading in enumerate(column_headings):
         if heading.column.link:
             _fill_link_templates(
@@ -133,8 +136,14 @@ def format_cells(
 
 
 def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels: ColumnLabels | None) -> ColumnHeading:
-    code_words = labels.find_code_words(column) if labels is not None else table.enums.get(column.enum or "", {})
-    usual = labels.find_scale(column) if labels is not None else UnitScale(unit=column.unit or "")
+    if labels is not None:
+        code_words = labels.find_code_words(column)
+    else:
+        code_words = table.enums.get(column.enum or "", {})
+    if labels is not None:
+        usual = labels.find_scale(column)
+    else:
+        usual = UnitScale(unit=column.unit or "")
     scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual
     return ColumnHeading(
         column=column,
@@ -152,11 +161,9 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
 
 def format_day(value: object, epoch: float) -> str:
     """Return the day of a time that counts days from a Julian date; empty: it is none."""
-    return (
-        _format_julian_date(value, epoch).text[:10]
-        if isinstance(value, int | float) and JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]
-        else ""
-    )
+    if isinstance(value, int | float) and JULIAN_DATE_RANGE[0] <= value + epoch <= JULIAN_DATE_RANGE[1]:
+        return _format_julian_date(value, epoch).text[:10]
+    return ""
 
 
 def _is_floating(column: Column) -> bool:
@@ -189,7 +196,10 @@ def _format_column(values: pa.ChunkedArray, heading: ColumnHeading, *, is_full: 
     if _is_floating(column) and column.display:
         format_number = _build_number_formatter(column.display)
         return [None if value is None else TextCell(text=format_number(value)) for value in values.to_pylist()]
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(values, pa.ChunkedArray):
+        array = values.combine_chunks()
+    else:
+        array = values
     texts = literal.format_column(literal.cast_to_storage(array, column.type), column.type).to_pylist()
     valid = array.is_valid().to_pylist()
     if column.type.is_timestamp:
@@ -257,7 +267,9 @@ def _find_service_name(address: str) -> str:
     """
     base, query, _ = address.partition("?")
     host = base.partition("//")[2].partition("/")[0].lower()
-    return KNOWN_SERVICES.get(host, "") if query else ""
+    if query:
+        return KNOWN_SERVICES.get(host, "")
+    return ""
 
 
 def _shorten_address(address: str) -> str:
@@ -274,14 +286,18 @@ def _shorten_number(text: str) -> TextCell:
     if len(text) <= MAX_SHOWN_DIGITS + 1:
         return TextCell(text=text)
     short = f"{float(text):.{MAX_SHOWN_DIGITS}g}"
-    return TextCell(text=text) if len(text) <= len(short) else TextCell(text=short, title=text)
+    if len(text) <= len(short):
+        return TextCell(text=text)
+    return TextCell(text=short, title=text)
 
 
 def _format_code(value: str, code_words: Mapping[str, str]) -> TextCell:
     word = code_words.get(value) or ", ".join(
         code_words.get(item, item) for item in value.split("#")
     )  # EPN-TAP's lists
-    return TextCell(text=value) if word == value else TextCell(text=word, title=value)
+    if word == value:
+        return TextCell(text=value)
+    return TextCell(text=word, title=value)
 
 
 def _format_julian_date(value: float, epoch: float) -> TextCell:
@@ -292,7 +308,10 @@ def _format_julian_date(value: float, epoch: float) -> TextCell:
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(
         milliseconds=round((value + (epoch - 2_440_587.5)) * 86_400_000)
     )
-    text = when.strftime("%Y-%m-%d %H:%M:%S") if not when.microsecond else when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    if not when.microsecond:
+        text = when.strftime("%Y-%m-%d %H:%M:%S")
+    else:
+        text = when.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     return TextCell(text=text.rjust(19, "0"), title=f"{EPOCH_LABELS.get(epoch, f'JD {epoch:.10g} +')} {value!r}")
 
 
@@ -313,8 +332,12 @@ def _derive_display(column: Column, scale: UnitScale) -> str:
     display_match = DISPLAY_PATTERN.fullmatch(column.display or "")
     if display_match is not None and not scale.is_inverse and (display_match[3] or display_match[4]).lower() == "f":
         digits = _count_decimals(column.display, scale.factor)
-        return f".{digits}f" if digits <= 12 else ".6e"
-    return ".7g" if column.type.datatype == "float" else ".10g"
+        if digits <= 12:
+            return f".{digits}f"
+        return ".6e"
+    if column.type.datatype == "float":
+        return ".7g"
+    return ".10g"
 
 
 def _count_decimals(display: str | None, factor: float) -> int:
@@ -333,11 +356,19 @@ def _format_angle(value: float, digits: int, *, in_hours: bool) -> TextCell:
     if not math.isfinite(value):
         return TextCell(text=repr(value))
     scale = 10**digits
-    fractions = round(value % 360 * 240 * scale) % (86_400 * scale) if in_hours else round(abs(value) * 3600 * scale)
+    if in_hours:
+        fractions = round(value % 360 * 240 * scale) % (86_400 * scale)
+    else:
+        fractions = round(abs(value) * 3600 * scale)
     seconds, fraction = divmod(fractions, scale)
     minutes, seconds = divmod(seconds, 60)
     degrees, minutes = divmod(minutes, 60)
-    sign = "" if in_hours else "-" if value < 0 else "+"
+    if in_hours:
+        sign = ""
+    elif value < 0:
+        sign = "-"
+    else:
+        sign = "+"
     return TextCell(
         text=f"{sign}{degrees:02d}:{minutes:02d}:{seconds:02d}" + (f".{fraction:0{digits}d}" if digits else ""),
         title=f"{value!r} deg",

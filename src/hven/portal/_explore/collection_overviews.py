@@ -139,7 +139,10 @@ def build_origin_check(origins: Sequence[str], site_origin: str) -> Callable[[st
 
 def _build_cache_key(tables: Sequence[Table], runner: QueryRunner, access_key: str) -> tuple[object, ...]:
     items = [runner.published_state.tables_by_name[table.qualified_name] for table in tables]
-    row_scope = access_key if any(runner.has_hidden_rows(table) for table in tables) else "public"
+    if any(runner.has_hidden_rows(table) for table in tables):
+        row_scope = access_key
+    else:
+        row_scope = "public"
     return (row_scope, *((item.table.qualified_name, item.run_id, item.updated) for item in items))
 
 
@@ -174,11 +177,10 @@ def _summarize_tables(
                 and column_statistics.get("minimum")
             ):
                 targets[str(column_statistics["minimum"])] = None
-    years = (
-        (min(known_period[0] for known_period in times)[:4], max(known_period[1] for known_period in times)[:4])
-        if times
-        else None
-    )
+    if times:
+        years = (min(known_period[0] for known_period in times)[:4], max(known_period[1] for known_period in times)[:4])
+    else:
+        years = None
     return CollectionOverview(pictures=tuple(pictures[:MAX_PICTURES]), years=years, targets=tuple(targets)), fault
 
 

@@ -112,7 +112,8 @@ class ColumnLabels:
         if self.is_raw or not column.type.is_numeric or is_time_column(column) or self.find_code_words(column):
             return UnitScale(unit=self.find_unit(column))
         _, low, high = self.range_pairs.get(column.name, ("", column, column))
-        low_, high_ = self.statistics.get(low.name, {}), self.statistics.get(high.name, {})
+        low_ = self.statistics.get(low.name, {})
+        high_ = self.statistics.get(high.name, {})
         return choose_usual_scale(column, {"minimum": low_.get("minimum"), "maximum": high_.get("maximum")})
 
     @cached_property
@@ -154,8 +155,13 @@ class ColumnLabels:
 
         Its name, where it is called otherwise, and its description; `name`: of its field.
         """
-        name, description = name or column.name, translate_text(self.language, column.description or "")
-        return description if self.label_field(name) == name else f"{name}: {description}" if description else name
+        name = name or column.name
+        description = translate_text(self.language, column.description or "")
+        if self.label_field(name) == name:
+            return description
+        if description:
+            return f"{name}: {description}"
+        return name
 
     def find_unit(self, column: Column) -> str:
         """Return the unit of a column as stored values have it; of a time that is written as a date, its scale."""
@@ -175,13 +181,18 @@ class ColumnLabels:
         if column.enum and column.enum in self.table.enums:
             return {code: translate_text(self.language, word) for code, word in self.table.enums[column.enum].items()}
         standard_name = find_standard(self.table, column)
-        codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {}) if standard_name else {}
+        if standard_name:
+            codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {})
+        else:
+            codes = {}
         return {code: self._translate(words[-1] if is_plural else words[0]) for code, words in codes.items()}
 
     def translate_code(self, column: Column, code: str, *, is_plural: bool = False) -> str:
         """Return what a code means, or the code; lists ``a#b`` are taken apart."""
         words = self.find_code_words(column, is_plural=is_plural)
-        return ", ".join(words.get(item, item) for item in code.split("#")) if words else code
+        if words:
+            return ", ".join(words.get(item, item) for item in code.split("#"))
+        return code
 
     def _find_spectral_label(self, column: Column, name: str, unit: str | None) -> str:
         """Return the word for light that is told otherwise than it is stored.
@@ -210,11 +221,10 @@ class ColumnLabels:
     def _find_standard_label(self, column: Column, name: str) -> str:
         """Return the word of the standard; empty: it has none."""
         standard_name = find_standard(self.table, column)
-        words = (
-            load_standard_labels()[standard_name].select_frame(find_coordinate_frame(self.table) or self.frame)
-            if standard_name
-            else {}
-        )
+        if standard_name:
+            words = load_standard_labels()[standard_name].select_frame(find_coordinate_frame(self.table) or self.frame)
+        else:
+            words = {}
         short = name.lower()
         if short in words:
             return self._translate(words[short][0])
@@ -222,11 +232,9 @@ class ColumnLabels:
         if end_match is None or (pair := words.get(end_match[1])) is None:
             return ""
         end = end_match[2] == "max"
-        return (
-            self._translate(pair[1 + end])
-            if pair[1:]
-            else self._translate(RANGE_END_LABELS[end]).format(label=self._translate(pair[0]))
-        )
+        if pair[1:]:
+            return self._translate(pair[1 + end])
+        return self._translate(RANGE_END_LABELS[end]).format(label=self._translate(pair[0]))
 
     def _shorten_name(self, column: Column, name: str, unit: str | None) -> str:
         """Return a name without what queries need and people do not read.
@@ -235,7 +243,10 @@ class ColumnLabels:
         """
         if name.endswith("_") and name[:-1].upper() in RESERVED_WORDS and name[:-1].lower() not in self._columns:
             return name[:-1]
-        shown_unit = self.find_scale(column).unit if unit is None else unit
+        if unit is None:
+            shown_unit = self.find_scale(column).unit
+        else:
+            shown_unit = unit
         if not column.unit or shown_unit == column.unit:
             return name
         short = strip_unit(name, column.unit)
@@ -262,7 +273,10 @@ def strip_unit(name: str, unit: str) -> str:
         In which the column's values are stored; a name that ends otherwise stays as it is.
     """
     end_match = _RANGE_END_PATTERN.fullmatch(name)
-    stem, end = (end_match[1], f"_{end_match[2]}") if end_match is not None else (name, "")
+    if end_match is not None:
+        stem, end = (end_match[1], f"_{end_match[2]}")
+    else:
+        stem, end = (name, "")
     words = {_fold_unit(word) for word in (unit, *UNIT_NAME_ENDINGS.get(unit, ()))}
     parts = stem.split("_")
     for count in (2, 1):
@@ -293,7 +307,9 @@ def find_standard(table: Table, column: Column) -> str:
         or (column.utype or "").lower().startswith(_OBSCORE_UTYPE_PREFIXES)
     ):
         return "obscore"
-    return "obscore" if (table.schema, table.name) in {("ivoa", "obscore"), ("ivoa", "obscore_radio")} else ""
+    if (table.schema, table.name) in {("ivoa", "obscore"), ("ivoa", "obscore_radio")}:
+        return "obscore"
+    return ""
 
 
 def find_coordinate_frame(table: Table) -> str:
@@ -302,7 +318,10 @@ def find_coordinate_frame(table: Table) -> str:
     None is known.
     """
     first = next((candidate for candidate in table.columns if candidate.name.lower() == "c1min"), None)
-    ucd = "" if first is None else (first.ucd or "").lower()
+    if first is None:
+        ucd = ""
+    else:
+        ucd = (first.ucd or "").lower()
     return next((name for part, name in UCD_FRAMES if ucd.startswith(part)), "")
 
 
@@ -323,7 +342,10 @@ def list_code_phrases(
             for code, word in enum.items()
         }
     standard_name = find_standard(table, column)
-    codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {}) if standard_name else {}
+    if standard_name:
+        codes = load_standard_labels()[standard_name].codes.get(column.name.lower(), {})
+    else:
+        codes = {}
     phrases_by_code = {
         code: [
             phrase
@@ -349,7 +371,9 @@ class StandardLabels:
 
     def select_frame(self, frame: str) -> Mapping[str, tuple[str, ...]]:
         """Return the words of columns in a frame."""
-        return {**self.columns, **self.frames[frame]} if frame in self.frames else self.columns
+        if frame in self.frames:
+            return {**self.columns, **self.frames[frame]}
+        return self.columns
 
     def list_texts(self) -> set[str]:
         """Return all words, as catalogues know them."""

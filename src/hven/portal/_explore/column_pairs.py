@@ -48,12 +48,14 @@ def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -
         name, low, high = labels.range_pairs.get(heading.column.name, ("", None, None))
         if low is None or high is None or name in pairs_by_name or not {low.name, high.name} <= heading_numbers.keys():
             continue
-        first, last = heading_numbers[low.name], heading_numbers[high.name]
+        first = heading_numbers[low.name]
+        last = heading_numbers[high.name]
         if headings[first].unit != headings[last].unit or heading.column.link:
             continue
         if headings[first].scale.is_inverse:  # the lowest frequency is the longest wave
             first, last = last, first
-        label, title = labels.label_field(name, heading.unit), f"{low.name}, {high.name}"
+        label = labels.label_field(name, heading.unit)
+        title = f"{low.name}, {high.name}"
         pairs_by_name[name] = ColumnPair(name=name, label=label, title=title, low_number=first, high_number=last)
     return list(pairs_by_name.values())
 
@@ -61,13 +63,21 @@ def find_column_pairs(headings: Sequence[ColumnHeading], labels: ColumnLabels) -
 def join_cells(low: TextCell | None, high: TextCell | None) -> TextCell | None:
     """Write two cells as one."""
     if low is None:
-        return None if high is None else TextCell(text=f"…{RANGE_DASH}{high.text}", title=high.title)
+        if high is None:
+            return None
+        return TextCell(text=f"…{RANGE_DASH}{high.text}", title=high.title)
     if high is None:
         return TextCell(text=f"{low.text}{RANGE_DASH}…", title=low.title)
     if low.text == high.text:
         return low
-    end = high.text[11:] if _DAY_PATTERN.match(low.text) and low.text[:11] == high.text[:11] else high.text
-    title = f"{low.title or low.text}{RANGE_DASH}{high.title or high.text}" if low.title or high.title else ""
+    if _DAY_PATTERN.match(low.text) and low.text[:11] == high.text[:11]:
+        end = high.text[11:]
+    else:
+        end = high.text
+    if low.title or high.title:
+        title = f"{low.title or low.text}{RANGE_DASH}{high.title or high.text}"
+    else:
+        title = ""
     return TextCell(text=f"{low.text}{RANGE_DASH}{end}", title=title)
 
 

@@ -87,7 +87,8 @@ def locate_row(page: RowPage, table: Table, runner: QueryRunner) -> TimeAndPlace
     if low is not None:
         high = max(low, low if high is None else high)
         margin = max(MIN_MARGIN_MICROSECONDS - (high - low) // 2, 0)
-        low, high = low - margin, high + margin
+        low = low - margin
+        high = high + margin
     located = TimeAndPlace(begin=low, end=high)
     return replace(
         located,
@@ -117,7 +118,10 @@ def list_related_tables(
     related = []
     for table in tables:
         time_conditions = _build_time_conditions(table, time_and_place)
-        place_conditions = _build_place_conditions(table, time_and_place, runner) if include_places else []
+        if include_places:
+            place_conditions = _build_place_conditions(table, time_and_place, runner)
+        else:
+            place_conditions = []
         if (time_conditions or place_conditions) and not (
             time_conditions and _is_at_other_time(table, time_and_place, runner)
         ):
@@ -197,7 +201,8 @@ def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[t
     begin, end = find_begin_and_end_columns(table)
     if begin is None or end is None or time_and_place.begin is None or time_and_place.end is None:
         return []
-    start, stop = format_instant(time_and_place.begin), format_instant(time_and_place.end)
+    start = format_instant(time_and_place.begin)
+    stop = format_instant(time_and_place.end)
     if begin.name == end.name:
         return [(_quote_parameter_name(begin.name), f"{start}..{stop}")]
     return [(_quote_parameter_name(begin.name), f"..{stop}"), (_quote_parameter_name(end.name), f"{start}..")]
@@ -206,7 +211,9 @@ def _build_time_conditions(table: Table, time_and_place: TimeAndPlace) -> list[t
 def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> list[tuple[str, str]]:
     """Write as conditions that something meets a place; none: the table is not about such places."""
     if time_and_place.sky_condition is not None:
-        return [time_and_place.sky_condition] if classify_map(table) == "sky" else []
+        if classify_map(table) == "sky":
+            return [time_and_place.sky_condition]
+        return []
     map_frame = find_map_frame(table)
     if time_and_place.body_box is None or map_frame is None or map_frame.radius or not time_and_place.body:
         return []
@@ -220,7 +227,9 @@ def _build_place_conditions(table: Table, time_and_place: TimeAndPlace, runner: 
     column = _find_body_column(table)
     if column is not None:
         return [(_quote_parameter_name(column.name), time_and_place.body), *box]
-    return box if find_single_body(table, (), runner) == time_and_place.body else []
+    if find_single_body(table, (), runner) == time_and_place.body:
+        return box
+    return []
 
 
 def _is_at_other_time(table: Table, time_and_place: TimeAndPlace, runner: QueryRunner) -> bool:
@@ -246,22 +255,20 @@ def _to_instant_or_none(value: object, column: Column) -> int | None:
 def _locate_on_sky(row: Mapping[str, object], table: Table) -> dict[str, object]:
     """Return what is asked of the sky: a circle round the position, as wide as the field of view; else the outline."""
     region = find_footprint_column(table)
-    outline = (
-        OUTLINE_PATTERN.fullmatch(str(row.get(region.name) or "")[: MAX_OUTLINE_CHARACTERS + 1])
-        if region is not None
-        else None
-    )
+    if region is not None:
+        outline = OUTLINE_PATTERN.fullmatch(str(row.get(region.name) or "")[: MAX_OUTLINE_CHARACTERS + 1])
+    else:
+        outline = None
     if table.position is not None:
         lon, lat = (_to_finite_float(row.get(name)) for name in table.position)
         if lon is not None and lat is not None:
             field_of_view = _to_finite_float(
                 next((value for name, value in row.items() if name.lower() == "s_fov"), None)
             )
-            radius = (
-                min(max(field_of_view / 2, SKY_RADIUS_DEGREES), MAX_RADIUS_DEGREES)
-                if field_of_view is not None
-                else SKY_RADIUS_DEGREES
-            )
+            if field_of_view is not None:
+                radius = min(max(field_of_view / 2, SKY_RADIUS_DEGREES), MAX_RADIUS_DEGREES)
+            else:
+                radius = SKY_RADIUS_DEGREES
             return {"sky_condition": (NEAR_PARAMETER, f"{lon!r},{lat!r},{radius:.6g}")}
     if outline is not None:
         return {"sky_condition": (REGION_PARAMETER, f"{outline[1].upper()} {' '.join(outline[2].split())}")}
@@ -270,21 +277,23 @@ def _locate_on_sky(row: Mapping[str, object], table: Table) -> dict[str, object]
 
 def _locate_on_body(row: Mapping[str, object], table: Table, runner: QueryRunner) -> dict[str, object]:
     """Return the body that a row is about, and its box there; none on the disc of the Sun, whose places turn away."""
-    map_frame, column = find_map_frame(table), _find_body_column(table)
+    map_frame = find_map_frame(table)
+    column = _find_body_column(table)
     if map_frame is None or map_frame.radius:
         return {}
-    body = str(row.get(column.name) or "") if column is not None else find_single_body(table, (), runner)
+    if column is not None:
+        body = str(row.get(column.name) or "")
+    else:
+        body = find_single_body(table, (), runner)
     west, south, east, north = (_to_finite_float(row.get(name)) for name in map_frame.bounds)
     if not BODY_NAME_PATTERN.fullmatch(body) or west is None or south is None or east is None or north is None:
         return {}
     if west == east and south == north:
         longitude_margin = BODY_MARGIN_DEGREES / max(math.cos(math.radians(south)), 0.05)
-        west, east, south, north = (
-            west - longitude_margin,
-            east + longitude_margin,
-            max(south - BODY_MARGIN_DEGREES, -90.0),
-            min(north + BODY_MARGIN_DEGREES, 90.0),
-        )
+        west = west - longitude_margin
+        east = east + longitude_margin
+        south = max(south - BODY_MARGIN_DEGREES, -90.0)
+        north = min(north + BODY_MARGIN_DEGREES, 90.0)
     return {"body": body, "body_box": (west, south, east, north)}
 
 
@@ -296,8 +305,12 @@ def _find_body_column(table: Table) -> Column | None:
 
 
 def _to_finite_float(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def _quote_parameter_name(name: str) -> str:
-    return f'"{name}"' if name in PORTAL_PARAMETERS else name
+    if name in PORTAL_PARAMETERS:
+        return f'"{name}"'
+    return name

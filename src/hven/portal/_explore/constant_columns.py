@@ -41,7 +41,9 @@ def find_constant_columns(search: TableSearch, runner: QueryRunner) -> frozenset
     for _, *ends in find_range_pairs(shown_columns):  # a pair is one column to readers
         if len(names & {column.name for column in ends}) == 1:
             names -= {column.name for column in ends}
-    return frozenset(names) if len(names) < len(shown_columns) else frozenset()
+    if len(names) < len(shown_columns):
+        return frozenset(names)
+    return frozenset()
 
 
 def find_uninformative_columns(table: Table, runner: QueryRunner) -> frozenset[str]:
@@ -73,7 +75,8 @@ def _is_constant(column: Column, statistics: Mapping[str, Mapping[str, object]],
     nulls = column_statistics.get("nulls")
     if nulls == row_count:
         return True
-    low, high = column_statistics.get("minimum"), column_statistics.get("maximum")
+    low = column_statistics.get("minimum")
+    high = column_statistics.get("maximum")
     # extremes leave NaN out, the number of different values does not
     return (
         nulls == 0

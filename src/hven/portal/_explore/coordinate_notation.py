@@ -64,7 +64,8 @@ def parse_position(text: str) -> tuple[float, float] | None:
         return _check_position(float(decimal_match[1]), float(decimal_match[2]), normalized, max_longitude=360.0)
     packed_match = _PACKED_PATTERN.fullmatch(normalized)
     if packed_match is not None:
-        first, second = packed_match.group(1, 2, 3), packed_match.group(5, 6, 7)
+        first = packed_match.group(1, 2, 3)
+        second = packed_match.group(5, 6, 7)
         return _convert_sexagesimal(first, packed_match[4], second, normalized)
     sexagesimal_match = _SEXAGESIMAL_PATTERN.fullmatch(normalized)
     if sexagesimal_match is None:
@@ -89,7 +90,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
     """
     value, unit = _split_quantity(text)
     if is_length(text):
-        radius_km = find_radius_km() if find_radius_km is not None else None
+        if find_radius_km is not None:
+            radius_km = find_radius_km()
+        else:
+            radius_km = None
         if radius_km is None:
             raise UserError(
                 format_message("a radius of {text} on no body that is known", text[:40]),
@@ -97,7 +101,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             )
         value = math.degrees(value * units.compute_factor(unit, "km") / radius_km)
     else:
-        value = value * units.compute_factor(unit, "deg") if units.is_convertible(unit, "deg") else math.nan
+        if units.is_convertible(unit, "deg"):
+            value = value * units.compute_factor(unit, "deg")
+        else:
+            value = math.nan
     if math.isnan(value):
         raise UserError(
             format_message("{text!r} is no radius", text[:40]),
@@ -116,11 +123,9 @@ def is_length(text: str) -> bool:
 def _split_quantity(text: str) -> tuple[float, str]:
     """Take a number and its unit apart; not a number: there is none."""
     quantity_match = _ANGLE_PATTERN.fullmatch(text)
-    return (
-        (math.nan, "")
-        if quantity_match is None
-        else (float(quantity_match[1]), _UNIT_ALIASES.get(quantity_match[2].lower(), quantity_match[2]))
-    )
+    if quantity_match is None:
+        return (math.nan, "")
+    return (float(quantity_match[1]), _UNIT_ALIASES.get(quantity_match[2].lower(), quantity_match[2]))
 
 
 def format_radius(radius_degrees: float) -> tuple[str, str]:
@@ -134,7 +139,8 @@ def format_radius(radius_degrees: float) -> tuple[str, str]:
 def _convert_sexagesimal(
     longitude_parts: tuple[str | None, ...], latitude_sign: str, latitude_parts: tuple[str | None, ...], text: str
 ) -> tuple[float, float]:
-    hours, degrees = [float(part or 0) for part in longitude_parts], [float(part or 0) for part in latitude_parts]
+    hours = [float(part or 0) for part in longitude_parts]
+    degrees = [float(part or 0) for part in latitude_parts]
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
             format_message("{text!r} is no position: minutes and seconds are less than 60", text[:60]),

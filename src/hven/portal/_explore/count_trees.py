@@ -174,7 +174,10 @@ def _build_uncounted_leaf(table: Table, runner: QueryRunner) -> tuple[CountLeaf,
     Its number only where the counts would add up to it.
     """
     has_observation_lines = table.view is None and observation_lines.find_observation_key(table, runner) is not None
-    rows = None if has_observation_lines or has_hidden_rows(table, runner) else runner.find_published_table(table).rows
+    if has_observation_lines or has_hidden_rows(table, runner):
+        rows = None
+    else:
+        rows = runner.find_published_table(table).rows
     return (CountLeaf(table=table, row_count=rows),)
 
 
@@ -205,7 +208,10 @@ def _build_cache_key(
     table: Table, runner: QueryRunner, levels: Sequence[str], max_branches: int, access_key: str
 ) -> tuple[object, ...]:
     item = runner.find_published_table(table)
-    row_scope = access_key if has_hidden_rows(table, runner) else "public"
+    if has_hidden_rows(table, runner):
+        row_scope = access_key
+    else:
+        row_scope = "public"
     return (
         table.qualified_name,
         item.run_id,
@@ -264,7 +270,10 @@ def _count_table(table: Table, runner: QueryRunner, levels: Sequence[str], max_b
     """
     item = runner.find_published_table(table)
     rows_hidden = has_hidden_rows(table, runner)
-    observation = None if table.view is not None else observation_lines.find_observation_key(table, runner)
+    if table.view is not None:
+        observation = None
+    else:
+        observation = observation_lines.find_observation_key(table, runner)
     known_row_count = None if rows_hidden else item.rows
     single_leaf = (CountLeaf(table=table, row_count=known_row_count),)
     columns = [
@@ -375,7 +384,10 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
         node.leaves.append(leaf)
         return
     other = node.leaves[leaf_number]  # of another spelling
-    rows = None if leaf.row_count is None or other.row_count is None else leaf.row_count + other.row_count
+    if leaf.row_count is None or other.row_count is None:
+        rows = None
+    else:
+        rows = leaf.row_count + other.row_count
     pairs = tuple(
         (name, ",".join(merged_values))
         for name, merged_values in node.table_conditions[leaf.table.qualified_name].items()
@@ -386,9 +398,17 @@ def _add_leaf(root: CountNode, leaf: CountLeaf, levels: Sequence[_TreeLevel]) ->
 def _parse_value(column: Column, text: str) -> str | None:
     """Read the value of a condition; None: rows without one, or with a blank one, which nobody could see."""
     (word,) = parse_field_values(text)
-    list_match = WHOLE_LIST_PATTERN.fullmatch(word.text) if column.name.lower() in LIST_COLUMNS else None
-    value = word.text if list_match is None else list_match[1]
-    return None if word.is_null or not value.strip() else value
+    if column.name.lower() in LIST_COLUMNS:
+        list_match = WHOLE_LIST_PATTERN.fullmatch(word.text)
+    else:
+        list_match = None
+    if list_match is None:
+        value = word.text
+    else:
+        value = list_match[1]
+    if word.is_null or not value.strip():
+        return None
+    return value
 
 
 def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
@@ -396,7 +416,10 @@ def _get_or_create_branch(node: CountNode, name: str | None) -> CountNode:
 
     One that is spelled with other capitals is the same, and has the name that came first.
     """
-    folded = None if name is None else " ".join(name.split()).casefold()
+    if name is None:
+        folded = None
+    else:
+        folded = " ".join(name.split()).casefold()
     return node.branches.setdefault(folded, CountNode(name=name))
 
 
@@ -409,7 +432,8 @@ def _merge_unnamed_branches(node: CountNode) -> None:
         _merge_unnamed_branches(branch)
     if not node.leaves and node.branches.keys() == {None}:
         unnamed_branch = node.branches[None]
-        node.branches, node.leaves = unnamed_branch.branches, unnamed_branch.leaves
+        node.branches = unnamed_branch.branches
+        node.leaves = unnamed_branch.leaves
 
 
 def _sum_rows(node: CountNode) -> int | None:
@@ -418,7 +442,10 @@ def _sum_rows(node: CountNode) -> int | None:
         _sum_rows(branch)
     row_counts = [*(child.row_count for child in node.branches.values()), *(child.row_count for child in node.leaves)]
     counts = [rows for rows in row_counts if rows is not None]
-    node.row_count = sum(counts) if counts else None
+    if counts:
+        node.row_count = sum(counts)
+    else:
+        node.row_count = None
     node.is_lower_bound = len(counts) < len(row_counts) or any(child.is_lower_bound for child in node.branches.values())
     node.branches = dict(
         sorted(node.branches.items(), key=lambda pair: (pair[0] is None, -(pair[1].row_count or 0), pair[0] or ""))

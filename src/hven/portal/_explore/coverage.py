@@ -97,11 +97,11 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | 
         np.add.at(counts, (line, (x[is_valid] % (360 // CELL_DEGREES)).astype(np.int64)), n[is_valid])
     else:
         return None
-    return (
-        GroundCoverage(body=find_single_body(table, (), runner), paths=_draw_shades(counts), is_partial=is_partial)
-        if counts.any()
-        else None
-    )
+    if counts.any():
+        return GroundCoverage(
+            body=find_single_body(table, (), runner), paths=_draw_shades(counts), is_partial=is_partial
+        )
+    return None
 
 
 def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None:
@@ -127,7 +127,8 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
 
     A box with west > east goes across 0.
     """
-    column_count, row_count = 360 // CELL_DEGREES, 180 // CELL_DEGREES
+    column_count = 360 // CELL_DEGREES
+    row_count = 180 // CELL_DEGREES
     is_valid = (
         np.isfinite(west)
         & np.isfinite(east)
@@ -137,15 +138,16 @@ def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _F
         & (south >= -90)
         & (north <= 90)
     )
-    west, east, south, north = west[is_valid], east[is_valid], south[is_valid], north[is_valid]
+    west = west[is_valid]
+    east = east[is_valid]
+    south = south[is_valid]
+    north = north[is_valid]
     is_full_circle = (east - west) >= 360
     west_edge = np.where(is_full_circle, 0.0, west % 360)
     right = np.where(is_full_circle, 360.0, west_edge + (east - west) % 360)
-    first, last = (
-        np.floor(west_edge / CELL_DEGREES).astype(np.int64),
-        np.maximum(
-            np.ceil(right / CELL_DEGREES).astype(np.int64), np.floor(west_edge / CELL_DEGREES).astype(np.int64) + 1
-        ),
+    first = np.floor(west_edge / CELL_DEGREES).astype(np.int64)
+    last = np.maximum(
+        np.ceil(right / CELL_DEGREES).astype(np.int64), np.floor(west_edge / CELL_DEGREES).astype(np.int64) + 1
     )
     last = np.where(is_full_circle, column_count, last)
     low = np.clip(np.floor((south + 90) / CELL_DEGREES).astype(np.int64), 0, row_count - 1)
@@ -169,7 +171,8 @@ def _draw_shades(counts: _Floats) -> tuple[str, ...]:
         edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
         y = 180 - (row + 1) * CELL_DEGREES
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            if shade := int(level[row, begin]):
+            shade = int(level[row, begin])
+            if shade:
                 paths[shade - 1] += (
                     f"M{begin * CELL_DEGREES} "
                     f"{y}h{(end - begin) * CELL_DEGREES}v{CELL_DEGREES}h-{(end - begin) * CELL_DEGREES}z"

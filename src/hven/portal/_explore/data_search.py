@@ -106,7 +106,8 @@ def search_data(
     folded_words = list(
         dict.fromkeys(filter(None, (fold_text(word) for word in _WORD_PATTERN.findall(words)[:MAX_WORDS])))
     )
-    index, detached_runner = runner.site.get_or_create(ValueIndex), replace(runner, on_query_start=None)
+    index = runner.site.get_or_create(ValueIndex)
+    detached_runner = replace(runner, on_query_start=None)
     if not folded_words:
         return DataSearchResult(values=(), place_matches=(), places=(), is_incomplete=False)
     table_values, is_incomplete = index.find_values(tables, detached_runner, count_seconds, cache_key)
@@ -132,7 +133,9 @@ def search_data(
 
     def with_count(match: ValueMatch) -> ValueMatch | None:
         number = new_counts.get(id(match), match.row_count)
-        return None if number == 0 else replace(match, row_count=None if number == -1 else number)
+        if number == 0:
+            return None
+        return replace(match, row_count=None if number == -1 else number)
 
     context = [(spot, match) for spot, value_match in place_matches if (match := with_count(value_match)) is not None]
     context.sort(key=lambda pair: (pair[0].name, -(pair[1].row_count or 0)))
@@ -231,7 +234,10 @@ def _list_tables_near(
                 if not _is_place_covered(table, place, runner):
                     continue
             number += 1
-            where = f"{place.name} ({place.target})" if place.target else place.name
+            if place.target:
+                where = f"{place.name} ({place.target})"
+            else:
+                where = place.name
             conditions = (*target, (NEAR_PARAMETER, f"{where},{place.radius_degrees:.4g}"))
             place_matches.append(
                 (place, ValueMatch(table=table, text=place.name, conditions=conditions, row_count=None, score=40.0))
@@ -256,14 +262,18 @@ def _build_body_condition(
         return None
     single_body = place_names.find_single_body(table, (), runner)
     if single_body:
-        return () if single_body.casefold() == body_name.casefold() else None
+        if single_body.casefold() == body_name.casefold():
+            return ()
+        return None
     if values is None or column.name not in values.names:
         return None
     is_in_column = values.columns == values.names.index(column.name)
     body_names = {
         text.casefold() for text, is_own in zip(values.texts.to_pylist(), is_in_column, strict=True) if is_own
     }
-    return ((column.name, body_name),) if body_name.casefold() in body_names else None
+    if body_name.casefold() in body_names:
+        return ((column.name, body_name),)
+    return None
 
 
 def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> bool:
@@ -279,10 +289,8 @@ def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> b
         place.longitude
         + place.radius_degrees * np.append(np.cos(turn), 0.0) / np.maximum(np.cos(np.radians(lat)), 1e-3)
     ) % 360.0
-    coverage_cache, key = (
-        runner.site.get_or_create(RowCounter).table_coverage,
-        (table.qualified_name, item.run_id, item.updated, order),
-    )
+    coverage_cache = runner.site.get_or_create(RowCounter).table_coverage
+    key = (table.qualified_name, item.run_id, item.updated, order)
     cells = coverage_cache.find(key)
     if cells is None:
         coverage_cache.store(key, cells := Moc.parse(item.coverage).degrade(order))

@@ -85,7 +85,8 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
         if column.hidden or not column.type.is_choice or (column.ucd or "").lower().startswith(FILE_UCD_PREFIXES):
             continue
         facts = statistics.get(column.name, {})
-        distinct, nulls = facts.get("distinct"), facts.get("nulls")
+        distinct = facts.get("distinct")
+        nulls = facts.get("nulls")
         if column.enum:
             facet_columns.append(column)
         elif (
@@ -93,7 +94,10 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
             and 1 < distinct <= MAX_DISTINCT_VALUES
             and column.name not in table.primary
         ):
-            filled_count = None if item.rows is None or not isinstance(nulls, int) else item.rows - nulls
+            if item.rows is None or not isinstance(nulls, int):
+                filled_count = None
+            else:
+                filled_count = item.rows - nulls
             if filled_count is None or not _is_nearly_unique(distinct, filled_count):
                 facet_columns.append(column)
     return tuple(sorted(facet_columns, key=lambda column: column.rank))
@@ -174,7 +178,8 @@ def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) 
         return None
     facts = runner.find_published_table(search.table).statistics.get(column.name, {})
     values = _list_known_values(column, facts)
-    distinct, nulls = facts.get("distinct"), facts.get("nulls")
+    distinct = facts.get("distinct")
+    nulls = facts.get("nulls")
     has_more = isinstance(distinct, int) and len(values) < distinct
     if not values or len(values) > MAX_FIELD_CHOICES:
         return None
@@ -196,7 +201,9 @@ def _list_known_values(column: Column, statistics: Mapping[str, object]) -> list
             if candidate is not None
         ]
     frequent = statistics.get("top")
-    return [value for value, _ in frequent] if isinstance(frequent, list) else []
+    if isinstance(frequent, list):
+        return [value for value, _ in frequent]
+    return []
 
 
 def _build_facet(
@@ -216,8 +223,14 @@ def _build_facet(
         return None
     choices = []
     for value, count in value_counts.values[:shown_count]:
-        label = "" if value is None else words.get(value, value)
-        mark = "null" if value is None else value.casefold()
+        if value is None:
+            label = ""
+        else:
+            label = words.get(value, value)
+        if value is None:
+            mark = "null"
+        else:
+            mark = value.casefold()
         choices.append(FacetChoice(value=value, label=label, row_count=count, is_chosen=mark in chosen))
     return Facet(
         column=column,
@@ -244,11 +257,10 @@ def _count_columns_together(
     where = search.build_condition()
     if where is None and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
         return counts_by_column  # each by itself, once for each state of the table
-    fetched_counts = (
-        _count_fetched_rows(search, columns, runner)
-        if len(_group_columns(columns, runner.find_published_table(search.table))) > 1
-        else {}
-    )
+    if len(_group_columns(columns, runner.find_published_table(search.table))) > 1:
+        fetched_counts = _count_fetched_rows(search, columns, runner)
+    else:
+        fetched_counts = {}
     for column in columns:
         if column.name in fetched_counts:
             counts_by_column[column.name] = _build_value_counts(column, fetched_counts[column.name], "", has_more=False)
@@ -335,7 +347,9 @@ def _fetch_counts(
     except TimeLimitError:
         return None
     # all rows of a small table after all, or enough of them
-    return sample if sample[1] == 1.0 or sample[0].num_rows else None
+    if sample[1] == 1.0 or sample[0].num_rows:
+        return sample
+    return None
 
 
 def _has_more_rows(
@@ -359,7 +373,12 @@ def _scale_sample_counts(value_counts: _ValueCounts, share: float) -> _ValueCoun
         return value_counts
     values = []
     for value, rows in value_counts.values:
-        digits = 1 if rows < 100 else 2 if rows < 10_000 else 3
+        if rows < 100:
+            digits = 1
+        elif rows < 10_000:
+            digits = 2
+        else:
+            digits = 3
         values.append((value, int(float(f"{rows / share:.{digits - 1}e}"))))
     return replace(value_counts, values=tuple(values), is_exact=False)
 
@@ -378,7 +397,10 @@ def _count_column(
         pattern = syntax_tree.Literal("%" + search_text.replace("%", "")[:100] + "%")
         test = syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True)
         where = syntax_tree.join_conditions(where, test)
-    max_values = MAX_COUNTED_LISTS if _has_list_values(column) else max(shown_count, MAX_DISTINCT_VALUES) + 1
+    if _has_list_values(column):
+        max_values = MAX_COUNTED_LISTS
+    else:
+        max_values = max(shown_count, MAX_DISTINCT_VALUES) + 1
     sampled_answer = _fetch_counts(
         search,
         _build_count_query(search, column, where, max_values),
@@ -413,7 +435,9 @@ def _count_all_rows(
     rows = runner.fetch_lasting(
         _build_count_query(search, column, None, MAX_COUNTED_LISTS), search.table, timeout_seconds=timeout_seconds
     )
-    return None if rows is None else list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
+    if rows is None:
+        return None
+    return list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
 
 
 def _estimate_value_counts(
@@ -428,11 +452,10 @@ def _estimate_value_counts(
 
     Values of which it has few rows, or none, are counted by themselves, the rarest first.
     """
-    full_counts = (
-        None
-        if share == 1.0 or _has_list_values(column)
-        else _count_all_rows(search, column, runner, COUNT_TIMEOUT_SECONDS)
-    )
+    if share == 1.0 or _has_list_values(column):
+        full_counts = None
+    else:
+        full_counts = _count_all_rows(search, column, runner, COUNT_TIMEOUT_SECONDS)
     estimated = _scale_sample_counts(value_counts, share)
     if full_counts is None:
         return estimated
@@ -440,7 +463,8 @@ def _estimate_value_counts(
     names = {
         value: _build_value_counts(column, [(value, 0)], "", has_more=False).values[0][0] for value, _ in full_counts
     }
-    rare_values, rows = [], 0
+    rare_values = []
+    rows = 0
     for value, number in reversed(full_counts):
         if sampled_counts.get(names[value], 0) < MIN_SAMPLED_ROWS and (rows := rows + number) <= MAX_EXACT_ROWS:
             rare_values.append(value)

@@ -39,7 +39,8 @@ def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPag
             if file_format.read is not None:
                 table_stream = file_format.read(file, batch=row_limit)
                 batch = next(iter(table_stream.batches), None)
-                columns, enums = tuple(table_stream.metadata.columns), table_stream.metadata.enums
+                columns = tuple(table_stream.metadata.columns)
+                enums = table_stream.metadata.enums
             else:
                 rows_table = _PREVIEW_READERS[file_format.name](path, row_limit)
                 read_arrow = formats.select_format("arrow")[0].read
@@ -47,13 +48,15 @@ def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPag
                     return None
                 arrow_stream = read_arrow(_write_arrow_stream(rows_table), batch=row_limit)
                 batch = next(iter(arrow_stream.batches), None)
-                columns, enums = tuple(arrow_stream.metadata.columns), {}
+                columns = tuple(arrow_stream.metadata.columns)
+                enums = {}
     except (HvenError, OSError, ValueError, KeyError, pa.ArrowException):  # its link is all there is to show
         return None
     table = Table(schema="", name="answer", columns=columns, enums=enums)
-    shown_rows = (
-        table.arrow_schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
-    )
+    if batch is None:
+        shown_rows = table.arrow_schema.empty_table()
+    else:
+        shown_rows = pa.Table.from_batches([batch.slice(0, row_limit)])
     has_more = batch is not None and batch.num_rows >= row_limit
     return RowPage(
         columns=columns, rows=shown_rows, keys=("",) * shown_rows.num_rows, offset=0, has_more=has_more
@@ -73,7 +76,9 @@ def _read_parquet(path: Path, row_limit: int) -> pa.Table:
 
     with parquet.ParquetFile(path) as file:
         batch = next(file.iter_batches(batch_size=row_limit), None)
-        return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+        if batch is None:
+            return file.schema_arrow.empty_table()
+        return pa.Table.from_batches([batch])
 
 
 def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
@@ -85,7 +90,10 @@ def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
         parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     ) as reader:
         batch = next(_iterate_batches(reader), None)
-        table = reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, row_limit)])
+        if batch is None:
+            table = reader.schema.empty_table()
+        else:
+            table = pa.Table.from_batches([batch.slice(0, row_limit)])
     return table.cast(
         pa.schema(
             [
@@ -97,13 +105,11 @@ def _read_separated(path: Path, row_limit: int, delimiter: str) -> pa.Table:
 
 
 def _to_plain_type(arrow_type: pa.DataType) -> pa.DataType:
-    return (
-        pa.timestamp("us")
-        if pa.types.is_timestamp(arrow_type)
-        else pa.string()
-        if pa.types.is_temporal(arrow_type)
-        else arrow_type
-    )
+    if pa.types.is_timestamp(arrow_type):
+        return pa.timestamp("us")
+    if pa.types.is_temporal(arrow_type):
+        return pa.string()
+    return arrow_type
 
 
 def _iterate_batches(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:

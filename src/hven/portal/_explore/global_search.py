@@ -190,7 +190,9 @@ class SearchTarget:
     @property
     def key(self) -> str:
         """Its name in an address."""
-        return f"{self.service.name}/{self.name}" if self.service is not None else self.name
+        if self.service is not None:
+            return f"{self.service.name}/{self.name}"
+        return self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,9 @@ def load_standard_table(kind: str) -> Table:
     """Return the table of the standard: what the form may ask for."""
     table = set_column_epochs(load_standard(STANDARD_FILES[kind]).tables[0].table)
     names = {column.name for column in table.columns}
-    return table.copy_with(position=("s_ra", "s_dec")) if {"s_ra", "s_dec"} <= names else table
+    if {"s_ra", "s_dec"} <= names:
+        return table.copy_with(position=("s_ra", "s_dec"))
+    return table
 
 
 def classify_table(table: Table) -> str:
@@ -233,7 +237,9 @@ def classify_table(table: Table) -> str:
     name = table.name.lower()
     if name == "epn_core" or "epntap#table" in (table.utype or "") or (table.standard or "").startswith("epn-tap"):
         return "epn" if table.is_served_by("epn-tap") else ""
-    return "obscore" if table.schema == "ivoa" and name == "obscore" else ""
+    if table.schema == "ivoa" and name == "obscore":
+        return "obscore"
+    return ""
 
 
 def list_targets(kind: str, runner: QueryRunner, tables: Sequence[Table]) -> list[SearchTarget]:
@@ -384,15 +390,17 @@ def query_target(
                 search.build_count_query(), timeout_seconds=remaining_seconds
             )
             shown_columns = search.list_shown_columns()
-            page = (
-                runner.fetch_table(
+            if row_limit and row_count:
+                page = runner.fetch_table(
                     _add_key_columns(search).build_query(limit=row_limit), timeout_seconds=remaining_seconds
                 )
-                if row_limit and row_count
-                else None
-            )
+            else:
+                page = None
             if page is not None:
-                keys = format_keys(page, table.primary) if table.primary else ()
+                if table.primary:
+                    keys = format_keys(page, table.primary)
+                else:
+                    keys = ()
                 page = page.select([column.name for column in shown_columns])
         else:
             row_count = _read_count(
@@ -400,7 +408,8 @@ def query_target(
                     target.service, write_adql(search.build_count_query()), runner.site.settings, remaining_seconds
                 )[0]
             )
-            page, shown_columns = None, ()
+            page = None
+            shown_columns = ()
             if row_limit and row_count:
                 remaining_seconds = max(timeout_seconds - (time.monotonic() - start_time), 0.1)
                 page, shown_columns = _select_requested_columns(
@@ -428,7 +437,12 @@ def query_target(
         is_late = time.monotonic() - start_time >= timeout_seconds * 0.95 or isinstance(
             error, http_client.NoAnswerError
         )
-        status = "busy" if isinstance(error, OverloadedError) else "late" if is_late else "failed"
+        if isinstance(error, OverloadedError):
+            status = "busy"
+        elif is_late:
+            status = "late"
+        else:
+            status = "failed"
         return TargetResult(
             target=target,
             status=status,
@@ -514,8 +528,13 @@ def write_union_query(searches: Sequence[TableSearch], kind: str) -> str:
             search.build_source(),
             where=search.build_condition(),
         )
-        body = select if body is None else syntax_tree.SetOperation("UNION", body, select, all=True)
-    return "" if body is None else write_adql(syntax_tree.Query(body))
+        if body is None:
+            body = select
+        else:
+            body = syntax_tree.SetOperation("UNION", body, select, all=True)
+    if body is None:
+        return ""
+    return write_adql(syntax_tree.Query(body))
 
 
 _pool = ThreadPoolExecutor(MAX_PARALLEL_TABLES, thread_name_prefix="everywhere")
@@ -529,11 +548,9 @@ def _create_column_cache() -> Cache[tuple[float, Table]]:
 
 
 def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
-    return (
-        runner.find_published_table(search.table).rows
-        if search.build_condition() is None and not runner.has_hidden_rows(search.table)
-        else None
-    )
+    if search.build_condition() is None and not runner.has_hidden_rows(search.table):
+        return runner.find_published_table(search.table).rows
+    return None
 
 
 def _add_key_columns(search: TableSearch) -> TableSearch:
@@ -557,7 +574,8 @@ def _select_requested_columns(
     """Select what was asked for from an answer: these columns, by whatever case, and no more rows."""
     column_numbers = {column.name.lower(): number for number, column in reversed(list(enumerate(columns)))}
     names = [column.name for column in search.list_shown_columns()]
-    if missing_names := [name for name in names if name.lower() not in column_numbers]:
+    missing_names = [name for name in names if name.lower() not in column_numbers]
+    if missing_names:
         raise SourceError(
             format_message(
                 "it answers without the columns that were asked for: {names}", ", ".join(missing_names)[:100]
@@ -636,11 +654,10 @@ def _query_service(
         table_stream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
         batches = list(table_stream.batches)
     except UserError as error:
-        message = (
-            error.message
-            if b"VOTABLE" in body[:4000]
-            else format_message("it answers {status}, and no VOTable", status)
-        )
+        if b"VOTABLE" in body[:4000]:
+            message = error.message
+        else:
+            message = format_message("it answers {status}, and no VOTable", status)
         raise SourceError(format_message("{name}: {message}", service.name, message)) from error
     except Exception as error:  # what strangers send is read by several libraries, each with errors of its own
         raise SourceError(
@@ -652,7 +669,8 @@ def _query_service(
         raise SourceError(
             format_message("{name}: it cuts off what it says of its tables (QUERY_STATUS=OVERFLOW)", service.name)
         )
-    schema = (
-        batches[0].schema if batches else pa.schema([column.arrow_field for column in table_stream.metadata.columns])
-    )
+    if batches:
+        schema = batches[0].schema
+    else:
+        schema = pa.schema([column.arrow_field for column in table_stream.metadata.columns])
     return pa.Table.from_batches(batches, schema), tuple(table_stream.metadata.columns)

@@ -65,10 +65,12 @@ def build_result_histogram(path: Path, media_type: str, column: Column) -> Histo
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None
-    low, high = float(finite.min()), float(finite.max())
+    low = float(finite.min())
+    high = float(finite.max())
     bins = BIN_COUNT
     if column.type.is_integer and high - low < bins:
-        bins, high = int(high - low) + 1, high + 1
+        bins = int(high - low) + 1
+        high = high + 1
     width = (high - low) / bins or 1.0
     counts, _ = np.histogram(finite, bins, (low, low + width * bins))
     return Histogram(
@@ -94,7 +96,8 @@ def build_result_points(
             finite = np.isfinite(x) & np.isfinite(y)
             if not finite.any():
                 return None
-            x, y = x[finite], y[finite]
+            x = x[finite]
+            y = y[finite]
             box = (float(x.min()), float(x.max()), float(y.min()), float(y.max()))
             ranges = (
                 (box[2], box[3] if box[3] > box[2] else box[2] + 1),

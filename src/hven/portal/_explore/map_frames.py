@@ -56,7 +56,9 @@ def classify_map(table: Table) -> str:
     """Return what a map of this table is of: ``sky``, ``body``, or nothing."""
     if find_map_frame(table) is not None:
         return "body"
-    return "sky" if table.position is not None or find_footprint_column(table) is not None else ""
+    if table.position is not None or find_footprint_column(table) is not None:
+        return "sky"
+    return ""
 
 
 def find_map_frame(table: Table) -> MapFrame | None:

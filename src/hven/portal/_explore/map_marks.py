@@ -103,7 +103,10 @@ def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColou
     texts = values.cast(pa.string())
     counts = pc.value_counts(texts.drop_null()).to_pylist()
     counts.sort(key=lambda value_count: (-value_count["counts"], value_count["values"]))
-    coloured_counts = counts if len(counts) <= MAX_COLOURS else counts[: MAX_COLOURS - 1]
+    if len(counts) <= MAX_COLOURS:
+        coloured_counts = counts
+    else:
+        coloured_counts = counts[: MAX_COLOURS - 1]
     if column.type.is_numeric and len(coloured_counts) == len(counts):
         coloured_counts = sorted(coloured_counts, key=lambda value_count: float(value_count["values"]))
     words = table.enums.get(column.enum or "", {})

@@ -90,11 +90,10 @@ def find_sky_places(
     lon, lat = (table.find_column(name) for name in table.position)
     if total <= MAX_INDIVIDUAL_ROWS:
         return _find_individual_rows(search, runner, test, lon, lat, total, colour_column)
-    area = (
-        41_253.0
-        if view is None or view.radius_degrees >= 90
-        else 41_253.0 * (1 - np.cos(np.radians(view.radius_degrees))) / 2
-    )
+    if view is None or view.radius_degrees >= 90:
+        area = 41_253.0
+    else:
+        area = 41_253.0 * (1 - np.cos(np.radians(view.radius_degrees))) / 2
     order = int(np.clip(np.ceil(np.log2(max(TARGET_CELLS * 41_253.0 / area, 12) / 12) / 2), 0, 20))
     cell = syntax_tree.FunctionCall(
         "IVO_HEALPIX_INDEX", (syntax_tree.Literal(order), build_column_ref(lon.name), build_column_ref(lat.name))
@@ -151,7 +150,10 @@ def find_body_places(
     total = runner.fetch_number(search.build_count_query_where(test), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     if total > MAX_INDIVIDUAL_ROWS:
         return _count_boxes(search, runner, test, map_frame, total, view)
-    region_columns = _list_region_columns(search.table) if total <= MAX_SHAPES and not map_frame.radius else ()
+    if total <= MAX_SHAPES and not map_frame.radius:
+        region_columns = _list_region_columns(search.table)
+    else:
+        region_columns = ()
     mark_columns = _list_mark_columns(search.table, colour_column)
     columns = list(
         dict.fromkeys([*bounds, *search.table.primary, *(column.name for column in (*region_columns, *mark_columns))])
@@ -204,7 +206,9 @@ def _list_region_columns(table: Table) -> tuple[Column, ...]:
     """List the columns that regions are drawn of: the outline, and the cells of those that it does not say."""
     region = find_footprint_column(table)
     cells = (column for column in table.columns if column.name.lower() == "coverage" and column.type.xtype == "moc")
-    return () if region is None else (region, *(column for column in cells if not column.hidden))
+    if region is None:
+        return ()
+    return (region, *(column for column in cells if not column.hidden))
 
 
 def _draw_outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list[list[float]], ...]:
@@ -260,7 +264,10 @@ def _count_boxes(
     """
     west, south, east, north = map_frame.bounds
     map_width = map_frame.box[2] - map_frame.box[0]
-    zoom_factor = 1 if view is None else 2 ** int(np.clip(np.log2(map_width / max(view[2] - view[0], 1e-3)), 0, 8))
+    if view is None:
+        zoom_factor = 1
+    else:
+        zoom_factor = 2 ** int(np.clip(np.log2(map_width / max(view[2] - view[0], 1e-3)), 0, 8))
     across_all = GRID_COLUMNS * zoom_factor
     box_width = map_width / across_all
 

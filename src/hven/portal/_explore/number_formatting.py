@@ -56,7 +56,9 @@ class UnitScale:
         """Convert a number."""
         if not self.is_inverse:
             return value * self.factor
-        return self.factor / value if value else math.inf
+        if value:
+            return self.factor / value
+        return math.inf
 
 
 def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> UnitScale:
@@ -65,12 +67,16 @@ def choose_usual_scale(column: Column, value_range: Mapping[str, object]) -> Uni
     The column's ``minimum`` and ``maximum``.
     """
     stored_unit = column.unit or ""
-    low, high = value_range.get("minimum"), value_range.get("maximum")
+    low = value_range.get("minimum")
+    high = value_range.get("maximum")
     if not stored_unit or column.display or column.type.is_array:
         return UnitScale(unit=stored_unit)
     if not (isinstance(low, int | float) and isinstance(high, int | float) and 0 < high < math.inf):
         return UnitScale(unit=stored_unit)
-    middle = math.sqrt(low) * math.sqrt(high) if low > 0 else high
+    if low > 0:
+        middle = math.sqrt(low) * math.sqrt(high)
+    else:
+        middle = high
     try:
         spectral_scale = _choose_spectral_scale(column, middle)
         return spectral_scale or _choose_sized_scale(stored_unit, middle)
@@ -120,7 +126,10 @@ def format_numbers(values: Sequence[float | None]) -> list[str | None]:
     `MIN_PLAIN_NUMBER`, are written by themselves.
     """
     sizes = [abs(value) for value in values if value is not None and MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER]
-    decimals = max(0, SHOWN_DIGITS - 1 - math.floor(math.log10(max(sizes)))) if sizes else 0
+    if sizes:
+        decimals = max(0, SHOWN_DIGITS - 1 - math.floor(math.log10(max(sizes))))
+    else:
+        decimals = 0
     min_plain = 10.0 ** (MIN_SMALL_VALUE_DIGITS - 1 - decimals)
     plain = [
         None if value is None or not _has_enough_digits(value, min_plain) else f"{value:.{decimals}f}"
@@ -143,7 +152,9 @@ def _has_enough_digits(value: float, min_value: float) -> bool:
 
 
 def _drop_negative_zero(text: str) -> str:
-    return text.removeprefix("-") if not text.strip("-0.") else text
+    if not text.strip("-0."):
+        return text.removeprefix("-")
+    return text
 
 
 def format_number(value: float) -> str:
@@ -152,10 +163,15 @@ def format_number(value: float) -> str:
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "NaN")
     if value and not MIN_PLAIN_NUMBER <= abs(value) < MAX_PLAIN_NUMBER:
         mantissa, _, power = f"{value:.{SHOWN_DIGITS - 1}e}".partition("e")
-        digits = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        if "." in mantissa:
+            digits = mantissa.rstrip("0").rstrip(".")
+        else:
+            digits = mantissa
         return f"{digits}\N{MULTIPLICATION SIGN}10{str(int(power)).translate(_SUPERSCRIPTS)}"
     text = f"{value:.{SHOWN_DIGITS}g}"
-    return f"{value:.0f}" if "e" in text else text
+    if "e" in text:
+        return f"{value:.0f}"
+    return text
 
 
 def format_unit(unit: str) -> str:
@@ -163,12 +179,17 @@ def format_unit(unit: str) -> str:
     if not unit or "/" in unit:
         return _UNIT_PATTERN.sub(_replace_unit_name, unit)
     power = _POWER_OF_TEN_PATTERN.match(unit)
-    unit_rest = unit[power.end() :] if power is not None else unit
+    if power is not None:
+        unit_rest = unit[power.end() :]
+    else:
+        unit_rest = unit
     unit_rest = _EXPONENT_PATTERN.sub(
         lambda found: (found[1] or found[2]).lstrip("+").translate(_SUPERSCRIPTS), unit_rest
     )
     formatted = _UNIT_PATTERN.sub(_replace_unit_name, re.sub(r"\bum\b", "µm", unit_rest.replace(".", " ")))
-    return f"10{power[1].lstrip('+').translate(_SUPERSCRIPTS)} {formatted}".rstrip() if power is not None else formatted
+    if power is not None:
+        return f"10{power[1].lstrip('+').translate(_SUPERSCRIPTS)} {formatted}".rstrip()
+    return formatted
 
 
 def _replace_unit_name(unit_match: re.Match[str]) -> str:

@@ -88,7 +88,10 @@ def count_lines(table: Table, runner: QueryRunner) -> int | None:
 
     Each of its rows is one, or nobody could count in time.
     """
-    observation_key = None if table.view is not None else find_observation_key(table, runner)
+    if table.view is not None:
+        observation_key = None
+    else:
+        observation_key = find_observation_key(table, runner)
     if observation_key is None:
         return None
     count_table = runner.fetch_lasting(
@@ -96,19 +99,21 @@ def count_lines(table: Table, runner: QueryRunner) -> int | None:
         table,
         timeout_seconds=COUNT_TIMEOUT_SECONDS,
     )
-    return None if count_table is None else int(count_table.column(0)[0].as_py())
+    if count_table is None:
+        return None
+    return int(count_table.column(0)[0].as_py())
 
 
 def build_line_search(search: TableSearch, observation_key: ObservationKey) -> TableSearch:
     """Return the search of one row for each observation, of the rows that a search finds."""
-    where, table = search.build_condition(), search.table
+    where = search.build_condition()
+    table = search.table
     key = build_column_ref(table.primary[0])
     first_key = syntax_tree.SelectItem(syntax_tree.FunctionCall("MIN", (key,)), syntax_tree.Ident("line"))
-    has_name = (
-        syntax_tree.NullPredicate(build_column_ref(observation_key.columns[0]), negated=True)
-        if observation_key.has_unnamed_rows
-        else None
-    )
+    if observation_key.has_unnamed_rows:
+        has_name = syntax_tree.NullPredicate(build_column_ref(observation_key.columns[0]), negated=True)
+    else:
+        has_name = None
     first_keys = syntax_tree.Select(
         (first_key,),
         search.build_source(),
@@ -166,24 +171,22 @@ def list_line_files(
                 ]
             )
         ]
-        name_condition = (
-            syntax_tree.InPredicate(
+        if observation_names:
+            name_condition = syntax_tree.InPredicate(
                 build_column_ref(observation_key.columns[0]), tuple(map(syntax_tree.Literal, observation_names))
             )
-            if observation_names
-            else None
-        )
+        else:
+            name_condition = None
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in selected_columns)
         where = syntax_tree.join_conditions(search.build_condition(), name_condition)
         order = (syntax_tree.OrderItem(build_column_ref(table.primary[0])),)
-        rows = (
-            runner.fetch_table(
+        if name_condition is not None:
+            rows = runner.fetch_table(
                 syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where), order_by=order),
                 row_limit=MAX_LISTED_FILES,
             )
-            if name_condition is not None
-            else line_rows.slice(0, 0)
-        )
+        else:
+            rows = line_rows.slice(0, 0)
     except HvenError:  # the lines themselves are there
         return [[] for _ in page.keys]
     groups: dict[tuple[object, ...], list[tuple[str, dict[str, object]]]] = {}
@@ -248,12 +251,13 @@ def _describe_files(
 
 
 def _compute_file_bytes(row: Mapping[str, object], size_column: Column | None) -> int | None:
-    value = None if size_column is None else row[size_column.name]
-    return (
-        round(float(value) * units.compute_factor(size_column.unit, "byte"))
-        if size_column is not None and isinstance(value, int | float)
-        else None
-    )
+    if size_column is None:
+        value = None
+    else:
+        value = row[size_column.name]
+    if size_column is not None and isinstance(value, int | float):
+        return round(float(value) * units.compute_factor(size_column.unit, "byte"))
+    return None
 
 
 def _list_column_names(*columns: Column | None) -> list[str]:

@@ -99,7 +99,9 @@ class OverviewMap:
     @property
     def grid_shape(self) -> tuple[int, int]:
         """Cells across and up."""
-        return (MAP_COLUMNS, MAP_ROWS) if self.is_periodic else (MAP_ROWS, MAP_ROWS)
+        if self.is_periodic:
+            return (MAP_COLUMNS, MAP_ROWS)
+        return (MAP_ROWS, MAP_ROWS)
 
     def compute_middles(self, values: _Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the longitudes and latitudes of the middles of rows; an interval may go across 0."""
@@ -118,12 +120,14 @@ class OverviewMap:
         lon, lat = self.compute_middles(values)
         column_count, row_count = self.grid_shape
         west, south, east, north = self.box
-        x, y = lon - west, lat - south
+        x = lon - west
+        y = lat - south
         x *= column_count / (east - west)
         y *= row_count / (north - south)
         inside = (x >= 0) & (x <= column_count) & (y >= 0) & (y <= row_count)
         if not inside.all():
-            x, y = x[inside], y[inside]
+            x = x[inside]
+            y = y[inside]
         cells = np.minimum(y.astype(np.intp), row_count - 1)
         cells *= column_count
         cells += np.minimum(x.astype(np.intp), column_count - 1)
@@ -135,7 +139,9 @@ class OverviewMap:
 
 def _wrap_longitudes(longitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return longitudes from 0 to 360; those that are so as they are: a remainder takes longer than all else."""
-    return longitudes if len(longitudes) and longitudes.min() >= 0 and longitudes.max() < 360 else longitudes % 360.0
+    if len(longitudes) and longitudes.min() >= 0 and longitudes.max() < 360:
+        return longitudes
+    return longitudes % 360.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +166,9 @@ class StripLayout:
     @property
     def bins(self) -> tuple[ColumnBins, ...]:
         """All bins, those of time first."""
-        return self.histograms if self.time is None else (self.time, *self.histograms)
+        if self.time is None:
+            return self.histograms
+        return (self.time, *self.histograms)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -261,10 +269,14 @@ def _build_strip_layout(table: Table, runner: QueryRunner) -> StripLayout:
         )
         for strip_column in columns
     }
-    time_bins = (
-        None if time is None else choose_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
-    )
-    fitted_map = None if overview_map is None else _zoom_to_rows(overview_map, values)
+    if time is None:
+        time_bins = None
+    else:
+        time_bins = choose_bins(time, values[time.name], value_bounds[time.name], max_bins=MAX_TIME_BINS)
+    if overview_map is None:
+        fitted_map = None
+    else:
+        fitted_map = _zoom_to_rows(overview_map, values)
     used_values = [
         *([values[time.name]] if time_bins is not None and time is not None else []),
         *([*fitted_map.compute_middles(values)] if fitted_map is not None else []),
@@ -288,9 +300,11 @@ def _list_candidate_columns(table: Table, published_table: PublishedTable) -> li
     candidates = []
     lower = {candidate.name.lower() for candidate in table.columns}
     for column in table.columns:
-        ucd, name = (column.ucd or "").lower(), column.name.lower()
+        ucd = (column.ucd or "").lower()
+        name = column.name.lower()
         facts = published_table.statistics.get(column.name, {})
-        distinct, low = facts.get("distinct"), facts.get("minimum")
+        distinct = facts.get("distinct")
+        low = facts.get("minimum")
         if not is_plottable(column) or column.enum or column.name in table.primary or column.unique:
             continue
         if (
@@ -323,20 +337,21 @@ def _find_value_bounds(
     if isinstance(runner.published_state.tables_by_name[search.table.qualified_name].relation, LiveRelation):
         return None  # there may be others by now
     if is_complete and len(finite):
-        return (float(finite.min()), float(finite.max())) if not np.isinf(values).any() else None
+        if not np.isinf(values).any():
+            return (float(finite.min()), float(finite.max()))
+        return None
     facts = runner.find_published_table(search.table).statistics.get(column.name, {})
     if facts.get("minimum") is None or facts.get("maximum") is None:
         return None
     value_range = find_value_range(search, column, runner)
     if value_range is None:
         return None
-    epoch_offset = (
-        -UNIX_EPOCH_JULIAN_DATE
-        if column.type.is_timestamp
-        else 0.0
-        if column.epoch is None
-        else column.epoch - UNIX_EPOCH_JULIAN_DATE
-    )
+    if column.type.is_timestamp:
+        epoch_offset = -UNIX_EPOCH_JULIAN_DATE
+    elif column.epoch is None:
+        epoch_offset = 0.0
+    else:
+        epoch_offset = column.epoch - UNIX_EPOCH_JULIAN_DATE
     return value_range[0] + epoch_offset, value_range[1] + epoch_offset
 
 
@@ -389,10 +404,8 @@ def _is_correlated(first_ranks: npt.NDArray[np.float64], second_ranks: npt.NDArr
     is_finite = np.isfinite(first_ranks) & np.isfinite(second_ranks)
     if is_finite.sum() < 20:
         return False
-    x, y = (
-        first_ranks[is_finite] - first_ranks[is_finite].mean(),
-        second_ranks[is_finite] - second_ranks[is_finite].mean(),
-    )
+    x = first_ranks[is_finite] - first_ranks[is_finite].mean()
+    y = second_ranks[is_finite] - second_ranks[is_finite].mean()
     size = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return size > 0 and abs(float((x * y).sum())) > MIN_DUPLICATE_CORRELATION * size
 

@@ -75,7 +75,9 @@ class QueryRunner:
             timeout_seconds=timeout_seconds,
             sample_row_count=sample_rows,
         )
-        return result if self.on_query_start is None else self.on_query_start(result)
+        if self.on_query_start is None:
+            return result
+        return self.on_query_start(result)
 
     def fetch_table(
         self,
@@ -137,9 +139,10 @@ class QueryRunner:
         if item.relation is None or isinstance(item.relation, LiveRelation):
             return None
         answers = self.site.get_or_create(AnswerCache)
-        access_key = (
-            self.published_state.find_access_key(self.principal, self.policies) if self.has_hidden_rows(table) else ""
-        )
+        if self.has_hidden_rows(table):
+            access_key = self.published_state.find_access_key(self.principal, self.policies)
+        else:
+            access_key = ""
         key = (table.qualified_name, item.run_id, item.updated, access_key, write_adql(statement))
         failures = self.site.get_or_create(FailureLog)
         if failures.is_paused(key):
@@ -297,7 +300,10 @@ class AnswerCache(Cache[SampledAnswer]):
             table, share = own_answer.answer
             if table.nbytes <= MAX_CACHED_ANSWER_BYTES:
                 # a copy: rows that are views of a mapped file would keep it on the disk after its snapshot was dropped
-                copied_table = table.take(pa.array(np.arange(table.num_rows))) if table.num_rows else table
+                if table.num_rows:
+                    copied_table = table.take(pa.array(np.arange(table.num_rows)))
+                else:
+                    copied_table = table
                 self.store(
                     key, (copied_table, share), int(copied_table.nbytes) + 2048
                 )  # the key and the objects around it

@@ -79,7 +79,10 @@ def list_gazetteers(tables: Iterable[Table], runner: QueryRunner) -> list[Gazett
 
 def find_gazetteer(table: Table) -> Gazetteer | None:
     """Return which columns of a table of named features are which; None: it is none."""
-    position_columns = None if table.position is not None else find_position_columns(table)
+    if table.position is not None:
+        position_columns = None
+    else:
+        position_columns = find_position_columns(table)
     if position_columns is None:
         return None
     texts = [column for column in table.columns if column.type.is_string and not column.hidden]
@@ -125,11 +128,9 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
         return ""
     requested_bodies = [value for name, value in pairs if name.lower() == column.name.lower()]
     if requested_bodies:
-        return (
-            requested_bodies[0]
-            if len(requested_bodies) == 1 and re.fullmatch(r"[\w /'-]+", requested_bodies[0])
-            else ""
-        )
+        if len(requested_bodies) == 1 and re.fullmatch(r"[\w /'-]+", requested_bodies[0]):
+            return requested_bodies[0]
+        return ""
     if runner.find_published_table(table).statistics.get(column.name, {}).get(
         "distinct"
     ) != 1 or runner.has_hidden_rows(table):
@@ -140,7 +141,9 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
     body_names = (
         runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS).column(0).to_pylist()
     )
-    return str(body_names[0]) if body_names and body_names[0] is not None else ""
+    if body_names and body_names[0] is not None:
+        return str(body_names[0])
+    return ""
 
 
 def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: QueryRunner) -> float | None:
@@ -160,7 +163,9 @@ def find_body_radius_km(table: Table, pairs: Iterable[tuple[str, str]], runner: 
         (name_match[2] for name_match in name_matches if name_match is not None), ""
     )
     solar_system_body = bodies.find_body(body)
-    return None if solar_system_body is None or solar_system_body.radii is None else solar_system_body.radii[0]
+    if solar_system_body is None or solar_system_body.radii is None:
+        return None
+    return solar_system_body.radii[0]
 
 
 def locate_name(
@@ -182,11 +187,9 @@ def locate_name(
             )
         return feature.longitude, feature.latitude
     position = _locate_own_row(name, table, runner)
-    return (
-        position
-        if position is not None
-        else resolver.resolve_position(name, site=runner.site, policies=runner.policies)
-    )
+    if position is not None:
+        return position
+    return resolver.resolve_position(name, site=runner.site, policies=runner.policies)
 
 
 def complete_name(
@@ -207,7 +210,10 @@ def complete_name(
         for name_source in list_gazetteers(tables, runner):
             suggestions += _search_features(name_source, prefix, runner, body, is_exact=False)
         return suggestions[:MAX_SUGGESTIONS]
-    names = [column.name for column in _list_name_columns(table)] if table.position is not None else []
+    if table.position is not None:
+        names = [column.name for column in _list_name_columns(table)]
+    else:
+        names = []
     suggestions = _search_rows(table, names, table.position, prefix, runner)
     local = runner.site.settings.resolver.table
     name_table = next(
@@ -297,15 +303,14 @@ def _search_features(
     gazetteer: Gazetteer, name_text: str, runner: QueryRunner, body: str, *, is_exact: bool
 ) -> list[NameSuggestion]:
     lower = syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.name_column),))
-    body_condition = (
-        syntax_tree.Comparison(
+    if body:
+        body_condition = syntax_tree.Comparison(
             "=",
             syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),)),
             syntax_tree.Literal(body.lower()),
         )
-        if body
-        else None
-    )
+    else:
+        body_condition = None
     test = (
         syntax_tree.Comparison("=", lower, syntax_tree.Literal(" ".join(name_text.lower().split())))
         if is_exact
@@ -336,7 +341,10 @@ def _search_features(
         name, body_name, lon, lat = (row[each] for each in columns[:4])
         if name is None or lon is None or lat is None:
             continue
-        size = row.get(gazetteer.size_column) if gazetteer.size_column else None
+        if gazetteer.size_column:
+            size = row.get(gazetteer.size_column)
+        else:
+            size = None
         note = ", ".join([str(body_name), f"{lon:.6g} {lat:.6g}", *([f"{size:.4g} km"] if size else [])])
         features.append(
             NameSuggestion(
@@ -399,7 +407,10 @@ def _search_rows(
             rows = _merge_rows(rows, _fetch_rows(table, columns, _build_substring_condition(name, name_text), runner))
         for row in rows.to_pylist():
             coordinates = [row[each] for each in position or ()]
-            note = " ".join(f"{value:.6g}" for value in coordinates) if coordinates and None not in coordinates else ""
+            if coordinates and None not in coordinates:
+                note = " ".join(f"{value:.6g}" for value in coordinates)
+            else:
+                note = ""
             suggestions.append(NameSuggestion(name=str(row[name]), note=note))
     return suggestions
 

@@ -97,7 +97,8 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
         statistics = runner.find_published_table(search.table).statistics.get(column.name, {})
-        low, high = _to_number(statistics.get("minimum")), _to_number(statistics.get("maximum"))
+        low = _to_number(statistics.get("minimum"))
+        high = _to_number(statistics.get("maximum"))
         if low is not None and high is not None:
             return low, high
     items = tuple(
@@ -111,7 +112,9 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
     low, high = (_to_number(extremes.column(number)[0].as_py()) for number in (0, 1))
-    return None if low is None or high is None else (low, high)
+    if low is None or high is None:
+        return None
+    return (low, high)
 
 
 def build_histogram(
@@ -140,7 +143,8 @@ def build_histogram(
         return None
     scale, (low, high) = _scale_bounds(scale, bounds)
     if scale is None and column.type.is_integer and high - low < bin_count:
-        bin_count, high = int(high - low) + 1, high + 1
+        bin_count = int(high - low) + 1
+        high = high + 1
     width = (high - low) / bin_count or 1.0
     values = _build_bin_expression(column, low, width, scale)
     items = (syntax_tree.SelectItem(values, syntax_tree.Ident("b")), COUNT_ITEM)
@@ -176,7 +180,9 @@ def _scale_bounds(scale: UnitScale | None, bounds: tuple[float, float]) -> tuple
     if scale is None or (scale.factor == 1.0 and not scale.is_inverse) or (scale.is_inverse and bounds[0] <= 0):
         return None, bounds
     low, high = sorted(map(scale.convert, bounds))
-    return (scale, (low, high)) if math.isfinite(high - low) else (None, bounds)
+    if math.isfinite(high - low):
+        return (scale, (low, high))
+    return (None, bounds)
 
 
 def fetch_points(
@@ -259,7 +265,8 @@ def build_density(
     """Count the rows of a search by two values; None: there are none. `scales`: of `build_histogram`."""
     for column in (x, y):
         _check_plottable(column)
-    x_range, y_range = find_value_range(search, x, runner), find_value_range(search, y, runner)
+    x_range = find_value_range(search, x, runner)
+    y_range = find_value_range(search, y, runner)
     if x_range is None or y_range is None:
         return None
     (x_scale, x_range), (y_scale, y_range) = _scale_bounds(scales[0], x_range), _scale_bounds(scales[1], y_range)
@@ -303,11 +310,10 @@ def _build_bin_expression(column: Column, low: float, width: float, scale: UnitS
     value = syntax_tree.Cast(value, "DOUBLE PRECISION")
     if scale is not None:
         factor = syntax_tree.Literal(float(scale.factor))
-        value = (
-            syntax_tree.BinaryOperation("/", factor, value)
-            if scale.is_inverse
-            else syntax_tree.BinaryOperation("*", value, factor)
-        )
+        if scale.is_inverse:
+            value = syntax_tree.BinaryOperation("/", factor, value)
+        else:
+            value = syntax_tree.BinaryOperation("*", value, factor)
     shifted = syntax_tree.BinaryOperation("-", value, syntax_tree.Literal(float(low)))
     return syntax_tree.FunctionCall(
         "FLOOR", (syntax_tree.BinaryOperation("/", shifted, syntax_tree.Literal(float(width))),)
@@ -316,7 +322,9 @@ def _build_bin_expression(column: Column, low: float, width: float, scale: UnitS
 
 def to_plot_value(value: Any) -> Any:
     """Return a value as plots take it: a number or None, times as Julian dates; texts stay."""
-    return value if isinstance(value, str) else _to_number(value)
+    if isinstance(value, str):
+        return value
+    return _to_number(value)
 
 
 def _to_number(value: Any) -> float | None:
@@ -328,5 +336,8 @@ def _to_number(value: Any) -> float | None:
             return None
     if isinstance(value, datetime):
         return value.replace(tzinfo=UTC).timestamp() / 86_400 + 2_440_587.5
-    number = math.nan if value is None else float(value)
+    if value is None:
+        number = math.nan
+    else:
+        number = float(value)
     return number if math.isfinite(number) else None

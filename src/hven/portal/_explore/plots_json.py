@@ -60,7 +60,10 @@ def _find_epoch_offset(column: Column) -> float:
 
 def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None) -> dict[str, str]:
     """Return what an axis is called, and the unit that its values are told in; None: that in which they are stored."""
-    unit = column.unit or "" if unit_scale is None else unit_scale.unit
+    if unit_scale is None:
+        unit = column.unit or ""
+    else:
+        unit = unit_scale.unit
     if labels is None:
         return {"label": column.label or column.name, "unit": format_unit(unit)}
     return {"label": labels.label_column(column, unit), "unit": unit if labels.is_raw else format_unit(unit)}
@@ -115,13 +118,17 @@ def _scale_values(stored_values: pa.ChunkedArray, unit_scale: UnitScale | None) 
     if unit_scale is None or (unit_scale.factor == 1.0 and not unit_scale.is_inverse):
         return stored_values
     numbers = stored_values.cast(pa.float64(), safe=False)
-    return pc.divide(unit_scale.factor, numbers) if unit_scale.is_inverse else pc.multiply(numbers, unit_scale.factor)
+    if unit_scale.is_inverse:
+        return pc.divide(unit_scale.factor, numbers)
+    return pc.multiply(numbers, unit_scale.factor)
 
 
 def _to_plot_values(stored_values: pa.ChunkedArray, offset: float) -> list[Any]:
     """Return values as plots take them; `offset` is added to numbers."""
     numbers = [plots.to_plot_value(value) for value in stored_values.to_pylist()]
-    return [value + offset if isinstance(value, float) else value for value in numbers] if offset else numbers
+    if offset:
+        return [value + offset if isinstance(value, float) else value for value in numbers]
+    return numbers
 
 
 def density_to_json(
@@ -133,7 +140,8 @@ def density_to_json(
     """Return a density; None: there are no values."""
     if density_grid is None:
         return {"axes": axes_to_json(columns, labels), "density": None, "values": [[] for _ in columns], "keys": []}
-    x, y = _find_epoch_offset(density_grid.x), _find_epoch_offset(density_grid.y)
+    x = _find_epoch_offset(density_grid.x)
+    y = _find_epoch_offset(density_grid.y)
     box = density_grid.box[0] + x, density_grid.box[1] + x, density_grid.box[2] + y, density_grid.box[3] + y
     plot_axes = axes_to_json(columns, labels, density_grid.scales)
     return {"axes": plot_axes, "density": {"box": box, "counts": density_grid.counts}, "total": total_rows}

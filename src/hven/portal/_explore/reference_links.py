@@ -54,8 +54,10 @@ def list_reference_links(columns: Iterable[tuple[Column, object]]) -> list[Refer
     for column, value in columns:
         if column.link or column.hidden or not isinstance(value, str) or not value.strip():
             continue
-        text, words = value.strip(), _split_ucd(column)
-        if address := build_bibcode_address(column, text):
+        text = value.strip()
+        words = _split_ucd(column)
+        address = build_bibcode_address(column, text)
+        if address:
             links.append(ReferenceLink("ADS", text, address))
         elif words >= {"meta.id", "src"} and len(text) <= MAX_NAME_CHARACTERS and not WEB_ADDRESS_PATTERN.match(text):
             links += [ReferenceLink(name, text, to.format(quote(text, safe=""))) for name, to in NAME_SERVICES.items()]

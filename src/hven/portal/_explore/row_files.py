@@ -63,13 +63,12 @@ def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
         values = tuple(test.right for test in tests if isinstance(test, syntax_tree.Comparison))
         test: syntax_tree.Expr = syntax_tree.InPredicate(build_column_ref(primary[0]), values)
     else:
-        test = (
-            syntax_tree.Disjunction(tuple(tests))
-            if len(tests) > 1
-            else tests[0]
-            if tests
-            else syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
-        )
+        if len(tests) > 1:
+            test = syntax_tree.Disjunction(tuple(tests))
+        elif tests:
+            test = tests[0]
+        else:
+            test = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
     return search.copy_with(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", faults=())
 
 
@@ -128,4 +127,6 @@ def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
 
 def build_script_options(column: Column) -> dict[str, str]:
     """Return what a script's writer must know of a column: the template of its links."""
-    return {TEMPLATE_OPTION: column.link} if column.link else {}
+    if column.link:
+        return {TEMPLATE_OPTION: column.link}
+    return {}

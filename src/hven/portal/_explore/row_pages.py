@@ -128,26 +128,23 @@ def relax_search(
 
     def count_in_time(relaxed_search: TableSearch) -> int | None:
         remaining_seconds = give_up_time - time.monotonic()
-        return (
-            count_rows(to_lines(relaxed_search), runner, timeout_seconds=remaining_seconds).rows
-            if remaining_seconds > 0
-            else None
-        )
+        if remaining_seconds > 0:
+            return count_rows(to_lines(relaxed_search), runner, timeout_seconds=remaining_seconds).rows
+        return None
 
     def relax_conditions(condition_names: Sequence[str]) -> RelaxedSearch | None:
         relaxed_search = drop_conditions(condition_names)
         row_count = count_in_time(relaxed_search)
-        value_ranges = (
-            {
+        if row_count:
+            value_ranges = {
                 name: _find_value_range(relaxed_search, name, runner, give_up_time - time.monotonic())
                 for name in condition_names
             }
-            if row_count
-            else {}
-        )
-        return (
-            RelaxedSearch(value_ranges=value_ranges, search=relaxed_search, row_count=row_count) if row_count else None
-        )
+        else:
+            value_ranges = {}
+        if row_count:
+            return RelaxedSearch(value_ranges=value_ranges, search=relaxed_search, row_count=row_count)
+        return None
 
     relaxed = [candidate for name in condition_names if (candidate := relax_conditions([name])) is not None]
     if not relaxed and len(condition_names) > 1:
@@ -156,8 +153,14 @@ def relax_search(
             for name in condition_names
             if count_in_time(drop_conditions([candidate for candidate in condition_names if candidate != name])) == 0
         ]
-        jointly_relaxed = relax_conditions(unmet_names) if len(unmet_names) > 1 else None
-        relaxed = [jointly_relaxed] if jointly_relaxed is not None else []
+        if len(unmet_names) > 1:
+            jointly_relaxed = relax_conditions(unmet_names)
+        else:
+            jointly_relaxed = None
+        if jointly_relaxed is not None:
+            relaxed = [jointly_relaxed]
+        else:
+            relaxed = []
     return sorted(relaxed, key=lambda each: each.row_count)
 
 
@@ -230,7 +233,8 @@ def fetch_page(
         and _is_reversible(search, runner, [name for name, _ in order])
     )
     if backwards and total_rows is not None:
-        begin, size = max(total_rows - offset - limit, 0), min(limit, total_rows - offset)
+        begin = max(total_rows - offset - limit, 0)
+        size = min(limit, total_rows - offset)
         reversed_search = replace(
             ordered_search, order=tuple((name, not is_descending) for name, is_descending in order)
         )
@@ -255,7 +259,10 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
     columns = tuple(column for column in search.table.columns if not column.hidden)
     test = build_key_condition(search, key)
     items = tuple(syntax_tree.SelectItem(build_column_ref(column.name)) for column in columns)
-    where = test if test is not None else syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
+    if test is not None:
+        where = test
+    else:
+        where = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
     rows = runner.fetch_table(
         syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where, top=syntax_tree.Literal(1)))
     )
@@ -286,19 +293,24 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     is_match: pa.ChunkedArray | None = None
     for name, value in zip(primary, json.loads(key), strict=True):
         column = keys.column(name)
-        is_equal = (
-            pc.equal(column if pa.types.is_string(column.type) else column.cast(pa.string()), str(value))
-            if isinstance(value, str)
-            else pc.equal(column, value)
-        )
-        is_match = is_equal if is_match is None else pc.and_(is_match, is_equal)
+        if isinstance(value, str):
+            is_equal = pc.equal(column if pa.types.is_string(column.type) else column.cast(pa.string()), str(value))
+        else:
+            is_equal = pc.equal(column, value)
+        if is_match is None:
+            is_match = is_equal
+        else:
+            is_match = pc.and_(is_match, is_equal)
     row_number = int(pc.index(is_match, True).as_py())
     return row_number if row_number >= 0 else None
 
 
 def find_next_offset(search: TableSearch, runner: QueryRunner, key: str, offset: int) -> int:
     """Return where the rows behind a row begin, by its key; `offset` if it is gone, or nobody can say."""
-    row_number = find_row_number(search, runner, key) if key else None
+    if key:
+        row_number = find_row_number(search, runner, key)
+    else:
+        row_number = None
     return offset if row_number is None else row_number + 1
 
 
@@ -322,7 +334,10 @@ def build_key_condition(search: TableSearch, key: str) -> syntax_tree.Expr | Non
     """Return the condition that a row has this key; None: it is no key of this table."""
     primary = search.table.primary
     try:
-        values = orjson.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None
+        if len(key) <= MAX_KEY_CHARACTERS:
+            values = orjson.loads(key)
+        else:
+            values = None
     except ValueError:
         return None
     if not primary or not isinstance(values, list) or len(values) != len(primary):

@@ -174,13 +174,18 @@ class TableSearch:
         if self.inside:
             parts.append(_build_region_condition(self.table, self.inside))
         test = syntax_tree.join_conditions(*parts)
-        return test if self.every is None else cadence.build_cadence_condition(self.table, self.every, test)
+        if self.every is None:
+            return test
+        return cadence.build_cadence_condition(self.table, self.every, test)
 
     def build_query(
         self, *, columns: Sequence[str] | None = None, limit: int | None = None, offset: int | None = None
     ) -> syntax_tree.Query:
         """Return the query of the rows: `columns`, or those that are shown."""
-        names = [column.name for column in self.list_shown_columns()] if columns is None else list(columns)
+        if columns is None:
+            names = [column.name for column in self.list_shown_columns()]
+        else:
+            names = list(columns)
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in names)
         order = tuple(
             syntax_tree.OrderItem(build_column_ref(name), descending=is_descending)
@@ -289,7 +294,9 @@ class _SearchParser:
         locate: Callable[[str], tuple[float, float]] | None,
         find_radius_km: Callable[[], float | None] | None,
     ) -> None:
-        self.table, self.locate, self.find_radius_km = table, locate, find_radius_km
+        self.table = table
+        self.locate = locate
+        self.find_radius_km = find_radius_km
         self.column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
         self.faults: list[SearchFault] = []
         self.invalid_values: list[tuple[str, str]] = []
@@ -370,7 +377,8 @@ class _SearchParser:
 
     def build_search(self) -> TableSearch:
         """Return what was read."""
-        conditions, tests = [], []
+        conditions = []
+        tests = []
         visible = self.table
         # a column that is not listed is not found by guessing its name
         if any(column.hidden for column in visible.columns):
@@ -437,10 +445,8 @@ class _SearchParser:
         name, comma, radius = (part.strip() for part in value.rpartition(","))
         if not comma:
             name, radius = value, "1"  # degree, as in the form
-        radius_degrees, radius_text = (
-            coordinate_notation.parse_angle(radius, self.find_radius_km),
-            radius if coordinate_notation.is_length(radius) else "",
-        )
+        radius_degrees = coordinate_notation.parse_angle(radius, self.find_radius_km)
+        radius_text = radius if coordinate_notation.is_length(radius) else ""
         if find_position_columns(self.table) is None and find_footprint_column(self.table) is None:
             raise UserError("this table has no positions", remedy="leave the place out")
         place = coordinate_notation.parse_position(name)
@@ -468,19 +474,25 @@ def _parse_files_value(value: str) -> bool:
 
 
 def _to_literal(value: int | None) -> syntax_tree.Literal | None:
-    return None if value is None else syntax_tree.Literal(value)
+    if value is None:
+        return None
+    return syntax_tree.Literal(value)
 
 
 def quote_listed_name(name: str) -> str:
     """Write a column's name as one of a list: in quotes, if it would be read as another one or as several."""
     plain = not set(name) & set(',"') and not name.startswith(("-", "+")) and name == name.strip()
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    if plain:
+        return name
+    return '"' + name.replace('"', '""') + '"'
 
 
 def unquote_name(name: str) -> str:
     """Read a column's name, in quotes or not."""
     name = name.strip()
-    return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+    if len(name) > 2 and name[0] == name[-1] == '"':
+        return name[1:-1].replace('""', '"')
+    return name
 
 
 def _split_name_list(value: str) -> list[str]:
@@ -496,11 +508,16 @@ def _split_operator(value: str) -> tuple[str, str]:
 
 
 def _join_alternatives(conditions: list[syntax_tree.Expr]) -> syntax_tree.Expr:
-    return conditions[0] if len(conditions) == 1 else syntax_tree.Disjunction(tuple(conditions))
+    if len(conditions) == 1:
+        return conditions[0]
+    return syntax_tree.Disjunction(tuple(conditions))
 
 
 def _build_fault(name: str, error: Exception) -> SearchFault:
-    message, remedy = (error.message, error.remedy) if isinstance(error, HvenError) else (str(error), "")
+    if isinstance(error, HvenError):
+        message, remedy = (error.message, error.remedy)
+    else:
+        message, remedy = (str(error), "")
     return SearchFault(field=name, message=message, remedy=remedy)
 
 
@@ -514,11 +531,9 @@ def _build_word_condition(table: Table, word: str) -> syntax_tree.Expr:
     conditions: list[syntax_tree.Expr] = [
         syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True) for column in texts
     ]
-    return (
-        _join_alternatives(conditions)
-        if conditions
-        else syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
-    )
+    if conditions:
+        return _join_alternatives(conditions)
+    return syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
 
 
 def find_footprint_column(table: Table) -> Column | None:
@@ -540,11 +555,9 @@ def find_position_columns(table: Table) -> tuple[str, str] | None:
             column for column in table.columns if column.type.is_numeric and not column.hidden and column.unit == "deg"
         )
         coordinate_columns.append(next((column.name for column in columns if ucd.fullmatch(column.ucd or "")), None))
-    return (
-        (coordinate_columns[0], coordinate_columns[1])
-        if coordinate_columns[0] is not None and coordinate_columns[1] is not None
-        else None
-    )
+    if coordinate_columns[0] is not None and coordinate_columns[1] is not None:
+        return (coordinate_columns[0], coordinate_columns[1])
+    return None
 
 
 def _build_circle_condition(table: Table, circle: SearchCircle) -> syntax_tree.Expr:
@@ -598,7 +611,8 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
 
 
 def _build_overlap_condition(table: Table, shape: syntax_tree.FunctionCall) -> syntax_tree.Expr:
-    region, point = find_footprint_column(table), find_position_columns(table)
+    region = find_footprint_column(table)
+    point = find_position_columns(table)
     if point is not None and (table.position is not None or region is None):
         lon, lat = point
         return syntax_tree.Comparison(

@@ -88,7 +88,9 @@ def classify_field(column: Column, table: Table) -> str:
         return "flag"
     if column.enum and column.enum in table.enums:
         return "code"
-    return "range" if column.type.is_numeric and not column.type.is_array else "text"
+    if column.type.is_numeric and not column.type.is_array:
+        return "range"
+    return "text"
 
 
 def list_query_units(unit: str | None) -> tuple[str, ...]:
@@ -105,7 +107,9 @@ def list_query_units(unit: str | None) -> tuple[str, ...]:
                         [unit, *(unit_choice for unit_choice in group if units.is_convertible(unit_choice, unit))]
                     )
                 )
-                return unit_choices if len(unit_choices) > 1 else ()
+                if len(unit_choices) > 1:
+                    return unit_choices
+                return ()
     except ValueError:
         return ()
     return ()
@@ -128,11 +132,10 @@ def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, 
             continue
         condition = value.strip()
         if name == "_near" and RADIUS_PARAMETER in parts and condition:
-            condition = (
-                f"{condition},{parts[RADIUS_PARAMETER]} {parts.get(RADIUS_UNIT_PARAMETER, '')}".rstrip()
-                if parts[RADIUS_PARAMETER]
-                else f"{condition},1"
-            )
+            if parts[RADIUS_PARAMETER]:
+                condition = f"{condition},{parts[RADIUS_PARAMETER]} {parts.get(RADIUS_UNIT_PARAMETER, '')}".rstrip()
+            else:
+                condition = f"{condition},1"
         elif name == "_every" and condition and parts.get(CADENCE_COLUMN_PARAMETER):
             condition = f"{condition},{parts[CADENCE_COLUMN_PARAMETER]}"
         elif UPPER_END_PREFIX + name in parts:
@@ -152,10 +155,13 @@ def join_field_parts(pairs: Iterable[tuple[str, str]]) -> tuple[list[tuple[str, 
 
 def write_condition(parts: FieldParts, *, is_time: bool = False) -> str:
     """Write the parts of a field as one condition; of a time, a day, month or year alone is all of it."""
-    low, high = parts.low, parts.high
-    unit = (
-        "" if is_time and not parts.margin else parts.unit
-    )  # that of a time is of what is around it: 2012..2013 are years
+    low = parts.low
+    high = parts.high
+    # that of a time is of what is around it: 2012..2013 are years
+    if is_time and not parts.margin:
+        unit = ""
+    else:
+        unit = parts.unit
     if is_time and not high and not parts.margin and DATE_PATTERN.fullmatch(low):
         return low
     if low and (_CONDITION_PATTERN.match(low) or not (high or any(letter.isdigit() for letter in low))):
@@ -163,12 +169,19 @@ def write_condition(parts: FieldParts, *, is_time: bool = False) -> str:
     if parts.margin and low:
         return f"{low}~{parts.margin} {unit or 'min'}"
     plain = re.fullmatch(rf"({_NUMBER_PATTERN})?", low) and re.fullmatch(rf"({_NUMBER_PATTERN})?", high)
-    end = f" {unit}" if unit and plain else ""
+    if unit and plain:
+        end = f" {unit}"
+    else:
+        end = ""
     if low and low == high:
         return f"{low}{end}"
     if low and high:
         return f"{low}..{high}{end}"
-    return f"{low}{end}.." if low else f"..{high}{end}" if high else ""
+    if low:
+        return f"{low}{end}.."
+    if high:
+        return f"..{high}{end}"
+    return ""
 
 
 def split_condition(values: Sequence[str], *, is_time: bool = False) -> FieldParts:
@@ -305,7 +318,9 @@ def _is_ordered(column: Column) -> bool:
 
 
 def _list_field_units(column: Column) -> tuple[str, ...]:
-    return list_query_units(column.unit) if column.type.is_numeric and not is_time_column(column) else ()
+    if column.type.is_numeric and not is_time_column(column):
+        return list_query_units(column.unit)
+    return ()
 
 
 def list_display_units(column: Column) -> tuple[str, ...]:
@@ -329,7 +344,9 @@ def list_display_units(column: Column) -> tuple[str, ...]:
         )
     angles = (SEXAGESIMAL_UNITS[_is_right_ascension(column)],) if stored_unit == "deg" and _is_position(column) else ()
     other_units = (*angles, *(unit for unit in unit_family if unit != stored_unit))
-    return (stored_unit, *other_units) if other_units else ()
+    if other_units:
+        return (stored_unit, *other_units)
+    return ()
 
 
 def choose_scale(column: Column, unit: str) -> UnitScale | None:
@@ -337,9 +354,12 @@ def choose_scale(column: Column, unit: str) -> UnitScale | None:
     if not _is_measured(column) or is_time_column(column):
         return None
     if unit in SEXAGESIMAL_UNITS:
-        return UnitScale(unit=unit, is_sexagesimal=True) if column.unit == "deg" else None
+        if column.unit == "deg":
+            return UnitScale(unit=unit, is_sexagesimal=True)
+        return None
     try:
-        checked_unit, stored_unit = units.validate_unit(unit), column.unit or ""
+        checked_unit = units.validate_unit(unit)
+        stored_unit = column.unit or ""
         if is_spectral(column) and not units.is_convertible(stored_unit, checked_unit):
             factor, inverse = units.compute_spectral_conversion(stored_unit, checked_unit)
             return UnitScale(unit=checked_unit, factor=factor, is_inverse=inverse)

@@ -30,12 +30,12 @@ def find_search_shape(search: TableSearch) -> Shape | None:
         numbers = [float(word) for word in number_text.split()]
         if kind.upper() == "POINT":
             return Circle(numbers[0], numbers[1], POINT_RADIUS_DEGREES)
-        return Circle(*numbers) if kind.upper() == "CIRCLE" else Polygon(tuple(numbers[0::2]), tuple(numbers[1::2]))
-    return (
-        None
-        if search.near is None
-        else Circle(search.near.longitude % 360, search.near.latitude, search.near.radius_degrees)
-    )
+        if kind.upper() == "CIRCLE":
+            return Circle(*numbers)
+        return Polygon(tuple(numbers[0::2]), tuple(numbers[1::2]))
+    if search.near is None:
+        return None
+    return Circle(search.near.longitude % 360, search.near.latitude, search.near.radius_degrees)
 
 
 def build_region_moc(search: TableSearch) -> Moc:

@@ -161,11 +161,12 @@ class ServiceLists:
             for coverage_kind, query in COVERAGE_QUERIES.items():
                 registry_answer[coverage_kind] = []
                 with suppress(HvenError):  # registries before RegTAP 1.2 do not have these tables
-                    registry_answer[coverage_kind] = (
-                        [list(row.values()) for row in query_registry(f"{query} WHERE ivoid IN ({names})")]
-                        if names
-                        else []
-                    )
+                    if names:
+                        registry_answer[coverage_kind] = [
+                            list(row.values()) for row in query_registry(f"{query} WHERE ivoid IN ({names})")
+                        ]
+                    else:
+                        registry_answer[coverage_kind] = []
         except HvenError as error:
             self.fault = format_message("the registry could not be asked: {message}", error.message)
             return
@@ -199,7 +200,8 @@ def _choose_table_rows(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]
     best: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         record = {name.lower(): str(value or "").strip() for name, value in row.items()}
-        url, table = record["access_url"].rstrip("/"), record["table_name"]
+        url = record["access_url"].rstrip("/")
+        table = record["table_name"]
         if not ADDRESS_PATTERN.fullmatch(url) or not TABLE_NAME_PATTERN.fullmatch(table):
             continue
         best_record = best.get((url, table))
@@ -268,12 +270,14 @@ def _extract_search_ranges(search: TableSearch) -> Iterable[tuple[str, float, fl
             and isinstance(part.left, syntax_tree.ColumnRef)
             and isinstance(part.right, syntax_tree.Literal)
         ):
-            name, value = part.left.name.name.lower(), part.right.value
+            name = part.left.name.name.lower()
+            value = part.right.value
             if isinstance(value, int | float) and part.op in {"<", "<=", ">", ">="}:
                 bounds.setdefault(name, {})["high" if part.op[0] == "<" else "low"] = float(value)
     for low, (axis, convert) in SEARCH_AXES.items():
         high = f"{low[:-3]}max"
-        begin, end = bounds.get(high, {}).get("low"), bounds.get(low, {}).get("high")
+        begin = bounds.get(high, {}).get("low")
+        end = bounds.get(low, {}).get("high")
         if begin is None and end is None:
             continue
         range_ends = [-np.inf if begin is None else convert(begin), np.inf if end is None else convert(end)]

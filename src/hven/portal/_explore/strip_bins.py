@@ -122,16 +122,17 @@ class ColumnBins:
             low, high = split_range(ConditionValue(conditions[0].strip(), 0), "=", conditions[0])
             if low is None and high is None:
                 return None
-            ends = (
-                self._parse_dates(low, high, conditions[0])
-                if self.is_time
-                else _parse_numbers(low, high, conditions[0])
-            )
+            if self.is_time:
+                ends = self._parse_dates(low, high, conditions[0])
+            else:
+                ends = _parse_numbers(low, high, conditions[0])
         except (HvenError, ValueError, OverflowError):
             return None
         low_at, high_at = (None if end is None else self.compute_share(end) for end in ends)
         band = (0.0 if low_at is None else low_at, 1.0 if high_at is None else high_at)
-        return band if band[0] <= band[1] else None
+        if band[0] <= band[1]:
+            return band
+        return None
 
     def _parse_dates(
         self, low: ConditionValue | None, high: ConditionValue | None, text: str
@@ -175,7 +176,9 @@ def to_float_values(array: pa.Array, column: Column) -> npt.NDArray[np.float64]:
             pc.divide(instants.cast(pa.float64(), safe=False), DAY_SECONDS * 1e6).to_numpy(zero_copy_only=False)
         )
     values = np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
-    return values if column.epoch is None else values + (column.epoch - UNIX_EPOCH_JULIAN_DATE)
+    if column.epoch is None:
+        return values
+    return values + (column.epoch - UNIX_EPOCH_JULIAN_DATE)
 
 
 def choose_bins(
@@ -203,16 +206,24 @@ def choose_bins(
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None
-    low, high = float(finite.min()), float(finite.max())
+    low = float(finite.min())
+    high = float(finite.max())
     has_bounds = bounds is not None and all(map(math.isfinite, bounds))
     if bounds is not None and has_bounds:
-        low, high = min(low, bounds[0]), max(high, bounds[1])
+        low = min(low, bounds[0])
+        high = max(high, bounds[1])
     if low >= high or not math.isfinite(high - low):
         return None
     quantiles = [float(quantile) for quantile in np.quantile(finite, [TAIL_SHARE, 1 - TAIL_SHARE])]
     quantile_width = quantiles[1] - quantiles[0]
-    first = quantiles[0] if quantiles[0] - low > (OUTLIER_FACTOR - 1) * quantile_width > 0 else low
-    last = quantiles[1] if high - quantiles[1] > (OUTLIER_FACTOR - 1) * quantile_width > 0 else high
+    if quantiles[0] - low > (OUTLIER_FACTOR - 1) * quantile_width > 0:
+        first = quantiles[0]
+    else:
+        first = low
+    if high - quantiles[1] > (OUTLIER_FACTOR - 1) * quantile_width > 0:
+        last = quantiles[1]
+    else:
+        last = high
     if is_time(column):
         column_bins = _build_time_bins(column, finite, first, last, max_bins)
     elif quantiles[1] > MIN_LOGARITHMIC_RATIO * quantiles[0] > 0:
@@ -221,7 +232,8 @@ def choose_bins(
         column_bins = _build_even_bins(column, finite, first, last, max_bins)
     if column_bins is None or len(column_bins) < 2:
         return None
-    lows, highs = list(column_bins.lows), list(column_bins.highs)
+    lows = list(column_bins.lows)
+    highs = list(column_bins.highs)
     if not has_bounds or low < column_bins.edges[0]:
         lows[0] = ""
     if not has_bounds or high > column_bins.edges[-1]:
@@ -260,7 +272,8 @@ def _build_even_bins(
 
 def _build_logarithmic_bins(column: Column, low: float, high: float) -> ColumnBins | None:
     """Bins of a tenth, a fifth or a half of a decade."""
-    first, last = math.floor(math.log10(low) * 10), math.ceil(math.log10(high) * 10)
+    first = math.floor(math.log10(low) * 10)
+    last = math.ceil(math.log10(high) * 10)
     decade_step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if (last - first) / step <= MAX_BINS)
     first -= first % decade_step
     edges = np.array([float(f"{10 ** (at / 10):.3g}") for at in range(first, last + decade_step, decade_step)])
@@ -287,7 +300,10 @@ def _build_time_bins(
         days = next(
             (step_candidate for step_candidate in (2, 5, 10) if step_candidate * DAY_SECONDS >= min_seconds), None
         )
-        seconds = None if days is None else round(days * DAY_SECONDS)
+        if days is None:
+            seconds = None
+        else:
+            seconds = round(days * DAY_SECONDS)
     if seconds is not None:
         number = math.floor(low * DAY_SECONDS / seconds + 1e-9)
         count = max(math.floor((high * DAY_SECONDS - number * seconds) / seconds) + 1, 1)
@@ -295,7 +311,10 @@ def _build_time_bins(
         is_whole_seconds = bool(
             np.all(np.abs(finite_values * DAY_SECONDS - np.round(finite_values * DAY_SECONDS)) < 1e-4)
         )
-        step = 1.0 / DAY_SECONDS if is_whole_seconds and seconds < DAY_SECONDS else 0.0
+        if is_whole_seconds and seconds < DAY_SECONDS:
+            step = 1.0 / DAY_SECONDS
+        else:
+            step = 0.0
         lows, highs = _format_clock_ranges(edges, step, is_days=seconds >= DAY_SECONDS)
         return _build_bins(
             column, edges, lows, highs, shift=step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
@@ -362,7 +381,9 @@ def _remove_rounding_error(value: float, width: float) -> float:
     if not width:
         return value
     decimals = max(-math.floor(math.log10(width) + 1e-9), 0)
-    return round(value, decimals) if decimals <= 300 else value
+    if decimals <= 300:
+        return round(value, decimals)
+    return value
 
 
 def format_bin_edge(value: float) -> str:
@@ -395,4 +416,6 @@ def _compute_first_day(months: int) -> float:
 
 
 def _format_month(months: int, *, is_years: bool) -> str:
-    return f"{months // 12:04d}" if is_years else f"{months // 12:04d}-{months % 12 + 1:02d}"
+    if is_years:
+        return f"{months // 12:04d}"
+    return f"{months // 12:04d}-{months % 12 + 1:02d}"

@@ -41,10 +41,8 @@ def write_table_sentence(labels: ColumnLabels) -> str:
             if part
         )
     )
-    kind, level = (
-        _find_constant_value(PRODUCT_TYPE_COLUMNS, labels, is_plural=True),
-        _find_constant_value(LEVEL_COLUMNS, labels),
-    )
+    kind = _find_constant_value(PRODUCT_TYPE_COLUMNS, labels, is_plural=True)
+    level = _find_constant_value(LEVEL_COLUMNS, labels)
     if not (origin or kind):
         return ""
     parts = [
@@ -84,16 +82,19 @@ def _find_constant_value(column_names: Sequence[str], labels: ColumnLabels, *, i
 def _find_extremes(column_names: Sequence[str], labels: ColumnLabels) -> tuple[Column, float, float] | None:
     """Return the first column of a pair, the lowest value of it and the highest of the other."""
     column = _find_first_column(column_names, labels)
-    pair = None if column is None else labels.range_pairs.get(column.name)
+    if column is None:
+        pair = None
+    else:
+        pair = labels.range_pairs.get(column.name)
     if pair is None:
         return None
-    low, high = (
-        labels.statistics.get(pair[1].name, {}).get("minimum"),
-        labels.statistics.get(pair[2].name, {}).get("maximum"),
-    )
+    low = labels.statistics.get(pair[1].name, {}).get("minimum")
+    high = labels.statistics.get(pair[2].name, {}).get("maximum")
     if not (isinstance(low, int | float) and isinstance(high, int | float)):
         return None
-    return (pair[1], low, high) if math.isfinite(low) and math.isfinite(high) else None
+    if math.isfinite(low) and math.isfinite(high):
+        return (pair[1], low, high)
+    return None
 
 
 def _format_spectral_range(labels: ColumnLabels) -> str:
@@ -102,7 +103,10 @@ def _format_spectral_range(labels: ColumnLabels) -> str:
         return ""
     scale = labels.find_scale(extremes[0])
     low, high = sorted(float(f"{scale.convert(value):.2g}") for value in extremes[1:])
-    ends = format_number(low) if low == high else f"{format_number(low)}{RANGE_DASH}{format_number(high)}"
+    if low == high:
+        ends = format_number(low)
+    else:
+        ends = f"{format_number(low)}{RANGE_DASH}{format_number(high)}"
     return f"{ends} {format_unit(scale.unit)}"
 
 
@@ -113,4 +117,8 @@ def _format_years(labels: ColumnLabels) -> str:
     low, high = (format_day(value, extremes[0].epoch or 0.0) for value in extremes[1:])
     if not (low and high):
         return ""
-    return low if low == high else low[:4] if low[:4] == high[:4] else f"{low[:4]}{RANGE_DASH}{high[:4]}"
+    if low == high:
+        return low
+    if low[:4] == high[:4]:
+        return low[:4]
+    return f"{low[:4]}{RANGE_DASH}{high[:4]}"

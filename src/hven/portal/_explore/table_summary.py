@@ -71,7 +71,10 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
     """Count a table by time and by its telling columns."""
     search = TableSearch(table=table)
     begin, end = find_begin_and_end_columns(table)
-    time_range = find_time_range(table, runner) if begin is not None else None
+    if begin is not None:
+        time_range = find_time_range(table, runner)
+    else:
+        time_range = None
     return TableSummary(
         table=table,
         row_count=row_count,
@@ -114,11 +117,15 @@ def find_time_range(table: Table, runner: QueryRunner) -> tuple[str, str] | None
     if begin is None or end is None:
         return None
     search = TableSearch(table=table)
-    first, last = find_value_range(search, begin, runner), find_value_range(search, end, runner)
+    first = find_value_range(search, begin, runner)
+    last = find_value_range(search, end, runner)
     if first is None or last is None:
         return None
-    low, high = _format_day(first[0] + (begin.epoch or 0.0)), _format_day(last[1] + (end.epoch or 0.0))
-    return None if low is None or high is None else (low, high)
+    low = _format_day(first[0] + (begin.epoch or 0.0))
+    high = _format_day(last[1] + (end.epoch or 0.0))
+    if low is None or high is None:
+        return None
+    return (low, high)
 
 
 def _format_day(julian_date: float) -> str | None:
@@ -135,11 +142,10 @@ def _format_day(julian_date: float) -> str | None:
 def _count_periods(search: TableSearch, column: Column, runner: QueryRunner) -> tuple[PeriodCount, ...]:
     """Count rows by day, and put the days together: by year, by month where there are few years."""
     value: syntax_tree.Expr = build_column_ref(column.name)
-    value = (
-        syntax_tree.FunctionCall("IVO_TO_JD", (value,))
-        if column.type.is_timestamp
-        else syntax_tree.Cast(value, "DOUBLE PRECISION")
-    )
+    if column.type.is_timestamp:
+        value = syntax_tree.FunctionCall("IVO_TO_JD", (value,))
+    else:
+        value = syntax_tree.Cast(value, "DOUBLE PRECISION")
     day = syntax_tree.FunctionCall(
         "FLOOR", (syntax_tree.BinaryOperation("+", value, syntax_tree.Literal(0.5 + (column.epoch or 0.0))),)
     )
@@ -174,7 +180,8 @@ def draw_sky_path(moc: str) -> str:
     from mocpy import MOC  # noqa: PLC0415  (slow to load, asked by few)
 
     ranges = np.asarray(MOC.from_string(moc).to_depth29_ranges, np.int64)
-    cells, order = np.empty(0, np.int64), 4
+    cells = np.empty(0, np.int64)
+    order = 4
     for order in (4, 3, 2):
         cell_width = 1 << 2 * (29 - order)
         cells = np.unique(
@@ -207,7 +214,9 @@ def _draw_cell(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.fl
 
 
 def _write_projected_path(longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> str:
-    half_longitude, latitude = np.radians(-longitudes) / 2, np.radians(latitudes)
+    half_longitude = np.radians(-longitudes) / 2
+    latitude = np.radians(latitudes)
     root = np.sqrt(1 + np.cos(latitude) * np.cos(half_longitude))
-    x, y = 2 * np.sqrt(2) * np.cos(latitude) * np.sin(half_longitude) / root, -np.sqrt(2) * np.sin(latitude) / root
+    x = 2 * np.sqrt(2) * np.cos(latitude) * np.sin(half_longitude) / root
+    y = -np.sqrt(2) * np.sin(latitude) / root
     return "M" + "L".join(f"{a:.2f} {b:.2f}" for a, b in zip(x, y, strict=True)) + "z"

@@ -49,7 +49,10 @@ def draft_descriptor(directory: Path, file_name: str) -> dict[str, Any]:
         error_texts = {"error": str(error.message), "remedy": str(error.remedy or "")}
         return {key: text.replace(f"{directory}/", "") for key, text in error_texts.items()}
     faces = plugins.load_records("protocols")
-    tables = [] if resource is None else [spec.table for spec in resource.tables]
+    if resource is None:
+        tables = []
+    else:
+        tables = [spec.table for spec in resource.tables]
     return {
         "kind": source_kind,
         "text": descriptor_path.read_text(encoding="utf-8").replace(f"{directory}/", ""),

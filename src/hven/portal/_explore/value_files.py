@@ -133,7 +133,8 @@ class ValueFiles:
 def _to_list_array(values: pa.Array | npt.NDArray[Any]) -> pa.ListArray:
     if isinstance(values, np.ndarray):
         if values.dtype.kind == "S":
-            kind, data = pa.binary(values.dtype.itemsize), pa.py_buffer(np.ascontiguousarray(values))
+            kind = pa.binary(values.dtype.itemsize)
+            data = pa.py_buffer(np.ascontiguousarray(values))
             values = pa.FixedSizeBinaryArray.from_buffers(kind, len(values), [None, data])
         else:
             values = pa.array(values)
@@ -144,4 +145,6 @@ def _to_numpy(values: pa.Array) -> Any:
     if pa.types.is_fixed_size_binary(values.type):
         width = values.type.byte_width
         return np.frombuffer(values.buffers()[1] or b"", f"S{width}", len(values), values.offset * width)
-    return values if pa.types.is_string(values.type) else values.to_numpy(zero_copy_only=True)
+    if pa.types.is_string(values.type):
+        return values
+    return values.to_numpy(zero_copy_only=True)

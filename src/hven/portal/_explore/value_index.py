@@ -150,7 +150,8 @@ class ValueIndex:
         self._value_lists: Cache[tuple[float, list[ValueTable]]] = Cache(
             8
         )  # of all tables that readers see, and until when
-        self._count_lock, self._queue_condition = threading.Lock(), threading.Condition()
+        self._count_lock = threading.Lock()
+        self._queue_condition = threading.Condition()
         self._tried_states: set[Hashable] = set()  # what was counted: where it does not fit, it is not counted again
         self._queued_tables: dict[tuple[Hashable, ...], tuple[Table, QueryRunner]] = {}
         self._counting_key: tuple[Hashable, ...] | None = None  # what the thread counts at this moment
@@ -172,7 +173,10 @@ class ValueIndex:
         `cache_key`: names the tables, their state and what the reader sees of them; None: they are looked up one by
         one.
         """
-        cached_list = None if cache_key is None else self._value_lists.find(cache_key)
+        if cache_key is None:
+            cached_list = None
+        else:
+            cached_list = self._value_lists.find(cache_key)
         start_time = time.monotonic()
         if cached_list is not None and start_time < cached_list[0]:
             return cached_list[1], False
@@ -187,7 +191,10 @@ class ValueIndex:
                 remaining_seconds = until - time.monotonic()
                 # what may take longer a thread counts, and goes on with
                 is_quick = remaining_seconds > 0 and not _has_no_statistics(table, runner)
-                values = self._count_once(state_key, table, runner, remaining_seconds) if is_quick else None
+                if is_quick:
+                    values = self._count_once(state_key, table, runner, remaining_seconds)
+                else:
+                    values = None
                 if values is None and not self._is_tried(state_key, runner):
                     uncounted[state_key] = (table, runner)
             if values is not None:
@@ -259,7 +266,8 @@ class ValueIndex:
             ):
                 if len(self._tried_states) > MAX_TRIED_STATES:
                     self._tried_states.clear()
-                if (values := self._read_or_count(key, table, runner, timeout_seconds)) is None:
+                values = self._read_or_count(key, table, runner, timeout_seconds)
+                if values is None:
                     return None
                 if self._values.total_bytes + values.memory_bytes > MAX_CACHE_BYTES:
                     log.warning(
@@ -290,10 +298,8 @@ class ValueIndex:
             return count_table_values(table, runner, self.catalogues)
         files = ValueFiles(runner.site.settings.var_directory / "words")
         column_phrases = {column.name: list_code_phrases(table, column, self.catalogues) for column in table.columns}
-        owner, page_context = (
-            (key[0], key[-1]),
-            (key, column_phrases, [(column.name, column.ucd) for column in table.columns]),
-        )
+        owner = (key[0], key[-1])
+        page_context = (key, column_phrases, [(column.name, column.ucd) for column in table.columns])
         stored = files.read_arrays(owner, page_context)
         with nullcontext(True) if stored is not None else files.lock_counting(timeout_seconds) as has_lock:
             if not has_lock:
@@ -328,11 +334,10 @@ def _build_state_key(table: Table, runner: QueryRunner) -> tuple[Hashable, ...]:
     """
     published_tables = runner.published_state.tables_by_name
     item = published_tables[table.qualified_name]
-    access_key = (
-        runner.published_state.find_access_key(runner.principal, runner.policies)
-        if has_hidden_rows(table, runner)
-        else ""
-    )
+    if has_hidden_rows(table, runner):
+        access_key = runner.published_state.find_access_key(runner.principal, runner.policies)
+    else:
+        access_key = ""
     shown_columns = tuple(column.name for column in table.columns if not column.hidden)
     read_states = tuple(
         (name, published_tables[name].run_id, published_tables[name].updated)
@@ -363,12 +368,14 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
     Texts that are names or choices, not addresses, outlines, checksums; those with few values first.
     """
     item = runner.find_published_table(table)
-    statistics, lacks_statistics = item.statistics, _has_no_statistics(table, runner)
+    statistics = item.statistics
+    lacks_statistics = _has_no_statistics(table, runner)
     if isinstance(item.relation, LiveRelation) and (item.relation.rows or 0) > MAX_LIVE_ROWS:
         return []
     candidates = []
     for column in table.columns:
-        name, ucd = column.name.lower(), (column.ucd or "").lower()
+        name = column.name.lower()
+        ucd = (column.ucd or "").lower()
         if (
             column.hidden
             or not (column.type.is_string or column.enum or list_code_phrases(table, column, ()))
@@ -386,7 +393,8 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
         distinct = statistics.get(column.name, {}).get("distinct")
         if column.enum or lacks_statistics or (isinstance(distinct, int | float) and 0 < distinct <= MAX_COLUMN_VALUES):
             candidates.append((float(distinct) if isinstance(distinct, int | float) else 0.0, column.rank, column))
-    total, chosen_columns = 0.0, []
+    total = 0.0
+    chosen_columns = []
     for distinct, _, column in sorted(candidates, key=lambda one: one[:2]):
         total += distinct
         if total <= MAX_TABLE_VALUES:
@@ -397,10 +405,17 @@ def list_searched_columns(table: Table, runner: QueryRunner) -> list[Column]:
 def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[Mapping[str, str]] = ()) -> ValueTable:
     """Count the values of a table, by its columns; `catalogues` have the words of codes."""
     columns = list_searched_columns(table, runner)
-    lacks_statistics, live = _has_no_statistics(table, runner), is_live(table, runner)
-    give_up_time = time.monotonic() + UNKNOWN_TIMEOUT_SECONDS if lacks_statistics else math.inf
+    lacks_statistics = _has_no_statistics(table, runner)
+    live = is_live(table, runner)
+    if lacks_statistics:
+        give_up_time = time.monotonic() + UNKNOWN_TIMEOUT_SECONDS
+    else:
+        give_up_time = math.inf
     total, is_complete = 0, True
-    texts, keys, numbers, rows = [], [], [], []
+    texts = []
+    keys = []
+    numbers = []
+    rows = []
     further_words: list[tuple[str, int]] = []  # further words of a code, and its place
     words = tuple(list_code_phrases(table, phrase, catalogues) for phrase in columns)
     first_number = 0
@@ -439,7 +454,10 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         first_number += len(values)
         numbers.append(np.full(len(values), column_number, np.int16))
         rows.append(np.asarray(number, np.int64))
-    key_texts = pa.concat_arrays(keys) if keys else pa.array([], pa.string())
+    if keys:
+        key_texts = pa.concat_arrays(keys)
+    else:
+        key_texts = pa.array([], pa.string())
     word_starts, value_numbers = _index_word_starts(
         pa.concat_arrays([key_texts, pa.array([text for text, _ in further_words], pa.string())]),
         np.concatenate([np.arange(len(key_texts)), [phrase for _, phrase in further_words]]).astype(np.int32),
@@ -470,7 +488,9 @@ def _index_word_starts(
     texts: pa.StringArray, value_numbers: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int32]]:
     """Return what follows from the beginning of each word on, in order, and the place (`value_numbers`) that its text is of."""
-    word_starts, numbers, remaining = [], [], texts
+    word_starts = []
+    numbers = []
+    remaining = texts
     for _ in range(MAX_VALUE_WORDS):
         if not len(remaining):
             break
@@ -483,8 +503,12 @@ def _index_word_starts(
                 pc.greater(pc.binary_length(shorter), 0),
             )
         )
-        remaining, value_numbers = shorter.filter(pa.array(is_shorter)), value_numbers[is_shorter]
-    all_starts = np.concatenate(word_starts) if word_starts else np.zeros(0, f"S{COMPARED_BYTES}")
+        remaining = shorter.filter(pa.array(is_shorter))
+        value_numbers = value_numbers[is_shorter]
+    if word_starts:
+        all_starts = np.concatenate(word_starts)
+    else:
+        all_starts = np.zeros(0, f"S{COMPARED_BYTES}")
     order = np.argsort(all_starts, kind="stable")
     return all_starts[order], (np.concatenate(numbers) if numbers else np.zeros(0, np.int32))[order]
 
@@ -492,19 +516,21 @@ def _index_word_starts(
 def _group_values(column: Column, values: pa.Array, row_counts: pa.Array) -> tuple[pa.StringArray, pa.Array]:
     """Put together what one condition finds: items of lists ``a#b``, spellings in small letters and capitals."""
     text = values.cast(pa.string())
-    group = pc.utf8_trim_whitespace(text) if column.name.lower() in LIST_COLUMNS else text
+    if column.name.lower() in LIST_COLUMNS:
+        group = pc.utf8_trim_whitespace(text)
+    else:
+        group = text
     if column.name.lower() in LIST_COLUMNS and pc.any(pc.match_substring(text, "#")).as_py():
         parts = pc.split_pattern(text, "#")
         group = pc.utf8_trim_whitespace(pc.list_flatten(parts))
         parents = pc.list_parent_indices(parts)
         distinct_items = pa.table([parents, group], names=["p", "v"]).group_by(["p", "v"]).aggregate([])
-        group, row_counts = (
-            distinct_items.column("v").combine_chunks(),
-            row_counts.take(distinct_items.column("p").combine_chunks()),
-        )
-    group_keys = (
-        group if column.name.lower() in CASE_SENSITIVE_COLUMNS or not column.type.is_string else pc.utf8_lower(group)
-    )
+        group = distinct_items.column("v").combine_chunks()
+        row_counts = row_counts.take(distinct_items.column("p").combine_chunks())
+    if column.name.lower() in CASE_SENSITIVE_COLUMNS or not column.type.is_string:
+        group_keys = group
+    else:
+        group_keys = pc.utf8_lower(group)
     sums = (
         pa.table([group_keys, group, row_counts], names=["k", "v", "n"])
         .group_by("k", use_threads=False)
@@ -554,11 +580,9 @@ def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, m
     value_numbers = np.flatnonzero(np.logical_and.reduce(value_hits) if value_hits else np.logical_or.reduce(hits))
     if not len(value_numbers):
         # what others write is counted by nobody: nothing is promised of values together
-        return (
-            _find_combined_values(words, hits, values, table_text)
-            if not values.is_live and all(hit.any() for hit in value_hits)
-            else []
-        )
+        if not values.is_live and all(hit.any() for hit in value_hits):
+            return _find_combined_values(words, hits, values, table_text)
+        return []
     # words that the table's own title says are no reason to prefer a value
     joined_words = "".join(word for word, hit in zip(words, hits, strict=True) if hit.any())
     if len(value_numbers) > MAX_WEIGHED_VALUES:
@@ -567,7 +591,8 @@ def find_candidates(words: Sequence[str], values: ValueTable, table_text: str, m
         most_rows = value_numbers[np.argpartition(-values.rows[value_numbers], half_count)[:half_count]]
         value_numbers = np.unique(np.concatenate([best_named, most_rows]))
     low, high = _build_prefix_range(joined_words)
-    first, sizes = values.first[value_numbers], values.sizes[value_numbers]
+    first = values.first[value_numbers]
+    sizes = values.sizes[value_numbers]
     is_prefix = (first >= low) & (first <= high)
     weight = np.where(is_prefix, np.where(sizes == len(joined_words.encode()), 150.0, 50.0), 0.0)
     weight += sum(5.0 * hit[value_numbers] for hit in hits) + np.log10(values.rows[value_numbers] + 1.0)
@@ -628,20 +653,27 @@ def _find_combined_values(
             matching_numbers[np.lexsort((-values.rows[matching_numbers], values.sizes[matching_numbers]))[0]]
         )
         chosen_values[int(values.columns[chosen_number])] = chosen_number
-    return [(COMBINED_WEIGHT, values, tuple(chosen_values.values()))] if len(chosen_values) > 1 else []
+    if len(chosen_values) > 1:
+        return [(COMBINED_WEIGHT, values, tuple(chosen_values.values()))]
+    return []
 
 
 def build_match(candidate: Candidate) -> ValueMatch:
     """Tell what was found: the value, or several, as conditions of an address."""
     weight, values, value_numbers = candidate
-    texts, stored, conditions = [], [], []
+    texts = []
+    stored = []
+    conditions = []
     for value_number in value_numbers:
         text = values.texts[value_number].as_py()
         column = values.table.find_column(values.names[int(values.columns[value_number])])
         texts.append(values.phrases[int(values.columns[value_number])].get(text, (text,))[0])
         stored.append(text)
         conditions.append((column.name, write_choices([text])))
-    rows = int(values.rows[value_numbers[0]]) if len(value_numbers) == 1 and not values.is_live else None
+    if len(value_numbers) == 1 and not values.is_live:
+        rows = int(values.rows[value_numbers[0]])
+    else:
+        rows = None
     return ValueMatch(
         table=values.table,
         text=", ".join(texts),

@@ -158,7 +158,9 @@ def _score_word(word: str, text: str) -> float:
     at = text.find(word)
     if at < 0:
         return 0.0
-    return 1.0 if at == 0 or not text[at - 1].isalnum() else 0.4
+    if at == 0 or not text[at - 1].isalnum():
+        return 1.0
+    return 0.4
 
 
 @lru_cache(maxsize=65_536)

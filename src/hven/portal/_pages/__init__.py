@@ -81,7 +81,9 @@ def load_templates(language: str = "en") -> Environment:
 
 def sanitize_address(address: str | None) -> str:
     """Return an address if a browser may follow it; nothing else becomes a link."""
-    return address if address and re.match(r"(?:https?|ftp|mailto):", address, re.IGNORECASE) else ""
+    if address and re.match(r"(?:https?|ftp|mailto):", address, re.IGNORECASE):
+        return address
+    return ""
 
 
 def format_elapsed_time(text: str | None, now: datetime | None = None, words: Any = None) -> str:
@@ -129,9 +131,10 @@ def build_page_headers(
     extra_origins = "".join(f" {origin}" for origin in origins)
     connect_sources = "".join(f" {origin}" for origin in connect_origins)
     inline_styles = " 'unsafe-inline'" if allow_inline_styles else ""
-    compiled, data, started = (
-        (" 'wasm-unsafe-eval'", " data: blob:", "worker-src blob:; ") if allow_workers else ("", "", "")
-    )
+    if allow_workers:
+        compiled, data, started = (" 'wasm-unsafe-eval'", " data: blob:", "worker-src blob:; ")
+    else:
+        compiled, data, started = ("", "", "")
     policy = (
         f"default-src 'none'; style-src 'self'{inline_styles}; script-src 'self'{compiled}; img-src 'self' data: blob:{extra_origins}; "
         f"connect-src 'self'{data}{extra_origins}{connect_sources}; font-src 'self' data:; {started}base-uri 'none'; form-action {form_target}; frame-ancestors 'self'"
@@ -149,20 +152,22 @@ def build_frame(request: Request, context: ServiceContext) -> dict[str, Any]:
     `asset` gives the address of a script or style sheet, `list_script_files` those of all that scripts begin with.
     """
     brand = find_brand(request, context.site.settings)
-    base, colours = brand.base, brand.colours
+    base = brand.base
+    colours = brand.colours
     language = choose_language(request, brand.language)
     query_params = request.query_params
-    theme = (
-        query_params.get(THEME_PARAMETER)
-        if query_params.get(THEME_PARAMETER) in THEMES
-        else request.cookies.get(THEME_COOKIE)
-    )
+    if query_params.get(THEME_PARAMETER) in THEMES:
+        theme = query_params.get(THEME_PARAMETER)
+    else:
+        theme = request.cookies.get(THEME_COOKIE)
 
     principal = context.identify_principal(request)
 
     def build_asset_address(name: str) -> str:
         file_name = find_asset_name(name, colours)
-        return f"{base}/assets/{file_name}" if file_name else ""
+        if file_name:
+            return f"{base}/assets/{file_name}"
+        return ""
 
     return {
         "base": base,
@@ -205,7 +210,9 @@ def _count_basket_entries(request: Request, context: ServiceContext, principal: 
     """Count what is in a reader's basket; of who is logged in also say which state of it that is."""
     if principal.name is None:
         return parse_cookie(request.cookies.get(BASKET_COOKIE))[0], ""
-    return (0, "") if principal.impersonator else get_basket_store(context).count_entries(principal.name)
+    if principal.impersonator:
+        return (0, "")
+    return get_basket_store(context).count_entries(principal.name)
 
 
 def get_basket_store(context: ServiceContext) -> BasketStore:
@@ -223,7 +230,11 @@ def list_visible_projects(principal: Principal, settings: Settings) -> list[tupl
         own_roles = [
             role_name for role_name in PROJECT_ROLES if f"project:{project.name}:{role_name}" in principal.groups
         ]
-        return PROJECT_ROLES[-1] if "owner" in principal.groups else own_roles[-1] if own_roles else None
+        if "owner" in principal.groups:
+            return PROJECT_ROLES[-1]
+        if own_roles:
+            return own_roles[-1]
+        return None
 
     project_roles = [(project, find_role(project)) for project in settings.projects]
     return [(project, own_role) for project, own_role in project_roles if own_role or project.listed or project.open]
@@ -277,7 +288,9 @@ def build_query_suffix(request: Request) -> str:
     other_parameters = [
         (name, value) for name, value in request.query_params.multi_items() if name not in SWITCH_PARAMETERS
     ]
-    return f"&{urlencode(other_parameters)}" if other_parameters else ""
+    if other_parameters:
+        return f"&{urlencode(other_parameters)}"
+    return ""
 
 
 def build_frame_tag(frame_values: dict[str, Any]) -> str:

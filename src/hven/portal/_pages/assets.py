@@ -60,7 +60,9 @@ def find_asset_name(name: str, colours: Colours) -> str:
     """Return the file name under which `name` is served now; empty if it was not built, or there is nothing in it."""
     if name == "brand.css":
         style_sheet = write_style_sheet(colours)
-        return f"brand-{hashlib.sha256(style_sheet).hexdigest()[:8]}.css" if style_sheet else ""
+        if style_sheet:
+            return f"brand-{hashlib.sha256(style_sheet).hexdigest()[:8]}.css"
+        return ""
     return str(load_manifest().get(name, ""))
 
 
@@ -86,6 +88,10 @@ def find_asset(file: str, brands: Iterable[Colours]) -> tuple[bytes | Path, str]
         return None
     if file.startswith("brand-"):
         brand_colours = next((colours for colours in brands if file == find_asset_name("brand.css", colours)), None)
-        return None if brand_colours is None else (write_style_sheet(brand_colours), media_type)
+        if brand_colours is None:
+            return None
+        return (write_style_sheet(brand_colours), media_type)
     path = ASSETS_DIRECTORY / file
-    return (path, media_type) if path.is_file() else None
+    if path.is_file():
+        return (path, media_type)
+    return None

@@ -42,7 +42,8 @@ class BasketStore:
     """
 
     def __init__(self, place: Path) -> None:
-        self._account_directory, self._shared_directory = place / "own", place / "shared"
+        self._account_directory = place / "own"
+        self._shared_directory = place / "shared"
         self._entry_counts: dict[str, tuple[str, int]] = {}
         self._last_sweep = 0.0
 
@@ -99,7 +100,8 @@ class BasketStore:
         StorageError
             There is no room for it.
         """
-        if inline := basket.to_inline_token():
+        inline = basket.to_inline_token()
+        if inline:
             return inline
         token = basket.compute_token()
         path = self._shared_directory / token
@@ -153,7 +155,9 @@ class BasketStore:
 def parse_cookie(cookie: str | None) -> tuple[int, str]:
     """Read a cookie: how many entries, and the token; nothing of one that is none."""
     cookie_match = _COOKIE_PATTERN.fullmatch(cookie or "")
-    return (int(cookie_match[1]), cookie_match[2]) if cookie_match else (0, "")
+    if cookie_match:
+        return (int(cookie_match[1]), cookie_match[2])
+    return (0, "")
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -42,7 +42,10 @@ def list_base_maps(body: str, directory: Path) -> list[dict[str, str]]:
                 continue
             if path.stat().st_size <= MAX_PICTURE_BYTES and len(base_maps) < MAX_MAPS_PER_BODY:
                 notice = path.with_suffix(".txt")
-                text = notice.read_text(encoding="utf-8", errors="replace")[:1000] if notice.is_file() else ""
+                if notice.is_file():
+                    text = notice.read_text(encoding="utf-8", errors="replace")[:1000]
+                else:
+                    text = ""
                 url = f"/assets/ground/{quote(path.name)}"
                 base_maps.setdefault(
                     name_match[2].lower(), {"kind": name_match[2].lower(), "url": url, "notice": text.strip()}

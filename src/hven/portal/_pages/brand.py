@@ -123,7 +123,10 @@ def write_style_sheet(colours: Colours) -> bytes:
 def adapt_contrast(colour: str, background: tuple[int, int, int]) -> str:
     """Mix a colour with black or white until it stands out from the paper."""
     rgb = [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-    target = 0 if _compute_luminance(background) > 0.5 else 255
+    if _compute_luminance(background) > 0.5:
+        target = 0
+    else:
+        target = 255
     for step in range(21):
         mixed = tuple(round(part + (target - part) * step / 20) for part in rgb)
         if compute_contrast(mixed, background) >= MIN_CONTRAST:

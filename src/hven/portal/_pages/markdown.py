@@ -60,11 +60,10 @@ def render_markdown(
         for child in token.children or ():
             if child.type == "image":
                 address = str(child.attrs.get("src", ""))
-                child.attrs["src"] = (
-                    address
-                    if _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/")
-                    else f"{base_address}{address}"
-                )
+                if _ABSOLUTE_ADDRESS_PATTERN.match(address) or address.startswith("/"):
+                    child.attrs["src"] = address
+                else:
+                    child.attrs["src"] = f"{base_address}{address}"
                 child.attrs["loading"] = "lazy"
             elif child.type == "link_open":
                 address = str(child.attrs.get("href", ""))
@@ -96,7 +95,9 @@ def to_plain_text(text: str, max_characters: int = 300) -> str:
                 words.append(" ")
         words.append(" ")
     plain_text = " ".join("".join(words).split())
-    return plain_text if len(plain_text) <= max_characters else f"{plain_text[:max_characters].rsplit(' ', 1)[0]} …"
+    if len(plain_text) <= max_characters:
+        return plain_text
+    return f"{plain_text[:max_characters].rsplit(' ', 1)[0]} …"
 
 
 def read_site_file(path: Path, site_directory: Path) -> str | None:
@@ -117,4 +118,6 @@ def read_site_file(path: Path, site_directory: Path) -> str | None:
 def read_translated_file(path: Path, site_directory: Path, language: str) -> str | None:
     """Read a file in a language: ``home.fr.md`` beside ``home.md``; else the one without a language."""
     translated_text = read_site_file(path.with_name(f"{path.stem}.{language}{path.suffix}"), site_directory)
-    return read_site_file(path, site_directory) if translated_text is None else translated_text
+    if translated_text is None:
+        return read_site_file(path, site_directory)
+    return translated_text

@@ -42,7 +42,9 @@ class MessageTranslator:
         """Translate it with all that was said in it; None: something has no translation."""
         translation = self._translations.get(message.template)
         if translation is None:  # words of ADQL, signs and numbers are no English
-            return message if message == message.upper() and not message.values else None
+            if message == message.upper() and not message.values:
+                return message
+            return None
         translated_values = {
             name: self._translate(value)
             for name, value in message.values.items()
@@ -50,7 +52,9 @@ class MessageTranslator:
         }
         if None in translated_values.values():
             return None
-        return translation.format(**{**message.values, **translated_values}) if message.values else translation
+        if message.values:
+            return translation.format(**{**message.values, **translated_values})
+        return translation
 
 
 @lru_cache(maxsize=8)

@@ -110,7 +110,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if is_cross_site(request, site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
         account = ((await services.read_params(request, MAX_FORM_BYTES)).read_one("AS") or "").strip()
-        cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account) if account else None
+        if account:
+            cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account)
+        else:
+            cookie_value = None
         cookie = build_session_cookie(
             request,
             site.settings,
@@ -139,7 +142,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def grant_to_row(grant: Any) -> dict[str, Any]:
-    end_time = None if grant.until is None else _format_time(grant.until)
+    if grant.until is None:
+        end_time = None
+    else:
+        end_time = _format_time(grant.until)
     return {name: getattr(grant, name) for name in ("id", "kind", "subject", "object", "role", "by")} | {
         "until": end_time
     }
@@ -150,7 +156,9 @@ def _find_opening_time(table: Table, principal: Principal) -> str | None:
     if table.rights is None or table.policy is None or table.policy.rows is not None:
         return None
     opening_time = table.rights.find_validity_period(principal)[1]
-    return None if math.isinf(opening_time) else _format_time(opening_time / 1e6)
+    if math.isinf(opening_time):
+        return None
+    return _format_time(opening_time / 1e6)
 
 
 def _format_time(timestamp: float) -> str:

@@ -96,9 +96,10 @@ def list_packings(views: Sequence[TableView]) -> list[str]:
 def list_basket_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
     """Return what there is to take of one table: its rows, how many files and how large, its keys to upload."""
     links = list_link_columns(basket_table.view.table)
-    file_summary = (
-        row_files.count_files(basket_table.view.search, links[0], basket_table.view.runner) if links else None
-    )
+    if links:
+        file_summary = row_files.count_files(basket_table.view.search, links[0], basket_table.view.runner)
+    else:
+        file_summary = None
 
     def build_table_address(**parameters: str) -> str:
         return (
@@ -180,7 +181,8 @@ def _query_table(
     )
     if basket_table is None:
         raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
-    view, limits = _check_searches(basket_table).view, page_context.context.site.settings.limits
+    view = _check_searches(basket_table).view
+    limits = page_context.context.site.settings.limits
     fmt, options = formats.select_format(page_context.request.query_params.get(FORMAT_PARAMETER) or "votable")
     shown_columns = [column.name for column in view.table.columns if not column.hidden]
     query = view.search.build_query(
@@ -231,11 +233,9 @@ def _answer_files(page_context: PageContext) -> Response:
     ]
     if not basket_tables:
         raise ParamError("nothing in this basket leads to files", name="", remedy="download its rows instead")
-    return (
-        _answer_archive(page_context, basket_tables, requested_basket, kind)
-        if kind in archives.ARCHIVE_KINDS
-        else _answer_script(page_context, basket_tables, requested_basket, kind)
-    )
+    if kind in archives.ARCHIVE_KINDS:
+        return _answer_archive(page_context, basket_tables, requested_basket, kind)
+    return _answer_script(page_context, basket_tables, requested_basket, kind)
 
 
 def _answer_archive(
@@ -312,7 +312,10 @@ def _read_file_links(basket_tables: Sequence[BasketTable]) -> Iterator[pa.Record
                 else:
                     texts = batch.column(0).cast(pa.string())
                 has_names = batch.num_columns > 1 and not column.link
-                names = batch.column(1).cast(pa.string()) if has_names else pa.nulls(batch.num_rows, pa.string())
+                if has_names:
+                    names = batch.column(1).cast(pa.string())
+                else:
+                    names = pa.nulls(batch.num_rows, pa.string())
                 yield pa.RecordBatch.from_arrays([texts, names], schema=FILE_SCHEMA)
 
 

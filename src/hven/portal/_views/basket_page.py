@@ -94,7 +94,10 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     basket_tables = list(
         list_basket_tables(page_context, basket, lambda road: road.with_start_callback(running_queries.add_query))
     )
-    offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS) if only_table else 0
+    if only_table:
+        offset = read_whole_number(page_context, OFFSET_PARAMETER, 0, row_files.MAX_ROW_KEYS)
+    else:
+        offset = 0
     parts = [
         _describe_table(basket_table, page_context, requested_basket, offset)
         for basket_table in basket_tables
@@ -120,16 +123,20 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
             {"text": text, "bibtex": entry} for text, entry in basket_files.list_citations(basket_tables, page_context)
         ],
     }
-    own_text = requested_basket.basket.to_text() if requested_basket.is_own else ""
+    if requested_basket.is_own:
+        own_text = requested_basket.basket.to_text()
+    else:
+        own_text = ""
     json_content = {
         **content,
         "parts": [_strip_part(basket_table) for basket_table in parts],
         **({"basket": own_text} if own_text else {}),
     }
     account = _find_account(page_context)
-    json_content["state"] = (
-        get_basket_store(page_context.context).count_entries(account)[1] if account and requested_basket.is_own else ""
-    )
+    if account and requested_basket.is_own:
+        json_content["state"] = get_basket_store(page_context.context).count_entries(account)[1]
+    else:
+        json_content["state"] = ""
     headers = {
         **PRIVATE_HEADERS,
         **(
@@ -155,7 +162,8 @@ def _describe_table(
     basket_table: BasketTable, page_context: PageContext, requested_basket: RequestedBasket, offset: int
 ) -> dict[str, Any]:
     """Say what a basket has of one table."""
-    table_view, table = basket_table.view, basket_table.view.table
+    table_view = basket_table.view
+    table = basket_table.view.table
     table_address = build_table_address(page_context.base, table)
     resource = page_context.published_state.resources.get(table.schema)
     facts: dict[str, Any] = {
@@ -228,11 +236,12 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
         }
         for key, row in zip(page.keys, cell_rows, strict=True)
     ]
-    next_query = (
-        urlencode({TABLE_PARAMETER: basket_table.part.table_path, OFFSET_PARAMETER: offset + ROWS_PER_PAGE})
-        if page.has_more
-        else ""
-    )
+    if page.has_more:
+        next_query = urlencode(
+            {TABLE_PARAMETER: basket_table.part.table_path, OFFSET_PARAMETER: offset + ROWS_PER_PAGE}
+        )
+    else:
+        next_query = ""
     return {
         "gone": len(basket_table.part.keys) - len(visible_part.keys),
         "headings": heading_row,
@@ -257,7 +266,9 @@ def _strip_part(part: dict[str, Any]) -> dict[str, Any]:
 
 def _find_account(page_context: PageContext) -> str:
     """Return whose basket the server keeps; empty: of nobody."""
-    return "" if page_context.principal.impersonator else page_context.principal.name or ""
+    if page_context.principal.impersonator:
+        return ""
+    return page_context.principal.name or ""
 
 
 def _has_cookie_basket(page_context: PageContext) -> bool:
@@ -302,13 +313,17 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
             return Basket()
         if params.read_one("SHARE"):
             return own_basket
-        if text := params.read_one("SET"):
+        text = params.read_one("SET")
+        if text:
             return baskets.parse_basket(text)
-        if text := params.read_one("ADD"):
+        text = params.read_one("ADD")
+        if text:
             return own_basket.merge(baskets.parse_basket(text))
-        if text := params.read_one("REMOVE"):
+        text = params.read_one("REMOVE")
+        if text:
             return own_basket.remove_parts(baskets.parse_basket(text))
-        if token := params.read_one("COPY"):
+        token = params.read_one("COPY")
+        if token:
             shared = basket_store.open_shared(token)
             return own_basket.merge(
                 Basket(
@@ -331,13 +346,14 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
             return own_basket.remove_parts(listed_basket)
         return own_basket.merge(baskets.parse_basket(listed_basket.to_text()))
 
-    account, cookie, token = _find_account(page_context), None, ""
+    account = _find_account(page_context)
+    cookie = None
+    token = ""
     if account:
-        cookie_basket = (
-            Basket()
-            if params.read_one("ONLY") or not _has_cookie_basket(page_context)
-            else _read_cookie_basket(page_context)
-        )
+        if params.read_one("ONLY") or not _has_cookie_basket(page_context):
+            cookie_basket = Basket()
+        else:
+            cookie_basket = _read_cookie_basket(page_context)
         changed_basket = basket_store.change_basket(
             account, lambda mine: update_basket(_merge_if_fits(mine, cookie_basket))
         )
@@ -356,7 +372,10 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         redirect = build_redirect(basket_address)
         return replace(redirect, headers={**redirect.headers, **headers})
     json_content = {"entries": changed_basket.entry_count, "basket": changed_basket.to_text(), "token": token}
-    json_content["state"] = basket_store.count_entries(account)[1] if account else ""
+    if account:
+        json_content["state"] = basket_store.count_entries(account)[1]
+    else:
+        json_content["state"] = ""
     return PageContent(template="", template_values=json_content, headers=headers)
 
 

@@ -80,7 +80,8 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     NotFoundError
         Nothing has this address.
     """
-    basket_store, basket_address = get_basket_store(page_context.context), f"{page_context.base}/basket"
+    basket_store = get_basket_store(page_context.context)
+    basket_address = f"{page_context.base}/basket"
     token = str(page_context.request.path_params.get(TOKEN_PATH_PARAMETER, "")).removesuffix(".json")
     if token:
         return RequestedBasket(
@@ -95,11 +96,11 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
         )
     token = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))[1]
     try:
-        return (
-            RequestedBasket(basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token)
-            if token
-            else _build_empty_basket(basket_address)
-        )
+        if token:
+            return RequestedBasket(
+                basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token
+            )
+        return _build_empty_basket(basket_address)
     except NotFoundError:
         return _build_empty_basket(basket_address)
 

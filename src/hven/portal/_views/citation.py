@@ -143,10 +143,8 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     name, label = _read_collection_and_release(page_context)
     try:
         citation = gather_citation(page_context, name, label)
-        metadata, entry = (
-            {**citations.build_datacite_record(citation), "url": citation.address},
-            _write_bibtex(citation),
-        )
+        metadata = {**citations.build_datacite_record(citation), "url": citation.address}
+        entry = _write_bibtex(citation)
     except NotFoundError:
         stored_citation = page_context.context.site.store.citations.find_citation(name, label)
         if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
@@ -158,11 +156,10 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     if kind == "bib":
         body = f"{entry}\n".encode()
     else:
-        body = (
-            citations.write_datacite_xml(metadata).encode()
-            if kind == "datacite.xml"
-            else orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
-        )
+        if kind == "datacite.xml":
+            body = citations.write_datacite_xml(metadata).encode()
+        else:
+            body = orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
     return body, services.compute_etag(body)
 
 
@@ -195,7 +192,10 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
         citation = gather_citation(page_context, name, label)
     except NotFoundError:
         return {}
-    links = [(f"https://doi.org/{citation.doi}", "cite-as", "")] if citation.doi else []
+    if citation.doi:
+        links = [(f"https://doi.org/{citation.doi}", "cite-as", "")]
+    else:
+        links = []
     links += [
         (f"{citation.address}/cite/{kind}", "describedby", media)
         for kind, (media, _) in citations.CITATION_KINDS.items()
@@ -344,7 +344,10 @@ def show_tombstone(page_context: PageContext, name: str, label: str) -> PageCont
         ],
     }
     json_content = {key: value for key, value in content.items() if key != "documents"}
-    links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"'] if stored_citation.doi else []
+    if stored_citation.doi:
+        links = [f'<https://doi.org/{stored_citation.doi}>; rel="cite-as"']
+    else:
+        links = []
     links += [f'<{related["url"]}>; rel="describedby"; type="{related["type"]}"' for related in content["documents"]]
     return PageContent(
         template="tombstone.html",

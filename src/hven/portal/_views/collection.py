@@ -100,11 +100,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         page_facts = await anyio.to_thread.run_sync(_gather_page_facts, description, page_context)
         overviews = await load_overviews(page_context, [published_tables])
-        page_facts["strip"] = (
-            []
-            if overviews is None
-            else list_strip_pictures([(_find_title(description), overviews[0].pictures)], page_context)
-        )
+        if overviews is None:
+            page_facts["strip"] = []
+        else:
+            page_facts["strip"] = list_strip_pictures([(_find_title(description), overviews[0].pictures)], page_context)
         json_content = {
             **collection_to_json(description, page_context),
             **{name: page_facts[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
@@ -147,7 +146,10 @@ def _find_table_without_descriptor(page_context: PageContext) -> Table | None:
         ),
         None,
     )
-    tables = schema.tables if schema is not None else ()
+    if schema is not None:
+        tables = schema.tables
+    else:
+        tables = ()
     return next(
         (table for table in tables if table.qualified_name in page_context.published_state.tables_by_name), None
     )
@@ -166,7 +168,10 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
         for table in description["tables"]
         if (table_overview := _add_table_overview(table, runner, page_context)) and table_overview["time"]
     ]
-    time_range = [min(example[0] for example in times), max(example[1] for example in times)] if times else None
+    if times:
+        time_range = [min(example[0] for example in times), max(example[1] for example in times)]
+    else:
+        time_range = None
     table_names = {table["table"].qualified_name for table in description["tables"]}
     examples = [
         {"name": example.name, "query": example.query, "description": example.description or ""}
@@ -240,10 +245,14 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
         "explored": [],
     }
     try:
-        overview["sky"] = (
-            "" if is_partial or not item.coverage or classify_map(table) != "sky" else draw_sky_path(item.coverage)
-        )
-        overview["ranges"] = {} if is_partial else list_column_ranges(item, table)
+        if is_partial or not item.coverage or classify_map(table) != "sky":
+            overview["sky"] = ""
+        else:
+            overview["sky"] = draw_sky_path(item.coverage)
+        if is_partial:
+            overview["ranges"] = {}
+        else:
+            overview["ranges"] = list_column_ranges(item, table)
         if not is_live and (table.view is None) and item.relation is not None:
             overview["time"] = find_time_range(table, runner)
             overview["ground"], overview["line"] = (
@@ -254,19 +263,18 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
                 overview["ground"].body if overview["ground"] else "", page_context.context.site.settings.directory
             )
             overview["picture"] = next(iter(base_maps), None)
-            search, observation_key = TableSearch(table=table), observation_lines.find_observation_key(table, runner)
+            search = TableSearch(table=table)
+            observation_key = observation_lines.find_observation_key(table, runner)
             line_search = search.copy_with(columns=tuple(column.name for column in search.list_shown_columns()))
-            line_search = (
-                line_search
-                if observation_key is None
-                else observation_lines.build_line_search(line_search, observation_key)
-            )
+            if observation_key is None:
+                line_search = line_search
+            else:
+                line_search = observation_lines.build_line_search(line_search, observation_key)
             rows = row_pages.fetch_page(line_search, runner, limit=FIRST_ROWS)
-            labels, constant_names = page_context.build_labels(table), find_constant_columns(search, runner)
-            column_headings, cell_rows = (
-                build_headings(rows, table, labels=labels),
-                format_cells(rows, table, labels=labels),
-            )
+            labels = page_context.build_labels(table)
+            constant_names = find_constant_columns(search, runner)
+            column_headings = build_headings(rows, table, labels=labels)
+            cell_rows = format_cells(rows, table, labels=labels)
             heading_numbers = {
                 column.column.name: number for number, column in enumerate(column_headings) if column.kind != "picture"
             }

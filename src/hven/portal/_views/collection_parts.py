@@ -76,25 +76,31 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 def _gather_ranges(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """Say of each column what its values are; nothing that was counted over rows that the reader may not see."""
     runner = build_runner(page_context)
-    ranges_by_table = {}
+    ranges_by_table: dict[str, Mapping[str, Any]] = {}
     for table in description["tables"]:
         item = runner.find_published_table(table["table"])
-        ranges_by_table[table["name"]] = (
-            {} if runner.has_hidden_rows(table["table"]) else list_column_ranges(item, table["table"])
-        )
+        if runner.has_hidden_rows(table["table"]):
+            ranges_by_table[table["name"]] = {}
+        else:
+            ranges_by_table[table["name"]] = list_column_ranges(item, table["table"])
     return {"ranges": ranges_by_table}
 
 
 def _gather_downloads(description: Mapping[str, Any], page_context: PageContext) -> dict[str, Any]:
     """List for each table its rows in every format, and its files as archives, scripts and lists."""
-    tables, runner = [], build_runner(page_context)
+    tables = []
+    runner = build_runner(page_context)
     for table in description["tables"]:
-        table_address, table_model = table["address"], table["table"]
+        table_address = table["address"]
+        table_model = table["table"]
         format_links = [
             {"name": label, "url": f"{table_address}/download?{urlencode({'_as': name, '_all': '1'})}"}
             for name, label in formats.list_menu_entries()
         ]
-        kinds = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS) if list_link_columns(table_model) else ()
+        if list_link_columns(table_model):
+            kinds = (*archives.ARCHIVE_KINDS, *scripts.SCRIPT_FORMATS)
+        else:
+            kinds = ()
         files = [{"name": name, "url": f"{table_address}/script?{urlencode({'_as': name})}"} for name in kinds]
         tables.append(
             {

@@ -61,7 +61,10 @@ def _list_concurrent_rows(table_view: TableView, page_context: PageContext) -> d
     related_tables = concurrent_rows.list_related_tables(
         time_and_place, tables, runner, titles=list_collection_titles(page_context)
     )
-    wait_seconds = COUNT_TIMEOUT_SECONDS if page_context.request.query_params.get("_wait") else QUICK_TIMEOUT_SECONDS
+    if page_context.request.query_params.get("_wait"):
+        wait_seconds = COUNT_TIMEOUT_SECONDS
+    else:
+        wait_seconds = QUICK_TIMEOUT_SECONDS
     related_results = concurrent_rows.count_related_rows(
         related_tables, runner, timeout_seconds=COUNT_TIMEOUT_SECONDS, wait_seconds=wait_seconds
     )
@@ -84,7 +87,10 @@ def _describe_line(
     related_table: concurrent_rows.RelatedTable, target_result: TargetResult, page_context: PageContext
 ) -> dict[str, Any]:
     table = related_table.target.table
-    table_address = build_table_address(page_context.base, table) if table is not None else ""
+    if table is not None:
+        table_address = build_table_address(page_context.base, table)
+    else:
+        table_address = ""
     return {
         "key": related_table.target.key,
         "title": related_table.target.title,

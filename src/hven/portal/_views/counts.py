@@ -100,11 +100,10 @@ def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) ->
     """
     sums: dict[str, int] = {}
     for table, rows, observed, lines in tables:
-        amount, noun = (
-            (rows, "files" if observed or table.utype == FILES_UTYPE else "rows")
-            if lines is None
-            else (lines, "observations")
-        )
+        if lines is None:
+            amount, noun = (rows, "files" if observed or table.utype == FILES_UTYPE else "rows")
+        else:
+            amount, noun = (lines, "observations")
         if amount is not None:
             sums[noun] = sums.get(noun, 0) + amount
     return tuple(Amount(sums[noun], noun) for noun in NOUNS if noun in sums)

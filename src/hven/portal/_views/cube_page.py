@@ -35,7 +35,8 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         return build_error_responder(context, suggest_pages=True, with_switches=True)(request, file_facts["fault"])
     page_context = build_page_context(request, context)
     facts = describe_file(page_context)
-    file_address, path = facts["above"], quote(facts["file"])
+    file_address = facts["above"]
+    path = quote(facts["file"])
     facts |= {"name": request.path_params["name"], "pattern": escape(facts["file"])}
     return render_response(
         page_context,

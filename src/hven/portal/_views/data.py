@@ -130,10 +130,8 @@ def find_page_offset(table_view: TableView, page_context: PageContext) -> int:
 def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     line_view = build_line_view(table_view)
     total = row_pages.count_rows(line_view.search, table_view.runner)
-    offset, size = (
-        find_page_offset(table_view, page_context),
-        read_whole_number(page_context, SIZE_PARAMETER, 100, row_pages.MAX_PAGE_ROWS),
-    )
+    offset = find_page_offset(table_view, page_context)
+    size = read_whole_number(page_context, SIZE_PARAMETER, 100, row_pages.MAX_PAGE_ROWS)
     page = row_pages.fetch_page(line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows)
     column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
@@ -184,18 +182,21 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
     page = row_pages.fetch_row(table_view.search, table_view.runner, table_view.search.row)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, is_full=True, labels=table_view.labels)
     column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
-    rights, primary = table_view.table.rights, table_view.table.primary
+    rights = table_view.table.rights
+    primary = table_view.table.primary
     file_lock = None
     if cell_rows and rights is not None and primary:
         file_lock = rights.find_file_restriction(
             table_view.runner.principal, dict(zip(primary, json.loads(table_view.search.row), strict=True))
         )
-    row = [cell_to_json(text_cell) for text_cell in cell_rows[0]] if cell_rows else None
-    links = (
-        [*_link_series(table_view, page_context, page), *_list_row_links(table_view, page_context, page)]
-        if cell_rows
-        else []
-    )
+    if cell_rows:
+        row = [cell_to_json(text_cell) for text_cell in cell_rows[0]]
+    else:
+        row = None
+    if cell_rows:
+        links = [*_link_series(table_view, page_context, page), *_list_row_links(table_view, page_context, page)]
+    else:
+        links = []
     links += _link_references(page, page_context, {link["href"] for link in links}, table_view) if cell_rows else []
     return {
         "columns": columns_to_json(column_headings),
@@ -210,7 +211,8 @@ def _answer_row(table_view: TableView, page_context: PageContext) -> dict[str, A
 
 def _link_series(table_view: TableView, page_context: PageContext, page: row_pages.RowPage) -> list[dict[str, Any]]:
     """Lead to the time series that a row is a sample or a span of, at its time."""
-    drawn_sets, time_query = list_drawn_series(table_view.table, page_context), build_time_query(page, table_view.table)
+    drawn_sets = list_drawn_series(table_view.table, page_context)
+    time_query = build_time_query(page, table_view.table)
     if not drawn_sets or not time_query:
         return []
     origin = "{0.scheme}://{0.netloc}".format(
@@ -260,16 +262,15 @@ def _link_references(
 
 def _list_row_links(table_view: TableView, page_context: PageContext, page: row_pages.RowPage) -> list[dict[str, Any]]:
     """Return what a row leads to by its table's links: what its columns lead to stands among these."""
-    table, key, column_names = (
-        table_view.table,
-        table_view.table.identifier_column,
-        [column.name for column in page.columns],
-    )
+    table = table_view.table
+    key = table_view.table.identifier_column
+    column_names = [column.name for column in page.columns]
     # the row is shown by itself: at full size
     service_links = [link for link in page_context.context.list_links(table) if link.semantics != "#thumbnail"]
     if not (table.links or service_links) or key is None or key.name not in column_names:
         return []
-    runner, value = table_view.runner, page.rows.column(column_names.index(key.name))[0].as_py()
+    runner = table_view.runner
+    value = page.rows.column(column_names.index(key.name))[0].as_py()
     base = services.get_base_url(page_context.request, page_context.context.site.settings)
     link_rows = datalinks.list_row_links(
         table,
@@ -368,7 +369,13 @@ def _answer_header(table_view: TableView, page_context: PageContext) -> dict[str
 
 def _format_card_value(value: object) -> str:
     """Write a value as a card has it."""
-    return "T" if value is True else "F" if value is False else "" if value is None else str(value)
+    if value is True:
+        return "T"
+    if value is False:
+        return "F"
+    if value is None:
+        return ""
+    return str(value)
 
 
 def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
@@ -383,7 +390,10 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
         facet = facets.count_facet(
             table_view.search, column, table_view.runner, shown_count=MAX_FACET_CHOICES, search_text=search_text
         )
-        counted_facets = [] if facet is None else [facet]
+        if facet is None:
+            counted_facets = []
+        else:
+            counted_facets = [facet]
     if counted_facets and not any(facet.is_counted for facet in counted_facets):
         raise OverloadedError("the choices could not be counted in time", remedy="try again in a few seconds")
     return {"facets": [_facet_to_json(facet, table_view, column is None) for facet in counted_facets]}
@@ -421,13 +431,12 @@ def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
 def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: bool) -> dict[str, Any]:
     """Return the choices of a column: all of a few by value, in its field of the form, else the most frequent."""
     is_in_field = facets.can_show_all_choices(facet.column, table_view.runner, table_view.table) and not facet.has_more
-    shown_choices = (
-        facets.sort_by_value(facet)
-        if is_in_field
-        else facet.choices[: facets.SHOWN_CHOICES]
-        if among_others
-        else facet.choices
-    )
+    if is_in_field:
+        shown_choices = facets.sort_by_value(facet)
+    elif among_others:
+        shown_choices = facet.choices[: facets.SHOWN_CHOICES]
+    else:
+        shown_choices = facet.choices
     return {
         "column": facet.column.name,
         "label": table_view.labels.label_column(facet.column),
@@ -489,11 +498,12 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
             table_view.search, table_view.runner, _parse_box(text) if text else None, colour_column
         )
         map_frame = map_frames.find_map_frame(table_view.table)
-        body_name = (
-            ""
-            if map_frame is None or map_frame.radius
-            else place_names.find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner)
-        )
+        if map_frame is None or map_frame.radius:
+            body_name = ""
+        else:
+            body_name = place_names.find_single_body(
+                table_view.table, table_view.search.list_parameters(), table_view.runner
+            )
         radii = next(
             (
                 solar_system_body.radii
@@ -513,7 +523,10 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
             ),
         }
     else:
-        view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near if text else None
+        if text:
+            view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near
+        else:
+            view = None
         row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)
     return {
         "kind": map_kind,

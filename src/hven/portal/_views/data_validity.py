@@ -36,7 +36,10 @@ def describe_validity(table: Table, page_context: PageContext) -> dict[str, Any]
     table_spec = next(
         (earlier_quality for earlier_quality in item.resource.tables if earlier_quality.table.name == table.name), None
     )
-    rules = {rule.name: rule for rule in table_spec.rules} if table_spec is not None else {}
+    if table_spec is not None:
+        rules = {rule.name: rule for rule in table_spec.rules}
+    else:
+        rules = {}
     return {
         "rows": current_quality.rows,
         "valid": current_quality.rows - current_quality.flagged,

@@ -45,12 +45,22 @@ def build_dataset(
     resource: Resource = description["resource"]
     settings = page_context.context.site.settings
     columns = [citation["column"] for table in description["tables"] for citation in table["columns"]][:MAX_VARIABLES]
-    dataset_address = (
-        f"{page_context.brand.root}/collections/{quote(description['name'])}" if citation is None else citation.address
-    )
-    doi = resource.doi if citation is None else citation.doi
-    publisher = resource.publisher if citation is None else citation.publisher
-    version = citation.label if citation is not None and citation.label else None
+    if citation is None:
+        dataset_address = f"{page_context.brand.root}/collections/{quote(description['name'])}"
+    else:
+        dataset_address = citation.address
+    if citation is None:
+        doi = resource.doi
+    else:
+        doi = citation.doi
+    if citation is None:
+        publisher = resource.publisher
+    else:
+        publisher = citation.publisher
+    if citation is not None and citation.label:
+        version = citation.label
+    else:
+        version = None
     dataset_facts: dict[str, Any] = {
         "@context": "https://schema.org/",
         "@type": "Dataset",
@@ -229,7 +239,10 @@ def _build_variable(column: Column) -> dict[str, str]:
 def _build_person(name: str, orcid: str | None, affiliation: str | None) -> dict[str, Any]:
     person: dict[str, Any] = {"@type": "Person", "name": name}
     if orcid:
-        person["identifier"] = orcid if orcid.startswith("http") else f"https://orcid.org/{orcid}"
+        if orcid.startswith("http"):
+            person["identifier"] = orcid
+        else:
+            person["identifier"] = f"https://orcid.org/{orcid}"
     if affiliation:
         person["affiliation"] = {"@type": "Organization", "name": affiliation}
     return person
@@ -282,7 +295,8 @@ def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[st
     ranges_by_column: dict[str, dict[str, Any]] = {}
     for column in table.columns:
         statistics = published_table.statistics.get(column.name, {})
-        low, high = statistics.get("minimum"), statistics.get("maximum")
+        low = statistics.get("minimum")
+        high = statistics.get("maximum")
         value_range: dict[str, Any] = {}
         if (
             column.epoch is not None
@@ -299,13 +313,18 @@ def list_column_ranges(published_table: PublishedTable, table: Table) -> dict[st
         nulls = statistics.get("nulls")
         if isinstance(nulls, int) and nulls and published_table.rows:
             share = nulls / published_table.rows
-            value_range["missing"] = (
-                "< 1 %" if share < 0.01 else "> 99 %" if 0.99 < share < 1 else f"{share:.0%}".replace("%", " %")
-            )
+            if share < 0.01:
+                value_range["missing"] = "< 1 %"
+            elif 0.99 < share < 1:
+                value_range["missing"] = "> 99 %"
+            else:
+                value_range["missing"] = f"{share:.0%}".replace("%", " %")
         if value_range:
             ranges_by_column[column.name] = value_range
     return ranges_by_column
 
 
 def _format_short(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.5g}"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.5g}"

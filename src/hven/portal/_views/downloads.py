@@ -105,13 +105,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def write_client_lines(text: str, base: str) -> list[dict[str, str]]:
     """Write a query as lines for the programs that people use; every part is quoted as its language wants it."""
-    query = " ".join(text.split()) if "--" not in text and "'" not in text and '"' not in text else text
+    if "--" not in text and "'" not in text and '"' not in text:
+        query = " ".join(text.split())
+    else:
+        query = text
     tap = f"{base}/tap"
     python = repr(query)
     query_address = f"{tap}/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'votable', 'QUERY': query})}"
 
     def build_signed_entry(text: str) -> dict[str, str]:
-        return {"url": query_address, "signed": text} if len(query_address) <= scripts.MAX_ADDRESS_CHARACTERS else {}
+        if len(query_address) <= scripts.MAX_ADDRESS_CHARACTERS:
+            return {"url": query_address, "signed": text}
+        return {}
 
     return [
         {"name": "ADQL", "text": text},
@@ -195,16 +200,13 @@ def _build_citation(table_view: TableView, page_context: PageContext, search_add
     resource = page_context.published_state.resources.get(
         table_view.table.schema if release is None else release.collection
     )
-    result_facts = (
-        {"query": write_adql(table_view.search.build_query()), "make": f"{page_context.base}/results"}
-        if table_view.table.is_fully_public
-        else {}
-    )
-    return (
-        {"link": search_address}
-        if resource is None
-        else {"link": search_address, **build_citation_at(resource, search_address), **result_facts}
-    )
+    if table_view.table.is_fully_public:
+        result_facts = {"query": write_adql(table_view.search.build_query()), "make": f"{page_context.base}/results"}
+    else:
+        result_facts = {}
+    if resource is None:
+        return {"link": search_address}
+    return {"link": search_address, **build_citation_at(resource, search_address), **result_facts}
 
 
 async def _read_marked_keys(request: Request) -> list[str]:
@@ -232,7 +234,9 @@ async def _read_marked_keys(request: Request) -> list[str]:
 
 def _build_marked_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
     table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
-    return replace(table_view, search=row_files.select_row_keys(table_view.search, keys)) if keys else table_view
+    if keys:
+        return replace(table_view, search=row_files.select_row_keys(table_view.search, keys))
+    return table_view
 
 
 def _check_understood(table_view: TableView) -> TableView:
@@ -258,9 +262,10 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
-    file_summary = (
-        row_files.count_files(table_view.search, link_column, table_view.runner) if link_column is not None else None
-    )
+    if link_column is not None:
+        file_summary = row_files.count_files(table_view.search, link_column, table_view.runner)
+    else:
+        file_summary = None
     download_facts = list_downloads(table_view, page_context)
     return {
         **download_facts,
@@ -308,11 +313,9 @@ def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
     shape = search_regions.find_search_shape(search)
     if isinstance(shape, Circle):
         return {"circle": [shape.lon, shape.lat, shape.radius]}
-    return (
-        {"polygon": [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]}
-        if isinstance(shape, Polygon)
-        else None
-    )
+    if isinstance(shape, Polygon):
+        return {"polygon": [number for pair in zip(shape.lons, shape.lats, strict=True) for number in pair]}
+    return None
 
 
 def _describe_result_table(table_view: TableView, search: TableSearch, page_context: PageContext) -> dict[str, Any]:
@@ -331,12 +334,16 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
     }
     table_facts: dict[str, Any] = {"table": f"{page_context.base}/tap/sync?{urlencode(parameters)}"}
     if page_context.request.query_params.get(WITH_KEYS_PARAMETER):
-        key_rows = (
-            table_view.runner.fetch_table(ordered_search.build_query(columns=list(primary), limit=MAX_NUMBERED_ROWS))
-            if primary
-            else None
-        )
-        table_facts["keys"] = [] if key_rows is None else row_pages.format_keys(key_rows, primary)
+        if primary:
+            key_rows = table_view.runner.fetch_table(
+                ordered_search.build_query(columns=list(primary), limit=MAX_NUMBERED_ROWS)
+            )
+        else:
+            key_rows = None
+        if key_rows is None:
+            table_facts["keys"] = []
+        else:
+            table_facts["keys"] = row_pages.format_keys(key_rows, primary)
     return table_facts
 
 
@@ -399,12 +406,15 @@ def list_packings(table_view: TableView) -> list[str]:
     archive_kinds = list(archives.ARCHIVE_KINDS)
     if list_link_columns(table_view.table):
         return [*archive_kinds, *scripts.SCRIPT_FORMATS]
-    return archive_kinds if table_view.table.effective_links and table_view.table.identifier_column is not None else []
+    if table_view.table.effective_links and table_view.table.identifier_column is not None:
+        return archive_kinds
+    return []
 
 
 def _has_footprints(table_view: TableView) -> bool:
     """Return whether rows have footprints; a column that stands there for its standard's sake alone is none."""
-    column, rows = find_footprint_column(table_view.table), table_view.published.rows
+    column = find_footprint_column(table_view.table)
+    rows = table_view.published.rows
     if column is None:
         return False
     statistics = (
@@ -530,16 +540,14 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
             )
         if moc_format == "shape":
             return orjson.dumps(_region_to_json(table_view.search) or {}), f"{build_file_stem(table_view)}-{moc_kind}"
-        moc = (
-            search_regions.build_region_moc(table_view.search)
-            if moc_kind == "region"
-            else search_regions.build_rows_moc(table_view.search, table_view.runner)
-        )
-        body = (
-            (find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner) or "body")
-            if is_on_body(table_view.table)
-            else ""
-        )
+        if moc_kind == "region":
+            moc = search_regions.build_region_moc(table_view.search)
+        else:
+            moc = search_regions.build_rows_moc(table_view.search, table_view.runner)
+        if is_on_body(table_view.table):
+            body = find_single_body(table_view.table, table_view.search.list_parameters(), table_view.runner) or "body"
+        else:
+            body = ""
         return region_files.write_moc(moc, moc_format, body), f"{build_file_stem(table_view)}-{moc_kind}"
 
     async def send_moc(request: Request) -> Response:
@@ -588,15 +596,14 @@ def _begin_script(
             "no column of this table leads to files", name=LINK_PARAMETER, remedy="download its rows instead"
         )
     file_summary = row_files.count_files(table_view.search, column, table_view.runner)
-    size = (
-        ""
-        if file_summary.total_bytes is None
-        else (
+    if file_summary.total_bytes is None:
+        size = ""
+    else:
+        size = (
             f", "
             f"{format_bytes(file_summary.total_bytes)}{'' if file_summary.sized_file_count >= file_summary.file_count else ' and more'} "
             f"as the table estimates"
         )
-    )
     infos = [
         InfoElement(
             name="Files",
@@ -630,7 +637,9 @@ def format_bytes(byte_count: float) -> str:
     """Format a size as people do, in powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if byte_count < 999.5 or unit == "TB":
-            return f"{byte_count:.0f} {unit}" if unit == "B" else f"{byte_count:.3g} {unit}"
+            if unit == "B":
+                return f"{byte_count:.0f} {unit}"
+            return f"{byte_count:.3g} {unit}"
         byte_count /= 1000
     raise AssertionError
 

@@ -166,11 +166,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if action == "discard":
             site.store.drafts.delete_draft(name, text.subject)
             return build_redirect(f"{page_context.base}{text.edit_path}")
-        texts, bases = {}, {}
+        texts = {}
+        bases = {}
         for part in text.parts:
             if part.name.upper() not in params.values:
                 continue
-            base = part.digest if action == "mine" else params.read_one(f"BASE.{part.name.upper()}") or part.digest
+            if action == "mine":
+                base = part.digest
+            else:
+                base = params.read_one(f"BASE.{part.name.upper()}") or part.digest
             new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
             if editable_texts.compute_digest(new_text) != base:
                 texts[part.name], bases[part.name] = new_text, base
@@ -193,7 +197,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         text: EditableText, page_context: PageContext, texts: Mapping[str, str], bases: Mapping[str, str], day: str
     ) -> EditableText:
         """Write what is a draft into its files, if these are what they were when it began."""
-        name, subject = str(page_context.principal.name), text.subject
+        name = str(page_context.principal.name)
+        subject = text.subject
         new_texts = {part.name: texts[part.name] for part in text.parts if part.name in texts}
         if any(_has_conflict(part, texts, bases) for part in text.parts):
             raise ConflictError("the text was changed since you began", remedy="look at both, and publish yours again")
@@ -217,12 +222,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         text: EditableText, page_context: PageContext, problem: HvenError | None = None, day: str = ""
     ) -> PageContent:
         draft = site.store.drafts.find_draft(str(page_context.principal.name), text.subject)
-        pictures = (
-            f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/"
-            if text.subject.startswith("collections/")
-            else ""
-        )
-        texts, bases = (draft.texts, draft.bases) if draft is not None else ({}, {})
+        if text.subject.startswith("collections/"):
+            pictures = f"{page_context.base}/help/{quote(text.subject.removeprefix('collections/'))}/"
+        else:
+            pictures = ""
+        if draft is not None:
+            texts, bases = (draft.texts, draft.bases)
+        else:
+            texts, bases = ({}, {})
         parts = [_describe_part(part, texts, bases, pictures) for part in text.parts]
         other_drafts = [
             {"by": owner, "at": at[:16].replace("T", " ")}
@@ -230,13 +237,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if subject == text.subject and owner != page_context.principal.name
         ]
         files = list(dict.fromkeys(part.file for part in text.parts))
-        changes = (
-            []
-            if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}")
-            else [change for file in files for change in file_history.list_changes(file, settings.directory)]
-        )
+        if text.edit_path.endswith(f"/{editable_texts.NEW_NAME}"):
+            changes = []
+        else:
+            changes = [change for file in files for change in file_history.list_changes(file, settings.directory)]
         translate = page_context.translator
-        faults = problem.faults if isinstance(problem, DescriptorError) else ()
+        if isinstance(problem, DescriptorError):
+            faults = problem.faults
+        else:
+            faults = ()
         content: dict[str, Any] = {
             "title": text.title,
             "path": text.edit_path,
@@ -260,7 +269,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             **content,
             "parts": [{key: value for key, value in part.items() if key != "html"} for part in parts],
         }
-        status = 200 if problem is None else services.find_http_status(problem)
+        if problem is None:
+            status = 200
+        else:
+            status = services.find_http_status(problem)
         return PageContent(
             template="edit.html",
             template_values={"one": content},

@@ -65,7 +65,9 @@ class EditableTextPart:
     @property
     def kind(self) -> str:
         """What it is: ``title`` (one line), ``description``, ``text`` (Markdown)."""
-        return self.key[-1] if self.key else "text"
+        if self.key:
+            return self.key[-1]
+        return "text"
 
     @property
     def digest(self) -> str:
@@ -134,8 +136,14 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
         ):
             raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
     parts = _list_markdown_parts(file, page_context)
-    title = "" if name == NEW_NAME else split_first_heading(parts[0].text)[0] or name
-    shows = "/news" if name == NEW_NAME else f"/news/{quote(name)}"
+    if name == NEW_NAME:
+        title = ""
+    else:
+        title = split_first_heading(parts[0].text)[0] or name
+    if name == NEW_NAME:
+        shows = "/news"
+    else:
+        shows = f"/news/{quote(name)}"
     return EditableText(
         subject=subject, title=title, edit_path=f"/edit/news/{quote(name)}", view_path=shows, parts=parts
     )
@@ -245,7 +253,10 @@ def build_files(text: EditableText, new_texts: Mapping[str, str], settings: Sett
     changed_parts = [part for part in text.parts if part.name in new_texts]
     for part in changed_parts:
         if not part.key:
-            file_contents[part.file] = f"{new_texts[part.name]}\n".encode() if new_texts[part.name] else None
+            if new_texts[part.name]:
+                file_contents[part.file] = f"{new_texts[part.name]}\n".encode()
+            else:
+                file_contents[part.file] = None
     keys: dict[Path, set[tuple[str, ...]]] = {}
     for part in changed_parts:
         if part.key:
@@ -271,7 +282,10 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
         They have no day, or no title.
     """
     try:
-        news_date = date.fromisoformat(day) if day else datetime.now(UTC).date()
+        if day:
+            news_date = date.fromisoformat(day)
+        else:
+            news_date = datetime.now(UTC).date()
     except ValueError:
         raise ParamError(
             format_message("{day!r} is no day", day[:40]), name="DAY", remedy="write it as 2026-11-20"

@@ -70,11 +70,17 @@ def write_files(changes: Mapping[Path, bytes | None], root: Path, account: str) 
         for path, data in changes.items():
             _check_writable(path, root)
             before[path] = read_file(path)
-            staged[path] = None if data is None else _stage_file(path, data)
+            if data is None:
+                staged[path] = None
+            else:
+                staged[path] = _stage_file(path, data)
         if has_repository:
             _commit_files([path for path in changes if path.exists()], root, "hven", "What was changed by hand")
         for path, staged_file in staged.items():
-            size = None if has_repository else _append_history(path, before[path], changes[path], root, account)
+            if has_repository:
+                size = None
+            else:
+                size = _append_history(path, before[path], changes[path], root, account)
             try:
                 _replace_file(staged_file, path)
             except OSError:
@@ -108,7 +114,10 @@ def read_file(path: Path, max_bytes: int = -1) -> bytes | None:
 
 def list_changes(path: Path, root: Path) -> list[FileChange]:
     """List the last changes of a file, the newest first: those that Git knows, and those written down beside."""
-    changes = _list_commits(path, root) if _is_git_repository(root) else []
+    if _is_git_repository(root):
+        changes = _list_commits(path, root)
+    else:
+        changes = []
     try:
         with _build_history_path(path, root).open("rb") as file:
             file.seek(max(file.seek(0, 2) - MAX_READ_BYTES, 0))
@@ -124,12 +133,14 @@ def list_changes(path: Path, root: Path) -> list[FileChange]:
 
 def compare_texts(before: str, after: str, name: str) -> str:
     """Compare two texts by lines, as a unified diff; how long that takes has a bound."""
-    old, new = before.splitlines(), after.splitlines()
+    old = before.splitlines()
+    new = after.splitlines()
     first_difference = next(
         (at for at, (old_line, other) in enumerate(zip(old, new, strict=False)) if old_line != other),
         min(len(old), len(new)),
     )
-    old_lines, new_lines = old[first_difference:], new[first_difference:]
+    old_lines = old[first_difference:]
+    new_lines = new[first_difference:]
     while old_lines and new_lines and old_lines[-1] == new_lines[-1]:
         old_lines.pop(), new_lines.pop()
     if len(old_lines) * len(new_lines) <= MAX_COMPARED_PAIRS:
@@ -169,7 +180,10 @@ def _stage_file(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        facts = path.stat() if path.exists() else None
+        if path.exists():
+            facts = path.stat()
+        else:
+            facts = None
         if facts is not None:
             for owner in ((-1, facts.st_gid), (facts.st_uid, -1)):
                 with suppress(OSError):  # who edits by hand can go on, as far as the server may say so

@@ -29,7 +29,9 @@ def find_searched_body(search: TableSearch) -> str:
     body_names = {
         solar_system_body.name.casefold(): solar_system_body.name for solar_system_body in bodies.iterate_bodies()
     }
-    return body_names.get(target_names[0].casefold(), "") if len(target_names) == 1 else ""
+    if len(target_names) == 1:
+        return body_names.get(target_names[0].casefold(), "")
+    return ""
 
 
 def classify_map(kind: str, search: TableSearch) -> str:
@@ -76,7 +78,10 @@ def build_map(
             f"{target_result.target.key} {names[all_coordinates]}" for all_coordinates in np.flatnonzero(is_finite)
         ]
         values.append(coordinates[:, is_finite])
-    all_coordinates = np.concatenate(values, axis=1) if values else np.zeros((len(POSITION_COLUMNS[kind]), 0))
+    if values:
+        all_coordinates = np.concatenate(values, axis=1)
+    else:
+        all_coordinates = np.zeros((len(POSITION_COLUMNS[kind]), 0))
     map_facts: dict[str, Any] = {
         "kind": classify_map(kind, search),
         "total": sum(target_result.row_count or 0 for target_result in target_results),
@@ -103,7 +108,10 @@ def build_map(
         for target_result in target_results
         if target_result.target.table is not None
     ]
-    map_frame = frames[0] if frames and all(target_result == frames[0] for target_result in frames) else None
+    if frames and all(target_result == frames[0] for target_result in frames):
+        map_frame = frames[0]
+    else:
+        map_frame = None
     return {
         **map_facts,
         "shapes": [" ".join(f"{value:.5g}" for value in box) for box in all_coordinates.T],

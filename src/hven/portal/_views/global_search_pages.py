@@ -163,13 +163,12 @@ def _build_page(page_context: PageContext) -> PageContent:
     rows = global_search.MAX_SINGLE_TABLE_ROWS
 
     def query_one(target: SearchTarget) -> TargetResult:
-        row_limit = (
-            0
-            if not has_conditions or chosen_target not in {"", "*", target.key}
-            else rows
-            if chosen_target == target.key
-            else global_search.MAX_SHARED_TABLE_ROWS
-        )
+        if not has_conditions or chosen_target not in {"", "*", target.key}:
+            row_limit = 0
+        elif chosen_target == target.key:
+            row_limit = rows
+        else:
+            row_limit = global_search.MAX_SHARED_TABLE_ROWS
         return global_search.query_target(
             target,
             sent_values,
@@ -201,8 +200,8 @@ def _build_page(page_context: PageContext) -> PageContent:
         for result in results_by_key.values()
         if result.target.service is None and result.status == "ok" and result.target.table is not None
     ]
-    adql = (
-        global_search.write_union_query(
+    if local_results:
+        adql = global_search.write_union_query(
             [
                 parse_search(sent_values, result.target.table)
                 for result in local_results
@@ -210,9 +209,8 @@ def _build_page(page_context: PageContext) -> PageContent:
             ],
             kind,
         )
-        if local_results
-        else search.write_adql()
-    )
+    else:
+        adql = search.write_adql()
     sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_labels(search.table)
     search_form = build_form(search, None, labels, column_names=[name for names in sections.values() for name in names])
@@ -287,7 +285,8 @@ def _list_examples(
     kind: str, runner: QueryRunner, tables: Sequence[Table], page_context: PageContext
 ) -> list[dict[str, Any]]:
     """Return searches that find something here, with their rows; of a site without rows of its own, those that may."""
-    page_address, standard_table = f"{page_context.base}/search/{kind}", load_standard_table(kind)
+    page_address = f"{page_context.base}/search/{kind}"
+    standard_table = load_standard_table(kind)
     labels = page_context.build_labels(standard_table)
     examples = [
         {
@@ -364,9 +363,10 @@ def _search_places(page_context: PageContext) -> PageContent:
         page_context,
     )
     targets = global_search.list_targets(kind, runner, list(page_context.catalogue.iterate_tables()))
-    chosen_targets = (
-        [candidate for candidate in targets if global_search_map.has_places(candidate, kind)] if sent_values else []
-    )
+    if sent_values:
+        chosen_targets = [candidate for candidate in targets if global_search_map.has_places(candidate, kind)]
+    else:
+        chosen_targets = []
 
     def query_one(target: SearchTarget) -> TargetResult:
         columns, seconds = global_search_map.POSITION_COLUMNS[kind], _choose_timeout(target, is_quick=False)
@@ -388,11 +388,10 @@ def _search_places(page_context: PageContext) -> PageContent:
 
 def _list_completions(page_context: PageContext) -> PageContent:
     """Return what a field may be completed to: values of the tables here, and names of planets and moons."""
-    kind, runner = _read_standard_kind(page_context), build_runner(page_context)
-    name, search_text = (
-        page_context.request.query_params.get(TABLE_PARAMETER, ""),
-        page_context.request.query_params.get("_like", "").strip()[:100],
-    )
+    kind = _read_standard_kind(page_context)
+    runner = build_runner(page_context)
+    name = page_context.request.query_params.get(TABLE_PARAMETER, "")
+    search_text = page_context.request.query_params.get("_like", "").strip()[:100]
     column = next((choice for choice in load_standard_table(kind).columns if choice.name == name), None)
     if column is None:
         raise ParamError(

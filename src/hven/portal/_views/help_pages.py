@@ -60,7 +60,9 @@ def find_thumbnail(resource: Resource, page_context: PageContext) -> str:
         ),
         None,
     )
-    return f"{page_context.base}/help/{quote(resource.name)}/{quote(name)}" if name is not None else ""
+    if name is not None:
+        return f"{page_context.base}/help/{quote(resource.name)}/{quote(name)}"
+    return ""
 
 
 def list_site_pages(page_context: PageContext) -> list[dict[str, str]]:
@@ -96,16 +98,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     settings = context.site.settings
 
     def find_resource(page_context: PageContext) -> Resource | None:
-        return (
-            page_context.published_state.resources[page_context.find_collection().name]
-            if "name" in page_context.request.path_params
-            else None
-        )
+        if "name" in page_context.request.path_params:
+            return page_context.published_state.resources[page_context.find_collection().name]
+        return None
 
     def find_folder(resource: Resource | None, page_context: PageContext) -> Path:
-        return (
-            settings.directory / page_context.brand.help if resource is None else resource.path.parent / settings.help
-        )
+        if resource is None:
+            return settings.directory / page_context.brand.help
+        return resource.path.parent / settings.help
 
     async def show_index(page_context: PageContext) -> PageContent:
         groups = [
@@ -137,16 +137,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         )
         if note is None:
             raise NotFoundError(format_message("there is no help page {name!r}", name[:80]), remedy="/help lists them")
-        pictures = (
-            f"{page_context.base}/help/{quote(resource.name)}/"
-            if resource is not None
-            else f"{page_context.base}/help/"
-        )
-        collection_link = (
-            {"title": resource.title or resource.name, "url": f"{page_context.base}/collections/{quote(resource.name)}"}
-            if resource
-            else None
-        )
+        if resource is not None:
+            pictures = f"{page_context.base}/help/{quote(resource.name)}/"
+        else:
+            pictures = f"{page_context.base}/help/"
+        if resource:
+            collection_link = {
+                "title": resource.title or resource.name,
+                "url": f"{page_context.base}/collections/{quote(resource.name)}",
+            }
+        else:
+            collection_link = None
         content: dict[str, Any] = {
             "one": {"title": note.title, "html": render_markdown(note.text, base_address=pictures)},
             "above": collection_link,

@@ -77,16 +77,19 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         ]
         tree_state = (has_tree(page_context) or await load_tree(page_context) is not None), count_missing(page_context)
         observation_counts = await count_lines(page_context)
-        counted_tables = (
-            None if observation_counts is None else sum(lines is not None for lines in observation_counts.values())
-        )
+        if observation_counts is None:
+            counted_tables = None
+        else:
+            counted_tables = sum(lines is not None for lines in observation_counts.values())
         return (*texts, tree_state, await load_collection_overviews(page_context) is not None, counted_tables)
 
     async def load_collection_overviews(page_context: PageContext) -> dict[str, CollectionOverview] | None:
         """Return what is seen of each collection at first sight; None: it is not there in time."""
         tables_by_collection = _group_tables(page_context)
         overviews = await load_overviews(page_context, list(tables_by_collection.values()))
-        return None if overviews is None else dict(zip(tables_by_collection, overviews, strict=True))
+        if overviews is None:
+            return None
+        return dict(zip(tables_by_collection, overviews, strict=True))
 
     async def count_lines(page_context: PageContext) -> dict[str, int | None] | None:
         """Return how many observations tables have, if that is there in time."""
@@ -367,5 +370,8 @@ def _find_branch_address(branch: CountNode, page_context: PageContext) -> str:
 
 
 def _build_rows_address(table: Table, conditions: tuple[tuple[str, str], ...], page_context: PageContext) -> str:
-    query = f"?{urlencode(conditions)}" if conditions else ""
+    if conditions:
+        query = f"?{urlencode(conditions)}"
+    else:
+        query = ""
     return f"{build_table_address(page_context.base, table)}{query}"

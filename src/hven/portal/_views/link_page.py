@@ -33,9 +33,11 @@ def _split_byte_size(byte_count: int | None) -> tuple[str, str]:
     """Write bytes as people say them: a number and its unit."""
     if byte_count is None:
         return "", ""
-    value, unit_number = float(byte_count), 0
+    value = float(byte_count)
+    unit_number = 0
     while value >= 999.5 and unit_number < len(BYTE_UNITS) - 1:
-        value, unit_number = value / 1000, unit_number + 1
+        value = value / 1000
+        unit_number = unit_number + 1
     return f"{value:.3g}", BYTE_UNITS[unit_number]
 
 
@@ -50,7 +52,8 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
         Its ``table``, the ``ids`` that were asked for, the ``links`` of `hven.services.datalinks.list_row_links`, and
         how many there are in ``all``.
     """
-    page_context, table = build_page_context(request, context), link_facts["table"]
+    page_context = build_page_context(request, context)
+    table = link_facts["table"]
     host = split_address_or_none(services.get_base_url(request, context.site.settings))
     origins = (f"{host.scheme}://{host.netloc}", *context.site.settings.origins)
     links = link_facts["links"].to_pylist()
@@ -88,7 +91,9 @@ def _describe_link(link: Mapping[str, Any], picture_origins: Sequence[str]) -> d
 
     A picture from elsewhere stands there as a link, unless the site file names its origin.
     """
-    url, kind, semantics = link["access_url"] or "", link["content_type"] or "", link["semantics"]
+    url = link["access_url"] or ""
+    kind = link["content_type"] or ""
+    semantics = link["semantics"]
     is_own = url.startswith("/") or "{0.scheme}://{0.netloc}".format(split_address_or_none(url)) in picture_origins
     is_picture = (
         semantics in PICTURE_SEMANTICS and is_own and (kind.partition(";")[0] in SHOWN_PICTURE_TYPES or not kind)

@@ -133,15 +133,15 @@ def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageC
         )
 
     (target_result,) = global_search.query_targets([target], query_one, timeout_seconds=seconds + 0.5)
-    begins = (
-        np.empty(0)
-        if target_result.first_rows is None
-        else (np.asarray(target_result.first_rows.column(0), np.float64) - origin) * DAY_SECONDS
-    )
+    if target_result.first_rows is None:
+        begins = np.empty(0)
+    else:
+        begins = (np.asarray(target_result.first_rows.column(0), np.float64) - origin) * DAY_SECONDS
     begins = begins[np.isfinite(begins)]
     if not begins.size:
         return _describe_line(target_result, page_context, None, {})
-    low, high = float(begins.min()), float(begins.max()) or 1.0
+    low = float(begins.min())
+    high = float(begins.max()) or 1.0
     counts, _ = np.histogram(begins, BIN_COUNT, (low, max(high, low + 1)))
     bars = {"low": low, "high": max(high, low + 1), "counts": counts.tolist(), "drawn": int(begins.size)}
     return _describe_line(target_result, page_context, None, bars)
@@ -170,7 +170,10 @@ def _count_begin_times(
 ) -> dict[str, Any]:
     """Count when the rows begin: seconds since 1970."""
     table = target_result.target.table
-    begin = find_begin_and_end_columns(table)[0] if table is not None else None
+    if table is not None:
+        begin = find_begin_and_end_columns(table)[0]
+    else:
+        begin = None
     if table is None or begin is None:
         return {}
     try:
@@ -179,10 +182,17 @@ def _count_begin_times(
         return {}
     if begin_histogram is None:
         return {}
-    origin = 0.0 if begin.type.is_timestamp else begin.epoch or 0.0  # days counted from elsewhere: MJD
-    low, high, counts = begin_histogram.low + origin, begin_histogram.high + origin, begin_histogram.counts
+    # days counted from elsewhere: MJD
+    if begin.type.is_timestamp:
+        origin = 0.0
+    else:
+        origin = begin.epoch or 0.0
+    low = begin_histogram.low + origin
+    high = begin_histogram.high + origin
+    counts = begin_histogram.counts
     if not any(counts[1:]):  # all at once: nothing tells how wide a bar would be
-        high, counts = low + 1 / DAY_SECONDS, (sum(counts),)
+        high = low + 1 / DAY_SECONDS
+        counts = (sum(counts),)
     return {
         "low": (low - UNIX_EPOCH_JULIAN_DATE) * DAY_SECONDS,
         "high": (high - UNIX_EPOCH_JULIAN_DATE) * DAY_SECONDS,
@@ -197,9 +207,10 @@ def _describe_line(
     bars: dict[str, Any],
 ) -> dict[str, Any]:
     target: SearchTarget = target_result.target
-    table_address = (
-        build_table_address(page_context.base, target.table) if target.table is not None and conditions else ""
-    )
+    if target.table is not None and conditions:
+        table_address = build_table_address(page_context.base, target.table)
+    else:
+        table_address = ""
     has_features = bool(table_address and target.table is not None and _has_time_frequency_place(target.table))
     return {
         "key": target.key,

@@ -76,7 +76,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         language = choose_language(request, brand.language)
         latest_notes = note_cache.list_news(site_directory / brand.news, site_directory, language)[:MAX_FEED_ENTRIES]
         is_atom = request.url.path.endswith(".atom")
-        body = _write_atom(latest_notes, brand, language) if is_atom else _write_rss(latest_notes, brand, language)
+        if is_atom:
+            body = _write_atom(latest_notes, brand, language)
+        else:
+            body = _write_rss(latest_notes, brand, language)
         kind = "application/atom+xml" if is_atom else "application/rss+xml"
         return services.answer_with_etag(
             request,
@@ -105,7 +108,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def describe_note(note: SiteNote, base: str) -> dict[str, Any]:
     """Return what lists say of a piece of news."""
-    day = note.day.isoformat() if note.day is not None else ""
+    if note.day is not None:
+        day = note.day.isoformat()
+    else:
+        day = ""
     return {
         "name": note.name,
         "title": note.title,
@@ -165,7 +171,10 @@ def _write_atom(notes: Sequence[SiteNote], brand: PortalBrand, language: str) ->
     host = urlsplit(brand.base).hostname or "localhost"
     for note in notes:
         entry = add_element(root, "entry")
-        day = note.day.isoformat() if note.day is not None else "1970-01-01"
+        if note.day is not None:
+            day = note.day.isoformat()
+        else:
+            day = "1970-01-01"
         # RFC 4151: stays when addresses change
         add_element(entry, "id", f"tag:{host},{day}:{brand.portal or 'site'}/{quote(note.name)}")
         add_element(entry, "title", note.title)
@@ -200,8 +209,6 @@ def _find_publication_time(note: SiteNote) -> datetime:
 
 def _find_change_time(note: SiteNote) -> datetime:
     """Return when a piece of news was last changed: no earlier than its day."""
-    return (
-        max(note.changed.replace(microsecond=0), _find_publication_time(note))
-        if note.changed < datetime.now(UTC)
-        else _find_publication_time(note)
-    )
+    if note.changed < datetime.now(UTC):
+        return max(note.changed.replace(microsecond=0), _find_publication_time(note))
+    return _find_publication_time(note)

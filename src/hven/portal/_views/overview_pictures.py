@@ -68,7 +68,10 @@ def build_picture_check(page_context: PageContext) -> Callable[[str], bool]:
 
     def is_informative(address: str) -> bool:
         home = next((base_address for base_address in homes if address.startswith(f"{base_address}/")), None)
-        path_match = None if home is None else OWN_PICTURE.fullmatch(urlsplit(address[len(home) :]).path)
+        if home is None:
+            path_match = None
+        else:
+            path_match = OWN_PICTURE.fullmatch(urlsplit(address[len(home) :]).path)
         if path_match is None:
             return True
         collection, path = unquote(path_match["collection"]), unquote(path_match["path"])

@@ -105,7 +105,8 @@ class PageContext:
             else item.statistics
         )
         frame = statistics.get("spatial_frame_type", {})
-        low, high = frame.get("minimum"), frame.get("maximum")
+        low = frame.get("minimum")
+        high = frame.get("maximum")
         return ColumnLabels(
             table=table,
             language=self.language,
@@ -186,7 +187,8 @@ def describe_file(page_context: PageContext) -> dict[str, Any]:
 
 def render_response(page_context: PageContext, template: str, **content: Any) -> Response:
     """Send what a face answers as a page."""
-    request, context = page_context.request, page_context.context
+    request = page_context.request
+    context = page_context.context
     body = render_page(template, {**build_frame(request, context), "switch": build_query_suffix(request)}, **content)
     headers = {
         **services.build_cache_headers(
@@ -254,7 +256,10 @@ def build_page_endpoint(
         # an hour of the tag's life: the page says how long ago things were
         hour = int(datetime.now(UTC).timestamp() // 3600)
         parts = [request.query_params.get(name) for name in varying_parameters]
-        extra_state = await compute_state(page_context) if compute_state is not None else None
+        if compute_state is not None:
+            extra_state = await compute_state(page_context)
+        else:
+            extra_state = None
         made_from = (
             build_frame_tag(facts),
             request.url.path,
@@ -360,13 +365,15 @@ def _can_log_in(request: Request) -> bool:
 def _build_login_address(request: Request, context: ServiceContext) -> str:
     """Return the page of the log-in, which leads back to the page that was asked for."""
     facts = build_frame(request, context)
-    query = f"?{request.url.query}" if request.url.query else ""
+    if request.url.query:
+        query = f"?{request.url.query}"
+    else:
+        query = ""
     return_address = f"{facts['own_path']}{query}"
-    login_query = (
-        f"?{urlencode({'next': return_address})}"
-        if facts["own_path"] and len(return_address) <= MAX_RETURN_ADDRESS_CHARACTERS
-        else ""
-    )
+    if facts["own_path"] and len(return_address) <= MAX_RETURN_ADDRESS_CHARACTERS:
+        login_query = f"?{urlencode({'next': return_address})}"
+    else:
+        login_query = ""
     return f"{facts['base']}/login{login_query}"
 
 

@@ -33,10 +33,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _build_page(page_context: PageContext) -> PageContent:
-    table_view, name = (
-        read_table_view(page_context, ignored_parameters=("_all",)),
-        page_context.request.path_params["pane"].removesuffix(".json"),
-    )
+    table_view = read_table_view(page_context, ignored_parameters=("_all",))
+    name = page_context.request.path_params["pane"].removesuffix(".json")
     pane = next(
         (
             installed_pane

@@ -51,11 +51,14 @@ def fetch_thumbnail(url: str, signature: str, context: ServiceContext) -> bytes:
     """
     if not hmac.compare_digest(signature.encode(), _sign_address(url, context.site).encode()):
         raise ForbiddenError("this picture is on no page of ours", remedy="ask for it where it is")
-    shelf, key = drawings.get_picture_store(context), hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
-    if (cached_picture := drawings.find_picture(shelf, key)) is not None:
+    shelf = drawings.get_picture_store(context)
+    key = hashlib.sha256(f"elsewhere {url}".encode()).hexdigest()
+    cached_picture = drawings.find_picture(shelf, key)
+    if cached_picture is not None:
         return cached_picture
     failure_cache: Cache[float] = context.site.get_or_create(_create_failure_cache)
-    if (failure_time := failure_cache.find(url)) is not None and time.monotonic() - failure_time < RETRY_SECONDS:
+    failure_time = failure_cache.find(url)
+    if failure_time is not None and time.monotonic() - failure_time < RETRY_SECONDS:
         raise NotFoundError("the picture could not be had a moment ago", remedy="try again later")
     try:
         body = http_client.fetch_bytes(

@@ -130,7 +130,8 @@ def _cited_result_to_json(cited_result: CitedResult) -> dict[str, Any]:
 
 
 def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageContent:
-    site, policies = page_context.context.site, page_context.context.policies
+    site = page_context.context.site
+    policies = page_context.context.policies
     url = f"{page_context.brand.root}/results/{cited_result.id}"
     resources = [
         page_context.published_state.resources[name]
@@ -159,13 +160,12 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
             remedy="its collections are not here any more, or not for everybody",
         )
     snapshot_state = cited_results.check_snapshots(cited_result, site)
-    comparison = (
-        None
-        if snapshot_state.all_kept
-        else cited_results.compare_with_current(
+    if snapshot_state.all_kept:
+        comparison = None
+    else:
+        comparison = cited_results.compare_with_current(
             cited_result, page_context.principal, site=site, policies=policies, uses_current_state=True
         )
-    )
     if comparison is not None and isinstance(error := comparison.get("error"), HvenError):
         comparison = {"error": error.message}
     cites = [build_citation_at(resource, url) for resource in resources]

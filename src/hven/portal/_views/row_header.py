@@ -53,16 +53,18 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
     tables
         What the reader may know of: the collection's table of files is looked for there, and asked as every table is.
     """
-    naming_texts = _list_naming_texts(row) if row.rows.num_rows else []
+    if row.rows.num_rows:
+        naming_texts = _list_naming_texts(row)
+    else:
+        naming_texts = []
     files = next(
         (candidate for candidate in tables if candidate.schema == table.schema and candidate.utype == FILES_UTYPE), None
     )
     # a list may be private whose files are not: then only whole paths say which one is meant
-    paths = (
-        [candidate for candidate in naming_texts if FITS_EXTENSION_PATTERN.search(candidate)]
-        if files is None
-        else _find_fits_paths(files, naming_texts, runner)
-    )
+    if files is None:
+        paths = [candidate for candidate in naming_texts if FITS_EXTENSION_PATTERN.search(candidate)]
+    else:
+        paths = _find_fits_paths(files, naming_texts, runner)
     if not paths:
         return None
     context = ServiceContext.create_for_principal(runner.site, runner.principal, runner.policies)
@@ -95,7 +97,8 @@ def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRun
         if "/" not in word
     ]
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in ("path", "url"))
-    source, top = TableSearch(table=files).build_source(), syntax_tree.Literal(MAX_MATCHING_FILES)
+    source = TableSearch(table=files).build_source()
+    top = syntax_tree.Literal(MAX_MATCHING_FILES)
     file_rows = runner.fetch_table(
         syntax_tree.Query(syntax_tree.Select(items, source, where=syntax_tree.Disjunction(tuple(conditions)), top=top))
     )
@@ -110,13 +113,21 @@ def _list_naming_texts(row: RowPage) -> list[str]:
     """Return the texts of a row that may name its file, the surest first."""
     ranked_texts: list[tuple[int, str]] = []
     for column in row.columns:
-        value = row.rows.column(column.name)[0].as_py() if column.type.is_string and not column.type.is_array else None
+        if column.type.is_string and not column.type.is_array:
+            value = row.rows.column(column.name)[0].as_py()
+        else:
+            value = None
         if not value or len(value) > 500:
             continue
         ucd = (column.ucd or "").lower()
         if "meta.preview" in ucd:
             continue
-        rank = 0 if "meta.ref.url" in ucd or column.name.lower() == "access_url" else 1 if "meta.file" in ucd else 2
+        if "meta.ref.url" in ucd or column.name.lower() == "access_url":
+            rank = 0
+        elif "meta.file" in ucd:
+            rank = 1
+        else:
+            rank = 2
         if rank < 2 or FITS_EXTENSION_PATTERN.search(value):
             ranked_texts.append((rank, value.strip()))
     words = [word for _, word in sorted(ranked_texts, key=lambda pair: pair[0])]

@@ -46,11 +46,9 @@ class LineView:
     def search_all_lines(self, table_view: TableView) -> TableSearch:
         """Return the search of all lines of the table."""
         table_search = TableSearch(table=table_view.table)
-        return (
-            table_search
-            if self.observation_key is None
-            else observation_lines.build_line_search(table_search, self.observation_key)
-        )
+        if self.observation_key is None:
+            return table_search
+        return observation_lines.build_line_search(table_search, self.observation_key)
 
     def list_files(
         self, page: RowPage, table_view: TableView, cell_rows: list[list[TextCell | None]]
@@ -112,11 +110,9 @@ class LineView:
 
     def count_rows(self, table_view: TableView) -> dict[str, Any]:
         """Return how many rows there are behind the lines."""
-        return (
-            {}
-            if self.observation_key is None
-            else {"of_rows": row_pages.count_rows(table_view.search, table_view.runner).rows}
-        )
+        if self.observation_key is None:
+            return {}
+        return {"of_rows": row_pages.count_rows(table_view.search, table_view.runner).rows}
 
 
 def build_line_view(table_view: TableView) -> LineView:
@@ -144,5 +140,8 @@ def build_line_view(table_view: TableView) -> LineView:
 
 def file_to_json(file: observation_lines.ObservationFile) -> dict[str, Any]:
     """Return a file as JSON has it."""
-    picture = {"picture": file.picture} if file.picture else {}
+    if file.picture:
+        picture = {"picture": file.picture}
+    else:
+        picture = {}
     return {"key": file.key, "href": file.address, "text": file.word, "bytes": file.size, **picture}

@@ -58,13 +58,12 @@ def build_row_panel(
     row = {column.name: page.rows.column(at)[0].as_py() for at, column in enumerate(page.columns)}
     title_column = find_title_column(table_view.table)
     observation_key = observation_lines.find_observation_key(table_view.table, table_view.runner)
-    files = (
-        []
-        if observation_key is None
-        else observation_lines.list_line_files(
+    if observation_key is None:
+        files = []
+    else:
+        files = observation_lines.list_line_files(
             page, TableSearch(table=table_view.table), observation_key, table_view.runner
         )[0]
-    )
     own_file = next(
         (observation_file for observation_file in files if observation_file.key == table_view.search.row), None
     )
@@ -97,7 +96,9 @@ def _find_row_file(
     if file_link is not None:
         return {"href": file_link["href"], "bytes": file_link["bytes"]}
     observation_file = observation_lines.find_row_file(row, table_view.table)
-    return None if observation_file is None else {"href": observation_file.address, "bytes": observation_file.size}
+    if observation_file is None:
+        return None
+    return {"href": observation_file.address, "bytes": observation_file.size}
 
 
 def _build_row_citation(table_view: TableView, page_context: PageContext) -> dict[str, str] | None:

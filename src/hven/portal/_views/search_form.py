@@ -47,8 +47,14 @@ def build_form(
 ) -> dict[str, Any]:
     """Return the form of a search; `column_names` are the only columns that it has."""
     written_values = list_written_values(search)
-    wanted_names = None if column_names is None else {name.lower() for name in column_names}
-    constant_names = find_uninformative_columns(search.table, runner) if runner is not None else frozenset[str]()
+    if column_names is None:
+        wanted_names = None
+    else:
+        wanted_names = {name.lower() for name in column_names}
+    if runner is not None:
+        constant_names = find_uninformative_columns(search.table, runner)
+    else:
+        constant_names = frozenset[str]()
     choice_columns = _find_choice_columns(search.table, runner)
     form_fields = [
         {
@@ -145,16 +151,27 @@ def list_written_values(search: TableSearch) -> dict[str, tuple[str, ...]]:
 def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnLabels) -> dict[str, Any]:
     """Return a field with what stands in it."""
     column = form_field.column
-    parts = (
-        search_fields.split_condition(values, is_time=form_field.kind == "time")
-        if form_field.kind in {"time", "range"}
-        else search_fields.FieldParts(low=",".join(values))
-    )
-    codes = list(labels.find_code_words(column).items()) if form_field.kind == "code" else []
+    if form_field.kind in {"time", "range"}:
+        parts = search_fields.split_condition(values, is_time=form_field.kind == "time")
+    else:
+        parts = search_fields.FieldParts(low=",".join(values))
+    if form_field.kind == "code":
+        codes = list(labels.find_code_words(column).items())
+    else:
+        codes = []
     usual_unit = labels.find_scale(column).unit
-    usual_unit = usual_unit if usual_unit in form_field.units[1:] else ""
-    kind = "text" if form_field.kind == "code" and not 0 < len(codes) <= MAX_LISTED_CODES else form_field.kind
-    options = dict(codes) if kind == "code" else {"true": "", "false": ""}
+    if usual_unit in form_field.units[1:]:
+        usual_unit = usual_unit
+    else:
+        usual_unit = ""
+    if form_field.kind == "code" and not 0 < len(codes) <= MAX_LISTED_CODES:
+        kind = "text"
+    else:
+        kind = form_field.kind
+    if kind == "code":
+        options = dict(codes)
+    else:
+        options = {"true": "", "false": ""}
     if kind in {"code", "flag"} and parts.low and parts.low.lower() not in {*options, "null"}:
         kind = "text"  # several of them, or a condition that a list has no line for
     return {
@@ -195,17 +212,18 @@ def describe_place(search: TableSearch) -> dict[str, Any] | None:
 def _format_radius(circle: SearchCircle) -> tuple[str, str]:
     """Return a radius as it was written, if that is a length, else in the unit that suits it: number and unit."""
     radius_match = re.fullmatch(r"(\S*?)\s*([A-Za-z]+)", circle.radius_text)
-    return (
-        (radius_match[1], radius_match[2])
-        if radius_match is not None
-        else coordinate_notation.format_radius(circle.radius_degrees)
-    )
+    if radius_match is not None:
+        return (radius_match[1], radius_match[2])
+    return coordinate_notation.format_radius(circle.radius_degrees)
 
 
 def _describe_place_values(search: TableSearch) -> dict[str, Any]:
     invalid_text = dict(search.wrong).get(NEAR_PARAMETER)
     if invalid_text is not None:
-        centre, _, radius = invalid_text.rpartition(",") if "," in invalid_text else (invalid_text, "", "1")
+        if "," in invalid_text:
+            centre, _, radius = invalid_text.rpartition(",")
+        else:
+            centre, _, radius = (invalid_text, "", "1")
         number, _, unit = radius.strip().partition(" ")
         return {"centre": centre, "size": number, "unit": unit or "deg", "found": ""}
     if search.near is None:
@@ -228,7 +246,10 @@ def describe_cadence(search: TableSearch, runner: QueryRunner | None, labels: Co
         return None
     invalid_text = dict(search.wrong).get(CADENCE_PARAMETER)
     length, _, group_column = (invalid_text or ("" if search.every is None else str(search.every))).partition(",")
-    names = [column.name for column in facets.find_facet_columns(table, runner)] if runner is not None else []
+    if runner is not None:
+        names = [column.name for column in facets.find_facet_columns(table, runner)]
+    else:
+        names = []
     names = list(dict.fromkeys([*names, *([group_column] if group_column else [])]))
     return {
         "length": length,
@@ -318,11 +339,10 @@ def _group_sections(form_fields: Sequence[dict[str, Any]], initial_names: Sequen
     has_sections = any(form_field["section"] for form_field in form_fields)
     for form_field in form_fields:
         is_initial = _is_initial_field(form_field, initial_names)
-        key = (
-            ("", True)
-            if is_initial
-            else (form_field["section"], form_field["principal"] or bool(has_sections and form_field["section"]))
-        )
+        if is_initial:
+            key = ("", True)
+        else:
+            key = (form_field["section"], form_field["principal"] or bool(has_sections and form_field["section"]))
         fields_by_section.setdefault(key, []).append(form_field)
     fields_by_section.get(("", True), []).sort(key=lambda form_field: order.get(form_field["name"].lower(), len(order)))
     listed = [
@@ -346,13 +366,12 @@ def describe_relaxed_searches(
     Lines are observations.
     """
     chips_by_name = {relaxed_search["name"]: relaxed_search for relaxed_search in build_chips(search, labels)}
-    relaxed = (
-        row_pages.relax_search(search, runner)
-        if observation_key is None
-        else row_pages.relax_search(
+    if observation_key is None:
+        relaxed = row_pages.relax_search(search, runner)
+    else:
+        relaxed = row_pages.relax_search(
             search, runner, to_lines=lambda relaxed_search: build_line_search(relaxed_search, observation_key)
         )
-    )
     return [
         {
             "left": [
@@ -378,7 +397,9 @@ def _format_value_range(extremes: row_pages.RowPage | None, labels: ColumnLabels
     if column_heading.kind == "code" or any(row_page is None for row_page in ends):
         return ""
     joined_cell = join_cells(*(ends[::-1] if column_heading.scale.is_inverse else ends))
-    return "" if joined_cell is None else f"{joined_cell.text} {format_unit(column_heading.unit)}".rstrip()
+    if joined_cell is None:
+        return ""
+    return f"{joined_cell.text} {format_unit(column_heading.unit)}".rstrip()
 
 
 def _has_column(table: Table, name: str) -> bool:

@@ -107,10 +107,8 @@ def _select_searchable_tables(tables: Iterable[Table], published_state: Publishe
 
 def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> dict[str, Any]:
     """Find data and what tells of it, the best first."""
-    published_state, tables = (
-        page_context.published_state,
-        _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state),
-    )
+    published_state = page_context.published_state
+    tables = _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state)
     table_texts = word_search.collect_table_texts(page_context.catalogue.schemas, published_state.resources)
     key = (published_state.version, page_context.catalogue.access_key, page_context.access_key)
     data = data_search.search_data(
@@ -194,7 +192,9 @@ def _describe_place_match(
 
 
 def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[str, Any]:
-    schema, table, column = hit.schema, hit.table, hit.column
+    schema = hit.schema
+    table = hit.table
+    column = hit.column
     resource = page_context.published_state.resources[schema.name]
     collection_facts = {"collection": schema.name, "collection_title": resource.title or schema.name}
     if table is None:

@@ -68,10 +68,8 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         for instant in (series_facts["start"], series_facts["stop"])
     )
     page = build_table_address(page_context.base, series_facts["table"])
-    data, elsewhere = (
-        f"{page_context.base}/series/{quote(series_facts['id'])}",
-        [instant.key for instant, _ in list_remote_targets(build_runner(page_context))],
-    )
+    data = f"{page_context.base}/series/{quote(series_facts['id'])}"
+    elsewhere = [instant.key for instant, _ in list_remote_targets(build_runner(page_context))]
     script_facts = {name: value for name, value in series_facts.items() if name != "table"}
     facts: dict[str, Any] = {"page": page, "begins": begins, "ends": ends, "data": data, "elsewhere": elsewhere}
     facts["last"] = _build_last_samples_address(series_facts)
@@ -113,17 +111,16 @@ def list_drawn_series(table: Table, page_context: PageContext) -> list[dict[str,
 
 def build_time_query(row: RowPage, table: Table) -> str:
     """Say as parameters of such a page what a row is about: a span, or a moment; empty: it has no time."""
-    values_by_name = (
-        {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)} if row.keys else {}
-    )
+    if row.keys:
+        values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}
+    else:
+        values_by_name = {}
     begin, end = find_begin_and_end_columns(table)
     begin_instant, end_instant = (
         None if column is None else to_instant(values_by_name.get(column.name), column) for column in (begin, end)
     )
     if begin_instant is None:
         return ""
-    return (
-        f"_at={format_instant(begin_instant)}"
-        if end_instant is None or end_instant <= begin_instant
-        else f"_from={format_instant(begin_instant)}&_to={format_instant(end_instant)}"
-    )
+    if end_instant is None or end_instant <= begin_instant:
+        return f"_at={format_instant(begin_instant)}"
+    return f"_from={format_instant(begin_instant)}&_to={format_instant(end_instant)}"

@@ -57,7 +57,8 @@ def _write_sitemap(page_context: PageContext) -> bytes:
 
 def _list_pages(page_context: PageContext) -> Iterator[tuple[str, str]]:
     """Yield addresses with their days, empty where none is known."""
-    settings, published = page_context.context.site.settings, page_context.published_state.tables_by_name
+    settings = page_context.context.site.settings
+    published = page_context.published_state.tables_by_name
     yield f"{page_context.base}/", ""
     for schema in page_context.catalogue.schemas:
         if schema.name not in page_context.published_state.resources:

@@ -121,7 +121,10 @@ def _find_source_date(table: Table, page_context: PageContext) -> str | None:
 
 
 def _summary_to_json(table_summary: TableSummary, table_address: str, labels: ColumnLabels) -> dict[str, Any]:
-    time = table_summary.time_column.name if table_summary.time_column is not None else ""
+    if table_summary.time_column is not None:
+        time = table_summary.time_column.name
+    else:
+        time = ""
     return {
         "periods": [
             {"name": period.name, "rows": period.row_count, "url": f"{table_address}?{urlencode({time: period.name})}"}

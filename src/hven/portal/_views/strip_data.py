@@ -122,17 +122,17 @@ def build_strip_content(table_view: TableView) -> dict[str, Any]:
     """Return all that is drawn of a search."""
     strip_layout = overview_strip.find_strip_layout(table_view.table, table_view.runner)
     line_view = build_line_view(table_view)
-    total_counts = (
-        overview_strip.count_strip(line_view.search_all_lines(table_view), table_view.runner, strip_layout)
-        if strip_layout.column_names
-        else None
-    )
+    if strip_layout.column_names:
+        total_counts = overview_strip.count_strip(
+            line_view.search_all_lines(table_view), table_view.runner, strip_layout
+        )
+    else:
+        total_counts = None
     is_narrowed = table_view.search.build_condition() is not None
-    matching_counts = (
-        overview_strip.count_strip(line_view.search, table_view.runner, strip_layout)
-        if is_narrowed and total_counts is not None
-        else total_counts
-    )
+    if is_narrowed and total_counts is not None:
+        matching_counts = overview_strip.count_strip(line_view.search, table_view.runner, strip_layout)
+    else:
+        matching_counts = total_counts
     strip_facts: dict[str, Any] = {
         "later": False,
         "late": matching_counts is None,
@@ -168,13 +168,17 @@ def _draw_part(
     total_counts: npt.NDArray[np.int64] | None,
     table_view: TableView,
 ) -> dict[str, Any]:
-    column, search = column_bins.column, table_view.search
+    column = column_bins.column
+    search = table_view.search
     scale = table_view.labels.find_scale(column)
     end_texts = _format_bin_ends(column_bins, scale)
     name = _quote_parameter_name(column.name)
     written_values = dict(search.conditions).get(column.name)
     other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {name, "_row"}]
-    band = None if written_values is None else column_bins.find_selected_band(written_values)
+    if written_values is None:
+        band = None
+    else:
+        band = column_bins.find_selected_band(written_values)
     return {
         "column": column.name,
         "name": name,
@@ -214,14 +218,24 @@ def _draw_part(
 
 def _label_bins(column: Column, labels: ColumnLabels) -> str:
     """Call a column as its pair ``x_min``, ``x_max`` is called, where that has a word."""
-    stem = labels.range_pairs[column.name][0] if column.name in labels.range_pairs and not labels.is_raw else ""
-    stem_label = labels.label_field(stem) if stem else ""
-    return stem_label if stem_label != stem else labels.label_column(column)
+    if column.name in labels.range_pairs and not labels.is_raw:
+        stem = labels.range_pairs[column.name][0]
+    else:
+        stem = ""
+    if stem:
+        stem_label = labels.label_field(stem)
+    else:
+        stem_label = ""
+    if stem_label != stem:
+        return stem_label
+    return labels.label_column(column)
 
 
 def _quote_parameter_name(name: str) -> str:
     """Name a column as an address does."""
-    return f'"{name}"' if name in PORTAL_PARAMETERS else name
+    if name in PORTAL_PARAMETERS:
+        return f'"{name}"'
+    return name
 
 
 def _draw_bars(counts: npt.NDArray[np.int64]) -> str:
@@ -236,8 +250,12 @@ def _draw_bars(counts: npt.NDArray[np.int64]) -> str:
 def _format_bin_range(low: str, high: str, *, is_inverted: bool = False) -> str:
     """Say what a bin has, in signs alone; `is_inverted`: what is told grows as the values fall."""
     if low and high:
-        return low if low == high else f"{low}{RANGE_DASH}{high}"
-    return f"{COMPARISON_SIGNS[is_inverted]}{low}" if low else f"{COMPARISON_SIGNS[not is_inverted]}{high}"
+        if low == high:
+            return low
+        return f"{low}{RANGE_DASH}{high}"
+    if low:
+        return f"{COMPARISON_SIGNS[is_inverted]}{low}"
+    return f"{COMPARISON_SIGNS[not is_inverted]}{high}"
 
 
 def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[str, str]]:
@@ -246,10 +264,14 @@ def _format_bin_ends(column_bins: ColumnBins, scale: UnitScale) -> list[tuple[st
         return list(zip(column_bins.lows, column_bins.highs, strict=True))
 
     def format_end(end: str) -> str:
-        value = scale.convert(float(end)) if end else math.inf
-        return (
-            format_number(value) if math.isfinite(value) else ""
-        )  # the wavelength of a frequency of 0: there is no end
+        if end:
+            value = scale.convert(float(end))
+        else:
+            value = math.inf
+        # the wavelength of a frequency of 0: there is no end
+        if math.isfinite(value):
+            return format_number(value)
+        return ""
 
     return [(format_end(low), format_end(high)) for low, high in zip(column_bins.lows, column_bins.highs, strict=True)]
 
@@ -260,16 +282,17 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
         tick_numbers = [at * len(column_bins) // TIME_TICKS for at in range(TIME_TICKS)]
         tick_texts = [column_bins.lows[at] or column_bins.highs[at] for at in dict.fromkeys(tick_numbers)]
         days = [tick_text.partition("T")[0] for tick_text in tick_texts]
-        return tick_texts if len(set(days)) < len(days) else days
+        if len(set(days)) < len(days):
+            return tick_texts
+        return days
     (low, after), (before, high) = end_texts[0], end_texts[-1]
     if column_bins.column.type.is_integer:
-        first, last = low or after, high or before
+        first = low or after
+        last = high or before
     else:
         scaled_edges = [scale.convert(float(edge)) for edge in column_bins.edges]
-        first, last = (
-            format_number(scaled_edges[0] if math.isfinite(scaled_edges[0]) else scaled_edges[1]),
-            format_number(scaled_edges[-1]),
-        )
+        first = format_number(scaled_edges[0] if math.isfinite(scaled_edges[0]) else scaled_edges[1])
+        last = format_number(scaled_edges[-1])
     return [
         ("" if low else COMPARISON_SIGNS[not scale.is_inverse]) + first,
         ("" if high else COMPARISON_SIGNS[scale.is_inverse]) + last,
@@ -280,7 +303,8 @@ def _draw_map(
     overview_map: OverviewMap, matching_counts: StripCounts, total_counts: StripCounts | None, table_view: TableView
 ) -> dict[str, Any]:
     column_count, row_count = overview_map.grid_shape
-    search, counts = table_view.search, matching_counts.counts[-1]
+    search = table_view.search
+    counts = matching_counts.counts[-1]
     mirrored = overview_map.kind == "sky"  # as one looks up
     fields = [_quote_parameter_name(field_name) for field_name in overview_map.fields]
     other_parameters = [(key, value) for key, value in search.list_parameters() if key not in {*fields, "_row"}]
@@ -293,7 +317,8 @@ def _draw_map(
     )
     links = []
     for grid_row, grid_column in zip(*(field_name.tolist() for field_name in np.nonzero(grid)), strict=True):
-        west_edge, low = west + grid_column * CELLS_PER_LINK * side[0], south + grid_row * CELLS_PER_LINK * side[1]
+        west_edge = west + grid_column * CELLS_PER_LINK * side[0]
+        low = south + grid_row * CELLS_PER_LINK * side[1]
         ranges = [
             _format_range(west_edge, west_edge + CELLS_PER_LINK * side[0]),
             _format_range(low, low + CELLS_PER_LINK * side[1]),
@@ -358,12 +383,16 @@ def _draw_shades(counts: npt.NDArray[Any], *, is_mirrored: bool) -> list[str]:
     level[is_filled] = 1 + np.minimum(
         (SHADE_COUNT * logs / ((logs.max() if len(logs) else 0) or 1.0)).astype(np.int64), SHADE_COUNT - 1
     )
-    level = np.fliplr(np.flipud(level)) if is_mirrored else np.flipud(level)
+    if is_mirrored:
+        level = np.fliplr(np.flipud(level))
+    else:
+        level = np.flipud(level)
     paths = [""] * SHADE_COUNT
     for row in range(len(level)):
         edges = np.flatnonzero(np.diff(level[row], prepend=-1, append=-1))
         for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            if shade := int(level[row, begin]):
+            shade = int(level[row, begin])
+            if shade:
                 paths[shade - 1] += f"M{begin} {row}h{end - begin}v1h-{end - begin}z"
     return paths
 
@@ -393,7 +422,8 @@ def _locate_row(table_view: TableView) -> dict[str, Any]:
     if overview_map is not None and all(column_bins.name in values for column_bins in overview_map.bounds):
         lon, lat = (float(column_bins[0]) for column_bins in overview_map.compute_middles(values))
         west, south, east, north = overview_map.box
-        x, y = (lon - west) / (east - west), (lat - south) / (north - south)
+        x = (lon - west) / (east - west)
+        y = (lat - south) / (north - south)
         if 0 <= x <= 1 and 0 <= y <= 1:
             row_position["map"] = [
                 round(100 * (1 - x if overview_map.kind == "sky" else x), 2),
@@ -407,9 +437,9 @@ def _strip_to_json(strip_content: dict[str, Any]) -> dict[str, Any]:
     drawing_keys = {"name", "drawn", "every", "links", "without", "band", "ends", "said", "asked", "coarse", "size"}
 
     def remove_drawing(strip_part: dict[str, Any] | None) -> dict[str, Any] | None:
-        return (
-            None if strip_part is None else {key: value for key, value in strip_part.items() if key not in drawing_keys}
-        )
+        if strip_part is None:
+            return None
+        return {key: value for key, value in strip_part.items() if key not in drawing_keys}
 
     return {
         **{key: strip_content[key] for key in ("rows", "observations", "exact", "faults")},

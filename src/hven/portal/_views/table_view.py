@@ -159,7 +159,10 @@ def _compute_table_state(page_context: PageContext, table: Table) -> str:
     """
     published_state = page_context.published_state
     item = published_state.tables_by_name.get(table.qualified_name)
-    read_tables = [] if item is None else [item]
+    if item is None:
+        read_tables = []
+    else:
+        read_tables = [item]
     if item is not None and item.relation is None:
         visible_names = {
             published_table.qualified_name
@@ -182,7 +185,9 @@ def _compute_table_state(page_context: PageContext, table: Table) -> str:
     )
     if not ids or not all(ids):
         return ""
-    return ids[0] if len(ids) == 1 else f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
+    if len(ids) == 1:
+        return ids[0]
+    return f"{ids[0]}~{hashlib.sha256(' '.join(ids).encode()).hexdigest()[:12]}"
 
 
 def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: str) -> tuple[PageContext, Table] | None:
@@ -199,11 +204,9 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
         (candidate for candidate in catalogue.iterate_tables() if candidate.qualified_name == table.qualified_name),
         None,
     )
-    return (
-        None
-        if earlier_table is None or _compute_table_state(earlier_context, earlier_table) != wanted_state
-        else (earlier_context, earlier_table)
-    )
+    if earlier_table is None or _compute_table_state(earlier_context, earlier_table) != wanted_state:
+        return None
+    return (earlier_context, earlier_table)
 
 
 def translate_faults(search: TableSearch, page_context: PageContext) -> TableSearch:

@@ -62,7 +62,9 @@ def list_first_tiles(
         for width, media in _list_bin_widths(span[1] - span[0], SPECTRUM_BIN_PIXELS if parameter["spectrum"] else 1.0)
         for number in range(span[0] // (BINS_PER_TILE * width), -(-span[1] // (BINS_PER_TILE * width)))
     ]
-    return tiles if len(tiles) <= MAX_TILES else []
+    if len(tiles) <= MAX_TILES:
+        return tiles
+    return []
 
 
 def _find_first_span(series_facts: Mapping[str, Any], query_params: Mapping[str, str]) -> tuple[int, int] | None:
@@ -72,11 +74,19 @@ def _find_first_span(series_facts: Mapping[str, Any], query_params: Mapping[str,
     start, stop = series_facts["latest"]
     margin = (stop - start) // 100
     try:
-        low = parse_microseconds(query_params["_from"]) if "_from" in query_params else start - margin
-        high = parse_microseconds(query_params["_to"]) if "_to" in query_params else stop + margin
+        if "_from" in query_params:
+            low = parse_microseconds(query_params["_from"])
+        else:
+            low = start - margin
+        if "_to" in query_params:
+            high = parse_microseconds(query_params["_to"])
+        else:
+            high = stop + margin
     except ValueError:
         return None
-    return (low, high) if low < high and ("_from" in query_params) == ("_to" in query_params) else None
+    if low < high and ("_from" in query_params) == ("_to" in query_params):
+        return (low, high)
+    return None
 
 
 def _list_bin_widths(span_microseconds: int, bin_pixels: float) -> Iterator[tuple[int, str]]:
@@ -87,7 +97,8 @@ def _list_bin_widths(span_microseconds: int, bin_pixels: float) -> Iterator[tupl
             PAGE_MARGIN_PIXELS + bin_pixels * span_microseconds / bin_width if bin_width else float("inf")
             for bin_width in (width, finer_width)
         )
-        min_pixels, max_pixels = max(min_pixels, WINDOW_WIDTHS_PIXELS[0]), min(max_pixels, WINDOW_WIDTHS_PIXELS[1])
+        min_pixels = max(min_pixels, WINDOW_WIDTHS_PIXELS[0])
+        max_pixels = min(max_pixels, WINDOW_WIDTHS_PIXELS[1])
         if min_pixels < max_pixels:
             yield width, f"(min-width: {min_pixels:.1f}px) and (max-width: {max_pixels - 0.1:.1f}px)"
 

@@ -164,13 +164,13 @@ def _build_content(report: usage_reports.UsageReport, page_context: PageContext)
                     {"service": key[0], **month_requests}
                     for key, month_requests in report.sum_by(
                         "service",
-                        is_included=lambda month_requests, name=name: (
+                        is_included=lambda month_requests, name=name: (  # type: ignore[misc]
                             month_requests.collection == name
                             and not month_requests.table
                             and month_requests.access != "robot"
                         ),
                     ).items()
-                ],  # type: ignore[misc]
+                ],
                 "order": sums["bytes"],
             }
         )

@@ -102,11 +102,9 @@ def _list_image_surveys(collection: str, page_context: PageContext) -> list[str]
 def _classify_map(table_view: TableView) -> str:
     """Return what the map is of; nothing where no row has a place on a body."""
     map_frame = find_map_frame(table_view.table)
-    return (
-        ""
-        if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner)
-        else classify_map(table_view.table)
-    )
+    if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner):
+        return ""
+    return classify_map(table_view.table)
 
 
 def _build_page(table_view: TableView, page_context: PageContext) -> PageContent:
@@ -124,20 +122,16 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
     line_view = build_line_view(table_view)
     total = row_pages.count_rows(line_view.search, table_view.runner)
     total_count = row_pages.count_rows(line_view.search_all_lines(table_view), table_view.runner)
-    offset, size = (
-        find_page_offset(table_view, page_context),
-        read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, row_pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE,
-    )
+    offset = find_page_offset(table_view, page_context)
+    size = read_whole_number(page_context, SIZE_PARAMETER, ROWS_PER_PAGE, row_pages.MAX_PAGE_ROWS) or ROWS_PER_PAGE
     row_page = row_pages.fetch_page(
         line_view.search, table_view.runner, offset=offset, limit=size, total_rows=total.rows
     )
     column_headings = build_headings(row_page, table_view.table, search.units, labels=table_view.labels)
     cell_rows = format_cells(row_page, table_view.table, search.units, labels=table_view.labels)
     files_of = line_view.list_files(row_page, table_view, cell_rows)
-    constant_names, uninformative_names = (
-        find_constant_columns(search, table_view.runner),
-        find_uninformative_columns(table_view.table, table_view.runner),
-    )
+    constant_names = find_constant_columns(search, table_view.runner)
+    uninformative_names = find_uninformative_columns(table_view.table, table_view.runner)
     heading_numbers = {heading.column.name: number for number, heading in enumerate(column_headings)}
     shown_numbers = [
         heading_numbers[name] for name in line_view.list_shown_columns(table_view) if name in heading_numbers
@@ -148,7 +142,10 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         if is_plottable(heading) and heading.name not in uninformative_names
     ]
     release = table_view.published.release
-    collection = table_view.table.schema if release is None else release.collection
+    if release is None:
+        collection = table_view.table.schema
+    else:
+        collection = release.collection
     resource = page_context.published_state.resources.get(collection)
     search_form = build_form(search, table_view.runner, table_view.labels)
     heading_row, joined_cells = build_cell_rows(
@@ -295,7 +292,9 @@ def _build_headline(table: Table, title: str | None, name: str) -> str:
     """Return what a page of a table is called: as the table is, else as its collection."""
     if table.title or not title:
         return table.title or name
-    return title if table.name == MAIN_TABLE else f"{title}: {table.name}"
+    if table.name == MAIN_TABLE:
+        return title
+    return f"{title}: {table.name}"
 
 
 def _build_table_address(table_view: TableView, page_context: PageContext) -> str:
@@ -403,7 +402,8 @@ def _build_page_links(
     table_view: TableView, page: row_pages.RowPage, size: int, total_rows: int | None
 ) -> dict[str, str]:
     """Return the addresses of the pages before and behind this one, of the same state."""
-    offset, has_more = page.offset, page.has_more
+    offset = page.offset
+    has_more = page.has_more
 
     def build_page_address(page_offset: int, after_key: str = "") -> str:
         page_parameters = {

@@ -91,11 +91,12 @@ class JobsPage:
         ``?new=TYPE`` is the form of a kind.
         """
         type_name = request.query_params.get("new", "")
-        job_form_facts = (
-            job_form.build_job_form(self._find_job_type(type_name), self.context.identify_principal(request))
-            if type_name
-            else None
-        )
+        if type_name:
+            job_form_facts = job_form.build_job_form(
+                self._find_job_type(type_name), self.context.identify_principal(request)
+            )
+        else:
+            job_form_facts = None
         return await self._render_page(request, job_form_facts)
 
     async def _render_page(
@@ -215,7 +216,8 @@ class JobsPage:
 
         Return its id, and a cookie for who has none yet.
         """
-        requester, cookie = self._find_requester(request), ""
+        requester = self._find_requester(request)
+        cookie = ""
         if requester.is_ownerless and not requester.visitor:
             settings = self.context.site.settings
             cookie, visitor = create_visitor_cookie(path=settings.root_path, secure=is_https(request, settings))
@@ -277,7 +279,8 @@ class JobsPage:
     # --- showing ---------------------------------------------------------------------------------------------
 
     def _build_content(self, request: Request) -> dict[str, Any]:
-        requester, name = self._find_requester(request), request.query_params.get("job", "")
+        requester = self._find_requester(request)
+        name = request.query_params.get("job", "")
         base = services.get_base_url(request, self.context.site.settings)
         job_facts, missing_job = None, ""
         if name:
@@ -302,11 +305,10 @@ class JobsPage:
                 lines.append(
                     self._describe_job(replace(job, parameters=(), progress={}) if is_restricted else job, base)
                 )
-        older_address = (
-            f"{base}/jobs?{urlencode({'before': format_list_position(job_refs[MAX_LISTED_JOBS - 1])})}"
-            if len(job_refs) > MAX_LISTED_JOBS
-            else ""
-        )
+        if len(job_refs) > MAX_LISTED_JOBS:
+            older_address = f"{base}/jobs?{urlencode({'before': format_list_position(job_refs[MAX_LISTED_JOBS - 1])})}"
+        else:
+            older_address = ""
         return {
             "jobs": lines,
             "older": older_address,
@@ -332,8 +334,14 @@ class JobsPage:
             f"{name}={value}" for name, value in job.parameters
         )
         is_ended = job.ended is not None
-        start_time = None if job.started is None else datetime.fromisoformat(job.started)
-        end_time = datetime.fromisoformat(job.ended) if job.ended else datetime.now(UTC)
+        if job.started is None:
+            start_time = None
+        else:
+            start_time = datetime.fromisoformat(job.started)
+        if job.ended:
+            end_time = datetime.fromisoformat(job.ended)
+        else:
+            end_time = datetime.now(UTC)
         share = job.progress.get("share")
         return {
             "id": job.id,
@@ -424,7 +432,8 @@ class JobsPage:
                 path, media_type = job_service.find_result(job, item["id"])
             except NotFoundError:
                 continue
-            if (first_rows_found := read_first_rows(path, media_type, row_limit)) is not None:
+            first_rows_found = read_first_rows(path, media_type, row_limit)
+            if first_rows_found is not None:
                 return item["id"], path, media_type, first_rows_found
         return None
 
@@ -447,7 +456,8 @@ class JobsPage:
         path, media_type, table = self._find_requested_result(request)
         plot_columns = []
         for name in ("_x", "_y", "_c"):
-            if column_name := request.query_params.get(name, ""):
+            column_name = request.query_params.get(name, "")
+            if column_name:
                 column = next((candidate for candidate in table.columns if candidate.name == column_name), None)
                 if column is None:
                     raise ParamError(
@@ -464,13 +474,12 @@ class JobsPage:
             )
         else:
             plot_points = job_results.build_result_points(path, media_type, plot_columns, table)
-            plot_json = (
-                plots_json.points_to_json(plot_points, None)
-                if isinstance(plot_points, PlotPoints)
-                else plots_json.density_to_json(
+            if isinstance(plot_points, PlotPoints):
+                plot_json = plots_json.points_to_json(plot_points, None)
+            else:
+                plot_json = plots_json.density_to_json(
                     plot_points, plot_columns, None if plot_points is None else int(plot_points.counts.sum())
                 )
-            )
         return services.answer_with_body(
             request,
             orjson.dumps(plot_json, option=orjson.OPT_SERIALIZE_NUMPY),
@@ -524,7 +533,10 @@ def _write_client_lines(address: str, job_address: str, format_name: str) -> lis
 def _list_query_tables(text: str) -> str:
     """Return the tables that a query asks, as it names them; nothing if it cannot be read."""
     try:
-        parsed = adql.parse_query(text) if text else None
+        if text:
+            parsed = adql.parse_query(text)
+        else:
+            parsed = None
     except ParseError:
         return ""
     if parsed is None:
@@ -543,4 +555,6 @@ def _format_elapsed(duration_seconds: float) -> str:
         return f"{max(duration_seconds, 0):.1f} s"
     minutes, remaining_seconds = divmod(round(duration_seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {remaining_seconds:02d} s"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {remaining_seconds:02d} s"

@@ -147,7 +147,10 @@ def _list_entries(
 def _read_run_summary(context: ServiceContext, run_id: str | None) -> Mapping[str, Any]:
     """Return what a run counted, by table; a publication may have another origin than a run (a restored backup)."""
     try:
-        run_summary = context.site.store.runs.get_run(run_id).summary if run_id else {}
+        if run_id:
+            run_summary = context.site.store.runs.get_run(run_id).summary
+        else:
+            run_summary = {}
     except NotFoundError:
         return {}
     new_tables = {
@@ -163,7 +166,10 @@ def _write_atom(
     page = f"{base}/collections/{percent_encode(name)}"
     title = resource.title or name
     creators = [creator.name for creator in resource.creators] or [authority]
-    updated = entries[0][0].event.at if entries else "1970-01-01T00:00:00Z"
+    if entries:
+        updated = entries[0][0].event.at
+    else:
+        updated = "1970-01-01T00:00:00Z"
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
         _write_tag_line("id", _build_urn(authority, name)),
@@ -255,7 +261,9 @@ def _describe_counts(counts: Mapping[str, Any] | None, entry: FeedEntry, table: 
             return str(Amount(counts.get("rows") or 0, entry.nouns[table]))
         added = Amount(counts.get("added") or 0, entry.nouns[table])
         return f"{added} added, {counts.get('changed') or 0:,} changed, {counts.get('removed') or 0:,} removed"
-    return ACTION_WORDS.get(event.action, event.action) if table in event.state else ACTION_WORDS["remove"]
+    if table in event.state:
+        return ACTION_WORDS.get(event.action, event.action)
+    return ACTION_WORDS["remove"]
 
 
 def _build_urn(authority: str, *parts: str) -> str:
@@ -272,7 +280,10 @@ def _write_tag_line(name: str, text: str, attributes: str = "") -> str:
 
 
 def _write_link(rel: str, href: str, kind: str, title: str | None = None) -> str:
-    title_attribute = f" title={quoteattr(replace_illegal_characters(title))}" if title else ""
+    if title:
+        title_attribute = f" title={quoteattr(replace_illegal_characters(title))}"
+    else:
+        title_attribute = ""
     return f'<link rel="{rel}" type={quoteattr(kind)} href={quoteattr(href)}{title_attribute}/>\n'
 
 

@@ -132,7 +132,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 most=MAX_FOOT_REASONS,
             )
             return services.answer_with_body(request, foot_html, {**HEALTH_HEADERS, **build_page_headers()})
-        status = 503 if body["status"] == "down" else 200
+        if body["status"] == "down":
+            status = 503
+        else:
+            status = 200
         if answer_format == "html":
             page = render_page("health.html", build_frame(request, context), health=body, reasons=STATE_REASONS)
             return services.answer_with_body(request, page, {**HEALTH_HEADERS, **build_page_headers()}, status)
@@ -242,7 +245,9 @@ def choose_answer_format(request: Request) -> str:
     accept = request.headers.get("accept", "").lower()
     if "text/html" in accept:
         return "html"
-    return "prometheus" if "openmetrics" in accept or "version=0.0.4" in accept else "json"
+    if "openmetrics" in accept or "version=0.0.4" in accept:
+        return "prometheus"
+    return "json"
 
 
 def is_operator(principal: Principal, context: ServiceContext) -> bool:

@@ -89,12 +89,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         claimed_name = (form_values.get("name") or form_values.get("username", "")).strip()
         token = (form_values.get("token") or form_values.get("password", "")).strip()
         next_path = form_values.get("next", "")
-        next_path = next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else ""
+        if _LOCAL_PATH_PATTERN.fullmatch(next_path):
+            next_path = next_path
+        else:
+            next_path = ""
         check_token = partial(accounts.begin_session, claimed_name or None, token)
         try:
-            check_token_only = (
-                partial(check_token, passwords_too=False) if claimed_name else check_token
-            )  # without a name it is no password
+            # without a name it is no password
+            if claimed_name:
+                check_token_only = partial(check_token, passwords_too=False)
+            else:
+                check_token_only = check_token
             account = claimed_name or get_token_account(token)
             name, proof = await services.verify_proof(
                 request, site.store, account, check_token, verify_token=check_token_only, may_be_password=True
@@ -156,7 +161,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         except HvenError as error:
             response = _render_page(request, context, problem=error)
         else:
-            next_path = next_path if _LOCAL_PATH_PATTERN.fullmatch(next_path) else ""
+            if _LOCAL_PATH_PATTERN.fullmatch(next_path):
+                next_path = next_path
+            else:
+                next_path = ""
             response = redirect(request, {"set-cookie": build_login_cookie(request, proof)}, next_path)
         response.headers.append("set-cookie", build_pending_cookie(request, None))
         return response
@@ -199,7 +207,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         await anyio.to_thread.run_sync(
             partial(revoke_personal_token, site.store, form_values.get("id", ""), revoked_by=account, account=account)
         )
-        return _send_json({"id": form_values["id"]}) if _is_json_client(request) else redirect(request, {})
+        if _is_json_client(request):
+            return _send_json({"id": form_values["id"]})
+        return redirect(request, {})
 
     async def set_password(request: Request) -> Response:
         """Set a password, for who knows the one of before, or the account's token; all other sessions end."""
@@ -223,7 +233,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if _is_json_client(request):
                 raise
             return render_login(request, problem=error)
-        response = _send_json({"name": account}) if _is_json_client(request) else render_login(request, changed=True)
+        if _is_json_client(request):
+            response = _send_json({"name": account})
+        else:
+            response = render_login(request, changed=True)
         if find_session_cookie(request.headers) is not None:
             proof = await anyio.to_thread.run_sync(site.store.sessions.begin_session, account, SESSION_SECONDS)
             response.headers["set-cookie"] = build_login_cookie(request, proof)
@@ -244,16 +257,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def render_login(request: Request, **facts: Any) -> Response:
         principal = context.identify_principal(request)
         name = principal.impersonator or principal.name
-        tokens = (
-            [_token_to_json(grant) for grant in site.store.grants.list_grants("token", subject=name)]
-            if name is not None
-            else []
-        )
+        if name is not None:
+            tokens = [_token_to_json(grant) for grant in site.store.grants.list_grants("token", subject=name)]
+        else:
+            tokens = []
         return _render_page(request, context, name=name, tokens=tokens, **facts)
 
     def redirect(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
         site_prefix = get_host_url(request, site.settings).removesuffix(site.settings.root_path)
-        location = f"{site_prefix}{path}" if path else f"{services.get_base_url(request, site.settings)}/login"
+        if path:
+            location = f"{site_prefix}{path}"
+        else:
+            location = f"{services.get_base_url(request, site.settings)}/login"
         return Response(status_code=303, headers={"cache-control": "no-store", **headers, "location": location})
 
     async def log_out(request: Request) -> Response:
@@ -262,7 +277,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if proof is not None:
             await anyio.to_thread.run_sync(site.store.sessions.end_session, proof)
         headers = {"set-cookie": build_login_cookie(request, None)}
-        response = _send_json({"name": None}, headers) if _is_json_client(request) else redirect(request, headers)
+        if _is_json_client(request):
+            response = _send_json({"name": None}, headers)
+        else:
+            response = redirect(request, headers)
         if impersonation.IMPERSONATION_COOKIE in request.cookies:
             response.headers.append(
                 "set-cookie",
@@ -309,10 +327,8 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
 
 
 def _send_error(request: Request, error: Exception) -> Response:
-    status, message = (
-        services.find_http_status(error),
-        services.write_error_message(error, services.get_request_id(request)),
-    )
+    status = services.find_http_status(error)
+    message = services.write_error_message(error, services.get_request_id(request))
     headers = {**services.build_error_headers(error), **_build_challenge(error), "cache-control": "no-store"}
     if _is_json_client(request):
         return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
@@ -321,7 +337,9 @@ def _send_error(request: Request, error: Exception) -> Response:
 
 def _build_challenge(error: BaseException) -> Mapping[str, str]:
     """Ask for a token in a way that makes no browser open a window of its own."""
-    return {"www-authenticate": 'Bearer realm="hven"'} if isinstance(error, UnauthenticatedError) else {}
+    if isinstance(error, UnauthenticatedError):
+        return {"www-authenticate": 'Bearer realm="hven"'}
+    return {}
 
 
 def _render_page(
@@ -333,12 +351,18 @@ def _render_page(
     **facts: Any,
 ) -> Response:
     frame_values = build_frame(request, context)
-    failure_kind = None if error is None else "often" if isinstance(error, TooManyRequestsError) else "wrong"
-    problem_text = (
-        ""
-        if problem is None
-        else get_message_translator(frame_values["said"]).translate_error(problem, services.get_request_id(request))
-    )
+    if error is None:
+        failure_kind = None
+    elif isinstance(error, TooManyRequestsError):
+        failure_kind = "often"
+    else:
+        failure_kind = "wrong"
+    if problem is None:
+        problem_text = ""
+    else:
+        problem_text = get_message_translator(frame_values["said"]).translate_error(
+            problem, services.get_request_id(request)
+        )
     providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
     facts = {
         "name": None,

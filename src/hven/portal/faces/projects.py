@@ -86,7 +86,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await anyio.to_thread.run_sync(build_page, project, own_role, page_context)
 
     def build_page(project: Project, own_role: str | None, page_context: PageContext) -> PageContent:
-        grants, principal = site.store.grants, page_context.principal
+        grants = site.store.grants
+        principal = page_context.principal
         is_curator = own_role is not None and PROJECT_ROLES.index(own_role) >= PROJECT_ROLES.index("curator")
         members: dict[str, list[str]] = {}
         for grant in grants.list_grants("member", object=project.name) if own_role else ():
@@ -121,11 +122,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def list_notes(project: Project, own_role: str | None, page_context: PageContext) -> list[Any]:
         root = site.settings.directory
-        news_folders = (
-            []
-            if project.news is None
-            else [root / project.news / "public", *([root / project.news] if own_role else [])]
-        )
+        if project.news is None:
+            news_folders = []
+        else:
+            news_folders = [root / project.news / "public", *([root / project.news] if own_role else [])]
         notes = [note for place in news_folders for note in NOTE_CACHE.list_news(place, root, page_context.language)]
         return sorted(notes, key=lambda note: str(note.day), reverse=True)
 
@@ -140,7 +140,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def apply_change(
         project: Project, own_role: str | None, page_context: PageContext, params: services.RequestParams
     ) -> None:
-        grants, name = site.store.grants, page_context.principal.name
+        grants = site.store.grants
+        name = page_context.principal.name
         if name is None:
             raise UnauthenticatedError("only who is logged in can ask this", remedy="log in at /login")
         if params.read_one("ASK") is not None:

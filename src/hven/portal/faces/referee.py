@@ -35,7 +35,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise NotFoundError(
                 "this address is not known here, or its time is over", remedy="ask whoever gave it to you"
             )
-        remaining_seconds = SESSION_SECONDS if grant.until is None else grant.until - time.time()
+        if grant.until is None:
+            remaining_seconds = SESSION_SECONDS
+        else:
+            remaining_seconds = grant.until - time.time()
         cookie = build_session_cookie(
             request, site.settings, secret, cookie_name=invitations.REFEREE_COOKIE, max_age_seconds=remaining_seconds
         )

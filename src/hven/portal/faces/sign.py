@@ -43,7 +43,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
         base = services.get_base_url(request, site.settings)
         url = join_address(f"{base}/", params.read_one("URL") or "")
-        site_addresses, minutes = list_base_urls(request, site.settings), site.settings.limits.signed_minutes
+        site_addresses = list_base_urls(request, site.settings)
+        minutes = site.settings.limits.signed_minutes
         sign_url = await anyio.to_thread.run_sync(
             signed_addresses.create_url_signer, site.store, principal, site_addresses, minutes
         )

@@ -98,7 +98,10 @@ def resolve_name(
     failures: list[str] = []
     for provider in providers:
         try:
-            candidates = _query_remote_provider(provider, request) if provider.remote else tuple(provider.find(request))
+            if provider.remote:
+                candidates = _query_remote_provider(provider, request)
+            else:
+                candidates = tuple(provider.find(request))
         except HvenError as error:
             failures.append(
                 format_message(
@@ -220,11 +223,8 @@ def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
     conflicting = [item for item in surest[1:] if not _is_same_object(first, item)]
     if conflicting:
         candidate_list = "; ".join(_format_candidate(item) for item in (first, *conflicting)[:5])
-        candidate_list = (
-            format_message("{shown} and {count} more", candidate_list, len(conflicting) - 4)
-            if len(conflicting) > 4
-            else candidate_list
-        )
+        if len(conflicting) > 4:
+            candidate_list = format_message("{shown} and {count} more", candidate_list, len(conflicting) - 4)
         raise AmbiguousNameError(
             format_message(
                 "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
@@ -241,7 +241,10 @@ def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> 
 
 
 def _format_candidate(candidate: ResolvedName) -> str:
-    where = "" if candidate.position is None else f" at {candidate.position[0]:.5f} {candidate.position[1]:+.5f}"
+    if candidate.position is None:
+        where = ""
+    else:
+        where = f" at {candidate.position[0]:.5f} {candidate.position[1]:+.5f}"
     return f"{candidate.name}{f' ({candidate.kind})' if candidate.kind else ''}{where}"
 
 

@@ -100,7 +100,9 @@ def find_object(request: NameRequest) -> Sequence[ResolvedName]:
         The object, or nothing.
     """
     resolved = _index_by_key().get(request.name_key)
-    return () if resolved is None else (resolved,)
+    if resolved is None:
+        return ()
+    return (resolved,)
 
 
 def _is_offered(_: Settings) -> bool:

@@ -88,7 +88,10 @@ def find_objects(request: NameRequest) -> Sequence[ResolvedName]:
     for position in range(start, end):
         row = int(index.row_numbers[position].as_py())
         is_main_by_row[row] = is_main_by_row.get(row, False) or bool(index.is_main_name[position].as_py())
-    age = 0.0 if index.updated is None else max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
+    if index.updated is None:
+        age = 0.0
+    else:
+        age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
     source = f"table {request.site.settings.resolver.table}"
     return [_build_resolved(index, row, is_main_name, source, age) for row, is_main_name in is_main_by_row.items()]
 
@@ -108,7 +111,9 @@ class _SortedKeys:
 
 def _build_resolved(index: _NameIndex, row_number: int, is_main_name: bool, source: str, age: float) -> ResolvedName:
     def read_value(role: str) -> Any:
-        return index.table[role][row_number].as_py() if role in index.table.column_names else None
+        if role in index.table.column_names:
+            return index.table[role][row_number].as_py()
+        return None
 
     ra, dec, pmra, pmdec, epoch = (read_value(role) for role in ("ra", "dec", "pmra", "pmdec", "epoch"))
     aliases = [item for item in (read_value("aliases") or ()) if item]
@@ -211,7 +216,10 @@ def _find_role_columns(table: Table) -> tuple[dict[str, Column], list[Column]]:
     if table.position is not None:
         for role, name in zip(("ra", "dec"), table.position, strict=True):
             roles[role] = next(column for column in table.columns if column.name == name)
-    aliases = [roles.pop("aliases")] if "aliases" in roles else []
+    if "aliases" in roles:
+        aliases = [roles.pop("aliases")]
+    else:
+        aliases = []
     texts = [
         column for column in table.columns if column.type.is_string and (column.ucd or "").lower().startswith("meta.id")
     ]
@@ -253,7 +261,9 @@ def _check_frame(table: Table, column: Column) -> tuple[str, float | None]:
 def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
     target_unit = {"ra": "deg", "dec": "deg", "pmra": "mas/yr", "pmdec": "mas/yr"}.get(role)
     if target_unit is None:
-        return values.cast(pa.float64()) if role == "epoch" else values.cast(pa.string())
+        if role == "epoch":
+            return values.cast(pa.float64())
+        return values.cast(pa.string())
     numbers = values.cast(pa.float64())
     if column.unit in {None, target_unit}:
         return numbers
@@ -321,12 +331,16 @@ def _sort_names(
 
 
 def _list_chunks(values: Any) -> list[pa.Array]:
-    return list(values.chunks) if isinstance(values, pa.ChunkedArray) else [values]
+    if isinstance(values, pa.ChunkedArray):
+        return list(values.chunks)
+    return [values]
 
 
 def _combine_chunks(values: Any) -> Any:
     combined = values.combine_chunks()
-    return combined.chunk(0) if isinstance(combined, pa.ChunkedArray) and combined.num_chunks else combined
+    if isinstance(combined, pa.ChunkedArray) and combined.num_chunks:
+        return combined.chunk(0)
+    return combined
 
 
 def _concat_lists(lists: list[pa.Array]) -> pa.Array:

@@ -109,7 +109,10 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
         if word.startswith("%"):
             fields.setdefault(word, []).append(" ".join(field_text.split()))
     numbers = (fields.get("%P") or [""])[0].split()
-    proper_motion = _parse_motion(numbers[0], numbers[1]) if len(numbers) >= 2 else None
+    if len(numbers) >= 2:
+        proper_motion = _parse_motion(numbers[0], numbers[1])
+    else:
+        proper_motion = None
     main_name = (fields.get("%I.0") or [name])[0]
     source = next(
         (line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), ""
@@ -158,7 +161,9 @@ def _parse_motion(longitude_text: str | None, latitude_text: str | None) -> tupl
         motion = (float(longitude_text or "nan"), float(latitude_text or "nan"))
     except ValueError:
         return None
-    return motion if all(math.isfinite(item) for item in motion) else None
+    if all(math.isfinite(item) for item in motion):
+        return motion
+    return None
 
 
 def _parse_coordinate(text: str | None) -> float:

@@ -133,7 +133,9 @@ class StreamFormat(NamedTuple):
     def media_type(self) -> str:
         """Of the whole."""
         kind = "vnd.das2.das2stream" if self.version == 2 else "vnd.das.stream"
-        return f"text/{kind}; charset=utf-8" if self.is_text else f"application/{kind}"
+        if self.is_text:
+            return f"text/{kind}; charset=utf-8"
+        return f"application/{kind}"
 
     @property
     def extension(self) -> str:
@@ -179,12 +181,17 @@ def write_stream(
     pieces
         One for each batch.
     """
-    packer = zlib.compressobj() if stream_format.is_compressed else None
+    if stream_format.is_compressed:
+        packer = zlib.compressobj()
+    else:
+        packer = None
     has_packets = False
     yield _write_stream_header(stream_format)
 
     def compress(piece: bytes) -> bytes:
-        return piece if packer is None else packer.compress(piece)
+        if packer is None:
+            return piece
+        return packer.compress(piece)
 
     try:
         for piece in _write_packets(segments, stream_format):
@@ -283,7 +290,10 @@ def _write_xml_packet(packet_kind: str, body: str, version: int, number: int = 0
 def _write_stream_header(stream_format: StreamFormat) -> bytes:
     properties_text = _write_properties(stream_format.properties, stream_format.version)
     packed = ' compression="deflate"' if stream_format.is_compressed else ""
-    head = f'version="2.2"{packed}' if stream_format.version == 2 else 'type="das-basic-stream" version="3.0"'
+    if stream_format.version == 2:
+        head = f'version="2.2"{packed}'
+    else:
+        head = 'type="das-basic-stream" version="3.0"'
     return _write_xml_packet("stream", f"<stream {head}>\n{properties_text}</stream>\n", stream_format.version)
 
 
@@ -296,12 +306,20 @@ def _write_properties(properties: Mapping[str, str], version: int) -> str:
         if version == 2:
             lines.append(f"    {name}={quoteattr(value)}\n")
             continue
-        value, _, unit = value.rpartition(" ") if kind[:5] == "Datum" else (value, "", "")
-        typed = f' type="{_PROPERTY_TYPES[kind if unit != "UTC" else "TimeRange"]}"' if kind else ""
+        if kind[:5] == "Datum":
+            value, _, unit = value.rpartition(" ")
+        else:
+            value, _, unit = (value, "", "")
+        if kind:
+            typed = f' type="{_PROPERTY_TYPES[kind if unit != "UTC" else "TimeRange"]}"'
+        else:
+            typed = ""
         typed += f" units={quoteattr(unit)}" if unit else ""
         lines.append(f"    <p name={quoteattr(plain)}{typed}>{escape(value)}</p>\n")
     inside = "".join(line for line, text in zip(lines, properties.values(), strict=True) if text)
-    return f"  <properties\n{inside}  />\n" if version == 2 else f"  <properties>\n{inside}  </properties>\n"
+    if version == 2:
+        return f"  <properties\n{inside}  />\n"
+    return f"  <properties>\n{inside}  </properties>\n"
 
 
 def format_units(text: str | None) -> str:
@@ -312,7 +330,9 @@ def format_units(text: str | None) -> str:
 def make_identifier(name: str) -> str:
     """Write a name as das2C takes it: at most 63 ASCII letters, digits and underscores, no digit at the beginning."""
     plain = _NON_IDENTIFIER_PATTERN.sub("_", name).strip("_") or "variable"
-    return f"v{plain}"[:63] if plain[0].isdigit() else plain[:63]
+    if plain[0].isdigit():
+        return f"v{plain}"[:63]
+    return plain[:63]
 
 
 def _format_axis_values(axis_values: Iterable[float], separator: str) -> str:
@@ -341,7 +361,8 @@ def _describe_packet(
             f"name={quoteattr(plane.name)} "
             f'type="{f"ascii{NUMBER_CHARACTERS[size]}" if text else f"little_endian_real{size}"}"'
         )
-        unit, tag_unit = quoteattr(format_units(plane.unit)), quoteattr(format_units(plane.axis_unit))
+        unit = quoteattr(format_units(plane.unit))
+        tag_unit = quoteattr(format_units(plane.axis_unit))
         if plane.axis_values is None:
             lines.append(f"  <y {head} units={unit}>\n{properties_text}  </y>\n")
         else:
@@ -360,11 +381,18 @@ def _describe_dataset(
 
     A reduced one has mean and extremes.
     """
-    tags, axis = planes[0].axis_values, quoteattr(make_identifier(planes[0].axis_name))
+    tags = planes[0].axis_values
+    axis = quoteattr(make_identifier(planes[0].axis_name))
     items = len(tags or (0,))
-    index_suffix, time = ("", "*") if tags is None else (f";{items}", "*;-")
+    if tags is None:
+        index_suffix, time = ("", "*")
+    else:
+        index_suffix, time = (f";{items}", "*;-")
     text = stream_format.is_text
-    coding, stamp, unit = ("utf8", stream_format.stamp, "UTC") if text else ("LEreal", 8, "us2000")
+    if text:
+        coding, stamp, unit = ("utf8", stream_format.stamp, "UTC")
+    else:
+        coding, stamp, unit = ("LEreal", 8, "us2000")
     lines = [
         f"""<dataset name="samples{number}" rank="{2 if index_suffix else 1}" index="*{index_suffix}">
   <coord physDim="time" name="time" axis="x">

@@ -43,7 +43,10 @@ def write_binary(
     kind = np.dtype([(f"f{at}", *_choose_binary_type(parameter)) for at, parameter in enumerate(parameters)])
     record_buffer = np.empty(0, kind)
     for part in _split_batches(batches, parameters, MAX_BINARY_CHUNK_ROWS):
-        record_buffer = record_buffer if len(record_buffer) >= part.num_rows else np.empty(part.num_rows, kind)
+        if len(record_buffer) >= part.num_rows:
+            record_buffer = record_buffer
+        else:
+            record_buffer = np.empty(part.num_rows, kind)
         rows = record_buffer[: part.num_rows]
         for at, parameter in enumerate(parameters):
             if parameter.value_kind == "isotime":
@@ -162,13 +165,25 @@ def _write_time_stamps(array: pa.Array, parameter: SampleParameter, target: Any 
         return write_times(
             microsecond_instants, parameter.byte_length, target, nanosecond_instants - microsecond_instants * 1000
         )
-    moments = array.cast(pa.timestamp("us")).cast(pa.int64()) if pa.types.is_timestamp(array.type) else array
-    is_missing = np.asarray(moments.is_null()) if moments.null_count else None
-    filled_instants = moments if is_missing is None else pc.fill_null(moments, 0)
+    if pa.types.is_timestamp(array.type):
+        moments = array.cast(pa.timestamp("us")).cast(pa.int64())
+    else:
+        moments = array
+    if moments.null_count:
+        is_missing = np.asarray(moments.is_null())
+    else:
+        is_missing = None
+    if is_missing is None:
+        filled_instants = moments
+    else:
+        filled_instants = pc.fill_null(moments, 0)
     texts = write_times(np.asarray(filled_instants, np.int64), parameter.byte_length, target)
     if is_missing is not None:
         fill = np.array((parameter.fill or "").encode(), f"S{parameter.byte_length}")
-        texts[is_missing] = fill if target is None else fill.view(target.dtype)
+        if target is None:
+            texts[is_missing] = fill
+        else:
+            texts[is_missing] = fill.view(target.dtype)
     return texts
 
 

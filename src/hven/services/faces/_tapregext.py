@@ -37,7 +37,8 @@ def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
 
     `tables` are the names of those that the reader sees.
     """
-    limits, jobs = settings.limits, settings.jobs
+    limits = settings.limits
+    jobs = settings.jobs
     keep, keep_hard = (round(days * 86400) for days in (jobs.keep_days, jobs.keep_days_hard))
     return (
         f"{''.join(f'<dataModel ivo-id={quoteattr(DATA_MODELS[name][0])}>{DATA_MODELS[name][1]}</dataModel>' for name in tables if name in DATA_MODELS)}"
@@ -50,7 +51,8 @@ def write_table_access(settings: Settings, tables: Collection[str] = ()) -> str:
 
 def describe_limits(settings: Settings) -> str:
     """Describe in words what the elements cannot: TAPRegExt 1.0 knows one executionDuration, which is that of jobs."""
-    limits, jobs = settings.limits, settings.jobs
+    limits = settings.limits
+    jobs = settings.jobs
     default, hard = settings.job_row_limits
     return (
         f"A synchronous query may run {limits.seconds:g} seconds and gives at most {limits.maxrec_hard} rows, {limits.maxrec_default} without MAXREC. "
@@ -63,11 +65,10 @@ def describe_limits(settings: Settings) -> str:
 def _write_output_limits(settings: Settings) -> str:
     """Write one limit where both modes share it; else one for each, as TAPRegExt 1.1 has them (``forMode``)."""
     sync = (settings.limits.maxrec_default, settings.limits.maxrec_hard)
-    limits_by_mode = (
-        {"": sync}
-        if settings.job_row_limits == sync
-        else {' forMode="async"': settings.job_row_limits, ' forMode="sync"': sync}
-    )
+    if settings.job_row_limits == sync:
+        limits_by_mode = {"": sync}
+    else:
+        limits_by_mode = {' forMode="async"': settings.job_row_limits, ' forMode="sync"': sync}
     return "".join(
         f'<outputLimit{mode}><default unit="row">{default}</default><hard unit="row">{hard}</hard></outputLimit>'
         for mode, (default, hard) in limits_by_mode.items()
@@ -83,15 +84,16 @@ def _write_upload_methods(byte_limit: int) -> str:
 
 
 def _write_upload_limit(byte_limit: int) -> str:
-    return (
-        f'<uploadLimit><default unit="byte">{byte_limit}</default><hard unit="byte">{byte_limit}</hard></uploadLimit>'
-        if byte_limit
-        else ""
-    )
+    if byte_limit:
+        return f'<uploadLimit><default unit="byte">{byte_limit}</default><hard unit="byte">{byte_limit}</hard></uploadLimit>'
+    return ""
 
 
 def _write_language(settings: Settings, has_registry: bool) -> str:
-    named = tuple(NAME_RESOLVING_FUNCTIONS.values()) if resolver.can_resolve_names(settings) else ()
+    if resolver.can_resolve_names(settings):
+        named = tuple(NAME_RESOLVING_FUNCTIONS.values())
+    else:
+        named = ()
     udfs = _write_features(
         f"{TAPREGEXT_ID}#features-udf",
         [(form, entry.doc) for entry in (*QUERY_FUNCTIONS.udfs, *named) for form in entry.declared_forms],
@@ -117,7 +119,9 @@ def _write_features(feature_type: str, forms: Iterable[tuple[str, str | None]]) 
         f"<feature><form>{escape(form)}</form>{f'<description>{escape(text)}</description>' if text else ''}</feature>"
         for form, text in forms
     )
-    return f"<languageFeatures type={quoteattr(feature_type)}>{inside}</languageFeatures>" if inside else ""
+    if inside:
+        return f"<languageFeatures type={quoteattr(feature_type)}>{inside}</languageFeatures>"
+    return ""
 
 
 def _write_output_formats() -> Iterable[str]:

@@ -70,8 +70,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             services.get_base_url(request, site.settings),
         )
         packed = kind in archives.ARCHIVE_KINDS
-        row_limit = site.settings.limits.archive_files if packed else scripts.MAX_SCRIPT_FILES
-        principal, overflow = context.identify_principal(request), False
+        if packed:
+            row_limit = site.settings.limits.archive_files
+        else:
+            row_limit = scripts.MAX_SCRIPT_FILES
+        principal = context.identify_principal(request)
+        overflow = False
         ids = () if params.read_one("QUERY") else parse_value(params, ID_PARAM)
         if name is not None and ids:
             table = services.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
@@ -85,10 +89,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 addresses = archives.read_addresses(
                     result, archives.choose_address_column(result, params.read_one("COLUMN")), base
                 )
-                called, overflow = (
-                    result.tables[0].qualified_name if len(result.tables) == 1 else "files",
-                    result.overflow,
-                )
+                called = result.tables[0].qualified_name if len(result.tables) == 1 else "files"
+                overflow = result.overflow
             if overflow and packed:
                 raise archives.build_too_large_error(context)
         title = site.settings.title or site.settings.name

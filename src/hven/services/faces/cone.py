@@ -88,16 +88,23 @@ def _adapt_columns(table: Table, columns: Sequence[Column]) -> tuple[Column, ...
     roles = {lon: RA_UCD, lat: DEC_UCD, name.name if name else "": ID_UCD}
     adapted_columns = []
     for column in columns:
-        own_ucd = (column.ucd or "").split(";")[0] if (column.ucd or "").lower() in MAIN_UCDS else None
+        if (column.ucd or "").lower() in MAIN_UCDS:
+            own_ucd = (column.ucd or "").split(";")[0]
+        else:
+            own_ucd = None
         ucd = roles.get(column.name, own_ucd)
-        kind = STRING if ucd == ID_UCD and not column.type.is_string else column.type
+        if ucd == ID_UCD and not column.type.is_string:
+            kind = STRING
+        else:
+            kind = column.type
         adapted_columns.append(column.copy_with(ucd=ucd, type=kind) if ucd else column)
     return tuple(adapted_columns)
 
 
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     *place, verbosity = values.values()
-    build_tree, present = partial(_build_query_tree, table, verbosity), partial(_adapt_columns, table)
+    build_tree = partial(_build_query_tree, table, verbosity)
+    present = partial(_adapt_columns, table)
     return ServiceQuery(
         query=build_tree, key=(verbosity,), values=tuple(place), columns_only=values["SR"] == 0, adapt_columns=present
     )

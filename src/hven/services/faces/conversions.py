@@ -104,11 +104,16 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
         {ending for item in list_media().values() if item.name not in UNCONVERTED_MEDIA for ending in item.extensions}
     )
     for link in table.row_file_links:
-        path, about, last = link.address, link.description, link.address[-1]
+        path = link.address
+        about = link.description
+        last = link.address[-1]
         fitting = [item for item in endings if not isinstance(last, str) or last.lower().endswith(f".{item}")]
         if fitting:
             address = (SITE_URL_EXPRESSION, f"/collections/{quote(table.schema)}/as/fits/", *path)
-            words = (*about, " (as FITS)") if about else ("As FITS",)
+            if about:
+                words = (*about, " (as FITS)")
+            else:
+                words = ("As FITS",)
             file_links.append(
                 LinkTemplate(
                     semantics="#this",
@@ -127,7 +132,8 @@ def _build_content_qualifier(link: LinkTemplate) -> Template:
 
     What its link or its row says, else its name, where all of that name are of one kind.
     """
-    last, declared_qualifier = link.address[-1], link.content_qualifier
+    last = link.address[-1]
+    declared_qualifier = link.content_qualifier
     if isinstance(last, str):
         return (
             declared_qualifier
@@ -143,11 +149,9 @@ def _build_content_qualifier(link: LinkTemplate) -> Template:
     qualifier_expressions = [
         part.expression for part in declared_qualifier if not isinstance(part, str) and len(declared_qualifier) == 1
     ]
-    return (
-        (TemplateExpression(f"COALESCE({qualifier_expressions[0]}, {named})"),)
-        if qualifier_expressions
-        else declared_qualifier or (TemplateExpression(named),)
-    )
+    if qualifier_expressions:
+        return (TemplateExpression(f"COALESCE({qualifier_expressions[0]}, {named})"),)
+    return declared_qualifier or (TemplateExpression(named),)
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:

@@ -99,11 +99,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             medium = detect_medium(original_file.name)
             if medium is None:
                 raise SourceError(format_message("{name} is of no kind that can be looked into", original_file.name))
-            copy = (
-                rotations.estimate_copy_bytes(original_file)
-                if context.is_operator(context.identify_principal(request))
-                else 0
-            )
+            if context.is_operator(context.identify_principal(request)):
+                copy = rotations.estimate_copy_bytes(original_file)
+            else:
+                copy = 0
             return write_page(
                 request, context, {"medium": medium, "bytes": original_file.path.stat().st_size, "copy": copy}
             )
@@ -128,7 +127,8 @@ def read_cube_data(
         cube_view = cube.build_cube_view(
             product, parse_value(params, PART_PARAM), parse_value(params, THROUGH_PARAM), at
         )
-        number, over = parse_value(params, SLICE_PARAM), parse_value(params, OVER_PARAM)
+        number = parse_value(params, SLICE_PARAM)
+        over = parse_value(params, OVER_PARAM)
         if number is not None:
             return _write_tile(cube_view, params, number, over)
         parts = cube.list_related_arrays(product, cube_view.array)
@@ -179,11 +179,10 @@ def _write_tile(
                 name=name,
             )
     window_text = params.read_one("WINDOW")
-    box = (
-        _clip_box(cube_view, _parse_numbers("WINDOW", window_text, 4))
-        if window_text
-        else (0, cube_view.width, 0, cube_view.height)
-    )
+    if window_text:
+        box = _clip_box(cube_view, _parse_numbers("WINDOW", window_text, 4))
+    else:
+        box = (0, cube_view.width, 0, cube_view.height)
     size = parse_value(params, SIZE_PARAM)
     tile_values = cube_view.read_tile(number - 1, box, size)
     if divisor_number is not None:
@@ -195,10 +194,15 @@ def _write_tile(
     headers = {}
     if parse_value(params, FORM_PARAM) == "int16":
         finite_values = tile_values[np.isfinite(tile_values)].astype(np.float64)
-        low, high = (float(finite_values.min()), float(finite_values.max())) if finite_values.size else (0.0, 0.0)
-        scale, zero = (high - low) / 65_534 or 1.0, (high + low) / 2
+        if finite_values.size:
+            low, high = (float(finite_values.min()), float(finite_values.max()))
+        else:
+            low, high = (0.0, 0.0)
+        scale = (high - low) / 65_534 or 1.0
+        zero = (high + low) / 2
         scaled_values = np.where(np.isfinite(tile_values), np.rint((tile_values - zero) / scale), BLANK_VALUE)
-        tile_values, headers = scaled_values.astype("<i2"), {"x-scale": repr(scale), "x-zero": repr(zero)}
+        tile_values = scaled_values.astype("<i2")
+        headers = {"x-scale": repr(scale), "x-zero": repr(zero)}
     written = io.BytesIO()
     np.save(written, tile_values)
     return written.getvalue(), headers
@@ -283,7 +287,10 @@ def _parse_region(cube_view: CubeView, text: str) -> tuple[Box, npt.NDArray[np.b
             ],
         )
     else:
-        xs, ys = (numbers[:2], numbers[2:]) if kind == "box" else (numbers[::2], numbers[1::2])
+        if kind == "box":
+            xs, ys = (numbers[:2], numbers[2:])
+        else:
+            xs, ys = (numbers[::2], numbers[1::2])
         box = _clip_box(cube_view, [math.ceil(min(xs)), math.floor(max(xs)), math.ceil(min(ys)), math.floor(max(ys))])
     x_of, y_of = np.meshgrid(np.arange(box[0], box[1]) + 1.0, np.arange(box[2], box[3]) + 1.0)
     inside = np.ones(x_of.shape, np.bool_)

@@ -159,7 +159,8 @@ class _Das2Request(series.SeriesRequest):
 
     def __init__(self, request: Request, context: ServiceContext) -> None:
         super().__init__(request, context)
-        self.url, self.settings = f"{self.base_url}/das2", context.site.settings
+        self.url = f"{self.base_url}/das2"
+        self.settings = context.site.settings
 
     @cached_property
     def data_sets(self) -> dict[str, DataSet]:
@@ -188,7 +189,11 @@ def _is_streamable(parameter: SampleParameter) -> bool:
 def _format_time(instant: int) -> str:
     """Write a time with the digits that it needs."""
     text = series.format_instant(instant)[:-1]
-    return text[:19] if text.endswith(".000000") else text[:23] if text.endswith("000") else text
+    if text.endswith(".000000"):
+        return text[:19]
+    if text.endswith("000"):
+        return text[:23]
+    return text
 
 
 def _format_time_range(start: int, stop: int) -> str:
@@ -201,16 +206,15 @@ def _get_title(data_set: DataSet) -> str:
 
 def _describe_source(das2_request: _Das2Request, data_set: DataSet) -> dict[str, Any]:
     """Collect what documents tell of a data source."""
-    span, resource, settings = (
-        das2_request.find_time_extent(data_set),
-        data_set.published.resource,
-        das2_request.settings,
-    )
+    span = das2_request.find_time_extent(data_set)
+    resource = data_set.published.resource
+    settings = das2_request.settings
     description_text = (
         data_set.series.description or data_set.table.description or (resource.description if resource else None)
     )
     contact = resource.contact if resource else None
-    address, streamable = quote(data_set.series.path), [each for each in data_set.parameters if _is_streamable(each)]
+    address = quote(data_set.series.path)
+    streamable = [each for each in data_set.parameters if _is_streamable(each)]
     source_values: dict[str, Any] = {
         "name": data_set.series.path.rpartition("/")[2],
         "title": _get_title(data_set),
@@ -353,7 +357,10 @@ def _parse_resolution(params: Mapping[str, str], cadence_microseconds: float) ->
     """
     text = params.get("resolution", "").lower()
     try:
-        resolution_seconds = 0.0 if text in {"", "intrin", "intrinsic"} else float(text.removesuffix("s"))
+        if text in {"", "intrin", "intrinsic"}:
+            resolution_seconds = 0.0
+        else:
+            resolution_seconds = float(text.removesuffix("s"))
     except ValueError:
         resolution_seconds = -1.0
     if not 0 <= resolution_seconds < 1e12:
@@ -421,7 +428,10 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
     }
     if services.is_unchanged(das2_request.request, tag):
         return Response(status_code=304, headers=headers)
-    stamp = data_set.time.byte_length if data_set.has_nanoseconds and not width else form.stamp
+    if data_set.has_nanoseconds and not width:
+        stamp = data_set.time.byte_length
+    else:
+        stamp = form.stamp
     form = form._replace(
         properties=_build_stream_properties(das2_request, data_set, chosen, _format_time_range(start, stop), width),
         stamp=stamp,
@@ -485,12 +495,16 @@ def _format_duration(seconds: float) -> str:
 
 
 def _format_label(name: str, unit: str | None) -> str:
-    return f"{name} ({streams.format_units(unit)})" if unit else name
+    if unit:
+        return f"{name} ({streams.format_units(unit)})"
+    return name
 
 
 def _find_axis(parameter: SampleParameter) -> ParameterBins | None:
     """Find what the elements of its last dimension stand for."""
-    return parameter.bins[-1] if parameter.bins else None
+    if parameter.bins:
+        return parameter.bins[-1]
+    return None
 
 
 def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
@@ -504,7 +518,10 @@ def _list_axis_values(parameter: SampleParameter) -> tuple[float, ...]:
 def _find_axis_column(data_set: DataSet, parameter: SampleParameter) -> str | None:
     """Name the column that has the values of its elements for each sample."""
     axis = _find_axis(parameter)
-    name = axis.centers.lower() if axis is not None and isinstance(axis.centers, str) else None
+    if axis is not None and isinstance(axis.centers, str):
+        name = axis.centers.lower()
+    else:
+        name = None
     fit = (
         candidate.name
         for candidate in data_set.parameters
@@ -531,18 +548,25 @@ def _build_planes(
             stem = f"{plain[:50]}_{len(stems)}x"
         stems[each.name] = stem
         axis, (line_count, size) = _find_axis(each), (1, 1, *each.dimensions)[-2:]
-        tags, name, unit = None, "", None
+        tags = None
+        name = ""
+        unit = None
         if len(each.dimensions) == 2 or each.bins or size > MAX_LINE_ELEMENTS:
             tags = moving_axis_values.get(each.name) or _list_axis_values(each) or tuple(map(float, range(1, size + 1)))
-            name, unit = (axis.label or axis.name, axis.unit) if axis else ("index", None)
+            if axis:
+                name, unit = (axis.label or axis.name, axis.unit)
+            else:
+                name, unit = ("index", None)
         elif each.dimensions:  # of a few without bins each is a line of its own
             line_count, size = size, 1
         for at in range(line_count):
             several = (tags is None and each.dimensions) or line_count > 1
-            label = (
-                f"{each.name} {at + 1}" if several else _format_label(each.column.label or each.name, each.column.unit)
-            )
-            ending, part = f"_{at + 1}" if several else "", (at * size, at * size + size)
+            if several:
+                label = f"{each.name} {at + 1}"
+            else:
+                label = _format_label(each.column.label or each.name, each.column.unit)
+            ending = f"_{at + 1}" if several else ""
+            part = (at * size, at * size + size)
             plane_values = (each.column.unit, tags, name, unit, "", "", label, each.column.description or "")
             planes.append(PacketPlane(stem + ending, each.name, part, *plane_values))
     lines = {each.name for each in parameters if not each.dimensions}
@@ -568,10 +592,8 @@ def _read_segments(
     bin_microseconds: int | None,
 ) -> Iterator[Segment]:
     """Read samples, in pieces of which each has the same values of elements."""
-    names, tables = (
-        [each.name for each in parameters],
-        {each.name: _find_axis_column(data_set, each) for each in parameters},
-    )
+    names = [each.name for each in parameters]
+    tables = {each.name: _find_axis_column(data_set, each) for each in parameters}
     moving = sorted({table for table in tables.values() if table})
     place = (das2_request.context, das2_request.principal, data_set)
 
@@ -583,7 +605,8 @@ def _read_segments(
         yield _build_planes(parameters, {}, is_reduced=True), iterate_bins(bins, bin_microseconds)
         return
     step = bin_microseconds or 1
-    low, high = start // step * step, -(-stop // step) * step
+    low = start // step * step
+    high = -(-stop // step) * step
     all_names = list(dict.fromkeys([*names, *moving]))
     if data_set.has_nanoseconds and not bin_microseconds:
         batches = series.read_nanosecond_samples(
@@ -627,7 +650,8 @@ def _split_at_axis_changes(
         tables = [reductions.to_matrix(batch.column(name)).astype(np.float64) for name in moving_columns]
         changes = np.zeros(max(batch.num_rows - 1, 0), bool)
         for table in tables:
-            now, before = table[1:], table[:-1]
+            now = table[1:]
+            before = table[:-1]
             changes |= ((now != before) & ~(np.isnan(now) & np.isnan(before))).any(axis=1)
         cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), batch.num_rows]
         for first, last in pairwise(cuts if batch.num_rows else ()):
@@ -638,19 +662,25 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
     """Make a node of the federated catalogue: a directory, or a data source with what it holds."""
     path = path.strip("/").lower()
     inside: dict[str, dict[str, Any]] = {}
-    parts, depth, settings = [""], path.count("/") + bool(path), das2_request.settings
+    parts = [""]
+    depth = path.count("/") + bool(path)
+    settings = das2_request.settings
     for each, data_set in das2_request.data_sets.items():
         if each.lower() == path:
             return _answer_json_template(COLLECTION_TEMPLATE, _describe_source(das2_request, data_set))
         if not path or each.lower().startswith(f"{path}/"):
             parts = each.split("/")
-            below, leaf = parts[depth], len(parts) == depth + 1
+            below = parts[depth]
+            leaf = len(parts) == depth + 1
             url = f"{das2_request.url}/catalog/{quote('/'.join(parts[: depth + 1]))}.json"
             about = (_get_title(data_set), "Collection") if leaf else (None, "Catalog")
             inside[below.lower()] = {"name": below, "title": about[0], "type": about[1], "urls": [url]}
     if path and not inside:
         raise NotFoundError("there is no such node", remedy=f"{das2_request.url}/catalog.json leads to all of them")
-    name, title = (parts[depth - 1], None) if path else (settings.name, settings.title or settings.name)
+    if path:
+        name, title = (parts[depth - 1], None)
+    else:
+        name, title = (settings.name, settings.title or settings.name)
     return _answer_json_template(
         CATALOG_TEMPLATE, {"name": name, "title": title, "inside": dict(sorted(inside.items()))}
     )
@@ -752,9 +782,9 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
     """Name its catalogue: the IVOA has no identifier for it."""
-    return (
-        [] if schema else [Capability(standard_id=None, url=f"{base_url}/das2/catalog.json", interface="vr:WebBrowser")]
-    )
+    if schema:
+        return []
+    return [Capability(standard_id=None, url=f"{base_url}/das2/catalog.json", interface="vr:WebBrowser")]
 
 
 FACE = Face(

@@ -48,7 +48,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if not FACE.applies(table):
             raise NotFoundError(f"{table.qualified_name} has no {FACE.missing_requirement}", remedy="ask it by TAP")
         page = context.find_page_writer(FACE.name, request, params)
-        response_format = None if page else params.read_one("RESPONSEFORMAT")
+        if page:
+            response_format = None
+        else:
+            response_format = params.read_one("RESPONSEFORMAT")
         fmt, options = formats.select_format(response_format, None if page else request.headers.get("accept"))
         if fmt.name == DEFAULT_FORMAT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
@@ -71,7 +74,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             link_rows = list_links(table, ids)
             if not table.is_observation_view:
                 return link_rows
-            catalogue, site_url = published_state.get_catalogue(principal, context.policies), site.settings.site_url
+            catalogue = published_state.get_catalogue(principal, context.policies)
+            site_url = site.settings.site_url
             return datalinks.expand_link_lists(
                 link_rows, site_url, lambda name, some: list_links(services.find_table(name, catalogue), some)
             )

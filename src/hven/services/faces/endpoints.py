@@ -155,7 +155,8 @@ async def _answer_rows(
             or options[formats.MEDIA_TYPE_OPTION].partition(";namespace")[0],
         }
     row_limit = parse_value(params, MAXREC_PARAM)
-    row_limit = endpoint.row_limit or context.site.settings.limits.maxrec_hard if row_limit is None else row_limit
+    if row_limit is None:
+        row_limit = endpoint.row_limit or context.site.settings.limits.maxrec_hard
     principal = context.identify_principal(request)
     try:
         result = query.run_query(
@@ -189,7 +190,9 @@ async def _answer_rows(
 def _choose_default_format(endpoint: Endpoint) -> str | None:
     """Write what is answered if nobody says it, as RESPONSEFORMAT."""
     chosen = "".join(f";{key}={option_value}" for key, option_value in endpoint.options.items() if key != "type")
-    return f"{formats.DEFAULT_FORMAT}{chosen}" if endpoint.options else endpoint.format_name
+    if endpoint.options:
+        return f"{formats.DEFAULT_FORMAT}{chosen}"
+    return endpoint.format_name
 
 
 def _read_value(params: RequestParams, param: Param) -> Any:
@@ -303,7 +306,9 @@ def _build_query(
 
 
 def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
-    return 1.0 if endpoint_param.unit is None else units.compute_factor(endpoint_param.param.unit, endpoint_param.unit)
+    if endpoint_param.unit is None:
+        return 1.0
+    return units.compute_factor(endpoint_param.param.unit, endpoint_param.unit)
 
 
 def _fill_constants(endpoint: Endpoint, item: PublishedTable, site: Site) -> tuple[tuple[Column, object], ...]:
@@ -325,7 +330,8 @@ def _fill_constants(endpoint: Endpoint, item: PublishedTable, site: Site) -> tup
 
 def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: str) -> Response:
     """Lead to the page of a row, if there is such a row."""
-    table, endpoint = sitools_request.table, sitools_request.endpoint
+    table = sitools_request.table
+    endpoint = sitools_request.endpoint
     key = table.find_column(endpoint.column or "")
     key_value = key_text if key.type.is_string else _parse_integer(key_text)
     query_tree = syntax_tree.build_table_query(
@@ -348,7 +354,9 @@ def _redirect_to_row_page(sitools_request: sitools2.SitoolsRequest, key_text: st
 
 
 def _parse_integer(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        return int(text)
+    return None
 
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
@@ -374,7 +382,10 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
 def _describe_param(endpoint_param: EndpointParameter) -> str:
     """Tell of a parameter in a line."""
     param = endpoint_param.param
-    kind = "text" if param.type == STRING else str(param.type)
+    if param.type == STRING:
+        kind = "text"
+    else:
+        kind = str(param.type)
     parts = [
         kind,
         param.unit or "",

@@ -61,11 +61,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         found_files = collection_files.find_files(context, principal, name, [path])
         row = found_files.get_row(path)
         found_files.record_access("file taken" if request.method == "GET" else "file asked about", path)
-        newer = (
-            collection_files.find_successor_url(context, row["url"], row["release"], principal)
-            if row["release"]
-            else None
-        )
+        if row["release"]:
+            newer = collection_files.find_successor_url(context, row["url"], row["release"], principal)
+        else:
+            newer = None
         root = find_root(path, row["roots"])[0]
         place = body = lost = None
         if root.scheme is None and not root.redirects_clients:
@@ -79,7 +78,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return RequestedFile(row, found_files.access_key, newer, place, body, lost)
 
     async def answer_file_request(request: Request) -> Response:
-        name, path = request.path_params["name"], request.path_params["path"]
+        name = request.path_params["name"]
+        path = request.path_params["path"]
         if b"hdu=" in request.scope["query_string"].lower() and (part := _find_hdu_param(request)):
             collection_url = (
                 f"{services.get_base_url(request, context.site.settings)}/collections/{percent_encode(name)}"
@@ -89,7 +89,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 headers=FILE_HEADERS,
             )
         requested_file = await anyio.to_thread.run_sync(find_requested_file, request, name, path)
-        row, newer = requested_file.row, requested_file.successor_url
+        row = requested_file.row
+        newer = requested_file.successor_url
         root, below = find_root(path, row["roots"])
         link = {}
         if row["release"] is not None:
@@ -110,7 +111,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if root.scheme is not None:
             with remote_files.name_failed_file(row):
                 far_file = remote_files.check_published_state(row, await block_cache.get_file_state(root, below))
-        tag = f'"{row["tag"]}"' if far_file is None else f'"{far_file.key}"'
+        if far_file is None:
+            tag = f'"{row["tag"]}"'
+        else:
+            tag = f'"{far_file.key}"'
         headers = {
             **services.build_cache_headers(tag, is_public=requested_file.access_key == "public"),
             **FILE_HEADERS,

@@ -145,15 +145,14 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HapiError):
         return _answer_json(request, _build_status(error.code, str(error)), STATUS_CODES[error.code][0])
     status = services.find_http_status(error)
-    code = (
-        1501
-        if isinstance(error, UpstreamError)
-        else 1500
-        if status >= 500
-        else 1408
-        if status in TOO_MUCH_STATUSES
-        else 1400
-    )
+    if isinstance(error, UpstreamError):
+        code = 1501
+    elif status >= 500:
+        code = 1500
+    elif status in TOO_MUCH_STATUSES:
+        code = 1408
+    else:
+        code = 1400
     message = (
         f"HAPI error {code}: {STATUS_CODES[code][1]}; "
         f"{services.write_error_message(error, services.get_request_id(request))}"
@@ -172,7 +171,10 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 def _build_modified_header(update_time: str) -> dict[str, str]:
     """Make the header that says when something was changed last."""
     when = datetime.fromisoformat(update_time)
-    when = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    if when.tzinfo:
+        when = when.astimezone(UTC)
+    else:
+        when = when.replace(tzinfo=UTC)
     return {"last-modified": format_datetime(when, usegmt=True)}
 
 
@@ -204,7 +206,10 @@ def _describe_bins(bins: ParameterBins, parameter_names: set[str]) -> dict[str, 
     description: dict[str, Any] = {"name": bins.name, "units": bins.unit}
     for key, values in (("centers", bins.centers), ("ranges", bins.ranges)):
         if isinstance(values, str):
-            description[key] = values if values in parameter_names else None
+            if values in parameter_names:
+                description[key] = values
+            else:
+                description[key] = None
         elif values:
             description[key] = [list(value) if isinstance(value, tuple) else value for value in values]
     description.setdefault("centers", None)
@@ -221,7 +226,10 @@ def _describe_parameter(parameter: SampleParameter, parameter_names: set[str]) -
         description["length"] = parameter.byte_length
     if parameter.dimensions:
         description["size"] = list(parameter.dimensions)
-    description["units"] = "UTC" if parameter.value_kind == "isotime" else (column.unit or None)
+    if parameter.value_kind == "isotime":
+        description["units"] = "UTC"
+    else:
+        description["units"] = column.unit or None
     description["fill"] = parameter.fill
     description |= {"description": column.description} if column.description else {}
     description |= {"label": column.label, "x_label": column.label} if column.label else {}
@@ -264,12 +272,15 @@ def _build_info(
     data_set: DataSet, extent: series.TimeExtent, parameters: Sequence[SampleParameter], base_url: str
 ) -> dict[str, Any]:
     """Describe a data set (section 3.6), without HAPI's status."""
-    time_series, resource, length = data_set.series, data_set.published.resource, data_set.time.byte_length
+    time_series = data_set.series
+    resource = data_set.published.resource
+    length = data_set.time.byte_length
     parameter_names = {parameter.name for parameter in parameters}
     all_names = {parameter.name for parameter in data_set.parameters}
     listed = [_describe_parameter(parameter, all_names) for parameter in (data_set.time, *parameters)]
     for each in listed:
-        if colors := time_series.colors.get(each["name"].lower()):
+        colors = time_series.colors.get(each["name"].lower())
+        if colors:
             each["x_colorLookup"] = dict(colors)
         each.update(_describe_vector(time_series, each))
         if data_set.derivation == derived.FILE_LISTING_KIND and each["type"] == "string":
@@ -303,7 +314,10 @@ def _build_info(
         info["x_intervalBasedRecords"] = True
     description = time_series.description or data_set.table.description or (resource.description if resource else None)
     notes = [*(f"{name} is left out: {why}" for name, why in data_set.left_out), *data_set.notes]
-    contact = resource.contact if resource is not None else None
+    if resource is not None:
+        contact = resource.contact
+    else:
+        contact = None
     resource_info = {
         "description": description,
         "note": notes or None,
@@ -323,13 +337,18 @@ def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
     clients whose times have no more digits (JavaScript) and ask until then get that sample, too.
     """
     stop = extent.stop or 1
-    stop = stop if data_set.series.cadence else -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
+    if data_set.series.cadence:
+        stop = stop
+    else:
+        stop = -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
     return stop + (round(data_set.series.ahead * 1_000_000) if data_set.series.ahead and extent.stop else 0)
 
 
 def _format_date(instant: int, text_length: int) -> str:
     written = series.format_instant(instant)[:-1] + "000"
-    return written[: text_length - 1] + "Z" if text_length > 20 else written[:19] + "Z"
+    if text_length > 20:
+        return written[: text_length - 1] + "Z"
+    return written[:19] + "Z"
 
 
 class _HapiRequest(series.SeriesRequest):
@@ -348,7 +367,9 @@ class _HapiRequest(series.SeriesRequest):
     def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
         """Find from when to when the reader has samples."""
         base_extent = super().find_time_extent(data_set.base_set or data_set)
-        return base_extent if data_set.base_set is None else derived.derive_time_extent(data_set, base_extent)
+        if data_set.base_set is None:
+            return base_extent
+        return derived.derive_time_extent(data_set, base_extent)
 
     def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with what is made of it."""
@@ -437,10 +458,8 @@ def _list_page_data_sets(hapi_request: _HapiRequest) -> list[dict[str, Any]]:
             example_span = max(
                 min(span.stop - span.start, (span.stop - span.start) * EXAMPLE_SAMPLES // max(span.row_count, 1)), 1
             )
-            begin, end = (
-                _format_date(span.stop - example_span, length),
-                _format_date(_find_request_end(data_set, span), length),
-            )
+            begin = _format_date(span.stop - example_span, length)
+            end = _format_date(_find_request_end(data_set, span), length)
             item |= {"start": _format_date(span.start, length), "stop": end, "from": begin, "to": end}
             item["example"] = urlencode({"dataset": data_set.id, "start": begin, "stop": end})
         page_items.append(item)
@@ -451,11 +470,11 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     params = _read_params(hapi_request.request, "data")
     data_set: DataSet = await anyio.to_thread.run_sync(hapi_request.require_data_set, params)
     chosen = _choose_parameters(data_set, params.get("parameters", ""))
-    began, ended = _parse_time(params, "start", 1402), _parse_time(params, "stop", 1403)
-    start, stop = (
-        -(-began // 1000),
-        -(-ended // 1000),
-    )  # a sample at the microsecond before is not behind what is asked for
+    began = _parse_time(params, "start", 1402)
+    ended = _parse_time(params, "stop", 1403)
+    # a sample at the microsecond before is not behind what is asked for
+    start = -(-began // 1000)
+    stop = -(-ended // 1000)
     if began >= ended:
         raise HapiError(1404)
     if params.get("include", "header") != "header":
@@ -464,7 +483,8 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     if kind not in OUTPUT_FORMATS:
         raise HapiError(1409, ", ".join(OUTPUT_FORMATS))
     span: series.TimeExtent = await anyio.to_thread.run_sync(hapi_request.find_time_extent, data_set)
-    first, last = span.start or 0, _find_request_end(data_set, span)
+    first = span.start or 0
+    last = _find_request_end(data_set, span)
     if span.start is not None and (began < first * 1000 or ended > last * 1000):
         raise HapiError(
             1405,
@@ -600,7 +620,9 @@ def _build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate
 
 def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
     """Name its page: the IVOA has no identifier for it."""
-    return [] if schema else [Capability(standard_id=None, url=f"{base_url}/hapi", interface="vr:WebBrowser")]
+    if schema:
+        return []
+    return [Capability(standard_id=None, url=f"{base_url}/hapi", interface="vr:WebBrowser")]
 
 
 FACE = Face(

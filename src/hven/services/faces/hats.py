@@ -88,7 +88,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 format_message("{table} has no {part}", tiling.table.qualified_name, tiling.part),
                 remedy=f"{hats_layout.COLLECTION_FILE} names what there is",
             )
-        pixel = None if tiling.part == tilings.INDEX_PART else hats_layout.parse_partition_path(state_path)
+        if tiling.part == tilings.INDEX_PART:
+            pixel = None
+        else:
+            pixel = hats_layout.parse_partition_path(state_path)
         if pixel is not None and state_path == hats_layout.format_partition_path(*pixel):
             partition_params = {name.lower(): value for name, value in request.query_params.items()}
             tag, place = tiling.get_partition_file(
@@ -107,7 +110,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         partition = hats_layout.parse_partition_path(path) is not None
         got = await anyio.to_thread.run_sync(find_file, request, text, path, limiter=making if partition else looking)
         if isinstance(got, str):
-            query = f"?{request.url.query}" if request.url.query else ""
+            if request.url.query:
+                query = f"?{request.url.query}"
+            else:
+                query = ""
             redirect_url = (
                 f"{services.get_base_url(request, context.site.settings)}/hats/{quote(text)}/{quote(got)}{query}"
             )
@@ -168,7 +174,10 @@ def write_document(tiling: Tiling, path: str) -> tuple[bytes, str]:
         *written,
         *([f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"] if tiling.part == tilings.INDEX_PART else rows),
     ]
-    folder = f"{path.rstrip('/')}/" if path else ""
+    if path:
+        folder = f"{path.rstrip('/')}/"
+    else:
+        folder = ""
     below = [file_path.removeprefix(folder).partition("/") for file_path in all_paths if file_path.startswith(folder)]
     if not below and path not in {hats_layout.DATASET_DIRECTORY, f"{hats_layout.DATASET_DIRECTORY}/"}:
         message = format_message("there is no {path} in {state}", path[:200], tiling.name)

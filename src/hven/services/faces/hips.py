@@ -77,7 +77,10 @@ def list_records(context: ServiceContext, principal: Principal, base_url: str) -
             properties = _parse_properties(body.decode("utf-8", "replace"))
             if "hips_order" not in properties and "hips_tile_format" not in properties:
                 continue  # a file that has that name by chance
-            folder = path.removesuffix(f"/{PROPERTIES_FILE}") if "/" in path else ""
+            if "/" in path:
+                folder = path.removesuffix(f"/{PROPERTIES_FILE}")
+            else:
+                folder = ""
             at = f"{base_url}/collections/{quote(table.schema)}/files/{quote(folder)}".rstrip("/")
             record_texts.append(
                 _write_record(
@@ -164,7 +167,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         place = survey.place / file
         if not place.is_file():
             raise NotFoundError(format_message("there is no tile {path}", file))
-        kind = "image/png" if file.endswith(".png") else "application/fits"
+        if file.endswith(".png"):
+            kind = "image/png"
+        else:
+            kind = "application/fits"
         return FileResponse(place, headers=headers, media_type=kind)
 
     return [

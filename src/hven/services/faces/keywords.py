@@ -51,7 +51,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     """Route ``/collections/<name>/headers/<path>``."""
 
     def build_response(request: Request, params: services.RequestParams) -> Response:
-        name, path = request.path_params["name"], request.path_params["path"]
+        name = request.path_params["name"]
+        path = request.path_params["path"]
         found_files = collection_files.find_files(context, context.identify_principal(request), name, [path])
         row = found_files.get_row(path)
         found_files.record_access("header seen", path)

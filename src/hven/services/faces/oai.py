@@ -92,7 +92,8 @@ class _Repository:
     """Answers one request after the other; what it knows stands in the system state."""
 
     def __init__(self, context: ServiceContext, publishing_registry: PublishingRegistry) -> None:
-        self._context, self._publishing_registry = context, publishing_registry
+        self._context = context
+        self._publishing_registry = publishing_registry
         self._record_store = context.site.store.registry
         self._url = f"{context.site.settings.site_url}/oai"
 
@@ -118,7 +119,8 @@ class _Repository:
             inside = [f"<{verb}>", *getattr(self, f"_{verb}")(argument_values), f"</{verb}>"]
         except OaiError as error:
             inside = [f'<error code="{error.code}">{escape(replace_illegal_characters(error.message))}</error>']
-            argument_values = {} if error.code in {"badVerb", "badArgument"} else argument_values
+            if error.code in {"badVerb", "badArgument"}:
+                argument_values = {}
         words = "".join(
             f" {name}={quoteattr(replace_illegal_characters(value))}" for name, value in argument_values.items()
         )
@@ -165,12 +167,14 @@ class _Repository:
         *,
         headers_only: bool,
     ) -> Iterator[str]:
-        list_request = (
-            self._parse_resumption_token(arguments)
-            if "resumptionToken" in arguments
-            else _parse_list_request(arguments)
-        )
-        without = {"body", "dublin"} if headers_only else {"dublin" if list_request.prefix == "ivo_vor" else "body"}
+        if "resumptionToken" in arguments:
+            list_request = self._parse_resumption_token(arguments)
+        else:
+            list_request = _parse_list_request(arguments)
+        if headers_only:
+            without = {"body", "dublin"}
+        else:
+            without = {"dublin" if list_request.prefix == "ivo_vor" else "body"}
         page_records = self._record_store.list_records(
             list_request.last_number,
             RECORDS_PER_PAGE + 1,
@@ -244,13 +248,21 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
     """Check which arguments a verb has, and return it."""
     verbs = [value for name, value in arguments if name == "verb"]
     if len(verbs) != 1 or verbs[0] not in VERB_ARGUMENTS:
-        why = "is missing" if not verbs else "stands there twice" if len(verbs) > 1 else f"{verbs[0][:40]!r} is none"
+        if not verbs:
+            why = "is missing"
+        elif len(verbs) > 1:
+            why = "stands there twice"
+        else:
+            why = f"{verbs[0][:40]!r} is none"
         raise OaiError("badVerb", f"verb {why}; known: {', '.join(VERB_ARGUMENTS)}")
-    verb, names = verbs[0], [name for name, _ in arguments if name != "verb"]
+    verb = verbs[0]
+    names = [name for name, _ in arguments if name != "verb"]
     must, may = VERB_ARGUMENTS[verb]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
         raise OaiError("badArgument", f"{', '.join(twice)[:80]} stands there twice")
-    if unknown := sorted(set(names) - must - may):
+    unknown = sorted(set(names) - must - may)
+    if unknown:
         raise OaiError(
             "badArgument",
             f"{verb} knows no {', '.join(unknown)[:80]}; it takes {', '.join(sorted(must | may)) or 'none'}",
@@ -275,7 +287,9 @@ def _parse_prefix(arguments: Mapping[str, str]) -> str:
 
 
 def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
-    prefix, since, until = _parse_prefix(arguments), arguments.get("from"), arguments.get("until")
+    prefix = _parse_prefix(arguments)
+    since = arguments.get("from")
+    until = arguments.get("until")
     for name, value in (("from", since), ("until", until)):
         if value is not None and not _is_time(value):
             raise OaiError("badArgument", f"{name}={value[:40]!r} is no moment: 2026-11-24, or 2026-11-24T01:02:03Z")
@@ -284,7 +298,8 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
             raise OaiError("badArgument", "from and until must both be days, or both be moments")
         if since > until:
             raise OaiError("badArgument", "from is later than until")
-    if (chosen := arguments.get("set")) is not None:
+    chosen = arguments.get("set")
+    if chosen is not None:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", chosen):
             raise OaiError("badArgument", f"set={chosen[:40]!r} is no name of a set")
         if chosen != MANAGED_SET:
@@ -298,7 +313,9 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _ListRequest:
 
 
 def _complete_time(text: str | None, time_of_day: str) -> str | None:
-    return f"{text}T{time_of_day}Z" if text is not None and "T" not in text else text
+    if text is not None and "T" not in text:
+        return f"{text}T{time_of_day}Z"
+    return text
 
 
 def _is_time(text: str) -> bool:

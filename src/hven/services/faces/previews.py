@@ -110,7 +110,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def answer_picture(request: Request) -> Response:
         params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
-        name, path = request.path_params["name"], request.path_params["path"]
+        name = request.path_params["name"]
+        path = request.path_params["path"]
         look = _read_look(params)
         paths = list(dict.fromkeys([path, *(parse_value(params, PICTURE_PARAMS[-1]) or ())]))
         max_files = MAX_CALIBRATOR_FILES if look.show == "transfer" else MAX_FILES
@@ -123,11 +124,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         key = drawings.make_picture_key(files, look)
         public = all(file.is_public for file in files)
         judged = look.size <= drawings.THUMBNAIL_PIXELS and _is_shown_on_page(request)
-        tag = f'"{key}-judged"' if judged else f'"{key}"'
+        if judged:
+            tag = f'"{key}-judged"'
+        else:
+            tag = f'"{key}"'
         headers = {**services.build_cache_headers(tag, is_public=public, vary=VARY_HEADER), **PICTURE_HEADERS}
         if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        shelf, places = drawings.get_picture_store(context), [(file.path, file.name) for file in files]
+        shelf = drawings.get_picture_store(context)
+        places = [(file.path, file.name) for file in files]
         try:
             body = await anyio.to_thread.run_sync(drawings.find_picture, shelf, key)
             if body is None:
@@ -167,8 +172,12 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     if not _is_image_requested(request):
         return words
     size_text = next((text for name, text in request.query_params.items() if name.upper() == "SIZE"), "")
-    size = int(size_text) if size_text.isdecimal() and len(size_text) < 5 else 800
-    size, reason = min(max(size, PICTURE_SIZE_RANGE[0]), PICTURE_SIZE_RANGE[1]), bytes(words.body).decode()
+    if size_text.isdecimal() and len(size_text) < 5:
+        size = int(size_text)
+    else:
+        size = 800
+    size = min(max(size, PICTURE_SIZE_RANGE[0]), PICTURE_SIZE_RANGE[1])
+    reason = bytes(words.body).decode()
     body = (draw_no_picture_sign if words.status_code >= 500 else draw_refusal)(size, reason)
     repeated_headers = {name: words.headers[name] for name in ("retry-after",) if name in words.headers}
     return Response(
@@ -185,7 +194,8 @@ def _read_look(params: RequestParams) -> Look:
         raise ParamError(
             message, name="PERCENTILE", remedy=format_message("write two numbers from 0 to 100, such as 1 99")
         )
-    size, axes = parsed_values["SIZE"], parsed_values["AXES"]
+    size = parsed_values["SIZE"]
+    axes = parsed_values["AXES"]
     return Look(
         size=size,
         axes=size >= MIN_AXES_PIXELS if axes is None else axes,
@@ -236,7 +246,10 @@ def _list_fitting_extensions(
     last_part: str | TemplateExpression, media_types: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
     """List endings that a path may have of these, by its last part; of a text it is known."""
-    ending = last_part.lower().rpartition(".")[2] if isinstance(last_part, str) else None
+    if isinstance(last_part, str):
+        ending = last_part.lower().rpartition(".")[2]
+    else:
+        ending = None
     return tuple(
         (extension_text, kind)
         for extension_text, kind in sorted(media_types.items())

@@ -64,7 +64,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def check_write_access(request: Request) -> tuple[Principal, str]:
         """Find out who writes where; who may not see a table is not told that there is one."""
-        principal, name = context.identify_principal(request), request.path_params["table"]
+        principal = context.identify_principal(request)
+        name = request.path_params["table"]
         push_target = client_writes.find_push_target(site, name, "/".join(read_row_key(request) or ()))
         if push_target is not None and client_writes.can_push(push_target[0], push_target[2], principal):
             return principal, push_target[1].table.qualified_name
@@ -116,7 +117,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         key = read_row_key(request)
         if key is None:
             text = request.query_params.get("before", "")
-            before = int(text) if text.isdigit() and len(text) < 18 else None
+            if text.isdigit() and len(text) < 18:
+                before = int(text)
+            else:
+                before = None
             document, state = await anyio.to_thread.run_sync(_describe_table, context, name, before)
         else:
             document, state = await anyio.to_thread.run_sync(client_writes.find_pushed_row, site, name, key)
@@ -188,7 +192,10 @@ def _describe_table(context: ServiceContext, name: str, before_number: int | Non
     """Describe what a table takes, and who wrote what."""
     store = context.site.store.pushes
     push_target = client_writes.find_push_target(context.site, name)
-    options = push_target[2].options if push_target is not None else {}
+    if push_target is not None:
+        options = push_target[2].options
+    else:
+        options = {}
     history = store.list_pushes(name, row_limit=HISTORY_PAGE_ROWS, before_number=before_number)
     names = ("number", "run", "at", "by", "action", "rows", "removed")
     description = {
@@ -257,13 +264,15 @@ def _build_write_response(
         headers["etag"] = f'"{write_result.state}"'
     if write_result.is_replayed:
         headers["idempotency-replayed"] = "true"
-    status = (
-        201
-        if not write_request.dry_run and (write_request.action == client_writes.POST_ACTION or write_result.is_new_file)
-        else 200
-    )
+    if not write_request.dry_run and (write_request.action == client_writes.POST_ACTION or write_result.is_new_file):
+        status = 201
+    else:
+        status = 200
     if status == 201 and len(write_result.ids) == 1:
-        key = write_result.ids[0] if isinstance(write_result.ids[0], list) else [write_result.ids[0]]
+        if isinstance(write_result.ids[0], list):
+            key = write_result.ids[0]
+        else:
+            key = [write_result.ids[0]]
         headers["location"] = f"{table_url}/{'/'.join(quote(str(part)) for part in key)}"
     prefer_header = request.headers.get("prefer", "").lower()
     brief = "return=minimal" in prefer_header or (

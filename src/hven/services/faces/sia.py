@@ -169,12 +169,21 @@ def _parse_region(values: Mapping[str, Any]) -> tuple[float, float, str | None]:
     if len(latitudes) != 1 or not -90 <= latitudes[0] <= 90 or lon < 0:
         remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
         raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
-    lat, width, height = latitudes[0], size[0] / 2, size[-1] / 2
+    lat = latitudes[0]
+    width = size[0] / 2
+    height = size[-1] / 2
     if not (width and height):
         return lon, lat, None
-    south, north = max(-90.0, lat - height), min(90.0, lat + height)
-    wide = width / math.cos(math.radians(lat)) if south > -90 and north < 90 else 180.0
-    west, east = (0.0, 360.0) if wide >= 180 else ((lon - wide) % 360, (lon + wide) % 360)
+    south = max(-90.0, lat - height)
+    north = min(90.0, lat + height)
+    if south > -90 and north < 90:
+        wide = width / math.cos(math.radians(lat))
+    else:
+        wide = 180.0
+    if wide >= 180:
+        west, east = (0.0, 360.0)
+    else:
+        west, east = ((lon - wide) % 360, (lon + wide) % 360)
     return lon, lat, f"RANGE {west!r} {east!r} {south!r} {north!r}"
 
 
@@ -219,7 +228,10 @@ def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     metadata = (values["FORMAT"] or "").strip().lower() == "metadata"
-    table_columns = {column.name for column in table.columns} if table.qualified_name == OBSCORE_TABLE else set()
+    if table.qualified_name == OBSCORE_TABLE:
+        table_columns = {column.name for column in table.columns}
+    else:
+        table_columns = set()
     words = {
         "title": "obs_title, " if "obs_title" in table_columns else "",
         "pixel": "s_pixel_scale / 3600, " if "s_pixel_scale" in table_columns else "",
@@ -233,15 +245,14 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
         for name, _, text, _, _, min_verbosity in SIA_COLUMNS
         if min_verbosity <= values["VERB"]
     ]
-    where = (
-        ["1 = 0"]
-        if metadata
-        else [
+    if metadata:
+        where = ["1 = 0"]
+    else:
+        where = [
             "dataproduct_type IN ('image', 'cube')",
             *_write_region_conditions(values),
             *_write_format_conditions(values["FORMAT"]),
         ]
-    )
     return ServiceQuery(
         query=f"SELECT {', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
         only_table=table.qualified_name,
@@ -270,12 +281,18 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             )
         parsed_values = parse_values(params, SIA_PARAMS)
         format_text = str(parsed_values["FORMAT"]).strip().lower()
-        box = None if format_text == "metadata" else _parse_region(parsed_values)[2]
+        if format_text == "metadata":
+            box = None
+        else:
+            box = _parse_region(parsed_values)[2]
         cuts = format_text in {"", "all"} or "fits" in format_text  # which are FITS
         service_query = _build_query(
             table, {**parsed_values, "INTERSECT": "OVERLAPS", "FORMAT": "ALL" if cuts else "METADATA"}
         )
-        inputs = service_query.params if format_text == "metadata" else ()
+        if format_text == "metadata":
+            inputs = service_query.params
+        else:
+            inputs = ()
         row_limit = min(
             MAX_CUTOUT_ROWS if (row_limit := parse_value(params, MAXREC_PARAM)) is None else row_limit, MAX_CUTOUT_ROWS
         )
@@ -333,7 +350,10 @@ def _list_cutouts(
     for link in cutouts.list_row_links(context, principal, table, list(by)) if by else ():
         if link["file"] is not None and link["link_authorized"] is not False:
             files.setdefault(link["file"][0], []).append((link["ID"], link["file"][1]))
-    shape = None if box is None else shape_text.parse_shape("pos", box)
+    if box is None:
+        shape = None
+    else:
+        shape = shape_text.parse_shape("pos", box)
     for collection, row_files in files.items():
         paths = [path for _, path in row_files]
         looked = partial(
@@ -345,7 +365,10 @@ def _list_cutouts(
         )
         for (ident, _), cutout_facts in zip(row_files, remote_files.call_concurrently(looked, paths), strict=True):
             if cutout_facts is not None:
-                pos = "" if box is None else f"&POS={quote(box)}"
+                if box is None:
+                    pos = ""
+                else:
+                    pos = f"&POS={quote(box)}"
                 url = f"{base_url}/soda/sync?TABLE={quote(table.qualified_name)}&ID={quote(ident, safe='')}{pos}"
                 yield {**by[ident], **cutout_facts, "format": "image/fits", "url": url}
 

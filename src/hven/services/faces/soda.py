@@ -52,7 +52,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             principal, base = context.identify_principal(request), services.get_base_url(request, context.site.settings)
             (cutout_request,) = cutouts.parse_cutout_requests(params, single_only=True)
             history = [f"{cutout_request.row_identifier} of {base}"]
-            if ignored := params.list_unused(cutouts.CUTOUT_PARAMS):
+            ignored = params.list_unused(cutouts.CUTOUT_PARAMS)
+            if ignored:
                 history.append(f"not understood, and left out: {', '.join(ignored)}")
             original_file = cutouts.find_original_file(
                 context, principal, cutout_request.row_identifier, params.read_one("TABLE")
@@ -140,7 +141,9 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
                 return service
             place = collection_files.find_local_path(context, files, path)
             if place is None:  # other servers are not asked for a list
-                return None if find_root(path, files.table.roots)[0].scheme is None else service
+                if find_root(path, files.table.roots)[0].scheme is None:
+                    return None
+                return service
             inputs_by_path[path] = cutouts.fit_parameters(
                 bare, place, context.site.get_or_create(cutouts.CutoutParameterCache)
             )
@@ -159,7 +162,9 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
                 )
             elif fitted_input is not None:  # the same object for all lists: it is written once
                 narrowed_inputs.append(fitted_input)
-        return replace(service, inputs=tuple(narrowed_inputs)) if fit else None
+        if fit:
+            return replace(service, inputs=tuple(narrowed_inputs))
+        return None
 
     files = context.site.get_published_state().tables_by_name.get(f"{table.schema}.files")
     key = table.identifier_column
@@ -203,7 +208,8 @@ def _build_inputs(key: str, table: str) -> tuple[tuple[ServiceParameter, ...], .
 
 def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
     """Show how a row's file is cut."""
-    url, name = f"{base_url}/soda/sync", published.table.qualified_name
+    url = f"{base_url}/soda/sync"
+    name = published.table.qualified_name
     python = (
         f'import pyvo\n\nrow = pyvo.dal.TAPService("{base_url}/tap").search("SELECT TOP 1 * FROM '
         f'{name}")[0]\nlinks = row.getdatalink()\ncut = links.get_first_proc().process(circle=(83.63, 22.01, 0.1))'

@@ -141,8 +141,14 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
 def _parse_time_range(text: str) -> tuple[float, float]:
     """Read a time, of which a year or a day alone is all of it, or two with a slash between, as modified Julian dates."""
     low, slash, high = text.partition("/")
-    begin = _parse_time(low.strip(), text)[0] if low.strip() else -math.inf
-    end = _parse_time((high if slash else low).strip(), text)[1] if (high if slash else low).strip() else math.inf
+    if low.strip():
+        begin = _parse_time(low.strip(), text)[0]
+    else:
+        begin = -math.inf
+    if (high if slash else low).strip():
+        end = _parse_time((high if slash else low).strip(), text)[1]
+    else:
+        end = math.inf
     if not begin <= end:
         raise ParamError(f"TIME={text!r:.60} is empty: its end is before its beginning", name="TIME")
     return begin, end
@@ -176,7 +182,10 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
         if len(words) != 2 or frame.strip().upper() not in {"", "ICRS"}:
             remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
             raise ParamError(f"POS={values['POS']!r:.60} is no position", name="POS", remedy=remedy)
-        size = DEFAULT_DIAMETER_DEGREES if values["SIZE"] is None else values["SIZE"]
+        if values["SIZE"] is None:
+            size = DEFAULT_DIAMETER_DEGREES
+        else:
+            size = values["SIZE"]
         try:
             lon = repr(wrap_angle(float(words[0]), 0, 360))
         except ValueError:
@@ -186,14 +195,16 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
         ("BAND", ("em_min", "em_max"), partial(_parse_wavelength_range, name="BAND")),
         ("TIME", ("t_min", "t_max"), _parse_time_range),
     ):
-        if words := _split_list(values[name]):
+        words = _split_list(values[name])
+        if words:
             yield f"({' OR '.join(write_interval_condition(*columns, read(word)) for word in words)})"
     for name, column in {
         "TARGETNAME": "target_name",
         "COLLECTION": "obs_collection",
         "PUBDID": "obs_publisher_did",
     }.items():
-        if words := _split_list(values[name]):
+        words = _split_list(values[name])
+        if words:
             yield f"{column} IN ({', '.join(map(write_literal, words))})"
     if values["SPECRP"] is not None:
         yield f"em_res_power >= {values['SPECRP']!r}"
@@ -208,7 +219,10 @@ def _write_conditions(values: Mapping[str, Any]) -> Iterator[str]:
 def _adapt_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     adapted_columns = []
     for column, (utype, _, ucd, unit) in zip(columns, SSA_COLUMNS, strict=True):
-        kind = Type("double", "2") if column.type.xtype == "point" else column.type
+        if column.type.xtype == "point":
+            kind = Type("double", "2")
+        else:
+            kind = column.type
         adapted_columns.append(
             column.copy_with(utype=f"ssa:{utype}", ucd=ucd or None, unit=unit, type=kind, frame=None)
         )
@@ -226,7 +240,10 @@ def _build_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     ]
     metadata = values["FORMAT"].strip().lower() == "metadata"
     where = ["1 = 0"] if metadata else _write_conditions(values)
-    top = "" if values["TOP"] is None else f"TOP {values['TOP']} "
+    if values["TOP"] is None:
+        top = ""
+    else:
+        top = f"TOP {values['TOP']} "
     return ServiceQuery(
         query=f"SELECT {top}{', '.join(items)} FROM {OBSCORE_TABLE} WHERE {' AND '.join(where)}",
         only_table=table.qualified_name,

@@ -65,7 +65,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         People to queries that they can try, programs to the capabilities.
         """
-        page = "examples" if "text/html" in request.headers.get("accept", "") else "capabilities"
+        if "text/html" in request.headers.get("accept", ""):
+            page = "examples"
+        else:
+            page = "capabilities"
         return Response(
             None,
             303,
@@ -180,7 +183,10 @@ async def _answer_sync(
 
     as_of = params.read_one("ASOF")
     warnings = services.warn_unused_parameters(params, TAP_PARAMS, *LEGACY_PARAMETERS)
-    cited = await _create_cited_result(context, request, params, text, planning_queue) if read_cite(params) else ()
+    if read_cite(params):
+        cited = await _create_cited_result(context, request, params, text, planning_queue)
+    else:
+        cited = ()
 
     def run_query() -> QueryResult:
         return query.run_query(

@@ -137,7 +137,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             context.site.get_or_create(TileCache),
             (tag, choose_encoding(request.headers.get("accept-encoding", ""))),
         )
-        cached_tile = tile_cache.find(key) if public else None
+        if public:
+            cached_tile = tile_cache.find(key)
+        else:
+            cached_tile = None
         if cached_tile is not None:
             return Response(cached_tile[0], headers=cached_tile[1])
         body, tile_headers = _build_tile(timeline_request, data_set, params)
@@ -212,7 +215,8 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
 
 
 def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
-    column, count = parameter.column, math.prod(parameter.dimensions)
+    column = parameter.column
+    count = math.prod(parameter.dimensions)
     description = {
         "name": parameter.name,
         "label": column.label or parameter.name,
@@ -235,7 +239,9 @@ def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None
         return description | {"centers": bins.centers}
     if isinstance(bins.ranges, tuple) and len(bins.ranges) == count:
         return description | {"centers": [(low + high) / 2 for low, high in bins.ranges]}
-    return description | {"along": bins.centers} if isinstance(bins.centers, str) and bins.centers else None
+    if isinstance(bins.centers, str) and bins.centers:
+        return description | {"along": bins.centers}
+    return None
 
 
 def _is_spectrum(parameter: SampleParameter) -> bool:
@@ -248,7 +254,8 @@ def _build_tile(
     """Make one tile, whole, whatever of it has samples."""
     names = {each.name: each for each in data_set.parameters if each.value_kind in {"double", "integer"}}
     parameter = names.get(params.read_one("PARAMETER") or "")
-    width, number = parse_value(params, WIDTH_PARAM), parse_value(params, TILE_PARAM)
+    width = parse_value(params, WIDTH_PARAM)
+    number = parse_value(params, TILE_PARAM)
     if parameter is None or width is None:
         raise ParamError(
             format_message("a tile is that of a PARAMETER, with bins of a WIDTH"),
@@ -257,14 +264,18 @@ def _build_tile(
         )
     begin = number * BINS_PER_TILE * width
     span = timeline_request.find_time_extent(data_set)
-    count, spectrum, peak = (
-        math.prod(parameter.dimensions),
-        _is_spectrum(parameter),
-        parse_value(params, SHOW_PARAM) == "peak",
-    )
+    count = math.prod(parameter.dimensions)
+    spectrum = _is_spectrum(parameter)
+    peak = parse_value(params, SHOW_PARAM) == "peak"
     rows = parse_value(params, ROWS_PARAM)
-    along = names.get(_find_channel_parameter(parameter) or "") if spectrum and count <= channels.MAX_CHANNELS else None
-    together = -(-count // rows) if spectrum and along is None else 1
+    if spectrum and count <= channels.MAX_CHANNELS:
+        along = names.get(_find_channel_parameter(parameter) or "")
+    else:
+        along = None
+    if spectrum and along is None:
+        together = -(-count // rows)
+    else:
+        together = 1
     # channels are put together as they come: of how many there are depends no memory
     kind = np.float32 if spectrum and parameter.column.type.datatype == "float" else np.float64
     bin_values = np.full((BINS_PER_TILE, -(-count // together) if spectrum else 3 * count), np.nan, kind)
@@ -277,7 +288,8 @@ def _build_tile(
         and begin + BINS_PER_TILE * width > span.start
     ):
         # only what has samples: far outside, times are none that the engine knows
-        low, high = max(begin, span.start), min(begin + BINS_PER_TILE * width, span.stop)
+        low = max(begin, span.start)
+        high = min(begin + BINS_PER_TILE * width, span.stop)
         asked_for = [parameter.name, *([along.name] if along is not None else [])]
         parts = pyramids.read_bins(
             timeline_request.context,
@@ -292,7 +304,10 @@ def _build_tile(
         for bins in parts:
             place = bins["number"] - number * BINS_PER_TILE
             inside = (place >= 0) & (place < BINS_PER_TILE)
-            tile_bins = bins if inside.all() else bins[inside]
+            if inside.all():
+                tile_bins = bins
+            else:
+                tile_bins = bins[inside]
             has_samples[place[inside]] = True
             if spectrum:
                 spectrum_values = np.asarray(tile_bins[f"{'h' if peak else 'm'} {parameter.name}"], kind)
@@ -326,8 +341,13 @@ def _build_tile(
 
 def _find_channel_parameter(parameter: SampleParameter) -> str | None:
     """Name the parameter that has the channels of each sample."""
-    centers = parameter.bins[-1].centers if parameter.bins and len(parameter.dimensions) == 1 else None
-    return centers if isinstance(centers, str) and centers else None
+    if parameter.bins and len(parameter.dimensions) == 1:
+        centers = parameter.bins[-1].centers
+    else:
+        centers = None
+    if isinstance(centers, str) and centers:
+        return centers
+    return None
 
 
 def _build_lines(bins: BinRecords, name: str) -> Numbers:
@@ -336,7 +356,10 @@ def _build_lines(bins: BinRecords, name: str) -> Numbers:
     Of vectors, of which no lowest ones are kept, three times the mean.
     """
     mean = np.asarray(bins[f"m {name}"], np.float64)
-    each = (mean, mean, mean) if mean.shape[1] > 1 else (bins[f"l {name}"], mean, bins[f"h {name}"])
+    if mean.shape[1] > 1:
+        each = (mean, mean, mean)
+    else:
+        each = (bins[f"l {name}"], mean, bins[f"h {name}"])
     return np.stack(each, axis=2).reshape(len(bins), -1)
 
 
@@ -375,13 +398,19 @@ def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, st
         That say how values are found from codes.
     """
     is_finite = np.isfinite(picture)
-    values = picture.ravel() if is_finite.all() else picture[is_finite]
+    if is_finite.all():
+        values = picture.ravel()
+    else:
+        values = picture[is_finite]
     if not values.size:
         return np.zeros(picture.shape, np.uint8), {"x-zero": "0", "x-scale": "0", "x-bend": "1"}
     sampled_values = values[:: max(values.size // MAX_SAMPLED_VALUES, 1)].astype(np.float64)  # tell where the middle is
     zero = float(np.median(sampled_values))
     max_deviation = max(float(values.max()) - zero, zero - float(values.min()))
-    share = float(np.median(np.abs(sampled_values - zero))) / max_deviation if max_deviation else 0.5
+    if max_deviation:
+        share = float(np.median(np.abs(sampled_values - zero))) / max_deviation
+    else:
+        share = 0.5
     bend = 2 * math.acosh(1 / (2 * min(max(share, 1e-6), 0.4999)))
     scale = max_deviation / math.sinh(bend)
     with np.errstate(invalid="ignore", over="ignore"):  # what is no value has no code

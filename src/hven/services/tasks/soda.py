@@ -38,12 +38,17 @@ def run_job(work: RunningJob) -> None:
     """
     context = ServiceContext.create_for_principal(work.site, work.principal, work.policies)
     cutout_requests = cutouts.parse_cutout_requests(work.params)
-    table, package, faults = work.params.read_one("TABLE"), parse_value(work.params, cutouts.PACKAGE_PARAM), 0
+    table = work.params.read_one("TABLE")
+    package = parse_value(work.params, cutouts.PACKAGE_PARAM)
+    faults = 0
     every_public = True
     cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
     for number, cutout_request in enumerate(cutout_requests, 1):
         work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
-        name = "result" if len(cutout_requests) == 1 else f"cut{number}"
+        if len(cutout_requests) == 1:
+            name = "result"
+        else:
+            name = f"cut{number}"
         try:
             original_file = cutouts.find_original_file(context, work.principal, cutout_request.row_identifier, table)
             work.record_tables([f"{original_file.collection}.files", *([table] if table else [])])
@@ -77,7 +82,8 @@ def run_job(work: RunningJob) -> None:
 
 def _write_package(work: RunningJob, archive_kind: str, cuts: Sequence[tuple[str, str]]) -> None:
     """Write an archive of the results, with what could not be cut."""
-    names, members = dict(cuts), []
+    names = dict(cuts)
+    members = []
     for job_result in work.results:
         place = work.directory / job_result["file"]
         file_stat = place.stat()

@@ -92,7 +92,9 @@ class Principal:
     @property
     def names(self) -> frozenset[str]:
         """All their names, without case."""
-        return frozenset() if self.name is None else frozenset(map(normalize_name, (self.name, *self.aliases)))
+        if self.name is None:
+            return frozenset()
+        return frozenset(map(normalize_name, (self.name, *self.aliases)))
 
     @property
     def has_public_view(self) -> bool:
@@ -173,8 +175,12 @@ def add_known_groups(
     """
     if principal.name is None:
         return principal
-    people_settings, grants_of_account = settings.people, grants.list_grants(subject=principal.name)
-    table_groups, aliases = find_people(principal.name) if find_people is not None else (frozenset(), frozenset())
+    people_settings = settings.people
+    grants_of_account = grants.list_grants(subject=principal.name)
+    if find_people is not None:
+        table_groups, aliases = find_people(principal.name)
+    else:
+        table_groups, aliases = (frozenset(), frozenset())
     if not (people_settings.groups or people_settings.aliases or grants_of_account or table_groups or aliases):
         return replace(principal, proved_groups=principal.groups)
     groups = {name for name, members in people_settings.groups.items() if principal.name in members} | table_groups
@@ -278,7 +284,9 @@ class DescriptorAccessPolicy(AccessPolicy):
         """
         if table.access == "members" and f"project:{table.project}" in principal.groups:
             return True
-        return True if table.access == "public" or can_see_whole_collection(principal, table.schema) else None
+        if table.access == "public" or can_see_whole_collection(principal, table.schema):
+            return True
+        return None
 
 
 # of who sees every row, but not every column: all that is made of a table knows it as one that is seen in part
@@ -313,7 +321,9 @@ def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None
         message = f"the policy of {table.qualified_name} is not bound to its rows"
         raise ServiceError(message)
     condition: Expr | None = table.rights.find_row_condition(principal)[0]
-    return EVERY_ROW_CONDITION if condition is None and table.rights.build_column_masks(principal) else condition
+    if condition is None and table.rights.build_column_masks(principal):
+        return EVERY_ROW_CONDITION
+    return condition
 
 
 class OwnerPolicy(AccessPolicy):
@@ -321,7 +331,9 @@ class OwnerPolicy(AccessPolicy):
 
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:
         """Return no opinion on the site's own tables."""
-        return None if table.owner is None else principal.name == table.owner
+        if table.owner is None:
+            return None
+        return principal.name == table.owner
 
 
 class ServicePolicy(AccessPolicy):
@@ -333,7 +345,9 @@ class ServicePolicy(AccessPolicy):
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on tables that are offered."""
-        return None if table.is_served_by(self.service) else False
+        if table.is_served_by(self.service):
+            return None
+        return False
 
 
 @lru_cache(maxsize=256)
@@ -377,7 +391,9 @@ class PortalPolicy(AccessPolicy):
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on the tables of the portal."""
-        return None if table.schema in self.collections or table.schema == "ivoa" or table.owner is not None else False
+        if table.schema in self.collections or table.schema == "ivoa" or table.owner is not None:
+            return None
+        return False
 
 
 class SingleTablePolicy(AccessPolicy):
@@ -389,7 +405,9 @@ class SingleTablePolicy(AccessPolicy):
     # the contract's signature
     def decide_visibility(self, table: Table, principal: Principal) -> bool | None:  # noqa: ARG002
         """Return no opinion on tables that are not of the view."""
-        return None if table.qualified_name == self.table_name or not table.observed else False
+        if table.qualified_name == self.table_name or not table.observed:
+            return None
+        return False
 
 
 @lru_cache(maxsize=4096)
@@ -412,11 +430,9 @@ def add_single_table_policy(policies: Sequence[AccessPolicy], table_name: str | 
     policies
         Those of the site themselves where nothing is to be added.
     """
-    return (
-        policies
-        if table_name is None or table_name.startswith("ivoa.")
-        else _add_cached_single_table_policy(tuple(policies), table_name)
-    )
+    if table_name is None or table_name.startswith("ivoa."):
+        return policies
+    return _add_cached_single_table_policy(tuple(policies), table_name)
 
 
 MANDATORY_POLICIES: tuple[AccessPolicy, ...] = (OwnerPolicy(),)  # whatever a site's own policies are
@@ -612,7 +628,10 @@ def _build_masking(query: Any, column_masks: Mapping[str, Mapping[str, Expr]]) -
 
     def mask_node(node: Any) -> Any:
         if isinstance(node, TableRef):
-            return replace(node) if node.where is not None else node  # its filter is over what there is
+            # its filter is over what there is
+            if node.where is not None:
+                return replace(node)
+            return node
         if not isinstance(node, ColumnRef) or node.source not in masks_by_source or node.column is None:
             return node
         instead = masks_by_source[node.source].get(node.column.name)
@@ -634,6 +653,8 @@ def _build_filtering(filters: dict[str, Expr], bound_names: set[str]) -> Callabl
             name = ".".join(part.name for part in ref.parts)
             message = f"the table {name} is read without having been bound"
             raise ServiceError(message)
-        return replace(ref, where=filters[ref.table.qualified_name]) if ref.table.qualified_name in filters else ref
+        if ref.table.qualified_name in filters:
+            return replace(ref, where=filters[ref.table.qualified_name])
+        return ref
 
     return filter_table_ref

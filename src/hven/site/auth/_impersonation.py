@@ -62,9 +62,17 @@ def list_impersonation_targets(principal: Principal, store: StateStore, settings
         f"{PROJECT_TARGET_PREFIX}{candidate.name}:{role}" for candidate in settings.projects for role in PROJECT_ROLES
     ]
     roles = [candidate for candidate in roles if may_be_anyone or _is_curated_role(principal, candidate)]
-    groups = [f"{GROUP_TARGET}:{candidate}" for candidate in sorted(settings.people.groups)] if may_be_anyone else []
-    accounts = [name for name, _ in store.users.list_accounts()[:MAX_LISTED_ACCOUNTS]] if may_be_anyone else []
-    return [ANONYMOUS_TARGET, *accounts, *groups, *roles] if _may_impersonate(principal, settings) else []
+    if may_be_anyone:
+        groups = [f"{GROUP_TARGET}:{candidate}" for candidate in sorted(settings.people.groups)]
+    else:
+        groups = []
+    if may_be_anyone:
+        accounts = [name for name, _ in store.users.list_accounts()[:MAX_LISTED_ACCOUNTS]]
+    else:
+        accounts = []
+    if _may_impersonate(principal, settings):
+        return [ANONYMOUS_TARGET, *accounts, *groups, *roles]
+    return []
 
 
 def impersonate(
@@ -215,7 +223,10 @@ def log_file_access(
     if principal.log_name and (
         is_restricted or not (naming_tables or has_public_access(files_table, principal, policies))
     ):
-        impersonation_facts = {"as": principal.name or "anonymous"} if principal.impersonator else {}
+        if principal.impersonator:
+            impersonation_facts = {"as": principal.name or "anonymous"}
+        else:
+            impersonation_facts = {}
         store.grants.log_event(
             principal.log_name, action, files_table.schema, {"file": file_path, **impersonation_facts}
         )

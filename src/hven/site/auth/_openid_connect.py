@@ -187,18 +187,17 @@ class OpenIdProvider:
         StorageUnavailableError
             The provider's keys are not known, and it does not answer.
         """
-        audience = (
-            {self.provider_settings.client_id, *self.provider_settings.audience} if audience is None else audience
-        )
-        token_claims, current_time = self._verify_signature(token), time.time()
+        if audience is None:
+            audience = {self.provider_settings.client_id, *self.provider_settings.audience}
+        token_claims = self._verify_signature(token)
+        current_time = time.time()
         audience_claim = token_claims.get("aud")
-        token_audiences = (
-            [audience_claim]
-            if isinstance(audience_claim, str)
-            else audience_claim
-            if isinstance(audience_claim, list)
-            else []
-        )
+        if isinstance(audience_claim, str):
+            token_audiences = [audience_claim]
+        elif isinstance(audience_claim, list):
+            token_audiences = audience_claim
+        else:
+            token_audiences = []
         if token_claims.get("iss") != self.provider_settings.issuer:
             raise self._build_login_error("did not issue this token")
         if not any(isinstance(audience_name, str) and audience_name in audience for audience_name in token_audiences):
@@ -238,7 +237,8 @@ class OpenIdProvider:
             The claim is no list of texts.
         """
         group_claim = claims.get(self.provider_settings.groups or "", [])
-        group_claim = [group_claim] if isinstance(group_claim, str) else group_claim
+        if isinstance(group_claim, str):
+            group_claim = [group_claim]
         if (
             not isinstance(group_claim, list)
             or len(group_claim) > MAX_GROUPS
@@ -272,10 +272,8 @@ class OpenIdProvider:
         UnauthenticatedError
             They have none.
         """
-        identity, configured_account = (
-            f"{self.provider_settings.issuer} {claims['sub']}",
-            self.provider_settings.accounts.get(claims["sub"]),
-        )
+        identity = f"{self.provider_settings.issuer} {claims['sub']}"
+        configured_account = self.provider_settings.accounts.get(claims["sub"])
         identity_grants = store.grants.list_grants(IDENTITY_GRANT_KIND, object=identity)
         name = configured_account or (
             identity_grants[0].subject if identity_grants else self._choose_account_name(store, identity, claims)
@@ -368,7 +366,8 @@ class OpenIdProvider:
                 f"{self.provider_settings.name} calls itself otherwise than the settings do",
                 remedy="tell the site's owner",
             )
-        keys, imported_keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys"), []
+        keys = self._request_json("GET", str(provider_metadata.get("jwks_uri"))).get("keys")
+        imported_keys = []
         for key in keys if isinstance(keys, list) else []:
             if not isinstance(key, dict):
                 continue
@@ -381,7 +380,10 @@ class OpenIdProvider:
     def _request_endpoint(
         self, method: str, endpoint_name: str, *, form: Any = (), access_token: str = ""
     ) -> dict[str, Any]:
-        headers = {"authorization": f"Bearer {access_token}"} if access_token else {}
+        if access_token:
+            headers = {"authorization": f"Bearer {access_token}"}
+        else:
+            headers = {}
         if form and self.provider_settings.client_secret is None:
             form = [*form, ("client_id", self.provider_settings.client_id)]
         elif form:
@@ -447,7 +449,9 @@ def read_issuer(token: str) -> object:
         token_claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     except (ValueError, RecursionError):
         return None
-    return token_claims.get("iss") if isinstance(token_claims, dict) else None
+    if isinstance(token_claims, dict):
+        return token_claims.get("iss")
+    return None
 
 
 def list_provider_groups(grants: list[Grant], settings: Settings) -> set[str]:
@@ -460,7 +464,8 @@ def list_provider_groups(grants: list[Grant], settings: Settings) -> set[str]:
     settings
         Of the site.
     """
-    provider_names, now = {grant.name for grant in settings.identity}, time.time()
+    provider_names = {grant.name for grant in settings.identity}
+    now = time.time()
     identity_facts = (grant.facts for grant in grants if grant.kind == IDENTITY_GRANT_KIND)
     return {
         name

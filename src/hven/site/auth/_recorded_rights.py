@@ -86,10 +86,14 @@ def record_rights(principal: Principal, store: StateStore, settings: Settings) -
     record
         The rights; the scope of the token; and, marked, the groups that nothing but the proof of this request says.
     """
-    proved_groups = principal.groups if principal.proved_groups is None else principal.proved_groups
-    account_groups = (
-        frozenset[str]() if principal.name is None else build_principal(principal.name, store, settings).groups
-    )
+    if principal.proved_groups is None:
+        proved_groups = principal.groups
+    else:
+        proved_groups = principal.proved_groups
+    if principal.name is None:
+        account_groups = frozenset[str]()
+    else:
+        account_groups = build_principal(principal.name, store, settings).groups
     said_groups = (
         {name for name in proved_groups - account_groups if not name.startswith(NON_RIGHT_PREFIXES)}
         if principal.name is not None
@@ -115,7 +119,9 @@ def find_missing_rights(record: Iterable[str], principal: Principal) -> list[str
         In order; empty: they may read it, as far as it is theirs. The owner of the site lacks nothing.
     """
     needed_rights = {right for right in record if not right.startswith(NON_RIGHT_PREFIXES)}
-    return [] if not needed_rights or "owner" in principal.groups else sorted(needed_rights - list_rights(principal))
+    if not needed_rights or "owner" in principal.groups:
+        return []
+    return sorted(needed_rights - list_rights(principal))
 
 
 def check_access_to_stored(
@@ -233,8 +239,14 @@ def is_still_accessible(
 
 def _compute_access_rule_digest(table: Table) -> str:
     # results on disk have digests with this word before a policy
-    policy_text = "None" if table.policy is None else f"Levels{repr(table.policy).removeprefix('RowAccessPolicy')}"
-    project = table.project if table.access == "members" else ""
+    if table.policy is None:
+        policy_text = "None"
+    else:
+        policy_text = f"Levels{repr(table.policy).removeprefix('RowAccessPolicy')}"
+    if table.access == "members":
+        project = table.project
+    else:
+        project = ""
     rule_text = f"({table.access!r}, {project!r}, {policy_text})"
     return hashlib.blake2b(rule_text.encode(), digest_size=8).hexdigest()
 
@@ -258,7 +270,10 @@ def restore_principal(
     ForbiddenError
         It was begun under an invitation that has ended.
     """
-    invitation_id = owner if owner is not None and owner.startswith(INVITATION_PREFIX) else None
+    if owner is not None and owner.startswith(INVITATION_PREFIX):
+        invitation_id = owner
+    else:
+        invitation_id = None
     if owner is None or invitation_id is not None:
         principal = Principal()
     else:

@@ -38,7 +38,10 @@ def add_invitation_groups(
         Of the site.
     """
     proof = find_session_cookie(headers, REFEREE_COOKIE)
-    grant = store.grants.verify_proof(REFEREE_GRANT_KIND, proof) if proof else None
+    if proof:
+        grant = store.grants.verify_proof(REFEREE_GRANT_KIND, proof)
+    else:
+        grant = None
     if grant is None:
         return principal
     known_principal = principal or ANONYMOUS_PRINCIPAL
@@ -55,7 +58,10 @@ def list_invitation_groups(grant: Grant) -> frozenset[str]:
     grant
         That is in force.
     """
-    blind_groups = {BLIND_REVIEW_GROUP_PREFIX + grant.object} if grant.facts.get("anonymous") else set[str]()
+    if grant.facts.get("anonymous"):
+        blind_groups = {BLIND_REVIEW_GROUP_PREFIX + grant.object}
+    else:
+        blind_groups = set[str]()
     return frozenset({REFEREE_GROUP_PREFIX + grant.object, *blind_groups, INVITATION_PREFIX + grant.id})
 
 

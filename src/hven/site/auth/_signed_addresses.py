@@ -49,7 +49,10 @@ def create_url_signer(
     sign
         Of an address.
     """
-    key = None if principal.name is None else store.sessions.derive_signing_key(principal.name)
+    if principal.name is None:
+        key = None
+    else:
+        key = store.sessions.derive_signing_key(principal.name)
     if key is None or principal.name is None:
         return None
     encoded_name, expiry_timestamp = _encode_base64(principal.name.encode()), int(time.time() + 60 * validity_minutes)
@@ -116,10 +119,8 @@ def verify_signed_address(store: StateStore, method: str, path: str, query: str,
     expiry_text, _, signed_part = signature_text.partition(".")
     encoded_name, _, signature = signed_part.partition(".")
     try:
-        name, expiry_timestamp = (
-            urlsafe_b64decode(encoded_name + "=" * (-len(encoded_name) % 4)).decode(),
-            int(expiry_text),
-        )
+        name = urlsafe_b64decode(encoded_name + "=" * (-len(encoded_name) % 4)).decode()
+        expiry_timestamp = int(expiry_text)
     except ValueError:
         name, expiry_timestamp = "", 0
     key = store.sessions.derive_signing_key(name)

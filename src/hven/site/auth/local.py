@@ -36,7 +36,8 @@ class LocalIdentityProvider:
     """Identify readers by local accounts. Thread-safe."""
 
     def __init__(self, store: StateStore, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+        self._store = store
+        self._settings = settings
         self.openid_providers = {
             provider_settings.name: OpenIdProvider(settings, n) for n, provider_settings in enumerate(settings.identity)
         }
@@ -62,7 +63,9 @@ class LocalIdentityProvider:
         authorization = headers.get("authorization")
         if authorization is None:
             proof = find_session_cookie(headers)
-            return None if proof is None else self._find_session_or_token(proof) or ANONYMOUS_PRINCIPAL
+            if proof is None:
+                return None
+            return self._find_session_or_token(proof) or ANONYMOUS_PRINCIPAL
         return self.verify_credentials(*parse_authorization(authorization))
 
     def identify_by_token(self, headers: Mapping[str, str]) -> Principal | None:
@@ -84,11 +87,9 @@ class LocalIdentityProvider:
             It is no token or session that holds.
         """
         authorization = headers.get("authorization")
-        return (
-            None
-            if authorization is None
-            else self.verify_credentials(*parse_authorization(authorization), passwords_too=False)
-        )
+        if authorization is None:
+            return None
+        return self.verify_credentials(*parse_authorization(authorization), passwords_too=False)
 
     def verify_credentials(self, account: str | None, secret: str, *, passwords_too: bool = True) -> Principal:
         """Return whom a secret proves.
@@ -121,7 +122,10 @@ class LocalIdentityProvider:
                     and passwords.check_password(self._store, account, secret)
                 ):
                     holder = account
-                principal = None if holder is None else self.build_principal(holder)
+                if holder is None:
+                    principal = None
+                else:
+                    principal = self.build_principal(holder)
         if principal is None or account not in {None, principal.name}:
             raise UnauthenticatedError(
                 "these credentials are not valid here",
@@ -189,7 +193,9 @@ class LocalIdentityProvider:
         if grant is not None:
             return self.build_principal(grant.subject, TOKEN_SCOPE_GROUPS[grant.role])
         owner = self._store.sessions.find_session_owner(proof)
-        return None if owner is None else self.build_principal(owner)
+        if owner is None:
+            return None
+        return self.build_principal(owner)
 
     def _verify_provider_token(self, token: str) -> Principal:
         """Return for whom a provider made a token."""
@@ -321,7 +327,9 @@ def get_token_account(token: str) -> str:
         Right or wrong.
     """
     name, _, secret = token.partition(".")
-    return token[:128] if "." in secret else name[:128]
+    if "." in secret:
+        return token[:128]
+    return name[:128]
 
 
 def get_claimed_account(authorization: str) -> str:
@@ -336,7 +344,9 @@ def get_claimed_account(authorization: str) -> str:
         name, token = parse_authorization(authorization)
     except UnauthenticatedError:
         return ""
-    return get_token_account(token) if name is None else name[:128]
+    if name is None:
+        return get_token_account(token)
+    return name[:128]
 
 
 def parse_authorization(authorization: str) -> tuple[str | None, str]:

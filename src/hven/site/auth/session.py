@@ -93,8 +93,14 @@ def format_session_cookie(
     header
         Its value.
     """
-    domain_attribute = f"; Domain={domain}" if domain else ""
-    age = round(max_age_seconds) if secret is not None else 0
+    if domain:
+        domain_attribute = f"; Domain={domain}"
+    else:
+        domain_attribute = ""
+    if secret is not None:
+        age = round(max_age_seconds)
+    else:
+        age = 0
     return (
         f"{cookie_name}={quote(secret or '')}; Path={path or '/'}{domain_attribute}; Max-Age={age}; HttpOnly; "
         f"SameSite=Lax{'; Secure' if secure else ''}"
@@ -245,18 +251,19 @@ class LoginAttempts:
     def _compute_delay(self, key: tuple[str, str], free_failures: int) -> float:
         current_time = self._get_time()
         failure_count, last_time = self._failures.pop(key, (0, current_time))
-        failure_count = failure_count + 1 if current_time - last_time < FAILURE_WINDOW_SECONDS else 1
+        if current_time - last_time < FAILURE_WINDOW_SECONDS:
+            failure_count = failure_count + 1
+        else:
+            failure_count = 1
         self._failures[key] = failure_count, current_time
         while (
             len(self._failures) > MAX_TRACKED_KEYS
             or current_time - next(iter(self._failures.values()))[1] > FAILURE_WINDOW_SECONDS
         ):
             self._failures.popitem(last=False)
-        return (
-            0.0
-            if failure_count <= free_failures
-            else float(min(FIRST_DELAY_SECONDS * 2.0 ** min(failure_count - free_failures - 1, 30), MAX_DELAY_SECONDS))
-        )
+        if failure_count <= free_failures:
+            return 0.0
+        return float(min(FIRST_DELAY_SECONDS * 2.0 ** min(failure_count - free_failures - 1, 30), MAX_DELAY_SECONDS))
 
 
 _ATTEMPTS_BY_STORE: WeakKeyDictionary[StateStore, LoginAttempts] = WeakKeyDictionary()

@@ -83,11 +83,10 @@ class CitationStore:
                     f"{conflicting_row.collection}{f', {conflicting_row.label}' if conflicting_row.label else ''}",
                     remedy="give another suffix",
                 )
-            updated_citation = (
-                replace(citation, changed=format_current_time())
-                if row is None
-                else replace(_citation_from_row(row), doi=citation.doi, changed=format_current_time())
-            )
+            if row is None:
+                updated_citation = replace(citation, changed=format_current_time())
+            else:
+                updated_citation = replace(_citation_from_row(row), doi=citation.doi, changed=format_current_time())
             _replace_citation(connection, updated_citation)
         return updated_citation
 
@@ -121,7 +120,9 @@ class CitedResultStore:
         """
         with self._database.begin_read() as connection:
             row = connection.execute(sa.select(results).where(results.c.id == result_id)).first()
-        return None if row is None else CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
+        if row is None:
+            return None
+        return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
 
     def check_quota(self, maker: str, result_limit: int, daily_limit: int) -> None:
         """See that one more may be kept.

@@ -58,11 +58,17 @@ def _define_table(name: str, columns: str, *indexes: sa.Index) -> sa.Table:
     table_columns: list[sa.Column[Any]] = []
     for line in columns.strip().splitlines():
         column, kind, *column_options = line.partition("--")[0].split()
-        foreign_keys = [sa.ForeignKey(column_options[-1])] if "->" in column_options else []
+        if "->" in column_options:
+            foreign_keys = [sa.ForeignKey(column_options[-1])]
+        else:
+            foreign_keys = []
         key, is_nullable, unique, index = (
             word in column_options or None for word in ("key", "null", "unique", "index")
         )
-        server_default = sa.text(column_options[-1]) if "default" in column_options else None
+        if "default" in column_options:
+            server_default = sa.text(column_options[-1])
+        else:
+            server_default = None
         table_columns.append(
             sa.Column(
                 column,
@@ -525,7 +531,10 @@ class StateDatabase:
                 if self.is_sqlite
                 else {"pool_pre_ping": True, "pool_timeout": LOCK_TIMEOUT_SECONDS, "connect_args": POSTGRES_OPTIONS}
             )
-            self._file = self.url.database if self.is_sqlite else None
+            if self.is_sqlite:
+                self._file = self.url.database
+            else:
+                self._file = None
             self._known_file_id: tuple[int, int] | None = None  # which file that was when it was looked at last
             self.engine = sa.create_engine(self.url, **options)
         except (exc.ArgumentError, exc.NoSuchModuleError, ImportError) as error:
@@ -551,7 +560,10 @@ class StateDatabase:
 
     def _connect_sqlite(self) -> sqlite3.Connection:
         """Connect to the file that is there: SQLite by itself would make an empty one where the site was."""
-        address = f"file:{quote(self._file)}?mode=rw" if self._file else ":memory:"
+        if self._file:
+            address = f"file:{quote(self._file)}?mode=rw"
+        else:
+            address = ":memory:"
         return sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_SECONDS, check_same_thread=False)
 
     def _check_file(self) -> None:
@@ -573,7 +585,8 @@ class StateDatabase:
                 f"the system state {self.display_address} is not there: {(error.strerror or '').lower()}",
                 remedy=MISSING_STATE_REMEDY,
             ) from error
-        old_file_id, self._known_file_id = self._known_file_id, (file_stat.st_dev, file_stat.st_ino)
+        old_file_id = self._known_file_id
+        self._known_file_id = (file_stat.st_dev, file_stat.st_ino)
         if old_file_id not in {None, self._known_file_id}:  # mounted again
             self.engine.dispose()
 
@@ -604,7 +617,10 @@ class StateDatabase:
 
     def _update_format(self, connection: sa.Connection) -> None:
         format_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "format")).scalar()
-        format_number = int(format_text) if format_text and format_text.isdigit() else -1
+        if format_text and format_text.isdigit():
+            format_number = int(format_text)
+        else:
+            format_number = -1
         if format_number > STATE_FORMAT:
             message = (
                 f"the system state {self.display_address} has format {format_number}, this Hven knows formats up "
@@ -685,7 +701,10 @@ class StateDatabase:
     @contextmanager
     def begin_read(self) -> Iterator[sa.Connection]:
         """Begin a transaction that sees one state."""
-        options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        if self.is_sqlite:
+            options = {}
+        else:
+            options = {"isolation_level": "REPEATABLE READ"}
         with (
             self._translate_errors(),
             self.engine.connect().execution_options(**options) as connection,

@@ -51,11 +51,9 @@ class DeletionTime(NamedTuple):
         if clock_time - self.leap_start < LEAP_TRUST_SECONDS:
             return DeletionTime(self.trusted_time, self.leap_start, clock_time)
         # it went on, and was not set back; but of a leap that comes on top of that nothing is known yet
-        return (
-            DeletionTime(clock_time, None, clock_time)
-            if clock_time <= self.last_clock_time + MAX_LEAP_SECONDS
-            else DeletionTime(self.last_clock_time, clock_time, clock_time)
-        )
+        if clock_time <= self.last_clock_time + MAX_LEAP_SECONDS:
+            return DeletionTime(clock_time, None, clock_time)
+        return DeletionTime(self.last_clock_time, clock_time, clock_time)
 
 
 class DeletionClock:
@@ -70,7 +68,8 @@ class DeletionClock:
         Nothing is written.
         """
         with self._database.begin_read() as connection:
-            stored_time, now = _read_stored_time(connection), read_shared_clock(connection)
+            stored_time = _read_stored_time(connection)
+            now = read_shared_clock(connection)
         if (
             stored_time is None
             or stored_time.leap_start is None
@@ -93,7 +92,8 @@ class DeletionClock:
     def get_trusted_time(self) -> str:
         """Return the time by which things are deleted, as ISO text in UTC, and take note of it."""
         with self._database.begin_read() as connection:
-            stored_time, current_time = _read_stored_time(connection), compute_deletion_time(connection)
+            stored_time = _read_stored_time(connection)
+            current_time = compute_deletion_time(connection)
         if (
             stored_time is None
             or stored_time.leap_start != current_time.leap_start
@@ -108,10 +108,11 @@ class DeletionClock:
 
 def compute_deletion_time(connection: sa.Connection) -> DeletionTime:
     """Return what is known now; part of the caller's transaction."""
-    clock_time, stored_time = read_shared_clock(connection), _read_stored_time(connection)
-    return (
-        DeletionTime(clock_time, None, clock_time) if stored_time is None else stored_time.apply_clock_time(clock_time)
-    )
+    clock_time = read_shared_clock(connection)
+    stored_time = _read_stored_time(connection)
+    if stored_time is None:
+        return DeletionTime(clock_time, None, clock_time)
+    return stored_time.apply_clock_time(clock_time)
 
 
 def format_timestamp(timestamp: float) -> str:
@@ -121,4 +122,6 @@ def format_timestamp(timestamp: float) -> str:
 
 def _read_stored_time(connection: sa.Connection) -> DeletionTime | None:
     text = connection.execute(sa.select(meta.c.value).where(meta.c.key == TIME_META_KEY)).scalar()
-    return None if text is None else DeletionTime(*json.loads(text))
+    if text is None:
+        return None
+    return DeletionTime(*json.loads(text))

@@ -91,4 +91,6 @@ class DescriptorStore:
         query = sa.select(descriptors).where(descriptors.c.collection == collection)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else StoredDescriptor(**json.loads(row.body), read_at=row.read_at)
+        if row is None:
+            return None
+        return StoredDescriptor(**json.loads(row.body), read_at=row.read_at)

@@ -122,7 +122,8 @@ class GrantStore:
         proof
             ``ID.SECRET``, or empty; nobody can read it again.
         """
-        grant_id, secret_text = secrets.token_hex(6), secrets.token_urlsafe(32) if with_secret else ""
+        grant_id = secrets.token_hex(6)
+        secret_text = secrets.token_urlsafe(32) if with_secret else ""
         new_grant = Grant(
             id=grant_id,
             kind=grant_kind,
@@ -191,7 +192,8 @@ class GrantStore:
         grants
             In the order in which they were given.
         """
-        current_grants, current_time = self._load_current_grants(), time.time()
+        current_grants = self._load_current_grants()
+        current_time = time.time()
         candidates: Iterable[Grant] = (
             (grant for grant, _ in current_grants.grants_by_id.values())
             if subject is None
@@ -240,11 +242,9 @@ class GrantStore:
             Its id.
         """
         grant, _ = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
-        return (
-            grant
-            if grant is not None and grant.kind == grant_kind and (grant.until is None or time.time() < grant.until)
-            else None
-        )
+        if grant is not None and grant.kind == grant_kind and (grant.until is None or time.time() < grant.until):
+            return grant
+        return None
 
     def delete_expired_grants(self, expired_before: float) -> int:
         """Remove grants that have long been over; the log keeps that they were, and how many went.

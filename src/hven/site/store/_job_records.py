@@ -281,11 +281,10 @@ class JobStore:
         if created_after is not None:
             query = query.where(jobs.c.created > created_after)
         if previous_job is not None:
-            is_behind = (
-                sa.and_(jobs.c.created == previous_job[0], jobs.c.id > previous_job[1])
-                if previous_job[1]
-                else sa.false()
-            )
+            if previous_job[1]:
+                is_behind = sa.and_(jobs.c.created == previous_job[0], jobs.c.id > previous_job[1])
+            else:
+                is_behind = sa.false()
             query = query.where(jobs.c.created <= previous_job[0], sa.or_(jobs.c.created < previous_job[0], is_behind))
         query = query.order_by(jobs.c.created.desc(), jobs.c.id).limit(row_limit)
         with self._database.begin_read() as connection:
@@ -416,9 +415,10 @@ class JobStore:
             last_queued = connection.execute(
                 sa.select(sa.func.max(jobs.c.queued)).where(jobs.c.queue == row.queue, jobs.c.phase == "QUEUED")
             )
-            queued = (
-                None if phase == "QUEUED" and row.depends_on != "[]" else _get_time_after(last_queued.scalar() or "")
-            )
+            if phase == "QUEUED" and row.depends_on != "[]":
+                queued = None
+            else:
+                queued = _get_time_after(last_queued.scalar() or "")
             connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(phase=phase, queued=queued))
             if queued is None:
                 job_relations.resolve_dependencies(connection)
@@ -626,7 +626,10 @@ class JobStore:
         counts
             By queue.
         """
-        is_earlier = jobs.c.queued < job.queued if job.phase == "QUEUED" and job.queued is not None else sa.true()
+        if job.phase == "QUEUED" and job.queued is not None:
+            is_earlier = jobs.c.queued < job.queued
+        else:
+            is_earlier = sa.true()
         own_queue_query = sa.select(sa.func.count()).where(
             jobs.c.phase == "QUEUED", jobs.c.queue == job.queue, is_earlier
         )
@@ -640,7 +643,9 @@ class JobStore:
             counts_by_queue = {
                 row[0]: min(jobs_before + 1, int(row[1])) for row in connection.execute(other_queues_query)
             }
-        return {job.queue: jobs_before, **counts_by_queue} if jobs_before else counts_by_queue
+        if jobs_before:
+            return {job.queue: jobs_before, **counts_by_queue}
+        return counts_by_queue
 
     def estimate_queue_position(self, job: JobRecord) -> int:
         """Estimate a waiting job's place.
@@ -724,7 +729,9 @@ class JobStore:
 
 
 def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:
-    return () if visitor is None else (~sa.exists().where(visits.c.job == jobs.c.id),)
+    if visitor is None:
+        return ()
+    return (~sa.exists().where(visits.c.job == jobs.c.id),)
 
 
 def _is_listed_after(ref: JobRef, previous_job: tuple[str, str | None] | None) -> bool:
@@ -750,7 +757,9 @@ def _select_lasting_progress(progress: Mapping[str, Any]) -> dict[str, Any]:
 def _is_ready_condition(table: sa.FromClause, full_types: Sequence[str]) -> sa.ColumnElement[bool]:
     """Write that a job may begin: it waits for its turn and for nothing else, and its type is not one of these."""
     condition = sa.and_(table.c.phase == "QUEUED", table.c.queued.is_not(None))
-    return sa.and_(condition, table.c.type.not_in(full_types)) if full_types else condition
+    if full_types:
+        return sa.and_(condition, table.c.type.not_in(full_types))
+    return condition
 
 
 @lru_cache(maxsize=32)  # to put the words together takes longer than to ask

@@ -263,7 +263,9 @@ def _read_process_start(pid: int) -> str:
     except OSError:
         return "?"
     fields = text.rpartition(")")[2].split()
-    return "?" if fields[0] in {"Z", "X"} else fields[19]
+    if fields[0] in {"Z", "X"}:
+        return "?"
+    return fields[19]
 
 
 def _identify_machine() -> str:

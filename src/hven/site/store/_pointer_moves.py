@@ -134,7 +134,10 @@ def find_rollback_state(
             return dict(event.state)
     if wanted_id is not None and dict(candidates[0].state) == dict(current_state):
         return dict(current_state)
-    state_label = "no earlier state" if wanted_id is None else f"{wanted_id}"
+    if wanted_id is None:
+        state_label = "no earlier state"
+    else:
+        state_label = f"{wanted_id}"
     raise NotFoundError(
         f"{collection}: {state_label} is kept"
         if wanted_id is None

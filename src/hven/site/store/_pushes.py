@@ -180,9 +180,12 @@ class PushStore:
         push
             Without its rows; None: there is none.
         """
-        row_condition = (
-            pushes.c.run == run_id if run_id else pushes.c.token == token if token else pushes.c.digest == digest
-        )
+        if run_id:
+            row_condition = pushes.c.run == run_id
+        elif token:
+            row_condition = pushes.c.token == token
+        else:
+            row_condition = pushes.c.digest == digest
         query = (
             sa.select(pushes)
             .where(pushes.c.table_name == table, row_condition)
@@ -251,7 +254,10 @@ class PushStore:
         with self._database.begin_read() as connection:
             stored_pieces = _list_pieces(connection, table)
             piece_index = len(stored_pieces) - 1
-            size = stored_pieces[piece_index].rows if stored_pieces else 0
+            if stored_pieces:
+                size = stored_pieces[piece_index].rows
+            else:
+                size = 0
             while piece_index > 0 and stored_pieces[piece_index - 1].rows <= 2 * size:
                 piece_index -= 1
                 size += stored_pieces[piece_index].rows

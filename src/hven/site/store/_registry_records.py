@@ -51,7 +51,9 @@ class RegistryRecordStore:
         claimed
             Identifiers that another record has already: the later one is left out until that is over.
         """
-        changed, conflicting_ivoids, used_ids = 0, [], set[str]()
+        changed = 0
+        conflicting_ivoids = []
+        used_ids = set[str]()
         with self._database.begin_write() as connection:
             last_change = connection.execute(sa.select(sa.func.max(registered.c.changed))).scalar() or ""
             change_time = max(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), last_change)  # never set back
@@ -142,7 +144,9 @@ class RegistryRecordStore:
         """Return a record by its identifier, which has no case."""
         with self._database.begin_read() as connection:
             row = connection.execute(sa.select(*_RECORD_COLUMNS).where(registered.c.id == ivoid.lower())).first()
-        return None if row is None else _record_from_columns(*row)
+        if row is None:
+            return None
+        return _record_from_columns(*row)
 
     def find_earliest_change(self) -> str | None:
         """Return when the first change was; None: there is no record."""
@@ -193,7 +197,10 @@ def _write_record(
     row_condition, old_values = registered.c.id == old_row.id, old_row._mapping  # noqa: SLF001
     is_changed = any(old_values[name] != value for name, value in values.items() if name != "part")
     if is_changed or old_row.part != part:
-        change_values = {"number": number, "changed": change_time} if is_changed else {}
+        if is_changed:
+            change_values = {"number": number, "changed": change_time}
+        else:
+            change_values = {}
         connection.execute(sa.update(registered).where(row_condition).values(**values, **change_values))
     return is_changed
 

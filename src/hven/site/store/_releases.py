@@ -97,7 +97,8 @@ class ReleaseStore:
                 new_release.schema_name.lower(): new_release for new_release in self._read_releases(connection)
             }
             for number, new_release in enumerate(new_releases):
-                if (conflicting_release := releases_by_schema.get(new_release.schema_name.lower())) is not None:
+                conflicting_release = releases_by_schema.get(new_release.schema_name.lower())
+                if conflicting_release is not None:
                     raise ConflictError(
                         f"{conflicting_release.collection} has a release {conflicting_release.label!r} already",
                         remedy="take another label; a release never changes",

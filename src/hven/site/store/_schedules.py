@@ -201,7 +201,10 @@ class ScheduleStore:
         row_condition = schedules.c.collection == collection
         with self._database.begin_write() as connection:
             row = connection.execute(sa.select(schedules).where(row_condition)).first()
-            before = None if row is None else _schedule_from_row(row)
+            if row is None:
+                before = None
+            else:
+                before = _schedule_from_row(row)
             after, new_alerts = transition(before, read_shared_clock(connection))
             if after != before:
                 if after is None:
@@ -249,7 +252,10 @@ class ScheduleStore:
     ) -> None:
         """Write down how a delivery went; `retry_seconds`: seconds to the next attempt, None: there is none."""
         with self._database.begin_write() as connection:
-            due = None if retry_seconds is None else read_shared_clock(connection) + retry_seconds
+            if retry_seconds is None:
+                due = None
+            else:
+                due = read_shared_clock(connection) + retry_seconds
             connection.execute(
                 sa.update(alerts).where(alerts.c.id == alert_record.id).values(ways=json.dumps(channels), due=due)
             )

@@ -94,7 +94,9 @@ class SessionStore:
         query = sa.select(users.c.salt, users.c.hash, users.c.created).where(users.c.name == owner)
         with self._database.begin_read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else hmac.digest(self._get_seal_key(), repr((owner, *row)).encode(), hashlib.sha256)
+        if row is None:
+            return None
+        return hmac.digest(self._get_seal_key(), repr((owner, *row)).encode(), hashlib.sha256)
 
     def end_account_sessions(self, owner: str) -> None:
         """End all sessions of an account."""
@@ -104,11 +106,9 @@ class SessionStore:
     def _verify_seal(self, proof: str) -> str | None:
         """Return the secret if the seal is ours; the comparison takes the same time either way."""
         secret, _, seal = proof.partition(".")
-        return (
-            secret
-            if hmac.compare_digest(self._compute_seal(secret).encode(), seal.encode("utf-8", "replace"))
-            else None
-        )
+        if hmac.compare_digest(self._compute_seal(secret).encode(), seal.encode("utf-8", "replace")):
+            return secret
+        return None
 
     def _compute_seal(self, secret: str) -> str:
         return hmac.new(self._get_seal_key(), secret.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -126,13 +126,11 @@ class _UserTableRow:
     """A reader's table as `record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any) -> None:
-        self.id, self.record, self.collection, self.run, self.created = (
-            row.snapshot,
-            row.record,
-            "tap_user",
-            row.snapshot,
-            row.created,
-        )
+        self.id = row.snapshot
+        self.record = row.record
+        self.collection = "tap_user"
+        self.run = row.snapshot
+        self.created = row.created
 
 
 def read_user_table_record(row: Any) -> SnapshotRecord:

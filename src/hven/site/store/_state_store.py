@@ -158,13 +158,13 @@ class StateStore:
                 .order_by(pointers.c.table_name)
             )
             for row in connection.execute(query):
-                row_hash, cached_record = hash(tuple(row)), self._cached_records.get(row.table_name)
+                row_hash = hash(tuple(row))
+                cached_record = self._cached_records.get(row.table_name)
                 # a record names every file of its sources: it is read once
-                records_by_table[row.table_name] = (
-                    cached_record
-                    if cached_record is not None and cached_record[0] == row_hash
-                    else (row_hash, record_from_row(row))
-                )
+                if cached_record is not None and cached_record[0] == row_hash:
+                    records_by_table[row.table_name] = cached_record
+                else:
+                    records_by_table[row.table_name] = (row_hash, record_from_row(row))
         self._cached_records = records_by_table
         return version, {name: record for name, (_, record) in records_by_table.items()}
 
@@ -301,7 +301,9 @@ class StateStore:
         )
         with self._database.begin_read() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
-        return None if row is None else str(row.at)
+        if row is None:
+            return None
+        return str(row.at)
 
     def list_known_paths(self) -> set[str]:
         """Return `Snapshot.path` of every snapshot that is kept: the others' files may be swept."""
@@ -485,14 +487,16 @@ class StateStore:
         with self._database.begin_write() as connection:
             rows = list(connection.execute(sa.select(pointers)))
             table_pointer = {row.table_name: row for row in rows}.get(name)
-            collection = table_pointer.collection if table_pointer is not None else name
+            if table_pointer is not None:
+                collection = table_pointer.collection
+            else:
+                collection = name
             leases.check_lease_free(connection, build_lease_name(collection))
             current_state = {row.table_name: row.snapshot for row in rows if row.collection == collection}
-            state = (
-                pointer_moves.find_table_rollback_state(connection, name, current_state, snapshot_or_run_id)
-                if table_pointer is not None
-                else pointer_moves.find_rollback_state(connection, name, current_state, snapshot_or_run_id)
-            )
+            if table_pointer is not None:
+                state = pointer_moves.find_table_rollback_state(connection, name, current_state, snapshot_or_run_id)
+            else:
+                state = pointer_moves.find_rollback_state(connection, name, current_state, snapshot_or_run_id)
             pointer_moves.move_pointers(connection, collection, state, "rollback", None)
             return state
 
@@ -671,7 +675,10 @@ class StateStore:
         marker = directory / DATA_MARKER_FILE
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._database.begin_write() as connection:
-            found_marker = marker.read_text(encoding="ascii").strip() if marker.is_file() else None
+            if marker.is_file():
+                found_marker = marker.read_text(encoding="ascii").strip()
+            else:
+                found_marker = None
             data_id = connection.execute(sa.select(meta.c.value).where(meta.c.key == "data")).scalar()
             if data_id is None:
                 data_id = found_marker or secrets.token_hex(8)

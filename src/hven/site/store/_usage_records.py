@@ -73,7 +73,8 @@ class UsageCountStore:
         months = sa.select(uses.c.month).distinct().order_by(uses.c.month.desc()).offset(MAX_MONTHS).limit(1)
         with self._database.begin_write() as connection:
             connection.execute(self._upsert_statement, rows)
-            if (oldest_month := connection.execute(months).scalar()) is not None:
+            oldest_month = connection.execute(months).scalar()
+            if oldest_month is not None:
                 connection.execute(sa.delete(uses).where(uses.c.month <= oldest_month))
 
     def sum_months(self, first_month: str = "", last_month: str = "9999-12") -> dict[UsageKey, tuple[int, ...]]:

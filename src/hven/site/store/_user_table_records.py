@@ -80,7 +80,8 @@ class UserTableStore:
         UnauthenticatedError
             The account is gone meanwhile.
         """
-        owner, name = str(record.table.owner), record.table.name.lower()
+        owner = str(record.table.owner)
+        name = record.table.name.lower()
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account is gone")
@@ -229,8 +230,11 @@ class _SnapshotRow:
     """A row as `record_from_row` of snapshots reads it."""
 
     def __init__(self, row: Any, snapshot_id: str, created: str) -> None:
-        self.id, self.record, self.collection = snapshot_id, row.record, "tap_user"
-        self.run, self.created = snapshot_id, created
+        self.id = snapshot_id
+        self.record = row.record
+        self.collection = "tap_user"
+        self.run = snapshot_id
+        self.created = created
 
 
 def _record_from_row(row: Any) -> SnapshotRecord:

@@ -52,7 +52,8 @@ class UserStore:
                 f"{name!r:.80} cannot be the name of an account",
                 remedy="a small letter, then small letters, digits, _ and -",
             )
-        secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
+        secret = secrets.token_urlsafe(32)
+        salt = secrets.token_hex(16)
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == name)).first():
                 raise ConflictError(
@@ -75,7 +76,8 @@ class UserStore:
         NotFoundError
             There is none of that name.
         """
-        secret, salt = secrets.token_urlsafe(32), secrets.token_hex(16)
+        secret = secrets.token_urlsafe(32)
+        salt = secrets.token_hex(16)
         with self._database.begin_write() as connection:
             values = {"salt": salt, "hash": _hash_token(salt, secret)}
             if not connection.execute(sa.update(users).where(users.c.name == name).values(**values)).rowcount:

@@ -65,7 +65,10 @@ class Verification:
     @property
     def damage_text(self) -> str | None:
         """What is wrong; None: nothing is."""
-        more_text = f" and {len(self.faults) - 1} more" if len(self.faults) > 1 else ""
+        if len(self.faults) > 1:
+            more_text = f" and {len(self.faults) - 1} more"
+        else:
+            more_text = ""
         return next((f"{name}: {text}{more_text}" for name, text in self.faults.items()), None)
 
 

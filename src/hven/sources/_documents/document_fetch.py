@@ -56,11 +56,10 @@ class DocumentFetcher:
     def fetch_document(self, name: str, modified: Any, address: str) -> FetchedDocument:
         """Fetch a document, and take its values."""
         try:
-            body = (
-                self._read_local_file(address)
-                if self.service is None
-                else self._request_document(self.service, address)
-            )
+            if self.service is None:
+                body = self._read_local_file(address)
+            else:
+                body = self._request_document(self.service, address)
             values, doubt = extract_values(body, self.document_form, self.columns)
         except _NoDocumentError as error:
             retry_time = time.time() + (self.retry_after_seconds if error.state != STATE_FAILED else 0.0)
@@ -73,7 +72,10 @@ class DocumentFetcher:
                 note=str(error),
                 due_time=time.time() + self.retry_after_seconds,
             )
-        due = None if self.max_age_seconds is None else time.time() + self.max_age_seconds
+        if self.max_age_seconds is None:
+            due = None
+        else:
+            due = time.time() + self.max_age_seconds
         return FetchedDocument(
             id=name, modified=modified, state=STATE_HERE, note=doubt, due_time=due, values=values, body=body
         )
@@ -87,11 +89,10 @@ class DocumentFetcher:
         except SourceError as error:
             raise _NoDocumentError(STATE_REFUSED, error.message) from None
         except OSError as error:
-            state = (
-                STATE_MISSING
-                if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-                else STATE_FAILED
-            )
+            if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+                state = STATE_MISSING
+            else:
+                state = STATE_FAILED
             raise _NoDocumentError(state, error.strerror or type(error).__name__) from None
 
     def _request_document(self, service: ServiceClient, url: str) -> bytes:
@@ -173,10 +174,16 @@ def fetch_documents(
     StorageError
         The disk is full.
     """
-    start_time, last = time.monotonic(), time.monotonic()
-    fetched_count, failure_streak, unsaved = 0, 0, list[FetchedDocument]()
+    start_time = time.monotonic()
+    last = time.monotonic()
+    fetched_count = 0
+    failure_streak = 0
+    unsaved = list[FetchedDocument]()
     given_up = ""
-    total = store.count_pending() if on_progress is not None else 0
+    if on_progress is not None:
+        total = store.count_pending()
+    else:
+        total = 0
     with ExitStack() as stack:
         if fetcher.service is not None:
             fetcher.service.check_address()
@@ -192,7 +199,10 @@ def fetch_documents(
                 is_over = time.monotonic() - start_time > duration_seconds or (
                     document_limit is not None and fetched_count + len(under_way) >= document_limit
                 )
-                request = None if is_over or given_up else next(queue, None)
+                if is_over or given_up:
+                    request = None
+                else:
+                    request = next(queue, None)
                 if request is None:
                     has_more = False
                 else:
@@ -202,9 +212,13 @@ def fetch_documents(
             document = under_way.popleft().result()
             unsaved.append(document)
             fetched_count += 1
-            failure_streak = failure_streak + 1 if document.state == STATE_FAILED else 0
+            if document.state == STATE_FAILED:
+                failure_streak = failure_streak + 1
+            else:
+                failure_streak = 0
             if failure_streak >= MAX_CONSECUTIVE_FAILURES and not given_up:
-                given_up, has_more = document.note, False
+                given_up = document.note
+                has_more = False
                 for future in under_way:
                     future.cancel()
                 under_way = deque(future for future in under_way if not future.cancelled())
@@ -228,7 +242,10 @@ def _report_fetch(
     on_notice: Callable[[str], None],
 ) -> None:
     remaining = store.count_pending()
-    host = fetcher.service.host if fetcher.service is not None else "the disk"
+    if fetcher.service is not None:
+        host = fetcher.service.host
+    else:
+        host = "the disk"
     if given_up:
         on_notice(
             f"documents: {host} is left in peace, after {MAX_CONSECUTIVE_FAILURES} in a row that could not be "
@@ -245,7 +262,10 @@ def _report_fetch(
             )
         on_notice(f"{text}; each sync goes on, with the newest first")
     for state, note, count, first in store.summarize_problems():
-        subject = "1 document is" if count == 1 else f"{count:,} documents are"
+        if count == 1:
+            subject = "1 document is"
+        else:
+            subject = f"{count:,} documents are"
         if state == STATE_HERE:
             on_notice(f"{subject} here, but {note} (first: {first})")
         else:

@@ -70,7 +70,8 @@ class DocumentStore:
     """
 
     def __init__(self, path: Path | None, document_form: str) -> None:
-        self._document_form, self._path = document_form, path
+        self._document_form = document_form
+        self._path = path
         try:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +163,9 @@ class DocumentStore:
     def read_body(self, name: str) -> bytes:
         """Return a document as it came."""
         row = self._execute_query("SELECT body FROM documents WHERE id = ?", name).fetchone()
-        return b"" if row is None or row[0] is None else zlib.decompress(row[0])
+        if row is None or row[0] is None:
+            return b""
+        return zlib.decompress(row[0])
 
     def update_values(self, values_by_id: Iterable[tuple[str, Sequence[Any] | None]]) -> None:
         """Write down values that were taken anew."""

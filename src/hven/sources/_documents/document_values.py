@@ -72,7 +72,9 @@ def _split_header_lines(body: bytes) -> list[str]:
 
 def _extract_preformatted(text: str) -> str:
     """Return what stands in the `<pre>` of a page, all of them."""
-    sections, lower, at = [], text.lower(), 0
+    sections = []
+    lower = text.lower()
+    at = 0
     while (begin := lower.find("<pre", at)) >= 0:
         begin = lower.find(">", begin) + 1
         at = lower.find("</pre", begin)
@@ -90,8 +92,11 @@ def _format_card(line: str) -> str | None:
     match = _CARD_PATTERN.match(line.lstrip())
     if match is None:
         return None
-    key, value_text = " ".join(match[1].split()), match[2]
-    return f"{key:8}= {value_text}" if len(key) <= 8 and " " not in key else f"HIERARCH {key} = {value_text}"
+    key = " ".join(match[1].split())
+    value_text = match[2]
+    if len(key) <= 8 and " " not in key:
+        return f"{key:8}= {value_text}"
+    return f"HIERARCH {key} = {value_text}"
 
 
 def _open_json(body: bytes, keys: Collection[str]) -> Callable[[str], object]:  # noqa: ARG001  (all of it is parsed)
@@ -146,10 +151,15 @@ def _open_xml(body: bytes, paths: Collection[str]) -> Callable[[str], object]:  
     def find_value(key: str) -> object:
         path, at, attribute = key.partition("@")
         steps = [f"{{*}}{step}" for step in path.strip("/").split("/") if step]
-        element = root.find("/".join(steps)) if steps else root
+        if steps:
+            element = root.find("/".join(steps))
+        else:
+            element = root
         if element is None:
             return None
-        return element.get(attribute) if at else (element.text or "").strip() or None
+        if at:
+            return element.get(attribute)
+        return (element.text or "").strip() or None
 
     return find_value
 
@@ -217,15 +227,14 @@ def _convert_value(raw_value: object, kind: str, key: str, doubts: list[str]) ->
     if kind == "text":
         if isinstance(raw_value, (dict, list)):
             return json.dumps(raw_value, ensure_ascii=False)
-        return (
-            fits_headers.format_value(raw_value) if isinstance(raw_value, (bool, str, int, float)) else str(raw_value)
-        )
+        if isinstance(raw_value, (bool, str, int, float)):
+            return fits_headers.format_value(raw_value)
+        return str(raw_value)
     if isinstance(raw_value, str) and kind != "bool" and _NUMBER_PATTERN.fullmatch(raw_value):
-        raw_value = (
-            float(raw_value.upper().replace("D", "E"))
-            if kind == "float" or not raw_value.strip(" +-").isdigit()
-            else int(raw_value)
-        )
+        if kind == "float" or not raw_value.strip(" +-").isdigit():
+            raw_value = float(raw_value.upper().replace("D", "E"))
+        else:
+            raw_value = int(raw_value)
     if kind == "bool" and (isinstance(raw_value, bool) or raw_value in {"T", "F", "true", "false"}):
         return raw_value in {True, "T", "true"}
     if isinstance(raw_value, (int, float)) and not isinstance(raw_value, bool) and math.isfinite(raw_value):

@@ -81,4 +81,6 @@ class AdqlConditionWriter:
 
 def write_table_name(text: str) -> str:
     """Write a table as a query does: quoted as a whole if it is no name (``J/A+A/1/2``)."""
-    return text if _QUALIFIED_NAME_PATTERN.fullmatch(text) else '"' + text.replace('"', '""') + '"'
+    if _QUALIFIED_NAME_PATTERN.fullmatch(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'

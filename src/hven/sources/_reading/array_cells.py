@@ -39,7 +39,10 @@ def parse_arrays(cells: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
     fits = pc.match_substring_regex(text, _TEXT_ARRAY_PATTERN if is_text else _NUMBER_ARRAY_PATTERN)
     bad = np.asarray(pc.fill_null(pc.invert(fits), False))
     text = pc.if_else(pa.array(bad), pa.scalar(None, text.type), text)
-    counts, items, wrong = _parse_text_arrays(text) if is_text else _parse_number_arrays(text, arrow_type.value_type)
+    if is_text:
+        counts, items, wrong = _parse_text_arrays(text)
+    else:
+        counts, items, wrong = _parse_number_arrays(text, arrow_type.value_type)
     bad |= wrong
     if pa.types.is_fixed_size_list(arrow_type):
         bad |= np.asarray(pc.is_valid(text)) & (counts != arrow_type.list_size)
@@ -58,7 +61,10 @@ def _parse_number_arrays(text: pa.Array, item_type: pa.DataType) -> tuple[np.nda
     words = parts.flatten().filter(pa.array(~empty[owners]))
     items, odd = parse_cells(words, item_type)
     owners = owners[~empty[owners]]
-    odd_items = np.zeros(len(words), bool) if odd is None else np.asarray(odd)
+    if odd is None:
+        odd_items = np.zeros(len(words), bool)
+    else:
+        odd_items = np.asarray(odd)
     odd_items |= np.asarray(pc.equal(words, ""))  # [1,,2]
     wrong = np.zeros(len(text), bool)
     wrong[owners[odd_items]] = True

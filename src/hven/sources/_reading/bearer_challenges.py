@@ -56,10 +56,14 @@ def request_token(challenge_header: str, login: str, *, timeout_seconds: float, 
                 remedy="ask its owner for an https address, or for a token of your own: `token: $NAME`",
             )
         user, _, password = login.partition(":")
-        form = [("username", user), ("password", password)] if standard == TLS_WITH_PASSWORD else []
-        basic = (
-            {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if standard == BASIC_AUTH else {}
-        )
+        if standard == TLS_WITH_PASSWORD:
+            form = [("username", user), ("password", password)]
+        else:
+            form = []
+        if standard == BASIC_AUTH:
+            basic = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+        else:
+            basic = {}
         answer = http_client.send_request_once(
             "POST" if form else "GET",
             url,

@@ -143,7 +143,8 @@ def read_text_header(first_bytes: bytes, start: int, file: str) -> TextHeader | 
     if first is None:
         return None
     for recognise in _HEADER_RECOGNIZERS:
-        if (header := recognise(lines, first)) is not None:
+        header = recognise(lines, first)
+        if header is not None:
             return _rename_repeated_columns(header)
     return None
 
@@ -157,7 +158,9 @@ def _rename_repeated_columns(header: TextHeader) -> TextHeader:
     renamed = list_renamed(header.names, names)
     if not renamed:
         return header
-    columns, types, nulls = dict(header.columns), dict(header.types), dict(header.nulls)
+    columns = dict(header.columns)
+    types = dict(header.types)
+    nulls = dict(header.nulls)
     for name, new in renamed:
         if name in columns:
             columns[new] = columns[name].copy_with(name=new)
@@ -187,7 +190,8 @@ def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeade
     while line_number < len(beginning.lines) and (
         not beginning.lines[line_number].strip() or beginning.lines[line_number].startswith("#")
     ):
-        if match := _VIZIER_COLUMN_PATTERN.match(beginning.lines[line_number]):
+        match = _VIZIER_COLUMN_PATTERN.match(beginning.lines[line_number])
+        if match:
             described[match.group(1).strip()] = (match.group(2), match.group(3).strip(), match.group(4))
         line_number += 1
     if not described or line_number >= len(beginning.lines):
@@ -202,7 +206,8 @@ def _read_vizier_header(beginning: _FileBeginning, first_line: int) -> TextHeade
         row += 1
     if row < len(beginning.lines) and _is_dashes(beginning.lines[row]):
         row += 1
-    if another := next((n for n, line in enumerate(beginning.lines[row:], row) if line.startswith("#Column\t")), None):
+    another = next((n for n, line in enumerate(beginning.lines[row:], row) if line.startswith("#Column\t")), None)
+    if another:
         raise SourceError(
             "another table begins here: the answer of VizieR holds several",
             place=Place(file=beginning.file, line=another + 1),
@@ -308,7 +313,10 @@ def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextH
     body = [line.split() for line in beginning.list_data_lines(line_number, "#")]
     if not numbered_columns or numbered_columns[0][0] != 1 or re.search(r"[:.)=,;]$", numbered_columns[0][1]):
         return None
-    width = len(body[0]) if body else numbered_columns[-1][0]
+    if body:
+        width = len(body[0])
+    else:
+        width = numbered_columns[-1][0]
     # the first row may be a header of its own, which the comments only explain
     if (
         numbered_columns[-1][0] > width
@@ -323,7 +331,10 @@ def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextH
     ends = [*(number for number, *_ in numbered_columns[1:]), width + 1]
     for (number, name, text, unit), end in zip(numbered_columns, ends, strict=True):
         for element in range(end - number):
-            label = f"{name}_{element}" if element else name
+            if element:
+                label = f"{name}_{element}"
+            else:
+                label = name
             names.append(label)
             columns[label] = _build_column(label, unit=unit, description=text.strip())
     return TextHeader(
@@ -366,8 +377,14 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
     for number, group in enumerate(groups):
         aperture = number - len(groups) + apertures + 1
         for place, name in enumerate(group["N"]):
-            label = f"{name}{aperture}" if apertures > 1 and aperture > 0 else name
-            unit = group["U"][place] if place < len(group["U"]) else "##"
+            if apertures > 1 and aperture > 0:
+                label = f"{name}{aperture}"
+            else:
+                label = name
+            if place < len(group["U"]):
+                unit = group["U"][place]
+            else:
+                unit = "##"
             names.append(label)
             columns[label] = _build_column(label, unit=None if unit == "##" else unit)
     ranges = _compute_daophot_ranges(groups)
@@ -481,7 +498,10 @@ def _read_mrt_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
 
 def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader | None:
     """Read columns whose places a ruled line below the names tells, where blanks alone do not cut them (reStructuredText, two-line headers)."""
-    line_number = first_line + 1 if _RULE_PATTERN.fullmatch(beginning.lines[first_line]) else first_line
+    if _RULE_PATTERN.fullmatch(beginning.lines[first_line]):
+        line_number = first_line + 1
+    else:
+        line_number = first_line
     if line_number + 1 >= len(beginning.lines) or not _RULE_PATTERN.fullmatch(
         rule := beginning.lines[line_number + 1].expandtabs(1)
     ):

@@ -112,9 +112,10 @@ def parse_cells(
     if decimal != ".":
         text = pc.replace_substring(text, decimal, ".")
     text = pc.replace_substring_regex(pc.replace_substring(text, MINUS_SIGN, "-"), r"^\+", "")
-    values, bad = (
-        _parse_floats(text, arrow_type) if pa.types.is_floating(arrow_type) else _parse_integers(text, arrow_type)
-    )
+    if pa.types.is_floating(arrow_type):
+        values, bad = _parse_floats(text, arrow_type)
+    else:
+        values, bad = _parse_integers(text, arrow_type)
     return replace_null_numbers(values, null_words), bad
 
 
@@ -125,8 +126,13 @@ def is_number(text: str) -> bool:
 
 def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
     """Replace empty strings and null words by null."""
-    words = pc.is_in(text, value_set=pa.array(["", *null_words], pa.string())) if null_words else pc.equal(text, "")
-    return pc.if_else(words, pa.scalar(None, text.type), text) if pc.any(words).as_py() else text
+    if null_words:
+        words = pc.is_in(text, value_set=pa.array(["", *null_words], pa.string()))
+    else:
+        words = pc.equal(text, "")
+    if pc.any(words).as_py():
+        return pc.if_else(words, pa.scalar(None, text.type), text)
+    return text
 
 
 def decode_json_strings(text: pa.Array) -> pa.Array:
@@ -171,11 +177,9 @@ def replace_null_numbers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
 
 def replace_null_values(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
     """Replace by null what stands for no value, text or number; values within arrays stay."""
-    return (
-        replace_null_words(values, null_words)
-        if pa.types.is_string(values.type)
-        else replace_null_numbers(values, null_words)
-    )
+    if pa.types.is_string(values.type):
+        return replace_null_words(values, null_words)
+    return replace_null_numbers(values, null_words)
 
 
 def replace_nan(values: pa.Array) -> pa.Array:
@@ -183,20 +187,30 @@ def replace_nan(values: pa.Array) -> pa.Array:
     if not pa.types.is_floating(values.type):
         return values
     nan = pc.is_nan(values)
-    return pc.if_else(nan, pa.scalar(None, values.type), values) if pc.any(nan).as_py() else values
+    if pc.any(nan).as_py():
+        return pc.if_else(nan, pa.scalar(None, values.type), values)
+    return values
 
 
 def _find_bad(fits: pa.Array) -> pa.Array | None:
     bad = pc.fill_null(pc.invert(fits), False)
-    return bad if pc.any(bad).as_py() else None
+    if pc.any(bad).as_py():
+        return bad
+    return None
 
 
 def _replace_bad_cells(text: pa.Array, is_bad: pa.Array | None) -> pa.Array:
-    return text if is_bad is None else pc.if_else(is_bad, pa.scalar(None, text.type), text)
+    if is_bad is None:
+        return text
+    return pc.if_else(is_bad, pa.scalar(None, text.type), text)
 
 
 def _combine_masks(a: pa.Array | None, b: pa.Array | None) -> pa.Array | None:
-    return b if a is None else a if b is None else pc.or_(a, b)
+    if a is None:
+        return b
+    if b is None:
+        return a
+    return pc.or_(a, b)
 
 
 def _parse_booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
@@ -209,7 +223,8 @@ def _parse_booleans(text: pa.Array) -> tuple[pa.Array, pa.Array | None]:
 
 def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
     try:
-        values, bad = pc.cast(text, pa.float64()), None
+        values = pc.cast(text, pa.float64())
+        bad = None
     except pa.ArrowInvalid:
         bad = _find_bad(pc.match_substring_regex(text, _FLOAT_PATTERN))
         # Fortran writes 1.5D+03
@@ -218,8 +233,12 @@ def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
         )
         bad = _combine_masks(bad, still_bad)
     values = replace_nan(values)
-    values = values if arrow_type == pa.float64() else pc.cast(values, arrow_type, safe=False)
-    if (flags := find_overflow(text, values)) is not None:
+    if arrow_type == pa.float64():
+        values = values
+    else:
+        values = pc.cast(values, arrow_type, safe=False)
+    flags = find_overflow(text, values)
+    if flags is not None:
         bad = _combine_masks(bad, pa.array(flags))
         values = _replace_bad_cells(values, bad)
     return values, bad
@@ -251,7 +270,8 @@ def _parse_integers(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, 
         values = pc.coalesce(values, exact, integral)
     if arrow_type != pa.int64():
         limits = np.iinfo(arrow_type.to_pandas_dtype())
-        low, high = max(int(limits.min), -(2**63)), min(int(limits.max), 2**63 - 1)
+        low = max(int(limits.min), -(2**63))
+        high = min(int(limits.max), 2**63 - 1)
         fits = pc.and_(
             pc.greater_equal(values, pa.scalar(low, pa.int64())), pc.less_equal(values, pa.scalar(high, pa.int64()))
         )
@@ -291,7 +311,9 @@ def guess_type(
         return pa.string()
     if pc.all(pc.match_substring_regex(text, r"^[+-]?\d+$")).as_py():
         _, bad = parse_cells(text, pa.int64(), **options)  # type: ignore[arg-type]
-        return pa.int64() if bad is None else pa.string()
+        if bad is None:
+            return pa.int64()
+        return pa.string()
     for kind in (pa.float64(), pa.timestamp("us")):
         _, bad = parse_cells(text, kind, **options)  # type: ignore[arg-type]
         if bad is None:

@@ -124,7 +124,8 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
     if root.get("compression", "none") == "deflate":
         unpacker = zlib.decompressobj()
         try:
-            stream_bytes, at = unpacker.decompress(stream_bytes[at:]), 0
+            stream_bytes = unpacker.decompress(stream_bytes[at:])
+            at = 0
         except zlib.error as error:
             raise BrokenAnswerError(f"it cannot be unpacked: {error}") from None
         if not unpacker.eof:
@@ -134,7 +135,8 @@ def parse_stream(stream_bytes: bytes) -> Das2Stream:
     kinds: list[_PacketType] = []
     stream_array = np.frombuffer(stream_bytes, np.uint8)
     while at < len(stream_bytes):
-        mark, number = stream_bytes[at : at + 1], stream_bytes[at + 1 : at + 3]
+        mark = stream_bytes[at : at + 1]
+        number = stream_bytes[at + 1 : at + 3]
         if mark == b"[":
             root, at = _read_header(stream_bytes, at)
             if root.tag == "packet":
@@ -185,7 +187,10 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
     merged: list[tuple[set[str], Array, list[SampleSegment]]] = []
     for names, track in tracks.items():
         times_of_track = np.concatenate([segment.times for segment in track])
-        times_of_track = times_of_track if len(track) == 1 else np.sort(times_of_track)
+        if len(track) == 1:
+            times_of_track = times_of_track
+        else:
+            times_of_track = np.sort(times_of_track)
         for merged_index, (merged_names, other, joined) in enumerate(merged):
             if merged_names.isdisjoint(names) and np.array_equal(times_of_track, other):
                 if len(track) == len(joined) == 1:
@@ -204,7 +209,9 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
                     break
         else:
             merged.append((set(names), times_of_track, track))
-    return [segment for *_, track in merged for segment in track] if len(merged) < len(tracks) else segments
+    if len(merged) < len(tracks):
+        return [segment for *_, track in merged for segment in track]
+    return segments
 
 
 def _join_at_common_times(
@@ -234,7 +241,9 @@ class _PacketType:
 
     def __init__(self, planes: tuple[PacketVariable, ...]) -> None:
         cells = [(f"p{number}", plane.item_dtype, (plane.item_count,)) for number, plane in enumerate(planes)]
-        self.planes, self.row, self.runs = planes, np.dtype([("mark", "S4"), *cells]), list[Array]()
+        self.planes = planes
+        self.row = np.dtype([("mark", "S4"), *cells])
+        self.runs = list[Array]()
 
 
 def _read_header(stream_bytes: bytes, offset: int) -> tuple[ET.Element, int]:
@@ -265,7 +274,8 @@ def parse_header_xml(text: bytes) -> ET.Element:
     except ET.ParseError as error:
         raise SourceError(f"a header of the stream is no XML: {error}", remedy="tell its owners") from None
     for element in root.iter():  # <stream xmlns="das-basic-stream">
-        element.tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else element.tag
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
     if root.tag == "exception":
         message = root.get("message") or "".join(root.itertext()).strip()
         raise StreamExceptionError(root.get("type", "ServerError")[:80], message[:400])
@@ -285,11 +295,15 @@ def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -
         scan = element.tag == "yscan"
         tags: tuple[float, ...] = ()
         try:
-            items = int(element.get("nitems", "1")) if scan else 1
+            if scan:
+                items = int(element.get("nitems", "1"))
+            else:
+                items = 1
             if scan and element.get("yTags"):
                 tags = tuple(float(tag) for tag in str(element.get("yTags")).split(","))
             elif scan:
-                first, step = float(element.get("yTagMin", "0")), float(element.get("yTagInterval", "1"))
+                first = float(element.get("yTagMin", "0"))
+                step = float(element.get("yTagInterval", "1"))
                 tags = tuple(first + step * at for at in range(items))
         except ValueError as error:
             raise SourceError(
@@ -322,7 +336,9 @@ def count_adjacent_samples(remaining_bytes: Array, mark: bytes, sample_bytes: in
     max_count = len(remaining_bytes) // sample_bytes
     marks = remaining_bytes[: max_count * sample_bytes].reshape(max_count, sample_bytes)[:, : len(mark)]
     other = np.flatnonzero((marks != np.frombuffer(mark, np.uint8)).any(axis=1))
-    return int(other[0]) if len(other) else max_count
+    if len(other):
+        return int(other[0])
+    return max_count
 
 
 def _build_segment(planes: tuple[PacketVariable, ...], samples: Array) -> SampleSegment:

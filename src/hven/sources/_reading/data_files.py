@@ -54,7 +54,9 @@ _MEDIA_TYPES = {
 
 
 def _to_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    return value
 
 
 Texts = Annotated[list[str], BeforeValidator(_to_list)]
@@ -198,7 +200,9 @@ class DataFile:
     @property
     def progress(self) -> int:
         """Bytes of the file on disk read so far."""
-        return self._raw.byte_count if self._raw is not None else self.bytes_read
+        if self._raw is not None:
+            return self._raw.byte_count
+        return self.bytes_read
 
     def read_to_end(self) -> None:
         """Read what is left unread (a trailer) so that the checksum covers the whole file."""
@@ -265,11 +269,9 @@ class DataFile:
             case "file.name":
                 return self.path.name
             case "file.stem":
-                return (
-                    self.path.name.partition(".")[0]
-                    if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}
-                    else self.path.stem
-                )
+                if self.path.suffix in {".gz", ".bz2", ".xz", ".zst"}:
+                    return self.path.name.partition(".")[0]
+                return self.path.stem
             case "file.size":
                 return self.stat.st_size
             case "file.mtime":
@@ -341,7 +343,10 @@ class DecompressedStream(io.BufferedIOBase):
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, fewer only at the end; all that is left for -1 or None."""
         parts: list[bytes] = []
-        remaining_bytes = sys.maxsize if size is None or size < 0 else size
+        if size is None or size < 0:
+            remaining_bytes = sys.maxsize
+        else:
+            remaining_bytes = size
         try:
             while remaining_bytes > 0:
                 part = self._inner.read(
@@ -357,7 +362,9 @@ class DecompressedStream(io.BufferedIOBase):
             if type(error).__name__ != "ZstdError":
                 raise
             raise self._build_damage_error(error) from error
-        return b"".join(parts) if len(parts) != 1 else parts[0]
+        if len(parts) != 1:
+            return b"".join(parts)
+        return parts[0]
 
     def read1(self, size: int = -1, /) -> bytes:
         """Read what one step gives, as text layers do."""
@@ -383,7 +390,10 @@ class DecompressedStream(io.BufferedIOBase):
         super().close()
 
     def _build_damage_error(self, error: Exception) -> SourceError:
-        damage = f"damaged or cut short ({self.compression})" if self.compression else "unreadable"
+        if self.compression:
+            damage = f"damaged or cut short ({self.compression})"
+        else:
+            damage = "unreadable"
         return SourceError(f"{self.file.name} is {damage}: {error}", remedy="get the file anew")
 
 
@@ -416,9 +426,13 @@ class _ZstandardReader(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         while not self.ready:
-            data = self.frame.unused_data if self.frame.eof else b""
             if self.frame.eof:
-                self.frame, self.is_frame_open = self.build_decompressor(), False
+                data = self.frame.unused_data
+            else:
+                data = b""
+            if self.frame.eof:
+                self.frame = self.build_decompressor()
+                self.is_frame_open = False
             data = data or self.raw.read(CHUNK_BYTES)
             if not data:
                 if self.is_frame_open:
@@ -426,7 +440,10 @@ class _ZstandardReader(io.RawIOBase):
                 return b""
             self.is_frame_open = True
             self.ready = self.frame.decompress(data)
-        part, self.ready = (self.ready, b"") if size < 0 else (self.ready[:size], self.ready[size:])
+        if size < 0:
+            part, self.ready = (self.ready, b"")
+        else:
+            part, self.ready = (self.ready[:size], self.ready[size:])
         return part
 
 
@@ -487,7 +504,8 @@ def build_source_batch(
         else:
             out.append(arrays[name])
     if not out:  # a batch without columns forgets how many rows it has
-        out, column_names = [pa.array(np.arange(row_count))], [ROW_NUMBER_COLUMN]
+        out = [pa.array(np.arange(row_count))]
+        column_names = [ROW_NUMBER_COLUMN]
     return pa.RecordBatch.from_arrays(out, names=list(column_names))
 
 

@@ -110,7 +110,10 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
     SourceError
         The text is not UTF-8.
     """
-    data = layout.transform(block.data) if layout.transform else block.data
+    if layout.transform:
+        data = layout.transform(block.data)
+    else:
+        data = block.data
     column_names = list(column_names) or layout.names[:1]  # somebody must count the rows
     texts = {name for name in column_names if name in layout.text_first_columns}
     if b"\0" in data:
@@ -123,13 +126,18 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
             large = {name for name in column_names if name not in texts and _can_lose_digits(table.column(name))}
             if not large:
                 break
-            texts, newly_as_text = {*texts, *large}, {*newly_as_text, *large}  # their texts are looked at
+            # their texts are looked at
+            texts = {*texts, *large}
+            newly_as_text = {*newly_as_text, *large}
         except pa.ArrowInvalid as error:
             if _has_enough_rejects(ragged, layout):
                 return ParsedBlock({}, 0, ragged[-1].number, None, [_describe_ragged_row(row) for row in ragged])
             check_utf8(block, file)
             match = _COLUMN_NUMBER_PATTERN.search(str(error))
-            name = layout.names[int(match.group(1))] if match else None
+            if match:
+                name = layout.names[int(match.group(1))]
+            else:
+                name = None
             if name is None or name in texts:
                 if texts >= set(column_names):
                     raise SourceError(
@@ -138,7 +146,10 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
                 texts = set(column_names)
             else:
                 newly_as_text.add(name)
-                texts = {*texts, name} if len(newly_as_text) <= 3 else set(column_names)
+                if len(newly_as_text) <= 3:
+                    texts = {*texts, name}
+                else:
+                    texts = set(column_names)
     total = table.num_rows + len(ragged)
     padded = b" " in data or b"\t" in data or (layout.quote is not None and layout.quote.encode() in data)
     arrays: dict[str, pa.Array] = {}
@@ -147,11 +158,9 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
     respelt: dict[str, tuple[int, int, str]] = {}
     may_be_respelt = MINUS_SIGN.encode() in data or b"D" in data or b"d" in data
     for name in column_names:
-        cells, kind, words = (
-            _combine_chunks(table.column(name)),
-            layout.column_types[name],
-            layout.list_null_words(name),
-        )
+        cells = _combine_chunks(table.column(name))
+        kind = layout.column_types[name]
+        words = layout.list_null_words(name)
         if is_list_type(kind):
             arrays[name], bad = parse_arrays(cells, kind)
             if bad is not None:
@@ -160,8 +169,14 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
             values, bad = parse_cells(cells, kind, null_words=words, decimal=layout.decimal, thousands=layout.thousands)
             if b"\0" in data:
                 nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
-                bad = nul if bad is None else pc.or_(bad, nul)
-                bad = bad if pc.any(bad).as_py() else None
+                if bad is None:
+                    bad = nul
+                else:
+                    bad = pc.or_(bad, nul)
+                if pc.any(bad).as_py():
+                    bad = bad
+                else:
+                    bad = None
             if bad is not None:
                 faults[name] = (bad, cells, explain_unparsed(kind))
             elif name in newly_as_text:
@@ -189,7 +204,10 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
                 decode_json_strings(cells) if name in layout.json_columns else cells, words
             )
         else:
-            arrays[name] = replace_null_numbers(cells, words) if words else cells
+            if words:
+                arrays[name] = replace_null_numbers(cells, words)
+            else:
+                arrays[name] = cells
             arrays[name] = replace_nan(arrays[name])
     if not ragged and not faults:
         return ParsedBlock(arrays, total, total, rounded=rounded, respelt=respelt)
@@ -206,7 +224,9 @@ def _can_lose_digits(column: pa.ChunkedArray) -> bool:
 
 def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
     """Write numbers without their thousands separators."""
-    return pc.replace_substring(cells, layout.thousands, "") if layout.thousands else cells
+    if layout.thousands:
+        return pc.replace_substring(cells, layout.thousands, "")
+    return cells
 
 
 def _read_csv(
@@ -259,13 +279,11 @@ def _describe_ragged_row(row: csv.InvalidRow) -> tuple[int, str | None, str | No
 
 
 def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else pa.array([], column.type)
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if column.num_chunks:
+        return pa.concat_arrays(column.chunks)
+    return pa.array([], column.type)
 
 
 def explain_unparsed(arrow_type: pa.DataType) -> str:
@@ -368,9 +386,10 @@ def _split_off_rejects(
     parsed_count: int,
 ) -> ParsedBlock:
     """Separate the rows at fault, each with its number, column, value and text."""
-    lines = (
-        None if layout.quote and layout.quote.encode() in data else [line for line in data.splitlines() if line.strip()]
-    )
+    if layout.quote and layout.quote.encode() in data:
+        lines = None
+    else:
+        lines = [line for line in data.splitlines() if line.strip()]
     if lines is not None and len(lines) != total:
         lines = None
     positions = np.ones(total, bool)
@@ -385,7 +404,10 @@ def _split_off_rejects(
         is_rejected |= mask
         for at in np.flatnonzero(mask)[: layout.reject_limit]:
             place = int(places[at])
-            text = lines[place].decode(errors="replace") if lines is not None else None
+            if lines is not None:
+                text = lines[place].decode(errors="replace")
+            else:
+                text = None
             value = cells[int(at)].as_py()
             rejects.append((place, name, value, explain_value(value, layout.column_types[name], reason), text))
     keep = pa.array(~is_rejected)
@@ -424,9 +446,8 @@ def iterate_rejects(
     """Yield each fault with its row number in the file, and the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed_block.rejects:
         guessed = column is not None and column not in declared and reason != NUL_REASON
-        hint = (
-            f"; the type was guessed from a sample: if this value is right, declare {column} as string"
-            if guessed
-            else ""
-        )
+        if guessed:
+            hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string"
+        else:
+            hint = ""
         yield RejectedRow(file=file, row=first_row + at, column=column, value=value, reason=reason + hint, text=text)

@@ -145,7 +145,8 @@ def _is_barred(lines: Sequence[str]) -> bool:
 def split_fields(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
     """Split records, blanks around fields taken off."""
     if delimiter == WHITESPACE:
-        lines, delimiter = [_BLANK_RUN_PATTERN.sub(" ", line.strip()) for line in lines], " "
+        lines = [_BLANK_RUN_PATTERN.sub(" ", line.strip()) for line in lines]
+        delimiter = " "
     return [
         [*map(str.strip, _split_quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))]
         for line in lines
@@ -255,15 +256,22 @@ def detect_dialect(
         text_header = catalogue_headers.read_text_header(first_bytes, lines.offset, file)
         if text_header is not None:
             return _build_header_dialect(text_header, names, file)
-    sign = comment if comment is not None else "#" if lines.peek_line().startswith("#") else None
+    if comment is not None:
+        sign = comment
+    elif lines.peek_line().startswith("#"):
+        sign = "#"
+    else:
+        sign = None
     last_comment, ruled = "", False  # whether a line is drawn below it
     numbered: dict[int, str] = {}
     by_name: dict[str, str] = {}
     while lines.has_more() and (not (line := lines.peek_line()).strip() or (sign and line.lstrip().startswith(sign))):
         lines.take_lines(1)
         if sign and line.strip(sign + " \t\r-=_*~"):
-            last_comment, ruled = line.lstrip()[len(sign) :], False
-            if match := _NUMBERED_COMMENT_PATTERN.fullmatch(last_comment):
+            last_comment = line.lstrip()[len(sign) :]
+            ruled = False
+            match = _NUMBERED_COMMENT_PATTERN.fullmatch(last_comment)
+            if match:
                 numbered[int(match.group(1))] = match.group(2).strip()
             elif match := _COLUMN_COMMENT_PATTERN.fullmatch(last_comment):
                 by_name[match.group(1)], last_comment = match.group(2).strip(), ""
@@ -280,11 +288,10 @@ def detect_dialect(
             _TABLE_BORDER_PATTERN.fullmatch(line) or (number <= _TOP_RECORD_COUNT and RULE_LINE_PATTERN.fullmatch(line))
         )
     ]
-    cut = (
-        DELIMITERS_BY_WORD.get(delimiter, delimiter)
-        if delimiter is not None
-        else guess_delimiter(sample, quote, Place(file=file, line=lines.line))
-    )
+    if delimiter is not None:
+        cut = DELIMITERS_BY_WORD.get(delimiter, delimiter)
+    else:
+        cut = guess_delimiter(sample, quote, Place(file=file, line=lines.line))
     barred = cut == "|" and _is_barred(sample) and (names is None or len(names) < sample[0].count("|") + 1)
     if barred:
         sample = [strip_bars(line) for line in sample]
@@ -295,7 +302,10 @@ def detect_dialect(
             place=Place(file=file, line=lines.line),
             remedy=f"this is no table, or the delimiter is not {cut!r}",
         )
-    width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    if rows:
+        width = Counter(map(len, rows)).most_common(1)[0][0]
+    else:
+        width = 0
     if width == 1 and delimiter is None and names is None and header is None:
         format_detection.check_lines(sample, sum(len(row) > 1 for row in rows), Place(file=file, line=lines.line))
     if delimiter is not None and width == 1:
@@ -313,7 +323,10 @@ def detect_dialect(
             )
     header_cells: list[str] | None = None
     if header is not False and rows:
-        comment_cells = split_fields([last_comment], cut, quote)[0] if last_comment else []
+        if last_comment:
+            comment_cells = split_fields([last_comment], cut, quote)[0]
+        else:
+            comment_cells = []
         if ruled and len(comment_cells) == 1:  # names between blanks above values between tabs
             comment_cells = last_comment.split()
         if len(comment_cells) > width:  # tabs that make names stand above their values
@@ -329,7 +342,8 @@ def detect_dialect(
         )
         if named:
             lines.skip_record(sign, quote)
-            start, rows = lines.offset, rows[1:]
+            start = lines.offset
+            rows = rows[1:]
     line_number = lines.line
     top = header_cells is not None or names is not None
     unit_cells: Sequence[str] = ()
@@ -341,7 +355,9 @@ def detect_dialect(
         )
     if rows and (units or (units is None and top and is_unit_record(rows[0], rows[1:]))):
         lines.skip_record(sign, quote)
-        unit_cells, start, rows = rows[0], lines.offset, rows[1:]
+        unit_cells = rows[0]
+        start = lines.offset
+        rows = rows[1:]
     if top:
         start = lines.skip_blank_lines(sign)
     renamed: Sequence[tuple[str, str]] = ()
@@ -409,13 +425,17 @@ def is_unit_record(first_record: Sequence[str], records: Sequence[Sequence[str]]
             return False
         if column and numbers >= 0.95 * len(column) and cell and cell not in NON_UNITS:
             is_known_unit = strip_unit_brackets(cell) != cell or units_.is_unit_like(cell)
-            known_count, strange = known_count + is_known_unit, strange + (not is_known_unit)
+            known_count = known_count + is_known_unit
+            strange = strange + (not is_known_unit)
     return known_count > 0 and known_count >= strange
 
 
 def _describe_columns(names: Sequence[str], numbered: dict[int, str], unit_cells: Sequence[str]) -> dict[str, Column]:
     """Read descriptions from comments that number the columns (``#  3: Planetary mass [Jupiter masses]``), and units from the record below the names."""
-    about = numbered if set(numbered) == set(range(1, len(names) + 1)) else {}
+    if set(numbered) == set(range(1, len(names) + 1)):
+        about = numbered
+    else:
+        about = {}
     units = parse_units(names, unit_cells)
     return {
         name: Column(name=name, type=Type("char", "*"), description=about.get(number), unit=units.get(name))
@@ -431,8 +451,14 @@ def _describe_commented_columns(names: Sequence[str], texts: Mapping[str, str]) 
 
 def _parse_column_comment(name: str, text: str) -> Column:
     match = re.fullmatch(r"(.*\S)\s*\[([^\[\]]+)\]", text)
-    unit = units_.normalize_unit(match.group(2)) if match is not None else None
-    about = match.group(1) if match is not None and unit is not None else text
+    if match is not None:
+        unit = units_.normalize_unit(match.group(2))
+    else:
+        unit = None
+    if match is not None and unit is not None:
+        about = match.group(1)
+    else:
+        about = text
     return Column(name=name, type=Type("char", "*"), description=about, unit=unit)
 
 
@@ -473,7 +499,9 @@ class _LineCursor:
 
     def _find_line_end(self, offset: int) -> int:
         end = self.head.find(b"\n", offset)
-        return len(self.head) if end < 0 else end + 1
+        if end < 0:
+            return len(self.head)
+        return end + 1
 
     def peek_line(self) -> str:
         return self.head[self.offset : self._find_line_end(self.offset)].decode(errors="replace").rstrip("\r\n")
@@ -548,11 +576,10 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     while lines.has_more() and lines.peek_line().startswith("#"):
         text.write(lines.take_lines(1).removeprefix("#").removeprefix(" ") + "\n")
     if text.tell() > _MAX_ECSV_HEADER_CHARACTERS or _estimate_depth(text.getvalue()) > _MAX_ECSV_DEPTH:
-        message = (
-            f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
-            if text.tell() > _MAX_ECSV_HEADER_CHARACTERS
-            else f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
-        )
+        if text.tell() > _MAX_ECSV_HEADER_CHARACTERS:
+            message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
+        else:
+            message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
         raise SourceError(message, place=Place(file=file, line=line), remedy="check it with astropy")
     try:
         head = yaml.load(text.getvalue(), _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)
@@ -570,7 +597,10 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     meta = head.get("meta")
     if isinstance(meta, list):  # !!omap
         meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
-    described_as = meta.get("description") if isinstance(meta, dict) else None
+    if isinstance(meta, dict):
+        described_as = meta.get("description")
+    else:
+        described_as = None
     return TextDialect(
         names=names,
         delimiter=cut,
@@ -600,14 +630,18 @@ def _build_ecsv_column(item: dict[str, Any]) -> Column:
     subtype = str(item.get("subtype", ""))
     kind = _parse_ecsv_shape(subtype)
     if kind is None:
-        kind = (
-            Type("char", "*")
-            if datatype == "string" or subtype
-            else Type(_ECSV_DATATYPES.get(datatype, "char"), None if datatype in _ECSV_DATATYPES else "*")
-        )
+        if datatype == "string" or subtype:
+            kind = Type("char", "*")
+        else:
+            kind = Type(_ECSV_DATATYPES.get(datatype, "char"), None if datatype in _ECSV_DATATYPES else "*")
     meta = item.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    unit, about, ucd = item.get("unit"), item.get("description"), meta.get("ucd")
+    if isinstance(meta, dict):
+        meta = meta
+    else:
+        meta = {}
+    unit = item.get("unit")
+    about = item.get("description")
+    ucd = meta.get("ucd")
     return Column(
         name=str(item["name"]),
         type=kind,
@@ -628,10 +662,17 @@ def _parse_ecsv_shape(subtype: str) -> Type | None:
     if match is None:
         return None
     sizes = [size.strip() for size in match.group(2).split(",")]
-    shape = "*" if sizes == ["null"] else "x".join(reversed(sizes))
+    if sizes == ["null"]:
+        shape = "*"
+    else:
+        shape = "x".join(reversed(sizes))
     if match.group(1) == "string":
-        return parse_type("string[*x*]") if len(sizes) == 1 else None
-    return Type(_ECSV_DATATYPES[match.group(1)], shape) if match.group(1) in _ECSV_DATATYPES else None
+        if len(sizes) == 1:
+            return parse_type("string[*x*]")
+        return None
+    if match.group(1) in _ECSV_DATATYPES:
+        return Type(_ECSV_DATATYPES[match.group(1)], shape)
+    return None
 
 
 def _build_yaml_loader() -> Any:

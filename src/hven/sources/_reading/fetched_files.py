@@ -60,20 +60,27 @@ class FetchedFile(DataFile):
 
     def find_fact(self, name: str) -> object:
         """Return a fact of the file as the value of a column."""
-        return self.name if name == "file.url" else super().find_fact(name)
+        if name == "file.url":
+            return self.name
+        return super().find_fact(name)
 
     @property
     def size(self) -> int:
         """Bytes, as far as they are known."""
         length = (self._headers or {}).get("content-length", "")
-        return self.path.stat().st_size if self.path.exists() else int(length) if length.isdigit() else 0
+        if self.path.exists():
+            return self.path.stat().st_size
+        if length.isdigit():
+            return int(length)
+        return 0
 
     def describe_version(self) -> InputVersion:
         """Ask for size, time and tag, unless they were said when its beginning was read."""
         if self._headers is None:
             self._service.retry(self._request_headers)
         headers = self._headers or {}
-        length, moment = headers.get("content-length", ""), _parse_last_modified(headers)
+        length = headers.get("content-length", "")
+        moment = _parse_last_modified(headers)
         return InputVersion(
             name=self.name,
             bytes=int(length) if length.isdigit() and "content-encoding" not in headers else None,
@@ -87,7 +94,10 @@ class FetchedFile(DataFile):
         if not self.path.exists():
             return InputVersion(name=self.name, detail=tag)
         version = super().build_input_version()
-        modified = version.modified if self._headers and _parse_last_modified(self._headers) is not None else None
+        if self._headers and _parse_last_modified(self._headers) is not None:
+            modified = version.modified
+        else:
+            modified = None
         return InputVersion(
             name=version.name, bytes=version.bytes, modified=modified, sha256=version.sha256, detail=tag
         )
@@ -114,7 +124,8 @@ class FetchedFile(DataFile):
             )
             if not is_complete:
                 raise BrokenAnswerError(f"broke off after {part.stat().st_size:,} of {int(length):,} bytes")
-            if moment := _parse_last_modified(answer.headers):
+            moment = _parse_last_modified(answer.headers)
+            if moment:
                 os.utime(part, (moment.timestamp(), moment.timestamp()))
             part.replace(self.path)
         except OSError as error:

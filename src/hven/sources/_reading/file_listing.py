@@ -52,7 +52,8 @@ class FileListing(Sequence[DataFile]):
     """
 
     def __init__(self, listed_files: Sequence[_ListedFile], path_prefix: str) -> None:
-        self._listed_files, self._path_prefix = listed_files, path_prefix
+        self._listed_files = listed_files
+        self._path_prefix = path_prefix
         self._data_files: dict[int, DataFile] = {}
         self._shared_listing: FileListing | None = None
 
@@ -68,7 +69,10 @@ class FileListing(Sequence[DataFile]):
     def __getitem__(self, at: int | slice) -> DataFile | list[DataFile]:
         if isinstance(at, slice):
             return [self[place] for place in range(*at.indices(len(self)))]
-        place = at + len(self) if at < 0 else at
+        if at < 0:
+            place = at + len(self)
+        else:
+            place = at
         if place not in self._data_files:
             self._data_files[place] = DataFile(path=Path(self._listed_files[at].path), name=self._names[at])
         return self._data_files[place]
@@ -90,7 +94,8 @@ class FileListing(Sequence[DataFile]):
     def copy_unread(self) -> FileListing:
         """Return the same files, none of which was read; they are known as long as somebody has some of them."""
         other = FileListing(self._listed_files, self._path_prefix)
-        other._shared_listing, other._names = self, self._names
+        other._shared_listing = self
+        other._names = self._names
         return other
 
     def select_files(self, file_names: Collection[str]) -> FileListing:
@@ -179,7 +184,10 @@ def find_data_files(
         elsewhere; a directory cannot be listed.
     """
     key = (run_name, directory, *allowed_roots, "", *options.files, "", *options.ignore)
-    shared_listing = _SHARED_LISTINGS.get(key) if run_name else None
+    if run_name:
+        shared_listing = _SHARED_LISTINGS.get(key)
+    else:
+        shared_listing = None
     if shared_listing is None:
         shared_listing = FileListing(_find_files(options, directory, allowed_roots), f"{os.fspath(directory)}/")
         if run_name:
@@ -241,11 +249,10 @@ def _check_links(files: Sequence[_ListedFile], allowed_roots: Iterable[Path], pa
     }
     for listed_file in files:
         if listed_file.is_link or not inside[listed_file.folder]:
-            name = (
-                listed_file.path.rpartition("/")[2]
-                if path_prefix is None
-                else listed_file.path.removeprefix(path_prefix)
-            )
+            if path_prefix is None:
+                name = listed_file.path.rpartition("/")[2]
+            else:
+                name = listed_file.path.removeprefix(path_prefix)
             check_link(Path(listed_file.path), name, real)
 
 
@@ -275,8 +282,14 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
                 f"{pattern} is a directory", remedy=f"write `files: {pattern.rstrip('/')}/*` for the files in it"
             )
         raise SourceError(f"no file {pattern}{_describe_directory(pattern, directory)}", remedy=_suggest_path(path))
-    anchor = Path(path.anchor) if Path(pattern).is_absolute() else directory
-    relative = str(path.relative_to(anchor)) if Path(pattern).is_absolute() else pattern
+    if Path(pattern).is_absolute():
+        anchor = Path(path.anchor)
+    else:
+        anchor = directory
+    if Path(pattern).is_absolute():
+        relative = str(path.relative_to(anchor))
+    else:
+        relative = pattern
     try:
         # case matters on every system, so that a site can move
         matches = sorted(
@@ -337,7 +350,9 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _describe_directory(pattern: str, directory: Path) -> str:
-    return "" if Path(pattern).expanduser().is_absolute() else f" in {directory}"
+    if Path(pattern).expanduser().is_absolute():
+        return ""
+    return f" in {directory}"
 
 
 def _suggest_path(path: Path) -> str:
@@ -348,13 +363,12 @@ def _suggest_path(path: Path) -> str:
         entry_names = sorted(item.name for item in folder.iterdir())
     except OSError:
         entry_names = []
-    if near := suggest_spelling(path.name, entry_names):
+    near = suggest_spelling(path.name, entry_names)
+    if near:
         return near
-    return (
-        f"{folder} holds {', '.join(entry_names[:5])}{' ...' if len(entry_names) > 5 else ''}"
-        if entry_names
-        else f"{folder} is empty"
-    )
+    if entry_names:
+        return f"{folder} holds {', '.join(entry_names[:5])}{' ...' if len(entry_names) > 5 else ''}"
+    return f"{folder} is empty"
 
 
 def _is_pattern_match(path: Path, pattern: str, directory: Path) -> bool:

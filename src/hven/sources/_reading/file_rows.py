@@ -63,11 +63,10 @@ class FileSource(ABC):
         selection = copy.copy(self)
         selection.read_count = 0
         wanted_names = set(file_names)
-        selection.files = (
-            self.files.select_files(wanted_names)
-            if isinstance(self.files, FileListing)
-            else [file.copy_unread() for file in self.files if file.name in wanted_names]
-        )
+        if isinstance(self.files, FileListing):
+            selection.files = self.files.select_files(wanted_names)
+        else:
+            selection.files = [file.copy_unread() for file in self.files if file.name in wanted_names]
         return selection
 
     def list_input_versions(self) -> list[InputVersion]:
@@ -76,13 +75,15 @@ class FileSource(ABC):
 
     def estimate_size(self) -> int:
         """Count the bytes on disk."""
-        return self.files.total_bytes if isinstance(self.files, FileListing) else sum(file.size for file in self.files)
+        if isinstance(self.files, FileListing):
+            return self.files.total_bytes
+        return sum(file.size for file in self.files)
 
     def count_bytes_read(self) -> int:
         """Count the bytes on disk read so far."""
-        return (
-            self.files.bytes_read if isinstance(self.files, FileListing) else sum(file.progress for file in self.files)
-        )
+        if isinstance(self.files, FileListing):
+            return self.files.bytes_read
+        return sum(file.progress for file in self.files)
 
 
 class FileListingRows(FileSource):
@@ -131,7 +132,8 @@ class FileRows(FileSource):
         """Refuse a file whose values are in other units than those of the first, whose units are said for all."""
         first = {column.name: column.unit for column in self.list_columns()}
         for column in columns:
-            unit_here, unit_first = units.normalize_unit(column.unit), units.normalize_unit(first.get(column.name))
+            unit_here = units.normalize_unit(column.unit)
+            unit_first = units.normalize_unit(first.get(column.name))
             if (
                 column.name in file_column_names
                 and unit_here

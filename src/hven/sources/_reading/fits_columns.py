@@ -135,7 +135,9 @@ def read_fields(header: HduHeader, file: str) -> list[FitsField]:
 
 def _read_number(header: HduHeader, key: str, default: float) -> float:
     value = header.card_values.get(key, default)
-    return float(value) if isinstance(value, (int, float)) and abs(value) < _MAX_SCALE else default
+    if isinstance(value, (int, float)) and abs(value) < _MAX_SCALE:
+        return float(value)
+    return default
 
 
 def _build_column(header: HduHeader, column_number: int, name: str, column_type: Type) -> Column:
@@ -161,30 +163,56 @@ def _build_column(header: HduHeader, column_number: int, name: str, column_type:
 
 def _parse_tdim(text: str | None, repeat: int) -> tuple[int, ...]:
     sizes = tuple(int(size) for size in re.findall(r"\d+", text or ""))
-    count = int(np.prod(sizes)) if sizes else 0
+    if sizes:
+        count = int(np.prod(sizes))
+    else:
+        count = 0
     return sizes if sizes and count == repeat else ()
 
 
 def _build_binary_field(
     header: HduHeader, column_number: int, name: str, match: re.Match[str], start: int
 ) -> FitsField:
-    repeat = int(match.group(1)) if match.group(1) else 1
-    code, heap = match.group(2), ""
-    width = (repeat + 7) // 8 if code == "X" else repeat * np.dtype(_NUMPY_CODES.get(code, "u1")).itemsize
+    if match.group(1):
+        repeat = int(match.group(1))
+    else:
+        repeat = 1
+    code = match.group(2)
+    heap = ""
+    if code == "X":
+        width = (repeat + 7) // 8
+    else:
+        width = repeat * np.dtype(_NUMPY_CODES.get(code, "u1")).itemsize
     if code in "PQ":
         inner = _HEAP_TFORM_PATTERN.match(match.group(3))
-        heap, code = code, inner.group(1) if inner else "B"
-        width = (8 if heap == "P" else 16) if repeat else 0
-    scale, zero = _read_number(header, f"TSCAL{column_number}", 1.0), _read_number(header, f"TZERO{column_number}", 0.0)
+        heap = code
+        code = inner.group(1) if inner else "B"
+        if repeat:
+            if heap == "P":
+                width = 8
+            else:
+                width = 16
+        else:
+            width = 0
+    scale = _read_number(header, f"TSCAL{column_number}", 1.0)
+    zero = _read_number(header, f"TZERO{column_number}", 0.0)
     dim = () if heap else _parse_tdim(header.read_text(f"TDIM{column_number}"), repeat)
     datatype = _VOTABLE_DATATYPES[code]
     unsigned = code == "K" and (scale, zero) == (1.0, 2.0**63)
     if unsigned:
         datatype = "long"
     elif code in "BIJK" and (scale, zero) != (1.0, 0.0):
-        shifted = _UNSIGNED_BY_TZERO.get((code, int(zero))) if scale == 1.0 else None
+        if scale == 1.0:
+            shifted = _UNSIGNED_BY_TZERO.get((code, int(zero)))
+        else:
+            shifted = None
         is_whole = scale == 1.0 and zero == int(zero) and abs(zero) < 2**31
-        datatype = shifted[1] if shifted else "long" if is_whole else "double"
+        if shifted:
+            datatype = shifted[1]
+        elif is_whole:
+            datatype = "long"
+        else:
+            datatype = "double"
     elif code == "K" or (code in "ED" and (scale, zero) != (1.0, 0.0)):
         datatype = "long" if code == "K" else "double"
     if code == "A":
@@ -211,16 +239,17 @@ def _build_binary_field(
 
 
 def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: re.Match[str]) -> FitsField:
-    code, width = match.group(1), int(match.group(2))
-    scale, zero = _read_number(header, f"TSCAL{column_number}", 1.0), _read_number(header, f"TZERO{column_number}", 0.0)
+    code = match.group(1)
+    width = int(match.group(2))
+    scale = _read_number(header, f"TSCAL{column_number}", 1.0)
+    zero = _read_number(header, f"TZERO{column_number}", 0.0)
     plain = (scale, zero) == (1.0, 0.0)
-    kind = (
-        Type("char", f"{width}*")
-        if code == "A"
-        else Type("int" if width < 10 else "long")
-        if code == "I" and plain
-        else Type("double")
-    )
+    if code == "A":
+        kind = Type("char", f"{width}*")
+    elif code == "I" and plain:
+        kind = Type("int" if width < 10 else "long")
+    else:
+        kind = Type("double")
     return FitsField(
         name=name,
         code=code,
@@ -250,7 +279,10 @@ def convert_binary_column(
         values = pa.FixedSizeListArray.from_arrays(values, 2)
     if count == 1:
         return values, bad
-    bad = None if bad is None else np.asarray(bad.reshape(-1, count).any(axis=1))
+    if bad is None:
+        bad = None
+    else:
+        bad = np.asarray(bad.reshape(-1, count).any(axis=1))
     if pa.types.is_string(values.type):  # arrays of texts have no fixed size
         return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, count, dtype=np.int32)), values), bad
     return pa.FixedSizeListArray.from_arrays(values, count), bad
@@ -286,12 +318,10 @@ def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arra
         if target == pa.float64() and (fits_field.scale, fits_field.zero) != (1.0, 0.0):
             real = real.astype("f8") * fits_field.scale + fits_field.zero
         return pa.array(real, mask=np.isnan(real))
-    mask = (
-        values == fits_field.null
-        if fits_field.null is not None
-        and np.iinfo(values.dtype).min <= int(fits_field.null) <= np.iinfo(values.dtype).max
-        else None
-    )
+    if fits_field.null is not None and np.iinfo(values.dtype).min <= int(fits_field.null) <= np.iinfo(values.dtype).max:
+        mask = values == fits_field.null
+    else:
+        mask = None
     native = values.astype(values.dtype.newbyteorder("="))
     if pa.types.is_floating(target):
         return pa.array(native * fits_field.scale + fits_field.zero, mask=mask)
@@ -301,7 +331,10 @@ def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arra
 
 
 def _convert_strings(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Array:
-    length = fits_field.dimensions[0] if len(fits_field.dimensions) > 1 else fits_field.width
+    if len(fits_field.dimensions) > 1:
+        length = fits_field.dimensions[0]
+    else:
+        length = fits_field.width
     cells = element_bytes.reshape(-1, length)
     text = bytes_to_text(cells)
     if len(fits_field.dimensions) < 2:
@@ -345,8 +378,12 @@ def _read_heap_arrays(
         .view(">i4" if fits_field.heap_descriptor == "P" else ">i8")
         .astype("i8")
     )
-    lengths, starts = raw[:, 0], raw[:, 1]
-    size = 1 if fits_field.code in "LBAX" else np.dtype(_NUMPY_CODES[fits_field.code]).itemsize
+    lengths = raw[:, 0]
+    starts = raw[:, 1]
+    if fits_field.code in "LBAX":
+        size = 1
+    else:
+        size = np.dtype(_NUMPY_CODES[fits_field.code]).itemsize
     sizes = ((lengths + 7) // 8 if fits_field.code == "X" else lengths * size).astype("i8")
     is_filled = sizes > 0
     if (
@@ -360,8 +397,14 @@ def _read_heap_arrays(
             f"column {fits_field.name}: the descriptors of its variable-length arrays make no sense",
             remedy="get the file anew",
         )
-    low = int(starts[is_filled].min()) if is_filled.any() else 0
-    high = int((starts + sizes)[is_filled].max()) if is_filled.any() else 0
+    if is_filled.any():
+        low = int(starts[is_filled].min())
+    else:
+        low = 0
+    if is_filled.any():
+        high = int((starts + sizes)[is_filled].max())
+    else:
+        high = 0
     data = np.frombuffer(heap(low, min(high - low, 2 * MAX_HEAP_BYTES)) if heap and high else b"", np.uint8)
     if len(data) < high - low:
         raise SourceError(
@@ -369,16 +412,23 @@ def _read_heap_arrays(
             remedy="get the file anew",
         )
     ends = np.cumsum(sizes)
-    total = int(ends[-1]) if len(ends) else 0
+    if len(ends):
+        total = int(ends[-1])
+    else:
+        total = 0
     index = np.arange(total) - np.repeat(ends - sizes, sizes) + np.repeat(starts - low, sizes)
-    packed = data[index] if total else np.zeros(0, np.uint8)
+    if total:
+        packed = data[index]
+    else:
+        packed = np.zeros(0, np.uint8)
     offsets = pa.array(np.concatenate([[0], ends]).astype("i4"))
     if fits_field.code == "A":
         text = pa.Array.from_buffers(pa.binary(), len(row_bytes), [None, offsets.buffers()[1], pa.py_buffer(packed)])
         text = pc.utf8_rtrim(pc.replace_substring_regex(text.cast(pa.string()), "\x00.*", ""), characters=" ")
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), None
     if fits_field.code == "X":
-        offsets, packed = pa.array((np.concatenate([[0], ends]) * 8).astype("i4")), np.unpackbits(packed)
+        offsets = pa.array((np.concatenate([[0], ends]) * 8).astype("i4"))
+        packed = np.unpackbits(packed)
         return pa.ListArray.from_arrays(offsets, pa.array(packed.astype(bool))), None
     counts = pa.array((np.concatenate([[0], ends]) // size).astype("i4"))
     values, wrong = _convert_elements(packed.reshape(1, -1), fits_field)
@@ -408,7 +458,10 @@ def convert_ascii_column(
     if fits_field.decimals:
         implied = pc.fill_null(pc.match_substring_regex(text, _POINTLESS_NUMBER_PATTERN), False)
         implied = pc.and_not(implied, pc.is_in(pc.utf8_trim(text, " "), pa.array(nulls, pa.string())))
-        implied = implied if pc.any(implied).as_py() else None
+        if pc.any(implied).as_py():
+            implied = implied
+        else:
+            implied = None
     if implied is not None:
         text = pc.if_else(implied, _insert_decimal_point(text, fits_field.decimals), text)
     values, bad = parse_cells(text, kind, null_words=nulls)

@@ -28,16 +28,16 @@ def build_splitter(ranges: Sequence[tuple[int, int]], *, by_characters: bool) ->
         if not data.endswith(b"\n"):
             data += b"\n"
         wide = by_characters and not data.isascii()
-        signs = (
-            np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
-            if wide
-            else np.frombuffer(data, np.uint8)
-        )
+        if wide:
+            signs = np.frombuffer(data.decode(errors="replace").encode("utf-32-le"), "<u4")
+        else:
+            signs = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(signs == 10)
         starts = np.concatenate([[0], ends[:-1] + 1])
         lengths = ends - starts
         filled = lengths > 0
-        starts, lengths = starts[filled], lengths[filled]
+        starts = starts[filled]
+        lengths = lengths[filled]
         n = len(starts)
         if n == 0:
             return b""
@@ -55,6 +55,8 @@ def build_splitter(ranges: Sequence[tuple[int, int]], *, by_characters: bool) ->
             out[:, at - 1] = ord(UNIT_SEPARATOR)
         out[:, -1] = 10
         split_bytes = np.ascontiguousarray(out).tobytes()
-        return split_bytes.decode("utf-32-le").encode() if wide else split_bytes
+        if wide:
+            return split_bytes.decode("utf-32-le").encode()
+        return split_bytes
 
     return split_lines

@@ -96,11 +96,9 @@ def recognize_binary_format(first_bytes: bytes) -> str | None:
     what
         In words with an article; None: it begins as none of them.
     """
-    return (
-        "a tar archive"
-        if first_bytes[257:262] == b"ustar"
-        else next((format_name for magic, format_name in _BINARY_MAGIC if first_bytes.startswith(magic)), None)
-    )
+    if first_bytes[257:262] == b"ustar":
+        return "a tar archive"
+    return next((format_name for magic, format_name in _BINARY_MAGIC if first_bytes.startswith(magic)), None)
 
 
 def recognize_spreadsheet(first_bytes: bytes, file: str) -> str | None:
@@ -114,7 +112,9 @@ def recognize_spreadsheet(first_bytes: bytes, file: str) -> str | None:
         Its name, whose ending decides where the bytes do not.
     """
     if first_bytes.startswith(_OLD_OFFICE_MAGIC):
-        return "an old Excel workbook (.xls)" if file.lower().endswith((".xls", ".xlt")) else None
+        if file.lower().endswith((".xls", ".xlt")):
+            return "an old Excel workbook (.xls)"
+        return None
     if not first_bytes.startswith(b"PK\x03\x04"):
         return None
     format_name = next((mark_name for mark, mark_name in _SPREADSHEET_MARKS if mark in first_bytes[:4096]), None)
@@ -134,25 +134,26 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
     SourceError
         With what it is, if it begins as a known format does.
     """
-    if sheet := recognize_spreadsheet(first_bytes, file):
+    sheet = recognize_spreadsheet(first_bytes, file)
+    if sheet:
         name = PurePath(file).name
         remedy = _SPREADSHEET_REMEDY.format(file=name, stem=PurePath(file).stem)
         raise SourceError(f"{file} is {sheet}, no table of text", remedy=remedy)
-    if format_name := recognize_binary_format(first_bytes):
+    format_name = recognize_binary_format(first_bytes)
+    if format_name:
         raise SourceError(f"{file} is {format_name}, no table of text", remedy=_OTHER_KINDS_REMEDY)
     if b"\0" in first_bytes[:4096]:
         place = Place(file=file, line=first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1)
         is_utf16 = first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(
             rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
         )
-        remedy = (
-            "say `encoding: utf-16`"
-            if is_utf16
-            else (
+        if is_utf16:
+            remedy = "say `encoding: utf-16`"
+        else:
+            remedy = (
                 f"this is no text file: is its kind fits, parquet or votable (`--kind` of `hven new`)? "
                 f"{_OTHER_KINDS_REMEDY}"
             )
-        )
         raise SourceError("NUL bytes in a text file", place=place, remedy=remedy)
     if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):
         raise SourceError(

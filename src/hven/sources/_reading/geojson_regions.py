@@ -147,12 +147,18 @@ def geometries_to_regions(
 
 def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> pa.Array:
     """Convert bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) to ranges."""
-    boxes = boxes if frames is None else frames.convert_boxes(boxes)
+    if frames is None:
+        boxes = boxes
+    else:
+        boxes = frames.convert_boxes(boxes)
     offsets = np.asarray(boxes.offsets)
     sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
     good = np.flatnonzero((sizes == 4) | (sizes == 6))
     flat = boxes.values
-    values = np.asarray(pc.fill_null(flat.cast(pa.float64()), np.nan)) if len(flat) else np.zeros(0)
+    if len(flat):
+        values = np.asarray(pc.fill_null(flat.cast(pa.float64()), np.nan))
+    else:
+        values = np.zeros(0)
     out = np.full(len(boxes), None, object)
     if len(good):
         half = sizes[good] // 2
@@ -174,13 +180,11 @@ def _extract_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa
 
 
 def _combine_chunks(column: pa.ChunkedArray) -> Any:
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else pa.array([], column.type)
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if column.num_chunks:
+        return pa.concat_arrays(column.chunks)
+    return pa.array([], column.type)
 
 
 def _flatten_lists(array: Any) -> tuple[npt.NDArray[np.int64], Any]:
@@ -226,17 +230,20 @@ def _write_polygons(
     lon, lat, wrong = _split_coordinates(points)
     if frames is not None:
         lon, lat = frames.convert_positions(lon, lat, np.repeat(np.repeat(row, counts), np.diff(of_ring)))
-    outer, row = of_polygon[:-1][counts > 0], row[counts > 0]
+    outer = of_polygon[:-1][counts > 0]
+    row = row[counts > 0]
     holes = int((counts - 1).clip(0).sum())
     # only the points of outer rings, without the one that closes a ring and those that repeat the one before
-    begin, end = of_ring[:-1][outer], of_ring[1:][outer]
+    begin = of_ring[:-1][outer]
+    end = of_ring[1:][outer]
     ring = np.repeat(np.arange(len(outer)), end - begin)
     at = (
         np.arange(len(ring))
         - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
         + np.repeat(begin, end - begin)
     )
-    x, y = lon[at], lat[at]
+    x = lon[at]
+    y = lat[at]
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
     successors = _find_successors(ring)
     same = (np.abs((x - x[successors] + 180.0) % 360.0 - 180.0) < 1e-12) & (y == y[successors])
@@ -247,8 +254,13 @@ def _write_polygons(
         rings_present = ring[starts]
         width[rings_present] = np.maximum.reduceat(x, starts) - np.minimum.reduceat(x, starts)
     corners = _BoxRings(x, y, ring, successors, len(outer), width)
-    x, y, ring = x[keep], y[keep], ring[keep]
-    sizes = np.bincount(ring, minlength=len(outer)) if len(outer) else np.zeros(0, np.int64)
+    x = x[keep]
+    y = y[keep]
+    ring = ring[keep]
+    if len(outer):
+        sizes = np.bincount(ring, minlength=len(outer))
+    else:
+        sizes = np.zeros(0, np.int64)
     thin = (_count_distinct_vertices(x, y, ring, len(outer)) < 3) & ~corners.is_wide_box
     bad[row[thin]] = True
     order = _order_vertices(x, y, ring, sizes)
@@ -327,7 +339,8 @@ def _wrap_longitudes(west: Any, east: Any) -> Any:
     """Wrap the bounds of a box to 0..360; all the way round stays so."""
     span = east - west
     full = span >= 360.0
-    low, high = np.where(full, 0.0, west % 360.0), np.where(full, 360.0, east % 360.0)
+    low = np.where(full, 0.0, west % 360.0)
+    high = np.where(full, 360.0, east % 360.0)
     high = np.where(~full & (high == 0.0) & (span != 0), 360.0, high)
     return np.stack([low, high], axis=1)
 
@@ -341,11 +354,10 @@ def _join_numbers(word: str, values: pa.Array, bounds: Any) -> pa.Array:
 
 def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> pa.Array:
     """Join the parts of each row's region; null without any."""
-    bounds = (
-        np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=row_count))])
-        if row_count
-        else np.zeros(1, np.int64)
-    )
+    if row_count:
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=row_count))])
+    else:
+        bounds = np.zeros(1, np.int64)
     lists = pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), texts)
     has_texts = np.diff(bounds) > 0
     return pc.if_else(pa.array(has_texts & is_good), pc.binary_join(lists, " "), pa.scalar(None, pa.string()))

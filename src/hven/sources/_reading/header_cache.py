@@ -66,11 +66,9 @@ class HeaderCache:
     """
 
     def __init__(self, path: Path, reader_key: str) -> None:
-        self._reader_key, self._compressor, self._decompressor = (
-            reader_key,
-            zstandard.ZstdCompressor(1),
-            zstandard.ZstdDecompressor(),
-        )
+        self._reader_key = reader_key
+        self._compressor = zstandard.ZstdCompressor(1)
+        self._decompressor = zstandard.ZstdDecompressor()
         self._connection: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +171,10 @@ def read_headers(
     pace = _AdaptiveReader()
     while lot := list(islice(remaining_files, FILES_PER_LOOKUP)):
         existing_files = pace.list_existing(lot, concurrency)
-        cached_headers = cache.find_headers(existing_files) if cache is not None else {}
+        if cache is not None:
+            cached_headers = cache.find_headers(existing_files)
+        else:
+            cached_headers = {}
         uncached_files = [file for file in lot if file.path not in cached_headers]
         headers_by_path = dict(
             zip(
@@ -197,7 +198,9 @@ class _AdaptiveReader:
     """Reads one after the other, or side by side if that helps: threads only help who waits."""
 
     def __init__(self) -> None:
-        self.file_count, self.wall_seconds, self.cpu_seconds = 0, 0.0, 0.0
+        self.file_count = 0
+        self.wall_seconds = 0.0
+        self.cpu_seconds = 0.0
 
     @property
     def is_io_bound(self) -> bool:
@@ -220,12 +223,14 @@ class _AdaptiveReader:
     ) -> list[FileHeader | SourceError]:
         headers: list[FileHeader | SourceError] = []
         while len(headers) < len(files) and (concurrency < 2 or not self.is_io_bound):
-            start_time, start_cpu_time = time.monotonic(), time.thread_time()
+            start_time = time.monotonic()
+            start_cpu_time = time.thread_time()
             headers.append(_read_one_file(files[len(headers)], read_header))
             self.file_count += 1
             self.wall_seconds += time.monotonic() - start_time
             self.cpu_seconds += time.thread_time() - start_cpu_time
-        if remaining_files := files[len(headers) :]:
+        remaining_files = files[len(headers) :]
+        if remaining_files:
             with ThreadPoolExecutor(concurrency, "hven-heads") as pool:
                 headers += pool.map(lambda file: _read_when_free(file, read_header, concurrency), remaining_files)
         return headers

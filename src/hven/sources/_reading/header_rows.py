@@ -91,9 +91,12 @@ class HeaderSource(FileSource):
         west_positive: bool = False,
     ) -> None:
         super().__init__(options, context, files)
-        self.stonyhurst, self.west_positive, self._structure = stonyhurst, west_positive, structure
+        self.stonyhurst = stonyhurst
+        self.west_positive = west_positive
+        self._structure = structure
         self.cards = list(options.cards) if options.cards is not None else None
-        self.nulls, self.concurrency = options.null, options.at_once
+        self.nulls = options.null
+        self.concurrency = options.at_once
 
     @abstractmethod
     def read_header(self, file: DataFile) -> FileHeader:
@@ -117,7 +120,8 @@ class HeaderSource(FileSource):
         """Yield the rows of one file after the other."""
         names = check_column_names(column_names, list(self._columns), "the headers")
         rows: list[tuple[int, DataFile, dict[str, Value]]] = []
-        count, remaining_rows = min(BATCH_ROW_COUNT, self.context.batch_row_limit), row_limit
+        count = min(BATCH_ROW_COUNT, self.context.batch_row_limit)
+        remaining_rows = row_limit
         number = 0
         for place, (file, header) in enumerate(
             self._read_headers(self.files if row_limit is None else self.files[:row_limit]), 1
@@ -131,7 +135,10 @@ class HeaderSource(FileSource):
             for row in header.rows[:remaining_rows]:
                 number += 1
                 rows.append((number, file, row))
-            remaining_rows = None if remaining_rows is None else remaining_rows - len(header.rows)
+            if remaining_rows is None:
+                remaining_rows = None
+            else:
+                remaining_rows = remaining_rows - len(header.rows)
             while len(rows) >= count:
                 yield from self._build_batch(rows[:count], names)
                 rows = rows[count:]
@@ -141,13 +148,12 @@ class HeaderSource(FileSource):
             yield from self._build_batch(rows, names)
 
     def _read_headers(self, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, FileHeader | SourceError]]:
-        cache = (
-            None
-            if self.context.cache_directory is None
-            else HeaderCache(
+        if self.context.cache_directory is None:
+            cache = None
+        else:
+            cache = HeaderCache(
                 self.context.cache_directory / "heads.sqlite", f"{hven.__version__} {self.find_cache_key()}"
             )
-        )
         try:
             yield from read_headers(files, self.read_header, self.concurrency, cache)
             if cache is not None:
@@ -280,29 +286,34 @@ class HeaderSource(FileSource):
 def _widen_type(arrow_type: pa.DataType | None, value: Any) -> pa.DataType | None:
     if value is None or value == "" or isinstance(value, dict):
         return arrow_type
-    kind = (
-        pa.bool_()
-        if isinstance(value, bool)
-        else pa.int64()
-        if isinstance(value, int)
-        else pa.float64()
-        if isinstance(value, float)
-        else pa.string()
-    )
+    if isinstance(value, bool):
+        kind = pa.bool_()
+    elif isinstance(value, int):
+        kind = pa.int64()
+    elif isinstance(value, float):
+        kind = pa.float64()
+    else:
+        kind = pa.string()
     if arrow_type is None or arrow_type == kind:
         return kind
-    return pa.float64() if {arrow_type, kind} == {pa.int64(), pa.float64()} else pa.string()
+    if {arrow_type, kind} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    return pa.string()
 
 
 def _fit_value(value: Any, arrow_type: pa.DataType) -> Any:
     if value is None or value == "":
         return None
     if pa.types.is_string(arrow_type):
-        return {True: "T", False: "F"}[value] if isinstance(value, bool) else str(value)
+        if isinstance(value, bool):
+            return {True: "T", False: "F"}[value]
+        return str(value)
     if pa.types.is_floating(arrow_type):
         return float(value)
     if pa.types.is_integer(arrow_type) and isinstance(value, float):
-        return int(value) if value == int(value) else value
+        if value == int(value):
+            return int(value)
+        return value
     return value
 
 
@@ -314,7 +325,16 @@ def _build_column(key: str, arrow_type: pa.DataType, comment: str) -> Column:
         and units.normalize_unit(cut.group(1))
     ):
         match = cut
-    unit_text = match.group(1).strip() if match else ""
-    unit = None if not unit_text or unit_text.isdigit() or unit_text in _DETECTOR_CHANNELS else unit_text
-    text = comment.replace(match.group(0), "", 1).strip() if match and unit else comment
+    if match:
+        unit_text = match.group(1).strip()
+    else:
+        unit_text = ""
+    if not unit_text or unit_text.isdigit() or unit_text in _DETECTOR_CHANNELS:
+        unit = None
+    else:
+        unit = unit_text
+    if match and unit:
+        text = comment.replace(match.group(0), "", 1).strip()
+    else:
+        text = comment
     return Column(name=key, type=type_from_arrow(arrow_type), unit=unit, description=text or None)

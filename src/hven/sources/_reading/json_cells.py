@@ -82,12 +82,10 @@ class JsonRecordReader:
         *,
         has_unique_keys: bool = False,
     ) -> None:
-        self.leaves, self.column_types, self.list_null_words, self.find_document_crs = (
-            leaves,
-            column_types,
-            list_null_words,
-            find_document_crs,
-        )
+        self.leaves = leaves
+        self.column_types = column_types
+        self.list_null_words = list_null_words
+        self.find_document_crs = find_document_crs
         self.pointers = list(
             dict.fromkeys(p for leaf in leaves for p in (leaf.pointer, leaf.bbox_pointer) if p is not None)
         )
@@ -114,7 +112,10 @@ class JsonRecordReader:
     def parse_records(self, group: Sequence[tuple[JsonDocument, JsonRecords]]) -> ParsedRecords:
         """Parse the records of a group."""
         parts = [part.texts for _, part in group]
-        texts = parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+        if len(parts) == 1:
+            texts = parts[0]
+        else:
+            texts = pa.concat_arrays(parts)
         rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
         good = np.arange(len(texts))
         texts, good = self._reject_invalid_json(texts, good, rejects)
@@ -127,11 +128,9 @@ class JsonRecordReader:
         return parsed
 
     def _find_leaf_type(self, leaf: JsonLeaf) -> pa.DataType:
-        return (
-            pa.list_(self.column_types[leaf.name])
-            if leaf.leaf_kind in {LEAF_LIST, LEAF_PART}
-            else self.column_types[leaf.name]
-        )
+        if leaf.leaf_kind in {LEAF_LIST, LEAF_PART}:
+            return pa.list_(self.column_types[leaf.name])
+        return self.column_types[leaf.name]
 
     def _reject_invalid_json(self, texts: Any, good_indexes: Any, rejects: list[Any]) -> tuple[Any, Any]:
         """Set records aside that are no JSON."""
@@ -145,7 +144,8 @@ class JsonRecordReader:
                 for at in np.flatnonzero(~fine)
             )
             rejects.extend((int(good_indexes[at]), None, None, INVALID_UTF8_REASON, text) for at, text in shown_texts)
-            texts, good_indexes = texts.filter(pa.array(fine)), good_indexes[fine]
+            texts = texts.filter(pa.array(fine))
+            good_indexes = good_indexes[fine]
         valid = self._query_records("SELECT json_valid(j) AS v FROM records", texts).column("v")
         if pc.all(valid, min_count=0).as_py():
             return texts, good_indexes
@@ -200,24 +200,27 @@ class JsonRecordReader:
         is_rejected = np.zeros(rows, bool)
         for leaf in self.leaves:
             cells = cells_by_pointer[leaf.pointer]
-            frames = self._find_frames(leaf, texts, parsed_records) if leaf.is_drawable else None
+            if leaf.is_drawable:
+                frames = self._find_frames(leaf, texts, parsed_records)
+            else:
+                frames = None
             array, bad = self._read_column(leaf, cells, cells_by_pointer, parsed_records, frames)
             parsed_records.arrays[leaf.name] = array
             if pa.types.is_float64(array.type) and (flags := find_rounded_integers(cells, array)) is not None:
                 place = int(np.argmax(flags))
                 file, part, row = parsed_records.locate_record(int(parsed_records.good_indexes[place]))
-                count, value = int(flags.sum()), cells[place].as_py()
+                count = int(flags.sum())
+                value = cells[place].as_py()
                 parsed_records.deviations.append(
                     build_rounding_deviation(leaf.name, count, file.name, part.first_number + row, value)
                 )
             if bad is not None and pc.any(bad).as_py():
                 mask = np.asarray(pc.fill_null(bad, False)) & ~is_rejected
                 is_rejected |= mask
-                reason = (
-                    "no GeoJSON geometry"
-                    if leaf.leaf_kind == LEAF_REGION
-                    else explain_unparsed(self.column_types[leaf.name])
-                )
+                if leaf.leaf_kind == LEAF_REGION:
+                    reason = "no GeoJSON geometry"
+                else:
+                    reason = explain_unparsed(self.column_types[leaf.name])
                 for at in np.flatnonzero(mask):
                     value = cells[int(at)].as_py()
                     parsed_records.rejects.append(
@@ -243,7 +246,8 @@ class JsonRecordReader:
         parsed_records: ParsedRecords,
         frames: GeometryFrames | None,
     ) -> tuple[pa.Array, pa.Array | None]:
-        kind, words = self.column_types[leaf.name], self.list_null_words(leaf.name)
+        kind = self.column_types[leaf.name]
+        words = self.list_null_words(leaf.name)
         if leaf.leaf_kind == LEAF_TEXT and frames is not None:
             cells = frames.add_crs_to_text(cells)
         if leaf.leaf_kind == LEAF_CELL and not pa.types.is_string(kind):
@@ -285,14 +289,14 @@ class JsonRecordReader:
         self, offsets: Any, values: Any, arrow_type: pa.DataType, null_words: Sequence[str], is_null: Any
     ) -> tuple[pa.Array, pa.Array | None]:
         if pa.types.is_string(arrow_type):
-            array, bad = replace_null_words(values, null_words), None
+            array = replace_null_words(values, null_words)
+            bad = None
         else:
             array, bad = parse_cells(values, arrow_type, null_words=null_words)
-        lists = (
-            pa.ListArray.from_arrays(offsets, array, mask=is_null)
-            if pc.any(is_null).as_py()
-            else pa.ListArray.from_arrays(offsets, array)
-        )
+        if pc.any(is_null).as_py():
+            lists = pa.ListArray.from_arrays(offsets, array, mask=is_null)
+        else:
+            lists = pa.ListArray.from_arrays(offsets, array)
         if bad is None:
             return lists, None
         owner = np.repeat(np.arange(len(lists)), np.diff(np.asarray(offsets)))
@@ -347,15 +351,18 @@ class JsonRecordReader:
             boxes = boxes_to_regions(self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]'), frames)
             missing = pc.is_null(cells)
             if bad is not None:
-                if count := pc.sum(pc.and_(bad, pc.is_valid(boxes))).as_py():
+                count = pc.sum(pc.and_(bad, pc.is_valid(boxes))).as_py()
+                if count:
                     message = "geometries are none, or have no area: their bbox stands for them"
                     parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
-                missing, bad = pc.or_(missing, bad), pc.and_(bad, pc.is_null(boxes))
+                missing = pc.or_(missing, bad)
+                bad = pc.and_(bad, pc.is_null(boxes))
             shapes = pc.coalesce(shapes, pc.if_else(missing, boxes, pa.scalar(None, pa.string())))
         is_left_empty = pc.and_(pc.is_null(shapes), pc.is_valid(cells))
         if bad is not None:
             is_left_empty = pc.and_(is_left_empty, pc.invert(bad))
-        if count := pc.sum(is_left_empty).as_py():
+        count = pc.sum(is_left_empty).as_py()
+        if count:
             message = "lines and collections of shapes are no regions: left empty"
             parsed_records.deviations.append(_build_geometry_deviation(leaf, message, count))
         return shapes, bad
@@ -370,17 +377,17 @@ def _drop_unused_values(lists: Any) -> Any:
     sizes = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
     compacted = pa.ListArray.from_arrays(offsets, lists.flatten(), mask=pc.is_null(lists))
-    return compacted if lists.null_count else pa.ListArray.from_arrays(offsets, lists.flatten())
+    if lists.null_count:
+        return compacted
+    return pa.ListArray.from_arrays(offsets, lists.flatten())
 
 
 def _combine_chunks(column: Any) -> Any:
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else pa.array([], column.type)
-    )
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    if column.num_chunks:
+        return pa.concat_arrays(column.chunks)
+    return pa.array([], column.type)
 
 
 def _quote_literal(text: str) -> str:

@@ -186,7 +186,10 @@ class PagedJsonSource(JsonSource):
         self._budget = self.service.budget = self._build_budget()
         self._stated_count = None
         names = check_column_names(column_names, self._list_column_names(), self._title)
-        self._record_count, place = json.loads(resume_token) if resume_token else (0, None)
+        if resume_token:
+            self._record_count, place = json.loads(resume_token)
+        else:
+            self._record_count, place = (0, None)
         with (
             self.service.keep_connections(),
             closing(self._read_pages_ahead(None, place)) as pages,
@@ -201,7 +204,8 @@ class PagedJsonSource(JsonSource):
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecords]]:
         self._budget = self.service.budget = self._build_budget()
-        self._record_count, self._stated_count = 0, None
+        self._record_count = 0
+        self._stated_count = None
         with self.service.keep_connections(), closing(self._read_pages_ahead(row_limit, None)) as pages:
             for page in pages:
                 for part in self._assign_record_numbers(page):
@@ -265,7 +269,8 @@ class PagedJsonSource(JsonSource):
 
     @cached_property
     def _sample(self) -> tuple[JsonNode, bool]:
-        node, remaining_bytes = JsonNode(), SAMPLE_BYTES
+        node = JsonNode()
+        remaining_bytes = SAMPLE_BYTES
         with self.service.keep_connections(), closing(self._request_pages()) as pages:
             for page in pages:
                 for part in (
@@ -292,7 +297,10 @@ class PagedJsonSource(JsonSource):
         SourceError
             It is refused, or no JSON.
         """
-        content = None if body is None else json.dumps(body).encode()
+        if body is None:
+            content = None
+        else:
+            content = json.dumps(body).encode()
 
         def request_once() -> tuple[bytes, StreamedAnswer]:
             with self.service.request(

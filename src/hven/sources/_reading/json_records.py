@@ -141,9 +141,14 @@ def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
             remedy="look at the file's kind",
         )
     if path is not None:
-        return RecordForm(FORM_LIST, tuple(path)) if path else RecordForm(FORM_WHOLE)
+        if path:
+            return RecordForm(FORM_LIST, tuple(path))
+        return RecordForm(FORM_WHOLE)
     lines = text.split(b"\n", 21)
-    complete = lines[:-1] if len(lines) > 1 else []
+    if len(lines) > 1:
+        complete = lines[:-1]
+    else:
+        complete = []
     objects = [line for line in complete if line.strip(b" \t\r\x1e")]
     if len(objects) > 1 and sum(_is_json_record(line) for line in objects) * 2 > len(objects):
         return RecordForm(FORM_LINES)
@@ -207,10 +212,13 @@ def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
     """
     if record_form.kind != FORM_LIST or len(record_form.path) != 1:
         return None
-    stream, last, has_crs = file.copy_unread().open_stream(), b"", False
+    stream = file.copy_unread().open_stream()
+    last = b""
+    has_crs = False
     try:
         while not has_crs and (block := stream.read(BLOCK_BYTES)):
-            has_crs, last = b'"crs"' in last + block, block[-5:]
+            has_crs = b'"crs"' in last + block
+            last = block[-5:]
     finally:
         stream.close()
     if not has_crs:
@@ -220,7 +228,10 @@ def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
         crs_value = orjson.loads(before + behind).get("crs")
     except orjson.JSONDecodeError:  # which is told where the records are read
         return None
-    name = crs_value.get("properties", {}).get("name") if isinstance(crs_value, dict) else crs_value
+    if isinstance(crs_value, dict):
+        name = crs_value.get("properties", {}).get("name")
+    else:
+        name = crs_value
     return name if isinstance(name, str) else None
 
 
@@ -318,7 +329,8 @@ class _RecordCutter:
     """Cuts bytes into records, whatever the pieces they come in."""
 
     def __init__(self, file: JsonDocument, form: RecordForm) -> None:
-        self.file, self.form = file, form
+        self.file = file
+        self.form = form
         self.remainder = b""
         self.line = 1
         self.number = 1
@@ -332,7 +344,8 @@ class _RecordCutter:
         end = not data
         data = self.remainder + data
         if not self.has_begun:
-            data, self.has_begun = _strip_byte_order_mark(data, self.file), True
+            data = _strip_byte_order_mark(data, self.file)
+            self.has_begun = True
         if not self.is_inside_list:
             start = find_list_start(data, self.form.path)
             if start is None:
@@ -340,7 +353,9 @@ class _RecordCutter:
                 self._check_list_missing(is_end=end)
                 return
             self.line += data.count(b"\n", 0, start)
-            self.text_before, data, self.is_inside_list = data[:start], data[start:], True
+            self.text_before = data[:start]
+            data = data[start:]
+            self.is_inside_list = True
         if self.form.kind == FORM_LINES:
             yield from self._cut_lines(data, is_end=end)
         else:
@@ -361,7 +376,10 @@ class _RecordCutter:
                     if sign == b"[" and path_found
                 }
             )
-            complaint = f"has no list {path!r}" if path else "is no list"
+            if path:
+                complaint = f"has no list {path!r}"
+            else:
+                complaint = "is no list"
             raise SourceError(
                 f"the document {complaint}",
                 place=Place(file=self.file.name),
@@ -369,8 +387,12 @@ class _RecordCutter:
             )
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
-        stop = len(data) if is_end else data.rfind(b"\n") + 1
-        complete_lines, self.remainder = data[:stop], data[stop:]
+        if is_end:
+            stop = len(data)
+        else:
+            stop = data.rfind(b"\n") + 1
+        complete_lines = data[:stop]
+        self.remainder = data[stop:]
         if not complete_lines:
             return
         marks = np.flatnonzero(np.frombuffer(complete_lines, np.uint8) == 10) + 1
@@ -402,7 +424,10 @@ class _RecordCutter:
         places, codes, depth = _scan_structure(array)
         if self.form.kind == FORM_LIST:
             closed = np.flatnonzero(depth < 0)[:1]
-            stop = int(closed[0]) if len(closed) else len(places)
+            if len(closed):
+                stop = int(closed[0])
+            else:
+                stop = len(places)
             ends = places[:stop][(codes[:stop] == _COMMA_CODE) & (depth[:stop] == 0)]
             if len(closed):
                 self.is_over = True
@@ -413,23 +438,42 @@ class _RecordCutter:
                     f"the file ends within its list, in record {self.number + len(ends):,}",
                     "it was cut short: get it anew",
                 )
-            starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
-            consumed = int(ends[-1]) + 1 if len(ends) else 0
+            if len(ends):
+                starts = np.concatenate([[0], ends[:-1] + 1])
+            else:
+                starts = np.zeros(0, np.int64)
+            if len(ends):
+                consumed = int(ends[-1]) + 1
+            else:
+                consumed = 0
         else:
             if len(depth) and depth.min() < 0:
                 raise self._build_error("a bracket is closed that was not opened", "look at the file")
             ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
-            starts = np.concatenate([[0], ends[:-1]]) if len(ends) else np.zeros(0, np.int64)
-            consumed = int(ends[-1]) if len(ends) else 0
+            if len(ends):
+                starts = np.concatenate([[0], ends[:-1]])
+            else:
+                starts = np.zeros(0, np.int64)
+            if len(ends):
+                consumed = int(ends[-1])
+            else:
+                consumed = 0
             if is_end and data[consumed:].strip(b" \t\r\n\x1e,"):
                 raise self._build_error(
                     f"the file ends in the middle of record {self.number + len(ends):,}",
                     "it was cut short: get it anew",
                 )
-        self.remainder = b"" if self.is_over else data[consumed:]
+        if self.is_over:
+            self.remainder = b""
+        else:
+            self.remainder = data[consumed:]
         if not len(ends):
             return
-        empty = [0] if self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n") else []  # []
+        # []
+        if self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n"):
+            empty = [0]
+        else:
+            empty = []
         yield from self._build_records(data[:consumed], starts, ends, empty)
 
     def _build_records(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[JsonRecords]:
@@ -447,9 +491,11 @@ class _RecordCutter:
         if len(empty):
             keep = np.ones(len(starts), bool)
             keep[list(empty)] = False
-            texts, starts = texts.filter(pa.array(keep)), starts[keep]
+            texts = texts.filter(pa.array(keep))
+            starts = starts[keep]
         if len(texts):
-            first, self.number = self.number, self.number + len(texts)
+            first = self.number
+            self.number = self.number + len(texts)
             yield JsonRecords(texts, first, data, np.asarray(starts, np.int64), line)
 
     def _build_error(self, message: str, remedy: str) -> SourceError:
@@ -481,7 +527,8 @@ def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
     outside = (
         np.cumsum(real, dtype=np.uint8) & 1 == 0
     ) & ~quotes  # an even number of quotes before, counted modulo 256
-    places, codes = places[outside], codes[outside]
+    places = places[outside]
+    codes = codes[outside]
     depth = np.cumsum(np.take(_DEPTH_STEPS, codes), dtype=np.int64)
     return places, codes, depth
 
@@ -525,7 +572,10 @@ def read_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
     start = find_list_start(head, path)
     stop = head.find(b"]", start or 0)
     try:
-        names_found = orjson.loads(b"[" + head[start:stop] + b"]") if start is not None and stop > 0 else []
+        if start is not None and stop > 0:
+            names_found = orjson.loads(b"[" + head[start:stop] + b"]")
+        else:
+            names_found = []
     except orjson.JSONDecodeError:
         names_found = []
     names = [item.get("name") if isinstance(item, dict) else item for item in names_found]

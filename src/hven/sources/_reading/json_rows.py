@@ -142,7 +142,10 @@ class JsonSource(ABC):
 
     def _parse_groups(self, reader: JsonRecordReader, row_limit: int | None) -> Generator[ParsedRecords, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
-        workers = max(1, min(os.cpu_count() or 1, 4)) if row_limit is None else 1
+        if row_limit is None:
+            workers = max(1, min(os.cpu_count() or 1, 4))
+        else:
+            workers = 1
         queue: deque[Future[ParsedRecords]] = deque()
         groups = self._group_records(row_limit)
         with ThreadPoolExecutor(workers, thread_name_prefix="hven-json") as pool:
@@ -173,7 +176,9 @@ class JsonSource(ABC):
                 or (row_limit is not None and rows >= row_limit)
             ):
                 yield group
-                group, size, rows = [], 0, 0
+                group = []
+                size = 0
+                rows = 0
         if group:
             yield group
 
@@ -220,15 +225,20 @@ class JsonSource(ABC):
             guessed = (
                 column is not None and column not in self.options.types and column not in self.context.target_types
             )
-            hint = (
-                f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
-                if guessed
-                else ""
-            )
+            if guessed:
+                hint = f"; the type was guessed from a sample: if this value is right, say types: {{{column}: string}}"
+            else:
+                hint = ""
             location = f"line {part.find_line(row):,}"
-            shown_value = f"{location}: {value[:MAX_SHOWN_CHARACTERS]}" if value is not None else location
+            if value is not None:
+                shown_value = f"{location}: {value[:MAX_SHOWN_CHARACTERS]}"
+            else:
+                shown_value = location
             if self.context.on_reject is None:
-                subject = f"column {column}: {value!r} is" if column else "the record is"
+                if column:
+                    subject = f"column {column}: {value!r} is"
+                else:
+                    subject = "the record is"
                 place = Place(file=file.name, line=part.find_line(row))
                 raise SourceError(f"row {part.first_number + row}: {subject} {reason}", place=place)
             number = part.first_number + row
@@ -282,11 +292,9 @@ class JsonSource(ABC):
         simple = target_type is not None and (
             pa.types.is_integer(target_type) or pa.types.is_floating(target_type) or pa.types.is_string(target_type)
         )
-        return (
-            target_type
-            if simple and leaf.leaf_kind == LEAF_CELL and leaf.name not in self.options.types
-            else leaf.arrow_type
-        )
+        if simple and leaf.leaf_kind == LEAF_CELL and leaf.name not in self.options.types:
+            return target_type
+        return leaf.arrow_type
 
     @property
     def _is_partial(self) -> bool:
@@ -369,14 +377,19 @@ class JsonFileSource(JsonSource, FileSource):
 
     @cached_property
     def _sample(self) -> tuple[JsonNode, bool]:
-        node, remaining_bytes = self._build_root_node(), SAMPLE_BYTES
+        node = self._build_root_node()
+        remaining_bytes = SAMPLE_BYTES
         share = max(SAMPLE_BYTES // len(self.files), 1 << 12)
         for file in self.files:
             if remaining_bytes <= 0:
                 return node, True
-            quota = min(remaining_bytes, share) if len(self.files) <= RECORDS_PER_BLOCK_LOOK else remaining_bytes
+            if len(self.files) <= RECORDS_PER_BLOCK_LOOK:
+                quota = min(remaining_bytes, share)
+            else:
+                quota = remaining_bytes
             for size in self._sample_file(file, node):
-                quota, remaining_bytes = quota - size, remaining_bytes - size
+                quota = quota - size
+                remaining_bytes = remaining_bytes - size
                 if quota <= 0:
                     break
         return node, remaining_bytes <= 0 or sum(file.stat.st_size for file in self.files) > SAMPLE_BYTES
@@ -403,7 +416,8 @@ def _change_leaf_type(leaf: JsonLeaf, declared_type: Type) -> JsonLeaf:
     how = leaf.leaf_kind
     if pa.types.is_list(single) or pa.types.is_fixed_size_list(single):
         single = single.value_type
-        how = LEAF_LIST if how in {LEAF_CELL, LEAF_TEXT} else how
+        if how in {LEAF_CELL, LEAF_TEXT}:
+            how = LEAF_LIST
     elif how in {LEAF_LIST, LEAF_PART, LEAF_REGION}:
         how = LEAF_TEXT  # an array that shall be text
     elif how == LEAF_TEXT and not pa.types.is_string(single):

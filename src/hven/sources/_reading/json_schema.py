@@ -147,7 +147,9 @@ def _classify_number(value: Any) -> str:
 def _classify_text(text: str) -> str:
     """Tell numbers from other texts; leading zeros, and more digits than 64 bits have, make a name."""
     if _INTEGER_PATTERN.fullmatch(text):
-        return "string" if _LEADING_ZERO_PATTERN.fullmatch(text) or int(text) not in _INT64_RANGE else "int"
+        if _LEADING_ZERO_PATTERN.fullmatch(text) or int(text) not in _INT64_RANGE:
+            return "string"
+        return "int"
     return "float" if _DECIMAL_PATTERN.fullmatch(text) else "string"
 
 
@@ -173,9 +175,11 @@ def list_leaves(node: JsonNode, whole_paths: Sequence[str] = (), names: Sequence
     taken_names: set[str] = set()
     listed_leaves = []
     for leaf in _list_key_leaves(node, "", "", frozenset(whole_paths)):
-        name, number = leaf.name, 2
+        name = leaf.name
+        number = 2
         while name in taken_names:  # "a.b" and b within a
-            name, number = f"{leaf.name}_{number}", number + 1
+            name = f"{leaf.name}_{number}"
+            number = number + 1
         taken_names.add(name)
         listed_leaves.append(
             leaf
@@ -188,7 +192,10 @@ def list_leaves(node: JsonNode, whole_paths: Sequence[str] = (), names: Sequence
 def _list_key_leaves(node: JsonNode, name: str, pointer: str, whole_paths: frozenset[str]) -> Iterator[JsonLeaf]:
     for key, inner in node.keys.items():
         inner_pointer = pointer + "/" + key.replace("~", "~0").replace("/", "~1")
-        bbox = f"{pointer}/bbox" if key == "geometry" and "bbox" in node.keys else None
+        if key == "geometry" and "bbox" in node.keys:
+            bbox = f"{pointer}/bbox"
+        else:
+            bbox = None
         inner_leaves = _list_node_leaves(inner, f"{name}.{key}" if name else key, inner_pointer, whole_paths, bbox)
         is_bbox = key == "bbox" and "geometry" in node.keys and node.keys["geometry"].is_geometry
         yield from (
@@ -226,7 +233,10 @@ def _list_node_leaves(
         yield from _list_array_leaves(node, name, pointer, mixed if "object" in node.value_kinds else None)
     elif single or not node.keys or len(node.keys) > MAX_OBJECT_KEYS:
         quoted = node.has_only_numeric_texts and "object" not in node.value_kinds
-        kind = node.choose_type() if "object" not in node.value_kinds else pa.string()
+        if "object" not in node.value_kinds:
+            kind = node.choose_type()
+        else:
+            kind = pa.string()
         odd = (
             mixed
             if "object" in node.value_kinds and single
@@ -244,7 +254,9 @@ def _describe_mixed_kinds(single: set[str]) -> str | None:
     """Name the kinds of single values that stand side by side, where only text holds them all."""
     words = {"bool": "booleans", "string": "text", "big": "numbers", "int": "numbers", "float": "numbers"}
     kind_words = {words[kind] for kind in single}
-    return " and ".join(sorted(kind_words)) if len(kind_words) > 1 else None
+    if len(kind_words) > 1:
+        return " and ".join(sorted(kind_words))
+    return None
 
 
 def _list_array_leaves(node: JsonNode, name: str, pointer: str, mixed: str | None) -> Iterator[JsonLeaf]:

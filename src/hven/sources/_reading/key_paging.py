@@ -68,7 +68,8 @@ class PagingKey:
 
     def write_condition_after(self, values: Sequence[object], writer: ConditionWriter) -> str:
         """Write the condition for rows behind a key."""
-        name, value = self.names[len(self.names) - len(values)], values[0]
+        name = self.names[len(self.names) - len(values)]
+        value = values[0]
         column = writer.write_column(name, is_computed=False)
         if len(values) == 1:
             return f"{column} > {writer.write_literal(value)}"
@@ -131,16 +132,18 @@ class KeyOrderedPager:
         rows = 0
         for batch in batches:
             nameless = self.key.mark_missing_keys(batch)
-            keyed_rows = batch.filter(pc.invert(nameless)) if pc.any(nameless).as_py() else batch
+            if pc.any(nameless).as_py():
+                keyed_rows = batch.filter(pc.invert(nameless))
+            else:
+                keyed_rows = batch
             waiting.append(keyed_rows)
             rows += keyed_rows.num_rows
             while rows >= self.page_row_limit:
                 table = pa.Table.from_batches(waiting)
-                cut = (
-                    min(self.key.count_complete_rows(table), self.page_row_limit)
-                    if rows > self.page_row_limit
-                    else self.key.count_complete_rows(table)
-                )
+                if rows > self.page_row_limit:
+                    cut = min(self.key.count_complete_rows(table), self.page_row_limit)
+                else:
+                    cut = self.key.count_complete_rows(table)
                 cut = self._move_cut(table, cut)
                 if not cut:
                     break
@@ -150,7 +153,8 @@ class KeyOrderedPager:
             if keyed_rows.num_rows < batch.num_rows:
                 if rows:
                     yield from self._build_page(pa.Table.from_batches(waiting))
-                    waiting, rows = [], 0
+                    waiting = []
+                    rows = 0
                 yield batch.filter(nameless).select(self.names), ""
         if rows:
             yield from self._build_page(pa.Table.from_batches(waiting))

@@ -112,7 +112,9 @@ class OaiHarvest:
     ) -> None:
         identity_text = json.dumps([sorted(options.url), options.prefix, options.set])
         self.directory = directory / f"oai-{hashlib.sha256(identity_text.encode()).hexdigest()[:12]}"
-        self.options, self.context, self.first_page_only = options, context, first_page_only
+        self.options = options
+        self.context = context
+        self.first_page_only = first_page_only
         hosts = ", ".join(dict.fromkeys(split_address(url).netloc.rpartition("@")[2] for url in options.url))
         self._budget = RunBudget(options, f"the harvest of {hosts:.200}", "or harvest fewer registries at once")
         self._secret = resolve_authorization(
@@ -134,11 +136,9 @@ class OaiHarvest:
             stored_state = json.loads((self.directory / "state.json").read_bytes())
         except (OSError, ValueError):  # none yet; or the disk was full then: everything is fetched anew
             return {"repositories": {}}
-        return (
-            stored_state
-            if isinstance(stored_state, dict) and isinstance(stored_state.get("repositories"), dict)
-            else {"repositories": {}}
-        )
+        if isinstance(stored_state, dict) and isinstance(stored_state.get("repositories"), dict):
+            return stored_state
+        return {"repositories": {}}
 
     def _write_state(self, state: Mapping[str, Any]) -> None:
         path = self.directory / "state.json"
@@ -156,9 +156,10 @@ class OaiHarvest:
             except UserError as error:
                 failed.append(error)
                 if self.context.on_notice is not None:
-                    remark = (
-                        "its records of last time stay" if url in state["repositories"] else "there is nothing of it"
-                    )
+                    if url in state["repositories"]:
+                        remark = "its records of last time stay"
+                    else:
+                        remark = "there is nothing of it"
                     self.context.on_notice(f"{url} was not harvested, and {remark}: {error.message}")
             else:
                 self._write_state(state)
@@ -190,11 +191,10 @@ class OaiHarvest:
                 or repository.forgets_deletions
                 or begun - _parse_timestamp(harvest_state["full"]) >= timedelta(seconds=options.full)
             )
-            since = (
-                None
-                if harvest_state is None or is_full_harvest
-                else _parse_timestamp(harvest_state["since"]) - timedelta(seconds=options.overlap)
-            )
+            if harvest_state is None or is_full_harvest:
+                since = None
+            else:
+                since = _parse_timestamp(harvest_state["since"]) - timedelta(seconds=options.overlap)
             try:
                 shutil.rmtree(incoming, ignore_errors=True)
                 incoming.mkdir()
@@ -231,7 +231,10 @@ class OaiHarvest:
             incoming_volumes | ({path.name for path in self.directory.glob("*.xml")} if replaces_all else set())
         ):
             path = self.directory / volume
-            before = path.read_bytes() if path.exists() else b""
+            if path.exists():
+                before = path.read_bytes()
+            else:
+                before = b""
             records = {_find_record_key(record): record for record in _parse_records(before)}
             if replaces_all:
                 records = {key: record for key, record in records.items() if key[1] != url}
@@ -263,14 +266,18 @@ class OaiHarvest:
             record.tag = "other" if name in seen_names else "record"
             seen_names.add(name)
             texts.append(etree.tostring(record, encoding="utf-8", with_tail=False))
-        return b"<records>\n" + b"\n".join(texts) + b"\n</records>\n" if texts else b""
+        if texts:
+            return b"<records>\n" + b"\n".join(texts) + b"\n</records>\n"
+        return b""
 
 
 class _Repository:
     """A repository that is asked, and what it says of itself."""
 
     def __init__(self, url: str, service: ServiceClient, budget: RunBudget) -> None:
-        self.url, self.service, self.budget = url, service, budget
+        self.url = url
+        self.service = service
+        self.budget = budget
         self.forgets_deletions = True  # records that are gone are not told
         self.has_day_granularity = False  # its times are days
         self.response_time: datetime | None = None  # by its clock
@@ -300,11 +307,16 @@ class _Repository:
         first = {"verb": "ListRecords", "metadataPrefix": prefix, **({"set": set_name} if set_name else {})}
         if start_time is not None:
             first["from"] = start_time.strftime("%Y-%m-%d" if self.has_day_granularity else "%Y-%m-%dT%H:%M:%SZ")
-        arguments, tokens, may_restart = first, set[str](), True
+        arguments = first
+        tokens = set[str]()
+        may_restart = True
         for _ in range(MAX_ANSWERS):
             answer = self._request(arguments)
             error = answer.find(f"{OAI_NAMESPACE}error")
-            code = error.get("code", "") if error is not None else ""
+            if error is not None:
+                code = error.get("code", "")
+            else:
+                code = ""
             if code == "noRecordsMatch":
                 return
             if code == "badResumptionToken" and may_restart and arguments is not first:
@@ -338,11 +350,17 @@ class _Repository:
 
     def _parse_record(self, element: etree._Element) -> tuple[str, etree._Element] | None:
         header = element.find(f"{OAI_NAMESPACE}header")
-        name = _read_text(header.find(f"{OAI_NAMESPACE}identifier")) if header is not None else ""
+        if header is not None:
+            name = _read_text(header.find(f"{OAI_NAMESPACE}identifier"))
+        else:
+            name = ""
         if header is None or not name:
             raise self._build_invalid_answer_error("a record has no identifier")
         metadata = element.find(f"{OAI_NAMESPACE}metadata")
-        content = next(metadata.iterchildren(etree.Element), None) if metadata is not None else None
+        if metadata is not None:
+            content = next(metadata.iterchildren(etree.Element), None)
+        else:
+            content = None
         record = etree.Element(
             "record", identifier=name, datestamp=_read_text(header.find(f"{OAI_NAMESPACE}datestamp"))
         )
@@ -401,12 +419,14 @@ def _canonicalize_resource(resource: etree._Element) -> None:
     """Give the types in a record of the Virtual Observatory their canonical prefixes (RegTAP 1.2 sec. 5), and its parts a `number` (sec. 3)."""
     counts: dict[str, int] = defaultdict(int)
     for element in resource.iter(etree.Element):
-        if (kind := element.get(XSI_TYPE_ATTRIBUTE)) is not None:
+        kind = element.get(XSI_TYPE_ATTRIBUTE)
+        if kind is not None:
             prefix, _, name = kind.strip().rpartition(":")
             namespace_match = _IVOA_NAMESPACE_PATTERN.fullmatch(element.nsmap.get(prefix or None) or "")
             if namespace_match is not None and namespace_match[1] in CANONICAL_PREFIXES:
                 element.set(XSI_TYPE_ATTRIBUTE, f"{CANONICAL_PREFIXES[namespace_match[1]]}:{name}")
-        if (tag := find_local_name(element.tag)) in NUMBERED_ELEMENTS:
+        tag = find_local_name(element.tag)
+        if tag in NUMBERED_ELEMENTS:
             counts[tag] += 1
             element.set("number", str(counts[tag]))
 
@@ -429,7 +449,9 @@ def _choose_volume(name: str) -> str:
 
 
 def _read_text(element: Any) -> str:
-    return "".join(element.itertext()).strip() if element is not None else ""
+    if element is not None:
+        return "".join(element.itertext()).strip()
+    return ""
 
 
 def _parse_timestamp(text: str) -> datetime:
@@ -441,4 +463,6 @@ def _parse_response_date(text: str | None) -> datetime | None:
         timestamp = datetime.fromisoformat((text or "").strip())
     except ValueError:
         return None
-    return timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)
+    if timestamp.tzinfo is not None:
+        return timestamp
+    return timestamp.replace(tzinfo=UTC)

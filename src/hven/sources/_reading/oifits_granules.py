@@ -211,7 +211,9 @@ def _read_columns(
     stream: DecompressedStream, header: HduHeader, wanted_columns: Sequence[str], file: str
 ) -> dict[str, Any]:
     """Read columns of a table, and pass over the rest of it."""
-    width, count, data_bytes = header.read_integer("NAXIS1"), header.read_integer("NAXIS2"), header.data_bytes
+    width = header.read_integer("NAXIS1")
+    count = header.read_integer("NAXIS2")
+    data_bytes = header.data_bytes
     if not wanted_columns:
         stream.skip_bytes(data_bytes)
         return {}
@@ -240,10 +242,14 @@ def _read_columns(
             columns_by_name[name] = [bytes(cell).partition(b"\0")[0].decode("latin-1").strip() for cell in cells]
         elif code in _NUMPY_CODES:
             values = cells.view(_NUMPY_CODES[code]).astype(np.float64)
-            scale, zero = header.card_values.get(f"TSCAL{number}"), header.card_values.get(f"TZERO{number}")
+            scale = header.card_values.get(f"TSCAL{number}")
+            zero = header.card_values.get(f"TZERO{number}")
             if isinstance(scale, int | float) or isinstance(zero, int | float):
                 values = values * float(scale or 1.0) + float(zero or 0.0)
-            columns_by_name[name] = values if repeat > 1 else values[:, 0]
+            if repeat > 1:
+                columns_by_name[name] = values
+            else:
+                columns_by_name[name] = values[:, 0]
     return columns_by_name
 
 
@@ -266,7 +272,8 @@ def _parse_tform(text: str) -> tuple[int, str, int]:
     match = _TFORM_PATTERN.match(text.upper())
     if match is None:
         raise SourceError(f"TFORM = {text!r} is no FITS format", remedy="repair the header")
-    repeat, code = int(match[1] or 1), match[2]
+    repeat = int(match[1] or 1)
+    code = match[2]
     return repeat, code, (repeat + 7) // 8 if code == "X" else repeat * _ELEMENT_BYTES[code]
 
 
@@ -299,14 +306,12 @@ def _build_rows(
             year and not _YEAR_BOUNDS[0] <= int(year[1]) <= _YEAR_BOUNDS[1]
         ):
             doubts[f"DATE-OBS is {date[:40]}"] = None
-    version = (
-        2
-        if primary.read_text("CONTENT") == "OIFITS2"
-        or any(
-            table.header.name.upper() == "OI_TARGET" and table.header.read_integer("OI_REVN") > 1 for table in tables
-        )
-        else 1
-    )
+    if primary.read_text("CONTENT") == "OIFITS2" or any(
+        table.header.name.upper() == "OI_TARGET" and table.header.read_integer("OI_REVN") > 1 for table in tables
+    ):
+        version = 2
+    else:
+        version = 1
     polarised = {
         name.strip()
         for table in tables
@@ -379,11 +384,14 @@ def _add_table_rows(
     problems: dict[str, None],
 ) -> None:
     """Add the rows of a table of data to the granules that they belong to."""
-    kind, mode, columns = table.header.name.upper(), table.find_keyword("INSNAME"), table.columns
+    kind = table.header.name.upper()
+    mode = table.find_keyword("INSNAME")
+    columns = table.columns
     if not {"TARGET_ID", "MJD"} <= columns.keys():
         problems[f"{kind} has no TARGET_ID or no MJD"] = None
         return
-    ids, times = columns["TARGET_ID"].astype(np.int64), columns["MJD"]
+    ids = columns["TARGET_ID"].astype(np.int64)
+    times = columns["MJD"]
     real = (times >= MIN_MJD) & (times <= MAX_MJD)
     if not real.all():
         problems[f"{kind} has times that cannot be: MJD {times[~real][0]:.6g}"] = None
@@ -473,7 +481,9 @@ def _compute_min_and_max(parts: Iterable[Numbers]) -> tuple[float | None, float 
     """Return the smallest and the largest number."""
     all_values = np.concatenate([np.zeros(0), *parts])
     all_values = all_values[np.isfinite(all_values)]
-    return (float(all_values.min()), float(all_values.max())) if len(all_values) else (None, None)
+    if len(all_values):
+        return (float(all_values.min()), float(all_values.max()))
+    return (None, None)
 
 
 def _build_row(
@@ -485,7 +495,10 @@ def _build_row(
     wavelength_tables: dict[str, _OifitsTable],
 ) -> dict[str, Any]:
     known_targets = [target for _, target in targets if target is not None]
-    single = known_targets[0] if len(known_targets) == len(targets) == 1 else None
+    if len(known_targets) == len(targets) == 1:
+        single = known_targets[0]
+    else:
+        single = None
     tables = [
         wavelength_tables[mode].columns
         for mode in modes

@@ -99,7 +99,9 @@ class _ProductHeaderSource(HeaderSource):
         raise NotImplementedError
 
     def _select_parts(self, product: Product) -> Sequence[ArrayPart | TablePart]:
-        return product.parts if self.part is None else [product.find_part(self.part)]
+        if self.part is None:
+            return product.parts
+        return [product.find_part(self.part)]
 
 
 class ProductHeaderSource(_ProductHeaderSource):
@@ -210,7 +212,10 @@ class ProductAttributeSource(_ProductHeaderSource):
         return {column.name: column for column in self.list_fixed_columns()}
 
     def _read_rows_of_product(self, product: Product, comments: dict[str, str]) -> Iterator[dict[str, Any]]:  # noqa: ARG002
-        file_cards = [("", product.cards)] if self.part is None else []
+        if self.part is None:
+            file_cards = [("", product.cards)]
+        else:
+            file_cards = []
         parts = [
             (part.name, part.cards)
             for part in (
@@ -222,7 +227,10 @@ class ProductAttributeSource(_ProductHeaderSource):
                 continue
             for place, (keyword, value, comment) in enumerate(cards, 1):
                 if keyword and (self.cards is None or keyword in self.cards):
-                    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+                    if isinstance(value, int | float) and not isinstance(value, bool):
+                        number = float(value)
+                    else:
+                        number = None
                     yield {
                         "name": name or None,
                         "card": place,
@@ -248,7 +256,8 @@ class ProductTableSource(FileRows):
         self, options: FileOptions, part: str | None, context: SourceContext, nulls: Mapping[str, Sequence[str]]
     ) -> None:
         super().__init__(options, context)
-        self._part, self._nulls = part, nulls
+        self._part = part
+        self._nulls = nulls
         self._column_list: list[Column] | None = None
         self._card_texts: dict[str, str] | None = None
 
@@ -265,7 +274,9 @@ class ProductTableSource(FileRows):
         """Return what the first file says of its samples in time; None: its rows are none."""
         with self._open_product(self.files[0]) as product:
             table = self._find_table(product, self.files[0])
-            return None if table.collect_sample_metadata is None else table.collect_sample_metadata()
+            if table.collect_sample_metadata is None:
+                return None
+            return table.collect_sample_metadata()
 
     def _read_card_texts(self) -> dict[str, str]:
         """Read what the first file says of itself; of ISTP's attributes that have several entries the whole text."""
@@ -353,12 +364,12 @@ class ProductTableSource(FileRows):
                         remedy="`ignore:` it",
                     )
             self._check_same_units(file, table.columns, file_column_names)
-            narrow = (
-                table.select_columns(file_column_names)
-                if table.select_columns is not None and file_column_names
-                else table
-            )
-            first, step = 1, max(1, self.context.batch_row_limit)
+            if table.select_columns is not None and file_column_names:
+                narrow = table.select_columns(file_column_names)
+            else:
+                narrow = table
+            first = 1
+            step = max(1, self.context.batch_row_limit)
             for batch in narrow.read_batches(
                 0, table.row_count if row_limit is None else min(row_limit, table.row_count)
             ):
@@ -394,7 +405,12 @@ def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]
             for table in tables
             if table.collect_sample_metadata is not None and table.collect_sample_metadata() is not None
         ]
-        clear_choices = tables if len(tables) == 1 and not product.arrays else declared if len(declared) == 1 else []
+        if len(tables) == 1 and not product.arrays:
+            clear_choices = tables
+        elif len(declared) == 1:
+            clear_choices = declared
+        else:
+            clear_choices = []
         clear_choices = clear_choices or series[:1]
         return [(table.index, table.name, table.row_count) for table in tables], clear_choices[
             0
@@ -403,8 +419,14 @@ def list_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int | None]
 
 def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_VariableInfo]:
     for part in parts:
-        sizes = part.shape if isinstance(part, ArrayPart) else (part.row_count,)
-        kind = part.dtype.name if isinstance(part, ArrayPart) else "table"
+        if isinstance(part, ArrayPart):
+            sizes = part.shape
+        else:
+            sizes = (part.row_count,)
+        if isinstance(part, ArrayPart):
+            kind = part.dtype.name
+        else:
+            kind = "table"
         yield _VariableInfo(part.name or str(part.index), kind, sizes, part.cards)
 
 
@@ -423,17 +445,18 @@ def _collect_card_values(cards: Iterable[HeaderCard], comments: dict[str, str], 
     for keyword, value, comment in cards:
         if keyword in _COMMENTARY_KEYWORDS or values_by_keyword.get(keyword) is not None:
             continue
-        values_by_keyword[keyword] = value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
+        if isinstance(value, str):
+            values_by_keyword[keyword] = value[:MAX_VALUE_CHARACTERS]
+        else:
+            values_by_keyword[keyword] = value
         if comment:
             comments.setdefault(keyword, f"[{comment}]" if medium in LABEL_MEDIA else comment)
     return values_by_keyword
 
 
 def _format_value(value: Any) -> str | None:
-    return (
-        None
-        if value is None
-        else {True: "T", False: "F"}[value]
-        if isinstance(value, bool)
-        else str(value)[:MAX_VALUE_CHARACTERS]
-    )
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return {True: "T", False: "F"}[value]
+    return str(value)[:MAX_VALUE_CHARACTERS]

@@ -211,13 +211,12 @@ def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], i
 def _build_byte_field(start: int, end: int, format_text: str, unit: str, label: str) -> ByteField:
     letter = format_text[0]
     width = end - start
-    kind = (
-        Type("char", f"{width}*")
-        if letter not in "IFED"
-        else Type("int" if width <= 9 else "long")
-        if letter == "I"
-        else Type("double")
-    )
+    if letter not in "IFED":
+        kind = Type("char", f"{width}*")
+    elif letter == "I":
+        kind = Type("int" if width <= 9 else "long")
+    else:
+        kind = Type("double")
     return ByteField(
         start=start, end=end, null=None, column=Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit)
     )
@@ -233,10 +232,18 @@ def _parse_explanation(byte_field: ByteField, text: str) -> ByteField:
         parts = re.split(r"[,/]", limits.group(2))
         if len(parts) == 2 and byte_field.column.type.is_numeric:
             low, high = (literal.parse_number(part) if _NUMBER_PATTERN.match(part.strip()) else None for part in parts)
-    description = text[null.end() :] if null else text[limits.end() :] if limits else text
+    if null:
+        description = text[null.end() :]
+    elif limits:
+        description = text[limits.end() :]
+    else:
+        description = text
     description = re.sub(r"^\+=\s*|^[+-]\s+", "", description)  # "+=": values in increasing order
     description = re.sub(r"\s*\((?:\d+|G\d+)\)\s*$", "", description).strip()
-    word = null.group(1) if null else None
+    if null:
+        word = null.group(1)
+    else:
+        word = None
     column = byte_field.column.copy_with(description=description or None, minimum=low, maximum=high, null=word)
     return ByteField(start=byte_field.start, end=byte_field.end, null=word, column=column)
 
@@ -250,7 +257,10 @@ def _list_head_lines(lines: list[str]) -> list[str]:
 
 
 def _find_title(lines: list[str]) -> str | None:
-    match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0]) if lines else None
+    if lines:
+        match = re.match(r"^(\S+)\s{2,}(.*?)\s*(?:\(([^()]*\d{4})\))?\s*$", lines[0])
+    else:
+        match = None
     full: list[str] = []
     for line in _list_head_lines(lines):
         if not line.strip() or line[0].isspace() or line.startswith(("(", "<", "=")):  # a remark, or the authors

@@ -27,9 +27,11 @@ def deduplicate_names(names: Sequence[str]) -> list[str]:
     unique_names: list[str] = []
     next_numbers: dict[str, int] = {}  # thousands may have one name
     for name in names:
-        new, number = name, next_numbers.get(name, 2)
+        new = name
+        number = next_numbers.get(name, 2)
         while new in taken_names or (new != name and new in original_names):
-            new, number = f"{name}_{number}", number + 1
+            new = f"{name}_{number}"
+            number = number + 1
         next_numbers[name] = number
         taken_names.add(new)
         unique_names.append(new)

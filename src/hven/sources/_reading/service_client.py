@@ -78,12 +78,16 @@ class RunBudget:
     """
 
     def __init__(self, options: BudgetOptions, source_name: str, remedy: str) -> None:
-        self.options, self.source_name, self.remedy = options, source_name, remedy
-        self.byte_count, self._start_time = 0, time.monotonic()
+        self.options = options
+        self.source_name = source_name
+        self.remedy = remedy
+        self.byte_count = 0
+        self._start_time = time.monotonic()
 
     def reset(self) -> None:
         """Begin another run."""
-        self.byte_count, self._start_time = 0, time.monotonic()
+        self.byte_count = 0
+        self._start_time = time.monotonic()
 
     def count_parts(self, parts: Iterable[bytes]) -> Iterator[bytes]:
         """Pass an answer on, and count it.
@@ -189,7 +193,8 @@ class ServiceClient:
         self._min_interval_seconds = 0.0
         self.limit_rate(requests_per_second)
         self.limit_rate(context.requests_per_second)
-        self._next_request_time, self._pacing_lock = 0.0, threading.Lock()
+        self._next_request_time = 0.0
+        self._pacing_lock = threading.Lock()
         self._allow_private = context.allow_private
         self._on_notice = context.on_notice
         self._answer_cache = context.answer_cache
@@ -238,20 +243,21 @@ class ServiceClient:
             try:
                 return operation()
             except (http_client.UnreachableError, BrokenAnswerError) as error:
-                retry_after_seconds = error.retry_after_seconds if isinstance(error, ServiceBusyError) else None
+                if isinstance(error, ServiceBusyError):
+                    retry_after_seconds = error.retry_after_seconds
+                else:
+                    retry_after_seconds = None
                 if number == self.max_attempts or (
                     retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
                 ):
-                    retry_text = (
-                        f" (it asks to be left alone for {retry_after_seconds:.0f} s)"
-                        if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS
-                        else ""
-                    )
-                    message = (
-                        f"{self.host}: {error.message}{retry_text}, after {number} tries"
-                        if number > 1
-                        else f"{self.host}: {error.message}{retry_text}"
-                    )
+                    if retry_after_seconds is not None and retry_after_seconds > MAX_RETRY_AFTER_SECONDS:
+                        retry_text = f" (it asks to be left alone for {retry_after_seconds:.0f} s)"
+                    else:
+                        retry_text = ""
+                    if number > 1:
+                        message = f"{self.host}: {error.message}{retry_text}, after {number} tries"
+                    else:
+                        message = f"{self.host}: {error.message}{retry_text}"
                     raise SourceError(message, remedy="what was published stays; try again later") from error
                 self._wait(compute_backoff(number) if retry_after_seconds is None else retry_after_seconds)
         raise AssertionError("a service is tried once at least")
@@ -292,16 +298,17 @@ class ServiceClient:
         UnreachableError, ForbiddenError, UserError
             As `hven.sources.http_client.stream_answer`.
         """
-        key = (url, tuple((headers or {}).items())) if method == "GET" else None
+        if method == "GET":
+            key = (url, tuple((headers or {}).items()))
+        else:
+            key = None
         if key is not None and self._answer_cache is not None and (cached_answer := self._answer_cache.find(key)):
             yield replace(cached_answer[0], parts=iter(cached_answer[1]))
             return
         with self._pacing_lock:
             now = time.monotonic()
-            begin, self._next_request_time = (
-                max(self._next_request_time, now),
-                max(self._next_request_time, now) + self._min_interval_seconds,
-            )
+            begin = max(self._next_request_time, now)
+            self._next_request_time = max(self._next_request_time, now) + self._min_interval_seconds
         if begin > now:
             self._wait(begin - now)
         is_own_server = split_address(url)[:2] == split_address(self.url)[:2]
@@ -360,7 +367,10 @@ class ServiceClient:
 
 def extract_error_text(answer: StreamedAnswer | bytes) -> str:
     """Read the beginning of an answer as plain words."""
-    data = answer if isinstance(answer, bytes) else b""
+    if isinstance(answer, bytes):
+        data = answer
+    else:
+        data = b""
     try:
         for part in () if isinstance(answer, bytes) else answer.parts:
             data += part

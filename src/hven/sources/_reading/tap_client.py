@@ -144,11 +144,10 @@ class TapClient:
             batches = list(read.batches)
         except SourceError as error:
             raise self._classify_error(error) from error
-        schema = (
-            batches[0].schema
-            if batches
-            else pa.schema([column.arrow_field.with_nullable(True) for column in read.metadata.columns])
-        )
+        if batches:
+            schema = batches[0].schema
+        else:
+            schema = pa.schema([column.arrow_field.with_nullable(True) for column in read.metadata.columns])
         return TapPage(
             head=read.metadata, table=pa.Table.from_batches(batches, schema), overflow=has_overflow(read.metadata)
         )
@@ -253,11 +252,9 @@ class TapClient:
             file.seek(0)
             text = extract_error_text(file.read(MAX_ERROR_DOCUMENT_BYTES))
         status_text = f"answers {answer.status}" + (f": {text}" if text else "")
-        return (
-            BrokenAnswerError(status_text)
-            if answer.status >= 500
-            else SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
-        )
+        if answer.status >= 500:
+            return BrokenAnswerError(status_text)
+        return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
 
     def _run_job(self, form_fields: list[tuple[str, str]], byte_limit: int | None) -> IO[bytes]:
         """Run a query as a job (UWS 1.1): make it, wait for its end, fetch its result, destroy it."""
@@ -300,7 +297,8 @@ class TapClient:
         ForbiddenError
             The job would be at another host, without https.
         """
-        job_parts, service_parts = split_address(job_url), split_address(self.service.url)
+        job_parts = split_address(job_url)
+        service_parts = split_address(self.service.url)
         if service_parts.scheme != "https" or job_parts.scheme == "https":
             return job_url
         if job_parts.hostname != service_parts.hostname:
@@ -311,7 +309,8 @@ class TapClient:
 
     def _wait_for_job(self, job_url: str) -> str:
         """Wait for the end of a job."""
-        start_time, pause = time.monotonic(), FIRST_POLL_SECONDS
+        start_time = time.monotonic()
+        pause = FIRST_POLL_SECONDS
         while (phase := self.service.retry(lambda: self._read_phase(job_url))) not in {"COMPLETED", "ERROR", "ABORTED"}:
             if phase == "PENDING":  # it did not take PHASE=RUN at once
                 with self.service.request(

@@ -117,9 +117,9 @@ class TapSource(WatermarkSource):
     @property
     def source_name(self) -> str:
         """What is read, in words, for messages."""
-        return (
-            f"table {self.table} of {self.tap.service.host}" if self.table else f"the query to {self.tap.service.host}"
-        )
+        if self.table:
+            return f"table {self.table} of {self.tap.service.host}"
+        return f"the query to {self.tap.service.host}"
 
     @cached_property
     def _columns(self) -> dict[str, Column]:
@@ -211,7 +211,8 @@ class TapSource(WatermarkSource):
     @cached_property
     def paging_key(self) -> PagingKey | None:
         """The key that rows are asked by: the one that was said, or an indexed identifier of TAP_SCHEMA."""
-        if declared_key := self._declared_key or tuple(self.context.key_columns):
+        declared_key = self._declared_key or tuple(self.context.key_columns)
+        if declared_key:
             return PagingKey.from_columns(
                 check_column_names(declared_key, list(self._columns), self.source_name), self._columns, self._is_exact
             )
@@ -295,8 +296,14 @@ class TapSource(WatermarkSource):
             return
         self.tap.service.reset_budget()
         names = check_column_names(column_names, list(self._columns), self.source_name)
-        number, last = key.parse_token(resume_token) if resume_token else (1, None)
-        before = self.estimate_size() if not self._conditions and last is None else None
+        if resume_token:
+            number, last = key.parse_token(resume_token)
+        else:
+            number, last = (1, None)
+        if not self._conditions and last is None:
+            before = self.estimate_size()
+        else:
+            before = None
         for table in self._read_ordered_pages(key, names, last):
             place = key.write_token(table, table.num_rows - 1, number + table.num_rows)
             parts = list(
@@ -351,9 +358,13 @@ class TapSource(WatermarkSource):
                 table = table.set_column(
                     requested_names.index(name), name, _cast_column(table.column(name), kind, name, self.source_name)
                 )
-            cut = table.num_rows if ends else key.count_complete_rows(table)
+            if ends:
+                cut = table.num_rows
+            else:
+                cut = key.count_complete_rows(table)
             if not cut and table.num_rows < size and not page.overflow:  # a round number, after all
-                cut, ends = table.num_rows, False
+                cut = table.num_rows
+                ends = False
             if not cut:  # one key fills the page
                 if table.num_rows < size:
                     raise SourceError(
@@ -470,7 +481,10 @@ class TapSource(WatermarkSource):
             first_row_number += batch.num_rows
 
     def _query_row_count(self) -> int | None:
-        where_clause = f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+        if self._conditions:
+            where_clause = f" WHERE {' AND '.join(self._conditions)}"
+        else:
+            where_clause = ""
         try:
             count_table = self.tap.query_page(
                 f"SELECT COUNT(*) AS hven_rows {self._write_from()}{where_clause}", 1, is_small=True
@@ -511,7 +525,9 @@ def _merge_descriptions(column: Column, schema_column: Column | None) -> Column:
         for key in ("description", "unit", "ucd", "utype")
         if getattr(schema_column, key) and not getattr(column, key)
     }
-    return column.copy_with(**missing_values) if missing_values else column
+    if missing_values:
+        return column.copy_with(**missing_values)
+    return column
 
 
 def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str) -> T:

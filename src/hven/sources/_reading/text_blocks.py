@@ -72,7 +72,10 @@ class TextFile:
             raise SourceError(
                 f"no encoding is called {encoding!r}", remedy="utf-8, latin-1, cp1252, utf-16 ... are known"
             ) from error
-        self.decoder = None if name in _UTF8_NAMES else codecs.getincrementaldecoder(name)()
+        if name in _UTF8_NAMES:
+            self.decoder = None
+        else:
+            self.decoder = codecs.getincrementaldecoder(name)()
         self.line = 1
         self.is_at_end = False
         self.remainder = b""
@@ -88,10 +91,14 @@ class TextFile:
         self.comment = (
             re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\n]*(?:\n|\Z)") if comment else None
         )
-        self.comment_prefix = comment.encode() if comment else b""
+        if comment:
+            self.comment_prefix = comment.encode()
+        else:
+            self.comment_prefix = b""
         self.quote_and_delimiter = (self.quote or b"") + delimiter.encode()
         if self.quote:
-            q, d = re.escape(self.quote), re.escape(delimiter.encode())
+            q = re.escape(self.quote)
+            d = re.escape(delimiter.encode())
             self.opening_quote_pattern = re.compile(rb"(?:\A|[\n" + d + rb"])[ ]{0,%d}" % _MAX_BLANKS_BEFORE_QUOTE + q)
             self.quote_run_pattern = re.compile(q + rb"+")
 
@@ -99,7 +106,10 @@ class TextFile:
         """Peek at the first megabyte, cut at a line end if there is more; `read_blocks` reads it again."""
         if not self.remainder and not self.is_at_end:
             self.remainder = self._read_more(HEAD_BYTES).removeprefix(b"\xef\xbb\xbf")
-        cut = len(self.remainder) if self.is_at_end else self.remainder.rfind(b"\n") + 1 or len(self.remainder)
+        if self.is_at_end:
+            cut = len(self.remainder)
+        else:
+            cut = self.remainder.rfind(b"\n") + 1 or len(self.remainder)
         return self.remainder[:cut]
 
     def read_checked_head(self) -> bytes:
@@ -134,7 +144,10 @@ class TextFile:
                 self.remainder += self._read_more(BLOCK_BYTES)
             if self.is_at_end:
                 self._check_quotes_closed()
-            cut = len(self.remainder) if self.is_at_end else self._find_record_end()
+            if self.is_at_end:
+                cut = len(self.remainder)
+            else:
+                cut = self._find_record_end()
             if cut == 0:
                 if len(self.remainder) > MAX_RECORD_BYTES:
                     raise SourceError(
@@ -148,8 +161,10 @@ class TextFile:
                     max(BLOCK_BYTES, len(self.remainder))
                 )  # doubling, so that looking again stays cheap
                 continue
-            data, self.remainder = self.remainder[:cut], self.remainder[cut:]
-            line, self.line = self.line, self.line + data.count(b"\n")
+            data = self.remainder[:cut]
+            self.remainder = self.remainder[cut:]
+            line = self.line
+            self.line = self.line + data.count(b"\n")
             if self.comment is not None and (
                 data.startswith((self.comment_prefix, b" ", b"\t"))
                 or b"\n" + self.comment_prefix in data
@@ -179,14 +194,17 @@ class TextFile:
         for start, stop, closed in self._find_quoted_values():  # noqa: B007  (the last one's)
             cut = self.remainder.rfind(b"\n", before, start + 1) + 1 or cut
             before = stop
-        return (self.remainder.rfind(b"\n", before) + 1 or cut) if closed else cut
+        if closed:
+            return self.remainder.rfind(b"\n", before) + 1 or cut
+        return cut
 
     def _find_quoted_values(self) -> Iterator[tuple[int, int, bool]]:
         """Yield begin and end of each quoted value, and whether it closes: after a quote that is not doubled.
 
         It begins with what stands before it.
         """
-        data, quote = self.remainder, self.quote or b""
+        data = self.remainder
+        quote = self.quote or b""
         at = 0
         while at < len(data):
             deadlines.check_deadline()
@@ -209,7 +227,9 @@ class TextFile:
     def _find_quote_run_end(self, sign: int) -> int:
         """Find the end of a row of quotes, or of as many as are looked at at once, an even number."""
         match = self.quote_run_pattern.match(self.remainder, sign, sign + REGEX_WINDOW_BYTES)
-        return sign + 1 if match is None else match.end()
+        if match is None:
+            return sign + 1
+        return match.end()
 
     def _find_record_end_fast(self, end: int) -> int | None:
         """Find the same end by whole arrays, where quotes stand as they should; None where one does not.
@@ -230,7 +250,9 @@ class TextFile:
             return None
         lines = np.flatnonzero(bytes_ == ord("\n"))
         outside = np.flatnonzero(np.searchsorted(quotes, lines) % 2 == 0)
-        return int(lines[outside[-1]]) + 1 if len(outside) else 0
+        if len(outside):
+            return int(lines[outside[-1]]) + 1
+        return 0
 
     def _check_quotes_closed(self) -> None:
         """Refuse a file that ends inside a quoted value: all rows after the quote would silently be one value."""
@@ -264,7 +286,9 @@ class TextFile:
                 ) from error
         if self.has_cr_line_ends is None and data:
             self.has_cr_line_ends = b"\n" not in data and b"\r" in data
-        return data.replace(b"\r", b"\n") if self.has_cr_line_ends else data
+        if self.has_cr_line_ends:
+            return data.replace(b"\r", b"\n")
+        return data
 
 
 def split_windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
@@ -272,7 +296,10 @@ def split_windows(data: bytes, quote: bytes = b"") -> Iterator[bytes]:
     at = 0
     while at < len(data):
         end = data.find(b"\n", at + REGEX_WINDOW_BYTES) + 1 or len(data)
-        inside = data.count(quote, at, end) % 2 if quote else 0
+        if quote:
+            inside = data.count(quote, at, end) % 2
+        else:
+            inside = 0
         while inside and end < len(data) and end - at < 8 * REGEX_WINDOW_BYTES:
             next_line_end = data.find(b"\n", end) + 1 or len(data)
             inside ^= data.count(quote, end, next_line_end) % 2

@@ -16,7 +16,9 @@ NON_UNITS = frozenset((*NULL_WORDS, "1", "#", "unitless", "dimensionless"))
 
 def strip_unit_brackets(cell: str) -> str:
     """Strip the brackets off a unit."""
-    return cell[1:-1].strip() if re.fullmatch(r"\[.*\]|\([^()]*\)", cell) else cell
+    if re.fullmatch(r"\[.*\]|\([^()]*\)", cell):
+        return cell[1:-1].strip()
+    return cell
 
 
 def parse_units(names: Sequence[str], unit_cells: Sequence[str]) -> dict[str, str | None]:

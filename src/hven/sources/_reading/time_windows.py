@@ -124,7 +124,9 @@ class TimeWindowSource(WatermarkSource):
 
     def list_columns(self) -> list[Column]:
         """List the columns, as the server describes them."""
-        return list(REFERENCE_COLUMNS) if self.options.reference else list(self._columns.values())
+        if self.options.reference:
+            return list(REFERENCE_COLUMNS)
+        return list(self._columns.values())
 
     def read_bins(self) -> Mapping[str, tuple[ParameterBins, ...]]:
         """Say what the elements of columns stand for, as far as the server does."""
@@ -137,7 +139,9 @@ class TimeWindowSource(WatermarkSource):
     @property
     def cadence_seconds(self) -> float | None:
         """Seconds between two samples, if the server says so."""
-        return self._cadence_microseconds / SECOND_MICROSECONDS if self._cadence_microseconds else None
+        if self._cadence_microseconds:
+            return self._cadence_microseconds / SECOND_MICROSECONDS
+        return None
 
     def select_span(self, start: int, stop: int) -> Self:
         """Narrow it to a span, with what is known of the whole: microseconds since 1970."""
@@ -167,7 +171,8 @@ class TimeWindowSource(WatermarkSource):
             parse_instants(np.array([limit_text.encode()]))[0] if limit_text else None
             for limit_text in (self.options.start, self.options.stop)
         ]
-        start, stop = max(first, stated_limits[0] or first), min(last, stated_limits[1] or last)
+        start = max(first, stated_limits[0] or first)
+        stop = min(last, stated_limits[1] or last)
         return int(max(start, self._start_after if self._start_after is not None else start)), int(stop)
 
     def read_batches(
@@ -219,11 +224,10 @@ class TimeWindowSource(WatermarkSource):
             ),
             1,
         )
-        step = (
-            self._cadence_microseconds * rows_per_window
-            if self._cadence_microseconds
-            else max((stop - start) // 100, 60 * SECOND_MICROSECONDS)
-        )
+        if self._cadence_microseconds:
+            step = self._cadence_microseconds * rows_per_window
+        else:
+            step = max((stop - start) // 100, 60 * SECOND_MICROSECONDS)
         while start < stop:
             step = max(min(step, self._max_window_microseconds or step), MIN_WINDOW_MICROSECONDS)
             end = min(start + step, stop)
@@ -277,11 +281,9 @@ class TimeWindowSource(WatermarkSource):
     # --- what is newer -------------------------------------------------------------------------------------------
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
-        return (
-            parse_watermark(expression, self.list_columns())
-            if not self.options.reference and expression == self.time_column_name
-            else None
-        )
+        if not self.options.reference and expression == self.time_column_name:
+            return parse_watermark(expression, self.list_columns())
+        return None
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         watermark.write_condition(value, _CheckingWriter())
@@ -331,10 +333,16 @@ def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
         dates = years.astype("M8[D]") + (days - 1)
         if (days < 1).any() or (dates.astype("M8[Y]") != years).any():
             raise ValueError(f"{texts[0]!r}: no day of a year")
-        head, at = dates.astype("M8[us]").astype(np.int64), 8
-        clock_ = np.char.add(b"1970-01-01", slice_characters(at)) if width > at else None
+        head = dates.astype("M8[us]").astype(np.int64)
+        at = 8
+        if width > at:
+            clock_ = np.char.add(b"1970-01-01", slice_characters(at))
+        else:
+            clock_ = None
     else:
-        head, clock_, at = np.zeros(len(texts), np.int64), texts, 10
+        head = np.zeros(len(texts), np.int64)
+        clock_ = texts
+        at = 10
     if clock_ is None:
         return head
     cells = np.array(clock_)
@@ -352,7 +360,10 @@ def parse_instants(texts: npt.NDArray[np.bytes_]) -> npt.NDArray[np.int64]:
 def to_time_column(texts: npt.NDArray[np.bytes_], fill: str | None) -> pa.Array:
     """Turn times into a column; those that are the fill, or nothing, are missing."""
     is_missing = np.char.strip(texts) == (fill or "").strip().encode()
-    stated_texts = texts[~is_missing] if is_missing.any() else texts
+    if is_missing.any():
+        stated_texts = texts[~is_missing]
+    else:
+        stated_texts = texts
     values = np.zeros(len(texts), np.int64)
     values[~is_missing] = parse_instants(stated_texts)
     return pa.array(values, mask=is_missing).cast(pa.timestamp("us"))
@@ -360,7 +371,10 @@ def to_time_column(texts: npt.NDArray[np.bytes_], fill: str | None) -> pa.Array:
 
 def to_number_column(values: npt.NDArray[np.generic], fill: float | None, arrow_type: pa.DataType) -> pa.Array:
     """Turn numbers of shape (rows,) or (rows, elements) into a column of a type; the fill and NaN are missing."""
-    is_missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    if values.dtype.kind == "f":
+        is_missing = np.isnan(values)
+    else:
+        is_missing = np.zeros(values.shape, bool)
     if fill is not None:
         is_missing |= values == fill
     flat = pa.array(values.ravel(), mask=is_missing.ravel())

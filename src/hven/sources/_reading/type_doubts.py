@@ -82,7 +82,8 @@ def explain_doubt(
     """
     words = strip_blanks(pa.array(cells, pa.string()))
     filled = pc.invert(pc.is_in(words, value_set=build_null_words(tuple(null_words))))
-    values, filled_places = words.filter(filled), pa.array(places, pa.string()).filter(filled)
+    values = words.filter(filled)
+    filled_places = pa.array(places, pa.string()).filter(filled)
     if not len(values):
         return None
     text = f"{type_hint.format(name=name, kind='string')} if it is text"
@@ -96,24 +97,30 @@ def explain_doubt(
             f"its values are numbers with commas, as {first[:30]!r}",
             f"say {signs} in the source, with `type: float64` for the column; or {text}",
         )
-    if (marked := _explain_marked_numbers(name, values)) is not None:
+    marked = _explain_marked_numbers(name, values)
+    if marked is not None:
         message, call = marked
         return message, f"map it: {call}; or say {text}"
     _, bad = parse_cells(values, pa.float64(), decimal=decimal, thousands=thousands)
-    convertible = values if bad is None else values.filter(pc.invert(bad))
+    if bad is None:
+        convertible = values
+    else:
+        convertible = values.filter(pc.invert(bad))
     if bad is not None and _is_exception(len(values) - len(convertible), len(values)):
         if (
             kind := guess_type(convertible, decimal=decimal, thousands=thousands)
         ) == pa.string():  # names with leading zeros
             return None
         odd_words = sorted(set(values.filter(bad).to_pylist()))
-        number = "int64" if kind == pa.int64() else "float64"
+        if kind == pa.int64():
+            number = "int64"
+        else:
+            number = "float64"
         words_text = ", ".join(word if word.isalnum() else "'" + word.replace("'", "''") + "'" for word in odd_words)
-        null = (
-            f"`null: {{{name}: [{words_text}]}}` in the source if they stand for no value, "
-            if len(odd_words) <= MAX_EXAMPLES and len(words_text) < 40
-            else ""
-        )
+        if len(odd_words) <= MAX_EXAMPLES and len(words_text) < 40:
+            null = f"`null: {{{name}: [{words_text}]}}` in the source if they stand for no value, "
+        else:
+            null = ""
         aside = (
             f"{type_hint.format(name=name, kind=number)} to keep those rows aside, both with `type: {number}` for "
             f"the column"
@@ -133,13 +140,15 @@ def explain_doubt(
         f"parse_time({quote_name(name)}, '{form}')" if form else f"parse_time({quote_name(name)})" for form in forms
     ]
     forms_text = " and ".join(form or "ISO 8601" for form in forms)
-    message = (
-        f"its dates have {len(forms)} forms, {forms_text}"
-        if len(forms) > 1
-        else f"its values are dates of the form {forms_text}"
-    )
+    if len(forms) > 1:
+        message = f"its dates have {len(forms)} forms, {forms_text}"
+    else:
+        message = f"its values are dates of the form {forms_text}"
     message += f", but not {_format_exceptions(filled_places, values, strange)}" if unparsed_words else ""
-    call = f"coalesce({', '.join(calls)})" if len(forms) > 1 else calls[0]
+    if len(forms) > 1:
+        call = f"coalesce({', '.join(calls)})"
+    else:
+        call = calls[0]
     return message, f"map it: {call}; or say {text}"
 
 
@@ -169,7 +178,10 @@ def _explain_date_styles(name: str, values: pa.Array, text: str) -> tuple[str, s
     if len(styles) == 1 and "a" not in next(iter(styles)):
         return None
     examples = words[:MAX_EXAMPLES]
-    description = "dates of several styles" if len(styles) > 1 else "dates"
+    if len(styles) > 1:
+        description = "dates of several styles"
+    else:
+        description = "dates"
     examples_text = ", ".join(repr(word[:30]) for word in examples)
     call = f"coalesce(parse_time({quote_name(name)}, '%d/%m/%Y'), parse_time({quote_name(name)}, ..))"
     return (

@@ -171,7 +171,9 @@ class WatermarkSource(ABC):
                 f"{self.source_name} cannot be asked for the watermark {expression}",
                 remedy="leave `watermark` out: all rows are compared",
             )
-        return self._copy_part() if watermark is None else self._select_newer(parsed_watermark, watermark)
+        if watermark is None:
+            return self._copy_part()
+        return self._select_newer(parsed_watermark, watermark)
 
 
 class _InexpressibleError(Exception):
@@ -205,7 +207,9 @@ def _resolve_names(node: Expr, columns: Mapping[str, Column], used_columns: dict
             inner = _resolve_names(operand, columns, used_columns)
             if isinstance(inner, Literal) and isinstance(inner.value, (int, float)):
                 return Literal(-inner.value if sign == "-" else inner.value)
-            return inner if sign == "+" else BinaryOperation("-", Literal(0), inner)
+            if sign == "+":
+                return inner
+            return BinaryOperation("-", Literal(0), inner)
         case BinaryOperation(op="+" | "-" | "*" | "/" as sign, left=left, right=right):
             return BinaryOperation(
                 sign, _resolve_names(left, columns, used_columns), _resolve_names(right, columns, used_columns)
@@ -223,7 +227,9 @@ def _classify_type(column_type: Type) -> str | None:
         return KIND_TIME
     if column_type.is_numeric:
         return KIND_WHOLE if column_type.is_integer else KIND_NUMBER
-    return KIND_TEXT if column_type.is_string and column_type.xtype is None else None
+    if column_type.is_string and column_type.xtype is None:
+        return KIND_TEXT
+    return None
 
 
 def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
@@ -315,9 +321,13 @@ def _write_sum(node: Expr, writer: ConditionWriter, *, is_computed: bool) -> str
 
 def _join_with_or(parts: Iterable[str]) -> str:
     conditions = list(parts) or ["1 = 0"]
-    return conditions[0] if len(conditions) == 1 else f"({' OR '.join(conditions)})"
+    if len(conditions) == 1:
+        return conditions[0]
+    return f"({' OR '.join(conditions)})"
 
 
 def _join_with_and(parts: Iterable[str]) -> str:
     conditions = list(parts)
-    return conditions[0] if len(conditions) == 1 else f"({' AND '.join(conditions)})"
+    if len(conditions) == 1:
+        return conditions[0]
+    return f"({' AND '.join(conditions)})"

@@ -30,7 +30,8 @@ def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
         Of type uint64 or decimal.
     """
     limits = pc.min_max(values)
-    low, high = limits["min"].as_py(), limits["max"].as_py()
+    low = limits["min"].as_py()
+    high = limits["max"].as_py()
     return low is not None and (low < MIN_INT64 or high > MAX_INT64)
 
 

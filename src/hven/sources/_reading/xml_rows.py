@@ -111,7 +111,9 @@ class XmlSource(JsonFileSource):
     def _record_steps(self) -> tuple[str, ...]:
         """Names of the record's element and of those above it that must be, from the top."""
         record_path = self._record_path
-        return tuple(record_path.strip("/").split("/")) if record_path else self._find_repeated_path(self.files[0])
+        if record_path:
+            return tuple(record_path.strip("/").split("/"))
+        return self._find_repeated_path(self.files[0])
 
     def _find_repeated_path(self, file: DataFile) -> tuple[str, ...]:
         """Find the first elements of which there are several beside each other, nearest to the root."""
@@ -199,7 +201,9 @@ class XmlSource(JsonFileSource):
     def _extract_record(self, parent: Any, node: Any, record: Any) -> Any:
         if not self._paths:
             content = _element_to_object(parent)
-            return content if isinstance(content, dict) else {TEXT_KEY: content}
+            if isinstance(content, dict):
+                return content
+            return {TEXT_KEY: content}
         variables: dict[str, Any] = {}
         if self._paths_with_variables:
             variables = {"found": _find_node_text(node), "path": _write_node_path(parent, node, record)}
@@ -210,15 +214,23 @@ class XmlSource(JsonFileSource):
             )
             if path_value is not None:
                 joins = isinstance(path_value, list) and name in self.options.joined
-                values[name] = self.options.joined[name].join(filter(None, path_value)) if joins else path_value
+                if joins:
+                    values[name] = self.options.joined[name].join(filter(None, path_value))
+                else:
+                    values[name] = path_value
         return values
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[DataFile, JsonRecords]]:
-        part_limit = RECORDS_PER_PART if row_limit is None else min(RECORDS_PER_PART, row_limit)
+        if row_limit is None:
+            part_limit = RECORDS_PER_PART
+        else:
+            part_limit = min(RECORDS_PER_PART, row_limit)
         for file in self.files:
-            first, texts, lines = 1, [], []
+            first = 1
+            texts = []
+            lines = []
             for line, value in (
                 record for element in self._iterate_records(file) for record in self._extract_records(element)
             ):
@@ -226,7 +238,9 @@ class XmlSource(JsonFileSource):
                 texts.append(orjson.dumps(value))
                 if len(texts) >= part_limit:
                     yield file, _build_xml_records(texts, lines, first)
-                    first, texts, lines = first + len(texts), [], []
+                    first = first + len(texts)
+                    texts = []
+                    lines = []
             if texts or first == 1:
                 yield file, _build_xml_records(texts, lines, first)
 
@@ -289,7 +303,8 @@ def _element_to_object(element: Any) -> Any:
         return text or None
     members: dict[str, Any] = {f"@{find_local_name(name)}": value for name, value in element.attrib.items()}
     for child in element.iterchildren(etree.Element):
-        name, value = _find_element_name(child), _element_to_object(child)
+        name = _find_element_name(child)
+        value = _element_to_object(child)
         if name not in members:
             members[name] = value
         elif isinstance(members[name], list):
@@ -312,7 +327,10 @@ def _write_node_path(parent: Any, node: Any, record: Any) -> str:
         for ancestor in (parent, *parent.iterancestors())
         if ancestor is not record and record in ancestor.iterancestors()
     ]
-    leaf = [f"@{find_local_name(node.attrname)}"] if node is not parent and node.is_attribute else []
+    if node is not parent and node.is_attribute:
+        leaf = [f"@{find_local_name(node.attrname)}"]
+    else:
+        leaf = []
     return "/" + "/".join([*reversed(names), *leaf])
 
 
@@ -327,7 +345,11 @@ def _path_value_to_text(path_value: Any) -> Any:
         for node in (path_value if isinstance(path_value, list) else [path_value])
     ]
     stripped = [text.strip() for text in texts]
-    return None if not stripped else stripped[0] if len(stripped) == 1 else stripped
+    if not stripped:
+        return None
+    if len(stripped) == 1:
+        return stripped[0]
+    return stripped
 
 
 def _convert_typed(value: Any) -> Any:
@@ -342,4 +364,6 @@ def _convert_typed(value: Any) -> Any:
         return value == "true"
     if not _NUMBER_PATTERN.fullmatch(value):
         return value or None
-    return float(value) if any(sign in value for sign in ".eE") else int(value)
+    if any(sign in value for sign in ".eE"):
+        return float(value)
+    return int(value)

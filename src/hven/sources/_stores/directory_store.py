@@ -26,7 +26,8 @@ class DirectoryStore:
     """
 
     def __init__(self, directory: Path, roots: Sequence[Path]) -> None:
-        self._directory, self._roots = directory, (directory, *roots)
+        self._directory = directory
+        self._roots = (directory, *roots)
 
     def list_files(
         self, patterns: Sequence[str], ignore_patterns: Sequence[str]
@@ -38,12 +39,14 @@ class DirectoryStore:
         SourceError
             None is there, or a link leads out of the roots.
         """
-        begin = (
-            os.path.commonpath([find_fixed_directory(glob) for glob in patterns])
-            if all(map(find_fixed_directory, patterns))
-            else ""
-        )
-        deep = None if any("**" in glob for glob in patterns) else max(glob.count("/") for glob in patterns)
+        if all(map(find_fixed_directory, patterns)):
+            begin = os.path.commonpath([find_fixed_directory(glob) for glob in patterns])
+        else:
+            begin = ""
+        if any("**" in glob for glob in patterns):
+            deep = None
+        else:
+            deep = max(glob.count("/") for glob in patterns)
         has_match = False
         for path, file_stat, link in self._walk_files(begin, deep):
             if is_pattern_match(path, patterns, ignore_patterns):
@@ -57,7 +60,10 @@ class DirectoryStore:
 
     def _walk_files(self, subdirectory: str, max_depth: int | None) -> Iterator[tuple[str, os.stat_result, bool]]:
         """Yield all files, and whether they are links."""
-        begin = f"{subdirectory}/" if subdirectory else ""
+        if subdirectory:
+            begin = f"{subdirectory}/"
+        else:
+            begin = ""
         try:
             entries = sorted(os.scandir(self._directory / subdirectory), key=lambda entry: entry.name)
         except OSError as error:

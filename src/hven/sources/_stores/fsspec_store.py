@@ -115,13 +115,14 @@ class FsspecStore:
         """List what patterns mean."""
         facts_by_path: dict[str, RemoteFileFacts] = {}
         for pattern in patterns:
-            deep = (
-                None
-                if "**" in pattern
-                else pattern.count("/")
-                - (find_fixed_directory(pattern).count("/") + 1 if find_fixed_directory(pattern) else 0)
-                + 1
-            )
+            if "**" in pattern:
+                deep = None
+            else:
+                deep = (
+                    pattern.count("/")
+                    - (find_fixed_directory(pattern).count("/") + 1 if find_fixed_directory(pattern) else 0)
+                    + 1
+                )
             try:
                 infos_by_name = self._filesystem.find(
                     f"{self._root}/{find_fixed_directory(pattern)}".rstrip("/"), maxdepth=deep, detail=True
@@ -145,7 +146,10 @@ def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
     )
     if isinstance(moment, int | float):
         moment = dt.datetime.fromtimestamp(moment, dt.UTC)
-    modified = moment.astimezone(dt.UTC).replace(tzinfo=None) if isinstance(moment, dt.datetime) else None
+    if isinstance(moment, dt.datetime):
+        modified = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    else:
+        modified = None
     tag = next((str(info[key]) for key in ("ETag", "etag", "md5Hash", "checksum") if info.get(key)), None)
     if info.get("type") == "directory":
         raise build_missing_error()

@@ -46,10 +46,12 @@ class FtpStore:
         self, address: str, options: Mapping[str, str], *, allow_private: bool, timeout_seconds: float
     ) -> None:
         parts = split_address(address)
-        self._host, self._port = parts.hostname or "", parts.port or 21
+        self._host = parts.hostname or ""
+        self._port = parts.port or 21
         self._root = unquote(parts.path).rstrip("/")
         self._account = (options.get("user", "anonymous"), options.get("password", "anonymous@"))
-        self._allow_private, self._timeout_seconds = allow_private, timeout_seconds
+        self._allow_private = allow_private
+        self._timeout_seconds = timeout_seconds
         self._idle_connections: list[ftplib.FTP] = []
         self._lock = threading.Lock()
         weakref.finalize(self, _close_connections, self._idle_connections)
@@ -85,7 +87,10 @@ class FtpStore:
         with self._borrow_connection() as ftp:
             facts_by_path: dict[str, RemoteFileFacts] = {}
             for pattern in patterns:
-                deep = MAX_DEPTH if "**" in pattern else pattern.count("/")
+                if "**" in pattern:
+                    deep = MAX_DEPTH
+                else:
+                    deep = pattern.count("/")
                 self._walk_directories(ftp, find_fixed_directory(pattern), deep, facts_by_path)
             yield from (
                 (path, fact)
@@ -144,7 +149,10 @@ class FtpStore:
     def _take_idle_connection(self) -> ftplib.FTP | None:
         while True:
             with self._lock:
-                ftp = self._idle_connections.pop() if self._idle_connections else None
+                if self._idle_connections:
+                    ftp = self._idle_connections.pop()
+                else:
+                    ftp = None
             if ftp is None:
                 return None
             try:

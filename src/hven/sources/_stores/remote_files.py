@@ -76,7 +76,9 @@ class _BlockRanges:
     """The bytes of a file elsewhere, in blocks."""
 
     def __init__(self, read: Callable[[int, int], bytes], length: int, first_bytes: bytes = b"") -> None:
-        self._read, self._length, self._remaining_bytes = read, length, MAX_HEADER_BYTES
+        self._read = read
+        self._length = length
+        self._remaining_bytes = MAX_HEADER_BYTES
         self._blocks = {
             at // BLOCK_BYTES: first_bytes[at : at + BLOCK_BYTES] for at in range(0, len(first_bytes), BLOCK_BYTES)
         }
@@ -93,7 +95,8 @@ class _BlockRanges:
             numbers = range(place // BLOCK_BYTES, -(-end // BLOCK_BYTES))
             lacking = [number for number in numbers if number not in self._blocks]
             if lacking:
-                first, last = lacking[0] * BLOCK_BYTES, min((lacking[-1] + 1) * BLOCK_BYTES, self._length)
+                first = lacking[0] * BLOCK_BYTES
+                last = min((lacking[-1] + 1) * BLOCK_BYTES, self._length)
                 self._remaining_bytes -= last - first
                 if self._remaining_bytes < 0:
                     raise SourceError(
@@ -144,7 +147,9 @@ class _RemoteDataFile(DataFile):
         """Return a fact of the file; checksums would have it read as a whole."""
         if name in {"file.md5", "file.sha256"}:
             return None
-        return self._url if name == "file.url" else super().find_fact(name)
+        if name == "file.url":
+            return self._url
+        return super().find_fact(name)
 
     def copy_unread(self) -> DataFile:
         """Return itself."""
@@ -163,7 +168,10 @@ class RangedRemoteFile(_RemoteDataFile):
 
     def __init__(self, store: _RemoteStore, address: str, path: str, fact: RemoteFileFacts | None) -> None:
         super().__init__(path, Path(address, path), f"{address}/{quote(path)}")
-        self._store, self._fact, self._is_listed, self._first_bytes = store, fact, fact is not None, b""
+        self._store = store
+        self._fact = fact
+        self._is_listed = fact is not None
+        self._first_bytes = b""
         self._address = address
 
     def refresh_stat(self) -> bool:
@@ -188,8 +196,16 @@ class RangedRemoteFile(_RemoteDataFile):
         fact = self._fact
         if fact.bytes is None:
             raise OSError(22, f"its server does not say its size ({self._url})")
-        moment = 0.0 if fact.modified is None else (fact.modified - _EPOCH).total_seconds()
-        exact = round(moment * 1e9) if moment else zlib.crc32(fact.tag.encode()) if fact.tag else 0
+        if fact.modified is None:
+            moment = 0.0
+        else:
+            moment = (fact.modified - _EPOCH).total_seconds()
+        if moment:
+            exact = round(moment * 1e9)
+        elif fact.tag:
+            exact = zlib.crc32(fact.tag.encode())
+        else:
+            exact = 0
         return cast(
             "os.stat_result",
             _RemoteStat(fact.bytes, moment or (0.0 if fact.tag else 1e11), exact, zlib.crc32(self._address.encode())),
@@ -198,7 +214,9 @@ class RangedRemoteFile(_RemoteDataFile):
     def describe_version(self) -> InputVersion:
         """Describe which file it is; of what has neither time nor tag, without a time."""
         file_stat = super().describe_version()
-        return file_stat if self.stat.st_mtime_ns else replace(file_stat, modified=None)
+        if self.stat.st_mtime_ns:
+            return file_stat
+        return replace(file_stat, modified=None)
 
     def _open_ranges(self, path: str) -> _BlockRanges | None:
         if path == self.name:
@@ -235,20 +253,24 @@ class _Archive:
     """An open zip or tar file, here or on another server, with its members by name."""
 
     def __init__(self, file: DataFile) -> None:
-        self.file, self.name, self.lock = file, file.name, threading.Lock()
+        self.file = file
+        self.name = file.name
+        self.lock = threading.Lock()
         self._opened: Any = None
         self._members: dict[str, Any] | None = None
 
     def list_members(self) -> dict[str, Any]:
         if self._members is None:
             try:
-                file = (
-                    self.file.product_path.open()
-                    if isinstance(self.file, _RemoteDataFile)
-                    else self.file.path.open("rb")
-                )
+                if isinstance(self.file, _RemoteDataFile):
+                    file = self.file.product_path.open()
+                else:
+                    file = self.file.path.open("rb")
                 weakref.finalize(self, file.close)
-                self._opened = zipfile.ZipFile(file) if zipfile.is_zipfile(file) else _open_tar(file)
+                if zipfile.is_zipfile(file):
+                    self._opened = zipfile.ZipFile(file)
+                else:
+                    self._opened = _open_tar(file)
                 weakref.finalize(self, self._opened.close)
                 if isinstance(self._opened, zipfile.ZipFile):
                     member_entries = [
@@ -288,11 +310,10 @@ class _Archive:
         def read_range(start_offset: int, end_offset: int) -> bytes:
             try:
                 with self.lock:
-                    file = (
-                        self._opened.open(entry)
-                        if isinstance(entry, zipfile.ZipInfo)
-                        else self._opened.extractfile(entry)
-                    )
+                    if isinstance(entry, zipfile.ZipInfo):
+                        file = self._opened.open(entry)
+                    else:
+                        file = self._opened.extractfile(entry)
                     with file:
                         file.seek(start_offset)
                         return bytes(file.read(end_offset - start_offset))
@@ -366,7 +387,10 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
     )
     members_text = ", ".join(members[:MAX_NAMED_EXAMPLES]) + (" .." if len(members) > MAX_NAMED_EXAMPLES else "")
     endings = Counter(PurePosixPath(name).suffix for name in members if PurePosixPath(name).suffix)
-    ending = endings.most_common(1)[0][0] if endings else ""
+    if endings:
+        ending = endings.most_common(1)[0][0]
+    else:
+        ending = ""
     return SourceError(
         f"none of the {len(members):,} members of the archive ({members_text}) is of {patterns_text}",
         remedy=f"unpack it and name its files, or say which of them are products: members: ['**/*{ending}']",

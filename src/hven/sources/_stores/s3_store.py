@@ -59,7 +59,8 @@ class S3Store(WebStore):
             base = f"https://{parts.netloc}.s3.{self._region}.amazonaws.com"
         else:  # certificates have no names with further points
             base = f"{base or f'https://s3.{self._region}.amazonaws.com'}/{parts.netloc}"
-        self._bucket, self._prefix = base, f"{unquote(parts.path).strip('/')}/".lstrip("/")
+        self._bucket = base
+        self._prefix = f"{unquote(parts.path).strip('/')}/".lstrip("/")
         signs = "key" in options and options.get("anon", "").lower() not in {"true", "1", "yes"}
         self._keys = (options["key"], options.get("secret", ""), options.get("token")) if signs else None
         super().__init__(
@@ -71,8 +72,10 @@ class S3Store(WebStore):
         if self._keys is None:
             return headers
         key, secret, token = self._keys
-        parts, now = split_address(url), dt.datetime.now(dt.UTC)
-        moment, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
+        parts = split_address(url)
+        now = dt.datetime.now(dt.UTC)
+        moment = now.strftime("%Y%m%dT%H%M%SZ")
+        day = now.strftime("%Y%m%d")
         host = parts.netloc.removesuffix({"https": ":443", "http": ":80"}[parts.scheme])
         signed = {"host": host, "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": moment}
         signed |= {"x-amz-security-token": token} if token else {}

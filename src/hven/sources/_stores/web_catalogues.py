@@ -69,7 +69,8 @@ class WebCatalogueClient:
     """
 
     def __init__(self, *, allow_private: bool, secret: str | None = None) -> None:
-        self._allow_private, self._secret = allow_private, secret
+        self._allow_private = allow_private
+        self._secret = secret
         self._stores: dict[str, WebStore] = {}
 
     @staticmethod
@@ -81,7 +82,9 @@ class WebCatalogueClient:
         error
             As it was raised here.
         """
-        return error.__cause__ if isinstance(error.__cause__, HvenError) else error
+        if isinstance(error.__cause__, HvenError):
+            return error.__cause__
+        return error
 
     def _find_store(self, address: str) -> WebStore:
         store = self._stores.get(address)
@@ -160,8 +163,15 @@ class RangedWebFile(io.RawIOBase):
 
     def __init__(self, store: WebStore, name: str, path: str, size: int, stamp: str) -> None:
         modified, _, tag = stamp.partition("|")
-        when = dt.datetime.fromisoformat(modified) if modified else None
-        self._store, self._name, self._path, self._size, self._position = store, name, path, size, 0
+        if modified:
+            when = dt.datetime.fromisoformat(modified)
+        else:
+            when = None
+        self._store = store
+        self._name = name
+        self._path = path
+        self._size = size
+        self._position = 0
         self._fact = RemoteFileFacts(bytes=size, modified=when, tag=tag or None)
 
     def readable(self) -> bool:
@@ -191,10 +201,12 @@ class RangedWebFile(io.RawIOBase):
         StorageError
             It is another file now.
         """
-        begin, end = self._position, self._size if size is None or size < 0 else min(self._position + size, self._size)
+        begin = self._position
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
         if end <= begin:
             return b""
-        deadline_time, parts = time.monotonic() + RANGE_TIMEOUT_SECONDS, []
+        deadline_time = time.monotonic() + RANGE_TIMEOUT_SECONDS
+        parts = []
         try:
             for part in self._store.read_range(self._name, begin, end, self._fact):
                 parts.append(part)
@@ -208,7 +220,10 @@ class RangedWebFile(io.RawIOBase):
             raise
         data = b"".join(parts)
         if len(data) < end - begin:
-            why = SLOW_MESSAGE if time.monotonic() > deadline_time else TRUNCATED_MESSAGE
+            if time.monotonic() > deadline_time:
+                why = SLOW_MESSAGE
+            else:
+                why = TRUNCATED_MESSAGE
             raise UpstreamError(format_message(why, self._path), remedy="try again later")
         self._position = end
         return data

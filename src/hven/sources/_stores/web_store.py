@@ -49,9 +49,14 @@ class WebStore:
     def __init__(
         self, address: str, options: Mapping[str, str], *, allow_private: bool, timeout_seconds: float
     ) -> None:
-        self._address, self._allow_private, self._timeout_seconds = address.rstrip("/"), allow_private, timeout_seconds
+        self._address = address.rstrip("/")
+        self._allow_private = allow_private
+        self._timeout_seconds = timeout_seconds
         credentials = f"{options.get('user', '')}:{options.get('password', '')}"
-        basic = f"Basic {base64.b64encode(credentials.encode()).decode()}" if "user" in options else None
+        if "user" in options:
+            basic = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+        else:
+            basic = None
         self._secret = f"Bearer {options['token']}" if "token" in options else options.get("authorization", basic)
         self._connections = http_client.HttpConnections(timeout_seconds)
         weakref.finalize(self, self._connections.close)
@@ -86,7 +91,10 @@ class WebStore:
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
         """Read bytes of that state of the file."""
-        tag = {} if fact.tag is None or fact.tag.startswith("W/") else {"If-Match": fact.tag}
+        if fact.tag is None or fact.tag.startswith("W/"):
+            tag = {}
+        else:
+            tag = {"If-Match": fact.tag}
         with self._request("GET", path, {"Range": f"bytes={start_offset}-{end_offset - 1}", **tag}) as answer:
             if answer.status in {412, 416}:
                 raise build_changed_error()

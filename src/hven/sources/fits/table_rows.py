@@ -120,9 +120,10 @@ class FitsTableSource(FileRows):
             _skip_bytes(stream, header.data_bytes)
             index += 1
         complaint = "no table" if wanted_hdu is None else f"no table HDU {wanted_hdu!r}"
-        tables_text = (
-            f"its tables are {', '.join(tables)}" if tables else "`mode: header` makes a row per file from header cards"
-        )
+        if tables:
+            tables_text = f"its tables are {', '.join(tables)}"
+        else:
+            tables_text = "`mode: header` makes a row per file from header cards"
         raise SourceError(
             f"{complaint} among {index} HDU{'s' if index != 1 else ''}", place=Place(file=file), remedy=tables_text
         )
@@ -149,15 +150,20 @@ class FitsTableSource(FileRows):
                         remedy="`ignore:` it",
                     )
             self._check_same_units(file, [item.column for item in items.values()], file_column_names)
-            count, width = header.read_integer("NAXIS2"), header.read_integer("NAXIS1")
-            rows = count if row_limit is None else min(count, row_limit)
+            count = header.read_integer("NAXIS2")
+            width = header.read_integer("NAXIS1")
+            if row_limit is None:
+                rows = count
+            else:
+                rows = min(count, row_limit)
             read: Callable[[int], bytes] = stream.read
             heap = None
             if any(
                 items[name].heap_descriptor for name in file_column_names
             ):  # the heap comes after the rows: they need the file's end first
                 spool = _spool_bytes(stream, header.data_bytes)
-                read, heap = spool.read, _build_heap_reader(spool, header)
+                read = spool.read
+                heap = _build_heap_reader(spool, header)
             step = max(1, min(self.context.batch_row_limit, (16 * CHUNK_BYTES) // max(width, 1)))
             for first in range(0, rows, step):
                 n = min(step, rows - first)
@@ -233,7 +239,10 @@ class FitsTableSource(FileRows):
             for at in np.flatnonzero(mask):
                 cell = row_bytes[at, item.start : item.start + item.width].tobytes()
                 value = cell.decode("latin-1").strip() if is_ascii else _format_unsigned_cell(cell, item)
-                reason = f"not a number (TFORM {item.code}{item.width})" if is_ascii else INT64_REASON
+                if is_ascii:
+                    reason = f"not a number (TFORM {item.code}{item.width})"
+                else:
+                    reason = INT64_REASON
                 self._reject_row(
                     RejectedRow(file=file.name, row=first_row + int(at), column=name, value=value, reason=reason)
                 )
@@ -259,7 +268,10 @@ def _build_implied_decimal_deviation(
 ) -> Deviation:
     """Describe numbers without a decimal point."""
     cell = row_bytes[places[0], fits_field.start : fits_field.start + fits_field.width].tobytes()
-    digits = "digit is" if fits_field.decimals == 1 else f"{fits_field.decimals} digits are"
+    if fits_field.decimals == 1:
+        digits = "digit is"
+    else:
+        digits = f"{fits_field.decimals} digits are"
     return Deviation(
         kind=DeviationKind.TYPE,
         column=fits_field.name,
@@ -274,11 +286,9 @@ def _build_implied_decimal_deviation(
 
 def _format_unsigned_cell(cell: bytes, fits_field: FitsField) -> str | None:
     """Write a cell of unsigned words; arrays in the heap are not shown."""
-    return (
-        None
-        if fits_field.heap_descriptor
-        else " ".join(map(str, convert_unsigned_words(np.frombuffer(cell, ">i8")).to_pylist()))
-    )
+    if fits_field.heap_descriptor:
+        return None
+    return " ".join(map(str, convert_unsigned_words(np.frombuffer(cell, ">i8")).to_pylist()))
 
 
 def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, items: Sequence[FitsField]) -> set[str]:

@@ -130,7 +130,10 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         tables = dict.fromkeys(field.origin[:2] for field in fields if field.origin)
         comments = {}
         for schema, table in tables if self.dialect.comments_sql else ():
-            place = self.dialect.write_text(schema) if schema else "NULL"
+            if schema:
+                place = self.dialect.write_text(schema)
+            else:
+                place = "NULL"
             rows = session.query_rows(self.dialect.comments_sql.format(place, self.dialect.write_text(table)))
             comments.update({(schema, table, str(name)): str(about) for name, about in rows if about})
         return [replace(field, description=comments.get(field.origin)) if field.origin else field for field in fields]
@@ -224,7 +227,8 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             values = values.cast(pa.string())
         if self._fields[name].value_kind == KIND_TIME:
             zero = pc.fill_null(pc.starts_with(values, ZERO_DATE), False)
-            if zeros := pc.sum(zero).as_py():
+            zeros = pc.sum(zero).as_py()
+            if zeros:
                 self._zero_date_counts[name] += zeros
                 values = pc.if_else(zero, pa.scalar(None, values.type), values)
         return parse_cells(values, kind)
@@ -269,9 +273,9 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             return self.dialect.write_text(value)
         if isinstance(value, float):
             return self.dialect.double_template.format(repr(value) if "e" in repr(value) else f"{value!r}e0")
-        return (
-            str(value) if isinstance(value, int) else self.dialect.time_template.format(f"{value:%Y-%m-%d %H:%M:%S.%f}")
-        )
+        if isinstance(value, int):
+            return str(value)
+        return self.dialect.time_template.format(f"{value:%Y-%m-%d %H:%M:%S.%f}")
 
     def write_plain_column(self, name: str) -> str:
         """Write a column, a text in the encoding that it has in truth."""
@@ -301,7 +305,9 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             raise SourceError(
                 f"`encoding` is not known of {self.dialect.name}", remedy="leave it out, or convert in `query`"
             )
-        return MARIADB_UTF8 if encoding_option in {"utf-8", "utf8", "utf8mb3"} else encoding_option
+        if encoding_option in {"utf-8", "utf8", "utf8mb3"}:
+            return MARIADB_UTF8
+        return encoding_option
 
     def _write_sent_column(self, name: str) -> str:
         if (
@@ -388,11 +394,9 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
 
     def _write_summed_column(self, name: str) -> str:
         """Write a value with all of its digits."""
-        return (
-            self.write_compared_column(name, is_computed=False)
-            if self._fields[name].value_kind in REAL_KINDS
-            else self._write_sent_column(name)
-        )
+        if self._fields[name].value_kind in REAL_KINDS:
+            return self.write_compared_column(name, is_computed=False)
+        return self._write_sent_column(name)
 
     def select_blocks(self, key_columns: Sequence[str], block_ids: Sequence[object]) -> Self:
         """Select the rows of some blocks."""
@@ -436,4 +440,6 @@ class _ArrowConditionWriter(SqlConditionWriter):
 
     def write_literal(self, value: object) -> str:
         """Write a literal; texts as bytes, for so their columns compare."""
-        return self.rows.dialect.write_bytes(value) if isinstance(value, str) else self.rows.write_literal(value)
+        if isinstance(value, str):
+            return self.rows.dialect.write_bytes(value)
+        return self.rows.write_literal(value)

@@ -28,12 +28,13 @@ _BLOCK_ID_PATTERN = re.compile(r"(\d+|h):(-?\d+|null)")
 
 def choose_block_bits(min_key: int | None, max_key: int | None, row_count: int) -> str:
     """Choose how whole-number keys are cut: by how many bits, or ``h``. It changes only when a table grows a lot."""
-    key_span = 0 if min_key is None or max_key is None else max_key - min_key + 1
-    return (
-        "h"
-        if key_span > MAX_KEY_SPARSITY * max(row_count, MAX_INTEGER_BLOCKS)
-        else str(max(MIN_BLOCK_BITS, (key_span // MAX_INTEGER_BLOCKS).bit_length()))
-    )
+    if min_key is None or max_key is None:
+        key_span = 0
+    else:
+        key_span = max_key - min_key + 1
+    if key_span > MAX_KEY_SPARSITY * max(row_count, MAX_INTEGER_BLOCKS):
+        return "h"
+    return str(max(MIN_BLOCK_BITS, (key_span // MAX_INTEGER_BLOCKS).bit_length()))
 
 
 def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
@@ -41,11 +42,10 @@ def write_block_number(block_bits: str, key_columns: Sequence[str]) -> str:
     if block_bits != "h":
         return f"{quote_name(key_columns[0])}::bigint >> {block_bits}"
     # of the text, so that it is of the values alone and not of their types
-    values = (
-        f"{quote_name(key_columns[0])}::text"
-        if len(key_columns) == 1
-        else f"ROW({', '.join(quote_name(name) for name in key_columns)})::text"
-    )
+    if len(key_columns) == 1:
+        values = f"{quote_name(key_columns[0])}::text"
+    else:
+        values = f"ROW({', '.join(quote_name(name) for name in key_columns)})::text"
     return f'hashtextextended({values} COLLATE "C", 0) & {HASHED_BLOCKS - 1}'
 
 
@@ -110,7 +110,8 @@ def _write_mariadb_block_number(block_bits: str, key_columns: Sequence[str]) -> 
     if (
         block_bits != "h"
     ):  # whole at each step: a quotient there is rounded to four decimals, and >> knows no negative numbers
-        name, size = f"CAST({_quote_with_backticks(key_columns[0])} AS SIGNED)", 1 << int(block_bits)
+        name = f"CAST({_quote_with_backticks(key_columns[0])} AS SIGNED)"
+        size = 1 << int(block_bits)
         return f"({name} - ((({name} MOD {size}) + {size}) MOD {size})) DIV {size}"
     return (
         f"CAST(CONV(RIGHT({_write_md5_digest(map(_quote_with_backticks, key_columns))}, 8), 16, 10) AS UNSIGNED) & "

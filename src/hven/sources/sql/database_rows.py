@@ -58,10 +58,14 @@ class SelectStatement:
 
     def write_clause(self) -> str:
         """Write everything behind FROM."""
-        where_clause = (
-            f" WHERE {' AND '.join(condition.sql for condition in self.conditions)}" if self.conditions else ""
-        )
-        order = f" ORDER BY {', '.join(self.order_by)}" if self.order_by else ""
+        if self.conditions:
+            where_clause = f" WHERE {' AND '.join(condition.sql for condition in self.conditions)}"
+        else:
+            where_clause = ""
+        if self.order_by:
+            order = f" ORDER BY {', '.join(self.order_by)}"
+        else:
+            order = ""
         return f"{where_clause}{order}" + (f" LIMIT {int(self.row_limit)}" if self.row_limit is not None else "")
 
     @property
@@ -108,7 +112,9 @@ class DatabaseSource(WatermarkSource):
     @property
     def source_name(self) -> str:
         """What is read, in words, for messages."""
-        return f"table {self.options.table}" if self.options.table else "the query"
+        if self.options.table:
+            return f"table {self.options.table}"
+        return "the query"
 
     def estimate_size(self) -> int | None:
         """Return None: nobody knows the number of rows without asking for all of them."""
@@ -133,11 +139,9 @@ class DatabaseSource(WatermarkSource):
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         watermark = parse_watermark(expression, self.list_columns())
-        return (
-            watermark
-            if watermark is not None and all(self._is_comparable(name) for name in watermark.columns)
-            else None
-        )
+        if watermark is not None and all(self._is_comparable(name) for name in watermark.columns):
+            return watermark
+        return None
 
     def _is_comparable(self, name: str) -> bool:
         """Check whether values of the column have the same order there and here."""
@@ -191,11 +195,12 @@ class DatabaseSource(WatermarkSource):
         cut = self._key_portions
         if portions is not None:
             new = tuple(portions)
-            cut = (
-                new
-                if cut is None
-                else tuple(old_condition.join_with_and(new_condition) for old_condition in cut for new_condition in new)
-            )
+            if cut is None:
+                cut = new
+            else:
+                cut = tuple(
+                    old_condition.join_with_and(new_condition) for old_condition in cut for new_condition in new
+                )
         vars(part).update(read_count=0, _conditions=(*self._conditions, *conditions), _key_portions=cut)
         return part
 
@@ -255,7 +260,9 @@ class DatabaseSource(WatermarkSource):
             if name not in {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS}
         }
         batch = build_source_batch(names, arrays, len(rows), first_row_number, None)
-        return batch.filter(pa.array([at not in bad for at in range(len(rows))])) if bad else batch
+        if bad:
+            return batch.filter(pa.array([at not in bad for at in range(len(rows))]))
+        return batch
 
 
 class SqlConditionWriter(ABC):
@@ -360,7 +367,9 @@ def write_table_option(name: str, schema: str | None = None) -> str:
 
 def count_rows_to_fetch(last_row_number: int | None, next_row_number: int) -> int:
     """Count the rows to fetch next; `next_row_number` is the next row's."""
-    return BATCH_ROWS if last_row_number is None else max(0, min(BATCH_ROWS, last_row_number - next_row_number + 1))
+    if last_row_number is None:
+        return BATCH_ROWS
+    return max(0, min(BATCH_ROWS, last_row_number - next_row_number + 1))
 
 
 def redact_url(text: str, url: str) -> str:

@@ -155,7 +155,8 @@ class MariadbSource(ArrowDatabaseSource):
     def _translate_error(self, error: Exception) -> Exception:
         if isinstance(error, HvenError):
             return error
-        number, text = 0, str(error)
+        number = 0
+        text = str(error)
         if isinstance(error, mysql_rows.ServerError):
             packet = error.args[0]
             (number,) = struct.unpack_from("<H", packet, 1)
@@ -163,7 +164,8 @@ class MariadbSource(ArrowDatabaseSource):
         elif isinstance(error, (mysql_rows.ConnectionLostError, OSError)):
             number = ERROR_CONNECTION_LOST
         elif len(error.args) > 1 and isinstance(error.args[0], int):
-            number, text = error.args[0], str(error.args[1])
+            number = error.args[0]
+            text = str(error.args[1])
         if "CERTIFICATE_VERIFY_FAILED" in text:
             number = ERROR_UNTRUSTED
         if number == ERROR_CONNECTION_LOST and "timed out" in text:
@@ -245,10 +247,14 @@ def _build_field(descriptor: Any) -> ResultField:
         and descriptor.scale == 0
         and descriptor.length - (not descriptor.flags & UNSIGNED_FLAG) <= MAX_INT64_DIGITS
     ):
-        kind, arrow = KIND_WHOLE, pa.int64()
+        kind = KIND_WHOLE
+        arrow = pa.int64()
     if descriptor.type_code not in _TYPES_BY_CODE and descriptor.charsetnr == BINARY_CHARSET:
         kind = KIND_BYTES
-    origin = (descriptor.db.decode(), descriptor.org_table, descriptor.org_name) if descriptor.org_table else None
+    if descriptor.org_table:
+        origin = (descriptor.db.decode(), descriptor.org_table, descriptor.org_name)
+    else:
+        origin = None
     return ResultField(name=descriptor.name, value_kind=kind, arrow=arrow, origin=origin)
 
 
@@ -262,7 +268,10 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
     """
     try:
         parts = urlsplit(url)
-        url_parameters = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        if parts.query:
+            url_parameters = dict(parse_qsl(parts.query, strict_parsing=True))
+        else:
+            url_parameters = {}
         arguments: dict[str, Any] = {
             "host": parts.hostname or "localhost",
             "port": parts.port or DEFAULT_PORT,
@@ -276,7 +285,8 @@ def _parse_url(url: str, directory: Path) -> dict[str, Any]:
             "the address is no database URL (it is not shown, it may hold a password)",
             remedy="mysql://user@host/database",
         ) from error
-    if socket := url_parameters.pop("unix_socket", ""):
+    socket = url_parameters.pop("unix_socket", "")
+    if socket:
         arguments["unix_socket"] = socket
     is_local = bool(socket) or _is_local_host(arguments["host"])
     files = {
@@ -313,7 +323,8 @@ def _build_tls_context(
         ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # certificates that MySQL makes for itself lack what that asks for
     if tls_mode == TLS_UNCHECKED:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -85,7 +85,9 @@ def read_packet_rows(stream: BinaryIO, columns: Sequence[tuple[int, int]], read_
         if frames and (ended or offset >= read_bytes or len(frames) >= MAX_BATCH_ROWS):
             yield _build_batch(data, frames, offset, columns)
             if not ended:
-                data, offset, frames = data[offset:], 0, []
+                data = data[offset:]
+                offset = 0
+                frames = []
                 continue
         if ended:
             if first == ERROR_MARK:
@@ -142,18 +144,17 @@ def _read_at_offsets(packet_bytes: Any, offsets: Any, code: np.dtype[Any]) -> An
 
 def _build_number_array(values: Any, is_null: Any) -> pa.Array:
     if values.dtype == np.uint64:  # what no whole number here holds stays a text, and is judged
-        return (
-            pa.array(values, mask=is_null).cast(pa.string())
-            if (values >> 63).any()
-            else pa.array(values.view("<i8"), mask=is_null)
-        )
+        if (values >> 63).any():
+            return pa.array(values, mask=is_null).cast(pa.string())
+        return pa.array(values.view("<i8"), mask=is_null)
     return pa.array(values, mask=is_null)
 
 
 def _find_values(packet_bytes: Any, offsets: Any, is_null: Any) -> tuple[Any, Any]:
     """Find where values begin that stand behind their lengths, and how long they are."""
     first = packet_bytes[offsets]
-    start, length = offsets + ~is_null, np.where(is_null, 0, first).astype(np.int64)
+    start = offsets + ~is_null
+    length = np.where(is_null, 0, first).astype(np.int64)
     for sign, size in ((LENGTH_2_MARK, 2), (LENGTH_3_MARK, 3), (LENGTH_8_MARK, 8)):
         wide = np.flatnonzero((first == sign) & ~is_null)
         if len(wide):
@@ -173,7 +174,10 @@ def _build_text_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
         values = cells[np.arange(longest) < length[:, None]]
     else:
         values = packet_bytes[np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])]
-    valid = pa.py_buffer(np.packbits(~is_null, bitorder="little")) if is_null.any() else None
+    if is_null.any():
+        valid = pa.py_buffer(np.packbits(~is_null, bitorder="little"))
+    else:
+        valid = None
     binary_array = pa.Array.from_buffers(pa.binary(), len(start), [valid, pa.py_buffer(offsets), pa.py_buffer(values)])
     try:
         return binary_array.cast(pa.string())
@@ -190,7 +194,9 @@ def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
         .astype(np.int64)
     )
     cells[np.arange(MAX_TIME_BYTES) >= length[:, None]] = 0  # what is not sent is zero
-    year, month, day = cells[:, 0] | cells[:, 1] << 8, cells[:, 2], cells[:, 3]
+    year = cells[:, 0] | cells[:, 1] << 8
+    month = cells[:, 2]
+    day = cells[:, 3]
     micro = cells[:, 7] | cells[:, 8] << 8 | cells[:, 9] << 16 | cells[:, 10] << 24
     months = (year - 1970).astype("M8[Y]").astype("M8[M]") + (month - 1)
     days = months.astype("M8[D]") + (day - 1)

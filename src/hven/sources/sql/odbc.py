@@ -58,7 +58,9 @@ def find_connection_line(text: str) -> str | None:
     It is none.
     """
     match = _CONNECTION_LINE_PATTERN.fullmatch(text.strip())
-    return match[1].strip() if match else None
+    if match:
+        return match[1].strip()
+    return None
 
 
 class OdbcSource(ArrowDatabaseSource):
@@ -78,13 +80,11 @@ class OdbcSource(ArrowDatabaseSource):
                 version_text = str(_query_rows(link, text)[0][0])
             except Exception:  # noqa: BLE001, S112  (another database, which says so in words of its own)
                 continue
-            return (
-                SQLITE_DIALECT
-                if "sqlite" in text
-                else POSTGRESQL_DIALECT
-                if version_text.startswith("PostgreSQL")
-                else MARIADB_DIALECT
-            )
+            if "sqlite" in text:
+                return SQLITE_DIALECT
+            if version_text.startswith("PostgreSQL"):
+                return POSTGRESQL_DIALECT
+            return MARIADB_DIALECT
         return PLAIN_DIALECT
 
     def _connect(self) -> Any:
@@ -129,7 +129,8 @@ class OdbcSource(ArrowDatabaseSource):
         text = " ".join(str(error).split())
         for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line):
             for secret in {value, value.strip("{}").replace("}}", "}")} if key.lower() in _SECRET_KEYS else ():
-                text = text.replace(secret, "***") if secret else text
+                if secret:
+                    text = text.replace(secret, "***")
         if "without truncation" in text:
             remedy = f"say `longest` (it is {self.options.longest:,}), or leave the column out by `query`"
         elif "file not found" in text or "IM002" in text or "Can't open lib" in text:
@@ -159,7 +160,10 @@ class _OdbcSession:
             if len(set(names)) == len(names):
                 raise
         table = self.rows.options.table
-        parts = [part.strip(self.rows.dialect.quote) for part in self.rows.split_table_name(table)] if table else []
+        if table:
+            parts = [part.strip(self.rows.dialect.quote) for part in self.rows.split_table_name(table)]
+        else:
+            parts = []
         has_unknown_signs = self.rows.dialect is MARIADB_DIALECT  # its driver does not say which numbers have no sign
         return [
             _build_field(
@@ -226,29 +230,38 @@ def _query_rows(link: Any, text: str) -> list[tuple[object, ...]]:
 
 def _build_field(schema_field: pa.Field, has_unknown_signs: bool, origin: tuple[str, str, str] | None) -> ResultField:
     """Take over what the driver says of a column."""
-    types, kind = pa.types, schema_field.type
+    types = pa.types
+    kind = schema_field.type
     if types.is_boolean(kind):
-        word, arrow = KIND_BITS, pa.bool_()
+        word = KIND_BITS
+        arrow = pa.bool_()
     elif types.is_integer(kind) and has_unknown_signs:
-        word, arrow = KIND_WHOLE, pa.int64()
+        word = KIND_WHOLE
+        arrow = pa.int64()
     elif types.is_integer(kind):
-        word, arrow = (
-            KIND_WHOLE,
-            pa.int16() if kind.bit_width < 16 else kind if not types.is_unsigned_integer(kind) else pa.int64(),
-        )
+        word = KIND_WHOLE
+        arrow = pa.int16() if kind.bit_width < 16 else kind if not types.is_unsigned_integer(kind) else pa.int64()
     elif types.is_floating(kind):
-        word, arrow = KIND_DOUBLE, pa.float64()
+        word = KIND_DOUBLE
+        arrow = pa.float64()
     elif types.is_decimal(kind):
         is_whole = kind.scale == 0 and kind.precision <= MAX_INT64_DIGITS
-        word, arrow = (KIND_WHOLE, pa.int64()) if is_whole else (KIND_DECIMAL, pa.float64())
+        if is_whole:
+            word, arrow = (KIND_WHOLE, pa.int64())
+        else:
+            word, arrow = (KIND_DECIMAL, pa.float64())
     elif types.is_date(kind) or types.is_timestamp(kind):
-        word, arrow = KIND_TIME, pa.timestamp("us")
+        word = KIND_TIME
+        arrow = pa.timestamp("us")
     elif types.is_time(kind):
-        word, arrow = KIND_TIME_OF_DAY, pa.string()
+        word = KIND_TIME_OF_DAY
+        arrow = pa.string()
     elif types.is_binary(kind) or types.is_fixed_size_binary(kind):
-        word, arrow = KIND_BYTES, pa.string()
+        word = KIND_BYTES
+        arrow = pa.string()
     else:
-        word, arrow = KIND_TEXT, pa.string()
+        word = KIND_TEXT
+        arrow = pa.string()
     return ResultField(name=schema_field.name, value_kind=word, arrow=arrow, origin=origin)
 
 

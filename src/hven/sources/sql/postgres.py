@@ -89,7 +89,10 @@ class PostgresSource(KeyPagedDatabaseSource):
         plugins.require_modules("a table of PostgreSQL", "psycopg", "adbc_driver_postgresql", error_class=SourceError)
         super().__init__(options, context)
         head, sep, url_remainder = url.partition("://")
-        self.url = f"postgresql{sep}{url_remainder}" if head else url
+        if head:
+            self.url = f"postgresql{sep}{url_remainder}"
+        else:
+            self.url = url
 
     def _describe_columns(self) -> list[Column]:
         comments = self._read_comments()
@@ -121,7 +124,10 @@ class PostgresSource(KeyPagedDatabaseSource):
             except Exception as error:
                 raise self._translate_error(error) from error
         unique_names = deduplicate_column_names([name for name, _ in described], str)
-        self._renamed = unique_names if unique_names != [name for name, _ in described] else []
+        if unique_names != [name for name, _ in described]:
+            self._renamed = unique_names
+        else:
+            self._renamed = []
         for name, (database_name, _) in zip(unique_names, described, strict=True):
             if name != database_name:
                 self.context.report_deviation(build_duplicate_name_deviation(database_name, name, self.source_name))
@@ -130,7 +136,10 @@ class PostgresSource(KeyPagedDatabaseSource):
     @property
     def _from_item(self) -> str:
         """What stands behind FROM: columns of one name are named apart there."""
-        names = f" ({', '.join(map(quote_name, self._renamed))})" if self._result_columns and self._renamed else ""
+        if self._result_columns and self._renamed:
+            names = f" ({', '.join(map(quote_name, self._renamed))})"
+        else:
+            names = ""
         return f"({self._write_select()}\n) AS {SOURCE_ALIAS}{names}"
 
     @cached_property
@@ -188,7 +197,8 @@ class PostgresSource(KeyPagedDatabaseSource):
         head = f"SELECT {', '.join(map(self._write_selected_column, real))} FROM {self._from_item}"
         for received_batch in self._stream_statements(f"{head}{statement.write_clause()}" for statement in statements):
             bad: set[int] = set()
-            arrays, columns = {}, iter(received_batch.columns)
+            arrays = {}
+            columns = iter(received_batch.columns)
             for name in real:
                 values = texts = next(columns)
                 if self.oids[name] in TIME_OIDS:
@@ -212,19 +222,18 @@ class PostgresSource(KeyPagedDatabaseSource):
 
         Of times, in a column of their own, those that do not fit.
         """
-        plain, oid = quote_name(name), self.oids[name]
+        plain = quote_name(name)
+        oid = self.oids[name]
         if oid in TIME_OIDS:
             return (
                 f"CASE WHEN {plain} {VALID_YEARS_SQL} THEN {plain}::timestamp END, CASE WHEN NOT {plain} "
                 f"{VALID_YEARS_SQL} THEN {plain}::text END"
             )
-        return (
-            f"{plain}::bigint"
-            if oid == OID_OID
-            else plain
-            if oid in {*_TYPES_BY_OID, *_ITEM_TYPES_BY_OID, *TEXT_OIDS}
-            else f"format('%s', {plain})"
-        )
+        if oid == OID_OID:
+            return f"{plain}::bigint"
+        if oid in {*_TYPES_BY_OID, *_ITEM_TYPES_BY_OID, *TEXT_OIDS}:
+            return plain
+        return f"format('%s', {plain})"
 
     def _stream_statements(self, texts: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """Yield what statements give, as it comes, all in one transaction."""
@@ -315,10 +324,12 @@ class PostgresSource(KeyPagedDatabaseSource):
         return max(1, KEYS_PER_STATEMENT // column_count)
 
     def _write_key_condition(self, columns: Sequence[str], keys: pa.Table) -> SqlCondition:
-        names, arrays = [], []
+        names = []
+        arrays = []
         types = {name: word for name, _, word in self._result_columns}
         for name in columns:
-            oid, plain = self.oids[name], quote_name(name)
+            oid = self.oids[name]
+            plain = quote_name(name)
             names.append(
                 f"CAST({plain} AS double precision)"
                 if oid == NUMERIC_OID
@@ -326,7 +337,12 @@ class PostgresSource(KeyPagedDatabaseSource):
                 if oid in TEXT_OIDS
                 else plain
             )
-            kind = "double precision" if oid == NUMERIC_OID else "text" if oid in TEXT_OIDS else types[name]
+            if oid == NUMERIC_OID:
+                kind = "double precision"
+            elif oid in TEXT_OIDS:
+                kind = "text"
+            else:
+                kind = types[name]
             arrays.append(f"{_quote_text(_write_array_text(keys.column(name)))}::{kind}[]")
         return SqlCondition(sql=f"({', '.join(names)}) IN (SELECT * FROM unnest({', '.join(arrays)}))")
 
@@ -353,24 +369,26 @@ class _PostgresConditionWriter(SqlConditionWriter):
 
     def write_column(self, name: str, *, is_computed: bool) -> str:
         """Compare texts byte by byte; numbers of any length as what they are read as; sums in the widest type."""
-        plain, oid = quote_name(name), self.rows.oids[name]
+        plain = quote_name(name)
+        oid = self.rows.oids[name]
         kind = self.rows._columns[name].type  # noqa: SLF001  (two halves of one thing)
         if kind.is_string:
             return f'{_write_trimmed(plain) if oid in TEXT_OIDS else f"CAST({plain} AS text)"} COLLATE "C"'
         if oid == NUMERIC_OID or (is_computed and not kind.is_integer and kind.is_numeric):
             return f"CAST({plain} AS double precision)"
-        return f"CAST({plain} AS bigint)" if is_computed else plain
+        if is_computed:
+            return f"CAST({plain} AS bigint)"
+        return plain
 
     def write_is_null(self, name: str) -> str:
         """Count NaN and blank text as no value: so they are read."""
-        plain, oid = quote_name(name), self.rows.oids[name]
+        plain = quote_name(name)
+        oid = self.rows.oids[name]
         if oid in TEXT_OIDS:
             return f"({plain} IS NULL OR {_write_trimmed(plain)} = '')"
-        return (
-            f"({plain} IS NULL OR {plain} = 'NaN')"
-            if oid in {700, 701, NUMERIC_OID, WHOLE_NUMERIC_CODE}
-            else f"{plain} IS NULL"
-        )
+        if oid in {700, 701, NUMERIC_OID, WHOLE_NUMERIC_CODE}:
+            return f"({plain} IS NULL OR {plain} = 'NaN')"
+        return f"{plain} IS NULL"
 
     def write_literal(self, value: object) -> str:
         """Write a literal: COPY has no places for values."""
@@ -378,7 +396,9 @@ class _PostgresConditionWriter(SqlConditionWriter):
             return _quote_text(value)
         if isinstance(value, float):
             return f"'{value!r}'::double precision"
-        return str(value) if isinstance(value, int) else f"'{value:%Y-%m-%dT%H:%M:%S.%f}'::timestamp"
+        if isinstance(value, int):
+            return str(value)
+        return f"'{value:%Y-%m-%dT%H:%M:%S.%f}'::timestamp"
 
 
 def _write_trimmed(name: str) -> str:
@@ -405,7 +425,9 @@ def _write_array_text(values: pa.ChunkedArray) -> str:
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         escaped = pc.replace_substring(pc.replace_substring(values, "\\", "\\\\"), '"', '\\"')
-        return '{"' + '","'.join(escaped.to_pylist()) + '"}' if len(values) else "{}"
+        if len(values):
+            return '{"' + '","'.join(escaped.to_pylist()) + '"}'
+        return "{}"
     if pa.types.is_timestamp(kind):
         return "{" + ",".join(f'"{value.isoformat()}"' for value in values.to_pylist()) + "}"
     return "{" + ",".join(repr(value) if isinstance(value, float) else str(value) for value in values.to_pylist()) + "}"
@@ -419,7 +441,9 @@ def _convert_values(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array
         items, _ = _convert_values(values.values, arrow_type.value_type)
         empty = pc.fill_null(pc.equal(pc.list_value_length(values), 0), True)
         return pa.ListArray.from_arrays(values.offsets, items, type=arrow_type, mask=empty), None
-    return parse_cells(values, arrow_type) if pa.types.is_string(values.type) else (replace_nan(values), None)
+    if pa.types.is_string(values.type):
+        return parse_cells(values, arrow_type)
+    return (replace_nan(values), None)
 
 
 def _find_arrow_type(oid: int) -> pa.DataType:

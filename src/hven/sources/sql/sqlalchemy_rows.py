@@ -63,7 +63,10 @@ class SqlalchemySource(DatabaseSource):
                 rows = result.fetchmany(SAMPLE_ROWS)
         except sa.exc.SQLAlchemyError as error:
             raise self._build_error(error) from error
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+        if rows:
+            columns = list(zip(*rows, strict=True))
+        else:
+            columns = [()] * len(names)
         return [
             Column(name=name, type=type_from_arrow(_guess_type(values, scale)))
             for name, values, scale in zip(names, columns, scales, strict=True)
@@ -80,10 +83,8 @@ class SqlalchemySource(DatabaseSource):
         try:
             with self.engine.connect() as connection:
                 for statement in self._build_statements():
-                    text, values = (
-                        self._write_statement(statement),
-                        {f"hven_{at}": value for at, value in enumerate(statement.values)},
-                    )
+                    text = self._write_statement(statement)
+                    values = {f"hven_{at}": value for at, value in enumerate(statement.values)}
                     result = connection.execution_options(stream_results=True, max_row_buffer=BATCH_ROWS).execute(
                         sa.text(text), values
                     )

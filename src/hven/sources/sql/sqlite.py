@@ -58,7 +58,10 @@ class SqliteSource(KeyPagedDatabaseSource):
                 raise SourceError(f"{self.source_name} has two columns {twice!r}", remedy="name them apart with AS")
             rows = cursor.fetchall()
             declared = self._declared_types
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+        if rows:
+            columns = list(zip(*rows, strict=True))
+        else:
+            columns = [()] * len(names)
         return [
             Column(name=name, type=type_from_arrow(_choose_type(declared.get(name, ""), values)))
             for name, values in zip(names, columns, strict=True)
@@ -84,18 +87,22 @@ class SqliteSource(KeyPagedDatabaseSource):
         first_row_number: int = 1,
         limit: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        last = None if limit is None else first_row_number + limit - 1
+        if limit is None:
+            last = None
+        else:
+            last = first_row_number + limit - 1
         with self._open_connection() as connection:
             connection.execute("BEGIN")  # one picture of the data for all statements
             for statement in statements:
                 plain = not statement.conditions and not statement.order_by
-                text = (
-                    self._write_select()
-                    if plain
-                    else f"SELECT * FROM ({self._write_select()}) AS {SOURCE_ALIAS}{statement.write_clause()}".replace(
-                        PLACEHOLDER, "?"
+                if plain:
+                    text = self._write_select()
+                else:
+                    text = (
+                        f"SELECT * FROM ({self._write_select()}) AS {SOURCE_ALIAS}{statement.write_clause()}".replace(
+                            PLACEHOLDER, "?"
+                        )
                     )
-                )
                 cursor = self._execute_statement(connection, text, statement.values)
                 connection.text_factory = bytes  # Arrow reads UTF-8 itself
                 while (size := count_rows_to_fetch(last, first_row_number)) and (rows := cursor.fetchmany(size)):
@@ -185,7 +192,10 @@ class SqliteSource(KeyPagedDatabaseSource):
             for name in columns
         ]
         row_placeholders = f"({', '.join([PLACEHOLDER] * len(columns))})"
-        left_side = names[0] if len(names) == 1 else f"({', '.join(names)})"
+        if len(names) == 1:
+            left_side = names[0]
+        else:
+            left_side = f"({', '.join(names)})"
         values = tuple(
             value for row in zip(*(keys.column(name).to_pylist() for name in columns), strict=True) for value in row
         )
@@ -229,13 +239,11 @@ def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
     kinds = {type(value) for value in values if value is not None}
     word = declared.upper()
     if kinds and kinds <= {int}:
-        return (
-            pa.bool_()
-            if "BOOL" in word and set(values) <= {0, 1, None}
-            else pa.float64()
-            if "REAL" in word or "FLOA" in word or "DOUB" in word
-            else pa.int64()
-        )
+        if "BOOL" in word and set(values) <= {0, 1, None}:
+            return pa.bool_()
+        if "REAL" in word or "FLOA" in word or "DOUB" in word:
+            return pa.float64()
+        return pa.int64()
     if kinds and kinds <= {int, float}:
         return pa.float64()
     if kinds == {bytes}:
@@ -244,4 +252,6 @@ def _choose_type(declared: str, values: Sequence[Any]) -> pa.DataType:
         return pa.string()
     if "INT" in word:
         return pa.int64()
-    return pa.float64() if any(part in word for part in ("REAL", "FLOA", "DOUB")) else pa.string()
+    if any(part in word for part in ("REAL", "FLOA", "DOUB")):
+        return pa.float64()
+    return pa.string()
