@@ -161,7 +161,8 @@ def _find_suspects(message: str, tree: Query) -> tuple[str, list[int]]:
     casts = _collect_offsets(nodes, lambda node: isinstance(node, Cast))
     if casts and (target_type or "cast" in message.lower() or "convert" in message.lower()):
         return format_message("CASTs"), casts
-    return ANY_EXPRESSION, _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
+    offsets = _collect_offsets(nodes, lambda node: isinstance(node, Cast | FunctionCall | BinaryOperation))
+    return ANY_EXPRESSION, offsets
 
 
 def _may_have_value(operand: Any, value: str) -> bool:

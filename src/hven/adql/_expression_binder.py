@@ -165,22 +165,23 @@ class ExpressionBinder(FunctionBinder, ABC):
             type_ = operand_meta.type
         if not operand_meta.type.is_numeric:  # -NULL
             type_ = INT32
+        meta = ValueMetadata(
+            type_,
+            operand_meta.unit,
+            operand_meta.ucd,
+            None,
+            None,
+            None,
+            operand_meta.nullable,
+            operand_meta.constant,
+            operand_meta.aggregate,
+            operand_meta.origins,
+        )
         return UnaryOperation(
             node.op,
             operand,
             text_offset=node.text_offset,
-            meta=ValueMetadata(
-                type_,
-                operand_meta.unit,
-                operand_meta.ucd,
-                None,
-                None,
-                None,
-                operand_meta.nullable,
-                operand_meta.constant,
-                operand_meta.aggregate,
-                operand_meta.origins,
-            ),
+            meta=meta,
         )
 
     def bind_binary(self, node: BinaryOperation, scope: NameScope) -> Expr:
@@ -230,12 +231,13 @@ class ExpressionBinder(FunctionBinder, ABC):
                     unit = units.divide_units(left_meta.unit, right_meta.unit)
             elif op == "%":
                 unit = left_meta.unit
+        meta = derive_meta((left_meta, right_meta), type_, unit, ucd)
         return BinaryOperation(
             op,
             left_operand,
             right_operand,
             text_offset=node.text_offset,
-            meta=derive_meta((left_meta, right_meta), type_, unit, ucd),
+            meta=meta,
         )
 
     def bind_cast(self, node: Cast, scope: NameScope) -> Expr:
@@ -292,23 +294,24 @@ class ExpressionBinder(FunctionBinder, ABC):
         unit = operand_meta.unit if target_kind == actual_kind else None
         if target_kind == "time" and actual_kind == "text" and isinstance(operand, Literal):
             operand = self.normalize_time_literal(operand)
+        meta = ValueMetadata(
+            type_,
+            unit,
+            operand_meta.ucd,
+            None,
+            operand_meta.description,
+            None,
+            operand_meta.nullable,
+            operand_meta.constant,
+            operand_meta.aggregate,
+            operand_meta.origins,
+        )
         return Cast(
             operand,
             target,
             node.length,
             text_offset=node.text_offset,
-            meta=ValueMetadata(
-                type_,
-                unit,
-                operand_meta.ucd,
-                None,
-                operand_meta.description,
-                None,
-                operand_meta.nullable,
-                operand_meta.constant,
-                operand_meta.aggregate,
-                operand_meta.origins,
-            ),
+            meta=meta,
         )
 
     def bind_case(self, node: Case, scope: NameScope) -> Expr:
@@ -325,12 +328,13 @@ class ExpressionBinder(FunctionBinder, ABC):
                 left_operand, right_operand = self.make_comparable(
                     operand, self.bind_expression(when, scope), "CASE", when.text_offset
                 )
+                meta = derive_condition_meta(left_operand, right_operand)
                 test = Comparison(
                     "=",
                     left_operand,
                     right_operand,
                     text_offset=when.text_offset,
-                    meta=derive_condition_meta(left_operand, right_operand),
+                    meta=meta,
                 )
             whens.append((test, self.bind_expression(then, scope)))
         if node.otherwise is None:
@@ -362,10 +366,11 @@ class ExpressionBinder(FunctionBinder, ABC):
                 node.text_offset,
             )
         column = columns[0]
+        meta = ValueMetadata(column.type, column.unit, column.ucd, None, column.description)
         return Subquery(
             query,
             text_offset=node.text_offset,
-            meta=ValueMetadata(column.type, column.unit, column.ucd, None, column.description),
+            meta=meta,
         )
 
     def bind_element(self, node: ArrayElement, scope: NameScope) -> Expr:
@@ -407,22 +412,23 @@ class ExpressionBinder(FunctionBinder, ABC):
             self.require_number(index, "integer", "the number of an element", index.text_offset)
         parts = [operand_meta, *[require_meta(index) for index in indexes]]
         result_meta = derive_meta(parts, type_, operand_meta.unit, operand_meta.ucd)
+        meta = ValueMetadata(
+            type_,
+            operand_meta.unit,
+            operand_meta.ucd,
+            None,
+            operand_meta.description,
+            None,
+            True,
+            result_meta.constant,
+            result_meta.aggregate,
+            result_meta.origins,
+        )
         return ArrayElement(
             operand,
             indexes,
             text_offset=node.text_offset,
-            meta=ValueMetadata(
-                type_,
-                operand_meta.unit,
-                operand_meta.ucd,
-                None,
-                operand_meta.description,
-                None,
-                True,
-                result_meta.constant,
-                result_meta.aggregate,
-                result_meta.origins,
-            ),
+            meta=meta,
         )
 
     # --- conditions
@@ -439,12 +445,13 @@ class ExpressionBinder(FunctionBinder, ABC):
                 and isinstance(literal_side, Literal)
             ):
                 self.fixed_slots.add(literal_side.slot)  # 1 or 0 decides which condition is written
+        meta = derive_condition_meta(left_operand, right_operand)
         return Comparison(
             node.op,
             left_operand,
             right_operand,
             text_offset=node.text_offset,
-            meta=derive_condition_meta(left_operand, right_operand),
+            meta=meta,
         )
 
     def bind_conjunction(self, node: Conjunction, scope: NameScope) -> Expr:
@@ -472,13 +479,14 @@ class ExpressionBinder(FunctionBinder, ABC):
             operand, high = self.make_comparable(operand, high, "BETWEEN", node.high.text_offset)
         if classify_value(operand) == "null":  # it fits both, and they must fit each other
             low, high = self.make_comparable(low, high, "BETWEEN", node.high.text_offset)
+        meta = derive_condition_meta(operand, low, high)
         return BetweenPredicate(
             operand,
             low,
             high,
             node.negated,
             text_offset=node.text_offset,
-            meta=derive_condition_meta(operand, low, high),
+            meta=meta,
         )
 
     def bind_in(self, node: InPredicate, scope: NameScope) -> Expr:
@@ -510,12 +518,13 @@ class ExpressionBinder(FunctionBinder, ABC):
                 fitted_operand is operand and fitted_sample is sample
                 for (fitted_operand, fitted_sample), sample in zip(converted_pairs, samples, strict=True)
             ):
+                meta = derive_condition_meta(operand, *samples)
                 return InPredicate(
                     operand,
                     typed_list,
                     node.negated,
                     text_offset=node.text_offset,
-                    meta=derive_condition_meta(operand, *samples),
+                    meta=meta,
                 )
         bound_choices: list[Expr] = []
         first_typed_choice: Expr | None = None  # the first choice of a kind, where a NULL is looked for
@@ -565,13 +574,14 @@ class ExpressionBinder(FunctionBinder, ABC):
                     side.text_offset,
                     self.suggest_text_cast(side),
                 )
+        meta = derive_condition_meta(operand, pattern)
         return LikePredicate(
             operand,
             pattern,
             node.negated,
             node.ignore_case,
             text_offset=node.text_offset,
-            meta=derive_condition_meta(operand, pattern),
+            meta=meta,
         )
 
     def bind_is_null(self, node: NullPredicate, scope: NameScope) -> Expr:

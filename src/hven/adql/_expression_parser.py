@@ -352,8 +352,9 @@ class ExpressionParser(WindowParser, ABC):
             precedence = _OPERATOR_PRECEDENCE.get(op, 0)
             while pending and _OPERATOR_PRECEDENCE[pending[-1][1]] >= precedence:
                 earlier_operand, earlier_operator = pending.pop()
+                binary = self.build_binary(earlier_operator, earlier_operand, current_operand)
                 current_operand = (
-                    self.build_binary(earlier_operator, earlier_operand, current_operand),
+                    binary,
                     False,
                     earlier_operand[2],
                 )
@@ -527,7 +528,8 @@ class ExpressionParser(WindowParser, ABC):
                 and node is self.last_parenthesized
                 and self.tags[self.token_index] in _QUERY_CONTINUATION_TOKENS
             ):
-                node = Subquery(self.parse_nested_query(node.query), text_offset=text_offset)
+                nested_query = self.parse_nested_query(node.query)
+                node = Subquery(nested_query, text_offset=text_offset)
         if self.tags[self.token_index] == ",":
             self.raise_parse_error("ADQL has no rows of values (a, b)", "compare the parts one by one, joined with AND")
         self.expect_token(")", "a closing parenthesis")

@@ -28,7 +28,8 @@ class FromParser(ExpressionParser):
         left_item = self.parse_joins(None)
         while self.tags[self.token_index] == ",":
             self.token_index += 1
-            left_item = Join(left_item, self.parse_joins(None), "CROSS", text_offset=left_item.text_offset)
+            joins = self.parse_joins(None)
+            left_item = Join(left_item, joins, "CROSS", text_offset=left_item.text_offset)
         return left_item
 
     def parse_joins(self, first_item: FromItem | None) -> FromItem:

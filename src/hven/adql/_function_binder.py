@@ -186,11 +186,12 @@ class FunctionBinder(TypeChecker, ABC):
                 self.raise_bind_error(
                     format_message("{name}(*) means nothing", entry.name), node.text_offset, "only COUNT takes *"
                 )
+            meta = ValueMetadata(INT64, None, "meta.number", nullable=False, aggregate=True)
             return FunctionCall(
                 "COUNT",
                 star=True,
                 text_offset=node.text_offset,
-                meta=ValueMetadata(INT64, None, "meta.number", nullable=False, aggregate=True),
+                meta=meta,
             )
         clause = self.clause
         self.clause = format_message("the argument of {name}", entry.name)
@@ -410,7 +411,8 @@ class FunctionBinder(TypeChecker, ABC):
                 classify_value(arg) == "null" and parameter.type_word in _NULL_CASTS
             ):  # engines choose by type, and a bare NULL has none
                 target, type_ = _NULL_CASTS[parameter.type_word]
-                args[index] = Cast(arg, target, text_offset=arg.text_offset, meta=ValueMetadata(type_, constant=True))
+                meta = ValueMetadata(type_, constant=True)
+                args[index] = Cast(arg, target, text_offset=arg.text_offset, meta=meta)
             elif parameter.type_word == "TIMESTAMP" and classify_value(arg) == "text":
                 if isinstance(arg, Literal):
                     args[index] = self.convert_to_time(arg)
@@ -604,10 +606,11 @@ class FunctionBinder(TypeChecker, ABC):
         result_meta = derive_meta((value_meta,), FLOAT64, target_unit, value_meta.ucd)
         if factor == 1:
             return Cast(value, "DOUBLE PRECISION", text_offset=node.text_offset, meta=result_meta)
+        meta = ValueMetadata(FLOAT64, constant=True, nullable=False)
         return BinaryOperation(
             "*",
             value,
-            Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False)),
+            Literal(factor, meta=meta),
             text_offset=node.text_offset,
             meta=result_meta,
         )
@@ -731,13 +734,14 @@ class FunctionBinder(TypeChecker, ABC):
         point = args[0]
         if isinstance(point, FunctionCall) and point.name == "POINT":
             value = point.args[0 if node.name.upper() == "COORD1" else 1]
+            meta = derive_meta(
+                (require_meta(value),), FLOAT64, require_meta(value).unit or "deg", require_meta(value).ucd
+            )
             return Cast(
                 value,
                 "DOUBLE PRECISION",
                 text_offset=node.text_offset,
-                meta=derive_meta(
-                    (require_meta(value),), FLOAT64, require_meta(value).unit or "deg", require_meta(value).ucd
-                ),
+                meta=meta,
             )
         return None
 
@@ -756,7 +760,8 @@ class FunctionBinder(TypeChecker, ABC):
             tables_of_column = [table for table in self.tables.values() if column in table.columns]
             systems = {frame.system for table in tables_of_column for frame in table.frames if frame.id == column.frame}
             name = (systems.pop() if len(systems) == 1 else None) or name
-        return Literal(name, text_offset=node.text_offset, meta=ValueMetadata(STRING, constant=True, nullable=False))
+        meta = ValueMetadata(STRING, constant=True, nullable=False)
+        return Literal(name, text_offset=node.text_offset, meta=meta)
 
     def rewrite_object_position(self, node: FunctionCall, scope: NameScope) -> Expr:
         """``IVO_SIMBADPOINT('M 31')`` becomes a POINT of two numbers: the position index serves what is around it."""
@@ -870,7 +875,8 @@ class FunctionBinder(TypeChecker, ABC):
         except ValueError as error:
             self.raise_bind_error(format_message("{name}: {message}", node.name, error), target.text_offset)
         result_meta = derive_meta((value_meta,), FLOAT64, target_unit, None)
-        number = Literal(factor, meta=ValueMetadata(FLOAT64, constant=True, nullable=False))
+        meta = ValueMetadata(FLOAT64, constant=True, nullable=False)
+        number = Literal(factor, meta=meta)
         if inverse:
             return BinaryOperation("/", number, value, text_offset=node.text_offset, meta=result_meta)
         return BinaryOperation("*", value, number, text_offset=node.text_offset, meta=result_meta)
@@ -910,12 +916,13 @@ class FunctionBinder(TypeChecker, ABC):
         true_literal, false_literal = (
             Literal(number, meta=ValueMetadata(INT32, constant=True, nullable=False)) for number in (1, 0)
         )
+        meta = derive_meta((require_meta(value),), INT32, None, None)
         return Case(
             None,
             ((term_predicate, true_literal), (not_null_predicate, false_literal)),
             None,
             text_offset=node.text_offset,
-            meta=derive_meta((require_meta(value),), INT32, None, None),
+            meta=meta,
         )
 
     def check_delimiter(self, node: FunctionCall, args: list[Expr]) -> Expr | None:

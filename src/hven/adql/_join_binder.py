@@ -86,21 +86,23 @@ class JoinBinder(ExpressionBinder, ABC):
             first = left_column.build_expression(node.text_offset)
             second = right_column.build_expression(node.text_offset)
             first, second = self.make_comparable(first, second, f"USING ({name.name})", node.text_offset)
+            meta = derive_meta((require_meta(first), require_meta(second)), BOOLEAN, None, None)
             parts.append(
                 Comparison(
                     "=",
                     first,
                     second,
                     text_offset=node.text_offset,
-                    meta=derive_meta((require_meta(first), require_meta(second)), BOOLEAN, None, None),
+                    meta=meta,
                 )
             )
             for item in (left_column, right_column):
                 visible_columns.shadowed_columns.add((item.source.number, item.index))
             if join_kind == "FULL":
                 base = require_meta(first)
+                common_type = find_common_type((base.type, require_meta(second).type))
                 merged_meta = ValueMetadata(
-                    find_common_type((base.type, require_meta(second).type)),
+                    common_type,
                     base.unit,
                     base.ucd,
                     base.utype,
@@ -148,7 +150,8 @@ class JoinBinder(ExpressionBinder, ABC):
                 suggest_nearest_name(name.name, column_names),
             )
         item = candidates[0]
-        return VisibleColumn(_get_column_name(item.source, item.index), item.source, item.index, item.expr)
+        column_name = _get_column_name(item.source, item.index)
+        return VisibleColumn(column_name, item.source, item.index, item.expr)
 
 
 def _mark_optional(visible_columns: VisibleColumns) -> None:

@@ -99,7 +99,8 @@ class QueryParser(FromParser):
             self.expect_token("AS", "AS (SELECT ...)")
             if self.tags[self.token_index] != "(":
                 self.raise_unexpected_token("an opening parenthesis and SELECT")
-            tables.append(CommonTable(name, self.parse_subquery("WITH"), recursive, text_offset=text_offset))
+            subquery = self.parse_subquery("WITH")
+            tables.append(CommonTable(name, subquery, recursive, text_offset=text_offset))
             if self.tags[self.token_index] != ",":
                 return tuple(tables)
             self.token_index += 1
@@ -141,9 +142,8 @@ class QueryParser(FromParser):
         left_body = self.parse_set_term(first_operand)
         while (op := self.tags[self.token_index]) in {"UNION", "EXCEPT"}:
             keeps_duplicates = self.parse_set_operator()
-            left_body = SetOperation(
-                op, left_body, self.parse_set_term(None), keeps_duplicates, text_offset=text_offset
-            )
+            set_term = self.parse_set_term(None)
+            left_body = SetOperation(op, left_body, set_term, keeps_duplicates, text_offset=text_offset)
         return left_body
 
     def parse_set_term(self, first_operand: Body | None) -> Body:

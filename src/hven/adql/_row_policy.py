@@ -345,10 +345,11 @@ class _PolicyEvaluation:
             is_past = node.op in {"<", "<="}
             last, until = self.row_facts.find_validity(node.left, self.now - is_strict)
             self.valid_until = min(self.valid_until, until + is_strict)
+            instant_literal = build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last)
             return Comparison(
                 "<=" if is_past else ">",
                 node.left,
-                build_instant_literal(YEAR_ONE_MICROSECONDS if last is None else last),
+                instant_literal,
                 text_offset=node.text_offset,
             )
         if isinstance(node, InPredicate) and find_policy_word(node.operand) == READER_WORD:
@@ -391,7 +392,8 @@ class _PolicyEvaluation:
         if self.now >= delegation.until or (delegation.column and delegation_column is None):
             return ()
         self.valid_until = min(self.valid_until, delegation.until)
-        rows = _build_in_condition(column, self.row_facts.find_texts(column, {delegation.name}))
+        texts = self.row_facts.find_texts(column, {delegation.name})
+        rows = _build_in_condition(column, texts)
         if delegation_column is None or not rows:
             return rows
         # whatever its type: compared as people write it

@@ -114,7 +114,8 @@ class SelectList:
         elif base.name == unique and (not base.required or not value_meta.nullable):
             column = base
         else:
-            column = base.copy_with(name=unique, required=base.required and not value_meta.nullable)
+            required = base.required and not value_meta.nullable
+            column = base.copy_with(name=unique, required=required)
         self.output_names.append(name)
         self.items.append(SelectItem(expr, alias, text_offset=text_offset, column=column))
 
@@ -140,7 +141,8 @@ class SelectList:
 
     def build_position_literal(self, position: int, text_offset: int) -> Literal:
         """Write a position as the literal that OrderItem has."""
-        return Literal(position, text_offset=text_offset, meta=ValueMetadata(INT32, constant=True, nullable=False))
+        meta = ValueMetadata(INT32, constant=True, nullable=False)
+        return Literal(position, text_offset=text_offset, meta=meta)
 
     def build_lookup(self, documented_columns: Sequence[Column] = ()) -> ColumnLookup:
         """Return the columns as a derived table shows them.
@@ -235,7 +237,8 @@ class SelectList:
             if type_ == left_column.type and left_column.required == right_column.required:
                 column = left_column
             else:
-                column = left_column.copy_with(type=type_, required=left_column.required and right_column.required)
+                required = left_column.required and right_column.required
+                column = left_column.copy_with(type=type_, required=required)
             left_meta = require_meta(left_item.expr)
             right_meta = require_meta(right_item.expr)
             result_meta = ValueMetadata(

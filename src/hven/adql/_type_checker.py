@@ -190,18 +190,19 @@ class TypeChecker:
         if isinstance(node, Literal):
             node = self.normalize_time_literal(node)
         value_meta = require_meta(node)
+        meta = ValueMetadata(
+            TIMESTAMP,
+            None,
+            value_meta.ucd,
+            constant=True,
+            aggregate=value_meta.aggregate,
+            origins=value_meta.origins,
+        )
         return Cast(
             node,
             "TIMESTAMP",
             text_offset=node.text_offset,
-            meta=ValueMetadata(
-                TIMESTAMP,
-                None,
-                value_meta.ucd,
-                constant=True,
-                aggregate=value_meta.aggregate,
-                origins=value_meta.origins,
-            ),
+            meta=meta,
         )
 
     def normalize_time_literal(self, literal: Literal) -> Literal:
@@ -231,16 +232,16 @@ class TypeChecker:
         if word not in TRUE_WORDS | FALSE_WORDS:
             return None
         self.fixed_slots.add(node.slot)
-        return Literal(
-            word in TRUE_WORDS, text_offset=node.text_offset, meta=ValueMetadata(BOOLEAN, constant=True, nullable=False)
-        )
+        meta = ValueMetadata(BOOLEAN, constant=True, nullable=False)
+        return Literal(word in TRUE_WORDS, text_offset=node.text_offset, meta=meta)
 
     def convert_to_number(self, node: Expr) -> Expr:
         """Read a boolean as 1 or 0."""
         if classify_value(node) != "boolean":
             return node
         value_meta = require_meta(node)
-        return Cast(node, "INTEGER", text_offset=node.text_offset, meta=derive_meta((value_meta,), INT32, None, None))
+        meta = derive_meta((value_meta,), INT32, None, None)
+        return Cast(node, "INTEGER", text_offset=node.text_offset, meta=meta)
 
     def suggest_text_cast(self, node: Expr) -> str:
         """Phrase how to make text of a value."""

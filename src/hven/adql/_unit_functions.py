@@ -118,11 +118,12 @@ def rewrite_spectral_range(context: BindingContext, node: FunctionCall, args: li
     else:
         name = "GREATEST"
     first = require_meta(converted_bounds[0])
+    meta = derive_meta(tuple(require_meta(item) for item in converted_bounds), FLOAT64, first.unit, None)
     return FunctionCall(
         name,
         converted_bounds,
         text_offset=node.text_offset,
-        meta=derive_meta(tuple(require_meta(item) for item in converted_bounds), FLOAT64, first.unit, None),
+        meta=meta,
     )
 
 

@@ -55,9 +55,8 @@ class WindowParser(TokenStream, ABC):
             self.raise_parse_error(*FOREIGN_KEYWORDS["OVER"])
         self.token_index += 1
         if self.tags[self.token_index] != "(":
-            return WindowExpression(
-                call, name=self.parse_identifier("the name of a window"), text_offset=call.text_offset
-            )
+            identifier = self.parse_identifier("the name of a window")
+            return WindowExpression(call, name=identifier, text_offset=call.text_offset)
         partition, order, frame = self.parse_window()
         return WindowExpression(call, partition, order, frame, text_offset=call.text_offset)
 

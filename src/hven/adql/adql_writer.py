@@ -92,7 +92,8 @@ def write_adql(tree: SyntaxNode) -> str:
     """
     if type(tree) not in _NODE_WRITERS:
         raise TypeError(f"{type(tree).__name__} has no text of its own")
-    return _AdqlWriter(is_mapping=isinstance(tree, Expr)).write_node(tree)
+    is_mapping = isinstance(tree, Expr)
+    return _AdqlWriter(is_mapping=is_mapping).write_node(tree)
 
 
 def quote_identifier(ident: Ident) -> str:
@@ -293,9 +294,8 @@ class _AdqlWriter:
         return f"{self.write_node(node.operand)} {_write_not(node)}IN {choices}"
 
     def write_text_operand(self, node: Expr) -> str:
-        return self.write_parenthesized(
-            node, with_parentheses=not isinstance(node, Literal) and classify_syntax(node) not in {"", "s"}
-        )
+        with_parentheses = not isinstance(node, Literal) and classify_syntax(node) not in {"", "s"}
+        return self.write_parenthesized(node, with_parentheses=with_parentheses)
 
     def write_column(self, node: ColumnRef) -> str:
         first, *later_parts = (*node.qualifier, node.name)

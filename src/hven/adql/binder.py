@@ -540,7 +540,8 @@ class Binder(JoinBinder):
         """Bind one expression of GROUP BY; a name of FROM comes before an alias, a whole number is a position."""
         if isinstance(node, Literal) and isinstance(node.value, int):
             self.mark_literal_fixed(node)
-            return self.check_group_alias(outputs.find_expression(node.value, self, node), node)
+            expression = outputs.find_expression(node.value, self, node)
+            return self.check_group_alias(expression, node)
         if isinstance(node, ColumnRef) and not node.qualifier and not scope.visible_columns.find_columns(node.name):
             alias_expressions = scope.find_aliased_expressions(node.name)
             if len(alias_expressions) == 1:
@@ -610,13 +611,15 @@ class Binder(JoinBinder):
                 raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
             for index, column in enumerate(sources[0].column_lookup.columns):
                 if not column.hidden:
-                    outputs.add_item(sources[0].build_column_ref(index, node.text_offset), None, node.text_offset)
+                    column_ref = sources[0].build_column_ref(index, node.text_offset)
+                    outputs.add_item(column_ref, None, node.text_offset)
             return
         if not scope.visible_columns.sources:
             self.raise_bind_error("* needs a FROM", node.text_offset)
         for item in scope.visible_columns.list_star_columns():
+            expression = item.build_expression(node.text_offset)
             outputs.add_item(
-                item.build_expression(node.text_offset),
+                expression,
                 Ident(item.name, quoted=True) if item.expr is not None else None,
                 node.text_offset,
             )
@@ -658,9 +661,10 @@ class Binder(JoinBinder):
                 else:
                     bound.append(OrderItem(expr, item.descending, text_offset=item.text_offset))
                     continue
+            position_literal = outputs.build_position_literal(position, item.expr.text_offset)
             bound.append(
                 OrderItem(
-                    outputs.build_position_literal(position, item.expr.text_offset),
+                    position_literal,
                     item.descending,
                     text_offset=item.text_offset,
                 )
@@ -699,9 +703,10 @@ class Binder(JoinBinder):
                     item.text_offset if item.text_offset >= 0 else item.expr.text_offset,
                     near,
                 )
+            position_literal = outputs.build_position_literal(position, item.expr.text_offset)
             bound.append(
                 OrderItem(
-                    outputs.build_position_literal(position, item.expr.text_offset),
+                    position_literal,
                     item.descending,
                     text_offset=item.text_offset,
                 )

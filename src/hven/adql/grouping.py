@@ -164,7 +164,8 @@ def check_grouping(
     if select.having is not None and not order_expressions:
         exprs.append(select.having)
     for expr in (*exprs, *order_expressions):
-        _check_node(expr, keys, local, query_text, has_group_by=bool(select.group_by))
+        has_group_by = bool(select.group_by)
+        _check_node(expr, keys, local, query_text, has_group_by=has_group_by)
 
 
 class _GroupKeys:

@@ -114,8 +114,9 @@ def find_common_type(types: Sequence[Type]) -> Type:
             return Type("unicodeChar", "*")
         return STRING
     if all(classify_type(item) == "array" and Type(item.datatype).is_numeric for item in types):
+        common_type = find_common_type([Type(item.datatype) for item in types])
         return Type(
-            find_common_type([Type(item.datatype) for item in types]).datatype,
+            common_type.datatype,
             first.arraysize if len({item.arraysize for item in types}) == 1 else "*",
         )
     if first.xtype in {"polygon", "multiinterval"}:

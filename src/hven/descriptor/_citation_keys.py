@@ -144,7 +144,8 @@ def read_person(fields: KeyValues, key_path: str, faults: FaultCollector) -> res
     """
     values: dict[str, Any] = {"name": "", **{key: str(value) for key, value in fields.items()}}
     name = values.pop("role", None)
-    return resource_model.Person(**{**values, **_read_identifiers(fields, key_path, faults)}, role=name)
+    identifiers = _read_identifiers(fields, key_path, faults)
+    return resource_model.Person(**{**values, **identifiers}, role=name)
 
 
 def _read_identifiers(fields: KeyValues, key_path: str, faults: FaultCollector) -> dict[str, str | None]:

@@ -389,11 +389,12 @@ def guess_columns(
                     column_type = INT64
             else:
                 column_type = FLOAT64
+        label = heading if reserved else column.label
         target = column.copy_with(
             name=name,
             type=column_type,
             unit=unit,
-            label=heading if reserved else column.label,
+            label=label,
             null=None,
             minimum=None,
             maximum=None,
@@ -518,9 +519,10 @@ def _convert_position(guess: ColumnGuess, sample: ColumnSample) -> ColumnGuess:
             if may_be_hours
             else guess.remark
         )
+        column = guess.column.copy_with(unit="deg")
         return replace(
             guess,
-            column=guess.column.copy_with(unit="deg"),
+            column=column,
             remark=doubt,
             guessed_attributes=("unit", *guess.guessed_attributes),
         )

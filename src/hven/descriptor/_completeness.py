@@ -147,9 +147,10 @@ def score_collection(resource: Resource, settings: Settings, tables: Sequence[Ta
         Of 100.
     """
     shares = _compute_criterion_shares(resource, settings, tables)
+    points = {name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()}
     return CompletenessScore(
         collection=resource.name,
-        points={name: weight * shares[name] for name, (_, weight) in CRITERION_WEIGHTS.items()},
+        points=points,
     )
 
 

@@ -121,8 +121,9 @@ def build_contour_fault_items(contour: Expr) -> list[tuple[str, Expr]]:
         quality_items = [(QUALITY_COLUMN, _build_contour_call("CONTOUR_QUALITY", contour))]
     else:
         quality_items = []
+    contour_call = _build_contour_call("CONTOUR_FAULT", contour, "name")
     fault_items = (
-        ("name", _build_contour_call("CONTOUR_FAULT", contour, "name")),
+        ("name", contour_call),
         ("said", _build_contour_call("CONTOUR_FAULT", contour)),
     )
     return [*fault_items, ("area", _build_contour_call("CONTOUR_AREA", contour)), *quality_items]

@@ -94,8 +94,9 @@ def _read_embargo_term(
         faults.add_error(f"{key_path} says nothing", term_fields.place, expected_form)
     elif "from" in term_fields:
         parse_written_expression(term_fields["from"], f"{key_path}.from", faults)
+    expression = term_fields.get("from")
     return EmbargoTerm(
-        expression=term_fields.get("from"),
+        expression=expression,
         values=values,
         default=parse_written_value(term_fields["default"]) if "default" in term_fields else None,
     )
@@ -150,9 +151,8 @@ def build_release_expression(
     own_date = _convert_to_time(tree, meta, policy.start_expression, f"{key_path}.column", expression_names)
     date = Case(None, ((NullPredicate(tree), date),), own_date)
     if policy.not_before is not None:
-        bound = Cast(
-            _build_term_value(policy.not_before, f"{key_path}.not_before", expression_names, targets), "TIMESTAMP"
-        )
+        term_value = _build_term_value(policy.not_before, f"{key_path}.not_before", expression_names, targets)
+        bound = Cast(term_value, "TIMESTAMP")
         date = Case(None, ((Comparison(">", bound, date), bound),), date)
     if policy.delivered_condition is not None:
         date = Case(
@@ -165,7 +165,8 @@ def build_release_expression(
             ),
             date,
         )
-    return date, replace(expression_names.derive_expression_meta(date, policy.start_expression, key_path), column=None)
+    expression_meta = expression_names.derive_expression_meta(date, policy.start_expression, key_path)
+    return date, replace(expression_meta, column=None)
 
 
 def _build_term_value(

@@ -32,8 +32,9 @@ def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> I
             tables = f" FROM {adql.quote_name(resource.name)}.{adql.quote_name(spec.table.name)}"
             for key, query_text in _iterate_endpoint_queries(endpoint):
                 try:
+                    query = adql.parse_query(query_text.replace(_FROM_ENDPOINT, tables))
                     query_tree = transform_tree(
-                        adql.parse_query(query_text.replace(_FROM_ENDPOINT, tables)),
+                        query,
                         partial(_replace_param_reference, values={**values, SECONDS_PARAM: 60}),
                     )
                     has_known_columns = derived_tables.find_query_columns(query_tree, resource) is not None
@@ -41,7 +42,8 @@ def find_endpoint_faults(resource: Resource, derived_tables: DerivedTables) -> I
                     continue  # it is told already
                 except HvenError as error:
                     message = f"tables.{spec.table.name}.endpoints.{endpoint.name}.{key}: {error.message}"
-                    yield Fault(message=message, place=endpoint.place or spec.place, remedy=error.remedy)
+                    place = endpoint.place or spec.place
+                    yield Fault(message=message, place=place, remedy=error.remedy)
                 else:
                     if not has_known_columns:
                         return

@@ -244,19 +244,20 @@ def _read_endpoint_parameter(
             _check_select_items(
                 f"SELECT {text} FROM t", f"{key_path}.columns.{key}", text, column_names, param_names, faults
             )
+    param = Param(
+        name=str(name).upper(),
+        type=param_type,
+        unit=constant_column.unit,
+        ucd=constant_column.ucd,
+        description=constant_column.description,
+        default=str(param_fields["default"]) if "default" in param_fields else None,
+        required=bool(param_fields.get("required", False)),
+        allowed=tuple(map(str, param_fields.get("values", ()))),
+        minimum=constant_column.minimum,
+        maximum=constant_column.maximum,
+    )
     return EndpointParameter(
-        param=Param(
-            name=str(name).upper(),
-            type=param_type,
-            unit=constant_column.unit,
-            ucd=constant_column.ucd,
-            description=constant_column.description,
-            default=str(param_fields["default"]) if "default" in param_fields else None,
-            required=bool(param_fields.get("required", False)),
-            allowed=tuple(map(str, param_fields.get("values", ()))),
-            minimum=constant_column.minimum,
-            maximum=constant_column.maximum,
-        ),
+        param=param,
         client_name=str(name),
         condition=_read_condition(param_fields.get("where"), f"{key_path}.where", column_names, param_names, faults),
         unit=str(param_fields["in"]) if "in" in param_fields else None,

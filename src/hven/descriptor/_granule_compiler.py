@@ -236,7 +236,8 @@ class GranuleCompiler:
             source = names.find_column(Ident(name))
             if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour():
                 contour_value = contour_columns.build_contour_value(name, *self.outline_contour)  # type: ignore[misc]
-                return contour_value, names.derive_expression_meta(contour_value, add_place("", place), key_path), None
+                expression_meta = names.derive_expression_meta(contour_value, add_place("", place), key_path)
+                return contour_value, expression_meta, None
         if setting is None:
             if source is None:
                 return self._compile_missing_column(name, column, key_path, place)
@@ -481,6 +482,7 @@ class GranuleCompiler:
                 f"'adql:REGION'}}}} all regions are kept as text"
             )
             source_name = source or min(self.origins[name], default=name)
+            is_region = meta.type.xtype is not None
             self.text_conversions.append(
                 TextConversion(
                     name=f"read.{name}",
@@ -490,7 +492,7 @@ class GranuleCompiler:
                     converted_expression=converted,
                     source=source_name,
                     place=place,
-                    is_region=meta.type.xtype is not None,
+                    is_region=is_region,
                 )
             )
             self.expression_names.used |= self.origins[name]

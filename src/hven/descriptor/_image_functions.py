@@ -69,9 +69,10 @@ def expand_footprint_call(
         find_card_column("CTYPE1") is not None
         or any("cards" in source_spec.options for source_spec in column_finder.spec.sources)
     ):
+        column_ref = expression_trees.build_column_ref(FOOTPRINT_COLUMN, node.text_offset)
         polygon = FunctionCall(
             "CONTOUR_POLYGON",
-            (expression_trees.build_column_ref(FOOTPRINT_COLUMN, node.text_offset), Literal("largest")),
+            (column_ref, Literal("largest")),
             text_offset=node.text_offset,
         )
         if column_finder.spec.frame == "body":

@@ -72,7 +72,8 @@ def _drop_card_position(guess: ColumnGuess, samples_by_name: Mapping[str, Column
     )
     if is_stated_axis:
         return guess
-    return replace(guess, column=guess.column.copy_with(ucd=None))
+    column = guess.column.copy_with(ucd=None)
+    return replace(guess, column=column)
 
 
 def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky", "body"]) -> list[ColumnGuess]:
@@ -81,16 +82,17 @@ def add_footprint_columns(guesses: Sequence[ColumnGuess], coverage: Literal["sky
     if "s_region" in used_names:
         return list(guesses)
     description = "What the image covers" + ("" if coverage == "sky" else ", longitudes and latitudes on the body")
+    column = Column(
+        name="s_region",
+        type=parse_type("polygon"),
+        unit="deg",
+        ucd="pos.outline;obs.field",
+        description=description,
+    )
     outline = ColumnGuess(
         source="",
         expression=FOOTPRINT_EXPRESSION,
-        column=Column(
-            name="s_region",
-            type=parse_type("polygon"),
-            unit="deg",
-            ucd="pos.outline;obs.field",
-            description=description,
-        ),
+        column=column,
         remark="guessed: by the WCS cards of each file",
     )
     if coverage != "sky":
@@ -125,4 +127,5 @@ def _strip_main_word(guess: ColumnGuess) -> ColumnGuess:
     word = guess.column.ucd or ""
     if not word.startswith("pos.eq.") or not word.endswith(";meta.main"):
         return guess
-    return replace(guess, column=guess.column.copy_with(ucd=word.removesuffix(";meta.main")))
+    column = guess.column.copy_with(ucd=word.removesuffix(";meta.main"))
+    return replace(guess, column=column)

@@ -154,7 +154,8 @@ def check_descriptor(
     """
     if data is None:
         return check_and_read_descriptor(path, settings, check_sources=check_sources)[1]
-    return read_descriptor(path, settings, contents=FileContents.with_replaced_file(path, data))[1]
+    descriptor = read_descriptor(path, settings, contents=FileContents.with_replaced_file(path, data))
+    return descriptor[1]
 
 
 def check_and_read_descriptor(
@@ -521,7 +522,9 @@ def _build_resource(
             faults.add_error(message, spec.place, "say `project: NAME` of the collection")
     policies = [spec.table.policy for spec in specs if spec.table.policy is not None]
     if files is not None and any(policy.path for policy in policies):
-        files = replace(files, table=files.table.copy_with(access="private"))  # its rows tell which files there are
+        # its rows tell which files there are
+        table = files.table.copy_with(access="private")
+        files = replace(files, table=table)
     elif (
         files is not None
         and (restricted_table := find_restricting_table(fields.get("files", ()), str(name), specs, files)) is not None

@@ -94,7 +94,8 @@ class LookupRelation:
         """Build the condition of rows that have a key, but none that is known."""
         has_key = NullPredicate(self.key, negated=True)
         if self.relation_rows is not None:
-            return Conjunction((has_key, NullPredicate(expression_trees.build_column_ref(f"{self.name}.key"))))
+            column_ref = expression_trees.build_column_ref(f"{self.name}.key")
+            return Conjunction((has_key, NullPredicate(column_ref)))
         if self.range_ends is not None and self.keys:
             key_conditions = tuple(self.build_entry_condition(place) for place in range(len(self.keys)))
             return Conjunction(
@@ -227,9 +228,10 @@ class LookupSet:
             value_tree: Expr = expression_trees.build_column_ref(f"{lookup.name}.value")
             if default_expression is expression_trees.NULL_LITERAL:
                 return value_tree
+            column_ref = expression_trees.build_column_ref(f"{lookup.name}.key")
             return Case(
                 None,
-                ((NullPredicate(expression_trees.build_column_ref(f"{lookup.name}.key")), default_expression),),
+                ((NullPredicate(column_ref), default_expression),),
                 value_tree,
             )
         whens = tuple(

@@ -102,7 +102,8 @@ class MappingCompiler:
         table = self._build_target_table(granule_compilers)
         if self.expression_names.has_errors():
             return None, self.faults.list_sorted()
-        source = Table(schema="", name=SOURCE_RELATION, columns=tuple(self.expression_names.columns))
+        columns = tuple(self.expression_names.columns)
+        source = Table(schema="", name=SOURCE_RELATION, columns=columns)
         try:
             queries = tuple(
                 self._bind_source_query(
@@ -116,9 +117,11 @@ class MappingCompiler:
                 row_filter_query = self._bind_source_query([], source, [where])
             rules, combined_rule_query = self._compile_row_rules(table)
             self._check_flag_groupings(table)
+            lookup_checks = self._build_lookup_checks(source, where)
+            parse_checks = self._build_parse_checks(granule_compilers, source, where)
             checks = (
-                *self._build_lookup_checks(source, where),
-                *self._build_parse_checks(granule_compilers, source, where),
+                *lookup_checks,
+                *parse_checks,
                 *rules,
             )
             needed_columns = self._list_needed_columns(queries, checks)
@@ -225,18 +228,18 @@ class MappingCompiler:
         given_conditions = [item for item in optional_conditions if item is not None]
         from_item: FromItem = TableRef((Ident(SOURCE_RELATION),))
         # columns of a lookup are bound against the lookup's relation, not against the source's
-        source_table = source.copy_with(
-            columns=tuple(column for column in source.columns if not self.lookups.is_lookup_column(column.name))
-        )
+        columns = tuple(column for column in source.columns if not self.lookups.is_lookup_column(column.name))
+        source_table = source.copy_with(columns=columns)
         tables = [source_table]
         for lookup in self.lookups.find_joined_lookups([*(tree for _, tree in items), *given_conditions]):
             from_item = Join(from_item, TableRef((Ident(lookup.name),)), "LEFT", on=lookup.build_join_condition())
             tables.append(lookup.describe_relation())
         selected = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
+        column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
         select = Select(
             (
                 *selected,
-                SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)),
+                SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)),
             ),
             from_item,
             where=join_conditions(*given_conditions),
@@ -311,12 +314,9 @@ class MappingCompiler:
             except (ParseError, BindError) as error:
                 self.expression_names.report_adql_error(error, text, f"{self.key_path}.rules.{rule.name}")
                 continue
+            column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
             select = Select(
-                (
-                    SelectItem(
-                        expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True)
-                    ),
-                ),
+                (SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)),),
                 TableRef((Ident(TARGET_RELATION),)),
                 where=Negation(tree),
             )

@@ -437,20 +437,22 @@ class ExpressionNames:
             for arg in args:
                 origins |= self.find_source_origins(self.derive_expression_meta(arg, text, key_path, offset))
             output = f"call.{len(self.calls) + 1}"
-            source = Table(schema="", name=SOURCE_RELATION, columns=tuple(self.columns))
+            columns = tuple(self.columns)
+            source = Table(schema="", name=SOURCE_RELATION, columns=columns)
             items = tuple(SelectItem(arg, Ident(f"arg{number}")) for number, arg in enumerate(args, 1))
             query = bind_query(
                 Query(Select(items, TableRef((Ident(SOURCE_RELATION),)))),
                 StaticCatalogue([source]),
                 functions=MAPPING_FUNCTIONS,
             )
+            place = text.locate_character(text_offset + offset)
             self.calls[key] = PythonCall(
                 name=function.name,
                 path=function.path,
                 argument_query=query,
                 output_column=output,
                 type=function.type,
-                place=text.locate_character(text_offset + offset),
+                place=place,
             )
             self.call_origins[output] = frozenset(origins)
             self.columns.append(Column(name=output, type=function.type, unit=function.unit, ucd=function.ucd))

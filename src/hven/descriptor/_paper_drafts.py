@@ -166,7 +166,8 @@ def add_paper_metadata(
         paper_metadata.pop("abstract", None)
     paper_metadata |= {"bibcode": bibcode} if bibcode else {}
     bibcode = paper_metadata.get("bibcode")
-    creators = plugins.load_plugin("sources", "fixed").readme.split_authors(paper_metadata.get("authors", ""))
+    plugin = plugins.load_plugin("sources", "fixed")
+    creators = plugin.readme.split_authors(paper_metadata.get("authors", ""))
     lines = [
         f"title: {format_scalar(paper_metadata['title'])}" if "title" in paper_metadata else "",
         *(format_folded_text("description", paper_metadata["abstract"]) if "abstract" in paper_metadata else []),
@@ -226,7 +227,8 @@ def _read_paper_metadata(files: Sequence[Path]) -> dict[str, str]:
     readme = plugins.load_plugin("sources", "fixed").readme
     for file in files:
         if file.suffix.lower() == ".bib":
-            metadata = {**_parse_bibtex(file.read_text("utf-8", "replace")), **metadata}
+            bibtex = _parse_bibtex(file.read_text("utf-8", "replace"))
+            metadata = {**bibtex, **metadata}
         elif re.match(r"readme", file.name, re.IGNORECASE):
             try:
                 readme_contents = readme.read_readme(file)

@@ -33,7 +33,8 @@ def read_partition(
                     partition_fields.places[key],
                     "say order: 1, or by: time",
                 )
-        return Partition(by="healpix", order=int(partition_fields.get("order", 1)))
+        order = int(partition_fields.get("order", 1))
+        return Partition(by="healpix", order=order)
     if "order" in partition_fields:
         faults.add_error(
             f"{where}: pieces by time have no 'order'",

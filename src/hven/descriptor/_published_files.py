@@ -95,11 +95,8 @@ def build_files_table(
             and file_root.scheme is None
             and ("checksums" not in file_fields or bool(file_fields["checksums"]))
         )
-        sources.append(
-            SourceSpec(
-                kind="files", options=build_source_options(file_fields, file_root, text), place=file_fields.place
-            )
-        )
+        options = build_source_options(file_fields, file_root, text)
+        sources.append(SourceSpec(kind="files", options=options, place=file_fields.place))
     if not sources:
         return None
     place = sources[0].place

@@ -203,16 +203,19 @@ def read_registration(
         )
     if registry_fields.get("publish", True):
         _warn_missing_metadata(fields, settings, faults)
+    publish = bool(registry_fields.get("publish", True))
+    also = _read_alternate_identifiers(registry_fields, faults)
+    related = tuple(
+        _read_relation(service_fields, faults)
+        for service_fields in registry_fields.get("related", ())
+        if "type" in service_fields
+    )
     return Registration(
-        publish=bool(registry_fields.get("publish", True)),
+        publish=publish,
         id=collection_ivoid,
         services=services,
-        also=_read_alternate_identifiers(registry_fields, faults),
-        related=tuple(
-            _read_relation(service_fields, faults)
-            for service_fields in registry_fields.get("related", ())
-            if "type" in service_fields
-        ),
+        also=also,
+        related=related,
         place=fields.places["registry"],
     )
 
@@ -271,7 +274,8 @@ def _read_relation(relation_fields: KeyValues, faults: FaultCollector) -> Relate
         ident = str(relation_fields["id"])
     else:
         ident = None
-    return RelatedResource(kind=relation, title=str(relation_fields.get("title", ident or "")), id=ident)
+    title = str(relation_fields.get("title", ident or ""))
+    return RelatedResource(kind=relation, title=title, id=ident)
 
 
 def _warn_missing_metadata(fields: KeyValues, settings: Settings, faults: FaultCollector) -> None:

@@ -204,9 +204,9 @@ class RowGrouping:
 
     def _add_column(self, name: str, column_type: Type, meta: ValueMetadata | None, origins: frozenset[str]) -> str:
         self.expression_resolver.call_origins[name] = origins
-        self.expression_resolver.columns.append(
-            Column(name=name, type=column_type, unit=meta.unit if meta else None, ucd=meta.ucd if meta else None)
-        )
+        unit = meta.unit if meta else None
+        ucd = meta.ucd if meta else None
+        self.expression_resolver.columns.append(Column(name=name, type=column_type, unit=unit, ucd=ucd))
         self.expression_resolver.used |= origins
         return name
 
@@ -222,24 +222,23 @@ class RowGrouping:
             SelectItem(tree, Ident(name, quoted=True))
             for tree, name in (*self.key_columns.items(), *self.argument_columns.items())
         ]
-        items.append(
-            SelectItem(expression_trees.build_column_ref(ROW_NUMBER_COLUMN), Ident(ROW_NUMBER_COLUMN, quoted=True))
-        )
-        source_table = source.copy_with(
-            columns=tuple(
-                column for column in source.columns if column.name not in self.expression_resolver.call_origins
-            )
-        )
+        column_ref = expression_trees.build_column_ref(ROW_NUMBER_COLUMN)
+        items.append(SelectItem(column_ref, Ident(ROW_NUMBER_COLUMN, quoted=True)))
+        columns = tuple(column for column in source.columns if column.name not in self.expression_resolver.call_origins)
+        source_table = source.copy_with(columns=columns)
         bound = bind_query(
             Query(Select(tuple(items), TableRef((Ident(SOURCE_RELATION),)), where=where)),
             StaticCatalogue([source_table]),
             functions=MAPPING_FUNCTIONS,
         )
+        key_columns = tuple(self.key_columns.values())
+        simple_key_columns = tuple(dict.fromkeys(self.simple_key_columns))
+        aggregates = tuple(self.aggregates.values())
         return GroupPlan(
             bound=bound,
-            key_columns=tuple(self.key_columns.values()),
-            simple_key_columns=tuple(dict.fromkeys(self.simple_key_columns)),
-            aggregates=tuple(self.aggregates.values()),
+            key_columns=key_columns,
+            simple_key_columns=simple_key_columns,
+            aggregates=aggregates,
             plain_columns=tuple(
                 name for name in plain_columns if name not in self.simple_key_columns and name != ROW_NUMBER_COLUMN
             ),

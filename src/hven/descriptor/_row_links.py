@@ -195,9 +195,10 @@ def _read_link(
         )
     if len(faults.faults) > fault_count or not semantics:
         return None
+    address = templates.get("text", templates.get("file", ()))
     return LinkTemplate(
         semantics=semantics,
-        address=templates.get("text", templates.get("file", ())),
+        address=address,
         is_file="file" in link_fields,
         type=templates.get("type", ()),
         size=templates.get("size", ()),
@@ -240,25 +241,27 @@ def _read_service_descriptor(
             if key in parameter_fields
         }
         parameter_column = build_constant(str(name), attributes, parameter_key_path, faults)  # type: ignore[arg-type]
+        param = Param(
+            name=parameter_column.name,
+            type=parameter_column.type,
+            unit=parameter_column.unit,
+            ucd=parameter_column.ucd,
+            utype=parameter_column.utype,
+            description=parameter_column.description,
+            allowed=tuple(map(str, parameter_fields.get("values", ()))),
+        )
         inputs.append(
             ServiceParameter(
-                param=Param(
-                    name=parameter_column.name,
-                    type=parameter_column.type,
-                    unit=parameter_column.unit,
-                    ucd=parameter_column.ucd,
-                    utype=parameter_column.utype,
-                    description=parameter_column.description,
-                    allowed=tuple(map(str, parameter_fields.get("values", ()))),
-                ),
+                param=param,
                 value=read_template(parameter_fields, "value", parameter_key_path),
                 low=read_template(parameter_fields, "minimum", parameter_key_path),
                 high=read_template(parameter_fields, "maximum", parameter_key_path),
                 example=read_template(parameter_fields, "example", parameter_key_path),
             )
         )
+    address = read_template(service_fields, "url", key_path)
     return ServiceDescriptor(
-        address=read_template(service_fields, "url", key_path),
+        address=address,
         inputs=tuple(inputs),
         standard_id=str(service_fields["standard"]) if "standard" in service_fields else None,
         ivoid=str(service_fields["registered"]) if "registered" in service_fields else None,
@@ -273,7 +276,10 @@ def _read_content_qualifier(template: Template, term: WrittenScalar, key_path: s
     """Read a word of the vocabulary of kinds of products; one that a row says is known when it is read."""
     has_only_text = all(isinstance(part, str) for part in template)
     if has_only_text:
-        return (_read_vocabulary_term(term, "product-type", f"{key_path}: the vocabulary product-type has no", faults),)
+        vocabulary_term = _read_vocabulary_term(
+            term, "product-type", f"{key_path}: the vocabulary product-type has no", faults
+        )
+        return (vocabulary_term,)
     return template
 
 

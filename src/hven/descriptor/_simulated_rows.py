@@ -35,9 +35,11 @@ def add_data_source_column(table: WrittenMap) -> WrittenMap:
     expression = (
         f"CASE WHEN {simulated_condition} THEN 'theory' WHEN NOT ({simulated_condition}) THEN 'observation' END"
     )
+    data_source_column = build_data_source_column(simulated_condition.place)
+    entries = _build_entries({DATA_SOURCE_COLUMN: expression}, simulated_condition.place)
     lower: dict[str, Any] = {
-        "columns": build_data_source_column(simulated_condition.place),
-        "map": _build_entries({DATA_SOURCE_COLUMN: expression}, simulated_condition.place),
+        "columns": data_source_column,
+        "map": entries,
     }
     if not {"columns", "standard", "follow"} & {str(key) for key in table}:
         lower["follow"] = WrittenScalar(

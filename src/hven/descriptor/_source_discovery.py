@@ -32,7 +32,8 @@ def find_catalogue(settings: Settings, source: str, directory: Path, *, is_certa
         catalogue_path = str(Path.cwd() / Path(source).expanduser())
     context = SourceContext(directory=directory, allow_private=settings.allow_private)
     try:
-        place: str | None = plugins.load_plugin("sources", "hats").find_catalogue_root(catalogue_path, context)
+        plugin = plugins.load_plugin("sources", "hats")
+        place: str | None = plugin.find_catalogue_root(catalogue_path, context)
     except UserError:
         if is_certain or not is_remote:
             raise

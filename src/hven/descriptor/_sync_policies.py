@@ -216,8 +216,9 @@ def read_sync_schedule(fields: KeyValues, faults: FaultCollector) -> SyncSchedul
     if sync_fields.get("every") == 0:
         faults.add_error("sync.every is no time at all", sync_fields.places["every"], "every: 1 h")
         return None
+    interval_seconds = sync_fields.get("every")
     sync_schedule = SyncSchedule(
-        interval_seconds=sync_fields.get("every"),
+        interval_seconds=interval_seconds,
         cron=None if cron is None else " ".join(str(cron).split()),
         max_jitter_seconds=sync_fields.get("jitter", 0.0),
         time_zone="UTC" if zone is None else str(zone),

@@ -335,7 +335,8 @@ class _YamlEditor:
         if preceding_key is None:
             start = self.text.rfind("\n", 0, order[0].start) + 1
             return f"{self.text[:start]}{inserted_text}\n{self.text[start:]}"
-        end = self.find_line_end(self.find_value_end(parent_entries[parent_entries.find_key(preceding_key)]))
+        value_end = self.find_value_end(parent_entries[parent_entries.find_key(preceding_key)])
+        end = self.find_line_end(value_end)
         return f"{self.text[:end]}\n{inserted_text}{self.text[end:]}"
 
     def replace_language_texts(self, old_texts: WrittenMap, new_texts: Mapping[str, str]) -> str:
@@ -367,7 +368,8 @@ class _YamlEditor:
                     if len(order) > 1:
                         next_start = order[1].start
                     else:
-                        next_start = text.index(",", self.find_value_end(value)) + 1
+                        value_end = self.find_value_end(value)
+                        next_start = text.index(",", value_end) + 1
                     text = text[: key.start] + text[next_start:].lstrip(" ")
             elif str(value).strip() != new_texts[str(key)] and isinstance(value, WrittenScalar):
                 text = editor.replace_value(value, indent, {"": new_texts[str(key)]}, "")

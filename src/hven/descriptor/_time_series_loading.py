@@ -125,14 +125,13 @@ def mark_time_columns_indexed(table: Table) -> Table:
     }
     if not time_column_names:
         return table
-    return table.copy_with(
-        columns=tuple(
-            column.copy_with(indexed=True)
-            if column.name.lower() in time_column_names and (is_time_column(column) or _is_day_column(column))
-            else column
-            for column in table.columns
-        )
+    columns = tuple(
+        column.copy_with(indexed=True)
+        if column.name.lower() in time_column_names and (is_time_column(column) or _is_day_column(column))
+        else column
+        for column in table.columns
     )
+    return table.copy_with(columns=columns)
 
 
 def _is_day_column(column: Column) -> bool:
@@ -205,10 +204,11 @@ def find_series_id_faults(resources: Iterable[Resource], earlier_resources: Sequ
         for name, place in spec.span_places.items():
             if name not in ids:
                 message = f"{spec.table.qualified_name}.links: there is no data set {name!r}"
+                remedy = suggest_spelling(name, ids) or "series: of a table makes one; its id: is the name"
                 yield Fault(
                     message=message,
                     place=place,
-                    remedy=suggest_spelling(name, ids) or "series: of a table makes one; its id: is the name",
+                    remedy=remedy,
                 )
 
 
@@ -311,12 +311,15 @@ def _read_time_series(
             f"{key_path}.file: the collection publishes no files", series_fields.places["file"], "add files: data/*"
         )
     plus = clock.get("plus")
+    title = _read_optional_text(series_fields, "title")
+    description = _read_optional_text(series_fields, "description")
+    time = _read_optional_text(clock, "of") or "" if clock else ""
     return TimeSeries(
         id=id_,
         path=path,
-        title=_read_optional_text(series_fields, "title"),
-        description=_read_optional_text(series_fields, "description"),
-        time=_read_optional_text(clock, "of") or "" if clock else "",
+        title=title,
+        description=description,
+        time=time,
         file=template_parser.parse_template(series_fields["file"], f"{key_path}.file", faults)
         if "file" in series_fields
         else (),
@@ -411,12 +414,15 @@ def _read_file_parameter(key_path: str, parameter_fields: KeyValues, faults: Fau
     if clocks and len(clocks) != len(variable_names):
         message = f"{key_path}.time: {len(clocks)} variables of times for {len(variable_names)} of values"
         faults.add_error(message, parameter_fields.places["time"], "one for each of 'of', in its order")
+    element = parameter_fields.get("element")
+    fill = parameter_fields.get("fill")
+    unit = _read_optional_text(parameter_fields, "unit")
     return FileParameter(
         of=variable_names,
         clocks=clocks,
-        element=parameter_fields.get("element"),
-        fill=parameter_fields.get("fill"),
-        unit=_read_optional_text(parameter_fields, "unit"),
+        element=element,
+        fill=fill,
+        unit=unit,
         description=_read_optional_text(parameter_fields, "description"),
         label=_read_optional_text(parameter_fields, "label"),
     )
@@ -442,7 +448,8 @@ def _read_parameter_bins(key_path: str, bin_fields: KeyValues, faults: FaultColl
     elif center_texts and all(_parse_number(text) is None for text in center_texts):
         source_names = tuple(map(str, center_texts))
     else:
-        centers = tuple(_parse_numbers(f"{key_path}.centers", center_texts, faults))
+        numbers = _parse_numbers(f"{key_path}.centers", center_texts, faults)
+        centers = tuple(numbers)
     pairs = bin_fields.get("ranges", ())
     if len(pairs) == 1 and len(pairs[0]) == 1:
         ranges = pairs[0][0]

@@ -350,12 +350,13 @@ def _read_file_description(
         allow_private=settings.allow_private,
         allowed_roots=settings.allowed_directories,
     )
+    format_path = partial(format_descriptor_path, settings, directory)
     return _table_descriptions.read_description_file(
         _table_descriptions.DescriptionRequest(
             name=name,
             path=path,
             table=table,
-            format_path=partial(format_descriptor_path, settings, directory),
+            format_path=format_path,
             context=context,
         )
     )
@@ -426,7 +427,8 @@ def write_table_draft(
     UsageError
         It has several tables, and none was chosen.
     """
-    return str(_draft_table(name, kind, options, directory, origin, resolve_secret, None, allow_private=allow_private))
+    table = _draft_table(name, kind, options, directory, origin, resolve_secret, None, allow_private=allow_private)
+    return str(table)
 
 
 def _draft_table(
@@ -504,7 +506,8 @@ def _draft_table(
     )
     # a service may give less than it is asked for
     complete = complete and (not is_service or source.estimate_size() == rows)
-    guesses = guess_columns(columns, samples_by_name, is_complete=complete, may_narrow=kind in {"csv", "fixed"})
+    may_narrow = kind in {"csv", "fixed"}
+    guesses = guess_columns(columns, samples_by_name, is_complete=complete, may_narrow=may_narrow)
     guesses = drop_card_positions(guesses, samples_by_name)
     if not is_live:  # as below: no index finds what each query computes
         guesses = convert_sexagesimal_pairs(guesses, samples_by_name)
@@ -664,7 +667,8 @@ def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | Non
     """Write which engine serves the files of a catalogue, unless all tables are its."""
     if settings is None or settings.engine == credited.engine:
         return []
-    return _source_credits.write_engine_lines(credited, load_engine_record(credited.engine).lacks(settings))
+    engine_record = load_engine_record(credited.engine)
+    return _source_credits.write_engine_lines(credited, engine_record.lacks(settings))
 
 
 def _find_guess(guesses: Sequence[ColumnGuess], name: str) -> ColumnGuess:
@@ -698,12 +702,12 @@ def _open_source(
 def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
     """Propose a column of the regions of a chain code."""
     description = f"Outline of the region that {chain.columns[0].source} draws, Carrington's longitudes and latitudes"
+    expression = chain.contour_template.format(image=chain.image_expression)
+    column = Column(name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=description)
     return ColumnGuess(
         source="",
-        expression=chain.contour_template.format(image=chain.image_expression),
-        column=Column(
-            name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=description
-        ),
+        expression=expression,
+        column=column,
         remark="guessed from a chain code as HFC's: the largest part of what has several; `hven new --standard "
         "epn-tap` has coverage, bounds and quality, too",
     )

@@ -267,11 +267,13 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
                 severity="warning",
             )
         )
+    queries = tuple(_adapt_query(bound, table) for bound in compiled_mapping.queries)
+    position_index = position if position in {"q3c", "pgsphere"} else ""
     return LiveTable(
         table=table,
-        queries=tuple(_adapt_query(bound, table) for bound in compiled_mapping.queries),
+        queries=queries,
         copies=copies,
-        position_index=position if position in {"q3c", "pgsphere"} else "",
+        position_index=position_index,
         index_hints=tuple(hints),
         warnings=tuple(warnings),
     )
@@ -287,7 +289,8 @@ def _adapt_query(bound: BoundQuery, table: Table) -> BoundQuery:
         for item in body.items
         if isinstance(item, SelectItem) and item.column is not None and item.column.name != ROW_NUMBER_COLUMN
     ]
-    return replace(bound, query=replace(bound.query, body=replace(body, items=tuple(items))))
+    query = replace(bound.query, body=replace(body, items=tuple(items)))
+    return replace(bound, query=query)
 
 
 def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping, key_path: str) -> Iterator[Fault]:

@@ -48,9 +48,8 @@ def compile_mapping(spec: TableSpec, source_columns: Sequence[Column], resource:
     view_members = [
         compile_view_member(spec, mapping.table, resource, kind) for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
     ]
-    return replace(
-        mapping, observations=tuple(view_member.mapping for view_member in view_members if view_member is not None)
-    )
+    observations = tuple(view_member.mapping for view_member in view_members if view_member is not None)
+    return replace(mapping, observations=observations)
 
 
 def add_doubt_warnings(mapping: CompiledMapping, source: Source, source_spec: SourceSpec) -> CompiledMapping:

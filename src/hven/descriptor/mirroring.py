@@ -229,7 +229,8 @@ def write_mirror_descriptor(
     }
     known_tables = {key: _build_known_table(name, key, value) for key, value in table_descriptions.items()}
     for key, value in table_descriptions.items():
-        value.update(foreign_reader.read_table_keys(known_tables[key], tables[key]))
+        table_keys = foreign_reader.read_table_keys(known_tables[key], tables[key])
+        value.update(table_keys)
     readable_tables = list(known_tables.values())
     for key, value in views.items() if readable_tables else ():
         view = foreign_reader.read_view(key, value, readable_tables)
@@ -331,7 +332,8 @@ def _describe_table(table: Table, url: str, tables: Mapping[str, Table]) -> dict
 
 def _remove_hidden_columns(table: Table) -> Table:
     """Drop a table's hidden columns."""
-    return table.copy_with(columns=tuple(column for column in table.columns if not column.hidden))
+    columns = tuple(column for column in table.columns if not column.hidden)
+    return table.copy_with(columns=columns)
 
 
 def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
@@ -342,7 +344,9 @@ def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -
             column_type = parse_type(str(column_keys.get("type")))
         except ValueError:  # the descriptor has this fault then, with its place
             continue
-        columns.append(Column(name=key, type=column_type, unit=column_keys.get("unit"), ucd=column_keys.get("ucd")))
+        unit = column_keys.get("unit")
+        ucd = column_keys.get("ucd")
+        columns.append(Column(name=key, type=column_type, unit=unit, ucd=ucd))
     return Table(schema=schema, name=name, columns=tuple(columns))
 
 

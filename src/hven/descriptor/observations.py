@@ -179,7 +179,8 @@ def compile_view_member(
         view_spec = spec.obscore_radio
     if view_spec is None:
         return None
-    view_spec = replace(view_spec, defaults={**_build_view_defaults(table, view_spec, resource), **view_spec.defaults})
+    defaults = {**_build_view_defaults(table, view_spec, resource), **view_spec.defaults}
+    view_spec = replace(view_spec, defaults=defaults)
     # without units there is nothing to convert from
     columns = (
         [column.copy_with(unit=None) for column in table.columns] if view_spec.uses_standard_units else table.columns
@@ -227,14 +228,16 @@ def compile_view_member(
         view_name,
     )
     table_name = ".".join(quote_identifier(Ident(part, quoted=True)) for part in (table.schema, table.name))
+    column_expressions = {
+        column.name: _write_typed_expression(trees[column.name], column)
+        for column in mapping.table.columns
+        if column.name in trees
+    }
+    source = f"FROM {table_name}" + (f" WHERE {' AND '.join(not_null_conditions)}" if not_null_conditions else "")
     return ObservationViewMember(
         table=table.qualified_name,
-        column_expressions={
-            column.name: _write_typed_expression(trees[column.name], column)
-            for column in mapping.table.columns
-            if column.name in trees
-        },
-        source=f"FROM {table_name}" + (f" WHERE {' AND '.join(not_null_conditions)}" if not_null_conditions else ""),
+        column_expressions=column_expressions,
+        source=source,
         columns=tuple(column.copy_with(origins=()) for column in mapping.table.columns),
         mapping=mapping,
     )

@@ -95,11 +95,13 @@ def read_table_spec(
     settings = _read_settings(key_path, fields, faults)
     names = [column.name for column in table_columns]
     has_all_columns = not follow and "view" not in fields  # every target is known here
-    _check_setting_targets(key_path, settings, names, has_all_columns, faults, _read_optional_text(fields, "standard"))
+    optional_text = _read_optional_text(fields, "standard")
+    _check_setting_targets(key_path, settings, names, has_all_columns, faults, optional_text)
     typed_columns = {column.name: column for column in table_columns if "type" in given_attributes[column.name]}
     _check_setting_values(key_path, settings, typed_columns, collection_context, faults)
     if flags_column is not None and not flags_column.is_supplied:
-        settings = (*settings, *_build_flags_setting(key_path, flags_column, settings, faults))
+        flags_setting = _build_flags_setting(key_path, flags_column, settings, faults)
+        settings = (*settings, *flags_setting)
     let = _read_let_expressions(key_path, fields, collection_context, faults)
     where = fields.get("where")
     if where is not None:
@@ -616,9 +618,8 @@ def _read_granules(
             faults.add_error(f"{where}: two granules have this gid", item.place)
         granule_ids.add(gid)
         settings = _read_settings(where, item, faults)
-        _check_setting_targets(
-            where, settings, column_names, has_all_columns, faults, _read_optional_text(fields, "standard")
-        )
+        optional_text = _read_optional_text(fields, "standard")
+        _check_setting_targets(where, settings, column_names, has_all_columns, faults, optional_text)
         _check_setting_values(where, settings, typed_columns, collection_context, faults)
         condition = item.get("if")
         if condition is not None:
@@ -813,8 +814,9 @@ def _read_frame(
     constants_by_column = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
     if "crs" in frame_fields:
         frame_attributes["system"] = frame_attributes["system"] or frames.BODY_FRAME_NAME
+        optional_text = _read_optional_text(frame_fields, "crs")
         frame_attributes["refposition"] = check_body_frame(
-            _read_optional_text(frame_fields, "crs") or "",
+            optional_text or "",
             frame_attributes["refposition"],
             constants_by_column,
             key_path,

@@ -483,7 +483,8 @@ def choose_value_reader(key_type: Any) -> Reader:
     if origin is dict:
         return partial(read_entries, read_item=choose_value_reader(inner[1]))
     if inner:  # OneOrMore
-        return partial(read_many, read_item=choose_value_reader(get_args(inner[-1])[0]))
+        read_item = choose_value_reader(get_args(inner[-1])[0])
+        return partial(read_many, read_item=read_item)
     if key_type is bool:
         return read_boolean
     return (

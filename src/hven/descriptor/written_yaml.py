@@ -291,7 +291,8 @@ def read_page(path: Path, name: str, faults: list[Fault]) -> YamlPage | None:
     """
     try:
         if path.is_dir():
-            faults.append(Fault(message=f"{name} is a directory, not a file", place=Place(file=name)))
+            place = Place(file=name)
+            faults.append(Fault(message=f"{name} is a directory, not a file", place=place))
             return None
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -329,9 +330,8 @@ def decode_page(data: bytes, name: str, faults: list[Fault]) -> YamlPage | None:
         None after a fault.
     """
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        faults.append(
-            Fault(message="the file is UTF-16", place=Place(file=name, line=1, column=1), remedy="save it as UTF-8")
-        )
+        place = Place(file=name, line=1, column=1)
+        faults.append(Fault(message="the file is UTF-16", place=place, remedy="save it as UTF-8"))
         return None
     try:
         text = data.decode("utf-8-sig")

@@ -138,9 +138,8 @@ class EngineDialect(SqlDialect):
     def write_remainder(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write MOD."""
         left_sql, right_sql = (writer.write_expression(arg) for arg in node.args)
-        return self.write_modulo(
-            left_sql, right_sql, is_integer=all(require_meta(arg).type.is_integer for arg in node.args)
-        )
+        is_integer = all(require_meta(arg).type.is_integer for arg in node.args)
+        return self.write_modulo(left_sql, right_sql, is_integer=is_integer)
 
     def write_division(self, node: BinaryOperation, left_sql: str, right_sql: str) -> str:
         """Divide: whole numbers are cut towards zero; by zero gives NULL."""

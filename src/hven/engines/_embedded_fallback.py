@@ -92,9 +92,10 @@ class FallbackPlan(QueryPlan):
             full_table_ref = TableRef((), number=0, table=table)
             plan = None
             if len(table_uses) == 1:  # several references share what is read, so they have no condition in common
-                plan = reads(
-                    build_fetch_query(bound, table_uses[0], columns_to_read, conditions.get(table_uses[0].number, ()))
+                fetch_query = build_fetch_query(
+                    bound, table_uses[0], columns_to_read, conditions.get(table_uses[0].number, ())
                 )
+                plan = reads(fetch_query)
             plan = plan or reads(
                 build_fetch_query(bound, full_table_ref, columns_to_read, ())
             )  # no condition may look at rows that the reader may not see
@@ -150,12 +151,13 @@ class FallbackExecution(FetchingExecution):
                 too_many = TooLargeError(
                     message, remedy="narrow the table by a condition (position, key, time) beside it"
                 )
+                rows = self._fetch_rows(
+                    plan, [name], FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes), too_many
+                )
                 yield (
                     name,
                     _add_missing_columns(
-                        self._fetch_rows(
-                            plan, [name], FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes), too_many
-                        ),
+                        rows,
                         table,
                     ),
                 )
@@ -167,9 +169,8 @@ def _add_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
         rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type)
         for item in table.arrow_schema
     ]
-    return pa.Table.from_arrays(
-        columns, schema=pa.schema([pa.field(item.name, item.type) for item in table.arrow_schema])
-    )
+    schema = pa.schema([pa.field(item.name, item.type) for item in table.arrow_schema])
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _is_single_table_condition(condition: Expr, table_number: int) -> bool:

@@ -147,7 +147,8 @@ class FileStaging(ABC):
         np.save(path.with_suffix(".npy"), run.keys)
         mapped = pa.ipc.open_file(pa.memory_map(str(path.with_suffix(".arrow")))).read_all()
         pa.default_memory_pool().release_unused()
-        self._sorted_runs.append(SortedRows(table=mapped, keys=np.load(path.with_suffix(".npy"), mmap_mode="r")))
+        keys = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        self._sorted_runs.append(SortedRows(table=mapped, keys=keys))
 
     def _remove_runs(self) -> None:
         """Remove the runs: their rows are where they belong."""

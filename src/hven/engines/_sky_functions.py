@@ -156,7 +156,8 @@ def _build_pair_lists(lon: Numbers, lat: Numbers) -> pa.Array:
 
 
 def _is_same_point(inner: ShapeColumn, outer: ShapeColumn) -> Flags:
-    is_same: Flags = compute_distance(*inner.split_columns(2), *outer.split_columns(2)) <= 0.0
+    distance = compute_distance(*inner.split_columns(2), *outer.split_columns(2))
+    is_same: Flags = distance <= 0.0
     return is_same
 
 
@@ -254,11 +255,10 @@ def _test_intersects(left_column: Any, right_column: Any) -> pa.Array:
 
 def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(polygon)
-    return pa.array(
-        polygon_arrays.is_point_in_polygon(
-            _to_float_array(lon), _to_float_array(lat), shapes.shape_offsets, shapes.numbers
-        )
+    is_point_in_polygon = polygon_arrays.is_point_in_polygon(
+        _to_float_array(lon), _to_float_array(lat), shapes.shape_offsets, shapes.numbers
     )
+    return pa.array(is_point_in_polygon)
 
 
 # --- what one shape is ------------------------------------------------------------------------------------------------
@@ -558,7 +558,8 @@ def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
     rows, text_of_row = _find_distinct_rows(shape_texts)
     moc_texts: dict[tuple[int, int], str | None] = {}
     for number, row in {*zip(numbers.tolist(), text_of_row.tolist(), strict=True)}:
-        moc_texts[number, row] = _format_shape_moc(parse_shape(rows[row][0]), number)
+        shape = parse_shape(rows[row][0])
+        moc_texts[number, row] = _format_shape_moc(shape, number)
     return pa.array([moc_texts[pair] for pair in zip(numbers.tolist(), text_of_row.tolist(), strict=True)], pa.string())
 
 
@@ -631,9 +632,8 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
         cells = np.arange(int((high - low).sum())) + np.repeat(
             low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low
         )
-        lon, lat = sphere.to_lon_lat(
-            sphere.to_unit_vectors(*healpix.compute_cell_centers(coarse_moc.order, cells)).sum(axis=0)
-        )
+        cell_centers = healpix.compute_cell_centers(coarse_moc.order, cells)
+        lon, lat = sphere.to_lon_lat(sphere.to_unit_vectors(*cell_centers).sum(axis=0))
         return float(lon), float(lat)
     centroid = shape.compute_centroid()
     return centroid.lon, centroid.lat
@@ -668,7 +668,8 @@ def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
 def _compute_ipix(lon: Any, lat: Any) -> pa.Array:
     lons = _to_float_array(lon)
     lats = _to_float_array(lat)
-    return pa.array(q3c.compute_pixel_numbers(lons, lats), mask=~np.isfinite(lons + lats))
+    pixel_numbers = q3c.compute_pixel_numbers(lons, lats)
+    return pa.array(pixel_numbers, mask=~np.isfinite(lons + lats))
 
 
 _SKY_SQUARE_DEGREES = 360.0 * 360.0 / np.pi

@@ -201,7 +201,8 @@ class _DistinctEstimator:
         distinct = len(self._value_counts)
         if self._sampled >= self._value_total:
             return distinct
-        singletons = int(pc.sum(pc.equal(_get_field(self._value_counts, 1), 1)).as_py() or 0)
+        field = _get_field(self._value_counts, 1)
+        singletons = int(pc.sum(pc.equal(field, 1)).as_py() or 0)
         n = self._sampled
         total = self._value_total
         if singletons == n:

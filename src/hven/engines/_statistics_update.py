@@ -91,8 +91,9 @@ def _update_column_statistics(
         for name, better in (("minimum", min), ("maximum", max)):
             updated[name] = _update_extreme(column, name, better, old_facts, removed_facts, added_facts, read_column)
     if "distinct" in old_facts or "distinct" in added_facts:
+        count = _get_count(old_facts, "distinct")
         updated["distinct"] = _estimate_distinct(
-            _get_count(old_facts, "distinct"), _get_count(added_facts, "distinct"), value_counts[0], value_count
+            count, _get_count(added_facts, "distinct"), value_counts[0], value_count
         )
     top = _update_top_values((old_facts, removed_facts, added_facts), value_counts)
     if top:

@@ -52,7 +52,8 @@ def _read_messages(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], size:
         for number in (2, 3):  # dictionaries, batches
             for block in np.frombuffer(footer.read_vector(number, 24), "<i8").reshape(-1, 3):
                 length = int(block[1]) & 0xFFFFFFFF
-                yield _read_message_header(file_bytes, int(block[0]))[0], int(block[0]) + length
+                message_header = _read_message_header(file_bytes, int(block[0]))
+                yield message_header[0], int(block[0]) + length
         return
     while at + 8 <= size:
         head, at = _read_message_header(file_bytes, at)
@@ -85,7 +86,8 @@ def _count_buffer_bytes(file_bytes: np.ndarray[tuple[int], np.dtype[np.uint8]], 
         batch = batch.read_table(1)
     if batch is None:
         raise ValueError(kind)
-    places = np.frombuffer(batch.read_vector(2, 16), "<i8").reshape(-1, 2)
+    vector = batch.read_vector(2, 16)
+    places = np.frombuffer(vector, "<i8").reshape(-1, 2)
     lengths = places[:, 1]
     if batch.read_table(3) is not None:  # compressed: each begins with its length, or -1
         has_length = lengths >= 8

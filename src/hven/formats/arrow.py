@@ -137,7 +137,8 @@ def read_arrow(file: BinaryIO, table: int | str | None = None, batch: int = 65_5
     metadata = TableMetadata(
         columns=columns, name=schema_metadata.get("name"), description=schema_metadata.get("description")
     )
-    return TableStream(metadata=metadata, batches=_read_rows(parts, columns, batch))
+    batches = _read_rows(parts, columns, batch)
+    return TableStream(metadata=metadata, batches=batches)
 
 
 def _decode_metadata(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:

@@ -45,11 +45,10 @@ def write_geojson(
     JSON.
     """
     region_column, position_columns = _find_geometry_columns(metadata.columns)
-    start = region_files.write_collection_opening(
-        _find_crs(
-            metadata, region_column if region_column is not None else position_columns[0] if position_columns else None
-        )
-    ).encode()
+    crs = _find_crs(
+        metadata, region_column if region_column is not None else position_columns[0] if position_columns else None
+    )
+    start = region_files.write_collection_opening(crs).encode()
     columns = metadata.columns
     yield from write_document(
         start,
@@ -111,9 +110,8 @@ def _write_features(
             cell_texts = write_json_cells(literal.cast_to_storage(part.column(number), column.type), column.type)
             property_texts.append(literal.join_columns(json.dumps(column.name, ensure_ascii=False) + ":", cell_texts))
     if region_column is not None:
-        geometry = region_files.to_geojson_geometries(
-            shape_columns.parse_regions(part.column(region_column), columns[region_column].type)
-        )
+        regions = shape_columns.parse_regions(part.column(region_column), columns[region_column].type)
+        geometry = region_files.to_geojson_geometries(regions)
     elif position_columns is not None:
         geometry = _write_points(*(part.column(number) for number in position_columns))
     else:

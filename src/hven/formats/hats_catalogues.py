@@ -375,9 +375,8 @@ def open_catalogue(location: str, folder: CatalogueFolder) -> CatalogueDescripti
             remedy=hats_layout.REWRITE_REMEDY,
         )
     pixels = hats_layout.read_partition_info(partition_info, f"{location}/{base}{hats_layout.PARTITION_INFO_FILE}")
-    return CatalogueDescription(
-        properties, base, _list_partition_files(location, folder, base, properties, pixels), collection
-    )
+    partition_files = _list_partition_files(location, folder, base, properties, pixels)
+    return CatalogueDescription(properties, base, partition_files, collection)
 
 
 @dataclass(frozen=True, slots=True)

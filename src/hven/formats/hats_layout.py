@@ -158,7 +158,8 @@ def divide_into_partitions(
     reserved_ranges = np.array(reserved_cells, np.int64).reshape(-1, 2)
     while len(pixels):
         shift = 2 * (healpix.MAX_ORDER - order)
-        rows = count_rows_before((pixels + 1) << shift) - count_rows_before(pixels << shift)
+        rows_before_count = count_rows_before((pixels + 1) << shift)
+        rows = rows_before_count - count_rows_before(pixels << shift)
         is_free = reserved_ranges[:, 0].searchsorted((pixels + 1) << shift) == reserved_ranges[:, 1].searchsorted(
             pixels << shift, side="right"
         )
@@ -254,7 +255,8 @@ def read_partition_info(data: bytes, name: str = PARTITION_INFO_FILE) -> list[tu
                 place=Place(file=name, line=rows.line_num),
                 remedy=READ_NOTE_REMEDY,
             )
-        partitions.append((*compute_cell_range(order, pixel), order, pixel))
+        cell_range = compute_cell_range(order, pixel)
+        partitions.append((*cell_range, order, pixel))
     if len(set(partitions)) < len(partitions):  # older catalogues have a line for each piece of a partition
         partitions = list(set(partitions))
     partitions.sort()

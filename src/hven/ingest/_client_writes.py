@@ -187,7 +187,8 @@ class ClientWrite:
 
     def _make_table(self, sync_context: SyncContext, run: CollectionRun, spec: TableSpec) -> LoadedTable:
         """Make the table, and those that are made from others; all else stays."""
-        published_record = sync_context.find_base_records(run).get(spec.table.qualified_name)
+        base_records = sync_context.find_base_records(run)
+        published_record = base_records.get(spec.table.qualified_name)
         if (
             published_record is None
             or self.may_change_table(spec)

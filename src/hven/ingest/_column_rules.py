@@ -64,9 +64,8 @@ class ColumnRuleChecker:
                 if pc.any(failing_mask).as_py():
                     all_alike = len(failing_mask) < rows.num_rows
                     if reason:
-                        rule_with_reason = replace(
-                            rule, message=f"{reason}; {rule.message}" if rule.message else reason
-                        )
+                        message = f"{reason}; {rule.message}" if rule.message else reason
+                        rule_with_reason = replace(rule, message=message)
                     else:
                         rule_with_reason = rule
                     yield (
@@ -147,13 +146,15 @@ class ColumnRuleChecker:
         if not pa.types.is_string(values.type):
             return None
         if rule.check == "simple":
-            return pa.array(self._read_polygons(values, name).find_self_crossing_rows())
+            self_crossing_rows = self._read_polygons(values, name).find_self_crossing_rows()
+            return pa.array(self_crossing_rows)
         if rule.check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
         if rule.check == "words":
             return self._find_unknown_words(rule, values)
         if rule.check == "pattern":
-            return pc.invert(pc.match_substring_regex(values, _build_anchored_pattern(rule.of or "", rule.items)))
+            anchored_pattern = _build_anchored_pattern(rule.of or "", rule.items)
+            return pc.invert(pc.match_substring_regex(values, anchored_pattern))
         if rule.check in _PATTERN_CHECKS:
             pattern, match_is_bad = _PATTERN_CHECKS[rule.check]
             match = pc.match_substring_regex(values, pattern)
@@ -164,15 +165,15 @@ class ColumnRuleChecker:
             if rule.check == "moc":
                 matching_positions = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(failing_mask), False)))
                 invalid_mask = np.zeros(len(values), np.bool_)
-                invalid_mask[matching_positions] = np.isnan(
-                    Moc.compute_text_areas(values.take(pa.array(matching_positions)))
-                )
+                text_areas = Moc.compute_text_areas(values.take(pa.array(matching_positions)))
+                invalid_mask[matching_positions] = np.isnan(text_areas)
                 failing_mask = pc.or_(failing_mask, pa.array(invalid_mask))
             return failing_mask
         if rule.check == "orientation":
-            return pa.array(
-                self._read_polygons(values, name).find_misoriented_rows(seen_from_outside=rule.of == "body")
+            misoriented_rows = self._read_polygons(values, name).find_misoriented_rows(
+                seen_from_outside=rule.of == "body"
             )
+            return pa.array(misoriented_rows)
         is_valid = _VALUE_CHECKS[rule.check or ""]
         return self._check_distinct_values(
             rule, values, (lambda text: all(is_valid(item) for item in text.split("#"))) if rule.items else is_valid
@@ -187,10 +188,10 @@ class ColumnRuleChecker:
     def _find_unknown_words(self, rule: ValidationRule, values: pa.Array) -> pa.Array:
         words = self.mapping.vocabularies[rule.of or ""]
         if rule.items:
-            return pc.invert(
-                pc.match_substring_regex(values, _build_anchored_pattern("|".join(map(re.escape, words)), True))
-            )
-        return pc.and_(pc.invert(pc.is_in(values, value_set=pa.array(words, pa.string()))), pc.is_valid(values))
+            anchored_pattern = _build_anchored_pattern("|".join(map(re.escape, words)), True)
+            return pc.invert(pc.match_substring_regex(values, anchored_pattern))
+        value_set = pa.array(words, pa.string())
+        return pc.and_(pc.invert(pc.is_in(values, value_set=value_set)), pc.is_valid(values))
 
     def _find_invalid_regions(self, rule: ValidationRule, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
         """Yield why rows are no regions, with those rows; texts that were seen before are known."""

@@ -96,12 +96,8 @@ def find_contour_violations(
         area = np.asarray(
             combine_chunks(query_contours(covered_positions).column("area")).to_numpy(zero_copy_only=False), np.float64
         )
-        added_shares = (
-            Moc.compute_text_areas(rows.column(COVERAGE_COLUMN).take(pa.array(covered_positions)))
-            * sphere.SKY_AREA_SQUARE_DEGREES
-            / area
-            - 1.0
-        )
+        text_areas = Moc.compute_text_areas(rows.column(COVERAGE_COLUMN).take(pa.array(covered_positions)))
+        added_shares = text_areas * sphere.SKY_AREA_SQUARE_DEGREES / area - 1.0
         yield from _report_excess_cells(covered_positions, added_shares, rows.num_rows)
         if (worse := covered_positions[added_shares > MOST_ADDED]).size:
             mapped.rows = _replace_values(rows, COVERAGE_COLUMN, worse, pa.nulls(len(worse), pa.string()))
@@ -132,13 +128,15 @@ def _report_excess_cells(
         if is_selected.any():
             percentages = [f"{fraction:.1%}" for fraction in added[is_selected]]
             at = places[is_selected]
+            row_mask = _build_mask(at, count)
+            text_array = _build_text_array(at, percentages, count)
             yield RuleViolation(
                 rule=f"{COVERAGE_COLUMN}: {word}",
                 message=message,
                 severity=severity,
-                row_mask=_build_mask(at, count),
+                row_mask=row_mask,
                 column="added",
-                values=_build_text_array(at, percentages, count),
+                values=text_array,
             )
 
 
@@ -157,7 +155,8 @@ def replace_crossing_polygons(
     crossing_values = rows.column(name).take(pa.array(row_positions))
     is_text = pa.types.is_string(crossing_values.type)
     if is_text:
-        corrected_regions = region_files.parse_region_texts(crossing_values.to_pylist(), make_valid=True).regions
+        region_texts = region_files.parse_region_texts(crossing_values.to_pylist(), make_valid=True)
+        corrected_regions = region_texts.regions
     else:
         ends = np.append(0, np.cumsum(np.asarray(crossing_values.value_lengths())))
         corrected_regions = Regions.from_polygons(ends, np.asarray(crossing_values.flatten(), np.float64)).make_valid()
@@ -211,11 +210,12 @@ def replace_crossing_polygons(
         ("no area", ring_counts == 0, f"a polygon has no area: {name} is left empty"),
     ):
         if affected_mask.any():
+            row_mask = _build_mask(row_positions[affected_mask], mapped.rows.num_rows)
             yield RuleViolation(
                 rule=f"{name}: {word}",
                 message=message,
                 severity=INFO_SEVERITY,
-                row_mask=_build_mask(row_positions[affected_mask], mapped.rows.num_rows),
+                row_mask=row_mask,
             )
 
 
@@ -295,13 +295,15 @@ def _find_missing_regions(
             continue
         fault_text = contours.FAULT_MESSAGES[name]
         generalized_text = re.sub(r"\{[^}]*\}", "..", fault_text)
+        column = "contour" if generalized_text != fault_text else None
+        text_array = _build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count)
         yield RuleViolation(
             rule=f"{OUTLINE_COLUMN}: contour {name}",
             message=f"no region can be made of the contour: {generalized_text}; {contours.FAULT_REMEDIES[name]}",
             severity=WARNING_SEVERITY,
             row_mask=rows,
-            column="contour" if generalized_text != fault_text else None,
-            values=_build_text_array(row_positions[fault_mask], fault_texts[fault_mask], count),
+            column=column,
+            values=text_array,
         )
 
 

@@ -72,7 +72,9 @@ def find_file_entry(spec: TableSpec, path: str) -> SourceSpec | None:
 
 def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
     """Return the path below the root; None: the entry means no such files."""
-    root = FileRoot(path_prefix=str(options.get("at", "")), address=str(options.get("root", "")))
+    path_prefix = str(options.get("at", ""))
+    address = str(options.get("root", ""))
+    root = FileRoot(path_prefix=path_prefix, address=address)
     if root.path_prefix:
         prefix = f"{root.path_prefix}/"
     else:

@@ -92,7 +92,8 @@ def _encode_values(values: Any) -> list[Words]:
     elif pa.types.is_large_string(value_type) or pa.types.is_large_binary(value_type):
         words = _encode_texts(values, np.int64)
     elif pa.types.is_struct(value_type):
-        words = list(compute_fingerprints(values.flatten(), len(values)))
+        fingerprints = compute_fingerprints(values.flatten(), len(values))
+        words = list(fingerprints)
     elif (
         pa.types.is_list(value_type)
         or pa.types.is_large_list(value_type)

@@ -315,8 +315,9 @@ class CollectionRun:
             for number, source in asked_sources
             if isinstance(source, ChangeFeedSource) and (state := source.read_state_name()) is not None
         }
+        signature = ledgers.compute_ledger_signature(self.resource, spec, loader.entries, loader.table)
         return SyncState(
-            signature=ledgers.compute_ledger_signature(self.resource, spec, loader.entries, loader.table),
+            signature=signature,
             listed=file_listings,
             fed=feed_states,
             full=format_current_time(),
@@ -383,7 +384,8 @@ class CollectionRun:
         )
         if loaded_table.published_record is not None:
             return
-        published_record = self.site.store.read_published_records()[1].get(record.table.qualified_name)
+        published_records = self.site.store.read_published_records()
+        published_record = published_records[1].get(record.table.qualified_name)
         earlier_meanings: dict[str, str] = (
             dict(published_record.provenance.get("flags", {})) if published_record is not None else {}
         )
@@ -556,12 +558,17 @@ class CollectionRun:
                 warning_texts = dict.fromkeys(str(fault) for fault in (*spec.frame_warnings, *mapping_warnings))
                 self.report.warnings += [text for text in warning_texts if text not in self.report.warnings]
                 if self._is_ledger_written(spec, entries):
+                    ledger_directory = ledgers.find_ledger_directory(self.site, spec.table.qualified_name)
+                    union_table = build_union_table(spec, entries)
                     ledger_writer = LedgerWriter(
-                        ledgers.find_ledger_directory(self.site, spec.table.qualified_name),
-                        build_union_table(spec, entries),
+                        ledger_directory,
+                        union_table,
                         entries,
                     )
                     stack.callback(ledger_writer.abandon_ledger)
+                max_rejected_share = (
+                    DEFAULT_MAX_REJECTED_SHARE if spec.max_rejected_share is None else spec.max_rejected_share
+                )
                 loader = TableLoader(
                     engine=self.site.embedded_engine,
                     storage_engine=self.storage_engine,
@@ -571,9 +578,7 @@ class CollectionRun:
                     report=report,
                     progress=self.progress,
                     sample_rows=self.report.sample,
-                    max_rejected_share=DEFAULT_MAX_REJECTED_SHARE
-                    if spec.max_rejected_share is None
-                    else spec.max_rejected_share,
+                    max_rejected_share=max_rejected_share,
                     may_be_empty=may_have_pushed_rows(self.resource, spec, self.site.get_published_state().resources),
                     spool_directory=self.site.settings.var_directory / "spool",
                     ledger_writer=ledger_writer,
@@ -609,14 +614,14 @@ class CollectionRun:
         """Find what is published of a table whose rows keep dates of it; None: they keep none, or all are new."""
         names = published_dates.list_date_columns(loader.table, loader.entries)
         if names:
-            record = self.site.store.read_published_records()[1].get(loader.table.qualified_name)
+            published_records = self.site.store.read_published_records()
+            record = published_records[1].get(loader.table.qualified_name)
         else:
             record = None
         if record is None or record.collection != self.resource.name:
             return None
-        return PublishedDates(
-            self.site.engines.find_engine(record.snapshot), record, loader.table, names, self.report.warnings.append
-        )
+        engine = self.site.engines.find_engine(record.snapshot)
+        return PublishedDates(engine, record, loader.table, names, self.report.warnings.append)
 
     def _report_deviation(self, table: TableReport, message: str | Deviation) -> None:
         """Report what a source says of its rows: a deviation belongs to its table, a sentence to the run."""
@@ -644,7 +649,8 @@ class CollectionRun:
         """Ask for room on the disk, by what the table took last time and by the size of its files."""
         if self.report.sample is not None or self.storage_engine is not self.site.embedded_engine:
             return
-        published_record = self.site.store.read_published_records()[1].get(spec.table.qualified_name)
+        published_records = self.site.store.read_published_records()
+        published_record = published_records[1].get(spec.table.qualified_name)
         sizes = [entry.source.estimate_size() or 0 for entry in entries if has_byte_progress(entry.source)]
         disk_space.check_disk_space(
             self.site,
@@ -655,8 +661,9 @@ class CollectionRun:
     def _build_record(self, spec: TableSpec, loaded_table: LoadedTable) -> SnapshotRecord:
         if loaded_table.snapshot is None:
             raise DataError(f"{spec.table.qualified_name} was not staged")
+        inputs = self.collect_inputs(spec, loaded_table)
         provenance: dict[str, Any] = {
-            **self.collect_inputs(spec, loaded_table),
+            **inputs,
             "pins": loaded_table.pins,
             "origins": {column.name: list(column.origins) for column in loaded_table.table.columns if column.origins},
             "counts": {key: getattr(loaded_table.report, key) for key in ("read", "skipped", "rejected", "published")},

@@ -307,7 +307,8 @@ class LedgerWriter:
     def get_row_file_numbers(self, entry: int, batch: pa.RecordBatch) -> Any:
         """Return the number of the file of each row."""
         if FILE_PATH_COLUMN not in batch.schema.names:
-            return np.full(batch.num_rows, self.get_file_number(entry, None), np.int32)
+            file_number = self.get_file_number(entry, None)
+            return np.full(batch.num_rows, file_number, np.int32)
         names = pc.dictionary_encode(batch.column(FILE_PATH_COLUMN), null_encoding="encode")
         file_numbers = np.array([self.get_file_number(entry, name) for name in names.dictionary.to_pylist()], np.int32)
         if len(file_numbers):
@@ -432,7 +433,8 @@ def read_ledger(site: Site, table: str, name: str) -> pa.Table | None:
 def measure_ledger(site: Site, table: str, name: str) -> int | None:
     """Return the bytes of a ledger; None if the file is lost."""
     try:
-        return (find_ledger_directory(site, table) / name).stat().st_size
+        ledger_directory = find_ledger_directory(site, table)
+        return (ledger_directory / name).stat().st_size
     except OSError:
         return None
 

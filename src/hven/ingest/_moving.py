@@ -106,14 +106,14 @@ def _move_records(
     try:
         for record in records:
             if record.snapshot.engine != target.name:
-                snapshot = _copy_snapshot(site.engines.find_engine(record.snapshot), target, record, progress)
+                engine = site.engines.find_engine(record.snapshot)
+                snapshot = _copy_snapshot(engine, target, record, progress)
                 moves = [
                     *record.provenance.get("moved", ()),
                     {"from": record.id, "engine": record.snapshot.engine, "run": run},
                 ]
-                new_records.append(
-                    replace(record, snapshot=snapshot, run=run, provenance={**record.provenance, "moved": moves})
-                )
+                provenance = {**record.provenance, "moved": moves}
+                new_records.append(replace(record, snapshot=snapshot, run=run, provenance=provenance))
         names = {record.table.qualified_name for record in new_records}
         unmoved_records = [record for record in records if record.table.qualified_name not in names]
         with disk_space.acquire_files_lease(site, wait_seconds=SWEEP_TIMEOUT_SECONDS):

@@ -67,12 +67,13 @@ class ObservationValidator:
                 if item.rule.endswith(": required"):
                     message = f"{item.message}: such rows are not in ivoa.obscore"
                 severity = "info" if item.severity == "info" else "warning"
+                row_mask = pa.array(rows)
                 yield replace(
                     item,
                     rule=f"obscore: {item.rule}",
                     message=f"ivoa.obscore: {message}",
                     severity=severity,
-                    row_mask=pa.array(rows),
+                    row_mask=row_mask,
                     values=_take_observation_values(mapped_observations.rows, item.column, row_positions, count)
                     if rows.any()
                     else None,

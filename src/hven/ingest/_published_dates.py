@@ -181,11 +181,13 @@ class PublishedDates:
             for name, parts in dates.items():
                 parts.append(batch.column(name).cast(date_types[name]).dictionary_encode())
         order = np.argsort(all_keys := np.concatenate(keys), kind="stable")
+        content_hashes = None if self._content_columns is None else np.concatenate(contents)
+        dates_by_column = {name: _unify_dictionaries(parts, date_types[name]) for name, parts in dates.items()}
         return _PublishedRows(
             keys=all_keys[order],
             row_positions=order,
-            content_hashes=None if self._content_columns is None else np.concatenate(contents),
-            dates_by_column={name: _unify_dictionaries(parts, date_types[name]) for name, parts in dates.items()},
+            content_hashes=content_hashes,
+            dates_by_column=dates_by_column,
         )
 
 
@@ -196,7 +198,8 @@ def _unify_dictionaries(parts: Sequence[pa.Array], value_type: pa.DataType) -> p
 
 
 def _hash_columns(rows: Any, names: Sequence[str]) -> Words:
-    return compute_fingerprints([rows.column(name) for name in names], rows.num_rows)[0]
+    fingerprints = compute_fingerprints([rows.column(name) for name in names], rows.num_rows)
+    return fingerprints[0]
 
 
 def list_date_columns(table: Table, entries: Iterable[Any]) -> list[str]:

@@ -113,11 +113,12 @@ class RowValidator:
         for name, misfits in mapped.misfit_masks.items():
             source = self.mapping.copies.get(name)
             column_type = self.mapping.table.find_column(name).type
+            row_mask = pc.fill_null(misfits, False)
             yield RuleViolation(
                 rule=f"{name}: type",
                 message=f"{source or name} does not fit the column {name} ({column_type})",
                 severity=ERROR_SEVERITY,
-                row_mask=pc.fill_null(misfits, False),
+                row_mask=row_mask,
                 column=source or name,
                 is_source_column=source is not None,
             )
@@ -138,9 +139,9 @@ class RowValidator:
                 violation_mask = pc.and_not(violation_mask, crossing_masks[names[0]])  # noqa: PLW2901
                 if not pc.any(violation_mask).as_py():
                     continue
-            yield replace(
-                _build_rule_violation(rule, names, violation_mask), values=rows.column(names[0])
-            )  # as they were given
+            # as they were given
+            rule_violation = _build_rule_violation(rule, names, violation_mask)
+            yield replace(rule_violation, values=rows.column(names[0]))
             if rule.check == "simple" and rule.severity != ERROR_SEVERITY:
                 crossing_masks |= dict.fromkeys(names, violation_mask)
         for name, violation_mask in crossing_masks.items():
@@ -396,11 +397,12 @@ def _build_violation(
     is_source_column: bool = False,
 ) -> Iterator[RuleViolation]:
     if mask is not None and pc.any(mask).as_py():
+        row_mask = pc.fill_null(mask, False)
         yield RuleViolation(
             rule=rule,
             message=message,
             severity=severity,
-            row_mask=pc.fill_null(mask, False),
+            row_mask=row_mask,
             column=column,
             is_source_column=is_source_column,
         )
@@ -425,9 +427,10 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
         if rule.check == "words"
         else f"{column_list} fails the check {rule.check}"
     )
+    message = rule_message if names[0] in rule_message else f"{column_list}: {rule_message}"
     return RuleViolation(
         rule=f"{rule.name}: {column_list}" if is_one_of_many else rule.name,
-        message=rule_message if names[0] in rule_message else f"{column_list}: {rule_message}",
+        message=message,
         severity=rule.severity,
         row_mask=violation_mask,
         column=names[0],

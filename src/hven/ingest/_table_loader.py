@@ -160,9 +160,10 @@ def open_sources(spec: TableSpec, resource: Resource, context: SourceContext) ->
                 page, rate = (spec.sync.page_row_count, spec.sync.max_requests_per_second)
             else:
                 page, rate = (None, None)
+            key_columns = list_identity_columns(entry, mapping.table)
             paging_context = replace(
                 context,
-                key_columns=list_identity_columns(entry, mapping.table),
+                key_columns=key_columns,
                 page_row_limit=page,
                 requests_per_second=rate,
             )
@@ -847,9 +848,10 @@ def _build_offender(
             value = _to_python_value(prepared.column(violation.column), position)
         elif violation.column in rows.schema.names:
             value = _to_python_value(rows.column(violation.column), row_position)
+    row = batch.column(ROW_NUMBER_COLUMN)[position].as_py()
     return Offender(
         file=file,
-        row=batch.column(ROW_NUMBER_COLUMN)[position].as_py(),
+        row=row,
         column=violation.column,
         value=None if value is None else str(describe_value(value)),
     )

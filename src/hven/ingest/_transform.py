@@ -275,7 +275,8 @@ class ConstantColumns:
         cached_array = self._arrays.get(name)
         if cached_array is None or len(cached_array[0]) < row_count:
             try:
-                value, misfits = cast_values(self._compute_constants(batch.schema)[name], target_type)
+                constants = self._compute_constants(batch.schema)
+                value, misfits = cast_values(constants[name], target_type)
             except pa.ArrowNotImplementedError as error:
                 raise DataError(
                     f"the column {name} is {target_type}, and its value does not become that: {error}"

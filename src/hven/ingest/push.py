@@ -195,7 +195,8 @@ class _RowWrite(ClientWrite):
             if write.action != DELETE_ACTION or write.key is None:
                 raise ParamError("nothing was sent", remedy="send rows as JSON, CSV, VOTable, FITS or Parquet")
             return
-        schema = plugins.load_plugin("sources", PUSH_SOURCE_KIND).Options.model_validate(dict(source.options)).schema
+        plugin = plugins.load_plugin("sources", PUSH_SOURCE_KIND)
+        schema = plugin.Options.model_validate(dict(source.options)).schema
         columns = {item.name: item.type for item in schema if item.name != DELETED_COLUMN}
         row_limit = limits.upload_rows
         byte_limit = limits.upload * MEMORY_EXPANSION_FACTOR
@@ -227,7 +228,8 @@ class _RowWrite(ClientWrite):
         if earlier_result is not None:
             return earlier_result
         self.check_not_held()
-        record = site.store.read_published_records()[1].get(self.table)
+        published_records = site.store.read_published_records()
+        record = published_records[1].get(self.table)
         if record is None:
             raise NotFoundError(
                 format_message("{table} is not published yet", self.table), remedy="its owner does that: hven ingest"

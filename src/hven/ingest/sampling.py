@@ -143,7 +143,8 @@ def _build_deviation_warning(deviation: Deviation, spec: TableSpec) -> Fault:
 
 def _find_serving_engine(name: str) -> str | None:
     """Name the engine that serves the files of a kind of source where they are."""
-    engine_name: str | None = vars(plugins.load_plugin("sources", name)).get("SERVED_BY")
+    plugin = plugins.load_plugin("sources", name)
+    engine_name: str | None = vars(plugin).get("SERVED_BY")
     return engine_name
 
 

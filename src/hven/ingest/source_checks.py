@@ -62,7 +62,8 @@ def check_sources(resource: Resource, directory: Path, settings: Settings) -> It
     deadline = monotonic() + PROBE_TIMEOUT_SECONDS
     for (server_label, _), (source, future) in probes.items():
         try:
-            reason = future.result(timeout=max(0.0, deadline - monotonic()))
+            timeout = max(0.0, deadline - monotonic())
+            reason = future.result(timeout=timeout)
         except TimeoutError:
             reason = f"no answer within {PROBE_TIMEOUT_SECONDS:g} s"
         if reason is not None:
@@ -162,9 +163,10 @@ def _connect_to_service(address: str, settings: Settings) -> None:
     if number is None:
         return  # a proxy asks the service, and connects at once whether it is there or not
     parts = urlsplit(address)
-    socket.create_connection(
+    connection = socket.create_connection(
         (number, parts.port or _DEFAULT_PORTS[parts.scheme]), timeout=CONNECT_TIMEOUT_SECONDS
-    ).close()
+    )
+    connection.close()
 
 
 def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:

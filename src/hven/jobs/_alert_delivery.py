@@ -151,7 +151,8 @@ def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
     message["From"] = alert_settings.mail_from
     message["To"] = ", ".join(alert_settings.mail_to)
     message["Date"] = formatdate()
-    message["Message-ID"] = make_msgid(domain=alert_settings.mail_from.partition("@")[2] or None)
+    domain = alert_settings.mail_from.partition("@")[2] or None
+    message["Message-ID"] = make_msgid(domain=domain)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday answers it
     message.set_content("\n".join(f"{key}: {value}" for key, value in alert_document.items()) + "\n")
     if alert_settings.smtp_password is None:
@@ -186,7 +187,8 @@ def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) ->
         input_path = Path(temporary_directory) / "alert.json"
         errors = Path(temporary_directory) / "errors"
         input_path.write_text(json.dumps(alert_document, ensure_ascii=False) + "\n", encoding="utf-8")
-        argv = [find_program(settings.directory, settings.alerts.command[0]), *settings.alerts.command[1:]]
+        program = find_program(settings.directory, settings.alerts.command[0])
+        argv = [program, *settings.alerts.command[1:]]
         with errors.open("wb") as output_file:
             process = start_supervised(argv, Path(temporary_directory), output_file, output_file, stdin=input_path)
             try:

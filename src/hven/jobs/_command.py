@@ -97,7 +97,8 @@ class ProgramRunner:
                 for name, path in running_job.input_files.items()
                 if name in self.files
             }
-            self._run_program(running_job, run_directory, self.build_arguments(running_job.params, input_paths))
+            arguments = self.build_arguments(running_job.params, input_paths)
+            self._run_program(running_job, run_directory, arguments)
         except OSError as error:
             raise StorageError(f"the program's directory cannot be used: {error.strerror}") from error
         finally:
@@ -144,9 +145,8 @@ class ProgramRunner:
             name: running_job.directory / f".{name}-{running_job.job.attempts}" for name in ("stdout", "stderr")
         }
         with output_paths["stdout"].open("wb") as out, output_paths["stderr"].open("wb") as err:
-            process = start_supervised(
-                arguments, run_directory, out, err, environment=_resolve_environment(self.environment), limits=limits
-            )
+            environment = _resolve_environment(self.environment)
+            process = start_supervised(arguments, run_directory, out, err, environment=environment, limits=limits)
         stream = process.stdin
         if stream is None:
             raise ServiceError("a program was started without a pipe")

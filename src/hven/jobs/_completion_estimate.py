@@ -48,7 +48,8 @@ def estimate_completion(job: JobRecord, jobs: JobStore, current_time: datetime) 
     take as long as their askers' did. What has no such past, or should be done already, has no quote.
     """
     if job.phase == "EXECUTING":
-        return CompletionEstimate(quote=_format_quote(_estimate_running_end(job, jobs, current_time), current_time))
+        quote = _format_quote(_estimate_running_end(job, jobs, current_time), current_time)
+        return CompletionEstimate(quote=quote)
     if job.phase not in {"PENDING", "QUEUED"}:
         return CompletionEstimate()
     jobs_ahead = jobs.count_jobs_ahead(job)
@@ -82,8 +83,10 @@ def _estimate_running_end(job: JobRecord, jobs: JobStore, current_time: datetime
         and progress_share >= MIN_PROGRESS_SHARE
         and elapsed >= MIN_ELAPSED_SECONDS
     ):
-        return current_time + timedelta(seconds=elapsed * (1 - progress_share) / progress_share)
-    own_seconds = _estimate_duration(job, jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS))
+        seconds = elapsed * (1 - progress_share) / progress_share
+        return current_time + timedelta(seconds=seconds)
+    completed = jobs.list_completed(job.queue, job.type, row_limit=MAX_PAST_JOBS)
+    own_seconds = _estimate_duration(job, completed)
     if own_seconds is None:
         return None
     return start_time + timedelta(seconds=own_seconds)

@@ -174,13 +174,14 @@ class RunningJob:
             Qualified names.
         """
         recorded_rules = self.progress.get(ACCESS_RULES_KEY, {})
+        access_rule_digests = recorded_rights.compute_access_rule_digests(
+            table_names, self.site.get_published_state().tables_by_name
+        )
         self.report_progress(
             **{
                 ACCESS_RULES_KEY: {
                     **recorded_rules,
-                    **recorded_rights.compute_access_rule_digests(
-                        table_names, self.site.get_published_state().tables_by_name
-                    ),
+                    **access_rule_digests,
                 }
             }
         )

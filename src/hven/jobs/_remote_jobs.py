@@ -206,7 +206,8 @@ class RemoteJobRunner:
 
     def _start_remote_job(self, client: _RemoteClient, job_url: str) -> None:
         """Start the job there."""
-        answer = client.send_request("POST", f"{job_url}/phase", form=[("PHASE", "RUN")])
+        form = [("PHASE", "RUN")]
+        answer = client.send_request("POST", f"{job_url}/phase", form=form)
         if answer.status >= 400:
             client.send_and_ignore_errors("DELETE", job_url)
             raise _RemoteJobGoneError(
@@ -250,7 +251,8 @@ class RemoteJobRunner:
             return
         if running_job.stop_reason == "gone":
             try:
-                phase = running_job.site.store.jobs.get_job(running_job.job.id).phase
+                job = running_job.site.store.jobs.get_job(running_job.job.id)
+                phase = job.phase
             except NotFoundError:
                 client.send_and_ignore_errors("DELETE", job_url)
                 return
@@ -311,10 +313,11 @@ class _RemoteClient:
     def send_and_ignore_errors(self, method: str, url: str, **form: str) -> None:
         """Send it something that must not fail for us."""
         with contextlib.suppress(HvenError):
+            form_fields = list(form.items())
             http_client.send_request_once(
                 method,
                 url,
-                form_fields=list(form.items()),
+                form_fields=form_fields,
                 timeout_seconds=ABORT_TIMEOUT_SECONDS,
                 allow_private=self._allow_private,
             )

@@ -158,8 +158,9 @@ def _run_sync_callback(
                     kind=BUSY_OUTCOME if is_busy else FAILED_OUTCOME, phase=ERROR_PHASE, message=str(error)
                 )
     except HvenError as error:
+        kind = GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME
         return RunOutcome(
-            kind=GUARD_OUTCOME if isinstance(error, ChangeGuardError) else FAILED_OUTCOME,
+            kind=kind,
             phase=ERROR_PHASE,
             message=str(error),
         )

@@ -68,12 +68,14 @@ def run_next(
 
 
 def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop: threading.Event) -> None:
-    running_job = RunningJob(site, job, get_job_directory(site.settings, job.id), policies)
+    job_directory = get_job_directory(site.settings, job.id)
+    running_job = RunningJob(site, job, job_directory, policies)
     thread_errors: list[BaseException | None] = []
 
     def run_work() -> None:
         try:
-            declared_types.find_job_type(site.settings, job.type).run(running_job)
+            job_type = declared_types.find_job_type(site.settings, job.type)
+            job_type.run(running_job)
             thread_errors.append(None)
         except BaseException as error:  # noqa: BLE001  (told below, in the one place that decides how a job ends)
             thread_errors.append(error)
@@ -161,8 +163,10 @@ def _requeue_job(site: Site, running_job: RunningJob) -> None:
 
 def _notify_dropped(site: Site, running_job: RunningJob) -> None:
     """Inform a job's type that it was aborted or destroyed while its worker went home: nobody else will see it."""
-    on_drop = declared_types.find_job_type(site.settings, running_job.job.type).on_drop
-    phase = site.store.jobs.find_phases([running_job.job.id]).get(running_job.job.id)
+    job_type = declared_types.find_job_type(site.settings, running_job.job.type)
+    on_drop = job_type.on_drop
+    phases = site.store.jobs.find_phases([running_job.job.id])
+    phase = phases.get(running_job.job.id)
     if on_drop is not None and phase in {None, "ABORTED"}:
         on_drop(site, replace(running_job.job, progress=running_job.progress), phase is None)
 

@@ -317,7 +317,8 @@ def _read_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | N
     try:
         file_stat = path.stat()
     except OSError:
-        return None, [Fault(message="the file has gone", place=Place(file=f"{JOBS_DIRECTORY}/{path.name}"))]
+        place = Place(file=f"{JOBS_DIRECTORY}/{path.name}")
+        return None, [Fault(message="the file has gone", place=place)]
     file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
     cached_reading = _DECLARATION_CACHE.get(path)
     # what was wrong may be cured elsewhere: a program that is there now
@@ -382,10 +383,12 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
             run = None
     if run is None:
         return None
+    title = str(fields.get("title", name))
+    description = str(fields["description"]).strip() if "description" in fields else None
     return JobDefinition(
         name=name,
-        title=str(fields.get("title", name)),
-        description=str(fields["description"]).strip() if "description" in fields else None,
+        title=title,
+        description=description,
         params=tuple(params.values()),
         files=files,
         run=run,
@@ -439,11 +442,13 @@ def _read_params(
                 patterns[name] = re.compile(item["pattern"])
             except re.error as error:
                 faults.add_error(f"{key_path}.pattern is no regular expression: {error}", item.places["pattern"])
+        unit = str(item["unit"]) if "unit" in item else None
+        description = str(item["description"]) if "description" in item else None
         params_by_name[name] = Param(
             name=name,
             type=type_,
-            unit=str(item["unit"]) if "unit" in item else None,
-            description=str(item["description"]) if "description" in item else None,
+            unit=unit,
+            description=description,
             default=str(item["default"]) if "default" in item else None,
             required=bool(item.get("required")),
             many=bool(item.get("many")),

@@ -361,28 +361,27 @@ class SiteHealth:
             behind = tuple(
                 line for line in stale_tables if line.partition(" ")[0] in {item.table.qualified_name for item in items}
             )
-            collection_statuses.append(
-                _build_collection_status(
-                    name,
-                    items,
-                    published_state.resources.get(name),
-                    schedules.get(name),
-                    runs.get(name, (None, None)),
-                    watermarks,
-                    now,
-                    redactor,
-                    missed_runs_limit=site.settings.schedule.stale,
-                    running_since=None if lease is None else lease.since,
-                    outdated_tables=behind,
-                    full_read_times=full_read_times,
-                    held_since=held_collections.get(name),
-                    verification_times=verification_times,
-                    damaged_tables=tuple(
-                        item_record.table for item_record in published_state.damages if item_record.collection == name
-                    ),
-                    descriptor_fault=published_state.descriptor_faults.get(name),
-                )
+            collection_status = _build_collection_status(
+                name,
+                items,
+                published_state.resources.get(name),
+                schedules.get(name),
+                runs.get(name, (None, None)),
+                watermarks,
+                now,
+                redactor,
+                missed_runs_limit=site.settings.schedule.stale,
+                running_since=None if lease is None else lease.since,
+                outdated_tables=behind,
+                full_read_times=full_read_times,
+                held_since=held_collections.get(name),
+                verification_times=verification_times,
+                damaged_tables=tuple(
+                    item_record.table for item_record in published_state.damages if item_record.collection == name
+                ),
+                descriptor_fault=published_state.descriptor_faults.get(name),
             )
+            collection_statuses.append(collection_status)
         scheduler = leases.get("scheduler")
         return SiteStatus(
             at=format_timestamp(now) or "",
@@ -415,9 +414,10 @@ class SiteHealth:
         try:
             published_state = site.get_published_state()
         except HvenError as error:
-            return [
-                _build_check("holdings", "failed", self.get_redactor().redact_text(str(error)), UNREADABLE_STATE_REASON)
-            ]
+            check = _build_check(
+                "holdings", "failed", self.get_redactor().redact_text(str(error)), UNREADABLE_STATE_REASON
+            )
+            return [check]
         status = status or self.get_status()
         damage_messages = "; ".join(
             self.get_redactor().redact_text(damaged_snapshot.owner_message)
@@ -580,20 +580,23 @@ def _build_collection_status(
     reason_text = STATE_REASONS.get(state, "").format(
         collection=collection, succeeded=format_timestamp(success_timestamp), timing=timing
     )
+    tables = {
+        item.table.qualified_name: {
+            "rows": item.rows,
+            "snapshot": item.relation.id if isinstance(item.relation, Snapshot) else None,
+            "updated": item.updated,
+        }
+        for item in published_tables
+    }
+    rows = None if is_live else sum(item.rows or 0 for item in published_tables)
+    started = None if last_run is None else last_run.started
     return CollectionStatus(
         collection=collection,
         state=state,
-        tables={
-            item.table.qualified_name: {
-                "rows": item.rows,
-                "snapshot": item.relation.id if isinstance(item.relation, Snapshot) else None,
-                "updated": item.updated,
-            }
-            for item in published_tables
-        },
-        rows=None if is_live else sum(item.rows or 0 for item in published_tables),
+        tables=tables,
+        rows=rows,
         snapshot=newest,
-        started=None if last_run is None else last_run.started,
+        started=started,
         ended=None if last_run is None else last_run.ended,
         phase=None if last_run is None else last_run.phase,
         message=None if message is None else redactor.redact_text(message),

@@ -171,7 +171,8 @@ class JobService:
                 job, counted_phases=OPEN_PHASES, job_limit=limits.open, visitor=visitor
             )
         except BaseException:
-            shutil.rmtree(get_job_directory(self.site.settings, job.id), ignore_errors=True)
+            job_directory = get_job_directory(self.site.settings, job.id)
+            shutil.rmtree(job_directory, ignore_errors=True)
             raise
         if not is_added:
             shutil.rmtree(get_job_directory(self.site.settings, job.id), ignore_errors=True)
@@ -206,7 +207,8 @@ class JobService:
         job_ids = [name for value in id_texts for name in re.split(r"[\s,]+", value) if name]
         for name in job_ids:
             try:
-                self._check_access(self.site.store.jobs.get_job(name), requester)
+                job = self.site.store.jobs.get_job(name)
+                self._check_access(job, requester)
             except NotFoundError:
                 raise ParamError(
                     format_message("{role}={name!r:.80} is no job", role, name),
@@ -221,7 +223,8 @@ class JobService:
         return list(dict.fromkeys(job_ids))
 
     def _enqueue_job(self, job: JobRecord, *, allowed_phases: Sequence[str]) -> str | None:
-        type_limit = declared_types.find_job_type(self.site.settings, self.job_type).quota.waiting_limit
+        job_type = declared_types.find_job_type(self.site.settings, self.job_type)
+        type_limit = job_type.quota.waiting_limit
         return self.site.store.jobs.enqueue_job(
             job.id, allowed_phases=allowed_phases, queue_limit=self.site.settings.jobs.queued, type_limit=type_limit
         )
@@ -361,15 +364,18 @@ class JobService:
                     remedy=format_message("one of {names}", ", ".join(JOB_PHASES)),
                 )
         after = params.read_one("AFTER")
-        list_limit = min(params.read_integer("LAST", minimum=1) or row_limit, row_limit)
+        integer = params.read_integer("LAST", minimum=1)
+        list_limit = min(integer or row_limit, row_limit)
         if after is None:
             created_after = None
         else:
             created_after = format_timestamp(parse_time(after, "AFTER"))
         visitor = requester.visitor if requester.is_ownerless else None
-        before_time, _, name = (params.read_one("BEFORE") or "").partition(",")
+        one = params.read_one("BEFORE")
+        before_time, _, name = (one or "").partition(",")
         if before_time:
-            previous_job = (format_timestamp(parse_time(before_time, "BEFORE")), name or None)
+            time = parse_time(before_time, "BEFORE")
+            previous_job = (format_timestamp(time), name or None)
         else:
             previous_job = None
         return self.site.store.jobs.list_jobs(
@@ -478,9 +484,11 @@ class JobService:
             if job.phase in {"PENDING", "HELD"}:
                 current_job = jobs.get_job(job.id)  # its parameters may have come with this very request
                 files_directory = get_job_directory(self.site.settings, job.id) / INPUT_FILES_DIRECTORY
+                job_type = declared_types.find_job_type(self.site.settings, self.job_type)
+                params = collect_params(current_job.parameters)
                 self._check_parameters(
-                    declared_types.find_job_type(self.site.settings, self.job_type),
-                    collect_params(current_job.parameters),
+                    job_type,
+                    params,
                     list_input_files(files_directory),
                 )
             queued_phase = self._enqueue_job(job, allowed_phases=("PENDING", "HELD"))
@@ -508,7 +516,8 @@ class JobService:
         with suppress(NotFoundError):
             job = self.site.store.jobs.get_job(job.id)  # as it is now: a worker may have put it back since it was read
         for name in self.site.store.jobs.delete_jobs(job.id):
-            shutil.rmtree(get_job_directory(self.site.settings, name), ignore_errors=True)
+            job_directory = get_job_directory(self.site.settings, name)
+            shutil.rmtree(job_directory, ignore_errors=True)
         if job.phase != "EXECUTING":
             self._notify_dropped(job, is_destroyed=True)
 
@@ -547,7 +556,8 @@ class JobService:
         """
         for item in job.results:
             if item["id"] == result_name:
-                path = get_job_directory(self.site.settings, job.id) / item["file"]
+                job_directory = get_job_directory(self.site.settings, job.id)
+                path = job_directory / item["file"]
                 if path.is_file():
                     return path, item["media_type"]
         raise NotFoundError(

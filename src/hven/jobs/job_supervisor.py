@@ -175,7 +175,8 @@ class JobSupervisor(ForkingProcess):
                 f"ask for less"
             )
             if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
-                shutil.rmtree(get_job_directory(self._settings, job.id), ignore_errors=True)
+                job_directory = get_job_directory(self._settings, job.id)
+                shutil.rmtree(job_directory, ignore_errors=True)
                 log.error("the job %s has brought down %s workers", job.id, job.attempts)
 
     def _delete_expired(self) -> None:
@@ -193,7 +194,8 @@ class JobSupervisor(ForkingProcess):
                     holder=None,
                     ended=job.ended or format_current_time(),
                 )
-                shutil.rmtree(get_job_directory(self._settings, job.id), ignore_errors=True)
+                job_directory = get_job_directory(self._settings, job.id)
+                shutil.rmtree(job_directory, ignore_errors=True)
         expired_ids = [
             job.id for job in jobs.list_expired(format_timestamp(current_time - timedelta(days=archive_days)))
         ]
@@ -224,7 +226,8 @@ class JobSupervisor(ForkingProcess):
             invitations.INVITATION_PREFIX, lambda owner: invitations.find_invitation(store, owner) is not None
         )
         for name in deleted_ids:
-            shutil.rmtree(get_job_directory(self._settings, name), ignore_errors=True)
+            job_directory = get_job_directory(self._settings, name)
+            shutil.rmtree(job_directory, ignore_errors=True)
         if deleted_ids:
             log.info("%d jobs are removed with invitations that have ended", len(deleted_ids))
 

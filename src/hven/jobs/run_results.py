@@ -106,10 +106,11 @@ def run_and_record(site: Site, collection: str, run_sync: Callable[[], T]) -> T:
                 how = GUARD_OUTCOME
             else:
                 how = FAILED_OUTCOME
+            message = str(error) or type(error).__name__
             _record_manual_run(
                 site,
                 collection,
-                RunOutcome(kind=how, phase=ERROR_PHASE, message=str(error) or type(error).__name__),
+                RunOutcome(kind=how, phase=ERROR_PHASE, message=message),
                 start_time,
             )
         raise

@@ -211,16 +211,16 @@ def finish_run(
                 failures_text = f" after {schedule.failures} failed run{'s' * (schedule.failures != 1)}"
             else:
                 failures_text = ""
-            new_alerts.append(
-                create_alert(
-                    schedule.collection,
-                    "recovered",
-                    f"{schedule.collection} is up to date again{failures_text}",
-                    channels,
-                    now,
-                    was=recovered_states,
-                )
+            alert = create_alert(
+                schedule.collection,
+                "recovered",
+                f"{schedule.collection} is up to date again{failures_text}",
+                channels,
+                now,
+                was=recovered_states,
             )
+            new_alerts.append(alert)
+        lasted = max(now - start_time, 0.0)
         return replace(
             schedule,
             failures=0,
@@ -228,7 +228,7 @@ def finish_run(
             phase=outcome.phase,
             message=outcome.message,
             succeeded=now,
-            lasted=max(now - start_time, 0.0),
+            lasted=lasted,
             told={},
         ), new_alerts
     failures = schedule.failures + 1
@@ -405,7 +405,8 @@ def _draw_jitter(recurrence: Recurrence) -> float:
 
 
 def _find_next_timestamp(recurrence: Recurrence, timestamp: float) -> float:
-    return recurrence.find_next_time(datetime.fromtimestamp(timestamp, UTC)).timestamp()
+    next_time = recurrence.find_next_time(datetime.fromtimestamp(timestamp, UTC))
+    return next_time.timestamp()
 
 
 __all__ = [

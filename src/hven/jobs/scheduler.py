@@ -334,7 +334,8 @@ class SyncScheduler(ForkingProcess):
             if ended_pid:
                 del self._collections_by_pid[pid]
                 if status:
-                    schedule = self._get_store().schedules.list_schedules()[1].get(name)
+                    schedules = self._get_store().schedules.list_schedules()
+                    schedule = schedules[1].get(name)
                     if schedule is not None and schedule.holder is not None:
                         self._end_dead_run(self._get_store(), schedule, child_processes.describe_exit_status(status))
 
@@ -377,14 +378,15 @@ class SyncScheduler(ForkingProcess):
             for name in self._collections_by_pid.values():  # those that we had to kill
                 schedule = schedules.get(name)
                 if schedule is not None and schedule.holder is not None and is_holder_dead(schedule.holder):
+                    outcome = RunOutcome(
+                        kind=STOPPED_OUTCOME,
+                        phase=ABORTED_PHASE,
+                        message="the server was stopped; it goes on with the next one",
+                    )
                     self._end_dead_run(
                         store,
                         schedule,
-                        outcome=RunOutcome(
-                            kind=STOPPED_OUTCOME,
-                            phase=ABORTED_PHASE,
-                            message="the server was stopped; it goes on with the next one",
-                        ),
+                        outcome=outcome,
                     )
             if self._lease is not None:
                 store.leases.release_lease(self._lease)

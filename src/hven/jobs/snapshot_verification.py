@@ -186,7 +186,8 @@ def _verify_snapshot(
 ) -> Verification | None:
     """Verify one; None: its engine has nothing to verify, or it was removed meanwhile."""
     snapshot = record.snapshot
-    file_report = engines.get_engine(snapshot.engine).verify_snapshot(snapshot, limit_rate, read_files)
+    engine = engines.get_engine(snapshot.engine)
+    file_report = engine.verify_snapshot(snapshot, limit_rate, read_files)
     if file_report is None or (file_report.faults and not store.is_snapshot_kept(snapshot)):
         return None
     return Verification(

@@ -32,10 +32,11 @@ def run_job(running_job: RunningJob) -> None:
     is_unique = (params.read_one("UNIQUE") or "false").lower()
     if is_unique not in {"true", "false"}:
         raise ParamError(f"UNIQUE={is_unique!r:.40} is not known", name="UNIQUE", remedy="true or false")
+    table_name = user_tables.parse_table_name(required_values["TABLE"] or "")
     user_tables.index_column(
         running_job.site,
         running_job.principal,
-        user_tables.parse_table_name(required_values["TABLE"] or ""),
+        table_name,
         required_values["INDEX"] or "",
         is_unique=is_unique == "true",
         is_cancelled=running_job.stopped.is_set,

@@ -178,12 +178,12 @@ def run_job(running_job: RunningJob) -> None:
     params = running_job.params
     text = read_query(params)
     policies = add_service_policies(tuple(running_job.policies), "tap")
-    table_format, options = formats.select_format(params.read_one("RESPONSEFORMAT") or params.read_one("FORMAT"))
+    one = params.read_one("RESPONSEFORMAT")
+    table_format, options = formats.select_format(one or params.read_one("FORMAT"))
     default, row_limit = running_job.site.settings.job_row_limits
     maxrec = params.read_integer("MAXREC")
-    uploaded_tables = uploads.read_uploads(
-        uploads.parse_upload_references(params.read_all("UPLOAD")), running_job.input_files, running_job.site.settings
-    )
+    upload_references = uploads.parse_upload_references(params.read_all("UPLOAD"))
+    uploaded_tables = uploads.read_uploads(upload_references, running_job.input_files, running_job.site.settings)
     if read_explain(params):
         plan = query.explain_query(
             text, running_job.principal, site=running_job.site, uploads=uploaded_tables, policies=policies
@@ -192,7 +192,8 @@ def run_job(running_job: RunningJob) -> None:
             file.write(f"{plan}\n".encode())
         return
     if read_cite(params):
-        cited_infos = [InfoElement(name="result", value=_create_result_address(running_job, text, maxrec))]
+        result_address = _create_result_address(running_job, text, maxrec)
+        cited_infos = [InfoElement(name="result", value=result_address)]
     else:
         cited_infos = []
     with query.run_query(

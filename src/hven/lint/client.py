@@ -70,7 +70,8 @@ class LintClient:
     def send_get(self, url: str, params: Sequence[tuple[str, str]] = (), *, accept: str = "") -> http_client.HttpAnswer:
         """GET, redirects followed."""
         full_url = url + (("&" if "?" in url else "?") + urlencode(params) if params else "")
-        return self.follow_redirects(self.send_request("GET", full_url, headers={"Accept": accept} if accept else {}))
+        headers = {"Accept": accept} if accept else {}
+        return self.follow_redirects(self.send_request("GET", full_url, headers=headers))
 
     def send_post(self, url: str, form: Sequence[tuple[str, str]]) -> http_client.HttpAnswer:
         """POST a form, redirects followed (by GET, as 303 says)."""

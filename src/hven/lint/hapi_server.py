@@ -113,7 +113,8 @@ class ExaminedHapiServer:
         self.version = ""
         try:
             self.capabilities_answer = self.request_endpoint("capabilities")
-            self.version = str(parse_document(self.capabilities_answer).get("HAPI", ""))
+            document = parse_document(self.capabilities_answer)
+            self.version = str(document.get("HAPI", ""))
         except UserError as error:
             raise NotJudgeableError(f"{self.url}/capabilities: {error.message}", remedy=error.remedy) from error
         if not re.fullmatch(r"\d+\.\d+", self.version):

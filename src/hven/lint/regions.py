@@ -74,7 +74,8 @@ def parse_shapes(region: object, xtype: str = "") -> list[LintShape]:
     if isinstance(region, list | tuple):
         if any(coordinate is None for coordinate in region):
             raise ValueError("one of its numbers is missing")
-        return [_build_shape(xtype.lower() or "polygon", [float(coordinate) for coordinate in region])]
+        shape = _build_shape(xtype.lower() or "polygon", [float(coordinate) for coordinate in region])
+        return [shape]
     words = re.findall(r"[()]|[^\s(),]+", str(region))
     if not words:
         raise ValueError("it is empty")
@@ -152,11 +153,10 @@ def has_wrong_orientation(shape: LintShape, *, seen_from_outside: bool) -> bool:
 
     By the rule of the ingest's checks.
     """
-    return bool(
-        footprints.is_clockwise(
-            np.array([0, len(shape.numbers)]), np.array(shape.numbers), from_outside=seen_from_outside
-        )[0]
+    is_clockwise = footprints.is_clockwise(
+        np.array([0, len(shape.numbers)]), np.array(shape.numbers), from_outside=seen_from_outside
     )
+    return bool(is_clockwise[0])
 
 
 def compute_centre(shape: LintShape) -> tuple[float, float]:

@@ -79,12 +79,15 @@ def fetch_sample(service: ExaminedTapService, table: DeclaredTable) -> RowSample
         total: int | None = len(result.rows)
         if len(result.rows) >= limit or result.has_overflow:
             total = service.query_number(f"SELECT COUNT(*) AS n FROM {table.name}")
+        fields = tuple(result.fields)
+        records = tuple(result.list_records())
+        is_complete = total == len(result.rows)
         service.samples_by_table[table.comparison_name] = RowSample(
             table=table,
-            fields=tuple(result.fields),
-            records=tuple(result.list_records()),
+            fields=fields,
+            records=records,
             total_rows=total,
-            is_complete=total == len(result.rows),
+            is_complete=is_complete,
         )
     stored_sample: RowSample = service.samples_by_table[table.comparison_name]
     return stored_sample
@@ -130,10 +133,11 @@ def judge_rules(
                 is_sampled=not row_sample.is_complete,
             )
     if all(sample_field.table != table.name for sample_field in service.table_coverages):
+        row_count = len(row_sample.records)
         service.table_coverages.append(
             TableCoverage(
                 table=table.name,
-                row_count=len(row_sample.records),
+                row_count=row_count,
                 total_rows=row_sample.total_rows,
                 used_aggregates=aggregates,
             )

@@ -137,7 +137,8 @@ class ExaminedTapService:
     @cached_property
     def capabilities(self) -> ServiceCapabilities:
         """The service's capabilities document, read."""
-        return parse_capabilities(xml_documents.parse_xml(self._capabilities_answer.body), self._capabilities_answer)
+        xml = xml_documents.parse_xml(self._capabilities_answer.body)
+        return parse_capabilities(xml, self._capabilities_answer)
 
     @property
     def tap_version(self) -> str:

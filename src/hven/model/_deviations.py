@@ -166,7 +166,8 @@ def add_deviation(deviations: list[Deviation], deviation: Deviation) -> None:
         return
     first = deviations[position]
     if first.count is not None or deviation.count is not None:
-        deviations[position] = replace(first, count=(first.count or 0) + (deviation.count or 0))
+        count = (first.count or 0) + (deviation.count or 0)
+        deviations[position] = replace(first, count=count)
 
 
 def _find_position(deviations: list[Deviation], deviation: Deviation) -> int | None:

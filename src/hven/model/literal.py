@@ -332,7 +332,8 @@ def _count_expanded_bytes(array: pa.Array) -> Ints:
         return np.where(np.asarray(array.is_valid()), lengths, 0).astype(np.int64)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
         lists = to_variable_lists(array)
-        cumulative_bytes = np.concatenate([[0], np.cumsum(_count_expanded_bytes(lists.values))])
+        expanded_byte_count = _count_expanded_bytes(lists.values)
+        cumulative_bytes = np.concatenate([[0], np.cumsum(expanded_byte_count)])
         offsets = np.asarray(lists.offsets)
         row_bytes: Ints = cumulative_bytes[offsets[1:]] - cumulative_bytes[offsets[:-1]]
         return row_bytes
@@ -737,9 +738,8 @@ def _fold_fixed_lists(
         flat_values = flat_values.take(pa.array(positions, mask=np.repeat(is_null, size)))  # type: ignore[arg-type]
     if not flat_values.type.equals(storage_type.value_type):
         flat_values = flat_values.cast(storage_type.value_type)
-    return pa.FixedSizeListArray.from_arrays(
-        flat_values, type=storage_type, mask=pa.array(is_null) if has_nulls else None
-    )
+    mask = pa.array(is_null) if has_nulls else None
+    return pa.FixedSizeListArray.from_arrays(flat_values, type=storage_type, mask=mask)
 
 
 def _lengths_to_offsets(lengths: Ints) -> Ints:

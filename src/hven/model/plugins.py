@@ -270,9 +270,10 @@ def find_plugin_faults() -> Iterator[UserError]:
         if group_name == group:
             continue
         if group_name not in PLUGIN_GROUPS:
+            remedy = f"{suggest_spelling(group_name, PLUGIN_GROUPS)} known: {', '.join(PLUGIN_GROUPS)}".lstrip()
             yield UserError(
                 f"no group of plugins is called {group}",
-                remedy=f"{suggest_spelling(group_name, PLUGIN_GROUPS)} known: {', '.join(PLUGIN_GROUPS)}".lstrip(),
+                remedy=remedy,
             )
             continue
         try:

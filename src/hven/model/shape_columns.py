@@ -146,8 +146,9 @@ def parse_simple_shapes(texts: pa.Array) -> SimpleShapes:
         is_valid &= ~_mark_rows(is_kept_number & ~is_number, counts)
         is_kept_number = np.repeat(is_valid, counts) & ~is_word
         numbers = _parse_numbers(flat_words, is_kept_number, has_plus=bool(has_plus.any()))
+    rows = np.flatnonzero(is_valid)
     shapes = SimpleShapes(
-        rows=np.flatnonzero(is_valid),
+        rows=rows,
         is_circle=is_circle[is_valid],
         lengths=size[is_valid],
         numbers=np.empty(0) if numbers is None else numbers,
@@ -477,9 +478,8 @@ def parse_regions(array: pa.Array, column_type: Type) -> Regions:
     simple_regions = _build_simple_regions(len(texts), shapes.rows, shapes.is_circle, shapes.lengths, shapes.numbers)
     other_rows = np.setdiff1d(np.flatnonzero(np.asarray(texts.is_valid())), shapes.rows)
     if len(other_rows):
-        return simple_regions.replace_rows(
-            other_rows, parse_region_texts(texts.take(pa.array(other_rows)).to_pylist()).regions
-        )
+        region_texts = parse_region_texts(texts.take(pa.array(other_rows)).to_pylist())
+        return simple_regions.replace_rows(other_rows, region_texts.regions)
     return simple_regions
 
 
@@ -602,7 +602,8 @@ class _PolygonWords:
         encoded = self.words.dictionary_encode()
         codes = np.asarray(encoded.indices)
         lower = pc.utf8_lower(encoded.dictionary)
-        begins_shape = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(_SHAPE_WORDS))))[codes]
+        value_set = pa.array(sorted(_SHAPE_WORDS))
+        begins_shape = np.asarray(pc.is_in(lower, value_set=value_set))[codes]
         is_polygon_word = np.asarray(pc.equal(lower, "polygon"))[codes]
         is_number = np.asarray(pc.match_substring_regex(encoded.dictionary, _NUMBER_PATTERN))[codes]
         part = np.cumsum(begins_shape) - 1

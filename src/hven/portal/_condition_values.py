@@ -303,9 +303,11 @@ def _parse_time_around(word: ConditionValue, text: str, *, as_timestamps: bool) 
     """Read a date and how long before and after it: ``2004-01-01T12:00~30 min``."""
     date_text, _, context = word.text.partition("~")
     begin, end = _parse_period(replace(word, text=date_text), text)
-    value, unit = parse_number(replace(word, text=context, text_offset=word.text_offset + len(date_text) + 1), text)
+    text_offset = word.text_offset + len(date_text) + 1
+    value, unit = parse_number(replace(word, text=context, text_offset=text_offset), text)
     try:
-        margin = timedelta(seconds=value * units.compute_factor(unit or "d", "s"))
+        seconds = value * units.compute_factor(unit or "d", "s")
+        margin = timedelta(seconds=seconds)
         first = begin - margin
         last = end + margin
     except (ValueError, OverflowError):

@@ -314,7 +314,8 @@ def build_condition(table: Table, name: str, operator: str, value: str) -> Expr:
     clause = ConditionClause(name, operator, parse_field_values(value), 0)
     given_values = tuple(word for word in clause.values if not word.is_null)
     if given_values:
-        conditions = [translation.build_condition(replace(clause, values=given_values))]
+        condition = translation.build_condition(replace(clause, values=given_values))
+        conditions = [condition]
     else:
         conditions = []
     if len(given_values) < len(clause.values):
@@ -493,7 +494,8 @@ class _ConditionBuilder:
             )
 
         if west > east:
-            return Disjunction((build_overlap(west, 360.0), build_overlap(0.0, east)))
+            overlap = build_overlap(west, 360.0)
+            return Disjunction((overlap, build_overlap(0.0, east)))
         edge_conditions: list[Expr] = []  # 0 and 360 are one meridian
         if east == 360.0:
             edge_conditions.append(Comparison("=", _build_column_ref(first), Literal(0.0)))
@@ -510,7 +512,9 @@ class _ConditionBuilder:
             return join_conditions(
                 *_build_lower_bound(column, low), *_build_upper_bound(column, high)
             ) or NullPredicate(_build_column_ref(column), negated=True)
-        return Disjunction((*_build_lower_bound(column, low), *_build_upper_bound(column, high)))
+        lower_bound = _build_lower_bound(column, low)
+        upper_bound = _build_upper_bound(column, high)
+        return Disjunction((*lower_bound, *upper_bound))
 
     def _parse_bounds(
         self, column: Column, word: ConditionValue, clause: ConditionClause, *, check_order: bool = True

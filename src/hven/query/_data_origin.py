@@ -78,7 +78,8 @@ def describe_origins(tables: Iterable[Table], published_state: PublishedState, s
                 if value
             ]
     if len(by_name) > MAX_DESCRIBED_COLLECTIONS:
-        infos.append(_build_info("data_origin", f"and {len(by_name) - MAX_DESCRIBED_COLLECTIONS} further collections"))
+        info = _build_info("data_origin", f"and {len(by_name) - MAX_DESCRIBED_COLLECTIONS} further collections")
+        infos.append(info)
     return tuple(infos)
 
 

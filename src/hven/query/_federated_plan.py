@@ -156,9 +156,8 @@ class FederatedPlan(QueryPlan):
         narrow = None
         if link is not None:
             self._plan_key_fetch(link)
-            narrow = engine.plan_query(
-                self._build_fetch_query(ref.node, columns, ref.conditions, key_column is not None, link)
-            )
+            fetch_query = self._build_fetch_query(ref.node, columns, ref.conditions, key_column is not None, link)
+            narrow = engine.plan_query(fetch_query)
         fetch = TableFetch(
             number=table_number,
             engine=ref.engine,
@@ -195,9 +194,10 @@ class FederatedPlan(QueryPlan):
             keys = _describe_keys(link)
             number = max(self._survey.from_item_numbers, default=0) + 1
             key_table = TableRef((Ident(KEY_SCHEMA), Ident(keys.name)), number=number, table=keys)
+            column_ref = build_column_ref(link.target_column, node.number)
             key_condition = Comparison(
                 "=",
-                build_column_ref(link.target_column, node.number),
+                column_ref,
                 build_column_ref(keys.columns[0], number),
                 meta=ValueMetadata(BOOLEAN),
             )

@@ -129,10 +129,11 @@ def analyse_query(
         if isinstance(node, TableRef) and node.table is not None and not node.cte:
             name = node.table.qualified_name
             relation = relations[name]
+            engine = homes.get(name)
             table_uses[node.number] = TableUse(
                 number=node.number,
                 node=node,
-                engine=homes.get(name),
+                engine=engine,
                 row_count=_estimate_row_count(relation),
                 statistics=relation.statistics if isinstance(relation, Snapshot) else {},
             )
@@ -245,8 +246,9 @@ class _SelectAnalyzer:
         """Return the numbers of the tables whose rows all reach the SELECT, and of those that an outer join may fill up with nulls."""
         if not isinstance(item, Join):
             return {item.number} if isinstance(item, (TableRef, DerivedTable)) else set(), set()
+        join_sides = self.find_join_sides(item.left)
         (left_tables, left_nullable), (right_tables, right_nullable) = (
-            self.find_join_sides(item.left),
+            join_sides,
             self.find_join_sides(item.right),
         )
         nullable_tables = left_nullable | right_nullable
@@ -360,9 +362,8 @@ def replace_foreign_tables(
         if isinstance(node, Select) and (where := _remove_conditions(node.where, pushed_ids)) is not node.where:
             return transform_tree(replace(node, where=where), change_node)
         if isinstance(node, Join) and (on := _remove_conditions(node.on, pushed_ids)) is not node.on:
-            return transform_tree(
-                replace(node, on=on, kind="CROSS" if node.kind == "INNER" and on is None else node.kind), change_node
-            )
+            kind = "CROSS" if node.kind == "INNER" and on is None else node.kind
+            return transform_tree(replace(node, on=on, kind=kind), change_node)
         return node
 
     return transform_tree(query, change_node)

@@ -158,9 +158,8 @@ def run_query(
         if isinstance(query, str) and len(query) > MAX_CACHED_QUERY_CHARACTERS:
             schedule_memory_trim()
         if past is not None and isinstance(error, BindError):
-            _check_past_tables(
-                query, past, site.get_published_state().get_catalogue(principal, policies).list_names(), error
-            )
+            catalogue = site.get_published_state().get_catalogue(principal, policies)
+            _check_past_tables(query, past, catalogue.list_names(), error)
         raise
     requested_row_limit = limits.maxrec_default if maxrec is None else maxrec
     row_limit = min(requested_row_limit, limits.maxrec_hard if hard_row_limit is None else hard_row_limit)
@@ -433,9 +432,10 @@ def _plan_query(
         # named like others'
         scope = AccessScope(access_key if scope.is_public else f"{scope.key}-{access_key}")
     relations = _list_relations(permitted, published_state, access_key, uploads)
+    plan = federated_plan.plan_bound_query(permitted, site.engines, relations, site.settings.limits)
     prepared = PreparedQuery(
         bound_query=permitted,
-        plan=federated_plan.plan_bound_query(permitted, site.engines, relations, site.settings.limits),
+        plan=plan,
         scope=scope,
         relations=relations
         if all(isinstance(relation, Snapshot) for relation in relations.values()) and not has_user_tables
@@ -574,7 +574,8 @@ def _sample_relation(
         for column_ref in walk_tree(root)
         if isinstance(column_ref, syntax_tree.ColumnRef) and column_ref.column is not None
     }
-    sampled_rows = site.engines.find_engine(relation).sample_rows(relation, row_count, columns)
+    engine = site.engines.find_engine(relation)
+    sampled_rows = engine.sample_rows(relation, row_count, columns)
     if sampled_rows is None:
         return relations, 1.0
     return {name: sampled_rows}, sampled_rows.rows.num_rows / relation.rows
@@ -583,8 +584,10 @@ def _sample_relation(
 def _build_query_queue(site: Site) -> QueryQueue:
     limits = site.settings.limits
     concurrent_queries = limits.concurrent or max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES)
+    places = max(concurrent_queries, MIN_QUEUE_PLACES)
+    ceiling = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
     return QueryQueue(
         concurrent_queries,
-        places=max(concurrent_queries, MIN_QUEUE_PLACES),
-        ceiling=MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes),
+        places=places,
+        ceiling=ceiling,
     )

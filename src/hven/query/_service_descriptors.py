@@ -112,10 +112,11 @@ def _describe_row_service(
     constant_service = replace(service, address=address, inputs=tuple(inputs))
     name = link.semantics.rpartition("#")[2]
     kind = "".join(map(str, _keep_constant_template(link.type)))
+    description = "".join(map(str, _keep_constant_template(link.description)))
     return write_service_descriptor(
         constant_service,
         name=name,
-        description="".join(map(str, _keep_constant_template(link.description))),
+        description=description,
         content_type=kind,
         field_ids=refs,
     )
@@ -154,11 +155,12 @@ def _describe_links(table: Table, id_reference: str) -> str:
         inputs=(_ID_INPUT,),
         standard_id=DATALINK_STANDARD_ID,
     )
+    field_ids = {_ID_INPUT.param.name: id_reference}
     return write_service_descriptor(
         links,
         name="links",
         description=f"What rows of {table.qualified_name} lead to",
-        field_ids={_ID_INPUT.param.name: id_reference},
+        field_ids=field_ids,
     )
 
 
@@ -174,10 +176,11 @@ def _describe_cutout(table: Table, id_reference: str) -> str:
         address=(f"{SITE_URL_PLACEHOLDER}/soda/sync",), inputs=inputs, standard_id=cutout_params.SODA_STANDARD_ID
     )
     words = f"Parts of the files of {table.qualified_name}"
+    field_ids = {cutout_params.ID_PARAM.name: id_reference}
     return write_service_descriptor(
         cuts,
         name="cuts",
         description=words,
         content_type="application/fits",
-        field_ids={cutout_params.ID_PARAM.name: id_reference},
+        field_ids=field_ids,
     )

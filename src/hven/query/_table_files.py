@@ -111,10 +111,11 @@ def open_table_file(
         with path.open("rb") as file:
             table_stream = reader(file)
             head = table_stream.metadata
+            columns = tuple([column.copy_with(type=column.type.unbounded_text_type) for column in head.columns])
             table = Table(
                 schema="",
                 name="",
-                columns=tuple([column.copy_with(type=column.type.unbounded_text_type) for column in head.columns]),
+                columns=columns,
                 description=head.description,
                 groups=tuple(head.groups),
                 frames=tuple(head.frames),
@@ -185,10 +186,11 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
             return _open_source("csv", path, context, types=types)
     for _ in range(_MAX_TYPE_PASSES):
         wider_types: dict[str, str] = {}
+        on_reject = partial(_note_misfit, wider_types)
         source = _open_source(
             "csv",
             path,
-            replace(context, on_reject=partial(_note_misfit, wider_types), reject_limit=_MAX_FAULTS_PER_BLOCK),
+            replace(context, on_reject=on_reject, reject_limit=_MAX_FAULTS_PER_BLOCK),
             types=types,
         )
         for _batch in source.read_batches():

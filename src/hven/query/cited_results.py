@@ -90,7 +90,8 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
         )
     lines = b"".join(parts).replace(b"\r", b"").splitlines(keepends=True)[1:]
     lines.sort()
-    return RowDigest(rows=query_result.row_count, checksum=hashlib.sha256(b"".join(lines)).hexdigest())
+    checksum = hashlib.sha256(b"".join(lines)).hexdigest()
+    return RowDigest(rows=query_result.row_count, checksum=checksum)
 
 
 def create_cited_result(

@@ -128,10 +128,11 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
             table, rows = _read_file(site, name, path)
         uploads.check_columns(table)
         check_quota("rows", other_row_count + rows.num_rows, limits.user_rows)
+        columns = tuple(column.copy_with(required=False) for column in table.columns)
         table = table.copy_with(
             schema=USER_SCHEMA,
             name=name,
-            columns=tuple(column.copy_with(required=False) for column in table.columns),
+            columns=columns,
             position=_find_position_columns(table),
             access="private",
             owner=owner,
@@ -452,7 +453,8 @@ def _check_unique(site: Site, table: Table, snapshot: Snapshot) -> None:
     for column in table.columns:
         if not column.unique:
             continue
-        batches = list(site.embedded_engine.read_rows(snapshot, [column.name]))
+        rows = site.embedded_engine.read_rows(snapshot, [column.name])
+        batches = list(rows)
         values = pa.chunked_array([batch.column(0) for batch in batches], column.type.arrow).drop_null()
         if pc.count_distinct(values).as_py() != len(values):
             counts = pc.value_counts(values)

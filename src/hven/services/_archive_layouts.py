@@ -187,7 +187,8 @@ class ZipLayout(ArchiveLayout):
             46 + len(member.name.encode()) + len(self._write_zip64_field(member, at))
             for member, at in zip(self.members, self._member_offsets, strict=False)
         )
-        return listed + (76 if self._is_zip64_needed(listed) else 0) + 22
+        is_zip64_needed = self._is_zip64_needed(listed)
+        return listed + (76 if is_zip64_needed else 0) + 22
 
     def _is_zip64_needed(self, directory_bytes: int) -> bool:
         return (
@@ -277,7 +278,8 @@ class ZipLayout(ArchiveLayout):
 
     def _write_trailer(self, member: ArchiveMember) -> bytes:
         form = "<IQQ" if member.size >= ZIP64_THRESHOLD else "<III"
-        return b"PK\7\b" + struct.pack(form, self._compute_crc(member), member.size, member.size)
+        crc = self._compute_crc(member)
+        return b"PK\7\b" + struct.pack(form, crc, member.size, member.size)
 
     def _write_closing(self) -> bytes:
         lines = []
@@ -295,10 +297,11 @@ class ZipLayout(ArchiveLayout):
                 0o100644 << 16,
                 ZIP64_MARKER_32 if at >= ZIP64_THRESHOLD else at,
             )
+            crc = self._compute_crc(member)
             lines.append(
                 b"PK\1\2"
                 + creator_version
-                + self._write_common_fields(member, self._compute_crc(member), bool(zip64_field))
+                + self._write_common_fields(member, crc, bool(zip64_field))
                 + entry
                 + name
                 + zip64_field

@@ -125,7 +125,8 @@ class CubeView:
 
     def read_spectrum(self, x: int, y: int) -> npt.NDArray[Any]:
         """Read all values of a pixel, as the file means them: shape (depth,)."""
-        return self.read_box((0, self.depth), (x, x + 1, y, y + 1))[:, 0, 0]
+        box = self.read_box((0, self.depth), (x, x + 1, y, y + 1))
+        return box[:, 0, 0]
 
     def compute_region_statistics(
         self, box: Box, is_inside: npt.NDArray[np.bool_]

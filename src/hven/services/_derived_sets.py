@@ -91,9 +91,10 @@ def add_derived_sets(
                 (base_extent.stop - base_extent.start) / MAX_AVAILABILITY_BINS,
                 base_set.series.cadence * 2 * SECOND_MICROSECONDS,
             )
-            derived_sets.append(
-                _derive_availability_set(base_set, next((width for width in WIDTHS if width >= min_width), WIDTHS[-1]))
+            availability_set = _derive_availability_set(
+                base_set, next((width for width in WIDTHS if width >= min_width), WIDTHS[-1])
             )
+            derived_sets.append(availability_set)
         for derived_set in derived_sets:
             all_sets.setdefault(derived_set.id, derived_set)
     return all_sets
@@ -111,10 +112,11 @@ def _derive_coarse_set(data_set: DataSet, bin_microseconds: int) -> DataSet:
         colors={},
     )
     parameters = tuple(parameter for parameter, *_ in _list_bin_parameters(data_set))
+    time = _limit_time_precision(data_set.time)
     return replace(
         data_set,
         series=derived_series,
-        time=_limit_time_precision(data_set.time),
+        time=time,
         parameters=parameters,
         left_out=(),
         notes=(),
@@ -266,10 +268,11 @@ def derive_time_extent(data_set: DataSet, base_extent: TimeExtent) -> TimeExtent
         return base_extent
     low = base_extent.start // data_set.bin_microseconds
     high = -(-base_extent.stop // data_set.bin_microseconds)
+    row_count = min(base_extent.row_count, high - low)
     return TimeExtent(
         start=low * data_set.bin_microseconds,
         stop=high * data_set.bin_microseconds,
-        row_count=min(base_extent.row_count, high - low),
+        row_count=row_count,
     )
 
 

@@ -531,7 +531,8 @@ class DataSetFiles:
         """
         columns_by_name = {item.name: item for item in layout.columns}
         requested_columns = [(name, columns_by_name[name]) for name in names]
-        pieces = assign_segments(self.list_granules(start, stop), start, stop, self._span_tolerance)
+        granules = self.list_granules(start, stop)
+        pieces = assign_segments(granules, start, stop, self._span_tolerance)
         if (
             with_nanoseconds
         ):  # where a file ends within the microsecond in which the next begins, that has samples of both

@@ -150,7 +150,8 @@ def build_pyramid(
             if finer:
                 computed_bins = reductions.reduce_bins(iterate_bins(levels[finer], finer, low, high), width // finer)
             else:
-                computed_bins = reductions.reduce_samples(read_samples(low, high), width, names)
+                samples = read_samples(low, high)
+                computed_bins = reductions.reduce_samples(samples, width, names)
             yield from map(reductions.convert_means, computed_bins)
         yield from () if earlier_bins is None else (earlier_bins[at:],)
 
@@ -337,9 +338,10 @@ def _find_added_spans(
             }:
                 return None
             paths.update(rows["path"].to_pylist())
-    files = DataSetFiles(
-        context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, context.site.get_published_state()
-    ).list_granules(*ENTIRE_TIME_SPAN)
+    published_state = context.site.get_published_state()
+    files = DataSetFiles(context, ANONYMOUS_PRINCIPAL, data_set.series, data_set.table, published_state).list_granules(
+        *ENTIRE_TIME_SPAN
+    )
     file_spans = np.array([(each.start, each.stop) for each in files if each.path in paths], np.int64).reshape(-1, 2)
     return _widen_spans(file_spans[:, 0], file_spans[:, 1], bin_microseconds)
 
@@ -474,8 +476,9 @@ def read_bins(
             apart = bin_microseconds // 2
         else:
             apart = 0
+        samples = read_samples(context, principal, data_set, names, low, high, published_state, apart)
         parts = reductions.reduce_samples(
-            read_samples(context, principal, data_set, names, low, high, published_state, apart),
+            samples,
             bin_microseconds,
             names,
         )

@@ -163,9 +163,9 @@ def _restore_dates(record: RegistryRecord, earlier_record: RegistryRecord | None
     if earlier_record is None:
         return record
     same = (earlier_record.kind, earlier_record.body, earlier_record.deleted) == (record.kind, record.body, False)
-    return replace(
-        record, created=record.created or earlier_record.created, changed=earlier_record.changed if same else ""
-    )
+    created = record.created or earlier_record.created
+    changed = earlier_record.changed if same else ""
+    return replace(record, created=created, changed=changed)
 
 
 def write_record(record: RegistryRecord) -> str:
@@ -235,10 +235,12 @@ class _RecordBuilder:
             for name, schema in self.schemas.items()
             if self._is_published(name) and not self._is_uncertain(schema)
         }
+        # the site's own records before others of the same id
+        digest = _compute_digest(ground, *parts.values())
         self.digests_by_part = {
-            SITE_PART: _compute_digest(ground, *parts.values()),
+            SITE_PART: digest,
             **parts,
-        }  # the site's own records before others of the same id
+        }
 
     def _is_published(self, name: str) -> bool:
         resource = self._published_state.resources.get(name)
@@ -325,6 +327,11 @@ class _RecordBuilder:
             (table, self._find_registration(resource, table.name).id or f"{ivoid}/{_encode_ivoid_segment(table.name)}")
             for table in epn
         ]
+        related = [
+            *served,
+            *service_relations,
+            *(RelatedResource(kind="HasPart", title=_get_table_title(table), id=ident) for table, ident in parts),
+        ]
         yield self._build_record(
             "vs:CatalogResource",
             ivoid,
@@ -332,11 +339,7 @@ class _RecordBuilder:
             capabilities=capabilities,
             tables=schema,
             covered_items=items,
-            related=[
-                *served,
-                *service_relations,
-                *(RelatedResource(kind="HasPart", title=_get_table_title(table), id=ident) for table, ident in parts),
-            ],
+            related=related,
         )
         for table, ident in parts:
             item = self._published_state.tables_by_name[table.qualified_name]
@@ -376,7 +379,8 @@ class _RecordBuilder:
     def _list_capabilities(self, face: Face, schema: Schema | None) -> Sequence[Capability]:
         """Ask a face what it can do; one that fails can do nothing."""
         try:
-            return tuple(face.list_capabilities(self._context, self._base, schema))
+            capabilities = face.list_capabilities(self._context, self._base, schema)
+            return tuple(capabilities)
         except Exception as error:  # noqa: BLE001  (of plug-ins)
             logger.warning(
                 "registry: the face %s does not say what it can do: %s, in %s",
@@ -404,7 +408,8 @@ class _RecordBuilder:
             *service.entry.mirrors,
             *self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ()),
         )
-        capability = replace(capability, mirrors=mirrors, test_query=service.entry.test or capability.test_query)
+        test_query = service.entry.test or capability.test_query
+        capability = replace(capability, mirrors=mirrors, test_query=test_query)
         capabilities_resource = Capability(
             standard_id="ivo://ivoa.net/std/VOSI#capabilities",
             url=f"{face.build_url(table, self._base)}/capabilities",
@@ -425,7 +430,8 @@ class _RecordBuilder:
         )
 
     def _add_mirrors(self, capability: Capability, name: str) -> Capability:
-        return replace(capability, mirrors=self._settings.registry.mirrors.get(name, ()))
+        mirrors = self._settings.registry.mirrors.get(name, ())
+        return replace(capability, mirrors=mirrors)
 
     # --- the site -------------------------------------------------------------------------------------------------
 
@@ -566,11 +572,12 @@ class _RecordBuilder:
             parts.append(coverage.write_coverage(covered_items, resource.waveband))
             parts.append(_write_tableset(tables, self._find_statistics))
         body = replace_illegal_characters("".join((*parts, extra_xml)))
+        dublin = replace_illegal_characters(self._write_dublin_core(resource, ivoid, page, also))
         return RegistryRecord(
             ivoid=ivoid,
             kind=resource_type,
             body=body,
-            dublin=replace_illegal_characters(self._write_dublin_core(resource, ivoid, page, also)),
+            dublin=dublin,
             created=_find_creation_date(resource),
         )
 

@@ -239,7 +239,8 @@ class RemoteBlockCache:
 
     def _read_block(self, file: RemoteFileState, block: int, offset: int, byte_count: int) -> bytes:
         for _ in range(MAX_BLOCK_READS):
-            part = _read_stored_block(self._build_block_path(file, block), offset, byte_count)
+            block_path = self._build_block_path(file, block)
+            part = _read_stored_block(block_path, offset, byte_count)
             if part is not None:
                 return part
             self.wait_for_future(self._start_read(file, block, block, is_required=True))
@@ -250,9 +251,8 @@ class RemoteBlockCache:
         pending_reads: deque[Future[bytes]] = deque()
         for begin, end in spans:
             block = begin // BLOCK_BYTES
-            stored_bytes = _read_stored_block(
-                self._build_block_path(file, block), begin - block * BLOCK_BYTES, end - begin
-            )
+            block_path = self._build_block_path(file, block)
+            stored_bytes = _read_stored_block(block_path, begin - block * BLOCK_BYTES, end - begin)
             if stored_bytes is None:
                 pending_reads.append(self._submit_call(partial(self._read_span, file, begin, end)))
             else:
@@ -296,9 +296,8 @@ class RemoteBlockCache:
     ) -> bytes:
         loop = asyncio.get_running_loop()
         for _ in range(MAX_BLOCK_READS):
-            part = await loop.run_in_executor(
-                None, _read_stored_block, self._build_block_path(file, block), offset, byte_count
-            )
+            block_path = self._build_block_path(file, block)
+            part = await loop.run_in_executor(None, _read_stored_block, block_path, offset, byte_count)
             if part is not None:
                 return part
             await _wait_for_shared_future(self._start_read(file, block, last_block, is_required=True))
@@ -344,7 +343,8 @@ class RemoteBlockCache:
         key = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
         file = RemoteFileState(root=root, path=path, file_fact=fact, bytes=fact.bytes, key=key)
         if body and len(body) == min(BLOCK_BYTES, file.bytes):
-            self._write_block(self._build_block_path(file, 0), len(body), iter([body]), memoryview(b""), inf)
+            block_path = self._build_block_path(file, 0)
+            self._write_block(block_path, len(body), iter([body]), memoryview(b""), inf)
         if len(self._file_states) >= MAX_CACHED_FILES:
             self._file_states.clear()
         self._file_states[root_key, path] = (time.monotonic() + self._limits.fresh, file)
@@ -441,7 +441,8 @@ class RemoteBlockCache:
             for block in range(first_block, last_block + 1):
                 size = min(BLOCK_BYTES, file.bytes - block * BLOCK_BYTES)
                 late = time.monotonic() + self._limits.seconds
-                pending_bytes = self._write_block(self._build_block_path(file, block), size, parts, pending_bytes, late)
+                block_path = self._build_block_path(file, block)
+                pending_bytes = self._write_block(block_path, size, parts, pending_bytes, late)
                 if block in futures_by_block and not futures_by_block[block].done():
                     futures_by_block[block].set_result(None)
             if not pending_bytes:

@@ -204,14 +204,15 @@ async def answer_with_result(
     try:
         _begin_early(request, result)
         if headers is None:
+            etag = compute_etag(
+                __version__,
+                result.version,
+                result.scope.key,
+                *etag_parts,
+                *((base_url,) if result.descriptors else ()),
+            )
             headers = build_cache_headers(
-                compute_etag(
-                    __version__,
-                    result.version,
-                    result.scope.key,
-                    *etag_parts,
-                    *((base_url,) if result.descriptors else ()),
-                ),
+                etag,
                 is_public=result.scope.is_public,
             )
             if is_unchanged(request, headers["etag"]) and not result.volatile:
@@ -324,9 +325,8 @@ async def _open_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tupl
     deadline = chunks.result.deadline
     opening = asyncio.ensure_future(open_chunks())
     opening.add_done_callback(_take_exception)
-    await asyncio.wait(
-        {opening}, timeout=None if deadline is None else max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
-    )
+    timeout = None if deadline is None else max(deadline.remaining_seconds, 0.0) + CANCEL_GRACE_SECONDS
+    await asyncio.wait({opening}, timeout=timeout)
     if deadline is None or opening.done():
         return await opening
     chunks.result.cancel()

@@ -105,9 +105,10 @@ class SitoolsRequest(NamedTuple):
             and not self.table.rights
             and self.published_state.find_access_key(principal, self.context.policies) == "public"
         )
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=public)
         return services.answer_with_etag(
             self.request,
-            services.build_cache_headers(services.compute_etag(body), is_public=public),
+            cache_headers,
             JSON_MEDIA_TYPE,
             body,
         )
@@ -135,9 +136,8 @@ def answer_request(sitools_request: SitoolsRequest, subpath: str) -> Response:
             )
         where = _build_condition(sitools_request)
         if subpath == "count":
-            return sitools_request.build_response(
-                {"success": True, "total": _count_rows(sitools_request, where), "offset": 0, "count": 0}
-            )
+            row_count = _count_rows(sitools_request, where)
+            return sitools_request.build_response({"success": True, "total": row_count, "offset": 0, "count": 0})
         if subpath == "records":
             return _answer_records(sitools_request, where)
         if subpath in endpoint.archives:
@@ -193,9 +193,10 @@ def list_projects(context: ServiceContext, request: Request, name: str = "") -> 
             content = {"success": True, "total": len(sets[project]), "data": sets[project]}
     body = orjson.dumps(content)
     access_key = published_state.find_access_key(context.identify_principal(request), context.policies)
+    cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public")
     return services.answer_with_etag(
         request,
-        services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public"),
+        cache_headers,
         JSON_MEDIA_TYPE,
         body,
     )
@@ -418,7 +419,8 @@ def _list_file_addresses(result: QueryResult, base_url: str) -> list[str]:
     ucds = [(item.ucd or "").lower() for item in result.columns]
     urls = [at for at, ucd in enumerate(ucds) if ucd.startswith("meta.ref.url") and "meta.preview" not in ucd]
     if len(urls) < 2:
-        return archives.read_addresses(result, archives.choose_address_column(result, None), base_url)
+        address_column = archives.choose_address_column(result, None)
+        return archives.read_addresses(result, address_column, base_url)
     rows = [zip(*(batch.column(at).to_pylist() for at in urls), strict=True) for batch in result.iterate_batches()]
     return [str(item) for row_addresses in rows for row in row_addresses for item in row if item]
 
@@ -457,7 +459,8 @@ def _find_column(table: Table, name: str) -> Column:
 
 
 def _choose_columns(params: RequestParams, table: Table, filters: set[str]) -> list[Column]:
-    column_list = (params.read_one("COLMODEL") or "").strip().strip("\"'")
+    one = params.read_one("COLMODEL")
+    column_list = (one or "").strip().strip("\"'")
     names = [name.strip() for name in column_list.split(",") if name.strip()]
     chosen_columns = [
         _find_column(table, name)
@@ -488,7 +491,8 @@ def _parse_order(params: RequestParams, table: Table) -> Iterator[syntax_tree.Or
         for name, direction in pairs:
             column = _find_column(table, name)
             sorted_names.add(column.name)
-            yield syntax_tree.OrderItem(syntax_tree.build_column_ref(column.name), descending=direction == "DESC")
+            column_ref = syntax_tree.build_column_ref(column.name)
+            yield syntax_tree.OrderItem(column_ref, descending=direction == "DESC")
     key = table.primary or ((table.identifier_column.name,) if table.identifier_column is not None else ())
     yield from (
         syntax_tree.OrderItem(syntax_tree.build_column_ref(table.find_column(name).name))
@@ -517,7 +521,8 @@ def _build_condition(sitools_request: SitoolsRequest) -> syntax_tree.Expr | None
             values = re.split(r"[|,]", value.strip("()"))
         else:
             values = [value]
-        conditions.append(_build_comparison(_find_column(table, params.read_one(name) or ""), how.upper(), values))
+        comparison = _build_comparison(_find_column(table, params.read_one(name) or ""), how.upper(), values)
+        conditions.append(comparison)
     if endpoint.condition:
         base = adql.parse_condition(endpoint.condition)
     else:
@@ -550,7 +555,8 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
         raise _build_unknown_name_error(
             format_message("there is no filter {name}", kind[:60]), kind, FILTER_COMPARISONS
         )
-    return _build_comparison(_find_column(sitools_request.table, name.rpartition(",")[2]), how, values)
+    column = _find_column(sitools_request.table, name.rpartition(",")[2])
+    return _build_comparison(column, how, values)
 
 
 def _build_unknown_name_error(message: str, unknown_name: str, known_names: Iterable[str]) -> ParamError:

@@ -103,12 +103,13 @@ def build_span_links(
         condition = write_own_files(table, item)
         query = "&".join(f"{name}={quote(value)}" for name, value in always.items() if name != "server")
         behind = 1 if end.epoch is None else 1000  # so that a file's last sample, or the one of a moment, is among them
+        end_padding = behind if item.file or begin is end else 0
         fit = partial(
             _fill_time_parameters,
             times=time_parameters,
             begin=begin,
             end=end,
-            end_padding=behind if item.file or begin is end else 0,
+            end_padding=end_padding,
         )
         span_links += [
             LinkTemplate(

@@ -30,7 +30,8 @@ def read_vosi_table(path: Path) -> Table | None:
         raise SourceError(
             f"the description of the table cannot be read: {error}", remedy="a VOSI table, or a VOTable"
         ) from error
-    return Table(schema="", name="", columns=columns, description=root.findtext("{*}description"))
+    description = root.findtext("{*}description")
+    return Table(schema="", name="", columns=columns, description=description)
 
 
 # the words of vs:TAPType (VODataService 1.1 section 3.5.3) as descriptors say them

@@ -97,7 +97,8 @@ def is_cross_site(request: HTTPConnection, settings: Settings) -> bool:
     settings
         Of the site.
     """
-    origin = "/".join(get_host_url(request, settings).lower().split("/")[:3])
+    host_url = get_host_url(request, settings)
+    origin = "/".join(host_url.lower().split("/")[:3])
     host = request.headers.get("host", "").lower()
     return is_cross_site_change(request.scope["method"], request.headers, {origin, f"https://{host}", f"http://{host}"})
 
@@ -163,9 +164,8 @@ def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
         Of the site.
     """
     here = f"{request.headers.get('host', '')}{settings.root_path.rstrip('/')}"
-    return list(
-        dict.fromkeys([get_site_url(request, settings), settings.site_url, f"http://{here}", f"https://{here}"])
-    )
+    site_url = get_site_url(request, settings)
+    return list(dict.fromkeys([site_url, settings.site_url, f"http://{here}", f"https://{here}"]))
 
 
 def get_client_address(request: HTTPConnection) -> str:

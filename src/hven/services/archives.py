@@ -309,12 +309,14 @@ def plan_archive(
     if total > limits.archive_bytes:
         raise build_too_large_error(context, total)
     resources = context.site.get_published_state().resources
+    crc_cache = context.site.get_or_create(CrcCache, context.site.settings.var_directory / "crc32")
+    file_count = sum(item.member is not None for item in entries)
     return ArchivePlan(
         entries=entries,
         total_bytes=total,
         owner_collections=owners,
-        crc_cache=context.site.get_or_create(CrcCache, context.site.settings.var_directory / "crc32"),
-        file_count=sum(item.member is not None for item in entries),
+        crc_cache=crc_cache,
+        file_count=file_count,
         has_remote_files=bool(distant),
         collections=[resources[name] for name in dict.fromkeys(owners) if name in resources],
     )
@@ -547,7 +549,8 @@ def resolve_addresses(
     published_state = context.site.get_published_state()
     for name, identifier_pairs in ids.items():
         try:
-            table = services.find_table(name, published_state.get_catalogue(principal, context.policies))
+            catalogue = published_state.get_catalogue(principal, context.policies)
+            table = services.find_table(name, catalogue)
             rows = datalinks.list_row_links(
                 table,
                 [item for item, _ in identifier_pairs],
@@ -583,11 +586,13 @@ def _list_base_urls(request: Request, context: ServiceContext) -> list[str]:
 
     A server at another port has the same files.
     """
+    base_urls = list_base_urls(request, context.site.settings)
+    published_state = context.site.get_published_state()
     return list(
         dict.fromkeys(
             [
-                *list_base_urls(request, context.site.settings),
-                *sorted(context.site.get_published_state().ingest_site_urls),
+                *base_urls,
+                *sorted(published_state.ingest_site_urls),
             ]
         )
     )

@@ -239,14 +239,16 @@ def collect_citation_metadata(
         registered = None
     registry_settings = settings.registry
     organisation = registry_settings.organisation or settings.title or settings.name
+    address = build_landing_page_url(base_url, name, label)
+    updated = max((item.updated for item in items), default="")
     return CitationMetadata(
         resource=resource,
-        address=build_landing_page_url(base_url, name, label),
+        address=address,
         doi=own_doi,
         label=label,
         description=description,
         issued=issued,
-        updated=max((item.updated for item in items), default=""),
+        updated=updated,
         items=items,
         relations=relations,
         publisher=resource.publisher or organisation,
@@ -648,7 +650,8 @@ def _write_people(element_name: str, people: Iterable[Mapping[str, Any]]) -> str
         for person in people
     ]
     if each:
-        return _write_element(f"{element_name}s", None, content_xml="".join(each))
+        content_xml = "".join(each)
+        return _write_element(f"{element_name}s", None, content_xml=content_xml)
     return ""
 
 

@@ -284,7 +284,8 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
     for table, file_rows in access.listed:
         where = _describe_file_location(context, published_state.tables_by_name[table.qualified_name])
         for row in _convert_times_to_seconds(file_rows).to_pylist():
-            row.update(where, tag=row["sha256"] or _make_state_key(row, where["collection"]))
+            tag = row["sha256"] or _make_state_key(row, where["collection"])
+            row.update(where, tag=tag)
             rows[row["path"]] = row
 
     def record_access(action: str, path: str) -> None:
@@ -298,9 +299,8 @@ def find_files(context: ServiceContext, principal: Principal, collection: str, p
         OWNER_PRINCIPAL if access.policy_tables and not can_see_whole_collection(principal, collection) else principal,
         context.policies,
     )
-    return FoundFiles(
-        rows, _build_access_errors(access.locking_tables, principal), access_key, record_access, collection
-    )
+    access_errors = _build_access_errors(access.locking_tables, principal)
+    return FoundFiles(rows, access_errors, access_key, record_access, collection)
 
 
 class FileAccess(NamedTuple):
@@ -447,9 +447,10 @@ def open_original(context: ServiceContext, principal: Principal, found_files: Fo
     """
     row = found_files.get_row(path)
     place = open_file_place(context, principal, found_files.collection, row)
+    state_key = remote_files.get_state_key(context, row)
     tag = " ".join(
         [
-            remote_files.get_state_key(context, row),
+            state_key,
             *check_companion_files(context, principal, found_files.collection, path, place),
         ]
     )
@@ -619,7 +620,8 @@ def _build_access_errors(locking_tables: dict[str, Table], principal: Principal)
         until = (locked and locked.expiry_text) or format_message("somebody opens it")
         message = format_message("the file {path} is locked until {until}", path, until)
         whom = (locked and locked.contact) or policy.contact or format_message("its owner")
-        errors_by_path[path] = kind(message, remedy=format_message("ask {whom}", whom))
+        remedy = format_message("ask {whom}", whom)
+        errors_by_path[path] = kind(message, remedy=remedy)
     return errors_by_path
 
 
@@ -876,7 +878,8 @@ def _read_remote_file(context: ServiceContext, row: dict[str, Any], start: int, 
         for place in places:
             yield None
             # a whole piece each, for these are cut off at the file's end alone
-            (part,) = remote_files.get_remote_block_cache(context).read_spans(
+            remote_block_cache = remote_files.get_remote_block_cache(context)
+            (part,) = remote_block_cache.read_spans(
                 file, min(PIECE_BYTES, stop - place), [place], read_ahead=stop - place > PIECE_BYTES
             )
             yield part

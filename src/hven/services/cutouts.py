@@ -124,8 +124,9 @@ def parse_cutout_requests(params: RequestParams, *, single_only: bool = False) -
     """
     parsed_values = parse_values(params, CUTOUT_PARAMS)
     shapes = [_parse_shape(name, text) for name in ("POS", "CIRCLE", "POLYGON") for text in parsed_values[name]]
+    polarizations = tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"]))
     alone = Selection(
-        polarizations=tuple(dict.fromkeys(text.strip() for text in parsed_values["POL"])),
+        polarizations=polarizations,
         longitude=parsed_values["LONGITUDE"],
         latitude=parsed_values["LATITUDE"],
         pixels={
@@ -613,9 +614,10 @@ def _fit_array_parameters(parameters: Sequence[ServiceParameter], array: ArrayPa
                 continue
             yield replace(array_input, low=(repr(low),), high=(repr(high),))
         elif name == "POL" and (axis := kinds.get("polarization")) is not None and axis.read_values is not None:
+            param = replace(array_input.param, allowed=tuple(word for word in axis.read_values().tolist() if word))
             yield replace(
                 array_input,
-                param=replace(array_input.param, allowed=tuple(word for word in axis.read_values().tolist() if word)),
+                param=param,
             )
         elif name.startswith("PIXELS_") and (number := int(name[7:])) <= len(array.axes):
             yield replace(array_input, low=("1",), high=(str(array.axes[-number].size),))

@@ -158,7 +158,8 @@ def list_row_links(
     answered_rows: set[int] = set()
     links = (*table.effective_links, *face_links)
     numbers = {id(link): identifier_indexes for identifier_indexes, link in enumerate(links)}
-    rights = _write_access_expressions(table, principal, is_public=has_public_access(table, principal, policies))
+    is_public = has_public_access(table, principal, policies)
+    rights = _write_access_expressions(table, principal, is_public=is_public)
     path = (
         () if table.policy is None or table.policy.path is None else (f"target.{adql.quote_name(table.policy.path)}",)
     )
@@ -177,7 +178,8 @@ def list_row_links(
         if not group_links or group_links[0].source is None:
             answered_rows.update(identifier_indexes.to_pylist())
         else:
-            visible = pc.is_in(identifier_indexes, value_set=pa.array(sorted(answered_rows), pa.int32()))
+            value_set = pa.array(sorted(answered_rows), pa.int32())
+            visible = pc.is_in(identifier_indexes, value_set=value_set)
         columns = []
         rows_of = pa.array(range(len(identifier_indexes)), pa.int32())
         for link in group_links:
@@ -402,7 +404,8 @@ def _build_service_rows(
                     own_files[identifier_index][1] if identifier_index in own_files else None
                     for identifier_index in service_row.identifier_indexes.to_pylist()
                 ]
-                service_row.link_columns.update(link_auth=pa.array(auth, pa.string()), link_authorized=True)
+                link_auth = pa.array(auth, pa.string())
+                service_row.link_columns.update(link_auth=link_auth, link_authorized=True)
             service_row.link_columns["service_def"] = _describe_services(service_row, own_files, looked)
         columns = [service_row.link_columns for service_row in group_services]
         is_kept = _select_existing_links(

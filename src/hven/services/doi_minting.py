@@ -276,7 +276,8 @@ def build_attributes(citation_metadata: CitationMetadata, doi: str) -> dict[str,
     doi
         Its own.
     """
-    return {**citations.build_datacite_record(replace(citation_metadata, doi=doi)), "url": citation_metadata.address}
+    datacite_record = citations.build_datacite_record(replace(citation_metadata, doi=doi))
+    return {**datacite_record, "url": citation_metadata.address}
 
 
 def mint_doi(
@@ -365,13 +366,14 @@ def mint_doi(
     state = str(datacite_attributes.get("state", target_state))
     if target_state != "draft" and state != "findable":
         raise ServiceError(f"{doi} is {state} at DataCite, and not findable", remedy=RETRY_REMEDY)
+    reason = citation.reason if target_state == "withdrawn" else None
     return store.citations.save_citation(
         replace(
             citation,
             state=target_state,
             url=citation_metadata.address,
             told=attributes,
-            reason=citation.reason if target_state == "withdrawn" else None,
+            reason=reason,
         )
     ), outcome
 
@@ -430,9 +432,8 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     )
     if (citation.doi or "").lower() != doi.lower():
         raise ConflictError(f"{citation_metadata.title} has the DOI {citation.doi} already")
-    return store.citations.save_citation(
-        replace(citation, state="findable", told=build_attributes(citation_metadata, doi))
-    )
+    attributes = build_attributes(citation_metadata, doi)
+    return store.citations.save_citation(replace(citation, state="findable", told=attributes))
 
 
 def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, reason: str) -> Citation:
@@ -494,9 +495,8 @@ def keep_tombstone(site: Site, name: str) -> Citation | None:
     context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     now = site.get_published_state()
     try:
-        citation_metadata = citations.collect_citation_metadata(
-            context, now, now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies), name
-        )
+        catalogue = now.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        citation_metadata = citations.collect_citation_metadata(context, now, catalogue, name)
     except NotFoundError:
         return None
     mirror = list_mirrored_sites(citation_metadata.resource)  # its DOI leads to the site that it reproduces

@@ -121,9 +121,8 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
         False also where the file is not there, or not for this reader.
     """
     try:
-        file = collection_files.open_original(
-            context, principal, collection_files.find_files(context, principal, collection, [path]), path
-        )
+        files = collection_files.find_files(context, principal, collection, [path])
+        file = collection_files.open_original(context, principal, files, path)
         look = add_credit(context, collection, DEFAULT_LOOKS[0])
         key = make_picture_key([file], look)
         verdict = context.site.get_or_create(_create_verdict_cache).find(key)
@@ -174,7 +173,8 @@ def add_credit(context: ServiceContext, collection: str, look: Look) -> Look:
     """
     resource = context.site.get_published_state().resources.get(collection)
     credit_texts = () if resource is None else (resource.licence, resource.citation)
-    return replace(look, note=" · ".join(credit_text for credit_text in credit_texts if credit_text))
+    note = " · ".join(credit_text for credit_text in credit_texts if credit_text)
+    return replace(look, note=note)
 
 
 def make_picture_key(files: Sequence[collection_files.OriginalFile], look: Look) -> str:

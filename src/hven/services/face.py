@@ -118,7 +118,8 @@ class ServiceContext:
         policies
             What readers may see.
         """
-        return cls(site=site, identify_principal=lambda _: principal, policies=policies, start_time=datetime.now(UTC))
+        start_time = datetime.now(UTC)
+        return cls(site=site, identify_principal=lambda _: principal, policies=policies, start_time=start_time)
 
     def is_operator(self, principal: Principal, collection: str = "") -> bool:
         """Return whether a reader operates the site.
@@ -191,14 +192,14 @@ class ServiceContext:
         principal = self.identify_principal(request)
         if principal.is_anonymous:
             return None
-        tables = list(self.site.get_published_state().get_catalogue(principal, self.policies).iterate_tables())
+        catalogue = self.site.get_published_state().get_catalogue(principal, self.policies)
+        tables = list(catalogue.iterate_tables())
         open_ = [table for table in tables if has_public_access(table, principal, self.policies)]
         if len(open_) == len(tables):
             return None
         settings = self.site.settings
-        sign = signed_addresses.create_url_signer(
-            self.site.store, principal, list_base_urls(request, settings), settings.limits.signed_minutes
-        )
+        base_urls = list_base_urls(request, settings)
+        sign = signed_addresses.create_url_signer(self.site.store, principal, base_urls, settings.limits.signed_minutes)
         everybodys = [f"/collections/{quote(open_table.schema)}/{quote(open_table.name)}/" for open_table in open_]
         return sign and (lambda url: url if any(part in url for part in everybodys) else sign(url))
 
@@ -369,15 +370,18 @@ class Face:
         url, (kind, space, inside) = self.build_url(table, base_url), self.capability_type or ("", "", "")
         lon, lat, size = (f"{item:.6g}" for item in sample_place or (0.0, 0.0, 0.0))
         test, trial = (item.format(lon=lon, lat=lat, size=size) if sample_place else "" for item in self.test_query)
+        standard_id = next(iter(self.standard_ids), None)
+        security_methods = vosi.list_security_methods(settings)
+        extension_xml = inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial
         return Capability(
-            standard_id=next(iter(self.standard_ids), None),
+            standard_id=standard_id,
             url=f"{url}?" if kind else url,
             use="base",
             role="std",
             description=self.description,
             params=self.all_params,
-            security_methods=vosi.list_security_methods(settings),
-            extension_xml=inside.replace("{most}", str(settings.limits.maxrec_hard)) + trial,
+            security_methods=security_methods,
+            extension_xml=extension_xml,
             attributes_xml=f'xmlns:{kind.partition(":")[0]}="{space}" xsi:type="{kind}"' if kind else "",
             test_query=test or None,
         )
@@ -395,7 +399,9 @@ class Face:
         routes
             For Starlette.
         """
-        all_routes = [*self._build_own_routes(context), *self.build_routes(context)]
+        own_routes = self._build_own_routes(context)
+        routes = self.build_routes(context)
+        all_routes = [*own_routes, *routes]
         if self.standard_ids:
             STANDARD_IDS_BY_ENDPOINT.update(
                 (own_route.endpoint, self.standard_ids[0]) for own_route in all_routes if isinstance(own_route, Route)
@@ -536,7 +542,8 @@ def describe_own_service(face: Face, url: str) -> str:
         XML.
     """
     inputs = tuple(ServiceParameter(param=param) for param in face.all_params)
-    service = ServiceDescriptor(address=(url,), inputs=inputs, standard_id=next(iter(face.standard_ids), None))
+    standard_id = next(iter(face.standard_ids), None)
+    service = ServiceDescriptor(address=(url,), inputs=inputs, standard_id=standard_id)
     return write_service_descriptor(service, name="this", description=face.description)
 
 

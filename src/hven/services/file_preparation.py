@@ -108,8 +108,9 @@ def prepare_files(
     report = PreparationReport()
     prepared_marks = _PreparedMarks(settings.var_directory / "prepared" / collection)
     # pictures first: where the disk has no room for copies, it ends
+    new = prepared_marks.list_new(_list_products(context, principal, collection, product_kinds, patterns), redo=redo)
     todo = sorted(
-        prepared_marks.list_new(_list_products(context, principal, collection, product_kinds, patterns), redo=redo),
+        new,
         key=lambda product_kind: product_kind[1],
     )
     rotations.remove_stale_copies(context, collection)  # not before it is known that there is such a collection

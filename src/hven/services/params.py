@@ -181,9 +181,8 @@ def parse_value(params: RequestParams, param: Param) -> Any:
         params = RequestParams({name: (param.default,)})
     parsed_value: Any
     if type_.is_integer:
-        parsed_value = params.read_integer(
-            name, minimum=-MAX_INT64 if param.minimum is None else int(param.minimum), maximum=param.maximum
-        )
+        minimum = -MAX_INT64 if param.minimum is None else int(param.minimum)
+        parsed_value = params.read_integer(name, minimum=minimum, maximum=param.maximum)
     elif type_.is_numeric and not type_.is_array:
         parsed_value = params.read_number(name, minimum=param.minimum, maximum=param.maximum, period=param.period)
     else:

@@ -168,9 +168,10 @@ class _RecordChecker:
                 "contact_email": ("RI3.1.1", "error"),
             }.get(key, ("VOResource", "warning"))
             message = f"{code}: {SETTINGS_FILE} has no {key} that others can use: {REQUIRED_SETTINGS[key][1]}"
+            place = self._find_key_place("", key)
             yield Fault(
                 message=message,
-                place=self._find_key_place("", key),
+                place=place,
                 remedy=_write_remedy("", key, added),
                 severity=severity,
             )
@@ -229,9 +230,10 @@ class _RecordChecker:
                 remedy=f"do registry.ids say ivo://{name}?",
             )
         for name in sorted({item[6:].partition("/")[0] for item in ids} - managed):
+            place = self._find_key_place("", "registry.authorities")
             yield Fault(
                 message=f"RI3.1.4b: {name} is no authority of this registry, and records have it",
-                place=self._find_key_place("", "registry.authorities"),
+                place=place,
                 remedy=f'under [registry]: authorities = ["{name}"]',
             )
         for part, part_records in self._records.items():
@@ -248,9 +250,10 @@ class _RecordChecker:
         """Judge what a descriptor says of its collection."""
         for key, (added, why) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
+                place = self._find_key_place(collection, key)
                 yield Fault(
                     message=f"VOResource: {collection} has no {key}: {why}",
-                    place=self._find_key_place(collection, key),
+                    place=place,
                     remedy=f"add: {added}",
                     severity="warning",
                 )
@@ -415,9 +418,10 @@ def _check_capabilities(root: etree._Element) -> Iterator[RuleViolation]:
                     "warning",
                 )
     if sort == "vg:Registry":
+        namespaces = {"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]}
         ways = root.xpath(
             "capability[@xsi:type='vg:Harvest']/interface[@xsi:type='vg:OAIHTTP'][@role='std'][@version='1.0']",
-            namespaces={"xsi": XSI_TYPE_ATTRIBUTE[1:].partition("}")[0]},
+            namespaces=namespaces,
         )
         if not ways:
             yield "RI4.0a", 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0', "authority", "", "error"

@@ -225,11 +225,12 @@ def remove_stale_copies(context: ServiceContext, collection: str) -> None:
 def _is_current(context: ServiceContext, collection: str, directory: Path) -> bool:
     try:
         path = os.fsdecode((directory / ORIGINAL_PATH_FILE).read_bytes())
+        files = collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path])
         return (
             collection_files.open_original(
                 context,
                 OWNER_PRINCIPAL,
-                collection_files.find_files(context, OWNER_PRINCIPAL, collection, [path]),
+                files,
                 path,
             ).copies_directory
             == directory

@@ -328,10 +328,9 @@ def create_script_formats(sign: Callable[[str], str] = str) -> dict[str, Format]
     wget = _SHELL_TEMPLATE % 'wget -q -c -O "$2.part" -- "$1"'
     curl = _SHELL_TEMPLATE % 'curl -fsSL --globoff --proto =http,https,ftp --retry 2 -C - -o "$2.part" -- "$1"'
     shell, text = "text/x-shellscript; charset=utf-8", "text/plain; charset=utf-8"
+    writer = _create_writer(wget, _write_download_line, _FAILURE_CHECK, sign=sign)
     return {
-        "wget": _create_format(
-            "wget", ".sh", shell, _create_writer(wget, _write_download_line, _FAILURE_CHECK, sign=sign)
-        ),
+        "wget": _create_format("wget", ".sh", shell, writer),
         "curl": _create_format(
             "curl", ".sh", shell, _create_writer(curl, _write_download_line, _FAILURE_CHECK, sign=sign)
         ),

@@ -196,9 +196,11 @@ def list_data_sets(
         published = published_state.tables_by_name.get(table.qualified_name)
         if published is None:
             continue
+        statistics = _find_statistics(context, principal, published, published_state)
+        text_array_lengths = _find_text_array_lengths(context, principal, published, published_state)
         column_statistics = {
-            **_find_statistics(context, principal, published, published_state),
-            **_find_text_array_lengths(context, principal, published, published_state),
+            **statistics,
+            **text_array_lengths,
         }
         remote_source = find_remote_data_set(context, published)
         for series in table.series:
@@ -271,9 +273,8 @@ def _build_remote_data_set(
     fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
     cached_set: tuple[DataSet] | None = fact_cache.find(key)
     if cached_set is None:
-        faults = _find_read_failures(
-            context, published_state, published_state.find_access_key(principal, context.policies)
-        )
+        access_key = published_state.find_access_key(principal, context.policies)
+        faults = _find_read_failures(context, published_state, access_key)
         if series.id in faults and monotonic() < faults[series.id][1] + RETRY_DELAY_SECONDS:
             return None
         try:
@@ -318,9 +319,8 @@ def _build_file_data_set(
     fact_cache: TableFactCache = context.site.get_or_create(TableFactCache)
     cached_set: tuple[DataSet | None] | None = fact_cache.find(key)
     if cached_set is None:
-        faults = _find_read_failures(
-            context, published_state, published_state.find_access_key(principal, context.policies)
-        )
+        access_key = published_state.find_access_key(principal, context.policies)
+        faults = _find_read_failures(context, published_state, access_key)
         if series.id in faults and monotonic() < faults[series.id][1] + RETRY_DELAY_SECONDS:
             return None
         if find_begin_and_end_columns(table)[0]:
@@ -583,10 +583,11 @@ def find_time_extent(
             for value in (first, last)
         )
     if data_set.remote is not None:  # which says when it ends
+        row_count = max(int((stop - start) / ((data_set.series.cadence or 1) * SECOND_MICROSECONDS)), 1)
         return TimeExtent(
             start=start,
             stop=stop,
-            row_count=max(int((stop - start) / ((data_set.series.cadence or 1) * SECOND_MICROSECONDS)), 1),
+            row_count=row_count,
         )
     behind = round((data_set.series.cadence or 0) * SECOND_MICROSECONDS) or (1 if epoch is None else 1000)
     return TimeExtent(start=start, stop=stop + behind, row_count=int(rows))
@@ -894,7 +895,8 @@ class SeriesRequest:
         if data_set is not None:
             fault = None
         else:
-            fault = _find_read_failures(self.context, self.published_state, self.access_key).get(name)
+            read_failures = _find_read_failures(self.context, self.published_state, self.access_key)
+            fault = read_failures.get(name)
         if fault is not None:
             raise fault[0]
         return data_set

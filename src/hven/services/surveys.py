@@ -127,7 +127,8 @@ class _VisibilityCache(dict[Any, Any]):
 def is_visible(context: ServiceContext, principal: Principal, survey: PublishedSurvey) -> bool:
     """Return whether a reader may take all images that a HiPS is made of."""
     visibility_cache: _VisibilityCache = context.site.get_or_create(_VisibilityCache)
-    key = survey.place, principal, context.site.get_published_state().version
+    published_state = context.site.get_published_state()
+    key = survey.place, principal, published_state.version
     answer, until = visibility_cache.get(key, (False, 0.0))
     if until < time.monotonic():
         if len(visibility_cache) > 1000:

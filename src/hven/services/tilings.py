@@ -246,7 +246,8 @@ class Tiling:
             column.name for column in self.table.columns
         ]
         if shows_all:
-            return self.context.site.engines.find_engine(self.snapshot).list_partition_files(self.snapshot)
+            engine = self.context.site.engines.find_engine(self.snapshot)
+            return engine.list_partition_files(self.snapshot)
         return None
 
     @property
@@ -433,7 +434,8 @@ class Tiling:
                 format_message("there is no partition {path}", hats_layout.format_partition_path(order, pixel)),
                 remedy="partition_info.csv lists them",
             )
-        mine = np.array([hats_layout.compute_cell_range(order, pixel)])
+        cell_range = hats_layout.compute_cell_range(order, pixel)
+        mine = np.array([cell_range])
         all_names = [name for name, _ in self.columns]
         requested_names = set((columns or "").split(",")) - {hats_layout.CELL_COLUMN}
         if columns and requested_names <= {*all_names}:
@@ -454,7 +456,8 @@ class Tiling:
         ):
             return self.make_key(order, pixel), self._engine_partitions[order, pixel]
         key = self.make_key(order, pixel, names, ranges.tolist())
-        return key, get_tile_store(self.context).get_or_write(
+        tile_store = get_tile_store(self.context)
+        return key, tile_store.get_or_write(
             f"{key}.parquet", lambda file: self._write_partition(file, ranges, names, max(order, COVER_ORDER))
         )
 
@@ -518,10 +521,9 @@ class Tiling:
         """Write ``_common_metadata``, with what the columns mean."""
         if self.part == INDEX_PART:
             return hats_layout.write_common_metadata(self._index_schema)
+        columns = [column for _, column in self.columns]
         metadata_xml = votable.write_metadata_document(
-            TableMetadata(
-                columns=[column for _, column in self.columns], frames=self.table.frames, name=self.table.name
-            ),
+            TableMetadata(columns=columns, frames=self.table.frames, name=self.table.name),
             ResultStatus(),
         )
         return hats_layout.write_common_metadata(self.schema, metadata_xml.encode())
@@ -604,7 +606,8 @@ class Tiling:
     def get_index_file(self) -> tuple[str, Path]:
         """Return the file that has for each value of the key the partition that has its row, and a name that is these bytes' alone."""
         key = self.make_key(INDEX_PART)
-        return key, get_tile_store(self.context).get_or_write(f"{key}.parquet", self._write_index)
+        tile_store = get_tile_store(self.context)
+        return key, tile_store.get_or_write(f"{key}.parquet", self._write_index)
 
     def _write_index(self, file: Path) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415  (slow to load, asked by few)
@@ -620,7 +623,8 @@ class Tiling:
             *columns,
         )
         places = (queried_rows[name].cast(pa.float64()).to_numpy() for name in (lon, lat))
-        partition_indexes = firsts.searchsorted(healpix.compute_cell_indexes(29, *places), "right") - 1
+        cell_indexes = healpix.compute_cell_indexes(29, *places)
+        partition_indexes = firsts.searchsorted(cell_indexes, "right") - 1
         orders, numbers = pixels[partition_indexes].T
         arrays = [
             literal.cast_to_storage(queried_rows[self.indexed_column.name], self.indexed_column.type),
@@ -659,7 +663,8 @@ def _write_cell_condition(ranges: Ranges, order: int) -> str:
 
 def _compute_margin_ranges(order: int, pixel: int) -> Ranges:
     """Return what lies around a pixel."""
-    mine = np.array([hats_layout.compute_cell_range(order, pixel)])
+    cell_range = hats_layout.compute_cell_range(order, pixel)
+    mine = np.array([cell_range])
     return healpix.intersect_ranges(
         healpix.add_neighbours(mine, min(MARGIN_ORDER, order + MAX_MARGIN_ORDER_STEP)), healpix.complement_ranges(mine)
     )
@@ -779,7 +784,8 @@ def find_tiling(context: ServiceContext, principal: Principal, text: str, state:
         private = []
     else:
         private = [table.qualified_name]
-    scope = build_access_scope(filters, private, collect_column_masks([published_table.table], principal))
+    column_masks = collect_column_masks([published_table.table], principal)
+    scope = build_access_scope(filters, private, column_masks)
     new_tiling = Tiling(
         context=context,
         principal=principal,

@@ -175,8 +175,9 @@ class _JobResources:
 
     def build_routes(self) -> Sequence[Route]:
         job = f"{self._path}/{{job}}"
+        route = create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST"))
         job_routes = [
-            create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST")),
+            route,
             create_route(job, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
             create_route(f"{job}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "PUT")),
             create_route(f"{job}/results/{{name}}", self._answer_result, _respond_to_error),
@@ -197,8 +198,9 @@ class _JobResources:
         return "/".join([f"{get_base_url(request, self._site.settings)}{self._path}", *path_parts])
 
     def _identify_requester(self, request: Request) -> JobRequester:
+        principal = self._identify_principal(request)
         return JobRequester(
-            principal=self._identify_principal(request),
+            principal=principal,
             address=get_client_address(request),
             visitor=identify_visitor(request.headers),
         )
@@ -213,9 +215,8 @@ class _JobResources:
         return job
 
     def _redirect_to(self, request: Request, *path_parts: str) -> Response:
-        return Response(
-            status_code=303, headers={"location": self._build_url(request, *path_parts), "cache-control": "no-store"}
-        )
+        headers = {"location": self._build_url(request, *path_parts), "cache-control": "no-store"}
+        return Response(status_code=303, headers=headers)
 
     # --- the list --------------------------------------------------------------------------------------------
 
@@ -309,9 +310,10 @@ class _JobResources:
         if wait and job.phase in ACTIVE_PHASES and (phase is None or phase.upper() == job.phase):
             await self._wait_for_change(request, job, MAX_WAIT_SECONDS if wait < 0 else min(wait, MAX_WAIT_SECONDS))
             job, outlook, children = await look()
+        url = self._build_url(request, job.id)
         job_description = uws_documents.describe_job(
             job,
-            self._build_url(request, job.id),
+            url,
             queue_place=outlook.place,
             expected_end=outlook.quote,
             note=outlook.note,
@@ -362,7 +364,8 @@ class _JobResources:
                 await self._change_job(request, params)
                 return self._redirect_to(request, job.id)
             if name in {"parameters", "results"}:
-                job_description = uws_documents.describe_job(job, self._build_url(request, job.id))
+                url = self._build_url(request, job.id)
+                job_description = uws_documents.describe_job(job, url)
                 if name == "parameters":
                     write = uws_documents.write_parameters_xml
                 else:
@@ -381,7 +384,8 @@ class _JobResources:
                 return answer_with_body(
                     request, (uws_documents.format_time(outlook.quote) or "").encode(), TEXT_HEADERS
                 )
-            return answer_with_body(request, _get_atom_text(job, name).encode(), TEXT_HEADERS)
+            atom_text = _get_atom_text(job, name)
+            return answer_with_body(request, atom_text.encode(), TEXT_HEADERS)
 
         return answer_part
 
@@ -407,7 +411,8 @@ class _JobResources:
                 value = body.decode()
             except UnicodeDecodeError:
                 raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
-            await self._change_job(request, collect_params([(name, value)]))
+            params = collect_params([(name, value)])
+            await self._change_job(request, params)
             return self._redirect_to(request, job.id)
         values = [value for param_name, value in job.parameters if param_name.upper() == name]
         if not values:
@@ -423,7 +428,8 @@ class _JobResources:
             **SANDBOX_HEADERS,
             **({"content-disposition": "attachment"} if loaded else {}),
         }
-        record_sent_data(rows_by_table=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
+        rows_by_table = dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0))
+        record_sent_data(rows_by_table=rows_by_table)
         if request.method == "HEAD":
             size = path.stat().st_size
             return answer_head_request(

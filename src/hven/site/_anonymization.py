@@ -53,17 +53,19 @@ def anonymize_for_referee(published_state: PublishedState, principal: Principal)
             publisher_ror=None,
         )
 
+    resources = {
+        name: anonymize_resource(original) if name in names else original
+        for name, original in published_state.resources.items()
+    }
+    tables_by_name = {
+        name: replace(item, resource=anonymize_resource(item.resource))
+        if item.resource is not None and item.resource.name in names
+        else item
+        for name, item in published_state.tables_by_name.items()
+    }
     return replace(
         published_state,
         version=version,
-        resources={
-            name: anonymize_resource(original) if name in names else original
-            for name, original in published_state.resources.items()
-        },
-        tables_by_name={
-            name: replace(item, resource=anonymize_resource(item.resource))
-            if item.resource is not None and item.resource.name in names
-            else item
-            for name, item in published_state.tables_by_name.items()
-        },
+        resources=resources,
+        tables_by_name=tables_by_name,
     )

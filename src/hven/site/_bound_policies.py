@@ -193,9 +193,8 @@ class RowAccessRights:
                 (condition or EVERY_ROW_CONDITION, _build_word_literal(column, text))
                 for condition, text in rights_words
             ]
-            masks_by_column[column.name] = _build_case(
-                column, *rights_cases, else_value=_build_word_literal(column, PROPRIETARY_RIGHTS)
-            )
+            else_value = _build_word_literal(column, PROPRIETARY_RIGHTS)
+            masks_by_column[column.name] = _build_case(column, *rights_cases, else_value=else_value)
         return {name: remove_literal_slots(expr) for name, expr in masks_by_column.items()}
 
     def find_file_condition(self, principal: Principal) -> Expr | None:
@@ -300,8 +299,9 @@ class FileAddressRights:
             ]
             tests = (f"{name} LIKE {write_literal(prefix)}" for prefix in address_patterns)
             text = f"CASE WHEN {' OR '.join(tests)} THEN NULL ELSE {name} END"
+            expression = adql.parse_expression(text)
             self._masks[column.name] = remove_literal_slots(
-                adql.bind_expression(adql.parse_expression(text), table.columns, functions=QUERY_FUNCTIONS)
+                adql.bind_expression(expression, table.columns, functions=QUERY_FUNCTIONS)
             )
 
     def bind_to_table(self, table: Table) -> Table:
@@ -369,7 +369,8 @@ def _build_column_ref(column: Column) -> ColumnRef:
 
 
 def _build_word_literal(column: Column, text: str) -> Literal:
-    return Literal(text, meta=ValueMetadata(column.type, nullable=False))
+    meta = ValueMetadata(column.type, nullable=False)
+    return Literal(text, meta=meta)
 
 
 def _build_case(column: Column, *cases: tuple[Expr, Expr], else_value: Expr | None) -> Expr:
@@ -464,18 +465,18 @@ class AccessPolicyBinder:
         assert isinstance(snapshot, Snapshot)  # noqa: S101  (or there were no facts)
         places = {name: remove_literal_slots(expr) for name, expr in expressions.items()}
         name = ".".join(adql.quote_name(part) for part in (table.schema, table.name))
+        query = adql.parse_query(text.format(name))
         tree = transform_tree(
-            adql.parse_query(text.format(name)),
+            query,
             lambda node: places.get(node.name.name, node) if isinstance(node, ColumnRef) else node,
         )
         bound = adql.bind_query(tree, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
         assert self._find_engine is not None  # noqa: S101  (or there were no facts)
         if row_condition is not None:
             bound = replace(bound, query=_add_condition(bound.query, remove_literal_slots(row_condition)))
-        execution = (
-            self._find_engine(snapshot)
-            .plan_query(bound)
-            .execute(bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits())
+        engine = self._find_engine(snapshot)
+        execution = engine.plan_query(bound).execute(
+            bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
         )
         try:
             for batch in execution:
@@ -513,11 +514,10 @@ def _mask_file_addresses(published_table: PublishedTable, published: Mapping[str
     address_prefixes = [
         f"{site_url}/collections/{quote(owner).replace('%', '_')}/" for site_url in sorted(filter(None, site_urls))
     ]
+    table = FileAddressRights(published_table.table, files.table, address_prefixes).bind_to_table(published_table.table)
     return replace(
         published_table,
-        table=FileAddressRights(published_table.table, files.table, address_prefixes).bind_to_table(
-            published_table.table
-        ),
+        table=table,
     )
 
 

@@ -93,11 +93,13 @@ class Catalogue:
         extended_schemas = tuple(
             replace(schema, tables=(*schema.tables, *new_tables.pop(schema.name, ()))) for schema in self.schemas
         )
+        schemas = extended_schemas + tuple(
+            Schema(name=name, tables=schema_tables) for name, schema_tables in new_tables.items()
+        )
         return replace(
             self,
             access_key=f"{self.access_key}+",
-            schemas=extended_schemas
-            + tuple(Schema(name=name, tables=schema_tables) for name, schema_tables in new_tables.items()),
+            schemas=schemas,
         )
 
 

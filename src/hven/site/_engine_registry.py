@@ -145,9 +145,8 @@ class EngineRegistry:
         if engine_kind.webs:
             options["webs"] = WebCatalogueClient(allow_private=self._settings.allow_private)
         _create_directory(data_directory.parent, self._settings.directory)
-        engine: StorageEngine = plugins.load_plugin("engines", engine_name).open(
-            data_directory, memory=self._memory_bytes, **options
-        )
+        plugin = plugins.load_plugin("engines", engine_name)
+        engine: StorageEngine = plugin.open(data_directory, memory=self._memory_bytes, **options)
         return engine
 
     def find_missing_file(self, snapshot: Snapshot) -> str | None:

@@ -126,10 +126,11 @@ class LiveTables:
             LIVE_ENGINE_PREFIX + str(source.options["url"]), float(source.options.get("seconds", 60.0))
         )
         try:
+            definition = compile_live_table(spec, resource, inspection)
             return LiveTableState(
                 inspection=inspection,
                 problem=problem,
-                definition=compile_live_table(spec, resource, inspection),
+                definition=definition,
                 cache_key=key,
             )
         except DescriptorError as error:
@@ -198,9 +199,8 @@ def _build_published_table(
             repr((replace(inspection, rows=None), sorted(resource.hashes.items()))).encode()
         ).hexdigest()[:16],
     )
-    return PublishedTable(
-        table=set_column_epochs(definition.table), relation=live, updated="", resource=resource, rows=None
-    )
+    table = set_column_epochs(definition.table)
+    return PublishedTable(table=table, relation=live, updated="", resource=resource, rows=None)
 
 
 def _open_source(source: SourceSpec, settings: Settings) -> Any:
@@ -227,7 +227,8 @@ def _load_inspection(path: Any) -> Any:
         text = path.read_text(encoding="utf-8")
     except OSError:
         return None
-    return plugins.load_plugin("sources", "live").table_info_from_json(json.loads(text))
+    plugin = plugins.load_plugin("sources", "live")
+    return plugin.table_info_from_json(json.loads(text))
 
 
 __all__ = ["LiveTables"]

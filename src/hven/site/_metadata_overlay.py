@@ -161,9 +161,6 @@ def _fit_text_type(column: Column, statistics: Mapping[str, Any]) -> Column:
     if kind.datatype == "char" and kind.is_string and statistics.get("non_ascii"):
         return column.copy_with(type=Type("unicodeChar", kind.arraysize, kind.xtype))
     if kind.arraysize is not None and kind.arraysize.startswith("*x") and "longest" in statistics:
-        return column.copy_with(
-            type=Type(
-                kind.datatype, kind.arraysize.replace("*", str(choose_text_width(statistics["longest"])), 1), kind.xtype
-            )
-        )
+        text_width = choose_text_width(statistics["longest"])
+        return column.copy_with(type=Type(kind.datatype, kind.arraysize.replace("*", str(text_width), 1), kind.xtype))
     return column

@@ -86,8 +86,9 @@ def _collect_members(
             if view_member is not None:
                 if standard_name == OBSCORE_VIEW:
                     view_member = _link_to_datalink(_add_file_columns(view_member), item.table, item.resource)
+                query = adql.parse_query(view_member.write_query(view_member.columns))
                 adql.bind_query(
-                    adql.parse_query(view_member.write_query(view_member.columns)),
+                    query,
                     Catalogue(access_key="", schemas=(Schema(name=item.table.schema, tables=(item.table,)),)),
                 )
                 view_members.append(view_member)
@@ -102,9 +103,10 @@ def _add_file_columns(member: ObservationViewMember) -> ObservationViewMember:
         name: member.column_expressions.get(source_column, "CAST(NULL AS VARCHAR)")
         for name, source_column in FILE_COLUMN_SOURCES.items()
     }
+    column_expressions = {**member.column_expressions, **file_items}
     return replace(
         member,
-        column_expressions={**member.column_expressions, **file_items},
+        column_expressions=column_expressions,
         columns=(*member.columns, *_FILE_COLUMNS),
     )
 
@@ -128,13 +130,14 @@ def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Res
     else:
         value = f"CAST({key} AS VARCHAR)"
     url = f"'{resource.site['url']}/datalink/{quote(table.qualified_name)}?ID=' || URL_ENCODE({value})"
+    column_expressions = {
+        **member.column_expressions,
+        "access_url": url,
+        "access_format": f"'{DATALINK_MEDIA_TYPE}'",
+    }
     return replace(
         member,
-        column_expressions={
-            **member.column_expressions,
-            "access_url": url,
-            "access_format": f"'{DATALINK_MEDIA_TYPE}'",
-        },
+        column_expressions=column_expressions,
     )
 
 
@@ -172,10 +175,11 @@ def _build_union_view(
         )
         for view_member in members
     }
+    access = "public" if any(published[name].table.access == "public" for name in members_by_table) else "private"
     table = standard.copy_with(
         schema=OBSCORE_SCHEMA,
         columns=columns,
-        access="public" if any(published[name].table.access == "public" for name in members_by_table) else "private",
+        access=access,
     )
     newest = max(published[name].updated for name in members_by_table)
     view = UnionView(table, members_by_table, frozenset(column.name for column in standard.columns))
@@ -227,9 +231,8 @@ class UnionView(Mapping[str, ObservationViewMember]):
             for column in self._table.columns
             if column.name in member_columns
         )
-        return self._table.copy_with(
-            columns=columns, view=join_selects([view_member.write_query(columns) for view_member in chosen_members])
-        )
+        view = join_selects([view_member.write_query(columns) for view_member in chosen_members])
+        return self._table.copy_with(columns=columns, view=view)
 
 
 def join_selects(selects: Sequence[str]) -> str:

@@ -164,7 +164,8 @@ def _read_people_rows(engine: StorageEngine, table: Table, snapshot: Snapshot) -
         for name in (ACCOUNT_COLUMN, *GROUP_COLUMNS, *ALIAS_COLUMNS)
     ]
     text = f"SELECT {', '.join(select_items)} FROM {adql.quote_name(table.schema)}.{adql.quote_name(table.name)}"
-    bound = adql.bind_query(adql.parse_query(text), StaticCatalogue([table.copy_with(policy=None, rights=None)]))
+    query = adql.parse_query(text)
+    bound = adql.bind_query(query, StaticCatalogue([table.copy_with(policy=None, rights=None)]))
     execution = engine.plan_query(bound).execute(
         bound.literal_values, {table.qualified_name: snapshot}, ExecutionLimits()
     )

@@ -322,7 +322,8 @@ class PublishedState:
         if principal.name is not None:
             access_key, own_tables = self._find_own_access(principal, policies)
         else:
-            access_key, own_tables = (self._find_common_access_key(principal, policies), ())
+            common_access_key = self._find_common_access_key(principal, policies)
+            access_key, own_tables = (common_access_key, ())
         key = access_key.partition(ROW_FILTER_MARK)[0]  # who sees other rows of the same tables has the same catalogue
         if own_tables:
             return self._get_owner_catalogue(key, own_tables, principal, policies)
@@ -372,7 +373,8 @@ class PublishedState:
     ) -> Catalogue:
         cached_entry = self._owner_catalogues.get(access_key)
         if cached_entry is None:
-            schema = Schema(name=USER_SCHEMA, tables=tuple(item.table for item in own_tables), title="Your own tables")
+            tables = tuple(item.table for item in own_tables)
+            schema = Schema(name=USER_SCHEMA, tables=tables, title="Your own tables")
             owner_catalogue = self._build_catalogue(access_key, principal, policies, (schema,))
             cached_entry = (
                 owner_catalogue,

@@ -152,7 +152,8 @@ def _close_if_restrictions_unknown(
     descriptor = descriptors.get(published.table.schema)
     closed = descriptor is not None and descriptor.is_closed
     if closed:
-        return replace(published, table=published.table.copy_with(access=PRIVATE_ACCESS))
+        table = published.table.copy_with(access=PRIVATE_ACCESS)
+        return replace(published, table=table)
     return published
 
 
@@ -351,7 +352,8 @@ def _has_served_tables(resource: Resource, published: Mapping[str, PublishedTabl
 def _build_view(
     spec: TableSpec, resource: Resource, published: Mapping[str, PublishedTable], open_projects: Collection[str]
 ) -> PublishedTable:
-    catalogue = Catalogue(access_key="", schemas=_group_schemas(published, {}))
+    schemas = _group_schemas(published, {})
+    catalogue = Catalogue(access_key="", schemas=schemas)
     query = adql.parse_query(spec.table.view or "")
     bound = adql.bind_query(query, catalogue)
     described_columns = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared_columns)}
@@ -366,9 +368,8 @@ def _build_view(
                 for name in ("description", "unit", "ucd", "utype", "label")
                 if (value := getattr(described_column, name)) is not None
             }
-        columns.append(
-            column.copy_with(**changes, std=column.std or (described_column is not None and described_column.std))
-        )
+        std = column.std or (described_column is not None and described_column.std)
+        columns.append(column.copy_with(**changes, std=std))
     # the binder tells the stored tables; a view between may be private, too
     cte_names = {cte.name.name.lower() for cte in walk_tree(query) if isinstance(cte, CommonTable)}
     parts = [

@@ -30,9 +30,10 @@ def load_own_schema() -> Schema:
     Descriptions hold any character.
     """
     resource = load_standard(TAP_SCHEMA_NAME.lower())
+    tables = tuple(_adapt_table(spec.table) for spec in resource.tables)
     return Schema(
         name=TAP_SCHEMA_NAME,
-        tables=tuple(_adapt_table(spec.table) for spec in resource.tables),
+        tables=tables,
         description=resource.description,
     )
 
@@ -177,7 +178,8 @@ def _widen_columns(table: Table, non_ascii_columns: set[tuple[str, str]]) -> Tab
         for column in table.columns
         if (table.name, column.name) in non_ascii_columns
     }
-    return table.copy_with(columns=tuple(change.get(column.name, column) for column in table.columns))
+    columns = tuple(change.get(column.name, column) for column in table.columns)
+    return table.copy_with(columns=columns)
 
 
 def _to_arrow_table(table: Table, rows: Sequence[tuple[Any, ...]]) -> pa.Table:

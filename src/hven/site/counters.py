@@ -210,11 +210,14 @@ class ProcessCounters:
         process_count = int((rows != 0).any(axis=1).sum())
         faces = range(len(COUNTED_SERVICES))
         width = len(TIME_BUCKETS_SECONDS) + 1
+        running_requests = int(total[_RUNNING_OFFSET])
+        running_queries = int(total[_RUNNING_QUERIES_OFFSET])
+        query_count = int(total[_QUERY_COUNT_OFFSET])
         return ServerTotals(
             process_count=process_count,
-            running_requests=int(total[_RUNNING_OFFSET]),
-            running_queries=int(total[_RUNNING_QUERIES_OFFSET]),
-            query_count=int(total[_QUERY_COUNT_OFFSET]),
+            running_requests=running_requests,
+            running_queries=running_queries,
+            query_count=query_count,
             row_count=int(total[_ROW_COUNT_OFFSET]),
             query_seconds=float(total[_QUERY_SECONDS_OFFSET]),
             errors_by_kind={

@@ -194,12 +194,14 @@ class DescriptorWatcher:
             new_files = tuple(file for file in watched_files if file not in stamps_by_file)
             stamps_by_file.update(zip(new_files, compute_stamp(new_files), strict=True))
             unchanged = not new_files or is_unchanged(resource)
+            stamp = tuple(stamps_by_file[file] for file in watched_files) if unchanged else ()
+            restrictions = _find_restrictions(_read_text(path) or "")
             return DescriptorState(
                 name=collection,
-                stamp=tuple(stamps_by_file[file] for file in watched_files) if unchanged else (),
+                stamp=stamp,
                 files=watched_files,
                 resource=resource,
-                restrictions=_find_restrictions(_read_text(path) or ""),
+                restrictions=restrictions,
             )
         if old_state is not None:
             last_resource = old_state.resource
@@ -353,17 +355,20 @@ def _build_stored_descriptor(resource: Resource, settings: Settings) -> StoredDe
         return None
     home = resource.path.parent
     with suppress(OSError):
+        files = dict(resource.hashes)
+        texts = {
+            name: _decode_text((home / name).read_bytes())
+            for name in resource.hashes
+            if Path(name).suffix in PARSED_SUFFIXES
+        }
+        standards = {
+            path.name: _decode_text(path.read_bytes())
+            for path in sorted((settings.directory / "standards").glob("*.yaml"))
+        }
         return StoredDescriptor(
-            files=dict(resource.hashes),
-            texts={
-                name: _decode_text((home / name).read_bytes())
-                for name in resource.hashes
-                if Path(name).suffix in PARSED_SUFFIXES
-            },
-            standards={
-                path.name: _decode_text(path.read_bytes())
-                for path in sorted((settings.directory / "standards").glob("*.yaml"))
-            },
+            files=files,
+            texts=texts,
+            standards=standards,
             defaults=dict(settings.defaults),
         )
     return None

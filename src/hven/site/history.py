@@ -173,8 +173,9 @@ def build_past_state(
             if entry.table.qualified_name in current_pointers
         }
         missing_tables = {table.lower(): None for table in current_pointers if table not in records}
+        published_state = build_published_state(records, descriptors, policies=policies, projects=projects)
         return PastState(
-            published_state=build_published_state(records, descriptors, policies=policies, projects=projects),
+            published_state=published_state,
             version_key=version_key,
             missing_tables=missing_tables,
             is_release=True,

@@ -235,10 +235,11 @@ def restore_archive(
         shutil.rmtree(partial_directory, ignore_errors=True)
         if is_new_directory and directory.exists() and not any(directory.iterdir()):
             directory.rmdir()
+    local_settings = _list_local_settings(site_settings.load_settings(directory))
     return {
         **header,
         "collections": [] if header["data"] else collections,
-        "yours": [*restoration.notices, *_list_local_settings(site_settings.load_settings(directory))],
+        "yours": [*restoration.notices, *local_settings],
     }
 
 
@@ -287,7 +288,8 @@ class _Restoration:
                 site.store.release_data_directory()
                 raise
             for record in self.restored_records.values():
-                site.engines.find_engine(record.snapshot).note_published(record.snapshot)
+                engine = site.engines.find_engine(record.snapshot)
+                engine.note_published(record.snapshot)
         return sorted(
             path.parent.name
             for path in settings.collections_directory.glob("*/*.yaml")

@@ -139,7 +139,8 @@ class DelimitedTextSource(TextFileSource):
         text, dialect = self._open_and_detect(file)
         self._check_same_columns(file, dialect, file_column_names)
         text.skip_bytes(dialect.offset)
-        return text, self._build_layout(dialect, {name: kinds.get(name, pa.string()) for name in dialect.names})
+        layout = self._build_layout(dialect, {name: kinds.get(name, pa.string()) for name in dialect.names})
+        return text, layout
 
     def _open_and_detect(self, file: DataFile) -> tuple[TextFile, TextDialect]:
         options = self.options
@@ -156,8 +157,9 @@ class DelimitedTextSource(TextFileSource):
             skip=options.skip,
             units=options.units,
         )
+        quote = self._choose_quote(dialect)
         text.set_dialect(
-            quote=self._choose_quote(dialect),
+            quote=quote,
             comment=dialect.comment,
             delimiter=" " if dialect.delimiter == WHITESPACE else dialect.delimiter,
             has_continuation_lines=dialect.has_continuation_lines,
@@ -318,11 +320,12 @@ class DelimitedTextSource(TextFileSource):
     ) -> tuple[str, str] | None:
         options = self.options
         typed = "`types: {{{name}: {kind}}}`"
+        null_words = self._list_null_words(name, self._guess_columns[0])
         return explain_doubt(
             name,
             cells,
             places,
-            null_words=self._list_null_words(name, self._guess_columns[0]),
+            null_words=null_words,
             type_hint=typed,
             decimal=options.decimal,
             thousands=options.thousands,

@@ -265,7 +265,8 @@ def _parse_instant(text: str) -> int | None:
     if text == "NOW":
         return int(dt.datetime.now(dt.UTC).timestamp()) * SECOND_MICROSECONDS
     try:
-        return int(parse_instants(np.array([text.replace(" ", "T").encode()]))[0])
+        instants = parse_instants(np.array([text.replace(" ", "T").encode()]))
+        return int(instants[0])
     except ValueError:
         return None
 

@@ -444,7 +444,8 @@ class RowDocuments:
                 values_by_id[name] = json.loads(values)
                 continue
             try:
-                new_values[name], _ = extract_values(self.store.read_body(name), self.options.format, self._specs)
+                body = self.store.read_body(name)
+                new_values[name], _ = extract_values(body, self.options.format, self._specs)
             except InvalidDocumentError:
                 new_values[name] = [None] * len(self._specs)
         if new_values:

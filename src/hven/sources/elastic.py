@@ -210,9 +210,8 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         if not self.options.source:
             for name, kind in sampled_names.items():
                 if name not in leaf_names and not name.startswith(inside):
-                    sampled_leaves.append(
-                        JsonLeaf(name=name, pointer="/" + name.replace(".", "/"), leaf_kind=LEAF_CELL, arrow_type=kind)
-                    )
+                    pointer = "/" + name.replace(".", "/")
+                    sampled_leaves.append(JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=kind))
         return sampled_leaves
 
     # --- pages ---------------------------------------------------------------------------------------------------

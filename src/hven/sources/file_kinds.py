@@ -166,7 +166,8 @@ def _iterate_signatures(kinds: Iterable[str], attribute_name: str) -> Iterator[t
     """Ask kinds one by one, for to load all of them takes a quarter of a second."""
     for name in kinds:
         try:
-            signature = vars(plugins.load_plugin("sources", name)).get(attribute_name)
+            plugin = plugins.load_plugin("sources", name)
+            signature = vars(plugin).get(attribute_name)
         except UserError:  # what it needs is not installed
             continue
         if signature is not None:

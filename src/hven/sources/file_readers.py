@@ -84,7 +84,8 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
             for word in reader_settings.command[1:]
         )
         try:
-            argv = (find_program(site_directory, reader_settings.command[0]), *words)
+            program = find_program(site_directory, reader_settings.command[0])
+            argv = (program, *words)
         except UserError as error:
             raise SourceError(
                 error.message, remedy=format_message("readers.{name}.command of hven.toml", reader_settings.name)
@@ -99,7 +100,8 @@ def open_with_reader(settings: Settings, path: Place, name: str, reader: FileRea
             reader_settings.idle,
             "",
         )
-    return open_product(path, name, read_rows=partial(_request_table, kind, name))
+    read_rows = partial(_request_table, kind, name)
+    return open_product(path, name, read_rows=read_rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,8 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         address=options.root, path_prefix=options.at, options=options.options, redirects_clients=options.direct
     )
     if root.scheme is None and options.adql is None and options.checksums is not False:
-        return DirectoryFileSource(
-            options, replace(context, directory=context.directory / Path(options.root).expanduser())
-        )
+        directory = context.directory / Path(options.root).expanduser()
+        return DirectoryFileSource(options, replace(context, directory=directory))
     return NamedFileSource(options, root, context)
 
 

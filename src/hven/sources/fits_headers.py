@@ -98,12 +98,8 @@ class HduHeader:
         count = 1
         for axis in axes:
             count *= axis
-        size = (
-            abs(self.read_integer("BITPIX"))
-            // 8
-            * self.read_integer("GCOUNT", 1)
-            * (self.read_integer("PCOUNT") + count)
-        )
+        integer = self.read_integer("BITPIX")
+        size = abs(integer) // 8 * self.read_integer("GCOUNT", 1) * (self.read_integer("PCOUNT") + count)
         return -(-size // BLOCK_BYTES) * BLOCK_BYTES
 
 

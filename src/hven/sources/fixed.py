@@ -280,11 +280,12 @@ class FixedTextSource(TextFileSource):
                 kind = target_type
             if kind == pa.string() and name not in declared_types and name in cells:
                 places = [f"row {number:,}" for number in range(1, len(cells[name]) + 1)]
+                null_words = self._list_null_words(item)
                 doubt = explain_doubt(
                     name,
                     cells[name],
                     places,
-                    null_words=self._list_null_words(item),
+                    null_words=null_words,
                     type_hint="`type: {kind}` of the field",
                 )
                 self._type_doubts |= {} if doubt is None else {name: doubt}
@@ -292,7 +293,8 @@ class FixedTextSource(TextFileSource):
         return fields_by_name
 
     def _list_null_words(self, byte_field: readme.ByteField) -> tuple[str, ...]:
-        return (*list_null_words(self.options.null, byte_field.column.name), *readme.list_null_words(byte_field))
+        null_words = list_null_words(self.options.null, byte_field.column.name)
+        return (*null_words, *readme.list_null_words(byte_field))
 
     def read_batches(
         self, column_names: Sequence[str] | None = None, row_limit: int | None = None
@@ -362,15 +364,18 @@ class FixedTextSource(TextFileSource):
         items = [self._fields_and_types[name][0] for name in names]
         text = self._open_text(file)
         single = codecs.lookup(self.options.encoding).name != "utf-8"
+        column_types = {name: self._fields_and_types[name][1] for name in names}
+        null_words = {
+            **self.options.null,
+            **{name: self._list_null_words(item) for name, item in zip(names, items, strict=True) if item.null},
+        }
+        transform = build_splitter([(item.start, item.end) for item in items], by_characters=single)
         shape = RecordLayout(
             names=names,
-            column_types={name: self._fields_and_types[name][1] for name in names},
+            column_types=column_types,
             delimiter=UNIT_SEPARATOR,
             quote=None,
-            null_words={
-                **self.options.null,
-                **{name: self._list_null_words(item) for name, item in zip(names, items, strict=True) if item.null},
-            },
-            transform=build_splitter([(item.start, item.end) for item in items], by_characters=single),
+            null_words=null_words,
+            transform=transform,
         )
         return text, shape

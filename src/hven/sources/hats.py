@@ -298,11 +298,13 @@ class _RemoteCatalogueFolder:
 
     def list_files(self, name: str) -> list[str]:
         """See `hats_catalogues.CatalogueFolder.list_files`."""
-        return catalogues.list_linked_files(self.read_file(f"{name}/") or b"", name)
+        file = self.read_file(f"{name}/")
+        return catalogues.list_linked_files(file or b"", name)
 
     def open_file(self, name: str) -> FetchedFile:
         """Return a file that is fetched when all of it is read."""
-        return _RangedFetchedFile(self._build_client(name), self._ranges, f"{self._options.path.rstrip('/')}/{name}")
+        client = self._build_client(name)
+        return _RangedFetchedFile(client, self._ranges, f"{self._options.path.rstrip('/')}/{name}")
 
     def _build_client(self, name: str) -> ServiceClient:
         options = self._options
@@ -354,7 +356,8 @@ def _open_local_catalogue(folder: Any, base: str, names: Sequence[str], context:
     """Open the files of a directory, and what says what their columns mean."""
     parquet: Any = plugins.load_plugin("sources", "parquet")
     common = folder.path / base / hats_layout.COMMON_METADATA_FILE
-    rows = parquet.ParquetRows(parquet.Options(files=[str(folder.path / name) for name in names]), context)
+    files = [str(folder.path / name) for name in names]
+    rows = parquet.ParquetRows(parquet.Options(files=files), context)
     if common.is_file():
         meta = parquet.ParquetRows(parquet.Options(files=[str(common)]), context)
     else:

@@ -662,8 +662,9 @@ class HttpConnections:
             extensions["sni_hostname"] = host
         try:
             client = self._find_client(proxy)
+            request = client.build_request(method, target, headers=request_headers, extensions=extensions, **body)
             return client.send(
-                client.build_request(method, target, headers=request_headers, extensions=extensions, **body),
+                request,
                 stream=True,
             )
         except httpx.TimeoutException as error:

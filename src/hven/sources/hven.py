@@ -153,8 +153,9 @@ class HvenSource(TapSource):
         typed = pa.table({name: table.column(name).cast(self._columns[name].type.arrow) for name in key})
         is_removed = pc.equal(kinds, "removed")
         touched = typed.filter(pc.invert(is_removed))
+        state = _find_state_name(head, self.source_name)
         return SourceChanges(
-            state=_find_state_name(head, self.source_name),
+            state=state,
             key_columns=tuple(key),
             rows=self.select_keys(key, touched),
             changed_keys=touched,
@@ -177,7 +178,8 @@ class HvenSource(TapSource):
                     )
                 data = self._budget.read_answer(answer.parts)
             try:
-                read = plugins.load_plugin("formats", FEED_FORMAT).FORMAT.read(io.BytesIO(data))
+                plugin = plugins.load_plugin("formats", FEED_FORMAT)
+                read = plugin.FORMAT.read(io.BytesIO(data))
                 rows = list(read.batches)
             except SourceError as error:
                 raise BrokenAnswerError(f"its feed cannot be read: {error.message}") from error

@@ -71,7 +71,8 @@ class JsonFormatSource(JsonFileSource):
         drawn = any(leaf.is_drawable for leaf in self._leaves)
         for file in self.files:
             if drawn and file.name not in self._crs_by_file:
-                self._crs_by_file[file.name] = find_document_crs(file, self._find_form(file))
+                form = self._find_form(file)
+                self._crs_by_file[file.name] = find_document_crs(file, form)
             for part in read_records(file, self._find_form(file)):
                 yield file, part
 

@@ -196,7 +196,8 @@ class LdapSource:
         options = self.options
         failures = []
         try:
-            trusted = ssl.create_default_context(cafile=options.ca and str(self.context.directory / options.ca))
+            cafile = options.ca and str(self.context.directory / options.ca)
+            trusted = ssl.create_default_context(cafile=cafile)
         except OSError as error:
             raise SourceError(
                 f"the certificates of {options.ca} cannot be read: {error}", remedy="a file in PEM"

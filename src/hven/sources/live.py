@@ -456,6 +456,7 @@ def _build_column_info(
         scale = (modifier - 4) & 0x7FF
         if scale == 0 and digits <= 18:
             served_type = ServedType(type=INT64, value="CAST(nullif({0}, 'NaN') AS bigint)")
+    remedy = _REMEDIES_BY_TYPE.get(base, "")
     return LiveColumnInfo(
         name=name,
         sql_type=sql_type,
@@ -466,7 +467,7 @@ def _build_column_info(
         comment=comment or None,
         required=required,
         readable=readable,
-        remedy=_REMEDIES_BY_TYPE.get(base, ""),
+        remedy=remedy,
     )
 
 

@@ -38,9 +38,10 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         No such file.
     """
+    header_files = find_header_files(options, context, ("oifits", "fits", "fit"))
     return OifitsGranuleSource(
         options,
         context,
-        find_header_files(options, context, ("oifits", "fits", "fit")),
+        header_files,
         whole_files=options.mode == "files",
     )

@@ -107,9 +107,8 @@ class ParquetRows(FileRows):
                 step = self.context.batch_row_limit
             else:
                 step = min(self.context.batch_row_limit, row_limit)
-            batches = opened.iter_batches(
-                step, columns=[paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
-            )
+            columns = [paths[name] for name in file_column_names] or opened.schema_arrow.names[:1]
+            batches = opened.iter_batches(step, columns=columns)
             for batch in (piece for large_batch in batches for piece in literal.split_by_expanded_size(large_batch)):
                 values_by_name = {name: select_leaf_column(batch, paths[name]) for name in file_column_names}
                 self._report_precision(values_by_name, file, first)
@@ -202,9 +201,8 @@ class ParquetRows(FileRows):
             if self.context.on_reject is None:
                 message = f"row {first_row + int(at)}, column {name}: {value} is {INT64_REASON}"
                 raise SourceError(message, place=Place(file=file.name))
-            self.context.on_reject(
-                RejectedRow(file=file.name, row=first_row + int(at), column=name, value=value, reason=INT64_REASON)
-            )
+            row = first_row + int(at)
+            self.context.on_reject(RejectedRow(file=file.name, row=row, column=name, value=value, reason=INT64_REASON))
 
     def _report_precision(self, arrays: Mapping[str, pa.Array], file: DataFile, first_row: int) -> None:
         """Report times that are finer than what is stored."""
@@ -348,7 +346,8 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
     if not text:
         return []
     try:
-        read: TableStream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(text))
+        plugin = plugins.load_plugin("formats", "votable")
+        read: TableStream = plugin.FORMAT.read(io.BytesIO(text))
         columns = list(read.metadata.columns)
         for _ in read.batches:
             pass
@@ -377,7 +376,8 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         items = pa.Array.from_buffers(
             pa.uint8(), len(values) * width, [None, values.buffers()[1]], offset=values.offset * width
         )
-        return pa.FixedSizeListArray.from_arrays(items, width, mask=values.is_null() if values.null_count else None)
+        mask = values.is_null() if values.null_count else None
+        return pa.FixedSizeListArray.from_arrays(items, width, mask=mask)
     if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
         small = values.cast(pa.binary())
         offsets = pa.Array.from_buffers(pa.int32(), len(small) + 1, [None, small.buffers()[1]], offset=small.offset)
@@ -388,9 +388,8 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
     try:
         if pa.types.is_timestamp(values.type) and values.type.tz:
             values = values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.timestamp(values.type.unit))
-        return values.cast(
-            arrow_type, safe=not pa.types.is_timestamp(arrow_type) and not pa.types.is_floating(arrow_type)
-        )
+        safe = not pa.types.is_timestamp(arrow_type) and not pa.types.is_floating(arrow_type)
+        return values.cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
             f"column {name}: {error}", place=Place(file=file.name), remedy="write it as a signed 64-bit integer"

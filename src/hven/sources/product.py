@@ -114,10 +114,11 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         "variables": ProductVariableSource,
         "cards": ProductAttributeSource,
     }
+    header_files = find_header_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml"))
     return kinds[mode](
         options,
         context,
-        find_header_files(options, context, (*FILES.extensions, "fits", "fit", "fts", "xml")),
+        header_files,
         None if options.part is None else str(options.part),
         stonyhurst=options.longitudes == "stonyhurst",
         west=options.longitudes == "west",

@@ -241,9 +241,8 @@ def find_header_files(
     )
     files: Sequence[DataFile]
     if options.root:
-        root = FileRoot(
-            address=options.root.rstrip("/"), path_prefix="", options=options.options, redirects_clients=False
-        )
+        address = options.root.rstrip("/")
+        root = FileRoot(address=address, path_prefix="", options=options.options, redirects_clients=False)
         if root.scheme is None or not can_open_scheme(root.scheme):
             raise SourceError(
                 f"nobody knows how to ask {options.root}", remedy=f"root: one of {', '.join(REMOTE_SCHEMES)}"

@@ -195,7 +195,8 @@ class StacSource(PagedJsonSource, WatermarkSource):
                 )
             else:
                 asked = self._build_linked_request(link, search)
-            data, answer = self._request(*asked, headers=_find_link_headers(link or {}))
+            headers = _find_link_headers(link or {})
+            data, answer = self._request(*asked, headers=headers)
             page = JsonPage(name=f"page {number:,}", data=data)
             document = self._divide_page(page, "is no collection of features", "tell its owners")
             if number == 1:

@@ -72,8 +72,9 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     SourceError
         An unknown secret, or one that would go over http.
     """
+    client = _build_client(options, context)
     return TapSource(
-        _build_client(options, context),
+        client,
         context,
         table=options.table,
         adql=options.adql,

@@ -319,7 +319,8 @@ class TfcatSource(FileRows):
         try:
             feature = tfcat.read_feature(text.as_py(), document.crs, document.fields)
         except UnicodeDecodeError:
-            return tfcat.TfcatFeature(faults=[tfcat.TfcatFault("", "it is not UTF-8", "save the file as UTF-8")])
+            faults = [tfcat.TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
+            return tfcat.TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and (type(feature.id) is not int or abs(feature.id) >= 2**63):
                 why = f"{feature.id!r:.60} is no whole number, as the first features have"

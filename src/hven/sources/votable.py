@@ -77,7 +77,8 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     SourceError
         No such file; it is no VOTable.
     """
-    file = _find_files(Options.model_validate(dict(options)), context)[0]
+    files = _find_files(Options.model_validate(dict(options)), context)
+    file = files[0]
     stream = file.open_stream()
     try:
         tables_found = votable.list_tables(_open_buffered(stream))

@@ -145,7 +145,8 @@ class EngineContract:
         """What is written is read."""
         engine = self._open_engine(tmp_path)
         snapshot = self._write_snapshot(engine, make_stars())
-        back = pa.Table.from_batches(list(engine.read_rows(snapshot))).sort_by("seen")
+        rows = engine.read_rows(snapshot)
+        back = pa.Table.from_batches(list(rows)).sort_by("seen")
         assert snapshot.rows == STAR_COUNT == back.num_rows
         assert back.to_pylist() == make_stars().to_pylist()
         assert next(batch.schema.names for batch in engine.read_rows(snapshot, ["mag", "id"])) == ["mag", "id"]

@@ -84,14 +84,16 @@ class FaceContract:
         """
         faces = load_faces()
         with open_tiny_site(directory, {self.table.qualified_name: (self.table, self.rows)}) as site:
+            start_time = datetime.now(UTC)
             context = ServiceContext(
                 site=site,
                 identify_principal=lambda _: ANONYMOUS_PRINCIPAL,
                 policies=DEFAULT_POLICIES,
                 faces=faces,
-                start_time=datetime.now(UTC),
+                start_time=start_time,
             )
-            app = Starlette(routes=[route for face in faces.values() for route in face.build_all_routes(context)])
+            routes = [route for face in faces.values() for route in face.build_all_routes(context)]
+            app = Starlette(routes=routes)
 
             async def send_request(
                 path: str, parameters: Mapping[str, str], method: str, headers: Mapping[str, str]

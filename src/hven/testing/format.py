@@ -282,15 +282,18 @@ class FormatContract:
             for name in names
         ]
         batch = pa.RecordBatch.from_arrays([pa.array([name, None, "\x01\x1b[31m", ""]) for name in names], names=names)
+        infos = [InfoElement(name="QUERY", value='SELECT "a" < 1 & 2', content="größer")]
+        frames = [FrameRef(id="icrs", kind="coosys", system="ICRS")]
+        groups = [ColumnGroup(name="g", roles={"value": "select", "error": "größe"})]
         self.check_row_count(
             self.write_document(
                 columns,
                 [batch],
                 name="tä<ble>",
                 description="Ein <Versuch> & mehr\nzwei",
-                infos=[InfoElement(name="QUERY", value='SELECT "a" < 1 & 2', content="größer")],
-                frames=[FrameRef(id="icrs", kind="coosys", system="ICRS")],
-                groups=[ColumnGroup(name="g", roles={"value": "select", "error": "größe"})],
+                infos=infos,
+                frames=frames,
+                groups=groups,
                 params=[(Column(name="p", type=parse_type("float64")), 1.5)],
             ),
             4,

@@ -46,7 +46,8 @@ class FunctionContract:
         engine
             The tests close it.
         """
-        engine: StorageEngine = plugins.load_plugin("engines", "duckdb").open(directory, memory=1 << 28)
+        plugin = plugins.load_plugin("engines", "duckdb")
+        engine: StorageEngine = plugin.open(directory, memory=1 << 28)
         return engine
 
     @property
@@ -58,7 +59,8 @@ class FunctionContract:
     def test_its_example_is_true(self, tmp_path: Path) -> None:
         """Whatever engine computes it."""
         call, _, expected_text = self.function.example.partition(" is ")
-        bound = bind_query(parse_query(f"SELECT {call} AS answer"), StaticCatalogue([]), functions=MAPPING_FUNCTIONS)
+        query = parse_query(f"SELECT {call} AS answer")
+        bound = bind_query(query, StaticCatalogue([]), functions=MAPPING_FUNCTIONS)
         engine = self.open_engine(tmp_path)
         rows = [
             row

@@ -55,7 +55,8 @@ class HalfHiddenPolicy(AccessPolicy):
             column=hidden_column,
             meta=ValueMetadata(hidden_column.type, hidden_column.unit, hidden_column.ucd, column=hidden_column),
         )
-        two = Literal(2, meta=ValueMetadata(INT32, nullable=False, constant=True))
+        meta = ValueMetadata(INT32, nullable=False, constant=True)
+        two = Literal(2, meta=meta)
         zero = Literal(0, meta=ValueMetadata(INT32, nullable=False, constant=True))
         remainder = FunctionCall("MOD", (value, two), meta=ValueMetadata(hidden_column.type))
         return Comparison("=", remainder, zero, meta=ValueMetadata(BOOLEAN))

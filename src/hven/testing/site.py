@@ -80,7 +80,8 @@ def describe_table(name: str, rows: pa.Table) -> Table:
         position = ("ra", "dec")
     else:
         position = None
-    return Table(schema=schema, name=short, columns=tuple(columns_from_arrow(rows.schema)), position=position)
+    columns = tuple(columns_from_arrow(rows.schema))
+    return Table(schema=schema, name=short, columns=columns, position=position)
 
 
 def publish_rows(site: Site, table: Table, rows: pa.Table, *, engine_name: str | None = None) -> SnapshotRecord:

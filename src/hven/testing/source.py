@@ -129,7 +129,8 @@ class SourceContract:
         """
         module = plugins.load_plugin("sources", self.kind)
         options = module.Options.model_validate(self.write_source_files(directory))
-        opened: Source = module.open(options, replace(self.build_context(directory), **changes))
+        context = self.build_context(directory)
+        opened: Source = module.open(options, replace(context, **changes))
         return opened
 
     @staticmethod
@@ -150,7 +151,8 @@ class SourceContract:
         rows
             In the order of the source.
         """
-        return pa.Table.from_batches(list(source.read_batches(columns, limit)))
+        batches = source.read_batches(columns, limit)
+        return pa.Table.from_batches(list(batches))
 
     def test_rows_are_those_that_were_put_in(self, tmp_path: Path) -> None:
         """All rows, in order, with the names that `columns` gives."""
@@ -254,7 +256,8 @@ class SourceContract:
         assert listed.schema == build_file_list([]).schema
         assert not listed.column("bytes").null_count
         assert all(moment and moment.endswith("Z") for moment in listed.column("modified").to_pylist())
-        all_rows = self.read_table(source, [*self.rows[0], "file.path"]).to_pylist()
+        table = self.read_table(source, [*self.rows[0], "file.path"])
+        all_rows = table.to_pylist()
         assert {row["file.path"] for row in all_rows} <= set(names)
         all_columns = source.list_columns()
         for chosen in (names[:1], names[1:], [*names, "no such file"]):
@@ -361,7 +364,8 @@ class SourceContract:
         )
         block_rows: list[dict[str, Any]] = []
         for block in block_sums.to_pylist():
-            rows = list(_read_rows(source.select_blocks(self.key, [block["block"]]), list(self.rows[0])))
+            blocks = source.select_blocks(self.key, [block["block"]])
+            rows = list(_read_rows(blocks, list(self.rows[0])))
             assert len(rows) == block["rows"]
             block_rows += rows
         assert _sort_rows(block_rows) == _sort_rows(self.rows)

@@ -110,7 +110,8 @@ def remove_account(context: typer.Context, account: Account) -> None:
     """Remove an account, with its token, sessions, tables, jobs and basket."""
     with open_site(context) as site:
         for job in site.store.users.remove_account(account):
-            shutil.rmtree(get_job_directory(site.settings, job), ignore_errors=True)
+            job_directory = get_job_directory(site.settings, job)
+            shutil.rmtree(job_directory, ignore_errors=True)
         user_tables.delete_expired_tables(site)
         forget_account(site.settings, account)
     print(f"{account} has no account any more")
@@ -131,7 +132,8 @@ def add_token(
 ) -> None:
     """Create a personal token of an account and print it, this once."""
     with open_site(context) as site:
-        print(create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)[1])
+        personal_token = create_personal_token(site.store, account, scope, days, created_by="owner", purpose=purpose)
+        print(personal_token[1])
 
 
 @token.command("list")

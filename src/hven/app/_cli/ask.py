@@ -149,9 +149,8 @@ def _translate_epn_parameters(
             for batch in result.iterate_batches():
                 yield from batch.to_pylist()
 
-    translated = epn_conditions.translate_parameters(
-        parameters, epn_conditions.find_tables(fetch_rows, table_names), include_unknown=include_unknown
-    )
+    tables = epn_conditions.find_tables(fetch_rows, table_names)
+    translated = epn_conditions.translate_parameters(parameters, tables, include_unknown=include_unknown)
     for note in translated.notes:
         print(f"hven: {note}", file=sys.stderr)
     return write_adql(translated.query)

@@ -55,7 +55,8 @@ def show_json(value: Any) -> None:
     """Print as JSON, for scripts."""
     import orjson  # noqa: PLC0415  (for scripts alone)
 
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+    option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    text = orjson.dumps(value, option=option, default=str)
     sys.stdout.write(text.decode() + "\n")
 
 

@@ -248,7 +248,8 @@ def _build_contours(table: _ContourTable, options: ContourOptions) -> region_fil
             codes, first_pixels[0], first_pixels[1], disc, origin=options.origin, step_table=steps
         )
     else:
-        (starts, xs), (y_starts, ys) = _read_number_lists(x, "x", table), _read_number_lists(y, "y", table)
+        number_lists = _read_number_lists(x, "x", table)
+        (starts, xs), (y_starts, ys) = number_lists, _read_number_lists(y, "y", table)
         if not np.array_equal(starts, y_starts):
             row = int(np.flatnonzero(np.diff(starts) != np.diff(y_starts))[0]) + 1
             raise UserError(
@@ -311,7 +312,8 @@ def _read_disc(table: _ContourTable, options: ContourOptions) -> contours.DiscIm
         number = _ARCSEC_PATTERN.sub("", radius_text or "")
         radius = _ArcsecRadius(table, number).read_radius()
     else:
-        radius = table.read_numbers("radius", 1)[0] * np.abs(scale[0])
+        numbers = table.read_numbers("radius", 1)
+        radius = numbers[0] * np.abs(scale[0])
     lon, lat = _read_observer(table, options)
     # FITS counts pixels from 1, whatever the catalogue does
     if (table.find_column_names("centre") or "").upper().startswith("CRPIX"):
@@ -354,9 +356,8 @@ def _read_observer(table: _ContourTable, options: ContourOptions) -> tuple[Numbe
     times = _parse_times(
         table.table.column(date).to_pylist() if date in table.names else [date] * table.row_count, date, table
     )
-    return _compute_earth_observer(
-        times, table.read_numbers("rotation", 1)[0] if table.find_column_names("rotation") else np.nan, options
-    )
+    column_names = table.find_column_names("rotation")
+    return _compute_earth_observer(times, table.read_numbers("rotation", 1)[0] if column_names else np.nan, options)
 
 
 def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) -> tuple[Numbers, Numbers]:
@@ -369,7 +370,8 @@ def _compute_earth_observer(times: Any, rotation: Any, options: ContourOptions) 
         lon = earth.l0
     else:
         lon = np.where(np.isnan(earth.l0), np.nan, 0.0)
-    return np.where(contours.sun.is_rotation_mismatch(rotation, times), np.inf, lon), earth.b0
+    is_rotation_mismatch = contours.sun.is_rotation_mismatch(rotation, times)
+    return np.where(is_rotation_mismatch, np.inf, lon), earth.b0
 
 
 def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) -> npt.NDArray[np.datetime64]:
@@ -461,7 +463,8 @@ def _read_labels(
     else:
         rotation_numbers = contours.find_number(cards, "CAR_ROT")
     if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
-        disc = replace(disc, lon=np.array([np.inf]))
+        lon = np.array([np.inf])
+        disc = replace(disc, lon=lon)
     for option, words, value in (
         ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
         ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),

@@ -173,9 +173,8 @@ def _collect_links(site: Site, table: Table, table_place: Place, link_check: Lin
                 path = unquote(url.removeprefix(files_prefix))
                 is_known = path in link_check.missing_files
                 if not is_known:
-                    link_check.missing_files[path] = not (
-                        site.settings.collections_directory / table.schema / path
-                    ).is_file()
+                    is_file = (site.settings.collections_directory / table.schema / path).is_file()
+                    link_check.missing_files[path] = not is_file
                 if link_check.missing_files[path] and not (is_known and table.utype == FILES_UTYPE):
                     words = f"the file {path} is published, and is not there"
                     link_check.dead_links[at, words, "put it back, or ingest the collection again", True].append(ident)

@@ -100,7 +100,8 @@ def doi(
             if withdraw is None:
                 citation = citation
             else:
-                citation = replace(citation, withdrawal_reason=" ".join(withdraw.split()))
+                withdrawal_reason = " ".join(withdraw.split())
+                citation = replace(citation, withdrawal_reason=withdrawal_reason)
             _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)
 
 
@@ -109,10 +110,11 @@ def _gather_citation(site: Site, name: str, label: str) -> CitationMetadata:
     service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
     published_state = site.get_published_state()
     try:
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, service_context.policies)
         return citations.collect_citation_metadata(
             service_context,
             published_state,
-            published_state.get_catalogue(ANONYMOUS_PRINCIPAL, service_context.policies),
+            catalogue,
             name,
             label,
         )
@@ -189,8 +191,9 @@ def _show_metadata(
 def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
     name = (stored_citation and stored_citation.doi) or citation.doi
+    datacite_record = citations.build_datacite_record(citation)
     attributes = {
-        **citations.build_datacite_record(citation),
+        **datacite_record,
         **({"doi": name} if name else {}),
         "url": citation.address,
     }

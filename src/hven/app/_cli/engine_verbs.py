@@ -49,10 +49,12 @@ def build_command(verb: Callable[..., tuple[Any, bool]]) -> Callable[..., None]:
             with open_site(context) as opened_site:
                 return opened_site.store.get_site_id()
 
+        settings = partial(load_site_settings, context)
+        print_message = (lambda *_, **__: None) if as_json else print
         caller = engines.CommandContext(
-            settings=partial(load_site_settings, context),
+            settings=settings,
             identity=read_site_identity,
-            print_message=(lambda *_, **__: None) if as_json else print,
+            print_message=print_message,
         )
         value, is_successful = verb(caller, **arguments)
         if as_json:

@@ -43,7 +43,8 @@ def score_collections(context: typer.Context, resources: Sequence[Resource]) -> 
                 for table_spec in resource.tables
             ]
             score = descriptor.score_collection(resource, site.settings, [table_spec.table for table_spec in tables])
-            scores.append((score, list(descriptor.list_missing_metadata(resource, site.settings, tables))))
+            missing_metadata = descriptor.list_missing_metadata(resource, site.settings, tables)
+            scores.append((score, list(missing_metadata)))
         return scores
 
 

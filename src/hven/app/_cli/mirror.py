@@ -158,12 +158,13 @@ def _mirror_descriptor(base: str, name: str, settings: Settings, *, interval: st
             f"{path} is no mirror of {base}", remedy="remove it first, or name the collections that you want"
         )
     remote_text = response.body.decode("utf-8", "replace")
+    files = list(_mirror_files(base, name, collection_directory, settings, left_out))
     text = mirroring.write_mirror_descriptor(
         remote_text,
         base,
         name,
         sync_interval=interval,
-        files=list(_mirror_files(base, name, collection_directory, settings, left_out)),
+        files=files,
         omission_notes=left_out,
     )
     if text == old_text:

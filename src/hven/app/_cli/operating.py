@@ -52,7 +52,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         checks = health.run_checks(picture)
         problems = [*picture.problems, *(problem for problem in missing_engines if problem not in picture.problems)]
         hints = site.list_missing_indexes()
-        quality_by_table = rule_history.read_published_quality(site.store.read_published_records()[1])
+        published_records = site.store.read_published_records()
+        quality_by_table = rule_history.read_published_quality(published_records[1])
         stale_tables = find_stale_tables(site.store.read_published_records()[1])
         running = [
             {

@@ -83,7 +83,8 @@ def history(
     """Show a collection's snapshots, runs and moves, newest first."""
     if show_rules:
         with open_site(context) as site:
-            done_runs = site.store.runs.list_runs(name, row_limit=max(500, max_runs))
+            row_limit = max(500, max_runs)
+            done_runs = site.store.runs.list_runs(name, row_limit=row_limit)
         show_trend(name, done_runs, max_runs, as_json=as_json)
         return
     with open_site(context) as site:

@@ -96,10 +96,11 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
         if response.status not in {301, 302, 303, 307, 308} or not response.location:
             break
         keep_method = response.status in {307, 308}
+        form_fields = form if keep_method else ()
         response = http_client.send_request_once(
             "POST" if keep_method else "GET",
             response.location,
-            form_fields=form if keep_method else (),
+            form_fields=form_fields,
             timeout_seconds=QUERY_TIMEOUT_SECONDS,
             byte_limit=MAX_RESPONSE_BYTES,
             allow_private=True,
@@ -117,4 +118,5 @@ def run_remote_query(url: str, adql: str, maxrec: int | None) -> RemoteResult:
             f"{address}: {message}",
             remedy="is this the address of a TAP service, without /sync?" if response.status == 404 else "",
         ) from None
-    return RemoteResult(table_stream=table_stream, columns=tuple(table_stream.metadata.columns))
+    columns = tuple(table_stream.metadata.columns)
+    return RemoteResult(table_stream=table_stream, columns=columns)

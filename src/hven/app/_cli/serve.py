@@ -52,9 +52,10 @@ def serve(
     ]:
         print(f"warning: {fault}", file=sys.stderr)
     # as the server's processes load them
+    directory = site_settings.directory.resolve()
     site_settings = replace(
         site_settings,
-        directory=site_settings.directory.resolve(),
+        directory=directory,
         host=host or site_settings.host,
         port=port or site_settings.port,
     )

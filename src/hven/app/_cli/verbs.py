@@ -91,13 +91,14 @@ def build_command(verb: str | None = None) -> typer.Typer:
 
     All verbs as they are.
     """
+    context_settings = {"help_option_names": ["-h", "--help"]}
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Describe a collection once, and it is served.",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=context_settings,
     )
     app.callback()(read_options)
     if verb == VERSION_OPTION:

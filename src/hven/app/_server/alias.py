@@ -45,7 +45,8 @@ class OldAddress:
         """Rewrite a query string: names, and the fixed values that the reader does not give otherwise."""
         if not self._new_names and not self._fixed_values and self._query is None:
             return query
-        renamed = self.rename_parameters(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
+        qsl = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+        renamed = self.rename_parameters(qsl)
         given_names = {name.upper() for name, _ in renamed}
         if not is_post:  # what a body says is not known yet; a fixed value beside it would be a contradiction
             renamed = self._apply_query(

@@ -150,13 +150,15 @@ class _PortalDispatcher:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on to the faces of the portal that it came to."""
-        await self._find_portal_application(scope.get(PORTAL_SCOPE_KEY))(scope, receive, send)
+        portal_application = self._find_portal_application(scope.get(PORTAL_SCOPE_KEY))
+        await portal_application(scope, receive, send)
 
     def _find_portal_application(self, portal: Portal | None) -> ASGIApp:
         if portal is None or not portal.collections:
             return self._default_application
         if portal.name not in self._portal_applications:
-            service_context = replace(self._context, collections=frozenset(portal.collections))
+            collections = frozenset(portal.collections)
+            service_context = replace(self._context, collections=collections)
             portal_routes = {
                 name: face.build_all_routes(_limit_face(service_context, name))
                 for name, face in service_context.faces.items()
@@ -228,7 +230,9 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Answer a method that a route does not know."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if request.method == "OPTIONS" and error.status_code == 405 and error.headers is not None:
-        return Response(None, 204, headers={"allow": f"{error.headers['Allow']}, OPTIONS"})  # RFC 9110 section 9.3.7
+        # RFC 9110 section 9.3.7
+        headers = {"allow": f"{error.headers['Allow']}, OPTIONS"}
+        return Response(None, 204, headers=headers)
     text = f"{error.detail}: {request.method} {request.url.path}"
     return PlainTextResponse(
         f"{text} [request {services.get_request_id(request)}]\n", error.status_code, headers=error.headers
@@ -238,6 +242,6 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 async def _answer_unexpected_error(request: Request, error: Exception) -> Response:
     """Answer an error that no face has caught, without a traceback."""
     text = services.write_error_message(error, services.get_request_id(request))
-    return PlainTextResponse(
-        f"{text}\n", services.find_http_status(error), headers=dict(services.build_error_headers(error))
-    )
+    http_status = services.find_http_status(error)
+    headers = dict(services.build_error_headers(error))
+    return PlainTextResponse(f"{text}\n", http_status, headers=headers)

@@ -289,13 +289,12 @@ class Identification:
         # a proxy may have taken https off: the host is what tells sites apart, and a page served by plain http under
         # our name is lost anyway
         if is_cross_site_change(scope["method"], headers, self._origins | {f"https://{host}", f"http://{host}"}):
-            return Headers(
-                raw=[
-                    (name, value)
-                    for name, value in scope["headers"]
-                    if name != self._proxy_header and not _is_ambient_credential(name, value)
-                ]
-            )
+            raw = [
+                (name, value)
+                for name, value in scope["headers"]
+                if name != self._proxy_header and not _is_ambient_credential(name, value)
+            ]
+            return Headers(raw=raw)
         return headers
 
     def _identify_by_signature(self, scope: Scope) -> Principal | None:
@@ -366,7 +365,8 @@ def _is_page_request(scope: Scope) -> bool:
 def _build_error_response(scope: Scope, error: HvenError) -> Response:
     text = services.write_error_message(error, scope.get("hven.request_id", ""))
     headers = {**services.build_error_headers(error), "cache-control": "no-store"}
-    return PlainTextResponse(f"{text}\n", services.find_http_status(error), headers)
+    http_status = services.find_http_status(error)
+    return PlainTextResponse(f"{text}\n", http_status, headers)
 
 
 def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple[bytes, bytes]]:

@@ -115,7 +115,8 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # its insides have no types
         """Open the one queue that all workers take connections from."""
         self._shd = SocketSpec(self.bind_addr, self.bind_port, LISTEN_BACKLOG).build()
         self._ssp = None
-        self._sso = socket.socket(fileno=self._shd.get_fd())
+        fileno = self._shd.get_fd()
+        self._sso = socket.socket(fileno=fileno)
         self._sso.set_inheritable(True)
         self._sso.setblocking(False)
         self._sso.listen(LISTEN_BACKLOG)

@@ -303,10 +303,12 @@ def _guess_table_columns(table: DescribedTable) -> list[ColumnGuess]:
                 label = table.names[item.source]
             else:
                 label = None
+            column = item.column.copy_with(name=name, label=label)
+            expression = item.expression or quote_source_name(item.source)
             guesses[guess_index] = replace(
                 item,
-                column=item.column.copy_with(name=name, label=label),
-                expression=item.expression or quote_source_name(item.source),
+                column=column,
+                expression=expression,
             )
     return guesses + convert_positions(guesses)
 

@@ -148,11 +148,13 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         collection_keys["subjects"] = [
             word for dataset in attributes["keywords"].split(",") if (word := dataset.strip())
         ][:20]
+    title = attributes.get("title")
+    description = attributes.get("summary")
     return TableSetDescription(
         kind="configuration of ERDDAP",
         tables=tables,
-        title=attributes.get("title"),
-        description=attributes.get("summary"),
+        title=title,
+        description=description,
         collection_keys=collection_keys,
         notes=notes,
     )
@@ -195,13 +197,15 @@ def _read_dataset_table(dataset: Any, request: DescriptionRequest) -> DescribedT
             names[source] = _read_element_text(variable, "destinationName") or source
     if not columns:
         raise SourceError("it has no dataVariable")
+    title = attributes.get("title")
+    description = attributes.get("summary")
     return DescribedTable(
         name=name,
         source=source_keys,
         columns=columns,
         names=names,
-        title=attributes.get("title"),
-        description=attributes.get("summary"),
+        title=title,
+        description=description,
         constants=constants,
         notes=notes,
     )
@@ -220,7 +224,8 @@ def _build_source_keys(
         )  # a catalogName is the database itself
         if not place:
             raise SourceError("it names no table")
-        address = re.sub(r"[?;].*|//[^/@]*@", "", _read_element_text(dataset, "sourceUrl"))
+        element_text = _read_element_text(dataset, "sourceUrl")
+        address = re.sub(r"[?;].*|//[^/@]*@", "", element_text)
         note = (
             f"the secret {secret} (secrets.toml, or the environment) is to be the address of the database: "
             f"{address or 'it is not named'}"
@@ -312,7 +317,8 @@ def _read_row_number(dataset: Any, name: str) -> int:
 def _read_variable_column(variable: Any, source_kind: str) -> Column:
     attributes = _read_added_attributes(variable)
     source = _read_element_text(variable, "sourceName")
-    type_name = ERDDAP_TYPES.get(_read_element_text(variable, "dataType").lower(), "string")
+    element_text = _read_element_text(variable, "dataType")
+    type_name = ERDDAP_TYPES.get(element_text.lower(), "string")
     unit, note = _translate_udunits(attributes.get("units", ""))
     if source_kind == PRODUCT_SOURCE_KIND and TIME_UNIT_PATTERN.fullmatch(
         attributes.get("units", "").strip()

@@ -146,7 +146,8 @@ def _parse_felis_schema(request: DescriptionRequest) -> FelisSchema:
             raise SourceError("aliases (*name) are not read here", place=Place(file=file_name), remedy="write them out")
         document = yaml.load(text, yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
-        place = Place(file=file_name, line=error.problem_mark.line + 1 if error.problem_mark else None)
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        place = Place(file=file_name, line=line)
         raise SourceError(f"no YAML: {error.problem}", place=place) from error
     except yaml.YAMLError as error:
         raise SourceError(f"no YAML: {error}", place=Place(file=file_name)) from error

@@ -114,13 +114,16 @@ def read(request: DescriptionRequest) -> TableSetDescription:
         values = [str(provider) for provider in summaries.get(word) or () if isinstance(provider, str)]
         if values:
             collection_keys[key] = values[:20]
+    title = collection.get("title")
+    description = collection.get("description")
+    primary = ["id"] if any(column.name == "id" for column in columns) else []
     table = DescribedTable(
         name="items",
         source=source,
         columns=columns,
-        title=collection.get("title"),
-        description=collection.get("description"),
-        primary=["id"] if any(column.name == "id" for column in columns) else [],
+        title=title,
+        description=description,
+        primary=primary,
     )
     return TableSetDescription(
         kind="STAC collection",
@@ -155,7 +158,8 @@ def _build_source_keys(name: str, links: Sequence[Mapping[str, Any]], request: D
             remedy="copy the catalogue whole",
         )
     if existing_items:
-        return {"kind": "json", "files": _choose_file_pattern(existing_items, request), "records": "."}
+        file_pattern = _choose_file_pattern(existing_items, request)
+        return {"kind": "json", "files": file_pattern, "records": "."}
     for link in links:
         if (
             link.get("rel") == "items"
@@ -218,8 +222,9 @@ def _describe_column(column: Column, collection: Mapping[str, Any]) -> Column:
             description_text = f"{asset_label}: {field_meaning or match[2]}"
         else:
             description_text = ""
+    description = column.description or description_text or None
     return column.copy_with(
-        description=column.description or description_text or None,
+        description=description,
         unit=column.unit or unit or None,
         ucd=column.ucd or ucd or None,
     )

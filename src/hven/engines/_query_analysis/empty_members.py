@@ -56,10 +56,11 @@ def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int])
     table_names = {
         node.table.qualified_name for node in walk_tree(query) if isinstance(node, TableRef) and node.table is not None
     }
+    tables = tuple(table for table in bound_query.tables if table.qualified_name in table_names)
     return replace(
         bound_query,
         query=query,
-        tables=tuple(table for table in bound_query.tables if table.qualified_name in table_names),
+        tables=tables,
     )
 
 

@@ -178,10 +178,11 @@ def _merge_derived_tables(query: Query) -> Query:
                     if ref.meta is not None
                 ):
                     continue
+                where = join_conditions(table.where, _bind_to_policy_row(select.where, table.number))
                 replacement_tables[node.number] = replace(
                     table,
                     alias=node.alias,
-                    where=join_conditions(table.where, _bind_to_policy_row(select.where, table.number)),
+                    where=where,
                 )
                 columns.update(
                     {(node.number, outer.name): ref for outer, ref in zip(node.columns, inner_columns, strict=True)}

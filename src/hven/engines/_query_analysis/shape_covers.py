@@ -27,7 +27,8 @@ def cover_shape(shape: Shape | Moc) -> Indexes:
     if isinstance(shape, Moc):
         return shape.ranges
     if isinstance(shape, Circle):
-        return shape.cover(healpix.choose_cone_order(max(shape.radius, 1e-7)))
+        cone_order = healpix.choose_cone_order(max(shape.radius, 1e-7))
+        return shape.cover(cone_order)
     if isinstance(shape, Polygon):
         return cover_polygon(shape, choose_cover_order(shape))
     return shape.cover(6)

@@ -71,9 +71,8 @@ def _push_conditions(node: Any) -> Any:
     source = _push_into_item(node.source, [part for part in parts if _is_row_condition(part)], moved_conditions)
     if source is node.source:
         return node
-    return replace(
-        node, source=source, where=join_conditions(*(part for part in parts if id(part) not in moved_conditions))
-    )
+    where = join_conditions(*(part for part in parts if id(part) not in moved_conditions))
+    return replace(node, source=source, where=where)
 
 
 def _is_row_condition(condition: Expr) -> bool:
@@ -111,7 +110,8 @@ def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_condi
         return from_item
     moved_conditions.update(id(part) for part in own_conditions)
     body = _push_into_members(from_item.query.body, from_item, own_conditions)
-    return replace(from_item, query=replace(from_item.query, body=body))
+    query = replace(from_item.query, body=body)
+    return replace(from_item, query=query)
 
 
 def _list_source_numbers(condition: Expr) -> set[int]:
@@ -138,13 +138,15 @@ def _push_into_members(body: Any, union: DerivedTable, conditions: Sequence[Expr
     first_member, links = split_chain(body, SetOperation)
     union_node = _add_member_conditions(first_member, union, conditions)
     for link in links:
-        union_node = replace(link, left=union_node, right=_add_member_conditions(link.right, union, conditions))
+        right = _add_member_conditions(link.right, union, conditions)
+        union_node = replace(link, left=union_node, right=right)
     return union_node
 
 
 def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
     if isinstance(member, Query):
-        return replace(member, body=_add_member_conditions(member.body, union, conditions))
+        body = _add_member_conditions(member.body, union, conditions)
+        return replace(member, body=body)
     inner_expressions = {
         column.name: item.expr
         for column, item in zip(union.columns, member.items, strict=True)
@@ -169,13 +171,14 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
             and node.column.type.is_geometry
             and not inner_expression.meta.type.is_geometry
         ):
-            inner_expression = replace(
-                inner_expression, meta=replace(inner_expression.meta, type=node.column.type)
-            )  # a text that the view calls a region
+            # a text that the view calls a region
+            meta = replace(inner_expression.meta, type=node.column.type)
+            inner_expression = replace(inner_expression, meta=meta)
         return inner_expression
 
     own_conditions = [transform_tree(part, change_node) for part in conditions]
-    return replace(member, where=join_conditions(*split_conjuncts(member.where), *own_conditions))
+    where = join_conditions(*split_conjuncts(member.where), *own_conditions)
+    return replace(member, where=where)
 
 
 def match_prefixed_column(expression: Expr) -> tuple[str, ColumnRef] | None:

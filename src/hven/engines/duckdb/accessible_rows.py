@@ -138,11 +138,13 @@ class AccessibleRows(OpenSnapshot):
                     self._columns[name] = column
                     self.bytes += column.nbytes
             cached[name] = column
-        return pa.table(cached, schema=pa.schema([self.schema.field(name) for name in names]))
+        schema = pa.schema([self.schema.field(name) for name in names])
+        return pa.table(cached, schema=schema)
 
     def check_columns(self, column_names: tuple[str, ...] | None) -> None:
         """Raise if some columns are too much to be copied."""
-        sample = self.full_snapshot.select_columns(column_names).slice(0, SAMPLE_ROWS)
+        columns = self.full_snapshot.select_columns(column_names)
+        sample = columns.slice(0, SAMPLE_ROWS)
         if sample.nbytes * self.rows > self._max_bytes * max(sample.num_rows, 1):
             raise ColumnsTooLargeError
 
@@ -348,9 +350,8 @@ def find_accessible_rows(
         tested_rows = {
             subset.table: engine.read_relation(subset.full_snapshot, (*subset.condition_columns, ROW_NUMBER_COLUMN))
         }
-        execution = engine.run_sql(
-            sql, (), tested_rows, schema, ExecutionLimits(deadline=limits.deadline if limits is not None else None)
-        )
+        deadline = limits.deadline if limits is not None else None
+        execution = engine.run_sql(sql, (), tested_rows, schema, ExecutionLimits(deadline=deadline))
         if set_running is not None:
             set_running(execution)
         try:

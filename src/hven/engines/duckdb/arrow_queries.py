@@ -231,7 +231,8 @@ class ArrowQuery:
     def _compute_batch(self, stored: OpenRows, row_numbers: Rows, literal_values: Values) -> pa.RecordBatch:
         stored_names = tuple(item for item in self.output_items if isinstance(item, str))
         if stored_names:
-            stored_columns = iter(_read_frame(stored.get_projection(stored_names), row_numbers).columns)
+            projection = stored.get_projection(stored_names)
+            stored_columns = iter(_read_frame(projection, row_numbers).columns)
         else:
             stored_columns = iter(())
         frame = None

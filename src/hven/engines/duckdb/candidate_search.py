@@ -365,7 +365,8 @@ class _CandidateSearch:
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
         rows = self._engine.read_relation(relation).get_table()
-        return rows.select(list(self._finder.list_columns(table_number, rows.schema)))
+        columns = self._finder.list_columns(table_number, rows.schema)
+        return rows.select(list(columns))
 
     def _read_all_rows(self, table_number: int, stored: OpenSnapshot) -> pa.Table:
         """Return all rows of a reference, with the columns that the query reads."""
@@ -458,7 +459,8 @@ class _CandidateSearch:
                 if is_driver:
                     columns[f"{number}.{column}"] = rows.column(column).take(pa.array(part_owners))
                 else:
-                    columns[f"{number}.{column}"] = target.get_projection((column,)).take_rows(part_rows).column(0)
+                    projection = target.get_projection((column,))
+                    columns[f"{number}.{column}"] = projection.take_rows(part_rows).column(0)
             passing_pairs = self._run_query(plan, {name: MemoryRelation(pa.table(columns))}).column(0)
             passing_parts.append(np.asarray(passing_pairs.to_numpy(), dtype=np.int64))
         if passing_parts:
@@ -564,9 +566,8 @@ class _CandidateSearch:
             tables[side.driver_number] = add_row_numbers(rows)
         else:
             tables[side.driver_number] = append_numbers(rows.take(pa.array(owner)), PARTNER_COLUMN, row)
-            tables[side.target_number] = append_numbers(
-                self._read_all_rows(side.target_number, target), ROW_NUMBER_COLUMN, np.arange(target.manifest.rows)
-            )
+            all_rows = self._read_all_rows(side.target_number, target)
+            tables[side.target_number] = append_numbers(all_rows, ROW_NUMBER_COLUMN, np.arange(target.manifest.rows))
         return True
 
     def _find_near_pairs(
@@ -578,7 +579,8 @@ class _CandidateSearch:
             index = None
         if index is not None:
             return find_touching_pairs(index, circle_columns)
-        pairs_by_target = find_near_pairs([get_indexed_positions(target, side.position)], circle_columns, exact)
+        indexed_positions = get_indexed_positions(target, side.position)
+        pairs_by_target = find_near_pairs([indexed_positions], circle_columns, exact)
         return None if pairs_by_target is None else pairs_by_target[0]
 
     def _read_pair_rows(self, table_number: int, target: OpenSnapshot, owner: Rows, row: Rows) -> pa.Table:
@@ -589,9 +591,8 @@ class _CandidateSearch:
             owner = owner[keep]
             row = row[keep]
         order = np.argsort(row, kind="stable")
-        pair_rows = pa.Table.from_batches(
-            [target.get_projection(self._finder.list_columns(table_number, target.schema)).take_ascending(row[order])]
-        )
+        projection = target.get_projection(self._finder.list_columns(table_number, target.schema))
+        pair_rows = pa.Table.from_batches([projection.take_ascending(row[order])])
         return append_numbers(pair_rows, PARTNER_COLUMN, owner[order])
 
     def _compute_union(

@@ -228,7 +228,8 @@ def _write_contour_polygons(region: Any, part: Any) -> pa.Array:
     has_several_rings = regions.ring_counts > 1
     if part == "hull" and has_several_rings.any():
         several_rows = np.flatnonzero(has_several_rings)
-        regions = regions.replace_rows(several_rows, regions.take(several_rows).compute_convex_hulls())
+        convex_hulls = regions.take(several_rows).compute_convex_hulls()
+        regions = regions.replace_rows(several_rows, convex_hulls)
     ring = regions.find_largest_rings()
     is_drawn = (ring >= 0) & (part != "" or ~has_several_rings)
     return _write_rings(regions, ring[is_drawn], is_drawn)
@@ -273,7 +274,8 @@ def _write_contour_mocs(region: Any, rest_only: Any) -> pa.Array:
 
 
 def _compute_contour_bounds(region: Any) -> pa.Array:
-    bounds = np.stack(Regions.from_geoarrow(region).compute_bounding_boxes(), axis=1)
+    bounding_boxes = Regions.from_geoarrow(region).compute_bounding_boxes()
+    bounds = np.stack(bounding_boxes, axis=1)
     return pa.ListArray.from_arrays(pa.array(4 * np.arange(len(bounds) + 1, dtype=np.int32)), pa.array(bounds.ravel()))
 
 

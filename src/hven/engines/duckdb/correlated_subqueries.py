@@ -60,9 +60,8 @@ class AuxiliaryPlans:
         def build_plan() -> QueryPlan:
             columns = tuple(column for column in derived.columns if column.name in column_names)
             items = tuple(SelectItem(_build_column_ref(column, derived.number), column=column) for column in columns)
-            return engine.plan_query(
-                self._build_query(Query(Select(items, derived), ctes=self._bound_query.query.ctes), columns)
-            )
+            query = self._build_query(Query(Select(items, derived), ctes=self._bound_query.query.ctes), columns)
+            return engine.plan_query(query)
 
         plan: QueryPlan = self._get_or_create((derived.number, tuple(column_names)), build_plan)
         return plan
@@ -93,7 +92,8 @@ class AuxiliaryPlans:
             items = tuple(
                 SelectItem(part, column=column) for part, column in zip(side.circle_expressions, columns, strict=True)
             )
-            return engine.plan_query(self._build_query(Query(Select(items, source)), columns, table))
+            query = self._build_query(Query(Select(items, source)), columns, table)
+            return engine.plan_query(query)
 
         return self._get_or_create(("around", side), build_plan), table.qualified_name
 
@@ -112,7 +112,8 @@ class AuxiliaryPlans:
                 column for column in union.columns if column.name in column_names or column.name == PARTNER_COLUMN
             )
             items = tuple(SelectItem(_build_column_ref(column, derived.number), column=column) for column in columns)
-            return engine.plan_query(self._build_query(Query(Select(items, union)), columns))
+            query = self._build_query(Query(Select(items, union)), columns)
+            return engine.plan_query(query)
 
         plan: OverridablePlan = self._get_or_create(("union", derived.number, tuple(column_names)), build_plan)
         return plan
@@ -132,7 +133,8 @@ class AuxiliaryPlans:
                 )
                 if expr is not None
             )
-            return engine.plan_query(self._build_query(Query(Select(items, replace(table_ref, where=None))), columns))
+            query = self._build_query(Query(Select(items, replace(table_ref, where=None))), columns)
+            return engine.plan_query(query)
 
         plan: QueryPlan = self._get_or_create(("places", member.table_number, id(member.lon)), build_plan)
         return plan
@@ -163,9 +165,10 @@ class AuxiliaryPlans:
                 return node
 
             source = TableRef((Ident("hven"), Ident(table.name)), number=_SOURCE_NUMBER, table=table)
+            column_ref = _build_column_ref(pair, _SOURCE_NUMBER)
             query = Query(
                 Select(
-                    (SelectItem(_build_column_ref(pair, _SOURCE_NUMBER), column=pair),),
+                    (SelectItem(column_ref, column=pair),),
                     source,
                     where=transform_tree(condition, change_node),
                 )

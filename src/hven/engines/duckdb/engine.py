@@ -202,9 +202,8 @@ class DuckEngine(StorageEngine):
         """
         with self._lock:
             if self._single_thread_cursors is None:
-                connection = duckdb.connect(
-                    ":memory:", config=_build_duckdb_settings(self._memory_setting, 1, self._spill_directory)
-                )
+                config = _build_duckdb_settings(self._memory_setting, 1, self._spill_directory)
+                connection = duckdb.connect(":memory:", config=config)
                 connection.execute("SET enable_external_access = false")
                 connection.execute("SET lock_configuration = true")
                 self._single_thread_cursors = CursorPool(connection)
@@ -289,16 +288,18 @@ class DuckEngine(StorageEngine):
     # every snapshot can be shared
     def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> DiskStaging:  # noqa: ARG002
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
-        return DiskStaging(table, snapshot_id, *self._build_snapshot_path(table, snapshot_id), self._keep_lock)
+        snapshot_path = self._build_snapshot_path(table, snapshot_id)
+        return DiskStaging(table, snapshot_id, *snapshot_path, self._keep_lock)
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> DiskStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        snapshot_path = self._build_snapshot_path(table, snapshot_id)
         return SnapshotMerge(
             table,
             snapshot_id,
-            *self._build_snapshot_path(table, snapshot_id),
+            *snapshot_path,
             self._keep_lock,
             self.open_snapshot(base_snapshot),
             deleted_keys,
@@ -437,7 +438,8 @@ class DuckEngine(StorageEngine):
         old_stored = self.open_snapshot(old_snapshot)
         new_stored = self.open_snapshot(new_snapshot)
         shared = old_stored.files.keys() & new_stored.files.keys()
-        return old_stored.read_batches(shared, column_names), new_stored.read_batches(shared, column_names)
+        batches = old_stored.read_batches(shared, column_names)
+        return batches, new_stored.read_batches(shared, column_names)
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation:
         """Return about so many rows of some columns, in stretches from all over a snapshot.

@@ -142,9 +142,8 @@ class KeyIndex:
         step = 1
         while first_place + step <= self.count and self._get_text_at(first_place + step - 1) == value:
             step *= 2
-        return self._count_smaller_texts(
-            value, including_equal=True, low=first_place + step // 2, high=min(first_place + step, self.count)
-        )
+        high = min(first_place + step, self.count)
+        return self._count_smaller_texts(value, including_equal=True, low=first_place + step // 2, high=high)
 
     def _get_text_at(self, entry_number: int) -> str:
         return str(self.get_text(int(self.rows[entry_number]) if self.rows is not None else entry_number))

@@ -93,7 +93,8 @@ def merge_equalities(bound_query: BoundQuery) -> BoundQuery:
             if sides is None:
                 parts.append(part)
                 continue
-            _, equalities = equalities_by_column.setdefault(_build_column_key(sides[0]), (len(parts), []))
+            column_key = _build_column_key(sides[0])
+            _, equalities = equalities_by_column.setdefault(column_key, (len(parts), []))
             if not equalities:
                 parts.append(part)
             equalities.append(part)  # type: ignore[arg-type]
@@ -245,10 +246,12 @@ class _ListExtractor:
             return node
         source, (value,) = self._add_list_table([type_], [values])
         query = Query(Select((SelectItem(value, column=value.column),), source))
+        operand = transform_tree(node.operand, self._rewrite_condition)
+        choices = Subquery(query, text_offset=node.text_offset, meta=ValueMetadata(type_))
         return replace(
             node,
-            operand=transform_tree(node.operand, self._rewrite_condition),
-            choices=Subquery(query, text_offset=node.text_offset, meta=ValueMetadata(type_)),
+            operand=operand,
+            choices=choices,
         )
 
 

@@ -340,9 +340,10 @@ def write_pair_condition(match: PositionMatch, side: MatchSide) -> Expr:
         numbered_reference = side.driver_number
     else:
         numbered_reference = side.target_number
+    hidden_column = _build_hidden_column(PARTNER_COLUMN, side.duplicated_number)
     row_equality = Comparison(
         "=",
-        _build_hidden_column(PARTNER_COLUMN, side.duplicated_number),
+        hidden_column,
         _build_hidden_column(ROW_NUMBER_COLUMN, numbered_reference),
         meta=ValueMetadata(BOOLEAN),
     )
@@ -455,7 +456,8 @@ def _cover_circles(circles: tuple[Numbers, Numbers, Numbers]) -> Iterator[tuple[
     Neighbours are looked up together, their pages are warm.
     """
     lon, lat, radius = circles
-    order = np.argsort(healpix.compute_cell_indexes(9, lon, lat), kind="stable")
+    cell_indexes = healpix.compute_cell_indexes(9, lon, lat)
+    order = np.argsort(cell_indexes, kind="stable")
     for begin in range(0, len(order), CIRCLE_BATCH_COUNT):
         check_deadline()
         part = order[begin : begin + CIRCLE_BATCH_COUNT]

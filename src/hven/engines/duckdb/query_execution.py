@@ -285,10 +285,11 @@ class DuckExecution(TimedExecution):
 
     def _translate_error(self, error: Exception) -> Exception:
         deadline = self._limits.deadline
+        timeout_seconds = None if deadline is None else deadline.limit_seconds
         return translate_error(
             error,
             stop_reason=self._stop_reason,
-            timeout_seconds=None if deadline is None else deadline.limit_seconds,
+            timeout_seconds=timeout_seconds,
             memory_limit=self._memory_limit,
         )
 

@@ -357,8 +357,9 @@ class DuckPlan(QueryPlan):
             ), candidates.count
         if arrow_query.condition is None and not arrow_query.sort_keys:
             end = arrow_query.compute_window(literal_values, row_limit)[1]
+            batch_rows = limits.compute_batch_rows(len(self.schema))
             return arrow_query.answer_from_all_rows(
-                stored, literal_values, row_limit, limits.compute_batch_rows(len(self.schema))
+                stored, literal_values, row_limit, batch_rows
             ), 0 if arrow_query.is_count or end is None else end
         if not arrow_query.sort_keys and not arrow_query.is_count:
             return _read_until_enough(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
@@ -386,9 +387,8 @@ class DuckPlan(QueryPlan):
             return None, 0
         readable_rows = self._engine.get_readable_rows(relation)
         if arrow_query.condition is None and not arrow_query.sort_keys:
-            return arrow_query.answer_from_all_rows(
-                readable_rows, literal_values, row_limit, limits.compute_batch_rows(len(self.schema))
-            ), count
+            batch_rows = limits.compute_batch_rows(len(self.schema))
+            return arrow_query.answer_from_all_rows(readable_rows, literal_values, row_limit, batch_rows), count
         return arrow_query.answer_from_candidates(readable_rows, np.arange(count), literal_values, row_limit), count
 
     def _read_in_index_order(

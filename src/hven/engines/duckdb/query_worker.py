@@ -136,7 +136,8 @@ def run_worker(socket_number: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
     # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let
     # in end sooner.
-    deadlines.reduce_session_priority(0 if deadlines.is_raised(os.getppid()) else deadlines.QUERY_SESSION_NICENESS)
+    is_raised = deadlines.is_raised(os.getppid())
+    deadlines.reduce_session_priority(0 if is_raised else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
     control = socket.socket(fileno=socket_number)
     engine_settings = pickle.loads(receive_frame(control)[1])  # noqa: S301  (of the process that began this one)
@@ -178,7 +179,8 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Ch
             if not message:
                 return workers.values()
             for channel_file in files:
-                workers[channel_file] = ChannelWorker(engine, socket.socket(fileno=os.dup(channel_file)))
+                fileno = os.dup(channel_file)
+                workers[channel_file] = ChannelWorker(engine, socket.socket(fileno=fileno))
                 poller.register(channel_file, 0)  # tells of its end alone
         engine.release_removed()
         last = max((worker.last_answer_time for worker in workers.values()), default=0.0)

@@ -306,9 +306,8 @@ class OpenSnapshot:
         """
         if column_names is not None and ROW_NUMBER_COLUMN in column_names:
             rows = pa.array(np.arange(self.rows))
-            return self.select_columns(tuple(name for name in column_names if name != ROW_NUMBER_COLUMN)).append_column(
-                ROW_NUMBER_COLUMN, rows
-            )
+            columns = self.select_columns(tuple(name for name in column_names if name != ROW_NUMBER_COLUMN))
+            return columns.append_column(ROW_NUMBER_COLUMN, rows)
         if column_names is None or len(column_names) == len(self.schema):
             return self.table
         cached = self._column_tables.get(column_names)
@@ -472,7 +471,8 @@ class Projection:
             batch_start = int(starts[number])
             stop = min(end_row, int(starts[number + 1]))
             if stop > first_row:
-                yield self.get_batch(number).slice(first_row - batch_start, stop - first_row)
+                batch = self.get_batch(number)
+                yield batch.slice(first_row - batch_start, stop - first_row)
             first_row = stop
             number += 1
 
@@ -483,7 +483,8 @@ class Projection:
         starts = self._starts
         number = int(starts.searchsorted(row_numbers[0], side="right")) - 1
         if row_numbers[-1] < starts[number + 1]:
-            return self.get_batch(number).take(pa.array(row_numbers - starts[number]))
+            batch = self.get_batch(number)
+            return batch.take(pa.array(row_numbers - starts[number]))
         cuts = row_numbers.searchsorted(starts)
         return pa.concat_batches(
             [

@@ -72,11 +72,13 @@ class NewRows:
 
     def get_column(self, column_name: str) -> pa.Array:
         """Return one of their columns, in order."""
-        return self.rows.get_projection((column_name,)).take_rows(self.order).column(0)
+        projection = self.rows.get_projection((column_name,))
+        return projection.take_rows(self.order).column(0)
 
     def take_range(self, first_row: int, end_row: int) -> pa.RecordBatch:
         """Return some of them, in order."""
-        return self.rows.get_projection(tuple(self.rows.schema.names)).take_rows(self.order[first_row:end_row])
+        projection = self.rows.get_projection(tuple(self.rows.schema.names))
+        return projection.take_rows(self.order[first_row:end_row])
 
 
 class SnapshotMerge(DiskStaging):
@@ -218,9 +220,8 @@ class SnapshotMerge(DiskStaging):
     def _compute_keys_at(self, row_numbers: Rows) -> Rows:
         """Return the sort keys of old rows, by number."""
         if self.table.position is None:
-            return self._compute_batch_keys(
-                self._base_snapshot.get_projection((find_order_column(self.table),)).take_rows(row_numbers)
-            )
+            projection = self._base_snapshot.get_projection((find_order_column(self.table),))
+            return self._compute_batch_keys(projection.take_rows(row_numbers))
         cells = self._base_snapshot.cell_indexes
         if not len(cells):
             return np.full(len(row_numbers), MISSING_KEY)
@@ -487,8 +488,9 @@ def _compute_merged_coverage(base_snapshot: OpenSnapshot, stored: OpenSnapshot) 
     """Return the coverage: that of the base if no cell came or went, for writing one takes time."""
     base_coverage = base_snapshot.manifest.coverage
     if base_coverage is not None:
+        coverage_cells = compute_coverage_cells(base_snapshot.cell_indexes)
         (cells, order), (new_cells, new_order) = (
-            compute_coverage_cells(base_snapshot.cell_indexes),
+            coverage_cells,
             compute_coverage_cells(stored.cell_indexes),
         )
         if order == new_order and np.array_equal(cells, new_cells):

@@ -180,13 +180,14 @@ class DiskStaging(FileStaging):
             for path in self._work_directory.iterdir()
             if path.name not in {LOCK_FILE_NAME, MANIFEST_FILE_NAME}
         )
+        checksums = {
+            name: self._known_checksums.get(name) or compute_file_checksum(self._work_directory / name)
+            for name in names
+        }
         text = (
             replace(
                 manifest,
-                checksums={
-                    name: self._known_checksums.get(name) or compute_file_checksum(self._work_directory / name)
-                    for name in names
-                },
+                checksums=checksums,
             )
             .to_json()
             .encode()

@@ -174,8 +174,10 @@ def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) ->
     first_member, links = split_chain(union.query.body, SetOperation)
     union_body = add_column(first_member)
     for link in links:
-        union_body = replace(link, left=union_body, right=add_column(link.right))
-    return replace(union, query=replace(union.query, body=union_body), columns=(*union.columns, partner))
+        right = add_column(link.right)
+        union_body = replace(link, left=union_body, right=right)
+    query = replace(union.query, body=union_body)
+    return replace(union, query=query, columns=(*union.columns, partner))
 
 
 def build_position_index(lon: Numbers, lat: Numbers) -> tuple[Rows, Rows] | None:

@@ -178,9 +178,10 @@ def _iterate_member_batches(
     literal_values: Values,
     limits: ExecutionLimits,
 ) -> Iterator[pa.RecordBatch]:
-    remaining_rows = candidates_by_member[0][0].compute_window(
+    window = candidates_by_member[0][0].compute_window(
         literal_values, None if limits.row_limit is None else limits.row_limit + 1
-    )[1]
+    )
+    remaining_rows = window[1]
     for arrow_query, stored, rows in candidates_by_member:
         if limits.deadline is not None:
             limits.deadline.check()

@@ -254,9 +254,10 @@ def list_circle_cells(
         * np.sin(2 * arc)[:, None, None]
     )
     lons, lats = sphere.to_lon_lat(ring.reshape(-1, 3))
+    cell_indexes = healpix.compute_cell_indexes(order, lon, lat)
     touched_cells = np.concatenate(
         [
-            healpix.compute_cell_indexes(order, lon, lat)[:, None],
+            cell_indexes[:, None],
             healpix.compute_cell_indexes(order, lons, lats).reshape(rows, _RING_POINT_COUNT),
         ],
         axis=1,

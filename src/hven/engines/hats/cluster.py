@@ -112,7 +112,8 @@ class SparkCluster:
         """Leave a session whose server is away, or began anew."""
         with self._lock:
             if is_away:
-                self._last_fault = (error_translation.build_no_answer_error(self.server_name), time.monotonic())
+                no_answer_error = error_translation.build_no_answer_error(self.server_name)
+                self._last_fault = (no_answer_error, time.monotonic())
             else:
                 self._last_fault = None
             if self._session is session:

@@ -324,7 +324,8 @@ def _assign_memory_rows_to_cells(rows: pa.Table, match: CellMatch, radii: Any) -
     lon, lat = (
         _to_double_array(rows.column(item.column.name)) for item in match.centre_columns if item.column is not None
     )
-    cell_lists = list_circle_cells(choose_cell_order(find_largest_radius(radii)), lon, lat, radii)
+    cell_order = choose_cell_order(find_largest_radius(radii))
+    cell_lists = list_circle_cells(cell_order, lon, lat, radii)
     repeated_rows = rows.take(pc.list_parent_indices(cell_lists))
     return repeated_rows.append_column(SPREAD_CELL_COLUMN, pc.list_flatten(cell_lists))
 
@@ -432,7 +433,8 @@ class ClusterExecution(TimedExecution):
             except session.transport_errors as error:
                 is_lost = error_translation.is_session_lost(error) or error_translation.is_server_away(error)
                 if self._stop_reason is None and is_lost:
-                    self._cluster.forget_session(session, is_away=error_translation.is_server_away(error))
+                    is_away = error_translation.is_server_away(error)
+                    self._cluster.forget_session(session, is_away=is_away)
                 if (
                     self._stop_reason is None
                     and (is_lost or error_translation.is_operation_lost(error))
@@ -561,7 +563,8 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     value_numbers = np.repeat(np.where(is_null, 0, np.cumsum(~is_null) - 1) * size, size) + np.tile(
         np.arange(size), len(column)
     )
-    padded_values = values.take(pa.array(value_numbers, mask=np.repeat(is_null, size)))
+    mask = np.repeat(is_null, size)
+    padded_values = values.take(pa.array(value_numbers, mask=mask))
     return pa.FixedSizeListArray.from_arrays(padded_values, type=arrow_type, mask=pa.array(is_null))
 
 

@@ -94,9 +94,8 @@ class HatsEngine(StorageEngine):
         with self._lock:
             if self._opened_embedded is None:
                 directory, memory, threads = self._embedded_arguments
-                self._opened_embedded = plugins.load_plugin("engines", "duckdb").open(
-                    directory, memory=memory, threads=threads
-                )
+                plugin = plugins.load_plugin("engines", "duckdb")
+                self._opened_embedded = plugin.open(directory, memory=memory, threads=threads)
             return self._opened_embedded
 
     @property
@@ -195,7 +194,8 @@ class HatsEngine(StorageEngine):
         try:
             for path in snapshot_paths:
                 with suppress(OSError):  # dropped already: what is read of it tells
-                    handle = os.open(self.find_directory(path) / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+                    directory = self.find_directory(path)
+                    handle = os.open(directory / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
                     handles.append(handle)
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             yield
@@ -208,18 +208,18 @@ class HatsEngine(StorageEngine):
     # every snapshot can be shared
     def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> CatalogueStaging:  # noqa: ARG002
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
-        return CatalogueStaging(
-            table, snapshot_id, *self._build_snapshot_path(table, snapshot_id), self._keep_lock, self.reader
-        )
+        snapshot_path = self._build_snapshot_path(table, snapshot_id)
+        return CatalogueStaging(table, snapshot_id, *snapshot_path, self._keep_lock, self.reader)
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> CatalogueStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        snapshot_path = self._build_snapshot_path(table, snapshot_id)
         return CatalogueMerge(
             table,
             snapshot_id,
-            *self._build_snapshot_path(table, snapshot_id),
+            *snapshot_path,
             self._keep_lock,
             self.reader,
             self.open_manifest(base_snapshot),
@@ -298,9 +298,8 @@ class HatsEngine(StorageEngine):
             schema = manifest.schema
         else:
             schema = pa.schema([manifest.schema.field(name) for name in column_names])
-        group_numbers = np.flatnonzero(
-            np.isin(manifest.get_array("file"), np.fromiter(file_numbers, np.int32, len(file_numbers)))
-        )
+        array = manifest.get_array("file")
+        group_numbers = np.flatnonzero(np.isin(array, np.fromiter(file_numbers, np.int32, len(file_numbers))))
         with self.hold_snapshots([snapshot.path]):
             for begin in range(0, len(group_numbers), GROUP_BATCH_COUNT):
                 for path, groups in manifest.list_files(group_numbers[begin : begin + GROUP_BATCH_COUNT]):
@@ -338,7 +337,8 @@ class HatsEngine(StorageEngine):
             return None
         sampled_group_count = min(max(1, min(row_count // 1000, 16)), manifest.group_count)
         group_numbers = np.unique(np.linspace(0, manifest.group_count - 1, sampled_group_count).astype(np.int64))
-        step = max(1, int(manifest.get_array("rows")[group_numbers].sum()) // max(row_count, 1))
+        array = manifest.get_array("rows")
+        step = max(1, int(array[group_numbers].sum()) // max(row_count, 1))
         pieces = []
         for path, groups in manifest.list_files(group_numbers):
             rows = self.reader.read_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
@@ -413,9 +413,8 @@ class HatsEngine(StorageEngine):
             size += file.bytes
             if why is not None:
                 faults[file.path] = why
-        return VerificationResult(
-            bytes=size, files=len(manifest.head.files) - len(unknown), faults=faults, unknown=tuple(unknown)
-        )
+        files = len(manifest.head.files) - len(unknown)
+        return VerificationResult(bytes=size, files=files, faults=faults, unknown=tuple(unknown))
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
         """Refuse the rows of these snapshots from now on, whoever asks."""

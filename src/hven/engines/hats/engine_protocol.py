@@ -88,4 +88,5 @@ class TableSelection:
     @property
     def row_count(self) -> int:
         """How many there are in the row groups."""
-        return int(self.manifest.get_array("rows")[self.group_numbers].sum())
+        array = self.manifest.get_array("rows")
+        return int(array[self.group_numbers].sum())

@@ -245,9 +245,8 @@ def _translate_value_error(error_class: str, text: str, sqlstate: str) -> HvenEr
             match = None
         if match is not None:
             message = words.format(v=match["v"] or "", t=_find_type_name(match))
-            return EvaluationError(
-                f"a value cannot be computed: {message}", remedy=_OVERFLOW_REMEDY if "range of" in message else ""
-            )
+            remedy = _OVERFLOW_REMEDY if "range of" in message else ""
+            return EvaluationError(f"a value cannot be computed: {message}", remedy=remedy)
     pattern_error = re.search(r"PatternSyntaxException: (.*?)(?: near index|$)", text, re.MULTILINE)
     if pattern_error is not None:
         return EvaluationError(f"a value cannot be computed: the pattern cannot be read: {pattern_error[1]}")

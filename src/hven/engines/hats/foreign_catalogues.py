@@ -149,9 +149,10 @@ def describe_foreign_catalogue(
         position is None and position_names[0] and position_names[1] and files
     ):  # what they say decides which files are read for a region
         file_leaves = list_leaf_columns(files[0].schema)
+        smallest_files = _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
         _count_missing_positions(
             reader,
-            _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web]),
+            smallest_files,
             (file_leaves[position_names[0]][0], file_leaves[position_names[1]][0]),
             False,
             checks_partitions=True,
@@ -389,9 +390,8 @@ def _to_double_array(values: pa.ChunkedArray) -> Any:
 def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> None:
     """Refuse positions that are not of their partition: searches would miss them, and nobody would see it."""
     is_valid = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
-    misplaced_count = int(
-        (healpix.compute_cell_indexes(found_file.order, lon[is_valid] % 360, lat[is_valid]) != found_file.pixel).sum()
-    ) + int((np.abs(lat) > 90).sum())
+    cell_indexes = healpix.compute_cell_indexes(found_file.order, lon[is_valid] % 360, lat[is_valid])
+    misplaced_count = int((cell_indexes != found_file.pixel).sum()) + int((np.abs(lat) > 90).sum())
     if misplaced_count > MAX_MISPLACED_FRACTION * max(len(lon), 1):
         raise SourceError(
             format_message(

@@ -124,7 +124,8 @@ class StreamedLocalExecution(RelayExecution):
             for rows in self._read_pieces():
                 if remaining_rows is not None and remaining_rows <= 0:
                     return
-                limits = replace(self._limits, row_limit=None if remaining_rows is None else remaining_rows - 1)
+                row_limit = None if remaining_rows is None else remaining_rows - 1
+                limits = replace(self._limits, row_limit=row_limit)
                 execution = self._begin_execution(
                     self._embedded_plan.execute(
                         self._literal_values, {self._name: MemoryRelation(rows, is_stored=True)}, limits
@@ -194,7 +195,8 @@ def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, gr
     """Read row groups of a table: the columns that are wanted, and no rows whose cells are not."""
     manifest = selection.manifest
     if not selection.columns:  # rows are counted
-        count = int(manifest.get_array("rows")[group_numbers].sum())
+        array = manifest.get_array("rows")
+        count = int(array[group_numbers].sum())
         return pa.table({manifest.schema.names[0]: pa.nulls(count)})
     schema = manifest.select_schema(selection.columns)
     names = schema.names

@@ -428,7 +428,8 @@ class CatalogueManifest:
             share = 1.0
         else:
             share = self._compute_share(tuple(column_names))
-        return int(self.get_array("bytes")[group_numbers].sum() * share)
+        array = self.get_array("bytes")
+        return int(array[group_numbers].sum() * share)
 
     def _compute_share(self, column_names: tuple[str, ...]) -> float:
         """Return the share of some columns in the bytes."""

@@ -99,7 +99,8 @@ class PlainValueIndex:
             begin = self.find_offset(file, group_number, _CELL_FIELD, flags)
             marks = None
             if begin is not None and self.count_rows(group_number):
-                cells = _read_values(file, begin, 0, self.count_rows(group_number), _CELL_FIELD.type, flags)
+                row_count = self.count_rows(group_number)
+                cells = _read_values(file, begin, 0, row_count, _CELL_FIELD.type, flags)
                 if (cells[1:] >= cells[:-1]).all():
                     marks = np.append(cells[::MARK_STEP_ROWS], cells[-1])
             self._cell_marks[group_number] = marks

@@ -171,7 +171,8 @@ class HatsPlan(QueryPlan):
                 message = f"the engine hats cannot read {relation.kind_name} tables in place"
                 raise StorageError(message)
             manifest = self._engine.open_manifest(relation)
-            context = LookupContext(manifest, self._engine.get_key_index(relation), literal_values, relations)
+            key_index = self._engine.get_key_index(relation)
+            context = LookupContext(manifest, key_index, literal_values, relations)
             selections[name] = self._select_groups(name, relation, context)
         return selections
 
@@ -280,7 +281,8 @@ class HatsPlan(QueryPlan):
             raise StorageError(
                 f"the cluster cannot give rows of {self._bound_query.tables[0].qualified_name}: {reason}"
             )
-        unconditional_query = replace(self._bound_query, query=replace(query, body=replace(query.body, where=None)))
+        body = replace(query.body, where=None)
+        unconditional_query = replace(self._bound_query, query=replace(query, body=body))
         return HatsPlan(self._engine, unconditional_query, is_table_fetch=True)
 
     def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
@@ -403,7 +405,8 @@ def _limit_selection(selection: TableSelection, row_limit: int | None) -> TableS
     """Leave the row groups out that come behind so many rows."""
     if row_limit is None:
         return selection
-    ends = np.cumsum(selection.manifest.get_array("rows")[selection.group_numbers])
+    array = selection.manifest.get_array("rows")
+    ends = np.cumsum(array[selection.group_numbers])
     return replace(selection, group_numbers=selection.group_numbers[: int(np.searchsorted(ends, row_limit)) + 1])
 
 

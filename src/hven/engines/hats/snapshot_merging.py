@@ -83,7 +83,8 @@ class CatalogueMerge(CatalogueStaging):
         changed_keys = KeyLookup(
             pa.concat_tables([keys.cast(self._deleted_keys.schema), self._deleted_keys]), self._key_names
         )
-        head, groups = self._describe_files(run_in_order(self._build_jobs(changed_keys)), None)
+        jobs = self._build_jobs(changed_keys)
+        head, groups = self._describe_files(run_in_order(jobs), None)
         old = self._base_manifest.head
         removed_rows = pa.concat_tables(self._removed_rows)
         facts = update_statistics(
@@ -95,14 +96,14 @@ class CatalogueMerge(CatalogueStaging):
             lambda name: self._iterate_column(head, name),
         )
         self._remove_runs()
-        return replace(
-            head, statistics=facts, revised=old.revised + removed_rows.num_rows + added_rows.num_rows
-        ), groups
+        revised = old.revised + removed_rows.num_rows + added_rows.num_rows
+        return replace(head, statistics=facts, revised=revised), groups
 
     def _iterate_column(self, manifest_head: ManifestHead, column_name: str) -> Iterator[pa.ChunkedArray]:
         """Yield a column of the new snapshot."""
         for file in manifest_head.files:
-            yield self._read_file_rows(str(self._work_directory / file.path), [column_name]).column(0)
+            file_rows = self._read_file_rows(str(self._work_directory / file.path), [column_name])
+            yield file_rows.column(0)
 
     def _read_file_rows(self, path: str, column_names: Sequence[str]) -> pa.Table:
         schema = pa.schema([self._stored_schema.field(name) for name in column_names])
@@ -170,7 +171,8 @@ class CatalogueMerge(CatalogueStaging):
     ) -> list[WrittenFile]:
         """Link a file, or write its rows that stay and those that come in its place."""
         path = self._base_manifest.locate_file(file)
-        is_removed = key_lookup.find_rows(self._read_file_rows(path, self._key_names)) >= 0
+        file_rows = self._read_file_rows(path, self._key_names)
+        is_removed = key_lookup.find_rows(file_rows) >= 0
         if not is_removed.any() and not added_rows.num_rows:
             return [self._link_or_copy_file(file, path)]
         # what is read to make something new of it must be what was written: new checksums would make damage look right
@@ -210,9 +212,8 @@ class CatalogueMerge(CatalogueStaging):
     def _compute_keys_of(self, path: str, rows: pa.Table) -> Rows:
         """Return the sort keys of the rows of a file; cells are those that stand in it."""
         if self.table.position is not None:
-            return np.asarray(self._read_file_rows(path, [hats_layout.CELL_COLUMN]).column(0).combine_chunks()).astype(
-                np.int64
-            )
+            file_rows = self._read_file_rows(path, [hats_layout.CELL_COLUMN])
+            return np.asarray(file_rows.column(0).combine_chunks()).astype(np.int64)
         if self._compute_sort_keys is None:
             return np.full(rows.num_rows, MISSING_KEY)
         return self._compute_sort_keys(rows)

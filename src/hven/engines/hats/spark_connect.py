@@ -188,7 +188,8 @@ class SparkConnectSession:
     def _fetch_version(self) -> str:
         """Ask for the version by SQL: the protocol's own answer is that of Spark from whoever speaks it."""
         request = self._build_request("ExecutePlanRequest")
-        request.plan.root.CopyFrom(self.create_sql_relation("SELECT version() AS v", {}, {}))
+        sql_relation = self.create_sql_relation("SELECT version() AS v", {}, {})
+        request.plan.root.CopyFrom(sql_relation)
         answer = self._stub.ExecutePlan(request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS)
         return str(pa.Table.from_batches(iterate_batches(answer)).column(0)[0]).split()[0]
 

@@ -137,7 +137,8 @@ class CatalogueStaging(FileStaging):
         return snapshot
 
     def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
-        return SortedRows(table=table, keys=np.full(table.num_rows, MISSING_KEY))
+        keys = np.full(table.num_rows, MISSING_KEY)
+        return SortedRows(table=table, keys=keys)
 
     # --- files -----------------------------------------------------------------------------------------------
 
@@ -272,8 +273,9 @@ class CatalogueStaging(FileStaging):
         table = groups.build_table()
         index = keys.check_and_write_index(table, files)
         self._write_catalogue_files(files, footers, sky)
+        rows = sum(file.rows for file in files)
         head = ManifestHead(
-            rows=sum(file.rows for file in files),
+            rows=rows,
             files=tuple(files),
             schema=self._schema.serialize().to_pybytes().hex(),
             position=self.table.position,
@@ -299,9 +301,10 @@ class CatalogueStaging(FileStaging):
             ),
             hats_layout.SKYMAP_FILE: hats_layout.write_skymap(sky_counts.pixel_counts),
         }
+        row_count = sum(file.rows for file, _ in placed_files)
         properties_text = hats_layout.write_catalogue_properties(
             self.table.qualified_name,
-            row_count=sum(file.rows for file, _ in placed_files),
+            row_count=row_count,
             position=self.table.position,
             order=max((order for order, _ in pixel_keys), default=0),
             sky_fraction=sum(1 / (12 << 2 * order) for order, _ in pixel_keys),
@@ -372,9 +375,10 @@ class SkyCounts:
 
     def compute_coverage(self) -> str:
         """Return the coverage as an ASCII MOC."""
-        return format_moc(
-            *compute_coverage_cells(np.unique(np.concatenate([np.empty(0, np.int64), *self._coverage_cells])))
+        coverage_cells = compute_coverage_cells(
+            np.unique(np.concatenate([np.empty(0, np.int64), *self._coverage_cells]))
         )
+        return format_moc(*coverage_cells)
 
 
 def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedFile]:

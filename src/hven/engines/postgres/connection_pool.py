@@ -173,11 +173,13 @@ class DatabaseServer:
             for name, value in settings.items()
         )
         given_options = connection_info.get("options")
+        application_name = build_application_name(schema, site)
+        connect_timeout = connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS
         self.conninfo = make_conninfo(
             url,
             options=f"{given_options} {options}" if given_options else options,
-            application_name=build_application_name(schema, site),
-            connect_timeout=connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS,
+            application_name=application_name,
+            connect_timeout=connect_timeout,
         )
         self.schema = schema
 

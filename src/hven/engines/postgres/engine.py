@@ -200,7 +200,8 @@ class PostgresEngine(DatabaseQueryEngine):
     ) -> TableStaging:
         """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         base_record = self._read_table_record(base_snapshot)
-        check_mergeable(table, base_snapshot, base_record, has_cells=self._has_cell_column(base_snapshot))
+        has_cells = self._has_cell_column(base_snapshot)
+        check_mergeable(table, base_snapshot, base_record, has_cells=has_cells)
         return self._begin_staging(
             table,
             snapshot_id,
@@ -386,8 +387,9 @@ class PostgresEngine(DatabaseQueryEngine):
             for (name,) in rows:
                 if name in known_paths or name in used or f"s{name[1:]}" in self._held_names:
                     continue
+                lock_key = self._build_lock_key(f"s{name[1:]}")
                 free = connection.execute(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [self._build_lock_key(f"s{name[1:]}")]
+                    "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [lock_key]
                 ).fetchone()
                 if not free[0]:
                     continue  # another process writes it

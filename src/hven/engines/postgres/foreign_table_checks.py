@@ -68,7 +68,8 @@ def check_setup(target: ForeignTarget, url: str, server_name: str, *, role: str 
                 *_check_server(local, target, None),
             ]
         with remote:
-            findings = list(_check_server(local, target, list_common_extensions(local, remote, target)))
+            common_extensions = list_common_extensions(local, remote, target)
+            findings = list(_check_server(local, target, common_extensions))
             findings += _check_tables(local, remote, target, role)
     return findings
 

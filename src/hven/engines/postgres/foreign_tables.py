@@ -323,9 +323,10 @@ def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
             password = None
         else:
             password = quote_literal(target.password)
+        common_extensions = list_common_extensions(local, remote, target)
         setup_statements = write_setup_statements(
             target,
-            list_common_extensions(local, remote, target),
+            common_extensions,
             [*new_tables, *changed],
             password_sql=password,
             dropped_tables=changed,

@@ -562,7 +562,8 @@ class LiveSqlWriter(SqlWriter):
     def write_query(self, node: Query, types: object = None) -> str:
         """Write a query."""
         if node.order_by and isinstance(node.body, Select):
-            node = replace(node, order_by=tuple(_order_by_code_points(item, node.body) for item in node.order_by))
+            order_by = tuple(_order_by_code_points(item, node.body) for item in node.order_by)
+            node = replace(node, order_by=order_by)
         return super().write_query(node, types)  # type: ignore[arg-type]
 
 

@@ -126,8 +126,9 @@ class LiveEngine(DatabaseQueryEngine):
                     letters = next((name for name in CASE_COLLATIONS if name in (row[0] or ())), "C")
                     homes = [tuple(text.split(" ", 1)) for text in row[1]]
                     path = ", ".join(dict.fromkeys(["pg_catalog", *(quote_identifier(home) for _, home in homes)]))
+                    position_method = " ".join(name for name, _ in homes)
                     self._database_features = DatabaseFeatures(
-                        search_path=path, position_method=" ".join(name for name, _ in homes), case_collation=letters
+                        search_path=path, position_method=position_method, case_collation=letters
                     )
         return self._database_features
 
@@ -207,7 +208,8 @@ class LiveEngine(DatabaseQueryEngine):
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
         """Refuse: there are no snapshots here."""
-        return self.read_rows(old_snapshot, column_names), self.read_rows(new_snapshot, column_names)
+        rows = self.read_rows(old_snapshot, column_names)
+        return rows, self.read_rows(new_snapshot, column_names)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
         """Do nothing: there are no snapshots here."""

@@ -153,7 +153,8 @@ class TablePartitions:
                 np.asarray(column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
             )
         values = np.asarray(column.to_numpy(zero_copy_only=False))
-        width = self._compute_width(is_integer=pa.types.is_integer(column.type))
+        is_integer = pa.types.is_integer(column.type)
+        width = self._compute_width(is_integer=is_integer)
         if pa.types.is_integer(column.type):
             return _divide_rounding_down(values, int(width))
         values = values[np.isfinite(values) & (np.abs(values.astype(np.float64)) < width * 2.0**40)]
@@ -175,9 +176,8 @@ class TablePartitions:
     def _compute_width(self, *, is_integer: bool) -> float:
         """Return the length of a piece in the unit of a column of numbers."""
         count, unit = self.partition_spec.step or (30, "d")
-        width = (
-            count * SECONDS_PER_UNIT[unit] / SECONDS_PER_UNIT[self.table.find_column(self.partition_column).unit or "d"]
-        )
+        column = self.table.find_column(self.partition_column)
+        width = count * SECONDS_PER_UNIT[unit] / SECONDS_PER_UNIT[column.unit or "d"]
         if is_integer:
             return max(1.0, round(width))
         return width

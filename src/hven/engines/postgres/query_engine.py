@@ -61,9 +61,8 @@ class DatabaseQueryEngine(StorageEngine):
         with self._lock:
             if self._opened_embedded is None:
                 directory, memory, threads = self._embedded_arguments
-                self._opened_embedded = plugins.load_plugin("engines", "duckdb").open(
-                    directory, memory=memory, threads=threads
-                )
+                plugin = plugins.load_plugin("engines", "duckdb")
+                self._opened_embedded = plugin.open(directory, memory=memory, threads=threads)
             return self._opened_embedded
 
     def plan_query(self, bound_query: BoundQuery) -> QueryPlan:

@@ -200,7 +200,8 @@ class PostgresExecution(TimedExecution):
             return
         self._request_time = time.monotonic()
         try:
-            is_sent = connection.send_statement(*_build_limited_statement(work, self._compute_small_limit()))
+            limited_statement = _build_limited_statement(work, self._compute_small_limit())
+            is_sent = connection.send_statement(*limited_statement)
         except error_translation.list_driver_errors():
             self._engine.query_pool.return_connection(connection, is_broken=True)  # it is asked once more, on a new one
             return
@@ -420,11 +421,12 @@ class PostgresExecution(TimedExecution):
         if isinstance(error, InterruptedError) and self._stop_reason is None:
             return OperationCancelledError("the query was cancelled")
         deadline = self._limits.deadline
+        timeout_seconds = None if deadline is None else deadline.limit_seconds
         return error_translation.translate_error(
             error,
             server_name=self._engine.server_name,
             stop_reason=self._stop_reason,
-            timeout_seconds=None if deadline is None else deadline.limit_seconds,
+            timeout_seconds=timeout_seconds,
             number_words=self._number_words,
         )
 

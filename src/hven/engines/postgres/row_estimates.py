@@ -46,7 +46,8 @@ def _explain_work(engine: PostgresEngineProtocol, work: QueryWork, names_by_tabl
         with engine.query_pool.borrow_connection() as connection, connection.transaction():
             for number, value in enumerate(work.arguments, 1):
                 connection.execute("SELECT set_config($1::text, $2::text, true)", [f"hven.p{number}", value])
-            names_by_table = {**names_by_table, **dict(_list_shared_names(connection, engine.schema, names_by_table))}
+            shared_names = _list_shared_names(connection, engine.schema, names_by_table)
+            names_by_table = {**names_by_table, **dict(shared_names)}
             [(explained,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {work.copy_sql}", prepare=False).fetchall()
     except error_translation.list_driver_errors() as error:
         raise error_translation.translate_error(error, server_name=engine.server_name) from error
@@ -75,7 +76,8 @@ def _list_shared_names(connection: Any, schema: str, names_by_table: Mapping[str
     ).items():
         if view in names_by_table:
             yield share.base_table, names_by_table[view]
-            yield build_partition_prefix(names_by_table[view], share.base_table), names_by_table[view]
+            partition_prefix = build_partition_prefix(names_by_table[view], share.base_table)
+            yield partition_prefix, names_by_table[view]
 
 
 def _iterate_scans(plan_node: Mapping[str, Any], loop_count: float) -> Iterator[tuple[str, float, bool]]:

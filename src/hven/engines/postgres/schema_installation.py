@@ -103,9 +103,8 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
     path = ", ".join(
         dict.fromkeys(["pg_catalog", quoted_schema, *(quote_identifier(name) for name in function_schemas.values())])
     )
-    return DatabaseFeatures(
-        search_path=path, position_method=wanted_method or methods[0], case_collation=case_collation
-    )
+    position_method = wanted_method or methods[0]
+    return DatabaseFeatures(search_path=path, position_method=position_method, case_collation=case_collation)
 
 
 def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing: bool) -> bool:
@@ -174,10 +173,11 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
             raise UserError(message, remedy=f"if that one is gone for good: hven adopt {owner_row[0]}")
+        application_name = build_application_name(schema, former_site)
         session_row = connection.execute(
             "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = $1 AND pid <> pg_backend_pid()",
-            [build_application_name(schema, former_site)],
+            [application_name],
         ).fetchone()
         if session_row[0]:
             if session_row[1]:

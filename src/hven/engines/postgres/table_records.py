@@ -95,9 +95,10 @@ def parse_table_comment(comment: str) -> TableRecord:
     if not isinstance(extra_facts, dict):
         return TableRecord(columns=comment_entries, partition=extra_facts)
     position = extra_facts.get("position")
+    partition = extra_facts.get("partition")
     return TableRecord(
         columns=comment_entries,
-        partition=extra_facts.get("partition"),
+        partition=partition,
         position=None if position is None else tuple(position),
         index_digest=extra_facts.get("made", ""),
         share=SharedState(extra_facts["base"], extra_facts["number"]) if "base" in extra_facts else None,

@@ -139,7 +139,8 @@ def read_label_cards(body: bytes) -> list[HeaderCard]:
     end_match = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
     if end_match is None or len(body) > MAX_LABEL_BYTES:
         raise SourceError(format_message("the label of {name} has no end", "the document"))
-    return list(parse_label(body[: end_match.start()].decode("latin-1"), "the document").list_cards())
+    cards = parse_label(body[: end_match.start()].decode("latin-1"), "the document").list_cards()
+    return list(cards)
 
 
 def _find_label(path: Place) -> Place | None:

@@ -110,7 +110,8 @@ def _find_row_arrays(table: TablePart, tables: Sequence[TablePart], cards: Seque
     ]
     if images:
         sides = [Axis(name=name, size=size) for name, size in zip(("y", "x"), images[0].shape, strict=True)]
-        yield _create_array(images, (_create_time_axis(clocks[:1], table.row_count, cards), *sides))
+        time_axis = _create_time_axis(clocks[:1], table.row_count, cards)
+        yield _create_array(images, (time_axis, *sides))
         return
     receivers = {column.name: _find_frequencies(column, shapes, tables) for column in array_columns}
     stems: dict[str, list[Column]] = {}
@@ -182,6 +183,7 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
         )
         return polarization_values if len(polarizations) > 1 else polarization_values[0]
 
+    cards = _drop_structural_cards(table.cards)
     return ArrayPart(
         index=0,
         name=name,
@@ -189,7 +191,7 @@ def _create_array(beams: Sequence[_CellGroup], axes: tuple[Axis, ...]) -> ArrayP
         dtype=dtype,
         read=read_window,
         unit=first_group.columns[0].column.unit,
-        cards=_drop_structural_cards(table.cards),
+        cards=cards,
         source_part_index=table.index,
     )
 
@@ -212,13 +214,15 @@ def _find_single_row_arrays(table: TablePart, shapes: Shapes, cards: Sequence[He
             cell = _CellColumn(table, column)
 
             def read_window(window: Window, cell: _CellColumn = cell, shape: tuple[int, ...] = shape) -> Numbers:
-                return cell.read_rows(0, 1).reshape(shape)[tuple(window)]
+                rows = cell.read_rows(0, 1)
+                return rows.reshape(shape)[tuple(window)]
 
+            dtype = np.dtype("f8")
             yield ArrayPart(
                 index=0,
                 name=column.name,
                 axes=known_axes,
-                dtype=np.dtype("f8"),
+                dtype=dtype,
                 read=read_window,
                 unit=column.unit,
                 cards=_drop_structural_cards(table.cards),
@@ -246,6 +250,7 @@ def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[
         ]
         known_axes = tuple(axis for axis in axes if axis is not None)
         if {axis.kind for axis in known_axes} == {"time", "spectral"}:
+            cards = _drop_structural_cards(image.cards)
             yield replace(
                 image,
                 axes=known_axes,
@@ -253,7 +258,7 @@ def _find_image_view(image: ArrayPart, tables: Sequence[TablePart]) -> Iterator[
                 apply_scaling=None,
                 is_local_uncompressed=False,
                 create_sky_mapping=None,
-                cards=_drop_structural_cards(image.cards),
+                cards=cards,
                 source_part_index=image.index,
             )
             return

@@ -143,7 +143,8 @@ def create_compound_table(path: str, dataset: Any, index: int, file: str) -> tup
         for word, value in dataset.attrs.items()
         if isinstance(value, str | int | float | np.generic)
     )
-    return _create_table(path, dataset, members, index, file, cards), deviations
+    table = _create_table(path, dataset, members, index, file, cards)
+    return table, deviations
 
 
 def _list_fields(

@@ -67,6 +67,7 @@ def write_fits_file(
             continue
         window = tuple(slice(0, size) for size in part_item.shape)
         is_primary = first and not number
+        further_cards = product.cards if is_primary else ()
         pieces.append(
             CutoutHdu(
                 part_item,
@@ -74,7 +75,7 @@ def write_fits_file(
                 first=is_primary,
                 history=history,
                 number=number + 1,
-                further_cards=product.cards if is_primary else (),
+                further_cards=further_cards,
             )
         )
     return join_hdus(b"" if first else write_primary_hdu(product.cards, product.medium), pieces, byte_limit)

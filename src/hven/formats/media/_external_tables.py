@@ -71,9 +71,10 @@ def open_external_product(path: Place, name: str, read_rows: Ask) -> Product:
             int(schema_metadata["rows"]),
         )
         cards = tuple(HeaderCard(key, value) for key, value in schema_metadata.items() if key != "rows")
+        table = external_table.create_table(None)
         return Product(
             medium="",
-            parts=(external_table.create_table(None), *external_table.create_arrays()),
+            parts=(table, *external_table.create_arrays()),
             cards=cards,
             close=close,
         )

@@ -315,12 +315,15 @@ class FileSamples:
             kind = kind
         else:
             kind = Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)
+        unit = file_parameter.unit or first.unit
+        description = file_parameter.description or first.description
+        label = file_parameter.label or first.label
         column = first.copy_with(
             name=name,
             type=kind,
-            unit=file_parameter.unit or first.unit,
-            description=file_parameter.description or first.description,
-            label=file_parameter.label or first.label,
+            unit=unit,
+            description=description,
+            label=label,
         )
         return _SampledParameter(
             column, file_parameter, tuple(sampled_variables), self._find_bins(name, sampled_variables, shape)
@@ -379,9 +382,8 @@ class FileSamples:
             table = np.asarray((axis.read_file_values or axis.read_values)())
             if table.dtype.kind not in "iuf" or not np.isfinite(table).all():
                 return ()
-            parameter_bins.append(
-                ParameterBins(name=axis.name, unit=axis.unit, centers=tuple(table.astype(np.float64).tolist()))
-            )
+            centers = tuple(table.astype(np.float64).tolist())
+            parameter_bins.append(ParameterBins(name=axis.name, unit=axis.unit, centers=centers))
         return tuple(parameter_bins)
 
     def _read_bin_centers(self, word: str, size: int) -> tuple[Numbers, str | None] | None:
@@ -948,7 +950,8 @@ class _ColumnStream:
     def create_reader(self, name: str) -> Read:
         def read_rows(first: int, stop: int) -> pa.Array:
             if self._start != first:
-                self._start, self._current_arrays = first, self._read_next_rows(stop - first)
+                next_rows = self._read_next_rows(stop - first)
+                self._start, self._current_arrays = first, next_rows
             return self._current_arrays[name]
 
         return read_rows

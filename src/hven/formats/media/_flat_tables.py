@@ -216,10 +216,11 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> Product:
     @contextmanager
     def stream_batches(column_names: Sequence[str] | None) -> Iterator[Any]:
         read_options = csv.ReadOptions(column_names=names, skip_rows=skipped + has_header, block_size=BLOCK_BYTES)
+        null_values = ["", "NaN", "nan", "NULL", "null", "NA", "N/A"]
         convert_options = csv.ConvertOptions(
             column_types=kinds,
             include_columns=column_names,
-            null_values=["", "NaN", "nan", "NULL", "null", "NA", "N/A"],
+            null_values=null_values,
             strings_can_be_null=True,
         )
         with (

@@ -38,7 +38,8 @@ def read_text_attribute(attributes: Mapping[str, Any], name: str) -> str:
 def read_number_attribute(attributes: Mapping[str, Any], name: str) -> float | None:
     """Read an attribute that is one finite number."""
     try:
-        value = np.asarray(find_attribute(attributes, name), np.float64).ravel()
+        attribute = find_attribute(attributes, name)
+        value = np.asarray(attribute, np.float64).ravel()
     except (TypeError, ValueError):
         return None
     if value.size == 1 and np.isfinite(value[0]):

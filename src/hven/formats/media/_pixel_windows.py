@@ -108,7 +108,8 @@ def find_window(array: ArrayPart, selection: Selection) -> tuple[slice, ...] | N
             limit_bounds(axis_number, *pixel_range)
     if selection.polarizations:
         axis_number = _find_axis(array, "polarization", "POL")
-        matching_pixels = np.isin(_read_axis_values(array, axis_number, "POL"), selection.polarizations).nonzero()[0]
+        axis_values = _read_axis_values(array, axis_number, "POL")
+        matching_pixels = np.isin(axis_values, selection.polarizations).nonzero()[0]
         if not len(matching_pixels):
             return None
         limit_bounds(axis_number, float(matching_pixels.min()), float(matching_pixels.max() + 1))
@@ -215,11 +216,8 @@ def _find_pixels_on_sphere(
             latitude = (shape.lat1, shape.lat2)
         else:
             latitude = selection.latitude or unlimited
-        inside[is_visible] = (
-            _is_longitude_between(lon[is_visible], longitude)
-            & (lat[is_visible] >= latitude[0])
-            & (lat[is_visible] <= latitude[1])
-        )
+        is_longitude_between = _is_longitude_between(lon[is_visible], longitude)
+        inside[is_visible] = is_longitude_between & (lat[is_visible] >= latitude[0]) & (lat[is_visible] <= latitude[1])
         # drawn no further than the image reaches: what is far away cannot be drawn
         if is_visible.any():
             latitude_range = (lat[is_visible].min(), lat[is_visible].max())

@@ -340,7 +340,8 @@ def _open_jpeg2000(file: BinaryIO, name: str, size: int) -> Product:
     if "CTYPE1" in words:
         wcs_cards = cards
     elif geo:
-        wcs_cards = _write_geotiff_wcs(_read_tags(io.BytesIO(geo)), shape[2], shape[1])
+        tags = _read_tags(io.BytesIO(geo))
+        wcs_cards = _write_geotiff_wcs(tags, shape[2], shape[1])
     elif gml:
         wcs_cards = _write_gml_wcs(gml, shape[2], shape[1])
     return _create_product("jpeg2000", name, shape, kind, cards, wcs_cards)

@@ -388,7 +388,8 @@ def create_delimited_table(
             body = pa.py_buffer(file.read(min(size or BLOCK_BYTES * 32, BLOCK_BYTES * 32)))
         row = 0
         try:
-            options = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+            column_types = dict.fromkeys(names, pa.string())
+            options = csv.ConvertOptions(column_types=column_types, strings_can_be_null=False)
             with csv.open_csv(
                 pa.BufferReader(body),
                 csv.ReadOptions(column_names=names, encoding="latin-1"),

@@ -44,7 +44,8 @@ def read_reference_time(since: str, cards: dict[str, Any], name: str) -> int:
         date_fields = {key: int(value) for key, value in match.groupdict().items()}
         year = date_fields.get("Y", 1900 + date_fields.get("y", 70) + 100 * (date_fields.get("y", 70) < 70))
         text = f"{year:04d}-{date_fields.get('m', 1):02d}-{date_fields.get('d', 1):02d}T{date_fields.get('H', 0):02d}:{date_fields.get('M', 0):02d}:{date_fields.get('S', 0):02d}"
-        return _parse_date(text, name) + (date_fields.get("j", 1) - 1) * DAY_MICROSECONDS
+        date = _parse_date(text, name)
+        return date + (date_fields.get("j", 1) - 1) * DAY_MICROSECONDS
     if not since:
         raise SourceError(
             format_message("nothing in {file} says since when times are counted", name),

@@ -179,9 +179,8 @@ class _RemoteRawReader(io.RawIOBase):
         size = max(0, min(len(buffer), self._ranges.length - self._position))
         if not size:
             return 0
-        part = next(
-            iter(self._ranges.read_spans(size, [self._position], read_ahead=self._sequential_bytes >= READ_AHEAD_BYTES))
-        )
+        spans = self._ranges.read_spans(size, [self._position], read_ahead=self._sequential_bytes >= READ_AHEAD_BYTES)
+        part = next(iter(spans))
         buffer[: len(part)] = part
         self._position += len(part)
         self._sequential_bytes += len(part)

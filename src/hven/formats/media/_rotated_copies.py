@@ -91,7 +91,8 @@ def write_rotated_copy(
                 flat_file = stack.enter_context(temporary_path.with_suffix(".flat").open("w+b", buffering=0))
                 stack.callback(temporary_path.with_suffix(".flat").unlink)
                 _write_array(flat_file, b"", read, array.shape, range(len(order)), kind, progress, (0.0, share))
-                read = partial(read_window, flat_file, 0, compute_strides(array.shape, kind), kind)
+                strides = compute_strides(array.shape, kind)
+                read = partial(read_window, flat_file, 0, strides, kind)
             shape = tuple(array.shape[axis_number] for axis_number in order)
             with temporary_path.open("wb", buffering=0) as file:
                 _write_array(
@@ -232,10 +233,11 @@ def _add_copy(array: ArrayPart, axis: int, copy_path: Path, product: Product) ->
     if array.read_raw is None:
         return replace(array, read=read_raw)
     apply_scaling = array.apply_scaling
+    read = read_raw if apply_scaling is None else lambda window: apply_scaling(read_raw(window))
     return replace(
         array,
         read_raw=read_raw,
-        read=read_raw if apply_scaling is None else lambda window: apply_scaling(read_raw(window)),
+        read=read,
     )
 
 

@@ -158,7 +158,8 @@ def create_window_reader(
         scaled_type = np.dtype("f8")
 
     def read_window(window: Window) -> npt.NDArray[Any]:
-        values = np.ascontiguousarray(read_window_values(path, layout._replace(strides=strides), window))
+        window_values = read_window_values(path, layout._replace(strides=strides), window)
+        values = np.ascontiguousarray(window_values)
         if layout.is_vax:
             values = convert_vax_reals(values)
         values = values.astype(native_type, copy=False)

@@ -266,7 +266,8 @@ def _select_matching_rows(table: TablePart, column: Column, values: Values, inte
             if row_mask.any():
                 yield batch if row_mask.all() else batch.filter(pa.array(row_mask))
 
-    return replace(table, row_count=int(mask.sum()), read_batches=read_batches, copy_fits_hdu=None)
+    row_count = int(mask.sum())
+    return replace(table, row_count=row_count, read_batches=read_batches, copy_fits_hdu=None)
 
 
 def _select_elements(table: TablePart, column: Column, values: Values, interval: Interval) -> TablePart | None:
@@ -295,9 +296,8 @@ def _select_elements(table: TablePart, column: Column, values: Values, interval:
             array = pa.FixedSizeListArray.from_arrays(inner, last - first).cast(column_item.arrow_field.type)
         cut_columns.append(column_item)
         arrays.append(array)
-    cut_batch = pa.RecordBatch.from_arrays(
-        arrays, schema=pa.schema([column_item.arrow_field for column_item in cut_columns])
-    )
+    schema = pa.schema([column_item.arrow_field for column_item in cut_columns])
+    cut_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return replace(
         table,
         columns=tuple(cut_columns),
@@ -348,7 +348,8 @@ def _find_time_column(table: TablePart, name: str, cards: Sequence[HeaderCard]) 
     ]
     for column in candidates:
         try:
-            return column, create_time_converter(column, (*table.cards, *cards))
+            time_converter = create_time_converter(column, (*table.cards, *cards))
+            return column, time_converter
         except SourceError:
             continue
     raise ParamError(

@@ -650,7 +650,8 @@ def _load_reader_class() -> Any:
             for offset, first, end in zip(*self.spans[key], strict=True):
                 if first <= last and end >= startrec:
                     low, high = max(startrec, first) - first, min(last, end) + 1 - first
-                    parts.append(self._read_block(key, offset, low * size, high * size))
+                    block = self._read_block(key, offset, low * size, high * size)
+                    parts.append(block)
             if len(parts) == 1:
                 record_bytes = parts[0]
             else:
@@ -910,6 +911,7 @@ def _create_table(
 
     cards = (HeaderCard("TIMESYS", "UTC"),) if column_variables[0].is_time else ()
     variables_by_name = {variable.name: variable for variable in column_variables}
+    support_columns = frozenset(variable.name for variable in column_variables if variable.is_support)
     return TablePart(
         index=index,
         name=clock,
@@ -922,7 +924,7 @@ def _create_table(
         ),
         read_instants=lambda name, start, stop: variables_by_name[name].read_instants(start, stop),
         has_truncated_times=lambda name: variables_by_name[name].has_truncated_times,
-        support_columns=frozenset(variable.name for variable in column_variables if variable.is_support),
+        support_columns=support_columns,
         collect_sample_metadata=collect_metadata,
     )
 

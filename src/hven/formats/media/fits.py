@@ -363,9 +363,8 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
     read_uncompressed = None
     if image.data_offset is not None:
         stored_type = dtype.newbyteorder(">")
-        read_uncompressed = partial(
-            read_window, stream, image.data_offset, compute_strides(sizes, stored_type), stored_type
-        )
+        strides = compute_strides(sizes, stored_type)
+        read_uncompressed = partial(read_window, stream, image.data_offset, strides, stored_type)
 
     def read_raw(window: Sequence[slice]) -> npt.NDArray[Any]:
         with _name_errors(name or str(index)):
@@ -392,6 +391,11 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
         _create_axis(card_values, image.read_header, number, sizes, open_hdus) for number in range(len(sizes), 0, -1)
     )
     kinds = {axis.kind for axis in axes}
+    is_local_uncompressed = read_uncompressed is not None and not isinstance(stream, RemoteFileReader)
+    unit = str(card_values.get("BUNIT") or "").strip() or None
+    create_sky_mapping = (
+        partial(footprints.build_image_wcs, card_values) if {"longitude", "latitude"} <= kinds else None
+    )
     return ArrayPart(
         index=index,
         name=name,
@@ -400,12 +404,10 @@ def _create_array(image: _ImageHeader, index: int, open_hdus: Callable[[], Any],
         read=lambda window: apply_scaling(read_raw(window)),
         read_raw=read_raw,
         apply_scaling=apply_scaling,
-        is_local_uncompressed=read_uncompressed is not None and not isinstance(stream, RemoteFileReader),
-        unit=str(card_values.get("BUNIT") or "").strip() or None,
+        is_local_uncompressed=is_local_uncompressed,
+        unit=unit,
         cards=image.cards,
-        create_sky_mapping=partial(footprints.build_image_wcs, card_values)
-        if {"longitude", "latitude"} <= kinds
-        else None,
+        create_sky_mapping=create_sky_mapping,
         role=next((role for role, pattern in _ROLE_PATTERNS.items() if index and pattern.match(name)), "data"),
     )
 
@@ -538,7 +540,8 @@ def _create_table(hdu: Any, index: int, stream: BinaryIO, names: Collection[str]
                     else _build_column(block, column, table_column)
                     for column, table_column in zip(fits_columns, table_columns, strict=True)
                 ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow_field for column in table_columns]))
+            schema = pa.schema([column.arrow_field for column in table_columns])
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     return TablePart(
         index=index,
@@ -602,7 +605,8 @@ def _copy_hdu(hdu: Any, name: str) -> StoredHdu:
             remaining_bytes, at = remaining_bytes - len(chunk), at + len(chunk)
             yield chunk
 
-    return StoredHdu(size=len(header_bytes) + int(info["datSpan"]), read_chunks=read_chunks)
+    size = len(header_bytes) + int(info["datSpan"])
+    return StoredHdu(size=size, read_chunks=read_chunks)
 
 
 def _create_column(column: Any) -> Column:

@@ -81,14 +81,14 @@ def open_isis(file: Place) -> Product:
         order = ">"
     else:
         order = "<"
-    scale = ValueScale(
-        float(pixels.find_number("MULTIPLIER") or 1.0), float(pixels.find_number("BASE") or 0.0), nulls, lowest_valid
-    )
+    number = pixels.find_number("MULTIPLIER")
+    scale = ValueScale(float(number or 1.0), float(pixels.find_number("BASE") or 0.0), nulls, lowest_valid)
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     bands = next((inner_object for _, inner_object in cube.find_objects("BANDBIN")), None)
     wcs_cards = map_projections.write_map_cards(_read_mapping(cube), origin_pixel=0.5)
+    band_axis = _create_band_axis(bands, sizes[0])
     axes = (
-        _create_band_axis(bands, sizes[0]),
+        band_axis,
         Axis(name="LATITUDE" if wcs_cards else "LINE", size=sizes[1], kind="latitude" if wcs_cards else ""),
         Axis(name="LONGITUDE" if wcs_cards else "SAMPLE", size=sizes[2], kind="longitude" if wcs_cards else ""),
     )
@@ -113,17 +113,16 @@ def open_isis(file: Place) -> Product:
                 inner_object, "<" if str(inner_object.get("BYTEORDER")).upper() == "LSB" else ">"
             )
             record = sum(field.size * field.item_count for field in fields)
-            parts.append(
-                create_fixed_table(
-                    file,
-                    fields,
-                    index=len(parts),
-                    name=str(inner_object.get("NAME") or "TABLE"),
-                    offset=int(inner_object.find_number("STARTBYTE") or 1) - 1,
-                    record_bytes=record,
-                    record_count=int(inner_object.find_number("RECORDS") or 0),
-                )
+            fixed_table = create_fixed_table(
+                file,
+                fields,
+                index=len(parts),
+                name=str(inner_object.get("NAME") or "TABLE"),
+                offset=int(inner_object.find_number("STARTBYTE") or 1) - 1,
+                record_bytes=record,
+                record_count=int(inner_object.find_number("RECORDS") or 0),
             )
+            parts.append(fixed_table)
     return Product(medium="isis", parts=tuple(parts), cards=tuple(cube.list_cards()))
 
 
@@ -134,7 +133,8 @@ def _create_cube_reader(
     offset = int(core.find_number("STARTBYTE") or 1) - 1
     if str(core.get("FORMAT")).upper() != "TILE":
         return create_window_reader(file, ArrayLayout(offset, dtype, (bands, lines, samples)), scale)
-    tile_lines, tile_samples = int(core.find_number("TILELINES") or 0), int(core.find_number("TILESAMPLES") or 0)
+    number = core.find_number("TILELINES")
+    tile_lines, tile_samples = int(number or 0), int(core.find_number("TILESAMPLES") or 0)
     if min(tile_lines, tile_samples) < 1:
         raise SourceError(format_message("an array of {name} has no size", file.name))
     value_type, read_tiles = create_window_reader(
@@ -193,7 +193,8 @@ def _read_mapping(cube: PvlLabel) -> dict[str, object]:
     if mapping_group is None:
         corner = None
     else:
-        corner = (mapping_group.find_number("UPPERLEFTCORNERX"), mapping_group.find_number("UPPERLEFTCORNERY"))
+        number = mapping_group.find_number("UPPERLEFTCORNERX")
+        corner = (number, mapping_group.find_number("UPPERLEFTCORNERY"))
     if mapping_group is None or not step or corner is None or None in corner:
         return {}
     polar = mapping_group.find_number("POLARRADIUS")

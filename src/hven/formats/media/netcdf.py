@@ -168,9 +168,8 @@ class _NetcdfVariable:
             return np.dtype("f8")
         for name in ("scale_factor", "add_offset"):
             if self.read_number(name) is not None:
-                return np.dtype(
-                    "f4" if self.read_number(name).dtype == np.float32 and self.dtype.itemsize <= 2 else "f8"
-                )
+                number = self.read_number(name)
+                return np.dtype("f4" if number.dtype == np.float32 and self.dtype.itemsize <= 2 else "f8")
         native_type = self.dtype.newbyteorder("=")
         has_fill = any(np.asarray(self.attributes.get(name)).dtype.kind in "iuf" for name in FILL_ATTRIBUTES)
         if native_type.kind == "f" or not has_fill:
@@ -205,7 +204,8 @@ class _NetcdfVariable:
         step = 86_400e6 / zero[1]
         if stored.dtype.kind in "iu" and step >= 1.0 and self.scale_and_offset is None:
             instants_read = stored.astype(np.int64) * round(step) + start_instant
-            return np.where(self.find_missing(stored), MISSING_INSTANT, instants_read), None
+            missing = self.find_missing(stored)
+            return np.where(missing, MISSING_INSTANT, instants_read), None
         if stored.dtype.kind in "iu" and step == 1e-3 and self.scale_and_offset is None:
             micros, nanos = np.divmod(stored.astype(np.int64), 1000)
             return np.where(self.find_missing(stored), MISSING_INSTANT, micros + start_instant), nanos
@@ -233,7 +233,8 @@ class _NetcdfVariable:
 
         def read_filled(first: int, stop: int) -> npt.NDArray[np.uint64]:
             stored = self.read_stored((slice(first, stop), *(slice(0, size) for size in self.shape[1:])))
-            return np.where(self.find_missing(stored), 0, stored).astype(np.uint64)
+            missing = self.find_missing(stored)
+            return np.where(missing, 0, stored).astype(np.uint64)
 
         return has_values_beyond_int64(
             read_filled, self.shape[0], max(1, MAX_CELL_BYTES * 16 // max(1, math.prod(self.shape[1:])))
@@ -304,7 +305,8 @@ class _NetcdfVariable:
             cell_values = self.read_values(window)
         flat = np.ascontiguousarray(cell_values).ravel()
         flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
-        cells = pa.array(flat, mask=self.find_missing(flat) if is_unscaled else None, from_pandas=True)
+        mask = self.find_missing(flat) if is_unscaled else None
+        cells = pa.array(flat, mask=mask, from_pandas=True)
         if len(self.shape) == 1:
             return cells.cast(arrow_type)
         if self.exceeds_int64:
@@ -371,10 +373,11 @@ def open_netcdf(file: Place) -> Product:
                 cards=tuple(_list_attribute_cards(variable.attributes)),
             )
 
+    cards = tuple(_list_attribute_cards(global_attributes))
     return Product(
         medium="netcdf",
         parts=parts,
-        cards=tuple(_list_attribute_cards(global_attributes)),
+        cards=cards,
         close=close,
         list_variables=list_variables,
         deviations=deviations,
@@ -417,14 +420,13 @@ def read_cards(file: Place) -> Iterator[HeaderCard]:
             for word, value in _read_attributes(hdf5_file.attrs).items()
             if not isinstance(value, h5py.Empty)
         }
-        cards = [
-            *_list_attribute_cards(
-                {
-                    word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
-                    for word, value in global_attributes.items()
-                }
-            )
-        ]
+        attribute_cards = _list_attribute_cards(
+            {
+                word: value.ravel()[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+                for word, value in global_attributes.items()
+            }
+        )
+        cards = [*attribute_cards]
     yield from cards
 
 
@@ -467,13 +469,16 @@ def _open_version_4(
                             kind = np.dtype(f"f{variable_or_group.dtype.itemsize // 2}")
                         else:
                             kind = variable_or_group.dtype
+                        dims = tuple(variable_or_group.dimensions)
+                        shape = tuple(int(size) for size in variable_or_group.shape)
+                        attributes = _read_attributes(variable_or_group.attrs)
                         variables_found.append(
                             _NetcdfVariable(
                                 name=group_path + title + name_suffix,
-                                dims=tuple(variable_or_group.dimensions),
-                                shape=tuple(int(size) for size in variable_or_group.shape),
+                                dims=dims,
+                                shape=shape,
                                 dtype=kind,
-                                attributes=_read_attributes(variable_or_group.attrs),
+                                attributes=attributes,
                                 read_stored=partial(_read_section, variable_or_group, name, part),
                                 unlimited_dims=unlimited,
                             )
@@ -762,6 +767,11 @@ def _create_table(
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     variables_by_column = {column.name: variable for column, variable in zip(columns, members, strict=True)}
+    support_columns = frozenset(
+        column_name
+        for column_name, variable in variables_by_column.items()
+        if istp.is_support_variable(variable.attributes)
+    )
     return TablePart(
         index=index,
         name=name,
@@ -775,11 +785,7 @@ def _create_table(
             count,
         ),
         read_instants=lambda column_name, start, stop: variables_by_column[column_name].read_instants(start, stop),
-        support_columns=frozenset(
-            column_name
-            for column_name, variable in variables_by_column.items()
-            if istp.is_support_variable(variable.attributes)
-        ),
+        support_columns=support_columns,
         collect_sample_metadata=collect_metadata,
     )
 

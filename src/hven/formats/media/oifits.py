@@ -94,11 +94,10 @@ def add_point_tables(fits_product: Product) -> Product | None:
     for kind in _OBSERVABLES:
         members = [table for table in tables if table.name.upper() == kind]
         if members:
-            views.append(
-                _create_point_table(
-                    kind, members, tables, max(part.index for part in fits_product.parts) + 1 + len(views)
-                )
+            point_table = _create_point_table(
+                kind, members, tables, max(part.index for part in fits_product.parts) + 1 + len(views)
             )
+            views.append(point_table)
     if not any(table.name.upper() in {"OI_TARGET", "OI_WAVELENGTH"} for table in tables):
         return None
     return Product(
@@ -130,7 +129,8 @@ def _read_wavelengths(
     """Read the wavelengths and bands of an instrument; None: the file does not have them."""
     for table in tables:
         if table.name.upper() == "OI_WAVELENGTH" and _read_card_text(table, "INSNAME") == name:
-            wavelength_table = pa.Table.from_batches(table.read_batches(0, table.row_count)).combine_chunks()
+            batches = table.read_batches(0, table.row_count)
+            wavelength_table = pa.Table.from_batches(batches).combine_chunks()
             return np.asarray(wavelength_table["EFF_WAVE"], np.float64), np.asarray(
                 wavelength_table["EFF_BAND"], np.float64
             )
@@ -295,7 +295,8 @@ def _flatten_points(
             if isinstance(values, np.ndarray)
             else values.cast(kind)
         )
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([column.arrow_field for column in columns]))
+    schema = pa.schema([column.arrow_field for column in columns])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _repeat_texts(texts: Sequence[str], width: int) -> pa.Array:

@@ -89,7 +89,8 @@ def open_pds3(file: Place) -> Product:
                 # what its columns are stands in a file beside the label
                 companion_paths.add(find_companion_file(file.parent, words))
                 column_objects += pvl_labels.read_label(find_companion_file(file.parent, words)).objects
-            parts.append(_create_table(label_object, column_objects, path, offset, name, len(parts)))
+            table = _create_table(label_object, column_objects, path, offset, name, len(parts))
+            parts.append(table)
     if not parts:
         raise SourceError(
             format_message("the label of {name} describes no image, cube or table", file.name),
@@ -172,8 +173,9 @@ def _read_scale(
     label_object: PvlLabel, dtype: np.dtype[Any], factor: str, zero: str, minimum_keyword: str = ""
 ) -> ValueScale:
     nulls = [read_constant(value, dtype) for word in _NULL_KEYWORDS for value in label_object.list_values(word)]
+    number = label_object.find_number(factor)
     return ValueScale(
-        factor=label_object.find_number(factor) or 1.0,
+        factor=number or 1.0,
         zero=label_object.find_number(zero) or 0.0,
         nulls=tuple(sorted({null for null in nulls if null is not None})),
         lowest_valid=read_constant(label_object.get(minimum_keyword), dtype),
@@ -255,13 +257,14 @@ def _create_qube_arrays(
     axes = _create_axes(
         [names[axis_number] for axis_number in order], [sizes[axis_number] for axis_number in order], label_object
     )
+    unit = _read_unit(label_object, "CORE_UNIT")
     yield ArrayPart(
         index=index,
         name=name,
         axes=axes,
         dtype=value_type,
         read=read,
-        unit=_read_unit(label_object, "CORE_UNIT"),
+        unit=unit,
         cards=cards,
     )
     # (its axis, where it begins, its sizes and strides: the axis of the suffix first)
@@ -313,7 +316,8 @@ def _create_image_arrays(
     encoding = str(label_object.get("ENCODING_TYPE") or "N/A").upper()
     if encoding not in {"N/A", "NONE"}:
         raise SourceError(format_message("{name} is packed as {kind}, which is not read", name, encoding))
-    lines, samples = _check_sizes([label_object.find_number("LINES"), label_object.find_number("LINE_SAMPLES")], name)
+    number = label_object.find_number("LINES")
+    lines, samples = _check_sizes([number, label_object.find_number("LINE_SAMPLES")], name)
     bands = int(label_object.find_number("BANDS") or 1)
     size = int(label_object.find_number("SAMPLE_BITS") or 0) // 8
     dtype, vax = _parse_data_type(label_object.get("SAMPLE_TYPE") or "UNSIGNED_INTEGER", size)

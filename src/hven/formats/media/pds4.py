@@ -122,7 +122,8 @@ def open_pds4(file: Place) -> Product:
         companion_paths.add(path)
         for element in area:
             if len(parts) < MAX_PARTS and element.tag.startswith("Array"):
-                parts.append(_create_array(element, path, len(parts), root, map_projection))
+                array = _create_array(element, path, len(parts), root, map_projection)
+                parts.append(array)
             elif len(parts) < MAX_PARTS and element.tag.startswith("Table"):
                 parts.append(_create_table(element, path, len(parts)))
     if not parts:
@@ -196,8 +197,9 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
         shape = shape[::-1]
         names = names[::-1]
     nulls = {_parse_constant(element.findtext(f"Special_Constants/{name}"), dtype) for name in _NULL_CONSTANTS} - {None}
+    number = _read_number(element, "Element_Array/scaling_factor", 1.0)
     scale = ValueScale(
-        _read_number(element, "Element_Array/scaling_factor", 1.0),
+        number,
         _read_number(element, "Element_Array/value_offset", 0.0),
         tuple(sorted(null for null in nulls if null is not None)),
     )
@@ -322,24 +324,26 @@ def _create_table(element: Any, path: Place, index: int) -> TablePart:
         mark = {"comma": ",", "semicolon": ";", "horizontal tab": "\t", "vertical bar": "|"}.get(
             str(element.findtext("field_delimiter")).strip().lower(), ","
         )
+        size = int(_read_number(element, "object_length", 0.0))
         return create_delimited_table(
             path,
             fields,
             index=index,
             name=title,
             offset=offset,
-            size=int(_read_number(element, "object_length", 0.0)),
+            size=size,
             line_count=count,
             delimiter=mark,
             cards=cards,
         )
+    record_bytes = int(_read_number(record, "record_length"))
     return create_fixed_table(
         path,
         fields,
         index=index,
         name=title,
         offset=offset,
-        record_bytes=int(_read_number(record, "record_length")),
+        record_bytes=record_bytes,
         record_count=count,
         cards=cards,
     )
@@ -353,7 +357,8 @@ def _collect_fields(
             return
         if element.tag.startswith("Group_Field"):
             repetitions = int(_read_number(element, "repetitions", 1.0))
-            size = int(_read_number(element, "group_length", 0.0)) // max(1, repetitions)
+            number = _read_number(element, "group_length", 0.0)
+            size = int(number) // max(1, repetitions)
             start = int(_read_number(element, "group_location", 1.0)) - 1
             for repetition in range(min(repetitions, MAX_PARTS)):
                 _collect_fields(
@@ -364,7 +369,8 @@ def _collect_fields(
                     f"{name_suffix}_{repetition + 1}",
                 )
         elif element.tag.startswith("Field_"):
-            fields.append(_create_field(element, offset, record_format, len(fields), name_suffix))
+            field = _create_field(element, offset, record_format, len(fields), name_suffix)
+            fields.append(field)
 
 
 def _create_field(element: Any, offset: int, record_format: str, number: int, name_suffix: str) -> RecordField:

@@ -442,9 +442,8 @@ def _create_table(name: str, columns: Mapping[str, npt.NDArray[Any]], index: int
                 arrow_type
             )
         )
-    record_batch = pa.RecordBatch.from_arrays(
-        arrays, schema=pa.schema([column.arrow_field for column in table_columns])
-    )
+    schema = pa.schema([column.arrow_field for column in table_columns])
+    record_batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
     return TablePart(
         index=index,
         name=name,

@@ -135,7 +135,8 @@ class ColourStretch:
         is_known = np.isfinite(share)
         colour_numbers = np.where(is_known, share * 255.0 + 0.5, 0.0).astype(np.uint8)
         colours = np.empty((*colour_numbers.shape, 4), np.uint8)
-        colours[..., :3] = build_colour_ramp(self.colour_map)[colour_numbers]
+        colour_ramp = build_colour_ramp(self.colour_map)
+        colours[..., :3] = colour_ramp[colour_numbers]
         colours[..., 3] = is_known * np.uint8(255)
         return colours
 

@@ -169,7 +169,8 @@ def format_mjd(mjd: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
         Of `strftime`.
     """
     try:
-        return (_MJD_EPOCH + timedelta(seconds=round(mjd * _DAY_SECONDS, 3))).strftime(form)
+        seconds = round(mjd * _DAY_SECONDS, 3)
+        return (_MJD_EPOCH + timedelta(seconds=seconds)).strftime(form)
     except OverflowError:
         return f"{mjd:g}"
 
@@ -239,7 +240,8 @@ class PictureCanvas:
 
     def measure_text(self, text: str, size: int = 0) -> float:
         """Return how wide a text is."""
-        return float(load_font(size or self.letter_pixels).getlength(to_font_characters(text)))
+        font = load_font(size or self.letter_pixels)
+        return float(font.getlength(to_font_characters(text)))
 
     def shorten_text(self, text: str, width_limit: float, size: int = 0) -> str:
         """Return as much of a text as has room."""
@@ -348,7 +350,8 @@ class PlotFrame:
             zip(x.positions, x.labels, strict=True),
             key=lambda ticks_or_pair: self.compute_pixels(ticks_or_pair[0], 0)[0],
         ):
-            pixel = left + float(self.compute_pixels(value, 0)[0])
+            pixels = self.compute_pixels(value, 0)
+            pixel = left + float(pixels[0])
             if not left - 0.6 <= pixel <= right + 0.6:
                 continue
             if grid:
@@ -428,7 +431,8 @@ class PlotLayer:
 
     def draw_curve(self, x: Numbers, y: Numbers, colour: Sequence[int], line_width: float = 1.2) -> None:
         """Draw a line, broken where there is no value; of more values than pixels the reach of each pixel."""
-        pixel = np.clip(self.frame.compute_pixels(x, np.zeros(len(x)))[0], -1, self.frame.width + 1)
+        pixels = self.frame.compute_pixels(x, np.zeros(len(x)))
+        pixel = np.clip(pixels[0], -1, self.frame.width + 1)
         if len(x) > 6 * self.frame.width and (np.diff(pixel) >= 0).all():
             x, y = _reduce_to_pixel_extremes(pixel.astype(np.int64), x, y)
         is_finite = np.isfinite(x) & np.isfinite(y)

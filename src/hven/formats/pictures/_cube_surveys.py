@@ -251,7 +251,8 @@ class _CubeTileWriter:
         lon, lat = image.sky_mapping(np.stack([x, y], 1)).T
         is_known = np.isfinite(lon) & np.isfinite(lat)
         shift = 2 * (healpix.MAX_ORDER - self.order)
-        first_tiles = np.unique(healpix.compute_cell_indexes(self.order, lon[is_known], lat[is_known])) << shift
+        cell_indexes = healpix.compute_cell_indexes(self.order, lon[is_known], lat[is_known])
+        first_tiles = np.unique(cell_indexes) << shift
         if not len(first_tiles):
             return []
         cells = (
@@ -315,7 +316,8 @@ class _CubeTileWriter:
         return self.directory / f"Norder{order}_{frequency_order}" / folder / f"Npix{tile}_{number}.fits"
 
     def _read_tile(self, order: int, frequency_order: int, tile: int, number: int) -> Box:
-        body = self._build_tile_path(order, frequency_order, tile, number).read_bytes()
+        tile_path = self._build_tile_path(order, frequency_order, tile, number)
+        body = tile_path.read_bytes()
         values = np.frombuffer(body, ">f4", TILE_CHANNELS * TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, HEADER_BYTES)
         return values.reshape(TILE_CHANNELS, TILE_WIDTH_PIXELS, TILE_WIDTH_PIXELS)[:, ::-1].astype(np.float32)
 

@@ -365,9 +365,10 @@ def _convert_times(values: Numbers, column: Column, table: TablePart) -> tuple[N
 
 def draw_curve(curve: Curve, look: Look, title: str) -> tuple[PictureCanvas, str]:
     """Draw curves."""
+    axis_range = _choose_axis_range(curve.x, 0.0, 0.0)
     sheet, frame = create_curve_canvas(
         look,
-        _choose_axis_range(curve.x, 0.0, 0.0),
+        axis_range,
         _choose_axis_range(np.concatenate([y for _, y, _ in curve.lines])),
         (curve.kind, ""),
     )

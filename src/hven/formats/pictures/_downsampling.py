@@ -129,9 +129,10 @@ def read_cell_means(
                 start = min(slow_size - rows_per_cell, first + (slow_step - rows_per_cell) // 2)
             else:
                 start = 0
-            rows.append(
-                _compute_cell_means(read_rows(start, min(slow_size, start + rows_per_cell)), rows_per_cell, fast_cell)
+            cell_means = _compute_cell_means(
+                read_rows(start, min(slow_size, start + rows_per_cell)), rows_per_cell, fast_cell
             )
+            rows.append(cell_means)
     means = np.concatenate(rows)
     return (means if slow_axis == vertical_axis else means.T), is_complete
 
@@ -144,10 +145,10 @@ def _compute_cell_means(values: npt.NDArray[Any], cell_rows: int, cell_columns: 
         values = np.asarray(values, np.float64)
         return np.where(np.isfinite(values), values, np.nan)
     with np.errstate(invalid="ignore", over="ignore"):
-        cell_sums = _sum_rows(_sum_rows(values, cell_rows).T, cell_columns).T
-        cell_sizes = np.outer(
-            _count_cell_rows(values.shape[0], cell_rows), _count_cell_rows(values.shape[1], cell_columns)
-        )
+        rows = _sum_rows(_sum_rows(values, cell_rows).T, cell_columns)
+        cell_sums = rows.T
+        cell_row_count = _count_cell_rows(values.shape[0], cell_rows)
+        cell_sizes = np.outer(cell_row_count, _count_cell_rows(values.shape[1], cell_columns))
         if np.isfinite(cell_sums).all():
             return np.asarray(cell_sums / cell_sizes)
         is_finite = np.isfinite(values)

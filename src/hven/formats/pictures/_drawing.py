@@ -70,7 +70,8 @@ def draw_files(files: Sequence[tuple[Place, str]], look: Look) -> bytes:
     if len(files) == 1:
         file_options = look
     else:
-        file_options = replace(look, size=max(PICTURE_SIZE_RANGE[0], look.size // 2), note="")
+        size = max(PICTURE_SIZE_RANGE[0], look.size // 2)
+        file_options = replace(look, size=size, note="")
     for path, name in files:
         refuse_large_packed_file(path, name)
         try:

@@ -259,9 +259,8 @@ class _ImageMapping:
         zero_offsets = np.zeros(257)
         # where a map of the whole sky has no corners, its middle lines tell
         for offset in (zero_offsets, zero_offsets + 0.5):
-            lon, lat = self.compute_coordinates(
-                self.compute_pixels(*((share, offset) if edge_number == 0 else (offset, share)))
-            )
+            pixels = self.compute_pixels(*((share, offset) if edge_number == 0 else (offset, share)))
+            lon, lat = self.compute_coordinates(pixels)
             if edge_number == 0:
                 values = np.unwrap(lon, period=360.0)
             else:

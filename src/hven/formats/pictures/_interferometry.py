@@ -205,7 +205,8 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
     for number, pane_name in enumerate(panes):
         start = left_margin + number * (pane_width + gap)
         box = (start, top_margin, start + max(pane_width, 1), top_margin + max(pane_height, 1))
-        frame = PlotFrame(sheet, box, *_choose_limits(pane_name, points_by_pane[pane_name], (pane_width, pane_height)))
+        limits = _choose_limits(pane_name, points_by_pane[pane_name], (pane_width, pane_height))
+        frame = PlotFrame(sheet, box, *limits)
         frame.draw_axes(_AXIS_NAMES[pane_name], grid=True)
         _draw_pane(frame, pane_name, points_by_pane[pane_name], max(1.2, letters / 7))
     draw_captions(

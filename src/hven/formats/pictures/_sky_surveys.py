@@ -290,7 +290,8 @@ class _SurveyBuilder:
         middle = int(is_known.sum()) // 2
         field_degrees = min(60.0, max(image.size) * image.sky_mapping.scale * 1.2)
         self.initial_view = float(lon[is_known][middle]), float(lat[is_known][middle]), field_degrees
-        first_tiles = np.unique(healpix.compute_cell_indexes(first_order, lon[is_known], lat[is_known]))
+        cell_indexes = healpix.compute_cell_indexes(first_order, lon[is_known], lat[is_known])
+        first_tiles = np.unique(cell_indexes)
         shift = 2 * (healpix.MAX_ORDER - first_order)
         ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
         around = healpix.add_neighbours(healpix.merge_ranges(ranges), first_order) >> shift
@@ -453,7 +454,8 @@ def _compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
 
 def _is_near_image(image: _SkyImage, order: int, tile: int) -> bool:
     """Tell whether a tile may have some of an image."""
-    xy = image.sky_mapping.to_pixels(*healpix.compute_cell_centers(order + 5, np.arange(tile << 10, (tile + 1) << 10)))
+    cell_centers = healpix.compute_cell_centers(order + 5, np.arange(tile << 10, (tile + 1) << 10))
+    xy = image.sky_mapping.to_pixels(*cell_centers)
     with np.errstate(invalid="ignore"):
         return bool(((xy > -NEAR_PIXELS) & (xy < np.array(image.size) + NEAR_PIXELS)).all(1).any())
 

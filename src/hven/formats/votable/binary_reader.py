@@ -229,7 +229,8 @@ class BinaryDecoder:
             invalid_items = null_items & ~np.isin(items, _NULL_BOOLEAN_CODES)
             if invalid_items.any():
                 raise literal.InvalidLiteralError(0, repr(chr(items[int(np.argmax(invalid_items))])), kind)
-            return pa.array(true, mask=null_items if null is None else null_items | null)
+            mask = null_items if null is None else null_items | null
+            return pa.array(true, mask=mask)
         native = items.astype(items.dtype.newbyteorder("="))
         if native.dtype.kind == "f" and not self._flag_byte_count and kind.arraysize is None:
             null = np.asarray(np.isnan(native))

@@ -158,9 +158,10 @@ class BinaryEncoder:
             return _view_bytes(records[0])
         parts: list[pa.Array] = []
         for number, record in enumerate(records):
-            parts.append(
-                _build_binary_array(record.view(np.uint8).reshape(-1), np.arange(row_count + 1) * record.dtype.itemsize)
+            binary_array = _build_binary_array(
+                record.view(np.uint8).reshape(-1), np.arange(row_count + 1) * record.dtype.itemsize
             )
+            parts.append(binary_array)
             if number < len(variable):
                 parts.append(variable[number])
         joined = pc.binary_join_element_wise(*parts, _EMPTY_BINARY)
@@ -185,7 +186,8 @@ class BinaryEncoder:
             size = len(values) // len(array)
         else:
             size = 0
-        numbers = self._convert_numbers(values, number, null_row=None if null is None else np.repeat(null, size))
+        null_row = None if null is None else np.repeat(null, size)
+        numbers = self._convert_numbers(values, number, null_row=null_row)
         if kind.datatype == "bit":
             target[...] = np.packbits(numbers.reshape(len(array), size), axis=1)
         else:
@@ -258,7 +260,8 @@ class BinaryEncoder:
             cells = np.zeros(len(values), _format_text_cell(kind.datatype, width))
             _fill_text_cells(cells, values, column)
             raw = cells.view(np.uint8).reshape(-1)
-            return _build_binary_array(raw, offsets * cells.dtype.itemsize), np.diff(offsets) * width
+            binary_array = _build_binary_array(raw, offsets * cells.dtype.itemsize)
+            return binary_array, np.diff(offsets) * width
         numbers = self._convert_numbers(values, number, None)
         if kind.datatype == "bit":
             return _pack_bits(numbers, offsets)

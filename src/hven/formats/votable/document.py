@@ -470,12 +470,13 @@ def _write_table_xml(
     if metadata.description:
         parts.append(f"<DESCRIPTION>{escape_text(metadata.description)}</DESCRIPTION>\n")
     for column, ident in zip(columns, ids, strict=False):
+        options = _list_options(column, enums)
         parts.append(
             write_field(
                 column,
                 ident,
                 serialization,
-                _list_options(column, enums),
+                options,
                 expressible_frames.get(column.frame) if column.frame else None,
             )
         )

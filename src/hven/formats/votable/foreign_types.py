@@ -116,7 +116,8 @@ def _restore_array(array: pa.Array, column: Column, integer_type: ForeignInteger
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
         values = _restore_array(array.values.slice(array.offset * size, len(array) * size), column, integer_type)
-        return pa.FixedSizeListArray.from_arrays(values, size, mask=array.is_null() if array.null_count else None)
+        mask = array.is_null() if array.null_count else None
+        return pa.FixedSizeListArray.from_arrays(values, size, mask=mask)
     wide = array.cast(Type(integer_type.datatype).arrow)
     half = 1 << (integer_type.bits - 1)
     if integer_type.signed:

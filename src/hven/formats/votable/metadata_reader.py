@@ -149,12 +149,15 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
             enums[name] = _map_options(options, kind)
     links = [link.get("href") for link in list_children(element, "LINK") if link.get("href")]
     ref = _read_attribute(element, "ref")
+    unit = _read_attribute(element, "unit")
+    ucd = _read_attribute(element, "ucd")
+    utype = _read_attribute(element, "utype")
     return Column(
         name=name,
         type=kind,
-        unit=_read_attribute(element, "unit"),
-        ucd=_read_attribute(element, "ucd"),
-        utype=_read_attribute(element, "utype"),
+        unit=unit,
+        ucd=ucd,
+        utype=utype,
         description=_read_child_text(element, "DESCRIPTION"),
         null=null,
         minimum=minimum,
@@ -251,7 +254,8 @@ def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str
     if text_value is None:
         return constant, None
     try:
-        return constant, literal.parse_column(pa.array([text_value]), constant.type, constant.null)[0].as_py()
+        column = literal.parse_column(pa.array([text_value]), constant.type, constant.null)
+        return constant, column[0].as_py()
     except (literal.InvalidLiteralError, pa.ArrowException):
         return constant, text_value
 

@@ -34,7 +34,8 @@ def choose_column_null(column: Column, array: pa.Array, serialization: str) -> C
             [first + step * n for n in range(min(len(values) + 1, highest - lowest + 1))], values
         )
         if len(unused_numbers):
-            return column.copy_with(null=str(unused_numbers[0] if step > 0 else unused_numbers[-1]))
+            null = str(unused_numbers[0] if step > 0 else unused_numbers[-1])
+            return column.copy_with(null=null)
     return column  # every value of the type occurs: the check below says so
 
 

@@ -68,7 +68,8 @@ def read_votable(file: BinaryIO, table: int | str | None = None, batch: int = BA
     """
     document = _VotableDocument(file)
     table_metadata = document.find_table(table)
-    return TableStream(metadata=table_metadata, batches=document.read_batches(batch), deviations=document.deviations)
+    batches = document.read_batches(batch)
+    return TableStream(metadata=table_metadata, batches=batches, deviations=document.deviations)
 
 
 class DocumentTable(NamedTuple):

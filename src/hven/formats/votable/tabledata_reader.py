@@ -268,10 +268,11 @@ def convert_cells(
             arrays.append(values)
             if pa.types.is_float64(values.type) and (flags := literal.find_rounded_integers(text, values)) is not None:
                 row_offset = int(flags.argmax())
+                count = int(flags.sum())
                 deviation = Deviation(
                     kind=DeviationKind.PRECISION,
                     column=column.name,
-                    count=int(flags.sum()),
+                    count=count,
                     row=rows_before + row_offset + 1,
                     value=text[row_offset].as_py(),
                     message="whole numbers beyond 2^53 are rounded in a field of doubles",

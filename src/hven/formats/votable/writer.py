@@ -193,8 +193,9 @@ def write_error(message: str) -> bytes:
 def write_metadata_document(metadata: TableMetadata, result_status: ResultStatus) -> str:
     """Write a document whose table has no DATA: what other formats carry along."""
     columns = fit_columns(metadata.columns, None, DEFAULT_SERIALIZATION)
+    version = votable_document.choose_version(metadata.frames)
     return votable_document.write_document_start(
-        metadata, columns, DEFAULT_SERIALIZATION, votable_document.choose_version(metadata.frames)
+        metadata, columns, DEFAULT_SERIALIZATION, version
     ) + votable_document.write_document_end(metadata, _write_trailing_status(result_status, None))
 
 

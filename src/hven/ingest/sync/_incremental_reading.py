@@ -253,9 +253,8 @@ class IncrementalReader:
                 self._descriptions.append(f"since {since}")
                 narrowed_source: Source = source.select_since(watermark_spec[0], since)
                 part = self._cache_pages(number, entry, narrowed_source, str(since))
-                return self._read_window(
-                    number, source, part, compare=self.sync_policy.deletion_method in {"compare", "blocks"}
-                )
+                compare = self.sync_policy.deletion_method in {"compare", "blocks"}
+                return self._read_window(number, source, part, compare=compare)
         self._descriptions.append("everything")
         return self._cache_pages(number, entry, entry.source, "everything")
 
@@ -352,9 +351,8 @@ class IncrementalReader:
             [np.zeros(0, np.uint64), *(compute_row_words(batch, number, key)[0] for batch in batches)]
         )
         if source_changes.changed_keys.num_rows:
-            unknown_rows = self._read_unknown_rows(
-                number, source_changes.rows.read_batches(self.loader.list_read_columns(self.loader.entries[number]))
-            )[0]
+            read_columns = self.loader.list_read_columns(self.loader.entries[number])
+            unknown_rows = self._read_unknown_rows(number, source_changes.rows.read_batches(read_columns))[0]
         else:
             unknown_rows = []
         line_index.claimed_mask[
@@ -400,7 +398,8 @@ class IncrementalReader:
         notes = self.ledger_comparison.ledger_writer
         line_index = self.ledger_comparison.line_index
         entry = self.loader.entries[number]
-        unknown_rows, idents = self._read_unknown_rows(number, part.read_batches(self.loader.list_read_columns(entry)))
+        batches = part.read_batches(self.loader.list_read_columns(entry))
+        unknown_rows, idents = self._read_unknown_rows(number, batches)
         line_mask = self._entry_of_line == number
         names = np.asarray(lines.ledger.column("identity"))
         if compare:
@@ -447,7 +446,8 @@ class IncrementalReader:
                 unknown_batch = self.ledger_comparison.select_unknown_rows(number, batch)
                 if unknown_batch.num_rows:
                     unknown_rows.append(unknown_batch)
-                    idents.append(self.ledger_comparison.ledger_writer.compute_identities(number, unknown_batch))
+                    identities = self.ledger_comparison.ledger_writer.compute_identities(number, unknown_batch)
+                    idents.append(identities)
         self.watermark_tracker.finished_entries.add(number)
         return unknown_rows, np.concatenate(idents)
 

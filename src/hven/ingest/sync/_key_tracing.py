@@ -114,7 +114,8 @@ def trace_key(spec: TableSpec, target: Table, tables: Iterable[Table], changed_i
     columns: dict[str, dict[str, str]] = {}
     conditions: list[Expr] = []
     for name in target.primary:
-        at = outputs.get(_find_query_column(spec, name).lower())
+        query_column = _find_query_column(spec, name)
+        at = outputs.get(query_column.lower())
         if at is None:
             item, written_item = (None, None)
         else:
@@ -146,9 +147,8 @@ def trace_key(spec: TableSpec, target: Table, tables: Iterable[Table], changed_i
     if not columns:
         return None
     where = join_conditions(written_body.where, *conditions)
-    return TracedQuery(
-        query=replace(parsed, body=replace(written_body, where=where), order_by=(), text=""), input_columns=columns
-    )
+    query = replace(parsed, body=replace(written_body, where=where), order_by=(), text="")
+    return TracedQuery(query=query, input_columns=columns)
 
 
 def index_tables(tables: Iterable[Table]) -> dict[str, Table]:

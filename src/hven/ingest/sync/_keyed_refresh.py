@@ -94,7 +94,8 @@ def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any
         ][:MAX_EQUIVALENT_INPUT_STATES]
     else:
         equivalent_inputs = []
-    return replace(base, provenance={**base.provenance, **current_provenance, "alike": equivalent_inputs})
+    provenance = {**base.provenance, **current_provenance, "alike": equivalent_inputs}
+    return replace(base, provenance=provenance)
 
 
 def plan_keyed_refresh(
@@ -139,7 +140,8 @@ def compare_keyed_rows(
     rows = replace_nan_with_null(
         pa.Table.from_batches(computed_batches, schema=table.arrow_schema).cast(to_nullable_schema(table.arrow_schema))
     )
-    wanted_hashes = compute_fingerprints(keyed.keys.columns, keyed.keys.num_rows)[0]
+    fingerprints = compute_fingerprints(keyed.keys.columns, keyed.keys.num_rows)
+    wanted_hashes = fingerprints[0]
     row_hashes = compute_fingerprints(rows.select(names).columns, rows.num_rows)[0]
     rows = rows.filter(pa.array(np.isin(row_hashes, wanted_hashes)))  # the query may give more
     row_keys = rows.select(list(table.primary))

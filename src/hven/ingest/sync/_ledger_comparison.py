@@ -185,7 +185,8 @@ def merge_snapshot(
         list(table.primary)
     )
     try:
-        staging = keeper.stage_merge(table, ident, base, deleted_keys=removed if removed.num_rows else None)
+        deleted_keys = removed if removed.num_rows else None
+        staging = keeper.stage_merge(table, ident, base, deleted_keys=deleted_keys)
     except UnmergeableSnapshotError as error:
         raise RecomputeNeededError(error.message) from error
     try:

@@ -84,7 +84,8 @@ def compare_snapshots(
     is_unchanged = np.zeros(len(new_hashes[0]), bool)
     is_unchanged[new_positions[is_equal]] = True
     before, after = _read_both(old_snapshot, new_snapshot, columns)
-    return match_rows(_select_rows(before, schema, ~is_equal), _select_rows(after, schema, ~is_unchanged), primary)
+    rows = _select_rows(before, schema, ~is_equal)
+    return match_rows(rows, _select_rows(after, schema, ~is_unchanged), primary)
 
 
 def _read_both(
@@ -93,7 +94,8 @@ def _read_both(
     """Read both; what they share in storage is left out, if the engine can tell."""
     if old[0] is new[0]:
         return old[0].read_differing_rows(old[1], new[1], list(columns))
-    return old[0].read_rows(old[1], list(columns)), new[0].read_rows(new[1], list(columns))
+    rows = old[0].read_rows(old[1], list(columns))
+    return rows, new[0].read_rows(new[1], list(columns))
 
 
 def match_rows(before: pa.Table, after: pa.Table, primary: Sequence[str]) -> RowDifferences:
@@ -196,7 +198,8 @@ def _hash_rows(rows: Iterator[pa.RecordBatch], key: Sequence[str], columns: Sequ
     keys: list[Words] = [np.zeros(0, np.uint64)]
     values: list[Words] = [np.zeros(0, np.uint64)]
     for batch in rows:
-        keys.append(compute_fingerprints([batch.column(name) for name in key], batch.num_rows)[0])
+        fingerprints = compute_fingerprints([batch.column(name) for name in key], batch.num_rows)
+        keys.append(fingerprints[0])
         values.append(compute_fingerprints([batch.column(name) for name in columns], batch.num_rows)[1])
     return np.concatenate(keys), np.concatenate(values)
 

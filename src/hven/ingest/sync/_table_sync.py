@@ -285,7 +285,8 @@ class TableSync:
         self.spec = spec
         self.name = spec.table.qualified_name
         self.report = run.report
-        self.published_record = sync_context.find_base_records(run).get(self.name)
+        base_records = sync_context.find_base_records(run)
+        self.published_record = base_records.get(self.name)
         self.keyed_refresh: KeyedRefresh | None = None  # keys that are computed anew, of a table made by a query
         self.page_cached_sources: list[PageCachingSource] = []  # its sources whose pages are kept
         self._page_directory = run.site.settings.data_directory / "sync" / "pages" / self.name
@@ -363,12 +364,12 @@ class TableSync:
         run = self.run
         if any(source.enrich is not None for source in self.spec.sources):  # documents may come whatever the inputs do
             return None
-        graph = DependencyGraph({**run.site.get_published_state().resources, run.resource.name: run.resource})
+        published_state = run.site.get_published_state()
+        graph = DependencyGraph({**published_state.resources, run.resource.name: run.resource})
         if graph.outside_tables.get(name.lower(), {name}):
             return None
-        changed_inputs = find_changed_inputs(
-            self.spec, base, run.resource, run.staged_site, graph.find_stored_inputs(name.lower())
-        )
+        stored_inputs = graph.find_stored_inputs(name.lower())
+        changed_inputs = find_changed_inputs(self.spec, base, run.resource, run.staged_site, stored_inputs)
         if changed_inputs is True and base.snapshot.engine == run.storage_engine.name:
             return keep_published_table(self.report, base)
         if isinstance(changed_inputs, set):
@@ -494,9 +495,8 @@ class TableSync:
         except BaseException:
             run.drop_snapshots([loaded_table])
             raise
-        change.described = to_json_value(
-            find_inherited_attributes(self.spec, loaded_table.table)
-        ) != base.provenance.get("inherited")
+        inherited_attributes = find_inherited_attributes(self.spec, loaded_table.table)
+        change.described = to_json_value(inherited_attributes) != base.provenance.get("inherited")
         if not change.has_changes:
             run.drop_snapshots([loaded_table])
             loaded_table.snapshot = None
@@ -599,7 +599,8 @@ class TableSync:
 
     def _merge_keyed_rows(self, loader: TableLoader, base: SnapshotRecord, keyed_refresh: KeyedRefresh) -> LoadedTable:
         """Merge the rows of some keys."""
-        self._check_disk_space(loader, ledgers.load_sync_state(self.run.site, base.id))
+        sync_state = ledgers.load_sync_state(self.run.site, base.id)
+        self._check_disk_space(loader, sync_state)
         computed_batches: list[pa.RecordBatch] = []
         loader.select_unknown_rows = _keep_all_rows
         loader.map_all_rows(computed_batches.append)
@@ -623,10 +624,11 @@ class TableSync:
         run = self.run
         if differences.has_differences and run.storage_engine is run.site.embedded_engine:
             touched_rows = differences.after.num_rows + differences.before.num_rows - differences.changed_count
+            merge_bytes = disk_space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes)
             disk_space.check_disk_space(
                 run.site,
                 run.resource.name,
-                disk_space.estimate_merge_bytes(base.snapshot.bytes, touched_rows, differences.after.nbytes),
+                merge_bytes,
                 write_factor=1,
             )
         loaded_table = loader.build_result(

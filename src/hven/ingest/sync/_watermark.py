@@ -73,8 +73,9 @@ def _move_back_by_overlap(last_watermark: str, sync_policy: SyncPolicy) -> str:
 
 
 def _build_overlap_error(sync_policy: SyncPolicy, message: str, remedy: str) -> DataError:
+    place = sync_policy.watermark[1] if sync_policy.watermark else sync_policy.place
     return DataError(
         f"sync: {message}",
-        place=sync_policy.watermark[1] if sync_policy.watermark else sync_policy.place,
+        place=place,
         remedy=remedy,
     )

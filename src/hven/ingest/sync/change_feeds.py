@@ -173,7 +173,8 @@ def create_feed_request(
         private_tables = []
     else:
         private_tables = [table.qualified_name]
-    scope = build_access_scope(row_conditions, private_tables, collect_column_masks([table], principal))
+    column_masks = collect_column_masks([table], principal)
+    scope = build_access_scope(row_conditions, private_tables, column_masks)
     states = _TableStates(site, table.qualified_name, scope, filtered=bool(row_conditions))
     return ChangeFeedRequest(
         table=table,

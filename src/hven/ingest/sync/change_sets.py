@@ -234,8 +234,9 @@ def compare_records(site: Site, old_record: SnapshotRecord, new_record: Snapshot
         return empty.append_column(CHANGE_COLUMN, pa.array([], pa.string())).append_column(
             CHANGED_COLUMNS_COLUMN, lists
         ), change
+    engine = site.engines.find_engine(old_record.snapshot)
     differences = compare_snapshots(
-        (site.engines.find_engine(old_record.snapshot), old_record.snapshot),
+        (engine, old_record.snapshot),
         (site.engines.find_engine(new_record.snapshot), new_record.snapshot),
         primary,
         schema,
@@ -318,10 +319,8 @@ def _collect_changed_columns(rows: pa.Table, first_and_last: pa.Table, key: Sequ
 
 def delete_old_change_sets(site: Site, collection: str) -> None:
     """Remove what is older than `keep_changes`; called by who holds the collection's lease."""
-    oldest_time = (
-        datetime.fromisoformat(site.store.deletion_clock.get_trusted_time()).timestamp()
-        - site.settings.keep_changes * DAY_SECONDS
-    )
+    trusted_time = site.store.deletion_clock.get_trusted_time()
+    oldest_time = datetime.fromisoformat(trusted_time).timestamp() - site.settings.keep_changes * DAY_SECONDS
     for path in _iterate_change_files(site, collection):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < oldest_time:

@@ -102,7 +102,8 @@ def _check_footprints(service: ExaminedTapService, collector: FindingCollector) 
         collector.add_unjudged("there is no table with footprints that lint knows")
     for table, is_epn in footprint_tables:
         try:
-            _check_table(row_rules.fetch_sample(service, table), table, collector, is_epn=is_epn)
+            sample = row_rules.fetch_sample(service, table)
+            _check_table(sample, table, collector, is_epn=is_epn)
         except UserError as error:
             collector.add_unjudged(f"{table.name}: {error.message}")
 

@@ -355,7 +355,8 @@ def _check_info(collector: FindingCollector, name: str, info: dict[str, Any]) ->
     time = parameters[0]
     names = [str(parameter["name"]).lower() for parameter in parameters]
     if time.get("type") != "isotime" or time.get("fill") is not None or time.get("units") != "UTC" or time.get("size"):
-        collector.add_finding("hapi.time", table=name, column=str(time["name"]), value=time)
+        column = str(time["name"])
+        collector.add_finding("hapi.time", table=name, column=column, value=time)
     is_unusable = False
     for parameter in parameters:
         for fault in _find_parameter_faults(parameter, names):
@@ -438,7 +439,8 @@ def _iterate_time_windows(info: dict[str, Any]) -> Iterator[tuple[int, int]]:
     first_time = hapi.parse_time(info["startDate"])
     last_time = hapi.parse_time(info["stopDate"])
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        yield hapi.parse_time(info["sampleStartDate"]), hapi.parse_time(info["sampleStopDate"])
+        time = hapi.parse_time(info["sampleStartDate"])
+        yield time, hapi.parse_time(info["sampleStopDate"])
     cadence = hapi.parse_duration(str(info.get("cadence", "")))
     if cadence:
         window_nanoseconds = int(cadence * SAMPLES_PER_DATA_SET * hapi.SECOND_NANOSECONDS)
@@ -530,7 +532,8 @@ def _check_records(
             if (kind in {"integer", "double"} and not _is_number(text, kind)) or (
                 kind in {"string", "isotime"} and len(text.encode()) > parameter["length"]
             ):
-                collector.add_finding("hapi.record", kind, column=str(parameter["name"]), value=text, **location)
+                column = str(parameter["name"])
+                collector.add_finding("hapi.record", kind, column=column, value=text, **location)
         try:
             times.append(hapi.parse_time(row[0]))
         except ValueError:
@@ -665,7 +668,8 @@ def _check_refusals(
     if rows:
         last_time = hapi.parse_time(rows[-1][0])
         start = rows[0][0]
-        stop = hapi.format_time(min(last_time + 1, hapi.parse_time(stop)))
+        time = hapi.parse_time(stop)
+        stop = hapi.format_time(min(last_time + 1, time))
     far_time = hapi.format_time(
         max(
             hapi.parse_time(info["startDate"]) - 366 * 86_400 * hapi.SECOND_NANOSECONDS,

@@ -229,9 +229,8 @@ def _check_layout(service: ExaminedTapService, collector: FindingCollector, sche
     if schema_table == "tables":
         for record in records:
             if str(record.get("table_type") or "table").lower() not in {"table", "view"}:
-                collector.add_finding(
-                    "schema.table-type", table=str(record.get("table_name")), value=record["table_type"]
-                )
+                table = str(record.get("table_name"))
+                collector.add_finding("schema.table-type", table=table, value=record["table_type"])
 
 
 def _format_record_key(record: dict[str, Any]) -> str:

@@ -91,7 +91,8 @@ class ReloadableSettings:
             )
         for name in more_restart_settings:
             waiting += _list_differences(name, old_settings.brought[name], new_settings.brought[name])
-            new_settings = replace(new_settings, brought={**new_settings.brought, name: old_settings.brought[name]})
+            brought = {**new_settings.brought, name: old_settings.brought[name]}
+            new_settings = replace(new_settings, brought=brought)
         self.problem = None
         self.pending_restart = tuple(waiting)
         changed = new_settings != old_settings

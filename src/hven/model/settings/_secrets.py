@@ -43,10 +43,11 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
             continue
         if mode & forbidden_mode:
             message = "every account of this machine can read it"
+            place = Place(file=str(path))
             faults.append(
                 Fault(
                     message=message,
-                    place=Place(file=str(path)),
+                    place=place,
                     remedy=f"shut them out: chmod o-rwx {path}",
                     severity="warning",
                 )

@@ -72,7 +72,8 @@ def define_setting(default: Any, doc: str, **metadata_options: Any) -> Any:
     field
         For a dataclass.
     """
-    metadata = describe_setting(doc, is_list=isinstance(default, tuple), **metadata_options)
+    is_list = isinstance(default, tuple)
+    metadata = describe_setting(doc, is_list=is_list, **metadata_options)
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -132,10 +132,11 @@ def _parse_file(file: Path, faults: list[Fault]) -> tuple[str, dict[str, Any]]:
         else:
             line, column = (text.count("\n") + 1, None)
         message = str(error).partition(" (at ")[0]
+        place = Place(file=SETTINGS_FILE, line=line, column=column)
         faults.append(
             Fault(
                 message=f"not TOML: {message}",
-                place=Place(file=SETTINGS_FILE, line=line, column=column),
+                place=place,
                 remedy='text stands in double quotes: name = "x"',
             )
         )
@@ -217,9 +218,10 @@ def _select_tables(value: object) -> list[dict[str, Any]]:
 def _build_fault(
     file_text: str, key: str, message: str, remedy: str = "", *, place_key: str = "", severity: str = "error"
 ) -> Fault:
+    place = Place(file=SETTINGS_FILE, line=_find_line(file_text, place_key or key))
     return Fault(
         message=f"{key}: {message}",
-        place=Place(file=SETTINGS_FILE, line=_find_line(file_text, place_key or key)),
+        place=place,
         remedy=remedy,
         severity=severity,
     )
@@ -269,10 +271,12 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
                 and isinstance(hard_value, int | float)
                 and default_value > hard_value
             ):
+                line = _find_line(file_text, f"{section}.{default_key}") or _find_line(
+                    file_text, f"{section}.{hard_key}"
+                )
                 place = Place(
                     file=SETTINGS_FILE,
-                    line=_find_line(file_text, f"{section}.{default_key}")
-                    or _find_line(file_text, f"{section}.{hard_key}"),
+                    line=line,
                 )
                 faults.append(
                     Fault(
@@ -281,8 +285,10 @@ def _find_faults(data: dict[str, Any], file_text: str) -> list[Fault]:
                         place=place,
                     )
                 )
+    portal_faults = _find_portal_faults(data, file_text)
+    remote_faults = _find_remote_faults(data, file_text)
     return sorted(
-        [*faults, *_find_portal_faults(data, file_text), *_find_remote_faults(data, file_text)],
+        [*faults, *portal_faults, *remote_faults],
         key=lambda fault: fault.place.line or 0,
     )
 
@@ -353,7 +359,8 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
             if name not in collection_names:
                 remedy = suggest_spelling(name, collection_names) or f"known: {', '.join(collection_names)}"
                 key = f"portals.{portal.name}.collections"
-                faults.append(_build_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning"))
+                fault = _build_fault(text, key, f"there is no collection {name!r}", remedy, severity="warning")
+                faults.append(fault)
     files = [
         ("logo", settings.logo),
         *(
@@ -388,7 +395,8 @@ def find_unavailable_sections(settings: Settings) -> list[Fault]:
             try:
                 plugins.require_modules("it", *section.required_modules)
             except UserError as error:
-                faults.append(_build_fault(_read_settings_file(settings), section.name, error.message, error.remedy))
+                fault = _build_fault(_read_settings_file(settings), section.name, error.message, error.remedy)
+                faults.append(fault)
     return faults
 
 
@@ -474,10 +482,11 @@ def _read_environment(environment: Mapping[str, str], faults: list[Fault]) -> di
             continue
         similar_variable = find_close_match(variable, settings_by_variable, 0.85)
         if similar_variable is not None:
+            place = Place(file="environment")
             faults.append(
                 Fault(
                     message=f"there is no setting {variable}",
-                    place=Place(file="environment"),
+                    place=place,
                     remedy=f"did you mean {similar_variable}?",
                 )
             )

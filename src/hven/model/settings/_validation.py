@@ -64,9 +64,8 @@ def _read_annotations(settings_class: type) -> dict[str, Any]:
     # a tenth of a second, which `hven --help` does not need
     from pydantic import AfterValidator, Field  # noqa: PLC0415
 
-    return get_type_hints(
-        settings_class, localns={"AfterValidator": AfterValidator, "Field": Field}, include_extras=True
-    )
+    localns = {"AfterValidator": AfterValidator, "Field": Field}
+    return get_type_hints(settings_class, localns=localns, include_extras=True)
 
 
 @cache

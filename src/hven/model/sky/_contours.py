@@ -288,7 +288,8 @@ def build_regions_from_labels(
     label_values = np.atleast_1d(labels)
     check = FaultRecorder(len(label_values))
     runs = find_label_pixels(image, label_values)
-    check.mark_rows("no_contour", runs.count_pixels(len(label_values)) == 0)
+    pixel_count = runs.count_pixels(len(label_values))
+    check.mark_rows("no_contour", pixel_count == 0)
     origin = np.full(len(label_values), -1)
     return build_regions_from_runs(runs, image_geometry, check, origin, origin)
 

@@ -83,7 +83,8 @@ def build_regions_from_directions(
     )
     shapes, minimal = _draw_polygons(row, np.stack([u, v], axis=1), rows, width_arcseconds / disc.radius)
     full_area = shapely.area(shapes)
-    reaches_limb = np.bincount(row, weights=u * u + v * v > 1.0 - LIMB_TOLERANCE_RADII, minlength=rows) > 0
+    weights = u * u + v * v > 1.0 - LIMB_TOLERANCE_RADII
+    reaches_limb = np.bincount(row, weights=weights, minlength=rows) > 0
     turn = np.arange(LIMB_CORNERS) * (2.0 * np.pi / LIMB_CORNERS)
     shapes[reaches_limb] = shapely.intersection(
         shapes[reaches_limb], shapely.polygons(np.stack([np.cos(turn), np.sin(turn)], axis=1))
@@ -91,8 +92,9 @@ def build_regions_from_directions(
     area = np.where(recorder.fault > 0, 0.0, shapely.area(shapes))
     recorder.mark_rows("off_disc", area <= 0.0)
     clipped = np.where(reaches_limb & (recorder.fault == 0), 1.0 - area / np.maximum(full_area, 1e-300), 0.0)
+    regions = _build_regions(shapes, disc, area)
     return ContourRegions(
-        _build_regions(shapes, disc, area),
+        regions,
         np.zeros(rows, dtype=np.int64),
         np.where(clipped > 1e-9, clipped, 0.0),
         recorder.fault,
@@ -145,5 +147,6 @@ def _build_regions(shapes: Any, disc: DiscImage, area: Numbers) -> Regions:
     row = compute_row_indexes(rings[parts[rows]])
     limb = on & on[after] & (np.hypot(u[after] - u, v[after] - v) < 8.0 / LIMB_CORNERS)
     angle, long, bend, points = disc.measure_edges(row, u, v, after, limb)
-    at, share, offsets = divide_edges(count_pieces(row, angle, long, bend, area), rings)
+    piece_count = count_pieces(row, angle, long, bend, area)
+    at, share, offsets = divide_edges(piece_count, rings)
     return Regions(*disc.locate_edge_points(row, u, v, after, limb, angle, points, at, share), offsets, parts, rows)

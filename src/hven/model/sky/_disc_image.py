@@ -178,7 +178,8 @@ class DiscImage:
         chord = np.sqrt(sum((coordinate[successor] - coordinate) ** 2 for coordinate in points))
         angle = 2.0 * np.arcsin(np.minimum(chord / (2.0 * size), 1.0))
         if on_limb.any():
-            angle = np.where(on_limb, compute_sweep_angles(u, v, successor), angle)
+            sweep_angles = compute_sweep_angles(u, v, successor)
+            angle = np.where(on_limb, sweep_angles, angle)
         return angle, angle * size, height / size, points
 
     def locate_edge_points(

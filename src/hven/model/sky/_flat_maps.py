@@ -108,7 +108,8 @@ def _build_map_polygons(regions: Regions, tolerance_degrees: Numbers) -> tuple[A
     wraps = np.abs(x[last] - x[rings[:-1]]) > 1.0
     row = compute_row_indexes(regions.rows)[compute_row_indexes(regions.parts)]
     if len(x):
-        turn = np.add.reduceat(_compute_edge_areas(x, y, rings), rings[:-1])
+        edge_areas = _compute_edge_areas(x, y, rings)
+        turn = np.add.reduceat(edge_areas, rings[:-1])
     else:
         turn = np.zeros(0)
     shell = np.zeros(len(row), np.bool_)
@@ -279,7 +280,8 @@ def _cut_at_antimeridian(
     all_edges = np.concatenate([directed, frame])
     lines = shapely.linestrings(all_edges[:, :4].reshape(-1, 2, 2))
     order = np.argsort(all_edges[:, 4], kind="stable")
-    net = shapely.multilinestrings(lines[order], indices=all_edges[order, 4].astype(np.int64))
+    indices = all_edges[order, 4].astype(np.int64)
+    net = shapely.multilinestrings(lines[order], indices=indices)
     is_valid = shapely.is_simple(net)
     face, row = shapely.get_parts(shapely.polygonize(net[:, None]), return_index=True)
     face = shapely.orient_polygons(face)

@@ -413,7 +413,8 @@ def find_cone_cells(order: int, rows: Indexes, lon: Numbers, lat: Numbers, arc: 
     cells = cells[real]
     mid_lon, mid_lat = compute_cell_centers(order, cells)
     reach = np.degrees(arc[owner] + _MAX_CELL_RADIUS_RADIANS / 2**order)
-    close = compute_distance(lon[owner], lat[owner], mid_lon, mid_lat) <= reach
+    distance = compute_distance(lon[owner], lat[owner], mid_lon, mid_lat)
+    close = distance <= reach
     return owner[close], cells[close]
 
 
@@ -468,7 +469,8 @@ def compute_neighbours(order: int) -> Indexes:
 @cache
 def _compute_center_vectors(order: int) -> Numbers:
     """Compute the unit vectors of the centres of all cells of an order, shape (3, cells)."""
-    return np.ascontiguousarray(to_unit_vectors(*compute_cell_centers(order, np.arange(12 << 2 * order))).T)
+    cell_centers = compute_cell_centers(order, np.arange(12 << 2 * order))
+    return np.ascontiguousarray(to_unit_vectors(*cell_centers).T)
 
 
 def cover_polygon(lons: Numbers, lats: Numbers, order: int, *, inner: bool = False) -> Indexes:

@@ -135,7 +135,8 @@ class Covers:
         depth = np.concatenate(levels)
         like = np.concatenate(likes)
         asked = like == np.arange(len(like))
-        inside = self._are_cells_inside(other[asked], depth[asked])[(np.cumsum(asked) - 1)[like]]
+        are_cells_inside = self._are_cells_inside(other[asked], depth[asked])
+        inside = are_cells_inside[(np.cumsum(asked) - 1)[like]]
         shift = 2 * (order - np.append(np.full(len(rim), order), depth[inside]))
         all_cells = np.append(rim, other[inside])
         merged = healpix.merge_ranges(np.stack([all_cells << shift, (all_cells + 1) << shift], axis=1))
@@ -224,7 +225,8 @@ class Covers:
 
         planes = self._planes
         row = cells >> 2 * levels + _FACE_BITS
-        place = to_vector_components(*healpix.compute_cell_centers(levels, cells - (row << 2 * levels + _FACE_BITS)))
+        cell_centers = healpix.compute_cell_centers(levels, cells - (row << 2 * levels + _FACE_BITS))
+        place = to_vector_components(*cell_centers)
         x, y, ahead = (
             sum(component * axis_component for component, axis_component in zip(place, axis.T[:, row], strict=True))
             for axis in (planes.east, planes.north, planes.centre)

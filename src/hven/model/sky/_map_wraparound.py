@@ -78,7 +78,9 @@ def close_walks(row: Whole, x: Whole, y: Whole, chart: CylindricalMap) -> tuple[
         walk_rows, along, up = walks[number]
         _, v = chart.to_plane(np.full(len(along), number), along, up)
         shift = times[number] * turn[number]
-        mean = np.sum(np.diff(along, append=along[0] + shift) * v) / shift  # the height that it goes round at
+        # the height that it goes round at
+        append = along[0] + shift
+        mean = np.sum(np.diff(along, append=append) * v) / shift
         pole = 90.0 if mean > 0.0 else -90.0
         if chart.equal:
             pole_offset = (np.sin(np.radians(pole)) - np.sin(np.radians(chart.lat[number]))) / chart.step_y[number]
@@ -196,7 +198,8 @@ def _trace_wrapping_regions(
 ) -> OutlinedRegions:
     """Bring sets of pixels onto the sphere that go all round."""
     turn = count_pixels_per_turn(chart)
-    chart = replace(chart, step_x=np.copysign(360.0 / turn, chart.step_x))
+    step_x = np.copysign(360.0 / turn, chart.step_x)
+    chart = replace(chart, step_x=step_x)
     runs = _wrap_runs(runs, x, turn)
     owner = runs.begin >> 2 * COORDINATE_BITS
     width = turn[owner]
@@ -335,10 +338,8 @@ class _OutlineNodes:
         second[outline.twin + 1] = 1
         target = outline.after[middle]
         target_x = outline.x[target]
-        after = (
-            np.searchsorted(place, compute_keys(row, outline.y[target], (target_x - 1) % width + width + 1))
-            + second[target]
-        )
+        keys = compute_keys(row, outline.y[target], (target_x - 1) % width + width + 1)
+        after = np.searchsorted(place, keys) + second[target]
         # over the seam: to the one edge, and from the other on
         over_seam = np.flatnonzero((target_x <= width) | (target_x > 2 * width))
         right = target_x[over_seam] > 2 * width[over_seam]

@@ -207,7 +207,8 @@ class Moc:
         inside
             Of the same shape.
         """
-        return healpix.is_in_ranges(self.ranges, healpix.compute_cell_indexes(healpix.MAX_ORDER, lon, lat))
+        cell_indexes = healpix.compute_cell_indexes(healpix.MAX_ORDER, lon, lat)
+        return healpix.is_in_ranges(self.ranges, cell_indexes)
 
     @property
     def fraction(self) -> float:

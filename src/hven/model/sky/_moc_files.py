@@ -49,7 +49,8 @@ def write_moc(moc: Moc, file_format: str = "fits", body: str = "") -> bytes:
         return json.dumps({**cells, **({} if str(moc.order) in cells else {str(moc.order): []})}).encode()
     from astropy.io import fits  # noqa: PLC0415  (slow to load, asked by few)
 
-    table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=moc.ranges.ravel())])
+    array = moc.ranges.ravel()
+    table = fits.BinTableHDU.from_columns([fits.Column("RANGE", "K", array=array)])
     facts = {
         "MOCVERS": "2.0",
         "MOCDIM": "SPACE",

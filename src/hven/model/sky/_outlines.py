@@ -126,9 +126,10 @@ def trace_regions(
     pixels = runs.count_pixels(region_count)
     beyond = np.zeros(region_count)
     if isinstance(image_geometry, DiscImage) and cut is not None:
+        pixel_area = image_geometry.compute_pixel_area(np.arange(region_count))
         beyond = np.where(
             cut.is_clipped,
-            1.0 - total / np.maximum(pixels * image_geometry.compute_pixel_area(np.arange(region_count)), 1e-300),
+            1.0 - total / np.maximum(pixels * pixel_area, 1e-300),
             0.0,
         )
     return OutlinedRegions(regions, pixels, np.clip(beyond, 0.0, 1.0))
@@ -232,7 +233,8 @@ def _assign_parts(
     corner_rows = outline_corners.row[corner]
     line = outline_corners.y[corner]
     end = outline_corners.x[corner]
-    start = runs.begin[np.searchsorted(runs.end, compute_keys(corner_rows, line, end))] & (KEYS_PER_LINE - 1)
+    keys = compute_keys(corner_rows, line, end)
+    start = runs.begin[np.searchsorted(runs.end, keys)] & (KEYS_PER_LINE - 1)
     node = outline_corners.find_edge_starts(corner_rows, start, line)
     if cut is None:
         node = outline_corners.after[node]

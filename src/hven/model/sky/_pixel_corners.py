@@ -61,7 +61,8 @@ class OutlineCorners:
         corner
             Index of the corner at which the edge with that side begins.
         """
-        lower = np.searchsorted(self.vertical_keys, compute_keys(row, x, y) << 1 | 1, "right") - 1
+        keys = compute_keys(row, x, y)
+        lower = np.searchsorted(self.vertical_keys, keys << 1 | 1, "right") - 1
         ends = self.vertical_order[lower], self.vertical_order[lower ^ 1]
         return np.where(self.after[ends[0]] == ends[1], *ends)
 

@@ -126,7 +126,8 @@ def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     fall = np.empty_like(rise)
     fall[1:] = rise[:-1] < 0
     fall[first] = rise[last] < 0
-    sorted_keys = np.sort(compute_keys(row, y, x) << 2 | ((rise > 0) - fall + 1))
+    keys = compute_keys(row, y, x)
+    sorted_keys = np.sort(keys << 2 | ((rise > 0) - fall + 1))
     winding = np.cumsum((sorted_keys & 3) - 1)  # 0 at the end of each line, since the walks are closed
     sorted_keys >>= 2
     gap = np.flatnonzero((sorted_keys[1:] - sorted_keys[:-1] > 1) & (winding[:-1] == 0))

@@ -219,11 +219,12 @@ def _collect_regions(block_outlines: list[tuple[Whole, OutlinedRegions]], record
     wrong = (recorder.fault > 0) & (parts > 0)
     if wrong.any():
         valid_regions = regions.take(~wrong)
+        offsets = compute_offsets(np.where(wrong, 0, parts))
         regions = Regions(
             valid_regions.lon,
             valid_regions.lat,
             valid_regions.rings,
             valid_regions.parts,
-            compute_offsets(np.where(wrong, 0, parts)),
+            offsets,
         )
     return ContourRegions(regions, pixels, clipped, recorder.fault, recorder.number, *np.zeros((2, rows), np.bool_))

@@ -119,7 +119,8 @@ def parse_wkt_frame(text: str) -> BodyFrame:
             c = a
     if not (np.isfinite([a, b, c]).all() and min(a, b, c) > 0.0):
         raise ValueError(f"{shape[0]} {shape[1][:1]} needs axes above 0")
-    spherical = (_find_first_node(base[1], "CS") or ("", [""]))[1][0] == "spherical"
+    first_node = _find_first_node(base[1], "CS")
+    spherical = (first_node or ("", [""]))[1][0] == "spherical"
     along = [node[1][1] for node in _find_nodes(base[1], "AXIS") if len(node[1]) > 1]
     meridian = _find_first_node(base[1], "PRIMEM")
     name = re.sub(r"^(GCS|D)_|[ _]\(?(IAU)?(19|20)\d\d.*| - .*", "", base[1][0])
@@ -182,12 +183,13 @@ def parse_frame_code(text: str) -> BodyFrame:
     a, c = body.radii or (float("nan"), float("nan"))
     a, c = 1e3 * a, 1e3 * (a if kind == 0 else c)
     regular = body.kind == "planet" or (body.kind.startswith("moon of") and not body.kind.endswith(("Uranus", "Pluto")))
+    flattening = 0.0 if np.isnan(a) else 1.0 - c / a
     frame = CoordinateFrame(
         name="BODY",
         body=body.name,
         code=f"IAU_{match[1]}:{match[2]}",
         graphic=kind == 1,
-        flattening=0.0 if np.isnan(a) else 1.0 - c / a,
+        flattening=flattening,
         west=kind == 1 and regular and body.name not in _EAST_POSITIVE_BODIES,
     )
     return BodyFrame(frame, (a, a, c), 0.0)

@@ -280,7 +280,8 @@ def sum_union_areas(
     reach = np.full(len(union_number), 180.0)
     xyz = np.zeros((len(union_number), 3))
     first = starts[:-1][is_circle]
-    area[is_circle], reach[is_circle] = compute_circle_area(numbers[first + 2]), numbers[first + 2]
+    circle_area = compute_circle_area(numbers[first + 2])
+    area[is_circle], reach[is_circle] = circle_area, numbers[first + 2]
     xyz[is_circle] = to_unit_vectors(numbers[first], numbers[first + 1])
     _, rings = _build_rings(starts, numbers, ~is_circle)
     area[~is_circle], xyz[~is_circle], reach[~is_circle] = (
@@ -335,7 +336,8 @@ def circles_intersect(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any, 
     touch
         Of the broadcast shape.
     """
-    overlap: Flags = compute_distance(lon1, lat1, lon2, lat2) <= np.add(radius1, radius2) + TOLERANCE_DEGREES
+    distance = compute_distance(lon1, lat1, lon2, lat2)
+    overlap: Flags = distance <= np.add(radius1, radius2) + TOLERANCE_DEGREES
     return overlap & (np.asarray(radius1) >= 0.0) & (np.asarray(radius2) >= 0.0)
 
 
@@ -352,7 +354,8 @@ def is_circle_in_circle(lon1: Any, lat1: Any, radius1: Any, lon2: Any, lat2: Any
     inside
         Of the broadcast shape.
     """
-    inside: Flags = compute_distance(lon1, lat1, lon2, lat2) + radius1 <= np.asarray(radius2) + TOLERANCE_DEGREES
+    distance = compute_distance(lon1, lat1, lon2, lat2)
+    inside: Flags = distance + radius1 <= np.asarray(radius2) + TOLERANCE_DEGREES
     return (inside | (np.asarray(radius2) >= 180.0)) & (np.asarray(radius1) >= 0.0)
 
 

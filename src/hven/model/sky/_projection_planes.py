@@ -106,7 +106,8 @@ class ProjectionPlanes(Generic[R]):
         """
         row = column.vertex_rows
         edges = column.outlines
-        gap = np.radians(np.maximum(compute_arc_distances(-self.centre[row], edges.a, edges.b, edges.normal), 0.1))
+        arc_distances = compute_arc_distances(-self.centre[row], edges.a, edges.b, edges.normal)
+        gap = np.radians(np.maximum(arc_distances, 0.1))
         bend = np.maximum(np.abs(dot_vectors(edges.normal, self.centre[row])), 1e-9)  # 0 of what is straight
         return np.where(
             self.is_stereographic[row], 4.0 * np.sin(gap / 2.0) * np.sqrt(MAX_DEVIATION_RADIANS / bend), np.inf
@@ -179,7 +180,8 @@ class ProjectionPlanes(Generic[R]):
         else:
             is_clockwise = np.zeros(0, np.bool_)
         part = compute_row_indexes(column.parts)
-        open_ = np.flatnonzero(np.bincount(part[~is_clockwise], minlength=len(column.parts) - 1) == 0)
+        minlength = len(column.parts) - 1
+        open_ = np.flatnonzero(np.bincount(part[~is_clockwise], minlength=minlength) == 0)
         corner = self.frame_half_width[compute_row_indexes(column.rows)[open_]][:, None, None] * [
             [-1.0, -1.0],
             [1.0, -1.0],
@@ -410,7 +412,8 @@ def clean_regions(regions: R) -> R:
     ring = compute_row_indexes(regions.rings)
     lost = np.logical_or.reduce([*bad, short])
     keep = ~is_repeated & ~np.isin(ring, ring[lost])
-    size = np.bincount(ring[keep], minlength=len(regions.rings) - 1)
+    minlength = len(regions.rings) - 1
+    size = np.bincount(ring[keep], minlength=minlength)
     keep &= (size >= 3)[ring]
     size = np.where(size >= 3, size, 0)
     stays = size > 0

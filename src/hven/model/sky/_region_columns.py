@@ -510,7 +510,8 @@ class RegionColumn:
 
         Shape (m,).
         """
-        pieces = 1 + np.bincount(edge, minlength=len(self.lon))
+        minlength = len(self.lon)
+        pieces = 1 + np.bincount(edge, minlength=minlength)
         added = compute_element_numbers(pieces)[1] > 0
         coordinates = np.insert(self.lon, edge + 1, lon), np.insert(self.lat, edge + 1, lat)
         return type(self)(*coordinates, compute_offsets(pieces)[self.rings], self.parts, self.rows), added
@@ -575,9 +576,9 @@ class RegionColumn:
             Steradians, shape (n,), 0 to 4 pi; the orientation counts.
         """
         ring = self.compute_ring_areas()
-        part = (
-            _sum_rows(ring, self.parts) - (np.diff(self.parts) - 1) * SKY_AREA_SQUARE_DEGREES
-        )  # what is left of all rings
+        # what is left of all rings
+        rows = _sum_rows(ring, self.parts)
+        part = rows - (np.diff(self.parts) - 1) * SKY_AREA_SQUARE_DEGREES
         return np.radians(np.radians(_sum_rows(part, self.rows)))
 
     def compute_border_lengths(self) -> Numbers:

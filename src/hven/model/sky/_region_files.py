@@ -209,7 +209,8 @@ def _read_drawn_regions(text: str, file_format: str) -> ParsedRegions:
     if not drawn_regions and not lost:
         message = f"no region stands in the {'DS9' if file_format == 'ds9' else 'CRTF'} file"
         raise ValueError(message)
-    regions = Regions.concat([*built_regions, Regions.create_empty(len(lost))])
+    empty = Regions.create_empty(len(lost))
+    regions = Regions.concat([*built_regions, empty])
     return validate_regions(regions, [*faults, *lost], [*names, *[None] * len(lost)], "ICRS")
 
 

@@ -217,7 +217,8 @@ def build_regions_from_shapes(shapes: Sequence[Shape | None]) -> Regions:
             order += at
     parts = Regions.concat(regions_by_kind).take(np.argsort(np.array(order, np.int64)))
     owner = np.array([rows[number] for number in sorted(order)], np.int64)
-    regions = parts.group_rows(compute_offsets(np.bincount(owner, minlength=len(shapes))))
+    offsets = compute_offsets(np.bincount(owner, minlength=len(shapes)))
+    regions = parts.group_rows(offsets)
     union_rows = np.flatnonzero(np.bincount(owner, minlength=len(shapes)) > 1)
     if len(union_rows):
         return regions.replace_rows(union_rows, _merge_parts(regions.take(union_rows)))
@@ -383,9 +384,8 @@ def validate_regions(
             reasons[row] = reason
     combined_faults = [fault or reason for fault, reason in zip(faults, reasons, strict=True)]
     wrong = np.flatnonzero([bool(fault) for fault in combined_faults])
-    return ParsedRegions(
-        regions.replace_rows(wrong, Regions.create_empty(len(wrong))), combined_faults, list(names), frame
-    )
+    empty = Regions.create_empty(len(wrong))
+    return ParsedRegions(regions.replace_rows(wrong, empty), combined_faults, list(names), frame)
 
 
 def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, str]]:
@@ -417,7 +417,8 @@ def build_regions_from_mocs(mocs: dict[int, Moc]) -> tuple[Regions, dict[int, st
 def _parse_shape(text: str) -> tuple[Shape, str | None]:
     word = text.split(maxsplit=1)[0]
     if _NUMBER_PATTERN.match(word[0]):
-        return shape_text.parse_shape("polygon", text.replace(",", " ")), None
+        shape = shape_text.parse_shape("polygon", text.replace(",", " "))
+        return shape, None
     if word in {"circle", "polygon", "range", "point"} and _NUMBER_PATTERN.match(text[len(word) :].strip()[:1] or "x"):
         return shape_text.parse_shape("multishape", text), None
     placed = shape_text.parse_stcs(text)

@@ -252,9 +252,8 @@ class Regions(RegionColumn):
             Shape (n,); empty regions lie in all. What is out by 1e-11 radians (two micro-arcseconds) along the border
             is rounding.
         """
-        inside: Flags = self.difference(other_regions).compute_areas() <= 1e-11 * np.radians(
-            self.compute_border_lengths()
-        )
+        areas = self.difference(other_regions).compute_areas()
+        inside: Flags = areas <= 1e-11 * np.radians(self.compute_border_lengths())
         return inside
 
     def is_thin(self) -> Flags:
@@ -420,10 +419,11 @@ class Regions(RegionColumn):
         rings = np.stack([size[:, 0] + size[:, 1], size[:, 2] + size[:, 3]], 1)
         rings = np.where(around[:, None], rings, np.stack([size.sum(axis=1), np.zeros(len(size), np.int64)], 1))
         parts = (rings > 0).sum(axis=1)
+        offsets = compute_offsets(rings[rings > 0])
         return cls(
             lon % 360.0,
             lat[side_number],
-            compute_offsets(rings[rings > 0]),
+            offsets,
             compute_offsets(parts[has_area]),
             compute_offsets(has_area),
         )

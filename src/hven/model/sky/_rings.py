@@ -435,11 +435,10 @@ class Rings:
             odd ^= np.bitwise_xor.reduce(self._is_crossed_northward(lon[:, None], height, part), axis=1)
             near |= (np.abs(height) <= 2.0 * _TOLERANCE_RADIANS).any(axis=1)
         for row in np.flatnonzero(near & ~odd):
-            odd[row] = bool(
-                self._is_on_edge(
-                    xyz[row], np.flatnonzero(np.abs(dot_vectors(self.normal, xyz[row])) <= 2.0 * _TOLERANCE_RADIANS)
-                ).any()
+            is_on_edge = self._is_on_edge(
+                xyz[row], np.flatnonzero(np.abs(dot_vectors(self.normal, xyz[row])) <= 2.0 * _TOLERANCE_RADIANS)
             )
+            odd[row] = bool(is_on_edge.any())
         return odd
 
     def is_near_boundary(self, lon: npt.ArrayLike, lat: npt.ArrayLike, distance_degrees: float) -> Flags:
@@ -459,16 +458,15 @@ class Rings:
         rows = np.flatnonzero(~is_near & (best >= low - 1e-12))
         for part in split_into_blocks(np.full(len(rows), len(self.a)), _BLOCK_PAIRS):
             point_rows = rows[part]
-            is_near[point_rows] = (
-                compute_arc_distances(xyz[point_rows, None], self.a, self.b, self.normal).min(axis=1)
-                <= distance_degrees
-            )
+            arc_distances = compute_arc_distances(xyz[point_rows, None], self.a, self.b, self.normal)
+            is_near[point_rows] = arc_distances.min(axis=1) <= distance_degrees
         return is_near
 
     def compute_boundary_distances(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> Numbers:
         """Compute the distance in degrees of point i to the boundary of ring i."""
         xyz = to_unit_vectors(lon, lat)[self.owner]
-        return np.minimum.reduceat(compute_arc_distances(xyz, self.a, self.b, self.normal), self.first)
+        arc_distances = compute_arc_distances(xyz, self.a, self.b, self.normal)
+        return np.minimum.reduceat(arc_distances, self.first)
 
 
 def rings_intersect(a: Rings, b: Rings) -> Flags:
@@ -494,7 +492,8 @@ def is_ring_within(inner: Rings, outer: Rings) -> Flags:
     for lon, lat in ((inner.lon, inner.lat), to_lon_lat(inner.a + inner.b)):
         is_within[inner.owner[~_is_inside_ring(lon, lat, inner.owner, outer)]] = False
     rows = np.flatnonzero(is_within)
-    is_within[rows] = ~_has_crossing_edge(inner.take(rows), outer.take(rows))
+    has_crossing_edge = _has_crossing_edge(inner.take(rows), outer.take(rows))
+    is_within[rows] = ~has_crossing_edge
     # two that are more than the sky together may have their borders apart, and what the outer one leaves out within the
     # inner one
     large = np.flatnonzero(is_within & (inner.area + outer.area > SKY_AREA_SQUARE_DEGREES * (1.0 - 1e-9)))

@@ -47,7 +47,8 @@ def intersects(a: Shape, b: Shape) -> bool:
     if isinstance(a, Point):
         return bool(b.contains(a.lon, a.lat))
     if isinstance(a, Circle):
-        return _compute_shape_distance(b, a.lon, a.lat) <= a.radius + _TOUCH_TOLERANCE_DEGREES
+        shape_distance = _compute_shape_distance(b, a.lon, a.lat)
+        return shape_distance <= a.radius + _TOUCH_TOLERANCE_DEGREES
     if isinstance(a, Polygon) and isinstance(b, Polygon):
         return bool(rings_intersect(a.ring, b.ring)[0])
     if isinstance(a, Polygon) and isinstance(b, Range):
@@ -102,7 +103,8 @@ def _rank_shape(shape: Shape) -> int:
 def _compute_shape_distance(shape: Shape, lon: float, lat: float) -> float:
     """Compute the distance from a position to a shape, 0 inside."""
     if isinstance(shape, Circle):
-        return max(float(compute_distance(lon, lat, shape.lon, shape.lat)) - shape.radius, 0.0)
+        distance = compute_distance(lon, lat, shape.lon, shape.lat)
+        return max(float(distance) - shape.radius, 0.0)
     if isinstance(shape, Point):
         return float(compute_distance(lon, lat, shape.lon, shape.lat))
     if bool(shape.contains(lon, lat)):
@@ -113,7 +115,8 @@ def _compute_shape_distance(shape: Shape, lon: float, lat: float) -> float:
 def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
     """Compute the distance from a position to the boundary of a polygon or range; infinite if it has none."""
     if isinstance(shape, Polygon):
-        return float(shape.ring.compute_boundary_distances([lon], [lat])[0])
+        boundary_distances = shape.ring.compute_boundary_distances([lon], [lat])
+        return float(boundary_distances[0])
     if not isinstance(shape, Range):
         message = f"no boundary of a {type(shape).__name__}"
         raise TypeError(message)

@@ -410,9 +410,8 @@ class Range(Shape):
         nearest = np.full(lon.shape, np.inf)
         for parallel in self.parallels:
             beside = wrap_longitudes(lon - self.lon1) <= self.width
-            corner = np.minimum(
-                compute_distance(lon, lat, self.lon1, parallel), compute_distance(lon, lat, self.lon2, parallel)
-            )
+            distance = compute_distance(lon, lat, self.lon1, parallel)
+            corner = np.minimum(distance, compute_distance(lon, lat, self.lon2, parallel))
             nearest = np.minimum(nearest, np.where(beside, np.abs(lat - parallel), corner))
         if self.width < 360.0:
             phi = np.radians(lat)

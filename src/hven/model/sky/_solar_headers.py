@@ -133,7 +133,8 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
         unit = 3600.0
     else:
         unit = 1.0
-    step = np.array([find_number(cards, "CDELT1"), find_number(cards, "CDELT2")])
+    number = find_number(cards, "CDELT1")
+    step = np.array([number, find_number(cards, "CDELT2")])
     pairs = [(a, b) for a in (1, 2) for b in (1, 2)]
     turn = math.radians(np.nan_to_num(find_number(cards, "CROTA2")))
     if "CD1_1" in cards:
@@ -157,8 +158,5 @@ def build_disc_image(cards: Mapping[str, Any], *, stonyhurst: bool = False) -> D
     else:
         center_offset = np.full(2, math.nan)
     x, y = (find_number(cards, f"CRPIX{axis + 1}") - 1.0 - center_offset[axis] for axis in (0, 1))
-    return DiscImage(
-        *np.array([x, y, *scale, *find_observer_geometry(cards, scale[0], stonyhurst=stonyhurst), math.degrees(roll)])[
-            :, None
-        ]
-    )
+    observer_geometry = find_observer_geometry(cards, scale[0], stonyhurst=stonyhurst)
+    return DiscImage(*np.array([x, y, *scale, *observer_geometry, math.degrees(roll)])[:, None])

@@ -105,7 +105,9 @@ def _test_one_circle(lon: Any, lat: Any, lon0: float, lat0: float, radius: float
     if radius < 0.0 or math.isnan(radius):
         return np.zeros(lon.shape, np.bool_)
     if radius <= 90.0:
-        return _compute_haversine(lon, lat, lon0, lat0) <= _compute_signed_haversine(radius + TOLERANCE_DEGREES)
+        haversine = _compute_haversine(lon, lat, lon0, lat0)
+        signed_haversine = _compute_signed_haversine(radius + TOLERANCE_DEGREES)
+        return haversine <= signed_haversine
     away = _compute_haversine(lon, lat, lon0 + 180.0, -lat0)
     return away >= (-2.0 if radius >= 180.0 else _compute_signed_haversine(180.0 - radius - TOLERANCE_DEGREES))
 
@@ -156,7 +158,8 @@ def to_vector_components(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Number
         Of that shape.
     """
     lat = np.asarray(lat, dtype=np.float64)
-    (east, north), (cos, sin) = compute_cos_sin(np.asarray(lon, dtype=np.float64)), compute_cos_sin(lat)
+    cos_sin = compute_cos_sin(np.asarray(lon, dtype=np.float64))
+    (east, north), (cos, sin) = cos_sin, compute_cos_sin(lat)
     cos = cos * (np.abs(lat) != 90.0)  # a pole is one point, whatever its longitude
     return cos * east, cos * north, sin
 

@@ -181,7 +181,8 @@ def read_feature(text: str, system: TfcatCrs, field_definitions: Mapping[str, Ma
             error_text = f": {error.msg}, character {error.pos + 1:,}"
         else:
             error_text = f": {error}"
-        return TfcatFeature(faults=[TfcatFault("", f"it is no JSON{error_text}", "look at the file there")])
+        faults = [TfcatFault("", f"it is no JSON{error_text}", "look at the file there")]
+        return TfcatFeature(faults=faults)
     kind = members_by_name.get("type", (None, ""))[0]
     if kind != "Feature":
         feature.faults.append(
@@ -384,7 +385,8 @@ def find_crossings(features: Sequence[TfcatFeature]) -> None:
 
     rings = [ring if number else ring[:-1] for _, polygon in polygons for number, ring in enumerate(polygon)]
     xy = np.array([place for ring in rings for place in ring])
-    linear_rings = shapely.linearrings(xy, indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings]))
+    indices = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    linear_rings = shapely.linearrings(xy, indices=indices)
     shapes = shapely.polygons(
         linear_rings, indices=np.repeat(np.arange(len(polygons)), [len(polygon) for _, polygon in polygons])
     )

@@ -176,7 +176,8 @@ def build_regions_from_headers(
     footprints = [_build_footprint(header, stonyhurst, west_positive, tolerance_pixels) for header in headers]
     if footprints:
         return ContourRegions.concat(footprints)
-    return _build_empty_result(FaultRecorder(1)).take(np.empty(0, np.int64))
+    empty_result = _build_empty_result(FaultRecorder(1))
+    return empty_result.take(np.empty(0, np.int64))
 
 
 def _build_footprint(
@@ -236,7 +237,8 @@ def _build_footprint(
 
 
 def _build_empty_result(recorder: FaultRecorder) -> ContourRegions:
-    return _build_result(Regions.create_empty(1), np.zeros(1), recorder)
+    empty = Regions.create_empty(1)
+    return _build_result(empty, np.zeros(1), recorder)
 
 
 def _build_result(regions: Regions, pixels: Numbers, recorder: FaultRecorder) -> ContourRegions:
@@ -297,7 +299,8 @@ def _build_wcs(cards: Mapping[str, Card]) -> Any:
         scale = np.nan_to_num(matrix)
     else:
         pc = np.array([[find_number(cards, f"PC{i}_{j}") for j in (1, 2)] for i in (1, 2)])
-        step = np.array([[find_number(cards, "CDELT1")], [find_number(cards, "CDELT2")]])
+        number = find_number(cards, "CDELT1")
+        step = np.array([[number], [find_number(cards, "CDELT2")]])
         scale = step * np.where(np.isfinite(pc), pc, np.eye(2))
     if str(cards.get("CTYPE1"))[5:8] == "TPV" and not np.isfinite(matrix).any():
         # its polynomials are of degrees, which wcslib takes them for only where CDi_j gives these
@@ -437,7 +440,8 @@ def build_image_wcs(header: Mapping[str, Card], *, west_positive: bool = False) 
     if not all(order is None or (isinstance(order, int) and 0 <= order <= 9) for order in orders):
         return None
     try:
-        return ImageWcs(_build_wcs(_select_plane_cards(header, image_axes)), image_axes, header, west_positive)
+        wcs = _build_wcs(_select_plane_cards(header, image_axes))
+        return ImageWcs(wcs, image_axes, header, west_positive)
     except (ValueError, KeyError, TypeError, ArithmeticError, MemoryError):
         return None
 
@@ -468,7 +472,8 @@ def _sample_edge(image_wcs: ImageWcs, a: Numbers, b: Numbers, tolerance_pixels: 
             ahead = np.repeat(xyz[:-1:4], 3, axis=0)
             behind = np.repeat(xyz[4::4], 3, axis=0)
             between = xyz[:-1].reshape(-1, 4, 3)[:, 1:].reshape(-1, 3)
-            gap = np.radians(compute_arc_distances(between, ahead, behind, compute_arc_normals(ahead, behind)).max())
+            arc_distances = compute_arc_distances(between, ahead, behind, compute_arc_normals(ahead, behind))
+            gap = np.radians(arc_distances.max())
             gap = max(
                 gap, float(measure_angles(ahead, behind).max() > np.pi / 2.0)
             )  # a quarter of a turn is too much for one great circle
@@ -552,15 +557,15 @@ def _build_disc_regions(
     pixels: Numbers,
 ) -> ContourRegions:
     """Bring the outline of an image of the Sun onto it, cut at the limb."""
-    radius, lon, lat = find_observer_geometry(header, find_number(header, f"CDELT{numbers[0]}"), stonyhurst=stonyhurst)
+    number = find_number(header, f"CDELT{numbers[0]}")
+    radius, lon, lat = find_observer_geometry(header, number, stonyhurst=stonyhurst)
     if np.isfinite(radius):
         radius = radius
     else:
-        radius = float(
-            sun.compute_apparent_radius(
-                sun.compute_solar_ephemeris(find_date(header)).distance * sun.ASTRONOMICAL_UNIT_KM
-            )
+        apparent_radius = sun.compute_apparent_radius(
+            sun.compute_solar_ephemeris(find_date(header)).distance * sun.ASTRONOMICAL_UNIT_KM
         )
+        radius = float(apparent_radius)
     radius = radius if radius > 1e-3 else np.nan
     recorder.mark_rows("no_observer", np.array([not max(abs(lon), abs(lat)) < MAX_ANGLE_VALUE]))
     flat = np.concatenate([_project_to_tangent_plane(edge[:-1]) for edge in edges])
@@ -574,7 +579,8 @@ def _build_disc_regions(
     disc = DiscImage(*np.array([0.0, 0.0, 1.0, 1.0, radius, lon, lat]))
     contours = build_regions_from_directions([0, len(flat)], x, y, disc, recorder=recorder)
     count = np.where(contours.fault > 0, 0, pixels).astype(np.int64)
-    return replace(contours, regions=_reduce_limb_corners(contours.regions, lon, lat, radius), pixels=count)
+    regions = _reduce_limb_corners(contours.regions, lon, lat, radius)
+    return replace(contours, regions=regions, pixels=count)
 
 
 def _reduce_limb_corners(regions: Regions, lon: float, lat: float, radius: float) -> Regions:

@@ -348,7 +348,8 @@ def is_same_unit(first: str | None, second: str | None) -> bool:
     if first == second:
         return True
     try:
-        return math.isclose(compute_factor(first, second), 1.0, rel_tol=1e-14)
+        factor = compute_factor(first, second)
+        return math.isclose(factor, 1.0, rel_tol=1e-14)
     except ValueError:
         return False
 

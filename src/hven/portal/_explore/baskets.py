@@ -104,7 +104,8 @@ class Basket:
                     lines[new[0]] = new
                 known_keys.update(new)
             searches = dict.fromkeys((*part.searches, *added_part.searches))
-            merged = merged.replace_part(replace(part, row_keys=tuple(lines.values()), searches=tuple(searches)))
+            row_keys = tuple(lines.values())
+            merged = merged.replace_part(replace(part, row_keys=row_keys, searches=tuple(searches)))
         return check_limits(merged)
 
     def remove_parts(self, removed_basket: Basket) -> Basket:
@@ -115,9 +116,8 @@ class Basket:
             removed_keys = set(removed_part.keys)
             lines = (tuple(key for key in line if key not in removed_keys) for line in part.row_keys)
             searches = tuple(search for search in part.searches if search not in removed_part.searches)
-            remaining = remaining.replace_part(
-                replace(part, row_keys=tuple(line for line in lines if line), searches=searches)
-            )
+            row_keys = tuple(line for line in lines if line)
+            remaining = remaining.replace_part(replace(part, row_keys=row_keys, searches=searches))
         return remaining
 
     def to_text(self) -> str:

@@ -107,10 +107,13 @@ def parse_cadence(text: str, table: Table) -> Cadence:
             "rows of this table cannot be thinned: that needs a time, and a key of one column",
             remedy="leave the cadence out",
         )
+    step = float(step_match[1])
+    unit = step_match[2].lower()
+    group_columns = tuple(dict.fromkeys(column_names[name.lower()] for name in each))
     return Cadence(
-        step=float(step_match[1]),
-        unit=step_match[2].lower(),
-        group_columns=tuple(dict.fromkeys(column_names[name.lower()] for name in each)),
+        step=step,
+        unit=unit,
+        group_columns=group_columns,
     )
 
 
@@ -173,10 +176,12 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
         "away": syntax_tree.FunctionCall("ROUND", (distance,)),
         **each,
     }
-    source = syntax_tree.TableRef((_build_identifier(table.schema), _build_identifier(table.name)))
+    identifier = _build_identifier(table.schema)
+    source = syntax_tree.TableRef((identifier, _build_identifier(table.name)))
     items = tuple(syntax_tree.SelectItem(expr, syntax_tree.Ident(name)) for name, expr in selected.items())
+    where = syntax_tree.join_conditions(*tests)
     stepped = syntax_tree.DerivedTable(
-        syntax_tree.Query(syntax_tree.Select(items, source, where=syntax_tree.join_conditions(*tests))),
+        syntax_tree.Query(syntax_tree.Select(items, source, where=where)),
         syntax_tree.Ident("stepped"),
     )
     order = tuple(syntax_tree.OrderItem(_build_column_ref(name)) for name in ("away", "t", "k"))
@@ -236,7 +241,8 @@ def _find_time_bound(
 
 
 def _build_identifier(name: str) -> syntax_tree.Ident:
-    return syntax_tree.Ident(name, quoted=name != name.lower())
+    quoted = name != name.lower()
+    return syntax_tree.Ident(name, quoted=quoted)
 
 
 def _build_column_ref(name: str) -> syntax_tree.ColumnRef:

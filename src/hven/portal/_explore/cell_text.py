@@ -145,13 +145,16 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     else:
         usual = UnitScale(unit=column.unit or "")
     scale = (choose_scale(column, chosen_unit) if chosen_unit else None) or usual
+    label = labels.label_column(column, scale.unit) if labels is not None else column.label or column.name
+    numeric = column.type.is_numeric and not code_words
+    kind = "code" if code_words else classify_column(column, table)
     return ColumnHeading(
         column=column,
-        label=labels.label_column(column, scale.unit) if labels is not None else column.label or column.name,
+        label=label,
         unit=scale.unit,
         usual_unit=usual.unit,
-        numeric=column.type.is_numeric and not code_words,
-        kind="code" if code_words else classify_column(column, table),
+        numeric=numeric,
+        kind=kind,
         scale=scale,
         is_rounded=labels is not None and not labels.is_raw,
         code_words=code_words,
@@ -248,10 +251,11 @@ def _format_text(text: str, kind: str, *, is_full: bool = False) -> TextCell:
         short = _find_service_name(text) or (
             text if is_full or len(text) <= MAX_ADDRESS_CHARACTERS else _shorten_address(text)
         )
+        title = text if short != text else ""
         return TextCell(
             text=short,
             href=address[0],
-            title=text if short != text else "",
+            title=title,
             picture=kind == "picture" and address[0].lower().startswith("http"),
         )
     max_characters = MAX_PANEL_CHARACTERS if is_full else MAX_CELL_CHARACTERS

@@ -194,9 +194,9 @@ def _find_pictures(
     name = columns[0].name
     items = tuple(syntax_tree.SelectItem(build_column_ref(column)) for column in dict.fromkeys([name, *table.primary]))
     is_present = syntax_tree.NullPredicate(build_column_ref(name), negated=True)
-    select = syntax_tree.Select(
-        items, TableSearch(table=table).build_source(), where=is_present, top=syntax_tree.Literal(MAX_SAMPLED_ROWS)
-    )
+    source = TableSearch(table=table).build_source()
+    top = syntax_tree.Literal(MAX_SAMPLED_ROWS)
+    select = syntax_tree.Select(items, source, where=is_present, top=top)
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
     pictures_by_address: dict[str, RowPicture] = {}
     for address, key in zip(rows.column(name).to_pylist(), format_keys(rows, table.primary), strict=True):

@@ -99,7 +99,8 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
                 format_message("a radius of {text} on no body that is known", text[:40]),
                 remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
             )
-        value = math.degrees(value * units.compute_factor(unit, "km") / radius_km)
+        factor = units.compute_factor(unit, "km")
+        value = math.degrees(value * factor / radius_km)
     else:
         if units.is_convertible(unit, "deg"):
             value = value * units.compute_factor(unit, "deg")

@@ -352,7 +352,8 @@ def _count_groups(
             syntax_tree.Query(syntax_tree.Select(each, source, where=lines.build_condition())),
             syntax_tree.Ident("lines"),
         )
-    select = syntax_tree.Select(items, source, group_by=names, top=syntax_tree.Literal(MAX_TABLE_GROUPS + 1))
+    top = syntax_tree.Literal(MAX_TABLE_GROUPS + 1)
+    select = syntax_tree.Select(items, source, group_by=names, top=top)
     counts = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=TABLE_TIMEOUT_SECONDS)
     groups = list(zip(*(counts.column(number).to_pylist() for number in range(counts.num_columns)), strict=True))
     return sorted(groups, key=lambda group: [("" if value is None else str(value)) for value in group[:-1]])

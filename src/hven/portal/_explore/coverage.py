@@ -98,9 +98,8 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | 
     else:
         return None
     if counts.any():
-        return GroundCoverage(
-            body=find_single_body(table, (), runner), paths=_draw_shades(counts), is_partial=is_partial
-        )
+        body = find_single_body(table, (), runner)
+        return GroundCoverage(body=body, paths=_draw_shades(counts), is_partial=is_partial)
     return None
 
 

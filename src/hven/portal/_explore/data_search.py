@@ -197,6 +197,7 @@ def _find_named_places(
         resolved_name = None
     if resolved_name is not None and resolved_name.position is not None:
         size = next((radius for gazetteer, radius in bright.load_objects() if gazetteer == resolved_name), 0.0)
+        radius_degrees = max(size, DEFAULT_RADIUS_DEGREES)
         places.append(
             NamedPlace(
                 name=resolved_name.name,
@@ -204,7 +205,7 @@ def _find_named_places(
                 target="",
                 longitude=resolved_name.position[0],
                 latitude=resolved_name.position[1],
-                radius_degrees=max(size, DEFAULT_RADIUS_DEGREES),
+                radius_degrees=radius_degrees,
             )
         )
     return places
@@ -307,7 +308,8 @@ def _count_matches(
     matches_by_future = {
         pool.submit(_count_match, counted_match, tables, runner): id(counted_match) for counted_match in matches
     }
-    finished, _ = wait(matches_by_future, timeout=max(give_up_time - time.monotonic(), 0.005))
+    timeout = max(give_up_time - time.monotonic(), 0.005)
+    finished, _ = wait(matches_by_future, timeout=timeout)
     return {
         matches_by_future[counted_match]: number
         for counted_match in finished
@@ -317,9 +319,8 @@ def _count_matches(
 
 def _count_match(match: ValueMatch, tables: Sequence[Table], runner: QueryRunner) -> int | None:
     try:
-        return runner.fetch_number(
-            build_match_search(match, tables, runner).build_count_query(), timeout_seconds=COUNT_TIMEOUT_SECONDS
-        )
+        count_query = build_match_search(match, tables, runner).build_count_query()
+        return runner.fetch_number(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except HvenError:
         return None  # the search itself says what is wrong
 
@@ -329,6 +330,5 @@ def build_match_search(match: ValueMatch, tables: Sequence[Table], runner: Query
     table = match.table
     pairs = list(match.conditions)
     locate = partial(place_names.locate_name, table=table, runner=runner, tables=tables, pairs=pairs)
-    return parse_search(
-        pairs, table, locate=locate, find_radius_km=partial(place_names.find_body_radius_km, table, pairs, runner)
-    )
+    find_radius_km = partial(place_names.find_body_radius_km, table, pairs, runner)
+    return parse_search(pairs, table, locate=locate, find_radius_km=find_radius_km)

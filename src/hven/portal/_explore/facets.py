@@ -105,7 +105,8 @@ def find_facet_columns(table: Table, runner: QueryRunner) -> tuple[Column, ...]:
 
 def can_show_all_choices(column: Column, runner: QueryRunner, table: Table) -> bool:
     """Return whether all choices of a column stand in its field of the form: it has few values in the whole table."""
-    distinct = runner.find_published_table(table).statistics.get(column.name, {}).get("distinct")
+    published_table = runner.find_published_table(table)
+    distinct = published_table.statistics.get(column.name, {}).get("distinct")
     return not _has_list_values(column) and isinstance(distinct, int | float) and distinct <= MAX_FIELD_CHOICES
 
 
@@ -176,7 +177,8 @@ def build_known_facet(search: TableSearch, column: Column, runner: QueryRunner) 
     """
     if _has_list_values(column):
         return None
-    facts = runner.find_published_table(search.table).statistics.get(column.name, {})
+    published_table = runner.find_published_table(search.table)
+    facts = published_table.statistics.get(column.name, {})
     values = _list_known_values(column, facts)
     distinct = facts.get("distinct")
     nulls = facts.get("nulls")
@@ -287,10 +289,11 @@ def _count_columns_together(
                 .aggregate([("n", "sum")])
             )
             pairs = zip(sums.column("v").to_pylist(), sums.column("n_sum").to_pylist(), strict=True)
+            value_counts = _build_value_counts(column, _sort_counts(pairs), "", has_more=False)
             counts_by_column[column.name] = _estimate_value_counts(
                 search,
                 column,
-                _build_value_counts(column, _sort_counts(pairs), "", has_more=False),
+                value_counts,
                 share,
                 where,
                 runner,
@@ -358,9 +361,8 @@ def _has_more_rows(
     """Return whether a condition leaves more rows of a big table than a number, by a sample."""
     if (runner.find_published_table(search.table).rows or 0) <= MAX_EXACT_ROWS:
         return False
-    rows, share = runner.fetch_sample(
-        search.build_count_query_where(condition), sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS
-    )
+    count_query_where = search.build_count_query_where(condition)
+    rows, share = runner.fetch_sample(count_query_where, sample_rows=SAMPLE_ROWS, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     return share < 1 and (condition is None or int(rows.column(0)[0].as_py()) / share > row_count)
 
 
@@ -390,20 +392,21 @@ def _count_column(
     if where is None and not search_text and _has_more_rows(search, None, runner, MAX_EXACT_ROWS):
         full_counts = _count_all_rows(search, column, runner, max(deadline - time.monotonic(), 0.05))
         if full_counts is not None:
-            return _build_value_counts(
-                column, full_counts, "", has_more=_has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
-            )
+            has_more = _has_list_values(column) and len(full_counts) == MAX_COUNTED_LISTS
+            return _build_value_counts(column, full_counts, "", has_more=has_more)
     if search_text:
         pattern = syntax_tree.Literal("%" + search_text.replace("%", "")[:100] + "%")
-        test = syntax_tree.LikePredicate(build_column_ref(column.name), pattern, ignore_case=True)
+        column_ref = build_column_ref(column.name)
+        test = syntax_tree.LikePredicate(column_ref, pattern, ignore_case=True)
         where = syntax_tree.join_conditions(where, test)
     if _has_list_values(column):
         max_values = MAX_COUNTED_LISTS
     else:
         max_values = max(shown_count, MAX_DISTINCT_VALUES) + 1
+    count_query = _build_count_query(search, column, where, max_values)
     sampled_answer = _fetch_counts(
         search,
-        _build_count_query(search, column, where, max_values),
+        count_query,
         where,
         runner,
         time.monotonic() + COUNT_TIMEOUT_SECONDS,
@@ -412,12 +415,13 @@ def _count_column(
         return None
     rows, share = sampled_answer
     pairs = list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
+    value_counts = _build_value_counts(
+        column, pairs, search_text, has_more=_has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
+    )
     return _estimate_value_counts(
         search,
         column,
-        _build_value_counts(
-            column, pairs, search_text, has_more=_has_list_values(column) and len(rows) == MAX_COUNTED_LISTS
-        ),
+        value_counts,
         share,
         where,
         runner,
@@ -432,9 +436,8 @@ def _count_all_rows(
     search: TableSearch, column: Column, runner: QueryRunner, timeout_seconds: float
 ) -> list[tuple[Any, int]] | None:
     """Count the values of a column among all rows, once for each state of the table; None: it takes too long."""
-    rows = runner.fetch_lasting(
-        _build_count_query(search, column, None, MAX_COUNTED_LISTS), search.table, timeout_seconds=timeout_seconds
-    )
+    count_query = _build_count_query(search, column, None, MAX_COUNTED_LISTS)
+    rows = runner.fetch_lasting(count_query, search.table, timeout_seconds=timeout_seconds)
     if rows is None:
         return None
     return list(zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True))
@@ -477,9 +480,8 @@ def _estimate_value_counts(
         condition, tests[0] if len(tests) == 1 else syntax_tree.Disjunction(tuple(tests))
     )
     try:
-        recounted = runner.fetch_table(
-            _build_count_query(search, column, test, MAX_COUNTED_LISTS), timeout_seconds=COUNT_TIMEOUT_SECONDS
-        )
+        count_query = _build_count_query(search, column, test, MAX_COUNTED_LISTS)
+        recounted = runner.fetch_table(count_query, timeout_seconds=COUNT_TIMEOUT_SECONDS)
     except TimeLimitError:
         return estimated
     recounted_names = {names[value] for value in rare_values}
@@ -499,7 +501,8 @@ def _build_value_counts(
         for value, count in pairs
     ]
     if _has_list_values(column):
-        return _ValueCounts(tuple(_count_list_items(texts, search_text)), is_exact=not has_more, has_more=has_more)
+        list_item_count = _count_list_items(texts, search_text)
+        return _ValueCounts(tuple(list_item_count), is_exact=not has_more, has_more=has_more)
     return _ValueCounts(tuple(texts), is_exact=True)
 
 

@@ -58,9 +58,8 @@ def read_first_rows(path: Path, media_type: str, row_limit: int) -> tuple[RowPag
     else:
         shown_rows = pa.Table.from_batches([batch.slice(0, row_limit)])
     has_more = batch is not None and batch.num_rows >= row_limit
-    return RowPage(
-        columns=columns, rows=shown_rows, keys=("",) * shown_rows.num_rows, offset=0, has_more=has_more
-    ), table
+    keys = ("",) * shown_rows.num_rows
+    return RowPage(columns=columns, rows=shown_rows, keys=keys, offset=0, has_more=has_more), table
 
 
 def _write_arrow_stream(table: pa.Table) -> io.BytesIO:

@@ -225,7 +225,8 @@ class TargetResult:
 @lru_cache(maxsize=2)
 def load_standard_table(kind: str) -> Table:
     """Return the table of the standard: what the form may ask for."""
-    table = set_column_epochs(load_standard(STANDARD_FILES[kind]).tables[0].table)
+    standard = load_standard(STANDARD_FILES[kind])
+    table = set_column_epochs(standard.tables[0].table)
     names = {column.name for column in table.columns}
     if {"s_ra", "s_dec"} <= names:
         return table.copy_with(position=("s_ra", "s_dec"))
@@ -336,11 +337,12 @@ def query_targets(
             results.append(future.result())
         else:
             future.cancel()
+            message = format_message("no answer within {seconds:g} s", timeout_seconds)
             results.append(
                 TargetResult(
                     target=target,
                     status="late",
-                    message=format_message("no answer within {seconds:g} s", timeout_seconds),
+                    message=message,
                     elapsed_seconds=timeout_seconds,
                 )
             )
@@ -555,7 +557,8 @@ def _find_known_count(search: TableSearch, runner: QueryRunner) -> int | None:
 
 def _add_key_columns(search: TableSearch) -> TableSearch:
     shown_names = [column.name for column in search.list_shown_columns()]
-    return search.copy_with(columns=tuple(dict.fromkeys([*shown_names, *search.table.primary])))
+    columns = tuple(dict.fromkeys([*shown_names, *search.table.primary]))
+    return search.copy_with(columns=columns)
 
 
 def _read_count(rows: pa.Table) -> int:
@@ -651,7 +654,8 @@ def _query_service(
     finally:
         semaphore.release()
     try:
-        table_stream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
+        plugin = plugins.load_plugin("formats", "votable")
+        table_stream = plugin.FORMAT.read(io.BytesIO(bytes(body)), batch=10_000)
         batches = list(table_stream.batches)
     except UserError as error:
         if b"VOTABLE" in body[:4000]:

@@ -87,17 +87,20 @@ def find_map_frame(table: Table) -> MapFrame | None:
 def _build_map_frame(bounds: tuple[str, ...], fields: tuple[str, str], first_column: Column) -> MapFrame:
     disc = first_column.unit == "arcsec"
     carrington = "carrington" in f"{first_column.description or ''} {first_column.label or ''}".lower()
-    return MapFrame(
-        bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
-        fields=fields,
-        box=(
+    box = (
+        (
             -SOLAR_MAP_HALF_WIDTH_ARCSEC,
             -SOLAR_MAP_HALF_WIDTH_ARCSEC,
             SOLAR_MAP_HALF_WIDTH_ARCSEC,
             SOLAR_MAP_HALF_WIDTH_ARCSEC,
         )
         if disc
-        else (0.0, -90.0, 360.0, 90.0),
+        else (0.0, -90.0, 360.0, 90.0)
+    )
+    return MapFrame(
+        bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
+        fields=fields,
+        box=box,
         unit=first_column.unit or "deg",
         radius=SOLAR_RADIUS_ARCSEC if disc else 0.0,
         said="helioprojective" if disc else "Carrington" if carrington else "planetary",

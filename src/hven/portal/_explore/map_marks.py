@@ -117,9 +117,8 @@ def choose_row_colours(rows: pa.Table, column: Column, table: Table) -> RowColou
     other_count = sum(value_count["counts"] for value_count in counts[len(coloured_counts) :])
     if other_count:
         choices.append((None, "", other_count))
-    choice_number = pc.index_in(
-        texts, value_set=pa.array([value_count["values"] for value_count in coloured_counts], pa.string())
-    )
+    value_set = pa.array([value_count["values"] for value_count in coloured_counts], pa.string())
+    choice_number = pc.index_in(texts, value_set=value_set)
     if other_count:
         choice_number = pc.if_else(
             pc.and_(pc.is_null(choice_number), pc.is_valid(texts)), len(coloured_counts), choice_number
@@ -138,9 +137,10 @@ def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> li
         if gazetteer.size_column is None:
             continue
         columns = (gazetteer.name_column, gazetteer.longitude_column, gazetteer.latitude_column, gazetteer.size_column)
+        column_ref = build_column_ref(gazetteer.body_column)
         body_condition = syntax_tree.Comparison(
             "=",
-            syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.body_column),)),
+            syntax_tree.FunctionCall("LOWER", (column_ref,)),
             syntax_tree.Literal(body.lower()),
         )
         source = syntax_tree.TableRef(
@@ -153,7 +153,8 @@ def list_features(body: str, runner: QueryRunner, tables: Sequence[Table]) -> li
             body_condition, syntax_tree.NullPredicate(build_column_ref(gazetteer.size_column), negated=True)
         )
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
-        select = syntax_tree.Select(items, source, where=condition, top=syntax_tree.Literal(MAX_FEATURES))
+        top = syntax_tree.Literal(MAX_FEATURES)
+        select = syntax_tree.Select(items, source, where=condition, top=top)
         query = syntax_tree.Query(
             select, order_by=(syntax_tree.OrderItem(build_column_ref(gazetteer.size_column), descending=True),)
         )

@@ -86,7 +86,8 @@ def find_sky_places(
     table = search.table
     if table.position is None:
         return _find_footprints(search, runner, test, colour_column)
-    total = runner.fetch_number(search.build_count_query_where(test), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    count_query_where = search.build_count_query_where(test)
+    total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     lon, lat = (table.find_column(name) for name in table.position)
     if total <= MAX_INDIVIDUAL_ROWS:
         return _find_individual_rows(search, runner, test, lon, lat, total, colour_column)
@@ -105,11 +106,14 @@ def find_sky_places(
     )
     valid_cells = cells.filter(cells.column(0).is_valid())
     centres = healpix.compute_cell_centers(order, np.asarray(valid_cells.column(0).to_numpy(), np.int64))
+    longitudes = tuple(np.round(centres[0], 5).tolist())
+    latitudes = tuple(np.round(centres[1], 5).tolist())
+    counts = tuple(valid_cells.column(1).to_pylist())
     return RowPlaces(
         total_rows=total,
-        longitudes=tuple(np.round(centres[0], 5).tolist()),
-        latitudes=tuple(np.round(centres[1], 5).tolist()),
-        counts=tuple(valid_cells.column(1).to_pylist()),
+        longitudes=longitudes,
+        latitudes=latitudes,
+        counts=counts,
         cell_radius_degrees=round(58.6 / 2**order / 2, 6),
     )
 
@@ -147,7 +151,8 @@ def find_body_places(
     test = syntax_tree.join_conditions(
         search.build_condition(), has_place, _build_view_condition(search, map_frame, view)
     )
-    total = runner.fetch_number(search.build_count_query_where(test), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    count_query_where = search.build_count_query_where(test)
+    total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     if total > MAX_INDIVIDUAL_ROWS:
         return _count_boxes(search, runner, test, map_frame, total, view)
     if total <= MAX_SHAPES and not map_frame.radius:
@@ -167,12 +172,15 @@ def find_body_places(
     )
     values = [rows.column(name).to_pylist() for name in bounds]
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in zip(*values, strict=True))
+    keys = format_keys(rows, search.table.primary)
+    outlines = _draw_outlines(rows, region_columns)
+    marks = _build_marks(rows, search.table, colour_column)
     return RowPlaces(
         total_rows=total,
-        keys=format_keys(rows, search.table.primary),
+        keys=keys,
         shapes=shapes,
-        outlines=_draw_outlines(rows, region_columns),
-        **_build_marks(rows, search.table, colour_column),
+        outlines=outlines,
+        **marks,
     )
 
 
@@ -196,8 +204,9 @@ def _list_mark_columns(table: Table, colour_column: Column | None) -> list[Colum
 
 def _build_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
     """Return names and colours of rows."""
+    name_column = map_marks.find_name_column(table)
     return {
-        "names": map_marks.list_row_names(rows, map_marks.find_name_column(table)),
+        "names": map_marks.list_row_names(rows, name_column),
         "colouring": None if colour_column is None else map_marks.choose_row_colours(rows, colour_column, table),
     }
 
@@ -327,10 +336,12 @@ def _count_boxes(
         )
         box_counts[box] = box_counts.get(box, 0) + count
     corners = [(map_frame.box[0] + x * box_width, map_frame.box[1] + y * box_width) for x, y in box_counts]
+    counts = tuple(box_counts.values())
+    shapes = tuple(f"{x:.5g} {y:.5g} {x + box_width:.5g} {y + box_width:.5g}" for x, y in corners)
     return RowPlaces(
         total_rows=total_rows,
-        counts=tuple(box_counts.values()),
-        shapes=tuple(f"{x:.5g} {y:.5g} {x + box_width:.5g} {y + box_width:.5g}" for x, y in corners),
+        counts=counts,
+        shapes=shapes,
     )
 
 
@@ -371,11 +382,14 @@ def _find_individual_rows(
     rows = rows.filter(
         pc.and_(rows.column(longitude_column.name).is_valid(), rows.column(latitude_column.name).is_valid())
     )
+    longitudes = tuple(rows.column(longitude_column.name).to_pylist())
+    latitudes = tuple(rows.column(latitude_column.name).to_pylist())
+    keys = format_keys(rows, search.table.primary)
     return RowPlaces(
         total_rows=total_rows,
-        longitudes=tuple(rows.column(longitude_column.name).to_pylist()),
-        latitudes=tuple(rows.column(latitude_column.name).to_pylist()),
-        keys=format_keys(rows, search.table.primary),
+        longitudes=longitudes,
+        latitudes=latitudes,
+        keys=keys,
         shapes=_format_regions(rows, region) if region is not None and region.name in rows.column_names else (),
         **_build_marks(rows, search.table, colour_column),
     )
@@ -387,9 +401,11 @@ def _find_footprints(
     region = find_footprint_column(search.table)
     if region is None:
         return RowPlaces(total_rows=0)
-    has_footprint = syntax_tree.NullPredicate(build_column_ref(region.name), negated=True)
+    column_ref = build_column_ref(region.name)
+    has_footprint = syntax_tree.NullPredicate(column_ref, negated=True)
     test = syntax_tree.join_conditions(test, has_footprint)
-    total = runner.fetch_number(search.build_count_query_where(test), timeout_seconds=QUERY_TIMEOUT_SECONDS)
+    count_query_where = search.build_count_query_where(test)
+    total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     mark_names = (column.name for column in _list_mark_columns(search.table, colour_column))
     columns = list(dict.fromkeys([region.name, *search.table.primary, *mark_names]))
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in columns)
@@ -400,11 +416,13 @@ def _find_footprints(
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
     keys = format_keys(rows, search.table.primary)
+    shapes = _format_regions(rows, region)
+    marks = _build_marks(rows, search.table, colour_column)
     return RowPlaces(
         total_rows=total,
         keys=keys,
-        shapes=_format_regions(rows, region),
-        **_build_marks(rows, search.table, colour_column),
+        shapes=shapes,
+        **marks,
     )
 
 

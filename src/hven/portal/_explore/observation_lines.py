@@ -69,13 +69,16 @@ def find_observation_key(table: Table, runner: QueryRunner) -> ObservationKey | 
     if not names:
         return None
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
+    link = next(iter(list_file_columns(table)), None)
+    size = row_files.find_size_column(table)
+    picture = next(
+        (link_column for link_column in columns.values() if classify_column(link_column, table) == "picture"), None
+    )
     return ObservationKey(
         columns=names,
-        link=next(iter(list_file_columns(table)), None),
-        size=row_files.find_size_column(table),
-        picture=next(
-            (link_column for link_column in columns.values() if classify_column(link_column, table) == "picture"), None
-        ),
+        link=link,
+        size=size,
+        picture=picture,
         word_columns=tuple(
             columns[name].name for name in FILE_WORD_COLUMNS if name in columns and columns[name].type.is_string
         ),
@@ -94,8 +97,9 @@ def count_lines(table: Table, runner: QueryRunner) -> int | None:
         observation_key = find_observation_key(table, runner)
     if observation_key is None:
         return None
+    count_query = build_line_search(TableSearch(table=table), observation_key).build_count_query()
     count_table = runner.fetch_lasting(
-        build_line_search(TableSearch(table=table), observation_key).build_count_query(),
+        count_query,
         table,
         timeout_seconds=COUNT_TIMEOUT_SECONDS,
     )
@@ -111,7 +115,8 @@ def build_line_search(search: TableSearch, observation_key: ObservationKey) -> T
     key = build_column_ref(table.primary[0])
     first_key = syntax_tree.SelectItem(syntax_tree.FunctionCall("MIN", (key,)), syntax_tree.Ident("line"))
     if observation_key.has_unnamed_rows:
-        has_name = syntax_tree.NullPredicate(build_column_ref(observation_key.columns[0]), negated=True)
+        column_ref = build_column_ref(observation_key.columns[0])
+        has_name = syntax_tree.NullPredicate(column_ref, negated=True)
     else:
         has_name = None
     first_keys = syntax_tree.Select(
@@ -153,11 +158,10 @@ def list_line_files(
         return []
     table = search.table
     try:
-        line_rows = runner.fetch_table(
-            row_files.select_row_keys(TableSearch(table=table), page.keys).build_query(
-                columns=[*table.primary, *observation_key.columns]
-            )
+        query = row_files.select_row_keys(TableSearch(table=table), page.keys).build_query(
+            columns=[*table.primary, *observation_key.columns]
         )
+        line_rows = runner.fetch_table(query)
         names = line_rows.column(len(table.primary)).to_pylist()
         observation_names = list(dict.fromkeys(name for name in names if name is not None))
         selected_columns = [
@@ -172,9 +176,8 @@ def list_line_files(
             )
         ]
         if observation_names:
-            name_condition = syntax_tree.InPredicate(
-                build_column_ref(observation_key.columns[0]), tuple(map(syntax_tree.Literal, observation_names))
-            )
+            column_ref = build_column_ref(observation_key.columns[0])
+            name_condition = syntax_tree.InPredicate(column_ref, tuple(map(syntax_tree.Literal, observation_names)))
         else:
             name_condition = None
         items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in selected_columns)

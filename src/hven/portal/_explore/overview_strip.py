@@ -340,7 +340,8 @@ def _find_value_bounds(
         if not np.isinf(values).any():
             return (float(finite.min()), float(finite.max()))
         return None
-    facts = runner.find_published_table(search.table).statistics.get(column.name, {})
+    published_table = runner.find_published_table(search.table)
+    facts = published_table.statistics.get(column.name, {})
     if facts.get("minimum") is None or facts.get("maximum") is None:
         return None
     value_range = find_value_range(search, column, runner)
@@ -415,8 +416,9 @@ def _build_overview_map(table: Table) -> OverviewMap | None:
     by_name = {column.name: column for column in table.columns}
     if map_frame is not None:
         west, south, east, north = (by_name[name] for name in map_frame.bounds)
+        kind = "disc" if map_frame.radius else "body"
         return OverviewMap(
-            kind="disc" if map_frame.radius else "body",
+            kind=kind,
             bounds=(west, south, east, north),
             fields=map_frame.fields,
             box=map_frame.box,

@@ -211,7 +211,8 @@ class QueryRunner:
 
     def fetch_number(self, statement: syntax_tree.Query, *, timeout_seconds: float = QUERY_TIMEOUT_SECONDS) -> int:
         """Return the one number that a query answers."""
-        return int(self.fetch_table(statement, timeout_seconds=timeout_seconds).column(0)[0].as_py() or 0)
+        table = self.fetch_table(statement, timeout_seconds=timeout_seconds)
+        return int(table.column(0)[0].as_py() or 0)
 
     def find_published_table(self, table: Table) -> PublishedTable:
         """Return what is known of a table's rows.
@@ -234,9 +235,8 @@ class QueryRunner:
             name = (syntax_tree.build_column_ref(column.name),)
             items += [syntax_tree.FunctionCall("COUNT", name), syntax_tree.FunctionCall("COUNT", name, distinct=True)]
         try:
-            counts_table = self.fetch_lasting(
-                syntax_tree.build_table_query(table, items), table, timeout_seconds=COUNT_TIMEOUT_SECONDS
-            )
+            table_query = syntax_tree.build_table_query(table, items)
+            counts_table = self.fetch_lasting(table_query, table, timeout_seconds=COUNT_TIMEOUT_SECONDS)
         except HvenError:
             counts_table = None  # as of a table of which nothing was counted
         if counts_table is None:

@@ -100,13 +100,14 @@ def find_gazetteer(table: Table) -> Gazetteer | None:
         and candidate.type.is_numeric
         and not candidate.hidden
     ]
+    size_column = sizes[0].name if sizes else None
     return Gazetteer(
         table=table,
         name_column=name.name,
         body_column=body.name,
         longitude_column=position_columns[0],
         latitude_column=position_columns[1],
-        size_column=sizes[0].name if sizes else None,
+        size_column=size_column,
     )
 
 
@@ -135,9 +136,8 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
         "distinct"
     ) != 1 or runner.has_hidden_rows(table):
         return ""
-    select = syntax_tree.Select(
-        (syntax_tree.SelectItem(build_column_ref(column.name)),), _build_source(table), top=syntax_tree.Literal(1)
-    )
+    column_ref = build_column_ref(column.name)
+    select = syntax_tree.Select((syntax_tree.SelectItem(column_ref),), _build_source(table), top=syntax_tree.Literal(1))
     body_names = (
         runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS).column(0).to_pylist()
     )
@@ -179,7 +179,9 @@ def locate_name(
         Nobody knows it, it is the name of several, or it has no fixed place.
     """
     if is_on_body(table):
-        feature = _locate_feature(name, runner, list_gazetteers(tables, runner), find_single_body(table, pairs, runner))
+        gazetteers = list_gazetteers(tables, runner)
+        single_body = find_single_body(table, pairs, runner)
+        feature = _locate_feature(name, runner, gazetteers, single_body)
         if feature.longitude is None or feature.latitude is None:
             raise UserError(
                 format_message("{name} has no position", feature.name),
@@ -302,7 +304,8 @@ def find_features(gazetteer: Gazetteer, name: str, runner: QueryRunner) -> list[
 def _search_features(
     gazetteer: Gazetteer, name_text: str, runner: QueryRunner, body: str, *, is_exact: bool
 ) -> list[NameSuggestion]:
-    lower = syntax_tree.FunctionCall("LOWER", (build_column_ref(gazetteer.name_column),))
+    column_ref = build_column_ref(gazetteer.name_column)
+    lower = syntax_tree.FunctionCall("LOWER", (column_ref,))
     if body:
         body_condition = syntax_tree.Comparison(
             "=",
@@ -380,9 +383,10 @@ def _locate_own_row(name: str, table: Table, runner: QueryRunner) -> tuple[float
     if table.position is None:
         return None
     for column in _list_name_columns(table):
+        column_ref = build_column_ref(column.name)
         test = syntax_tree.Comparison(
             "=",
-            syntax_tree.FunctionCall("LOWER", (build_column_ref(column.name),)),
+            syntax_tree.FunctionCall("LOWER", (column_ref,)),
             syntax_tree.Literal(" ".join(name.lower().split())),
         )
         try:
@@ -402,9 +406,11 @@ def _search_rows(
     suggestions = []
     for name in column_names:
         columns = [name, *(position or ())]
-        rows = _fetch_rows(table, columns, _build_prefix_condition(name, name_text), runner)
+        prefix_condition = _build_prefix_condition(name, name_text)
+        rows = _fetch_rows(table, columns, prefix_condition, runner)
         if rows.num_rows < MAX_SUGGESTIONS:
-            rows = _merge_rows(rows, _fetch_rows(table, columns, _build_substring_condition(name, name_text), runner))
+            substring_condition = _build_substring_condition(name, name_text)
+            rows = _merge_rows(rows, _fetch_rows(table, columns, substring_condition, runner))
         for row in rows.to_pylist():
             coordinates = [row[each] for each in position or ()]
             if coordinates and None not in coordinates:
@@ -444,8 +450,9 @@ def _fetch_rows(
 ) -> pa.Table:
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in dict.fromkeys(columns))
     select = syntax_tree.Select(items, _build_source(table), where=condition, top=syntax_tree.Literal(row_limit))
+    column_ref = build_column_ref(columns[0])
     return runner.fetch_table(
-        syntax_tree.Query(select, order_by=(syntax_tree.OrderItem(build_column_ref(columns[0])),)),
+        syntax_tree.Query(select, order_by=(syntax_tree.OrderItem(column_ref),)),
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
 

@@ -96,7 +96,8 @@ def find_value_range(search: TableSearch, column: Column, runner: QueryRunner) -
     Without conditions they are known already, unless a policy hides rows from this reader.
     """
     if search.build_condition() is None and not runner.has_hidden_rows(search.table):
-        statistics = runner.find_published_table(search.table).statistics.get(column.name, {})
+        published_table = runner.find_published_table(search.table)
+        statistics = published_table.statistics.get(column.name, {})
         low = _to_number(statistics.get("minimum"))
         high = _to_number(statistics.get("maximum"))
         if low is not None and high is not None:
@@ -204,8 +205,9 @@ def fetch_points(
             ]
         )
     )
+    query = search.copy_with(order=()).build_query(columns=names, limit=row_limit + 1)
     rows = runner.fetch_table(
-        search.copy_with(order=()).build_query(columns=names, limit=row_limit + 1),
+        query,
         row_limit=row_limit + 1,
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )

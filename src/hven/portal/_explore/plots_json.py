@@ -41,7 +41,8 @@ def histogram_to_json(counted: Histogram | None, column: Column, labels: ColumnL
     """
     facts = {"column": column.name, **_label_axis(column, labels, None if counted is None else counted.scale)}
     if counted is None:
-        return {**facts, "counts": [], "missing": 0, "time": plots.is_time(column)}
+        is_time = plots.is_time(column)
+        return {**facts, "counts": [], "missing": 0, "time": is_time}
     epoch_offset = _find_epoch_offset(column)
     return {
         **facts,

@@ -106,9 +106,8 @@ def build_answer_search(
         on_query_start=on_query_start,
     )
     table = Table(schema="", name="answer", columns=columns, enums=enums)
-    return AnswerSearch(
-        table=table, inner_query=_name_columns(replace(parsed, ctes=(), text=""), columns)
-    ), answer_runner
+    inner_query = _name_columns(replace(parsed, ctes=(), text=""), columns)
+    return AnswerSearch(table=table, inner_query=inner_query), answer_runner
 
 
 def _name_columns(query: syntax_tree.Query, columns: Sequence[Column]) -> syntax_tree.Query:

@@ -62,7 +62,8 @@ def list_reference_links(columns: Iterable[tuple[Column, object]]) -> list[Refer
         elif words >= {"meta.id", "src"} and len(text) <= MAX_NAME_CHARACTERS and not WEB_ADDRESS_PATTERN.match(text):
             links += [ReferenceLink(name, text, to.format(quote(text, safe=""))) for name, to in NAME_SERVICES.items()]
         elif "meta.ref.url" in words and WEB_ADDRESS_PATTERN.fullmatch(text):
-            links.append(ReferenceLink("download" if _is_file(column, text) else "page", text, text))
+            is_file = _is_file(column, text)
+            links.append(ReferenceLink("download" if is_file else "page", text, text))
     return links
 
 

@@ -61,7 +61,8 @@ def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
     primary = search.table.primary
     if len(primary) == 1 and tests:
         values = tuple(test.right for test in tests if isinstance(test, syntax_tree.Comparison))
-        test: syntax_tree.Expr = syntax_tree.InPredicate(build_column_ref(primary[0]), values)
+        column_ref = build_column_ref(primary[0])
+        test: syntax_tree.Expr = syntax_tree.InPredicate(column_ref, values)
     else:
         if len(tests) > 1:
             test = syntax_tree.Disjunction(tuple(tests))
@@ -87,15 +88,19 @@ def count_files(search: TableSearch, column: Column, runner: QueryRunner) -> Fil
             count_item(build_column_ref(size.name), name="size", function="SUM"),
             count_item(build_column_ref(size.name), name="sized"),
         ]
-    sums = runner.fetch_table(
+    table = runner.fetch_table(
         syntax_tree.Query(syntax_tree.Select(tuple(items), search.build_source(), where=search.build_condition()))
-    ).to_pylist()[0]
+    )
+    sums = table.to_pylist()[0]
     total = sums.get("size")
+    row_count = int(sums["n"])
+    file_count = int(sums["files"])
+    total_bytes = None if size is None or total is None else float(total) * units.compute_factor(size.unit, "byte")
     return FileSummary(
         column=column,
-        row_count=int(sums["n"]),
-        file_count=int(sums["files"]),
-        total_bytes=None if size is None or total is None else float(total) * units.compute_factor(size.unit, "byte"),
+        row_count=row_count,
+        file_count=file_count,
+        total_bytes=total_bytes,
         sized_file_count=int(sums.get("sized") or 0),
     )
 
@@ -111,18 +116,18 @@ def build_link_query(search: TableSearch, column: Column) -> syntax_tree.Query:
         ),
         "",
     )
-    ordered_search = search.copy_with(order=search.order or tuple((name, False) for name in search.table.primary))
-    return ordered_search.build_query(
-        columns=list(
-            dict.fromkeys(
-                [
-                    column.name,
-                    *template_columns,
-                    *([file_name_column] if file_name_column and not template_columns else []),
-                ]
-            )
+    order = search.order or tuple((name, False) for name in search.table.primary)
+    ordered_search = search.copy_with(order=order)
+    columns = list(
+        dict.fromkeys(
+            [
+                column.name,
+                *template_columns,
+                *([file_name_column] if file_name_column and not template_columns else []),
+            ]
         )
     )
+    return ordered_search.build_query(columns=columns)
 
 
 def build_script_options(column: Column) -> dict[str, str]:

@@ -76,7 +76,8 @@ def count_rows(search: TableSearch, runner: QueryRunner, *, timeout_seconds: flo
         if known_count is not None:
             return RowCount(rows=known_count)
     try:
-        return RowCount(rows=runner.fetch_number(search.build_count_query(), timeout_seconds=timeout_seconds))
+        rows = runner.fetch_number(search.build_count_query(), timeout_seconds=timeout_seconds)
+        return RowCount(rows=rows)
     except TimeLimitError:
         return RowCount(rows=None, is_exact=False)
 
@@ -177,10 +178,9 @@ def _find_value_range(search: TableSearch, name: str, runner: QueryRunner, timeo
     if column_pair is None or timeout_seconds <= 0:
         return None
     low, high = column_pair
+    column_ref = build_column_ref(low.name)
     items = (
-        syntax_tree.SelectItem(
-            syntax_tree.FunctionCall("MIN", (build_column_ref(low.name),)), syntax_tree.Ident("low")
-        ),
+        syntax_tree.SelectItem(syntax_tree.FunctionCall("MIN", (column_ref,)), syntax_tree.Ident("low")),
         syntax_tree.SelectItem(
             syntax_tree.FunctionCall("MAX", (build_column_ref(high.name),)), syntax_tree.Ident("high")
         ),
@@ -195,7 +195,8 @@ def _find_value_range(search: TableSearch, name: str, runner: QueryRunner, timeo
     values = pa.concat_arrays([answer.column(at).combine_chunks().cast(low.type.arrow) for at in (0, 1)])
     if values.null_count:
         return None
-    return RowPage(columns=(low,), rows=pa.table({low.name: values}), keys=("", ""), offset=0, has_more=False)
+    rows = pa.table({low.name: values})
+    return RowPage(columns=(low,), rows=rows, keys=("", ""), offset=0, has_more=False)
 
 
 def _remove_conditions(search: TableSearch, condition_names: Collection[str]) -> TableSearch:
@@ -204,9 +205,9 @@ def _remove_conditions(search: TableSearch, condition_names: Collection[str]) ->
         for condition, test in zip(search.conditions, search.tests, strict=True)
         if condition[0] not in condition_names
     ]
-    return search.copy_with(
-        conditions=tuple(condition for condition, _ in remaining), tests=tuple(test for _, test in remaining)
-    )
+    conditions = tuple(condition for condition, _ in remaining)
+    tests = tuple(test for _, test in remaining)
+    return search.copy_with(conditions=conditions, tests=tests)
 
 
 def fetch_page(
@@ -238,7 +239,8 @@ def fetch_page(
         reversed_search = replace(
             ordered_search, order=tuple((name, not is_descending) for name, is_descending in order)
         )
-        rows = runner.fetch_table(reversed_search.build_query(columns=names, limit=max(size, 0), offset=begin))
+        query = reversed_search.build_query(columns=names, limit=max(size, 0), offset=begin)
+        rows = runner.fetch_table(query)
         rows = rows.take(pa.array(range(rows.num_rows - 1, -1, -1), pa.int64()))
         has_more = offset + rows.num_rows < total_rows
     else:
@@ -266,7 +268,8 @@ def fetch_row(search: TableSearch, runner: QueryRunner, key: str) -> RowPage:
     rows = runner.fetch_table(
         syntax_tree.Query(syntax_tree.Select(items, search.build_source(), where=where, top=syntax_tree.Literal(1)))
     )
-    return RowPage(columns=columns, rows=rows, keys=(key,) * rows.num_rows, offset=0, has_more=False)
+    keys = (key,) * rows.num_rows
+    return RowPage(columns=columns, rows=rows, keys=keys, offset=0, has_more=False)
 
 
 def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int | None:
@@ -283,8 +286,9 @@ def find_row_number(search: TableSearch, runner: QueryRunner, key: str) -> int |
     if total is None or total > MAX_SEARCHED_ROWS:
         return None
     try:
+        query = search.copy_with(order=_complete_order(search)).build_query(columns=list(primary))
         keys = runner.fetch_table(
-            search.copy_with(order=_complete_order(search)).build_query(columns=list(primary)),
+            query,
             row_limit=MAX_SEARCHED_ROWS,
             timeout_seconds=COUNT_TIMEOUT_SECONDS,
         )

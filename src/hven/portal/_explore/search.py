@@ -207,7 +207,8 @@ class TableSearch:
 
     def build_source(self) -> syntax_tree.FromItem:
         """Return the table as FROM has it."""
-        return syntax_tree.TableRef((_build_identifier(self.table.schema), _build_identifier(self.table.name)))
+        identifier = _build_identifier(self.table.schema)
+        return syntax_tree.TableRef((identifier, _build_identifier(self.table.name)))
 
     def write_adql(self) -> str:
         """Write the query that the search stands for."""
@@ -282,7 +283,8 @@ def build_column_ref(name: str) -> syntax_tree.ColumnRef:
 
 
 def _build_identifier(name: str) -> syntax_tree.Ident:
-    return syntax_tree.Ident(name, quoted=name != name.lower())
+    quoted = name != name.lower()
+    return syntax_tree.Ident(name, quoted=quoted)
 
 
 class _SearchParser:
@@ -314,11 +316,13 @@ class _SearchParser:
                 words = value.split()
                 self.search = self.search.copy_with(words=" ".join(words[:MAX_WORDS]))
                 if len(words) > MAX_WORDS:
+                    message = format_message("{count:,} words", len(words))
+                    remedy = format_message("the first {most} are looked for", MAX_WORDS)
                     self.faults.append(
                         SearchFault(
                             field=name,
-                            message=format_message("{count:,} words", len(words)),
-                            remedy=format_message("the first {most} are looked for", MAX_WORDS),
+                            message=message,
+                            remedy=remedy,
                         )
                     )
             elif name == NEAR_PARAMETER:
@@ -382,16 +386,18 @@ class _SearchParser:
         visible = self.table
         # a column that is not listed is not found by guessing its name
         if any(column.hidden for column in visible.columns):
-            visible = replace(visible, columns=tuple(column for column in visible.columns if not column.hidden))
+            columns = tuple(column for column in visible.columns if not column.hidden)
+            visible = replace(visible, columns=columns)
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
                     "{most} at most; many values stand in one condition, with commas", MAX_LIST_ITEMS
                 )
+                message = format_message("{count:,} conditions on one column", len(values))
                 self.faults.append(
                     SearchFault(
                         field=name[:80],
-                        message=format_message("{count:,} conditions on one column", len(values)),
+                        message=message,
                         remedy=remedy,
                     )
                 )
@@ -416,10 +422,11 @@ class _SearchParser:
     def _find_column(self, parameter: str, name: str) -> str:
         column_name = self.column_names.get(unquote_name(name).lower())
         if column_name is None:
+            message = format_message("there is no column {name}", name[:80])
             self.faults.append(
                 SearchFault(
                     field=parameter,
-                    message=format_message("there is no column {name}", name[:80]),
+                    message=message,
                     remedy=suggest_parameters(name[:80], sorted(self.column_names)),
                 )
             )

@@ -221,10 +221,11 @@ def split_condition(values: Sequence[str], *, is_time: bool = False) -> FieldPar
     last = _QUANTITY_PATTERN.fullmatch(high)
     if first is not None and first[2] and last is not None and not last[2]:
         return FieldParts(low=text)  # 10 km..20: the second number is in the column's own unit
+    unit = next(iter(unit_names), "")
     return FieldParts(
         low=first[1] if first is not None else "",
         high=last[1] if last is not None else "",
-        unit=next(iter(unit_names), ""),
+        unit=unit,
     )
 
 
@@ -262,9 +263,8 @@ def build_form_fields(table: Table, asked_names: Iterable[str] = ()) -> list[For
     form_fields: list[FormField] = []
     pairs: dict[str, FormField] = {}  # by each of the two names: the one that comes first stands for both
     for stem, low, high in find_range_pairs(columns):
-        pair_field = FormField(
-            name=stem, column=low, kind=classify_field(low, table), units=_list_field_units(low), is_pair=True
-        )
+        kind = classify_field(low, table)
+        pair_field = FormField(name=stem, column=low, kind=kind, units=_list_field_units(low), is_pair=True)
         pairs[low.name.lower()] = pairs[high.name.lower()] = pair_field
     for column in columns:
         name = column.name.lower()

@@ -234,14 +234,17 @@ def _parse_registered_tables(registry_answer: Mapping[str, Any], kind: Any) -> t
             tables=(record["table_name"],),
             title=record["res_title"] or None,
         )
+        times = select_ranges("times", record["ivoid"])
+        energies = select_ranges("energies", record["ivoid"])
+        place = _merge_coverage(
+            [str(text) for name, text in registry_answer["places"] if name == record["ivoid"] and text]
+        )
         registered.append(
             RegisteredTable(
                 service=service,
-                times=select_ranges("times", record["ivoid"]),
-                energies=select_ranges("energies", record["ivoid"]),
-                place=_merge_coverage(
-                    [str(text) for name, text in registry_answer["places"] if name == record["ivoid"] and text]
-                ),
+                times=times,
+                energies=energies,
+                place=place,
             )
         )
     return tuple(registered)

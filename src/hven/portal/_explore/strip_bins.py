@@ -111,7 +111,9 @@ class ColumnBins:
 
     def count_values(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Count values; the first number is of those that are none."""
-        counts: npt.NDArray[np.int64] = np.bincount(self.find_bin_numbers(values), minlength=len(self) + 1)
+        bin_numbers = self.find_bin_numbers(values)
+        minlength = len(self) + 1
+        counts: npt.NDArray[np.int64] = np.bincount(bin_numbers, minlength=minlength)
         return counts
 
     def find_selected_band(self, conditions: Sequence[str]) -> tuple[float, float] | None:
@@ -316,9 +318,8 @@ def _build_time_bins(
         else:
             step = 0.0
         lows, highs = _format_clock_ranges(edges, step, is_days=seconds >= DAY_SECONDS)
-        return _build_bins(
-            column, edges, lows, highs, shift=step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
-        )
+        shift = step / 2 if step or column.type.is_timestamp else JULIAN_TOLERANCE_DAYS
+        return _build_bins(column, edges, lows, highs, shift=shift)
     try:
         begin, end = (
             datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=step_candidate) for step_candidate in (low, high)
@@ -339,7 +340,8 @@ def _build_time_bins(
     highs = [_format_month(step_candidate - 1, is_years=month_step % 12 == 0) for step_candidate in starts[1:]]
     dates = np.arange(edges[0], edges[-1])
     numbers = np.append(0, np.searchsorted(edges[1:-1], dates, side="right") + 1)
-    return replace(_build_bins(column, edges, lows, highs, even=False), bin_by_day=numbers)
+    bins = _build_bins(column, edges, lows, highs, even=False)
+    return replace(bins, bin_by_day=numbers)
 
 
 def _build_bins(

@@ -45,11 +45,12 @@ def write_table_sentence(labels: ColumnLabels) -> str:
     level = _find_constant_value(LEVEL_COLUMNS, labels)
     if not (origin or kind):
         return ""
+    constant_value = _find_constant_value(TARGET_COLUMNS, labels)
     parts = [
         origin,
         kind,
         level,
-        _find_constant_value(TARGET_COLUMNS, labels),
+        constant_value,
         _format_spectral_range(labels),
         _format_years(labels),
     ]

@@ -75,19 +75,21 @@ def summarize_table(table: Table, runner: QueryRunner, row_count: int | None) ->
         time_range = find_time_range(table, runner)
     else:
         time_range = None
+    periods = _count_periods(search, begin, runner) if begin is not None else ()
+    choices = tuple(
+        column_facet
+        for column in choose_summary_columns(table, runner)
+        if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None
+        and column_facet.choices
+    )
     return TableSummary(
         table=table,
         row_count=row_count,
         time_column=begin or end,
         begin=time_range[0] if time_range is not None else None,
         end=time_range[1] if time_range is not None else None,
-        periods=_count_periods(search, begin, runner) if begin is not None else (),
-        choices=tuple(
-            column_facet
-            for column in choose_summary_columns(table, runner)
-            if (column_facet := facets.count_facet(search, column, runner, shown_count=MAX_SHOWN_VALUES)) is not None
-            and column_facet.choices
-        ),
+        periods=periods,
+        choices=choices,
     )
 
 

@@ -161,7 +161,8 @@ class ValueIndex:
         for table in sorted(
             tables, key=lambda one: runner.published_state.tables_by_name[one.qualified_name].rows or 0
         ):
-            self._count_once(_build_state_key(table, runner), table, runner, -1)
+            state_key = _build_state_key(table, runner)
+            self._count_once(state_key, table, runner, -1)
 
     def find_values(
         self, tables: Iterable[Table], runner: QueryRunner, timeout_seconds: float, cache_key: Hashable = None
@@ -426,11 +427,8 @@ def count_table_values(table: Table, runner: QueryRunner, catalogues: Sequence[M
         name = build_column_ref(column.name)
         is_present = syntax_tree.NullPredicate(name, negated=True)
         items = (syntax_tree.SelectItem(name, syntax_tree.Ident("v")), COUNT_ITEM)
-        query = syntax_tree.Query(
-            syntax_tree.Select(
-                items, source, where=is_present, group_by=(name,), top=syntax_tree.Literal(2 * MAX_COLUMN_VALUES)
-            )
-        )
+        top = syntax_tree.Literal(2 * MAX_COLUMN_VALUES)
+        query = syntax_tree.Query(syntax_tree.Select(items, source, where=is_present, group_by=(name,), top=top))
         timeout_seconds = min(COLUMN_TIMEOUT_SECONDS, give_up_time - time.monotonic())
         try:
             with runner.run_query(query, timeout_seconds=max(timeout_seconds, 0.01)) as result:

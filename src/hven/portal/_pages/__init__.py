@@ -209,7 +209,8 @@ def _build_return_path(request: Request, settings: Settings, base: str) -> str:
 def _count_basket_entries(request: Request, context: ServiceContext, principal: Principal) -> tuple[int, str]:
     """Count what is in a reader's basket; of who is logged in also say which state of it that is."""
     if principal.name is None:
-        return parse_cookie(request.cookies.get(BASKET_COOKIE))[0], ""
+        cookie = parse_cookie(request.cookies.get(BASKET_COOKIE))
+        return cookie[0], ""
     if principal.impersonator:
         return (0, "")
     return get_basket_store(context).count_entries(principal.name)
@@ -307,7 +308,8 @@ def build_frame_tag(frame_values: dict[str, Any]) -> str:
 
 def render_page(template: str, frame_values: dict[str, Any], **content: Any) -> bytes:
     """Write a page in the reader's language."""
-    return load_templates(frame_values["said"]).get_template(template).render(**frame_values, **content).encode()
+    templates = load_templates(frame_values["said"])
+    return templates.get_template(template).render(**frame_values, **content).encode()
 
 
 def render_error_page(frame_values: dict[str, Any], status: int, message: str, **more: Any) -> bytes:

@@ -58,11 +58,12 @@ def find_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
     portal: Portal | None = request.scope.get(PORTAL_SCOPE_KEY)
     root = get_site_url(request, settings)
     if portal is None:
+        title = settings.title or settings.name
         return PortalBrand(
             portal="",
             base=root,
             root=root,
-            title=settings.title or settings.name,
+            title=title,
             about=settings.description,
             contact=settings.contact_email,
             credit=settings.credit,
@@ -75,9 +76,10 @@ def find_brand(request: HTTPConnection, settings: Settings) -> PortalBrand:
             levels=settings.tree.levels,
             collections=frozenset(),
         )
+    base = get_base_url(request, settings)
     return PortalBrand(
         portal=portal.name,
-        base=get_base_url(request, settings),
+        base=base,
         root=root,
         title=portal.title or portal.name,
         about=portal.description,

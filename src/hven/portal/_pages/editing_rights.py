@@ -69,5 +69,6 @@ def list_editing_rights(principal: Principal, context: ServiceContext, brand: Po
     curator_groups = sorted(
         group for group in principal.groups if group.startswith("project:") and group.endswith(f":{CURATOR_ROLE}")
     )
-    administered = sorted(context.site.settings.list_administered_collections(principal.name))
+    administered_collections = context.site.settings.list_administered_collections(principal.name)
+    administered = sorted(administered_collections)
     return (*(["portal"] if can_edit_portal(principal, context, brand) else []), *curator_groups, *administered)

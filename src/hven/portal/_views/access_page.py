@@ -109,7 +109,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         principal, base = context.identify_principal(request), services.get_base_url(request, site.settings)
         if is_cross_site(request, site.settings):
             raise ForbiddenError("a page of another site asks this", remedy="use the form on the page /access")
-        account = ((await services.read_params(request, MAX_FORM_BYTES)).read_one("AS") or "").strip()
+        one = (await services.read_params(request, MAX_FORM_BYTES)).read_one("AS")
+        account = (one or "").strip()
         if account:
             cookie_value = await anyio.to_thread.run_sync(begin_looking, principal, account)
         else:
@@ -134,8 +135,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         site.store.grants.log_event(operator, "sees as", account, {"until": _format_time(end_time)})
         return impersonation.sign_impersonation_cookie(site.store, operator, account, end_time)
 
+    route = create_route("/access", show_access, TEXT_LINE_ERRORS)
     return [
-        create_route("/access", show_access, TEXT_LINE_ERRORS),
+        route,
         create_route("/access/end", end_grant, TEXT_LINE_ERRORS, ["POST"]),
         create_route("/access/as", begin_impersonation, TEXT_LINE_ERRORS, ["POST"]),
     ]

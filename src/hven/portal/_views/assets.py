@@ -33,7 +33,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/assets/{file}``."""
 
     async def send_asset(request: Request) -> Response:
-        asset = find_asset(request.path_params["file"], list_brand_colours(context.site.settings))
+        brand_colours = list_brand_colours(context.site.settings)
+        asset = find_asset(request.path_params["file"], brand_colours)
         if asset is None:
             return PlainTextResponse("there is no such file; load the page again\n", 404)
         body, kind = asset

@@ -176,9 +176,10 @@ def _query_table(
 ) -> tuple[QueryResult, Format, dict[str, str], list[InfoElement], str]:
     """Give the rows of one table, or their keys alone."""
     table_path = page_context.request.query_params.get(MOC_PARAMETER, "")
-    basket_table = next(
-        list_basket_tables(page_context, _select_table(find_requested_basket(page_context).basket, table_path)), None
+    basket_tables = list_basket_tables(
+        page_context, _select_table(find_requested_basket(page_context).basket, table_path)
     )
+    basket_table = next(basket_tables, None)
     if basket_table is None:
         raise NotFoundError("the basket has nothing of this table", remedy="its page lists what it has")
     view = _check_searches(basket_table).view
@@ -275,9 +276,8 @@ def _answer_script(
         raise ParamError(
             "no column of these tables leads to files", name=FORMAT_PARAMETER, remedy="take them as one archive"
         )
-    script_format = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)[
-        kind
-    ]
+    script_formats = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)
+    script_format = script_formats[kind]
     infos = [InfoElement(name="Basket", value=requested_basket.address)]
     infos += [
         InfoElement(name="Files", value=f"of {basket_table.view.table.qualified_name}") for basket_table in linked

@@ -78,8 +78,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await anyio.to_thread.run_sync(_apply_change, page_context, params)
 
     endpoint = build_page_endpoint(show_basket, context, header_options={"connect_origins": SAMP_HUB_ORIGINS})
+    routes = basket_files.build_routes(context)
     return [
-        *basket_files.build_routes(context),
+        *routes,
         Route("/basket", endpoint),
         Route("/basket", build_page_endpoint(change_basket, context), methods=["POST"]),
         Route("/basket/{token}", endpoint),
@@ -134,7 +135,8 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     }
     account = _find_account(page_context)
     if account and requested_basket.is_own:
-        json_content["state"] = get_basket_store(page_context.context).count_entries(account)[1]
+        entrie_count = get_basket_store(page_context.context).count_entries(account)
+        json_content["state"] = entrie_count[1]
     else:
         json_content["state"] = ""
     headers = {
@@ -145,14 +147,15 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
             else {}
         ),
     }
+    template_values = {
+        **content,
+        "amounts": _sum_parts(parts),
+        "document": orjson.loads(own_text or "{}"),
+        "known": requested_basket.is_known,
+    }
     return PageContent(
         template="basket.html",
-        template_values={
-            **content,
-            "amounts": _sum_parts(parts),
-            "document": orjson.loads(own_text or "{}"),
-            "known": requested_basket.is_known,
-        },
+        template_values=template_values,
         json_content=json_content,
         headers=headers,
     )
@@ -217,9 +220,9 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
         for name in choose_initial_columns(search, find_constant_columns(search, basket_table.ticked_view.runner))
         if name not in primary
     ]
-    search = search.copy_with(
-        columns=tuple(names[:MAX_COLUMNS]) or primary, order=tuple((name, False) for name in primary)
-    )
+    columns = tuple(names[:MAX_COLUMNS]) or primary
+    order = tuple((name, False) for name in primary)
+    search = search.copy_with(columns=columns, order=order)
     page = row_pages.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
     column_headings = build_headings(page, basket_table.view.table, labels=basket_table.view.labels)
     heading_row, cell_rows = build_cell_rows(
@@ -286,14 +289,16 @@ def _merge_cookie_basket(page_context: PageContext) -> RequestedBasket:
     cookie_basket = _read_cookie_basket(page_context)
     merged_basket = _merge_if_fits(requested_basket.basket, cookie_basket)
     if merged_basket != requested_basket.basket:
-        merged_basket = get_basket_store(page_context.context).change_basket(
+        basket_store = get_basket_store(page_context.context)
+        merged_basket = basket_store.change_basket(
             _find_account(page_context), lambda mine: _merge_if_fits(mine, cookie_basket)
         )
     return replace(requested_basket, basket=merged_basket)
 
 
 def _read_cookie_basket(page_context: PageContext) -> Basket:
-    from_cookie = find_requested_basket(replace(page_context, principal=replace(page_context.principal, name=None)))
+    principal = replace(page_context.principal, name=None)
+    from_cookie = find_requested_basket(replace(page_context, principal=principal))
     return from_cookie.basket
 
 
@@ -332,14 +337,15 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
             )
         if params.read_one("CLEAN"):
             return _remove_invisible(own_basket, page_context)
+        table_path = params.read_one("OF") or ""
+        row_keys = tuple(
+            tuple(key for key in line.split(KEY_SEPARATOR) if key) for line in params.read_all("KEY") if line.strip()
+        )
+        searches = tuple(params.read_all("SEARCH"))
         part = BasketPart(
-            table_path=params.read_one("OF") or "",
-            row_keys=tuple(
-                tuple(key for key in line.split(KEY_SEPARATOR) if key)
-                for line in params.read_all("KEY")
-                if line.strip()
-            ),
-            searches=tuple(params.read_all("SEARCH")),
+            table_path=table_path,
+            row_keys=row_keys,
+            searches=searches,
         )
         listed_basket = Basket(parts=(part,))
         if params.read_one("DROP"):
@@ -363,7 +369,8 @@ def _apply_change(page_context: PageContext, params: RequestParams) -> PageConte
         cookie = f"{changed_basket.entry_count}.{token}"
     if params.read_one("SHARE"):
         token = basket_store.store_shared(changed_basket)
-    basket_address = f"{page_context.base}/basket" + (f"/{token}" if params.read_one("SHARE") else "")
+    one = params.read_one("SHARE")
+    basket_address = f"{page_context.base}/basket" + (f"/{token}" if one else "")
     headers = {
         **PRIVATE_HEADERS,
         **(_build_cookie_header(page_context, cookie) if cookie or _has_cookie_basket(page_context) else {}),

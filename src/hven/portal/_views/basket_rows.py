@@ -84,9 +84,8 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
     basket_address = f"{page_context.base}/basket"
     token = str(page_context.request.path_params.get(TOKEN_PATH_PARAMETER, "")).removesuffix(".json")
     if token:
-        return RequestedBasket(
-            basket=basket_store.open_shared(token), address=f"{basket_address}/{token}", token=token, is_own=False
-        )
+        basket = basket_store.open_shared(token)
+        return RequestedBasket(basket=basket, address=f"{basket_address}/{token}", token=token, is_own=False)
     if page_context.principal.name is not None:
         return RequestedBasket(
             basket=Basket()
@@ -94,7 +93,8 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
             else basket_store.read_account_basket(page_context.principal.name),
             address=basket_address,
         )
-    token = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))[1]
+    cookie = parse_cookie(page_context.request.cookies.get(BASKET_COOKIE))
+    token = cookie[1]
     try:
         if token:
             return RequestedBasket(
@@ -151,13 +151,16 @@ def _build_basket_table(part: BasketPart, table_view: TableView, page_context: P
     searches = []
     for address in part.searches:
         pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCH_PARAMETERS]
-        searches.append((address, parse_view_search(table_view, page_context, pairs)))
+        view_search = parse_view_search(table_view, page_context, pairs)
+        searches.append((address, view_search))
     valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
     union = baskets.search_any(table_view.table, [*([key_search] if part.row_keys else []), *valid_searches])
+    view = replace(table_view, search=union)
+    ticked_view = replace(table_view, search=key_search)
     return BasketTable(
         part=part,
-        view=replace(table_view, search=union),
-        ticked_view=replace(table_view, search=key_search),
+        view=view,
+        ticked_view=ticked_view,
         searches=tuple(searches),
     )
 
@@ -172,12 +175,14 @@ def select_visible_keys(basket_table: BasketTable) -> BasketPart:
         )
         keys = set(row_pages.format_keys(visible_rows, primary))
     lines = (tuple(key for key in line if key in keys) for line in basket_table.part.row_keys)
-    return replace(basket_table.part, row_keys=tuple(line for line in lines if line))
+    row_keys = tuple(line for line in lines if line)
+    return replace(basket_table.part, row_keys=row_keys)
 
 
 def count_rows(table_view: TableView) -> int | None:
     """Count rows; None: nobody could say in time, or it cannot be asked."""
     try:
-        return row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0).rows
+        row_count = row_pages.count_rows(table_view.search, table_view.runner, timeout_seconds=5.0)
+        return row_count.rows
     except HvenError:
         return None

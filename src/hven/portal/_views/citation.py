@@ -58,8 +58,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_citation(request: Request) -> Response:
         page_context = build_page_context(request, context)
         kind, (body, tag) = request.path_params["kind"], await anyio.to_thread.run_sync(_write_citation, page_context)
+        cache_headers = services.build_cache_headers(
+            tag, is_public=build_cache_control(page_context).startswith("public")
+        )
         headers = {
-            **services.build_cache_headers(tag, is_public=build_cache_control(page_context).startswith("public")),
+            **cache_headers,
             "x-content-type-options": "nosniff",
             "access-control-allow-origin": "*",
         }
@@ -143,7 +146,8 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
     name, label = _read_collection_and_release(page_context)
     try:
         citation = gather_citation(page_context, name, label)
-        metadata = {**citations.build_datacite_record(citation), "url": citation.address}
+        datacite_record = citations.build_datacite_record(citation)
+        metadata = {**datacite_record, "url": citation.address}
         entry = _write_bibtex(citation)
     except NotFoundError:
         stored_citation = page_context.context.site.store.citations.find_citation(name, label)
@@ -209,9 +213,8 @@ def build_signposts(page_context: PageContext, name: str, label: str = "") -> di
     links += [("https://schema.org/Dataset", "type", ""), ("https://schema.org/AboutPage", "type", "")]
     for item in citation.items[:MAX_SIGNPOSTED_TABLES]:
         name = f"{adql.quote_name(item.table.schema)}.{adql.quote_name(item.table.name)}"
-        links.append(
-            (build_rows_address(page_context.brand.root, name, "votable"), "item", "application/x-votable+xml")
-        )
+        rows_address = build_rows_address(page_context.brand.root, name, "votable")
+        links.append((rows_address, "item", "application/x-votable+xml"))
     link_values = (
         f'<{quote(url, safe=":/?#[]@!$&()*+,;=%~-._")}>; rel="{rel}"' + (f'; type="{kind}"' if kind else "")
         for url, rel, kind in links
@@ -273,11 +276,12 @@ def _show_release(page_context: PageContext) -> PageContent:
             for table in tables
         ],
     }
+    headers = build_signposts(page_context, name, citation.label)
     return PageContent(
         template="release.html",
         template_values=content,
         json_content=json_content,
-        headers=build_signposts(page_context, name, citation.label),
+        headers=headers,
     )
 
 
@@ -349,10 +353,11 @@ def show_tombstone(page_context: PageContext, name: str, label: str) -> PageCont
     else:
         links = []
     links += [f'<{related["url"]}>; rel="describedby"; type="{related["type"]}"' for related in content["documents"]]
+    headers = {"link": ", ".join(links)}
     return PageContent(
         template="tombstone.html",
         template_values=content,
         json_content=json_content,
         status=410,
-        headers={"link": ", ".join(links)},
+        headers=headers,
     )

@@ -92,11 +92,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return await anyio.to_thread.run_sync(show_tombstone, page_context, _read_collection_name(page_context), "")
         published_tables = [t for t in schema.tables if t.qualified_name in page_context.published_state.tables_by_name]
         rows = await counts.count_tables(page_context.published_state, published_tables, page_context.principal)
+        line_count = counts.count_lines(page_context.published_state, published_tables, page_context.principal)
         description = describe_collection(
             schema,
             page_context,
             rows,
-            await counts.count_lines(page_context.published_state, published_tables, page_context.principal),
+            await line_count,
         )
         page_facts = await anyio.to_thread.run_sync(_gather_page_facts, description, page_context)
         overviews = await load_overviews(page_context, [published_tables])
@@ -108,27 +109,27 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             **collection_to_json(description, page_context),
             **{name: page_facts[name] for name in ("time", "changes", "examples", "help", "bibtex", "releases")},
         }
+        template_values = {"collection": description, **page_facts}
         return PageContent(
             template="collection.html",
-            template_values={"collection": description, **page_facts},
+            template_values=template_values,
             json_content=json_content,
         )
 
     def build_headers(page_context: PageContext) -> Mapping[str, str]:
         return build_signposts(page_context, _read_collection_name(page_context))
 
+    page_endpoint = build_page_endpoint(
+        show_collection,
+        context,
+        documents=services.DocumentCache(),
+        compute_state=compute_state,
+        build_headers=build_headers,
+    )
     return [
         Route(
             "/collections/{name}",
-            wrap_with_negotiation(
-                build_page_endpoint(
-                    show_collection,
-                    context,
-                    documents=services.DocumentCache(),
-                    compute_state=compute_state,
-                    build_headers=build_headers,
-                )
-            ),
+            wrap_with_negotiation(page_endpoint),
         )
     ]
 
@@ -180,12 +181,14 @@ def _gather_page_facts(description: Mapping[str, Any], page_context: PageContext
         )
     ]
     timing = build_recurrence(resource)
+    publications = list_publications(page_context, description["name"], table_names)
+    releases = list_releases(
+        page_context, lambda item: item.release is not None and item.release.collection == description["name"]
+    )
     return {
         "time": time_range,
-        "changes": list_publications(page_context, description["name"], table_names),
-        "releases": list_releases(
-            page_context, lambda item: item.release is not None and item.release.collection == description["name"]
-        ),
+        "changes": publications,
+        "releases": releases,
         "timing": None if timing is None else str(timing),
         "examples": examples[:12],
         "help": list_collection_pages(resource, page_context),
@@ -265,7 +268,8 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
             overview["picture"] = next(iter(base_maps), None)
             search = TableSearch(table=table)
             observation_key = observation_lines.find_observation_key(table, runner)
-            line_search = search.copy_with(columns=tuple(column.name for column in search.list_shown_columns()))
+            columns = tuple(column.name for column in search.list_shown_columns())
+            line_search = search.copy_with(columns=columns)
             if observation_key is None:
                 line_search = line_search
             else:

@@ -39,10 +39,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             published = [
                 table for table in schema.tables if table.qualified_name in page_context.published_state.tables_by_name
             ]
+            table_count = counts.count_tables(page_context.published_state, published, page_context.principal)
             description = describe_collection(
                 schema,
                 page_context,
-                await counts.count_tables(page_context.published_state, published, page_context.principal),
+                await table_count,
             )
             part_facts = await anyio.to_thread.run_sync(
                 _gather_ranges if part_name == "columns" else _gather_downloads, description, page_context
@@ -51,9 +52,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 "name": description["name"],
                 **(collection_to_json(description, page_context) if part_name == "columns" else part_facts),
             }
+            template_values = {"collection": description, **part_facts}
             return PageContent(
                 template=PART_TEMPLATES[part_name],
-                template_values={"collection": description, **part_facts},
+                template_values=template_values,
                 json_content=json_content,
             )
 

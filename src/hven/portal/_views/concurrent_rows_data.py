@@ -35,8 +35,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_surroundings(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
             table_view = read_table_view(page_context, ignored_parameters=("_wait",))
+            runner = table_view.runner.with_start_callback(running_queries.add_query)
             return _list_concurrent_rows(
-                replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query)),
+                replace(table_view, runner=runner),
                 page_context,
             )
 

@@ -119,6 +119,7 @@ def _count_visible_rows(name: str, runner: QueryRunner) -> int | None:
     ):
         return None  # other programs write it: no number would be true for long
     try:
-        return runner.fetch_number(TableSearch(table=item.table).build_count_query())
+        count_query = TableSearch(table=item.table).build_count_query()
+        return runner.fetch_number(count_query)
     except ServiceError:  # a page without a number is better than no page
         return None

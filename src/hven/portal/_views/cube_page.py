@@ -32,7 +32,8 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
         ``fault`` why there is none.
     """
     if "fault" in file_facts:
-        return build_error_responder(context, suggest_pages=True, with_switches=True)(request, file_facts["fault"])
+        error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)
+        return error_responder(request, file_facts["fault"])
     page_context = build_page_context(request, context)
     facts = describe_file(page_context)
     file_address = facts["above"]

@@ -66,8 +66,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         async def answer_pane(page_context: PageContext) -> PageContent:
             def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
                 table_view = read_table_view(page_context, ignored_parameters=ignored_parameters)
+                runner = table_view.runner.with_start_callback(running_queries.add_query)
                 return build_content(
-                    replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query)),
+                    replace(table_view, runner=runner),
                     page_context,
                 )
 
@@ -77,8 +78,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         return answer_pane
 
+    json_endpoint = build_json_endpoint(build_endpoint(_answer_rows), context)
     return [
-        Route(f"{path}/rows", build_json_endpoint(build_endpoint(_answer_rows), context)),
+        Route(f"{path}/rows", json_endpoint),
         Route(f"{path}/count", build_json_endpoint(build_endpoint(_answer_count), context)),
         Route(f"{path}/row", build_json_endpoint(build_endpoint(_answer_row), context)),
         Route(f"{path}/header", build_json_endpoint(build_endpoint(_answer_header), context)),
@@ -136,8 +138,9 @@ def _answer_rows(table_view: TableView, page_context: PageContext) -> dict[str, 
     column_headings = build_headings(page, table_view.table, table_view.search.units, labels=table_view.labels)
     cell_rows = format_cells(page, table_view.table, table_view.search.units, labels=table_view.labels)
     files = line_view.list_files(page, table_view, cell_rows)
+    constant_columns = find_constant_columns(table_view.search, table_view.runner)
     return {
-        "columns": columns_to_json(column_headings, find_constant_columns(table_view.search, table_view.runner)),
+        "columns": columns_to_json(column_headings, constant_columns),
         "pairs": pairs_to_json(column_headings, table_view.labels),
         "rows": [[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
         "keys": list(page.keys),
@@ -215,9 +218,8 @@ def _link_series(table_view: TableView, page_context: PageContext, page: row_pag
     time_query = build_time_query(page, table_view.table)
     if not drawn_sets or not time_query:
         return []
-    origin = "{0.scheme}://{0.netloc}".format(
-        urlsplit(services.get_base_url(page_context.request, page_context.context.site.settings))
-    )
+    base_url = services.get_base_url(page_context.request, page_context.context.site.settings)
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
     link_text = load_texts(page_context.language).get("Time series", "Time series")
     facts = {"semantics": "", "type": "", "bytes": None, "picture": False, "locked": False}
     return [
@@ -404,7 +406,8 @@ def _count_facets(table_view: TableView) -> list[facets.Facet]:
 
     Those that could not be counted in time stand without counts, as far as they are known.
     """
-    columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
+    facet_columns = facets.find_facet_columns(table_view.table, table_view.runner)
+    columns = facet_columns[:MAX_FACETS]
     facets_by_name = {
         column.column.name: column
         for column in facets.count_facets(
@@ -423,7 +426,8 @@ def list_known_choices(table_view: TableView) -> list[dict[str, Any]]:
 
     Their counts follow.
     """
-    columns = facets.find_facet_columns(table_view.table, table_view.runner)[:MAX_FACETS]
+    facet_columns = facets.find_facet_columns(table_view.table, table_view.runner)
+    columns = facet_columns[:MAX_FACETS]
     known_facets = (facets.build_known_facet(table_view.search, facet, table_view.runner) for facet in columns)
     return [_facet_to_json(facet, table_view, among_others=True) for facet in known_facets if facet is not None]
 
@@ -457,9 +461,13 @@ def _facet_to_json(facet: facets.Facet, table_view: TableView, among_others: boo
 
 
 def _answer_histogram(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+    histogram_json = plot_data.build_histogram_json(
+        table_view.search, table_view.runner, page_context, table_view.labels
+    )
+    faults = list_faults(table_view.search)
     return {
-        **plot_data.build_histogram_json(table_view.search, table_view.runner, page_context, table_view.labels),
-        "faults": list_faults(table_view.search),
+        **histogram_json,
+        "faults": faults,
     }
 
 
@@ -470,11 +478,12 @@ def _answer_points(table_view: TableView, page_context: PageContext) -> dict[str
 def _answer_names(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Return names of places that begin with ``_like``."""
     name_prefix = page_context.request.query_params.get("_like", "")
+    tables = tuple(page_context.catalogue.iterate_tables())
     suggestions = place_names.complete_name(
         name_prefix,
         table_view.table,
         table_view.runner,
-        tables=tuple(page_context.catalogue.iterate_tables()),
+        tables=tables,
         pairs=table_view.search.list_parameters(),
     )
     return {
@@ -524,7 +533,8 @@ def _answer_places(table_view: TableView, page_context: PageContext) -> dict[str
         }
     else:
         if text:
-            view = parse_search([(NEAR_PARAMETER, text)], table_view.table).near
+            search = parse_search([(NEAR_PARAMETER, text)], table_view.table)
+            view = search.near
         else:
             view = None
         row_places = map_places.find_sky_places(table_view.search, table_view.runner, view, colour_column)

@@ -95,8 +95,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             ),
         )
 
+    json_endpoint = build_json_endpoint(answer_downloads, context)
     return [
-        Route(f"{path}/take", build_json_endpoint(answer_downloads, context), methods=["GET", "POST"]),
+        Route(f"{path}/take", json_endpoint, methods=["GET", "POST"]),
         Route(f"{path}/script", _build_files_endpoint(context), methods=["GET", "POST"]),
         Route(f"{path}/moc", _build_moc_endpoint(context), methods=["GET"]),
         Route(f"{path}/download", build_streaming_endpoint(_begin_download, context), methods=["GET", "POST"]),
@@ -201,7 +202,8 @@ def _build_citation(table_view: TableView, page_context: PageContext, search_add
         table_view.table.schema if release is None else release.collection
     )
     if table_view.table.is_fully_public:
-        result_facts = {"query": write_adql(table_view.search.build_query()), "make": f"{page_context.base}/results"}
+        query = table_view.search.build_query()
+        result_facts = {"query": write_adql(query), "make": f"{page_context.base}/results"}
     else:
         result_facts = {}
     if resource is None:
@@ -235,7 +237,8 @@ async def _read_marked_keys(request: Request) -> list[str]:
 def _build_marked_view(page_context: PageContext, keys: Sequence[str]) -> TableView:
     table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
     if keys:
-        return replace(table_view, search=row_files.select_row_keys(table_view.search, keys))
+        search = row_files.select_row_keys(table_view.search, keys)
+        return replace(table_view, search=search)
     return table_view
 
 
@@ -335,9 +338,8 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
     table_facts: dict[str, Any] = {"table": f"{page_context.base}/tap/sync?{urlencode(parameters)}"}
     if page_context.request.query_params.get(WITH_KEYS_PARAMETER):
         if primary:
-            key_rows = table_view.runner.fetch_table(
-                ordered_search.build_query(columns=list(primary), limit=MAX_NUMBERED_ROWS)
-            )
+            query = ordered_search.build_query(columns=list(primary), limit=MAX_NUMBERED_ROWS)
+            key_rows = table_view.runner.fetch_table(query)
         else:
             key_rows = None
         if key_rows is None:
@@ -469,9 +471,8 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
 
 def _plan_archive(table_view: TableView, page_context: PageContext) -> tuple[archives.ArchivePlan, str]:
     """Look what an archive of the files of a search will have."""
-    file_addresses, column = list_file_addresses(
-        table_view, page_context, _choose_link_column(list_link_columns(table_view.table), page_context)
-    )
+    link_column = _choose_link_column(list_link_columns(table_view.table), page_context)
+    file_addresses, column = list_file_addresses(table_view, page_context, link_column)
     return archives.plan_archive(page_context.context, page_context.request, file_addresses), column
 
 
@@ -497,9 +498,8 @@ def list_file_addresses(
     if column is not None:
         query = row_files.build_link_query(table_view.search, column)
     else:
-        query = table_view.search.build_query(
-            columns=[table.identifier_column.name] if table.identifier_column is not None else []
-        )
+        columns = [table.identifier_column.name] if table.identifier_column is not None else []
+        query = table_view.search.build_query(columns=columns)
     max_files = page_context.context.site.settings.limits.archive_files
     with table_view.runner.run_query(query, row_limit=max_files, timeout_seconds=QUERY_TIMEOUT_SECONDS) as result:
         if column is not None and column.link:
@@ -621,13 +621,13 @@ def _begin_script(
         row_limit=scripts.MAX_SCRIPT_FILES,
         timeout_seconds=QUERY_TIMEOUT_SECONDS,
     )
-    script_format = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)[
-        script_kind
-    ]
+    script_formats = scripts.create_script_formats(page_context.context.build_url_signer(page_context.request) or str)
+    script_format = script_formats[script_kind]
+    script_options = row_files.build_script_options(column)
     return (
         result,
         script_format,
-        row_files.build_script_options(column),
+        script_options,
         infos,
         f"{build_file_stem(table_view)}-{script_kind}{script_format.extension}",
     )

@@ -143,9 +143,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             ],
             "drafts": drafts,
         }
+        template_values = {**content, "one": None}
         return PageContent(
             template="edit.html",
-            template_values={**content, "one": None},
+            template_values=template_values,
             json_content=content,
             headers=PRIVATE_HEADERS,
         )
@@ -175,7 +176,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 base = part.digest
             else:
                 base = params.read_one(f"BASE.{part.name.upper()}") or part.digest
-            new_text = editable_texts.clean_text(part, params.read_one(part.name.upper()) or "")
+            one = params.read_one(part.name.upper())
+            new_text = editable_texts.clean_text(part, one or "")
             if editable_texts.compute_digest(new_text) != base:
                 texts[part.name], bases[part.name] = new_text, base
         if not texts:
@@ -281,8 +283,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             headers=PRIVATE_HEADERS,
         )
 
+    page_endpoint = build_page_endpoint(show_overview, context)
     return [
-        Route("/edit", build_page_endpoint(show_overview, context), methods=["GET"]),
+        Route("/edit", page_endpoint, methods=["GET"]),
         *(
             Route(path, build_page_endpoint(partial(handler, kind), context), methods=[method])
             for kind, path in EDIT_PATHS.items()

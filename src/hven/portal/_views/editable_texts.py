@@ -114,12 +114,14 @@ def list_editable_collections(page_context: PageContext) -> list[Resource]:
 def build_home_text(page_context: PageContext) -> EditableText:
     """Return the text of the first page."""
     file = page_context.context.site.settings.directory / page_context.brand.text
+    subject = _build_subject(page_context.brand, HOME_NAME)
+    markdown_parts = _list_markdown_parts(file, page_context)
     return EditableText(
-        subject=_build_subject(page_context.brand, HOME_NAME),
+        subject=subject,
         title="",
         edit_path="/edit/home",
         view_path="/",
-        parts=_list_markdown_parts(file, page_context),
+        parts=markdown_parts,
     )
 
 

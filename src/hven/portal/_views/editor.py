@@ -83,12 +83,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             page_context.request, lambda waiting: _build_answer_page(page_context, waiting)
         )
 
+    page_endpoint = build_page_endpoint(
+        show_editor, context, header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS}
+    )
     return [
         Route(
             "/adql",
-            build_page_endpoint(
-                show_editor, context, header_options={"allow_inline_styles": True, "connect_origins": SAMP_HUB_ORIGINS}
-            ),
+            page_endpoint,
         ),
         Route("/adql/answer", build_page_endpoint(show_answer, context)),
         Route("/adql/check", build_json_endpoint(run_in_thread(_check_query), context)),
@@ -150,11 +151,12 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
     }
     if text:
         try:
+            timeout_seconds = None if should_wait or is_json_requested(page_context.request) else ANSWER_WAIT_SECONDS
             content["answer"] = _run_query(
                 text,
                 page_context,
                 running_queries,
-                timeout_seconds=None if should_wait or is_json_requested(page_context.request) else ANSWER_WAIT_SECONDS,
+                timeout_seconds=timeout_seconds,
             )
         except TimeLimitError:
             if should_wait or is_json_requested(page_context.request):
@@ -162,22 +164,24 @@ def _build_page(page_context: PageContext, running_queries: RunningQueries) -> P
             content["slow"] = True
         except UserError as error:
             content["fault"] = _describe_fault(error, page_context)
+    json_content = {"query": text, "examples": examples, "fault": content["fault"], "answer": content["answer"]}
     return PageContent(
         template="adql.html",
         template_values=content,
-        json_content={"query": text, "examples": examples, "fault": content["fault"], "answer": content["answer"]},
+        json_content=json_content,
     )
 
 
 def _build_answer_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     """Return the answer as the page shows it, and nothing around it: what the editor's script puts below the query."""
     try:
+        template_values = {
+            "answer": _run_query(_require_query(page_context), page_context, running_queries),
+            "fault": None,
+        }
         return PageContent(
             template="answer.html",
-            template_values={
-                "answer": _run_query(_require_query(page_context), page_context, running_queries),
-                "fault": None,
-            },
+            template_values=template_values,
         )
     except UserError as error:
         return PageContent(
@@ -279,17 +283,17 @@ def _run_query(
         .run_query(text, row_limit=MAX_SHOWN_ROWS, timeout_seconds=timeout_seconds) as result
     ):
         rows = result.read_table()
-        row_page = RowPage(
-            columns=result.columns, rows=rows, keys=("",) * rows.num_rows, offset=0, has_more=result.overflow
-        )
+        keys = ("",) * rows.num_rows
+        row_page = RowPage(columns=result.columns, rows=rows, keys=keys, offset=0, has_more=result.overflow)
         answer_table = Table(
             schema="",
             name="answer",
             columns=result.columns,
             enums={name: words for result_table in result.tables for name, words in result_table.enums.items()},
         )
+    headings = build_headings(row_page, answer_table)
     return {
-        "columns": columns_to_json(build_headings(row_page, answer_table)),
+        "columns": columns_to_json(headings),
         "rows": [[cell_to_json(result_table) for result_table in row] for row in format_cells(row_page, answer_table)],
         "more": row_page.has_more,
         "shown": MAX_SHOWN_ROWS,
@@ -315,14 +319,20 @@ def _describe_downloads(text: str, page_context: PageContext) -> dict[str, Any]:
 
 
 def _answer_histogram(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+    answer_search = build_answer_search(
+        _require_query(page_context), build_runner(page_context), running_queries.add_query
+    )
     return plot_data.build_histogram_json(
-        *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
+        *answer_search,
         page_context,
     )
 
 
 def _answer_points(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:
+    answer_search = build_answer_search(
+        _require_query(page_context), build_runner(page_context), running_queries.add_query
+    )
     return plot_data.build_points_json(
-        *build_answer_search(_require_query(page_context), build_runner(page_context), running_queries.add_query),
+        *answer_search,
         page_context,
     )

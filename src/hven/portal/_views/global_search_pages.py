@@ -81,12 +81,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             context,
             limiter=fetch_limiter,
         )
-        return Response(
-            body, headers={"cache-control": "public, max-age=86400", **PICTURE_HEADERS}, media_type="image/png"
-        )
+        headers = {"cache-control": "public, max-age=86400", **PICTURE_HEADERS}
+        return Response(body, headers=headers, media_type="image/png")
 
+    error_responder = build_error_responder(context, always_json=True)
     return [
-        Route("/search/{kind}/picture", answer_errors(send_picture, build_error_responder(context, always_json=True))),
+        Route("/search/{kind}/picture", answer_errors(send_picture, error_responder)),
         Route("/search/{kind}/ask", build_json_endpoint(search_table, context)),
         Route("/search/{kind}/places", build_json_endpoint(show_places, context)),
         Route("/search/{kind}/facets", build_json_endpoint(list_values, context)),
@@ -169,13 +169,14 @@ def _build_page(page_context: PageContext) -> PageContent:
             row_limit = rows
         else:
             row_limit = global_search.MAX_SHARED_TABLE_ROWS
+        timeout_seconds = _choose_timeout(target, is_quick=not should_wait)
         return global_search.query_target(
             target,
             sent_values,
             kind,
             runner,
             row_limit=row_limit,
-            timeout_seconds=_choose_timeout(target, is_quick=not should_wait),
+            timeout_seconds=timeout_seconds,
         )
 
     results_by_key = {
@@ -213,7 +214,8 @@ def _build_page(page_context: PageContext) -> PageContent:
         adql = search.write_adql()
     sections = global_search.FORM_SECTIONS[kind]
     labels = page_context.build_labels(search.table)
-    search_form = build_form(search, None, labels, column_names=[name for names in sections.values() for name in names])
+    column_names = [name for names in sections.values() for name in names]
+    search_form = build_form(search, None, labels, column_names=column_names)
     by_name = {result["name"].lower(): result for result in search_form["fields"]}
     page_address = f"{page_context.base}/search/{kind}"
     content: dict[str, Any] = {
@@ -349,9 +351,8 @@ def _search_one_table(page_context: PageContext) -> PageContent:
         timeout_seconds=seconds + 1,
     )
     answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
-    return PageContent(
-        template="", template_values={**_describe_result(target_result, page_context, search, kind), "answer": answer}
-    )
+    template_values = {**_describe_result(target_result, page_context, search, kind), "answer": answer}
+    return PageContent(template="", template_values=template_values)
 
 
 def _search_places(page_context: PageContext) -> PageContent:
@@ -369,7 +370,8 @@ def _search_places(page_context: PageContext) -> PageContent:
         chosen_targets = []
 
     def query_one(target: SearchTarget) -> TargetResult:
-        columns, seconds = global_search_map.POSITION_COLUMNS[kind], _choose_timeout(target, is_quick=False)
+        timeout = _choose_timeout(target, is_quick=False)
+        columns, seconds = global_search_map.POSITION_COLUMNS[kind], timeout
         return global_search.query_target(
             target,
             sent_values,
@@ -381,9 +383,8 @@ def _search_places(page_context: PageContext) -> PageContent:
         )
 
     target_results = global_search.query_targets(chosen_targets, query_one)
-    return PageContent(
-        template="", template_values=global_search_map.build_map(target_results, kind, search, page_context, runner)
-    )
+    template_values = global_search_map.build_map(target_results, kind, search, page_context, runner)
+    return PageContent(template="", template_values=template_values)
 
 
 def _list_completions(page_context: PageContext) -> PageContent:
@@ -415,17 +416,18 @@ def _list_completions(page_context: PageContext) -> PageContent:
             for choice in place_names.complete_body_name(search_text)
             if choice.name.casefold() not in known_values
         ]
+    template_values = {
+        "facets": [
+            {
+                "column": name,
+                "label": page_context.build_labels(load_standard_table(kind)).label_field(name),
+                "choices": choices,
+            }
+        ]
+    }
     return PageContent(
         template="",
-        template_values={
-            "facets": [
-                {
-                    "column": name,
-                    "label": page_context.build_labels(load_standard_table(kind)).label_field(name),
-                    "choices": choices,
-                }
-            ]
-        },
+        template_values=template_values,
     )
 
 

@@ -84,8 +84,9 @@ def list_visible_collections(page_context: PageContext) -> list[Resource]:
 async def compute_help_state(page_context: PageContext) -> object:
     """Name the state of all help pages that a reader may see."""
     settings = page_context.context.site.settings
+    directory_state = NOTE_CACHE.find_directory_state(settings.directory / page_context.brand.help)
     return [
-        NOTE_CACHE.find_directory_state(settings.directory / page_context.brand.help),
+        directory_state,
         *(
             NOTE_CACHE.find_directory_state(resource.path.parent / settings.help)
             for resource in list_visible_collections(page_context)
@@ -118,9 +119,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if (pages := list_collection_pages(resource, page_context))
         ]
         help_contents: dict[str, Any] = {"pages": list_site_pages(page_context), "groups": groups}
-        return PageContent(
-            template="help.html", template_values={**help_contents, "one": None}, json_content=help_contents
-        )
+        template_values = {**help_contents, "one": None}
+        return PageContent(template="help.html", template_values=template_values, json_content=help_contents)
 
     async def show_page(page_context: PageContext) -> PageContent:
         resource = find_resource(page_context)
@@ -154,9 +154,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "pages": [],
             "groups": [],
         }
-        return PageContent(
-            template="help.html", template_values=content, json_content={"title": note.title, "text": note.text}
-        )
+        json_content = {"title": note.title, "text": note.text}
+        return PageContent(template="help.html", template_values=content, json_content=json_content)
 
     page_of = build_page_endpoint(
         show_page, context, documents=services.DocumentCache(), compute_state=compute_help_state
@@ -185,12 +184,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             cache_scope="public",
         )
 
+    page_endpoint = build_page_endpoint(
+        show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
+    )
     return [
         Route(
             "/help",
-            build_page_endpoint(
-                show_index, context, documents=services.DocumentCache(), compute_state=compute_help_state
-            ),
+            page_endpoint,
         ),
         Route("/help/{page}", send_page_or_picture),
         Route("/help/{name}/{page}", send_page_or_picture),
@@ -202,6 +202,5 @@ def _send_picture(path: Path, site_directory: Path, kind: str, *, cache_scope: s
     resolved_path = path.resolve()
     if "/" in path.name or not resolved_path.is_relative_to(site_directory.resolve()) or not resolved_path.is_file():
         return PlainTextResponse("there is no such picture\n", 404)
-    return FileResponse(
-        resolved_path, headers={"content-type": kind, "cache-control": f"{cache_scope}, max-age=3600", **INERT_HEADERS}
-    )
+    headers = {"content-type": kind, "cache-control": f"{cache_scope}, max-age=3600", **INERT_HEADERS}
+    return FileResponse(resolved_path, headers=headers)

@@ -67,8 +67,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     directory = settings.directory
 
     async def compute_state(page_context: PageContext) -> object:
+        directory_state = NOTE_CACHE.find_directory_state(directory / page_context.brand.news)
         texts = [
-            NOTE_CACHE.find_directory_state(directory / page_context.brand.news),
+            directory_state,
             NOTE_CACHE.find_directory_state((directory / page_context.brand.text).parent),
         ]
         texts += [
@@ -190,13 +191,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_tree(page_context: PageContext) -> PageContent:
         root = await anyio.to_thread.run_sync(build_tree, page_context)
+        template_values = {
+            "rows": root.row_count,
+            "least": root.is_lower_bound,
+            "branches": _branches_to_json(root, page_context),
+        }
         return PageContent(
             template="",
-            template_values={
-                "rows": root.row_count,
-                "least": root.is_lower_bound,
-                "branches": _branches_to_json(root, page_context),
-            },
+            template_values=template_values,
         )
 
     async def list_collections(page_context: PageContext) -> PageContent:
@@ -272,8 +274,9 @@ def _build_card(
     """Add to what is said of a collection a picture, its years and its targets."""
     overview = overview or CollectionOverview()
     pictures = [picture.address for picture in overview.pictures]
+    thumbnail = find_thumbnail(collection["resource"], page_context)
     return collection | {
-        "thumbnail": find_thumbnail(collection["resource"], page_context) or next(iter(pictures), ""),
+        "thumbnail": thumbnail or next(iter(pictures), ""),
         "years": overview.years,
         "targets": overview.targets,
     }

@@ -54,7 +54,8 @@ def render_link_page(request: Request, context: ServiceContext, link_facts: Mapp
     """
     page_context = build_page_context(request, context)
     table = link_facts["table"]
-    host = split_address_or_none(services.get_base_url(request, context.site.settings))
+    base_url = services.get_base_url(request, context.site.settings)
+    host = split_address_or_none(base_url)
     origins = (f"{host.scheme}://{host.netloc}", *context.site.settings.origins)
     links = link_facts["links"].to_pylist()
     rows = [
@@ -132,7 +133,8 @@ def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> dict[str
     """Read a service descriptor of ours for a form: a page sends none to another site."""
     root = etree.fromstring(descriptor_xml)
     params = {param.get("name"): param.get("value") for param in root.iterfind("PARAM")}
-    example_values = dict(parse_qsl(split_address_or_none(params.get("exampleURL") or "").query))
+    qsl = parse_qsl(split_address_or_none(params.get("exampleURL") or "").query)
+    example_values = dict(qsl)
     inputs = [
         {
             "name": param.get("name"),

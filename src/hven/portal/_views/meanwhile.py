@@ -56,12 +56,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 def _answer_meanwhile(page_context: PageContext) -> PageContent:
     query_params = page_context.request.query_params
-    span = _parse_instant(query_params.get("_from", ""), "_from"), _parse_instant(query_params.get("_to", ""), "_to")
+    instant = _parse_instant(query_params.get("_from", ""), "_from")
+    span = instant, _parse_instant(query_params.get("_to", ""), "_to")
     runner = build_runner(page_context)
     if "_elsewhere" in query_params:
-        return PageContent(
-            template="", template_values={"lines": [_count_remote_rows(query_params["_elsewhere"], span, page_context)]}
-        )
+        template_values = {"lines": [_count_remote_rows(query_params["_elsewhere"], span, page_context)]}
+        return PageContent(template="", template_values=template_values)
     bars_by_table: dict[str, dict[str, Any]] = {}
 
     def count_bars(related_table: concurrent_rows.RelatedTable, target_result: TargetResult) -> None:
@@ -74,7 +74,9 @@ def _answer_meanwhile(page_context: PageContext) -> PageContent:
         and table.qualified_name in page_context.published_state.tables_by_name
         and table.release is None
     ]
-    time_and_place = concurrent_rows.TimeAndPlace(begin=parse_microseconds(span[0]), end=parse_microseconds(span[1]))
+    begin = parse_microseconds(span[0])
+    end = parse_microseconds(span[1])
+    time_and_place = concurrent_rows.TimeAndPlace(begin=begin, end=end)
     related_tables = concurrent_rows.list_related_tables(
         time_and_place, tables, runner, titles=list_collection_titles(page_context), include_places=False
     )
@@ -177,7 +179,8 @@ def _count_begin_times(
     if table is None or begin is None:
         return {}
     try:
-        begin_histogram = plots.build_histogram(parse_search(conditions, table), begin, runner, bin_count=BIN_COUNT)
+        search = parse_search(conditions, table)
+        begin_histogram = plots.build_histogram(search, begin, runner, bin_count=BIN_COUNT)
     except HvenError:  # how many they are is known, and is shown
         return {}
     if begin_histogram is None:

@@ -54,9 +54,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             for note in list_notes(page_context)
         ]
         content = {"notes": [{**facts, "html": body} for facts, body in rendered_notes], "one": None}
-        return PageContent(
-            template="news.html", template_values=content, json_content={"news": [facts for facts, _ in rendered_notes]}
-        )
+        json_content = {"news": [facts for facts, _ in rendered_notes]}
+        return PageContent(template="news.html", template_values=content, json_content=json_content)
 
     async def show_note(page_context: PageContext) -> PageContent:
         name = page_context.request.path_params["name"].removesuffix(".json")
@@ -65,33 +64,39 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise NotFoundError(format_message("there are no news {name!r} here", name[:80]), remedy="/news lists them")
         note_facts = describe_note(note, page_context.base)
         html = render_markdown(note.text)
+        template_values = {"notes": [], "one": {**note_facts, "html": html}}
         return PageContent(
             template="news.html",
-            template_values={"notes": [], "one": {**note_facts, "html": html}},
+            template_values=template_values,
             json_content={**note_facts, "text": note.text},
         )
 
     async def send_feed(request: Request) -> Response:
         brand = find_brand(request, context.site.settings)
         language = choose_language(request, brand.language)
-        latest_notes = note_cache.list_news(site_directory / brand.news, site_directory, language)[:MAX_FEED_ENTRIES]
+        news = note_cache.list_news(site_directory / brand.news, site_directory, language)
+        latest_notes = news[:MAX_FEED_ENTRIES]
         is_atom = request.url.path.endswith(".atom")
         if is_atom:
             body = _write_atom(latest_notes, brand, language)
         else:
             body = _write_rss(latest_notes, brand, language)
         kind = "application/atom+xml" if is_atom else "application/rss+xml"
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=True, vary=VARY_HEADERS)
         return services.answer_with_etag(
             request,
-            services.build_cache_headers(services.compute_etag(body), is_public=True, vary=VARY_HEADERS),
+            cache_headers,
             f"{kind}; charset=utf-8",
             body,
         )
 
+    page_endpoint = build_page_endpoint(
+        list_news, context, documents=services.DocumentCache(), compute_state=compute_state
+    )
     return [
         Route(
             "/news",
-            build_page_endpoint(list_news, context, documents=services.DocumentCache(), compute_state=compute_state),
+            page_endpoint,
         ),
         Route(
             "/news.json",

@@ -72,9 +72,10 @@ class NoteCache:
 
     def list_news(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the news of a directory (``2026-11-20-new-maps.md``), the newest first."""
+        notes = self._list_notes(directory, site_directory, language, is_news=True)
         return tuple(
             sorted(
-                self._list_notes(directory, site_directory, language, is_news=True),
+                notes,
                 key=lambda note: (note.day or date.min, note.name),
                 reverse=True,
             )
@@ -82,9 +83,10 @@ class NoteCache:
 
     def list_pages(self, directory: Path, site_directory: Path, language: str) -> tuple[SiteNote, ...]:
         """Return the help pages of a directory, by their names; ``index.md`` first."""
+        notes = self._list_notes(directory, site_directory, language, is_news=False)
         return tuple(
             sorted(
-                self._list_notes(directory, site_directory, language, is_news=False),
+                notes,
                 key=lambda note: (note.name != "index", note.name),
             )
         )

@@ -161,13 +161,14 @@ def build_page_context(request: Request, context: ServiceContext) -> PageContext
             if schema.name in brand.collections or schema.name not in published_state.resources
         )
         catalogue = replace(catalogue, access_key=f"{catalogue.access_key}@{brand.portal}", schemas=portal_schemas)
+    access_key = published_state.find_access_key(principal, context.policies)
     return PageContext(
         request=request,
         context=context,
         published_state=published_state,
         catalogue=catalogue,
         principal=principal,
-        access_key=published_state.find_access_key(principal, context.policies),
+        access_key=access_key,
         base=brand.base,
         brand=brand,
     )
@@ -189,12 +190,15 @@ def render_response(page_context: PageContext, template: str, **content: Any) ->
     """Send what a face answers as a page."""
     request = page_context.request
     context = page_context.context
-    body = render_page(template, {**build_frame(request, context), "switch": build_query_suffix(request)}, **content)
+    frame = build_frame(request, context)
+    body = render_page(template, {**frame, "switch": build_query_suffix(request)}, **content)
+    cache_headers = services.build_cache_headers(
+        services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
+    )
+    page_headers = build_page_headers(origins=context.site.settings.origins)
     headers = {
-        **services.build_cache_headers(
-            services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
-        ),
-        **build_page_headers(origins=context.site.settings.origins),
+        **cache_headers,
+        **page_headers,
     }
     return services.answer_with_etag(request, headers, headers["content-type"], body)
 
@@ -285,7 +289,8 @@ def build_page_endpoint(
         headers |= {} if build_headers is None else await anyio.to_thread.run_sync(build_headers, page_context)
         return _build_response(request, None, cached_body, headers, as_json=as_json)
 
-    return answer_errors(send_page, build_error_responder(context, suggest_pages=True, with_switches=documents is None))
+    error_responder = build_error_responder(context, suggest_pages=True, with_switches=documents is None)
+    return answer_errors(send_page, error_responder)
 
 
 def build_json_endpoint(
@@ -297,9 +302,8 @@ def build_json_endpoint(
         page_context = build_page_context(request, context)
         page_content = await build_content(page_context)
         body = _render_body(page_content, {}, as_json=True)
-        headers = services.build_cache_headers(
-            services.compute_etag(body), is_public=page_context.access_key == "public", vary=VARY_HEADERS
-        )
+        etag = services.compute_etag(body)
+        headers = services.build_cache_headers(etag, is_public=page_context.access_key == "public", vary=VARY_HEADERS)
         return services.answer_with_etag(
             request,
             {**headers, "content-type": JSON_MEDIA_TYPE, **page_content.headers},
@@ -320,16 +324,18 @@ def build_error_responder(
     """
 
     def send_error(request: Request, error: Exception) -> Response:
-        translator = get_message_translator(
-            choose_language(request, find_brand(request, context.site.settings).language)
-        )
+        language = choose_language(request, find_brand(request, context.site.settings).language)
+        translator = get_message_translator(language)
         message = translator.translate_error(error, services.get_request_id(request))
+        http_status = services.find_http_status(error)
+        error_headers = services.build_error_headers(error)
         status, headers = (
-            services.find_http_status(error),
-            {**services.build_error_headers(error), "cache-control": "no-store", "vary": VARY_HEADERS},
+            http_status,
+            {**error_headers, "cache-control": "no-store", "vary": VARY_HEADERS},
         )
         if isinstance(error, UnauthenticatedError) and _can_log_in(request):
-            return Response(status_code=303, headers={**headers, "location": _build_login_address(request, context)})
+            login_address = _build_login_address(request, context)
+            return Response(status_code=303, headers={**headers, "location": login_address})
         if always_json or is_json_requested(request):
             body = {
                 "message": message,
@@ -337,7 +343,8 @@ def build_error_responder(
                 "status": status,
             }
             return Response(orjson.dumps(body), status, {**headers, "content-type": JSON_MEDIA_TYPE})
-        facts = {**build_frame(request, context), "switch": build_query_suffix(request) if with_switches else ""}
+        frame = build_frame(request, context)
+        facts = {**frame, "switch": build_query_suffix(request) if with_switches else ""}
         similar_pages = (
             find_similar_pages(_split_path_words(request.url.path), build_page_context(request, context))
             if suggest_pages and status == 404
@@ -411,8 +418,9 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
         )
     page_context = build_page_context(request, context)
     words = _split_path_words(path)
+    frame = build_frame(request, context)
     body = render_error_page(
-        build_frame(request, context),
+        frame,
         404,
         "",
         path=path if len(path) <= 200 else f"{path[:199]}…",
@@ -465,10 +473,11 @@ def _split_path_words(path: str) -> list[str]:
 
 def _render_body(page_content: PageContent, frame_values: dict[str, Any], *, as_json: bool) -> bytes:
     if as_json:
+        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
         return orjson.dumps(
             page_content.template_values if page_content.json_content is None else page_content.json_content,
             default=str,
-            option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS,
+            option=option,
         )
     return render_page(page_content.template, frame_values, **page_content.template_values)
 

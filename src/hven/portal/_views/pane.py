@@ -24,10 +24,11 @@ MAX_PANE_ROWS = 10_000  # rows
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the address of the panes."""
+    page_endpoint = build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_page, state), context)
     return [
         Route(
             "/collections/{name}/{table}/panes/{pane}",
-            build_page_endpoint(lambda state: anyio.to_thread.run_sync(_build_page, state), context),
+            page_endpoint,
         )
     ]
 
@@ -60,14 +61,15 @@ def _build_page(page_context: PageContext) -> PageContent:
             "faults": list_faults(table_view.search),
         }
     pane_template = load_templates(page_context.language).from_string(pane.template)
+    template_values = {
+        "pane": pane,
+        "inside": pane_template,
+        "seen": table_view,
+        "above": build_table_address(page_context.base, table_view.table),
+        **json_content,
+    }
     return PageContent(
         template="pane.html",
-        template_values={
-            "pane": pane,
-            "inside": pane_template,
-            "seen": table_view,
-            "above": build_table_address(page_context.base, table_view.table),
-            **json_content,
-        },
+        template_values=template_values,
         json_content=json_content,
     )

@@ -52,9 +52,8 @@ def build_histogram_json(
     if plot_column is None:
         raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
     scale = plots_json.choose_plot_scale(plot_column, labels, search.units)
-    return plots_json.histogram_to_json(
-        plots.build_histogram(search, plot_column, runner, scale=scale), plot_column, labels
-    )
+    histogram = plots.build_histogram(search, plot_column, runner, scale=scale)
+    return plots_json.histogram_to_json(histogram, plot_column, labels)
 
 
 def build_points_json(
@@ -85,4 +84,5 @@ def build_points_json(
         )
         density_grid = plots.build_density(search, plot_columns[0], plot_columns[1], runner, scales=(x_scale, y_scale))
         return plots_json.density_to_json(density_grid, plot_columns, total.rows, labels)
-    return plots_json.points_to_json(plots.fetch_points(search, plot_columns, runner), total.rows, labels, search.units)
+    points = plots.fetch_points(search, plot_columns, runner)
+    return plots_json.points_to_json(points, total.rows, labels, search.units)

@@ -85,13 +85,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         ]
         name = f'attachment; filename="{cited_result.id}.{form[0].extension.lstrip(".")}"'
         headers = {"cache-control": "no-cache", "content-disposition": name, "x-content-type-options": "nosniff"}
+        base_url = services.get_base_url(request, context.site.settings)
         return await services.answer_with_result(
             request,
             result,
             form,
             headers=headers,
             infos=infos,
-            base_url=services.get_base_url(request, context.site.settings),
+            base_url=base_url,
         )
 
     async def show_result(page_context: PageContext) -> PageContent:
@@ -177,15 +178,16 @@ def _build_page(page_context: PageContext, cited_result: CitedResult) -> PageCon
         "now": comparison,
         "cites": cites,
     }
+    json_content = {
+        **_cited_result_to_json(cited_result),
+        "url": url,
+        "kept": snapshot_state.all_kept,
+        "lost": list(snapshot_state.lost_tables),
+        "now": comparison,
+        "cite": cites,
+    }
     return PageContent(
         template="result.html",
         template_values=content,
-        json_content={
-            **_cited_result_to_json(cited_result),
-            "url": url,
-            "kept": snapshot_state.all_kept,
-            "lost": list(snapshot_state.lost_tables),
-            "now": comparison,
-            "cite": cites,
-        },
+        json_content=json_content,
     )

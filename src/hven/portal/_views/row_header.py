@@ -78,7 +78,8 @@ def read_row_header(row: RowPage, table: Table, runner: QueryRunner, tables: Seq
     except (HvenError, OSError, EOFError, ValueError):
         return None
     file_access.record_access("header seen", path)
-    return RowFileHeader(path=path, address=str(file_access.rows[path]["url"] or ""), headers=file_headers)
+    address = str(file_access.rows[path]["url"] or "")
+    return RowFileHeader(path=path, address=address, headers=file_headers)
 
 
 def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRunner) -> list[str]:
@@ -99,9 +100,8 @@ def _find_fits_paths(files: Table, naming_texts: Sequence[str], runner: QueryRun
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in ("path", "url"))
     source = TableSearch(table=files).build_source()
     top = syntax_tree.Literal(MAX_MATCHING_FILES)
-    file_rows = runner.fetch_table(
-        syntax_tree.Query(syntax_tree.Select(items, source, where=syntax_tree.Disjunction(tuple(conditions)), top=top))
-    )
+    where = syntax_tree.Disjunction(tuple(conditions))
+    file_rows = runner.fetch_table(syntax_tree.Query(syntax_tree.Select(items, source, where=where, top=top)))
     return [
         path
         for path, url in zip(*(column_values.to_pylist() for column_values in file_rows.columns), strict=True)

@@ -60,7 +60,8 @@ class LineView:
         if self.observation_key is None:
             return []
         title_column = find_title_column(table_view.table)
-        summarized_names = {*self.list_shown_columns(table_view)} - {
+        shown_columns = self.list_shown_columns(table_view)
+        summarized_names = {*shown_columns} - {
             *self.observation_key.columns,
             title_column.name if title_column is not None else "",
         }
@@ -74,7 +75,8 @@ class LineView:
         line_files = observation_lines.list_line_files(
             page, table_view.search, self.observation_key, table_view.runner, list(summarized_columns.values())
         )
-        template_text = load_texts(table_view.labels.language).get(DIFFERENT_VALUES_TEXT, DIFFERENT_VALUES_TEXT)
+        texts = load_texts(table_view.labels.language)
+        template_text = texts.get(DIFFERENT_VALUES_TEXT, DIFFERENT_VALUES_TEXT)
         for line, observation_files in zip(cell_rows, line_files, strict=True):
             for at, values in zip(
                 summarized_columns, zip(*(column.values for column in observation_files), strict=True), strict=False
@@ -92,7 +94,8 @@ class LineView:
 
         Which columns are shown in which order, and the files of observations.
         """
-        line_facts: dict[str, Any] = {"drawn": self.list_shown_columns(table_view)}
+        shown_columns = self.list_shown_columns(table_view)
+        line_facts: dict[str, Any] = {"drawn": shown_columns}
         if self.observation_key is not None:
             line_facts |= {
                 "files": [[file_to_json(observation_file) for observation_file in files] for files in line_files],
@@ -102,17 +105,17 @@ class LineView:
 
     def list_shown_columns(self, table_view: TableView) -> list[str]:
         """Return the names of the columns that are shown, in their order."""
-        return list(
-            choose_initial_columns(
-                table_view.search, find_constant_columns(table_view.search, table_view.runner), self.observation_key
-            )
+        initial_columns = choose_initial_columns(
+            table_view.search, find_constant_columns(table_view.search, table_view.runner), self.observation_key
         )
+        return list(initial_columns)
 
     def count_rows(self, table_view: TableView) -> dict[str, Any]:
         """Return how many rows there are behind the lines."""
         if self.observation_key is None:
             return {}
-        return {"of_rows": row_pages.count_rows(table_view.search, table_view.runner).rows}
+        row_count = row_pages.count_rows(table_view.search, table_view.runner)
+        return {"of_rows": row_count.rows}
 
 
 def build_line_view(table_view: TableView) -> LineView:
@@ -122,7 +125,8 @@ def build_line_view(table_view: TableView) -> LineView:
     active_key = None if search.each else observation_key
     if not search.columns:  # lines are found by another condition, which names no columns
         shown_names = (column.name for column in search.list_shown_columns())
-        search = search.copy_with(columns=tuple(dict.fromkeys([*shown_names, *find_searched_columns(search)])))
+        columns = tuple(dict.fromkeys([*shown_names, *find_searched_columns(search)]))
+        search = search.copy_with(columns=columns)
     if not search.order:
         begin, _ = find_begin_and_end_columns(table_view.table)
         if (

@@ -61,9 +61,10 @@ def build_row_panel(
     if observation_key is None:
         files = []
     else:
-        files = observation_lines.list_line_files(
+        line_files = observation_lines.list_line_files(
             page, TableSearch(table=table_view.table), observation_key, table_view.runner
-        )[0]
+        )
+        files = line_files[0]
     own_file = next(
         (observation_file for observation_file in files if observation_file.key == table_view.search.row), None
     )

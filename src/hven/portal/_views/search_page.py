@@ -47,10 +47,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_search(page_context: PageContext) -> PageContent:
         words = _read_search_words(page_context)
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, COUNT_WAIT_SECONDS)
+        template_values = {"words": words, **search_result}
+        json_content = {"query": words, **search_result}
         return PageContent(
             template="search.html",
-            template_values={"words": words, **search_result},
-            json_content={"query": words, **search_result},
+            template_values=template_values,
+            json_content=json_content,
         )
 
     async def suggest_hits(page_context: PageContext) -> PageContent:
@@ -66,9 +68,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         runner = QueryRunner(
             site=context.site, principal=ANONYMOUS_PRINCIPAL, policies=context.policies, published_state=published_state
         )
-        searchable_tables = _select_searchable_tables(
-            published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables(), published_state
-        )
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        searchable_tables = _select_searchable_tables(catalogue.iterate_tables(), published_state)
         try:
             context.site.get_or_create(ValueIndex).count_values(searchable_tables, runner)
         except Exception:  # the site may just be closing; whoever looks for something has it counted
@@ -217,9 +218,10 @@ def _describe_metadata_hit(hit: MetadataHit, page_context: PageContext) -> dict[
             "url": url,
             **collection_facts,
         }
+    labels = page_context.build_labels(table)
     return {
         "kind": "column",
-        "title": page_context.build_labels(table).label_column(column),
+        "title": labels.label_column(column),
         "name": f"{name}.{quote_name(column.name)}",
         "unit": column.unit or "",
         "ucd": column.ucd or "",

@@ -61,7 +61,8 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         What the face tells programs, and its ``table``; or the ``fault`` why there is none.
     """
     if "fault" in series_facts:
-        return build_error_responder(context, suggest_pages=True, with_switches=True)(request, series_facts["fault"])
+        error_responder = build_error_responder(context, suggest_pages=True, with_switches=True)
+        return error_responder(request, series_facts["fault"])
     page_context = build_page_context(request, context)
     begins, ends = (
         "" if instant is None else format_instant(instant)[:16].replace("T", " ")

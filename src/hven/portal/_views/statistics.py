@@ -69,15 +69,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             "updated": max((statistics_entry["updated"] for statistics_entry in table_statistics), default=None),
             "tables": table_statistics,
         }
+        template_values = {"resource": resource, "amounts": amounts, **json_content}
         return PageContent(
             template="statistics.html",
-            template_values={"resource": resource, "amounts": amounts, **json_content},
+            template_values=template_values,
             json_content=json_content,
         )
 
-    return [
-        Route("/statistics/{name}", build_page_endpoint(show_statistics, context, documents=services.DocumentCache()))
-    ]
+    page_endpoint = build_page_endpoint(show_statistics, context, documents=services.DocumentCache())
+    return [Route("/statistics/{name}", page_endpoint)]
 
 
 def _describe_table(table: Table, page_context: PageContext, row_count: int | None) -> dict[str, Any]:
@@ -104,10 +104,11 @@ def _describe_table(table: Table, page_context: PageContext, row_count: int | No
     except HvenError as error:
         log.info("no statistics of %s: %s", table.qualified_name, error)
         return table_facts
+    labels = page_context.build_labels(table)
     return table_facts | {
         "begin": table_summary.begin,
         "end": table_summary.end,
-        **_summary_to_json(table_summary, table_address, page_context.build_labels(table)),
+        **_summary_to_json(table_summary, table_address, labels),
     }
 
 

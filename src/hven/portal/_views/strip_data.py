@@ -57,15 +57,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_strip(page_context: PageContext) -> PageContent:
         def build_answer(running_queries: RunningQueries) -> dict[str, Any]:
             table_view = read_table_view(page_context, ignored_parameters=(PART_PARAMETER,))
-            table_view = replace(table_view, runner=table_view.runner.with_start_callback(running_queries.add_query))
+            runner = table_view.runner.with_start_callback(running_queries.add_query)
+            table_view = replace(table_view, runner=runner)
             part_name = page_context.request.query_params.get(PART_PARAMETER, "")
             if part_name == "row":
                 return _locate_row(table_view)
             strip_content = build_strip_content(table_view)
             if part_name == "drawn":
-                return {
-                    "html": load_templates(page_context.language).get_template("strip.html").render(strip=strip_content)
-                }
+                templates = load_templates(page_context.language)
+                return {"html": templates.get_template("strip.html").render(strip=strip_content)}
             return _strip_to_json(strip_content)
 
         return PageContent(template="", template_values=await run_while_connected(page_context.request, build_answer))
@@ -133,13 +133,14 @@ def build_strip_content(table_view: TableView) -> dict[str, Any]:
         matching_counts = overview_strip.count_strip(line_view.search, table_view.runner, strip_layout)
     else:
         matching_counts = total_counts
+    faults = list_faults(table_view.search)
     strip_facts: dict[str, Any] = {
         "later": False,
         "late": matching_counts is None,
         "exact": matching_counts is not None and matching_counts.is_exact,
         "rows": None if matching_counts is None else matching_counts.rows,
         "observations": line_view.observation_key is not None,
-        "faults": list_faults(table_view.search),
+        "faults": faults,
         "time": None,
         "map": None,
         "parts": [],

@@ -120,10 +120,12 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
     pairs = [(name, value) for name, value in query_params.multi_items() if name not in page_parameters]
     pairs, parted = search_fields.join_field_parts(pairs)
     table_view = build_table_view(page_context, table)
+    search = parse_view_search(table_view, page_context, pairs)
+    state = _compute_table_state(page_context, table)
     return replace(
         table_view,
-        search=parse_view_search(table_view, page_context, pairs),
-        state=_compute_table_state(page_context, table),
+        search=search,
+        state=state,
         is_state_lost=is_state_lost,
         has_form_parts=parted,
     )
@@ -149,7 +151,8 @@ def parse_view_search(
         place_names.locate_name, table=table_view.table, runner=table_view.runner, tables=tables, pairs=pairs
     )
     girth = partial(place_names.find_body_radius_km, table_view.table, pairs, table_view.runner)
-    return translate_faults(parse_search(pairs, table_view.table, locate=locate, find_radius_km=girth), page_context)
+    search = parse_search(pairs, table_view.table, locate=locate, find_radius_km=girth)
+    return translate_faults(search, page_context)
 
 
 def _compute_table_state(page_context: PageContext, table: Table) -> str:
@@ -193,9 +196,10 @@ def _compute_table_state(page_context: PageContext, table: Table) -> str:
 def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: str) -> tuple[PageContext, Table] | None:
     """Find an earlier state and the table as it was; None: it is not kept, or is not the one that is meant."""
     try:
+        past_state = page_context.context.site.find_past_state(wanted_state.partition("~")[0])
         earlier_context = replace(
             page_context,
-            published_state=page_context.context.site.find_past_state(wanted_state.partition("~")[0]).published_state,
+            published_state=past_state.published_state,
         )
     except ParamError:
         return None
@@ -211,16 +215,15 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
 
 def translate_faults(search: TableSearch, page_context: PageContext) -> TableSearch:
     """Translate the faults of a search into the language of the page."""
-    return search.copy_with(
-        faults=tuple(
-            replace(
-                search_fault,
-                message=page_context.translator(search_fault.message),
-                remedy=page_context.translator(search_fault.remedy),
-            )
-            for search_fault in search.faults
+    faults = tuple(
+        replace(
+            search_fault,
+            message=page_context.translator(search_fault.message),
+            remedy=page_context.translator(search_fault.remedy),
         )
+        for search_fault in search.faults
     )
+    return search.copy_with(faults=faults)
 
 
 def list_faults(search: TableSearch) -> list[dict[str, str]]:

@@ -88,8 +88,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             params.close()
         return _build_page(trial_result, name, page_context, max_file_bytes)
 
+    page_endpoint = build_page_endpoint(show_form, context)
     return [
-        Route("/trial", build_page_endpoint(show_form, context), methods=["GET"]),
+        Route("/trial", page_endpoint, methods=["GET"]),
         Route("/trial", build_page_endpoint(run_trial, context), methods=["POST"]),
     ]
 

@@ -54,10 +54,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def build_usage_page(page_context: PageContext) -> PageContent:
         report = read_report(page_context)
+        template_values = _build_content(report, page_context)
+        json_content = usage_reports.to_json(report)
         return PageContent(
             template="usage.html",
-            template_values=_build_content(report, page_context),
-            json_content=usage_reports.to_json(report),
+            template_values=template_values,
+            json_content=json_content,
             headers=PRIVATE_HEADERS,
         )
 
@@ -81,8 +83,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_report_file(request: Request) -> Response:
         return await anyio.to_thread.run_sync(write_report_file, request)
 
+    page_endpoint = build_page_endpoint(show_usage, context)
     return [
-        Route("/usage", build_page_endpoint(show_usage, context)),
+        Route("/usage", page_endpoint),
         Route("/usage/{file}", answer_errors(send_report_file, build_error_responder(context))),
     ]
 

@@ -71,12 +71,13 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         )
 
+    page_endpoint = build_page_endpoint(
+        show_workspace, context, header_options=build_map_header_options(context.site.settings)
+    )
     return [
         Route(
             "/collections/{name}/{table}",
-            build_page_endpoint(
-                show_workspace, context, header_options=build_map_header_options(context.site.settings)
-            ),
+            page_endpoint,
         )
     ]
 
@@ -154,11 +155,12 @@ def _build_page(table_view: TableView, page_context: PageContext) -> PageContent
         table_view,
     )
     files = line_view.lines_to_json(files_of, table_view)
+    releases = _list_releases(f"{collection}.{table_view.table.name}", table_view, page_context)
     content: dict[str, Any] = {
         "collection": collection,
         "described": resource is not None,
         "heading": (resource.title if resource is not None else None) or collection,
-        "releases": _list_releases(f"{collection}.{table_view.table.name}", table_view, page_context),
+        "releases": releases,
         "table": table_view.table,
         "name": table_view.quoted_name,
         "headline": _build_headline(
@@ -412,9 +414,8 @@ def _build_page_links(
             STATE_PARAMETER: table_view.state if page_offset else "",
             AFTER_KEY_PARAMETER: after_key,
         }
-        return urlencode(
-            [*table_view.search.list_parameters(), *((name, value) for name, value in page_parameters.items() if value)]
-        )
+        parameters = table_view.search.list_parameters()
+        return urlencode([*parameters, *((name, value) for name, value in page_parameters.items() if value)])
 
     page_links: dict[str, str] = {}
     if offset:

@@ -92,9 +92,8 @@ class JobsPage:
         """
         type_name = request.query_params.get("new", "")
         if type_name:
-            job_form_facts = job_form.build_job_form(
-                self._find_job_type(type_name), self.context.identify_principal(request)
-            )
+            job_type = self._find_job_type(type_name)
+            job_form_facts = job_form.build_job_form(job_type, self.context.identify_principal(request))
         else:
             job_form_facts = None
         return await self._render_page(request, job_form_facts)
@@ -109,7 +108,8 @@ class JobsPage:
             content["login"] = f"{base}/login?{urlencode({'next': form_path})}"
         facts = build_frame(request, self.context)
         if content["shown"] is not None and content["shown"]["error"]:
-            content["shown"]["error"] = get_message_translator(facts["said"])(content["shown"]["error"])
+            message_translator = get_message_translator(facts["said"])
+            content["shown"]["error"] = message_translator(content["shown"]["error"])
         return services.answer_with_body(
             request, render_page("jobs.html", facts, **content), PAGE_HEADERS, 404 if content["gone"] else status
         )
@@ -148,13 +148,15 @@ class JobsPage:
             try:
                 name, cookie = await anyio.to_thread.run_sync(self._start_job, request, form_params)
             except ParamError as error:
-                kind = self.job_types.get(form_params.read_one("TYPE") or "")
+                one = form_params.read_one("TYPE")
+                kind = self.job_types.get(one or "")
                 if kind is None:
                     raise
                 translator = get_message_translator(build_frame(request, self.context)["said"])
+                request_id = services.get_request_id(request)
                 fault = {
                     "name": error.name or "",
-                    "message": translator.translate_error(error, services.get_request_id(request)),
+                    "message": translator.translate_error(error, request_id),
                     "remedy": translator(error.remedy),
                 }
                 return await self._render_page(
@@ -187,13 +189,17 @@ class JobsPage:
     def send_error_page(self, request: Request, error: Exception) -> Response:
         """Answer with an error as a page."""
         facts = build_frame(request, self.context)
+        http_status = services.find_http_status(error)
+        message_translator = get_message_translator(facts["said"])
+        request_id = services.get_request_id(request)
         body = render_error_page(
             facts,
-            services.find_http_status(error),
-            get_message_translator(facts["said"]).translate_error(error, services.get_request_id(request)),
+            http_status,
+            message_translator.translate_error(error, request_id),
         )
+        error_headers = services.build_error_headers(error)
         return services.answer_with_body(
-            request, body, {**PAGE_HEADERS, **services.build_error_headers(error)}, services.find_http_status(error)
+            request, body, {**PAGE_HEADERS, **error_headers}, services.find_http_status(error)
         )
 
     def send_json_error(self, request: Request, error: Exception) -> Response:
@@ -203,10 +209,12 @@ class JobsPage:
         body = orjson.dumps(
             {"message": message, "remedy": translator(error.remedy if isinstance(error, HvenError) else "")}
         )
+        http_status = services.find_http_status(error)
+        error_headers = services.build_error_headers(error)
         return Response(
             body,
-            services.find_http_status(error),
-            {**services.build_error_headers(error), **PRIVATE_HEADERS, "content-type": "application/json"},
+            http_status,
+            {**error_headers, **PRIVATE_HEADERS, "content-type": "application/json"},
         )
 
     # --- changing --------------------------------------------------------------------------------------------
@@ -222,7 +230,8 @@ class JobsPage:
             settings = self.context.site.settings
             cookie, visitor = create_visitor_cookie(path=settings.root_path, secure=is_https(request, settings))
             requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
-        job_type = self.job_types.get(form_params.read_one("TYPE") or "")
+        one = form_params.read_one("TYPE")
+        job_type = self.job_types.get(one or "")
         job_service = JobService(self.context.site, TAP_JOB_TYPE if job_type is None else job_type.name)
         files: Mapping[str, Upload] = {}
         if job_type is None:
@@ -235,7 +244,8 @@ class JobsPage:
             raise ParamError("there is no query", name="QUERY", remedy="write one at /adql")
         if not cookie and not files and (existing_job := self._find_duplicate(job_service, requester, job_params)):
             return existing_job, ""
-        return job_service.create_job(collect_params([*job_params, ("PHASE", "RUN")], files), requester).id, cookie
+        job = job_service.create_job(collect_params([*job_params, ("PHASE", "RUN")], files), requester)
+        return job.id, cookie
 
     def _find_duplicate(
         self, job_service: JobService, requester: JobRequester, job_params: Sequence[tuple[str, str]]
@@ -301,7 +311,8 @@ class JobsPage:
         for ref in job_refs[:MAX_LISTED_JOBS]:
             with contextlib.suppress(NotFoundError):  # destroyed since a moment ago
                 job = self.context.site.store.jobs.get_job(ref.id)
-                is_restricted = bool(recorded_rights.find_missing_rights(job.groups, requester.principal))
+                missing_rights = recorded_rights.find_missing_rights(job.groups, requester.principal)
+                is_restricted = bool(missing_rights)
                 lines.append(
                     self._describe_job(replace(job, parameters=(), progress={}) if is_restricted else job, base)
                 )
@@ -402,8 +413,9 @@ class JobsPage:
         item, _, media_type, (page, table) = result_table
         address = f"{job_address}/results/{quote(item)}"
         result_format, _ = formats.select_format(media_type)
+        headings = build_headings(page, table)
         return {
-            "columns": build_headings(page, table),
+            "columns": headings,
             "rows": format_cells(page, table),
             "more": page.has_more,
             "here": f"{base}/jobs/shown",
@@ -469,9 +481,8 @@ class JobsPage:
         if not plot_columns:
             raise ParamError("no column was named", name="_x", remedy="_x=COLUMN")
         if request.url.path.endswith("/histogram"):
-            plot_json = plots_json.histogram_to_json(
-                job_results.build_result_histogram(path, media_type, plot_columns[0]), plot_columns[0]
-            )
+            result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
+            plot_json = plots_json.histogram_to_json(result_histogram, plot_columns[0])
         else:
             plot_points = job_results.build_result_points(path, media_type, plot_columns, table)
             if isinstance(plot_points, PlotPoints):
@@ -503,8 +514,9 @@ class JobsPage:
     # --- manners ---------------------------------------------------------------------------------------------
 
     def _find_requester(self, request: Request) -> JobRequester:
+        principal = self.context.identify_principal(request)
         return JobRequester(
-            principal=self.context.identify_principal(request),
+            principal=principal,
             address=get_client_address(request),
             visitor=identify_visitor(request.headers),
         )
@@ -514,7 +526,8 @@ def _write_client_lines(address: str, job_address: str, format_name: str) -> lis
     """Write how programs take a result."""
 
     def build_line(name: str, text: str) -> dict[str, str]:
-        return {"name": name, "text": text.format(url=shlex.quote(address)), "url": address, "signed": text}
+        url = shlex.quote(address)
+        return {"name": name, "text": text.format(url=url), "url": address, "signed": text}
 
     lines = [
         build_line("curl", "curl -f -O -J {url}"),

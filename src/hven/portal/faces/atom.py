@@ -95,12 +95,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             entries.append((entry, {table: counts for table, counts in run.items() if table in unfiltered_names}))
             if len(entries) == MAX_ENTRIES:
                 break
+        base = services.get_base_url(request, site.settings)
+        authority = site.settings.find_authority(name)
         text = write_entries(
             resource,
             name,
             entries,
-            base=services.get_base_url(request, site.settings),
-            authority=site.settings.find_authority(name),
+            base=base,
+            authority=authority,
         )
         return text.encode(), published_state.find_access_key(principal, context.policies) == "public"
 
@@ -109,14 +111,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ) -> Callable[[Request], Awaitable[Response]]:
         async def send_feed(request: Request) -> Response:
             body, public = await anyio.to_thread.run_sync(write_feed, request, write_entries)
-            return services.answer_with_etag(
-                request, services.build_cache_headers(services.compute_etag(body), is_public=public), media_type, body
-            )
+            cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=public)
+            return services.answer_with_etag(request, cache_headers, media_type, body)
 
         return send_feed
 
+    route = create_route("/collections/{name}/changes.atom", build_feed_endpoint(_write_atom, ATOM_MEDIA_TYPE))
     return [
-        create_route("/collections/{name}/changes.atom", build_feed_endpoint(_write_atom, ATOM_MEDIA_TYPE)),
+        route,
         create_route("/collections/{name}/changes.rss", build_feed_endpoint(_write_rss, RSS_MEDIA_TYPE)),
     ]
 
@@ -135,10 +137,11 @@ def _list_entries(
             previous_states = {
                 name: previous_state[name] for name in changed_names if name in previous_state and name in event.state
             }
+            shown_names = tuple(adql.quote_name(visible_tables[name].name) for name in changed_names)
             yield FeedEntry(
                 event=event,
                 tables=changed_names,
-                shown_names=tuple(adql.quote_name(visible_tables[name].name) for name in changed_names),
+                shown_names=shown_names,
                 previous_states=previous_states,
                 nouns=nouns,
             )
@@ -170,9 +173,10 @@ def _write_atom(
         updated = entries[0][0].event.at
     else:
         updated = "1970-01-01T00:00:00Z"
+    urn = _build_urn(authority, name)
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
-        _write_tag_line("id", _build_urn(authority, name)),
+        _write_tag_line("id", urn),
         _write_tag_line("title", f"{title}: what changed"),
         _write_tag_line("updated", updated),
         *(f"<author>{_write_tag('name', creator)}</author>\n" for creator in creators),

@@ -124,9 +124,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return await send_metrics(request)
         body = await anyio.to_thread.run_sync(gather_health, context.identify_principal(request))
         if answer_format == "foot":
+            frame = build_frame(request, context)
             foot_html = render_page(
                 "health_foot.html",
-                build_frame(request, context),
+                frame,
                 health=body,
                 reasons=STATE_REASONS,
                 most=MAX_FOOT_REASONS,
@@ -199,11 +200,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             checks = health.run_checks(picture)
             sees_all = is_operator(principal, context)
             if not sees_all:
+                visible = _select_visible(picture.collections, site.get_published_state(), principal, context)
                 picture = replace(
                     picture,
-                    collections=tuple(
-                        _select_visible(picture.collections, site.get_published_state(), principal, context)
-                    ),
+                    collections=tuple(visible),
                     engines={},
                 )
             return format_metrics(
@@ -222,8 +222,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE},
         )
 
+    route = create_route("/health", send_overview, TEXT_LINE_ERRORS)
     return [
-        create_route("/health", send_overview, TEXT_LINE_ERRORS),
+        route,
         create_route("/health.json", send_overview, TEXT_LINE_ERRORS),
         create_route("/health/live", send_liveness, TEXT_LINE_ERRORS),
         create_route("/health/ready", send_readiness, TEXT_LINE_ERRORS),

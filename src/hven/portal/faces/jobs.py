@@ -45,10 +45,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             if kind.access == "public" or context.identify_principal(request).name is not None
         ]
         type_list = {"types": [_describe_type(kind, f"{jobs_address}/{kind.name}") for kind in visible_types]}
-        return JSONResponse(type_list, headers={"cache-control": "no-store", "vary": "accept, authorization, cookie"})
+        headers = {"cache-control": "no-store", "vary": "accept, authorization, cookie"}
+        return JSONResponse(type_list, headers=headers)
 
+    route = create_route("/jobs", list_types, page.send_error_page)
     route_list = [
-        create_route("/jobs", list_types, page.send_error_page),
+        route,
         create_route("/jobs", page.answer_form, page.send_error_page, ["POST"]),
         *(
             create_route(f"/jobs/shown/{plot_kind}", page.send_plot, page.send_json_error)

@@ -264,7 +264,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return _render_page(request, context, name=name, tokens=tokens, **facts)
 
     def redirect(request: Request, headers: Mapping[str, str], path: str = "") -> Response:
-        site_prefix = get_host_url(request, site.settings).removesuffix(site.settings.root_path)
+        host_url = get_host_url(request, site.settings)
+        site_prefix = host_url.removesuffix(site.settings.root_path)
         if path:
             location = f"{site_prefix}{path}"
         else:
@@ -282,9 +283,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         else:
             response = redirect(request, headers)
         if impersonation.IMPERSONATION_COOKIE in request.cookies:
+            session_cookie = build_session_cookie(
+                request, site.settings, None, cookie_name=impersonation.IMPERSONATION_COOKIE
+            )
             response.headers.append(
                 "set-cookie",
-                build_session_cookie(request, site.settings, None, cookie_name=impersonation.IMPERSONATION_COOKIE),
+                session_cookie,
             )
         return response
 
@@ -297,9 +301,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     def build_login_cookie(request: Request, proof: str | None) -> str:
         return build_session_cookie(request, site.settings, proof)
 
+    routes = access_page.build_routes(context)
+    route = create_route("/login", show_login, _send_error)
     return [
-        *access_page.build_routes(context),
-        create_route("/login", show_login, _send_error),
+        *routes,
+        route,
         create_route("/login", log_in, _send_error, ["POST"]),
         create_route("/login/oidc/{name}", redirect_to_provider, _send_error),
         create_route("/login/oidc/{name}/back", finish_provider_login, _send_error),
@@ -329,7 +335,8 @@ async def _read_short_form(request: Request) -> Mapping[str, str]:
 def _send_error(request: Request, error: Exception) -> Response:
     status = services.find_http_status(error)
     message = services.write_error_message(error, services.get_request_id(request))
-    headers = {**services.build_error_headers(error), **_build_challenge(error), "cache-control": "no-store"}
+    error_headers = services.build_error_headers(error)
+    headers = {**error_headers, **_build_challenge(error), "cache-control": "no-store"}
     if _is_json_client(request):
         return Response(services.write_json_error(message, status), status, headers, media_type=JSON_MEDIA_TYPE)
     return Response(f"{message}\n", status, headers, media_type="text/plain; charset=utf-8")
@@ -360,9 +367,9 @@ def _render_page(
     if problem is None:
         problem_text = ""
     else:
-        problem_text = get_message_translator(frame_values["said"]).translate_error(
-            problem, services.get_request_id(request)
-        )
+        message_translator = get_message_translator(frame_values["said"])
+        request_id = services.get_request_id(request)
+        problem_text = message_translator.translate_error(problem, request_id)
     providers = [(provider.name, provider.title or provider.name) for provider in context.site.settings.identity]
     facts = {
         "name": None,
@@ -381,10 +388,11 @@ def _render_page(
     shown_error = error or problem
     if shown_error is None:
         return services.answer_with_body(request, body, headers)
+    error_headers = services.build_error_headers(shown_error)
     return services.answer_with_body(
         request,
         body,
-        {**headers, **services.build_error_headers(shown_error), **_build_challenge(shown_error)},
+        {**headers, **error_headers, **_build_challenge(shown_error)},
         services.find_http_status(shown_error),
     )
 

@@ -74,9 +74,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             describe_project(project, page_context)
             for project, _ in list_visible_projects(page_context.principal, site.settings)
         ]
+        template_values = {"projects": project_list, "one": None}
         return PageContent(
             template="project.html",
-            template_values={"projects": project_list, "one": None},
+            template_values=template_values,
             json_content={"projects": project_list},
             headers=PRIVATE_HEADERS,
         )
@@ -164,8 +165,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 "member", subject=request_grant.subject, object=project.name, role=PROJECT_ROLES[0], actor=name
             )
 
+    page_endpoint = build_page_endpoint(list_projects, context)
     return [
-        Route("/projects", build_page_endpoint(list_projects, context)),
+        Route("/projects", page_endpoint),
         Route("/projects.json", build_page_endpoint(list_projects, context)),
         Route("/projects/{name}", build_page_endpoint(show_project, context)),
         Route("/projects/{name}", build_page_endpoint(change_project, context), methods=["POST"]),

@@ -42,7 +42,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if principal.is_anonymous:
             raise UnauthenticatedError("an address is signed for somebody", remedy="log in, or send a token")
         base = services.get_base_url(request, site.settings)
-        url = join_address(f"{base}/", params.read_one("URL") or "")
+        one = params.read_one("URL")
+        url = join_address(f"{base}/", one or "")
         site_addresses = list_base_urls(request, site.settings)
         minutes = site.settings.limits.signed_minutes
         sign_url = await anyio.to_thread.run_sync(

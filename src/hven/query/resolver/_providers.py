@@ -194,7 +194,8 @@ _BUILT_IN_PROVIDERS = ("bright", "local", "sesame", "solar")
 
 
 def _list_providers() -> list[NameProvider]:
-    return sorted(plugins.load_records("resolvers").values(), key=lambda item: (item.order, item.name))
+    records = plugins.load_records("resolvers")
+    return sorted(records.values(), key=lambda item: (item.order, item.name))
 
 
 def _list_offered_providers(settings: Settings) -> list[NameProvider]:
@@ -237,7 +238,8 @@ def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
 def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:
     if first_object.position is None or second_object.position is None:
         return first_object.position == second_object.position and first_object.name == second_object.name
-    return float(compute_distance(*first_object.position, *second_object.position)) * 3600 <= MAX_SAME_POSITION_ARCSEC
+    distance = compute_distance(*first_object.position, *second_object.position)
+    return float(distance) * 3600 <= MAX_SAME_POSITION_ARCSEC
 
 
 def _format_candidate(candidate: ResolvedName) -> str:

@@ -141,9 +141,10 @@ def _get_current_index(request: NameRequest) -> _NameIndex:
     published_state = site.get_published_state()
     name = site.settings.resolver.table or ""
     item = next((item for key, item in published_state.tables_by_name.items() if key.lower() == name.lower()), None)
+    access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
     version_key = (
         item.run_id if item is not None else None,
-        published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies),
+        access_key,
     )
     if item is not None and item.relation is None:  # a view follows other tables
         version_key = (published_state.version, version_key[1])
@@ -174,8 +175,9 @@ def _build_index(request: NameRequest, name: str, version_key: tuple[str | None,
     roles, aliases = _find_role_columns(table)
     frame, epoch = _check_frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in aliases if column not in roles.values())]
+    table_query = build_table_query(table, [column.name for column in columns])
     bound, _ = apply_access_control(
-        adql.bind_query(build_table_query(table, [column.name for column in columns]), catalogue),
+        adql.bind_query(table_query, catalogue),
         ANONYMOUS_PRINCIPAL,
         request.policies,
     )
@@ -268,7 +270,8 @@ def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.Ch
     if column.unit in {None, target_unit}:
         return numbers
     try:
-        return pc.multiply(numbers, units.compute_factor(column.unit, target_unit))
+        factor = units.compute_factor(column.unit, target_unit)
+        return pc.multiply(numbers, factor)
     except ValueError as error:
         raise UserError(
             format_message(
@@ -318,11 +321,14 @@ def _sort_names(
     name_rows = name_rows.sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
     if joined:
         columns_by_role["aliases"] = pa.chunked_array([_concat_lists(joined)])
+    table = pa.table(columns_by_role)
+    keys = _combine_chunks(name_rows["key"])
+    row_numbers = _combine_chunks(name_rows["row"])
     return _NameIndex(
         version_key=version_key,
-        table=pa.table(columns_by_role),
-        keys=_combine_chunks(name_rows["key"]),
-        row_numbers=_combine_chunks(name_rows["row"]),
+        table=table,
+        keys=keys,
+        row_numbers=row_numbers,
         is_main_name=_combine_chunks(name_rows["own"]),
         updated=datetime.fromisoformat(updated_text).astimezone(UTC) if updated_text else None,
         frame=frame_and_epoch[0],

@@ -80,12 +80,12 @@ def _parse_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
             proper_motion = _parse_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE"))
             ids = [" ".join((item.text or "").split()) for item in answer.findall("alias")]
             main_name = answer.findtext("oname") or name
-            position = (_parse_coordinate(answer.findtext("jradeg")), _parse_coordinate(answer.findtext("jdedeg")))
-            return [
-                _build_resolved(
-                    name, main_name, position, proper_motion, ids, answer.findtext("otype"), answer.get("name", "")
-                )
-            ]
+            coordinate = _parse_coordinate(answer.findtext("jradeg"))
+            position = (coordinate, _parse_coordinate(answer.findtext("jdedeg")))
+            resolved = _build_resolved(
+                name, main_name, position, proper_motion, ids, answer.findtext("otype"), answer.get("name", "")
+            )
+            return [resolved]
     info_text = " ".join((item.text or "") for item in root.iter("INFO"))
     if any(answer.findtext("oname") for answer in answers):
         raise SourceError(format_message("Sesame knows {name!r:.80}, but gives no position", name))
@@ -118,17 +118,16 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
         (line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), ""
     )
     kind = (fields.get("%C.0") or [""])[0]
-    return [
-        _build_resolved(
-            name,
-            main_name,
-            (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
-            proper_motion,
-            fields.get("%I", []),
-            kind,
-            source.partition("=")[2] or source,
-        )
-    ]
+    resolved = _build_resolved(
+        name,
+        main_name,
+        (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
+        proper_motion,
+        fields.get("%I", []),
+        kind,
+        source.partition("=")[2] or source,
+    )
+    return [resolved]
 
 
 def _build_resolved(

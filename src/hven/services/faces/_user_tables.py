@@ -94,8 +94,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             )
         return principal
 
+    route = create_route("/tap/user_tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"])
     return [
-        create_route("/tap/user_tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),
+        route,
         create_route("/tap/user_tables/{table}", answer_get, TEXT_LINE_ERRORS, ["GET"]),
         create_route("/tap/user_tables/{table}", answer_delete, TEXT_LINE_ERRORS, ["DELETE"]),
         create_route("/tap/tables/{table}", answer_put, TEXT_LINE_ERRORS, ["PUT"]),

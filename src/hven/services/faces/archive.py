@@ -78,7 +78,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         overflow = False
         ids = () if params.read_one("QUERY") else parse_value(params, ID_PARAM)
         if name is not None and ids:
-            table = services.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+            catalogue = site.get_published_state().get_catalogue(principal, context.policies)
+            table = services.find_table(name, catalogue)
             called = table.qualified_name
             about = [("Rows", f"{called} {', '.join(ids)}")]
             addresses = [archives.build_datalink_url(table, base) + quote(item, safe="") for item in ids]
@@ -86,9 +87,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             text = read_query(params)
             about = [("Query", text)]
             with query.run_query(text, principal, site=site, policies=context.policies, maxrec=row_limit) as result:
-                addresses = archives.read_addresses(
-                    result, archives.choose_address_column(result, params.read_one("COLUMN")), base
-                )
+                address_column = archives.choose_address_column(result, params.read_one("COLUMN"))
+                addresses = archives.read_addresses(result, address_column, base)
                 called = result.tables[0].qualified_name if len(result.tables) == 1 else "files"
                 overflow = result.overflow
             if overflow and packed:
@@ -109,17 +109,17 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 readme_lines=about,
             )
         resolved_addresses, _ = archives.resolve_addresses(context, request, addresses, include_all=bool(ids))
-        fmt = scripts.create_script_formats(context.build_url_signer(request) or str)[kind]
-        head = TableMetadata(
-            columns=(), infos=tuple(InfoElement(name=name, value=info_value) for name, info_value in about)
-        )
+        script_formats = scripts.create_script_formats(context.build_url_signer(request) or str)
+        fmt = script_formats[kind]
+        infos = tuple(InfoElement(name=name, value=info_value) for name, info_value in about)
+        head = TableMetadata(columns=(), infos=infos)
         end = ResultStatus(overflow=overflow, row_count=len(resolved_addresses))
         rows = pa.record_batch({"url": pa.array(resolved_addresses, pa.string())})
         body = b"".join(fmt.write(head, iter((rows,)), lambda: end, {}))
         access_key = site.get_published_state().find_access_key(principal, context.policies)
-        headers = services.build_cache_headers(
-            services.compute_etag(body), is_public=access_key == "public" and principal.is_anonymous
-        )
+        etag = services.compute_etag(body)
+        is_public = access_key == "public" and principal.is_anonymous
+        headers = services.build_cache_headers(etag, is_public=is_public)
         return services.answer_with_etag(request, headers, fmt.media_types[0], body)
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:

@@ -71,15 +71,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_changes(request: Request, params: services.RequestParams) -> Response:
         principal = context.identify_principal(request)
         published_state = site.get_published_state()
-        table = services.find_table(
-            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
-        )
+        catalogue = published_state.get_catalogue(principal, context.policies)
+        table = services.find_table(request.path_params["table"], catalogue)
         fmt, options = form = formats.select_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept"))
-        maxrec, offset = params.read_integer("MAXREC"), params.read_integer("OFFSET") or 0
+        integer = params.read_integer("MAXREC")
+        maxrec, offset = integer, params.read_integer("OFFSET") or 0
         rows = (params.read_one("ROWS") or KEYS_MODE).lower()
         if rows not in {KEYS_MODE, VALUES_MODE}:
             raise ParamError(f"ROWS={rows!r:.40} is not known", name="ROWS", remedy=f"{KEYS_MODE} or {VALUES_MODE}")
-        since, until = params.read_one("SINCE"), params.read_one("UNTIL")
+        one = params.read_one("SINCE")
+        since, until = one, params.read_one("UNTIL")
 
         def find_changes() -> change_feeds.ChangeFeedRequest:
             return change_feeds.create_feed_request(
@@ -94,10 +95,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         feed_request = await anyio.to_thread.run_sync(find_changes, limiter=looking)
         warnings = services.warn_unused_parameters(params, CHANGES_PARAMS)
-        url = FACE.build_url(table, services.get_base_url(request, site.settings))
+        base_url = services.get_base_url(request, site.settings)
+        url = FACE.build_url(table, base_url)
+        feed_etag = _compute_feed_etag(feed_request, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings)
         headers = _build_headers(
             feed_request,
-            _compute_feed_etag(feed_request, rows, maxrec, offset, fmt.name, sorted(options.items()), warnings),
+            feed_etag,
             url,
         )
         if services.is_unchanged(request, headers["etag"]):

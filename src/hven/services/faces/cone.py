@@ -74,7 +74,8 @@ def _build_query_tree(table: Table, verbosity: int) -> syntax_tree.Query:
     visible_columns = (column for column in table.columns if not column.hidden)
     columns = [column.name for column in visible_columns if column.verbosity <= verbosity or column.name in needed]
     centre = tuple(syntax_tree.Literal(0.0, slot=slot) for slot in range(3))
-    place = syntax_tree.FunctionCall("POINT", (syntax_tree.build_column_ref(lon), syntax_tree.build_column_ref(lat)))
+    column_ref = syntax_tree.build_column_ref(lon)
+    place = syntax_tree.FunctionCall("POINT", (column_ref, syntax_tree.build_column_ref(lat)))
     inside = syntax_tree.FunctionCall("CONTAINS", (place, syntax_tree.FunctionCall("CIRCLE", centre)))
     return syntax_tree.build_table_query(table, columns, syntax_tree.Comparison("=", syntax_tree.Literal(1), inside))
 

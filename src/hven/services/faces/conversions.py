@@ -59,15 +59,15 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
                 format_message("files are not written as {form!r}", form[:40]),
                 remedy=format_message("known: {known}", ", ".join(EXTENSIONS_BY_FORM)),
             )
+        one = params.read_one("PART")
         part, principal, base = (
-            params.read_one("PART"),
+            one,
             context.identify_principal(request),
             services.get_base_url(request, context.site.settings),
         )
         original_file = await anyio.to_thread.run_sync(collection_files.take_file, context, principal, name, path)
-        headers = services.build_cache_headers(
-            services.compute_etag(__version__, original_file.etag, form, part, base), is_public=original_file.is_public
-        )
+        etag = services.compute_etag(__version__, original_file.etag, form, part, base)
+        headers = services.build_cache_headers(etag, is_public=original_file.is_public)
         if services.is_unchanged(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
 
@@ -114,13 +114,14 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
                 words = (*about, " (as FITS)")
             else:
                 words = ("As FITS",)
+            extension_media_types = tuple((item, "application/fits") for item in fitting)
             file_links.append(
                 LinkTemplate(
                     semantics="#this",
                     address=address,
                     description=words,
                     local_semantics=("fits",),
-                    extension_media_types=tuple((item, "application/fits") for item in fitting),
+                    extension_media_types=extension_media_types,
                     content_qualifier=_build_content_qualifier(link),
                 )
             )

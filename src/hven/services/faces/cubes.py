@@ -81,8 +81,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         original_file = find_file(request)
         tag = services.compute_etag(__version__, original_file.etag, sorted(params.values.items()))
         vary = "accept, accept-encoding, authorization, cookie"
+        cache_headers = services.build_cache_headers(tag, is_public=original_file.is_public, vary=vary)
         headers = {
-            **services.build_cache_headers(tag, is_public=original_file.is_public, vary=vary),
+            **cache_headers,
             "x-content-type-options": "nosniff",
         }
         if services.is_unchanged(request, tag):
@@ -141,14 +142,16 @@ def read_cube_data(
                 _describe_part(array) | {"values": values.astype(np.float64)}
                 for array, values in zip(parts, each, strict=True)
             ]
+            pixel_position = cube_view.find_pixel_position(x, y)
             return {
                 "x": x + 1,
                 "y": y + 1,
-                "place": cube_view.find_pixel_position(x, y),
+                "place": pixel_position,
                 "parts": part_descriptions,
             }, {}
         if params.read_one("MEAN") is not None:
-            box, inside = _parse_region(cube_view, str(params.read_one("MEAN")))
+            one = params.read_one("MEAN")
+            box, inside = _parse_region(cube_view, str(one))
             means = [
                 cube.CubeView(array, cube_view.depth_axis, cube_view.held_pixels).compute_region_statistics(box, inside)
                 for array in parts

@@ -129,14 +129,14 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     """Say what is wrong as das2 has it."""
     status = services.find_http_status(error)
     word = EXCEPTION_TYPES.get(status, "IllegalArgument" if isinstance(error, UserError) else "ServerError")
-    body = streams.write_exception(
-        word, services.write_error_message(error, services.get_request_id(request)), packet_kind="stream"
-    )
+    request_id = services.get_request_id(request)
+    body = streams.write_exception(word, services.write_error_message(error, request_id), packet_kind="stream")
+    error_headers = services.build_error_headers(error)
     return Response(
         body,
         status,
         {
-            **services.build_error_headers(error),
+            **error_headers,
             **CACHE_HEADERS,
             "cache-control": "no-store",
             "content-type": STREAM_MEDIA_TYPE,
@@ -396,16 +396,18 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         raise _build_param_error(
             "interval", "is for sources that compute positions; this one has samples", "leave it out"
         )
+    time = _parse_time(params, "start_time")
     start, stop, span = (
-        _parse_time(params, "start_time"),
+        time,
         _parse_time(params, "end_time"),
         das2_request.find_time_extent(data_set),
     )
     if start >= stop:
         raise _build_param_error("end_time", "is not behind start_time", "write a later one")
     record_sent_data(rows_by_table={data_set.table.qualified_name: 0})
+    parameters = _choose_parameters(data_set, params)
     chosen, form, native = (
-        _choose_parameters(data_set, params),
+        parameters,
         _parse_stream_format(params),
         pyramids.estimate_cadence(data_set, span),
     )
@@ -420,8 +422,11 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         *sorted(params.items()),
     )
     label = "_".join(_format_time(each).replace(":", "-").removesuffix("T00-00-00") for each in (start, stop))
+    cache_headers = services.build_cache_headers(
+        tag, is_public=access_key == "public" and das2_request.principal.is_anonymous
+    )
     headers = {
-        **services.build_cache_headers(tag, is_public=access_key == "public" and das2_request.principal.is_anonymous),
+        **cache_headers,
         "access-control-allow-origin": "*",
         "content-type": form.media_type,
         "content-disposition": f'inline; filename="{quote(data_set.series.path.rpartition("/")[2])}_{label}.{form.extension}"',
@@ -432,8 +437,9 @@ def _answer_data(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
         stamp = data_set.time.byte_length
     else:
         stamp = form.stamp
+    properties = _build_stream_properties(das2_request, data_set, chosen, _format_time_range(start, stop), width)
     form = form._replace(
-        properties=_build_stream_properties(das2_request, data_set, chosen, _format_time_range(start, stop), width),
+        properties=properties,
         stamp=stamp,
     )
 
@@ -728,9 +734,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return answer_document
 
     def request_pyramids(published_state: PublishedState) -> None:
+        data_sets = series.list_data_sets(context, ANONYMOUS_PRINCIPAL, FACE.name, published_state)
         pyramids.request_all_builds(
             context,
-            series.list_data_sets(context, ANONYMOUS_PRINCIPAL, FACE.name, published_state).values(),
+            data_sets.values(),
             published_state,
         )
 
@@ -741,8 +748,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         "/das2/catalog/{path:path}": _answer_catalog_node,
         "/das2/source/{path:path}": _answer_source,
     }
+    route = create_route("/das2/server", answer_server, _respond_to_error)
     return [
-        create_route("/das2/server", answer_server, _respond_to_error),
+        route,
         *(create_route(path, create_document_endpoint(make)) for path, make in nodes.items()),
     ]
 

@@ -55,7 +55,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         fmt, options = formats.select_format(response_format, None if page else request.headers.get("accept"))
         if fmt.name == DEFAULT_FORMAT:
             options = {**options, "serialization": options.get("serialization", "TABLEDATA")}
-        row_limit, ids = params.read_integer("MAXREC"), params.values.get("ID", ())
+        integer = params.read_integer("MAXREC")
+        row_limit, ids = integer, params.values.get("ID", ())
         base = services.get_base_url(request, site.settings)
 
         def list_links(linked_table: Table, identifiers: Sequence[str]) -> pa.Table:
@@ -87,13 +88,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
                 *services.warn_unused_parameters(params, DATALINK_PARAMS),
             )
+            descriptors_xml = descriptor_parts if ids else (describe_own_service(FACE, FACE.build_url(table, base)),)
             head = TableMetadata(
                 columns=datalinks.LINK_COLUMNS,
                 name="links",
                 infos=infos,
-                descriptors_xml=descriptor_parts if ids else (describe_own_service(FACE, FACE.build_url(table, base)),),
+                descriptors_xml=descriptors_xml,
             )
-            end = ResultStatus(overflow=limited_links.num_rows < link_rows.num_rows, row_count=limited_links.num_rows)
+            overflow = limited_links.num_rows < link_rows.num_rows
+            end = ResultStatus(overflow=overflow, row_count=limited_links.num_rows)
             return b"".join(fmt.write(head, iter(limited_links.to_batches()), lambda: end, options))
 
         if page is not None:
@@ -107,14 +110,16 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         if fmt.name == DEFAULT_FORMAT and not params.read_one("RESPONSEFORMAT"):
             kind = DATALINK_MEDIA_TYPE
         access_key = published_state.find_access_key(principal, context.policies)
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public")
         return services.answer_with_etag(
             request,
-            services.build_cache_headers(services.compute_etag(body), is_public=access_key == "public"),
+            cache_headers,
             kind,
             body,
         )
 
-    return [create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)]
+    query_route = create_query_route(FACE.path, answer_links, FACE.error_responder, MAX_FORM_BYTES)
+    return [query_route]
 
 
 def _limit_links(links: pa.Table, row_limit: int | None) -> pa.Table:

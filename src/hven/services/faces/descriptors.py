@@ -33,7 +33,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         name = request.path_params["name"]
         published_state = context.site.get_published_state()
         # a copy is public: who asks does not matter, only what everybody may know
-        tables = list(published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables())
+        catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        tables = list(catalogue.iterate_tables())
         resource = published_state.resources.get(name)
         if resource is None or not any(table.schema == name for table in tables):
             raise NotFoundError(
@@ -42,24 +43,28 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         observed = {
             kind: published_state.tables_by_name.get(f"ivoa.{kind}") for kind in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW)
         }
+        view_members = {
+            kind: view.members
+            for kind, view in observed.items()
+            if view is not None and isinstance(view.members, UnionView)
+        }
+        table_specs = {spec.table.name: spec for spec in resource.tables}
         also = PublicMetadata(
-            view_members={
-                kind: view.members
-                for kind, view in observed.items()
-                if view is not None and isinstance(view.members, UnionView)
-            },
-            table_specs={spec.table.name: spec for spec in resource.tables},
+            view_members=view_members,
+            table_specs=table_specs,
             examples=resource.examples,
         )
-        return mirroring.write_public_descriptor(
-            resource, tables, url=services.get_base_url(request, context.site.settings), metadata=also
-        ).encode()
+        url = services.get_base_url(request, context.site.settings)
+        return mirroring.write_public_descriptor(resource, tables, url=url, metadata=also).encode()
 
     async def answer_descriptor(request: Request) -> Response:
         body = write_descriptor(request)
+        cache_headers = services.build_cache_headers(
+            services.compute_etag(body), is_public=True, vary="accept-encoding"
+        )
         return services.answer_with_etag(
             request,
-            services.build_cache_headers(services.compute_etag(body), is_public=True, vary="accept-encoding"),
+            cache_headers,
             MEDIA_TYPE,
             body,
         )

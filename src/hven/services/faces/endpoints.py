@@ -100,8 +100,9 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             sitools2.list_projects, context, request, request.path_params.get("name", "")
         )
 
+    query_route = create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder)
     return [
-        create_query_route("/endpoints/{table}/{name}", answer_request, FACE.error_responder),
+        query_route,
         create_query_route("/endpoints/{table}/{name}/{rest:path}", answer_request, FACE.error_responder),
         create_query_route(sitools2.PROJECTS_PATH, answer_projects, sitools2.ERROR_RESPONDER),
         create_query_route(f"{sitools2.PROJECTS_PATH}/{{name:path}}", answer_projects, sitools2.ERROR_RESPONDER),
@@ -110,7 +111,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
 def _respond_to_error(endpoint: Endpoint, request: Request, error: HvenError) -> Response:
     """Answer an error in the namespace and under the media type of the rows: old clients read no other."""
-    write = partial(write_votable_error, namespace=endpoint.options.get("namespace"))
+    namespace = endpoint.options.get("namespace")
+    write = partial(write_votable_error, namespace=namespace)
     return replace(
         FACE.error_responder,
         write_document=write,
@@ -292,9 +294,8 @@ def _build_query(
         if param_value is None or isinstance(param_value, bool):
             return syntax_tree.Literal(param_value)
         slots.append((name, factors[name]))
-        return syntax_tree.Literal(
-            param_value * factors[name] if factors[name] != 1.0 else param_value, slot=len(slots) - 1
-        )
+        slot = len(slots) - 1
+        return syntax_tree.Literal(param_value * factors[name] if factors[name] != 1.0 else param_value, slot=slot)
 
     try:
         parsed = adql.parse_query(text)
@@ -373,9 +374,9 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
             if endpoint.kind == "sitools2"
             else _write_example(endpoint, url)
         )
-        usage_examples.append(
-            UsageExample(title=endpoint.title or endpoint.path or endpoint.name, url=url, example="\n".join(lines))
-        )
+        title = endpoint.title or endpoint.path or endpoint.name
+        example = "\n".join(lines)
+        usage_examples.append(UsageExample(title=title, url=url, example=example))
     return usage_examples
 
 

@@ -71,7 +71,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             try:
                 place = collection_files.find_file_path(context.site.settings, row)
                 if request.method == "GET" and row["bytes"] <= PIECE_BYTES:
-                    read = collection_files.create_file_reader(context, row, place)(0, row["bytes"])
+                    file_reader = collection_files.create_file_reader(context, row, place)
+                    read = file_reader(0, row["bytes"])
                     body = b"".join(piece for piece in read if piece is not None)
             except HvenError as error:  # of who has it already nothing is asked
                 lost = error
@@ -110,13 +111,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         far_file = None
         if root.scheme is not None:
             with remote_files.name_failed_file(row):
-                far_file = remote_files.check_published_state(row, await block_cache.get_file_state(root, below))
+                file_state = block_cache.get_file_state(root, below)
+                far_file = remote_files.check_published_state(row, await file_state)
         if far_file is None:
             tag = f'"{row["tag"]}"'
         else:
             tag = f'"{far_file.key}"'
+        cache_headers = services.build_cache_headers(tag, is_public=requested_file.access_key == "public")
         headers = {
-            **services.build_cache_headers(tag, is_public=requested_file.access_key == "public"),
+            **cache_headers,
             **FILE_HEADERS,
             **link,
         }
@@ -164,8 +167,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"content-type": "text/plain; charset=utf-8", "cache-control": cache_control, **FILE_HEADERS}
         return services.answer_with_body(request, "".join(lines).encode(), headers)
 
+    route = create_route("/collections/{name}/files", answer_list)
     return [
-        create_route("/collections/{name}/files", answer_list),
+        route,
         create_route("/collections/{name}/files/{path:path}", answer_file_request),
     ]
 

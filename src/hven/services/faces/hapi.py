@@ -362,7 +362,8 @@ class _HapiRequest(series.SeriesRequest):
 
     def list_data_sets(self) -> dict[str, DataSet]:
         """Find the reader's data sets, and those that are made of them."""
-        return derived.add_derived_sets(self.context, self.principal, super().list_data_sets(), self.published_state)
+        data_sets = super().list_data_sets()
+        return derived.add_derived_sets(self.context, self.principal, data_sets, self.published_state)
 
     def find_time_extent(self, data_set: DataSet) -> series.TimeExtent:
         """Find from when to when the reader has samples."""
@@ -373,9 +374,8 @@ class _HapiRequest(series.SeriesRequest):
 
     def build_info(self, data_set: DataSet, parameters: Sequence[SampleParameter]) -> dict[str, Any]:
         """Describe a data set, with what is made of it."""
-        return _build_info(
-            data_set, self.find_time_extent(data_set), parameters, self.base_url
-        ) | derived.describe_relations(data_set, self.data_sets)
+        info = _build_info(data_set, self.find_time_extent(data_set), parameters, self.base_url)
+        return info | derived.describe_relations(data_set, self.data_sets)
 
     def require_data_set(self, params: Mapping[str, str]) -> DataSet:
         if "dataset" not in params:
@@ -403,7 +403,8 @@ def _build_capabilities(_: _HapiRequest) -> Mapping[str, Any]:
 
 
 def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
-    depth = _read_params(hapi_request.request, "catalog").get("depth", "dataset")
+    params = _read_params(hapi_request.request, "catalog")
+    depth = params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
         raise HapiError(1413, "dataset or all")
     listed = []
@@ -491,16 +492,18 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
             f"this data set has {_format_date(first, data_set.time.byte_length)} to "
             f"{_format_date(last, data_set.time.byte_length)}",
         )
+    etag = services.compute_etag(
+        __version__,
+        hapi_request.published_state.version,
+        hapi_request.access_key,
+        hapi_request.base_url,
+        data_set.change_token,
+        *sorted(params.items()),
+    )
+    is_public = hapi_request.access_key == "public" and hapi_request.principal.is_anonymous
     headers = services.build_cache_headers(
-        services.compute_etag(
-            __version__,
-            hapi_request.published_state.version,
-            hapi_request.access_key,
-            hapi_request.base_url,
-            data_set.change_token,
-            *sorted(params.items()),
-        ),
-        is_public=hapi_request.access_key == "public" and hapi_request.principal.is_anonymous,
+        etag,
+        is_public=is_public,
     )
     media_type, write = OUTPUT_FORMATS[kind]
     table = data_set.table.qualified_name
@@ -521,9 +524,11 @@ async def _answer_data(hapi_request: _HapiRequest) -> Response:
     before = await anyio.to_thread.run_sync(next, batches, None)
     head = None
     if "include" in params or kind == "json":
+        status = _build_status(1200 if before is not None else 1201)
+        info = hapi_request.build_info(data_set, chosen)
         head = {
-            **_build_status(1200 if before is not None else 1201),
-            **hapi_request.build_info(data_set, chosen),
+            **status,
+            **info,
             "format": kind,
         }
 
@@ -574,9 +579,10 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     endpoints_by_name = {
         name: partial(answer_document, build_document=make, endpoint=name) for name, make in document_builders.items()
     }
+    route = create_route("/hapi/data", answer_data, _respond_to_error)
     return [
         *(create_route(f"/hapi/{name}", call, _respond_to_error) for name, call in endpoints_by_name.items()),
-        create_route("/hapi/data", answer_data, _respond_to_error),
+        route,
         create_route("/hapi", answer_front_page, _respond_to_error),
         create_route("/hapi/", answer_front_page, _respond_to_error),
         create_route("/hapi/{path:path}", refuse_unknown_endpoint, _respond_to_error),
@@ -591,9 +597,10 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
             f'from hapiclient import hapi\n\ndata, meta = hapi("{base_url}/hapi", "{table_series.id}", "", '
             f'"{{start}}", "{{stop}}")\nprint(data)'
         )
+        title = format_message("Samples of {name} in Python", table_series.id)
         usage_examples.append(
             UsageExample(
-                title=format_message("Samples of {name} in Python", table_series.id),
+                title=title,
                 url=f"{base_url}/hapi/info?dataset={table_series.id}",
                 language="python",
                 example=python,

@@ -94,9 +94,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             pixel = hats_layout.parse_partition_path(state_path)
         if pixel is not None and state_path == hats_layout.format_partition_path(*pixel):
             partition_params = {name.lower(): value for name, value in request.query_params.items()}
-            tag, place = tiling.get_partition_file(
-                *pixel, columns=partition_params.get("columns"), filters=partition_params.get("filters")
-            )
+            columns = partition_params.get("columns")
+            filters = partition_params.get("filters")
+            tag, place = tiling.get_partition_file(*pixel, columns=columns, filters=filters)
         elif (
             tiling.part == tilings.INDEX_PART and state_path == f"{hats_layout.DATASET_DIRECTORY}/{tilings.INDEX_FILE}"
         ):
@@ -121,7 +121,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
                 redirect_url, headers={"cache-control": "no-cache", "vary": "authorization, cookie"}
             )
         tag = f'"{got.etag}"'
-        headers = services.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie") | {
+        cache_headers = services.build_cache_headers(tag, is_public=got.is_public, vary="authorization, cookie")
+        headers = cache_headers | {
             "accept-ranges": "bytes",
             "x-content-type-options": "nosniff",
         }
@@ -139,8 +140,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             body=got.body,
         )
 
+    route = create_route("/hats/{table}", answer_file_request)
     return [
-        create_route("/hats/{table}", answer_file_request),
+        route,
         create_route("/hats/{table}/{path:path}", answer_file_request),
     ]
 

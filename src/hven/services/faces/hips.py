@@ -66,10 +66,11 @@ def list_records(context: ServiceContext, principal: Principal, base_url: str) -
         for path in paths:
             try:
                 row = found_files.get_row(path)
+                file_reader = collection_files.create_file_reader(context, row)
                 body = b"".join(
                     filter(
                         None,
-                        collection_files.create_file_reader(context, row)(0, min(row["bytes"], MAX_PROPERTIES_BYTES)),
+                        file_reader(0, min(row["bytes"], MAX_PROPERTIES_BYTES)),
                     )
                 )
             except HvenError:
@@ -150,10 +151,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             return survey, surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
 
         survey, public = await anyio.to_thread.run_sync(find_survey)
-        tag = services.compute_etag(survey.place.name, file, services.get_base_url(request, context.site.settings))
+        base_url = services.get_base_url(request, context.site.settings)
+        tag = services.compute_etag(survey.place.name, file, base_url)
         vary = "accept-encoding, authorization, cookie, host"
+        cache_headers = services.build_cache_headers(tag, is_public=public, vary=vary)
         headers = {
-            **services.build_cache_headers(tag, is_public=public, vary=vary),
+            **cache_headers,
             "x-content-type-options": "nosniff",
         }
         if services.is_unchanged(request, tag):
@@ -173,8 +176,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             kind = "application/fits"
         return FileResponse(place, headers=headers, media_type=kind)
 
+    route = create_route("/hipslist", answer_list)
     return [
-        create_route("/hipslist", answer_list),
+        route,
         create_route("/collections/{name}/hips/{hips}/{path:path}", answer_survey_file),
     ]
 

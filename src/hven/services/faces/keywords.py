@@ -56,11 +56,13 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         found_files = collection_files.find_files(context, context.identify_principal(request), name, [path])
         row = found_files.get_row(path)
         found_files.record_access("header seen", path)
+        cards = _read_cards(
+            collection_files.open_file_place(context, context.identify_principal(request), name, row), path
+        )
+        one = params.read_one(HDU_PARAM.name)
         table = _select_hdu(
-            _read_cards(
-                collection_files.open_file_place(context, context.identify_principal(request), name, row), path
-            ),
-            params.read_one(HDU_PARAM.name),
+            cards,
+            one,
             path,
         )
         page = context.find_page_writer(FACE.name, request, params)
@@ -76,8 +78,9 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         body = b"".join(
             fmt.write(head, iter(table.to_batches()), lambda: ResultStatus(row_count=table.num_rows), options)
         )
+        etag = services.compute_etag(body)
         cache_headers = services.build_cache_headers(
-            services.compute_etag(body),
+            etag,
             is_public=found_files.access_key == "public",
             vary="accept, accept-encoding, authorization, cookie",
         )

@@ -220,7 +220,8 @@ class _Repository:
         return f"{body}.{self._sign(body)}"
 
     def _sign(self, body: str) -> str:
-        return _encode_base64(hmac.new(self._record_store.get_token_secret(), body.encode(), sha256).digest()[:18])
+        token_secret = self._record_store.get_token_secret()
+        return _encode_base64(hmac.new(token_secret, body.encode(), sha256).digest()[:18])
 
     def _parse_resumption_token(self, arguments: Mapping[str, str]) -> _ListRequest:
         body, _, signature = arguments["resumptionToken"].partition(".")
@@ -380,16 +381,16 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
 
     async def answer_capabilities(request: Request) -> Response:
         body = vosi.write_capabilities(list_registry_capabilities(site.settings.site_url))
-        return services.answer_with_etag(
-            request, services.build_cache_headers(services.compute_etag(body), is_public=True), vosi.MEDIA_TYPE, body
-        )
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=True)
+        return services.answer_with_etag(request, cache_headers, vosi.MEDIA_TYPE, body)
 
     async def answer_availability(request: Request) -> Response:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
         return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
+    route = create_route("/oai", answer_request, PLAIN_TEXT_ERRORS, ["GET", "POST"])
     return [
-        create_route("/oai", answer_request, PLAIN_TEXT_ERRORS, ["GET", "POST"]),
+        route,
         create_route("/oai/capabilities", answer_capabilities),
         create_route("/oai/availability", answer_availability),
     ]

@@ -42,20 +42,21 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_document(request: Request) -> Response:
         settings = context.site.settings
         # the document is public: of tables it tells what everybody may know
-        tables = (
-            context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies).iterate_tables()
+        catalogue = context.site.get_published_state().get_catalogue(ANONYMOUS_PRINCIPAL, context.policies)
+        tables = catalogue.iterate_tables()
+        document = build_document(
+            context.faces.values(),
+            settings.title or settings.name,
+            services.get_base_url(request, settings),
+            tables,
         )
-        body = orjson.dumps(
-            build_document(
-                context.faces.values(),
-                settings.title or settings.name,
-                services.get_base_url(request, settings),
-                tables,
-            )
+        body = orjson.dumps(document)
+        cache_headers = services.build_cache_headers(
+            services.compute_etag(body), is_public=True, vary="accept-encoding, host"
         )
         return services.answer_with_etag(
             request,
-            services.build_cache_headers(services.compute_etag(body), is_public=True, vary="accept-encoding, host"),
+            cache_headers,
             "application/json",
             body,
         )

@@ -128,7 +128,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             tag = f'"{key}-judged"'
         else:
             tag = f'"{key}"'
-        headers = {**services.build_cache_headers(tag, is_public=public, vary=VARY_HEADER), **PICTURE_HEADERS}
+        cache_headers = services.build_cache_headers(tag, is_public=public, vary=VARY_HEADER)
+        headers = {**cache_headers, **PICTURE_HEADERS}
         if services.is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         shelf = drawings.get_picture_store(context)
@@ -196,12 +197,14 @@ def _read_look(params: RequestParams) -> Look:
         )
     size = parsed_values["SIZE"]
     axes = parsed_values["AXES"]
+    stretch = parsed_values["STRETCH"] or ""
+    colours = parsed_values["COLOURS"] or ""
     return Look(
         size=size,
         axes=size >= MIN_AXES_PIXELS if axes is None else axes,
-        stretch=parsed_values["STRETCH"] or "",
+        stretch=stretch,
         percentile=percentile,
-        colours=parsed_values["COLOURS"] or "",
+        colours=colours,
         part=parsed_values["PART"],
         plane=parsed_values["PLANE"],
         show=parsed_values["SHOW"] or "",

@@ -73,7 +73,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
             raise UnauthenticatedError(
                 "only who has an account here can write", remedy="send the header Authorization: Bearer TOKEN"
             )
-        table = services.find_table(name, site.get_published_state().get_catalogue(principal, context.policies))
+        catalogue = site.get_published_state().get_catalogue(principal, context.policies)
+        table = services.find_table(name, catalogue)
         if push_target is None:
             raise NotFoundError(
                 format_message("{table} takes no rows", table.qualified_name),
@@ -127,8 +128,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "private, no-store", "etag": f'"{state}"'}
         return services.answer_with_body(request, _write_json(document), {"content-type": JSON_MEDIA_TYPE, **headers})
 
+    route = create_route("/push/{table}", answer_write, fault, ["POST", "PUT", "DELETE"])
     return [
-        create_route("/push/{table}", answer_write, fault, ["POST", "PUT", "DELETE"]),
+        route,
         create_route("/push/{table}", answer_read, fault),
         create_route("/push/{table}/{key:path}", answer_write, fault, ["PUT", "DELETE"]),
         create_route("/push/{table}/{key:path}", answer_read, fault),
@@ -311,7 +313,8 @@ def _write_xml(write_result: client_writes.WriteResult, warnings: Sequence[str])
 
 
 def _write_json(document: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z)
+    option = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+    return orjson.dumps(document, default=str, option=option)
 
 
 def _respond_to_error(context: ServiceContext, request: Request, error: Exception) -> Response:
@@ -319,17 +322,19 @@ def _respond_to_error(context: ServiceContext, request: Request, error: Exceptio
     status = services.find_http_status(error)
     error_details: dict[str, Any] = {}
     if isinstance(error, client_writes.RowsRefusedError):
+        catalogue = context.site.get_published_state().get_catalogue(
+            context.identify_principal(request), context.policies
+        )
         error_details["report"] = build_public_report(
             error.report,
-            context.site.get_published_state().get_catalogue(context.identify_principal(request), context.policies),
+            catalogue,
         )
     elif isinstance(error, client_writes.InvalidRowsError):
         error_details["faults"] = error.faults
     message = services.write_error_message(error, services.get_request_id(request))
     body = _write_json({"error": message, "status": status, **error_details})
-    return Response(
-        body, status, {**services.build_error_headers(error), "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE
-    )
+    error_headers = services.build_error_headers(error)
+    return Response(body, status, {**error_headers, "cache-control": "no-store"}, media_type=JSON_MEDIA_TYPE)
 
 
 def _describe_paths() -> dict[str, Any]:

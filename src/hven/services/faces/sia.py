@@ -272,9 +272,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             context.site.get_published_state(),
             services.get_base_url(request, context.site.settings),
         )
-        table = services.find_table(
-            request.path_params["table"], published_state.get_catalogue(principal, context.policies)
-        )
+        catalogue = published_state.get_catalogue(principal, context.policies)
+        table = services.find_table(request.path_params["table"], catalogue)
         if not CUTOUTS_FACE.applies(table):
             raise NotFoundError(
                 f"{table.qualified_name} has no {CUTOUTS_FACE.missing_requirement}", remedy="ask it by TAP"
@@ -308,7 +307,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             columns = (*_adapt_columns(result.columns), *(WCS_COLUMNS if parsed_values["VERB"] else ()))
         cutout_rows = list(_list_cutouts(context, principal, table, rows, box, base))
         body = pa.Table.from_pylist(cutout_rows, pa.schema([item.arrow_field for item in columns]))
-        fmt, options = formats.select_format(params.read_one("RESPONSEFORMAT") or MEDIA_TYPE)
+        one = params.read_one("RESPONSEFORMAT")
+        fmt, options = formats.select_format(one or MEDIA_TYPE)
         head = TableMetadata(
             columns=columns,
             name=table.name,
@@ -320,16 +320,17 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         text = b"".join(fmt.write(head, iter(body.to_batches()), lambda: end, options))
         public = published_state.find_access_key(principal, context.policies) == "public"
         kind = options.get(formats.MEDIA_TYPE_OPTION) or fmt.media_types[0]
-        return services.answer_with_etag(
-            request, services.build_cache_headers(services.compute_etag(text), is_public=public), kind, text
-        )
+        cache_headers = services.build_cache_headers(services.compute_etag(text), is_public=public)
+        return services.answer_with_etag(request, cache_headers, kind, text)
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
         return await anyio.to_thread.run_sync(build_response, request, params, limiter=cutout_limiter)
 
+    query_route = create_query_route(CUTOUTS_FACE.path, answer_request, FACE.error_responder)
+    all_routes = CUTOUTS_FACE.build_all_routes(context)
     return [
-        create_query_route(CUTOUTS_FACE.path, answer_request, FACE.error_responder),
-        *CUTOUTS_FACE.build_all_routes(context),
+        query_route,
+        *all_routes,
     ]
 
 

@@ -55,12 +55,12 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             ignored = params.list_unused(cutouts.CUTOUT_PARAMS)
             if ignored:
                 history.append(f"not understood, and left out: {', '.join(ignored)}")
-            original_file = cutouts.find_original_file(
-                context, principal, cutout_request.row_identifier, params.read_one("TABLE")
-            )
+            one = params.read_one("TABLE")
+            original_file = cutouts.find_original_file(context, principal, cutout_request.row_identifier, one)
             # a file and what is asked of it make the same bytes, but for the base in its history
+            etag = services.compute_etag(original_file.etag, repr(cutout_request), history)
             cache_headers = services.build_cache_headers(
-                services.compute_etag(original_file.etag, repr(cutout_request), history),
+                etag,
                 is_public=original_file.is_public,
             )
             if services.is_unchanged(request, cache_headers["etag"]):
@@ -78,9 +78,8 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
         return answer
 
     async def answer_capabilities(request: Request) -> Response:
-        body = vosi.write_capabilities(
-            list_capabilities(context, services.get_base_url(request, context.site.settings), None)
-        )
+        capabilities = list_capabilities(context, services.get_base_url(request, context.site.settings), None)
+        body = vosi.write_capabilities(capabilities)
         return services.answer_with_etag(
             request,
             services.build_cache_headers(
@@ -90,12 +89,15 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
             body,
         )
 
+    query_route = create_query_route("/soda/sync", answer_sync, cutouts.ERROR_RESPONDER, MAX_PARAMETER_BYTES)
+    route = create_route("/soda/capabilities", answer_capabilities)
+    job_routes = uws.build_job_routes(
+        "/soda/async", "soda", context.site, context.identify_principal, byte_limit=MAX_PARAMETER_BYTES
+    )
     return [
-        create_query_route("/soda/sync", answer_sync, cutouts.ERROR_RESPONDER, MAX_PARAMETER_BYTES),
-        create_route("/soda/capabilities", answer_capabilities),
-        *uws.build_job_routes(
-            "/soda/async", "soda", context.site, context.identify_principal, byte_limit=MAX_PARAMETER_BYTES
-        ),
+        query_route,
+        route,
+        *job_routes,
     ]
 
 
@@ -166,7 +168,8 @@ def build_links(table: Table, context: ServiceContext) -> Sequence[LinkTemplate]
             return replace(service, inputs=tuple(narrowed_inputs))
         return None
 
-    files = context.site.get_published_state().tables_by_name.get(f"{table.schema}.files")
+    published_state = context.site.get_published_state()
+    files = published_state.tables_by_name.get(f"{table.schema}.files")
     key = table.identifier_column
     assert key is not None  # noqa: S101  (tables without one have no links)
     bare, inputs, several = _build_inputs(key.name, table.qualified_name)

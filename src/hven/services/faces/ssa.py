@@ -146,7 +146,8 @@ def _parse_time_range(text: str) -> tuple[float, float]:
     else:
         begin = -math.inf
     if (high if slash else low).strip():
-        end = _parse_time((high if slash else low).strip(), text)[1]
+        time = _parse_time((high if slash else low).strip(), text)
+        end = time[1]
     else:
         end = math.inf
     if not begin <= end:

@@ -118,30 +118,29 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
         def write_document(catalogue: Catalogue, published_state: PublishedState) -> bytes:
             counted = published_state.select_fully_visible(context.identify_principal(request), context.policies)
-            return vosi.write_table(
-                services.find_table(name, catalogue), quote_name=adql.quote_name, detail=detail, find_statistics=counted
-            )
+            table = services.find_table(name, catalogue)
+            return vosi.write_table(table, quote_name=adql.quote_name, detail=detail, find_statistics=counted)
 
         return answer_metadata(request, write_document, "table", name, detail)
 
     async def answer_examples(request: Request) -> Response:
         def write_document(_: Catalogue, published_state: PublishedState) -> bytes:
-            return query_examples.write_examples_document(
-                site_package.list_example_queries(
-                    published_state, context.identify_principal(request), context.policies
-                )
+            example_queries = site_package.list_example_queries(
+                published_state, context.identify_principal(request), context.policies
             )
+            return query_examples.write_examples_document(example_queries)
 
         return answer_metadata(request, write_document, "examples", is_page=True)
 
     async def answer_capabilities(request: Request) -> Response:
         tap_url = f"{services.get_base_url(request, site.settings)}/tap"
         body = vosi.write_capabilities(_list_capabilities(tap_url, context))
+        cache_headers = services.build_cache_headers(
+            services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
+        )
         return services.answer_with_etag(
             request,
-            services.build_cache_headers(
-                services.compute_etag(body), is_public=True, vary="accept-encoding, authorization, cookie, host"
-            ),
+            cache_headers,
             vosi.MEDIA_TYPE,
             body,
         )
@@ -150,9 +149,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         body = vosi.write_availability(is_available=True, start_time=context.start_time)
         return services.answer_with_body(request, body, {"content-type": vosi.MEDIA_TYPE, "cache-control": "no-store"})
 
+    route = create_route("/tap", redirect_base_address)
+    query_route = create_query_route("/tap/sync", sync, byte_limit=limit)
     return [
-        create_route("/tap", redirect_base_address),
-        create_query_route("/tap/sync", sync, byte_limit=limit),
+        route,
+        query_route,
         create_route("/tap/tables", answer_tables),
         create_route("/tap/tables/{table:path}", answer_table),
         create_route("/tap/capabilities", answer_capabilities),

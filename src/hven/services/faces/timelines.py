@@ -103,9 +103,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         facts = orjson.dumps(_describe_data_set(timeline_request, timeline_request.require_data_set()))
         access_key = timeline_request.published_state.find_access_key(timeline_request.principal, context.policies)
         # the tag is of the bytes: in one state of the site, `latest` changes when the reductions are made
-        headers = services.build_cache_headers(
-            services.compute_etag(facts), is_public=access_key == "public" and timeline_request.principal.is_anonymous
-        )
+        etag = services.compute_etag(facts)
+        is_public = access_key == "public" and timeline_request.principal.is_anonymous
+        headers = services.build_cache_headers(etag, is_public=is_public)
         return services.answer_with_etag(timeline_request.request, headers, "application/json", facts)
 
     def answer_data(timeline_request: _TimelineRequest, params: services.RequestParams) -> Response:
@@ -415,7 +415,8 @@ def encode_values(picture: Numbers) -> tuple[npt.NDArray[np.uint8], dict[str, st
     scale = max_deviation / math.sinh(bend)
     with np.errstate(invalid="ignore", over="ignore"):  # what is no value has no code
         # floats of half the size end at 1e-38 and 1e38
-        steps = np.subtract(picture, zero, dtype=picture.dtype if 1e-30 < scale < 1e30 else np.float64)
+        dtype = picture.dtype if 1e-30 < scale < 1e30 else np.float64
+        steps = np.subtract(picture, zero, dtype=dtype)
         steps = np.arcsinh(np.divide(steps, scale or 1, out=steps), out=steps)
         codes = np.rint(np.clip(128 + steps * (126 / bend), 2, 254)).astype(np.uint8)
     codes[~is_finite] = 0

@@ -44,7 +44,8 @@ def run_job(work: RunningJob) -> None:
     every_public = True
     cuts: list[tuple[str, str]] = []  # of the results: the names that they have in a package
     for number, cutout_request in enumerate(cutout_requests, 1):
-        work.report_progress(share=round((number - 1) / len(cutout_requests), 4))
+        share = round((number - 1) / len(cutout_requests), 4)
+        work.report_progress(share=share)
         if len(cutout_requests) == 1:
             name = "result"
         else:

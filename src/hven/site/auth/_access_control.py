@@ -479,9 +479,10 @@ def collect_row_filters(
     """
     filters: dict[str, Expr] = {}
     for table in tables:
+        descriptor_condition = find_descriptor_condition(table, principal)
         condition = join_conditions(
             *(policy.find_row_condition(table, principal) for policy in policies),
-            find_descriptor_condition(table, principal),
+            descriptor_condition,
         )
         if condition is not None:
             filters[table.qualified_name] = remove_literal_slots(condition)

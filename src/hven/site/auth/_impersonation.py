@@ -114,7 +114,8 @@ def impersonate(
         and (may_be_anyone or _is_curated_role(principal, target))
     ):
         roles = PROJECT_ROLES[: PROJECT_ROLES.index(target_suffix) + 1]
-        impersonated = Principal(groups=frozenset({target_prefix, *(f"{target_prefix}:{role}" for role in roles)}))
+        groups = frozenset({target_prefix, *(f"{target_prefix}:{role}" for role in roles)})
+        impersonated = Principal(groups=groups)
     elif may_be_anyone and target_prefix == GROUP_TARGET and target_suffix not in {"", "owner"}:
         impersonated = Principal(groups=frozenset({target_suffix}))
     elif may_be_anyone and not target_prefix and store.users.has_account(target):
@@ -126,7 +127,8 @@ def impersonate(
             remedy="curators see their project in its roles; operators what everybody does, or with see_as under "
             "[health] in hven.toml whatever an account or a group does",
         )
-    return replace(impersonated, name=f"as {target}", impersonator=str(principal.name))
+    impersonator = str(principal.name)
+    return replace(impersonated, name=f"as {target}", impersonator=impersonator)
 
 
 def sign_impersonation_cookie(store: StateStore, account: str, target: str, expiry_timestamp: int) -> str:

@@ -153,9 +153,8 @@ class OpenIdProvider:
             name for name in (self.provider_settings.groups, self.provider_settings.account) if name is not None
         }
         if wanted_claims - claims.keys() and "userinfo_endpoint" in self._provider_metadata:
-            userinfo = self._request_endpoint(
-                "GET", "userinfo_endpoint", access_token=_get_text(token_response, "access_token")
-            )
+            access_token = _get_text(token_response, "access_token")
+            userinfo = self._request_endpoint("GET", "userinfo_endpoint", access_token=access_token)
             if userinfo.get("sub") != claims["sub"]:
                 raise self._build_login_error("tells of somebody else")
             claims = {**userinfo, **claims}
@@ -395,7 +394,8 @@ class OpenIdProvider:
                 }
             ).replace("=", ":", 1)
             headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"  # RFC 6749 section 2.3.1
-        return self._request_json(method, self._find_endpoint_url(endpoint_name), form_fields=form, headers=headers)
+        endpoint_url = self._find_endpoint_url(endpoint_name)
+        return self._request_json(method, endpoint_url, form_fields=form, headers=headers)
 
     def _find_endpoint_url(self, endpoint_name: str) -> str:
         endpoint_url = self._provider_metadata.get(endpoint_name)

@@ -57,11 +57,12 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
         )
     old = store.grants.list_grants(PASSWORD_GRANT_KIND, subject=account)
     if password:
+        facts = {PASSWORD_HASH_FACT: _get_password_hasher().hash(password)}
         store.grants.add_grant(
             PASSWORD_GRANT_KIND,
             subject=account,
             actor=changed_by,
-            facts={PASSWORD_HASH_FACT: _get_password_hasher().hash(password)},
+            facts=facts,
         )
     for grant in old:
         store.grants.revoke_grant(grant.id, actor=changed_by)

@@ -285,7 +285,8 @@ def restore_principal(
     ):
         grant = invitations.find_invitation(store, name)
         if grant is not None:
-            principal = replace(principal, groups=principal.groups | invitations.list_invitation_groups(grant))
+            groups = principal.groups | invitations.list_invitation_groups(grant)
+            principal = replace(principal, groups=groups)
         elif name == invitation_id:
             raise ForbiddenError("the invitation under which this was begun has ended", remedy="ask for another one")
     return principal

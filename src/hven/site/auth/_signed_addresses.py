@@ -156,7 +156,8 @@ def set_private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[by
 
 def _compute_signature(key: bytes, expiry_timestamp: int, path: str, query: str) -> str:
     """Sign what is asked for: programs may write the same address otherwise, in other escapes or another order of names."""
-    pairs = sorted(parse_qsl(query, keep_blank_values=True, encoding="latin-1"), key=lambda pair: pair[0])
+    qsl = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    pairs = sorted(qsl, key=lambda pair: pair[0])
     message = repr((expiry_timestamp, path or "/", pairs)).encode("utf-8", "surrogatepass")
     return _encode_base64(hmac.digest(key, message, hashlib.sha256))
 

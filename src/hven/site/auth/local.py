@@ -233,7 +233,8 @@ def build_principal(account: str, store: StateStore, settings: Settings, *groups
     groups
         Of how they came.
     """
-    provider_groups = list_provider_groups(store.grants.list_grants(subject=account), settings)
+    grants = store.grants.list_grants(subject=account)
+    provider_groups = list_provider_groups(grants, settings)
     return Principal(name=account, groups=frozenset({f"user:{account}", *groups, *provider_groups}))
 
 

@@ -227,8 +227,9 @@ class LoginAttempts:
         """
         with self._lock:
             if guessable:
+                delay = self._compute_delay(("address", address), FREE_ADDRESS_FAILURES)
                 pause = max(
-                    self._compute_delay(("address", address), FREE_ADDRESS_FAILURES),
+                    delay,
                     self._compute_delay(("account", account), FREE_ACCOUNT_FAILURES),
                 )
             else:

@@ -482,7 +482,8 @@ class JobStore:
             if job_relations.resolve_dependencies(connection):
                 _increment_job_version(connection)
             full_types = _find_full_types(connection, limits_by_type or {})
-            waiting_queues = list(connection.execute(_build_queue_query(tuple(full_types))))
+            queue_query = _build_queue_query(tuple(full_types))
+            waiting_queues = list(connection.execute(queue_query))
             if not waiting_queues:
                 return None
             running_by_queue: dict[str, int] = {row[0]: row[1] for row in connection.execute(_RUNNING_COUNT_QUERY)}
@@ -565,9 +566,8 @@ class JobStore:
             False: it is not ours any more, and nothing was changed.
         """
         with self._database.begin_write() as connection:
-            changes = _encode_json_columns(
-                {"ended": _get_time_after(job.started or ""), **extra_values, "phase": phase, "holder": None}
-            )
+            time_after = _get_time_after(job.started or "")
+            changes = _encode_json_columns({"ended": time_after, **extra_values, "phase": phase, "holder": None})
             update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**changes))
             if update_result.rowcount:
                 if phase == "ABORTED":
@@ -593,7 +593,8 @@ class JobStore:
             values["attempts"] = job.attempts - 1
         with self._database.begin_write() as connection:
             progress_text = connection.execute(sa.select(jobs.c.progress).where(_is_own_attempt(job))).scalar()
-            values["progress"] = json.dumps(_select_lasting_progress(json.loads(progress_text or "{}")))
+            lasting_progress = _select_lasting_progress(json.loads(progress_text or "{}"))
+            values["progress"] = json.dumps(lasting_progress)
             update_result = connection.execute(sa.update(jobs).where(_is_own_attempt(job)).values(**values))
             if update_result.rowcount:
                 _increment_job_version(connection)

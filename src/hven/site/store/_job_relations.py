@@ -40,7 +40,8 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
     changed = False
     while True:
         has_ended_jobs = False
-        dependency_texts = connection.execute(_build_resolvable_query(connection.dialect.name)).scalars().all()
+        resolvable_query = _build_resolvable_query(connection.dialect.name)
+        dependency_texts = connection.execute(resolvable_query).scalars().all()
         phases = _find_phases(
             connection, {dependency_id for text in dependency_texts for dependency_id in json.loads(text)}
         )

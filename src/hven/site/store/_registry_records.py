@@ -111,7 +111,8 @@ class RegistryRecordStore:
                 for record_column in _RECORD_COLUMNS
             )
         )
-        query = query.where(*_build_time_conditions(changed_since, changed_until)).order_by(registered.c.number)
+        time_conditions = _build_time_conditions(changed_since, changed_until)
+        query = query.where(*time_conditions).order_by(registered.c.number)
         with self._database.begin_read() as connection:
             if changed_since is not None and not after_number:
                 # moments are never set back, so that what changed since stands together: else each record were looked

@@ -28,7 +28,8 @@ class InvalidDocumentError(Exception):
 
 
 def _open_header(body: bytes, keywords: Collection[str]) -> Callable[[str], object]:
-    return fits_headers.parse_cards(_select_cards(_split_header_lines(body), keywords), keywords).card_values.get
+    cards = fits_headers.parse_cards(_select_cards(_split_header_lines(body), keywords), keywords)
+    return cards.card_values.get
 
 
 def _select_cards(lines: list[str], keywords: Collection[str]) -> list[str]:

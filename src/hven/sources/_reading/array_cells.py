@@ -96,7 +96,8 @@ def _build_lists(counts: np.ndarray, items: pa.Array, missing: np.ndarray, arrow
         size = arrow_type.list_size
         places = np.where(missing, 0, starts)[:, None] + np.arange(size)
         picked_items = items.take(pa.array(places.ravel(), mask=np.repeat(missing, size)))
-        return pa.FixedSizeListArray.from_arrays(picked_items, type=arrow_type, mask=pa.array(missing))
+        mask = pa.array(missing)
+        return pa.FixedSizeListArray.from_arrays(picked_items, type=arrow_type, mask=mask)
     item_counts = np.where(missing, 0, counts)
     items = items.filter(pa.array(np.repeat(~missing, counts)))
     offsets = np.concatenate([[0], np.cumsum(item_counts)]).astype(np.int32)

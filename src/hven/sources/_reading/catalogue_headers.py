@@ -277,19 +277,19 @@ def _read_ipac_header(beginning: _FileBeginning, first_line: int) -> TextHeader 
     stated_names = [cell.strip("-").strip() or f"column_{number}" for number, cell in enumerate(cells[0], 1)]
     names = deduplicate_names(stated_names)
     kinds, units, nulls = (cells[row] if len(cells) > row else [""] * len(names) for row in (1, 2, 3))
+    columns = {name: _build_column(name, unit=unit.strip("-").strip()) for name, unit in zip(names, units, strict=True)}
+    types = {
+        name: _IPAC_TYPES[word]
+        for name, kind in zip(names, kinds, strict=True)
+        if (word := kind.strip("-").strip().lower()) in _IPAC_TYPES
+    }
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter=UNIT_SEPARATOR,
         comment="\\",
-        columns={
-            name: _build_column(name, unit=unit.strip("-").strip()) for name, unit in zip(names, units, strict=True)
-        },
-        types={
-            name: _IPAC_TYPES[word]
-            for name, kind in zip(names, kinds, strict=True)
-            if (word := kind.strip("-").strip().lower()) in _IPAC_TYPES
-        },
+        columns=columns,
+        types=types,
         nulls={name: [null] for name, null in zip(names, nulls, strict=True) if null},
         ranges=ranges,
         has_units=len(rows) > 2,
@@ -337,13 +337,14 @@ def _read_sextractor_header(beginning: _FileBeginning, first_line: int) -> TextH
                 label = name
             names.append(label)
             columns[label] = _build_column(label, unit=unit, description=text.strip())
+    has_units = any(unit for *_, unit in numbered_columns)
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter="whitespace",
         comment="#",
         columns=columns,
-        has_units=any(unit for *_, unit in numbered_columns),
+        has_units=has_units,
     )
 
 
@@ -397,16 +398,18 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> TextHead
             remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with "
             "`kind: python`",
         )
+    nulls = {"*": ["INDEF"]}
+    has_units = any(column.unit for column in columns.values())
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number],
         delimiter=UNIT_SEPARATOR if ranges else "whitespace",
         comment="#",
         columns=columns,
-        nulls={"*": ["INDEF"]},
+        nulls=nulls,
         ranges=ranges,
         has_continuation_lines=True,
-        has_units=any(column.unit for column in columns.values()),
+        has_units=has_units,
     )
 
 
@@ -454,13 +457,15 @@ def _read_rdb_header(beginning: _FileBeginning, first_line: int) -> TextHeader |
     formats = [cell.strip() for cell in beginning.lines[line_number + 1].split("\t")]
     if len(names) != len(formats) or not all(names) or not all(map(_RDB_FORMAT_PATTERN.fullmatch, formats)):
         return None
+    types = {name: _TEXT_TYPE for name, form in zip(names, formats, strict=True) if form.endswith("S")}
+    renamed = list_renamed(stated_names, names)
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number + 2],
         delimiter="\t",
         comment="#",
-        types={name: _TEXT_TYPE for name, form in zip(names, formats, strict=True) if form.endswith("S")},
-        renamed=list_renamed(stated_names, names),
+        types=types,
+        renamed=renamed,
     )
 
 
@@ -524,11 +529,12 @@ def _read_ruled_header(beginning: _FileBeginning, first_line: int) -> TextHeader
     names = [beginning.lines[line_number][start:end].strip() for start, end in ranges]
     if not all(names):
         return None
+    comment = rule.strip() if line_number > first_line else None
     return TextHeader(
         names=names,
         offset=beginning.starts[line_number + 2],
         delimiter=UNIT_SEPARATOR,
-        comment=rule.strip() if line_number > first_line else None,
+        comment=comment,
         ranges=ranges,
     )
 

@@ -101,7 +101,8 @@ def parse_cells(
     text = strip_blanks(text)
     if pa.types.is_string(arrow_type):
         return replace_null_words(text, null_words), None
-    blank = pc.is_in(text, value_set=build_null_words(tuple(null_words)))
+    value_set = build_null_words(tuple(null_words))
+    blank = pc.is_in(text, value_set=value_set)
     text = pc.if_else(blank, pa.scalar(None, pa.string()), text)
     if pa.types.is_boolean(arrow_type):
         return _parse_booleans(text)
@@ -127,7 +128,8 @@ def is_number(text: str) -> bool:
 def replace_null_words(text: pa.Array, null_words: Sequence[str]) -> pa.Array:
     """Replace empty strings and null words by null."""
     if null_words:
-        words = pc.is_in(text, value_set=pa.array(["", *null_words], pa.string()))
+        value_set = pa.array(["", *null_words], pa.string())
+        words = pc.is_in(text, value_set=value_set)
     else:
         words = pc.equal(text, "")
     if pc.any(words).as_py():
@@ -295,7 +297,8 @@ def guess_type(
     A column without any value is text.
     """
     text = strip_blanks(text)
-    blank = pc.is_in(text, value_set=build_null_words(tuple(null_words)))
+    value_set = build_null_words(tuple(null_words))
+    blank = pc.is_in(text, value_set=value_set)
     text = text.filter(pc.invert(blank)).drop_null()
     if not len(text):
         return pa.string()

@@ -224,7 +224,8 @@ def _join_at_common_times(
                 first_segment.times, second_segment.times, assume_unique=True, return_indices=True
             )
             if len(common):
-                yield _join_variables(_select_samples(first_segment, mine), _select_samples(second_segment, theirs))
+                samples = _select_samples(first_segment, mine)
+                yield _join_variables(samples, _select_samples(second_segment, theirs))
 
 
 def _select_samples(segment: SampleSegment, indexes: Array) -> SampleSegment:

@@ -399,7 +399,8 @@ class DecompressedStream(io.BufferedIOBase):
 
 def _open_decompressor(raw_stream: io.BufferedIOBase, compression: str | None) -> BinaryIO:
     if compression == "gz":
-        return cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", raw_stream)))
+        fileobj = cast("BinaryIO", raw_stream)
+        return cast("BinaryIO", gzip.GzipFile(fileobj=fileobj))
     if compression == "bz2":
         return cast("BinaryIO", bz2.BZ2File(cast("BinaryIO", raw_stream)))
     if compression == "xz":

@@ -343,7 +343,8 @@ def report_rounded_numbers(
         Takes the deviations.
     """
     for name, (count, position, value) in parsed_block.rounded.items():
-        report(build_rounding_deviation(name, count, file, first_row + position, value))
+        rounding_deviation = build_rounding_deviation(name, count, file, first_row + position, value)
+        report(rounding_deviation)
 
 
 def report_respelt_numbers(

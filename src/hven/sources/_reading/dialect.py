@@ -601,6 +601,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         described_as = meta.get("description")
     else:
         described_as = None
+    description = str(described_as) if described_as else None
     return TextDialect(
         names=names,
         delimiter=cut,
@@ -610,7 +611,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         columns_by_name=described,
         is_typed=True,
         json_columns=encoded,
-        description=str(described_as) if described_as else None,
+        description=description,
     )
 
 

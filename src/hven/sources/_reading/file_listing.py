@@ -189,7 +189,8 @@ def find_data_files(
     else:
         shared_listing = None
     if shared_listing is None:
-        shared_listing = FileListing(_find_files(options, directory, allowed_roots), f"{os.fspath(directory)}/")
+        files = _find_files(options, directory, allowed_roots)
+        shared_listing = FileListing(files, f"{os.fspath(directory)}/")
         if run_name:
             _SHARED_LISTINGS[key] = shared_listing
     return shared_listing.copy_unread()

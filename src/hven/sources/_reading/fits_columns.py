@@ -91,7 +91,8 @@ class FitsField:
             if size is None
             else f"{MAX_UINT64_DIGITS}x{'*' if self.heap_descriptor else self.repeat}",
         )
-        return replace(self, column=self.column.copy_with(type=kind))
+        column = self.column.copy_with(type=kind)
+        return replace(self, column=column)
 
 
 def read_fields(header: HduHeader, file: str) -> list[FitsField]:
@@ -150,14 +151,17 @@ def _build_column(header: HduHeader, column_number: int, name: str, column_type:
         and not re.match(r"(?i)label for|name of|field name|(column|field) ?\d*$|column title", comment)
     ):
         description = comment
+    ucd = header.read_text(f"TUCD{column_number}")
+    utype = header.read_text(f"TUTYP{column_number}")
+    display = header.read_text(f"TDISP{column_number}")
     return Column(
         name=name,
         type=column_type,
         unit=None if unit in {None, "None", "none", "-", "---", "unitless", "UNITLESS", "NA", "N/A"} else unit,
-        ucd=header.read_text(f"TUCD{column_number}"),
-        utype=header.read_text(f"TUTYP{column_number}"),
+        ucd=ucd,
+        utype=utype,
         description=description,
-        display=header.read_text(f"TDISP{column_number}"),
+        display=display,
     )
 
 
@@ -250,16 +254,19 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
         kind = Type("int" if width < 10 else "long")
     else:
         kind = Type("double")
+    start = header.read_integer(f"TBCOL{column_number}", 1) - 1
+    null = header.read_text(f"TNULL{column_number}")
+    decimals = int(match.group(3) or 0) if code in "FED" else 0
     return FitsField(
         name=name,
         code=code,
         repeat=1,
-        start=header.read_integer(f"TBCOL{column_number}", 1) - 1,
+        start=start,
         width=width,
         scale=scale,
         zero=zero,
-        null=header.read_text(f"TNULL{column_number}"),
-        decimals=int(match.group(3) or 0) if code in "FED" else 0,
+        null=null,
+        decimals=decimals,
         column=_build_column(header, column_number, name, kind),
     )
 

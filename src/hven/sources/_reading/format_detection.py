@@ -143,7 +143,8 @@ def check_bytes(first_bytes: bytes, file: str) -> None:
     if format_name:
         raise SourceError(f"{file} is {format_name}, no table of text", remedy=_OTHER_KINDS_REMEDY)
     if b"\0" in first_bytes[:4096]:
-        place = Place(file=file, line=first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1)
+        line = first_bytes.count(b"\n", 0, first_bytes.find(b"\0")) + 1
+        place = Place(file=file, line=line)
         is_utf16 = first_bytes[:2] in {b"\xff\xfe", b"\xfe\xff"} or re.match(
             rb"(?:[^\0]\0){8}|(?:\0[^\0]){8}", first_bytes
         )

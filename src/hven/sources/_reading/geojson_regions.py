@@ -261,7 +261,8 @@ def _write_polygons(
         sizes = np.bincount(ring, minlength=len(outer))
     else:
         sizes = np.zeros(0, np.int64)
-    thin = (_count_distinct_vertices(x, y, ring, len(outer)) < 3) & ~corners.is_wide_box
+    distinct_vertice_count = _count_distinct_vertices(x, y, ring, len(outer))
+    thin = (distinct_vertice_count < 3) & ~corners.is_wide_box
     bad[row[thin]] = True
     order = _order_vertices(x, y, ring, sizes)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
@@ -326,7 +327,8 @@ def _order_vertices(x: Any, y: Any, ring: Any, sizes: Any) -> npt.NDArray[np.int
         return np.zeros(0, np.int64)
     following = _find_successors(ring)
     step = (x[following] - x + 180.0) % 360.0 - 180.0
-    area = np.bincount(ring, weights=-step * (y + y[following]) / 2.0, minlength=len(sizes))
+    weights = -step * (y + y[following]) / 2.0
+    area = np.bincount(ring, weights=weights, minlength=len(sizes))
     round_pole = np.abs(np.bincount(ring, weights=step, minlength=len(sizes))) > 180.0
     turn = (area > 0) & ~round_pole
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1]

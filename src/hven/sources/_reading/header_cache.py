@@ -225,7 +225,8 @@ class _AdaptiveReader:
         while len(headers) < len(files) and (concurrency < 2 or not self.is_io_bound):
             start_time = time.monotonic()
             start_cpu_time = time.thread_time()
-            headers.append(_read_one_file(files[len(headers)], read_header))
+            one_file = _read_one_file(files[len(headers)], read_header)
+            headers.append(one_file)
             self.file_count += 1
             self.wall_seconds += time.monotonic() - start_time
             self.cpu_seconds += time.thread_time() - start_cpu_time
@@ -257,7 +258,8 @@ def _read_one_file(file: DataFile, read_header: Callable[[DataFile], FileHeader]
         state_after = file.read_size_and_mtime()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        return SourceError(f"cannot be read: {reason}", place=Place(file=file.name), remedy="look at its permissions")
+        place = Place(file=file.name)
+        return SourceError(f"cannot be read: {reason}", place=place, remedy="look at its permissions")
     except SourceError as error:
         return error
     except TooLargeError as error:

@@ -238,7 +238,8 @@ class HeaderSource(FileSource):
                     cells = pa.array(
                         [self._fit_or_reject(name, kind, *rows[at], at, rejects) for at in range(len(rows))], kind
                     )
-                arrays[name] = replace_null_values(cells, list_null_words(self.nulls, name))
+                null_words = list_null_words(self.nulls, name)
+                arrays[name] = replace_null_values(cells, null_words)
         batch = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=list(names))
         for at in sorted(rejects):
             self._reject_row(rejects[at], None)

@@ -211,9 +211,10 @@ class JsonRecordReader:
                 file, part, row = parsed_records.locate_record(int(parsed_records.good_indexes[place]))
                 count = int(flags.sum())
                 value = cells[place].as_py()
-                parsed_records.deviations.append(
-                    build_rounding_deviation(leaf.name, count, file.name, part.first_number + row, value)
+                rounding_deviation = build_rounding_deviation(
+                    leaf.name, count, file.name, part.first_number + row, value
                 )
+                parsed_records.deviations.append(rounding_deviation)
             if bad is not None and pc.any(bad).as_py():
                 mask = np.asarray(pc.fill_null(bad, False)) & ~is_rejected
                 is_rejected |= mask

@@ -431,7 +431,8 @@ def add_query_parameters(url: str, params: Mapping[str, Any]) -> str:
         )
         for name, parameter_value in params.items()
     ]
-    return urlunsplit(parts._replace(query=urlencode([*kept_pairs, *added_pairs])))
+    query = urlencode([*kept_pairs, *added_pairs])
+    return urlunsplit(parts._replace(query=query))
 
 
 def parse_document(data: bytes, source_name: str) -> Any:

@@ -500,9 +500,10 @@ class _RecordCutter:
 
     def _build_error(self, message: str, remedy: str) -> SourceError:
         blank = len(self.remainder) - len(self.remainder.lstrip())
+        place = Place(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, blank))
         return SourceError(
             message,
-            place=Place(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, blank)),
+            place=place,
             remedy=remedy,
         )
 

@@ -239,7 +239,8 @@ class JsonSource(ABC):
                     subject = f"column {column}: {value!r} is"
                 else:
                     subject = "the record is"
-                place = Place(file=file.name, line=part.find_line(row))
+                line = part.find_line(row)
+                place = Place(file=file.name, line=line)
                 raise SourceError(f"row {part.first_number + row}: {subject} {reason}", place=place)
             number = part.first_number + row
             self.context.on_reject(

@@ -265,7 +265,8 @@ def _list_array_leaves(node: JsonNode, name: str, pointer: str, mixed: str | Non
         yield JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_TEXT, arrow_type=pa.string(), mixed_kinds=mixed)
         return
     if "object" not in items.value_kinds:
-        merged = JsonNode(value_kinds=(items.value_kinds | node.value_kinds) - {"array"})
+        value_kinds = (items.value_kinds | node.value_kinds) - {"array"}
+        merged = JsonNode(value_kinds=value_kinds)
         yield JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_LIST, arrow_type=merged.choose_type())
         return
     yield JsonLeaf(name=name, pointer=pointer, leaf_kind=LEAF_TEXT, arrow_type=pa.string())

@@ -141,7 +141,8 @@ class KeyOrderedPager:
             while rows >= self.page_row_limit:
                 table = pa.Table.from_batches(waiting)
                 if rows > self.page_row_limit:
-                    cut = min(self.key.count_complete_rows(table), self.page_row_limit)
+                    complete_row_count = self.key.count_complete_rows(table)
+                    cut = min(complete_row_count, self.page_row_limit)
                 else:
                     cut = self.key.count_complete_rows(table)
                 cut = self._move_cut(table, cut)

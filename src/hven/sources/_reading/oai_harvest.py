@@ -194,7 +194,8 @@ class OaiHarvest:
             if harvest_state is None or is_full_harvest:
                 since = None
             else:
-                since = _parse_timestamp(harvest_state["since"]) - timedelta(seconds=options.overlap)
+                timestamp = _parse_timestamp(harvest_state["since"])
+                since = timestamp - timedelta(seconds=options.overlap)
             try:
                 shutil.rmtree(incoming, ignore_errors=True)
                 incoming.mkdir()
@@ -361,9 +362,8 @@ class _Repository:
             content = next(metadata.iterchildren(etree.Element), None)
         else:
             content = None
-        record = etree.Element(
-            "record", identifier=name, datestamp=_read_text(header.find(f"{OAI_NAMESPACE}datestamp"))
-        )
+        datestamp = _read_text(header.find(f"{OAI_NAMESPACE}datestamp"))
+        record = etree.Element("record", identifier=name, datestamp=datestamp)
         ivoid = name.casefold()
         if header.get("status") == "deleted":
             record.set("status", "deleted")

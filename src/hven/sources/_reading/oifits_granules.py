@@ -203,7 +203,8 @@ def _read_tables(stream: DecompressedStream, file: str) -> tuple[HduHeader | Non
         if header.hdu_kind != "BINTABLE" or not (name in _COLUMNS_READ or name in {"OI_CORR", "OI_INSPOL"}):
             stream.skip_bytes(header.data_bytes)
             continue
-        tables.append(_OifitsTable(header, _read_columns(stream, header, _COLUMNS_READ.get(name, ()), file)))
+        columns = _read_columns(stream, header, _COLUMNS_READ.get(name, ()), file)
+        tables.append(_OifitsTable(header, columns))
     return primary, tables
 
 

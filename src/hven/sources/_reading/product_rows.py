@@ -115,7 +115,8 @@ class ProductHeaderSource(_ProductHeaderSource):
         with open_product(
             file.product_path, file.name.rpartition("/")[2], only_cards=True, includes_rasters=True
         ) as product:
-            return FileHeader([_collect_card_values(product.cards, comments, product.medium)], comments)
+            card_values = _collect_card_values(product.cards, comments, product.medium)
+            return FileHeader([card_values], comments)
 
 
 class ProductImageSource(_ProductHeaderSource):
@@ -125,9 +126,13 @@ class ProductImageSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List what is known of each image."""
+        number_column = _build_number_column(
+            "part", "meta.number", "Number of the image in its file, from 0", pa.int32()
+        )
+        text_column = _build_text_column("name", "meta.id", "Name of the image in its file")
         return (
-            _build_number_column("part", "meta.number", "Number of the image in its file, from 0", pa.int32()),
-            _build_text_column("name", "meta.id", "Name of the image in its file"),
+            number_column,
+            text_column,
             _build_text_column(
                 "role", "meta.code", "What it holds: data, or error, flag, coverage of the data beside it"
             ),
@@ -165,7 +170,8 @@ class ProductImageSource(_ProductHeaderSource):
                 image_values[FOOTPRINT_COLUMN] = world
             else:
                 image_values[FOOTPRINT_COLUMN] = {}
-            yield _collect_card_values(product.cards, comments, product.medium) | header | image_values
+            card_values = _collect_card_values(product.cards, comments, product.medium)
+            yield card_values | header | image_values
 
 
 class ProductVariableSource(_ProductHeaderSource):
@@ -175,8 +181,9 @@ class ProductVariableSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List what is known of each variable."""
+        text_column = _build_text_column("name", "meta.id", "Name of the variable")
         return (
-            _build_text_column("name", "meta.id", "Name of the variable"),
+            text_column,
             _build_text_column("type", "meta.code", "Type of its values"),
             _build_text_column("sizes", "meta.number", "Sizes of its dimensions, the slowest first: 1440x3"),
         )
@@ -198,9 +205,13 @@ class ProductAttributeSource(_ProductHeaderSource):
 
     def list_fixed_columns(self) -> Sequence[Column]:
         """List the columns, which are the same for all files."""
+        text_column = _build_text_column(
+            "name", "meta.id", "Of which image, table or variable it is said; none: of the file"
+        )
+        number_column = _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32())
         return (
-            _build_text_column("name", "meta.id", "Of which image, table or variable it is said; none: of the file"),
-            _build_number_column("card", "meta.number", "Its place there, from 1", pa.int32()),
+            text_column,
+            number_column,
             _build_text_column("keyword", "meta.id", "Keyword, or name of the attribute"),
             _build_text_column("value", "meta.note", "Its value"),
             _build_number_column("number", None, "Its value, if it is a number", pa.float64()),
@@ -316,10 +327,11 @@ class ProductTableSource(FileRows):
             self.context.report_deviation(deviation)
         for other in product.parts if self._part is None else ():
             if isinstance(other, TablePart) and other is not table:
+                column = other.name or str(other.index)
                 self.context.report_deviation(
                     Deviation(
                         kind=DeviationKind.OTHER_TABLE,
-                        column=other.name or str(other.index),
+                        column=column,
                         file=file,
                         message=f"this table of {other.row_count:,} rows is not read",
                         remedy=f"say part: {other.index} to read it",

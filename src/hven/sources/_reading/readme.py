@@ -200,7 +200,8 @@ def _parse_fields(lines: list[str], line_index: int) -> tuple[list[ByteField], i
         match = _FIELD_LINE_PATTERN.match(line)
         if match and (not fields or int(match.group(1) or match.group(2)) > fields[-1].start):
             start = int(match.group(1) or match.group(2)) - 1
-            fields.append(_build_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5)))
+            byte_field = _build_byte_field(start, int(match.group(2)), match.group(3), match.group(4), match.group(5))
+            fields.append(byte_field)
             texts.append([match.group(6)])
             indent = match.start(6)
         elif texts and line[: max(indent - 4, 20)].strip() == "":
@@ -217,9 +218,8 @@ def _build_byte_field(start: int, end: int, format_text: str, unit: str, label: 
         kind = Type("int" if width <= 9 else "long")
     else:
         kind = Type("double")
-    return ByteField(
-        start=start, end=end, null=None, column=Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit)
-    )
+    column = Column(name=label, type=kind, unit=None if set(unit) <= {"-"} else unit)
+    return ByteField(start=start, end=end, null=None, column=column)
 
 
 def _parse_explanation(byte_field: ByteField, text: str) -> ByteField:

@@ -148,9 +148,8 @@ class TapClient:
             schema = batches[0].schema
         else:
             schema = pa.schema([column.arrow_field.with_nullable(True) for column in read.metadata.columns])
-        return TapPage(
-            head=read.metadata, table=pa.Table.from_batches(batches, schema), overflow=has_overflow(read.metadata)
-        )
+        table = pa.Table.from_batches(batches, schema)
+        return TapPage(head=read.metadata, table=table, overflow=has_overflow(read.metadata))
 
     def _classify_error(self, error: SourceError) -> SourceError:
         """Classify a failed answer: its fault, and whether to try again."""
@@ -399,5 +398,6 @@ def list_available_tables(client: TapClient) -> list[AvailableTable]:
 
 
 def _open_votable(file: IO[bytes], batch: int = 131_072) -> TableStream:
-    read: TableStream = plugins.load_plugin("formats", "votable").FORMAT.read(file, batch=batch)
+    plugin = plugins.load_plugin("formats", "votable")
+    read: TableStream = plugin.FORMAT.read(file, batch=batch)
     return read

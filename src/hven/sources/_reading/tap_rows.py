@@ -243,8 +243,9 @@ class TapSource(WatermarkSource):
     def select_keys(self, key_columns: Sequence[str], keys: pa.Table) -> Self:
         """Select the rows whose `key_columns` are in `keys`."""
         names = check_column_names(key_columns, list(self._columns), self.source_name)
+        portions = tuple(self._condition_writer.write_key_conditions(names, keys, KEYS_PER_QUERY))
         return self._copy_part(
-            portions=tuple(self._condition_writer.write_key_conditions(names, keys, KEYS_PER_QUERY)),
+            portions=portions,
             picked=tuple(names),
         )
 
@@ -306,9 +307,8 @@ class TapSource(WatermarkSource):
             before = None
         for table in self._read_ordered_pages(key, names, last):
             place = key.write_token(table, table.num_rows - 1, number + table.num_rows)
-            parts = list(
-                self._cast_batches(self._list_requested_columns(names, key), table.to_batches(), names, number)
-            )
+            requested_columns = self._list_requested_columns(names, key)
+            parts = list(self._cast_batches(requested_columns, table.to_batches(), names, number))
             number += table.num_rows
             self.read_count = number - 1
             for part in parts[:-1]:

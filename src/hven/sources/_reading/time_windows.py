@@ -244,8 +244,9 @@ class TimeWindowSource(WatermarkSource):
                 for batch in part.combine_chunks().to_batches():
                     arrays = {name: batch.column(name) for name in batch.schema.names}
                     last = table is tables[-1]
+                    source_batch = build_source_batch(names, arrays, batch.num_rows, number, None)
                     yield (
-                        build_source_batch(names, arrays, batch.num_rows, number, None),
+                        source_batch,
                         f"{number + batch.num_rows} {end}" if last else "",
                     )
                     number += batch.num_rows
@@ -262,9 +263,8 @@ class TimeWindowSource(WatermarkSource):
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
             message = f"{self.source_name} sends samples outside of what it is asked for; they are left out"
-            self.context.report_deviation(
-                Deviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
-            )
+            count = int((~inside).sum())
+            self.context.report_deviation(Deviation(kind=DeviationKind.DROPPED_ROW, count=count, message=message))
             table = table.filter(pa.array(inside))
         if (np.diff(moments) < 0).any():
             self._report_once(f"the samples of {self.source_name} are not in the order of time")

@@ -81,7 +81,8 @@ def explain_doubt(
         Or None.
     """
     words = strip_blanks(pa.array(cells, pa.string()))
-    filled = pc.invert(pc.is_in(words, value_set=build_null_words(tuple(null_words))))
+    value_set = build_null_words(tuple(null_words))
+    filled = pc.invert(pc.is_in(words, value_set=value_set))
     values = words.filter(filled)
     filled_places = pa.array(places, pa.string()).filter(filled)
     if not len(values):

@@ -99,7 +99,8 @@ class XmlSource(JsonFileSource):
 
     def _compile_xpath(self, option_name: str, path: str, *, smart_strings: bool = False) -> etree.XPath:
         try:
-            return etree.XPath(path, namespaces=self.options.namespaces or None, smart_strings=smart_strings)
+            namespaces = self.options.namespaces or None
+            return etree.XPath(path, namespaces=namespaces, smart_strings=smart_strings)
         except etree.XPathError as error:
             raise SourceError(
                 f"{option_name}: {path!r} is no XPath: {error}", remedy="a path from the record: position/ra, @id"
@@ -245,7 +246,9 @@ class XmlSource(JsonFileSource):
                 yield file, _build_xml_records(texts, lines, first)
 
     def _build_root_node(self) -> JsonNode:
-        return JsonNode(keys={name: JsonNode() for name in self._paths})  # in the order in which they are said
+        # in the order in which they are said
+        keys = {name: JsonNode() for name in self._paths}
+        return JsonNode(keys=keys)
 
     def _sample_file(self, file: DataFile, node: JsonNode) -> Iterator[int]:
         for element in self._iterate_records(file):

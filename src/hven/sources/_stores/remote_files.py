@@ -221,9 +221,8 @@ class RangedRemoteFile(_RemoteDataFile):
     def _open_ranges(self, path: str) -> _BlockRanges | None:
         if path == self.name:
             size = self.stat.st_size
-            return _BlockRanges(
-                self._build_range_reader(path, self._fact or RemoteFileFacts()), size, self._first_bytes
-            )
+            range_reader = self._build_range_reader(path, self._fact or RemoteFileFacts())
+            return _BlockRanges(range_reader, size, self._first_bytes)
         try:
             fact, begin = self._store.read_beginning(path, BLOCK_BYTES)
         except UpstreamError as fault:

@@ -54,7 +54,8 @@ class WebCatalogueFolder:
 
     def list_files(self, name: str) -> list[str]:
         """See `hats_catalogues.CatalogueFolder.list_files`."""
-        return catalogues.list_linked_files(self.read_file(f"{name}/") or b"", name)
+        file = self.read_file(f"{name}/")
+        return catalogues.list_linked_files(file or b"", name)
 
 
 class WebCatalogueClient:
@@ -110,7 +111,8 @@ class WebCatalogueClient:
     def _locate_file(self, path: str) -> tuple[WebStore, str]:
         """Return who is asked for a file, and its name there."""
         address, dataset, name = path.rpartition(f"/{hats_layout.DATASET_DIRECTORY}/")
-        return self._find_store(address), f"{dataset[1:]}{name}"
+        store = self._find_store(address)
+        return store, f"{dataset[1:]}{name}"
 
     def read_state(self, path: str) -> tuple[int, str]:
         """Ask for the size of a file, and for what tells that it changed.

@@ -86,7 +86,8 @@ class WebStore:
                     body += part
                     if len(body) > size:
                         break
-                return _parse_headers(answer.headers, range_match[3]), bytes(body[:size])
+                headers = _parse_headers(answer.headers, range_match[3])
+                return headers, bytes(body[:size])
         return self.fetch_facts(path), b""
 
     def read_range(self, path: str, start_offset: int, end_offset: int, fact: RemoteFileFacts) -> Iterator[bytes]:
@@ -218,6 +219,5 @@ def build_refusal_error(status: int) -> UpstreamError:
     """Make the error of an answer without the file."""
     if status in {404, 410}:
         return build_missing_error()
-    return UpstreamError(
-        f"{REFUSED_MESSAGE}: it answers {status}", remedy=LATER_REMEDY if status >= 429 else OWNER_REMEDY
-    )
+    remedy = LATER_REMEDY if status >= 429 else OWNER_REMEDY
+    return UpstreamError(f"{REFUSED_MESSAGE}: it answers {status}", remedy=remedy)

@@ -51,9 +51,8 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
     SourceError
         No such file; it is no FITS file.
     """
-    table_hdus = list_table_hdus(
-        find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)[0]
-    )
+    data_files = find_data_files(Options.model_validate(dict(options)), context.directory, context.allowed_roots)
+    table_hdus = list_table_hdus(data_files[0])
     default = next((index for index, _, _, axes in table_hdus if not axes), None)
     return [
         AvailableTable(option_value=index, name=name, row_count=rows, is_default=index == default)

@@ -87,11 +87,13 @@ class FitsTableSource(FileRows):
             header = read_header(stream.read, 0, self.files[0].name)
             if header is None or header.card_values.get("VOTMETA") is not True:
                 return []
-            text = stream.read(min(header.read_integer("NAXIS1"), _MAX_METADATA_BYTES))
+            integer = header.read_integer("NAXIS1")
+            text = stream.read(min(integer, _MAX_METADATA_BYTES))
         finally:
             stream.close()
         try:
-            read: TableStream = plugins.load_plugin("formats", "votable").FORMAT.read(io.BytesIO(text), table=0)
+            plugin = plugins.load_plugin("formats", "votable")
+            read: TableStream = plugin.FORMAT.read(io.BytesIO(text), table=0)
         except HvenError:  # bad metadata do not spoil good data
             return []
         if read.is_truncated:
@@ -223,14 +225,14 @@ class FitsTableSource(FileRows):
             if is_ascii:
                 values, bad, implied = convert_ascii_column(row_bytes, fields_by_name[name])
                 if implied is not None:
-                    self.context.report_deviation(
-                        _build_implied_decimal_deviation(
-                            row_bytes, fields_by_name[name], np.flatnonzero(implied), first_row, file
-                        )
+                    implied_decimal_deviation = _build_implied_decimal_deviation(
+                        row_bytes, fields_by_name[name], np.flatnonzero(implied), first_row, file
                     )
+                    self.context.report_deviation(implied_decimal_deviation)
             else:
                 values, bad = convert_binary_column(row_bytes, fields_by_name[name], read_heap)
-            arrays[name] = replace_null_values(values, list_null_words(self.nulls, name))
+            null_words = list_null_words(self.nulls, name)
+            arrays[name] = replace_null_values(values, null_words)
             if bad is None:
                 continue
             mask = np.asarray(bad) & ~is_rejected
@@ -243,9 +245,8 @@ class FitsTableSource(FileRows):
                     reason = f"not a number (TFORM {item.code}{item.width})"
                 else:
                     reason = INT64_REASON
-                self._reject_row(
-                    RejectedRow(file=file.name, row=first_row + int(at), column=name, value=value, reason=reason)
-                )
+                row = first_row + int(at)
+                self._reject_row(RejectedRow(file=file.name, row=row, column=name, value=value, reason=reason))
         if not is_rejected.any():
             return build_source_batch(names, arrays, len(row_bytes), first_row, file)
         keep = pa.array(~is_rejected)
@@ -302,7 +303,8 @@ def _find_columns_beyond_int64(stream: DecompressedStream, header: HduHeader, it
     unresolved = {item.name: item for item in items if item.is_unsigned and not item.heap_descriptor}
     names_beyond: set[str] = set()
     width = header.read_integer("NAXIS1")
-    rows = min(header.read_integer("NAXIS2"), MAX_SCANNED_BYTES // max(width, 1))
+    integer = header.read_integer("NAXIS2")
+    rows = min(integer, MAX_SCANNED_BYTES // max(width, 1))
     step = max(1, CHUNK_BYTES // max(width, 1))
     while unresolved and rows > 0:
         data = stream.read(min(step, rows) * width)
@@ -380,7 +382,8 @@ def _spool_bytes(stream: DecompressedStream, size: int) -> BinaryIO:
 
 
 def _build_heap_reader(spool: BinaryIO, header: HduHeader) -> Callable[[int, int], bytes]:
-    start = header.read_integer("THEAP", header.read_integer("NAXIS1") * header.read_integer("NAXIS2"))
+    integer = header.read_integer("NAXIS1")
+    start = header.read_integer("THEAP", integer * header.read_integer("NAXIS2"))
 
     def read_heap(offset: int, size: int) -> bytes:
         spool.seek(start + offset)

@@ -135,7 +135,8 @@ class DatabaseSource(WatermarkSource):
 
     def _select_newer(self, watermark: Watermark, value: object) -> Self:
         words = self._build_writer()
-        return self._copy_part(SqlCondition(sql=watermark.write_condition(value, words), values=tuple(words.values)))
+        sql = watermark.write_condition(value, words)
+        return self._copy_part(SqlCondition(sql=sql, values=tuple(words.values)))
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         watermark = parse_watermark(expression, self.list_columns())
@@ -154,7 +155,8 @@ class DatabaseSource(WatermarkSource):
                 raise SourceError(
                     f"{self.source_name} has no column {name!r}", remedy=f"it has {', '.join(list(self._columns)[:12])}"
                 )
-        return self._copy_part(portions=self._split_keys(key_columns, keys.select(list(key_columns))))
+        portions = self._split_keys(key_columns, keys.select(list(key_columns)))
+        return self._copy_part(portions=portions)
 
     def _split_keys(self, columns: Sequence[str], keys: pa.Table) -> Iterator[SqlCondition]:
         """Cut keys into portions; those with nulls have conditions of their own."""

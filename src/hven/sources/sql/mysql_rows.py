@@ -116,7 +116,8 @@ def _build_batch(
             code = np.dtype(
                 "<" + (_NUMBER_CODES[kind].replace("i", "u") if flags & UNSIGNED_FLAG else _NUMBER_CODES[kind])
             )
-            arrays.append(_build_number_array(_read_at_offsets(raw, at, code), null))
+            number_array = _build_number_array(_read_at_offsets(raw, at, code), null)
+            arrays.append(number_array)
             at = at + np.where(null, 0, code.itemsize)
             continue
         start, length = _find_values(raw, at, null)
