@@ -440,13 +440,12 @@ class FunctionBinder(TypeChecker, ABC):
                     result = FLOAT64
             elif signature.result == "ELEMENT":
                 result = Type(require_meta(args[0]).type.datatype)
+            elif classify_value(args[0]) != "null":
+                result = require_meta(args[0]).type
+            elif signature.parameters[0].type_word == "NUMERIC":
+                result = FLOAT64
             else:
-                if classify_value(args[0]) != "null":
-                    result = require_meta(args[0]).type
-                elif signature.parameters[0].type_word == "NUMERIC":
-                    result = FLOAT64
-                else:
-                    result = STRING
+                result = STRING
         argument_metas = [require_meta(arg) for arg in args]
         first = argument_metas[0] if argument_metas else None
         if entry.unit == "same":

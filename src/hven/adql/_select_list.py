@@ -229,11 +229,10 @@ class SelectList:
                 type_ = left_column.type
             elif left_kind == "null":
                 type_ = right_column.type
+            elif are_region_texts and region_type is not None:
+                type_ = region_type
             else:
-                if are_region_texts and region_type is not None:
-                    type_ = region_type
-                else:
-                    type_ = value_kinds.find_common_type((left_column.type, right_column.type))
+                type_ = value_kinds.find_common_type((left_column.type, right_column.type))
             if type_ == left_column.type and left_column.required == right_column.required:
                 column = left_column
             else:

@@ -1029,9 +1029,7 @@ def build_function_reference() -> str:
 
 def _format_example(entry: FunctionDefinition) -> str:
     call, _, result = entry.example.partition(" is ")
-    if entry in STANDARD_FUNCTIONS:
-        call = call
-    else:
+    if entry not in STANDARD_FUNCTIONS:
         call = call.replace(entry.name, entry.name.lower())
     call_text = call.replace("|", "\\|")
     if result:

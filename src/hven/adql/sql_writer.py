@@ -192,9 +192,7 @@ class SqlDialect(ABC):
         if not math.isfinite(value):
             return f"CAST('{value}' AS DOUBLE PRECISION)"
         text = repr(value)
-        if "e" in text:
-            text = text
-        else:
+        if "e" not in text:
             text = f"{text}e0"
         if text.startswith("-"):
             return f"({text})"

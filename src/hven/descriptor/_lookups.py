@@ -332,13 +332,12 @@ def _read_written_lookup(
     texts = list(entries.values())
     if column is not None:
         value_type = column.type
+    elif all(INTEGER_PATTERN.fullmatch(text) for text in texts):
+        value_type = INT64
+    elif all(DECIMAL_PATTERN.fullmatch(text) for text in texts):
+        value_type = FLOAT64
     else:
-        if all(INTEGER_PATTERN.fullmatch(text) for text in texts):
-            value_type = INT64
-        elif all(DECIMAL_PATTERN.fullmatch(text) for text in texts):
-            value_type = FLOAT64
-        else:
-            value_type = STRING
+        value_type = STRING
     if not value_type.is_numeric:
         return keys, [None if text.is_null else str(text) for text in texts], Column(name="value", type=STRING)
     values: list[Any] = []

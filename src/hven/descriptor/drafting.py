@@ -573,9 +573,7 @@ def _draft_table(
         if is_paged and found_key is not None:  # rows are asked for page by page by it
             options = {**options, "key": found_key.source}
     position = _source_credits.find_position_columns(credited, guesses)
-    if image_coverage is None:
-        guesses = guesses
-    else:
+    if image_coverage is not None:
         guesses = add_footprint_columns(guesses, image_coverage)
     if not is_live and position is None:  # text that is put together at each query is found by no index
         guesses += convert_positions(guesses)

@@ -324,9 +324,7 @@ class RowValidator:
             if not len(failing_numbers):
                 return None
             numbers = batch.column(ROW_NUMBER_COLUMN)
-            if mapped.source_positions is None:
-                numbers = numbers
-            else:
+            if mapped.source_positions is not None:
                 numbers = numbers.take(pa.array(mapped.source_positions))
             failing_mask = pc.is_in(numbers, value_set=combine_chunks(failing_numbers))
             if pc.any(failing_mask).as_py():

@@ -165,9 +165,7 @@ class MappingTransform:
                     continue
                 if source is not None:
                     values = batch.column(source)
-                    if source_positions is None:
-                        values = values
-                    else:
+                    if source_positions is not None:
                         values = values.take(pa.array(source_positions))
                 else:
                     values = combine_chunks(computed_columns.column(item.name))  # type: ignore[union-attr]

@@ -376,11 +376,10 @@ def _build_job_type(name: str, fields: KeyValues, settings: Settings, faults: Fa
     run: ProgramRunner | RemoteJobRunner | None
     if "command" in fields:
         run = _build_command(fields, params, files, limits, sizes, settings, faults)
+    elif "remote" in fields:
+        run = _build_remote(fields, params, files, sizes, faults)
     else:
-        if "remote" in fields:
-            run = _build_remote(fields, params, files, sizes, faults)
-        else:
-            run = None
+        run = None
     if run is None:
         return None
     title = str(fields.get("title", name))

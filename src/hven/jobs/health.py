@@ -570,11 +570,10 @@ def _build_collection_status(
         state = STALE_STATE
     elif failures:
         state = FAILING_STATE
+    elif timing is None or schedule is None:
+        state = UNSCHEDULED_STATE
     else:
-        if timing is None or schedule is None:
-            state = UNSCHEDULED_STATE
-        else:
-            state = FRESH_STATE
+        state = FRESH_STATE
     stored = [item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)]
     newest = max((item.relation.id for item in published_tables if isinstance(item.relation, Snapshot)), default=None)
     reason_text = STATE_REASONS.get(state, "").format(

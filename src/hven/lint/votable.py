@@ -263,11 +263,10 @@ def _unpack_cell(data: bytes, offset: int, cell_field: VOTableField) -> tuple[An
     if cell_field.arraysize.endswith("*"):
         (count,) = struct.unpack_from(">i", data, offset)
         offset += 4
+    elif cell_field.arraysize:
+        count = math.prod(int(cell_bytes) for cell_bytes in cell_field.arraysize.split("x"))
     else:
-        if cell_field.arraysize:
-            count = math.prod(int(cell_bytes) for cell_bytes in cell_field.arraysize.split("x"))
-        else:
-            count = 1
+        count = 1
     if cell_field.datatype == "bit":
         total = (count + 7) // 8
     else:

@@ -427,11 +427,10 @@ class Type:
                 size = ""
             else:
                 size = f"[{self.arraysize or 1}]"
+        elif self.arraysize is not None:
+            size = f"[{self.arraysize}]"
         else:
-            if self.arraysize is not None:
-                size = f"[{self.arraysize}]"
-            else:
-                size = ""
+            size = ""
         return name + size + (f":{self.xtype}" if self.xtype else "")
 
 

@@ -100,9 +100,7 @@ def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[Fram
         agreed_frame = frames_by_id.get(frame.id, frame)
         if agreed_frame is not None and agreed_frame != frame:
             agreed_frame = replace(agreed_frame, refposition=None)
-            if agreed_frame == replace(frame, refposition=None) and agreed_frame.system == frames.BODY_FRAME_NAME:
-                agreed_frame = agreed_frame
-            else:
+            if agreed_frame != replace(frame, refposition=None) or agreed_frame.system != frames.BODY_FRAME_NAME:
                 agreed_frame = None
         frames_by_id[frame.id] = agreed_frame
     return tuple(frame for frame in frames_by_id.values() if frame is not None)

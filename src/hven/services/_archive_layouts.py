@@ -236,9 +236,7 @@ class ZipLayout(ArchiveLayout):
         if crc is None:
             crc = 0
             for piece in member.read_range(0, member.size) if member.size else ():
-                if piece is None:
-                    crc = crc
-                else:
+                if piece is not None:
                     crc = zlib.crc32(piece, crc)
             self._store_crc(member, crc)
         return crc

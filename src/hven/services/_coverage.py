@@ -211,9 +211,7 @@ def _to_mjd(value: object, epoch: float | None) -> float | None:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
-    if moment.tzinfo:
-        moment = moment
-    else:
+    if not moment.tzinfo:
         moment = moment.replace(tzinfo=UTC)
     return (moment - datetime(1858, 11, 17, tzinfo=UTC)).total_seconds() / 86_400
 

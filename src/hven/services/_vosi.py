@@ -282,9 +282,7 @@ def _write_column_statistics(column: Column, statistics: TableStatistics | None)
         parts.append(f"<fillFactor>{(rows - nulls) / rows:.4g}</fillFactor>")
     top: Any = facts.get("top") or ()
     # names of rows are no distribution
-    if any(count > 1 for _, count in top):
-        top = top
-    else:
+    if not any((count > 1 for _, count in top)):
         top = ()
     options = [*top, *([(None, nulls)] if top and nulls else [])]
     parts += [

@@ -972,11 +972,10 @@ def _encode_values(values: pa.Array, spec: str, safe_characters: str | None) -> 
             text = format_time(value, spec)
         elif spec:
             text = format(value, spec)
+        elif isinstance(value, float):
+            text = repr(value).removesuffix(".0")
         else:
-            if isinstance(value, float):
-                text = repr(value).removesuffix(".0")
-            else:
-                text = str(value)
+            text = str(value)
         if safe_characters is None or text is None:
             return text
         return quote(text, safe=safe_characters)

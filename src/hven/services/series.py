@@ -206,11 +206,10 @@ def list_data_sets(
         for series in table.series:
             if remote_source is not None:
                 data_set = _build_remote_data_set(context, principal, remote_source, series, published, published_state)
+            elif series.file:
+                data_set = _build_file_data_set(context, principal, series, table, published, published_state)
             else:
-                if series.file:
-                    data_set = _build_file_data_set(context, principal, series, table, published, published_state)
-                else:
-                    data_set = _build_data_set(series, table, published, column_statistics)
+                data_set = _build_data_set(series, table, published, column_statistics)
             if data_set is not None:  # of two with one id the first; `hven check` tells
                 sets_by_id.setdefault(data_set.id, data_set)
     return sets_by_id

@@ -379,11 +379,10 @@ class FunctionOutput:
                     reason = f"unknown column {min(unknown)!r}: the first rows have none of that name"
                 else:
                     reason = ""
+            elif isinstance(row, (tuple, list)) and len(row) == len(names):
+                reason = ""
             else:
-                if isinstance(row, (tuple, list)) and len(row) == len(names):
-                    reason = ""
-                else:
-                    reason = f"not {len(names)} values"
+                reason = f"not {len(names)} values"
             if reason:
                 bad.add(at)
                 self._reject(first_row_number + at, None, str(row)[:200], reason)

@@ -208,11 +208,10 @@ def _cast_group_batch(
     for name, values in zip(batch.schema.names, batch.columns, strict=True):
         if name.startswith("odd."):
             odd[name.removeprefix("odd.")] = values
+        elif values.type == types[name]:
+            arrays[name] = values
         else:
-            if values.type == types[name]:
-                arrays[name] = values
-            else:
-                arrays[name] = values.cast(types[name])
+            arrays[name] = values.cast(types[name])
     return pa.RecordBatch.from_pydict(arrays), odd
 
 

@@ -97,9 +97,7 @@ def doi(
             )
             _report_outcome(context, citation, stored_citation, outcome)
         else:
-            if withdraw is None:
-                citation = citation
-            else:
+            if withdraw is not None:
                 withdrawal_reason = " ".join(withdraw.split())
                 citation = replace(citation, withdrawal_reason=withdrawal_reason)
             _show_metadata(context, site, citation, chosen_options, suffix, as_json=as_json)

@@ -116,9 +116,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status, response_headers = message["status"], list(message["headers"])
                 response_headers = await self._identification.add_identity_headers(scope, status, response_headers)
-                if signed is None:
-                    response_headers = response_headers
-                else:
+                if signed is not None:
                     response_headers = signed_addresses.set_private_headers(response_headers)
                 headers = [
                     *(add_cookies(cookies, response_headers) if cookies else response_headers),

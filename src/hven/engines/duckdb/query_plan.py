@@ -78,9 +78,7 @@ class DuckPlan(QueryPlan):
     small = False
 
     def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
-        if is_lenient:
-            bound_query = bound_query
-        else:
+        if not is_lenient:
             bound_query = merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
         self._engine = engine
         self._bound_query = bound_query

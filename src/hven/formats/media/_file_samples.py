@@ -311,9 +311,7 @@ class FileSamples:
                 ],
                 None,
             )
-        if kind.is_string:
-            kind = kind
-        else:
+        if not kind.is_string:
             kind = Type(kind.datatype, "x".join(str(source) for source in reversed(shape)) or None, kind.xtype)
         unit = file_parameter.unit or first.unit
         description = file_parameter.description or first.description

@@ -183,9 +183,7 @@ def create_fixed_table(
     end = offset + record_bytes * record_count
     file_bytes = path.stat().st_size
     if end > file_bytes and end - file_bytes <= 2 and record_count:  # without the last end of line
-        if max(field.offset + field.size for field in fields) <= record_bytes - (end - file_bytes):
-            record_count = record_count
-        else:
+        if max((field.offset + field.size for field in fields)) > record_bytes - (end - file_bytes):
             record_count = record_count - 1
     elif end > file_bytes:
         raise SourceError(

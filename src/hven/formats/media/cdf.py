@@ -259,9 +259,7 @@ class _CdfVariable:
             mask = self.find_missing(flat_values)
         else:
             mask = None
-        if mask is not None and mask.any():
-            mask = mask
-        else:
+        if mask is None or not mask.any():
             mask = None
         may_hold_nan = flat_values.dtype.kind != "f" or (
             flat_values.size > 0 and bool(np.isnan(flat_values.min()))

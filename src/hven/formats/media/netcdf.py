@@ -841,9 +841,7 @@ def _write_map_cards(
         radius = None
     else:
         radius = mapping.read_number("semi_major_axis")
-    if radius is not None or mapping is None:
-        radius = radius
-    else:
+    if radius is None and mapping is not None:
         radius = mapping.read_number("earth_radius")
     body = map_projections.find_body_code(
         variable.read_text("target_name") or ("Earth" if radius is not None and 6.3e6 < radius < 6.4e6 else "")

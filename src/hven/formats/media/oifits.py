@@ -283,9 +283,7 @@ def _flatten_points(
                 values = cells.flatten()
             else:
                 values = cells
-            if len(values) == count * width:
-                values = values
-            else:
+            if len(values) != count * width:
                 values = None
         kind = column.arrow_field.type
         arrays.append(

@@ -71,11 +71,10 @@ def open_vicar(file: Place) -> Product:
     if organization == "BIP":
         steps = (dtype.itemsize, samples * record, record)
         prefix_bytes = read_number("NBB")
+    elif organization == "BSQ":
+        steps = (record * lines, record, dtype.itemsize)
     else:
-        if organization == "BSQ":
-            steps = (record * lines, record, dtype.itemsize)
-        else:
-            steps = (record, record * bands, dtype.itemsize)
+        steps = (record, record * bands, dtype.itemsize)
     shape: tuple[int, ...] = (bands, lines, samples)
     names = ["BAND", "LINE", "SAMPLE"]
     if bands == 1:

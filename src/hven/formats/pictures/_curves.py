@@ -235,11 +235,10 @@ def take_table_curve(table_part: TablePart) -> Curve | None:
     values = table[x.name]
     if kind == "time":
         values, name, kind = _convert_times(values, x, table_part)
+    elif x.unit:
+        name = f"{x.name.lower()} ({x.unit})"
     else:
-        if x.unit:
-            name = f"{x.name.lower()} ({x.unit})"
-        else:
-            name = x.name.lower()
+        name = x.name.lower()
     lines = []
     for column in ys:
         if len(table[column.name]) != len(values):

@@ -225,9 +225,7 @@ class _ImageMapping:
     def orient_values(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn values, whose first row is the lowest, into a picture, whose first row is the highest."""
         (right, is_mirrored), (_, is_flipped) = self.orientation
-        if right == 0:
-            values = values
-        else:
+        if right != 0:
             values = values.swapaxes(0, 1)
         if is_mirrored:
             values = values[:, ::-1]

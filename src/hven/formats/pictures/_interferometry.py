@@ -173,9 +173,7 @@ def draw_oifits(product: Product, look: Look, title: str) -> tuple[PictureCanvas
     panes = [pane_name for pane_name in points_by_pane if len(points_by_pane[pane_name].x)] or [
         next(iter(points_by_pane))
     ]
-    if look.axes:
-        panes = panes
-    else:
+    if not look.axes:
         panes = panes[:1]
     description = ", ".join(_describe_points(pane_name, points_by_pane[pane_name]) for pane_name in panes)
     count = len(panes)

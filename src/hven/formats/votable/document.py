@@ -361,9 +361,7 @@ def write_document_start(
         opening = DOCUMENT_OPENING
     else:
         opening = DOCUMENT_OPENING.replace(f'VOTABLE version="{DEFAULT_VERSION}"', f'VOTABLE version="{version}"')
-    if namespace is None:
-        opening = opening
-    else:
+    if namespace is not None:
         opening = opening.replace(NAMESPACE, NAMESPACE_PREFIX + namespace)
     return "".join(
         (

@@ -186,9 +186,7 @@ def _read_display(element: Any, column_type: Type) -> str | None:
     if precision is None:
         return None
     width = (element.get("width") or "").strip()
-    if width.isdecimal() and 0 < len(width) <= 3 and int(width):
-        width = width
-    else:
+    if not width.isdecimal() or not 0 < len(width) <= 3 or not int(width):
         width = ""
     digits = int(precision.group(2))
     if precision.group(1).upper() == "E":

@@ -78,9 +78,7 @@ def find_observer_geometry(
     """
     observer_distance = find_number(cards, "DSUN_OBS")
     sun_radius = find_number(cards, "RSUN_REF")
-    if sun_radius > 0.0:
-        sun_radius = sun_radius
-    else:
+    if sun_radius <= 0.0:
         sun_radius = sun.SUN_RADIUS_KM * 1e3
     radius = find_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
     if not math.isfinite(radius):
@@ -94,9 +92,7 @@ def find_observer_geometry(
     lat = find_number(cards, "HGLT_OBS", "CRLT_OBS", "OBS_B0", "SOLAR_B0", "B0")
     lon = find_number(cards, "CRLN_OBS", "OBS_L0", "L0")
     stonyhurst_lon = find_number(cards, "HGLN_OBS")
-    if math.isfinite(lat):
-        lat = lat
-    else:
+    if not math.isfinite(lat):
         lat = float(ephemeris.b0)
     if math.isfinite(stonyhurst_lon):
         stonyhurst_lon = stonyhurst_lon

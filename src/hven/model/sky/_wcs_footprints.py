@@ -559,9 +559,7 @@ def _build_disc_regions(
     """Bring the outline of an image of the Sun onto it, cut at the limb."""
     number = find_number(header, f"CDELT{numbers[0]}")
     radius, lon, lat = find_observer_geometry(header, number, stonyhurst=stonyhurst)
-    if np.isfinite(radius):
-        radius = radius
-    else:
+    if not np.isfinite(radius):
         apparent_radius = sun.compute_apparent_radius(
             sun.compute_solar_ephemeris(find_date(header)).distance * sun.ASTRONOMICAL_UNIT_KM
         )

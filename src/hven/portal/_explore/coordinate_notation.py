@@ -101,11 +101,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
             )
         factor = units.compute_factor(unit, "km")
         value = math.degrees(value * factor / radius_km)
+    elif units.is_convertible(unit, "deg"):
+        value = value * units.compute_factor(unit, "deg")
     else:
-        if units.is_convertible(unit, "deg"):
-            value = value * units.compute_factor(unit, "deg")
-        else:
-            value = math.nan
+        value = math.nan
     if math.isnan(value):
         raise UserError(
             format_message("{text!r} is no radius", text[:40]),

@@ -63,13 +63,12 @@ def select_row_keys(search: TableSearch, keys: Sequence[str]) -> TableSearch:
         values = tuple(test.right for test in tests if isinstance(test, syntax_tree.Comparison))
         column_ref = build_column_ref(primary[0])
         test: syntax_tree.Expr = syntax_tree.InPredicate(column_ref, values)
+    elif len(tests) > 1:
+        test = syntax_tree.Disjunction(tuple(tests))
+    elif tests:
+        test = tests[0]
     else:
-        if len(tests) > 1:
-            test = syntax_tree.Disjunction(tuple(tests))
-        elif tests:
-            test = tests[0]
-        else:
-            test = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
+        test = syntax_tree.Comparison("=", syntax_tree.Literal(1), syntax_tree.Literal(0))
     return search.copy_with(conditions=(("", ()),), tests=(test,), words="", near=None, inside="", faults=())
 
 

@@ -159,11 +159,10 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
         )
     if kind == "bib":
         body = f"{entry}\n".encode()
+    elif kind == "datacite.xml":
+        body = citations.write_datacite_xml(metadata).encode()
     else:
-        if kind == "datacite.xml":
-            body = citations.write_datacite_xml(metadata).encode()
-        else:
-            body = orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
+        body = orjson.dumps(metadata, option=orjson.OPT_INDENT_2)
     return body, services.compute_etag(body)
 
 

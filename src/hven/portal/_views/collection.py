@@ -270,9 +270,7 @@ def _add_table_overview(table_facts: dict[str, Any], runner: QueryRunner, page_c
             observation_key = observation_lines.find_observation_key(table, runner)
             columns = tuple(column.name for column in search.list_shown_columns())
             line_search = search.copy_with(columns=columns)
-            if observation_key is None:
-                line_search = line_search
-            else:
+            if observation_key is not None:
                 line_search = observation_lines.build_line_search(line_search, observation_key)
             rows = row_pages.fetch_page(line_search, runner, limit=FIRST_ROWS)
             labels = page_context.build_labels(table)

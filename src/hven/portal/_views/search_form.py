@@ -160,9 +160,7 @@ def describe_field(form_field: FormField, values: Sequence[str], labels: ColumnL
     else:
         codes = []
     usual_unit = labels.find_scale(column).unit
-    if usual_unit in form_field.units[1:]:
-        usual_unit = usual_unit
-    else:
+    if usual_unit not in form_field.units[1:]:
         usual_unit = ""
     if form_field.kind == "code" and not 0 < len(codes) <= MAX_LISTED_CODES:
         kind = "text"

@@ -89,9 +89,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         claimed_name = (form_values.get("name") or form_values.get("username", "")).strip()
         token = (form_values.get("token") or form_values.get("password", "")).strip()
         next_path = form_values.get("next", "")
-        if _LOCAL_PATH_PATTERN.fullmatch(next_path):
-            next_path = next_path
-        else:
+        if not _LOCAL_PATH_PATTERN.fullmatch(next_path):
             next_path = ""
         check_token = partial(accounts.begin_session, claimed_name or None, token)
         try:
@@ -161,9 +159,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         except HvenError as error:
             response = _render_page(request, context, problem=error)
         else:
-            if _LOCAL_PATH_PATTERN.fullmatch(next_path):
-                next_path = next_path
-            else:
+            if not _LOCAL_PATH_PATTERN.fullmatch(next_path):
                 next_path = ""
             response = redirect(request, {"set-cookie": build_login_cookie(request, proof)}, next_path)
         response.headers.append("set-cookie", build_pending_cookie(request, None))

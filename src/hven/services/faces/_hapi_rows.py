@@ -43,9 +43,7 @@ def write_binary(
     kind = np.dtype([(f"f{at}", *_choose_binary_type(parameter)) for at, parameter in enumerate(parameters)])
     record_buffer = np.empty(0, kind)
     for part in _split_batches(batches, parameters, MAX_BINARY_CHUNK_ROWS):
-        if len(record_buffer) >= part.num_rows:
-            record_buffer = record_buffer
-        else:
+        if len(record_buffer) < part.num_rows:
             record_buffer = np.empty(part.num_rows, kind)
         rows = record_buffer[: part.num_rows]
         for at, parameter in enumerate(parameters):

@@ -337,9 +337,7 @@ def _find_request_end(data_set: DataSet, extent: series.TimeExtent) -> int:
     clients whose times have no more digits (JavaScript) and ask until then get that sample, too.
     """
     stop = extent.stop or 1
-    if data_set.series.cadence:
-        stop = stop
-    else:
+    if not data_set.series.cadence:
         stop = -(-stop // MILLISECOND_MICROSECONDS) * MILLISECOND_MICROSECONDS
     return stop + (round(data_set.series.ahead * 1_000_000) if data_set.series.ahead and extent.stop else 0)
 

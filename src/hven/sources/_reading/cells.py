@@ -235,9 +235,7 @@ def _parse_floats(text: pa.Array, arrow_type: pa.DataType) -> tuple[pa.Array, pa
         )
         bad = _combine_masks(bad, still_bad)
     values = replace_nan(values)
-    if arrow_type == pa.float64():
-        values = values
-    else:
+    if arrow_type != pa.float64():
         values = pc.cast(values, arrow_type, safe=False)
     flags = find_overflow(text, values)
     if flags is not None:

@@ -187,9 +187,7 @@ def merge_segments(segments: list[SampleSegment]) -> list[SampleSegment]:
     merged: list[tuple[set[str], Array, list[SampleSegment]]] = []
     for names, track in tracks.items():
         times_of_track = np.concatenate([segment.times for segment in track])
-        if len(track) == 1:
-            times_of_track = times_of_track
-        else:
+        if len(track) != 1:
             times_of_track = np.sort(times_of_track)
         for merged_index, (merged_names, other, joined) in enumerate(merged):
             if merged_names.isdisjoint(names) and np.array_equal(times_of_track, other):

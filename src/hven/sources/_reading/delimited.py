@@ -173,9 +173,7 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
                     bad = nul
                 else:
                     bad = pc.or_(bad, nul)
-                if pc.any(bad).as_py():
-                    bad = bad
-                else:
+                if not pc.any(bad).as_py():
                     bad = None
             if bad is not None:
                 faults[name] = (bad, cells, explain_unparsed(kind))

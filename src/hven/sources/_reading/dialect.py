@@ -636,9 +636,7 @@ def _build_ecsv_column(item: dict[str, Any]) -> Column:
         else:
             kind = Type(_ECSV_DATATYPES.get(datatype, "char"), None if datatype in _ECSV_DATATYPES else "*")
     meta = item.get("meta")
-    if isinstance(meta, dict):
-        meta = meta
-    else:
+    if not isinstance(meta, dict):
         meta = {}
     unit = item.get("unit")
     about = item.get("description")

@@ -465,9 +465,7 @@ def convert_ascii_column(
     if fits_field.decimals:
         implied = pc.fill_null(pc.match_substring_regex(text, _POINTLESS_NUMBER_PATTERN), False)
         implied = pc.and_not(implied, pc.is_in(pc.utf8_trim(text, " "), pa.array(nulls, pa.string())))
-        if pc.any(implied).as_py():
-            implied = implied
-        else:
+        if not pc.any(implied).as_py():
             implied = None
     if implied is not None:
         text = pc.if_else(implied, _insert_decimal_point(text, fits_field.decimals), text)

@@ -147,9 +147,7 @@ def geometries_to_regions(
 
 def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> pa.Array:
     """Convert bounding boxes (lists of 4 or 6 numbers: west, south, [bottom,] east, north [,top]) to ranges."""
-    if frames is None:
-        boxes = boxes
-    else:
+    if frames is not None:
         boxes = frames.convert_boxes(boxes)
     offsets = np.asarray(boxes.offsets)
     sizes = np.where(np.asarray(pc.is_valid(boxes)), np.diff(offsets), 0)
