@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -197,6 +199,58 @@ def test_every_page_is_found_from_the_index() -> None:
     assert sorted(str(page.relative_to(ROOT)) for page in pages - listed - decisions) == []
 
 
+@pytest.fixture(scope="module")
+def docs_site() -> ModuleType:
+    """Load the hooks that make a site of the pages; MkDocs itself is not needed."""
+    spec = importlib.util.spec_from_file_location("docs_site", ROOT / "scripts/docs_site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_index_is_the_navigation_of_the_site(docs_site: ModuleType) -> None:
+    """Each page but the proofs is in it once; groups have pages, and decisions come last."""
+    navigation = docs_site.read_navigation()
+    pages = list(docs_site.list_navigation_pages(navigation))
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    expected = {page for page in written if page != "README.md" and not page.startswith("proofs/")}
+    assert sorted(page for page in pages if not page.startswith("repository/")) == sorted(expected)
+    groups = {title: value for entry in navigation for title, value in entry.items()}
+    titles = list(groups)
+    assert (titles[0], titles[-1]) == ("Home", "Decisions")
+    assert all(groups.values())
+    assert [title for entry in groups["How-to"] for title in entry] == [
+        "Publish",
+        "Describe",
+        "Keep in sync",
+        "Protect",
+        "Show",
+        "Connect",
+        "Operate",
+        "Extend",
+    ]
+
+
+def test_links_out_of_docs_lead_to_pages_of_the_site(docs_site: ModuleType) -> None:
+    page = ROOT / "docs/howto/files.md"
+    text = "[a](../../examples/) `[b](no.md)` [`c`](../../src/hven/__init__.py) [d](links.md#x) [e](https://example.org/x) [f](gone.md)\n```\n[g](../README.md)\n```\n"
+    found = list(docs_site.list_linked_files(text, page))
+    assert [docs_site.find_site_path(path) for path in found] == [
+        "repository/examples/about.md",
+        "repository/src/hven/__init__.py.md",
+        "howto/links.md",
+    ]
+
+
+def test_blocks_of_the_site_have_a_language_and_a_title(docs_site: ModuleType) -> None:
+    text = "```csv file=stars.csv\na,b\n```\n```sh served\nls\n```\n"
+    assert docs_site.FENCE.sub(docs_site.write_fence, text) == ('```text title="stars.csv"\na,b\n```\n```sh\nls\n```\n')
+    box = "> **Note** One.\n> Two.\n\nThree."
+    assert docs_site.BOX.sub(docs_site.write_box, box) == "!!! note\n\n    One.\n    Two.\n\nThree."
+
+
 # --- what is meant to be run runs ---------------------------------------------------------------------------------------
 
 
@@ -269,7 +323,7 @@ def test_the_tutorial_from_its_first_line_to_its_last(shell: Path) -> None:
     done = []
     with contextlib.ExitStack() as stack:
         server: Server | None = None
-        for block in blocks(ROOT / "docs/tutorial/first-catalogue.md"):
+        for block in blocks(ROOT / "docs/tutorials/csv-to-topcat.md"):
             done.append(block.kind)
             if found := re.fullmatch(r"\w+ file=(\S+)", block.kind):
                 (shell / found[1]).write_text(block.text)
@@ -326,7 +380,7 @@ def edited_while_it_runs(server: Server) -> None:
 def stars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the file that README takes for granted: the tutorial's."""
     file = next(
-        block.text for block in blocks(ROOT / "docs/tutorial/first-catalogue.md") if block.kind == "csv file=stars.csv"
+        block.text for block in blocks(ROOT / "docs/tutorials/csv-to-topcat.md") if block.kind == "csv file=stars.csv"
     )
     path = tmp_path_factory.mktemp("readme") / "stars.csv"
     path.write_text(file)
