@@ -175,6 +175,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_unused: object) -> str:
+    if page.file.src_uri == HOME:
+        page.meta["hide"] = ["navigation"]  # the tabs above it are enough
     source = written_pages.get(page.file.src_uri)
     if source is None:  # a list of a folder or a source file, written here
         return markdown

@@ -462,9 +462,10 @@ def stars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.outside
 def test_readme_as_it_stands(shell: Path, stars: Path) -> None:
-    """The shell lines, the lines for STILTS, the lines of Python, in README's order."""
+    """README's shell lines, then the lines for STILTS and those of Python of the first page of the documentation."""
     shutil.copy(stars, shell / "stars.csv")
-    demo, verbs, judges, script = (block for block in blocks(ROOT / "README.md") if block.kind in {"sh", "python"})
+    demo, verbs = (block for block in blocks(ROOT / "README.md") if block.kind in {"sh", "python"})
+    judges, script = (block for block in blocks(ROOT / "docs/index.md") if block.kind in {"sh", "python"})
     assert [line.split()[0] for line in demo.text.splitlines()] == ["scripts/demo", "scripts/test"]
     assert all((ROOT / line.split()[0]).stat().st_mode & 0o100 for line in demo.text.splitlines())
     lines = verbs.text.splitlines()
