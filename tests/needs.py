@@ -133,6 +133,7 @@ GROUPS = {
     "odbc": Group("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
     "spark": Group("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
     "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
+    "mkdocs": Group("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),
     "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
     "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
     "node": Group("the judges of the pages' scripts", "`scripts/test --all` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -148,6 +149,23 @@ def test_the_page_names_every_room():
         page.write_text(told, encoding="utf-8")
     assert begin
     assert page.read_text(encoding="utf-8") == told
+
+
+MAX_CHANGELOG_LINES = 80  # of one version: what it is, not how it came to be
+
+
+def test_changelog_says_in_a_page_what_this_version_brings():
+    """towncrier writes a new version below its mark; without the mark it would write above the title."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    before, mark, versions = changelog.partition("<!-- towncrier release notes start -->\n")
+    assert mark
+    assert before.startswith("# Changelog\n")
+    assert f"\n## {version} (" in versions
+    too_long = [
+        section.split("\n")[0] for section in versions.split("\n## ")[1:] if section.count("\n") > MAX_CHANGELOG_LINES
+    ]
+    assert too_long == []
 
 
 FRAGMENT_KINDS = {"security", "added", "changed", "fixed", "removed"}
