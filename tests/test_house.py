@@ -107,7 +107,7 @@ def test_the_floors_name_every_room():
 
 
 PUBLIC = 12  # modules of a room
-# what is still to be mended (docs/decisions/012-rooms.md): these come down with each step, and go
+# what is still to be mended (docs/decisions/012-packages.md): these come down with each step, and go
 ARROWS, PAST, INSIDE, REUSED, HIDDEN, PROBES = 85, 0, 0, 2, 7, 10
 
 
