@@ -85,7 +85,7 @@ def test_the_regions_of_the_page_are_as_its_comments_say() -> None:
 
 
 def test_every_parameter_of_the_portal_is_on_its_page() -> None:
-    page = (ROOT / "docs/reference/portal-addresses.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/portal.md").read_text(encoding="utf-8")
     table = page.partition("| parameter |")[2].partition("\n\n")[0]
     listed = {
         name for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(_[a-z.]+)", cell)
