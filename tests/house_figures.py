@@ -123,10 +123,10 @@ def figures() -> Figures:
 
 
 def floors() -> str:
-    """Give the table of the rooms, from the contract (`.importlinter`) and the first line of each door."""
+    """Give the table of the packages, from the contract (`.importlinter`) and the first line of its docstring."""
     contract = (SOURCE.parent.parent / ".importlinter").read_text(encoding="utf-8")
     layers = contract.partition("layers =\n")[2].partition("\n\n")[0].split()
-    lines = ["| room | for | public modules |", "|---|---|---|"]
+    lines = ["| package | for | public modules |", "|---|---|---|"]
     for one in [word for word in layers if word.isalpha()]:
         door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
         names = (

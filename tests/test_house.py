@@ -139,11 +139,11 @@ def test_imports_stand_at_the_top_and_nothing_is_probed_by_name():
 
 
 @FIGURES
-def test_the_page_names_every_room():
+def test_the_page_names_every_package():
     """UPDATE_GOLDEN=1 writes its table anew (never in CI)."""
-    page = ROOT / "docs" / "explained" / "house.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- rooms -->\n")
-    end = "<!-- end of rooms -->"
+    page = ROOT / "docs" / "explained" / "packages.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition("<!-- packages -->\n")
+    end = "<!-- end of packages -->"
     told = f"{before}{begin}{floors()}\n{end}{rest.partition(end)[2]}"
     if os.environ.get("UPDATE_GOLDEN") and os.environ.get("CI") != "true":
         page.write_text(told, encoding="utf-8")
