@@ -134,6 +134,7 @@ GROUPS = {
     "spark": Group("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
     "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
     "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
+    "openpyxl": Group("openpyxl, which reads workbooks", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("openpyxl")),
     "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
     "node": Group("the judges of the pages' scripts", "`scripts/test --all` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),
     "git checkout": Group("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),
