@@ -135,6 +135,7 @@ GROUPS = {
     "playwright": Group("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
     "mkdocs": Group("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),
     "moto": Group("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
+    "openpyxl": Group("openpyxl, which reads workbooks", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("openpyxl")),
     "mariadb-client": Group("the client of MariaDB", "Debian's package mariadb-client", lambda: find_program("mariadb")),
     "node": Group("the judges of the pages' scripts", "`scripts/test --all` fetches them with npm", lambda: find_node() and (MODULES / "oidc-provider").is_dir()),
     "git checkout": Group("a checkout of Git", "clone the repository", lambda: (ROOT / ".git").exists() and find_program("git")),

@@ -39,7 +39,10 @@ from hven.testing.site import open_tiny_site
 from postgres import server
 from shared import ROOT
 
-PAGE = (ROOT / "docs/howto/extend.md").read_text(encoding="utf-8")
+PAGE = "".join(
+    (ROOT / f"docs/howto/{page}.md").read_text(encoding="utf-8")
+    for page in ("extend", "add-a-service", "add-a-function", "add-a-pane")
+)
 SOURCES = (ROOT / "docs/reference/sources.md").read_text(encoding="utf-8")
 FORMATS = (ROOT / "docs/reference/formats.md").read_text(encoding="utf-8")
 MAKES = "from hven.adql.signatures import define_function\nFUNCTION = define_function("
