@@ -269,7 +269,7 @@ def test_calls_of_oidb(tmp_path: Path) -> None:
     with open_site_with_descriptor(tmp_path, OIDB) as first:
         ingest_collection(first, "oidb")
         first.store.users.add_account("anna")
-    told = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/push.md").read_text(), re.DOTALL)
+    told = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/push-oidb.md").read_text(), re.DOTALL)
     (tmp_path / "hven.toml").write_text("\n".join(told))
     with Site(settings.load_settings(tmp_path)) as site:
         anna, xml = Writer(site, "anna"), {"content_type": "application/xml", "accept": "application/xml"}

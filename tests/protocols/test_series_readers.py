@@ -84,10 +84,10 @@ def misbehave(asked):
 
 
 def program() -> str:
-    """Take the program of the how-to."""
-    page = (ROOT / "docs/howto/series.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    return next(one for one in blocks if one.startswith('"""Reads spectra'))
+    """Read the program that the how-to shows."""
+    page = (ROOT / "docs/howto/series-readers.md").read_text(encoding="utf-8")
+    (path,) = re.findall(r"\]\(\.\./\.\./(examples/readers/\w+\.py)\)", page)
+    return (ROOT / path).read_text(encoding="utf-8")
 
 
 def spectra(path: Path, day: int, count: int = 300) -> npt.NDArray[Any]:
