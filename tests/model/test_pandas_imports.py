@@ -29,6 +29,16 @@ def test_arrow_finds_pandas_only_once_it_is_shown(first: str) -> None:
     assert done.stdout.split() == ["False", "False", "1"]  # Arrow takes NaN of data frames alone for null
 
 
+def test_libraries_may_ask_whether_pandas_is_installed() -> None:
+    program = (
+        "import importlib.util\nfrom hven.model import refuse_pandas_imports\nrefuse_pandas_imports()\n"
+        "importlib.util.find_spec('pandas')\n"
+        "try: import pandas\nexcept ModuleNotFoundError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "No module named 'pandas'\n"
+
+
 def test_whoever_has_pandas_keeps_it() -> None:
     program = "import pandas; from hven.model import refuse_pandas_imports; refuse_pandas_imports(); import pandas.core.frame; import pyarrow as pa; print(pa.array(pandas.Series([float('nan')])).null_count)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,11 +13,21 @@ if TYPE_CHECKING:
 
 
 class _PandasHider:
-    """A finder of modules that finds no pandas."""
+    """A finder and loader of modules with which imports of pandas fail.
 
-    def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    `find_spec` raises nothing itself: libraries ask it whether pandas is installed, and expect an answer.
+    """
+
+    def find_spec(
+        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == "pandas" else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Load nothing: `create_module` has refused."""
 
 
 _PANDAS_HIDER = _PandasHider()
@@ -58,6 +69,8 @@ def is_installed(module: str) -> bool:
     bool
         False also for what `refuse_pandas_imports` hides.
     """
+    if module == "pandas" and _PANDAS_HIDER in sys.meta_path:
+        return False
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
