@@ -189,7 +189,7 @@ def compile_live_table(spec: TableSpec, resource: Resource, inspected_table: Any
         raise DescriptorError(faults)
     live_source = plugins.load_plugin("sources", LIVE_SOURCE_KIND)
     served_types = {
-        served_column.name: served_column.shown.type for served_column in inspected_table.list_served_columns()
+        served_column.name: served_column.served_type.type for served_column in inspected_table.list_served_columns()
     }
     target_types = {column.name: column.type for column in compiled_mapping.table.columns}
     copies = {

@@ -180,9 +180,9 @@ def _build_published_table(
     columns = tuple(
         LiveColumn(
             name=live_column.name,
-            value=live_column.shown.value,
-            is_comparable=live_column.shown.raw,
-            guard_condition=live_column.shown.guard,
+            value=live_column.served_type.value,
+            is_comparable=live_column.served_type.raw,
+            guard_condition=live_column.served_type.guard,
         )
         for live_column in inspection.list_served_columns()
     )

@@ -324,11 +324,11 @@ class LiveTableWriter(TableReferenceWriter):
         names: Mapping[str, str],
         raw_columns: Mapping[str, RawColumns],
         mode: str,
-        reached: Collection[str] = (),
+        accessible_names: Collection[str] = (),
         *,
         fenced: bool = False,
     ) -> None:
-        super().__init__(positions, names, raw_columns, mode, reached, fenced=fenced)
+        super().__init__(positions, names, raw_columns, mode, accessible_names, fenced=fenced)
         self._raw_columns = raw_columns
 
     # one signature for all

@@ -275,7 +275,7 @@ class PostgresPlan(QueryPlan):
             indexed_tables,
             position_method,
             self._engine.database_features.case_collation,
-            reached=accessible_names,
+            accessible_names=accessible_names,
             fenced=is_fenced,
         )
         with self._lock:
