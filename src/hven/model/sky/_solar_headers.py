@@ -78,7 +78,7 @@ def find_observer_geometry(
     """
     observer_distance = find_number(cards, "DSUN_OBS")
     sun_radius = find_number(cards, "RSUN_REF")
-    if sun_radius <= 0.0:
+    if not sun_radius > 0.0:  # NaN, too
         sun_radius = sun.SUN_RADIUS_KM * 1e3
     radius = find_number(cards, "RSUN_OBS", "RSUN_ARC", "OBS_R0")
     if not math.isfinite(radius):
