@@ -1,4 +1,7 @@
-"""Rules with ``check``: what a standard demands of whole columns - words, pairs, ranges, addresses, regions - as Arrow kernels."""
+"""Check rules with ``check`` on whole columns by Arrow kernels.
+
+Such a rule says what a standard demands of words, pairs, ranges, addresses or regions.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
 
 MAX_CACHED_VALUES = 100_000  # distinct values of which it is known whether they are right
 URL_PATTERN = r'^(?:https?|ftps?)://[^\s/?#"<>]+(?:[/?#][^\s"<>]*)?$'
-MEDIA_TYPE_PATTERN = r"^(?:application|audio|chemical|font|image|message|model|multipart|text|video)/[a-z0-9][a-z0-9!#$&^_.+-]*(?:\s*;.*)?$"
+MEDIA_TYPE_PATTERN = (
+    r"^(?:application|audio|chemical|font|image|message|model|multipart|text|video)"
+    r"/[a-z0-9][a-z0-9!#$&^_.+-]*(?:\s*;.*)?$"
+)
 BAD_TEXT_PATTERN = r"""^\s|\s$|["'#]"""
 BAD_LIST_PATTERN = r"""^\s|\s$|["']|\s#|#\s|##|^#|#$"""
 UNKNOWN_FRAME_PATTERN = r"(?i)\bunknownframe\b"
@@ -54,9 +60,9 @@ class ColumnRuleChecker:
     def find_failures(
         self, rows: pa.RecordBatch, constant: frozenset[str] = frozenset()
     ) -> Iterator[tuple[ValidationRule, tuple[str, ...], pa.Array]]:
-        """Yield each rule but those with ``unique``, the columns concerned, and the rows that break it (booleans without nulls).
+        """Yield each rule without ``unique``, its columns, and which rows break it (booleans without nulls).
 
-        Of columns that are `constant` one row is looked at.
+        One row stands for all where the columns are `constant`.
         """
         self._polygons.clear()
         for rule, columns, values in self._iterate_rules(rows, select_unique=False):
@@ -245,7 +251,10 @@ def _find_unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
 
 
 def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:
-    """Return which shapes of numbers are none - positions off the sphere, polygons of two corners -, or turn the wrong way."""
+    """Return which shapes are invalid or turn the wrong way.
+
+    A position off the sphere and a polygon of two corners are invalid.
+    """
     sizes = np.asarray(pc.fill_null(pc.list_value_length(values), 0)).astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     numbers = np.asarray(values.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)

@@ -33,7 +33,8 @@ QUALITY_MESSAGES = {
     "exact": "with an exact region",
     "clipped_at_limb": "whose region is cut at the limb (clipped_at_limb)",
     "multi_part": "whose region has several parts or holes (multi_part): s_region is the outline of the largest",
-    CORRECTED_QUALITY: "polygons cross or touch themselves, or each other: what they wind round stands for them (mended)",
+    CORRECTED_QUALITY: "polygons cross or touch themselves, or each other: "
+    "what they wind round stands for them (mended)",
     "hull": "whose region has several parts or holes: s_region is their hull (hull)",
     "degenerate": "whose contour is a line or a point: a small polygon stands for it (degenerate)",
 }

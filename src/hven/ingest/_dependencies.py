@@ -1,4 +1,4 @@
-"""What tables are made from: the order in which those of a collection are filled, who follows whom elsewhere, circles."""
+"""Find what tables are made from: the order in which a collection is filled, dependencies on others, and circles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fingerprints of rows: 128 bits over whole columns at a time, the same for the same values in whatever batch or process they come."""
+"""Compute fingerprints of rows: 128 bits each, over whole columns at a time.
+
+Equal values have equal fingerprints, in every batch and every process.
+"""
 
 from __future__ import annotations
 

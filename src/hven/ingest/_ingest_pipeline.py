@@ -301,7 +301,9 @@ class CollectionRun:
 
     def _record_source_states(self, spec: TableSpec, loader: TableLoader) -> SyncState:
         """Record what the sources are before they are read: what changes meanwhile is read next time."""
-        is_compared = loader.ledger_writer is not None or (self.report.merges_changes and self.report.dry_run)
+        is_compared = loader.ledger_writer is not None
+        if self.report.merges_changes and self.report.dry_run:
+            is_compared = True
         asked_sources = [
             (str(number), entry.source)
             for number, entry in enumerate(loader.entries)
@@ -393,8 +395,8 @@ class CollectionRun:
         for bit, rule in current_meanings.items():
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
-                    f"{record.table.qualified_name}: bit {bit} of {flags.column} was {earlier_meanings[bit]} and is {rule} now: "
-                    "queries that know it give other rows; a bit of its own for a new rule avoids that"
+                    f"{record.table.qualified_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]} and "
+                    f"means {rule} now: queries that use it find other rows; give a new rule a bit of its own"
                 )
         provenance = {
             **record.provenance,
@@ -535,7 +537,9 @@ class CollectionRun:
             context = SourceContext(
                 directory=self.resource.path.parent,
                 resolve_secret=partial(resolve_secret, self.site.settings.directory),
-                run_query=lambda text: (answer_query or self.staged_site.answer_query)(text, inputs, stack),  # type: ignore[arg-type,return-value]
+                run_query=lambda text: (  # type: ignore[arg-type]
+                    (answer_query or self.staged_site.answer_query)(text, inputs, stack)  # type: ignore[return-value]
+                ),
                 on_reject=reject_row,
                 on_notice=partial(self._report_deviation, report),
                 allow_private=self.site.settings.allow_private,
@@ -736,7 +740,10 @@ class CollectionRun:
             )
         with disk_space.acquire_files_lease(self.site, wait_seconds=SWEEP_TIMEOUT_SECONDS):
             # runs of this kind
-            states = [(run.resource.name, run._list_collection_records(), run.lease) for run in (self, *dependent_runs)]  # noqa: SLF001
+            states = [
+                (run.resource.name, run._list_collection_records(), run.lease)  # noqa: SLF001
+                for run in (self, *dependent_runs)
+            ]
             self.site.store.publish_collections(
                 states,
                 run_id=self.report.run,

@@ -1,4 +1,4 @@
-"""`RemoteSizeReader`: how large products are that lie behind http addresses, as their servers say (HEAD), without fetching them."""
+"""Ask servers (HEAD) how large the products behind http addresses are, without fetching them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`IngestReport`: what an ingest or a sync read, left out, found wrong, changed and published - for people, for scripts, and for the system state."""
+"""Report what an ingest or a sync read, left out, found wrong, changed and published.
+
+The report is printed for people, written as JSON for scripts, and kept in the system state.
+"""
 
 from __future__ import annotations
 

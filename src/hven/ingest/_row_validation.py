@@ -438,6 +438,9 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
 
 def _can_be_deliberately_null(tree: object) -> bool:
     """Return whether an expression gives null on purpose: it chooses by cases."""
-    return any(
-        isinstance(node, Case) or (isinstance(node, FunctionCall) and node.name == "NULLIF") for node in walk_tree(tree)
-    )
+    for node in walk_tree(tree):
+        if isinstance(node, Case):
+            return True
+        if isinstance(node, FunctionCall) and node.name == "NULLIF":
+            return True
+    return False

@@ -121,9 +121,14 @@ class StagedSite(SingletonRegistry):
         stack
             Closes the query, however the ingest ends.
         """
-        result = stack.enter_context(
-            query.run_query(text, OWNER_PRINCIPAL, site=self, uploads=uploads, order_independent=True)  # type: ignore[arg-type]
+        query_result = query.run_query(
+            text,
+            OWNER_PRINCIPAL,
+            site=self,  # type: ignore[arg-type]
+            uploads=uploads,
+            order_independent=True,
         )
+        result = stack.enter_context(query_result)
         future_records = self.list_future_records()
         inputs.update(
             {
@@ -323,9 +328,7 @@ def _is_same_value(value: object, expected: object) -> bool:
             return False
         if isinstance(value, int) and isinstance(number, int):
             return value == number
-        return (
-            value == number
-            or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12)
-            or (math.isnan(value) and math.isnan(number))
-        )
+        if math.isnan(value) and math.isnan(number):
+            return True
+        return value == number or math.isclose(value, number, rel_tol=1e-9, abs_tol=1e-12)
     return str(value.isoformat() if isinstance(value, (date, time)) else value) == str(expected)

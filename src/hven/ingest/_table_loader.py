@@ -436,7 +436,7 @@ class TableLoader:
         batches: Iterable[pa.RecordBatch],
         stop_event: threading.Event | None,
     ) -> Iterator[Step]:
-        """Yield for each batch how many rows were read, its lines of the ledger, and what mapped rows are made of, with these.
+        """Yield for each batch its row count, its lines of the ledger, what mapped rows are made of, and these rows.
 
         These are made as they are asked for; ahead of that in another thread, with the event that says that nobody
         will.

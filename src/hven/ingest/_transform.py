@@ -118,10 +118,9 @@ class MappingTransform:
                     line = f" ({call.path.name}:{error.line})"
                 else:
                     line = ""
-                message = (
-                    f"the function {call.name} failed: {error}{line}; "
-                    f"{_describe_failing_row(function, columns, original_batch, None if error.was_answered else PROBE_TIMEOUT_SECONDS)}"
-                )
+                timeout_seconds = None if error.was_answered else PROBE_TIMEOUT_SECONDS
+                failing_row = _describe_failing_row(function, columns, original_batch, timeout_seconds)
+                message = f"the function {call.name} failed: {error}{line}; {failing_row}"
                 raise DataError(message, place=call.place) from error
             batch = _set_column(batch, call.output_column, self._check_answer(call, values, batch.num_rows))
         return batch

@@ -36,7 +36,10 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def check_sources(resource: Resource, directory: Path, settings: Settings) -> Iterator[Fault]:
-    """Yield an error for each secret that a source names and nobody has set and for options that a service's source cannot read, and a warning for each server that does not answer.
+    """Yield faults of the sources of a collection.
+
+    A secret that a source names and nobody has set is an error; so is an option that the source of a service cannot
+    read. A server that does not answer is a warning.
 
     Parameters
     ----------

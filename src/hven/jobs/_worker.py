@@ -1,4 +1,7 @@
-"""A worker: takes jobs one by one, runs each in a thread, and watches whether it is aborted, out of time, or taken away."""
+"""A worker takes jobs one by one and runs each in a thread.
+
+Meanwhile it watches whether the job is aborted, runs out of time, or is taken by another worker.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ class StopEvent(threading.Event):
 
     def is_set(self) -> bool:
         """Check whether to stop; cheap."""
-        return super().is_set() or (self._parent_pid is not None and os.getppid() != self._parent_pid)
+        if super().is_set():
+            return True
+        return self._parent_pid is not None and os.getppid() != self._parent_pid
 
 
 def run_next(
@@ -284,4 +289,11 @@ def run_jobs(site: Site, stop: threading.Event, *, idle_seconds: float) -> None:
         quiet_seconds = time.monotonic() - last_job_time
         if quiet_seconds > idle_seconds:
             return
-        stop.wait(0.005 if quiet_seconds < 2 else 0.02 if quiet_seconds < 10 else POLL_INTERVAL_SECONDS)
+        stop.wait(_choose_poll_interval(quiet_seconds))
+
+
+def _choose_poll_interval(quiet_seconds: float) -> float:
+    """Return how long to wait before the next look for jobs (seconds): short while jobs come often."""
+    if quiet_seconds < 2:
+        return 0.005
+    return 0.02 if quiet_seconds < 10 else POLL_INTERVAL_SECONDS

@@ -1,4 +1,7 @@
-"""Where a job type is found: a module, a plug-in, or the site's ``jobs/NAME.yaml``, which names a program or a service elsewhere."""
+"""Find a job type by its name: a module, a plug-in, or the site's ``jobs/NAME.yaml``.
+
+That file names a program, or a service elsewhere.
+"""
 
 import os
 import re

@@ -434,23 +434,19 @@ class SiteHealth:
         }
         unreadable_engines = {name for name, reason in engine_problems.items() if not reason.endswith(HINDERED_MESSAGE)}
         has_unreadable_rows = bool(snapshot_engines & unreadable_engines)
+        holdings_result = "warning" if damage_messages else None
+        holdings_reason = DAMAGED_ROWS_REASON
+        if has_missing_rows:
+            holdings_result = "failed"
+            holdings_reason = UNREADABLE_ROWS_REASON
+        engine_result = "warning" if engine_problems else None
+        engine_reason = UNREACHABLE_DATABASE_REASON if unreadable_engines else UNREACHABLE_CLUSTER_REASON
+        if has_unreadable_rows:
+            engine_result = "failed"
+            engine_reason = UNREACHABLE_ENGINE_REASON
         return [
-            _build_check(
-                "holdings",
-                "failed" if has_missing_rows else "warning" if damage_messages else None,
-                damage_messages,
-                UNREADABLE_ROWS_REASON if has_missing_rows else DAMAGED_ROWS_REASON,
-            ),
-            _build_check(
-                "engines",
-                "failed" if has_unreadable_rows else "warning" if engine_problems else None,
-                text,
-                UNREACHABLE_ENGINE_REASON
-                if has_unreadable_rows
-                else UNREACHABLE_DATABASE_REASON
-                if unreadable_engines
-                else UNREACHABLE_CLUSTER_REASON,
-            ),
+            _build_check("holdings", holdings_result, damage_messages, holdings_reason),
+            _build_check("engines", engine_result, text, engine_reason),
             _build_check(
                 "store", None if status.trouble is None else "warning", status.trouble, UNREACHABLE_STORE_REASON
             ),

@@ -1,4 +1,4 @@
-"""Desk: everything that may be asked of the jobs of one type - made, changed, run, aborted, listed, destroyed - by whom."""
+"""Create, change, run, abort, list and destroy the jobs of one type, within the rights of who asks."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ _TIME_PATTERN = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequester:
-    """Who asks, and from where: the anonymous ones of an address share a queue, and a list unless a cookie tells them apart.
+    """The client of a job request.
+
+    Anonymous clients of one address share a queue. They share a list of jobs, too, unless a cookie tells them apart.
 
     Attributes
     ----------

@@ -231,7 +231,9 @@ class SyncScheduler(ForkingProcess):
     def _has_no_schedule(self, collection: str) -> bool:
         """Return whether a collection has a schedule no more: not while its descriptor has faults."""
         descriptor_state = self._descriptor_watcher.states_by_collection.get(collection)
-        return descriptor_state is None or (descriptor_state.resource is not None and descriptor_state.problem is None)
+        if descriptor_state is None:
+            return True
+        return descriptor_state.resource is not None and descriptor_state.problem is None
 
     def _get_publication_times(self, store: StateStore) -> dict[str, float]:
         """Return when each collection was published last (seconds since 1970)."""

@@ -1,4 +1,7 @@
-"""The state of a site: settings, accounts, the state store, the engines, what is published, and TAP_SCHEMA made from it."""
+"""The state of a site: settings, accounts, the state store, the engines, and what is published.
+
+TAP_SCHEMA is made from what is published.
+"""
 
 from __future__ import annotations
 

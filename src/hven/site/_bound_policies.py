@@ -335,7 +335,12 @@ class FileAddressRights:
     def find_file_condition(self, principal: Principal) -> None:
         """Return no condition: of each file its address is asked."""
 
-    def find_restricted_values(self, principal: Principal, column: str, values: Sequence[str]) -> set[str]:  # noqa: ARG002
+    def find_restricted_values(
+        self,
+        principal: Principal,  # noqa: ARG002
+        column: str,  # noqa: ARG002
+        values: Sequence[str],  # noqa: ARG002
+    ) -> set[str]:
         """Return nothing: no row locks a file."""
         return set()
 

@@ -1,4 +1,7 @@
-"""Delegations: an account sees the rows in which the name of somebody else stands, all of them or some, until a moment."""
+"""Delegations: for a time, an account sees the rows that name another person.
+
+A delegation covers all of these rows, or those of one collection.
+"""
 
 from __future__ import annotations
 

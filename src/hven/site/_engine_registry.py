@@ -168,7 +168,7 @@ class EngineRegistry:
         return engine.find_missing_file(snapshot)
 
     def list_damaged_snapshots(self) -> Mapping[str, str]:
-        """Return the paths of snapshots of which files are missing or cut off, as this process found them, and which."""
+        """Return the paths of damaged snapshots, and which of their files this process found missing or cut off."""
         return self.embedded_engine.file_faults
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:

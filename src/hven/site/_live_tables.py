@@ -97,10 +97,9 @@ class LiveTables:
     ) -> LiveTableState:
         source = spec.sources[0]
         key = (resource.hashes, str(source.options))
-        path = (
-            self._directory
-            / f"{hashlib.sha256(repr((spec.table.qualified_name, sorted(source.options.items()))).encode()).hexdigest()[:24]}.json"
-        )
+        identity = repr((spec.table.qualified_name, sorted(source.options.items())))
+        digest = hashlib.sha256(identity.encode()).hexdigest()
+        path = self._directory / f"{digest[:24]}.json"
         if new_only and old_state.cache_key == key:
             return old_state
         inspection = old_state.inspection if old_state.cache_key[1:] == key[1:] else None

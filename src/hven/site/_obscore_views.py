@@ -114,9 +114,10 @@ def _add_file_columns(member: ObservationViewMember) -> ObservationViewMember:
 def _link_to_datalink(member: ObservationViewMember, table: Table, resource: Resource) -> ObservationViewMember:
     """Let rows that lead to more than their file lead to the list of that (DataLink 1.1 section 1.2.3)."""
     kinds = {link.semantics for link in table.effective_links}
-    has_more_links = len(table.effective_links) > 1 or (
-        table.has_row_files and any(map(table.is_served_by, FILE_SERVICES))
-    )
+    has_file_services = any(map(table.is_served_by, FILE_SERVICES))
+    has_more_links = len(table.effective_links) > 1
+    if table.has_row_files and has_file_services:
+        has_more_links = True
     if (
         "#this" not in kinds
         or not has_more_links

@@ -237,10 +237,9 @@ class PublishedState:
         if not own_tables:
             return common_key, ()
         table_key, row_mark, filter_key = common_key.partition(ROW_FILTER_MARK)
-        return (
-            f"{table_key}{OWN_TABLES_MARK}{_compute_digest(repr((principal.name, [item.run_id for item in own_tables])))}{row_mark}{filter_key}",
-            own_tables,
-        )
+        own_run_ids = [item.run_id for item in own_tables]
+        own_key = _compute_digest(repr((principal.name, own_run_ids)))
+        return f"{table_key}{OWN_TABLES_MARK}{own_key}{row_mark}{filter_key}", own_tables
 
     def _find_common_access_key(self, principal: Principal, policies: Sequence[AccessPolicy]) -> str:
         if (
@@ -280,7 +279,9 @@ class PublishedState:
         else:
             table_key = _compute_digest(repr(hidden))
         if filters:
-            return f"{table_key}{ROW_FILTER_MARK}{build_access_scope(filters, [], collect_column_masks(tables, principal)).key}"
+            column_masks = collect_column_masks(tables, principal)
+            access_scope = build_access_scope(filters, [], column_masks)
+            return f"{table_key}{ROW_FILTER_MARK}{access_scope.key}"
         # who sees all of what others see in part is not everybody
         if self.policy_tables:
             return f"{table_key}{ROW_FILTER_MARK}all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hven import adql
@@ -20,6 +21,7 @@ from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTab
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from hven.engines import Relation
     from hven.model.resource import Resource, TableSpec
     from hven.model.settings import Project
     from hven.model.table import Table
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from hven.site.store import Release, SnapshotRecord
 
 PRIVATE_ACCESS, MEMBERS_ACCESS = "private", "members"
-RESERVED_SCHEMAS = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.OBSCORE_SCHEMA)  # schemas of the house
+LAST_INDEX = 10_000  # of tables and names that have none
+RESERVED_SCHEMAS = ("tap_schema", "tap_upload", USER_SCHEMA, obscore.OBSCORE_SCHEMA)  # schemas of Hven
 
 
 def build_published_state(
@@ -102,18 +105,7 @@ def build_published_state(
     schemas = _group_schemas(published, resources)
     # the same in every process: no sets in here, whose order is each process's own
     texts = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
-    table_states = [
-        (
-            entry.table,
-            entry.relation.id
-            if isinstance(entry.relation, Snapshot)
-            else entry.relation.stamp
-            if isinstance(entry.relation, LiveRelation)
-            else None,
-            entry.updated,
-        )
-        for entry in published.values()
-    ]
+    table_states = [(entry.table, _get_relation_version(entry.relation), entry.updated) for entry in published.values()]
     state = repr((table_states, schemas, texts))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return PublishedState(
@@ -125,6 +117,20 @@ def build_published_state(
         descriptor_faults=faults,
         damages=tuple(damages),
     )
+
+
+def _get_relation_version(relation: Relation | None) -> str | None:
+    """Return what changes when the rows of a table change."""
+    if isinstance(relation, Snapshot):
+        return relation.id
+    if isinstance(relation, LiveRelation):
+        return relation.stamp
+    return None
+
+
+def _make_table_sort_key(order: Mapping[str, int], table: Table) -> tuple[int, int, str]:
+    """Sort tables by their declared index, then by their order in the descriptor, then by name."""
+    return table.index or LAST_INDEX, order.get(table.name, LAST_INDEX), table.name.lower()
 
 
 def describe_descriptor_fault(descriptor: DescriptorState) -> str:
@@ -256,9 +262,7 @@ def _group_schemas(published: Mapping[str, PublishedTable], resources: Mapping[s
             order = {spec.table.name: number for number, spec in enumerate(resource.tables)}
         else:
             order = {}
-        tables.sort(
-            key=lambda table, order=order: (table.index or 10_000, order.get(table.name, 10_000), table.name.lower())  # type: ignore[misc]
-        )
+        tables.sort(key=partial(_make_table_sort_key, order))
         if resource is not None:
             title = resource.title
         else:
@@ -332,8 +336,9 @@ def _find_hidden_public_views(published: Mapping[str, PublishedTable], resources
             if (spec := _find_table_spec(resources.get(table.schema), table.name)) and spec.table.access != "public"
         ]
         if private_names:
+            verb = "are" if len(private_names) > 1 else "is"
             problems.append(
-                f"view {name}: it is public, but readers do not see it, for {' and '.join(private_names)} {'are' if private_names[1:] else 'is'} private;"
+                f"view {name}: it is public, but readers do not see it, for {' and '.join(private_names)} {verb} private;"
                 " say `access: private` of the view, or publish what it reads"
             )
     return problems
@@ -368,7 +373,9 @@ def _build_view(
                 for name in ("description", "unit", "ucd", "utype", "label")
                 if (value := getattr(described_column, name)) is not None
             }
-        std = column.std or (described_column is not None and described_column.std)
+        std = column.std
+        if not std and described_column is not None:
+            std = described_column.std
         columns.append(column.copy_with(**changes, std=std))
     # the binder tells the stored tables; a view between may be private, too
     cte_names = {cte.name.name.lower() for cte in walk_tree(query) if isinstance(cte, CommonTable)}

@@ -1,4 +1,6 @@
-"""What is used how often: each request is noted in a microsecond, made sums of in a thread, and these are added to the system state every few seconds.
+"""Count how often collections and tables are used.
+
+A request is noted within a microsecond. A thread sums the notes and adds the sums to the system state every few seconds.
 
 Counted as the COUNTER Code of Practice for Research Data (release RD1) has it: actions of people and of machines,
 double clicks once, sessions of an hour; robots of its list apart. A collection is COUNTER's dataset.
@@ -388,13 +390,14 @@ class _CountableNames:
                 )
 
     def find_used_items(self, use: RequestUsage) -> tuple[list[str], dict[tuple[str, str], int], bool]:
-        """Return the collections that a request is about, its tables with their rows, and whether data were sent, not what is about data."""
+        """Return the collections of a request, its tables with their row counts, and whether it sent data or metadata alone."""
         tables: dict[tuple[str, str], int] = {}
         sends_data = False
         for answer in use.answers:
             used_tables = [self.tables_by_name.get(table.qualified_name.lower()) for table in answer.tables]
             tables |= {used_table: answer.row_count for used_table in used_tables if used_table is not None}
-            sends_data = sends_data or (answer.row_limit != 0 and any(used_tables))
+            if answer.row_limit != 0 and any(used_tables):
+                sends_data = True
         for name, rows in (use.rows_by_table or {}).items():
             used_table = self.tables_by_name.get(name.lower())
             if used_table is not None:

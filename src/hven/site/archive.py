@@ -1,4 +1,6 @@
-"""`write_backup`: a whole site in one file - descriptors, system state as of one moment, rows - that any engine and store can take back.
+"""Write a whole site into one file that any engine and any store can take back.
+
+The file has the descriptors, the system state as of one moment, and the rows.
 
 An archive is a tar file. Its first member says what it is, its last one has the size and SHA-256 of every other::
 

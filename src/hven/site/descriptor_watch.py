@@ -219,13 +219,15 @@ class DescriptorWatcher:
             last_resource, good_since, before_restrictions = restored
         text = _read_text(path)
         new_restrictions = Counter(_find_restrictions(text or "")) - Counter(before_restrictions)
+        is_unreadable = text is None and last_resource is None
+        is_closed = bool(new_restrictions) or is_unreadable
         return DescriptorState(
             name=collection,
             stamp=tuple(stamps_by_file[file] for file in watched_files),
             files=watched_files,
             resource=last_resource,
             problem=problem,
-            is_closed=bool(new_restrictions) or (text is None and last_resource is None),
+            is_closed=is_closed,
             good_since=good_since,
             restrictions=before_restrictions,
         )

@@ -46,7 +46,10 @@ class PastState:
 
 
 def resolve_version(store: StateStore, version_text: str) -> str:
-    """Parse a time (ISO 8601, UTC unless it says otherwise; a day means its end), or find a release, or when a snapshot or run was published.
+    """Resolve the name of a version: a time, a release, a snapshot or a run.
+
+    A time is written in ISO 8601, in UTC unless it says otherwise; a day means its end.
+    A snapshot or a run stands for the time when it was published.
 
     Parameters
     ----------

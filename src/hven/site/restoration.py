@@ -1,4 +1,4 @@
-"""`restore_archive`: an archive of `backup` back into an empty directory and an empty store, after all of it was checked."""
+"""Restore an archive of `write_backup` into an empty directory and an empty store, after all of it was checked."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from hven.site.auth import change_password
 from hven.site.auth.local import create_personal_token, revoke_personal_token
 
 if TYPE_CHECKING:
+    from hven.model.table import Column, Table
     from hven.site import Site
     from hven.site.store import SnapshotRecord
 
@@ -207,6 +208,14 @@ def show_all_tables(context: typer.Context, as_json: Json = False) -> None:
     )
 
 
+def _get_index_kind(table: Table, column: Column) -> str | None:
+    if column.name in (table.position or ()):
+        return "position"
+    if column.unique:
+        return "unique"
+    return "yes" if column.indexed else None
+
+
 @tables.command("show")
 def show_table_facts(context: typer.Context, owner: Owner, table_name: TableName, as_json: Json = False) -> None:
     """Show one table: its facts and its columns, not its rows."""
@@ -220,13 +229,7 @@ def show_table_facts(context: typer.Context, owner: Owner, table_name: TableName
             "type": str(column.type),
             "unit": column.unit,
             "ucd": column.ucd,
-            "index": "position"
-            if column.name in (table.position or ())
-            else "unique"
-            if column.unique
-            else "yes"
-            if column.indexed
-            else None,
+            "index": _get_index_kind(table, column),
             "description": column.description,
         }
         for column in table.columns

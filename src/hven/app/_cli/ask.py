@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 def query(
     context: typer.Context,
+    *,
     adql: Annotated[
         str | None, typer.Argument(metavar="ADQL", help="The query; - reads it from standard input.")
     ] = None,

@@ -60,11 +60,15 @@ def show_json(value: Any) -> None:
     sys.stdout.write(text.decode() + "\n")
 
 
+def _format_cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print a table for people, in aligned columns; numbers stand right. Nothing is cut: ids are there to be copied."""
-    cell_texts = [
-        ["" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows
-    ]
+    cell_texts = [[_format_cell(cell) for cell in row] for row in rows]
     widths = [max([len(heading), *(len(row[at]) for row in cell_texts)]) for at, heading in enumerate(headings)]
     is_numeric = [
         all(isinstance(row[at], int | float) or row[at] is None for row in rows) for at in range(len(headings))

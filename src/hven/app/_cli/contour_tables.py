@@ -208,15 +208,18 @@ class _ContourTable:
         return [None if row_name is None else str(row_name) for row_name in self.table.column(name).to_pylist()]
 
 
+def _write_region_text(region_numbers: Sequence[float] | None) -> str | None:
+    """Write DALI's array of a circle or polygon as text."""
+    if region_numbers is None:
+        return None
+    shape = "circle" if len(region_numbers) == 3 else "polygon"
+    return f"{shape} {' '.join(map(repr, region_numbers))}"
+
+
 def _read_region_texts(table: _ContourTable, region: pa.Array) -> region_files.ParsedRegions:
     """Read regions that are written in a column, as texts or as DALI's arrays."""
     if pa.types.is_list(region.type) or pa.types.is_large_list(region.type) or pa.types.is_fixed_size_list(region.type):
-        values = [
-            None
-            if region_numbers is None
-            else ("circle " if len(region_numbers) == 3 else "polygon ") + " ".join(map(repr, region_numbers))
-            for region_numbers in region.to_pylist()
-        ]
+        values = [_write_region_text(region_numbers) for region_numbers in region.to_pylist()]
     else:
         values = region.cast(pa.string()).to_pylist()
     read_regions = region_files.parse_region_texts(values, make_valid=True)

@@ -33,6 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def new(
     context: typer.Context,
+    *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the collection: letters, digits, underscores.")],
     source: Annotated[str, typer.Option("--from", metavar="FILE|URL", help="The data.")],
     kind: Annotated[
@@ -103,6 +104,7 @@ def new(
 
 def check(
     context: typer.Context,
+    *,
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="One collection (default: all).")] = None,
     run_descriptor_tests: Annotated[
         bool, typer.Option("--tests", help="Also run the descriptors' tests over what is published.")

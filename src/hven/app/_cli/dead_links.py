@@ -1,4 +1,4 @@
-"""``hven check --links``: follows what the rows of a collection lead to, and tells which links are dead, of which row, and where they are said."""
+"""``hven check --links``: follow the links of rows, and report each dead link with its row and its place in the descriptor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``hven doi``: DOIs of collections and releases - what would be told, drafts, publication, files for a library, and what is withdrawn."""
+"""``hven doi``: list, draft, publish and withdraw DOIs of collections and releases, and write files for a library."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 def doi(
     context: typer.Context,
+    *,
     name: Annotated[
         str | None, typer.Argument(metavar="COLLECTION", help="Without one: all that have a DOI, or were withdrawn.")
     ] = None,
@@ -143,9 +144,11 @@ def _show_metadata(
     as_json: bool,
 ) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
-    name = (stored_citation and stored_citation.doi) or (
-        doi_minting.propose_doi(site.settings, citation, suffix) if site.settings.doi.prefix else citation.doi
-    )
+    name = stored_citation.doi if stored_citation else None
+    if not name and site.settings.doi.prefix:
+        name = doi_minting.propose_doi(site.settings, citation, suffix)
+    elif not name:
+        name = citation.doi
     if name:
         attributes = doi_minting.build_attributes(citation, name)
     else:
@@ -177,18 +180,21 @@ def _show_metadata(
             options = "--publish"
         else:
             options = "--to FILE"
-        print(
-            f"then: "
-            f"{format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), options)}",
-            file=sys.stderr,
-        )
+        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), options)
+        print(f"then: {command}", file=sys.stderr)
     if has_errors:
         raise typer.Exit(1)
 
 
+def _list_release_options(citation: CitationMetadata) -> list[str]:
+    return ["--release", citation.label] if citation.label else []
+
+
 def _write_metadata(site: Site, citation: CitationMetadata, output_file: Path) -> None:
     stored_citation = site.store.citations.find_citation(citation.resource.name, citation.label)
-    name = (stored_citation and stored_citation.doi) or citation.doi
+    name = citation.doi
+    if stored_citation and stored_citation.doi:
+        name = stored_citation.doi
     datacite_record = citations.build_datacite_record(citation)
     attributes = {
         **datacite_record,
@@ -231,10 +237,11 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
         print(f"DataCite knows it, too; {stored_citation.doi} leads there as before")
     elif stored_citation.doi:
         print(f"{stored_citation.doi} is registered by somebody else: tell them; it shall go on leading there")
-    print(
-        f"its data are there until: "
-        f"{format_command(context, 'release', 'remove', citation.label, citation.resource.name) if citation.label else format_command(context, 'remove', citation.resource.name)}"
-    )
+    if citation.label:
+        command = format_command(context, "release", "remove", citation.label, citation.resource.name)
+    else:
+        command = format_command(context, "remove", citation.resource.name)
+    print(f"its data are there until: {command}")
 
 
 def _report_outcome(
@@ -244,10 +251,8 @@ def _report_outcome(
     lines, _ = _list_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if stored_citation.state == "draft":
-        print(
-            f"to publish it for good: "
-            f"{format_command(context, 'doi', citation.resource.name, *(['--release', citation.label] if citation.label else []), '--publish')}"
-        )
+        command = format_command(context, "doi", citation.resource.name, *_list_release_options(citation), "--publish")
+        print(f"to publish it for good: {command}")
     elif not citation.label and citation.resource.doi is None and stored_citation.doi is not None:
         if doi_minting.write_doi_to_descriptor(citation.resource.path, stored_citation.doi):
             print(f"wrote doi: {stored_citation.doi} into {citation.resource.path}")

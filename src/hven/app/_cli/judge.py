@@ -1,4 +1,4 @@
-"""``hven lint``: judge any TAP, EPN-TAP, ObsCore or HAPI service by what it shows to a stranger, or a catalogue of TFCat in a file."""
+"""``hven lint``: validate any TAP, EPN-TAP, ObsCore or HAPI service as a stranger sees it, or a TFCat catalogue in a file."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def lint(
             "TFCat.",
         ),
     ],
+    *,
     only_checks: Annotated[
         list[str] | None,
         typer.Option(

@@ -35,6 +35,7 @@ REWRITTEN_TEXT = "written anew"
 
 def mirror(
     context: typer.Context,
+    *,
     url: Annotated[
         str, typer.Argument(metavar="URL", help="The other site: https://host, or with the path below which it is.")
     ],

@@ -119,6 +119,12 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print(f"hint: {hint}")
 
 
+def _get_table_kind(published: PublishedTable) -> str:
+    if published.table.view:
+        return "view"
+    return "live" if isinstance(published.relation, LiveRelation) else "table"
+
+
 def _list_tables(site: Site) -> list[dict[str, Any]]:
     return [
         {
@@ -128,7 +134,7 @@ def _list_tables(site: Site) -> list[dict[str, Any]]:
             "updated": item.updated,
             "access": describe_access(item, site.get_published_state().tables_by_name),
             "engine": item.relation.engine if isinstance(item.relation, Snapshot | LiveRelation) else None,
-            "kind": "view" if item.table.view else "live" if isinstance(item.relation, LiveRelation) else "table",
+            "kind": _get_table_kind(item),
             "estimate": item.relation.rows if isinstance(item.relation, LiveRelation) else None,
         }
         for item in sorted(
@@ -246,10 +252,10 @@ def _format_elapsed(timestamp: str | None) -> str:
     if timestamp is None:
         return ""
     past_time = datetime.fromisoformat(timestamp)
-    return (
-        f"{format_duration(max((datetime.now(UTC) - (past_time if past_time.tzinfo else past_time.replace(tzinfo=UTC))).total_seconds(), 0.0))} "
-        f"ago"
-    )
+    if past_time.tzinfo is None:
+        past_time = past_time.replace(tzinfo=UTC)
+    elapsed_seconds = (datetime.now(UTC) - past_time).total_seconds()
+    return f"{format_duration(max(elapsed_seconds, 0.0))} ago"
 
 
 def _alert_to_json(item: Alert) -> dict[str, Any]:

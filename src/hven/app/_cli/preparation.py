@@ -20,6 +20,7 @@ from hven.site.auth import OWNER_PRINCIPAL
 
 def prepare(
     context: typer.Context,
+    *,
     collection: Annotated[str, typer.Argument(metavar="COLLECTION", help="Whose files.")],
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths: 'cubes/*.fits'.")

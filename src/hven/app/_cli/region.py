@@ -54,6 +54,7 @@ def region(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Table of contours or regions, label image, or file of regions.")
     ],
+    *,
     output_format: Annotated[RegionFormat, typer.Option("--to", help="What to write: a line for each row, or a file.")],
     output_file: Annotated[
         Path | None,
@@ -135,7 +136,10 @@ def region(
             is_on_body = "IAU" in (read_regions.frame or "")
         else:
             is_on_body = read_regions.frame is None
-        seen_from_outside = view is VertexOrder.body or (view is None and is_on_body)
+        if view is None:
+            seen_from_outside = is_on_body
+        else:
+            seen_from_outside = view is VertexOrder.body
         text, faults = _write_regions(
             read_regions, output_format, output_file, frame, seen_from_outside=seen_from_outside
         )

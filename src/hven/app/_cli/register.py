@@ -1,4 +1,4 @@
-"""``hven register``: what registries and lists of services elsewhere are to be told of this site, and whether they would take it."""
+"""``hven register``: say what registries need to know of this site, and check whether they would accept it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ TARGET_SAMPLES = 100  # samples that the list's keepers ask for to see that the 
 
 def register(
     context: typer.Context,
+    *,
     name: Annotated[
         str | None, typer.Argument(metavar="COLLECTION", help="With --check, --show: its records alone.")
     ] = None,

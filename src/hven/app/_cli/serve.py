@@ -92,7 +92,9 @@ def work(
 
 
 def _resolve_free_address(host: str, port: int) -> str:
-    """Resolve a host to its address, and check that nobody listens there (the workers share their port, and would share it with others).
+    """Resolve a host to its address, and check that no other program listens there.
+
+    The workers share their port; without this check they would share it with another program.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from hven.site.auth import OWNER_PRINCIPAL
 
 def hips(
     context: typer.Context,
+    *,
     collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="Whose images.")] = None,
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILES", help="Patterns of their paths: 'images/*.fits'.")

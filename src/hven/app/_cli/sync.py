@@ -25,6 +25,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 
 def sync(
     context: typer.Context,
+    *,
     name: Name,
     read_everything: Annotated[
         bool, typer.Option("--full", help="Read everything, whatever the watermark says.")

@@ -20,6 +20,7 @@ REPORT_FORMATS = ("text", "csv", "json", "dsr", "dsr-tsv")
 
 def report(
     context: typer.Context,
+    *,
     collection: Annotated[str | None, typer.Argument(metavar="COLLECTION", help="That one alone.")] = None,
     first_month: Annotated[
         str | None, typer.Option("--from", metavar="MONTH", help="First month: 2026-03; else January.")

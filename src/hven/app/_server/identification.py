@@ -382,15 +382,13 @@ def _mark_private(headers: list[tuple[bytes, bytes]], name: bytes) -> list[tuple
 
 
 def is_anonymous_referee(scope: Scope) -> bool:
-    """Return whether the log shall not say from where somebody came.
-
-    Who comes in as a referee, or judges without being seen.
-    """
+    """Return whether the log must not name the client: a referee, or a reviewer in a blind review."""
     principal: Principal | None = scope.get(PRINCIPAL_SCOPE_KEY)
-    return REFEREE_PREFIX in scope["path"] or (
-        principal is not None
-        and any(group.startswith(invitations.BLIND_REVIEW_GROUP_PREFIX) for group in principal.groups)
-    )
+    if REFEREE_PREFIX in scope["path"]:
+        return True
+    if principal is None:
+        return False
+    return any(group.startswith(invitations.BLIND_REVIEW_GROUP_PREFIX) for group in principal.groups)
 
 
 def _find_requester(scope: Scope) -> str:
@@ -406,8 +404,10 @@ def _find_requester(scope: Scope) -> str:
 
 
 def _is_ambient_credential(name: bytes, value: bytes) -> bool:
-    """Return whether a header is what browsers add to requests to a site that they know, whoever's page asks.
+    """Return whether browsers add a header by themselves to requests to a site that they know.
 
-    Bearer tokens they do not.
+    They do so with cookies and Basic credentials, whichever page sends the request, and not with bearer tokens.
     """
-    return name == b"cookie" or (name == b"authorization" and value[:6].lower() == b"basic ")
+    if name == b"cookie":
+        return True
+    return name == b"authorization" and value[:6].lower() == b"basic "

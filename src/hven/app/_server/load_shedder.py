@@ -1,8 +1,10 @@
-"""The door: a loop that has been busy without a pause refuses at once what has waited too long, and first what comes from who asks most.
+"""Shed load: when the event loop is busy without a pause, refuse requests that waited too long.
 
-An event loop is a queue: what arrives while it is busy is handled in its next round. A long queue is no fault, as long
-as it becomes empty now and then; one that stands would make everybody wait, and those who give up waiting would be
-answered all the same (controlled delay, as CoDel).
+Requests of the client that asks most are refused first.
+
+An event loop is a queue: what arrives while it is busy is handled in its next round. A long queue does no harm if it
+becomes empty now and then. A standing queue makes every client wait, and clients that gave up would be answered all the
+same (controlled delay, as CoDel).
 """
 
 from __future__ import annotations

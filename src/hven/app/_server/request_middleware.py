@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("hven.access")
 SERVER_HEADER = f"Hven/{__version__} (IVOA-copy) Starlette".encode()  # IVOA note SoftID 1.0: the operation in a comment
-EXPOSED_HEADERS = b"Accept-Ranges, Content-Disposition, Content-Encoding, Content-Length, Content-Range, ETag, Hven-Maxrec, Hven-Overflow, Hven-Warning, Last-Modified, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
+EXPOSED_HEADERS = (
+    b"Accept-Ranges, Content-Disposition, Content-Encoding, Content-Length, Content-Range, ETag, Hven-Maxrec, "
+    b"Hven-Overflow, Hven-Warning, Last-Modified, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id"
+)
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 CLIENT_CLOSED_STATUS = 499  # what the log says of readers who left before an answer began
 

@@ -56,7 +56,7 @@ FULL_MESSAGE = "the service holds as many connections as it can; ask again in so
 
 
 def compute_connection_limit() -> int:
-    """Raise the limit of open files to what the machine allows, and return the number of connections that a worker may hold.
+    """Raise the limit of open files to the machine's maximum, and return how many connections a worker may hold.
 
     Raises
     ------

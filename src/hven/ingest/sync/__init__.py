@@ -1,4 +1,7 @@
-"""Following a source: read what may have changed, end at the rows that an ingest of everything would have made, publish what differs."""
+"""Follow a source: read what may have changed, and publish what differs.
+
+The result is the same as that of an ingest of everything.
+"""
 
 from __future__ import annotations
 

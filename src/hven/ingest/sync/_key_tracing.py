@@ -1,4 +1,4 @@
-"""Tables made by a query: which of their keys a change of the query's tables may touch, and the query for these keys alone.
+"""Find the keys of a derived table that a change of its tables may touch, and write the query for these keys.
 
 A key can be traced if the query is one SELECT over tables joined by JOIN or LEFT JOIN, a column of the key is a column
 of one of them as it stands (in GROUP BY, if there is one), and each table that changed has that column, or one that a

@@ -1,4 +1,7 @@
-"""Tables made by a query: left alone if what they are made from is as it was, computed for the keys that a change touches, or anew."""
+"""Refresh derived tables.
+
+A table stays as it is if its inputs did not change. Else it is computed for the keys that a change touches, or anew.
+"""
 
 from __future__ import annotations
 

@@ -194,10 +194,12 @@ def explain_ledger_change(base: SnapshotRecord, resource: Resource, loader: Tabl
     current_site_values = ledgers.select_site_values(resource, loader.spec)
     earlier_site_values = provenance.get("site", current_site_values)
     if earlier_site_values != current_site_values:
-        return (
-            f"hven.toml says another "
-            f"{' and '.join(sorted(word for word in {**earlier_site_values, **current_site_values} if earlier_site_values.get(word) != current_site_values.get(word)))}"
-        )
+        changed_words = [
+            word
+            for word in {**earlier_site_values, **current_site_values}
+            if earlier_site_values.get(word) != current_site_values.get(word)
+        ]
+        return f"hven.toml says another {' and '.join(sorted(changed_words))}"
     if provenance.get("source_columns") != to_json_value([columns_to_json(entry.columns) for entry in loader.entries]):
         return "the source's columns have other types or units"
     return "settings that decide its rows are others than before"
@@ -350,7 +352,8 @@ class TableSync:
 
         Else it would look stale, and be computed at each run.
         """
-        updated_record = update_provenance(base, to_json_value(self.run.collect_inputs(self.spec, loaded_table)))  # type: ignore[arg-type]
+        inputs = to_json_value(self.run.collect_inputs(self.spec, loaded_table))
+        updated_record = update_provenance(base, inputs)  # type: ignore[arg-type]
         if updated_record is not None and not self.report.dry_run:
             loaded_table.published_record = updated_record
             self.run.amended_records.append(updated_record)

@@ -1,6 +1,6 @@
-"""Signed addresses: one address, one reader, some minutes, for programs that are given an address and have no cookie of ours.
+"""Signed addresses: for some minutes, one address answers as one reader, for programs that have no cookie of the site.
 
-Who asks by one is asked for as that reader, at that moment: what they may not see any more, it does not show.
+The rights of that reader are read at each request: what the reader may no longer see, the address no longer shows.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def create_url_signer(
             return url
         query = remove_signature(query.encode())[0].decode()
         signature = _compute_signature(key, expiry_timestamp, unquote(url_path.removeprefix(root)), query)
-        return f"{url_path}?{query}{'&' if query else ''}{SIGNATURE_PARAMETER}={expiry_timestamp}.{encoded_name}.{signature}"
+        separator = "&" if query else ""
+        signature_value = f"{expiry_timestamp}.{encoded_name}.{signature}"
+        return f"{url_path}?{query}{separator}{SIGNATURE_PARAMETER}={signature_value}"
 
     return sign_url
 
@@ -155,7 +157,7 @@ def set_private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[by
 
 
 def _compute_signature(key: bytes, expiry_timestamp: int, path: str, query: str) -> str:
-    """Sign what is asked for: programs may write the same address otherwise, in other escapes or another order of names."""
+    """Sign the decoded request: programs may write the same address with other escapes, or in another order of names."""
     qsl = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
     pairs = sorted(qsl, key=lambda pair: pair[0])
     message = repr((expiry_timestamp, path or "/", pairs)).encode("utf-8", "surrogatepass")

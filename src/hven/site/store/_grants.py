@@ -1,4 +1,7 @@
-"""Grants: what somebody gave to somebody (a token, a place in a project, a delegation, a look for a referee), and the log of who changed what."""
+"""Grants and the log of their changes.
+
+A grant is what one account gave to another: a token, a place in a project, a delegation, or a look for a referee.
+"""
 
 from __future__ import annotations
 
@@ -276,7 +279,13 @@ class GrantStore:
         """Return a number that rises with each change, in every process."""
         return self._load_current_grants().version
 
-    def log_event(self, actor: str, action: str, object: str, facts: Mapping[str, Any] | None = None) -> None:  # noqa: A002
+    def log_event(
+        self,
+        actor: str,
+        action: str,
+        object: str,  # noqa: A002
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a line of the log that changes nothing.
 
         Parameters

@@ -737,11 +737,12 @@ def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[b
 
 def _is_listed_after(ref: JobRef, previous_job: tuple[str, str | None] | None) -> bool:
     """Return whether a job is listed behind another one, of which time and id are given."""
-    return (
-        previous_job is None
-        or ref.created < previous_job[0]
-        or (ref.created == previous_job[0] and previous_job[1] is not None and ref.id > previous_job[1])
-    )
+    if previous_job is None:
+        return True
+    previous_time, previous_id = previous_job
+    if ref.created != previous_time:
+        return ref.created < previous_time
+    return previous_id is not None and ref.id > previous_id
 
 
 def _is_own_attempt(job: JobRecord) -> sa.ColumnElement[bool]:

@@ -84,11 +84,16 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
 
 
 def _build_resolvable_query(dialect: str) -> sa.TextClause:
-    """Write the query for what is waited for, as the jobs have it, where one of it has ended or is gone, or nothing is waited for."""
+    """Write the query for the dependencies of waiting jobs that can be resolved now.
+
+    A dependency can be resolved when one of its jobs has ended or is gone, or when it names none.
+    """
     ended = ", ".join(f"'{phase}'" for phase in ENDED_PHASES)
+    always = "TRUE" if dialect == "postgresql" else "1"
     return sa.text(
         f"SELECT DISTINCT t.depends_on FROM (SELECT DISTINCT depends_on FROM jobs WHERE {WAITING_JOBS_CONDITION}) AS t"
-        f" LEFT JOIN {_DEPENDENCY_EXPANSIONS[dialect]} ON {'TRUE' if dialect == 'postgresql' else '1'} LEFT JOIN jobs AS o ON o.id = d.value"
+        f" LEFT JOIN {_DEPENDENCY_EXPANSIONS[dialect]} ON {always}"
+        " LEFT JOIN jobs AS o ON o.id = d.value"
         f" WHERE o.phase IS NULL OR o.phase IN ({ended})"
     )
 

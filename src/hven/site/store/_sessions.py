@@ -1,4 +1,7 @@
-"""Sessions of browsers: a random secret whose digest is kept, sealed so that forged ones are refused without a look at the rows."""
+"""Sessions of browsers: a random secret, of which the store has the digest.
+
+The secret is sealed, so that a forged one is refused without a look at the rows.
+"""
 
 from __future__ import annotations
 

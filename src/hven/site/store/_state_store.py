@@ -688,8 +688,8 @@ class StateStore:
             mismatch = "has other data" if found_marker is not None else "has none of its data"
             raise StorageError(
                 f"the system state {self._database.display_address} is shared, and {directory} {mismatch}",
-                remedy=f"machines with one store share one directory: set data in hven.toml; if the data {data_id} are lost for good, "
-                f"write {data_id} into {marker} and ingest again",
+                remedy="machines with one store share one directory: set data in hven.toml; "
+                f"if the data {data_id} are lost for good, write {data_id} into {marker} and ingest again",
             )
 
     def get_site_id(self) -> str:

@@ -67,7 +67,7 @@ class SyncStateStore:
             connection.execute(sa.delete(sync_state).where(sync_state.c.snapshot.in_(list(snapshot_ids))))
 
     def map_watermarks(self) -> dict[str, tuple[str | None, list[Any]]]:
-        """Return of each published table when everything was read last, and its last watermarks, one for each source entry, as written down.
+        """Return for each published table when it was last read in full, and the last watermark of each source entry.
 
         A state names every file of its sources: it is read once, however often this is asked.
         """
