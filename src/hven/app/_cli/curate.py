@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,10 @@ from hven.model.settings import find_exposed_files, find_missing_portal_items, f
 from hven.site.outdated_addresses import find_outdated_addresses
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from hven.model.resource import Resource
+    from hven.model.settings import Settings
     from hven.model.table import RowAccessPolicy
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -133,107 +137,76 @@ def check(
     """Check hven.toml, descriptors and job types for all faults."""
     if subjects is not None and not score_metadata:
         raise UsageError("--subjects belongs to --metadata", remedy=f"hven check --metadata --subjects {subjects}")
-    if subjects is not None:
-        terms = descriptor.read_terms(subjects)
-    else:
-        terms = None
     if min_score is not None and not score_metadata:
         raise UsageError("--least belongs to --metadata", remedy=f"hven check --metadata --least {min_score}")
+    terms = None if subjects is None else descriptor.read_terms(subjects)
     site_settings = load_site_settings(context)
-    if name:
-        names = [name]
-    else:
-        names = sorted(
-            path.parent.name
-            for path in site_settings.collections_directory.glob("*/*.yaml")
-            if path.stem == path.parent.name
-        )
-    if name and not (site_settings.collections_directory / name / f"{name}.yaml").is_file():
-        raise NotFoundError(
-            f"there is no descriptor {site_settings.collections_directory / name / (name + '.yaml')}",
-            remedy=f"hven new {name} --from FILE writes one",
-        )
-    faults = [Fault(message=error.message, remedy=error.remedy) for error in plugins.find_plugin_faults()]
-    policies: dict[str, RowAccessPolicy] = {}
-    dates: list[str] = []
-    read_resources: list[Resource] = []
-    engines: list[str] = []
-    if faults:  # with one of them nothing else is told truly
-        names = []
-    elif name is None:
-        engine_facts = list(check_engine_settings(site_settings))
-        engines = [fact for fact in engine_facts if isinstance(fact, str)]
-        faults += [fact for fact in engine_facts if not isinstance(fact, str)]
-    for collection_name in names:
-        path = site_settings.collections_directory / collection_name / f"{collection_name}.yaml"
-        resource, collection_faults = descriptor.check_and_read_descriptor(path, site_settings)
-        if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
-            read_resources.append(resource)
-            collection_faults += find_sample_faults(resource, path.parent, site_settings)
-            collection_faults += check_sources(resource, path.parent, site_settings)
-            dates += [
-                f"{spec.table.qualified_name}: a row is released {spec.embargo.describe()}"
-                for spec in resource.tables
-                if spec.embargo is not None
-            ]
-            policies |= {
-                spec.table.qualified_name: spec.table.policy
-                for spec in resource.tables
-                if spec.table.policy is not None
-            }
-        faults += collection_faults
-    if name is None:
-        faults += [
-            *declared_types.find_declaration_faults(site_settings),
-            *find_unavailable_sections(site_settings),
-            *find_missing_portal_items(site_settings),
-        ]
-        faults += find_exposed_files(site_settings.directory, site_settings.var_directory, site_settings.data_directory)
-    else:
-        faults += find_exposed_files(site_settings.directory)
-    needs_others = name is not None and any(
-        collection_name.registration is not None or any(spec.span_places for spec in collection_name.tables)
-        for collection_name in read_resources
-    )
-    other_descriptors = [
-        path
-        for path in site_settings.collections_directory.glob("*/*.yaml")
-        if path.stem == path.parent.name and path.stem != name
-    ]
-    other_resources = [
-        other_resource
-        for path in other_descriptors
-        if needs_others and (other_resource := descriptor.check_and_read_descriptor(path, site_settings)[0]) is not None
-    ]
-    faults += descriptor.find_series_id_faults(read_resources, other_resources)
-    faults += descriptor.find_identifier_faults(read_resources, site_settings, other_resources)
-    faults += descriptor.find_path_faults(read_resources)
-    faults += [
-        fault
-        for fault in find_outdated_addresses(site_settings)
-        if name is None or str(fault.place.file).endswith(f"/{name}.yaml")
-    ]
-    if not any(fault.severity == "error" for fault in faults):
-        faults += _check_published(
+    names = _list_collection_names(site_settings, name)
+    plugin_errors = plugins.find_plugin_faults()
+    findings = _CheckFindings(faults=[Fault(message=error.message, remedy=error.remedy) for error in plugin_errors])
+    if not findings.faults:  # with a faulty plug-in nothing else can be trusted
+        findings.names = names
+        if name is None:
+            _check_engines(site_settings, findings)
+    for collection_name in findings.names:
+        _check_collection(site_settings, collection_name, findings)
+    findings.faults += _find_site_faults(site_settings, name)
+    findings.faults += _find_faults_across_collections(site_settings, name, findings.resources)
+    if not findings.has_errors:
+        findings.faults += _check_published(
             context,
-            names,
+            findings.names,
             run_descriptor_tests=run_descriptor_tests,
             run_example_queries=run_example_queries,
             follow_links=follow_links,
         )
-    if score_metadata and read_resources:
-        scores = metadata_score.score_collections(context, read_resources)
+    scores: list[metadata_score.Scored] = []
+    if score_metadata and findings.resources:
+        scores = metadata_score.score_collections(context, findings.resources)
+    if terms is not None:
+        for resource in findings.resources:
+            findings.faults += descriptor.find_subject_faults(resource, site_settings, terms)
+    if not as_json:
+        _print_findings(findings, scores)
+    elif score_metadata:
+        show_json({"faults": findings.list_faults(), "collections": metadata_score.scores_to_json(scores)})
     else:
-        scores = []
-    faults += [
-        fault
-        for collection_name in read_resources
-        if terms is not None
-        for fault in descriptor.find_subject_faults(collection_name, site_settings, terms)
-    ]
-    errors = sum(fault.severity == "error" for fault in faults)
-    if as_json:
-        fault_list = [
+        show_json(findings.list_faults())
+    is_score_too_low = any(score.total < (min_score or 0) for score, _ in scores)
+    if findings.has_errors or is_score_too_low:
+        raise typer.Exit(1)
+
+
+@dataclass(slots=True, kw_only=True)
+class _CheckFindings:
+    """What ``hven check`` finds.
+
+    Attributes
+    ----------
+    names
+        Collections that are checked.
+    resources
+        Collections without errors.
+    engines, dates
+        Lines about engines, and about embargoes.
+    policies
+        Qualified table name -> who may see its rows and files.
+    """
+
+    faults: list[Fault]
+    names: list[str] = field(default_factory=list)
+    resources: list[Resource] = field(default_factory=list)
+    engines: list[str] = field(default_factory=list)
+    dates: list[str] = field(default_factory=list)
+    policies: dict[str, RowAccessPolicy] = field(default_factory=dict)
+
+    @property
+    def has_errors(self) -> bool:
+        return any(fault.severity == "error" for fault in self.faults)
+
+    def list_faults(self) -> list[dict[str, Any]]:
+        """Return the faults as JSON."""
+        return [
             {
                 "file": fault.place.file,
                 "line": fault.place.line,
@@ -242,33 +215,108 @@ def check(
                 "message": fault.message,
                 "remedy": fault.remedy,
             }
-            for fault in faults
+            for fault in self.faults
         ]
-        show_json(
-            {"faults": fault_list, "collections": metadata_score.scores_to_json(scores)}
-            if score_metadata
-            else fault_list
-        )
-    else:
-        for fault in faults:
-            print(f"{'warning: ' if fault.severity != 'error' else ''}{fault}")
-        for line in [*engines, *dates]:
-            print(line)
-        for table, levels in policies.items():
-            for rule_text, text in (
-                ("a row is seen by", levels.rows),
-                ("that it has files is known to", levels.files),
-                ("its files are taken by", levels.take),
-            ):
-                if text is not None:
-                    print(f"{table}: {rule_text} {'; '.join(adql.describe_policy(adql.parse_condition(text)))}")
-        metadata_score.print_scores(scores)
-        print(
-            f"{len(names)} descriptor{'s' * (len(names) != 1)}: {_format_count(errors, 'error')}, "
-            f"{_format_count(len(faults) - errors, 'warning')}"
-        )
-    if errors or any(site_settings.total < (min_score or 0) for site_settings, _ in scores):
-        raise typer.Exit(1)
+
+
+def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
+    """Return the collection that is named, or all that have a descriptor."""
+    if name is None:
+        paths = settings.collections_directory.glob("*/*.yaml")
+        return sorted(path.parent.name for path in paths if path.stem == path.parent.name)
+    path = settings.collections_directory / name / f"{name}.yaml"
+    if not path.is_file():
+        raise NotFoundError(f"there is no descriptor {path}", remedy=f"hven new {name} --from FILE writes one")
+    return [name]
+
+
+def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
+    for fact in check_engine_settings(settings):
+        if isinstance(fact, str):
+            findings.engines.append(fact)
+        else:
+            findings.faults.append(fact)
+
+
+def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:
+    """Check one descriptor and, if it has no error, its sources."""
+    path = settings.collections_directory / name / f"{name}.yaml"
+    resource, collection_faults = descriptor.check_and_read_descriptor(path, settings)
+    if resource is not None and not any(fault.severity == "error" for fault in collection_faults):
+        findings.resources.append(resource)
+        collection_faults += find_sample_faults(resource, path.parent, settings)
+        collection_faults += check_sources(resource, path.parent, settings)
+        for spec in resource.tables:
+            table_name = spec.table.qualified_name
+            if spec.embargo is not None:
+                findings.dates.append(f"{table_name}: a row is released {spec.embargo.describe()}")
+            if spec.table.policy is not None:
+                findings.policies[table_name] = spec.table.policy
+    findings.faults += collection_faults
+
+
+def _find_site_faults(settings: Settings, name: str | None) -> Iterator[Fault]:
+    """Yield faults of hven.toml, and of files that readers could fetch."""
+    if name is not None:
+        yield from find_exposed_files(settings.directory)
+        return
+    yield from declared_types.find_declaration_faults(settings)
+    yield from find_unavailable_sections(settings)
+    yield from find_missing_portal_items(settings)
+    yield from find_exposed_files(settings.directory, settings.var_directory, settings.data_directory)
+
+
+def _find_faults_across_collections(
+    settings: Settings, name: str | None, resources: Sequence[Resource]
+) -> Iterator[Fault]:
+    """Yield faults that only several collections together have: identifiers, paths, and addresses of before."""
+    other_resources = []
+    if name is not None and any(map(_depends_on_others, resources)):
+        other_resources = _read_other_resources(settings, name)
+    yield from descriptor.find_series_id_faults(resources, other_resources)
+    yield from descriptor.find_identifier_faults(resources, settings, other_resources)
+    yield from descriptor.find_path_faults(resources)
+    for fault in find_outdated_addresses(settings):
+        if name is None or str(fault.place.file).endswith(f"/{name}.yaml"):
+            yield fault
+
+
+def _depends_on_others(resource: Resource) -> bool:
+    """Return whether the identifiers of a collection must differ from those of the others."""
+    return resource.registration is not None or any(spec.span_places for spec in resource.tables)
+
+
+def _read_other_resources(settings: Settings, name: str) -> list[Resource]:
+    other_resources = []
+    for path in settings.collections_directory.glob("*/*.yaml"):
+        if path.stem == path.parent.name and path.stem != name:
+            other_resource = descriptor.check_and_read_descriptor(path, settings)[0]
+            if other_resource is not None:
+                other_resources.append(other_resource)
+    return other_resources
+
+
+def _print_findings(findings: _CheckFindings, scores: Sequence[metadata_score.Scored]) -> None:
+    for fault in findings.faults:
+        prefix = "" if fault.severity == "error" else "warning: "
+        print(f"{prefix}{fault}")
+    for line in [*findings.engines, *findings.dates]:
+        print(line)
+    for table, levels in findings.policies.items():
+        rules = {
+            "a row is seen by": levels.rows,
+            "that it has files is known to": levels.files,
+            "its files are taken by": levels.take,
+        }
+        for rule_text, condition_text in rules.items():
+            if condition_text is not None:
+                readers = adql.describe_policy(adql.parse_condition(condition_text))
+                print(f"{table}: {rule_text} {'; '.join(readers)}")
+    metadata_score.print_scores(scores)
+    error_count = sum(fault.severity == "error" for fault in findings.faults)
+    descriptor_count = _format_count(len(findings.names), "descriptor")
+    warning_count = _format_count(len(findings.faults) - error_count, "warning")
+    print(f"{descriptor_count}: {_format_count(error_count, 'error')}, {warning_count}")
 
 
 def _check_published(

@@ -101,89 +101,95 @@ class Identification:
         }
 
     async def identify_or_refuse(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> Response | None:
-        """Look who asks; those without credentials among the headers cost nothing."""
-        if (
-            b"authorization" in headers_by_name
-            or b"cookie" in headers_by_name
-            or self._proxy_header in headers_by_name
-            or SIGNATURE_SCOPE_KEY in scope
-        ):
+        """Find out who sends a request, and return the refusal of one that may not; without credentials it costs nothing."""
+        if self._has_credentials(scope, headers_by_name):
             try:
-                trusted_headers = self._select_trusted_headers(scope)
-                if self._proxy_header in headers_by_name:
-                    proxy_account = self._read_proxy_account(scope, trusted_headers)
-                else:
-                    proxy_account = ""
-                credentials = proxy_account or trusted_headers.get("authorization", "")
-                if not proxy_account and credentials.partition(" ")[0].lower() in self._refused_schemes:
-                    raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
-                # what a proxy says is never found by what a reader sends
-                credential_bytes = credentials.encode("latin-1", "replace")
-                digest_context = b"proxy" if proxy_account else b"header"
-                digest = hashlib.blake2b(
-                    credential_bytes, key=self._key, digest_size=32, person=digest_context
-                ).digest()
-                if credentials:
-                    principal, until = self._principals.get(digest, (None, 0.0))
-                else:
-                    principal, until = (None, 0.0)
-                if SIGNATURE_SCOPE_KEY in scope:
-                    check_credentials = partial(self._identify_by_signature, scope)
-                    principal = await services.verify_proof(
-                        HTTPConnection(scope),
-                        self._store,
-                        get_claimed_account(credentials),
-                        check_credentials,
-                        verify_token=check_credentials,
-                    )
-                elif time.monotonic() >= until:
-                    slow = credentials[:6].lower() == "basic " or credentials.count(".") > 1
-                    if proxy_account:
-                        check_credentials = partial(self._get_or_create_account, proxy_account)
-                    else:
-                        check_credentials = partial(self._identify_by_providers, trusted_headers)
-                    # only Basic may have a password
-                    if credentials[:6].lower() == "basic ":
-                        by_token = partial(self._identify_by_token, trusted_headers)
-                    else:
-                        by_token = check_credentials
-                    account = get_claimed_account(credentials)
-                    principal = await services.verify_proof(
-                        HTTPConnection(scope),
-                        self._store,
-                        account,
-                        check_credentials,
-                        verify_token=by_token,
-                        may_be_password=slow,
-                    )
-                    if credentials and principal is not None:
-                        if len(self._principals) >= MAX_CACHED_CREDENTIALS:
-                            self._principals.clear()
-                        self._principals[digest] = principal, time.monotonic() + CREDENTIAL_CACHE_SECONDS
-                session_over = principal is not None and principal.is_anonymous
-                principal = invitations.add_invitation_groups(
-                    None if session_over else principal, trusted_headers, self._store
-                )
-                if principal is None and session_over:
-                    scope[SESSION_OVER_SCOPE_KEY] = True
-                    # a page says that nobody is logged in; what a program gets would pass for all that it may see
-                    if not _is_page_request(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
-                        raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
-                elif principal is not None:
-                    if (
-                        principal.name is not None
-                        and SIGNATURE_SCOPE_KEY not in scope
-                        and impersonation.IMPERSONATION_COOKIE in trusted_headers.get("cookie", "")
-                    ):
-                        identity_sources = self._store, self._settings, self._people
-                        principal = await anyio.to_thread.run_sync(
-                            impersonation.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
-                        )
-                    scope[PRINCIPAL_SCOPE_KEY] = principal
+                await self._identify(scope, headers_by_name)
             except HvenError as error:
                 return _build_error_response(scope, error)
         current_requester.set(partial(_find_requester, scope))
         return None
+
+    def _has_credentials(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> bool:
+        return (
+            b"authorization" in headers_by_name
+            or b"cookie" in headers_by_name
+            or self._proxy_header in headers_by_name
+            or SIGNATURE_SCOPE_KEY in scope
+        )
+
+    async def _identify(self, scope: Scope, headers_by_name: Mapping[bytes, bytes]) -> None:
+        """Write the principal of a request with credentials into its scope.
+
+        Raises
+        ------
+        UnauthenticatedError
+            The credentials are refused, or their session is over.
+        """
+        trusted_headers = self._select_trusted_headers(scope)
+        proxy_account = ""
+        if self._proxy_header in headers_by_name:
+            proxy_account = self._read_proxy_account(scope, trusted_headers)
+        principal = await self._verify_credentials(scope, trusted_headers, proxy_account)
+        is_session_over = principal is not None and principal.is_anonymous
+        principal = invitations.add_invitation_groups(
+            None if is_session_over else principal, trusted_headers, self._store
+        )
+        if principal is None and is_session_over:
+            scope[SESSION_OVER_SCOPE_KEY] = True
+            # a page says that nobody is logged in; what a program gets would pass for all that it may see
+            if not _is_page_request(scope) and not scope["path"].rstrip("/").endswith(("/login", "/logout")):
+                raise UnauthenticatedError("this session is over", remedy="log in again, or send no cookie")
+        elif principal is not None:
+            may_impersonate = principal.name is not None and SIGNATURE_SCOPE_KEY not in scope
+            if may_impersonate and impersonation.IMPERSONATION_COOKIE in trusted_headers.get("cookie", ""):
+                identity_sources = self._store, self._settings, self._people
+                principal = await anyio.to_thread.run_sync(
+                    impersonation.apply_impersonation_cookie, principal, trusted_headers, *identity_sources
+                )
+            scope[PRINCIPAL_SCOPE_KEY] = principal
+
+    async def _verify_credentials(self, scope: Scope, trusted_headers: Headers, proxy_account: str) -> Principal | None:
+        """Return whose credentials a request has; those of the last seconds are remembered by a keyed digest."""
+        credentials = proxy_account or trusted_headers.get("authorization", "")
+        if not proxy_account and credentials.partition(" ")[0].lower() in self._refused_schemes:
+            raise UnauthenticatedError("this way to log in is not open here", remedy="see the challenges")
+        account = get_claimed_account(credentials)
+        if SIGNATURE_SCOPE_KEY in scope:
+            identify_by_signature = partial(self._identify_by_signature, scope)
+            return await services.verify_proof(
+                HTTPConnection(scope), self._store, account, identify_by_signature, verify_token=identify_by_signature
+            )
+        # what a proxy says is never found by what a reader sends
+        credential_bytes = credentials.encode("latin-1", "replace")
+        digest_context = b"proxy" if proxy_account else b"header"
+        digest = hashlib.blake2b(credential_bytes, key=self._key, digest_size=32, person=digest_context).digest()
+        principal, until = None, 0.0
+        if credentials:
+            principal, until = self._principals.get(digest, (None, 0.0))
+        if time.monotonic() < until:
+            return principal
+        is_basic = credentials[:6].lower() == "basic "
+        if proxy_account:
+            check_credentials = partial(self._get_or_create_account, proxy_account)
+        else:
+            check_credentials = partial(self._identify_by_providers, trusted_headers)
+        verify_token = check_credentials
+        if is_basic:  # only Basic may have a password
+            verify_token = partial(self._identify_by_token, trusted_headers)
+        principal = await services.verify_proof(
+            HTTPConnection(scope),
+            self._store,
+            account,
+            check_credentials,
+            verify_token=verify_token,
+            may_be_password=is_basic or credentials.count(".") > 1,
+        )
+        if credentials and principal is not None:
+            if len(self._principals) >= MAX_CACHED_CREDENTIALS:
+                self._principals.clear()
+            self._principals[digest] = principal, time.monotonic() + CREDENTIAL_CACHE_SECONDS
+        return principal
 
     def refuse_access(self, scope: Scope) -> Response | None:
         """Refuse a request, under its present address, to who may not come in at all, or may only read.

@@ -1,6 +1,7 @@
-"""The edge, one pass over each request: id, log, CORS, the last net.
+"""The request middleware: one pass over each request.
 
-Whether there is room, who asks, and what address is meant.
+It gives the request an id, refuses it when the server is overloaded, identifies its sender, resolves its address, adds
+headers, logs it, and catches errors that nothing else caught.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
@@ -28,6 +30,8 @@ from hven.site.auth import signed_addresses
 from hven.site.counters import ProcessCounters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
@@ -43,6 +47,66 @@ EXPOSED_HEADERS = (
 )
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 CLIENT_CLOSED_STATUS = 499  # what the log says of readers who left before an answer began
+
+
+@dataclass(slots=True, kw_only=True)
+class _Exchange:
+    """A request and what is known of its answer so far.
+
+    Attributes
+    ----------
+    status
+        0 before the answer begins.
+    is_complete
+        The whole answer was sent.
+    is_broken
+        The answer broke off.
+    """
+
+    request_id: str
+    usage: RequestUsage
+    is_signed: bool
+    should_close: bool
+    start_time: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    sent_bytes: int = 0
+    is_complete: bool = False
+    is_broken: bool = False
+    response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    cookies: tuple[bytes, ...] = ()
+
+    def find_content_length(self) -> int:
+        """Return the length that the head of the answer says (bytes)."""
+        return next((int(value) for name, value in self.response_headers if name == b"content-length"), 0)
+
+
+def _choose_request_id(given_id: bytes | None) -> str:
+    """Take the id that a client gives, or draw one: an id must be rare, not secret."""
+    if given_id and given_id.replace(b"-", b"").isalnum():
+        return given_id.decode("ascii")[:64]
+    return f"{random.getrandbits(48):012x}"
+
+
+def _log_request(scope: Scope, exchange: _Exchange, seconds: float) -> None:
+    """Write a line of the access log."""
+    client = scope.get("client")
+    logged_query = scope["query_string"]
+    if "/login" in scope["path"]:  # there are codes of providers in it
+        logged_query = b""
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "id": exchange.request_id,
+        "client": client[0] if client and not is_anonymous_referee(scope) else None,
+        "method": scope["method"],
+        "path": "".join(scope["path"].partition(REFEREE_PREFIX)[:2]),
+        "query": logged_query[:2000].decode("utf-8", "replace"),
+        "status": exchange.status or CLIENT_CLOSED_STATUS,
+        "bytes": exchange.sent_bytes,
+        "ms": round(seconds * 1000, 2),
+    }
+    if exchange.is_broken:
+        line["cut"] = True
+    access.info(orjson.dumps(line).decode())
 
 
 class RequestMiddleware:
@@ -88,60 +152,31 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start_time = time.perf_counter()
         self._load_shedder.start_probing(asyncio.get_running_loop())
         self._counters.count_request_start()
         headers_by_name = dict(scope["headers"])
-        given_id = headers_by_name.get(b"x-request-id")
         origin = headers_by_name.get(b"origin")
-        # an id must be rare, not secret
-        if given_id and given_id.replace(b"-", b"").isalnum():
-            request_id = given_id.decode("ascii")[:64]
-        else:
-            request_id = f"{random.getrandbits(48):012x}"
-        scope["hven.request_id"] = request_id
-        scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
-        # before anything looks at the address: what signs it is nobody's business, and in no log
-        scope["query_string"], signed = signed_addresses.remove_signature(scope["query_string"])
-        if signed is not None:
-            scope[SIGNATURE_SCOPE_KEY] = signed
-        deadlines.CURRENT_DEADLINE.set(deadlines.Deadline(self._request_timeout_seconds))
-        use = RequestUsage()
-        CURRENT_USAGE.set(use)
-        should_close = connection_balancing.should_close_connection(scope.get("client"))
-        status = sent_bytes = 0
-        is_complete = False
-        response_headers: list[tuple[bytes, bytes]] = []
-        cookies: tuple[bytes, ...] = ()
+        exchange = _Exchange(
+            request_id=_choose_request_id(headers_by_name.get(b"x-request-id")),
+            usage=RequestUsage(),
+            is_signed=self._prepare_scope(scope),
+            should_close=connection_balancing.should_close_connection(scope.get("client")),
+        )
+        scope["hven.request_id"] = exchange.request_id
+        CURRENT_USAGE.set(exchange.usage)
 
         async def send_message(message: Message) -> None:
-            nonlocal status, sent_bytes, is_complete, response_headers
             if message["type"] == "http.response.start":
-                status, response_headers = message["status"], list(message["headers"])
-                response_headers = await self._identification.add_identity_headers(scope, status, response_headers)
-                if signed is not None:
-                    response_headers = signed_addresses.set_private_headers(response_headers)
-                headers = [
-                    *(add_cookies(cookies, response_headers) if cookies else response_headers),
-                    *self._common_headers,
-                    (b"x-request-id", request_id.encode()),
-                ]
-                if should_close:
-                    headers.append((b"connection", b"close"))
-                if not self._allows_any_origin:
-                    headers += self._build_cors_headers(origin)
-                message["headers"] = headers
-            elif (
-                message["type"] == "http.response.pathsend"
-            ):  # the server itself sends the file: all of it, as the head said
-                sent_bytes += next((int(value) for name, value in response_headers if name == b"content-length"), 0)
-                is_complete = True
+                message["headers"] = await self._build_headers(scope, exchange, message, origin)
+            elif message["type"] == "http.response.pathsend":
+                # the server itself sends the file: all of it, as the head said
+                exchange.sent_bytes += exchange.find_content_length()
+                exchange.is_complete = True
             else:
-                sent_bytes += len(message.get("body", b""))
-                is_complete = not message.get("more_body", False)
+                exchange.sent_bytes += len(message.get("body", b""))
+                exchange.is_complete = not message.get("more_body", False)
             await send(message)
 
-        is_broken = False
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await self._answer_preflight(headers_by_name.get(b"access-control-request-headers"), send_message)
@@ -151,64 +186,79 @@ class RequestMiddleware:
                 await refusal(scope, receive, send_message)
             else:
                 rewritten_scope = self._portal_router.match_portal(self._alias_rewriter.rewrite_request(scope))
-                cookies = self._portal_router.build_preference_cookies(rewritten_scope)
-                await (self._identification.refuse_access(rewritten_scope) or self._app)(
-                    rewritten_scope, receive, send_message
-                )
+                exchange.cookies = self._portal_router.build_preference_cookies(rewritten_scope)
+                answer = self._identification.refuse_access(rewritten_scope) or self._app
+                await answer(rewritten_scope, receive, send_message)
         except Exception as error:
             # an answer that broke off: the server cuts the connection of an application that fails, so that nobody
             # takes the answer for whole. After a whole answer there is nothing left to tell; the faces wrote the log.
-            is_broken = not is_complete
-            if not status:
-                log_service_error(error, request_id)
-            if is_broken:
+            exchange.is_broken = not exchange.is_complete
+            if not exchange.status:
+                log_service_error(error, exchange.request_id)
+            if exchange.is_broken:
                 raise
         finally:
             self._load_shedder.record_busy()
             request_bodies.release_body_slot(scope)
-            seconds = time.perf_counter() - start_time
-            self._counters.count_request_end(scope["path"], status or CLIENT_CLOSED_STATUS, seconds, sent_bytes)
-            if self._tally is not None and use.face and not is_broken:
-                agent, fetch_destination = (
-                    headers_by_name.get(header_name, b"")[:500].decode("latin-1")
-                    for header_name in (b"user-agent", b"sec-fetch-dest")
-                )
-                target = scope["path"] + "?" + scope["query_string"].decode("latin-1")
-                self._tally.record_request(
-                    AnsweredRequest(
-                        use,
-                        time.time(),
-                        start_time,
-                        scope["method"],
-                        target,
-                        status,
-                        sent_bytes,
-                        current_requester.get(),
-                        agent,
-                        fetch_destination,
-                    )
-                )
+            seconds = time.perf_counter() - exchange.start_time
+            logged_status = exchange.status or CLIENT_CLOSED_STATUS
+            self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
+            if self._tally is not None and exchange.usage.face and not exchange.is_broken:
+                self._record_usage(self._tally, scope, exchange, headers_by_name)
             if access.isEnabledFor(logging.INFO):
-                client = scope.get("client")
-                # there are codes of providers in it
-                if "/login" in scope["path"]:
-                    logged_query = b""
-                else:
-                    logged_query = scope["query_string"]
-                line = {
-                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                    "id": request_id,
-                    "client": client[0] if client and not is_anonymous_referee(scope) else None,
-                    "method": scope["method"],
-                    "path": "".join(scope["path"].partition(REFEREE_PREFIX)[:2]),
-                    "query": logged_query[:2000].decode("utf-8", "replace"),
-                    "status": status or CLIENT_CLOSED_STATUS,
-                    "bytes": sent_bytes,
-                    "ms": round(seconds * 1000, 2),
-                }
-                if is_broken:
-                    line["cut"] = True
-                access.info(orjson.dumps(line).decode())
+                _log_request(scope, exchange, seconds)
+
+    def _prepare_scope(self, scope: Scope) -> bool:
+        """Give the request its limits, and move its signature out of the address; return whether it has one."""
+        scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
+        # before anything looks at the address: what signs it is nobody's business, and in no log
+        scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
+        if signature is not None:
+            scope[SIGNATURE_SCOPE_KEY] = signature
+        deadlines.CURRENT_DEADLINE.set(deadlines.Deadline(self._request_timeout_seconds))
+        return signature is not None
+
+    async def _build_headers(
+        self, scope: Scope, exchange: _Exchange, message: Message, origin: bytes | None
+    ) -> list[tuple[bytes, bytes]]:
+        """Note the head of an answer, and return it with the headers that every answer has."""
+        exchange.status = message["status"]
+        response_headers = list(message["headers"])
+        response_headers = await self._identification.add_identity_headers(scope, exchange.status, response_headers)
+        if exchange.is_signed:
+            response_headers = signed_addresses.set_private_headers(response_headers)
+        exchange.response_headers = response_headers
+        if exchange.cookies:
+            response_headers = add_cookies(exchange.cookies, response_headers)
+        headers = [*response_headers, *self._common_headers, (b"x-request-id", exchange.request_id.encode())]
+        if exchange.should_close:
+            headers.append((b"connection", b"close"))
+        if not self._allows_any_origin:
+            headers += self._build_cors_headers(origin)
+        return headers
+
+    @staticmethod
+    def _record_usage(
+        tally: UsageCounter, scope: Scope, exchange: _Exchange, headers_by_name: Mapping[bytes, bytes]
+    ) -> None:
+        agent, fetch_destination = (
+            headers_by_name.get(header_name, b"")[:500].decode("latin-1")
+            for header_name in (b"user-agent", b"sec-fetch-dest")
+        )
+        target = scope["path"] + "?" + scope["query_string"].decode("latin-1")
+        answered_request = AnsweredRequest(
+            exchange.usage,
+            time.time(),
+            exchange.start_time,
+            scope["method"],
+            target,
+            exchange.status,
+            exchange.sent_bytes,
+            current_requester.get(),
+            agent,
+            fetch_destination,
+        )
+        tally.record_request(answered_request)
 
     def _build_cors_headers(self, origin: bytes | None) -> list[tuple[bytes, bytes]]:
         if origin is None or origin not in self._origins:
