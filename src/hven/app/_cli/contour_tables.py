@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     Numbers = npt.NDArray[np.float64]
 
+MAX_LABELS = 100_000  # values of an image that is taken for one of labels
 _OBSERVER_CARDS = ("CRLN_OBS", "CRLT_OBS", "HGLN_OBS", "HGLT_OBS")  # for whom --date alone stands
 _ARCSEC_PATTERN = re.compile(r"\s*(\"|arcsec)$")
 
@@ -414,6 +415,47 @@ def _read_image(path: Path) -> tuple[Any, npt.NDArray[np.integer]] | None:
     raise UserError(f"{path}: the FITS file has neither a table nor an image")
 
 
+def _read_option_numbers(options: ContourOptions, option: str, count: int) -> Numbers | None:
+    """Read the numbers of an option, as a column; one number stands for all. None: the option is not given."""
+    option_value = getattr(options, option)
+    if option_value is None:
+        return None
+    try:
+        numbers = [float(_ARCSEC_PATTERN.sub("", word)) for word in option_value.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in {1, count}:
+        raise UsageError(f"--{option} {option_value}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
+    return np.resize(np.array(numbers), (count, 1))
+
+
+def _read_disc_of_image(header: Any, options: ContourOptions) -> contours.DiscImage:
+    """Read where the disc is in the pixels, and who saw it: options win over the cards of the header."""
+    cards = dict(header)
+    if options.date is not None:
+        cards |= {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
+    disc = contours.build_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
+    scale = _read_option_numbers(options, "scale", 2)
+    if scale is not None:
+        disc = replace(disc, scale_x=scale[0], scale_y=scale[1])
+    centre = _read_option_numbers(options, "centre", 2)
+    if centre is not None:
+        disc = replace(disc, x=centre[0] - options.origin, y=centre[1] - options.origin)
+    radius = _read_option_numbers(options, "radius", 1)
+    if radius is not None:
+        is_in_pixels = _ARCSEC_PATTERN.search(options.radius or "") is None
+        unit_arcseconds = np.abs(disc.scale_x) if is_in_pixels else 1.0
+        disc = replace(disc, radius=radius[0] * unit_arcseconds)
+    observer = _read_option_numbers(options, "observer", 2)
+    if observer is not None:
+        return replace(disc, lon=observer[0], lat=observer[1])
+    rotation = _read_option_numbers(options, "rotation", 1)
+    rotation_numbers = contours.find_number(cards, "CAR_ROT") if rotation is None else rotation[0]
+    if contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
+        return replace(disc, lon=np.array([np.inf]))
+    return disc
+
+
 def _read_labels(
     path: Path, header: Any, image: npt.NDArray[Any], options: ContourOptions
 ) -> region_files.ParsedRegions:
@@ -426,48 +468,9 @@ def _read_labels(
     values = values[values != 0]
     if not len(values):
         raise UserError(f"{path}: the image has no labels: all its pixels are 0")
-    if len(values) > 100_000:
+    if len(values) > MAX_LABELS:
         raise UserError(f"{path}: the image has {len(values):,} values, which are no labels")
-
-    def read_option_numbers(option: str, count: int) -> Numbers | None:
-        option_value = getattr(options, option)
-        if option_value is None:
-            return None
-        try:
-            words = [float(_ARCSEC_PATTERN.sub("", word)) for word in option_value.split(",")]
-        except ValueError:
-            words = []
-        if len(words) not in {1, count}:
-            raise UsageError(f"--{option} {option_value}: of an image, numbers are wanted", remedy="1.5 or 1.5,1.5")
-        return np.resize(np.array(words), (count, 1))
-
-    if options.date is None:
-        date_cards = {}
-    else:
-        date_cards = {"DATE-OBS": options.date, **dict.fromkeys(_OBSERVER_CARDS)}
-    cards = {**header, **date_cards}
-    disc = contours.build_disc_image(cards, stonyhurst=options.frame == "stonyhurst")
-    scale = read_option_numbers("scale", 2)
-    if scale is not None:
-        disc = replace(disc, scale_x=scale[0], scale_y=scale[1])
-    centre = read_option_numbers("centre", 2)
-    if centre is not None:
-        disc = replace(disc, x=centre[0] - options.origin, y=centre[1] - options.origin)
-    radius = read_option_numbers("radius", 1)
-    if radius is not None:
-        pixels = _ARCSEC_PATTERN.search(options.radius or "") is None
-        disc = replace(disc, radius=radius[0] * (np.abs(disc.scale_x) if pixels else 1.0))
-    observer = read_option_numbers("observer", 2)
-    if observer is not None:
-        disc = replace(disc, lon=observer[0], lat=observer[1])
-    rotation = read_option_numbers("rotation", 1)
-    if rotation is not None:
-        rotation_numbers = rotation[0]
-    else:
-        rotation_numbers = contours.find_number(cards, "CAR_ROT")
-    if observer is None and contours.sun.is_rotation_mismatch(rotation_numbers, contours.find_date(cards)).any():
-        lon = np.array([np.inf])
-        disc = replace(disc, lon=lon)
+    disc = _read_disc_of_image(header, options)
     for option, words, value in (
         ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
         ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),

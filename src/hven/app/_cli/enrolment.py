@@ -151,34 +151,11 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
     for key, value in new_values.items():
         section, _, name = key.rpartition(".")
         line = registry_validation.write_setting_line(key, value)
-        if section:
-            section_table = expected_settings.setdefault(section, {})
+        section_table = expected_settings.setdefault(section, {}) if section else expected_settings
+        if name in section_table:
+            text = _replace_setting_line(text, section, name, line)
         else:
-            section_table = expected_settings
-        if section:
-            section_match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE)
-        else:
-            section_match = None
-        if section_match is not None:
-            start = section_match.end()
-        else:
-            start = 0
-        if name in section_table:  # its first line behind that is its own: keys of the whole stand before all sections
-            line_match = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
-            if line_match is not None:
-                text = f"{text[: start + line_match.start()]}{line}{text[start + line_match.end() :]}"
-        elif section:
-            if section_match is not None:
-                text = f"{text[:start]}\n{line}{text[start:]}"
-            else:
-                text = f"{text.rstrip()}\n\n[{section}]\n{line}\n"
-        else:
-            comments = re.match(r"(#.*\n)*", text)
-            if comments is not None:
-                insert_position = comments.end()
-            else:
-                insert_position = 0
-            text = f"{text[:insert_position]}{line}\n{text[insert_position:]}"
+            text = _insert_setting_line(text, section, line)
         section_table[name] = value
     try:
         is_equal = tomllib.loads(text) == expected_settings
@@ -190,6 +167,33 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
             remedy="hven register prints the lines to paste",
         )
     return text
+
+
+def _find_section_end(text: str, section: str) -> int | None:
+    """Return where the head of a section ends; None: there is no such section."""
+    match = re.search(rf"^\[{section}\][^\S\n]*(#.*)?$", text, re.MULTILINE) if section else None
+    return None if match is None else match.end()
+
+
+def _replace_setting_line(text: str, section: str, name: str, line: str) -> str:
+    # the first line of that name behind the head is its own: keys of the whole stand before all sections
+    start = _find_section_end(text, section) or 0
+    line_match = re.search(rf"^[^\S\n]*{name}[^\S\n]*=.*$", text[start:], re.MULTILINE)
+    if line_match is None:
+        return text
+    return f"{text[: start + line_match.start()]}{line}{text[start + line_match.end() :]}"
+
+
+def _insert_setting_line(text: str, section: str, line: str) -> str:
+    """Write a new line behind the head of its section, or behind the comments with which the file begins."""
+    section_end = _find_section_end(text, section)
+    if section_end is not None:
+        return f"{text[:section_end]}\n{line}{text[section_end:]}"
+    if section:
+        return f"{text.rstrip()}\n\n[{section}]\n{line}\n"
+    comments = re.match(r"(#.*\n)*", text)
+    insert_position = 0 if comments is None else comments.end()
+    return f"{text[:insert_position]}{line}\n{text[insert_position:]}"
 
 
 def compare_with_registry(service_context: ServiceContext, registry_url: str | None, *, as_json: bool) -> None:

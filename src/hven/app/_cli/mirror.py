@@ -21,7 +21,7 @@ from hven.model.settings import create_site
 from hven.sources import http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from hven.model.settings import Settings
 
@@ -61,10 +61,9 @@ def mirror(
     results: list[dict[str, Any]] = []
     with open_site(context) as site, ProgressBar(quiet=as_json) as progress:
         for name in collections or _list_collections(base, site.settings):
-            result: dict[str, Any] = {"collection": name}
+            result: dict[str, Any] = {"collection": name, "left_out": []}
             results.append(result)
             try:
-                result["left_out"] = []
                 result["descriptor"] = _mirror_descriptor(
                     base, name, site.settings, interval=None if only_once else interval, left_out=result["left_out"]
                 )
@@ -81,24 +80,29 @@ def mirror(
                     raise
                 result["error"] = str(error)
     if as_json:
-        show_json(
-            [{**result, **({"report": result["report"].to_json()} if "report" in result else {})} for result in results]
-        )
-    for result in () if as_json else results:
-        print(
-            f"{result['collection']}: {result['descriptor']}"
-            if "descriptor" in result
-            else f"{result['collection']}: not mirrored"
-        )
-        for text in result.get("left_out", ()):
-            print(f"  left out: {text}")
-        if "report" in result:
-            print(result["report"].format_text())
+        show_json([_result_to_json(result) for result in results])
+    else:
+        for result in results:
+            _print_result(result)
     failed_results = [result for result in results if "error" in result]
     if failed_results:
         for result in failed_results:
             print(f"hven: {result['collection']}: {result['error']}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _result_to_json(result: Mapping[str, Any]) -> dict[str, Any]:
+    if "report" not in result:
+        return dict(result)
+    return {**result, "report": result["report"].to_json()}
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    print(f"{result['collection']}: {result.get('descriptor', 'not mirrored')}")
+    for text in result["left_out"]:
+        print(f"  left out: {text}")
+    if "report" in result:
+        print(result["report"].format_text())
 
 
 def _list_collections(base: str, settings: Settings) -> list[str]:

@@ -27,11 +27,12 @@ from hven.site.server_processes import list_server_processes
 from hven.site.store import StateStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.jobs.health import CollectionStatus, SiteStatus
     from hven.model.table import Table
     from hven.site import PublishedTable, Site
+    from hven.site.server_processes import ServerProcess
     from hven.site.store import Alert, SyncScheduleRecord
 
 Json = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -94,29 +95,37 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print()
         _show_collections(picture)
     _print_troubles(picture.collections)
-    for server in {
-        (server_process.problem, server_process.waiting): server_process for server_process in servers
-    }.values():  # not a line for each of its processes
-        if server.problem:
-            print(f"warning: {server.display_name}: {server.problem}")
-        if server.waiting:
-            print(f"restart needed: {', '.join(server.waiting)} changed in hven.toml since {server.display_name} began")
-    for line in rule_history.format_quality_lines(quality_by_table):
+    lines = [
+        *_format_server_lines(servers),
+        *rule_history.format_quality_lines(quality_by_table),
+        *(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}" for lease in running),
+        *(
+            f"{check['state']}: {check['name']}: {check['message'] or check['reason']}"
+            for check in check_list
+            if check["state"] != "ok"
+        ),
+        *(f"problem: {problem}" for problem in problems),
+        *(f"stale: {line}" for line in stale_tables),
+        *(
+            f"alert not delivered: {item.message} ({item.delivery_problem})"
+            for item in picture.alerts
+            if item.delivery_problem
+        ),
+        *(f"hint: {hint}" for hint in hints),
+    ]
+    for line in lines:
         print(line)
-    for lease in running:
-        print(f"running: {lease['what']} by {lease['process']} since {format_time(lease['since'])}")
-    for check in check_list:
-        if check["state"] != "ok":
-            print(f"{check['state']}: {check['name']}: {check['message'] or check['reason']}")
-    for problem in problems:
-        print(f"problem: {problem}")
-    for line in stale_tables:
-        print(f"stale: {line}")
-    for item in picture.alerts:
-        if item.delivery_problem:
-            print(f"alert not delivered: {item.message} ({item.delivery_problem})")
-    for hint in hints:
-        print(f"hint: {hint}")
+
+
+def _format_server_lines(servers: Iterable[ServerProcess]) -> Iterator[str]:
+    """Yield the troubles of servers: one line for all processes of a server that have the same."""
+    servers_by_trouble = {(server.problem, server.waiting): server for server in servers}
+    for server in servers_by_trouble.values():
+        if server.problem:
+            yield f"warning: {server.display_name}: {server.problem}"
+        if server.waiting:
+            changed_settings = ", ".join(server.waiting)
+            yield f"restart needed: {changed_settings} changed in hven.toml since {server.display_name} began"
 
 
 def _get_table_kind(published: PublishedTable) -> str:

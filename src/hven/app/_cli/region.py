@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
@@ -13,6 +13,9 @@ import typer
 from hven.app._cli import contour_tables
 from hven.model.errors import UserError
 from hven.model.sky import planetary_frames, region_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_SHOWN_FAULTS = 20  # faults told one by one
 
@@ -130,11 +133,9 @@ def region(
         region_format = region_files.detect_format(data, file.name)
         if region_format:
             read_regions = region_files.read_regions(data, file.name, make_valid=True)
-        else:
-            read_regions = contour_tables.read_contours(file, contour_options)
-        if region_format:
             is_on_body = "IAU" in (read_regions.frame or "")
         else:
+            read_regions = contour_tables.read_contours(file, contour_options)
             is_on_body = read_regions.frame is None
         if view is None:
             seen_from_outside = is_on_body
@@ -151,24 +152,24 @@ def region(
         sys.stdout.buffer.write(text)
     if region_format and is_on_body and (frame_problem := _describe_unknown_frame(read_regions.frame or "")):
         print(f"hven: {file}: {frame_problem}: longitudes are taken to grow to the east", file=sys.stderr)
-    notes = sorted(read_regions.notes.items())
+    _print_row_messages(file, sorted(read_regions.notes.items()), faults, len(read_regions.faults))
+    if faults:
+        raise typer.Exit(1)
+
+
+def _print_row_messages(
+    file: Path, notes: Sequence[tuple[int, str]], faults: Sequence[tuple[int, str]], row_count: int
+) -> None:
+    """Print which rows were changed and which have no region, the first of each, and how many there are."""
     for row, message in [*notes[:MAX_SHOWN_FAULTS], *faults[:MAX_SHOWN_FAULTS]]:
         print(f"hven: {file}: row {row + 1}: {message}", file=sys.stderr)
     if len(notes) > MAX_SHOWN_FAULTS:
-        print(
-            f"hven: {file}: {len(notes):,} rows were changed, {len(notes) - MAX_SHOWN_FAULTS:,} of them not shown",
-            file=sys.stderr,
-        )
+        hidden_count = len(notes) - MAX_SHOWN_FAULTS
+        print(f"hven: {file}: {len(notes):,} rows were changed, {hidden_count:,} of them not shown", file=sys.stderr)
     if faults:
-        if len(faults) > MAX_SHOWN_FAULTS:
-            hidden_text = f", {len(faults) - MAX_SHOWN_FAULTS:,} of them not shown"
-        else:
-            hidden_text = ""
-        print(
-            f"hven: {file}: {len(faults):,} of {len(read_regions.faults):,} rows have no region{hidden_text}",
-            file=sys.stderr,
-        )
-        raise typer.Exit(1)
+        hidden_count = max(len(faults) - MAX_SHOWN_FAULTS, 0)
+        hidden_text = f", {hidden_count:,} of them not shown" if hidden_count else ""
+        print(f"hven: {file}: {len(faults):,} of {row_count:,} rows have no region{hidden_text}", file=sys.stderr)
 
 
 def _describe_unknown_frame(crs: str) -> str:

@@ -17,7 +17,11 @@ from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from hven.model.errors import Fault
+    from hven.model.resource import RegistryRecord
+    from hven.site import Site
 
 TARGET_SAMPLES = 100  # samples that the list's keepers ask for to see that the server is well, about
 
@@ -48,17 +52,14 @@ def register(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Lead the site into registries; say what they would refuse."""
-    chosen_options = [
-        word
-        for word, is_said in {
-            "--check": check_records,
-            "--show": show_records,
-            "--harvested": show_harvested,
-            "--write": write_settings,
-            "--hapi": show_hapi,
-        }.items()
-        if is_said
-    ]
+    options = {
+        "--check": check_records,
+        "--show": show_records,
+        "--harvested": show_harvested,
+        "--write": write_settings,
+        "--hapi": show_hapi,
+    }
+    chosen_options = [option for option, is_chosen in options.items() if is_chosen]
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} are different things", remedy=f"hven register {chosen_options[0]}"
@@ -74,52 +75,52 @@ def register(
         _print_hapi_entry(entry, as_line=as_line)
     elif check_records or show_records:
         with open_site(context) as site:
-            service_context = replace(
-                ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()
-            )
-            records = registry_validation.draft_records(service_context)
-            if name is not None and name not in records:
-                remedy = (
-                    "hven status and `hven check` tell: is it published, public, without faults, and not "
-                    "`registry: {publish: false}`?"
-                )
-                raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
+            service_context = _create_service_context(site)
+            records_by_collection = _draft_records(service_context, name)
+            faults = []
             if check_records:
-                faults = registry_validation.check_records(service_context, records)
-            else:
-                faults = []
+                faults = registry_validation.check_records(service_context, records_by_collection)
+        if name is not None:
+            records_by_collection = {name: records_by_collection[name]}
+        records = [record for collection_records in records_by_collection.values() for record in collection_records]
         if check_records:
             if name is not None:
                 descriptor_end = f"/{name}.yaml"
                 faults = [fault for fault in faults if str(fault.place.file).endswith(descriptor_end)]
-            _show_faults(
-                faults,
-                sum(len(site_settings) for part, site_settings in records.items() if name in {None, part}),
-                as_json=as_json,
-            )
+            _show_faults(faults, len(records), as_json=as_json)
         else:
-            print(
-                "\n".join(
-                    registry_validation.format_record(record)
-                    for record in (
-                        records[name]
-                        if name is not None
-                        else [record for site_settings in records.values() for record in site_settings]
-                    )
-                )
-            )
+            print("\n".join(map(registry_validation.format_record, records)))
     elif show_harvested:
         with open_site(context) as site:
-            enrolment.compare_with_registry(
-                replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces()),
-                registry_url,
-                as_json=as_json,
-            )
+            enrolment.compare_with_registry(_create_service_context(site), registry_url, as_json=as_json)
     else:
         site_settings = load_site_settings(context)
-        enrolment.print_guide(
-            context, enrolment.request_missing_settings(site_settings) if write_settings else site_settings
+        if write_settings:
+            site_settings = enrolment.request_missing_settings(site_settings)
+        enrolment.print_guide(context, site_settings)
+
+
+def _create_service_context(site: Site) -> ServiceContext:
+    """Return what anonymous readers see of a site, with all its services."""
+    return replace(ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL), faces=load_faces())
+
+
+def _draft_records(service_context: ServiceContext, name: str | None) -> Mapping[str, Sequence[RegistryRecord]]:
+    """Draft the records of all collections.
+
+    Raises
+    ------
+    NotFoundError
+        The collection that is named has none.
+    """
+    records = registry_validation.draft_records(service_context)
+    if name is not None and name not in records:
+        remedy = (
+            "hven status and `hven check` tell: is it published, public, without faults, and not "
+            "`registry: {publish: false}`?"
         )
+        raise NotFoundError(f"registries are told nothing of {name}", remedy=remedy)
+    return records
 
 
 def _show_faults(faults: list[Fault], record_count: int, *, as_json: bool) -> None:
