@@ -71,9 +71,9 @@ def cast_values(values: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, p
 
 
 def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) -> pa.Array | None:
-    """Return which numbers lie beyond bounds, whole ones to the last digit; None.
+    """Return which numbers lie beyond bounds, whole ones to the last digit.
 
-    These are no numbers, or all lie within.
+    None: these are no numbers, or all lie within.
     """
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
@@ -95,9 +95,9 @@ def find_out_of_bounds(values: pa.Array, low: float | None, high: float | None) 
 
 
 def _round_bound(round_to_integer: Callable[[float], int], value: float, kind: pa.DataType) -> pa.Scalar | None:
-    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7); None.
+    """Return a bound in the type of the values, rounded as they were (0.7 as float32 is less than 0.7).
 
-    No value reaches it.
+    None: no value reaches it.
     """
     if pa.types.is_floating(kind):
         return pa.scalar(value, kind)

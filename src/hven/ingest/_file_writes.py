@@ -99,9 +99,9 @@ def _find_path_below_root(options: Mapping[str, Any], path: str) -> str | None:
 
 
 def choose_file_path(spec: TableSpec, name: str) -> str:
-    """Return the path under which a file is kept that has a name alone; empty.
+    """Return the path under which a file is kept that has a name alone.
 
-    It is an archive, whose files are kept.
+    Empty: it is an archive, whose files are kept.
     """
     for source in spec.sources:
         if (

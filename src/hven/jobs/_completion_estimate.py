@@ -30,9 +30,9 @@ _NUMBER_PATTERN = re.compile(r"(?:(?<=[(,=<>\s])[+-])?\d+(?:\.\d*)?(?:[eE][+-]?\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionEstimate:
-    """What is to be expected of a job: its place in the queue (1 = next), when it will be done, what to do; None.
+    """What is to be expected of a job: its place in the queue (1 = next), when it will be done, what to do.
 
-    Nothing to say.
+    None: nothing to say.
     """
 
     place: int | None = None

@@ -427,43 +427,54 @@ def _read_params(
         name = str(key)
         if item.get("file"):
             files.append(name)
-            for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
-                if excluded_key in item.places:
-                    faults.add_error(
-                        f"{key_path}: a file has no '{excluded_key}'", item.places[excluded_key], "remove it"
-                    )
-        type_ = parse_type(item.get("type", "string"))
-        for limit_key in ("minimum", "maximum"):
-            if limit_key in item.places and not type_.is_numeric:
-                faults.add_error(
-                    f"{key_path}.{limit_key} is for numbers, and this is a {item.get('type', 'string')}",
-                    item.places[limit_key],
-                )
+        _check_parameter_keys(key_path, item, faults)
         if "pattern" in item:
             try:
                 patterns[name] = re.compile(item["pattern"])
             except re.error as error:
                 faults.add_error(f"{key_path}.pattern is no regular expression: {error}", item.places["pattern"])
-        unit = str(item["unit"]) if "unit" in item else None
-        description = str(item["description"]) if "description" in item else None
-        params_by_name[name] = Param(
-            name=name,
-            type=type_,
-            unit=unit,
-            description=description,
-            default=str(item["default"]) if "default" in item else None,
-            required=bool(item.get("required")),
-            many=bool(item.get("many")),
-            allowed=tuple(str(word) for word in item.get("allowed", ())),
-            minimum=item.get("minimum"),
-            maximum=item.get("maximum"),
-        )
-        if "default" in item:
+        param = _build_param(name, item)
+        params_by_name[name] = param
+        if param.default is not None:
             try:
-                _check_parameter_value(params_by_name[name], str(item["default"]), patterns.get(name))
+                _check_parameter_value(param, param.default, patterns.get(name))
             except ParamError as error:
                 faults.add_error(f"{key_path}.default: {error.message}", item.places["default"], error.remedy)
     return params_by_name, tuple(files), patterns
+
+
+def _check_parameter_keys(key_path: str, item: KeyValues, faults: FaultCollector) -> None:
+    """Report keys that do not go together: a file has no type, and limits are for numbers."""
+    if item.get("file"):
+        for excluded_key in ("type", "default", "allowed", "minimum", "maximum", "pattern", "many"):
+            if excluded_key in item.places:
+                faults.add_error(f"{key_path}: a file has no '{excluded_key}'", item.places[excluded_key], "remove it")
+    type_text = item.get("type", "string")
+    if not parse_type(type_text).is_numeric:
+        for limit_key in ("minimum", "maximum"):
+            if limit_key in item.places:
+                faults.add_error(
+                    f"{key_path}.{limit_key} is for numbers, and this is a {type_text}", item.places[limit_key]
+                )
+
+
+def _build_param(name: str, item: KeyValues) -> Param:
+    def read_text(key: str) -> str | None:
+        return str(item[key]) if key in item else None
+
+    allowed_words = tuple(str(word) for word in item.get("allowed", ()))
+    return Param(
+        name=name,
+        type=parse_type(item.get("type", "string")),
+        unit=read_text("unit"),
+        description=read_text("description"),
+        default=read_text("default"),
+        required=bool(item.get("required")),
+        many=bool(item.get("many")),
+        allowed=allowed_words,
+        minimum=item.get("minimum"),
+        maximum=item.get("maximum"),
+    )
 
 
 def _read_byte_size(text: WrittenScalar | None, key_path: str, faults: FaultCollector) -> int | None:

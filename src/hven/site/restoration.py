@@ -87,16 +87,22 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
             f"{path} is cut off: its end is missing",
             remedy="copy it again; if that is all there is, it cannot be restored",
         )
-    for name in sorted({*member_checksums, *expected_checksums}):
-        if member_checksums.get(name) != expected_checksums.get(name):
-            if name not in member_checksums:
-                difference = "is missing"
-            elif name in expected_checksums:
-                difference = "is not what was written"
-            else:
-                difference = "was added"
-            raise SourceError(f"{path} is altered: {name} {difference}", remedy="copy it again from where it was made")
+    _compare_checksums(path, member_checksums, expected_checksums)
     return {**header, "members": len(member_checksums), "bytes": path.stat().st_size}
+
+
+def _compare_checksums(path: Path, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse an archive whose members are not those that were written."""
+    for name in sorted({*actual, *expected}):
+        if actual.get(name) == expected.get(name):
+            continue
+        if name not in actual:
+            difference = "is missing"
+        elif name in expected:
+            difference = "is not what was written"
+        else:
+            difference = "was added"
+        raise SourceError(f"{path} is altered: {name} {difference}", remedy="copy it again from where it was made")
 
 
 def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:

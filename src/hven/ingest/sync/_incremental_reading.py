@@ -313,9 +313,9 @@ class IncrementalReader:
     # --- what the source tells itself ------------------------------------------------------------------------------
 
     def _read_reported_changes(self, number: int, source: Any, key: Sequence[str]) -> Source | None:
-        """Read the rows that the source says have changed; None.
+        """Read the rows that the source says have changed.
 
-        It cannot say, or names rows by another key than we do.
+        None: it cannot say, or names rows by another key than we do.
         """
         old_feed_state = self.old_state.fed.get(str(number))
         if old_feed_state is None:

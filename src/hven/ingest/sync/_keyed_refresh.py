@@ -82,9 +82,9 @@ def find_changed_inputs(
 
 
 def update_provenance(base: SnapshotRecord, current_provenance: Mapping[str, Any]) -> SnapshotRecord | None:
-    """Note that the same rows came out of what is `current_provenance` now: other inputs, another descriptor; None.
+    """Note that the same rows came out of what is `current_provenance` now: other inputs, another descriptor.
 
-    That is known.
+    None: that is known.
     """
     changed_keys = {key for key, value in current_provenance.items() if base.provenance.get(key) != value}
     if not changed_keys:

@@ -74,9 +74,9 @@ class Principal:
 
     @property
     def owner_id(self) -> str | None:
-        """Who owns what they make: the account, else the invitation by which they came; None.
+        """Who owns what they make: the account, else the invitation by which they came.
 
-        Whoever asks, without any right of their own.
+        None: whoever asks, without any right of their own.
         """
         return self.name or min(self.owner_ids, default=None)
 

@@ -29,9 +29,9 @@ READ_METHODS = {"GET", "HEAD"}
 def create_url_signer(
     store: StateStore, principal: Principal, base_urls: Collection[str], validity_minutes: float
 ) -> Callable[[str], str] | None:
-    """Return what signs addresses of the site for a reader, and leaves others as they are; None.
+    """Return what signs addresses of the site for a reader, and leaves others as they are.
 
-    Nobody is logged in, or not by an account of the site.
+    None: nobody is logged in, or not by an account of the site.
 
     Parameters
     ----------

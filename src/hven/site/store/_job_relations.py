@@ -111,9 +111,9 @@ def _find_phases(connection: sa.Connection, job_ids: set[str]) -> dict[str, str]
 
 
 def find_dependency_cycle(connection: sa.Connection, job_id: str, dependency_ids: Sequence[str]) -> list[str]:
-    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`; empty.
+    """Return the jobs by which `job_id` would wait for itself if it waited for `dependency_ids`.
 
-    It would not.
+    Empty: it would not.
     """
     paths = [[other] for other in dependency_ids]
     visited_ids: set[str] = set()

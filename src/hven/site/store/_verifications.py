@@ -138,9 +138,9 @@ class VerificationStore:
                 connection.execute(sa.insert(meta).values(key=REQUEST_META_KEY, value=format_current_time()))
 
     def find_request_time(self) -> str:
-        """Return when somebody asked for it last; empty.
+        """Return when somebody asked for it last.
 
-        Nobody did, or the clock was ahead then, and no answer would ever be newer.
+        Empty: nobody did, or the clock was ahead then, and no answer would ever be newer.
         """
         with self._database.begin_read() as connection:
             request_time = str(
