@@ -139,51 +139,40 @@ class ColumnRuleChecker:
                         yield (name,), failing_mask, ""
 
     def _check_rule_column(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array | None:
+        """Return which values of a column break a rule; None: none does, or the rule is not about such a column."""
         if rule.check == "empty":
             return pc.is_valid(values)
-        if name in self.mapping.contour_columns and (
-            rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
-        ):  # made here, of contours
-            return None
         if rule.check == "between":
             return find_out_of_bounds(values, rule.low, rule.high)
-        if rule.check in {"region", "orientation", "simple"} and not pa.types.is_string(values.type):
+        is_shape_rule = rule.check in {"simple", "moc"} or (rule.check, rule.of) == ("orientation", "body")
+        if is_shape_rule and name in self.mapping.contour_columns:
+            return None  # such shapes are made here, of contours
+        if pa.types.is_string(values.type):
+            return self._check_texts(rule, values, name)
+        if rule.check in {"region", "orientation", "simple"}:
             return _check_numeric_shapes(rule, values)
-        if not pa.types.is_string(values.type):
-            return None
-        if rule.check == "simple":
-            self_crossing_rows = self._read_polygons(values, name).find_self_crossing_rows()
-            return pa.array(self_crossing_rows)
-        if rule.check == "schema":
+        return None
+
+    def _check_texts(self, rule: ValidationRule, values: pa.Array, name: str) -> pa.Array:
+        check = rule.check or ""
+        if check == "simple":
+            return pa.array(self._read_polygons(values, name).find_self_crossing_rows())
+        if check == "orientation":
+            polygons = self._read_polygons(values, name)
+            return pa.array(polygons.find_misoriented_rows(seen_from_outside=rule.of == "body"))
+        if check == "schema":
             return pc.not_equal(values, self.mapping.table.schema)
-        if rule.check == "words":
+        if check == "words":
             return self._find_unknown_words(rule, values)
-        if rule.check == "pattern":
+        if check == "pattern":
             anchored_pattern = _build_anchored_pattern(rule.of or "", rule.items)
             return pc.invert(pc.match_substring_regex(values, anchored_pattern))
-        if rule.check in _PATTERN_CHECKS:
-            pattern, match_is_bad = _PATTERN_CHECKS[rule.check]
-            match = pc.match_substring_regex(values, pattern)
-            if match_is_bad:
-                failing_mask = match
-            else:
-                failing_mask = pc.invert(match)
-            if rule.check == "moc":
-                matching_positions = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(failing_mask), False)))
-                invalid_mask = np.zeros(len(values), np.bool_)
-                text_areas = Moc.compute_text_areas(values.take(pa.array(matching_positions)))
-                invalid_mask[matching_positions] = np.isnan(text_areas)
-                failing_mask = pc.or_(failing_mask, pa.array(invalid_mask))
-            return failing_mask
-        if rule.check == "orientation":
-            misoriented_rows = self._read_polygons(values, name).find_misoriented_rows(
-                seen_from_outside=rule.of == "body"
-            )
-            return pa.array(misoriented_rows)
-        is_valid = _VALUE_CHECKS[rule.check or ""]
-        return self._check_distinct_values(
-            rule, values, (lambda text: all(is_valid(item) for item in text.split("#"))) if rule.items else is_valid
-        )
+        if check in _PATTERN_CHECKS:
+            return _check_pattern(check, values)
+        is_valid = _VALUE_CHECKS[check]
+        if rule.items:
+            return self._check_distinct_values(rule, values, lambda text: all(map(is_valid, text.split("#"))))
+        return self._check_distinct_values(rule, values, is_valid)
 
     def _read_polygons(self, values: pa.Array, name: str) -> shape_columns.Polygons:
         """Read the polygons of a column once for all rules about them."""
@@ -248,6 +237,21 @@ def _find_unordered(low: pa.Array, high: pa.Array) -> pa.Array | None:
     if len(low) in {low.null_count, high.null_count}:
         return None
     return pc.greater(low, high)
+
+
+def _check_pattern(check: str, values: pa.Array) -> pa.Array:
+    """Return which texts do not have the form of a check; a MOC must be readable, too."""
+    pattern, match_is_bad = _PATTERN_CHECKS[check]
+    failing_mask = pc.match_substring_regex(values, pattern)
+    if not match_is_bad:
+        failing_mask = pc.invert(failing_mask)
+    if check != "moc":
+        return failing_mask
+    candidate_positions = np.flatnonzero(np.asarray(pc.fill_null(pc.invert(failing_mask), False)))
+    text_areas = Moc.compute_text_areas(values.take(pa.array(candidate_positions)))
+    invalid_mask = np.zeros(len(values), np.bool_)
+    invalid_mask[candidate_positions] = np.isnan(text_areas)
+    return pc.or_(failing_mask, pa.array(invalid_mask))
 
 
 def _check_numeric_shapes(rule: ValidationRule, values: pa.Array) -> pa.Array:

@@ -76,49 +76,61 @@ def _apply_finalizer(words: Words) -> Words:
 
 def _encode_values(values: Any) -> list[Words]:
     """Encode each value as one or several words; null is a word of its own."""
-    if isinstance(values, pa.ChunkedArray):
-        if values.num_chunks != 1:
-            values = values.combine_chunks()
-        else:
-            values = values.chunk(0)
-    value_type = values.type
-    if isinstance(values, pa.ExtensionArray):
-        return _encode_values(values.storage)
-    if pa.types.is_dictionary(value_type):
-        return _encode_values(values.dictionary_decode())
-    if pa.types.is_null(value_type):
+    values = _unwrap_array(values)
+    if pa.types.is_null(values.type):
         return [np.full(len(values), _NULL_WORD, np.uint64)]
-    if pa.types.is_boolean(value_type):
-        return _encode_values(pc.cast(values, pa.uint8()))
-    if pa.types.is_string(value_type) or pa.types.is_binary(value_type):
-        words = _encode_texts(values, np.int32)
-    elif pa.types.is_large_string(value_type) or pa.types.is_large_binary(value_type):
-        words = _encode_texts(values, np.int64)
-    elif pa.types.is_struct(value_type):
-        fingerprints = compute_fingerprints(values.flatten(), len(values))
-        words = list(fingerprints)
-    elif (
-        pa.types.is_list(value_type)
-        or pa.types.is_large_list(value_type)
-        or pa.types.is_fixed_size_list(value_type)
-        or pa.types.is_map(value_type)
-    ):
-        words = _encode_lists(values)
-    elif (
-        pa.types.is_primitive(value_type)
-        or pa.types.is_decimal(value_type)
-        or pa.types.is_fixed_size_binary(value_type)
-    ):
-        words = _encode_fixed_width(values)
-    elif pa.types.is_string_view(value_type) or pa.types.is_binary_view(value_type):
-        return _encode_values(pc.cast(values, pa.large_binary()))
-    else:
-        return _encode_values(pc.cast(values, pa.large_string()))
+    words = _encode_by_type(values)
     if values.null_count:
         null_mask = np.asarray(pc.is_null(values))
         for word in words:
             word[null_mask] = _NULL_WORD
     return words
+
+
+def _unwrap_array(values: Any) -> Any:
+    """Return values as one array of a type that `_encode_by_type` knows."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if isinstance(values, pa.ExtensionArray):
+        return _unwrap_array(values.storage)
+    value_type = values.type
+    if pa.types.is_dictionary(value_type):
+        return _unwrap_array(values.dictionary_decode())
+    if pa.types.is_boolean(value_type):
+        return pc.cast(values, pa.uint8())
+    if pa.types.is_string_view(value_type) or pa.types.is_binary_view(value_type):
+        return pc.cast(values, pa.large_binary())
+    if any(is_known(value_type) for is_known in _KNOWN_TYPE_TESTS):
+        return values
+    return pc.cast(values, pa.large_string())
+
+
+def _encode_by_type(values: Any) -> list[Words]:
+    value_type = values.type
+    if pa.types.is_string(value_type) or pa.types.is_binary(value_type):
+        return _encode_texts(values, np.int32)
+    if pa.types.is_large_string(value_type) or pa.types.is_large_binary(value_type):
+        return _encode_texts(values, np.int64)
+    if pa.types.is_struct(value_type):
+        return list(compute_fingerprints(values.flatten(), len(values)))
+    if any(is_list(value_type) for is_list in _LIST_TYPE_TESTS):
+        return _encode_lists(values)
+    return _encode_fixed_width(values)
+
+
+_LIST_TYPE_TESTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_map)
+_KNOWN_TYPE_TESTS = (
+    pa.types.is_null,
+    pa.types.is_string,
+    pa.types.is_binary,
+    pa.types.is_large_string,
+    pa.types.is_large_binary,
+    pa.types.is_struct,
+    *_LIST_TYPE_TESTS,
+    pa.types.is_primitive,
+    pa.types.is_decimal,
+    pa.types.is_fixed_size_binary,
+)
 
 
 def _encode_fixed_width(values: Any) -> list[Words]:
