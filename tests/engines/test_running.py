@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 import threading
@@ -226,8 +227,13 @@ def test_a_batch_is_mapped_by_the_thread_that_asks(tmp_path):
         assert found.column("t7")[9_999].as_py() == "270F" * 20 + "7"
         return spent
 
+    several = single = math.inf
     try:
-        several, single = (min(measure(engine) for _ in range(5)) for engine in engines)
+        for round_number in range(25):  # in turns, and more often beside other programs: the fault costs twice the time
+            several = min(several, measure(engines[0]))
+            single = min(single, measure(engines[1]))
+            if round_number >= 5 and several < 1.25 * single:
+                break
     finally:
         for engine in engines:
             engine.close()
