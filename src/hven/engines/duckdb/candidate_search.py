@@ -1,4 +1,7 @@
-"""Candidates of a query: everything its indexes can narrow, found in one place when the plan is made and looked up when it runs."""
+"""Find the candidate rows of a query: everything that its indexes can narrow.
+
+The plan finds the usable indexes once; each run looks its values up in them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.adql.syntax_tree import BoundQuery, DerivedTable, Expr, TableRef
+    from hven.adql.syntax_tree import BoundQuery, DerivedTable, Expr, Select, TableRef
     from hven.engines import QueryExecution, QueryPlan, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.snapshot_files import OpenRows, OpenSnapshot
@@ -54,27 +57,26 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
 
-MIN_ROWS_PER_CANDIDATE = 5  # candidates are used if they are less than one in so many rows
-MIN_CANDIDATE_LIMIT = 10_000  # or less than this
-MAX_TESTED_PAIRS = MAX_SORTED_ROWS  # pairs that are put to the condition itself at a time: by Arrow, where it can
-MIN_TARGET_ROWS = 300  # rows of a target from which on looking up a circle is quicker than trying them all: measured
-MAX_JOIN_KEYS = 500_000  # rows on the other side of a join by key that are looked up one by one
+MIN_ROWS_PER_CANDIDATE = 5  # candidates are used if they are less than one row in five ..
+MIN_CANDIDATE_LIMIT = 10_000  # .. or fewer than this
+MAX_TESTED_PAIRS = MAX_SORTED_ROWS  # pairs that the condition tests in one query: Arrow can answer up to so many rows
+MIN_TARGET_ROWS = 300  # measured: in a smaller target, testing all rows is quicker than looking circles up
+MAX_JOIN_KEYS = 500_000  # maximum number of rows of the other side of a key join whose keys are looked up
 
 
 @dataclass(slots=True)
 class ReducedTables:
-    """What the indexes gave for one run: tables to read in place of references, and conditions to replace."""
+    """Result of the indexes for one run: tables that replace references, and conditions to replace."""
 
     tables: dict[int, pa.Table] = field(default_factory=dict)
     replaced_conditions: dict[int, Expr] = field(default_factory=dict)
     match_sides: list[tuple[int, MatchSide]] = field(default_factory=list)
-    inner_numbers: set[int] = field(
-        default_factory=set
-    )  # references inside of what is replaced: nobody reads them any more
+    # references inside replaced derived tables: nothing reads them any more
+    inner_numbers: set[int] = field(default_factory=set)
 
     @property
     def text_key(self) -> tuple[frozenset[int], tuple[tuple[int, MatchSide], ...], frozenset[int]]:
-        """What the SQL text depends on."""
+        """Everything that the SQL text depends on."""
         return frozenset(self.tables), tuple(self.match_sides), self.empty_numbers
 
     @property
@@ -84,7 +86,7 @@ class ReducedTables:
 
 
 class CandidateFinder:
-    """The roads to each table reference of a query."""
+    """The indexes that can narrow each table reference of a query."""
 
     def __init__(self, bound: BoundQuery) -> None:
         self.table_refs: dict[int, TableRef] = {}
@@ -97,79 +99,82 @@ class CandidateFinder:
         self._derived_tables: dict[int, DerivedTable] = {}
         self._union_members: dict[int, tuple[int, ...]] = {}
         self._auxiliary_plans = AuxiliaryPlans(bound)
-        used_conditions: set[tuple[int, int]] = set()  # conditions that are found again in a derived table
+        # conditions that a select around a derived table has used, which are found again inside of it
+        used_conditions: set[tuple[int, int]] = set()
         for select in list_selects(bound.query):
-            narrowable = analyse_select(select)
-            self.table_refs.update(narrowable.table_refs)
-            self._derived_tables.update(narrowable.derived_tables)
-            self._union_members.update(
-                {
-                    number: tuple(leaf.number for leaf, _ in list_member_tables(item))
-                    for number, item in narrowable.derived_tables.items()
-                }
-            )
-            self.own_row_lookups += list_own_row_lookups(narrowable)
-            nearest_access = match_nearest_pattern(select, bound.free_slots)
-            for number, access in (
-                *find_index_accesses(narrowable, bound.free_slots, used_conditions).items(),
-                *(() if nearest_access is None else (nearest_access,)),
-            ):
-                access_before = self.index_accesses.get(number)
-                if access_before is None:
-                    self.index_accesses[number] = access
-                else:
-                    self.index_accesses[number] = BestAccess((access_before, access))
-            if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
-                self._matches += find_position_matches(narrowable, bound.free_slots)
-                self._key_joins += find_key_joins(narrowable)
-            for part in () if narrowable.select.source is None else list_subquery_selects(select):
-                self._matches += find_correlated_matches(analyse_select(part), narrowable, bound.free_slots)
+            self._add_select(select, used_conditions)
+
+    def _add_select(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
+        """Add the indexes and joins of one SELECT."""
+        narrowable = analyse_select(select)
+        self.table_refs.update(narrowable.table_refs)
+        self._derived_tables.update(narrowable.derived_tables)
+        for number, derived in narrowable.derived_tables.items():
+            member_tables = list_member_tables(derived)
+            self._union_members[number] = tuple(table_ref.number for table_ref, _ in member_tables)
+        self.own_row_lookups += list_own_row_lookups(narrowable)
+        nearest_access = match_nearest_pattern(select, self.free_slots)
+        for number, access in find_index_accesses(narrowable, self.free_slots, used_conditions).items():
+            self._add_access(number, access)
+        if nearest_access is not None:
+            self._add_access(*nearest_access)
+        if len(narrowable.direct_numbers) + len(narrowable.derived_tables) > 1:
+            self._matches += find_position_matches(narrowable, self.free_slots)
+            self._key_joins += find_key_joins(narrowable)
+        if narrowable.select.source is not None:
+            for inner_select in list_subquery_selects(select):
+                inner_narrowable = analyse_select(inner_select)
+                self._matches += find_correlated_matches(inner_narrowable, narrowable, self.free_slots)
+
+    def _add_access(self, table_number: int, access: IndexAccess) -> None:
+        access_before = self.index_accesses.get(table_number)
+        if access_before is not None:
+            access = BestAccess((access_before, access))
+        self.index_accesses[table_number] = access
 
     def __bool__(self) -> bool:
         return bool(self.index_accesses or self._matches or self._key_joins)
 
     def describe_indexes(self) -> list[str]:
-        """Describe in words what may be used."""
-        lines = [
-            f"{self.find_name(number)}: candidates from the {access.describe_index()}, if they are few"
-            for number, access in self.index_accesses.items()
-        ]
+        """Describe in words which indexes a run may use."""
+        lines = []
+        for number, access in self.index_accesses.items():
+            name = self.find_name(number)
+            lines.append(f"{name}: candidates from the {access.describe_index()}, if they are few")
         for match in self._matches:
-            lines += [
-                f"{self._describe_side(side)}{', whichever has fewer rows' * (len(match.sides) > 1)}"
-                for side in match.sides
-            ]
-        lines += [
-            (
-                f"{self.find_name(join.target_number)}: rows with the keys of {self.find_name(join.driver_number)} "
-                f"from the index of {join.column}, if they are few"
+            ending = ", whichever has fewer rows" if len(match.sides) > 1 else ""
+            lines += [f"{self._describe_side(side)}{ending}" for side in match.sides]
+        for join in self._key_joins:
+            target_name = self.find_name(join.target_number)
+            driver_name = self.find_name(join.driver_number)
+            lines.append(
+                f"{target_name}: rows with the keys of {driver_name} from the index of {join.column}, if they are few"
             )
-            for join in self._key_joins
-        ]
         return lines
 
     def _describe_side(self, side: MatchSide) -> str:
         """Describe how a match is used."""
-        description = (
-            f"{self.find_name(side.target_number)}: matched with {self.find_name(side.driver_number)} by the "
-            f"position index"
-        )
+        target_name = self.find_name(side.target_number)
+        driver_name = self.find_name(side.driver_number)
+        description = f"{target_name}: matched with {driver_name} by the position index"
         if side.region_column:
             return f"{description} of the regions in {side.region_column}"
         if not side.union_members:
             return description
-        indexed_names = [self.find_name(part.table_number) for part in side.union_members if part.is_indexed]
-        computed = [
-            self.find_name(part.table_number)
-            for part in side.union_members
-            if part.lon is not None and not part.is_indexed
-        ]
-        return f"{description} of {', '.join(indexed_names) or 'none'}" + (
-            f"; positions of {', '.join(computed)} are computed first" if computed else ""
-        )
+        indexed_names = []
+        computed_names = []
+        for member in side.union_members:
+            if member.is_indexed:
+                indexed_names.append(self.find_name(member.table_number))
+            elif member.lon is not None:
+                computed_names.append(self.find_name(member.table_number))
+        description = f"{description} of {', '.join(indexed_names) or 'none'}"
+        if computed_names:
+            return f"{description}; positions of {', '.join(computed_names)} are computed first"
+        return description
 
     def find_name(self, table_number: int) -> str:
-        """Name a reference as the query does."""
+        """Return the name of a reference in the query."""
         if table_number in self._derived_tables:
             return self._derived_tables[table_number].alias.name
         leaf = self.table_refs[table_number]
@@ -187,52 +192,54 @@ class CandidateFinder:
         limits: ExecutionLimits,
         set_running: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> ReducedTables:
-        """Look everything up for these values.
+        """Look up the candidates for these values.
 
-        `set_running` is told which query runs meanwhile, so that it can be cancelled.
+        While another query runs for this search, `set_running` is called with it, so that it can be cancelled.
         """
-        return _CandidateSearch(self, engine, literal_values, relations, limits, set_running).find_all()
+        search = _CandidateSearch(self, engine, literal_values, relations, limits=limits, set_running=set_running)
+        return search.find_all()
 
     def describe_neighbours(
         self, engine: DuckEngineProtocol, literal_values: Values, relations: Mapping[str, Relation]
     ) -> dict[int, str]:
-        """Describe for the tables that a join by position narrows which of their rows are read, by their numbers."""
-        search = _CandidateSearch(self, engine, literal_values, relations, ExecutionLimits(), lambda _: None)
+        """Describe, by table number, which rows of the tables that a join by position narrows are read."""
+        search = _CandidateSearch(self, engine, literal_values, relations)
         search.find_by_constants()
         descriptions: dict[int, str] = {}
         for match in self._matches:
-            if match.required_one is None or match.required_one(literal_values) == 1:
-                sides = search.list_usable_sides(match)
-            else:
-                sides = []
-            for count, side in sides[:1]:
-                description = (
-                    f"rows near the{'' if count is None else f' {count:,}'} rows of "
-                    f"{self.find_name(side.driver_number)}"
-                )
-                descriptions.update(
-                    dict.fromkeys(
-                        [part.table_number for part in side.union_members] or [side.target_number], description
-                    )
-                )
+            if match.required_one is not None and match.required_one(literal_values) != 1:
+                continue
+            sides = search.list_usable_sides(match)
+            if not sides:
+                continue
+            row_count, side = sides[0]
+            driver_name = self.find_name(side.driver_number)
+            count_text = "" if row_count is None else f" {row_count:,}"
+            target_numbers = [member.table_number for member in side.union_members] or [side.target_number]
+            for number in target_numbers:
+                descriptions[number] = f"rows near the{count_text} rows of {driver_name}"
         return descriptions
 
     def find_relation(self, table_number: int, relations: Mapping[str, Relation]) -> Relation | None:
-        """Return the relation that a table reference reads; None: it is none of a table."""
-        if table_number in self.table_refs:
-            table = self.table_refs[table_number].table
-        else:
-            table = None
+        """Return the relation that a table reference reads, or None if it reads no table."""
+        if table_number not in self.table_refs:
+            return None
+        table = self.table_refs[table_number].table
         if table is None:
             return None
         if table.qualified_name not in relations:
-            message = f"nobody said where the rows of {table.qualified_name} are"
+            message = f"the caller gave no relation for the rows of {table.qualified_name}"
             raise StorageError(message)
         return relations[table.qualified_name]
 
-    def list_columns(self, table_number: int, stored_or_rows: pa.Schema) -> tuple[str, ...]:
-        """List the columns that the query reads of a reference; one at least."""
-        return self._read_columns.get(table_number) or (stored_or_rows.names[0],)
+    def list_columns(self, table_number: int, schema: pa.Schema) -> tuple[str, ...]:
+        """List the columns that the query reads of a reference: at least one."""
+        return self._read_columns.get(table_number) or (schema.names[0],)
+
+    def list_derived_columns(self, derived: DerivedTable) -> tuple[str, ...]:
+        """List the columns that the query reads of a derived table: at least one."""
+        fields = [pa.field(column.name, column.type.arrow) for column in derived.columns]
+        return self.list_columns(derived.number, pa.schema(fields))
 
     @property
     def derived_tables(self) -> Mapping[int, DerivedTable]:
@@ -241,15 +248,15 @@ class CandidateFinder:
 
     @property
     def union_members(self) -> Mapping[int, tuple[int, ...]]:
-        """Numbers of the tables that the members of a derived table read, by its number.
+        """For each derived table, by number, the numbers of the tables that its members read.
 
-        None if it is no union of tables.
+        The tuple is empty if the derived table is no union of tables.
         """
         return self._union_members
 
     @property
     def auxiliary_plans(self) -> AuxiliaryPlans:
-        """Queries that are run to find candidates."""
+        """Plans of the queries that a search runs to find candidates."""
         return self._auxiliary_plans
 
     @property
@@ -272,28 +279,28 @@ class _CandidateSearch:
         engine: DuckEngineProtocol,
         values: Values,
         relations: Mapping[str, Relation],
-        limits: ExecutionLimits,
-        set_running: Callable[[QueryExecution | None], None],
+        *,
+        limits: ExecutionLimits | None = None,
+        set_running: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> None:
         self._set_running = set_running
         self._finder = finder
         self._engine = engine
         self._values = values
         self._relations = relations
-        self._limits = limits
+        self._limits = ExecutionLimits() if limits is None else limits
         self._candidates: dict[int, CandidateRows] = {}
         self._duplicated_numbers: set[int] = set()
-        self._refused_numbers: set[int] = set()  # derived tables that are too long
+        self._refused_numbers: set[int] = set()  # derived tables that have too many rows
         self._result = ReducedTables()
 
     def find_by_constants(self) -> None:
-        """Ask the indexes for the tables that constants narrow."""
+        """Look up the tables that constants narrow."""
         for number, access in self._finder.index_accesses.items():
             stored = self._open_snapshot(number)
             if stored is None:
-                candidates = None
-            else:
-                candidates = access.find_candidates(stored, self._values, compute_candidate_limit(stored))
+                continue
+            candidates = access.find_candidates(stored, self._values, compute_candidate_limit(stored))
             if candidates is not None:
                 self._candidates[number] = candidates
 
@@ -301,24 +308,28 @@ class _CandidateSearch:
         """Look up what constants narrow, then what joins narrow."""
         self.find_by_constants()
         for outer, inner, key in self._finder.own_row_lookups:
-            candidates = self._candidates.get(inner)
-            stored = self._open_snapshot(outer)
-            if candidates is None or stored is None or stored.manifest.primary != (key,):
-                continue
-            if outer not in self._candidates or candidates.count < self._candidates[outer].count:
-                self._candidates[outer] = candidates
+            self._apply_own_row_lookup(outer, inner, key)
         for match_number, match in enumerate(self._finder.position_matches):
             if match.required_one is None or match.required_one(self._values) == 1:
                 self._apply_match(match_number, match)
         for join in self._finder.key_joins:
             self._apply_key_join(join)
-        self._result.inner_numbers.update(
-            leaf for number in self._result.tables for leaf in self._finder.union_members.get(number, ())
-        )
+        for number in self._result.tables:
+            self._result.inner_numbers.update(self._finder.union_members.get(number, ()))
         for number in self._candidates:
             if number not in self._result.tables and number not in self._result.inner_numbers:
                 self._result.tables[number] = self._read_candidates(number)
         return self._result
+
+    def _apply_own_row_lookup(self, outer_number: int, inner_number: int, key: str) -> None:
+        """Narrow the outer reference to the candidates of the inner one, whose primary key it must have."""
+        candidates = self._candidates.get(inner_number)
+        stored = self._open_snapshot(outer_number)
+        if candidates is None or stored is None or stored.manifest.primary != (key,):
+            return
+        outer_candidates = self._candidates.get(outer_number)
+        if outer_candidates is None or candidates.count < outer_candidates.count:
+            self._candidates[outer_number] = candidates
 
     def _open_snapshot(self, table_number: int) -> OpenSnapshot | None:
         relation = self._finder.find_relation(table_number, self._relations)
@@ -327,17 +338,13 @@ class _CandidateSearch:
         return None
 
     def _count_rows(self, table_number: int) -> int | None:
-        """Return the number of rows of a reference as far as it is narrowed, None if it cannot be read here."""
+        """Return the number of rows of a reference as far as it is narrowed, or None if it cannot be read here."""
         if table_number in self._result.tables:
             return int(self._result.tables[table_number].num_rows)
         if table_number in self._candidates:
             return self._candidates[table_number].count
         if table_number in self._finder.derived_tables:
-            counts = [self._count_rows(leaf) for leaf in self._finder.union_members[table_number]]
-            known_counts = [count for count in counts if count is not None]
-            if known_counts and len(known_counts) == len(counts):
-                return sum(known_counts)
-            return None
+            return self._count_union_rows(table_number)
         relation = self._finder.find_relation(table_number, self._relations)
         if isinstance(relation, MemoryRelation):
             return int(relation.rows.num_rows)
@@ -345,11 +352,22 @@ class _CandidateSearch:
             return relation.rows
         return None
 
+    def _count_union_rows(self, table_number: int) -> int | None:
+        """Return the number of rows of a union as far as its members are narrowed; None if it is not known."""
+        total = 0
+        member_numbers = self._finder.union_members[table_number]
+        for member_number in member_numbers:
+            count = self._count_rows(member_number)
+            if count is None:
+                return None
+            total += count
+        return total if member_numbers else None
+
     def _read_candidates(self, table_number: int) -> pa.Table:
         """Return the rows of a reference as far as it is narrowed, with the columns that the query reads."""
-        known_rows = self._result.tables.get(table_number)
-        if known_rows is not None:
-            return known_rows
+        reduced_rows = self._result.tables.get(table_number)
+        if reduced_rows is not None:
+            return reduced_rows
         if table_number in self._finder.derived_tables:
             message = "a derived table is read before it is computed"
             raise StorageError(message)
@@ -358,9 +376,8 @@ class _CandidateSearch:
         if stored is not None:
             if table_number not in self._candidates:
                 return self._read_all_rows(table_number, stored)
-            return read_candidate_rows(
-                stored, self._candidates[table_number], self._finder.list_columns(table_number, stored.schema)
-            )
+            columns = self._finder.list_columns(table_number, stored.schema)
+            return read_candidate_rows(stored, self._candidates[table_number], columns)
         if not isinstance(relation, MemoryRelation):
             message = "the embedded engine cannot read this table"
             raise StorageError(message)
@@ -372,7 +389,8 @@ class _CandidateSearch:
         """Return all rows of a reference, with the columns that the query reads."""
         relation = self._finder.find_relation(table_number, self._relations)
         assert relation is not None  # noqa: S101  (it was opened)
-        return self._engine.read_relation(relation, self._finder.list_columns(table_number, stored.schema)).get_table()
+        columns = self._finder.list_columns(table_number, stored.schema)
+        return self._engine.read_relation(relation, columns).get_table()
 
     def _check_deadline(self) -> None:
         """Raise if no time is left."""
@@ -380,10 +398,9 @@ class _CandidateSearch:
             self._limits.deadline.check()
 
     def _run_query(self, plan: QueryPlan, relations: Mapping[str, Relation], row_limit: int | None = None) -> pa.Table:
-        """Run a query for the sake of another one."""
-        return self._read_all_batches(
-            plan.execute(self._values, relations, ExecutionLimits(row_limit=row_limit, deadline=self._limits.deadline))
-        )
+        """Run an auxiliary query within the deadline of this one."""
+        limits = ExecutionLimits(row_limit=row_limit, deadline=self._limits.deadline)
+        return self._read_all_batches(plan.execute(self._values, relations, limits))
 
     def _read_all_batches(self, execution: QueryExecution) -> pa.Table:
         self._set_running(execution)
@@ -394,135 +411,122 @@ class _CandidateSearch:
             execution.close()
 
     def _compute_derived_table(self, table_number: int, row_limit: int) -> bool:
-        """Compute the rows of a derived table, unless they are too many; return whether they are there."""
-        if table_number not in self._result.tables and table_number not in self._refused_numbers:
-            derived = self._finder.derived_tables[table_number]
-            names = self._finder.list_columns(
-                table_number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns])
-            )
-            rows = self._run_query(
-                self._finder.auxiliary_plans.plan_derived_table(self._engine, derived, names),
-                self._relations,
-                row_limit,
-            )
-            if rows.num_rows > row_limit:
-                self._refused_numbers.add(table_number)
-            else:
-                self._result.tables[table_number] = rows
-        return table_number not in self._refused_numbers
+        """Compute the rows of a derived table and return True, or return False if they are too many."""
+        if table_number in self._refused_numbers:
+            return False
+        if table_number in self._result.tables:
+            return True
+        derived = self._finder.derived_tables[table_number]
+        column_names = self._finder.list_derived_columns(derived)
+        plan = self._finder.auxiliary_plans.plan_derived_table(self._engine, derived, column_names)
+        rows = self._run_query(plan, self._relations, row_limit)
+        if rows.num_rows > row_limit:
+            self._refused_numbers.add(table_number)
+            return False
+        self._result.tables[table_number] = rows
+        return True
 
     def _compute_circle_values(self, side: MatchSide, rows: pa.Table) -> pa.Table:
-        """Compute what lies around the rows of the driver."""
-        names = [
-            part.column.name if isinstance(part, ColumnRef) and part.column is not None else ""
-            for part in side.circle_expressions
-        ]
-        if all(names):
-            return pa.table([rows.column(name) for name in names], names=[str(at) for at in range(len(names))])
-        constants = [
-            None if name else compile_constant(part, self._finder.free_slots)
-            for name, part in zip(names, side.circle_expressions, strict=True)
-        ]
-        if all(name or value_constant is not None for name, value_constant in zip(names, constants, strict=True)):
-            columns: list[pa.ChunkedArray | pa.Array] = []
-            for name, value_constant in zip(names, constants, strict=True):
-                if value_constant is None:
-                    value = None
-                else:
-                    value = value_constant(self._values)
-                if isinstance(value, int | float):
-                    number = float(value)
-                else:
-                    number = None
-                columns.append(
-                    rows.column(name)
-                    if name
-                    else pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
-                )
-            return pa.table(columns, names=[str(at) for at in range(len(names))])
-        plan, name = self._finder.auxiliary_plans.plan_circles(self._engine, side, rows.schema)
-        return self._run_query(plan, {name: MemoryRelation(rows)})
+        """Compute the circle expressions of the driver's rows."""
+        columns: list[pa.ChunkedArray | pa.Array] = []
+        for part in side.circle_expressions:
+            column = self._read_circle_column(part, rows)
+            if column is None:
+                plan, name = self._finder.auxiliary_plans.plan_circles(self._engine, side, rows.schema)
+                return self._run_query(plan, {name: MemoryRelation(rows)})
+            columns.append(column)
+        return pa.table(columns, names=[str(number) for number in range(len(columns))])
+
+    def _read_circle_column(self, expression: Expr, rows: pa.Table) -> pa.ChunkedArray | pa.Array | None:
+        """Return the values of a column or a constant for each row; None if a query must compute them."""
+        if isinstance(expression, ColumnRef) and expression.column is not None:
+            return rows.column(expression.column.name)
+        constant = compile_constant(expression, self._finder.free_slots)
+        if constant is None:
+            return None
+        value = constant(self._values)
+        number = float(value) if isinstance(value, int | float) else None
+        return pa.array([number], pa.float64()).take(pa.array(np.zeros(rows.num_rows, np.int64)))
 
     def _filter_pairs(
         self, match: PositionMatch, side: MatchSide, rows: pa.Table, target: OpenRows, pairs: tuple[Rows, Rows]
     ) -> tuple[Rows, Rows]:
-        """Filter pairs by the condition, which DuckDB tests on each of them."""
+        """Return the pairs that meet the condition, which a query tests for each pair."""
         owner, row = pairs
         plan, name, needed_columns = self._finder.auxiliary_plans.plan_pair_filter(self._engine, match.condition)
-        passing_parts = []
+        passing_parts = [np.empty(0, np.int64)]
         for begin in range(0, len(owner), MAX_TESTED_PAIRS):
             part_owners = owner[begin : begin + MAX_TESTED_PAIRS]
             part_rows = row[begin : begin + MAX_TESTED_PAIRS]
             columns = {"pair": pa.array(np.arange(begin, begin + len(part_owners)))}
-            for number, column in needed_columns:
-                is_driver = number == side.driver_number
-                if is_driver:
-                    columns[f"{number}.{column}"] = rows.column(column).take(pa.array(part_owners))
+            for number, column_name in needed_columns:
+                if number == side.driver_number:
+                    column = rows.column(column_name).take(pa.array(part_owners))
                 else:
-                    projection = target.get_projection((column,))
-                    columns[f"{number}.{column}"] = projection.take_rows(part_rows).column(0)
-            passing_pairs = self._run_query(plan, {name: MemoryRelation(pa.table(columns))}).column(0)
+                    column = target.get_projection((column_name,)).take_rows(part_rows).column(0)
+                columns[f"{number}.{column_name}"] = column
+            pair_relation = MemoryRelation(pa.table(columns))
+            passing_pairs = self._run_query(plan, {name: pair_relation}).column(0)
             passing_parts.append(np.asarray(passing_pairs.to_numpy(), dtype=np.int64))
-        if passing_parts:
-            passing_numbers = np.sort(np.concatenate(passing_parts))
-        else:
-            passing_numbers = np.empty(0, np.int64)
+        passing_numbers = np.sort(np.concatenate(passing_parts))
         return owner[passing_numbers], row[passing_numbers]
 
     def list_usable_sides(self, match: PositionMatch) -> list[tuple[int | None, MatchSide]]:
-        """Return the ways to use a match, the one with the fewest rows to look up first; None.
+        """Return the sides of a match that can be used, the one with the fewest rows to look up first.
 
-        How many is known when they are computed.
+        The number of rows is None for a derived table that is not yet computed.
         """
-        usable = []
+        usable_sides = []
         for side in match.sides:
-            if (
-                side.target_number in self._result.tables
-                or {side.duplicated_number, side.target_number} & self._duplicated_numbers
-            ):
+            if not self._can_look_up_target(side):
                 continue
-            if side.driver_number in self._duplicated_numbers and side.driver_number == side.duplicated_number:
-                continue
-            targets = [self._open_snapshot(part.table_number) for part in side.union_members] or [
-                self._open_snapshot(side.target_number)
-            ]
-            if any(stored is None or not side.has_index(stored) for stored in targets):
-                continue
-            drivers = self._count_rows(side.driver_number)
-            driver_limit = self._compute_driver_limit(side)
-            if (drivers is None and side.driver_number not in self._finder.derived_tables) or (
-                drivers or 0
-            ) > driver_limit:
-                continue
-            candidates = self._candidates.get(side.target_number)
-            if (
-                candidates is not None
-                and candidates.count * (drivers or 0) <= side.nested_loop_limit
-                and drivers is not None
-            ):
-                continue  # so few are left on both sides that DuckDB tries them all
-            usable.append((drivers, side))
-        return sorted(usable, key=lambda item: MAX_DRIVER_ROWS if item[0] is None else item[0])
+            driver_rows = self._count_rows(side.driver_number)
+            if self._can_use_driver(side, driver_rows):
+                usable_sides.append((driver_rows, side))
+        return sorted(usable_sides, key=lambda item: MAX_DRIVER_ROWS if item[0] is None else item[0])
+
+    def _can_look_up_target(self, side: MatchSide) -> bool:
+        if side.target_number in self._result.tables or side.target_number in self._duplicated_numbers:
+            return False
+        if side.duplicated_number in self._duplicated_numbers:
+            return False
+        target_numbers = [member.table_number for member in side.union_members] or [side.target_number]
+        for number in target_numbers:
+            stored = self._open_snapshot(number)
+            if stored is None or not side.has_index(stored):
+                return False
+        return True
+
+    def _can_use_driver(self, side: MatchSide, driver_rows: int | None) -> bool:
+        if driver_rows is None:
+            return side.driver_number in self._finder.derived_tables
+        if driver_rows > self._compute_driver_limit(side):
+            return False
+        return not self._is_nested_loop_cheaper(side, driver_rows)
+
+    def _is_nested_loop_cheaper(self, side: MatchSide, driver_rows: int) -> bool:
+        """Return whether so few rows are left on both sides that DuckDB can test all pairs."""
+        candidates = self._candidates.get(side.target_number)
+        return candidates is not None and candidates.count * driver_rows <= side.nested_loop_limit
 
     def _compute_driver_limit(self, side: MatchSide) -> int:
-        """Return the number of rows from which on looking them up is not worth it."""
-        rows = sum(
-            stored.manifest.rows
-            for number in self._finder.union_members.get(side.target_number, (side.target_number,))
-            if (stored := self._open_snapshot(number))
-        )
-        if rows >= MIN_TARGET_ROWS:
+        """Return the maximum number of driver rows for which looking up is worth its time."""
+        target_rows = 0
+        for number in self._finder.union_members.get(side.target_number, (side.target_number,)):
+            stored = self._open_snapshot(number)
+            if stored is not None:
+                target_rows += stored.manifest.rows
+        if target_rows >= MIN_TARGET_ROWS:
             return MAX_DRIVER_ROWS
-        return min(MAX_DRIVER_ROWS, 4 * rows + MIN_CANDIDATE_LIMIT)
+        return min(MAX_DRIVER_ROWS, 4 * target_rows + MIN_CANDIDATE_LIMIT)
 
     def _apply_match(self, match_number: int, match: PositionMatch) -> None:
         for _, side in self.list_usable_sides(match):
             if side.driver_number in self._finder.derived_tables:
                 if not self._compute_derived_table(side.driver_number, self._compute_driver_limit(side)):
                     continue
-                candidates = self._candidates.get(side.target_number)
-                drivers = self._count_rows(side.driver_number) or 0
-                if candidates is not None and candidates.count * drivers <= side.nested_loop_limit:
+                driver_rows = self._count_rows(side.driver_number) or 0
+                if self._is_nested_loop_cheaper(side, driver_rows):
                     continue
             if self._apply_side(match, side):
                 self._duplicated_numbers.add(side.duplicated_number)
@@ -531,36 +535,24 @@ class _CandidateSearch:
             return
 
     def _apply_side(self, match: PositionMatch, side: MatchSide) -> bool:
-        """Replace a match's tables by its pairs; False if there are too many."""
+        """Replace the tables of a match by its pairs; return False if there are too many."""
         rows = self._read_candidates(side.driver_number)
         circle_columns = build_circles(self._compute_circle_values(side, rows))
         if circle_columns is None:
             return False
         self._check_deadline()
-        tables = self._result.tables
-        exact = "" if match.exact_test == "asked" else match.exact_test
         if side.union_members:
-            union = self._compute_union(side, circle_columns, exact)
-            if union is None:
-                return False
-            if match.exact_test == "asked":
-                owner = union.column(PARTNER_COLUMN).to_numpy()
-                union = union.take(
-                    pa.array(self._filter_pairs(match, side, rows, TableRows(union), (owner, np.arange(len(owner))))[1])
-                )
-            tables[side.target_number] = union
-            tables[side.driver_number] = add_row_numbers(rows)
-            return True
+            return self._apply_union_side(match, side, rows, circle_columns)
         target = self._open_snapshot(side.target_number)
         if target is None:
-            pairs = None
-        else:
-            pairs = self._find_near_pairs(target, side, circle_columns, exact)
-        if target is None or pairs is None:
+            return False
+        pairs = self._find_near_pairs(target, side, circle_columns, match.vectorised_test)
+        if pairs is None:
             return False
         if match.exact_test == "asked":
             pairs = self._filter_pairs(match, side, rows, target, pairs)
         owner, row = pairs
+        tables = self._result.tables
         if side.duplicated_number == side.target_number:
             tables[side.target_number] = self._read_pair_rows(side.target_number, target, owner, row)
             tables[side.driver_number] = add_row_numbers(rows)
@@ -570,145 +562,148 @@ class _CandidateSearch:
             tables[side.target_number] = append_numbers(all_rows, ROW_NUMBER_COLUMN, np.arange(target.manifest.rows))
         return True
 
+    def _apply_union_side(
+        self, match: PositionMatch, side: MatchSide, rows: pa.Table, circle_columns: tuple[Numbers, Numbers, Numbers]
+    ) -> bool:
+        """Replace a union and its driver by their pairs; return False if there are too many."""
+        union = self._compute_union(side, circle_columns, match.vectorised_test)
+        if union is None:
+            return False
+        if match.exact_test == "asked":
+            owner = union.column(PARTNER_COLUMN).to_numpy()
+            pairs = (owner, np.arange(len(owner)))
+            _, passing_rows = self._filter_pairs(match, side, rows, TableRows(union), pairs)
+            union = union.take(pa.array(passing_rows))
+        self._result.tables[side.target_number] = union
+        self._result.tables[side.driver_number] = add_row_numbers(rows)
+        return True
+
     def _find_near_pairs(
-        self, target: OpenSnapshot, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact: str
+        self, target: OpenSnapshot, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
     ) -> tuple[Rows, Rows] | None:
         if side.region_column:
             index = target.get_region_index(side.region_column)
-        else:
-            index = None
-        if index is not None:
-            return find_touching_pairs(index, circle_columns)
+            if index is not None:
+                return find_touching_pairs(index, circle_columns)
         indexed_positions = get_indexed_positions(target, side.position)
-        pairs_by_target = find_near_pairs([indexed_positions], circle_columns, exact)
+        pairs_by_target = find_near_pairs([indexed_positions], circle_columns, exact_test)
         return None if pairs_by_target is None else pairs_by_target[0]
 
     def _read_pair_rows(self, table_number: int, target: OpenSnapshot, owner: Rows, row: Rows) -> pa.Table:
         """Return the rows of the pairs of a table, each with the number of its partner."""
         candidates = self._candidates.get(table_number)
         if candidates is not None:
-            keep = _is_in_ascending(row, candidates.list_rows())
-            owner = owner[keep]
-            row = row[keep]
+            is_candidate = _is_in_ascending(row, candidates.list_rows())
+            owner = owner[is_candidate]
+            row = row[is_candidate]
         order = np.argsort(row, kind="stable")
         projection = target.get_projection(self._finder.list_columns(table_number, target.schema))
         pair_rows = pa.Table.from_batches([projection.take_ascending(row[order])])
         return append_numbers(pair_rows, PARTNER_COLUMN, owner[order])
 
     def _compute_union(
-        self, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact: str
+        self, side: MatchSide, circle_columns: tuple[Numbers, Numbers, Numbers], exact_test: str
     ) -> pa.Table | None:
-        """Compute a union over the rows of its tables that lie in circles; None if they are too many."""
-        members = [
-            (part.table_number, stored, self._find_member_positions(part, stored))
-            for part in side.union_members
-            if (stored := self._open_snapshot(part.table_number)) is not None
-        ]
-        member_positions = [places for _, _, places in members if places is not None]
-        if len(member_positions) == len(side.union_members):
-            pairs = find_near_pairs(member_positions, circle_columns, exact)
-        else:
-            pairs = None
-        if pairs is None:
+        """Compute a union over those rows of its tables that lie in circles; return None if they are too many."""
+        members = []
+        position_sets = []
+        for member in side.union_members:
+            stored = self._open_snapshot(member.table_number)
+            if stored is None:
+                return None
+            positions = self._find_member_positions(member, stored)
+            if positions is None:
+                return None
+            members.append((member.table_number, stored))
+            position_sets.append(positions)
+        pairs_by_member = find_near_pairs(position_sets, circle_columns, exact_test)
+        if pairs_by_member is None:
             return None
         self._check_deadline()
-        tables = {
-            leaf: self._read_pair_rows(leaf, stored, *member_pairs)
-            for (leaf, stored, _), member_pairs in zip(members, pairs, strict=True)
-        }
+        tables = {}
+        for (table_number, stored), (owner, row) in zip(members, pairs_by_member, strict=True):
+            tables[table_number] = self._read_pair_rows(table_number, stored, owner, row)
         self._check_deadline()
         derived = self._finder.derived_tables[side.target_number]
-        names = self._finder.list_columns(
-            side.target_number, pa.schema([pa.field(column.name, column.type.arrow) for column in derived.columns])
-        )
-        plan = self._finder.auxiliary_plans.plan_union(self._engine, derived, side.union_members, names)
-        return self._read_all_batches(
-            plan.execute_over(tables, self._values, self._relations, ExecutionLimits(deadline=self._limits.deadline))
-        )
+        column_names = self._finder.list_derived_columns(derived)
+        plan = self._finder.auxiliary_plans.plan_union(self._engine, derived, side.union_members, column_names)
+        limits = ExecutionLimits(deadline=self._limits.deadline)
+        return self._read_all_batches(plan.execute_over(tables, self._values, self._relations, limits))
 
-    def _find_member_positions(self, part: UnionMember, stored: OpenSnapshot) -> IndexedPositions | None:
-        """Return the positions of one member of a union; None if DuckDB is to judge them."""
-        if part.lon is None:
+    def _find_member_positions(self, member: UnionMember, stored: OpenSnapshot) -> IndexedPositions | None:
+        """Return the positions of one member of a union, or None if only DuckDB can compute with them."""
+        if member.lon is None:
             return IndexedPositions(np.empty(0, np.int64), lambda _: (np.empty(0), np.empty(0)))
-        leaf = self._finder.table_refs[part.table_number]
-        if (
-            part.is_indexed
-            and leaf.table is not None
-            and stored.manifest.position == leaf.table.position
-            and leaf.table.position is not None
-        ):
-            return get_indexed_positions(stored, leaf.table.position)
+        table_ref = self._finder.table_refs[member.table_number]
+        if member.is_indexed and table_ref.table is not None and table_ref.table.position is not None:
+            position_columns = table_ref.table.position
+            if stored.manifest.position == position_columns:
+                return get_indexed_positions(stored, position_columns)
+        plan = self._finder.auxiliary_plans.plan_positions(self._engine, member, table_ref)
         try:
-            places = self._run_query(
-                self._finder.auxiliary_plans.plan_positions(self._engine, part, leaf), self._relations
-            )
-        except EvaluationError:  # of a row that the member may leave out
+            positions = self._run_query(plan, self._relations)
+        except EvaluationError:  # the error may come from a row that the member leaves out
             return None
-        row_order = np.argsort(places.column(2).to_numpy())
-        lon, lat = to_double_array(places.column(0))[row_order], to_double_array(places.column(1))[row_order]
-        if len(lon) == stored.manifest.rows:
-            index = build_position_index(lon, lat)
-        else:
-            index = None
+        row_order = np.argsort(positions.column(2).to_numpy())
+        lon = to_double_array(positions.column(0))[row_order]
+        lat = to_double_array(positions.column(1))[row_order]
+        if len(lon) != stored.manifest.rows:
+            return None
+        index = build_position_index(lon, lat)
         if index is None:
             return None
         cells, order = index
-        return IndexedPositions(cells, lambda at: (lon[order[at]], lat[order[at]]), order)
+        return IndexedPositions(cells, lambda places: (lon[order[places]], lat[order[places]]), order)
 
     def _apply_key_join(self, join: KeyJoin) -> None:
         stored = self._open_snapshot(join.target_number)
-        drivers = self._count_rows(join.driver_number)
-        if (
-            stored is None
-            or drivers is None
-            or join.target_number in self._result.tables
-            or drivers > min(MAX_JOIN_KEYS, stored.manifest.rows // MIN_ROWS_PER_CANDIDATE)
-        ):
+        driver_rows = self._count_rows(join.driver_number)
+        if stored is None or driver_rows is None or join.target_number in self._result.tables:
+            return
+        if driver_rows > min(MAX_JOIN_KEYS, stored.manifest.rows // MIN_ROWS_PER_CANDIDATE):
             return
         index = stored.get_key_index(join.column)
         candidates_before = self._candidates.get(join.target_number)
-        if index is None or (candidates_before is not None and candidates_before.count <= drivers):
+        if index is None or (candidates_before is not None and candidates_before.count <= driver_rows):
             return
-        candidates = find_rows_with_keys(
-            index, self._read_candidates(join.driver_number).column(join.driver_column), compute_candidate_limit(stored)
-        )
+        keys = self._read_candidates(join.driver_number).column(join.driver_column)
+        candidates = find_rows_with_keys(index, keys, compute_candidate_limit(stored))
         if candidates is not None and (candidates_before is None or candidates.count < candidates_before.count):
             self._candidates[join.target_number] = candidates
 
 
 def add_row_numbers(rows: pa.Table) -> pa.Table:
-    """Append the numbers of rows, once."""
+    """Append a column with the row numbers, unless the table has it."""
     if ROW_NUMBER_COLUMN in rows.column_names:
         return rows
     return append_numbers(rows, ROW_NUMBER_COLUMN, np.arange(rows.num_rows))
 
 
 def _is_in_ascending(rows: Rows, ascending_rows: Rows) -> npt.NDArray[np.bool_]:
-    """Return which rows are among ascending ones."""
+    """Return a mask of the rows that are among the ascending ones."""
     if not len(ascending_rows):
         return np.zeros(len(rows), np.bool_)
-    is_member: npt.NDArray[np.bool_] = (
-        ascending_rows[np.minimum(np.searchsorted(ascending_rows, rows), len(ascending_rows) - 1)] == rows
-    )
+    places = np.minimum(np.searchsorted(ascending_rows, rows), len(ascending_rows) - 1)
+    is_member: npt.NDArray[np.bool_] = ascending_rows[places] == rows
     return is_member
 
 
 def compute_candidate_limit(stored: OpenSnapshot) -> int:
-    """Return the number of candidates above which a look at every row is quicker."""
-    return max(stored.manifest.rows // MIN_ROWS_PER_CANDIDATE, min(MIN_CANDIDATE_LIMIT, stored.manifest.rows))
+    """Return the number of candidates above which reading every row is quicker."""
+    row_count = stored.manifest.rows
+    return max(row_count // MIN_ROWS_PER_CANDIDATE, min(MIN_CANDIDATE_LIMIT, row_count))
 
 
 def read_candidate_rows(stored: OpenSnapshot, candidates: CandidateRows, columns: Sequence[str]) -> pa.Table:
-    """Return the candidate rows: views of the map where they are neighbours, copies where they are scattered."""
+    """Return the candidate rows: views of the mapped file for long ranges, copies for scattered rows."""
     projection = stored.get_projection(tuple(columns))
     if not candidates.count:
         return projection.schema.empty_table()
-    if candidates.ranges is not None and candidates.count > 50_000 and candidates.count > 500 * len(candidates.ranges):
-        batches = [
-            piece
-            for begin, end in candidates.ranges.tolist()
-            if end > begin
-            for piece in projection.iterate_range(begin, end)
-        ]
+    ranges = candidates.ranges
+    if ranges is not None and candidates.count > 50_000 and candidates.count > 500 * len(ranges):
+        batches = []
+        for begin, end in ranges.tolist():
+            if end > begin:
+                batches += projection.iterate_range(begin, end)
         return pa.Table.from_batches(batches, schema=projection.schema)
     return pa.Table.from_batches([projection.take_ascending(candidates.list_rows())])

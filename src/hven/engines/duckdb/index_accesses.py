@@ -1,12 +1,12 @@
-"""Which indexes a bound query can use.
+"""Index accesses: how the conditions of a bound query on single tables use indexes.
 
-Conditions on single tables, found when the plan is made, looked up when it runs.
+The plan finds them once; each run looks its values up.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -45,36 +45,41 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CandidateRows:
-    """Rows of a snapshot that an index gives: ranges of row numbers (position), or row numbers in some order (keys)."""
+    """Rows of a snapshot that an index found.
+
+    Position indexes give ranges of row numbers; key indexes give row numbers, in any order.
+    """
 
     count: int
     ranges: Rows | None = None  # shape (n, 2), ascending, disjoint
     pieces: tuple[Rows, ...] = ()
 
     def list_rows(self) -> Rows:
-        """Return ascending row numbers, each once."""
+        """Return the row numbers, ascending, each once."""
         if self.ranges is not None:
             return expand_ranges(self.ranges)
+        if not self.pieces:
+            return np.empty(0, np.int64)
         if len(self.pieces) == 1:
             piece = self.pieces[0]
             if bool((piece[1:] > piece[:-1]).all()):
                 return piece
             return np.sort(piece)
-        row_numbers: Rows = np.unique(np.concatenate(self.pieces)) if self.pieces else np.empty(0, np.int64)
+        row_numbers: Rows = np.unique(np.concatenate(self.pieces))
         return row_numbers
 
 
-_cover_cached = lru_cache(maxsize=8)(cover_shape)  # the members of a union ask for the same shape one after the other
+_cover_cached = lru_cache(maxsize=8)(cover_shape)  # the members of a union look up the same shape one after the other
 NO_CANDIDATES = CandidateRows(0, np.empty((0, 2), np.int64))
 
 
 def expand_ranges(ranges: Rows) -> Rows:
-    """Write out ranges as numbers."""
+    """Return all the numbers of ranges (shape (n, 2))."""
     lengths = ranges[:, 1] - ranges[:, 0]
-    keep = lengths > 0
-    if not keep.all():
-        ranges = ranges[keep]
-        lengths = lengths[keep]
+    is_filled = lengths > 0
+    if not is_filled.all():
+        ranges = ranges[is_filled]
+        lengths = lengths[is_filled]
     if not len(lengths):
         return np.empty(0, np.int64)
     ends = np.cumsum(lengths)
@@ -87,7 +92,10 @@ class IndexAccess(ABC):
 
     @abstractmethod
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
-        """Find candidates; None if this road is closed for these values, or leads to more than `row_limit` rows."""
+        """Return the candidates.
+
+        Return None if the index cannot look these values up, or finds more than `row_limit` rows.
+        """
 
     @abstractmethod
     def describe_index(self) -> str:
@@ -104,9 +112,9 @@ class ShapeAccess(IndexAccess):
 
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
-        if stored.manifest.position != self.columns or (
-            self.required_one is not None and self.required_one(literal_values) != 1
-        ):
+        if stored.manifest.position != self.columns:
+            return None
+        if self.required_one is not None and self.required_one(literal_values) != 1:
             return None
         shape = self.shape.build_shape(literal_values)
         if shape is None:
@@ -130,13 +138,11 @@ class RegionAccess(IndexAccess):
         """See `IndexAccess.find_candidates`."""
         index = stored.get_region_index(self.column)
         if index is None or (self.required_one is not None and self.required_one(literal_values) != 1):
-            shape = None
-        else:
-            shape = self.shape.build_shape(literal_values)
-        if index is None or shape is None:
-            rows = None
-        else:
-            rows = index.find_touching_rows(shape, row_limit)
+            return None
+        shape = self.shape.build_shape(literal_values)
+        if shape is None:
+            return None
+        rows = index.find_touching_rows(shape, row_limit)
         if rows is None:
             return None
         return CandidateRows(len(rows), pieces=(rows,))
@@ -160,28 +166,26 @@ class KeyRangeAccess(IndexAccess):
         """See `IndexAccess.find_candidates`."""
         index = stored.get_key_index(self.column)
         if index is None:
-            span = None
-        else:
-            span = self.find_places(index, literal_values)
-        if index is None or span is None or span[1] - span[0] > row_limit:
             return None
-        return CandidateRows(span[1] - span[0], pieces=(index.list_rows(*span),))
+        places = self.find_places(index, literal_values)
+        if places is None:
+            return None
+        begin, end = places
+        if end - begin > row_limit:
+            return None
+        return CandidateRows(end - begin, pieces=(index.list_rows(begin, end),))
 
     def find_places(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
-        """Return the places in the index, None if a bound cannot be looked up in it."""
-        if self.low is None:
-            low = None
-        else:
-            low = self.low(literal_values)
+        """Return the first place in the index and that behind the last one; None if it cannot look a bound up."""
+        low = None if self.low is None else self.low(literal_values)
         if self.high is self.low:
             high = low
-        elif self.high is None:
-            high = None
         else:
-            high = self.high(literal_values)
-        for bound_value, bound_constant in ((low, self.low), (high, self.high)):
-            if bound_constant is not None and not index.can_look_up(bound_value):
-                return None
+            high = None if self.high is None else self.high(literal_values)
+        if self.low is not None and not index.can_look_up(low):
+            return None
+        if self.high is not None and not index.can_look_up(high):
+            return None
         return index.find_range(low, high, low_open=self.low_open, high_open=self.high_open)
 
     def describe_index(self) -> str:
@@ -193,8 +197,12 @@ class KeyRangeAccess(IndexAccess):
 class EmptyAccess(IndexAccess):
     """No row can meet the condition."""
 
-    # the contract's signature
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002
+    def find_candidates(
+        self,
+        stored: OpenSnapshot,  # noqa: ARG002  (the contract's signature)
+        literal_values: Values,  # noqa: ARG002
+        row_limit: int,  # noqa: ARG002
+    ) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         return NO_CANDIDATES
 
@@ -208,7 +216,7 @@ EMPTY_ACCESS = EmptyAccess()
 
 @dataclass(frozen=True, slots=True)
 class PrefixedKeyAccess(IndexAccess):
-    """An indexed text is what stands behind a prefix in a constant."""
+    """An indexed text equals a constant without its prefix."""
 
     column: str
     prefix: str
@@ -217,14 +225,13 @@ class PrefixedKeyAccess(IndexAccess):
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         value = self.value(literal_values)
-        if value is None or not isinstance(value, str):
+        if not isinstance(value, str):
             return None
         if not value.startswith(self.prefix):
             return NO_CANDIDATES
         suffix = value.removeprefix(self.prefix)
-        return KeyRangeAccess(self.column, lambda _: suffix, lambda _: suffix).find_candidates(
-            stored, literal_values, row_limit
-        )
+        suffix_access = KeyRangeAccess(self.column, lambda _: suffix, lambda _: suffix)
+        return suffix_access.find_candidates(stored, literal_values, row_limit)
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -233,20 +240,25 @@ class PrefixedKeyAccess(IndexAccess):
 
 @dataclass(frozen=True, slots=True)
 class ConstantMismatchAccess(IndexAccess):
-    """Two constants must be equal: a member of a union in which a column is always the same."""
+    """Two constants must be equal, as in a member of a union in which a column always has the same value."""
 
     left_constant: Constant
     right_constant: Constant
 
-    # the contract's signature
-    def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:  # noqa: ARG002
+    def find_candidates(
+        self,
+        stored: OpenSnapshot,  # noqa: ARG002  (the contract's signature)
+        literal_values: Values,
+        row_limit: int,  # noqa: ARG002
+    ) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         left_value = self.left_constant(literal_values)
         right_value = self.right_constant(literal_values)
-        if left_value == right_value or (
-            left_value is not None and right_value is not None and type(left_value) is not type(right_value)
-        ):
+        if left_value == right_value:
             return None
+        has_null = left_value is None or right_value is None
+        if type(left_value) is not type(right_value) and not has_null:
+            return None  # DuckDB compares values of different types
         return NO_CANDIDATES
 
     def describe_index(self) -> str:
@@ -264,22 +276,21 @@ class KeyListAccess(IndexAccess):
 
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
-        # a search for so many takes its time, too
-        if self.choice_count > row_limit:
-            index = None
-        else:
-            index = stored.get_key_index(self.column)
+        if self.choice_count > row_limit:  # looking up so many values also takes its time
+            return None
+        index = stored.get_key_index(self.column)
         if index is None:
-            ranges = None
-        else:
-            ranges = find_places(index, self.choice_values(literal_values))
-        if index is None or ranges is None:
+            return None
+        ranges = find_places(index, self.choice_values(literal_values))
+        if ranges is None:
             return None
         count = int((ranges[:, 1] - ranges[:, 0]).sum())
         if count > row_limit:
             return None
-        positions = expand_ranges(ranges)
-        rows = np.unique(positions if index.rows is None else index.rows[positions].astype(np.int64))
+        rows = expand_ranges(ranges)
+        if index.rows is not None:
+            rows = index.rows[rows].astype(np.int64)
+        rows = np.unique(rows)
         return CandidateRows(len(rows), pieces=(rows,))
 
     def describe_index(self) -> str:
@@ -289,7 +300,7 @@ class KeyListAccess(IndexAccess):
 
 @dataclass(frozen=True, slots=True)
 class BestAccess(IndexAccess):
-    """All of several conditions hold: the one with the fewest candidates is used."""
+    """All of several conditions hold; the condition with the fewest candidates is used."""
 
     parts: tuple[IndexAccess, ...]
 
@@ -297,7 +308,8 @@ class BestAccess(IndexAccess):
         """See `IndexAccess.find_candidates`."""
         best: CandidateRows | None = None
         for part in self.parts:
-            candidates = part.find_candidates(stored, literal_values, row_limit if best is None else best.count)
+            count_limit = row_limit if best is None else best.count
+            candidates = part.find_candidates(stored, literal_values, count_limit)
             if candidates is not None and (best is None or candidates.count < best.count):
                 best = candidates
                 if best.count <= 8:
@@ -306,14 +318,15 @@ class BestAccess(IndexAccess):
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
-        return " or ".join(part.describe_index() for part in self.parts) + (
-            ", whichever gives fewer rows" if len(self.parts) > 1 else ""
-        )
+        descriptions = " or ".join(part.describe_index() for part in self.parts)
+        if len(self.parts) > 1:
+            return f"{descriptions}, whichever gives fewer rows"
+        return descriptions
 
 
 @dataclass(frozen=True, slots=True)
 class UnionAccess(IndexAccess):
-    """One of several conditions holds, each with an index."""
+    """One of several conditions holds, and each of them has an index."""
 
     parts: tuple[IndexAccess, ...]
 
@@ -337,7 +350,7 @@ class UnionAccess(IndexAccess):
 
 
 def find_covered_rows(stored: OpenSnapshot, cell_ranges: Rows, row_limit: int) -> CandidateRows | None:
-    """Return the rows whose HEALPix index lies in ranges at order 29."""
+    """Return the rows whose HEALPix index of order 29 lies in the ranges."""
     if not len(cell_ranges):
         return NO_CANDIDATES
     places = stored.cell_indexes.searchsorted(cell_ranges.ravel()).reshape(-1, 2)
@@ -353,13 +366,17 @@ def find_covered_rows(stored: OpenSnapshot, cell_ranges: Rows, row_limit: int) -
 def find_index_accesses(
     narrowable: NarrowableSelect, free_slots: frozenset[int], used_conditions: set[tuple[int, int]]
 ) -> dict[int, IndexAccess]:
-    """Return the best road to each leaf of a SELECT that has one, by conditions that no SELECT around it has `used_conditions`: (id, leaf)."""
+    """Return the best index access for each table reference of a SELECT that has one.
+
+    A condition is used once for a reference: `used_conditions`, pairs of the condition's id and the reference's number,
+    has those of the SELECTs around this one and gets those of this one.
+    """
     accesses_by_number: dict[int, list[IndexAccess]] = {}
-    rows = [
+    policy_conditions = [
         (bind_policy_condition(condition, number), frozenset({number}))
         for condition, number in narrowable.policy_conditions
     ]
-    for condition, leaves in (*narrowable.conditions, *rows):
+    for condition, leaves in (*narrowable.conditions, *policy_conditions):
         for number in leaves & narrowable.table_refs.keys():
             if (id(condition), number) in used_conditions:
                 continue
@@ -367,59 +384,45 @@ def find_index_accesses(
             if access is not None:
                 used_conditions.add((id(condition), number))
                 accesses_by_number.setdefault(number, []).append(access)
-    return {
-        number: parts[0] if len(parts) == 1 else BestAccess(tuple(_merge_key_ranges(parts)))
-        for number, parts in accesses_by_number.items()
-    }
+    return {number: _combine_accesses(parts) for number, parts in accesses_by_number.items()}
+
+
+def _combine_accesses(parts: Sequence[IndexAccess]) -> IndexAccess:
+    if len(parts) == 1:
+        return parts[0]
+    return BestAccess(tuple(_merge_key_ranges(parts)))
 
 
 def _merge_key_ranges(parts: Iterable[IndexAccess]) -> list[IndexAccess]:
-    """Join two half-open spans over the same column to one (x >= a AND x < b)."""
-    spans: dict[str, KeyRangeAccess] = {}
+    """Merge two half-open ranges of the same column into one (x >= a AND x < b)."""
+    range_by_column: dict[str, KeyRangeAccess] = {}
     other_accesses: list[IndexAccess] = []
     for part in parts:
-        if isinstance(part, KeyRangeAccess):
-            open_range = spans.get(part.column)
-        else:
-            open_range = None
         if not isinstance(part, KeyRangeAccess):
             other_accesses.append(part)
-        elif open_range is not None and open_range.low is None and part.high is None:
-            spans[part.column] = KeyRangeAccess(
-                part.column, part.low, open_range.high, part.low_open, open_range.high_open
-            )
-        elif open_range is not None and open_range.high is None and part.low is None:
-            spans[part.column] = KeyRangeAccess(
-                part.column, open_range.low, part.high, open_range.low_open, part.high_open
-            )
-        elif open_range is not None:
-            other_accesses.append(part)
+            continue
+        range_before = range_by_column.get(part.column)
+        if range_before is None:
+            range_by_column[part.column] = part
+        elif range_before.low is None and part.high is None:
+            range_by_column[part.column] = replace(range_before, low=part.low, low_open=part.low_open)
+        elif range_before.high is None and part.low is None:
+            range_by_column[part.column] = replace(range_before, high=part.high, high_open=part.high_open)
         else:
-            spans[part.column] = part
-    return [*spans.values(), *other_accesses]
+            other_accesses.append(part)
+    return [*range_by_column.values(), *other_accesses]
 
 
 def _find_access(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
-    if isinstance(condition, Conjunction):
-        parts = [
-            part
-            for condition_part in condition.parts
-            if (part := _find_access(condition_part, narrowable, table_number, free_slots)) is not None
-        ]
-        if parts:
-            if len(parts) == 1:
-                return parts[0]
-            return BestAccess(tuple(_merge_key_ranges(parts)))
-        return None
-    if isinstance(condition, Disjunction):
-        optional_accesses = [
-            _find_access(condition_part, narrowable, table_number, free_slots) for condition_part in condition.parts
-        ]
-        part_accesses = tuple(part for part in optional_accesses if part is not None)
-        if len(part_accesses) == len(optional_accesses):
-            return UnionAccess(part_accesses)
+    if isinstance(condition, Conjunction | Disjunction):
+        optional_accesses = [_find_access(part, narrowable, table_number, free_slots) for part in condition.parts]
+        accesses = [access for access in optional_accesses if access is not None]
+        if isinstance(condition, Conjunction):
+            return _combine_accesses(accesses) if accesses else None
+        if len(accesses) == len(optional_accesses):
+            return UnionAccess(tuple(accesses))
         return None
     return (
         _find_shape_access(condition, narrowable, table_number, free_slots)
@@ -451,30 +454,42 @@ def _find_region_access(
 def find_key_access(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> IndexAccess | None:
-    """Return the road that a condition on an indexed column is."""
+    """Return the access that a condition on an indexed column gives, or None if it gives none."""
     if isinstance(condition, Comparison) and condition.op == "=":
-        for side, other in ((condition.left, condition.right), (condition.right, condition.left)):
-            prefixed_column = match_prefixed_column(side)
-            value = compile_constant(other, free_slots)
-            if prefixed_column is None:
-                name = None
-            else:
-                name = match_indexed_column(narrowable, table_number, prefixed_column[1])
-            if prefixed_column is not None and name is not None and value is not None:
-                return PrefixedKeyAccess(name, prefixed_column[0], value)
-            if name is None and value is not None:
-                side_constant = compile_constant(side, free_slots)
-            else:
-                side_constant = None
-            if side_constant is not None and value is not None:
-                return ConstantMismatchAccess(side_constant, value)
+        equality_access = _find_equality_access(condition, narrowable, table_number, free_slots)
+        if equality_access is not None:
+            return equality_access
     column_bounds = analyse_column_bounds(
         condition, lambda expr: match_indexed_column(narrowable, table_number, expr), free_slots
     )
-    if isinstance(column_bounds, ValueRange):
-        return KeyRangeAccess(
-            column_bounds.column, column_bounds.low, column_bounds.high, column_bounds.low_open, column_bounds.high_open
-        )
     if column_bounds is None:
         return None
+    if isinstance(column_bounds, ValueRange):
+        return KeyRangeAccess(
+            column_bounds.column,
+            low=column_bounds.low,
+            high=column_bounds.high,
+            low_open=column_bounds.low_open,
+            high_open=column_bounds.high_open,
+        )
     return KeyListAccess(column_bounds.column, column_bounds.values, column_bounds.choice_count)
+
+
+def _find_equality_access(
+    comparison: Comparison, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
+) -> IndexAccess | None:
+    """Return the access for an equality of a prefixed column and a constant, or of two constants."""
+    for side, other in ((comparison.left, comparison.right), (comparison.right, comparison.left)):
+        value = compile_constant(other, free_slots)
+        if value is None:
+            continue
+        prefixed_column = match_prefixed_column(side)
+        if prefixed_column is not None:
+            prefix, column = prefixed_column
+            column_name = match_indexed_column(narrowable, table_number, column)
+            if column_name is not None:
+                return PrefixedKeyAccess(column_name, prefix, value)
+        side_constant = compile_constant(side, free_slots)
+        if side_constant is not None:
+            return ConstantMismatchAccess(side_constant, value)
+    return None
