@@ -1,6 +1,6 @@
-"""Queries that are run for the sake of another one.
+"""Plan the auxiliary queries that a search for candidates runs.
 
-Rows of a derived table, what lies around them, pairs that a condition is asked about.
+They compute the rows of a derived table, the shapes around its rows, or the pairs that meet a condition.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
     Pairs = tuple[QueryPlan, str, tuple[tuple[int, str], ...]]
 
-_SOURCE_NUMBER = 0  # number of the one table that such a query reads
+_SOURCE_NUMBER = 0  # number of the one table that an auxiliary query reads
 
 
 class AuxiliaryPlans:
-    """The plans of such queries, each made when it is first wanted."""
+    """The plans of auxiliary queries; each is made when it is first needed."""
 
     def __init__(self, bound_query: BoundQuery) -> None:
         self._bound_query = bound_query
@@ -55,45 +55,40 @@ class AuxiliaryPlans:
     def plan_derived_table(
         self, engine: DuckEngineProtocol, derived: DerivedTable, column_names: Sequence[str]
     ) -> QueryPlan:
-        """Return the plan of a derived table by itself, with these columns."""
+        """Return the plan that computes these columns of a derived table."""
 
         def build_plan() -> QueryPlan:
             columns = tuple(column for column in derived.columns if column.name in column_names)
-            items = tuple(SelectItem(_build_column_ref(column, derived.number), column=column) for column in columns)
-            query = self._build_query(Query(Select(items, derived), ctes=self._bound_query.query.ctes), columns)
-            return engine.plan_query(query)
+            items = _build_items(columns, derived.number)
+            query = Query(Select(items, derived), ctes=self._bound_query.query.ctes)
+            return engine.plan_query(self._build_query(query, columns))
 
         plan: QueryPlan = self._get_or_create((derived.number, tuple(column_names)), build_plan)
         return plan
 
     def plan_circles(self, engine: DuckEngineProtocol, side: MatchSide, schema: pa.Schema) -> tuple[QueryPlan, str]:
-        """Return the plan that computes `MatchSide.circle_expressions`, and the name of the table that it reads.
+        """Return the plan that computes `MatchSide.circle_expressions`.
 
-        The driver's rows.
+        Also return the name of the table that it reads, which has the rows of the driver.
         """
-        columns_by_name = {
-            node.column.name: node.column
-            for node in walk_tree(side.circle_expressions)
-            if isinstance(node, ColumnRef) and node.column is not None
-        }
-        table = Table(
-            schema="hven",
-            name=f"drivers{side.driver_number}",
-            columns=tuple(columns_by_name[name] for name in schema.names if name in columns_by_name),
-        )
+        columns_by_name = {}
+        for node in walk_tree(side.circle_expressions):
+            if isinstance(node, ColumnRef) and node.column is not None:
+                columns_by_name[node.column.name] = node.column
+        driver_columns = tuple(columns_by_name[name] for name in schema.names if name in columns_by_name)
+        table = Table(schema="hven", name=f"drivers{side.driver_number}", columns=driver_columns)
 
         def build_plan() -> QueryPlan:
             source = TableRef((Ident("hven"), Ident(table.name)), number=side.driver_number, table=table)
-            columns = tuple(
-                Column(name=str(part_number), type=part.meta.type)
-                for part_number, part in enumerate(side.circle_expressions)
-                if part.meta is not None
-            )
-            items = tuple(
-                SelectItem(part, column=column) for part, column in zip(side.circle_expressions, columns, strict=True)
-            )
-            query = self._build_query(Query(Select(items, source)), columns, table)
-            return engine.plan_query(query)
+            items = []
+            columns = []
+            for part_number, part in enumerate(side.circle_expressions):
+                assert part.meta is not None  # noqa: S101  (`position_pairs` has tested it)
+                column = Column(name=str(part_number), type=part.meta.type)
+                columns.append(column)
+                items.append(SelectItem(part, column=column))
+            query = Query(Select(tuple(items), source))
+            return engine.plan_query(self._build_query(query, tuple(columns), table))
 
         return self._get_or_create(("around", side), build_plan), table.qualified_name
 
@@ -104,37 +99,39 @@ class AuxiliaryPlans:
         members: tuple[UnionMember, ...],
         column_names: Sequence[str],
     ) -> OverridablePlan:
-        """Return the plan of a union with these columns and the number of the partner, which its tables have when it runs."""
+        """Return the plan that computes these columns of a union and the number of the partner of each row.
+
+        The tables of the union have the numbers of partners when the plan runs.
+        """
 
         def build_plan() -> OverridablePlan:
             union = add_partner_column(derived, members)
-            columns = tuple(
-                column for column in union.columns if column.name in column_names or column.name == PARTNER_COLUMN
-            )
-            items = tuple(SelectItem(_build_column_ref(column, derived.number), column=column) for column in columns)
-            query = self._build_query(Query(Select(items, union)), columns)
-            return engine.plan_query(query)
+            wanted_names = {*column_names, PARTNER_COLUMN}
+            columns = tuple(column for column in union.columns if column.name in wanted_names)
+            query = Query(Select(_build_items(columns, derived.number), union))
+            return engine.plan_query(self._build_query(query, columns))
 
         plan: OverridablePlan = self._get_or_create(("union", derived.number, tuple(column_names)), build_plan)
         return plan
 
     def plan_positions(self, engine: DuckEngineProtocol, member: UnionMember, table_ref: TableRef) -> QueryPlan:
-        """Return the plan that computes the position of every row of a table, with its number.
+        """Return the plan that computes the position of every row of a table, with the number of the row.
 
-        `x IN (..)` may be a join, which keeps no order.
+        The number is needed because DuckDB may make a join of `x IN (..)`, which does not keep the order.
         """
 
         def build_plan() -> QueryPlan:
-            columns = (Column(name="lon"), Column(name="lat"), Column(name=ROW_NUMBER_COLUMN, type=INT64))
-            items = tuple(
-                SelectItem(expr, column=column)
-                for expr, column in zip(
-                    (member.lon, member.lat, _build_column_ref(columns[2], table_ref.number)), columns, strict=True
-                )
-                if expr is not None
+            assert member.lon is not None and member.lat is not None  # noqa: S101, PT018  (others have no positions)
+            lon_column = Column(name="lon")
+            lat_column = Column(name="lat")
+            row_column = Column(name=ROW_NUMBER_COLUMN, type=INT64)
+            items = (
+                SelectItem(member.lon, column=lon_column),
+                SelectItem(member.lat, column=lat_column),
+                SelectItem(_build_column_ref(row_column, table_ref.number), column=row_column),
             )
-            query = self._build_query(Query(Select(items, replace(table_ref, where=None))), columns)
-            return engine.plan_query(query)
+            query = Query(Select(items, replace(table_ref, where=None)))
+            return engine.plan_query(self._build_query(query, (lon_column, lat_column, row_column)))
 
         plan: QueryPlan = self._get_or_create(("places", member.table_number, id(member.lon)), build_plan)
         return plan
@@ -144,17 +141,16 @@ class AuxiliaryPlans:
 
         Returns
         -------
-        The plan, the name of the table that it reads, and that table's columns ``<number>.<name>``; beside them it has
-        ``pair``, their number.
+        The plan, the name of the table that it reads, and that table's columns ``<number>.<name>``; in addition the
+        table has ``pair``, the numbers of the pairs.
         """
 
         def build_plan() -> Pairs:
-            columns_by_source = {
-                (node.source, node.column.name): node.column
-                for node in walk_tree(condition)
-                if isinstance(node, ColumnRef) and node.column is not None
-            }
-            columns = {key: replace(column, name=f"{key[0]}.{key[1]}") for key, column in columns_by_source.items()}
+            columns: dict[tuple[int, str], Column] = {}
+            for node in walk_tree(condition):
+                if isinstance(node, ColumnRef) and node.column is not None:
+                    column_name = f"{node.source}.{node.column.name}"
+                    columns[node.source, node.column.name] = replace(node.column, name=column_name)
             pair = Column(name="pair", type=INT64)
             table = Table(schema="hven", name="pairs", columns=(pair, *columns.values()))
 
@@ -165,31 +161,23 @@ class AuxiliaryPlans:
                 return node
 
             source = TableRef((Ident("hven"), Ident(table.name)), number=_SOURCE_NUMBER, table=table)
-            column_ref = _build_column_ref(pair, _SOURCE_NUMBER)
-            query = Query(
-                Select(
-                    (SelectItem(column_ref, column=pair),),
-                    source,
-                    where=transform_tree(condition, change_node),
-                )
-            )
-            return (
-                engine.plan_query(self._build_query(query, (pair,), table)),
-                table.qualified_name,
-                tuple(columns_by_source),
-            )
+            items = _build_items((pair,), _SOURCE_NUMBER)
+            query = Query(Select(items, source, where=transform_tree(condition, change_node)))
+            plan = engine.plan_query(self._build_query(query, (pair,), table))
+            return plan, table.qualified_name, tuple(columns)
 
         plan_parts: Pairs = self._get_or_create(("pairs", id(condition)), build_plan)
         return plan_parts
 
     def _build_query(self, query: Query, columns: tuple[Column, ...], *tables: Table) -> BoundQuery:
-        names = {
-            node.table.qualified_name
-            for node in walk_tree(query)
-            if isinstance(node, TableRef) and node.table is not None and not node.cte
-        }
-        read_tables = tables or tuple(table for table in self._bound_query.tables if table.qualified_name in names)
-        return replace(self._bound_query, query=query, columns=columns, tables=read_tables)
+        """Bind a query that reads `tables`, or else those tables of the bound query that it names."""
+        table_names = set()
+        for node in walk_tree(query):
+            if isinstance(node, TableRef) and node.table is not None and not node.cte:
+                table_names.add(node.table.qualified_name)
+        if not tables:
+            tables = tuple(table for table in self._bound_query.tables if table.qualified_name in table_names)
+        return replace(self._bound_query, query=query, columns=columns, tables=tables)
 
     def _get_or_create(self, key: Any, build_plan: Callable[[], Any]) -> Any:
         with self._lock:
@@ -201,26 +189,32 @@ class AuxiliaryPlans:
         return plan
 
 
+def _build_items(columns: Sequence[Column], table_number: int) -> tuple[SelectItem, ...]:
+    return tuple(SelectItem(_build_column_ref(column, table_number), column=column) for column in columns)
+
+
 def _build_column_ref(column: Column, table_number: int) -> ColumnRef:
-    return ColumnRef(
-        Ident(column.name, quoted=True),
-        source=table_number,
-        column=column,
-        meta=ValueMetadata(column.type, column=column),
-    )
+    meta = ValueMetadata(column.type, column=column)
+    return ColumnRef(Ident(column.name, quoted=True), source=table_number, column=column, meta=meta)
 
 
 def list_subquery_selects(select: Select) -> list[Select]:
-    """Return the SELECTs of the subqueries in the conditions of a SELECT (and in what it selects, if that is of single rows)."""
-    searched_nodes: tuple[Any, ...] = (select.where, *(node.on for node in _list_joins(select.source)))
+    """Return the SELECTs of the subqueries in the conditions of a SELECT.
+
+    If the SELECT returns its rows one by one, the subqueries in its items are included.
+    """
+    join_conditions = [join.on for join in _list_joins(select.source)]
+    searched_nodes: tuple[Any, ...] = (select.where, *join_conditions)
     if not select.group_by and select.having is None and not select.distinct:
         searched_nodes += select.items
-    selects = []
+    selects_by_id = {}
     for node in walk_tree(searched_nodes):
-        if isinstance(node, Subquery | ExistsPredicate):
-            selects += [part for part in walk_tree(node.query) if isinstance(part, Select) and part.source is not None]
-    unique = {id(part): part for part in selects}
-    return list(unique.values())
+        if not isinstance(node, Subquery | ExistsPredicate):
+            continue
+        for part in walk_tree(node.query):
+            if isinstance(part, Select) and part.source is not None:
+                selects_by_id[id(part)] = part
+    return list(selects_by_id.values())
 
 
 def _list_joins(from_item: Any) -> list[Join]:

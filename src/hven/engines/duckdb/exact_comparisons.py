@@ -1,10 +1,10 @@
-"""What DuckDB would compute too coarsely, too deeply or too early.
+"""SQL for what DuckDB would compute too coarsely, too deeply or too early.
 
-Floats beside whole numbers, long chains, rows that are hidden.
+These are comparisons of floats with integers, long chains of operations, and rows that a policy hides.
 
-DuckDB compares a REAL with an INTEGER or a BIGINT as REALs, which tells no whole numbers apart beyond 2^24, and a
-DOUBLE PRECISION with a BIGINT as doubles (2^53). It writes ``a + b + c ..`` as a nest as deep as it is long: a thousand
-levels are its limit, and its optimizer takes seconds for some hundred.
+DuckDB compares a REAL with an INTEGER or a BIGINT as REALs, which do not tell integers beyond 2^24 apart, and a DOUBLE
+PRECISION with a BIGINT as doubles (2^53). It nests ``a + b + c ..`` as deep as the chain is long: its limit is a
+thousand levels, and its optimizer takes seconds for some hundred.
 """
 
 from __future__ import annotations
@@ -28,46 +28,41 @@ _FLOAT_AS_INTEGER_SQL = (
     "CASE WHEN {0} IS NOT NULL THEN coalesce(CASE WHEN {0} = trunc({0}) THEN TRY_CAST({0} AS HUGEINT) END, "
     "CAST('1e38' AS HUGEINT)) END"
 )
-_INT64_RANK = 4  # of 64-bit whole numbers: more digits than a double has
+_INT64_RANK = 4  # of 64-bit integers, which have more digits than a double
 
 
 class ExactDialect(SqlDialect):
     """Comparisons, chains and row filters in DuckDB's SQL."""
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
-        """Compare numbers exactly, whatever their types are."""
+        """Write a comparison that is exact for all types of numbers."""
         sides = (node.left, node.right)
-        floats = (
-            node.op == "="
-            and not any(require_meta(side).constant for side in sides)
-            and any(_is_float(side) for side in sides)
-        )
-        if not floats and not _is_inexact(sides):
+        has_constants = any(require_meta(side).constant for side in sides)
+        is_float_equality = node.op == "=" and not has_constants and any(_is_float(side) for side in sides)
+        if not is_float_equality and not _is_inexact(sides):
             return super().write_comparison(writer, node)
-        texts = [
-            _remove_zero_sign(writer.write_expression(side))
-            if floats and _is_float(side)
-            else writer.write_expression(side)
-            for side in sides
-        ]
+        if is_float_equality:
+            left = self._write_equal_side(writer, node.left)
+            right = self._write_equal_side(writer, node.right)
+        else:
+            left = writer.write_expression(node.left)
+            right = writer.write_expression(node.right)
         if not _is_inexact(sides):
-            return f"({texts[0]} {node.op} {texts[1]})"
-        left_double, right_double = (self._write_double(text, side) for text, side in zip(texts, sides, strict=True))
-        if not any(_is_int64(side) for side in sides) or any(
-            isinstance(part, Case | Query) for side in sides for part in walk_tree(side)
-        ):
-            return f"({left_double} {node.op} {right_double})"  # texts that hold others are not written several times
-        # equal as doubles, they may differ: then the double is a whole number, and both are compared as such
-        left_integer, right_integer = (
-            text if _is_int64(side) else f"TRY_CAST(CAST({text} AS DOUBLE) AS HUGEINT)"
-            for text, side in zip(texts, sides, strict=True)
-        )
-        same = (
-            f"{left_double} = {right_double} AND {left_integer} {'=' if node.op == '<>' else node.op} {right_integer}"
-        )
-        if node.op in {"=", "<>"}:  # as two conditions: a join can use the first
-            if node.op == "=":
-                return f"({same})"
+            return f"({left} {node.op} {right})"
+        left_double = self._write_double(left, node.left)
+        right_double = self._write_double(right, node.right)
+        # texts that contain a CASE or a query are not written several times
+        is_long = any(isinstance(part, Case | Query) for part in walk_tree(sides))
+        if is_long or not any(_is_int64(side) for side in sides):
+            return f"({left_double} {node.op} {right_double})"
+        # numbers that are equal as doubles may differ; then the double is an integer, and both are compared as integers
+        left_integer = self._write_integer(left, node.left)
+        right_integer = self._write_integer(right, node.right)
+        integer_operator = "=" if node.op == "<>" else node.op
+        same = f"{left_double} = {right_double} AND {left_integer} {integer_operator} {right_integer}"
+        if node.op == "=":  # two conditions: a join can use the first one
+            return f"({same})"
+        if node.op == "<>":
             return f"(NOT ({same}))"
         return f"({left_double} {node.op[0]} {right_double} OR ({same}))"
 
@@ -76,85 +71,98 @@ class ExactDialect(SqlDialect):
         sides = (node.operand, node.low, node.high)
         if not _is_inexact(sides):
             return super().write_between(writer, node)
+        negation = "NOT " if node.negated else ""
         if not any(_is_int64(side) for side in sides):
             operand, low, high = (self._write_double(writer.write_expression(side), side) for side in sides)
-            return f"({operand} {'NOT ' if node.negated else ''}BETWEEN {low} AND {high})"
-        low, high = (
-            self.write_comparison(writer, Comparison(op, node.operand, side, meta=node.meta))
-            for op, side in ((">=", node.low), ("<=", node.high))
-        )
-        return f"({'NOT ' if node.negated else ''}({low} AND {high}))"
+            return f"({operand} {negation}BETWEEN {low} AND {high})"
+        low = self.write_comparison(writer, Comparison(">=", node.operand, node.low, meta=node.meta))
+        high = self.write_comparison(writer, Comparison("<=", node.operand, node.high, meta=node.meta))
+        return f"({negation}({low} AND {high}))"
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
         """Write IN, with exact comparisons."""
-        choices: Sequence[Expr] = (node.choices,) if isinstance(node.choices, Subquery) else node.choices
-        floats = _is_float(node.operand)
-        kinds = choices.sample_literals if isinstance(choices, LiteralList) else choices
-        # of a column of Arrow such a list is asked of Arrow, with times before the year 1 as texts, which it refuses
-        times = require_meta(node.operand).type.is_timestamp and not isinstance(node.choices, Subquery)
-        if not floats and not times and not _is_inexact((node.operand, *kinds)):
+        if isinstance(node.choices, Subquery):
+            return self._write_in_subquery(writer, node, node.choices)
+        choices = node.choices
+        is_float = _is_float(node.operand)
+        sampled_choices = choices.sample_literals if isinstance(choices, LiteralList) else choices
+        sides = (node.operand, *sampled_choices)
+        # DuckDB lets Arrow test such a list for a column of Arrow, and passes times before the year 1 as texts, which
+        # Arrow refuses
+        is_timestamp = require_meta(node.operand).type.is_timestamp
+        if not is_float and not is_timestamp and not _is_inexact(sides):
             return super().write_in(writer, node)
         word = "NOT IN" if node.negated else "IN"
-        if floats:
-            operand = _remove_zero_sign(writer.write_expression(node.operand))
-        else:
-            operand = writer.write_expression(node.operand)
-        if times:
+        operand = self._write_equal_side(writer, node.operand)
+        if is_timestamp:
             return f"(({operand} + INTERVAL 0 DAYS) {word} ({self.write_in_choices(writer, choices)}))"
-        if isinstance(node.choices, Subquery):
-            inner = writer.write_subquery(node.choices)
-            if not _is_inexact((node.operand, node.choices)):
-                return f"({operand} {word} {inner})"
-            if _is_int64(node.choices):
-                operand = _FLOAT_AS_INTEGER_SQL.format(operand)
-            elif _is_int64(node.operand):
-                inner = f"(SELECT {_FLOAT_AS_INTEGER_SQL.format('v')} FROM {inner} AS q(v))"
-            else:
-                operand = self._write_double(operand, node.operand)
-            return f"({operand} {word} {inner})"
-        if not _is_inexact((node.operand, *kinds)):
+        if not _is_inexact(sides):
             return f"({operand} {word} ({self.write_in_choices(writer, choices)}))"
         operand = self._write_double(operand, node.operand)
-        if any(_is_int64(side) for side in (node.operand, *kinds)):
-            tests = " OR ".join(
-                [self.write_comparison(writer, Comparison("=", node.operand, side, meta=node.meta)) for side in choices]
-            )
+        if any(_is_int64(side) for side in sides):
+            comparisons = [Comparison("=", node.operand, choice, meta=node.meta) for choice in choices]
+            tests = " OR ".join([self.write_comparison(writer, comparison) for comparison in comparisons])
             return f"({'NOT ' if node.negated else ''}({tests}))"
-        return (
-            f"({operand} {word} "
-            f"({', '.join([self._write_double(writer.write_expression(choice), choice) for choice in choices])}))"
-        )
+        choice_texts = [self._write_double(writer.write_expression(choice), choice) for choice in choices]
+        return f"({operand} {word} ({', '.join(choice_texts)}))"
+
+    def _write_in_subquery(self, writer: SqlWriter, node: InPredicate, subquery: Subquery) -> str:
+        is_inexact = _is_inexact((node.operand, subquery))
+        if not _is_float(node.operand) and not is_inexact:
+            return super().write_in(writer, node)
+        word = "NOT IN" if node.negated else "IN"
+        operand = self._write_equal_side(writer, node.operand)
+        inner = writer.write_subquery(subquery)
+        if not is_inexact:
+            return f"({operand} {word} {inner})"
+        if _is_int64(subquery):
+            operand = _FLOAT_AS_INTEGER_SQL.format(operand)
+        elif _is_int64(node.operand):
+            inner = f"(SELECT {_FLOAT_AS_INTEGER_SQL.format('v')} FROM {inner} AS q(v))"
+        else:
+            operand = self._write_double(operand, node.operand)
+        return f"({operand} {word} {inner})"
 
     def write_row(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write several values that are compared as one."""
-        return f"row({', '.join([_remove_zero_sign(writer.write_expression(arg)) if _is_float(arg) else writer.write_expression(arg) for arg in node.args])})"
+        values = [self._write_equal_side(writer, arg) for arg in node.args]
+        return f"row({', '.join(values)})"
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a reader's rows so that nothing can be learnt of the others.
+        """Write the rows that a reader may see so that the reader learns nothing of the others.
 
         DuckDB tests the conditions of a query in any order, so it may compute with a row before the policy drops it,
-        and fail: an answer or an error would tell of a hidden value. In such a row every value is NULL. (CASE knows no
-        arrays of fixed length.)
+        and fail: the answer or the error would reveal a hidden value. Therefore every value of such a row is NULL.
+        ``list_extract`` stands for CASE, which knows no arrays of fixed length.
         """
         return (
             f"SELECT list_extract([COLUMNS(*)], CASE WHEN {condition} THEN 1 END) FROM {table} AS t0 WHERE {condition}"
         )
 
     def write_chain(self, writer: SqlWriter, first_sql: str, links: Sequence[BinaryOperation]) -> str | None:
-        """Write a long chain flat: text is joined at once, numbers are added one after the other over a list."""
+        """Write a long chain of numbers flat, as a sum or product over a list; return None for other chains."""
         op = links[0].op
-        type_ = require_meta(links[0]).type
-        if op not in {"+", "-", "*"} or not type_.is_numeric:
+        chain_type = require_meta(links[0]).type
+        if op not in {"+", "-", "*"} or not chain_type.is_numeric:
             return None
-        numbers = [self.write_cast(first_sql, type_)]
+        numbers = [self.write_cast(first_sql, chain_type)]
         for link in links:
-            number = self.write_cast(writer.write_expression(link.right), type_)
+            number = self.write_cast(writer.write_expression(link.right), chain_type)
             numbers.append(f"(-{number})" if link.op == "-" else number)
-        # the order of the operations stays, so overflow and rounding do
-        return f"list_reduce(list_value({', '.join(numbers)}), lambda a, b: a {'*' if op == '*' else '+'} b)"
+        # the order of the operations stays, and with it overflow and rounding
+        list_operator = "*" if op == "*" else "+"
+        return f"list_reduce(list_value({', '.join(numbers)}), lambda a, b: a {list_operator} b)"
+
+    def _write_equal_side(self, writer: SqlWriter, node: Expr) -> str:
+        """Write a value that is tested for equality: a float without the sign of zero."""
+        sql = writer.write_expression(node)
+        return _remove_zero_sign(sql) if _is_float(node) else sql
+
+    def _write_integer(self, sql: str, node: Expr) -> str:
+        return sql if _is_int64(node) else f"TRY_CAST(CAST({sql} AS DOUBLE) AS HUGEINT)"
 
     def _write_double(self, sql: str, node: Expr) -> str:
-        # beside it, DuckDB makes a double of a REAL by itself
+        # DuckDB makes a double of a REAL itself if the other side is one
         if require_meta(node).type.is_integer:
             return f"CAST({sql} AS DOUBLE)"
         return sql

@@ -1,8 +1,7 @@
 """Long lists of constants (``x IN (1, 2, 3 ..)``, ``x = 1 AND y = 2 OR x = 3 AND y = 4 ..``).
 
-A relation in DuckDB's SQL, a set in Arrow.
-
-DuckDB plans every value of a list by itself, which takes seconds for a hundred thousand; a list is one value here.
+A list is a relation in DuckDB's SQL and a set in Arrow, so it is one value. DuckDB would plan every value of a written
+list by itself, which takes seconds for a hundred thousand.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
 
-ROW_FUNCTION = "ROW"  # in trees made here alone: (a, b) IN (SELECT ..)
-MAX_INLINE_VALUES = 64  # values; a shorter list is written as it stands
-MAX_SEARCHED_TEXTS = 20_000  # texts that are searched in an index at once; looking at every row is quicker for more
-MAX_SINGLE_SEARCHES = 8  # texts that are found sooner one by one
-_FIRST_LIST_NUMBER = 1_000_000  # of the first list in FROM: the binder's own numbers are small
+ROW_FUNCTION = "ROW"  # only in trees that this module makes: (a, b) IN (SELECT ..)
+MAX_INLINE_VALUES = 64  # a list of up to this many values is written as it is
+MAX_SEARCHED_TEXTS = 20_000  # texts that an index looks up at once; for more, reading every row is quicker
+MAX_SINGLE_SEARCHES = 8  # up to this many texts are found sooner one by one
+_FIRST_LIST_NUMBER = 1_000_000  # number of the first list in FROM; the binder's own numbers are smaller
 
 
 # --- DuckDB ----------------------------------------------------------------------------------------------------------
@@ -68,14 +67,13 @@ class ListTable:
     value_functions: tuple[Listed, ...]
 
     def build_rows(self, literal_values: Values) -> pa.Table:
-        """Return its rows."""
-        arrays = [
-            pa.array(column(literal_values), table_column.type.arrow)
-            for column, table_column in zip(self.value_functions, self.table.columns, strict=True)
-        ]
+        """Return the rows of the relation for these values."""
+        arrays = []
+        for compute_values, column in zip(self.value_functions, self.table.columns, strict=True):
+            arrays.append(pa.array(compute_values(literal_values), column.type.arrow))
         if len(arrays) == 1:
             return pa.table(arrays, schema=self.table.arrow_schema)
-        # DuckDB finds rows equal whose NULLs stand at the same places, and -0.0 is made 0.0 on the other side
+        # DuckDB takes rows with NULLs at the same places as equal; -0.0 is made 0.0, as on the other side
         arrays = [pc.add(array, 0.0) if pa.types.is_floating(array.type) else array for array in arrays]
         return pa.table(arrays, schema=self.table.arrow_schema).drop_null()
 
@@ -86,24 +84,7 @@ def merge_equalities(bound_query: BoundQuery) -> BoundQuery:
     def change_node(node: Any) -> Any:
         if not isinstance(node, Disjunction) or len(node.parts) <= MAX_INLINE_VALUES:
             return node
-        parts: list[Expr] = []
-        equalities_by_column: dict[tuple[int, str], tuple[int, list[Comparison]]] = {}
-        for part in node.parts:
-            sides = _match_equality(part)
-            if sides is None:
-                parts.append(part)
-                continue
-            column_key = _build_column_key(sides[0])
-            _, equalities = equalities_by_column.setdefault(column_key, (len(parts), []))
-            if not equalities:
-                parts.append(part)
-            equalities.append(part)  # type: ignore[arg-type]
-        for part_number, equalities in equalities_by_column.values():
-            if len(equalities) > 1:
-                sides_ = [sides for equality in equalities if (sides := _match_equality(equality)) is not None]
-                parts[part_number] = InPredicate(
-                    sides_[0][0], tuple([value for _, value in sides_]), text_offset=node.text_offset, meta=node.meta
-                )
+        parts = _merge_equality_parts(node)
         if len(parts) == 1:
             return parts[0]
         if len(parts) == len(node.parts):
@@ -116,8 +97,34 @@ def merge_equalities(bound_query: BoundQuery) -> BoundQuery:
     return replace(bound_query, query=query)
 
 
+def _merge_equality_parts(disjunction: Disjunction) -> list[Expr]:
+    """Return the parts of a disjunction, with the equalities of each column merged into one IN."""
+    parts: list[Expr] = []
+    part_numbers: dict[tuple[int, str], int] = {}
+    equalities_by_column: dict[tuple[int, str], list[tuple[ColumnRef, Expr]]] = {}
+    for part in disjunction.parts:
+        equality = _match_equality(part)
+        if equality is None:
+            parts.append(part)
+            continue
+        column_key = _build_column_key(equality[0])
+        if column_key not in equalities_by_column:
+            part_numbers[column_key] = len(parts)
+            equalities_by_column[column_key] = []
+            parts.append(part)
+        equalities_by_column[column_key].append(equality)
+    for column_key, equalities in equalities_by_column.items():
+        if len(equalities) > 1:
+            column_ref = equalities[0][0]
+            values = tuple([value for _, value in equalities])
+            parts[part_numbers[column_key]] = InPredicate(
+                column_ref, values, text_offset=disjunction.text_offset, meta=disjunction.meta
+            )
+    return parts
+
+
 def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
-    """Recognise ``column = number or text``, and give both."""
+    """Match ``column = number or text``; return both sides."""
     if not isinstance(node, Comparison) or node.op != "=":
         return None
     for column_side, value_side in ((node.left, node.right), (node.right, node.left)):
@@ -127,22 +134,21 @@ def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
 
 
 def _find_literal(node: Expr) -> Literal | None:
-    """Return the literal of a literal, or of one with a sign."""
-    if isinstance(node, UnaryOperation) and node.op in "+-":
-        inner = node.operand
-    else:
-        inner = node
+    """Return the literal that an expression is, with or without a sign; None if it is none."""
+    inner = node.operand if isinstance(node, UnaryOperation) and node.op in "+-" else node
     return inner if type(inner) is Literal else None
 
 
-def _build_column_key(ref: ColumnRef) -> tuple[int, str]:
-    return ref.source, ref.column.name if ref.column is not None else ref.name.name
+def _build_column_key(column_ref: ColumnRef) -> tuple[int, str]:
+    name = column_ref.name.name if column_ref.column is None else column_ref.column.name
+    return column_ref.source, name
 
 
 class _ListExtractor:
-    """Takes long lists out of a query. No closures that know each other.
+    """Replaces long lists in a query.
 
-    They would keep the query until the collector finds them.
+    Its methods are no nested functions, because closures that refer to each other would keep the query in memory until
+    the garbage collector runs.
     """
 
     def __init__(self, free_slots: frozenset[int]) -> None:
@@ -150,51 +156,45 @@ class _ListExtractor:
         self._free_slots = free_slots
 
     def _add_list_table(self, types: Sequence[Type], values: Sequence[Listed]) -> tuple[TableRef, list[ColumnRef]]:
+        list_number = len(self.list_tables)
         columns = tuple([Column(name=f"v{number}", type=type_) for number, type_ in enumerate(types)])
-        table = Table(schema="hven", name=f"list{len(self.list_tables)}", columns=columns)
-        source = TableRef(
-            (Ident("hven"), Ident(table.name)), number=_FIRST_LIST_NUMBER + len(self.list_tables), table=table
-        )
+        table = Table(schema="hven", name=f"list{list_number}", columns=columns)
+        table_name = (Ident("hven"), Ident(table.name))
+        source = TableRef(table_name, number=_FIRST_LIST_NUMBER + list_number, table=table)
         self.list_tables.append(ListTable(table, tuple(values)))
-        return source, [
-            ColumnRef(
-                Ident(column.name), source=source.number, column=column, meta=ValueMetadata(column.type, column=column)
-            )
-            for column in columns
-        ]
+        column_refs = []
+        for column in columns:
+            meta = ValueMetadata(column.type, column=column)
+            column_refs.append(ColumnRef(Ident(column.name), source=source.number, column=column, meta=meta))
+        return source, column_refs
 
     def _combine_equalities(self, node: Expr) -> Expr:
-        """Combine many ``a = 1 AND b = 2`` in one test.
+        """Combine many ``a = 1 AND b = 2`` into one test.
 
-        Where a condition that is NULL drops the row as one that is false does.
+        It is valid where a condition that is NULL drops the row, as one that is false does.
         """
         if isinstance(node, Conjunction):
             return replace(node, parts=tuple([self._combine_equalities(part) for part in node.parts]))
         if not isinstance(node, Disjunction) or len(node.parts) <= MAX_INLINE_VALUES:
             return node
-        other_parts: list[Expr] = []
+        parts: list[Expr] = []
         rows_by_columns: dict[tuple[tuple[int, str], ...], list[dict[tuple[int, str], tuple[ColumnRef, Expr]]]] = {}
         for part in node.parts:
-            if isinstance(part, Conjunction):
-                tests = [_match_equality(part_test) for part_test in part.parts]
+            equalities = _match_equalities(part)
+            if len(equalities) > 1:
+                rows_by_columns.setdefault(tuple(sorted(equalities)), []).append(equalities)
             else:
-                tests = []
-            pairs = {_build_column_key(test[0]): test for test in tests if test is not None}
-            if len(pairs) > 1 and len(pairs) == len(tests):
-                rows_by_columns.setdefault(tuple(sorted(pairs)), []).append(pairs)
-            else:
-                other_parts.append(part)
+                parts.append(part)
         for column_keys, rows in rows_by_columns.items():
-            if len(rows) > MAX_INLINE_VALUES:
-                test = self._build_row_test(node, column_keys, rows)
-            else:
-                test = None
-            if test is None:
+            if len(rows) <= MAX_INLINE_VALUES:
                 return node
-            other_parts.append(test)
-        if len(other_parts) == 1:
-            return other_parts[0]
-        return replace(node, parts=tuple(other_parts))
+            row_test = self._build_row_test(node, column_keys, rows)
+            if row_test is None:
+                return node
+            parts.append(row_test)
+        if len(parts) == 1:
+            return parts[0]
+        return replace(node, parts=tuple(parts))
 
     def _build_row_test(
         self,
@@ -202,19 +202,22 @@ class _ListExtractor:
         column_keys: Sequence[tuple[int, str]],
         rows: Sequence[dict[tuple[int, str], tuple[ColumnRef, Expr]]],
     ) -> Expr | None:
-        refs = [rows[0][key][0] for key in column_keys]
-        choices = [[row[key][1] for row in rows] for key in column_keys]
-        types = [_find_common_type(ref, values) for ref, values in zip(refs, choices, strict=True)]
-        values = [compile_constant_list(column_choices, self._free_slots) for column_choices in choices]
-        known_types = [type_ for type_ in types if type_ is not None]
-        known_values = [value_function for value_function in values if value_function is not None]
-        if len(known_types) < len(column_keys) or len(known_values) < len(column_keys):
-            return None
-        source, columns = self._add_list_table(known_types, known_values)
-        query = Query(Select(tuple([SelectItem(column, column=column.column) for column in columns]), source))
+        column_refs = [rows[0][key][0] for key in column_keys]
+        types = []
+        value_functions = []
+        for column_key, column_ref in zip(column_keys, column_refs, strict=True):
+            choices = [row[column_key][1] for row in rows]
+            common_type = _find_common_type(column_ref, choices)
+            compute_values = compile_constant_list(choices, self._free_slots)
+            if common_type is None or compute_values is None:
+                return None
+            types.append(common_type)
+            value_functions.append(compute_values)
+        source, columns = self._add_list_table(types, value_functions)
+        items = tuple([SelectItem(column, column=column.column) for column in columns])
         return InPredicate(
-            FunctionCall(ROW_FUNCTION, tuple(refs), meta=node.meta),
-            Subquery(query, text_offset=node.text_offset, meta=node.meta),
+            FunctionCall(ROW_FUNCTION, tuple(column_refs), meta=node.meta),
+            Subquery(Query(Select(items, source)), text_offset=node.text_offset, meta=node.meta),
             text_offset=node.text_offset,
             meta=node.meta,
         )
@@ -222,72 +225,75 @@ class _ListExtractor:
     def rewrite_select(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
-        where = transform_tree(self._combine_equalities(node.where), self._rewrite_condition)
-        other_parts = {
-            name: transform_tree(getattr(node, name), self.rewrite_select)
-            for name in ("items", "source", "group_by", "having")
-        }
-        if where is node.where and all(new is getattr(node, name) for name, new in other_parts.items()):
+        parts = {"where": transform_tree(self._combine_equalities(node.where), self._rewrite_condition)}
+        for name in ("items", "source", "group_by", "having"):
+            parts[name] = transform_tree(getattr(node, name), self.rewrite_select)
+        if all(part is getattr(node, name) for name, part in parts.items()):
             return node
-        return replace(node, where=where, **other_parts)
+        return replace(node, **parts)
 
     def _rewrite_condition(self, node: Any) -> Any:
         if isinstance(node, Query):
             return transform_tree(node, self.rewrite_select)
-        if (
-            not isinstance(node, InPredicate)
-            or isinstance(node.choices, Subquery)
-            or len(node.choices) <= MAX_INLINE_VALUES
-        ):
+        if not isinstance(node, InPredicate) or isinstance(node.choices, Subquery):
             return node
-        type_ = _find_common_type(node.operand, node.choices)
-        values = compile_constant_list(node.choices, self._free_slots)
-        if type_ is None or values is None:
+        if len(node.choices) <= MAX_INLINE_VALUES:
             return node
-        source, (value,) = self._add_list_table([type_], [values])
-        query = Query(Select((SelectItem(value, column=value.column),), source))
+        common_type = _find_common_type(node.operand, node.choices)
+        compute_values = compile_constant_list(node.choices, self._free_slots)
+        if common_type is None or compute_values is None:
+            return node
+        source, (column_ref,) = self._add_list_table([common_type], [compute_values])
+        query = Query(Select((SelectItem(column_ref, column=column_ref.column),), source))
         operand = transform_tree(node.operand, self._rewrite_condition)
-        choices = Subquery(query, text_offset=node.text_offset, meta=ValueMetadata(type_))
-        return replace(
-            node,
-            operand=operand,
-            choices=choices,
-        )
+        subquery = Subquery(query, text_offset=node.text_offset, meta=ValueMetadata(common_type))
+        return replace(node, operand=operand, choices=subquery)
+
+
+def _match_equalities(node: Expr) -> dict[tuple[int, str], tuple[ColumnRef, Expr]]:
+    """Return the equalities of a conjunction by their columns; empty if a part is none or a column occurs twice."""
+    equalities: dict[tuple[int, str], tuple[ColumnRef, Expr]] = {}
+    for part in node.parts if isinstance(node, Conjunction) else ():
+        equality = _match_equality(part)
+        if equality is None:
+            return {}
+        column_key = _build_column_key(equality[0])
+        if column_key in equalities:
+            return {}
+        equalities[column_key] = equality
+    return equalities
 
 
 def extract_lists(bound_query: BoundQuery) -> tuple[BoundQuery, tuple[ListTable, ...]]:
-    """Rewrite the long lists of a query's WHERE conditions as subqueries over relations, and return both."""
-    lists = _ListExtractor(bound_query.free_slots)
-    query = transform_tree(bound_query.query, lists.rewrite_select)
-    if not lists.list_tables:
+    """Rewrite the long lists in a query's WHERE conditions as subqueries over relations; return the query and these."""
+    extractor = _ListExtractor(bound_query.free_slots)
+    query = transform_tree(bound_query.query, extractor.rewrite_select)
+    if not extractor.list_tables:
         return bound_query, ()
-    return replace(
-        bound_query, query=query, tables=(*bound_query.tables, *(item.table for item in lists.list_tables))
-    ), tuple(lists.list_tables)
+    tables = (*bound_query.tables, *(list_table.table for list_table in extractor.list_tables))
+    return replace(bound_query, query=query, tables=tables), tuple(extractor.list_tables)
 
 
 def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
-    """Return the one type that holds all values of a list, and in which they are compared as they would be one by one.
+    """Return the type that holds all values of a list and compares them as comparing one by one would.
 
-    None: there is none.
+    Return None if there is none.
     """
     if operand.meta is None:
         return None
-    literals = [
-        _find_literal(choice) for choice in (choices.sample_literals if isinstance(choices, LiteralList) else choices)
-    ]
-    if any(literal is None for literal in literals):
-        return None
-    types = {
-        literal.meta.type
-        for literal in literals
-        if literal is not None and literal.meta is not None and literal.value is not None
-    }
-    if operand.meta.type.is_string and all(type_.is_string for type_ in types):
+    types = set()
+    for choice in choices.sample_literals if isinstance(choices, LiteralList) else choices:
+        literal = _find_literal(choice)
+        if literal is None:
+            return None
+        if literal.meta is not None and literal.value is not None:
+            types.add(literal.meta.type)
+    operand_type = operand.meta.type
+    if operand_type.is_string and all(type_.is_string for type_ in types):
         return STRING
-    if operand.meta.type.is_integer and types <= {INT32, INT64}:
+    if operand_type.is_integer and types <= {INT32, INT64}:
         return INT64
-    if operand.meta.type in {INT32, FLOAT32, FLOAT64} and types <= {INT32, FLOAT64}:
+    if operand_type in {INT32, FLOAT32, FLOAT64} and types <= {INT32, FLOAT64}:
         return FLOAT64
     return None
 
@@ -296,7 +302,7 @@ def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> Type | None:
 
 
 def test_membership(column: pa.Array, values: list[Any]) -> pa.Array | None:
-    """Test whole numbers or text for being in a list; null stays null; None if values and column do not go together."""
+    """Test which integers or texts are in a list; null stays null. Return None if values and column do not match."""
     if pa.types.is_integer(column.type):
         if any(type(value) is not int or not -(2**63) <= value < 2**63 for value in values):
             return None
@@ -316,63 +322,64 @@ def test_membership(column: pa.Array, values: list[Any]) -> pa.Array | None:
 
 
 def find_places(index: KeyIndex, values: list[Any]) -> Rows | None:
-    """Find many values in an index at once.
+    """Find the places of many values in an index at once.
 
     Returns
     -------
     numpy.ndarray or None
-        Ranges of places, shape (n, 2); None if they cannot be found like this: too many texts, or values that the index
-        does not take.
+        Ranges of places, shape (n, 2). None if there are too many texts, or the index cannot look a value up.
     """
     non_null_values = [value for value in values if value is not None]  # x = NULL is never true
     if not all(index.can_look_up(value) for value in non_null_values):
         return None
-    if index.values is None and len(non_null_values) <= MAX_SINGLE_SEARCHES:
-        return np.array([index.find_range(value, value) for value in dict.fromkeys(non_null_values)], np.int64).reshape(
-            -1, 2
-        )
     if index.values is None:
-        if len(non_null_values) <= MAX_SEARCHED_TEXTS:
-            return _find_text_places(index, pa.array(non_null_values, pa.string()).unique())
-        return None
-    dtype = index.values.dtype
+        return _find_places_of_texts(index, non_null_values)
     if pa.types.is_timestamp(index.arrow_type):
-        return np.array([index.find_range(value, value) for value in non_null_values], np.int64).reshape(-1, 2)
-    if dtype == np.float32:  # as `KeyIndex.find_range`: one rounding more on either side
-        with np.errstate(over="ignore"):
-            numbers = np.unique(np.array([float(value) for value in non_null_values], np.float64).astype(np.float32))
-        low, high = (np.nextafter(numbers, np.float32(to)) for to in (-np.inf, np.inf))
-        return np.stack(
-            [index.values.searchsorted(low, side="left"), index.values.searchsorted(high, side="right")], axis=1
-        ).astype(np.int64)
-    if dtype.kind == "f":
+        return _find_places_one_by_one(index, non_null_values)
+    number_type = index.values.dtype
+    if number_type.kind == "f":
         numbers = np.unique(np.array([float(value) for value in non_null_values], np.float64))
     else:
-        limits = np.iinfo(dtype)
-        numbers = np.unique(
-            np.array(
-                [int(value) for value in non_null_values if value == int(value) and limits.min <= value <= limits.max],
-                dtype,
-            )
-        )
-    return np.stack(
-        [index.values.searchsorted(numbers, side="left"), index.values.searchsorted(numbers, side="right")], axis=1
-    ).astype(np.int64)
+        limits = np.iinfo(number_type)
+        possible_values = [
+            int(value) for value in non_null_values if value == int(value) and limits.min <= value <= limits.max
+        ]
+        numbers = np.unique(np.array(possible_values, number_type))
+    low = high = numbers
+    if number_type == np.float32:  # as in `KeyIndex.find_range`: one more rounding on either side
+        with np.errstate(over="ignore"):
+            numbers = np.unique(numbers.astype(np.float32))
+        low = np.nextafter(numbers, np.float32(-np.inf))
+        high = np.nextafter(numbers, np.float32(np.inf))
+    begin = index.values.searchsorted(low, side="left")
+    end = index.values.searchsorted(high, side="right")
+    return np.stack([begin, end], axis=1).astype(np.int64)
 
 
-def _find_text_places(index: KeyIndex, texts: pa.Array) -> Rows:
-    """Search all texts in step: a look at the index gives the middle of every range that is left."""
+def _find_places_one_by_one(index: KeyIndex, values: Sequence[Any]) -> Rows:
+    ranges = [index.find_range(value, value) for value in values]
+    return np.array(ranges, np.int64).reshape(-1, 2)
+
+
+def _find_places_of_texts(index: KeyIndex, texts: Sequence[Any]) -> Rows | None:
+    if len(texts) <= MAX_SINGLE_SEARCHES:
+        return _find_places_one_by_one(index, list(dict.fromkeys(texts)))
+    if len(texts) <= MAX_SEARCHED_TEXTS:
+        return _search_texts(index, pa.array(texts, pa.string()).unique())
+    return None
+
+
+def _search_texts(index: KeyIndex, texts: pa.Array) -> Rows:
+    """Search all texts at once by bisection: one look at the index gives the middle of every remaining range."""
     bounds = []
     for compare in (pc.less, pc.less_equal):
         low = np.zeros(len(texts), np.int64)
         high = np.full(len(texts), index.count, np.int64)
         while len(open_numbers := np.flatnonzero(low < high)):
             midpoints = (low[open_numbers] + high[open_numbers]) // 2
-            if index.rows is None:
-                rows = midpoints
-            else:
-                rows = index.rows[midpoints].astype(np.int64)
-            is_after = np.asarray(compare(index.get_texts(rows), texts.take(pa.array(open_numbers))))
+            rows = midpoints if index.rows is None else index.rows[midpoints].astype(np.int64)
+            middle_texts = index.get_texts(rows)
+            is_after = np.asarray(compare(middle_texts, texts.take(pa.array(open_numbers))))
             low[open_numbers[is_after]] = midpoints[is_after] + 1
             high[open_numbers[~is_after]] = midpoints[~is_after]
         bounds.append(low)

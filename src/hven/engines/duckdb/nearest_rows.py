@@ -1,18 +1,18 @@
-"""The rows nearest to steps of time.
+"""Find the rows nearest to steps of time.
 
-Where the rows of each step are numbered by how far they are from its middle, few need be read.
+Where a query numbers the rows of each step by their distance from its middle, only few rows need to be read.
 
 The pattern is that of a cadence, ``ROW_NUMBER() OVER (PARTITION BY c, CEILING(s - a) ORDER BY ROUND(ABS(s - CEILING(s -
-a)) * b), ..) = 1``, where `s` grows with one indexed column. In the order of that column a step is a stretch, and what
-is nearest to its middle stands there: each step takes some searches, and no row between is looked at. The numbering is
-then done over the rows found here, which may be too many, never too few.
+a)) * b), ..) = 1``, where `s` grows with one indexed column. In the order of that column, the rows of a step are
+contiguous, and the rows nearest to its middle are there. Each step takes a few binary searches; no row between is read.
+DuckDB then numbers the rows that this module finds: they may be too many, but never too few.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -59,9 +59,33 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
     Values = Sequence[float | str | None]
 
-MAX_PARTITIONS = 64  # combinations of the other columns, each of which is looked through by itself
-UNIX_EPOCH_MJD, MICROSECONDS_PER_DAY = 40_587.0, 86_400e6  # of 1970; microseconds
+MAX_PARTITIONS = 64  # combinations of the other partition columns, each of which is searched on its own
+UNIX_EPOCH_MJD = 40_587.0
+MICROSECONDS_PER_DAY = 86_400e6
 TOO_MANY_CANDIDATES = CandidateRows(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class _StepConversion:
+    """Conversion between the values of the indexed column and steps, that is values of `s` in the pattern."""
+
+    operations: tuple[tuple[str, float], ...]
+    is_timestamp: bool
+
+    def to_steps(self, index_values: Numbers) -> Numbers:
+        steps = index_values
+        if self.is_timestamp:
+            steps = index_values / MICROSECONDS_PER_DAY + UNIX_EPOCH_MJD
+        for operator, operand in self.operations:
+            steps = steps * operand if operator == "*" else steps - operand
+        return steps
+
+    def to_index_values(self, steps: Numbers) -> Numbers:
+        for operator, operand in reversed(self.operations):
+            steps = steps / operand if operator == "*" else steps + operand
+        if self.is_timestamp:
+            return (steps - UNIX_EPOCH_MJD) * MICROSECONDS_PER_DAY
+        return steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +95,17 @@ class NearestRowsAccess(IndexAccess):
     Attributes
     ----------
     column
-        From which `s` of the pattern is made.
+        The indexed column that `s` of the pattern is computed from.
     partition_columns
         The other columns of a partition.
     step_operations
-        How it is made: what is taken from it, and what it is multiplied by.
+        How `s` is computed: the constants that are subtracted from the column and that multiply it.
     pattern_constants
         The number that must be 1, a and b of the pattern.
     key_ranges
-        What else is asked of the column.
+        Other conditions on the column.
     equal_slots
-        Slots of literals that must be the same.
+        Slots of literals that must be equal.
     """
 
     column: str
@@ -94,107 +118,115 @@ class NearestRowsAccess(IndexAccess):
     def find_candidates(self, stored: OpenSnapshot, literal_values: Values, row_limit: int) -> CandidateRows | None:
         """See `IndexAccess.find_candidates`."""
         index = stored.get_key_index(self.column)
-        constants = [
-            number(literal_values) for number in (*self.pattern_constants, *(part for _, part in self.step_operations))
-        ]
-        numbers = [float(number) for number in constants if isinstance(number, int | float) and math.isfinite(number)]
         if index is None or index.values is None or index.values.dtype not in (np.int64, np.float64):
             return None
-        if (
-            len(numbers) < len(constants)
-            or numbers[0] != 1
-            or any(
-                literal_values[first_slot] != literal_values[second_slot]
-                for first_slot, second_slot in self.equal_slots
-            )
-        ):
+        numbers = self._compute_numbers(literal_values)
+        if numbers is None:
             return None
-        begin = 0
-        end = index.count
-        for span in self.key_ranges:
-            places = span.find_places(index, literal_values)
-            if places is None:
-                return None
-            begin = max(begin, places[0])
-            end = min(end, places[1])
-        _, cut, times, *parts = numbers
-        step = [(op, part) for (op, _), part in zip(self.step_operations, parts, strict=True)]
-        if begin >= end or times <= 0 or any(op == "*" and part <= 0 for op, part in step):
+        places = self._find_place_range(index, literal_values)
+        if places is None:
             return None
-        key = (self.column, self.partition_columns, cut, times, *step, begin, end)
+        begin, end = places
+        _, offset, factor, *operands = numbers
+        operators = [operator for operator, _ in self.step_operations]
+        operations = tuple(zip(operators, operands, strict=True))
+        has_growing_steps = all(operator != "*" or operand > 0 for operator, operand in operations)
+        if begin >= end or factor <= 0 or not has_growing_steps:
+            return None
+        key = (self.column, self.partition_columns, offset, factor, *operations, begin, end)
         candidates = stored.nearest_rows_cache.find(key)
         if candidates is None:
-            candidates = self._find_nearest(stored, index, (begin, end), cut, times, step, row_limit)
+            conversion = _StepConversion(operations, pa.types.is_timestamp(index.arrow_type))
+            candidates = self._find_nearest(
+                stored, index, (begin, end), conversion, offset=offset, factor=factor, row_limit=row_limit
+            )
             stored.nearest_rows_cache.store(key, candidates, 8 * candidates.count + 1000)
         if 0 <= candidates.count <= row_limit:
             return candidates
         return None
+
+    def _compute_numbers(self, literal_values: Values) -> list[float] | None:
+        """Return the constants of the pattern and of the steps; None if this run does not have the pattern."""
+        operand_constants = [constant for _, constant in self.step_operations]
+        numbers = []
+        for constant in (*self.pattern_constants, *operand_constants):
+            value = constant(literal_values)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                return None
+            numbers.append(float(value))
+        if numbers[0] != 1:
+            return None
+        for first_slot, second_slot in self.equal_slots:
+            if literal_values[first_slot] != literal_values[second_slot]:
+                return None
+        return numbers
+
+    def _find_place_range(self, index: KeyIndex, literal_values: Values) -> tuple[int, int] | None:
+        """Return the places of the index that all key ranges leave; None if one of them cannot be looked up."""
+        begin = 0
+        end = index.count
+        for key_range in self.key_ranges:
+            places = key_range.find_places(index, literal_values)
+            if places is None:
+                return None
+            begin = max(begin, places[0])
+            end = min(end, places[1])
+        return begin, end
 
     def _find_nearest(
         self,
         stored: OpenSnapshot,
         index: KeyIndex,
         place_range: tuple[int, int],
+        conversion: _StepConversion,
+        *,
         offset: float,
         factor: float,
-        operations: Sequence[tuple[str, float]],
         row_limit: int,
     ) -> CandidateRows:
-        assert index.values is not None  # noqa: S101  (it was looked at)
+        assert index.values is not None  # noqa: S101  (find_candidates has tested it)
         index_values = index.values[slice(*place_range)]
-        is_timestamp = pa.types.is_timestamp(index.arrow_type)
-        ends = np.array([index_values[0], index_values[-1]], np.float64)
-        step_values = ends / MICROSECONDS_PER_DAY + UNIX_EPOCH_MJD if is_timestamp else ends
-        for op, part in operations:
-            if op == "*":
-                step_values = step_values * part
-            else:
-                step_values = step_values - part
-
-        def convert_back(step_values: Numbers) -> Numbers:
-            for op, part in reversed(operations):
-                if op == "*":
-                    step_values = step_values / part
-                else:
-                    step_values = step_values + part
-            if is_timestamp:
-                return (step_values - UNIX_EPOCH_MJD) * MICROSECONDS_PER_DAY
-            return step_values
-
-        if not np.isfinite(step_values).all() or 2 * (step_values[1] - step_values[0]) > row_limit:
+        end_values = np.array([index_values[0], index_values[-1]], np.float64)
+        end_steps = conversion.to_steps(end_values)
+        if not np.isfinite(end_steps).all() or 2 * (end_steps[1] - end_steps[0]) > row_limit:
             return TOO_MANY_CANDIDATES
-        steps = np.arange(math.floor(step_values[0] - offset), math.ceil(step_values[1] - offset) + 1, dtype=np.float64)
+        first_step = math.floor(end_steps[0] - offset)
+        last_step = math.ceil(end_steps[1] - offset)
+        steps = np.arange(first_step, last_step + 1, dtype=np.float64)
         partitions = self._partition_places(stored, index, *place_range)
         if partitions is None or 2 * len(steps) * len(partitions) > row_limit:
             return TOO_MANY_CANDIDATES
-        middles = convert_back(steps)
-        step_edges = convert_back(np.append(steps[0] - 1, steps) + offset)
-        # what doubles lose on the way from the column to `s`; what rounding makes equal
-        width = float(np.diff(convert_back(np.array([step_values[0], step_values[0] + 1])))[0])
-        rounding_error = 4.0 * is_timestamp + 16 * float(
-            np.spacing(np.abs(step_values).max()) * width + np.spacing(np.abs(ends).max())
-        )
-        pieces = [
-            partition_places[
-                _find_nearest_places(
-                    index_values[partition_places], middles, step_edges, width / factor + rounding_error, rounding_error
-                )
-            ]
-            if isinstance(partition_places, np.ndarray)
-            else _find_nearest_places(
-                index_values, middles, step_edges, width / factor + rounding_error, rounding_error
-            )
-            for partition_places in partitions
-        ]
-        places = np.concatenate(pieces) + place_range[0]
-        return CandidateRows(
-            len(places), pieces=(places if index.rows is None else index.rows[places].astype(np.int64),)
-        )
+        middles = conversion.to_index_values(steps)
+        step_edges = conversion.to_index_values(np.append(steps[0] - 1, steps) + offset)
+        first_edges = conversion.to_index_values(np.array([end_steps[0], end_steps[0] + 1]))
+        step_width = float(np.diff(first_edges)[0])
+        # the rounding errors of doubles between the column and `s`
+        step_spacing = np.spacing(np.abs(end_steps).max())
+        value_spacing = np.spacing(np.abs(end_values).max())
+        rounding_error = 4.0 * conversion.is_timestamp + 16 * float(step_spacing * step_width + value_spacing)
+        # distances that ROUND makes equal
+        tolerance = step_width / factor + rounding_error
+        place_parts = []
+        for partition_places in partitions:
+            if partition_places is None:
+                places = _find_nearest_places(index_values, middles, step_edges, tolerance, rounding_error)
+            else:
+                partition_values = index_values[partition_places]
+                places = _find_nearest_places(partition_values, middles, step_edges, tolerance, rounding_error)
+                places = partition_places[places]
+            place_parts.append(places)
+        rows = np.concatenate(place_parts) + place_range[0]
+        if index.rows is not None:
+            rows = index.rows[rows].astype(np.int64)
+        return CandidateRows(len(rows), pieces=(rows,))
 
     def _partition_places(
         self, stored: OpenSnapshot, index: KeyIndex, first_place: int, end_place: int
     ) -> list[Rows | None] | None:
-        """Part the places of a span by the other columns, or leave them together; None: these have too many values."""
+        """Divide a range of places by the values of the other partition columns.
+
+        The list ``[None]`` means that all places are one partition. Return None if there are too many partitions.
+        """
         if not self.partition_columns:
             return [None]
         projection = stored.get_projection(self.partition_columns)
@@ -205,15 +237,15 @@ class NearestRowsAccess(IndexAccess):
         codes = np.zeros(end_place - first_place, np.int64)
         partition_count = 1
         for column in rows.columns:
-            encoded = (column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column).dictionary_encode(
-                "encode"
-            )
+            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            encoded = array.dictionary_encode("encode")
             partition_count *= len(encoded.dictionary)
             if partition_count > MAX_PARTITIONS:
                 return None
             codes = codes * len(encoded.dictionary) + encoded.indices.to_numpy()
         partition_codes = codes.astype(np.uint8)
-        return [places for code in range(partition_count) if len(places := np.flatnonzero(partition_codes == code))]
+        partitions = [np.flatnonzero(partition_codes == code) for code in range(partition_count)]
+        return [places for places in partitions if len(places)]
 
     def describe_index(self) -> str:
         """See `IndexAccess.describe_index`."""
@@ -223,58 +255,58 @@ class NearestRowsAccess(IndexAccess):
 def _find_nearest_places(
     index_values: npt.NDArray[Any], middles: Numbers, step_edges: Numbers, tolerance: float, rounding_error: float
 ) -> Rows:
-    """Return the places of the moments that may be nearest to the middle of their step."""
+    """Return the places of the values that may be nearest to the middle of their step."""
 
     def search_places(searched_values: Numbers) -> Rows:
-        rounded = np.ceil(searched_values).astype(np.int64) if index_values.dtype.kind == "i" else searched_values
-        return np.searchsorted(index_values, rounded).astype(np.int64)
+        if index_values.dtype.kind == "i":
+            places = np.searchsorted(index_values, np.ceil(searched_values).astype(np.int64))
+        else:
+            places = np.searchsorted(index_values, searched_values)
+        return places.astype(np.int64)
 
     outer_places = search_places(step_edges - rounding_error)
     inner_places = search_places(step_edges + rounding_error)
-    # what is in the step for sure
+    # the places that are in the step for certain
     begin = inner_places[:-1]
     end = np.maximum(outer_places[1:], inner_places[:-1])
     middle = np.clip(search_places(middles), begin, end)
-    distance_before = np.where(middle > begin, middles - index_values[np.maximum(middle - 1, 0)], np.inf)
-    distance_after = np.where(middle < end, index_values[np.minimum(middle, len(index_values) - 1)] - middles, np.inf)
+    value_before = index_values[np.maximum(middle - 1, 0)]
+    value_after = index_values[np.minimum(middle, len(index_values) - 1)]
+    distance_before = np.where(middle > begin, middles - value_before, np.inf)
+    distance_after = np.where(middle < end, value_after - middles, np.inf)
     distances = np.minimum(distance_before, distance_after)
     is_certain = np.isfinite(distances)
     distances = np.where(is_certain, distances, 0.0) + tolerance
-    low = np.where(is_certain, np.maximum(search_places(middles - distances), outer_places[:-1]), outer_places[:-1])
-    high = np.where(
-        is_certain, np.minimum(search_places(middles + distances + rounding_error), inner_places[1:]), inner_places[1:]
-    )
-    return np.unique(expand_ranges(np.stack([low, np.maximum(low, high)], axis=1)))
+    nearest_begin = np.maximum(search_places(middles - distances), outer_places[:-1])
+    nearest_end = np.minimum(search_places(middles + distances + rounding_error), inner_places[1:])
+    low = np.where(is_certain, nearest_begin, outer_places[:-1])
+    high = np.where(is_certain, nearest_end, inner_places[1:])
+    place_ranges = np.stack([low, np.maximum(low, high)], axis=1)
+    return np.unique(expand_ranges(place_ranges))
 
 
 def match_nearest_pattern(select: Select, free_slots: frozenset[int]) -> tuple[int, NearestRowsAccess] | None:
-    """Find the pattern in a SELECT: which table reference is narrowed, and how."""
+    """Find the pattern in a SELECT; return the number of the table reference that it narrows, and the access."""
     source = select.source
-    if isinstance(source, DerivedTable):
-        body = source.query.body
-    else:
-        body = None
-    if (
-        not isinstance(source, DerivedTable)
-        or not isinstance(body, Select)
-        or source.query.offset is not None
-        or body.top is not None
-        or body.distinct
-        or body.group_by
-    ):
+    if not isinstance(source, DerivedTable) or source.query.offset is not None:
         return None
-    items = [item.expr if isinstance(item, SelectItem) else None for item in body.items]
-    windows = {
-        column.name: item
-        for column, item in zip(source.columns, items, strict=True)
-        if isinstance(item, WindowExpression)
-    }
+    body = source.query.body
+    if not isinstance(body, Select) or body.top is not None or body.distinct or body.group_by:
+        return None
+    windows: dict[str, WindowExpression] = {}
+    for column, item in zip(source.columns, body.items, strict=True):
+        if isinstance(item, SelectItem) and isinstance(item.expr, WindowExpression):
+            windows[column.name] = item.expr
+    if len(windows) != 1:
+        return None
     for test in split_conjuncts(select.where):
-        if isinstance(test, Comparison) and test.op == "=" and isinstance(test.left, ColumnRef) and len(windows) == 1:
-            window = windows.get(test.left.column.name if test.left.column else "")
-            required_one = compile_constant(test.right, free_slots)
-            if test.left.source == source.number and window is not None and required_one is not None:
-                return _match_window_pattern(body, window, required_one, free_slots)
+        if not isinstance(test, Comparison) or test.op != "=" or not isinstance(test.left, ColumnRef):
+            continue
+        column_name = test.left.column.name if test.left.column else ""
+        window = windows.get(column_name)
+        required_one = compile_constant(test.right, free_slots)
+        if test.left.source == source.number and window is not None and required_one is not None:
+            return _match_window_pattern(body, window, required_one, free_slots)
     return None
 
 
@@ -282,110 +314,169 @@ def _match_window_pattern(
     body: Select, window: WindowExpression, required_one: Constant, free_slots: frozenset[int]
 ) -> tuple[int, NearestRowsAccess] | None:
     inner_select = analyse_select(body)
-    item = body.source
-    while isinstance(item, DerivedTable) and (inner_row_select := find_row_select(item.query)) is not None:
-        item = inner_row_select.source
-    if not isinstance(item, TableRef) or item.table is None or item.cte or item.where is not None:
+    table_ref = _find_innermost_table(body)
+    pattern = _match_window(window, inner_select)
+    if table_ref is None or pattern is None:
         return None
-    if window.order_by:
-        order = window.order_by[0]
-    else:
-        order = None
-    if window.function.name != "ROW_NUMBER" or window.frame is not None or order is None or order.descending:
+    partition_columns, expressions = pattern
+    step_operations, value_expression = _split_operations(expressions.value, free_slots)
+    column_name = _find_value_column(value_expression, inner_select, table_ref)
+    offset_constant = compile_constant(expressions.offset, free_slots)
+    factor_constant = compile_constant(expressions.factor, free_slots)
+    if column_name is None or offset_constant is None or factor_constant is None:
         return None
-    columns = [inner_select.find_stored_column(part) for part in window.partition]
-    partition_columns = tuple(
-        column.column.name for column in columns if column is not None and column.column is not None
+    step_difference = BinaryOperation("-", expressions.value, expressions.step)
+    equal_expressions: list[tuple[Expr, Expr]] = [(expressions.distance, step_difference)]
+    key_ranges = []
+    for test, _ in inner_select.conditions:
+        if _is_step_condition(test, free_slots):  # it leaves whole steps out
+            equal_expressions.append((test.left, expressions.step))
+        elif not _is_not_null_condition(test, column_name, inner_select, table_ref.number):
+            key_range = find_key_access(test, inner_select, table_ref.number, free_slots)
+            if not isinstance(key_range, KeyRangeAccess) or key_range.column != column_name:
+                return None
+            key_ranges.append(key_range)
+    equal_slots = _list_equal_slots(equal_expressions, free_slots)
+    if equal_slots is None:
+        return None
+    access = NearestRowsAccess(
+        column_name,
+        partition_columns=partition_columns,
+        step_operations=step_operations,
+        pattern_constants=(required_one, offset_constant, factor_constant),
+        key_ranges=tuple(key_ranges),
+        equal_slots=equal_slots,
     )
-    steps = [
-        _resolve_expression(part, inner_select)
-        for part, column in zip(window.partition, columns, strict=True)
-        if column is None
-    ]
-    match steps, _resolve_expression(order.expr, inner_select):
-        case (
-            [
-                FunctionCall(
-                    name="CEILING", args=(BinaryOperation(op="-", left=step_expression, right=offset_expression),)
-                ) as step
-            ],
-            FunctionCall(
-                name="ROUND",
-                args=(
-                    BinaryOperation(
-                        op="*", left=FunctionCall(name="ABS", args=(distance_expression,)), right=factor_expression
-                    ),
-                ),
-            ),
-        ):
-            equal_expressions: list[tuple[Expr, Expr]] = [
-                (distance_expression, BinaryOperation("-", step_expression, step))
-            ]
+    return table_ref.number, access
+
+
+def _match_window(
+    window: WindowExpression, inner_select: NarrowableSelect
+) -> tuple[tuple[str, ...], _StepExpressions] | None:
+    """Return the stored columns that a window partitions by and the expressions of its pattern."""
+    if window.function.name != "ROW_NUMBER" or window.frame is not None or not window.order_by:
+        return None
+    order = window.order_by[0]
+    if order.descending:
+        return None
+    partition_columns, step_expressions = _split_partition(window, inner_select)
+    order_expression = _resolve_expression(order.expr, inner_select)
+    expressions = _match_step_expressions(step_expressions, order_expression)
+    if expressions is None:
+        return None
+    return partition_columns, expressions
+
+
+def _find_value_column(expression: Expr, inner_select: NarrowableSelect, table_ref: TableRef) -> str | None:
+    """Return the indexed column of numbers that an expression is, or that of timestamps that it takes the MJD of."""
+    is_timestamp = isinstance(expression, FunctionCall) and expression.name == "IVO_TO_MJD"
+    if isinstance(expression, FunctionCall) and is_timestamp:
+        expression = expression.args[0]
+    column_name = match_indexed_column(inner_select, table_ref.number, expression)
+    if column_name is None or table_ref.table is None:
+        return None
+    column = table_ref.table.find_column(column_name)
+    return column_name if column.type.is_timestamp == is_timestamp else None
+
+
+def _find_innermost_table(body: Select) -> TableRef | None:
+    """Return the stored table that a SELECT reads through derived tables that only choose rows and columns."""
+    source = body.source
+    while isinstance(source, DerivedTable):
+        inner_select = find_row_select(source.query)
+        if inner_select is None:
+            return None
+        source = inner_select.source
+    if not isinstance(source, TableRef) or source.cte or source.where is not None:
+        return None
+    return source
+
+
+def _split_partition(window: WindowExpression, inner_select: NarrowableSelect) -> tuple[tuple[str, ...], list[Expr]]:
+    """Return the stored columns that a window partitions by, and the other expressions."""
+    column_names = []
+    expressions = []
+    for part in window.partition:
+        column_ref = inner_select.find_stored_column(part)
+        if column_ref is None:
+            expressions.append(_resolve_expression(part, inner_select))
+        elif column_ref.column is not None:
+            column_names.append(column_ref.column.name)
+    return tuple(column_names), expressions
+
+
+class _StepExpressions(NamedTuple):
+    """Expressions of the pattern ``CEILING(value - offset)``, the step, and ``ROUND(ABS(distance) * factor)``."""
+
+    step: FunctionCall
+    value: Expr
+    offset: Expr
+    distance: Expr
+    factor: Expr
+
+
+def _match_step_expressions(steps: Sequence[Expr], order_expression: Expr) -> _StepExpressions | None:
+    match steps:
+        case [FunctionCall(name="CEILING", args=(BinaryOperation(op="-", left=value, right=offset),)) as step]:
+            pass
         case _:
             return None
-    parts: list[tuple[str, Constant]] = []
-    while (
-        isinstance(step_expression, BinaryOperation)
-        and step_expression.op in "*-"
-        and (part := compile_constant(step_expression.right, free_slots)) is not None
-    ):
-        parts.append((step_expression.op, part))
-        step_expression = step_expression.left
-    is_timestamp = isinstance(step_expression, FunctionCall) and step_expression.name == "IVO_TO_MJD"
-    name = match_indexed_column(
-        inner_select,
-        item.number,
-        step_expression.args[0] if isinstance(step_expression, FunctionCall) and is_timestamp else step_expression,
-    )
-    offset_constant = compile_constant(offset_expression, free_slots)
-    factor_constant = compile_constant(factor_expression, free_slots)
-    if (
-        name is None
-        or item.table.find_column(name).type.is_timestamp != is_timestamp
-        or offset_constant is None
-        or factor_constant is None
-    ):
+    match order_expression:
+        case FunctionCall(name="ROUND", args=(BinaryOperation(op="*", left=absolute_distance, right=factor),)):
+            pass
+        case _:
+            return None
+    match absolute_distance:
+        case FunctionCall(name="ABS", args=(distance,)):
+            return _StepExpressions(step, value, offset, distance, factor)
+        case _:
+            return None
+
+
+def _split_operations(expression: Expr, free_slots: frozenset[int]) -> tuple[tuple[tuple[str, Constant], ...], Expr]:
+    """Return the operations with constants that an expression applies, in their order, and the inner expression."""
+    operations: list[tuple[str, Constant]] = []
+    while isinstance(expression, BinaryOperation) and expression.op in "*-":
+        operand = compile_constant(expression.right, free_slots)
+        if operand is None:
+            break
+        operations.append((expression.op, operand))
+        expression = expression.left
+    return tuple(reversed(operations)), expression
+
+
+def _is_step_condition(test: Expr, free_slots: frozenset[int]) -> TypeGuard[Comparison]:
+    """Return whether a condition compares a computed value with a constant."""
+    if not isinstance(test, Comparison) or not isinstance(test.left, FunctionCall):
+        return False
+    return compile_constant(test.right, free_slots) is not None
+
+
+def _is_not_null_condition(test: Expr, column_name: str, inner_select: NarrowableSelect, table_number: int) -> bool:
+    if not isinstance(test, NullPredicate) or not test.negated:
+        return False
+    return match_indexed_column(inner_select, table_number, test.operand) == column_name
+
+
+def _list_equal_slots(
+    expression_pairs: Sequence[tuple[Expr, Expr]], free_slots: frozenset[int]
+) -> tuple[tuple[int, int], ...] | None:
+    """Return the pairs of free slots that make equal expressions the same; None if the expressions differ."""
+    if any(left != right for left, right in expression_pairs):
         return None
-    spans = []
-    for test, _ in inner_select.conditions:
-        if (
-            isinstance(test, Comparison)
-            and isinstance(test.left, FunctionCall)
-            and compile_constant(test.right, free_slots) is not None
-        ):
-            equal_expressions.append((test.left, step))  # it leaves steps out as a whole
-        elif not (
-            isinstance(test, NullPredicate)
-            and test.negated
-            and match_indexed_column(inner_select, item.number, test.operand) == name
-        ):
-            span = find_key_access(test, inner_select, item.number, free_slots)
-            if not isinstance(span, KeyRangeAccess) or span.column != name:
-                return None
-            spans.append(span)
-    if any(required_one != right_expression for required_one, right_expression in equal_expressions):
-        return None
-    slots = tuple(
-        (first_literal.slot, second_literal.slot)
-        for pair in equal_expressions
-        for first_literal, second_literal in zip(
-            *([node for node in walk_tree(required_one) if isinstance(node, Literal)] for required_one in pair),
-            strict=True,
+    slots = []
+    for pair in expression_pairs:
+        left_literals, right_literals = (
+            [node for node in walk_tree(expression) if isinstance(node, Literal)] for expression in pair
         )
-        if {first_literal.slot, second_literal.slot} & free_slots
-    )
-    return item.number, NearestRowsAccess(
-        name,
-        partition_columns,
-        tuple(reversed(parts)),
-        (required_one, offset_constant, factor_constant),
-        tuple(spans),
-        slots,
-    )
+        for left_literal, right_literal in zip(left_literals, right_literals, strict=True):
+            if {left_literal.slot, right_literal.slot} & free_slots:
+                slots.append((left_literal.slot, right_literal.slot))
+    return tuple(slots)
 
 
 def _resolve_expression(expression: Expr, inner_select: NarrowableSelect) -> Expr:
-    """Follow a column to the expression that it is."""
+    """Follow a column of derived tables to the expression that computes it."""
     while isinstance(expression, ColumnRef) and expression.column is not None:
         derived_expression = inner_select.derived_expressions.get((expression.source, expression.column.name))
         if derived_expression is None:
@@ -395,58 +486,46 @@ def _resolve_expression(expression: Expr, inner_select: NarrowableSelect) -> Exp
 
 
 def list_own_row_lookups(narrowable: NarrowableSelect) -> list[tuple[int, int, str]]:
-    """List references that a condition `key IN (SELECT key FROM the same table ..)` narrows to the rows that it reads.
+    """List the references that ``key IN (SELECT key FROM the same table ..)`` narrows to rows of the inner reference.
 
-    Both numbers, and the key.
+    Each item has the numbers of the outer and of the inner reference, and the key.
     """
     lookups = []
     for condition, leaves in narrowable.conditions:
         if not isinstance(condition, InPredicate) or condition.negated or not isinstance(condition.choices, Subquery):
             continue
         outer = narrowable.find_stored_column(condition.operand)
-        subquery_body = condition.choices.query.body
-        if isinstance(subquery_body, Select):
-            select = subquery_body
-        else:
-            select = None
-        if select is not None and isinstance(select.items[0], SelectItem):
-            inner = select.items[0].expr
-        else:
-            inner = None
-        while select is not None and isinstance(inner, ColumnRef) and isinstance(select.source, DerivedTable):
-            names = [column.name for column in select.source.columns]
-            if inner.column is not None:
-                name = inner.column.name
-            else:
-                name = ""
-            body = select.source.query.body
-            if isinstance(body, Select) and name in names:
-                select = body
-            else:
-                select = None
-            if select is None:
-                item = None
-            else:
-                item = select.items[names.index(name)]
-            if isinstance(item, SelectItem):
-                inner = item.expr
-            else:
-                inner = None
-        inner_table = None if select is None else select.source
-        if (
-            isinstance(inner_table, TableRef)
-            and inner_table.table is not None
-            and isinstance(inner, ColumnRef)
-            and outer is not None
-        ):
-            table = narrowable.table_refs[outer.source].table
-            if inner.column is not None:
-                name = inner.column.name
-            else:
-                name = ""
-            is_same_table = (
-                table is not None and table.qualified_name == inner_table.table.qualified_name and not inner_table.cte
-            )
-            if is_same_table and outer.source in leaves and outer.column is not None and outer.column.name == name:
-                lookups.append((outer.source, inner_table.number, name))
+        inner_column = _find_first_column(condition.choices)
+        if outer is None or outer.column is None or inner_column is None:
+            continue
+        inner_table_ref, column_name = inner_column
+        table = narrowable.table_refs[outer.source].table
+        if table is None or inner_table_ref.table is None or inner_table_ref.cte:
+            continue
+        is_same_table = table.qualified_name == inner_table_ref.table.qualified_name
+        if is_same_table and outer.source in leaves and outer.column.name == column_name:
+            lookups.append((outer.source, inner_table_ref.number, column_name))
     return lookups
+
+
+def _find_first_column(subquery: Subquery) -> tuple[TableRef, str] | None:
+    """Return the table and the name of the stored column that a subquery selects first; None if it is none."""
+    select = subquery.query.body
+    if not isinstance(select, Select) or not isinstance(select.items[0], SelectItem):
+        return None
+    expression = select.items[0].expr
+    while isinstance(expression, ColumnRef) and isinstance(select.source, DerivedTable):
+        derived = select.source
+        column_names = [column.name for column in derived.columns]
+        if expression.column is None or expression.column.name not in column_names:
+            return None
+        select = derived.query.body
+        if not isinstance(select, Select):
+            return None
+        item = select.items[column_names.index(expression.column.name)]
+        if not isinstance(item, SelectItem):
+            return None
+        expression = item.expr
+    if not isinstance(select.source, TableRef) or not isinstance(expression, ColumnRef) or expression.column is None:
+        return None
+    return select.source, expression.column.name

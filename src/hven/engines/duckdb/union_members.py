@@ -1,7 +1,6 @@
 """Unions that a join by position narrows.
 
-The pairs of each member by its own index, and the rows of these pairs as one table.
-
+Each member gives its pairs by its own index; the rows of these pairs become one table.
 ``t JOIN (SELECT a AS x, b AS y FROM m UNION ALL SELECT c, d FROM n) AS u ON DISTANCE(u.x, u.y, t.lon, t.lat) < r``
 looks the circles of `t` up in the indexes of `m` and of `n`; the union is then computed over the rows found, each with
 the number of its partner in `t`.
@@ -54,11 +53,12 @@ class UnionMember:
     Attributes
     ----------
     table_number
-        Number of the table that it reads.
+        Number of the table that the member reads.
     lon, lat
-        The position over the columns of that table; None: it has none, so no row of it is near anything.
+        The position, as expressions over the columns of that table. None if the member has no position, so that none
+        of its rows is near anything.
     is_indexed
-        Whether they are the columns of the table's position index.
+        Whether `lon` and `lat` are the columns of the table's position index.
     """
 
     table_number: int
@@ -68,9 +68,9 @@ class UnionMember:
 
 
 def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
-    """Return the tables and queries of a UNION ALL that chooses and computes rows of one stored table in each member.
+    """Return the table and the query of each member of a UNION ALL.
 
-    None if it is anything else.
+    Every member must choose and compute rows of one stored table; the list is empty for anything else.
     """
     query = union.query
     if query.order_by or query.offset is not None or query.ctes or not isinstance(query.body, SetOperation):
@@ -78,66 +78,75 @@ def list_member_tables(union: DerivedTable) -> list[tuple[TableRef, Select]]:
     members = []
     for member in _iterate_members(query.body):
         if member is None:
-            select = None
-        else:
-            select = find_row_select(member if isinstance(member, Query) else Query(member))
-        if (
-            select is None
-            or not isinstance(select.source, TableRef)
-            or select.source.cte
-            or select.source.table is None
-        ):
+            return []
+        select = find_row_select(member if isinstance(member, Query) else Query(member))
+        if select is None or not isinstance(select.source, TableRef):
+            return []
+        if select.source.cte or select.source.table is None:
             return []
         members.append((select.source, select))
     return members[::-1]
 
 
 def _iterate_members(body: SetOperation) -> Iterator[Select | Query | None]:
+    """Yield the members from the last to the first; None stands for one that is not joined by UNION ALL."""
     link: Select | SetOperation | Query = body
     while isinstance(link, SetOperation):
-        yield link.right if link.op == "UNION" and link.all and not isinstance(link.right, SetOperation) else None
+        is_union_all = link.op == "UNION" and link.all
+        if is_union_all and not isinstance(link.right, SetOperation):
+            yield link.right
+        else:
+            yield None
         link = link.left
     yield link
 
 
 def match_union_members(union: DerivedTable, position_pair: tuple[Expr, Expr]) -> tuple[UnionMember, ...]:
-    """Return the members of a union as targets of a join on a pair of its columns; none if it cannot be one."""
-    names = [
-        ref.column.name if isinstance(ref, ColumnRef) and ref.source == union.number and ref.column is not None else ""
-        for ref in position_pair
-    ]
+    """Return the members of a union as targets of a join on two of its columns; empty if it cannot be one."""
+    column_names = []
+    for column_ref in position_pair:
+        if not isinstance(column_ref, ColumnRef) or column_ref.source != union.number or column_ref.column is None:
+            return ()
+        column_names.append(column_ref.column.name)
+    lon_name, lat_name = column_names
     members = []
-    for leaf, select in list_member_tables(union):
-        inner = {
-            column.name: item.expr
-            for column, item in zip(union.columns, select.items, strict=True)
-            if isinstance(item, SelectItem)
-        }
-        if not all(name in inner for name in names):
+    for table_ref, select in list_member_tables(union):
+        expressions = {}
+        for column, item in zip(union.columns, select.items, strict=True):
+            if isinstance(item, SelectItem):
+                expressions[column.name] = item.expr
+        if lon_name not in expressions or lat_name not in expressions:
             return ()
-        lon, lat = (_remove_widening_cast(inner[name]) for name in names)
-        if is_null(lon) or is_null(lat):
-            members.append(UnionMember(leaf.number, None, None, is_indexed=False))
-            continue
-        nodes = list(walk_tree((lon, lat)))
-        if not (is_single_row_expression(lon) and is_single_row_expression(lat)):
+        lon = _remove_widening_cast(expressions[lon_name])
+        lat = _remove_widening_cast(expressions[lat_name])
+        member = _build_member(table_ref, lon, lat)
+        if member is None:
             return ()
-        column_sources = [
-            (node.source, node.column.name) for node in nodes if isinstance(node, ColumnRef) and node.column is not None
-        ]
-        if {source for source, _ in column_sources} != {leaf.number} or leaf.table is None:
-            return ()
-        is_indexed = (
-            isinstance(lon, ColumnRef)
-            and isinstance(lat, ColumnRef)
-            and tuple(name for _, name in column_sources) == leaf.table.position
-        )
-        members.append(UnionMember(leaf.number, lon, lat, is_indexed=is_indexed))
+        members.append(member)
     return tuple(members)
 
 
+def _build_member(table_ref: TableRef, lon: Expr, lat: Expr) -> UnionMember | None:
+    """Return a member with this position, or None if the position is not computed from a row of its table."""
+    if is_null(lon) or is_null(lat):
+        return UnionMember(table_ref.number, None, None, is_indexed=False)
+    if not is_single_row_expression(lon) or not is_single_row_expression(lat):
+        return None
+    column_sources = set()
+    column_names = []
+    for node in walk_tree((lon, lat)):
+        if isinstance(node, ColumnRef) and node.column is not None:
+            column_sources.add(node.source)
+            column_names.append(node.column.name)
+    if column_sources != {table_ref.number} or table_ref.table is None:
+        return None
+    are_columns = isinstance(lon, ColumnRef) and isinstance(lat, ColumnRef)
+    is_indexed = are_columns and tuple(column_names) == table_ref.table.position
+    return UnionMember(table_ref.number, lon, lat, is_indexed=is_indexed)
+
+
 def _remove_widening_cast(expression: Expr) -> Expr:
-    """Remove a cast that changes no number, as the members of a union have it to be of one type."""
+    """Remove casts that change no number, which give the members of a union the same type."""
     while isinstance(expression, Cast) and (is_null(expression.operand) or _is_widening_cast(expression)):
         expression = expression.operand
     return expression
@@ -145,31 +154,26 @@ def _remove_widening_cast(expression: Expr) -> Expr:
 
 def _is_widening_cast(cast: Cast) -> bool:
     operand_meta = cast.operand.meta
-    cast_meta = cast.meta
-    return (
-        operand_meta is not None
-        and cast_meta is not None
-        and cast_meta.type.datatype == "double"
-        and operand_meta.type.datatype in {"double", "float", "int", "short"}
-    )
+    if operand_meta is None or cast.meta is None or cast.meta.type.datatype != "double":
+        return False
+    return operand_meta.type.datatype in {"double", "float", "int", "short"}
 
 
 def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) -> DerivedTable:
-    """Return the union with a column more.
+    """Return the union with one more column, the number of the partner.
 
-    The number of the partner, which the tables of its members have when it is computed.
+    The tables of its members have that number when the union is computed.
     """
     partner = Column(name=PARTNER_COLUMN, type=INT64)
-    numbers = iter([part.table_number for part in members])
+    numbers = iter([member.table_number for member in members])
 
     def add_column(node: Select | SetOperation | Query) -> Select | SetOperation | Query:
         if isinstance(node, Query):
             return replace(node, body=add_column(node.body))
-        assert isinstance(node, Select)  # noqa: S101  (leaves_of has seen it)
-        ref = ColumnRef(
-            Ident(PARTNER_COLUMN, quoted=True), source=next(numbers), column=partner, meta=ValueMetadata(INT64)
-        )
-        return replace(node, items=(*node.items, SelectItem(ref, column=partner)))
+        assert isinstance(node, Select)  # noqa: S101  (list_member_tables has tested it)
+        name = Ident(PARTNER_COLUMN, quoted=True)
+        column_ref = ColumnRef(name, source=next(numbers), column=partner, meta=ValueMetadata(INT64))
+        return replace(node, items=(*node.items, SelectItem(column_ref, column=partner)))
 
     first_member, links = split_chain(union.query.body, SetOperation)
     union_body = add_column(first_member)
@@ -181,9 +185,9 @@ def add_partner_column(union: DerivedTable, members: tuple[UnionMember, ...]) ->
 
 
 def build_position_index(lon: Numbers, lat: Numbers) -> tuple[Rows, Rows] | None:
-    """Make a position index of computed positions: HEALPix indexes, ascending, and their rows.
+    """Build a position index of computed positions: ascending HEALPix indexes, and their rows.
 
-    None if some are no positions, which DuckDB judges.
+    Return None if some values are no positions, which DuckDB must test.
     """
     valid_rows = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
     cells = healpix.compute_cell_indexes(healpix.MAX_ORDER, lon[valid_rows], lat[valid_rows])

@@ -1,6 +1,6 @@
-"""Queries over a view or a union that need no DuckDB.
+"""Execute queries over a view or a union without DuckDB.
 
-Each of its tables is asked by an index of its own, and its few rows are put together (`direct`).
+Each of its tables has an index that narrows it, and Arrow puts their few rows together (`arrow_queries`).
 """
 
 from __future__ import annotations
@@ -37,94 +37,86 @@ if TYPE_CHECKING:
 def match_union_members(
     bound_query: BoundQuery, index_accesses: Mapping[int, IndexAccess], schema: pa.Schema
 ) -> tuple[Member, ...]:
-    """Recognise a query that chooses columns of a view whose conditions stand in its members.
+    """Match a query that chooses columns of a view whose conditions are in its members.
 
     Parameters
     ----------
     bound_query
         The query.
     index_accesses
-        The index of each table reference that has one, by its number.
+        The index access of each table reference that has one, by its number.
     schema
-        Of the answer.
+        The columns of the answer.
 
     Returns
     -------
     members
-        A query and an index for each; none: it is for DuckDB.
+        A query and an index access for each member; empty if DuckDB must execute the query.
     """
     query = bound_query.query
     while isinstance(query.body, Query) and not (query.order_by or query.offset or query.ctes):
         query = query.body
-    if not isinstance(query.body, Select) or not isinstance(query.body.source, DerivedTable):
+    select = query.body
+    if not isinstance(select, Select) or not isinstance(select.source, DerivedTable):
         return ()
-    select = find_row_select(replace(query, body=replace(query.body, top=None)))
-    view = query.body.source
-    if select is None or select.where is not None or view.query.order_by or view.query.offset or view.query.ctes:
+    view = select.source
+    unlimited_select = find_row_select(replace(query, body=replace(select, top=None)))
+    if unlimited_select is None or unlimited_select.where is not None:
         return ()
-    first_body, links = split_chain(
-        view.query.body, SetOperation, lambda arrow_query: arrow_query.op == "UNION" and arrow_query.all
-    )
+    if view.query.order_by or view.query.offset or view.query.ctes:
+        return ()
+    first_body, links = split_chain(view.query.body, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = []
     for body in (first_body, *(link.right for link in links)):
-        inner = find_row_select(body if isinstance(body, Query) else Query(body))
-        if inner is None:
-            member_select = None
-        else:
-            member_select = _rewrite_over_member(query.body, view, inner)
+        member_select = _rewrite_over_member(select, view, body if isinstance(body, Query) else Query(body))
         if member_select is None:
-            arrow_query = None
-        else:
-            arrow_query = arrow.match_arrow_query(replace(bound_query, query=Query(member_select)), schema)
-        if arrow_query is None:
-            access = None
-        else:
-            access = index_accesses.get(arrow_query.table_ref.number)
+            return ()
+        member_query = replace(bound_query, query=Query(member_select))
+        arrow_query = arrow.match_arrow_query(member_query, schema)
+        access = None if arrow_query is None else index_accesses.get(arrow_query.table_ref.number)
         if arrow_query is None or access is None:
             return ()
         members.append((arrow_query, access))
     return tuple(members)
 
 
-def _rewrite_over_member(select: Select, view: DerivedTable, inner: Select) -> Select | None:
-    """Write what is chosen of a view as what is chosen of one of its members; None: not as it stands."""
-    member_columns = {
-        column.name: (column, item.expr)
-        for column, item in zip(view.columns, inner.items, strict=True)
-        if isinstance(item, SelectItem)
-    }
+def _rewrite_over_member(select: Select, view: DerivedTable, member: Query) -> Select | None:
+    """Rewrite a selection from a view as a selection from one of its members.
+
+    Return None if that needs casts, or if the member does more than choose and compute rows of a table.
+    """
+    inner = find_row_select(member)
+    if inner is None:
+        return None
+    member_columns = {}
+    for column, item in zip(view.columns, inner.items, strict=True):
+        if isinstance(item, SelectItem):
+            member_columns[column.name] = (column, item.expr)
     items = []
     for item in select.items:
-        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
-            column_ref = item.expr
-        else:
-            column_ref = None
-        if (
-            not isinstance(item, SelectItem)
-            or column_ref is None
-            or column_ref.column is None
-            or column_ref.column.name not in member_columns
-        ):
+        if not isinstance(item, SelectItem) or not isinstance(item.expr, ColumnRef) or item.column is None:
+            return None
+        column_ref = item.expr
+        if column_ref.column is None or column_ref.column.name not in member_columns:
             return None
         column, member_expression = member_columns[column_ref.column.name]
-        is_same_type = require_meta(member_expression).constant or _is_contained_type(
-            require_meta(member_expression).type, column.type
-        )
-        if item.column is None or not is_same_type or not _is_contained_type(column.type, item.column.type):
+        member_meta = require_meta(member_expression)
+        if not member_meta.constant and not _is_contained_type(member_meta.type, column.type):
+            return None
+        if not _is_contained_type(column.type, item.column.type):
             return None
         items.append(replace(item, expr=member_expression))
     return replace(select, items=tuple(items), source=inner.source, where=inner.where)
 
 
 def _is_contained_type(inner_type: Type, outer_type: Type) -> bool:
-    """Return whether values of a type are those of another one, which may be a wider number."""
+    """Return whether every value of the inner type is one of the outer type, which may be a wider number."""
     if inner_type.arrow == outer_type.arrow:
         return True
-    if not (inner_type.is_numeric and outer_type.is_numeric):
+    if not inner_type.is_numeric or not outer_type.is_numeric:
         return False
-    return inner_type.scalar.rank <= outer_type.scalar.rank and (
-        inner_type.is_integer == outer_type.is_integer or outer_type == FLOAT64
-    )
+    is_same_kind = inner_type.is_integer == outer_type.is_integer
+    return inner_type.scalar.rank <= outer_type.scalar.rank and (is_same_kind or outer_type == FLOAT64)
 
 
 def answer_from_indexes(
@@ -134,12 +126,12 @@ def answer_from_indexes(
     relations: Mapping[str, Relation],
     limits: ExecutionLimits,
 ) -> list[pa.RecordBatch] | None:
-    """Answer, if the indexes give few rows of all members together.
+    """Answer a query if the indexes give few rows of all its members together.
 
     Parameters
     ----------
     members
-        As `match_union_members` gives them.
+        As `match_union_members` returns them.
     engine
         Opens snapshots.
     literal_values, relations, limits
@@ -148,21 +140,18 @@ def answer_from_indexes(
     Returns
     -------
     batches
-        All rows, one more than the limit at most; None: it is for DuckDB.
+        All rows, at most one more than the limit; None if DuckDB must execute the query.
     """
     candidates_by_member: list[tuple[ArrowQuery, OpenSnapshot, Rows]] = []
     remaining_rows = MAX_COMPUTED_ROWS
     for arrow_query, access in members:
-        if arrow_query.table_ref.table is not None:
-            relation = relations.get(arrow_query.table_ref.table.qualified_name)
-        else:
-            relation = None
+        table = arrow_query.table_ref.table
+        relation = None if table is None else relations.get(table.qualified_name)
         if not isinstance(relation, Snapshot):
             return None
         stored = engine.open_snapshot(relation)
-        candidates = access.find_candidates(
-            stored, literal_values, min(compute_candidate_limit(stored), remaining_rows)
-        )
+        row_limit = min(compute_candidate_limit(stored), remaining_rows)
+        candidates = access.find_candidates(stored, literal_values, row_limit)
         if candidates is None:
             return None
         remaining_rows -= candidates.count
@@ -178,18 +167,15 @@ def _iterate_member_batches(
     literal_values: Values,
     limits: ExecutionLimits,
 ) -> Iterator[pa.RecordBatch]:
-    window = candidates_by_member[0][0].compute_window(
-        literal_values, None if limits.row_limit is None else limits.row_limit + 1
-    )
-    remaining_rows = window[1]
+    row_limit = None if limits.row_limit is None else limits.row_limit + 1
+    first_query = candidates_by_member[0][0]
+    _, remaining_rows = first_query.compute_window(literal_values, row_limit)
     for arrow_query, stored, rows in candidates_by_member:
         if limits.deadline is not None:
             limits.deadline.check()
         for batch in arrow_query.answer_from_candidates(stored, rows, literal_values, remaining_rows):
             yield batch
-            if remaining_rows is None:
-                remaining_rows = None
-            else:
-                remaining_rows = remaining_rows - batch.num_rows
+            if remaining_rows is not None:
+                remaining_rows -= batch.num_rows
         if remaining_rows is not None and remaining_rows <= 0:
             return
