@@ -32,48 +32,90 @@ if TYPE_CHECKING:
 
 #: To be run in a database before a query names them: what SQL itself can say.
 SQL_MACROS: tuple[str, ...] = (
-    """CREATE OR REPLACE MACRO hven_haversine(lon1, lat1, lon2, lat2) AS
-       pow(sin(radians(lat1 - lat2) / 2), 2) + cos(radians(lat1)) * cos(radians(lat2)) * pow(sin(radians(lon1 - lon2) / 2), 2)""",
+    (
+        "CREATE OR REPLACE MACRO hven_haversine(lon1, lat1, lon2, lat2) AS\n"
+        "       pow(sin(radians(lat1 - lat2) / 2), 2) + cos(radians(lat1)) * cos(radians(lat2)) * "
+        "pow(sin(radians(lon1 - lon2) / 2), 2)"
+    ),
     # sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation
-    """CREATE OR REPLACE MACRO hven_distance(lon1, lat1, lon2, lat2) AS
-       degrees(2 * atan2(sqrt(abs(hven_haversine(lon1, lat1, lon2, lat2))), sqrt(abs(hven_haversine(lon1 + 180, -lat1, lon2, lat2)))))""",
+    (
+        "CREATE OR REPLACE MACRO hven_distance(lon1, lat1, lon2, lat2) AS\n"
+        "       degrees(2 * atan2(sqrt(abs(hven_haversine(lon1, lat1, lon2, lat2))), "
+        "sqrt(abs(hven_haversine(lon1 + 180, -lat1, lon2, lat2)))))"
+    ),
     # first a test that costs little: the latitudes; it must not make FALSE of what is NULL
     # beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead
-    f"""CREATE OR REPLACE MACRO hven_in_circle(lon, lat, lon0, lat0, r) AS
-       (abs(lat - lat0) <= r + 1e-9 OR lon + lon0 IS NULL) AND r >= 0 AND CASE WHEN r <= 90
-       THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE_DEGREES}) / 2), 2)
-       ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1 ELSE pow(sin(radians(180 - r - {TOLERANCE_DEGREES}) / 2), 2) END END""",
-    r"""CREATE OR REPLACE MACRO hven_sexagesimal_parts(s) AS coalesce(
-       nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"\x{2033}]?)?\s*$',
-              ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),
-       nullif(regexp_extract(s, '^\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*$', ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}))""",
+    (
+        "CREATE OR REPLACE MACRO hven_in_circle(lon, lat, lon0, lat0, r) AS\n"
+        "       (abs(lat - lat0) <= r + 1e-9 OR lon + lon0 IS NULL) AND r >= 0 AND CASE WHEN r <= 90\n"
+        f"       THEN hven_haversine(lon, lat, lon0, lat0) <= pow(sin(radians(r + {TOLERANCE_DEGREES}) / 2), 2)\n"
+        "       ELSE hven_haversine(lon, lat, lon0 + 180, -lat0) >= CASE WHEN r >= 180 THEN -1 ELSE "
+        f"pow(sin(radians(180 - r - {TOLERANCE_DEGREES}) / 2), 2) END END"
+    ),
+    (
+        "CREATE OR REPLACE MACRO hven_sexagesimal_parts(s) AS coalesce(\n"
+        r"       nullif(regexp_extract(s, '^\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\x{B0}\s]\s*(\d{1,2}(?:\.\d*)?)\s*"
+        r"(?:[:mM''\x{2032}\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS"
+        '"'
+        r"\x{2033}]?)?\s*$',"
+        "\n"
+        "              ['g', 'a', 'b', 'c']), {'g': '', 'a': '', 'b': '', 'c': ''}),\n"
+        r"       nullif(regexp_extract(s, '^\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*$', ['g', 'a', 'b', 'c']), "
+        "{'g': '', 'a': '', 'b': '', 'c': ''}))"
+    ),
     # 60 as the last number is what rounding made of 59.99...: it carries over
-    """CREATE OR REPLACE MACRO hven_sexagesimal_of(p) AS CASE
-       WHEN CAST(p.b AS DOUBLE) < 60 + CAST(p.c = '' AS INTEGER) AND CAST(p.b AS DOUBLE) <= 60 AND coalesce(TRY_CAST(p.c AS DOUBLE), 0) <= 60
-       THEN CASE WHEN p.g = '-' THEN -1 ELSE 1 END * (CAST(p.a AS DOUBLE) + CAST(p.b AS DOUBLE) / 60 + coalesce(TRY_CAST(p.c AS DOUBLE), 0) / 3600) END""",
-    """CREATE OR REPLACE MACRO hven_bin(x, low, high, bins) AS CASE WHEN x IS NULL OR isnan(x) OR x < low THEN 0
-       WHEN x >= high THEN bins + 1 ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS BIGINT), bins) END""",
+    (
+        "CREATE OR REPLACE MACRO hven_sexagesimal_of(p) AS CASE\n"
+        "       WHEN CAST(p.b AS DOUBLE) < 60 + CAST(p.c = '' AS INTEGER) AND CAST(p.b AS DOUBLE) <= 60 AND "
+        "coalesce(TRY_CAST(p.c AS DOUBLE), 0) <= 60\n"
+        "       THEN CASE WHEN p.g = '-' THEN -1 ELSE 1 END * (CAST(p.a AS DOUBLE) + CAST(p.b AS DOUBLE) / 60 "
+        "+ coalesce(TRY_CAST(p.c AS DOUBLE), 0) / 3600) END"
+    ),
+    (
+        "CREATE OR REPLACE MACRO hven_bin(x, low, high, bins) AS CASE WHEN x IS NULL OR isnan(x) OR x < low "
+        "THEN 0\n"
+        "       WHEN x >= high THEN bins + 1 ELSE least(1 + CAST(floor((x - low) / (high - low) * bins) AS "
+        "BIGINT), bins) END"
+    ),
     # what a macro is given never stands within a lambda: DuckDB takes no subquery there
-    """CREATE OR REPLACE MACRO hven_bins(counts, bins) AS
-       list_transform(list_value(counts), lambda c: list_transform(range(bins + 2), lambda i: CAST(coalesce(c[i], 0) AS INTEGER)))[1]""",
-    """CREATE OR REPLACE MACRO hven_dot(a, b) AS CASE WHEN len(a) = len(b) AND list_count(a) = len(a) AND list_count(b) = len(b)
-       THEN coalesce(list_sum(list_transform(list_zip(a, b), lambda z: z[1] * z[2])), 0) END""",
+    (
+        "CREATE OR REPLACE MACRO hven_bins(counts, bins) AS\n"
+        "       list_transform(list_value(counts), lambda c: list_transform(range(bins + 2), lambda i: "
+        "CAST(coalesce(c[i], 0) AS INTEGER)))[1]"
+    ),
+    (
+        "CREATE OR REPLACE MACRO hven_dot(a, b) AS CASE WHEN len(a) = len(b) AND list_count(a) = len(a) AND "
+        "list_count(b) = len(b)\n"
+        "       THEN coalesce(list_sum(list_transform(list_zip(a, b), lambda z: z[1] * z[2])), 0) END"
+    ),
     "CREATE OR REPLACE MACRO hven_sexagesimal(s) AS hven_sexagesimal_of(hven_sexagesimal_parts(s))",
-    """CREATE OR REPLACE MACRO hven_longest(size, most) AS
-       error(printf('a text of %d bytes would be built; %d are the most', CAST(size AS BIGINT), CAST(most AS BIGINT)))""",
+    (
+        "CREATE OR REPLACE MACRO hven_longest(size, most) AS\n"
+        "       error(printf('a text of %d bytes would be built; %d are the most', CAST(size AS BIGINT), "
+        "CAST(most AS BIGINT)))"
+    ),
     # every character may be one that is replaced: only if that could be too much they are counted
-    """CREATE OR REPLACE MACRO hven_replace(s, old, new, most) AS CASE WHEN strlen(s) * (1 + strlen(new)) > most
-       AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)) > most
-       THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * (strlen(new) - strlen(old)), most)
-       ELSE replace(s, old, new) END""",
+    (
+        "CREATE OR REPLACE MACRO hven_replace(s, old, new, most) AS CASE WHEN strlen(s) * (1 + strlen(new)) > "
+        "most\n"
+        "       AND strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), 0) * "
+        "(strlen(new) - strlen(old)) > most\n"
+        "       THEN hven_longest(strlen(s) + (strlen(s) - strlen(replace(s, old, ''))) // nullif(strlen(old), "
+        "0) * (strlen(new) - strlen(old)), most)\n"
+        "       ELSE replace(s, old, new) END"
+    ),
     (
         "CREATE OR REPLACE TEMP MACRO hven_url(s, most) AS CASE WHEN strlen(s) * 3 > most THEN "
         "hven_longest(strlen(s) * 3, most) ELSE url_encode(s) END"
     ),
     # how often an expression matches is not known before: at most at each character, and its groups are no longer than
     # the text
-    """CREATE OR REPLACE MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + strlen(s)) * strlen(new) > 4 * most
-       THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, pattern, new, 'g') END""",
+    (
+        "CREATE OR REPLACE MACRO hven_regexp_replace(s, pattern, new, most) AS CASE WHEN strlen(s) + (1 + "
+        "strlen(s)) * strlen(new) > 4 * most\n"
+        "       THEN hven_longest(strlen(s) + (1 + strlen(s)) * strlen(new), 4 * most) ELSE regexp_replace(s, "
+        "pattern, new, 'g') END"
+    ),
     *mapping_functions.MAPPING_MACROS,
     *contour_functions.CONTOUR_MACROS,
     *time_functions.TIME_MACROS,

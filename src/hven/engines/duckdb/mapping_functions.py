@@ -1,6 +1,6 @@
-"""How DuckDB computes the functions of `hven.adql._mapping_functions`.
+"""The functions of `hven.adql._mapping_functions` in DuckDB.
 
-Templates, and vectorised functions of `hven.model.sky` and of files.
+They are SQL templates, and vectorised functions that compute with `hven.model.sky` or read files.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _DOUBLE_ARGUMENT = "CAST({0} AS DOUBLE)"
 _DOUBLE_ARGUMENT_PAIR = "CAST({0} AS DOUBLE), CAST({1} AS DOUBLE)"
 
 MAPPING_MACROS: tuple[str, ...] = (
-    # a double of a Julian date resolves 40 microseconds: of one in one part, tenths of a millisecond are shown
+    # a Julian date in one double resolves 40 microseconds, so tenths of a millisecond are shown
     (
         "CREATE OR REPLACE MACRO hven_of_jd(day, zero) AS make_timestamp(CAST(round((day - zero) * 864000000e0) AS "
         "BIGINT) * 100)"
     ),
-    """CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(
-       CAST(floor(day - zero) AS BIGINT) * 86400000000 + CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))""",
-    # the least numbers below 0 are none when they are divided
+    (
+        "CREATE OR REPLACE MACRO hven_of_parts(day, fraction, zero) AS make_timestamp(\n"
+        "       CAST(floor(day - zero) AS BIGINT) * 86400000000 + "
+        "CAST(round((day - zero - floor(day - zero) + fraction) * 86400000000e0) AS BIGINT))"
+    ),
+    # dividing the least numbers below 0 gives -0
     "CREATE OR REPLACE MACRO hven_lon(x) AS CASE WHEN x < 0 AND x > -1e-300 THEN 0e0 ELSE x - 360 * floor(x / 360) END",
     "CREATE OR REPLACE MACRO hven_lon_360(x) AS CASE WHEN x >= 0 AND x <= 360 THEN x ELSE hven_lon(x) END",
     (
@@ -43,12 +46,18 @@ MAPPING_MACROS: tuple[str, ...] = (
         "CREATE OR REPLACE MACRO hven_east_max(low, high) AS CASE WHEN high - low >= 360 THEN 360e0 WHEN "
         "hven_lon(-low) = 0 AND high <> low THEN 360e0 ELSE hven_lon(-low) END"
     ),
-    """CREATE OR REPLACE MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')""",
+    (
+        "CREATE OR REPLACE MACRO hven_hashlist(items) AS nullif(array_to_string(list_filter(items, "
+        "lambda w, i: w <> '' AND list_position(items, w) = i), '#'), '')"
+    ),
     (
         "CREATE OR REPLACE MACRO hven_numbers(text) AS list_transform(string_split(text, '#'), lambda w: "
         "TRY_CAST(w AS DOUBLE))"
     ),
-    r"""CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), '[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))""",
+    (
+        r"CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), "
+        r"'[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))"
+    ),
 )
 
 _NO_VALUE_SQL = {
@@ -63,7 +72,7 @@ MAPPING_MACROS += (
         f"CREATE OR REPLACE MACRO hven_{name}(x) AS nullif(hven_{name}_(x), {value})"
         for name, value in _NO_VALUE_SQL.items()
     ),
-    # light that was on its way during a leap second took that second, too; before 1972 nobody knows of any
+    # the light travel time may include a leap second; before 1972 there was none
     (
         "CREATE OR REPLACE MACRO hven_left(t, light) AS coalesce(make_timestamp(hven_utc(hven_tai(epoch_us(t)) - "
         "light)), t - to_microseconds(light))"
@@ -114,16 +123,16 @@ MAPPING_TEMPLATES: dict[str, str] = {
     "WCS_FOOTPRINT": ".write_wcs_footprint",
 }
 
-# : What has no answer is told by a value, which a macro turns into NULL: DuckDB takes no NULL from a function that was
-# given none.
+# : A value stands for "no answer", and a macro turns it into NULL: DuckDB accepts no NULL from a function for arguments
+# that are not NULL.
 MAPPING_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
-    "hven_tai_": (("BIGINT",), "BIGINT"),  # microseconds since 1970, as their own clocks show
+    "hven_tai_": (("BIGINT",), "BIGINT"),  # microseconds since 1970 on the clock of the time scale
     "hven_utc_": (("BIGINT",), "BIGINT"),
     "hven_mars_ls": (("BIGINT",), "DOUBLE"),
     "hven_polar_ratio_": (("VARCHAR",), "DOUBLE"),
     "hven_target_class_": (("VARCHAR",), "VARCHAR"),
     "hven_target_name_": (("VARCHAR",), "VARCHAR"),
-    "hven_file_size_": (("VARCHAR", "VARCHAR"), "BIGINT"),  # (path, directory that relative ones start from)
+    "hven_file_size_": (("VARCHAR", "VARCHAR"), "BIGINT"),  # (path, directory that relative paths start from)
     "hven_file_md5_": (("VARCHAR", "VARCHAR"), "VARCHAR"),
     "hven_oriented": (("DOUBLE[]", "VARCHAR"), "DOUBLE[]"),
     "hven_oriented_text": (("VARCHAR", "VARCHAR"), "VARCHAR"),
@@ -132,18 +141,18 @@ MAPPING_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 
-_STC_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # words of STC-S that `outlines` reads
+_STC_FRAMES = {"ICRS", "FK4", "FK5", "GALACTIC", "ECLIPTIC", "UNKNOWNFRAME"}  # frames of STC-S that `outlines` reads
 
 
 def to_single_array(column: Any) -> Any:
-    """Return an Arrow array of what may be in chunks."""
+    """Return a column, which may be in chunks, as one Arrow array."""
     if isinstance(column, pa.ChunkedArray):
         return column.combine_chunks()
     return column
 
 
 def to_numpy(column: Any) -> Any:
-    """Return a column without nulls as NumPy has it."""
+    """Return a column without nulls as a NumPy array."""
     return np.asarray(to_single_array(column).to_numpy(zero_copy_only=False))
 
 
@@ -158,14 +167,15 @@ def _wrap_time_function(function: Callable[[Any], Any]) -> Callable[[Any], pa.Ar
 def _wrap_name_function(
     function: Callable[[str], Any], arrow_type: pa.DataType, no_value: float | str
 ) -> Callable[[Any], pa.Array]:
-    """Look up each distinct word once."""
+    """Wrap a function of one name so that it computes each distinct name of a column once."""
 
     def evaluate_names(column: Any) -> pa.Array:
-        coded = to_single_array(column).dictionary_encode()
-        return pa.array(
-            [no_value if (result := function(word)) is None else result for word in coded.dictionary.to_pylist()],
-            arrow_type,
-        ).take(coded.indices)
+        encoded = to_single_array(column).dictionary_encode()
+        results = []
+        for name in encoded.dictionary.to_pylist():
+            result = function(name)
+            results.append(no_value if result is None else result)
+        return pa.array(results, arrow_type).take(encoded.indices)
 
     return evaluate_names
 
@@ -174,15 +184,14 @@ def _wrap_file_function(
     function: Callable[[Path], Any], arrow_type: pa.DataType, no_value: float | str
 ) -> Callable[[Any, Any], pa.Array]:
     def evaluate_paths(path: Any, directory: Any) -> pa.Array:
+        start = Path()
         if len(directory):
             start = Path(to_single_array(directory)[0].as_py())
-        else:
-            start = Path()
 
         def evaluate_path(path_text: str) -> Any:
             try:
                 return function(start / path_text)
-            except (OSError, ValueError):  # no such file, or no name of one: NULL, which the report counts
+            except (OSError, ValueError):  # no such file, or no valid path: NULL, which the report counts
                 return None
 
         return _wrap_name_function(evaluate_path, arrow_type, no_value)(path)
@@ -205,84 +214,77 @@ def _compute_md5(path: Path) -> str | None:
 
 def _orient_polygons(polygon: Any, view: Any) -> pa.Array:
     polygon_lists = to_single_array(polygon)
-    starts = np.asarray(polygon_lists.offsets.to_numpy(), dtype=np.int64)
-    numbers = np.asarray(polygon_lists.values.to_numpy(zero_copy_only=False), dtype=np.float64)[starts[0] : starts[-1]]
-    is_from_outside = bool(pc.all(pc.equal(view, "body")).as_py())
-    starts = starts - starts[0]
-    return pa.ListArray.from_arrays(
-        pa.array(starts.astype(np.int32)),
-        pa.array(footprints.orient_polygons(starts, numbers, from_outside=is_from_outside)),
-    )
+    offsets = np.asarray(polygon_lists.offsets.to_numpy(), dtype=np.int64)
+    list_values = np.asarray(polygon_lists.values.to_numpy(zero_copy_only=False), dtype=np.float64)
+    numbers = list_values[offsets[0] : offsets[-1]]
+    starts = offsets - offsets[0]
+    oriented = footprints.orient_polygons(starts, numbers, from_outside=_is_seen_from_outside(view))
+    return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(oriented))
 
 
 def _orient_region_texts(region: Any, view: Any) -> pa.Array:
-    return shape_columns.orient_polygons(
-        to_single_array(region), seen_from_outside=bool(pc.all(pc.equal(view, "body")).as_py())
-    )
+    return shape_columns.orient_polygons(to_single_array(region), seen_from_outside=_is_seen_from_outside(view))
+
+
+def _is_seen_from_outside(view: Any) -> bool:
+    return bool(pc.all(pc.equal(view, "body")).as_py())
 
 
 def _extract_polygons(region: Any, frame: Any) -> pa.Array:
-    """Find the corners of regions; of one that is no polygon, or in another frame, there are none."""
+    """Return the corners of polygons; empty for other regions and for polygons in another frame."""
     texts = to_single_array(region)
-    words = pc.ascii_upper(texts)
+    upper_texts = pc.ascii_upper(texts)
     outlines = shape_columns.parse_simple_shapes(texts)
-    frame_names = {
-        word for name in pc.unique(to_single_array(frame)).to_pylist() for word in (name.upper(), "UNKNOWNFRAME")
-    }
+    frame_names = {name.upper() for name in pc.unique(to_single_array(frame)).to_pylist()}
+    if frame_names:
+        frame_names.add("UNKNOWNFRAME")
     is_other_frame = np.zeros(len(texts), bool)
     for name in _STC_FRAMES - frame_names:
-        is_other_frame |= np.asarray(pc.match_substring(words, f" {name} "))
+        is_other_frame |= np.asarray(pc.match_substring(upper_texts, f" {name} "))
     polygon_outlines = outlines.select_rows(~outlines.is_circle & ~is_other_frame[outlines.rows])
     sizes = np.zeros(len(texts), np.int32)
     sizes[polygon_outlines.rows] = polygon_outlines.lengths
-    return pa.ListArray.from_arrays(
-        pa.array(np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])), pa.array(polygon_outlines.numbers)
-    )
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int32)])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(polygon_outlines.numbers))
 
 
 def _classify_axes(column: Any) -> tuple[Any, Any, Any]:
-    """Classify CTYPEs: whether they are right ascensions, whether declinations, and their projection."""
-    coded = to_single_array(column).dictionary_encode()
-    words = [word.upper() for word in coded.dictionary.to_pylist()]
-    word_numbers = to_numpy(coded.indices)
-    projections = np.array([word[4:].strip("-")[:3] for word in words], dtype="U3").reshape(-1)
-    return (
-        np.array([word.startswith("RA") for word in words], bool)[word_numbers],
-        np.array([word.startswith("DEC") for word in words], bool)[word_numbers],
-        projections[word_numbers],
-    )
+    """Return for each CTYPE whether it is a right ascension, whether it is a declination, and its projection."""
+    encoded = to_single_array(column).dictionary_encode()
+    axis_types = [axis_type.upper() for axis_type in encoded.dictionary.to_pylist()]
+    type_numbers = to_numpy(encoded.indices)
+    is_right_ascension = np.array([axis_type.startswith("RA") for axis_type in axis_types], bool)
+    is_declination = np.array([axis_type.startswith("DEC") for axis_type in axis_types], bool)
+    projection_names = [axis_type[4:].strip("-")[:3] for axis_type in axis_types]
+    projections = np.array(projection_names, dtype="U3").reshape(-1)
+    return is_right_ascension[type_numbers], is_declination[type_numbers], projections[type_numbers]
 
 
-def _compute_wcs_footprints(  # DuckDB counts the parameters
-    ctype1: Any,
-    ctype2: Any,
-    val1: Any,
-    val2: Any,
-    pix1: Any,
-    pix2: Any,
-    m11: Any,
-    m12: Any,
-    m21: Any,
-    m22: Any,
-    size1: Any,
-    size2: Any,
-) -> pa.Array:
-    """Compute the corners of images; those whose axes are not RA and Dec, in one order or the other, have none."""
-    (ra1, dec1, projection), (ra2, dec2, _) = _classify_axes(ctype1), _classify_axes(ctype2)
-    card_columns = (val1, val2, pix1, pix2, m11, m12, m21, m22, size1, size2)
+def _compute_wcs_footprints(*card_columns: Any) -> pa.Array:
+    """Compute the corners of images, in degrees.
+
+    The columns are the cards CTYPE1 and 2, CRVAL1 and 2, CRPIX1 and 2, CD1_1, CD1_2, CD2_1, CD2_2, NAXIS1 and 2. An
+    image has no corners if its axes are not right ascension and declination, in one order or the other.
+    """
+    ctype1, ctype2, *number_columns = card_columns
+    is_ra1, is_dec1, projection = _classify_axes(ctype1)
+    is_ra2, is_dec2, _ = _classify_axes(ctype2)
     crval1, crval2, crpix1, crpix2, cd11, cd12, cd21, cd22, naxis1, naxis2 = (
-        to_numpy(column).astype(np.float64) for column in card_columns
+        to_numpy(column).astype(np.float64) for column in number_columns
     )
-    swapped = dec1 & ra2
-    has_sky_axes = ra1 & dec2 | swapped
-    crval = np.where(swapped[:, None], np.stack([crval2, crval1], -1), np.stack([crval1, crval2], -1))
-    cd = np.stack([np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1)], -2)
-    cd = np.where(swapped[:, None, None], cd[:, ::-1, :], cd)
-    corners = footprints.compute_wcs_corners(
-        projection, crval, np.stack([crpix1, crpix2], -1), cd, np.stack([naxis1, naxis2], -1)
-    )
+    is_swapped = is_dec1 & is_ra2
+    has_sky_axes = is_ra1 & is_dec2 | is_swapped
+    reversed_crval = np.stack([crval2, crval1], -1)
+    crval = np.where(is_swapped[:, None], reversed_crval, np.stack([crval1, crval2], -1))
+    crpix = np.stack([crpix1, crpix2], -1)
+    cd_rows = (np.stack([cd11, cd12], -1), np.stack([cd21, cd22], -1))
+    cd = np.stack(cd_rows, -2)
+    cd = np.where(is_swapped[:, None, None], cd[:, ::-1, :], cd)
+    naxis = np.stack([naxis1, naxis2], -1)
+    corners = footprints.compute_wcs_corners(projection, crval, crpix, cd, naxis)
     is_valid = has_sky_axes & np.isfinite(corners).all(axis=1)
-    starts = np.concatenate([[0], np.cumsum(np.where(is_valid, 8, 0))])
+    corner_counts = np.where(is_valid, 8, 0)
+    starts = np.concatenate([[0], np.cumsum(corner_counts)])
     oriented = footprints.orient_polygons(starts, corners[is_valid].ravel(), from_outside=False)
     return pa.ListArray.from_arrays(pa.array(starts.astype(np.int32)), pa.array(oriented))
 
@@ -304,15 +306,13 @@ MAPPING_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
 
 
 class MappingDialect:
-    """The dialect's methods for those functions whose text depends on their arguments."""
+    """Methods of the dialect for the functions whose SQL depends on their arguments."""
 
     def write_target_time(self: Any, writer: Any, node: Any) -> str:
-        """TARGET_TIME(jd or t, distance)."""
-        return (
-            f"hven_left({self._write_time(writer, node.args[0])}, "
-            f"CAST(round(CAST({writer.write_expression(node.args[1])} AS DOUBLE) / 299792.458e0 * 1000000) AS "
-            f"BIGINT))"
-        )
+        """Write TARGET_TIME(jd or t, distance)."""
+        time_sql = self._write_time(writer, node.args[0])
+        distance_sql = f"CAST({writer.write_expression(node.args[1])} AS DOUBLE)"
+        return f"hven_left({time_sql}, CAST(round({distance_sql} / 299792.458e0 * 1000000) AS BIGINT))"
 
     def _write_time(self: Any, writer: Any, node: Any) -> str:
         """Write a time that may be a Julian date as a timestamp."""
@@ -322,11 +322,11 @@ class MappingDialect:
         return text
 
     def write_mars_ls(self: Any, writer: Any, node: Any) -> str:
-        """MARS_LS(jd or t)."""
+        """Write MARS_LS(jd or t)."""
         return f"hven_mars_ls(epoch_us({self._write_time(writer, node.args[0])}))"
 
     def write_from_jd(self: Any, writer: Any, node: Any) -> str:
-        """FROM_JD and FROM_MJD, of one part or two."""
+        """Write FROM_JD or FROM_MJD of a date in one part or two."""
         zero = "2440587.5e0" if node.name == "FROM_JD" else "40587e0"
         parts = self.write_doubles(writer, node.args)
         if len(parts) == 1:
@@ -334,30 +334,33 @@ class MappingDialect:
         return f"hven_of_parts({parts[0]}, {parts[1]}, {zero})"
 
     def write_from_ccsds(self: Any, writer: Any, node: Any) -> str:
-        """FROM_CCSDS: TAI seconds since 1958-01-01, 378691200 before 1970.
+        """Write FROM_CCSDS: TAI seconds since 1958-01-01, which is 378691200 s before 1970.
 
-        The whole and the fraction each on its own.
+        The integer seconds and the fraction are rounded each on its own.
         """
         parts = self.write_doubles(writer, node.args)
         microseconds_sql = " + ".join(f"CAST(round({part} * 1000000) AS BIGINT)" for part in parts)
         return f"make_timestamp(hven_utc({microseconds_sql} - 378691200000000))"
 
     def write_hashlist(self: Any, writer: Any, node: Any) -> str:
-        """HASHLIST: one text of all, taken apart again, so that lists among them are too."""
-        if classify_type(node.args[0].meta.type) == "array":
-            items = f"CAST({writer.write_expression(node.args[0])} AS VARCHAR[])"
-            return f"hven_hashlist(list_transform(string_split(array_to_string({items}, '#'), '#'), lambda w: trim(w)))"
-        items = ", ".join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)
-        return f"hven_hashlist(list_transform(string_split(concat_ws('#', {items}), '#'), lambda w: trim(w)))"
+        """Write HASHLIST: join all values and split them again, so that lists among them are split, too."""
+        first_arg = node.args[0]
+        if classify_type(first_arg.meta.type) == "array":
+            items = f"CAST({writer.write_expression(first_arg)} AS VARCHAR[])"
+            joined_sql = f"array_to_string({items}, '#')"
+        else:
+            items = ", ".join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)
+            joined_sql = f"concat_ws('#', {items})"
+        return f"hven_hashlist(list_transform(string_split({joined_sql}, '#'), lambda w: trim(w)))"
 
     def write_first_not_in(self: Any, writer: Any, node: Any) -> str:
-        """FIRST_NOT_IN and HIGHEST_NOT_IN, of lists in text or arrays."""
+        """Write FIRST_NOT_IN or HIGHEST_NOT_IN, of lists in text or arrays."""
         first_list, second_list = node.args
-        highest = node.name == "HIGHEST_NOT_IN"
+        is_highest = node.name == "HIGHEST_NOT_IN"
         if not first_list.meta.type.is_string:
             first = self.write_flat_list(writer, first_list)
             second = self.write_flat_list(writer, second_list)
-        elif highest:
+        elif is_highest:
             first, second = (f"hven_numbers({writer.write_expression(arg)})" for arg in node.args)
         else:
             first, second = (
@@ -365,53 +368,52 @@ class MappingDialect:
                 for arg in node.args
             )
         missing_sql = f"list_filter({first}, lambda w: w IS NOT NULL AND NOT list_contains(coalesce({second}, []), w))"
-        return (
-            f"CAST({f'list_max({missing_sql})' if highest else f'list_extract({missing_sql}, 1)'} AS "
-            f"{node.meta.type.duckdb})"
-        )
+        if is_highest:
+            chosen_sql = f"list_max({missing_sql})"
+        else:
+            chosen_sql = f"list_extract({missing_sql}, 1)"
+        return f"CAST({chosen_sql} AS {node.meta.type.duckdb})"
 
     def write_product_function(self: Any, writer: Any, node: Any) -> str:
-        """PRODUCT_SIZE and PRODUCT_MD5: the second argument is the descriptor's directory."""
+        """Write PRODUCT_SIZE or PRODUCT_MD5; the second argument is the descriptor's directory."""
         name = "hven_file_size" if node.name == "PRODUCT_SIZE" else "hven_file_md5"
-        return (
-            f"{name}({writer.write_expression(node.args[0])}, "
-            f"{writer.write_expression(node.args[1]) if len(node.args) > 1 else self.quote_string('.')})"
-        )
+        texts = [writer.write_expression(arg) for arg in node.args[:2]]
+        if len(texts) == 1:
+            texts.append(self.quote_string("."))
+        return f"{name}({', '.join(texts)})"
 
     def write_oriented(self: Any, writer: Any, node: Any) -> str:
-        """ORIENTED(polygon or region, view)."""
-        if classify_type(node.args[0].meta.type) == "region":
-            return (
-                f"hven_oriented_text({writer.write_expression(node.args[0])}, {writer.write_expression(node.args[1])})"
-            )
-        return (
-            f"hven_oriented({self.write_shape_numbers(writer, node.args[0])}, {writer.write_expression(node.args[1])})"
-        )
+        """Write ORIENTED(polygon or region, view)."""
+        shape, view = node.args
+        if classify_type(shape.meta.type) == "region":
+            return f"hven_oriented_text({writer.write_expression(shape)}, {writer.write_expression(view)})"
+        return f"hven_oriented({self.write_shape_numbers(writer, shape)}, {writer.write_expression(view)})"
 
     def write_polygon_of(self: Any, writer: Any, node: Any) -> str:
-        """POLYGON_OF(region, frame)."""
+        """Write POLYGON_OF(region, frame)."""
+        frame = "''"
         if len(node.args) > 1:
             frame = writer.write_expression(node.args[1])
-        else:
-            frame = "''"
-        return f"nullif(hven_polygon_of({writer.write_expression(node.args[0])}, {frame}), CAST([] AS DOUBLE[]))"
+        region = writer.write_expression(node.args[0])
+        return f"nullif(hven_polygon_of({region}, {frame}), CAST([] AS DOUBLE[]))"
 
     def write_lonlat_box(self: Any, writer: Any, node: Any) -> str:
-        """LONLAT_BOX: from the south-west corner on, eastwards for a body."""
+        """Write LONLAT_BOX: the corners from the south-west one on, eastwards for a body."""
         west, east, south, north = self.write_doubles(writer, node.args[:4])
         corners = [(west, south), (east, south), (east, north), (west, north)]
-        corner_lists = {
-            view: f"list_value({', '.join(number for corner in order for number in corner)})"
-            for view, order in (("body", corners), ("sky", [corners[0], *reversed(corners[1:])]))
-        }
+        view = node.args[4].value
+        if view == "sky":
+            corners = [corners[0], *reversed(corners[1:])]
+        numbers_sql = ", ".join(f"{lon}, {lat}" for lon, lat in corners)
         condition_sql = (
             f"{west} + {east} + {south} + {north} IS NOT NULL AND hven_lon({east} - {west}) < 180 AND {west} <> "
             f"{east} AND {south} < {north}"
         )
-        return f"CASE WHEN {condition_sql} THEN {corner_lists[node.args[4].value]} END"
+        return f"CASE WHEN {condition_sql} THEN list_value({numbers_sql}) END"
 
     def write_wcs_footprint(self: Any, writer: Any, node: Any) -> str:
-        """WCS_FOOTPRINT of all its cards."""
-        texts = [writer.write_expression(arg) for arg in node.args[:2]]
-        corners_sql = f"hven_wcs_({', '.join([*texts, *self.write_doubles(writer, node.args[2:])])})"
+        """Write WCS_FOOTPRINT of all its cards."""
+        axis_texts = [writer.write_expression(arg) for arg in node.args[:2]]
+        number_texts = self.write_doubles(writer, node.args[2:])
+        corners_sql = f"hven_wcs_({', '.join([*axis_texts, *number_texts])})"
         return f"nullif({corners_sql}, CAST([] AS DOUBLE[]))"

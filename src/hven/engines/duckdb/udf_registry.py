@@ -1,10 +1,12 @@
-"""The functions that a DuckDB is given.
+"""The functions that a DuckDB instance gets from Hven.
 
-Those of the sky (`engines._sky_functions`), and those that mappings have beside (`dialect.UDF_SIGNATURES` lists them).
+They are the functions of the sky (`engines._sky_functions`) and those of mappings (`dialect.UDF_SIGNATURES` lists
+them).
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -24,40 +26,52 @@ if TYPE_CHECKING:
 class UdfRegistry:
     """The functions of one DuckDB instance, each defined when a query first names it.
 
-    All of them take longer than a small ingest. Thread-safe.
+    Defining all of them would take longer than a small ingest. Thread-safe.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self._undefined: dict[str, Any] = {
-            **UDF_SIGNATURES,
-            **{text.partition("(")[0].split()[-1]: text for text in SQL_MACROS},
-        }
+        self._undefined: dict[str, Any] = dict(UDF_SIGNATURES)
+        for macro_sql in SQL_MACROS:
+            macro_name = macro_sql.partition("(")[0].split()[-1]
+            self._undefined[macro_name] = macro_sql
 
     def define_named_functions(self, sql: str) -> None:
-        """Define what SQL names, for all cursors of the instance, which is in memory anyway."""
+        """Define the functions that SQL names, for all cursors of the instance; they are not stored."""
         with self._lock:
             for name in re.findall(r"hven_\w+", sql):
                 definition = self._undefined.get(name)
-                if definition:
-                    if isinstance(definition, str):
-                        self.define_named_functions(definition.partition("(")[2])  # what a macro names must be there
-                        self._connection.execute(definition)
-                    else:
-                        wrapped_function = skip_null_rows(UDFS[name])
-                        self._connection.create_function(
-                            name, wrapped_function, list(definition[0]), definition[1], **_VECTORIZED_OPTIONS
-                        )
-                    del self._undefined[name]
+                if not definition:
+                    continue
+                if isinstance(definition, str):
+                    _, _, macro_body = definition.partition("(")
+                    self.define_named_functions(macro_body)  # the functions that a macro names must exist
+                    self._connection.execute(definition)
+                else:
+                    argument_types, result_type = definition
+                    function = _declare_parameters(skip_null_rows(UDFS[name]), len(argument_types))
+                    self._connection.create_function(
+                        name, function, list(argument_types), result_type, **_VECTORIZED_OPTIONS
+                    )
+                del self._undefined[name]
+
+
+def _declare_parameters(function: Callable[..., pa.Array], parameter_count: int) -> Callable[..., pa.Array]:
+    """Give a function of many columns a signature, by which DuckDB counts its parameters."""
+    parameters = [
+        inspect.Parameter(f"column{number}", inspect.Parameter.POSITIONAL_ONLY) for number in range(parameter_count)
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
 
 
 def call_function(function_name: str, *columns: Any) -> pa.Array:
-    """Compute one of the functions as DuckDB does."""
+    """Compute a function outside of DuckDB, with the result that DuckDB gets."""
     return skip_null_rows(UDFS[function_name])(*columns)
 
 
-# duckdb's stubs know enums only
+# the stubs of duckdb accept only enumerations
 _VECTORIZED_OPTIONS: Any = {"type": "arrow", "side_effects": False, "null_handling": "special"}
 UDFS: dict[str, Callable[..., pa.Array]] = {
     **_sky_functions.SKY_FUNCTIONS,
