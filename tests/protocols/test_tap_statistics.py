@@ -236,5 +236,5 @@ def test_a_sync_counts_on(old: list[Any], gone: list[Any], come: list[Any], top:
     left = [*old]
     for one in gone:
         left.remove(one)
-    after = update_statistics(table, found(old), found(gone), found(come), (len(old), len(gone), len(come)), lambda _: iter([pa.array([*left, *come], pa.string())]))  # fmt: skip
+    after = update_statistics(table, found(old), found(gone), found(come), (len(old), len(gone), len(come)), read_column=lambda _: iter([pa.array([*left, *come], pa.string())]))  # fmt: skip
     assert after["x"].get("top") == top

@@ -1,10 +1,10 @@
 """Functions of the sky that no database has, computed by `hven.model.sky` over whole vectors.
 
-`FUNCTION_SIGNATURES` says what they take and give.
+`FUNCTION_SIGNATURES` lists their argument and result types.
 
-They see rows without nulls (`skip_null_rows`), and may answer with nulls. A shape is a list of numbers told by its
-length: 2 a point, 3 a circle, 4 a range, 6 and more a polygon. Something that is no shape contains nothing and has no
-area.
+The functions see rows without nulls (`skip_null_rows`), and may return nulls. A shape is a list of numbers whose length
+tells its kind: 2 is a point, 3 a circle, 4 a range, 6 or more a polygon. A list of another length contains nothing and
+has no area.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     Test = Callable[["ShapeColumn", "ShapeColumn"], Flags]
 
 POINT, CIRCLE, RANGE, POLYGON, NO_SHAPE = range(5)
-MIN_VECTORIZED_ROWS = 32  # rows of text that are read one by one
+MIN_VECTORIZED_ROWS = 32  # fewer rows of text are parsed one by one
 _SHAPE_KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
 
 def skip_null_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]:
-    """Wrap a function so that it sees the rows without a null; the others give null.
+    """Wrap a function so that it sees only rows without a null; the other rows give null.
 
-    DuckDB would do so itself, but then it takes no null that the function gives for a row without one.
+    DuckDB could skip such rows itself, but would then accept no null that the function returns for other rows.
     """
 
     @wraps(function)
@@ -65,57 +65,61 @@ def skip_null_rows(function: Callable[..., pa.Array]) -> Callable[..., pa.Array]
         is_complete = reduce(pc.and_, (pc.is_valid(column) for column in columns))
         if not pc.any(is_complete).as_py():
             return pa.nulls(len(is_complete))
-        rows = np.cumsum(is_complete) - 1
-        return function(*(column.filter(is_complete) for column in columns)).take(
-            pa.array(rows, mask=~np.asarray(is_complete))
-        )
+        result = function(*(column.filter(is_complete) for column in columns))
+        result_rows = np.cumsum(is_complete) - 1
+        return result.take(pa.array(result_rows, mask=~np.asarray(is_complete)))
 
     return call_without_nulls
 
 
 class ShapeColumn:
-    """A column of shapes: numbers, where each row's begin, and what kind each is."""
+    """A column of shapes: their numbers, the offset of each row, and its kind."""
 
     def __init__(self, shape_offsets: npt.NDArray[np.int64], numbers: Numbers) -> None:
         self.shape_offsets = shape_offsets
         self.numbers = numbers
-        size = np.diff(shape_offsets)
-        kind = np.full(len(size), NO_SHAPE)
-        for length, shape_kind in ((2, POINT), (3, CIRCLE), (4, RANGE)):
-            kind[size == length] = shape_kind
-        kind[(size >= 6) & (size % 2 == 0)] = POLYGON
-        self.kinds = kind
+        sizes = np.diff(shape_offsets)
+        kinds = np.full(len(sizes), NO_SHAPE)
+        for size, kind in ((2, POINT), (3, CIRCLE), (4, RANGE)):
+            kinds[sizes == size] = kind
+        kinds[(sizes >= 6) & (sizes % 2 == 0)] = POLYGON
+        self.kinds = kinds
 
     @classmethod
     def from_arrow(cls, column: Any) -> ShapeColumn:
         """Read an Arrow column of lists."""
         list_array = _to_single_array(column)
-        starts = np.asarray(list_array.offsets.to_numpy(), dtype=np.int64)
-        return cls(starts, np.asarray(list_array.values.to_numpy(zero_copy_only=False), dtype=np.float64))
+        offsets = np.asarray(list_array.offsets.to_numpy(), dtype=np.int64)
+        numbers = np.asarray(list_array.values.to_numpy(zero_copy_only=False), dtype=np.float64)
+        return cls(offsets, numbers)
 
     def __len__(self) -> int:
         return len(self.kinds)
 
     def select_rows(self, rows: npt.NDArray[np.int64]) -> ShapeColumn:
-        """Return some rows."""
+        """Return the shapes of these rows, which are ascending and distinct."""
         if len(rows) == len(self):
             return self
+        return self.take_rows(rows)
+
+    def take_rows(self, rows: npt.NDArray[np.int64]) -> ShapeColumn:
+        """Return the shapes of these rows, in this order."""
         sizes = np.diff(self.shape_offsets)[rows]
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        take = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.shape_offsets[:-1][rows], sizes)
-        return ShapeColumn(starts, self.numbers[take])
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        shifts = offsets[:-1] - self.shape_offsets[:-1][rows]
+        number_places = np.arange(offsets[-1]) - np.repeat(shifts, sizes)
+        return ShapeColumn(offsets, self.numbers[number_places])
 
     def split_columns(self, size: int) -> Any:
-        """Return the numbers of rows that all have `size` of them, as that many columns."""
+        """Return the numbers of shapes that all have `size` numbers as `size` columns."""
         rows = self.numbers[self.shape_offsets[0] : self.shape_offsets[-1]].reshape(-1, size)
         return tuple(rows[:, number] for number in range(size))
 
     def build_shape(self, row_number: int) -> Shape | None:
-        """Make the shape of one row, None if it is none."""
-        return _build_shape(
-            _SHAPE_KINDS.get(int(self.kinds[row_number]), ""),
-            tuple(self.numbers[self.shape_offsets[row_number] : self.shape_offsets[row_number + 1]].tolist()),
-        )
+        """Build the shape of one row; return None if its numbers are no shape."""
+        begin, end = self.shape_offsets[row_number : row_number + 2]
+        kind_name = _SHAPE_KINDS.get(int(self.kinds[row_number]), "")
+        return _build_shape(kind_name, tuple(self.numbers[begin:end].tolist()))
 
 
 @cache_results(4096)
@@ -145,11 +149,10 @@ def _build_list_array(offsets: npt.NDArray[np.int64], numbers: Numbers) -> pa.Ar
 
 
 def _build_pair_lists(lon: Numbers, lat: Numbers) -> pa.Array:
-    """Write positions as lists of two; null where there is none."""
-    offsets = pa.array(np.arange(len(lon) + 1, dtype=np.int32) * 2)
-    return pa.ListArray.from_arrays(
-        offsets, pa.array(np.stack([lon, lat], axis=1).ravel()), mask=pa.array(np.isnan(lon))
-    )
+    """Build lists of longitude and latitude; null where the longitude is NaN."""
+    offsets = np.arange(len(lon) + 1, dtype=np.int32) * 2
+    coordinates = np.stack([lon, lat], axis=1).ravel()
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(coordinates), mask=pa.array(np.isnan(lon)))
 
 
 # --- one shape against another ----------------------------------------------------------------------------------------
@@ -203,13 +206,14 @@ def _test_by_kinds(
     *,
     is_symmetric: bool,
 ) -> Flags:
-    """Test row by row, all rows of the same two kinds at once; ranges, which are rare, by their shapes."""
+    """Test row by row: all rows of the same two kinds at once, and ranges, which are rare, by their shapes."""
     results = np.zeros(len(left_shapes), np.bool_)
-    for pair in np.unique(left_shapes.kinds * 5 + right_shapes.kinds).tolist():
-        left_kind, right_kind = divmod(pair, 5)
-        rows = np.flatnonzero(left_shapes.kinds * 5 + right_shapes.kinds == pair)
+    kind_pairs = left_shapes.kinds * 5 + right_shapes.kinds
+    for kind_pair in np.unique(kind_pairs).tolist():
+        left_kind, right_kind = divmod(kind_pair, 5)
         if NO_SHAPE in {left_kind, right_kind}:
             continue
+        rows = np.flatnonzero(kind_pairs == kind_pair)
         a = left_shapes.select_rows(rows)
         b = right_shapes.select_rows(rows)
         if (left_kind, right_kind) in tests:
@@ -217,9 +221,8 @@ def _test_by_kinds(
         elif is_symmetric and (right_kind, left_kind) in tests:
             results[rows] = tests[right_kind, left_kind](b, a)
         else:
-            results[rows] = [
-                _test_single_pair(a.build_shape(row), b.build_shape(row), test_single) for row in range(len(rows))
-            ]
+            shape_pairs = ((a.build_shape(row), b.build_shape(row)) for row in range(len(rows)))
+            results[rows] = [_test_single_pair(left, right, test_single) for left, right in shape_pairs]
     return results
 
 
@@ -229,48 +232,41 @@ def _test_single_pair(
     return left_shape is not None and right_shape is not None and test(left_shape, right_shape)
 
 
+def _test_contains_by_kinds(inner_shapes: ShapeColumn, outer_shapes: ShapeColumn) -> Flags:
+    return _test_by_kinds(inner_shapes, outer_shapes, _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False)
+
+
+def _test_intersects_by_kinds(left_shapes: ShapeColumn, right_shapes: ShapeColumn) -> Flags:
+    return _test_by_kinds(left_shapes, right_shapes, _INTERSECTS_TESTS, intersects, is_symmetric=True)
+
+
 def _test_contains(inner: Any, outer: Any) -> pa.Array:
-    return pa.array(
-        _test_by_kinds(
-            ShapeColumn.from_arrow(inner),
-            ShapeColumn.from_arrow(outer),
-            _CONTAINS_TESTS,
-            lambda a, b: contains(b, a),
-            is_symmetric=False,
-        )
-    )
+    return pa.array(_test_contains_by_kinds(ShapeColumn.from_arrow(inner), ShapeColumn.from_arrow(outer)))
 
 
 def _test_intersects(left_column: Any, right_column: Any) -> pa.Array:
-    return pa.array(
-        _test_by_kinds(
-            ShapeColumn.from_arrow(left_column),
-            ShapeColumn.from_arrow(right_column),
-            _INTERSECTS_TESTS,
-            intersects,
-            is_symmetric=True,
-        )
-    )
+    left_shapes = ShapeColumn.from_arrow(left_column)
+    right_shapes = ShapeColumn.from_arrow(right_column)
+    return pa.array(_test_intersects_by_kinds(left_shapes, right_shapes))
 
 
 def _test_in_polygon(lon: Any, lat: Any, polygon: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(polygon)
-    is_point_in_polygon = polygon_arrays.is_point_in_polygon(
-        _to_float_array(lon), _to_float_array(lat), shapes.shape_offsets, shapes.numbers
-    )
-    return pa.array(is_point_in_polygon)
+    lons = _to_float_array(lon)
+    lats = _to_float_array(lat)
+    return pa.array(polygon_arrays.is_point_in_polygon(lons, lats, shapes.shape_offsets, shapes.numbers))
 
 
-# --- what one shape is ------------------------------------------------------------------------------------------------
+# --- properties of one shape ------------------------------------------------------------------------------------------
 
 
 def _build_boxes(lon: Any, lat: Any, width: Any, height: Any) -> pa.Array:
-    lons, lats = polygon_arrays.compute_box_corners(*(_to_float_array(column) for column in (lon, lat, width, height)))
+    box_arrays = [_to_float_array(column) for column in (lon, lat, width, height)]
+    lons, lats = polygon_arrays.compute_box_corners(*box_arrays)
     numbers = np.stack([lons, lats], axis=2).reshape(-1)
+    offsets = np.arange(0, len(numbers) + 1, 8, dtype=np.int32)
     is_null = np.isnan(lons[:, 0])
-    return pa.ListArray.from_arrays(
-        pa.array(np.arange(0, len(numbers) + 1, 8, dtype=np.int32)), pa.array(numbers), mask=pa.array(is_null)
-    )
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers), mask=pa.array(is_null))
 
 
 def _compute_area(shapes: Any) -> pa.Array:
@@ -279,7 +275,7 @@ def _compute_area(shapes: Any) -> pa.Array:
 
 
 def _compute_areas(shapes: ShapeColumn) -> Numbers:
-    """Compute square degrees, NaN for what is no shape; polygons all at once."""
+    """Compute the areas in square degrees, NaN for what is no shape; polygons all at once."""
     areas = np.full(len(shapes), np.nan)
     areas[shapes.kinds == POINT] = 0.0
     for kind in (CIRCLE, POLYGON, RANGE):
@@ -317,29 +313,35 @@ def _compute_centroid(shapes_column: Any) -> pa.Array:
 
 def _format_shapes(shapes_column: Any) -> pa.Array:
     shapes = ShapeColumn.from_arrow(shapes_column)
-    built_shapes = [shapes.build_shape(row) for row in range(len(shapes))]
-    words = [
-        None if item is None else f"point {item.to_text()}" if isinstance(item, Point) else item.to_text()
-        for item in built_shapes
-    ]
-    return pa.array(words, pa.string())
+    shape_texts = [_format_shape(shapes.build_shape(row)) for row in range(len(shapes))]
+    return pa.array(shape_texts, pa.string())
+
+
+def _format_shape(shape: Shape | None) -> str | None:
+    if shape is None:
+        return None
+    if isinstance(shape, Point):
+        return f"point {shape.to_text()}"
+    return shape.to_text()
 
 
 # --- shapes that are text ---------------------------------------------------------------------------------------------
 
 
 def _find_distinct_rows(*columns: Any) -> tuple[list[tuple[str, ...]], npt.NDArray[np.int64]]:
-    """Return the distinct rows of text columns, and which of them each row is."""
+    """Return the distinct rows of text columns, and the number of the distinct row for each row."""
     codes = []
     dictionaries = []
     for column in columns:
-        coded = _to_single_array(column).dictionary_encode()
-        codes.append(np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64))
-        dictionaries.append(coded.dictionary.to_pylist())
-    rows, row_of_input = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
-    return [
-        tuple(dictionaries[number][code] for number, code in enumerate(row)) for row in rows.tolist()
-    ], row_of_input.ravel()
+        encoded = _to_single_array(column).dictionary_encode()
+        codes.append(np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64))
+        dictionaries.append(encoded.dictionary.to_pylist())
+    distinct_codes, distinct_numbers = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
+    distinct_rows = []
+    for row_codes in distinct_codes.tolist():
+        values = [dictionary[code] for dictionary, code in zip(dictionaries, row_codes, strict=True)]
+        distinct_rows.append(tuple(values))
+    return distinct_rows, distinct_numbers.ravel()
 
 
 @lru_cache(maxsize=1024)
@@ -348,22 +350,17 @@ def _to_moc(shape: Shape | Moc) -> Moc:
         return shape
     if isinstance(shape, Region):  # each part at the order that suits it
         part_mocs = [_to_moc(part) for part in shape.parts]
-        return Moc(
-            healpix.merge_ranges(np.concatenate([part.ranges for part in part_mocs])),
-            max(part.order for part in part_mocs),
-        )
+        ranges = healpix.merge_ranges(np.concatenate([part.ranges for part in part_mocs]))
+        return Moc(ranges, max(part.order for part in part_mocs))
     size = float(np.sqrt(shape.compute_area() / np.pi))
-    if isinstance(shape, Polygon):  # cells are not made smaller than the length of a thin one suggests
+    if isinstance(shape, Polygon):  # the length of a thin polygon limits how small its cells are
         size = max(size, float(shape.ring.reach[0]) / 16)
     elif isinstance(shape, Range):
-        size = max(
-            size,
-            (shape.lat2 - shape.lat1) / 32,
-            shape.width * float(np.cos(np.radians(min(map(abs, shape.parallels), default=0.0)))) / 32,
-        )
-    if size == 0.0:
-        order = 29
-    else:
+        least_latitude = min(map(abs, shape.parallels), default=0.0)
+        width = shape.width * float(np.cos(np.radians(least_latitude)))
+        size = max(size, (shape.lat2 - shape.lat1) / 32, width / 32)
+    order = 29
+    if size != 0.0:
         order = min(healpix.choose_cone_order(size) + 4, 29)
     return Moc(shape.cover(order), order)
 
@@ -383,127 +380,132 @@ def _intersects_shape(left_shape: Shape | Moc, right_shape: Shape | Moc) -> bool
 
 
 class ShapeTextColumn:
-    """A column of shapes as text: those that are one circle or one polygon as numbers, read all at once."""
+    """A column of shapes as text; circles and polygons are parsed to numbers all at once."""
 
     def __init__(self, column: Any) -> None:
-        coded = _to_single_array(column).dictionary_encode()
-        self.codes = np.asarray(coded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
-        self.distinct_texts = coded.dictionary
+        encoded = _to_single_array(column).dictionary_encode()
+        self.codes = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+        self.distinct_texts = encoded.dictionary
         outlines = shape_columns.parse_simple_shapes(self.distinct_texts)
-        size = np.zeros(len(self.distinct_texts), np.int64)
-        size[outlines.rows] = outlines.lengths
-        self.shapes = ShapeColumn(np.concatenate([[0], np.cumsum(size)]), outlines.numbers)
+        sizes = np.zeros(len(self.distinct_texts), np.int64)
+        sizes[outlines.rows] = outlines.lengths
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        self.shapes = ShapeColumn(offsets, outlines.numbers)
         self.is_distinct_plain = self._find_plain_shapes()
         self.is_plain: Flags = self.is_distinct_plain[self.codes]
 
     def _find_plain_shapes(self) -> Flags:
-        """Return which are shapes for sure: positions, radii and edges are as they must be."""
+        """Return which texts are valid circles or polygons: their positions, radii and edges are in range."""
         shapes = self.shapes
         is_plain: Flags = (shapes.kinds == CIRCLE) | (shapes.kinds == POLYGON)
-        size = np.diff(shapes.shape_offsets)
-        owner = np.repeat(np.arange(len(shapes)), size)
+        sizes = np.diff(shapes.shape_offsets)
+        owner = np.repeat(np.arange(len(shapes)), sizes)
         place = np.arange(len(owner)) - shapes.shape_offsets[:-1][owner]
         is_circle = shapes.kinds[owner] == CIRCLE
         is_latitude = place % 2 == 1
+        is_radius = is_circle & (place == 2)
         low = np.where(is_latitude, -90.0, 0.0)
-        high = np.where(is_latitude, 90.0, np.where(is_circle & (place == 2), 180.0, 360.0))
-        is_plain[owner[~((shapes.numbers >= low) & (shapes.numbers <= high))]] = False
+        high = np.where(is_latitude, 90.0, np.where(is_radius, 180.0, 360.0))
+        is_in_range = (shapes.numbers >= low) & (shapes.numbers <= high)
+        is_plain[owner[~is_in_range]] = False
         corners = np.flatnonzero(~is_circle & (place % 2 == 0))
         if len(corners):
-            xyz = sphere.to_unit_vectors(shapes.numbers[corners], shapes.numbers[corners + 1])
+            corner_vectors = sphere.to_unit_vectors(shapes.numbers[corners], shapes.numbers[corners + 1])
             corner_owners = owner[corners]
-            first = np.append(True, corner_owners[1:] != corner_owners[:-1])
+            is_first = np.append(True, corner_owners[1:] != corner_owners[:-1])
             successors = np.append(np.arange(1, len(corners)), 0)
-            successors[np.append(first[1:], True)] = np.flatnonzero(first)  # the last corner is joined to the first
-            is_plain[corner_owners[np.linalg.norm(xyz + xyz[successors], axis=1) < 1e-9]] = False
+            is_last = np.append(is_first[1:], True)
+            successors[is_last] = np.flatnonzero(is_first)  # the last corner is joined to the first
+            corner_sums = corner_vectors + corner_vectors[successors]
+            has_antipodal_edge = np.linalg.norm(corner_sums, axis=1) < 1e-9
+            is_plain[corner_owners[has_antipodal_edge]] = False
         return is_plain
 
     def select_rows(self, row_numbers: npt.NDArray[np.int64]) -> ShapeColumn:
-        """Return the shapes of some rows."""
-        codes = self.codes[row_numbers]
-        size = np.diff(self.shapes.shape_offsets)[codes]
-        starts = np.concatenate([[0], np.cumsum(size)])
-        take = np.arange(starts[-1]) - np.repeat(starts[:-1] - self.shapes.shape_offsets[:-1][codes], size)
-        return ShapeColumn(starts, self.shapes.numbers[take])
+        """Return the shapes of these rows."""
+        return self.shapes.take_rows(self.codes[row_numbers])
 
 
 def _build_text_test(
-    test: Callable[[Shape | Moc, Shape | Moc], bool],
-    tests: dict[tuple[int, int], Test],
-    test_single: Callable[[Shape, Shape], bool],
-    *,
-    is_symmetric: bool,
+    test: Callable[[Shape | Moc, Shape | Moc], bool], test_by_kinds: Callable[[ShapeColumn, ShapeColumn], Flags]
 ) -> Callable[[Any, Any], pa.Array]:
+    """Build a function that tests columns of texts: circles and polygons by their kinds, other shapes by `test`."""
+
     def evaluate_texts(left_column: Any, right_column: Any) -> pa.Array:
         results = np.zeros(len(left_column), np.bool_)
         remaining_rows = np.arange(len(left_column))
         if len(left_column) >= MIN_VECTORIZED_ROWS:
-            a, b = ShapeTextColumn(left_column), ShapeTextColumn(right_column)
-            plain_rows = np.flatnonzero(a.is_plain & b.is_plain)
-            results[plain_rows] = _test_by_kinds(
-                a.select_rows(plain_rows), b.select_rows(plain_rows), tests, test_single, is_symmetric=is_symmetric
-            )
-            remaining_rows = np.flatnonzero(~(a.is_plain & b.is_plain))
-            left_column, right_column = (
-                _to_single_array(left_column).take(pa.array(remaining_rows)),
-                _to_single_array(right_column).take(pa.array(remaining_rows)),
-            )
+            left_texts = ShapeTextColumn(left_column)
+            right_texts = ShapeTextColumn(right_column)
+            is_plain = left_texts.is_plain & right_texts.is_plain
+            plain_rows = np.flatnonzero(is_plain)
+            results[plain_rows] = test_by_kinds(left_texts.select_rows(plain_rows), right_texts.select_rows(plain_rows))
+            remaining_rows = np.flatnonzero(~is_plain)
+            left_column = _to_single_array(left_column).take(pa.array(remaining_rows))
+            right_column = _to_single_array(right_column).take(pa.array(remaining_rows))
         if not len(remaining_rows):
             return pa.array(results)
-        rows, pair_of_row = _find_distinct_rows(left_column, right_column)
-        shape_pairs = [(parse_shape(a), parse_shape(b)) for a, b in rows]
+        distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
+        shape_pairs = [(parse_shape(a), parse_shape(b)) for a, b in distinct_rows]
         if test is _intersects_shape:
-            results[remaining_rows] = _test_all_intersects(shape_pairs)[pair_of_row]
+            distinct_results = _test_all_intersects(shape_pairs)
         else:
-            results[remaining_rows] = np.array(
-                [a is not None and b is not None and test(a, b) for a, b in shape_pairs], np.bool_
-            )[pair_of_row]
+            is_true = [a is not None and b is not None and test(a, b) for a, b in shape_pairs]
+            distinct_results = np.array(is_true, np.bool_)
+        results[remaining_rows] = distinct_results[distinct_numbers]
         return pa.array(results)
 
     return evaluate_texts
 
 
 def _test_all_intersects(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None]]) -> Flags:
-    """Test many pairs: circles and polygons, and unions of them, all at once; anything else pair by pair."""
+    """Test many pairs: circles and polygons, and unions of them, all at once; other shapes pair by pair."""
     results = np.zeros(len(pairs), np.bool_)
     owners: list[int] = []
-    mocs: dict[int, tuple[Any, list[tuple[int, Any]]]] = {}
-    sides: tuple[list[list[float]], list[list[float]]] = ([], [])
+    shapes_by_moc: dict[int, tuple[Any, list[tuple[int, Any]]]] = {}
+    left_parts: list[list[float]] = []
+    right_parts: list[list[float]] = []
     for number, (left_shape, right_shape) in enumerate(pairs):
         if left_shape is None or right_shape is None:
             continue
         if isinstance(left_shape, Moc) != isinstance(right_shape, Moc):
             moc, shape = (left_shape, right_shape) if isinstance(left_shape, Moc) else (right_shape, left_shape)
-            mocs.setdefault(id(moc), (moc, []))[1].append((number, shape))
+            _, moc_shapes = shapes_by_moc.setdefault(id(moc), (moc, []))
+            moc_shapes.append((number, shape))
             continue
-        parts = [
-            [list_shape_numbers(part) for part in (shape.parts if isinstance(shape, Region) else (shape,))]
-            for shape in (left_shape, right_shape)
-        ]
-        if not all(all(side) for side in parts):
+        left_numbers = _list_part_numbers(left_shape)
+        right_numbers = _list_part_numbers(right_shape)
+        if not all(left_numbers) or not all(right_numbers):
             results[number] = _intersects_shape(left_shape, right_shape)
             continue
-        for a in parts[0]:
-            for b in parts[1]:
+        for left_part in left_numbers:
+            for right_part in right_numbers:
                 owners.append(number)
-                sides[0].append(a)
-                sides[1].append(b)
+                left_parts.append(left_part)
+                right_parts.append(right_part)
     if owners:
-        left_parts, right_parts = (
-            ShapeColumn(np.cumsum([0, *map(len, side)]), np.concatenate([np.array(part) for part in side]))
-            for side in sides
-        )
-        is_meeting = _test_by_kinds(left_parts, right_parts, _INTERSECTS_TESTS, intersects, is_symmetric=True)
-        results[np.array(owners)[is_meeting]] = True
-    for moc, shapes in mocs.values():
-        _test_against_moc(moc, shapes, results)
+        is_touching = _test_intersects_by_kinds(_build_shape_column(left_parts), _build_shape_column(right_parts))
+        results[np.array(owners)[is_touching]] = True
+    for moc, moc_shapes in shapes_by_moc.values():
+        _test_against_moc(moc, moc_shapes, results)
     return results
 
 
-def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Flags) -> None:
-    """Test shapes against one MOC: a centre or a corner in it is enough.
+def _list_part_numbers(shape: Shape | Moc) -> list[list[float]]:
+    """Return the numbers of each part of a shape; those of a part that is no point, circle or polygon are empty."""
+    parts = shape.parts if isinstance(shape, Region) else (shape,)
+    return [list_shape_numbers(part) for part in parts]
 
-    The cells of a shape are looked at where that does not tell.
+
+def _build_shape_column(shapes: Sequence[Sequence[float]]) -> ShapeColumn:
+    offsets = np.cumsum([0, *map(len, shapes)])
+    return ShapeColumn(offsets, np.concatenate([np.array(shape) for shape in shapes]))
+
+
+def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Flags) -> None:
+    """Test shapes against one MOC, and set the results of those that touch it.
+
+    A centre or a corner in the MOC is enough; otherwise the cells of the shape are compared.
     """
     owners = []
     lons = []
@@ -512,12 +514,10 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
         for part in shape.parts if isinstance(shape, Region) else (shape,):
             part_numbers = list_shape_numbers(part)
             if isinstance(part, Circle):
-                pairs = [part_numbers[:2]]
-            else:
-                pairs = [part_numbers[at : at + 2] for at in range(0, len(part_numbers), 2)]
-            owners += [number] * len(pairs)
-            lons += [pair[0] for pair in pairs]
-            lats += [pair[1] for pair in pairs]
+                part_numbers = part_numbers[:2]
+            owners += [number] * (len(part_numbers) // 2)
+            lons += part_numbers[::2]
+            lats += part_numbers[1::2]
     if owners:
         results[np.array(owners)[moc.contains(lons, lats)]] = True
     for number, shape in shapes:
@@ -526,7 +526,7 @@ def _test_against_moc(moc: Moc, shapes: Sequence[tuple[int, Shape]], results: Fl
 
 
 def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
-    """Test positions against regions and MOCs: circles and polygons all at once, others those of one text at once."""
+    """Test positions against regions and MOCs: circles and polygons all at once, others text by text."""
     lons = _to_float_array(lon)
     lats = _to_float_array(lat)
     results = np.zeros(len(lons), np.bool_)
@@ -535,32 +535,32 @@ def _test_in_text(lon: Any, lat: Any, shape_texts: Any) -> pa.Array:
         shapes = ShapeTextColumn(shape_texts)
         plain_rows = np.flatnonzero(shapes.is_plain)
         remaining_rows = np.flatnonzero(~shapes.is_plain)
-        points = ShapeColumn(
-            np.arange(len(plain_rows) + 1) * 2, np.stack([lons[plain_rows], lats[plain_rows]], axis=1).ravel()
-        )
-        results[plain_rows] = _test_by_kinds(
-            points, shapes.select_rows(plain_rows), _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False
-        )
+        coordinates = np.stack([lons[plain_rows], lats[plain_rows]], axis=1).ravel()
+        points = ShapeColumn(np.arange(len(plain_rows) + 1) * 2, coordinates)
+        results[plain_rows] = _test_contains_by_kinds(points, shapes.select_rows(plain_rows))
         shape_texts = _to_single_array(shape_texts).take(pa.array(remaining_rows))
-    rows, text_of_row = _find_distinct_rows(shape_texts)
-    order = np.argsort(text_of_row, kind="stable")
-    ends = np.cumsum(np.bincount(text_of_row, minlength=len(rows)))
-    for number, (shape_text,) in enumerate(rows):
+    distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
+    order = np.argsort(text_numbers, kind="stable")
+    text_ends = np.cumsum(np.bincount(text_numbers, minlength=len(distinct_texts)))
+    begin = 0
+    for (shape_text,), end in zip(distinct_texts, text_ends.tolist(), strict=True):
         shape = parse_shape(shape_text)
         if shape is not None:
-            rows_of_text = remaining_rows[order[ends[number - 1] if number else 0 : ends[number]]]
-            results[rows_of_text] = shape.contains(lons[rows_of_text], lats[rows_of_text])
+            rows = remaining_rows[order[begin:end]]
+            results[rows] = shape.contains(lons[rows], lats[rows])
+        begin = end
     return pa.array(results)
 
 
 def _build_mocs(order: Any, shape_texts: Any) -> pa.Array:
-    numbers = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
-    rows, text_of_row = _find_distinct_rows(shape_texts)
-    moc_texts: dict[tuple[int, int], str | None] = {}
-    for number, row in {*zip(numbers.tolist(), text_of_row.tolist(), strict=True)}:
-        shape = parse_shape(rows[row][0])
-        moc_texts[number, row] = _format_shape_moc(shape, number)
-    return pa.array([moc_texts[pair] for pair in zip(numbers.tolist(), text_of_row.tolist(), strict=True)], pa.string())
+    orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
+    distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
+    keys = list(zip(orders.tolist(), text_numbers.tolist(), strict=True))
+    moc_by_key: dict[tuple[int, int], str | None] = {}
+    for moc_order, text_number in set(keys):
+        shape = parse_shape(distinct_texts[text_number][0])
+        moc_by_key[moc_order, text_number] = _format_shape_moc(shape, moc_order)
+    return pa.array([moc_by_key[key] for key in keys], pa.string())
 
 
 def _format_shape_moc(shape: Shape | Moc | None, order: int) -> str | None:
@@ -571,52 +571,65 @@ def _format_shape_moc(shape: Shape | Moc | None, order: int) -> str | None:
 
 def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
     def evaluate_mocs(left_column: Any, right_column: Any) -> pa.Array:
-        rows, pair_of_row = _find_distinct_rows(left_column, right_column)
-        shape_pairs = [(parse_shape(a), parse_shape(b)) for a, b in rows]
-        moc_texts = [str(join(a, b)) if isinstance(a, Moc) and isinstance(b, Moc) else None for a, b in shape_pairs]
-        return pa.array(moc_texts, pa.string()).take(pa.array(pair_of_row))
+        distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
+        moc_texts = []
+        for left_text, right_text in distinct_rows:
+            left_moc = parse_shape(left_text)
+            right_moc = parse_shape(right_text)
+            if isinstance(left_moc, Moc) and isinstance(right_moc, Moc):
+                moc_texts.append(str(join(left_moc, right_moc)))
+            else:
+                moc_texts.append(None)
+        return pa.array(moc_texts, pa.string()).take(pa.array(distinct_numbers))
 
     return evaluate_mocs
 
 
 def _compute_text_area(shape_texts: Any) -> pa.Array:
-    """Compute areas of regions and MOCs.
+    """Compute areas of regions and MOCs in square degrees.
 
-    Circles, polygons and unions of parts that do not meet all at once, others one text at a time.
+    Circles, polygons and unions of disjoint parts are computed all at once, other shapes text by text.
     """
     texts = ShapeTextColumn(shape_texts)
     areas = _compute_areas(texts.shapes)
     is_known = texts.is_distinct_plain.copy()
-    remaining_texts = np.flatnonzero(~is_known)
-    owner, part_words = shape_columns.split_unions(texts.distinct_texts.take(pa.array(remaining_texts)))
-    if len(part_words):
-        part_texts = ShapeTextColumn(part_words)
-    else:
-        part_texts = None
-    if part_texts is not None and len(plain_parts := np.flatnonzero(~np.isin(owner, owner[~part_texts.is_plain]))):
-        text_numbers, place = np.unique(remaining_texts[owner[plain_parts]], return_inverse=True)
-        shapes = part_texts.select_rows(plain_parts)
-        union_areas, is_disjoint = polygon_arrays.sum_union_areas(
-            place, shapes.kinds == CIRCLE, shapes.shape_offsets, shapes.numbers
-        )
-        areas[text_numbers[is_disjoint]], is_known[text_numbers[is_disjoint]] = union_areas[is_disjoint], True
+    _compute_union_areas(texts, areas, is_known)
     for number in np.flatnonzero(~is_known).tolist():
-        item = parse_shape(texts.distinct_texts[number].as_py())
-        if item is None:
+        shape = parse_shape(texts.distinct_texts[number].as_py())
+        if shape is None:
             areas[number] = np.nan
-        elif isinstance(item, Moc):
-            areas[number] = float(item.fraction) * _SKY_SQUARE_DEGREES
+        elif isinstance(shape, Moc):
+            areas[number] = float(shape.fraction) * _SKY_SQUARE_DEGREES
         else:
-            areas[number] = item.compute_area()
-    areas = areas[texts.codes]
-    return pa.array(areas, mask=np.isnan(areas))
+            areas[number] = shape.compute_area()
+    row_areas = areas[texts.codes]
+    return pa.array(row_areas, mask=np.isnan(row_areas))
+
+
+def _compute_union_areas(texts: ShapeTextColumn, areas: Numbers, is_known: Flags) -> None:
+    """Set the areas of unions of disjoint circles and polygons, and mark them as known."""
+    unknown_texts = np.flatnonzero(~is_known)
+    owner, part_texts = shape_columns.split_unions(texts.distinct_texts.take(pa.array(unknown_texts)))
+    if not len(part_texts):
+        return
+    parts = ShapeTextColumn(part_texts)
+    has_other_parts = np.isin(owner, owner[~parts.is_plain])
+    plain_parts = np.flatnonzero(~has_other_parts)
+    if not len(plain_parts):
+        return
+    union_numbers, union_of_part = np.unique(unknown_texts[owner[plain_parts]], return_inverse=True)
+    shapes = parts.select_rows(plain_parts)
+    union_areas, is_disjoint = polygon_arrays.sum_union_areas(
+        union_of_part, shapes.kinds == CIRCLE, shapes.shape_offsets, shapes.numbers
+    )
+    areas[union_numbers[is_disjoint]] = union_areas[is_disjoint]
+    is_known[union_numbers[is_disjoint]] = True
 
 
 def _compute_text_centroid(shape_texts: Any) -> pa.Array:
-    rows, text_of_row = _find_distinct_rows(shape_texts)
-    centroids = np.array([_find_shape_centre(parse_shape(row[0])) for row in rows], dtype=np.float64).reshape(-1, 2)[
-        text_of_row
-    ]
+    distinct_texts, text_numbers = _find_distinct_rows(shape_texts)
+    text_centroids = [_find_shape_centre(parse_shape(shape_text)) for (shape_text,) in distinct_texts]
+    centroids = np.array(text_centroids, dtype=np.float64).reshape(-1, 2)[text_numbers]
     return _build_pair_lists(centroids[:, 0], centroids[:, 1])
 
 
@@ -624,14 +637,14 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
     if shape is None or (isinstance(shape, Moc) and not len(shape.ranges)):
         return np.nan, np.nan
     if isinstance(shape, Moc):
-        # the mean direction of the ranges' first cells, weighted by size, at an order where they are few
+        # the mean direction of cells in the ranges, at an order where they are few
         coarse_moc = shape.degrade(min(shape.order, 8))
         shift = 2 * (29 - coarse_moc.order)
         low = coarse_moc.ranges[:, 0] >> shift
         high = coarse_moc.ranges[:, 1] >> shift
-        cells = np.arange(int((high - low).sum())) + np.repeat(
-            low - np.concatenate([[0], np.cumsum(high - low)[:-1]]), high - low
-        )
+        lengths = high - low
+        cells_before = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        cells = np.arange(int(lengths.sum())) + np.repeat(low - cells_before, lengths)
         cell_centers = healpix.compute_cell_centers(coarse_moc.order, cells)
         lon, lat = sphere.to_lon_lat(sphere.to_unit_vectors(*cell_centers).sum(axis=0))
         return float(lon), float(lat)
@@ -644,18 +657,19 @@ def _find_shape_centre(shape: Shape | Moc | None) -> tuple[float, float]:
 
 def _compute_healpix_index(order: Any, lon: Any, lat: Any) -> pa.Array:
     orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
+    lons = _to_float_array(lon)
+    lats = _to_float_array(lat)
     cells = np.full(len(orders), -1, np.int64)
     for number in np.unique(orders).tolist():
         if 0 <= number <= healpix.MAX_ORDER:
             rows = orders == number
-            cells[rows] = healpix.compute_cell_indexes(
-                int(number), _to_float_array(lon)[rows], _to_float_array(lat)[rows]
-            )
+            cells[rows] = healpix.compute_cell_indexes(int(number), lons[rows], lats[rows])
     return pa.array(cells, mask=cells < 0)
 
 
 def _compute_healpix_center(order: Any, cell: Any) -> pa.Array:
-    orders, cells = (np.asarray(_to_single_array(column).to_numpy(zero_copy_only=False)) for column in (order, cell))
+    orders = np.asarray(_to_single_array(order).to_numpy(zero_copy_only=False))
+    cells = np.asarray(_to_single_array(cell).to_numpy(zero_copy_only=False))
     lon = np.full(len(orders), np.nan)
     lat = np.full(len(orders), np.nan)
     for number in np.unique(orders).tolist():
@@ -681,10 +695,8 @@ SKY_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_area": _compute_area,
     "hven_centroid": _compute_centroid,
     "hven_text": _format_shapes,
-    "hven_contains_text": _build_text_test(
-        _contains_shape, _CONTAINS_TESTS, lambda a, b: contains(b, a), is_symmetric=False
-    ),
-    "hven_intersects_text": _build_text_test(_intersects_shape, _INTERSECTS_TESTS, intersects, is_symmetric=True),
+    "hven_contains_text": _build_text_test(_contains_shape, _test_contains_by_kinds),
+    "hven_intersects_text": _build_text_test(_intersects_shape, _test_intersects_by_kinds),
     "hven_area_text": _compute_text_area,
     "hven_centroid_text": _compute_text_centroid,
     "hven_in_text": _test_in_text,
@@ -698,9 +710,9 @@ SKY_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {
     "hven_ipix": _compute_ipix,
 }
 
-#: NULL in = NULL out: name -> (argument types, result type), in SQL's words; ``DOUBLE[]`` is a list.
-#: A ``DOUBLE[]`` shape is told by its length: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 and more a polygon.
-#: The ``_text`` ones take DALI or STC-S text or an ASCII MOC.
+#: Functions: name -> (argument types, result type), in SQL's words; ``DOUBLE[]`` is a list. NULL in gives NULL out.
+#: The length of a ``DOUBLE[]`` tells its shape: 2 a point, 3 a circle (lon, lat, r), 4 a range, 6 or more a polygon.
+#: The ``_text`` functions take DALI or STC-S text or an ASCII MOC.
 FUNCTION_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     "hven_in_polygon": (("DOUBLE", "DOUBLE", "DOUBLE[]"), "BOOLEAN"),
     "hven_box": (("DOUBLE", "DOUBLE", "DOUBLE", "DOUBLE"), "DOUBLE[]"),

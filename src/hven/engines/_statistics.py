@@ -1,7 +1,4 @@
-"""What is known about the values of a new snapshot: nulls, extremes, distinct values, text.
-
-And the coverage of its positions.
-"""
+"""Statistics of the values of a new snapshot: nulls, extremes, distinct values, text; and the coverage of positions."""
 
 from __future__ import annotations
 
@@ -20,15 +17,17 @@ if TYPE_CHECKING:
 
     from hven.model.table import Table
 
-MAX_TOP_VALUES, MAX_TOP_VALUE_CHARACTERS = (
-    24,
-    100,
-)  # different values of a column that are kept with their rows; characters of each
-MAX_COVERAGE_CELLS = 20_000  # a coverage map has no more cells than that, unless it is of order 6
+MAX_TOP_VALUES = 24  # a column with up to this many distinct values keeps them with their numbers of rows
+MAX_TOP_VALUE_CHARACTERS = 100  # longer values are not kept
+MAX_COVERAGE_CELLS = 20_000  # maximum number of cells of a coverage map, unless it is of order 6
 
 
 class StatisticsCollector:
-    """Gathers part by part; `build_statistics` gives column name -> {nulls, minimum, maximum, distinct, top, non_ascii, max_length}, and `longest` text of arrays."""
+    """Collects statistics part by part.
+
+    `build_statistics` returns for each column name nulls, minimum, maximum, distinct, top, non_ascii and max_length as
+    far as they apply, and the `longest` text of arrays.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -50,9 +49,9 @@ class StatisticsCollector:
             if pa.types.is_string(arrow_type):
                 self._add_text_values(name, column)
             elif pa.types.is_list(arrow_type) and pa.types.is_string(arrow_type.value_type):
-                self._element_lengths[name] = max(
-                    self._element_lengths.get(name, 0), pc.max(pc.utf8_length(pc.list_flatten(column))).as_py() or 0
-                )
+                lengths = pc.utf8_length(pc.list_flatten(column))
+                max_length = pc.max(lengths).as_py() or 0
+                self._element_lengths[name] = max(self._element_lengths.get(name, 0), max_length)
             elif pa.types.is_boolean(arrow_type) or pa.types.is_timestamp(arrow_type) or _is_numeric(arrow_type):
                 self._add_scalar_values(name, column)
 
@@ -68,17 +67,16 @@ class StatisticsCollector:
 
     def _add_scalar_values(self, name: str, column: pa.ChunkedArray) -> None:
         only_value = self._widen_extremes(name, column)
-        # one number and NaN are two values: extremes do not tell, and a sample may miss the rarer one
-        has_nan = (
-            only_value is not None and pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
-        )
+        # the extremes do not show that a column has one number and NaN, and a sample may miss the rarer of the two
+        has_nan = False
+        if only_value is not None and pa.types.is_floating(column.type):
+            has_nan = bool(pc.any(pc.is_nan(column)).as_py())
         if not pa.types.is_boolean(column.type):
-            self._distinct_estimators.setdefault(name, _DistinctEstimator()).add_column(
-                column, None if has_nan else only_value, use_all_rows=has_nan
-            )
+            estimator = self._distinct_estimators.setdefault(name, _DistinctEstimator())
+            estimator.add_column(column, None if has_nan else only_value, use_all_rows=has_nan)
 
     def _widen_extremes(self, name: str, column: pa.ChunkedArray) -> pa.Scalar | None:
-        """Widen the extremes; return the value if the part has no other."""
+        """Widen the extremes by those of a part; return its value if it has only one."""
         min_max = pc.min_max(column)
         minimum = min_max["min"]
         low = minimum.as_py()
@@ -118,15 +116,14 @@ class StatisticsCollector:
 class _DistinctEstimator:
     """Estimates the number of distinct values from a sample.
 
-    Exact while there are few, else by the share of values seen once.
+    The number is exact while the sample has all values; otherwise the share of values seen once decides.
     """
 
     _FIRST_SAMPLE_ROWS = 65_536  # rows of the first part
-    _MAX_LATER_SAMPLE_ROWS, _MIN_LATER_SAMPLE_ROWS = (
-        16_384,
-        2048,
-    )  # rows of each later part: a sixteenth, within these bounds
-    _MAX_DISTINCT_VALUES = 131_072  # distinct values
+    # a sixteenth of the rows of each later part, within these bounds
+    _MIN_LATER_SAMPLE_ROWS = 2048
+    _MAX_LATER_SAMPLE_ROWS = 16_384
+    _MAX_DISTINCT_VALUES = 131_072  # no more values are counted beyond this
 
     def __init__(self) -> None:
         self._value_counts: pa.StructArray | None = None
@@ -137,9 +134,10 @@ class _DistinctEstimator:
     def add_column(
         self, column: pa.ChunkedArray, only_value: pa.Scalar | None = None, *, use_all_rows: bool = False
     ) -> None:
-        """Add a sample of a column: most of it from the first part, some of each later one.
+        """Add a sample of a column: most of it from the first part, some from each later one.
 
-        `only_value`, if given, is the one value that it has; `use_all_rows`: all of it is taken, for it has few.
+        `only_value` is the one value that the part has, if it has only one. With `use_all_rows`, all rows are counted,
+        which is for a column of few values.
         """
         value_count = len(column) - column.null_count
         if self._value_counts is not None and len(self._value_counts) >= self._MAX_DISTINCT_VALUES:
@@ -152,92 +150,88 @@ class _DistinctEstimator:
         self._value_total += value_count
         if only_value is not None:
             self._sampled += value_count
-            self._add_counts(
-                pa.StructArray.from_arrays(
-                    [_normalize_zeros(pa.array([only_value], column.type)), pa.array([value_count])],
-                    ["values", "counts"],
-                )
-            )
+            values = _normalize_zeros(pa.array([only_value], column.type))
+            self._add_counts(_build_value_counts(values, pa.array([value_count])))
             return
-        column = column.drop_null()  # before: nulls may stand in every second row, and the sample with them
-        if use_all_rows:
-            step = 1
-        else:
-            step = -(-value_count // sample_limit)
-        if step == 1:
-            sample = column
-        else:
-            sample = column.take(pa.array(np.arange(0, value_count, step)))
+        # nulls go first: if every second row were null, a sample of every second row could have only nulls
+        sample = column.drop_null()
+        step = 1 if use_all_rows else -(-value_count // sample_limit)
+        if step != 1:
+            sample = sample.take(pa.array(np.arange(0, value_count, step)))
         self._sampled += len(sample)
         self._add_counts(pc.value_counts(_normalize_zeros(sample)))
 
     def _add_counts(self, counts: pa.StructArray) -> None:
         self._pending_counts.append(counts)
-        if sum(len(each) for each in self._pending_counts) >= self._MAX_DISTINCT_VALUES:
+        if sum(map(len, self._pending_counts)) >= self._MAX_DISTINCT_VALUES:
             self._merge_counts()
 
     def _merge_counts(self) -> None:
-        """Add up the counts of the parts."""
-        counts = [*([] if self._value_counts is None else [self._value_counts]), *self._pending_counts]
+        """Add the pending counts to the counts of the values."""
+        part_counts = self._pending_counts
+        if self._value_counts is not None:
+            part_counts = [self._value_counts, *part_counts]
         self._pending_counts = []
-        if len(counts) < 2:
-            if counts:
-                self._value_counts = counts[0]
-            else:
-                self._value_counts = None
+        if not part_counts:
             return
-        encoded = pa.concat_arrays([_get_field(part_counts, 0) for part_counts in counts]).dictionary_encode()
-        numbers = np.concatenate([np.asarray(_get_field(part_counts, 1)) for part_counts in counts])
-        sums = np.bincount(np.asarray(encoded.indices), weights=numbers, minlength=len(encoded.dictionary)).astype(
-            np.int64
-        )
-        self._value_counts = pa.StructArray.from_arrays([encoded.dictionary, pa.array(sums)], ["values", "counts"])
+        if len(part_counts) == 1:
+            self._value_counts = part_counts[0]
+            return
+        values = pa.concat_arrays([_get_field(counts, 0) for counts in part_counts])
+        encoded = values.dictionary_encode()
+        counts_by_part = np.concatenate([np.asarray(_get_field(counts, 1)) for counts in part_counts])
+        totals = np.bincount(np.asarray(encoded.indices), weights=counts_by_part, minlength=len(encoded.dictionary))
+        self._value_counts = _build_value_counts(encoded.dictionary, pa.array(totals.astype(np.int64)))
 
     def estimate_distinct(self) -> int:
-        """Estimate the number of distinct values, by the estimator of Haas and Stokes (Duj1) as PostgreSQL's ANALYZE uses it."""
+        """Estimate the number of distinct values.
+
+        The estimator is that of Haas and Stokes (Duj1), which ANALYZE of PostgreSQL also uses.
+        """
         self._merge_counts()
         if self._value_counts is None:
             return 0
         distinct = len(self._value_counts)
         if self._sampled >= self._value_total:
             return distinct
-        field = _get_field(self._value_counts, 1)
-        singletons = int(pc.sum(pc.equal(field, 1)).as_py() or 0)
-        n = self._sampled
+        counts = _get_field(self._value_counts, 1)
+        singletons = int(pc.sum(pc.equal(counts, 1)).as_py() or 0)
+        sampled = self._sampled
         total = self._value_total
-        if singletons == n:
+        if singletons == sampled:
             return total
-        return int(min(n * distinct / (n - singletons + singletons * n / total), total))
+        estimate = sampled * distinct / (sampled - singletons + singletons * sampled / total)
+        return int(min(estimate, total))
 
     def list_top_values(self) -> list[list[object]]:
-        """Return the values with the rows that have each, most first.
+        """Return the values with the number of rows of each, the most frequent first.
 
-        None if there are many, or if one is no plain value.
+        The list is empty if there are many values, or if one is too long or no finite number.
         """
         self._merge_counts()
         if self._value_counts is None or not 0 < len(self._value_counts) <= MAX_TOP_VALUES:
             return []
         values = [to_json_value(value) for value in _get_field(self._value_counts, 0).to_pylist()]
-        if any(
-            isinstance(value, str) and (len(value) > MAX_TOP_VALUE_CHARACTERS or value in {"nan", "inf", "-inf"})
-            for value in values
-        ):
+        texts = [value for value in values if isinstance(value, str)]
+        if any(len(text) > MAX_TOP_VALUE_CHARACTERS or text in {"nan", "inf", "-inf"} for text in texts):
             return []
-        counts = [
-            round(count * self._value_total / self._sampled) for count in _get_field(self._value_counts, 1).to_pylist()
-        ]
+        sampled_counts = _get_field(self._value_counts, 1).to_pylist()
+        counts = [round(count * self._value_total / self._sampled) for count in sampled_counts]
         return sort_value_counts(dict(zip(values, counts, strict=True)))
 
 
 def sort_value_counts(counts: Mapping[Any, int]) -> list[list[object]]:
-    """Sort values by their rows, most first; those that have none are left out."""
-    return [
-        [value, count] for value, count in sorted(counts.items(), key=lambda one: (-one[1], str(one[0]))) if count > 0
-    ]
+    """Sort values by their numbers of rows, the most frequent first; leave out values without rows."""
+    sorted_counts = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
+    return [[value, count] for value, count in sorted_counts if count > 0]
+
+
+def _build_value_counts(values: pa.Array, counts: pa.Array) -> pa.StructArray:
+    return pa.StructArray.from_arrays([values, counts], ["values", "counts"])
 
 
 def _normalize_zeros(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Make -0.0 of floating-point numbers 0.0: they are equal, and are counted together."""
+    """Replace -0.0 by 0.0 in floating-point numbers: they are equal, so they are counted together."""
     if pa.types.is_floating(values.type):
         return pc.add(values, pa.scalar(0.0, values.type))
     return values
@@ -252,7 +246,7 @@ def _is_numeric(arrow_type: pa.DataType) -> bool:
 
 
 def to_json_value(value: Any) -> object:
-    """Make a value fit for JSON: infinities and times as text."""
+    """Return a value that JSON can hold: infinities and times as text."""
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -263,8 +257,12 @@ def to_json_value(value: Any) -> object:
 
 
 def compute_coverage_moc(cell_indexes: npt.NDArray[np.int64]) -> str:
-    """Write the ASCII MOC (MOC 2.0 section 4.3.2) of sorted HEALPix indexes of order 29, at an order of 8 to 6 by its size."""
-    return format_moc(*compute_coverage_cells(cell_indexes))
+    """Write sorted HEALPix indexes of order 29 as an ASCII MOC (MOC 2.0 section 4.3.2).
+
+    Its order is 8, or down to 6 if it would have too many cells.
+    """
+    cells, order = compute_coverage_cells(cell_indexes)
+    return format_moc(cells, order)
 
 
 def format_moc(cells: npt.NDArray[np.int64], order: int) -> str:
@@ -275,7 +273,7 @@ def format_moc(cells: npt.NDArray[np.int64], order: int) -> str:
 
 
 def compute_coverage_cells(cell_indexes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the cells of a coverage, and their order."""
+    """Return the cells of a coverage map, and their order."""
     cells = np.empty(0, np.int64)
     order = 8
     for order in (8, 7, 6):
@@ -286,17 +284,15 @@ def compute_coverage_cells(cell_indexes: npt.NDArray[np.int64]) -> tuple[npt.NDA
 
 
 def find_distinct_cells(cell_indexes: npt.NDArray[np.int64], order: int) -> npt.NDArray[np.int64]:
-    """Return the distinct cells of a coarser order, from a sorted array, without a copy of it."""
+    """Return the distinct cells of a coarser order, from a sorted array, without copying it as a whole."""
     shift = 2 * (29 - order)
-    cell_arrays: list[npt.NDArray[np.int64]] = []
-    last = -1
+    cell_arrays = [np.empty(0, np.int64)]
+    last_cell = -1
     for begin in range(0, len(cell_indexes), 4_000_000):
         cells = cell_indexes[begin : begin + 4_000_000] >> shift
-        keep = np.empty(len(cells), bool)
-        keep[0] = cells[0] != last
-        np.not_equal(cells[1:], cells[:-1], out=keep[1:])
-        cell_arrays.append(cells[keep])
-        last = int(cells[-1])
-    if cell_arrays:
-        return np.concatenate(cell_arrays)
-    return np.empty(0, np.int64)
+        is_first = np.empty(len(cells), bool)
+        is_first[0] = cells[0] != last_cell
+        np.not_equal(cells[1:], cells[:-1], out=is_first[1:])
+        cell_arrays.append(cells[is_first])
+        last_cell = int(cells[-1])
+    return np.concatenate(cell_arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,14 +18,30 @@ if TYPE_CHECKING:
 
     Facts = Mapping[str, object]
 
-MAX_CATEGORICAL_FRACTION = 0.1  # distinct values of the rows: below, new rows mostly bring values that there are
+MAX_CATEGORICAL_FRACTION = 0.1  # distinct values per row: below it, most new rows have values that exist already
 
 
 class ColumnReader(Protocol):
-    """How to look at a column of the new snapshot, if it must be."""
+    """A function that reads a column of the new snapshot, if that is needed."""
 
     def __call__(self, name: str) -> Iterator[pa.Array | pa.ChunkedArray]:
         """Yield the column piece by piece."""
+
+
+class ColumnFacts(NamedTuple):
+    """Statistics of a column in the old snapshot, in the removed rows and in the added rows."""
+
+    old: Facts
+    removed: Facts
+    added: Facts
+
+    def get_counts(self, fact_name: str) -> tuple[int, int, int]:
+        """Return a count in each of the three, 0 where it is missing."""
+        return _get_count(self.old, fact_name), _get_count(self.removed, fact_name), _get_count(self.added, fact_name)
+
+    def has_fact(self, fact_name: str) -> bool:
+        """Return whether the new snapshot can have a fact."""
+        return fact_name in self.old or fact_name in self.added
 
 
 def update_statistics(
@@ -34,32 +50,30 @@ def update_statistics(
     removed_statistics: Mapping[str, Facts],
     added_statistics: Mapping[str, Facts],
     row_counts: tuple[int, int, int],
+    *,
     read_column: ColumnReader,
 ) -> dict[str, dict[str, object]]:
-    """Return the statistics after rows went and came.
+    """Return the statistics after rows were removed and added.
 
-    What a look at all rows would find, but for the numbers of distinct values.
+    They are what reading all rows would give, except for the numbers of distinct values, which are estimates.
 
     Parameters
     ----------
+    table
+        The table of the snapshot.
     old_statistics, removed_statistics, added_statistics
-        Statistics of the snapshot that was changed, of the rows that went, of those that came.
+        Statistics of the old snapshot, of the removed rows, and of the added rows.
     row_counts
-        How many rows each of them is about.
+        The number of rows of each of these.
     read_column
-        A column is looked at only if its extreme may have gone, and then until one is found that is as extreme.
+        Reads a column. It is called only if an extreme may be gone, and read until a value is found that is as extreme.
     """
-    return {
-        name: _update_column_statistics(
-            column,
-            old_statistics[name],
-            removed_statistics[name],
-            added_statistics[name],
-            row_counts,
-            partial(read_column, name),
-        )
-        for name, column in ((column.name, column) for column in table.columns)
-    }
+    statistics = {}
+    for column in table.columns:
+        name = column.name
+        facts = ColumnFacts(old_statistics[name], removed_statistics[name], added_statistics[name])
+        statistics[name] = _update_column_statistics(column, facts, row_counts, partial(read_column, name))
+    return statistics
 
 
 def compute_statistics(table: Table, rows: pa.Table) -> dict[str, dict[str, object]]:
@@ -70,98 +84,76 @@ def compute_statistics(table: Table, rows: pa.Table) -> dict[str, dict[str, obje
 
 
 def _update_column_statistics(
-    column: Column,
-    old_facts: Facts,
-    removed_facts: Facts,
-    added_facts: Facts,
-    row_counts: tuple[int, int, int],
-    read_column: Any,
+    column: Column, facts: ColumnFacts, row_counts: tuple[int, int, int], read_column: Any
 ) -> dict[str, object]:
-    nulls, removed_nulls, added_nulls = (
-        _get_count(facts, "nulls") for facts in (old_facts, removed_facts, added_facts)
-    )
-    value_counts = [
-        total - missing for total, missing in zip(row_counts, (nulls, removed_nulls, added_nulls), strict=True)
-    ]
+    old_nulls, removed_nulls, added_nulls = facts.get_counts("nulls")
+    old_rows, removed_rows, added_rows = row_counts
+    value_counts = [old_rows - old_nulls, removed_rows - removed_nulls, added_rows - added_nulls]
     value_count = value_counts[0] - value_counts[1] + value_counts[2]
-    updated: dict[str, object] = {"nulls": nulls - removed_nulls + added_nulls}
+    updated: dict[str, object] = {"nulls": old_nulls - removed_nulls + added_nulls}
     if not value_count:
         return updated
-    if "minimum" in old_facts or "minimum" in added_facts:
-        for name, better in (("minimum", min), ("maximum", max)):
-            updated[name] = _update_extreme(column, name, better, old_facts, removed_facts, added_facts, read_column)
-    if "distinct" in old_facts or "distinct" in added_facts:
-        count = _get_count(old_facts, "distinct")
-        updated["distinct"] = _estimate_distinct(
-            count, _get_count(added_facts, "distinct"), value_counts[0], value_count
-        )
-    top = _update_top_values((old_facts, removed_facts, added_facts), value_counts)
-    if top:
-        updated["top"] = top
-    if "max_length" in old_facts or "max_length" in added_facts:
-        has_non_ascii = bool(
-            added_facts.get("non_ascii")
-            or (
-                old_facts.get("non_ascii")
-                and (not removed_facts.get("non_ascii") or _is_any_true(read_column, _is_non_ascii))
-            )
-        )
-        updated["non_ascii"] = has_non_ascii
-        longest, removed_length, added_length = (
-            _get_count(facts, "max_length") for facts in (old_facts, removed_facts, added_facts)
-        )
-        if removed_length == longest > added_length and not _is_any_true(
-            read_column, lambda piece: pc.equal(pc.utf8_length(piece), longest)
-        ):
-            longest = max(int(pc.max(pc.utf8_length(piece)).as_py() or 0) for piece in read_column())
-        updated["max_length"] = max(longest, added_length)
-    if (
-        "longest" in old_facts or "longest" in added_facts
-    ):  # it may be more than there is: it is what a width is chosen by
-        updated["longest"] = max(_get_count(old_facts, "longest"), _get_count(added_facts, "longest"))
+    if facts.has_fact("minimum"):
+        updated["minimum"] = _update_extreme(column, "minimum", facts, read_column)
+        updated["maximum"] = _update_extreme(column, "maximum", facts, read_column)
+    if facts.has_fact("distinct"):
+        old_count, _, added_count = facts.get_counts("distinct")
+        updated["distinct"] = _estimate_distinct(old_count, added_count, value_counts[0], value_count)
+    top_values = _update_top_values(facts, value_counts)
+    if top_values:
+        updated["top"] = top_values
+    if facts.has_fact("max_length"):
+        updated["non_ascii"] = _update_non_ascii(facts, read_column)
+        updated["max_length"] = _update_max_length(facts, read_column)
+    if facts.has_fact("longest"):  # it may be too large: it only decides how wide a field is
+        old_length, _, added_length = facts.get_counts("longest")
+        updated["longest"] = max(old_length, added_length)
     return updated
 
 
+def _update_non_ascii(facts: ColumnFacts, read_column: Any) -> bool:
+    if facts.added.get("non_ascii"):
+        return True
+    if not facts.old.get("non_ascii"):
+        return False
+    return not facts.removed.get("non_ascii") or _is_any_true(read_column, _is_non_ascii)
+
+
+def _update_max_length(facts: ColumnFacts, read_column: Any) -> int:
+    old_length, removed_length, added_length = facts.get_counts("max_length")
+    if removed_length != old_length or old_length <= added_length:
+        return max(old_length, added_length)
+    if not _is_any_true(read_column, lambda piece: pc.equal(pc.utf8_length(piece), old_length)):
+        piece_lengths = (pc.max(pc.utf8_length(piece)).as_py() for piece in read_column())
+        old_length = max(int(length or 0) for length in piece_lengths)
+    return max(old_length, added_length)
+
+
 def _update_extreme(
-    column: Column,
-    name: str,
-    choose_extreme: Any,
-    old_facts: Facts,
-    removed_facts: Facts,
-    added_facts: Facts,
-    read_column: Any,
+    column: Column, fact_name: Literal["minimum", "maximum"], facts: ColumnFacts, read_column: Any
 ) -> object:
     """Return the smallest or greatest value."""
-    old_value, removed_value, added_value = (
-        _restore_value(column, facts.get(name)) for facts in (old_facts, removed_facts, added_facts)
-    )
-    candidates = [
-        (value, facts[name])
-        for value, facts in ((old_value, old_facts), (added_value, added_facts))
-        if value is not None
-    ]
-    if candidates:
-        best = choose_extreme(candidates, key=lambda pair: pair[0])
-    else:
-        best = (None, None)
-    if (
-        best[0] is None
-        or removed_value is None
-        or removed_value != best[0]
-        or (added_value is not None and added_value == best[0])
-    ):
-        return best[1]
-    scalar = pa.scalar(removed_value, column.type.arrow)
-    if _is_any_true(read_column, lambda piece: pc.equal(piece, scalar)):
-        return best[1]
-    values = [
-        value
-        for piece in read_column()
-        if (value := (pc.min if name == "minimum" else pc.max)(piece).as_py()) is not None
-    ]
-    if values:
-        return to_json_value(choose_extreme(values))
-    return None
+    choose_extreme: Any = min if fact_name == "minimum" else max
+    old_value, removed_value, added_value = (_restore_value(column, fact_set.get(fact_name)) for fact_set in facts)
+    candidates = []
+    if old_value is not None:
+        candidates.append((old_value, facts.old[fact_name]))
+    if added_value is not None:
+        candidates.append((added_value, facts.added[fact_name]))
+    if not candidates:
+        return None
+    extreme_value, stored_extreme = choose_extreme(candidates, key=lambda candidate: candidate[0])
+    is_removed = removed_value is not None and removed_value == extreme_value
+    is_added = added_value is not None and added_value == extreme_value
+    if not is_removed or is_added:
+        return stored_extreme
+    removed_scalar = pa.scalar(removed_value, column.type.arrow)
+    if _is_any_true(read_column, lambda piece: pc.equal(piece, removed_scalar)):
+        return stored_extreme
+    compute_extreme = pc.min if fact_name == "minimum" else pc.max
+    piece_values = [compute_extreme(piece).as_py() for piece in read_column()]
+    values = [value for value in piece_values if value is not None]
+    return to_json_value(choose_extreme(values)) if values else None
 
 
 def _is_any_true(read_column: Any, test_piece: Any) -> bool:
@@ -173,14 +165,14 @@ def _is_non_ascii(piece: Any) -> Any:
 
 
 def _estimate_distinct(old_count: int, added_count: int, rows_before: int, rows_after: int) -> int:
-    """Guess: a column of few values keeps them, one of many has as many among the new rows as it had."""
+    """Estimate the distinct values: a column of few values keeps them, one of many has as many among its new rows."""
     if rows_before and old_count > MAX_CATEGORICAL_FRACTION * rows_before:
         old_count = round(old_count * rows_after / rows_before)
     return min(max(old_count, added_count), rows_after)
 
 
 def _update_top_values(fact_sets: tuple[Facts, ...], value_counts: list[int]) -> list[list[object]]:
-    """Add up which values how many rows have; none if one of the three does not know."""
+    """Add up the numbers of rows of the most frequent values; return none if one of the three does not have them."""
     counts: dict[Any, int] = {}
     for facts, rows, sign in zip(fact_sets, value_counts, (1, -1, 1), strict=True):
         top_values: Any = facts.get("top")
@@ -202,7 +194,7 @@ def _get_count(facts: Facts, fact_name: str) -> int:
 
 
 def _restore_value(column: Column, stored_value: object) -> Any:
-    """Return a value as it was before it was made fit for JSON."""
+    """Return a value as it was before it was converted for JSON."""
     if isinstance(stored_value, str) and column.type.is_timestamp:
         return dt.datetime.fromisoformat(stored_value)
     if isinstance(stored_value, str) and not column.type.is_string:

@@ -301,8 +301,8 @@ class DuckEngine(StorageEngine):
             snapshot_id,
             *snapshot_path,
             self._keep_lock,
-            self.open_snapshot(base_snapshot),
-            deleted_keys,
+            base_snapshot=self.open_snapshot(base_snapshot),
+            deleted_keys=deleted_keys,
         )
 
     def _build_snapshot_path(self, table: Table, snapshot_id: str) -> tuple[Path, str]:

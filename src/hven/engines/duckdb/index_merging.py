@@ -1,4 +1,4 @@
-"""The indexes of a snapshot that was made of another one: the old ones, with what changed."""
+"""Build the indexes of a snapshot that was made from another one: the old indexes, updated by the changes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.int64]
 
-MIN_ROWS_PER_CHANGE = 8  # if more than this part of the rows is new, indexes are built anew: that takes less time
+MIN_ROWS_PER_CHANGE = 8  # if more than one row in eight is new, building an index anew takes less time
 
 
 class NewRowsProtocol(Protocol):
-    """The rows that come, in their order."""
+    """The rows to add, in their order."""
 
     def get_column(self, column_name: str) -> pa.Array:
-        """Return one of their columns."""
+        """Return one column of the rows."""
 
 
 def merge_key_index(
@@ -38,51 +38,50 @@ def merge_key_index(
     stored: OpenSnapshot,
     row_moves: RowMoves,
     new_rows: NewRowsProtocol,
+    *,
     column_name: str,
     index_number: int,
 ) -> KeyFiles:
-    """Write the index of a column: that of the base with what changed, if there is one."""
+    """Write the index of a column: that of the base snapshot with the changes, if it has one."""
     old_index = base_snapshot.get_key_index(column_name)
-    if old_index is None or len(row_moves.insertion_places) * MIN_ROWS_PER_CHANGE > row_moves.old_row_count:
+    if old_index is None or _has_many_new_rows(row_moves):
         return build_key_index(stored, column_name, index_number)
     new_values = new_rows.get_column(column_name)
     valid_numbers = np.flatnonzero(np.asarray(new_values.is_valid()))
-    names = (f"key{index_number:03d}.values.npy", f"key{index_number:03d}.rows.npy")
-    paths = (stored.path / names[0], stored.path / names[1])
+    values_name = f"key{index_number:03d}.values.npy"
+    rows_name = f"key{index_number:03d}.rows.npy"
+    values_path = stored.path / values_name
+    can_be_ordered = old_index.rows is None and len(valid_numbers) == len(new_values)
     if (
-        old_index.rows is None
+        can_be_ordered
         and old_index.values is not None
-        and len(valid_numbers) == len(new_values)
-        and _write_if_ordered(old_index.values, row_moves, view_stored_numbers(new_values), paths[0])
+        and _write_if_ordered(old_index.values, row_moves, view_stored_numbers(new_values), values_path)
     ):
-        return KeyFiles(column=column_name, count=row_moves.new_row_count, values=names[0])
+        return KeyFiles(column=column_name, count=row_moves.new_row_count, values=values_name)
     new_values = new_values.take(pa.array(valid_numbers))
     order = np.asarray(pc.array_sort_indices(new_values))
     new_values = new_values.take(pa.array(order))
-    new_entries = IndexEntries(
-        None if old_index.values is None else view_stored_numbers(new_values),
-        row_moves.added_row_numbers[valid_numbers][order],
-    )
-    if old_index.rows is not None:
-        rows = old_index.rows
-    else:
-        rows = np.arange(old_index.count)
+    new_index_rows = row_moves.added_row_numbers[valid_numbers][order]
+    old_rows = np.arange(old_index.count) if old_index.rows is None else old_index.rows
+    has_values = old_index.values is not None
     count = merge_index_entries(
-        IndexEntries(old_index.values, rows),
+        IndexEntries(old_index.values, old_rows),
         row_moves.new_row_numbers,
-        new_entries,
+        IndexEntries(view_stored_numbers(new_values) if has_values else None, new_index_rows),
         old_index.count_not_greater(new_values),
-        (paths[0] if old_index.values is not None else None, paths[1]),
+        (values_path if has_values else None, stored.path / rows_name),
     )
-    return KeyFiles(
-        column=column_name, count=count, values=None if old_index.values is None else names[0], rows=names[1]
-    )
+    return KeyFiles(column=column_name, count=count, values=values_name if has_values else None, rows=rows_name)
+
+
+def _has_many_new_rows(row_moves: RowMoves) -> bool:
+    return len(row_moves.insertion_places) * MIN_ROWS_PER_CHANGE > row_moves.old_row_count
 
 
 def _write_if_ordered(
     old_values: npt.NDArray[Any], row_moves: RowMoves, new_values: npt.NDArray[Any], path: Path
 ) -> bool:
-    """Write the values of a column in stored order, if that still is the order of the values."""
+    """Write the values of a column in stored order if they still are in order; return whether they are."""
     values = merge_row_values(old_values, row_moves, new_values)
     if not (values[1:] >= values[:-1]).all():
         return False
@@ -93,11 +92,12 @@ def _write_if_ordered(
 def merge_row_values(
     old_values: npt.NDArray[Any], row_moves: RowMoves, new_values: npt.NDArray[Any]
 ) -> npt.NDArray[Any]:
-    """Return a value for each row: those of the rows that stay, and those of the rows that come."""
-    before = row_moves.insertion_places - np.searchsorted(row_moves.removed_rows, row_moves.insertion_places)
-    merged: npt.NDArray[Any] = np.insert(
-        np.delete(old_values, row_moves.removed_rows, axis=0), before, new_values, axis=0
-    )
+    """Return a value for each row: those of the rows that stay, and those of the new rows."""
+    removed_rows = row_moves.removed_rows
+    places = row_moves.insertion_places
+    places_after_removal = places - np.searchsorted(removed_rows, places)
+    kept_values = np.delete(old_values, removed_rows, axis=0)
+    merged: npt.NDArray[Any] = np.insert(kept_values, places_after_removal, new_values, axis=0)
     return merged
 
 
@@ -106,22 +106,23 @@ def merge_region_index(
     stored: OpenSnapshot,
     row_moves: RowMoves,
     new_rows: NewRowsProtocol,
+    *,
     column_name: str,
     index_number: int,
 ) -> RegionFiles:
-    """Write the position index of a column of shapes: that of the base with what changed, if there is one."""
+    """Write the position index of a column of shapes: that of the base snapshot with the changes, if it has one."""
     old_index = base_snapshot.get_region_index(column_name)
-    if (
-        old_index is None
-        or old_index.caps is None
-        or len(row_moves.insertion_places) * MIN_ROWS_PER_CHANGE > row_moves.old_row_count
-    ):
+    if old_index is None or old_index.caps is None or _has_many_new_rows(row_moves):
         return build_region_index(stored, column_name, index_number)
     new_values = new_rows.get_column(column_name)
     caps = create_full_sky_caps(len(new_values))
-    row_cells = [(np.empty(0, np.int64), np.empty(0, np.int64)), *cover_region_column(new_values, caps)]
-    rows, cells = (np.concatenate([pair[pair_number] for pair in row_cells]) for pair_number in (0, 1))
-    rows = row_moves.added_row_numbers[rows]
+    row_parts = [np.empty(0, np.int64)]
+    cell_parts = [np.empty(0, np.int64)]
+    for region_rows, region_cells in cover_region_column(new_values, caps):
+        row_parts.append(region_rows)
+        cell_parts.append(region_cells)
+    rows = row_moves.added_row_numbers[np.concatenate(row_parts)]
+    cells = np.concatenate(cell_parts)
     order = np.lexsort((rows, cells))
     files = RegionFiles.from_number(column_name, 0, index_number)
     np.save(stored.path / str(files.caps), merge_row_values(old_index.caps, row_moves, caps))
@@ -136,12 +137,18 @@ def merge_region_index(
 
 
 def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves: RowMoves, new_cells: Rows) -> int:
-    """Write ``position.npy``: the cells of the rows that have a position; return their number.
+    """Write ``position.npy``, the cells of the rows that have a position; return their number.
 
     Parameters
     ----------
+    base_snapshot
+        The old snapshot.
+    directory
+        The directory of the new snapshot.
+    row_moves
+        How the rows move from the old snapshot to the new one.
     new_cells
-        Cells of the rows that come, without those that have none.
+        Cells of those new rows that have a position.
     """
     old_cells = base_snapshot.cell_indexes
     removed_rows = row_moves.removed_rows[: np.searchsorted(row_moves.removed_rows, len(old_cells))]
@@ -152,15 +159,11 @@ def merge_position_index(base_snapshot: OpenSnapshot, directory: Path, row_moves
         first_removed, end_removed = np.searchsorted(removed_rows, [begin, end])
         first_place = np.searchsorted(places, begin)
         end_place = len(places) if end == len(old_cells) else np.searchsorted(places, end)
-        removed_in_piece = removed_rows[first_removed:end_removed]
-        before = (
-            places[first_place:end_place] - begin - np.searchsorted(removed_in_piece, places[first_place:end_place])
-        )
-        array_writer.add_values(
-            np.insert(
-                np.delete(old_cells[begin:end], removed_in_piece - begin), before, new_cells[first_place:end_place]
-            )
-        )
+        removed_in_range = removed_rows[first_removed:end_removed]
+        range_places = places[first_place:end_place]
+        kept_cells = np.delete(old_cells[begin:end], removed_in_range - begin)
+        kept_places = range_places - begin - np.searchsorted(removed_in_range, range_places)
+        array_writer.add_values(np.insert(kept_cells, kept_places, new_cells[first_place:end_place]))
     array_writer.close()
     return total
 

@@ -93,7 +93,7 @@ class CatalogueMerge(CatalogueStaging):
             compute_statistics(self.table, removed_rows),
             compute_statistics(self.table, added_rows),
             (old.rows, removed_rows.num_rows, added_rows.num_rows),
-            lambda name: self._iterate_column(head, name),
+            read_column=lambda name: self._iterate_column(head, name),
         )
         self._remove_runs()
         revised = old.revised + removed_rows.num_rows + added_rows.num_rows

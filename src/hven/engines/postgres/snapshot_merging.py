@@ -359,7 +359,7 @@ class TableMerge(FirstStateStaging):
                     removed_statistics,
                     added_statistics,
                     rows,
-                    witness_reader,
+                    read_column=witness_reader,
                 ),
             )
 
