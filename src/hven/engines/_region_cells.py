@@ -1,15 +1,15 @@
-"""Which HEALPix cells each region of a column may touch: the engines' position indexes of regions are made of them.
+"""HEALPix cells that each region of a column may touch: the position indexes of regions consist of them.
 
-A region is put into the few cells that its bounding circle touches, at an order that suits its size; regions of a
-hemisphere and more, and those that are no circle or polygon, into the cells of their own cover. A cell of order o is
-the number ``4 ** (o + 1) + cell``: so all orders are told apart, and ``number >> 2`` is the cell around it.
+A region gets the few cells that its bounding circle touches, at an order that suits its size. A region of a hemisphere
+or more, or one that is no circle or polygon, gets the cells of its own cover. A cell of order o is the number
+``4 ** (o + 1) + cell``: this tells all orders apart, and ``number >> 2`` is the cell around it.
 
-A cell says little of where in it a region is: beside the cells each row has a cap, the bounding circle itself.
+A cell does not tell where in it a region is, so each row also has a cap, which is the bounding circle itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,27 +33,29 @@ if TYPE_CHECKING:
     Caps = npt.NDArray[np.float32]
 
 MAX_REGION_CELLS = 64  # of one region that is neither a small circle nor a small polygon
-# degrees: a circle around a polygon so large holds many regions that the polygon, if it is narrow, does not touch
+# a larger circle around a polygon has many regions in it that the polygon, if it is narrow, does not touch
 MIN_STRIP_RADIUS_DEGREES = 2.0
-MAX_STRIP_CELLS, MAX_STRIP_POLYGONS = 2000, 4096  # cells of one long and narrow polygon, such polygons at a time
-WIDE_POLYGON_ORDER = 2  # order of cells of larger polygons: of the next one, all are fewer than `MAX_REGION_CELLS`
-MAX_CAP_RADIUS_DEGREES = 60.0  # degrees: a polygon within such a circle is the smaller side of its border
-CAP_MARGIN_DEGREES = 1e-9  # degrees
-SINGLE_PRECISION_MARGIN_RADIANS = 5e-7  # radians: what single precision may take from a cap
+MAX_STRIP_CELLS = 2000  # cells of one long and narrow polygon
+MAX_STRIP_POLYGONS = 4096  # narrow polygons that are covered at a time
+WIDE_POLYGON_ORDER = 2  # order of the cells of large polygons; all cells of order 1 are fewer than `MAX_REGION_CELLS`
+MAX_CAP_RADIUS_DEGREES = 60.0  # a polygon within such a circle is on the smaller side of its border
+CAP_MARGIN_DEGREES = 1e-9
+SINGLE_PRECISION_MARGIN_RADIANS = 5e-7  # the most that rounding to single precision takes from a cap
 _REGION_TYPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
 def list_region_columns(table: Table) -> list[str]:
     """List the columns that get a position index of their shapes."""
-    return [
-        column.name
-        for column in table.columns
-        if column.type.stored_xtype is not None and column.type.stored_xtype.adql in _REGION_TYPES
-    ]
+    names = []
+    for column in table.columns:
+        xtype = column.type.stored_xtype
+        if xtype is not None and xtype.adql in _REGION_TYPES:
+            names.append(column.name)
+    return names
 
 
 def create_full_sky_caps(row_count: int) -> Caps:
-    """Return caps that hold the whole sphere: unit vector and radius in radians, of single precision."""
+    """Return caps that hold the whole sphere: unit vector and radius in radians, in single precision."""
     caps = np.zeros((row_count, 4), np.float32)
     caps[:, 3] = 4.0
     return caps
@@ -62,68 +64,77 @@ def create_full_sky_caps(row_count: int) -> Caps:
 def cover_region_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and cells of the regions of one batch.
 
-    Caps that hold these are written into `caps` where they are small.
+    If `caps` is given, the caps of small regions are written into it.
     """
     if pa.types.is_string(values.type):
         yield from _cover_region_texts(values, caps)
         return
-    if pa.types.is_list(values.type):
-        lists = values
-    else:
-        lists = values.cast(pa.list_(pa.float64()))
+    lists = values if pa.types.is_list(values.type) else values.cast(pa.list_(pa.float64()))
     rows = np.flatnonzero(np.asarray(pc.is_valid(lists)))
     numbers = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0))[rows]
-    for kind, is_of_kind in (("circle", lengths == 3), ("polygon", (lengths >= 6) & (lengths % 2 == 0))):
-        if is_of_kind.any():
-            if is_of_kind.all():
-                kind_numbers = numbers
-            else:
-                kind_numbers = numbers[np.repeat(is_of_kind, lengths)]
-            yield from _cover_bounded_shapes(kind, rows[is_of_kind], lengths[is_of_kind], kind_numbers, caps)
+    is_polygon = (lengths >= 6) & (lengths % 2 == 0)
+    for kind, is_of_kind in (("circle", lengths == 3), ("polygon", is_polygon)):
+        if not is_of_kind.any():
+            continue
+        kind_numbers = numbers
+        if not is_of_kind.all():
+            kind_numbers = numbers[np.repeat(is_of_kind, lengths)]
+        yield from _cover_bounded_shapes(kind, rows[is_of_kind], lengths[is_of_kind], kind_numbers, caps)
 
 
 def _cover_region_texts(values: pa.Array, caps: Caps | None) -> Iterator[tuple[Indexes, Indexes]]:
     is_pending = np.asarray(pc.is_valid(values))
     outlines = shape_columns.parse_simple_shapes(values)
     is_pending[outlines.rows] = False
-    for kind, is_kind in (("circle", outlines.is_circle), ("polygon", ~outlines.is_circle)):
-        if is_kind.any():
-            if is_kind.all():
-                kind_outlines = outlines
-            else:
-                kind_outlines = outlines.select_rows(is_kind)
-            yield from _cover_bounded_shapes(
-                kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps
-            )
-    remaining_rows = np.flatnonzero(is_pending)
-    owners: dict[str, list[int]] = {"circle": [], "polygon": []}
-    lengths: dict[str, list[int]] = {"circle": [], "polygon": []}
-    flat: dict[str, list[float]] = {"circle": [], "polygon": []}
-    for row, text in zip(remaining_rows.tolist(), values.take(pa.array(remaining_rows)).to_pylist(), strict=True):
-        shape = parse_shape(text)
-        for part in shape.parts if isinstance(shape, Region) else () if shape is None else (shape,):
-            part_numbers = list_shape_numbers(part)
-            if isinstance(part, Circle | Polygon):
-                if isinstance(part, Circle):
-                    kind = "circle"
-                else:
-                    kind = "polygon"
-                owners[kind].append(row)
-                lengths[kind].append(len(part_numbers))
-                flat[kind] += part_numbers
+    for kind, is_of_kind in (("circle", outlines.is_circle), ("polygon", ~outlines.is_circle)):
+        if not is_of_kind.any():
+            continue
+        kind_outlines = outlines if is_of_kind.all() else outlines.select_rows(is_of_kind)
+        yield from _cover_bounded_shapes(kind, kind_outlines.rows, kind_outlines.lengths, kind_outlines.numbers, caps)
+    pending_rows = np.flatnonzero(is_pending)
+    pending_texts = values.take(pa.array(pending_rows)).to_pylist()
+    circles = _PendingShapes([], [], [])
+    polygons = _PendingShapes([], [], [])
+    for row, text in zip(pending_rows.tolist(), pending_texts, strict=True):
+        for part in _list_parts(parse_shape(text)):
+            if isinstance(part, Circle):
+                circles.add_shape(row, part)
+            elif isinstance(part, Polygon):
+                polygons.add_shape(row, part)
             else:
                 cells = _cover_shape_coarsely(part)
                 yield np.full(len(cells), row, np.int64), cells
-    for kind, owner_rows in owners.items():
-        if owner_rows:
-            yield from _cover_bounded_shapes(
-                kind, np.array(owner_rows), np.array(lengths[kind]), np.array(flat[kind]), None
-            )
+    for kind, shapes in (("circle", circles), ("polygon", polygons)):
+        if shapes.rows:
+            arrays = (np.array(shapes.rows), np.array(shapes.lengths), np.array(shapes.numbers))
+            yield from _cover_bounded_shapes(kind, *arrays, None)
+
+
+class _PendingShapes(NamedTuple):
+    """Circles or polygons that are parts of regions: row, length and numbers of each."""
+
+    rows: list[int]
+    lengths: list[int]
+    numbers: list[float]
+
+    def add_shape(self, row: int, shape: Circle | Polygon) -> None:
+        shape_numbers = list_shape_numbers(shape)
+        self.rows.append(row)
+        self.lengths.append(len(shape_numbers))
+        self.numbers.extend(shape_numbers)
+
+
+def _list_parts(shape: Shape | Moc | None) -> tuple[Shape | Moc, ...]:
+    if shape is None:
+        return ()
+    if isinstance(shape, Region):
+        return tuple(shape.parts)
+    return (shape,)
 
 
 def list_shape_numbers(shape: Shape | Moc) -> list[float]:
-    """Return the numbers of a circle, a polygon or a point as DALI lists them; none of anything else."""
+    """Return the numbers of a circle, a polygon or a point as DALI lists them; empty for other shapes."""
     if isinstance(shape, Circle):
         return [shape.lon, shape.lat, shape.radius]
     if isinstance(shape, Polygon):
@@ -136,7 +147,7 @@ def list_shape_numbers(shape: Shape | Moc) -> list[float]:
 def _cover_bounded_shapes(
     shape_kind: str, rows: Indexes, lengths: npt.NDArray[Any], numbers: Numbers, caps: Caps | None
 ) -> Iterator[tuple[Indexes, Indexes]]:
-    """Cover circles and polygons by cells of their bounding circles; `numbers` has `lengths` of them for each row."""
+    """Yield rows and cells of circles or polygons by their bounding circles; `numbers` has `lengths` for each row."""
     offsets = np.append(0, np.cumsum(lengths))
     starts = offsets[:-1]
     is_thin = np.zeros(len(rows), np.bool_)
@@ -147,63 +158,74 @@ def _cover_bounded_shapes(
     else:
         lon, lat, radius, is_thin = polygon_arrays.compute_bounding_circles(offsets, numbers, MIN_STRIP_RADIUS_DEGREES)
     with np.errstate(invalid="ignore"):
-        is_small = np.isfinite(lon) & (np.abs(lat) <= 90.0) & (radius >= 0.0) & (radius <= MAX_CAP_RADIUS_DEGREES)
+        is_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
+        is_small = is_position & (radius >= 0.0) & (radius <= MAX_CAP_RADIUS_DEGREES)
         is_large = (radius > MAX_CAP_RADIUS_DEGREES) & (shape_kind == "polygon")
     if caps is not None:
+        cap_radius = np.radians(radius[is_small] + CAP_MARGIN_DEGREES) + SINGLE_PRECISION_MARGIN_RADIANS
         caps[rows[is_small], :3] = sphere.to_unit_vectors(lon[is_small], lat[is_small])
-        caps[rows[is_small], 3] = np.radians(radius[is_small] + CAP_MARGIN_DEGREES) + SINGLE_PRECISION_MARGIN_RADIANS
+        caps[rows[is_small], 3] = cap_radius
     is_plain = is_small.copy()
-    strip_rows = np.flatnonzero(is_thin)
-    for part in np.split(strip_rows, range(MAX_STRIP_POLYGONS, len(strip_rows), MAX_STRIP_POLYGONS)):
-        strip_owners, *beads = polygon_arrays.cover_thin_polygons(offsets, numbers, np.isin(np.arange(len(rows)), part))
-        for order, shape_indexes, cells in healpix.iterate_cone_cells(
-            beads[0], beads[1], beads[2] + CAP_MARGIN_DEGREES
-        ):
-            owner, strip_cells = np.divmod(np.unique((strip_owners[shape_indexes] << 32) + cells), 1 << 32)
-            is_few = (np.bincount(owner, minlength=len(rows)) <= MAX_STRIP_CELLS)[owner]
-            is_plain[owner[is_few]] = is_large[owner[is_few]] = False
-            yield rows[owner[is_few]], strip_cells[is_few] + 4 ** (order + 1)
-    for order, shape_indexes, cells in healpix.iterate_cone_cells(
-        lon[is_plain], lat[is_plain], radius[is_plain] + CAP_MARGIN_DEGREES
-    ):
+    for order, owner, cells in _cover_strips(offsets, numbers, np.flatnonzero(is_thin)):
+        is_plain[owner] = False
+        is_large[owner] = False
+        yield rows[owner], cells + 4 ** (order + 1)
+    cap_cells = healpix.iterate_cone_cells(lon[is_plain], lat[is_plain], radius[is_plain] + CAP_MARGIN_DEGREES)
+    for order, shape_indexes, cells in cap_cells:
         yield rows[is_plain][shape_indexes], cells + 4 ** (order + 1)
     if is_large.any():
-        yield from _degrade_large_cells(
-            rows, *polygon_arrays.cover_by_cells(offsets, numbers, is_large, WIDE_POLYGON_ORDER)
-        )
-    for shape_number in np.flatnonzero(~is_small).tolist() if shape_kind == "circle" else ():
-        try:
-            shape = from_array(
-                shape_kind, tuple(numbers[starts[shape_number] : starts[shape_number] + lengths[shape_number]].tolist())
-            )
-        except ValueError:  # no shape: no condition on it is true
-            continue
-        cells = _cover_shape_coarsely(shape)
-        yield np.full(len(cells), rows[shape_number], np.int64), cells
+        large_owners, large_cells = polygon_arrays.cover_by_cells(offsets, numbers, is_large, WIDE_POLYGON_ORDER)
+        yield from _degrade_large_cells(rows, large_owners, large_cells)
+    if shape_kind == "circle":
+        for shape_number in np.flatnonzero(~is_small).tolist():
+            shape_numbers = numbers[offsets[shape_number] : offsets[shape_number + 1]]
+            try:
+                shape = from_array(shape_kind, tuple(shape_numbers.tolist()))
+            except ValueError:  # it is no shape, so no condition on it is true
+                continue
+            cells = _cover_shape_coarsely(shape)
+            yield np.full(len(cells), rows[shape_number], np.int64), cells
+
+
+def _cover_strips(offsets: Indexes, numbers: Numbers, strip_numbers: Indexes) -> Iterator[tuple[int, Indexes, Indexes]]:
+    """Yield order, owner and cells of long and narrow polygons that need few cells.
+
+    Small circles along the polygon are covered instead of the polygon.
+    """
+    shape_count = len(offsets) - 1
+    for part in np.split(strip_numbers, range(MAX_STRIP_POLYGONS, len(strip_numbers), MAX_STRIP_POLYGONS)):
+        is_in_part = np.isin(np.arange(shape_count), part)
+        strip_owners, lon, lat, radius = polygon_arrays.cover_thin_polygons(offsets, numbers, is_in_part)
+        for order, circle_numbers, cells in healpix.iterate_cone_cells(lon, lat, radius + CAP_MARGIN_DEGREES):
+            owner_cells = np.unique((strip_owners[circle_numbers] << 32) + cells)
+            owner, strip_cells = np.divmod(owner_cells, 1 << 32)
+            has_few_cells = np.bincount(owner, minlength=shape_count) <= MAX_STRIP_CELLS
+            is_few = has_few_cells[owner]
+            yield order, owner[is_few], strip_cells[is_few]
 
 
 def _degrade_large_cells(rows: Indexes, row_indexes: Indexes, cells: Indexes) -> Iterator[tuple[Indexes, Indexes]]:
-    """Make cells of large polygons larger, where they are more than `MAX_REGION_CELLS`."""
+    """Yield rows and cells of large polygons, with larger cells where there are more than `MAX_REGION_CELLS`."""
     has_many_cells = (np.bincount(row_indexes, minlength=len(rows)) > MAX_REGION_CELLS)[row_indexes]
     for order, is_selected in ((WIDE_POLYGON_ORDER, ~has_many_cells), (WIDE_POLYGON_ORDER - 1, has_many_cells)):
-        owner, cell = np.divmod(
-            np.unique((row_indexes[is_selected] << 32) + (cells[is_selected] >> 2 * (WIDE_POLYGON_ORDER - order))),
-            1 << 32,
-        )
+        degraded_cells = cells[is_selected] >> 2 * (WIDE_POLYGON_ORDER - order)
+        owner_cells = np.unique((row_indexes[is_selected] << 32) + degraded_cells)
+        owner, cell = np.divmod(owner_cells, 1 << 32)
         yield rows[owner], cell + 4 ** (order + 1)
 
 
 def cover_shape_ranges(shape: Shape) -> Indexes:
     """Return ranges of cells of the highest order that hold a shape: half-open, ascending."""
-    ranges: Indexes = shape.cover(healpix.MAX_ORDER) if isinstance(shape, Point) else cover_shape(shape)
+    ranges: Indexes
+    if isinstance(shape, Point):
+        ranges = shape.cover(healpix.MAX_ORDER)
+    else:
+        ranges = cover_shape(shape)
     return ranges
 
 
 def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
-    """Return a few cells that hold a shape, of one order.
-
-    A MOC may be anywhere (see `RegionIndex.find_touching_rows`).
-    """
+    """Return a few cells of one order that hold a shape; a MOC may be anywhere (`RegionIndex.find_touching_rows`)."""
     if isinstance(shape, Moc):
         return np.arange(12, dtype=np.int64) + 4
     ranges = cover_shape_ranges(shape)
@@ -214,10 +236,7 @@ def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
         high = ((ranges[:, 1] - 1) >> shift) + 1
         if int((high - low).sum()) <= MAX_REGION_CELLS or order == 0:
             break
-    distinct_cells: Indexes = np.unique(
-        np.concatenate(
-            [np.arange(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True)] or [np.empty(0, np.int64)]
-        )
-    )
+    range_cells = [np.arange(begin, end) for begin, end in zip(low.tolist(), high.tolist(), strict=True)]
+    distinct_cells: Indexes = np.unique(np.concatenate([np.empty(0, np.int64), *range_cells]))
     cells: Indexes = distinct_cells + 4 ** (order + 1)
     return cells

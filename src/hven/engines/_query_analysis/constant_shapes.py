@@ -1,7 +1,4 @@
-"""Shapes that a query writes in place, however it writes them.
-
-Literals, text, other frames, MOCs, and shapes made of shapes.
-"""
+"""Compile the constant shapes of a query: literals, text, other frames, MOCs, and shapes made of shapes."""
 
 from __future__ import annotations
 
@@ -41,24 +38,21 @@ def match_point_coordinates(expression: Expr) -> tuple[Expr, Expr] | None:
             return (args[0], args[1])
         return None
     point_meta = expression.meta
-    if (
-        point_meta is not None
-        and point_meta.constant
-        and point_meta.type == POINT
-        and isinstance(expression, Cast | FunctionCall)
-    ):
-        coordinate_meta = replace(point_meta, type=FLOAT64, unit="deg")
-        return FunctionCall(
-            "COORD1", (expression,), text_offset=expression.text_offset, meta=coordinate_meta
-        ), FunctionCall("COORD2", (expression,), text_offset=expression.text_offset, meta=coordinate_meta)
-    return None
+    if not isinstance(expression, Cast | FunctionCall) or point_meta is None:
+        return None
+    if not point_meta.constant or point_meta.type != POINT:
+        return None
+    coordinate_meta = replace(point_meta, type=FLOAT64, unit="deg")
+    lon = FunctionCall("COORD1", (expression,), text_offset=expression.text_offset, meta=coordinate_meta)
+    lat = FunctionCall("COORD2", (expression,), text_offset=expression.text_offset, meta=coordinate_meta)
+    return lon, lat
 
 
 @dataclass(frozen=True, slots=True)
 class ConstantShape:
-    """A shape whose numbers are known when the plan runs. `kind`.
+    """A shape whose numbers are known when the plan runs.
 
-    CIRCLE, BOX, POLYGON, or that of the value that `build_value` makes.
+    `kind` is CIRCLE, BOX, POLYGON, or the kind of the value that `build_value` returns.
     """
 
     kind: str
@@ -66,7 +60,7 @@ class ConstantShape:
     build_value: Callable[[Sequence[float | str | None]], Shape | Moc | None] | None = None
 
     def build_shape(self, literal_values: Sequence[float | str | None]) -> Shape | Moc | None:
-        """Make the shape; None if it is none (the engine then says what is wrong with it)."""
+        """Build the shape; return None if the numbers are no shape (the engine then reports what is wrong)."""
         if self.build_value is not None:
             return self.build_value(literal_values)
         numbers = []
@@ -86,47 +80,48 @@ class ConstantShape:
 
 
 def match_constant_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
-    """Recognise a shape of constants."""
+    """Match a shape of constants; return None for other expressions."""
     if not isinstance(expression, FunctionCall) or expression.name not in {"CIRCLE", "BOX", "POLYGON"}:
-        expression_meta = expression.meta
-        if (
-            expression_meta is None
-            or not expression_meta.constant
-            or not expression_meta.type.is_geometry
-            or not isinstance(expression, Cast | FunctionCall)
-        ):
-            return None
-        maker = compile_shape(expression, free_slots)
-        if maker is None:
-            return None
-        return ConstantShape(expression_meta.type.adql, build_value=maker)
+        return _match_computed_shape(expression, free_slots)
     number_expressions: list[Expr] = []
     for arg in list_shape_arguments(expression):
         point = match_point_coordinates(arg)
         number_expressions += [arg] if point is None else list(point)
-    if (
-        len(number_expressions) != {"CIRCLE": 3, "BOX": 4}.get(expression.name, len(number_expressions))
-        or len(number_expressions) % 2 != (expression.name == "CIRCLE")
-        or len(number_expressions) < 3
-    ):
+    number_count = len(number_expressions)
+    if number_count != {"CIRCLE": 3, "BOX": 4}.get(expression.name, number_count):
         return None
-    numbers = [compile_constant(item, free_slots) for item in number_expressions]
-    number_constants = tuple(number for number in numbers if number is not None)
-    if len(number_constants) == len(numbers):
-        return ConstantShape(expression.name, number_constants)
-    return None
+    if number_count < 3 or number_count % 2 != (expression.name == "CIRCLE"):
+        return None
+    constants = [compile_constant(item, free_slots) for item in number_expressions]
+    number_constants = tuple(constant for constant in constants if constant is not None)
+    if len(number_constants) < len(constants):
+        return None
+    return ConstantShape(expression.name, number_constants)
+
+
+def _match_computed_shape(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
+    meta = expression.meta
+    if not isinstance(expression, Cast | FunctionCall) or meta is None:
+        return None
+    if not meta.constant or not meta.type.is_geometry:
+        return None
+    build_shape = compile_shape(expression, free_slots)
+    if build_shape is None:
+        return None
+    return ConstantShape(meta.type.adql, build_value=build_shape)
 
 
 def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
-    """Return a function of the plan's literals that makes a shape; None if it is made of anything else.
+    """Compile a constant shape to a function of the plan's literals; return None for other expressions.
 
-    Where it gives None the engine is asked, which says what is wrong with the shape, or that it is NULL.
+    The function returns None for an invalid or NULL shape; the engine then reports what is wrong.
     """
     if isinstance(expression, FunctionCall) and expression.name in {"CIRCLE", "BOX", "POLYGON"}:
         constant_shape = match_constant_shape(expression, free_slots)
         return None if constant_shape is None else constant_shape.build_shape
     if isinstance(expression, Cast) and expression.target in {"POINT", "CIRCLE", "POLYGON"}:
-        kind, text = expression.target.lower(), compile_constant(expression.operand, free_slots)
+        kind = expression.target.lower()
+        text = compile_constant(expression.operand, free_slots)
         if text is None:
             return None
         return lambda values: _parse_shape_numbers(kind, text(values))
@@ -138,13 +133,13 @@ def compile_shape(expression: Expr, free_slots: frozenset[int]) -> Maker | None:
 def compile_point(
     expression: Expr, free_slots: frozenset[int]
 ) -> Callable[[Values], tuple[float, float] | None] | None:
-    """Return a function of the plan's literals that computes a position."""
-    make = compile_shape(expression, free_slots)
-    if make is None:
+    """Compile a constant position to a function of the plan's literals; return None for other expressions."""
+    build_shape = compile_shape(expression, free_slots)
+    if build_shape is None:
         return None
 
     def compute_point(literal_values: Values) -> tuple[float, float] | None:
-        shape = make(literal_values)
+        shape = build_shape(literal_values)
         if isinstance(shape, Point):
             return (shape.lon, shape.lat)
         return None
@@ -167,8 +162,9 @@ def _wrap_none_on_error(build_shape: Maker | None) -> Maker | None:
 
 
 def _parse_shape_numbers(shape_kind: str, text: Value) -> Shape | None:
+    words = str(text).replace(",", " ").split()
     try:
-        return from_array(shape_kind, tuple(float(word) for word in str(text).replace(",", " ").split()))
+        return from_array(shape_kind, tuple(map(float, words)))
     except ValueError:
         return None
 
@@ -180,7 +176,12 @@ def _compile_numbers(
     number_constants = [number for number in constants if number is not None]
     if len(number_constants) < len(constants):
         return None
-    return lambda values: [None if (value := number(values)) is None else float(value) for number in number_constants]
+
+    def compute_numbers(literal_values: Values) -> list[float | None]:
+        values = [constant(literal_values) for constant in number_constants]
+        return [None if value is None else float(value) for value in values]
+
+    return compute_numbers
 
 
 def _compile_point(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
@@ -198,9 +199,10 @@ def _compile_point(expression: FunctionCall, free_slots: frozenset[int]) -> Make
 
 
 def _compile_region(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
-    text = compile_constant(
-        list_shape_arguments(expression)[0] if len(expression.args) > 1 else expression.args[0], free_slots
-    )
+    text_expression = expression.args[0]
+    if len(expression.args) > 1:
+        text_expression = list_shape_arguments(expression)[0]
+    text = compile_constant(text_expression, free_slots)
     if text is None:
         return None
     return lambda values: parse_shape(str(text(values)))
@@ -209,12 +211,14 @@ def _compile_region(expression: FunctionCall, free_slots: frozenset[int]) -> Mak
 def _compile_moc(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
     if len(expression.args) == 1:
         return _compile_region(expression, free_slots)
-    order, inner = compile_constant(expression.args[0], free_slots), compile_shape(expression.args[1], free_slots)
+    order = compile_constant(expression.args[0], free_slots)
+    inner = compile_shape(expression.args[1], free_slots)
     if order is None or inner is None:
         return None
 
     def build_moc(literal_values: Values) -> Made:
-        shape, order_value = inner(literal_values), order(literal_values)
+        shape = inner(literal_values)
+        order_value = order(literal_values)
         if shape is None or order_value is None:
             return None
         return compute_shape_cells(shape, int(order_value))
@@ -229,7 +233,8 @@ def _build_moc_compiler(join: Callable[[Moc, Moc], Moc]) -> Callable[[FunctionCa
             return None
 
         def build_moc(literal_values: Values) -> Made:
-            a, b = left_shape(literal_values), right_shape(literal_values)
+            a = left_shape(literal_values)
+            b = right_shape(literal_values)
             if isinstance(a, Moc) and isinstance(b, Moc):
                 return join(a, b)
             return None
@@ -240,7 +245,8 @@ def _build_moc_compiler(join: Callable[[Moc, Moc], Moc]) -> Callable[[FunctionCa
 
 
 def _compile_frame_transform(expression: FunctionCall, free_slots: frozenset[int]) -> Maker | None:
-    source, target, inner = *expression.args[:2], compile_shape(expression.args[2], free_slots)
+    source, target = expression.args[:2]
+    inner = compile_shape(expression.args[2], free_slots)
     if inner is None or not isinstance(source, Literal) or not isinstance(target, Literal):
         return None
     names = str(source.value), str(target.value)
@@ -252,7 +258,9 @@ def _compile_frame_transform(expression: FunctionCall, free_slots: frozenset[int
             return Polygon(tuple(lons.tolist()), tuple(lats.tolist()))
         if not isinstance(shape, Point | Circle):
             return None
-        lon, lat = (float(number[0]) for number in frames.rotate_positions([shape.lon], [shape.lat], *names))
+        lons, lats = frames.rotate_positions([shape.lon], [shape.lat], *names)
+        lon = float(lons[0])
+        lat = float(lats[0])
         if isinstance(shape, Point):
             return Point(lon, lat)
         return Circle(lon, lat, shape.radius)
@@ -280,13 +288,15 @@ def _compile_healpix_center(expression: FunctionCall, free_slots: frozenset[int]
         return None
 
     def build_center(literal_values: Values) -> Made:
-        cell_values = order(literal_values), cell(literal_values)
-        if cell_values[0] is None or cell_values[1] is None:
+        order_value = order(literal_values)
+        cell_value = cell(literal_values)
+        if order_value is None or cell_value is None:
             return None
-        order_value, number = int(cell_values[0]), int(cell_values[1])
-        if not 0 <= order_value <= healpix.MAX_ORDER or not 0 <= number < 12 << 2 * order_value:
+        cell_order = int(order_value)
+        cell_number = int(cell_value)
+        if not 0 <= cell_order <= healpix.MAX_ORDER or not 0 <= cell_number < 12 << 2 * cell_order:
             return None
-        lon, lat = healpix.compute_cell_centers(order_value, [number])
+        lon, lat = healpix.compute_cell_centers(cell_order, [cell_number])
         return Point(float(lon[0]), float(lat[0]))
 
     return build_center
@@ -304,13 +314,14 @@ def _compile_proper_motion(expression: FunctionCall, free_slots: frozenset[int])
             ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = motion_values
             if ra is None or dec is None or start is None or end is None:
                 return None
-            motion = [end - start, *(number or 0.0 for number in (pm_ra, pm_dec, parallax, velocity))]
+            motion = [end - start, pm_ra or 0.0, pm_dec or 0.0, parallax or 0.0, velocity or 0.0]
         else:
             ra, dec, pm_ra, pm_dec, years = motion_values
             if ra is None or dec is None or pm_ra is None or pm_dec is None or years is None:
                 return None
             motion = [years, 3.6e6 * pm_ra, 3.6e6 * pm_dec, 0.0, 0.0]
-        lon, lat = sphere.apply_space_motion(*(np.array([number]) for number in (ra, dec, *motion)))
+        motion_arrays = [np.array([number]) for number in (ra, dec, *motion)]
+        lon, lat = sphere.apply_space_motion(*motion_arrays)
         return Point(float(lon[0]), float(lat[0]))
 
     return build_moved_point
@@ -332,12 +343,17 @@ _SHAPE_COMPILERS: dict[str, Callable[[FunctionCall, frozenset[int]], Maker | Non
 
 
 def _compile_coordinate(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
-    """Compute COORD1 or COORD2 of a constant point."""
-    point = compile_point(expression.args[0], free_slots)
-    axis = expression.name == "COORD2"
-    if point is None:
+    """Compile COORD1 or COORD2 of a constant point."""
+    compute_point = compile_point(expression.args[0], free_slots)
+    if compute_point is None:
         return None
-    return lambda values: None if (place := point(values)) is None else place[axis]
+    axis = expression.name == "COORD2"
+
+    def compute_coordinate(literal_values: Values) -> Value:
+        point = compute_point(literal_values)
+        return None if point is None else point[axis]
+
+    return compute_coordinate
 
 
 SHAPE_FUNCTION_COMPILERS.update({"COORD1": _compile_coordinate, "COORD2": _compile_coordinate})

@@ -1,4 +1,4 @@
-"""Constant expressions of a bound tree: recognised when a plan is made, computed when it runs with its literals."""
+"""Constant expressions of a bound tree: compiled when a plan is made, computed when it runs with its literals."""
 
 from __future__ import annotations
 
@@ -20,50 +20,79 @@ _UNIX_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (stored timestamps have no z
 
 
 def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant | None:
-    """Return a function of the plan's literals that computes `expression`; None if it depends on anything else.
+    """Compile a constant expression to a function of the plan's literals; return None for other expressions.
 
-    Only what every engine computes alike is taken: literals, signs, arithmetic that cannot leave 64 bits, the
-    mathematical functions, sexagesimal text, and coordinates of points that are constants themselves.
+    Only what every engine computes alike is compiled: literals, signs, arithmetic that cannot leave 64 bits,
+    mathematical functions, sexagesimal text, and coordinates of constant points.
     """
     if isinstance(expression, Literal):
-        if expression.slot in free_slots:
-            slot = expression.slot
-            return lambda values: values[slot]
-        fixed = expression.value
-        return lambda _: fixed
-    if isinstance(expression, Cast) and expression.target == "TIMESTAMP" and is_text(expression.operand):
-        return compile_constant(expression.operand, free_slots)  # who compares it with timestamps reads the text
-    if isinstance(expression, UnaryOperation) and expression.op in "+-":
-        operand = compile_constant(expression.operand, free_slots)
-        if operand is None or is_text(expression.operand):
-            return None
-        if expression.op == "-":
-            sign = -1
-        else:
-            sign = 1
-        return lambda values: None if (value := operand(values)) is None else sign * _to_number(value)
-    if isinstance(expression, BinaryOperation) and expression.op in "+-*/":
-        left_operand = compile_constant(expression.left, free_slots)
-        right_operand = compile_constant(expression.right, free_slots)
-        if left_operand is None or right_operand is None:
-            return None
-        if _is_float(expression.left) or _is_float(expression.right):
-            return _compile_float_arithmetic(expression.op, left_operand, right_operand)
-        if _count_integer_bits(expression) > _MAX_INTEGER_BITS:
-            return None
-        return _compile_integer_arithmetic(expression.op, left_operand, right_operand)
-    if isinstance(expression, Cast) and expression.target == "DOUBLE PRECISION" and not is_text(expression.operand):
-        number = compile_constant(expression.operand, free_slots)
-        if number is None:
-            return None
-        return lambda values: None if (value := number(values)) is None else float(value)
+        return _compile_literal(expression, free_slots)
+    if isinstance(expression, Cast):
+        return _compile_cast(expression, free_slots)
+    if isinstance(expression, UnaryOperation):
+        return _compile_sign(expression, free_slots)
+    if isinstance(expression, BinaryOperation):
+        return _compile_arithmetic(expression, free_slots)
     if isinstance(expression, FunctionCall):
         return _compile_function_call(expression, free_slots)
     return None
 
 
+def _compile_literal(literal: Literal, free_slots: frozenset[int]) -> Constant:
+    if literal.slot in free_slots:
+        slot = literal.slot
+        return lambda values: values[slot]
+    fixed_value = literal.value
+    return lambda _: fixed_value
+
+
+def _compile_cast(cast: Cast, free_slots: frozenset[int]) -> Constant | None:
+    if cast.target == "TIMESTAMP" and is_text(cast.operand):
+        return compile_constant(cast.operand, free_slots)  # the comparison with timestamps parses the text
+    if cast.target != "DOUBLE PRECISION" or is_text(cast.operand):
+        return None
+    compute_operand = compile_constant(cast.operand, free_slots)
+    if compute_operand is None:
+        return None
+
+    def compute_double(literal_values: Sequence[Value]) -> Value:
+        value = compute_operand(literal_values)
+        return None if value is None else float(value)
+
+    return compute_double
+
+
+def _compile_sign(operation: UnaryOperation, free_slots: frozenset[int]) -> Constant | None:
+    if operation.op not in "+-" or is_text(operation.operand):
+        return None
+    compute_operand = compile_constant(operation.operand, free_slots)
+    if compute_operand is None:
+        return None
+    sign = -1 if operation.op == "-" else 1
+
+    def compute_signed(literal_values: Sequence[Value]) -> Value:
+        value = compute_operand(literal_values)
+        return None if value is None else sign * _to_number(value)
+
+    return compute_signed
+
+
+def _compile_arithmetic(operation: BinaryOperation, free_slots: frozenset[int]) -> Constant | None:
+    if operation.op not in "+-*/":
+        return None
+    left_operand = compile_constant(operation.left, free_slots)
+    right_operand = compile_constant(operation.right, free_slots)
+    if left_operand is None or right_operand is None:
+        return None
+    if _is_float(operation.left) or _is_float(operation.right):
+        return _compile_float_arithmetic(operation.op, left_operand, right_operand)
+    if _count_integer_bits(operation) > _MAX_INTEGER_BITS:
+        return None
+    return _compile_integer_arithmetic(operation.op, left_operand, right_operand)
+
+
 def _compile_function_call(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
-    """Compute a function of constants."""
+    """Compile a function of constants."""
     if expression.name in SHAPE_FUNCTION_COMPILERS:
         return SHAPE_FUNCTION_COMPILERS[expression.name](expression, free_slots)
     function = _CONSTANT_FUNCTIONS.get(expression.name)
@@ -74,23 +103,27 @@ def _compile_function_call(expression: FunctionCall, free_slots: frozenset[int])
     takes_text = expression.name in _TEXT_FUNCTIONS
 
     def compute_call(literal_values: Sequence[Value]) -> Value:
-        argument_values = [arg(literal_values) for arg in argument_constants]
-        if any(value is None for value in argument_values):
-            return None
+        argument_values: list[float | str] = []
+        for compute_argument in argument_constants:
+            value = compute_argument(literal_values)
+            if value is None:
+                return None
+            argument_values.append(value if takes_text else float(value))
         try:
-            return function(*(value if takes_text else float(value) for value in argument_values if value is not None))
+            return function(*argument_values)
         except (ValueError, ArithmeticError):
-            return None  # a function that is not defined there: NULL
+            return None  # the function is not defined there, so the value is NULL
 
     return compute_call
 
 
-#: Functions of shapes, which `shapes` knows: name -> what computes a call of constants.
+#: Functions of shapes, which `constant_shapes` adds: name -> what compiles a call of constants.
 SHAPE_FUNCTION_COMPILERS: Final[dict[str, Callable[[FunctionCall, frozenset[int]], Constant | None]]] = {}
 
 _SEXAGESIMAL_PATTERNS: Final = (
     re.compile(
-        r"\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\xB0\s]\s*(\d{1,2}(?:\.\d*)?)\s*(?:[:mM'\u2032\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS\"\u2033]?)?\s*",
+        r"\s*([+-]?)\s*(\d{1,3})\s*[:hHdD\xB0\s]\s*(\d{1,2}(?:\.\d*)?)\s*"
+        r"(?:[:mM'\u2032\s]\s*(\d{1,2}(?:\.\d*)?)?\s*[sS\"\u2033]?)?\s*",
         re.ASCII,
     ),
     re.compile(r"\s*([+-]?)(\d{2,3})(\d{2})(\d{2}(?:\.\d*)?)\s*", re.ASCII),
@@ -98,7 +131,7 @@ _SEXAGESIMAL_PATTERNS: Final = (
 
 
 def _parse_sexagesimal(text: float | str) -> float | None:
-    """Read degrees or hours as the engines do: 60 as the last number carries over."""
+    """Parse degrees or hours as the engines do: 60 as the last number carries over."""
     match = _SEXAGESIMAL_PATTERNS[0].fullmatch(str(text)) or _SEXAGESIMAL_PATTERNS[1].fullmatch(str(text))
     if match is None:
         return None
@@ -106,7 +139,8 @@ def _parse_sexagesimal(text: float | str) -> float | None:
     seconds = float(match[4] or 0)
     if minutes > 60 or seconds > 60 or (minutes == 60 and match[4]):
         return None
-    return (-1 if match[1] == "-" else 1) * (float(match[2]) + minutes / 60 + seconds / 3600)
+    absolute_value = float(match[2]) + minutes / 60 + seconds / 3600
+    return -absolute_value if match[1] == "-" else absolute_value
 
 
 def _parse_hours(text: float | str) -> float | None:
@@ -138,30 +172,26 @@ _MAX_INTEGER_BITS: Final = 63
 
 
 def _count_integer_bits(expression: Expr) -> int:
-    """Return the number of bits that whole-number arithmetic may need, whatever the literals of the plan."""
+    """Return the number of bits that integer arithmetic may need, whatever the literals of the plan."""
     if isinstance(expression, UnaryOperation):
         return _count_integer_bits(expression.operand)
     if isinstance(expression, BinaryOperation) and expression.op in "+-*/":
         left_bits = _count_integer_bits(expression.left)
         right_bits = _count_integer_bits(expression.right)
-        if expression.op == "*":
-            return left_bits + right_bits
-        if expression.op == "/":
-            return left_bits
-        return max(left_bits, right_bits) + 1
-    if isinstance(expression, Literal) and isinstance(expression.value, int):
-        if abs(expression.value) < 2**31:
-            return 31
-        return 64
-    return 64
+        operation_bits = {"*": left_bits + right_bits, "/": left_bits}
+        return operation_bits.get(expression.op, max(left_bits, right_bits) + 1)
+    is_small = isinstance(expression, Literal) and isinstance(expression.value, int) and abs(expression.value) < 2**31
+    return 31 if is_small else 64
 
 
 def _compile_integer_arithmetic(operator: str, left_operand: Constant, right_operand: Constant) -> Constant:
     def compute_integer(literal_values: Sequence[Value]) -> Value:
-        operand_values = left_operand(literal_values), right_operand(literal_values)
-        if operand_values[0] is None or operand_values[1] is None:
+        left = left_operand(literal_values)
+        right = right_operand(literal_values)
+        if left is None or right is None:
             return None
-        left_value, right_value = int(operand_values[0]), int(operand_values[1])
+        left_value = int(left)
+        right_value = int(right)
         if operator == "+":
             return left_value + right_value
         if operator == "-":
@@ -170,17 +200,20 @@ def _compile_integer_arithmetic(operator: str, left_operand: Constant, right_ope
             return left_value * right_value
         if not right_value:
             return None
-        return abs(left_value) // abs(right_value) * (1 if (left_value < 0) == (right_value < 0) else -1)
+        quotient = abs(left_value) // abs(right_value)  # SQL rounds towards zero
+        return quotient if (left_value < 0) == (right_value < 0) else -quotient
 
     return compute_integer
 
 
 def _compile_float_arithmetic(operator: str, left_operand: Constant, right_operand: Constant) -> Constant:
     def compute_float(literal_values: Sequence[Value]) -> Value:
-        left_value, right_value = left_operand(literal_values), right_operand(literal_values)
+        left_value = left_operand(literal_values)
+        right_value = right_operand(literal_values)
         if left_value is None or right_value is None:
             return None
-        a, b = float(left_value), float(right_value)
+        a = float(left_value)
+        b = float(right_value)
         if operator == "+":
             return a + b
         if operator == "-":
@@ -208,47 +241,44 @@ def _is_float(expression: Expr) -> bool:
         return isinstance(expression.value, float)
     if isinstance(expression, UnaryOperation):
         return _is_float(expression.operand)
-    if isinstance(expression, FunctionCall) or (
-        isinstance(expression, Cast) and expression.target == "DOUBLE PRECISION"
-    ):
-        return True  # those that are taken for constants give doubles
+    if isinstance(expression, FunctionCall):
+        return True  # all constant functions return doubles
+    if isinstance(expression, Cast) and expression.target == "DOUBLE PRECISION":
+        return True
     return isinstance(expression, BinaryOperation) and (_is_float(expression.left) or _is_float(expression.right))
 
 
 def compile_constant_list(choices: Sequence[Expr], free_slots: frozenset[int]) -> Listed | None:
-    """Return a function of the plan's literals that gives the values of a list; None if one of them is no constant."""
+    """Compile a list to a function of the plan's literals that returns its values; None if one is no constant."""
     if isinstance(choices, LiteralList):
         own_values = list(choices.values)
         return lambda _: own_values
     if all(type(choice) is Literal for choice in choices):
+        # a list may have 100,000 literals, and a function for each of them would be slow
         slots = [choice.slot if choice.slot in free_slots else -1 for choice in choices]  # type: ignore[attr-defined]
-        literal_values = [choice.value for choice in choices]  # type: ignore[attr-defined]
+        fixed_values = [choice.value for choice in choices]  # type: ignore[attr-defined]
         return lambda values: [
-            values[place] if place >= 0 else fixed_value
-            for place, fixed_value in zip(slots, literal_values, strict=True)
+            values[slot] if slot >= 0 else fixed_value for slot, fixed_value in zip(slots, fixed_values, strict=True)
         ]
     compiled_choices = [compile_constant(choice, free_slots) for choice in choices]
-    choice_constants = [item for item in compiled_choices if item is not None]
-    if len(choice_constants) == len(compiled_choices):
-        return lambda values: [item(values) for item in choice_constants]
-    return None
+    choice_constants = [constant for constant in compiled_choices if constant is not None]
+    if len(choice_constants) < len(compiled_choices):
+        return None
+    return lambda values: [constant(values) for constant in choice_constants]
 
 
 def parse_microseconds(value: object) -> int | None:
-    """Read an ISO timestamp (DALI 1.1 section 3.3.3) as microseconds since 1970; None if it is something else."""
+    """Parse an ISO timestamp (DALI 1.1 section 3.3.3) to microseconds since 1970; None if it is something else."""
     if isinstance(value, str):
         text = value.strip()
         try:
             value = datetime.fromisoformat(text.removesuffix("Z"))
         except ValueError:
             return None
-        # only what every engine reads alike: YYYY-MM-DD[Thh:mm:ss[.f]]
-        if not (
-            len(text) >= 10
-            and text[4] == text[7] == "-"
-            and value.tzinfo is None
-            and (len(text) == 10 or len(text) >= 19)
-        ):
+        # only what every engine parses alike: YYYY-MM-DD[Thh:mm:ss[.f]]
+        has_dashes = len(text) >= 10 and text[4] == text[7] == "-"
+        has_all_parts = len(text) == 10 or len(text) >= 19
+        if not has_dashes or not has_all_parts or value.tzinfo is not None:
             return None
     if isinstance(value, datetime) and value.tzinfo is None:
         since_epoch = value - _UNIX_EPOCH

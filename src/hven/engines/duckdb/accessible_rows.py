@@ -1,11 +1,10 @@
-"""What a reader reaches of a snapshot.
+"""The rows of a snapshot that a reader may see.
 
-The rows that meet a policy's condition, found once and read as if there were no others.
+They are the rows that meet the condition of a policy. They are found once, and read as if there were no others.
 
-Decision 015 says why. The condition is tried on each row when it is first asked; from then on columns, indexes and
-numbers of rows are those of the rows that meet it, so that neither an answer nor the time that it takes depends on the
-others. A condition holds its reader's names and the moment of the last release: with another one, everything is made
-anew.
+Decision 015 says why. The first query tests the condition on each row; from then on columns, indexes and row numbers
+are those of the rows that meet it, so that neither an answer nor its time depends on the others. A condition contains
+the names of its reader and the time of the last release: a change of either makes everything anew.
 """
 
 from __future__ import annotations
@@ -42,14 +41,14 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-FILTERED_BATCH_ROWS = 131_072  # rows that DuckDB is given at a time: of more in one piece it reads texts slowly
+FILTERED_BATCH_ROWS = 131_072  # rows of a batch for DuckDB, which reads texts of larger batches slowly
 COPIED_BATCH_ROWS = 65_536  # rows that are copied at a time
-SAMPLE_ROWS = 1_000  # rows that tell what one takes
-MIN_BYTES_PER_ROW = 16  # bytes that are kept for a row, at least
+SAMPLE_ROWS = 1_000  # rows from which the size of a row is estimated
+MIN_BYTES_PER_ROW = 16  # minimum memory for a row
 
 
 class ColumnsTooLargeError(Exception):
-    """Signals that the columns of a reach are too much to be copied."""
+    """Signals that the columns of the accessible rows are too large to be copied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +58,9 @@ class SnapshotSubset(Snapshot):
     Attributes
     ----------
     condition
-        SQL, over ``t0``.
+        SQL condition over ``t0``.
     condition_columns
-        The columns that it reads.
+        The columns that the condition reads.
     """
 
     condition: str
@@ -69,17 +68,17 @@ class SnapshotSubset(Snapshot):
 
     @property
     def cache_key(self) -> tuple[str, str]:
-        """What it is kept under."""
+        """Key of the cache of accessible rows."""
         return self.path, self.condition
 
     @property
     def full_snapshot(self) -> Snapshot:
-        """All rows."""
+        """The snapshot with all its rows."""
         return Snapshot(id=self.id, table=self.table, path=self.path, rows=self.rows)
 
 
 class AccessibleRows(OpenSnapshot):
-    """The rows of a snapshot that meet a condition, by numbers of their own.
+    """The rows of a snapshot that meet a condition, with row numbers of their own.
 
     Columns and indexes are copied when they are first read.
     """
@@ -87,12 +86,14 @@ class AccessibleRows(OpenSnapshot):
     def __init__(self, full_snapshot: OpenSnapshot, rows: Rows, max_bytes: int) -> None:
         self.full_snapshot = full_snapshot
         self._max_bytes = max_bytes
-        self._row_numbers = np.sort(rows).astype(np.int32 if full_snapshot.rows < 2**31 else np.int64)
+        row_number_type = np.int32 if full_snapshot.rows < 2**31 else np.int64
+        self._row_numbers = np.sort(rows).astype(row_number_type)
         bits = np.zeros(full_snapshot.rows, np.bool_)
         bits[rows] = True
         self._is_accessible = pa.array(bits)
-        positioned = int(np.searchsorted(self._row_numbers, full_snapshot.manifest.positioned))
-        self.manifest = replace(full_snapshot.manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
+        manifest = full_snapshot.manifest
+        positioned = int(np.searchsorted(self._row_numbers, manifest.positioned))
+        self.manifest = replace(manifest, parts=(), rows=len(self._row_numbers), positioned=positioned)
         self.path = full_snapshot.path
         self._key_indexes = {}
         self._region_indexes = {}
@@ -105,10 +106,11 @@ class AccessibleRows(OpenSnapshot):
         return np.asarray(self._is_accessible.to_numpy(zero_copy_only=False))
 
     def _map_row_numbers(self, row_numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any]]:
-        """Return which of these rows are met, and their numbers here."""
+        """Return which of these rows are accessible, and their numbers among the accessible rows."""
         bits = self._accessible_bits
         is_kept = bits[row_numbers]
-        return is_kept, (np.cumsum(bits, dtype=self._row_numbers.dtype) - 1)[row_numbers[is_kept]]
+        accessible_numbers = np.cumsum(bits, dtype=self._row_numbers.dtype) - 1
+        return is_kept, accessible_numbers[row_numbers[is_kept]]
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -121,28 +123,31 @@ class AccessibleRows(OpenSnapshot):
         return self.select_columns(None)
 
     def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
-        """Return some columns of all rows, one at least."""
+        """Return some columns of all rows; without names, at least one column."""
         if column_names is not None and ROW_NUMBER_COLUMN in column_names:
             return super().select_columns(column_names)
         if column_names is None:
             names = self.schema.names
         else:
             names = column_names or (self._narrowest_column,)
-        cached = {}
-        for name in names:
-            column = self._columns.get(name)
-            if column is None:
-                met = self.full_snapshot.table.select([name]).filter(self._is_accessible).combine_chunks()
-                column = pa.Table.from_batches(met.to_batches(FILTERED_BATCH_ROWS), met.schema).column(0)
-                if self.bytes + column.nbytes <= self._max_bytes:
-                    self._columns[name] = column
-                    self.bytes += column.nbytes
-            cached[name] = column
+        columns = {name: self._get_column(name) for name in names}
         schema = pa.schema([self.schema.field(name) for name in names])
-        return pa.table(cached, schema=schema)
+        return pa.table(columns, schema=schema)
+
+    def _get_column(self, name: str) -> pa.ChunkedArray:
+        """Return a column of the accessible rows, and keep it if there is memory for it."""
+        column = self._columns.get(name)
+        if column is None:
+            full_column = self.full_snapshot.table.select([name])
+            rows = full_column.filter(self._is_accessible).combine_chunks()
+            column = pa.Table.from_batches(rows.to_batches(FILTERED_BATCH_ROWS), rows.schema).column(0)
+            if self.bytes + column.nbytes <= self._max_bytes:
+                self._columns[name] = column
+                self.bytes += column.nbytes
+        return column
 
     def check_columns(self, column_names: tuple[str, ...] | None) -> None:
-        """Raise if some columns are too much to be copied."""
+        """Raise `ColumnsTooLargeError` if some columns are too large to be copied."""
         columns = self.full_snapshot.select_columns(column_names)
         sample = columns.slice(0, SAMPLE_ROWS)
         if sample.nbytes * self.rows > self._max_bytes * max(sample.num_rows, 1):
@@ -151,49 +156,50 @@ class AccessibleRows(OpenSnapshot):
     @cached_property
     def cell_indexes(self) -> Rows:
         """See `OpenSnapshot`."""
-        accessible_cells: Rows = self.full_snapshot.cell_indexes[
-            self._accessible_bits[: self.full_snapshot.manifest.positioned]
-        ]
+        positioned_bits = self._accessible_bits[: self.full_snapshot.manifest.positioned]
+        accessible_cells: Rows = self.full_snapshot.cell_indexes[positioned_bits]
         self.bytes += accessible_cells.nbytes
         return accessible_cells
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
-        """Return the index of a column, None if there is none, or no room for it."""
-        cached = self._key_indexes.get(column_name)
+        """Return the index of a column, or None if there is none, or no memory for it."""
+        index = self._key_indexes.get(column_name)
         full_index = self.full_snapshot.get_key_index(column_name)
-        if cached is not None or full_index is None or self.bytes > self._max_bytes:
-            return cached
-        is_accessible, rows = self._map_row_numbers(
-            np.arange(full_index.count) if full_index.rows is None else full_index.rows
-        )
-        if full_index.values is None:
-            values = None
-        else:
+        if index is not None or full_index is None or self.bytes > self._max_bytes:
+            return index
+        full_rows = np.arange(full_index.count) if full_index.rows is None else full_index.rows
+        is_accessible, rows = self._map_row_numbers(full_rows)
+        values = None
+        self.bytes += rows.nbytes
+        if full_index.values is not None:
             values = full_index.values[is_accessible]
-        self.bytes += rows.nbytes + (0 if values is None else values.nbytes)
-        cached = self._key_indexes[column_name] = replace(
+            self.bytes += values.nbytes
+        column_number = self.schema.get_field_index(column_name)
+        index = replace(
             full_index,
             count=len(rows),
             values=values,
             rows=None if full_index.rows is None else rows,
-            get_text=partial(self.get_value, column_number=self.schema.get_field_index(column_name)),
+            get_text=partial(self.get_value, column_number=column_number),
             get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
         )
-        return cached
+        self._key_indexes[column_name] = index
+        return index
 
     def get_region_index(self, column_name: str) -> RegionIndex | None:
-        """Return the position index of a column of shapes, None if there is none, or no room for it."""
+        """Return the position index of a column of shapes, or None if there is none, or no memory for it."""
         index = self._region_indexes.get(column_name)
         full_index = self.full_snapshot.get_region_index(column_name)
         if index is not None or full_index is None or self.bytes > self._max_bytes:
             return index
         is_accessible, rows = self._map_row_numbers(full_index.rows)
-        if full_index.caps is None:
-            caps = None
-        else:
+        caps = None
+        if full_index.caps is not None:
             caps = full_index.caps[self._row_numbers]
-        index = self._region_indexes[column_name] = RegionIndex.from_cells(full_index.cells[is_accessible], rows, caps)
-        self.bytes += rows.nbytes + index.cells.nbytes + (0 if caps is None else caps.nbytes)
+            self.bytes += caps.nbytes
+        index = RegionIndex.from_cells(full_index.cells[is_accessible], rows, caps)
+        self._region_indexes[column_name] = index
+        self.bytes += rows.nbytes + index.cells.nbytes
         return index
 
     def get_value(self, row_number: int, column_number: int) -> Any:
@@ -206,7 +212,7 @@ class AccessibleRows(OpenSnapshot):
 
 
 class AccessibleProjection(Projection):
-    """Some columns by row number, read where all rows are."""
+    """Some columns of the accessible rows, read from those of all rows."""
 
     def __init__(self, full_projection: Projection, rows: npt.NDArray[Any]) -> None:
         self._full_projection = full_projection
@@ -214,19 +220,20 @@ class AccessibleProjection(Projection):
         self.schema = full_projection.schema
 
     def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
-        """Yield copies of rows begin..end."""
-        for at in range(first_row, end_row, COPIED_BATCH_ROWS):
-            yield self._full_projection.take_ascending(self._rows[at : min(at + COPIED_BATCH_ROWS, end_row)])
+        """Yield copies of the rows of a range."""
+        for begin in range(first_row, end_row, COPIED_BATCH_ROWS):
+            end = min(begin + COPIED_BATCH_ROWS, end_row)
+            yield self._full_projection.take_ascending(self._rows[begin:end])
 
     def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
-        """Copy rows by ascending number."""
+        """Return copies of rows, by ascending number."""
         return self._full_projection.take_ascending(self._rows[row_numbers])
 
 
 class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
     """A query under policies (`hven.engines.QueryPlan`).
 
-    Over what its reader reaches, or, where that cannot be kept, over all rows with the conditions.
+    It reads the accessible rows or, where they cannot be kept, all rows with the conditions.
     """
 
     count_description = "the rows that the reader sees are counted, once for each snapshot"
@@ -237,27 +244,25 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         bound: BoundQuery,
         policy_conditions: Mapping[str, tuple[str, tuple[str, ...]]],
     ) -> None:
-        super().__init__(engine, replace(bound, query=transform_tree(bound.query, _remove_policy_condition)))
+        unfiltered_query = transform_tree(bound.query, _remove_policy_condition)
+        super().__init__(engine, replace(bound, query=unfiltered_query))
         self._build_filtered_plan = partial(DuckPlan, engine, bound)
         self._policy_conditions = policy_conditions
-        self._indexed_rows: WeakSet[AccessibleRows] = (
-            WeakSet()
-        )  # whose indexes are there, as far as this plan reads them
+        # row sets that have all indexes which this plan reads
+        self._indexed_rows: WeakSet[AccessibleRows] = WeakSet()
 
     @cached_property
     def _filtered_plan(self) -> DuckPlan:
         return self._build_filtered_plan()
 
     def _list_subsets(self, relations: Mapping[str, Relation]) -> dict[str, SnapshotSubset] | None:
-        """Return the part of each table that the reader reaches; None: it is not kept."""
+        """Return the accessible rows of each table, or None if those of one of them cannot be kept."""
         subsets = {}
         for name, (condition, condition_columns) in self._policy_conditions.items():
             relation = relations.get(name)
-            if (
-                not isinstance(relation, Snapshot)
-                or relation.rows * MIN_BYTES_PER_ROW > self._engine.access_cache_bytes
-                or not self._engine.uses_indexes
-            ):
+            if not isinstance(relation, Snapshot) or not self._engine.uses_indexes:
+                return None
+            if relation.rows * MIN_BYTES_PER_ROW > self._engine.access_cache_bytes:
                 return None
             subsets[name] = SnapshotSubset(
                 id=relation.id,
@@ -270,23 +275,16 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         return subsets
 
     def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
-        """Name the reaches that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
-        parts = self._list_subsets(relations) or {}
-        return (
-            tuple(
-                sorted(
-                    part.cache_key
-                    for part in parts.values()
-                    if self._engine.accessible_rows_cache.find(part.cache_key) is None
-                )
-            )
-            or None
-        )
+        """Return the keys of the row sets that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
+        subsets = self._list_subsets(relations) or {}
+        keys = [subset.cache_key for subset in subsets.values()]
+        unknown_keys = [key for key in keys if self._engine.accessible_rows_cache.find(key) is None]
+        return tuple(sorted(unknown_keys)) or None
 
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`."""
+        """Run the query; see `hven.engines.QueryPlan.execute`."""
         parts = self._list_subsets(relations)
         if parts is None:
             return self._filtered_plan.execute(literal_values, relations, limits)
@@ -311,7 +309,7 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         try:
             for name, part in subsets.items():
                 rows_by_table[name] = find_accessible_rows(self._engine, part, limits, set_running)
-        except EvaluationError:  # of a row that a query may leave out
+        except EvaluationError:  # the error may come from a row that the query leaves out
             return self._filtered_plan.execute_long(literal_values, relations, limits, set_running)
         subsets_by_table = {name: replace(part, rows=rows_by_table[name].rows) for name, part in subsets.items()}
         try:
@@ -328,10 +326,7 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        """Run with these rows in place of table references, by their numbers.
-
-        Nobody knows whether they meet the conditions.
-        """
+        """Run with these rows in place of table references, by their numbers; the conditions are tested on them."""
         return self._filtered_plan.execute_over(tables_by_number, literal_values, relations, limits)
 
 
@@ -341,15 +336,14 @@ def find_accessible_rows(
     limits: ExecutionLimits | None = None,
     set_running: Callable[[QueryExecution | None], None] | None = None,
 ) -> AccessibleRows:
-    """Find what meets a condition; `set_running` is told of the query that runs meanwhile."""
+    """Return the rows that meet a condition; `set_running` is called with the query that finds them."""
     accessible_rows = engine.accessible_rows_cache.find(subset.cache_key)
     if accessible_rows is None:
-        # rows tell their numbers: IN with five values is a join in DuckDB, which loses their order
+        # the query selects row numbers because DuckDB makes a join of IN with five values, which loses their order
         sql = f'SELECT "{ROW_NUMBER_COLUMN}" FROM {quote_identifier(subset.table)} AS t0 WHERE {subset.condition}'
         schema = pa.schema([pa.field(ROW_NUMBER_COLUMN, pa.int64())])
-        tested_rows = {
-            subset.table: engine.read_relation(subset.full_snapshot, (*subset.condition_columns, ROW_NUMBER_COLUMN))
-        }
+        read_columns = (*subset.condition_columns, ROW_NUMBER_COLUMN)
+        tested_rows = {subset.table: engine.read_relation(subset.full_snapshot, read_columns)}
         deadline = limits.deadline if limits is not None else None
         execution = engine.run_sql(sql, (), tested_rows, schema, ExecutionLimits(deadline=deadline))
         if set_running is not None:
@@ -358,10 +352,11 @@ def find_accessible_rows(
             rows = pa.Table.from_batches(execution, schema=schema).column(0).to_numpy()
         finally:
             execution.close()
-        accessible_rows = AccessibleRows(engine.open_snapshot(subset.full_snapshot), rows, engine.access_cache_bytes)
-    engine.accessible_rows_cache.store(
-        subset.cache_key, accessible_rows, min(accessible_rows.bytes, engine.access_cache_bytes)
-    )  # it grows
+        full_snapshot = engine.open_snapshot(subset.full_snapshot)
+        accessible_rows = AccessibleRows(full_snapshot, rows, engine.access_cache_bytes)
+    # the size grows as columns and indexes are copied, so it is stored each time
+    cached_bytes = min(accessible_rows.bytes, engine.access_cache_bytes)
+    engine.accessible_rows_cache.store(subset.cache_key, accessible_rows, cached_bytes)
     return accessible_rows
 
 

@@ -1,8 +1,6 @@
-"""Values that a row's columns are put together to, without DuckDB.
+"""Compute values of a row with Arrow, without DuckDB: constants, joined texts, URLs, shapes as text, CASE.
 
-Constants, texts that are joined, addresses, shapes as text, CASE.
-
-As DuckDB makes them, to the last letter: what might come out otherwise is left to it (`UnsupportedByArrowError`).
+The values are those of DuckDB to the last character; what might differ is left to it (`UnsupportedByArrowError`).
 """
 
 from __future__ import annotations
@@ -30,16 +28,16 @@ if TYPE_CHECKING:
     Column: TypeAlias = Callable[[Expr], tuple[int, Type] | None]
     Truth: TypeAlias = Callable[[Expr], Callable[[pa.RecordBatch, Values], Any]]
 
-MAX_COMPUTED_ROWS = 5_000  # rows: of more, DuckDB's threads are faster
-# bytes of a text that is joined with others: of longer ones DuckDB sees to it that they do not become too long
+MAX_COMPUTED_ROWS = 5_000  # for more rows, DuckDB's threads are faster
+# length of a text that is joined with others; for longer ones DuckDB checks that the result does not become too long
 MAX_JOINED_TEXT_BYTES = 1_000
 _UNRESERVED_PATTERN = r"\A[A-Za-z0-9._~-]*\z"
 _NUMBER_LIST_KINDS = frozenset({"point", "circle", "polygon", "range", "array", "interval"})
-_PLAIN_FLOAT_RANGE = (1e-4, 1e15)  # between these, as absolute values, everybody writes a double alike
+_PLAIN_FLOAT_RANGE = (1e-4, 1e15)  # absolute values of doubles that every program writes alike
 
 
 class UnsupportedByArrowError(Exception):
-    """Signals that this query, or this value, is for DuckDB."""
+    """Signals that DuckDB must execute this query or compute this value."""
 
 
 def compile_value(
@@ -50,30 +48,47 @@ def compile_value(
     Parameters
     ----------
     expression
-        Bound.
+        A bound expression.
     find_column
-        Gives place and type of a column in the frame; None: it is something else.
+        Returns position and type of a column in the frame, or None if the expression is something else.
     free_slots
-        Slots of literals that a plan is given when it runs.
+        Slots of literals that a plan gets when it runs.
     compile_condition
-        Compiles a condition to flags of each row, null as false.
+        Compiles a condition to a function that returns flags for the rows, with false for null.
 
     Returns
     -------
     evaluate
-        An array of as many values as the frame has rows, of the Arrow type of the expression.
+        A function that returns a value for each row of the frame, in the Arrow type of the expression.
 
     Raises
     ------
     UnsupportedByArrowError
-        It is for DuckDB.
+        DuckDB must compute the value.
     """
-    arrow_type = require_meta(expression).type.arrow
+    simple_value = _compile_simple_value(expression, find_column, free_slots)
+    if simple_value is not None:
+        return simple_value
 
     def compile_inner(inner_expression: Expr) -> Evaluate:
         return compile_value(inner_expression, find_column, free_slots, compile_condition)
 
+    if isinstance(expression, Cast):
+        return _compile_cast(expression, compile_inner, free_slots)
+    if isinstance(expression, BinaryOperation):
+        return _compile_operation(expression, compile_inner, free_slots)
+    if isinstance(expression, FunctionCall) and expression.name == "URL_ENCODE":
+        evaluate_text = compile_inner(expression.args[0])
+        return lambda frame, values: _encode_url_parts(evaluate_text(frame, values))
+    if isinstance(expression, Case) and expression.operand is None:
+        return _compile_case(expression, compile_inner, compile_condition)
+    raise UnsupportedByArrowError
+
+
+def _compile_simple_value(expression: Expr, find_column: Column, free_slots: frozenset[int]) -> Evaluate | None:
+    """Compile NULL, a column or a literal; return None for other expressions."""
     if is_null(expression) or (isinstance(expression, Cast) and is_null(expression.operand)):
+        arrow_type = require_meta(expression).type.arrow
         return lambda frame, _: pa.nulls(frame.num_rows, arrow_type)
     if isinstance(expression, ColumnRef):
         column_match = find_column(expression)
@@ -83,55 +98,53 @@ def compile_value(
         return lambda frame, _: frame.column(column_number)
     if isinstance(expression, Literal):
         return _compile_literal(expression, free_slots)
-    if (
-        isinstance(expression, Cast)
-        and classify_type(require_meta(expression).type) == "text"
-        and expression.length is None
-    ):
-        return _compile_text_cast(expression.operand, compile_inner(expression.operand))
-    if (
-        isinstance(expression, Cast)
-        and isinstance(expression.operand, Literal)
-        and require_meta(expression).type.is_numeric
-    ):
-        number = _compile_literal(expression.operand, free_slots)
-        return lambda frame, values: _cast_numbers(number(frame, values), arrow_type)
-    if isinstance(expression, BinaryOperation) and expression.op == "||":
-        return _compile_concatenation(compile_inner(expression.left), compile_inner(expression.right))
-    if (
-        isinstance(expression, BinaryOperation)
-        and expression.op in _ARROW_OPERATIONS
-        and require_meta(expression).type == FLOAT64
-    ):
-        return _compile_arithmetic(expression, compile_inner, free_slots)
-    if isinstance(expression, FunctionCall) and expression.name == "URL_ENCODE":
-        text = compile_inner(expression.args[0])
-        return lambda frame, values: _encode_url_parts(text(frame, values))
-    if isinstance(expression, Case) and expression.operand is None:
-        whens = [(compile_condition(when), compile_inner(then)) for when, then in expression.whens]
-        if any(
-            require_meta(then).type != require_meta(expression).type
-            for _, then in expression.whens
-            if not isinstance(then, Literal)
-        ):
-            raise UnsupportedByArrowError
-        if expression.otherwise is None:
-            otherwise = None
-        else:
-            otherwise = compile_inner(expression.otherwise)
-        return lambda frame, values: _evaluate_case(whens, otherwise, frame, values, arrow_type)
+    return None
+
+
+def _compile_cast(cast: Cast, compile_inner: Callable[[Expr], Evaluate], free_slots: frozenset[int]) -> Evaluate:
+    cast_type = require_meta(cast).type
+    if classify_type(cast_type) == "text" and cast.length is None:
+        return _compile_text_cast(cast.operand, compile_inner(cast.operand))
+    if isinstance(cast.operand, Literal) and cast_type.is_numeric:
+        evaluate_number = _compile_literal(cast.operand, free_slots)
+        return lambda frame, values: _cast_numbers(evaluate_number(frame, values), cast_type.arrow)
     raise UnsupportedByArrowError
 
 
+def _compile_operation(
+    expression: BinaryOperation, compile_inner: Callable[[Expr], Evaluate], free_slots: frozenset[int]
+) -> Evaluate:
+    if expression.op == "||":
+        return _compile_concatenation(compile_inner(expression.left), compile_inner(expression.right))
+    if expression.op in _ARROW_OPERATIONS and require_meta(expression).type == FLOAT64:
+        return _compile_arithmetic(expression, compile_inner, free_slots)
+    raise UnsupportedByArrowError
+
+
+def _compile_case(expression: Case, compile_inner: Callable[[Expr], Evaluate], compile_condition: Truth) -> Evaluate:
+    case_type = require_meta(expression).type
+    whens = []
+    for when, then in expression.whens:
+        whens.append((compile_condition(when), compile_inner(then)))
+        if not isinstance(then, Literal) and require_meta(then).type != case_type:
+            raise UnsupportedByArrowError
+    otherwise = None
+    if expression.otherwise is not None:
+        otherwise = compile_inner(expression.otherwise)
+    return lambda frame, values: _evaluate_case(whens, otherwise, frame, values, case_type.arrow)
+
+
 def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
-    """Return what is null where a text is that is made of one value and fixed ones; else the expression.
+    """Return the expression that is null exactly where a text is null.
+
+    For a text that joins one value and fixed texts, it is that value; otherwise it is the expression itself.
 
     Parameters
     ----------
     expression
-        Bound.
+        A bound expression.
     free_slots
-        Slots of literals that a plan is given when it runs: these may be null.
+        Slots of literals that a plan gets when it runs: these may be null.
     """
     while isinstance(expression, BinaryOperation) and expression.op == "||":
         are_fixed = [
@@ -154,28 +167,32 @@ def find_nullable_base(expression: Expr, free_slots: frozenset[int]) -> Expr:
 
 
 def _compile_literal(literal: Literal, free_slots: frozenset[int]) -> Evaluate:
-    value, arrow_type = compile_constant(literal, free_slots), require_meta(literal).type.arrow
-    if value is None or isinstance(literal.value, bool):
+    constant = compile_constant(literal, free_slots)
+    arrow_type = require_meta(literal).type.arrow
+    if constant is None or isinstance(literal.value, bool):
         raise UnsupportedByArrowError
 
     def evaluate_literal(frame: pa.RecordBatch, literal_values: Values) -> pa.Array:
-        literal_value = value(literal_values)
-        if literal_value is None or (isinstance(literal_value, int | float) and abs(literal_value) >= 2**63):
-            raise UnsupportedByArrowError
-        value_type = (
-            pa.string()
-            if isinstance(literal_value, str)
-            else pa.float64()
-            if isinstance(literal_value, float)
-            else pa.int64()
-        )
-        return _cast_numbers(pa.repeat(pa.scalar(literal_value, value_type), frame.num_rows), arrow_type)
+        scalar = _build_scalar(constant(literal_values))
+        return _cast_numbers(pa.repeat(scalar, frame.num_rows), arrow_type)
 
     return evaluate_literal
 
 
+def _build_scalar(value: float | str | None) -> pa.Scalar:
+    if value is None:
+        raise UnsupportedByArrowError
+    if isinstance(value, str):
+        return pa.scalar(value, pa.string())
+    if abs(value) >= 2**63:
+        raise UnsupportedByArrowError
+    if isinstance(value, float):
+        return pa.scalar(value, pa.float64())
+    return pa.scalar(value, pa.int64())
+
+
 def _cast_numbers(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    """Convert numbers; what does not fit is an error, which DuckDB tells."""
+    """Cast numbers; DuckDB reports the error if a number does not fit."""
     if column.type == arrow_type:
         return column
     if pa.types.is_string(column.type) or pa.types.is_string(arrow_type):
@@ -187,7 +204,7 @@ def _cast_numbers(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
 
 
 def _compile_text_cast(operand: Expr, evaluate_operand: Evaluate) -> Evaluate:
-    """Compile a cast to text: of texts, whole numbers, and the numbers of shapes."""
+    """Compile a cast of texts, integers or the numbers of shapes to text."""
     type_ = require_meta(operand).type
     kind = classify_type(type_)
     if kind in {"text", "region", "moc"}:
@@ -200,7 +217,7 @@ def _compile_text_cast(operand: Expr, evaluate_operand: Evaluate) -> Evaluate:
 
 
 def _format_number_lists(column: pa.Array) -> pa.Array:
-    """Write the numbers of each row, with spaces between."""
+    """Write the numbers of each row as one text, separated by spaces."""
     if pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
     flat_values = column.flatten()
@@ -208,13 +225,14 @@ def _format_number_lists(column: pa.Array) -> pa.Array:
         raise UnsupportedByArrowError
     values = flat_values.to_numpy()
     absolute_values = np.abs(values)
-    if not bool(
-        np.all((values == 0) | ((absolute_values >= _PLAIN_FLOAT_RANGE[0]) & (absolute_values < _PLAIN_FLOAT_RANGE[1])))
-    ):
+    low, high = _PLAIN_FLOAT_RANGE
+    is_plain = (values == 0) | ((absolute_values >= low) & (absolute_values < high))
+    if not bool(np.all(is_plain)):
         raise UnsupportedByArrowError
     number_texts = pa.array(list(map(repr, values.tolist())), pa.string())
-    ends = np.cumsum(np.append(0, np.nan_to_num(pc.list_value_length(column).to_numpy(zero_copy_only=False))))
-    lists = pa.ListArray.from_arrays(pa.array(ends.astype(np.int32)), number_texts, mask=column.is_null())
+    list_lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    offsets = np.cumsum(np.append(0, np.nan_to_num(list_lengths)))
+    lists = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), number_texts, mask=column.is_null())
     return pc.binary_join(lists, " ")
 
 
@@ -233,12 +251,13 @@ def _is_short(texts: pa.Array) -> bool:
 
 
 def _encode_url_parts(texts: pa.Array) -> pa.Array:
-    """Write texts as parts of an address, those that must be changed one by one."""
+    """Encode texts as parts of a URL; only texts that must change are encoded one by one."""
     if not pa.types.is_string(texts.type) or not _is_short(texts):
         raise UnsupportedByArrowError
     if pc.all(pc.match_substring_regex(texts, _UNRESERVED_PATTERN), min_count=0).as_py():
         return texts
-    return pa.array([None if text is None else quote(text, safe="") for text in texts.to_pylist()], pa.string())
+    encoded_texts = [None if text is None else quote(text, safe="") for text in texts.to_pylist()]
+    return pa.array(encoded_texts, pa.string())
 
 
 _ARROW_OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -254,33 +273,33 @@ def _compile_arithmetic(
 ) -> Evaluate:
     """Compile an operation of doubles and a constant, which every processor computes alike."""
     call = _ARROW_OPERATIONS[expression.op]
-    number = compile_constant(expression.right, free_slots)
-    if number is not None:
-        column_operand = expression.left
-    else:
+    column_operand = expression.left
+    constant = compile_constant(expression.right, free_slots)
+    if constant is None:
         column_operand = expression.right
-    if number is None and expression.op != "/":
-        number = compile_constant(expression.left, free_slots)
-    if number is None or not require_meta(column_operand).type.is_numeric:
+        if expression.op != "/":
+            constant = compile_constant(expression.left, free_slots)
+    if constant is None or not require_meta(column_operand).type.is_numeric:
         raise UnsupportedByArrowError
-    value = compile_inner(column_operand)
-    compute_constant = number
-    swapped = column_operand is expression.right
+    evaluate_column = compile_inner(column_operand)
+    compute_constant = constant
+    is_constant_first = column_operand is expression.right
 
     def evaluate_arithmetic(frame: pa.RecordBatch, literal_values: Values) -> pa.Array:
-        constant_value, column = (
-            compute_constant(literal_values),
-            value(frame, literal_values).cast(pa.float64(), safe=False),
-        )
-        if isinstance(constant_value, str) or constant_value is None or (not constant_value and expression.op == "/"):
+        constant_value = compute_constant(literal_values)
+        column = evaluate_column(frame, literal_values).cast(pa.float64(), safe=False)
+        if isinstance(constant_value, str) or constant_value is None:
+            raise UnsupportedByArrowError
+        if not constant_value and expression.op == "/":
             raise UnsupportedByArrowError
         factor = pa.scalar(float(constant_value), pa.float64())
-        if swapped:
+        if is_constant_first:
             result = call(factor, column)
         else:
             result = call(column, factor)
-        if not pc.all(pc.or_(pc.is_finite(result), pc.invert(pc.is_finite(column))), min_count=0).as_py():
-            raise UnsupportedByArrowError  # too great: what becomes of it is DuckDB's to say
+        is_overflow = pc.and_(pc.is_finite(column), pc.invert(pc.is_finite(result)))
+        if pc.any(is_overflow, min_count=0).as_py():
+            raise UnsupportedByArrowError  # the result is too large; DuckDB decides what becomes of it
         return result
 
     return evaluate_arithmetic
@@ -298,9 +317,9 @@ def _evaluate_case(
     else:
         result = _cast_numbers(evaluate_else(frame, literal_values), arrow_type)
     for when, then in reversed(whens):
-        result = pc.if_else(
-            pa.array(when(frame, literal_values)), _cast_numbers(then(frame, literal_values), arrow_type), result
-        )
+        is_case = pa.array(when(frame, literal_values))
+        value = _cast_numbers(then(frame, literal_values), arrow_type)
+        result = pc.if_else(is_case, value, result)
     return result
 
 

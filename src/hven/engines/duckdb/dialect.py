@@ -1,4 +1,7 @@
-"""DuckDB's dialect: how it writes types, functions and geometry, and which functions it must be given (`SQL_MACROS`, `UDF_SIGNATURES`)."""
+"""The SQL dialect of DuckDB: how it writes types, functions and geometry.
+
+`SQL_MACROS` and `UDF_SIGNATURES` are the functions that a DuckDB instance must get.
+"""
 
 from __future__ import annotations
 

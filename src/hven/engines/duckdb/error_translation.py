@@ -1,4 +1,4 @@
-"""What DuckDB's errors mean to the person who asked."""
+"""Translate errors of DuckDB and Arrow into messages for the user who sent the query."""
 
 from __future__ import annotations
 
@@ -67,15 +67,49 @@ _ADQL_TYPE_NAMES = {
 }
 
 
+# (text of the engine's error, class, message and remedy of ours)
+_KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
+    (
+        "No space left",
+        StorageError,
+        "the disk is full: no room for the query's temporary data",
+        "free some space in the site's var directory",
+    ),
+    (
+        "non-inner join on subquery",
+        EvaluationError,
+        (
+            "a subquery in the condition of an outer join reads columns of the tables that are joined, which "
+            "the engine cannot compute"
+        ),
+        "put the subquery into FROM, or the condition into WHERE",
+    ),
+    (
+        "flattening correlated subquery",
+        EvaluationError,
+        "a subquery joins its tables in a way that the engine cannot compute for each row outside (a FULL JOIN)",
+        "let it read no columns of the query around it, or join it in FROM",
+    ),
+    (
+        "Max expression depth",
+        TooLargeError,
+        "the query has a longer chain of operations than the engine takes",
+        "put parentheses around groups of a hundred",
+    ),
+)
+
+
 def translate_error(
     error: Exception, *, stop_reason: str | None = None, timeout_seconds: float | None = None, memory_limit: str = ""
 ) -> HvenError:
-    """Translate an error of DuckDB or Arrow into one of ours.
+    """Translate an error of DuckDB or Arrow into an error of Hven.
 
     Parameters
     ----------
+    error
+        The error that the engine raised.
     stop_reason
-        ``timeout`` or ``cancel`` if somebody interrupted the query.
+        ``timeout`` or ``cancel`` if the query was interrupted.
     timeout_seconds, memory_limit
         The limits that were in force.
     """
@@ -83,51 +117,34 @@ def translate_error(
         return error
     text = str(error)
     if "INTERRUPT" in text or isinstance(error, duckdb.InterruptException):
-        if stop_reason == "timeout":
-            return build_time_limit_error(timeout_seconds)
-        return OperationCancelledError("the query was cancelled")
+        return _build_interrupt_error(stop_reason, timeout_seconds)
     if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in text:
-        if memory_limit:
-            limit = f" (limit: {memory_limit})"
-        else:
-            limit = ""
+        limit = f" (limit: {memory_limit})" if memory_limit else ""
         remedy = "select fewer columns, group by fewer distinct values, or sort fewer rows"
         return TooLargeError(f"the query needs more memory than one query may use{limit}", remedy=remedy)
-    if "No space left" in text:
-        return StorageError(
-            "the disk is full: no room for the query's temporary data",
-            remedy="free some space in the site's var directory",
-        )
-    if "non-inner join on subquery" in text:
-        return EvaluationError(
-            "a subquery in the condition of an outer join reads columns of the tables that are joined, which "
-            "the engine cannot compute",
-            remedy="put the subquery into FROM, or the condition into WHERE",
-        )
-    if "flattening correlated subquery" in text:
-        return EvaluationError(
-            "a subquery joins its tables in a way that the engine cannot compute for each row outside (a FULL JOIN)",
-            remedy="let it read no columns of the query around it, or join it in FROM",
-        )
-    if "Max expression depth" in text:
-        return TooLargeError(
-            "the query has a longer chain of operations than the engine takes",
-            remedy="put parentheses around groups of a hundred",
-        )
+    for limitation_text, error_class, message, remedy in _KNOWN_LIMITATIONS:
+        if limitation_text in text:
+            return error_class(message, remedy=remedy)
     if isinstance(error, duckdb.DataError) or any(word in text for word in _EVALUATION_ERROR_WORDS):
         message = translate_evaluation_error(text)
-        is_bigint_overflow = message.endswith("out of the range of BIGINT")
-        return EvaluationError(
-            message, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if is_bigint_overflow else ""
-        )
+        remedy = ""
+        if message.endswith("out of the range of BIGINT"):
+            remedy = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
+        return EvaluationError(message, remedy=remedy)
     return ServiceError(
         f"the engine could not run the query: {extract_first_line(text)}",
         remedy="please report this: it is a fault of the program, not of the query",
     )
 
 
+def _build_interrupt_error(stop_reason: str | None, timeout_seconds: float | None) -> HvenError:
+    if stop_reason == "timeout":
+        return build_time_limit_error(timeout_seconds)
+    return OperationCancelledError("the query was cancelled")
+
+
 def translate_evaluation_error(error_text: str) -> str:
-    """Phrase an evaluation error without DuckDB's vocabulary."""
+    """Return the message of an evaluation error, without the vocabulary of DuckDB."""
     line = extract_first_line(error_text)
     for pattern, words in _MESSAGE_PATTERNS:
         match = pattern.search(error_text)
@@ -145,6 +162,6 @@ class _EmptyDefaultDict(dict[str, str]):
 
 
 def extract_first_line(error_text: str) -> str:
-    """Return the first line without the name of the class of error and without hints for SQL authors."""
+    """Return the first line of an error, without the name of its class and without hints for authors of SQL."""
     line = error_text.strip().split("\n", 1)[0]
     return re.sub(r"^(?:[A-Z]\w*(?: [A-Z]\w*)* Error|INTERRUPT Error): ", "", line)

@@ -1,9 +1,9 @@
-"""DuckPlan: a bound query, and the roads to its answer. The cheapest one that is open for the values at hand is taken.
+"""DuckPlan: a bound query, and the ways to its answer. A run takes the cheapest way that its values allow.
 
-1. Arrow alone (`direct`, of views `match_union_members`): candidates from an index, or no condition at all.
-2. DuckDB over candidates (`candidates`, `roads`, `pairs`): tables that an index narrows are replaced by the rows it
-   gives.
-3. DuckDB over everything.
+1. Arrow alone (`arrow_queries`, for views `union_plan`): candidates from an index, or no condition at all.
+2. DuckDB over candidates (`candidate_search`, `index_accesses`, `position_pairs`): the rows that an index finds replace
+   the table.
+3. DuckDB over all rows.
 """
 
 from __future__ import annotations
@@ -42,18 +42,22 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
     from hven.engines import ExecutionLimits, QueryExecution, Relation
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
+    from hven.engines.duckdb.index_accesses import IndexAccess
+    from hven.engines.duckdb.key_index import KeyIndex
     from hven.engines.duckdb.snapshot_files import OpenSnapshot
+    from hven.engines.duckdb.union_plan import Member
     from hven.model.table import Table
 
     Values = Sequence[float | str | None]
 
-MAX_QUICK_ROWS = 20_000  # candidate rows that may be looked at on the event loop
-MAX_ARROW_ROWS = 500_000  # candidate rows that Arrow alone looks at; above, DuckDB's threads are faster
-# SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
-# that are written into texts: few, for each text is planned anew; DuckDB takes less than 8,192 below computed columns
+MAX_QUICK_ROWS = 20_000  # candidate rows that may be read on the event loop
+MAX_ARROW_ROWS = 500_000  # candidate rows that Arrow alone reads; for more, DuckDB's threads are faster
+# limits that are written into SQL texts: few, because every text is planned anew; below computed columns, DuckDB
+# accepts less than 8,192
 SQL_ROW_LIMITS = (16, 128, 1024, 8000)
+# SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
 MAX_SQL_TEXTS = 200
-MAX_PROBED_ROWS = 100_000  # rows that are tried in index order before ORDER BY .. TOP goes the long way
+MAX_PROBED_ROWS = 100_000  # rows that are tested in index order before ORDER BY .. TOP reads everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,11 @@ class PlannedSql:
     table_numbers: frozenset[int] | None = None
 
     def has_table(self, table_number: int) -> bool:
-        """Return whether a table reference is left in the text."""
+        """Return whether the SQL reads a table reference."""
         return self.table_numbers is None or table_number in self.table_numbers
 
 
-NO_SQL = PlannedSql("", ())  # there are no rows: nothing is to be run
+NO_SQL = PlannedSql("", ())  # there are no rows, so nothing is executed
 
 
 class DuckPlan(QueryPlan):
@@ -79,7 +83,8 @@ class DuckPlan(QueryPlan):
 
     def __init__(self, engine: DuckEngineProtocol, bound_query: BoundQuery, *, is_lenient: bool = False) -> None:
         if not is_lenient:
-            bound_query = merge_equalities(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
+            narrowed_query = flatten_query(push_into_unions(bound_query))
+            bound_query = merge_equalities(replace_shape_texts(narrowed_query))
         self._engine = engine
         self._bound_query = bound_query
         self._query_with_lists, self._list_tables = extract_lists(bound_query)
@@ -87,31 +92,24 @@ class DuckPlan(QueryPlan):
         self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound_query.columns])
         self._sql_by_shape: OrderedDict[Any, PlannedSql] = OrderedDict()
         self._read_columns: dict[str, tuple[str, ...]] | None = None
-        if is_lenient:
-            self._candidate_finder = None
-        else:
-            self._candidate_finder = CandidateFinder(bound_query)
-        if is_lenient:
-            self._arrow_query = None
-        else:
-            self._arrow_query = arrow.match_arrow_query(bound_query, self.schema)
-        self._union_members = (
-            ()
-            if self._candidate_finder is None or self._arrow_query
-            else match_union_members(bound_query, self._candidate_finder.index_accesses, self.schema)
-        )
-        # an index may be of use, or the rows are in memory: `execute` sees
-        self.small = self._arrow_query is not None or bool(self._union_members)
+        self._candidate_finder = None if is_lenient else CandidateFinder(bound_query)
+        self._arrow_query = None if is_lenient else arrow.match_arrow_query(bound_query, self.schema)
+        self._union_members: tuple[Member, ...] = ()
         self._index_access = None
-        if self._candidate_finder is not None and self._arrow_query is not None:
-            self._index_access = self._candidate_finder.index_accesses.get(self._arrow_query.table_ref.number)
-        if self._arrow_query is None:
-            self._order_key = None
-        else:
+        self._order_key = None
+        if self._arrow_query is not None:
             self._order_key = _find_order_column(self._arrow_query)
+        if self._candidate_finder is not None:
+            index_accesses = self._candidate_finder.index_accesses
+            if self._arrow_query is not None:
+                self._index_access = index_accesses.get(self._arrow_query.table_ref.number)
+            else:
+                self._union_members = match_union_members(bound_query, index_accesses, self.schema)
+        # an index may be of use, or the rows are in memory: `execute` decides
+        self.small = self._arrow_query is not None or bool(self._union_members)
         self._is_indexed = self._can_use_index()
         if not self._is_indexed:
-            self._get_sql(ReducedTables())  # what cannot be written is refused when the plan is made
+            self._get_sql(ReducedTables())  # a query that cannot be written is refused when the plan is made
 
     def _can_use_index(self) -> bool:
         arrow_query = self._arrow_query
@@ -119,35 +117,34 @@ class DuckPlan(QueryPlan):
             return False
         if self._index_access is not None or (arrow_query.is_count and arrow_query.condition is None):
             return True
-        return arrow_query.top is not None and (
-            self._order_key is not None if arrow_query.sort_keys else arrow_query.condition is None
-        )
+        if arrow_query.top is None:
+            return False
+        if arrow_query.sort_keys:
+            return self._order_key is not None
+        return arrow_query.condition is None
 
     def _get_sql(self, reduced_tables: ReducedTables) -> PlannedSql:
-        """Return the SQL text with table references replaced by candidates, and without what has no rows."""
+        """Return the SQL text, with table references replaced by candidates and without members that have no rows."""
         shape = reduced_tables.text_key
-        cached = self._sql_by_shape.get(shape)
-        if cached is not None:
-            return cached
+        cached_sql = self._sql_by_shape.get(shape)
+        if cached_sql is not None:
+            return cached_sql
+        bound_query = self._query_with_lists
         if reduced_tables.tables:
-            bound_query = replace_with_candidates(self._query_with_lists, shape[0], reduced_tables.replaced_conditions)
-        else:
-            bound_query = self._query_with_lists
+            bound_query = replace_with_candidates(bound_query, shape[0], reduced_tables.replaced_conditions)
         reduced_query = remove_empty_members(bound_query, reduced_tables.empty_numbers)
         planned_sql = NO_SQL
         if reduced_query is not None:
             names = {table.qualified_name: quote_identifier(table.qualified_name) for table in reduced_query.tables}
             statement = writer.write_sql(reduced_query, DuckDBDialect(lenient=self._is_lenient), names)
-            if reduced_query is bound_query:
-                table_numbers = None
-            else:
-                table_numbers = frozenset(
-                    node.number for node in walk_tree(reduced_query.query) if isinstance(node, TableRef)
-                )
+            table_numbers = None
+            if reduced_query is not bound_query:
+                table_refs = [node for node in walk_tree(reduced_query.query) if isinstance(node, TableRef)]
+                table_numbers = frozenset(table_ref.number for table_ref in table_refs)
             planned_sql = PlannedSql(statement.sql, tuple(statement.parameter_slots), table_numbers)
         self._sql_by_shape[shape] = planned_sql
         while len(self._sql_by_shape) > MAX_SQL_TEXTS:
-            with contextlib.suppress(KeyError):  # another thread was quicker
+            with contextlib.suppress(KeyError):  # another thread has removed it
                 self._sql_by_shape.popitem(last=False)
         return planned_sql
 
@@ -156,22 +153,26 @@ class DuckPlan(QueryPlan):
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`."""
+        """Run the query; see `hven.engines.QueryPlan.execute`."""
         if self._union_members and self._engine.uses_indexes:
             batches = answer_from_indexes(self._union_members, self._engine, literal_values, relations, limits)
             if batches is not None:
                 return ReadyExecution(self.schema, iter(batches), small=True, limits=limits)
-        if self._arrow_query is None and self._candidate_finder and self._engine.uses_indexes:
-            return DeferredExecution(
-                self.schema, lambda begun: self.execute_long(literal_values, relations, limits, begun)
-            )
-        if self._arrow_query is None or not self._engine.uses_indexes:
+        arrow_query = self._arrow_query
+        if arrow_query is None and self._candidate_finder and self._engine.uses_indexes:
+            return self._defer_execution(literal_values, relations, limits)
+        if arrow_query is None or not self._engine.uses_indexes:
             return self.execute_long(literal_values, relations, limits)
-        if self._is_indexed or isinstance(self._find_relation(self._arrow_query, relations), MemoryRelation):
-            ready = self._execute_with_arrow(self._arrow_query, literal_values, relations, limits, MAX_QUICK_ROWS)
-            if ready is not None:
-                return ready
-        # who believed that it is small is not kept waiting
+        if self._is_indexed or isinstance(self._find_relation(arrow_query, relations), MemoryRelation):
+            ready_execution = self._execute_with_arrow(arrow_query, literal_values, relations, limits, MAX_QUICK_ROWS)
+            if ready_execution is not None:
+                return ready_execution
+        # a caller that believes that the query is small does not wait here
+        return self._defer_execution(literal_values, relations, limits)
+
+    def _defer_execution(
+        self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
+    ) -> QueryExecution:
         return DeferredExecution(self.schema, lambda begun: self.execute_long(literal_values, relations, limits, begun))
 
     def execute_long(
@@ -181,11 +182,11 @@ class DuckPlan(QueryPlan):
         limits: ExecutionLimits,
         set_running: Callable[[QueryExecution | None], None] = lambda _: None,
     ) -> QueryExecution:
-        """Run what takes its time."""
-        reduced = ReducedTables()
-        leaves = {}
+        """Run the query here, however long it takes."""
+        reduced_tables = ReducedTables()
+        table_refs: Mapping[int, TableRef] = {}
         if self._candidate_finder is not None and self._engine.uses_indexes:
-            leaves = self._candidate_finder.table_refs
+            table_refs = self._candidate_finder.table_refs
             if self._arrow_query is not None:
                 ready_execution = self._execute_with_arrow(
                     self._arrow_query, literal_values, relations, limits, MAX_ARROW_ROWS
@@ -193,10 +194,10 @@ class DuckPlan(QueryPlan):
                 if ready_execution is not None:
                     return ready_execution
             if self._candidate_finder:
-                reduced = self._candidate_finder.find_candidates(
+                reduced_tables = self._candidate_finder.find_candidates(
                     self._engine, literal_values, relations, limits, set_running
                 )
-        return self._execute_reduced(reduced, leaves, literal_values, relations, limits)
+        return self._execute_reduced(reduced_tables, table_refs, literal_values, relations, limits)
 
     def execute_over(
         self,
@@ -205,12 +206,12 @@ class DuckPlan(QueryPlan):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        """Run with these rows in place of table references, by their numbers."""
-        if self._candidate_finder is None:
-            leaves = {}
-        else:
-            leaves = self._candidate_finder.table_refs
-        return self._execute_reduced(ReducedTables(tables_by_number), leaves, literal_values, relations, limits)
+        """Run the query with these rows in place of table references, by their numbers."""
+        table_refs: Mapping[int, TableRef] = {}
+        if self._candidate_finder is not None:
+            table_refs = self._candidate_finder.table_refs
+        reduced_tables = ReducedTables(tables_by_number)
+        return self._execute_reduced(reduced_tables, table_refs, literal_values, relations, limits)
 
     def _execute_reduced(
         self,
@@ -225,72 +226,40 @@ class DuckPlan(QueryPlan):
             return ReadyExecution(self.schema, iter(()), small=False, limits=limits)
         rows: dict[str, RelationRows] = {}
         for table in self._bound_query.tables:
-            table_numbers = [
-                number
-                for number, table_ref in table_refs.items()
-                if table_ref.table is not None and table_ref.table.qualified_name == table.qualified_name
-            ]
-            if not table_numbers or any(
-                number not in reduced.tables and number not in reduced.inner_numbers for number in table_numbers
-            ):
-                rows[table.qualified_name] = self._engine.read_relation(
-                    _require_relation(relations, table.qualified_name), self._list_columns(table)
-                )
-        rows.update(
-            {
-                f"hven.candidates{number}": RelationRows(table, is_reusable=False)
-                for number, table in reduced.tables.items()
-                if planned_sql.has_table(number)
-            }
-        )
-        rows.update(
-            {
-                item.table.qualified_name: RelationRows(item.build_rows(literal_values), is_reusable=False)
-                for item in self._list_tables
-            }
-        )
-        return self._engine.run_sql(
-            self._add_limit(planned_sql.sql, limits),
-            [literal_values[slot] for slot in planned_sql.slots],
-            rows,
-            self.schema,
-            limits,
-            lenient=self._is_lenient,
-        )
+            if _is_table_read(table, table_refs, reduced):
+                relation = _require_relation(relations, table.qualified_name)
+                rows[table.qualified_name] = self._engine.read_relation(relation, self._list_columns(table))
+        for number, candidates in reduced.tables.items():
+            if planned_sql.has_table(number):
+                rows[f"hven.candidates{number}"] = RelationRows(candidates, is_reusable=False)
+        for list_table in self._list_tables:
+            list_rows = list_table.build_rows(literal_values)
+            rows[list_table.table.qualified_name] = RelationRows(list_rows, is_reusable=False)
+        parameters = [literal_values[slot] for slot in planned_sql.slots]
+        sql = self._add_limit(planned_sql.sql, limits)
+        return self._engine.run_sql(sql, parameters, rows, self.schema, limits, lenient=self._is_lenient)
 
     def _add_limit(self, sql: str, limits: ExecutionLimits) -> str:
-        """Write MAXREC into the text of a query without TOP.
-
-        DuckDB then computes columns for those rows alone, not for each that it scans.
-        """
+        """Write MAXREC into the text of a query without TOP, so that DuckDB computes columns only for those rows."""
         query = self._bound_query.query
-        sql_limit = next(
-            (limit for limit in SQL_ROW_LIMITS if limits.row_limit is not None and limits.row_limit < limit), None
-        )
-        if (
-            sql_limit is None
-            or query.offset is not None
-            or not isinstance(query.body, Select)
-            or query.body.top is not None
-        ):
+        if limits.row_limit is None or query.offset is not None:
             return sql
-        return f"{sql} LIMIT {sql_limit}"
+        if not isinstance(query.body, Select) or query.body.top is not None:
+            return sql
+        sql_limits = [limit for limit in SQL_ROW_LIMITS if limit > limits.row_limit]
+        return f"{sql} LIMIT {sql_limits[0]}" if sql_limits else sql
 
     def _list_columns(self, table: Table) -> tuple[str, ...] | None:
-        """List the columns of a table that are read.
-
-        A scan with a condition copies passing rows of every column that it is given.
-        """
+        """List the columns of a table that the query reads, because a scan copies all columns that it is given."""
         if self._is_lenient:
             return None
         if self._read_columns is None:
             columns_by_number = list_read_columns(self._query_with_lists)
-            columns_by_table: dict[str, dict[str, None]] = {}
+            columns_by_table: dict[str, set[str]] = {}
             for node in walk_tree(self._query_with_lists.query):
                 if isinstance(node, TableRef) and node.table is not None:
-                    columns_by_table.setdefault(node.table.qualified_name, {}).update(
-                        dict.fromkeys(columns_by_number.get(node.number, ()))
-                    )
+                    columns = columns_by_table.setdefault(node.table.qualified_name, set())
+                    columns.update(columns_by_number.get(node.number, ()))
             self._read_columns = {name: tuple(sorted(columns)) for name, columns in columns_by_table.items()}
         return self._read_columns.get(table.qualified_name)
 
@@ -305,31 +274,29 @@ class DuckPlan(QueryPlan):
         max_rows: int,
     ) -> QueryExecution | None:
         relation = self._find_relation(arrow_query, relations)
-        if limits.row_limit is None:
-            row_limit = None
-        else:
-            row_limit = limits.row_limit + 1
+        row_limit = None if limits.row_limit is None else limits.row_limit + 1
         try:
             if isinstance(relation, Snapshot):
-                batches, rows = self._iterate_arrow_batches(
-                    arrow_query, self._engine.open_snapshot(relation), literal_values, row_limit, limits, max_rows
+                stored = self._engine.open_snapshot(relation)
+                batches, row_count = self._iterate_arrow_batches(
+                    arrow_query, stored, literal_values, row_limit, limits, max_rows=max_rows
                 )
             elif isinstance(relation, MemoryRelation):
-                batches, rows = self._iterate_memory_batches(
-                    arrow_query, relation, literal_values, row_limit, limits, max_rows
+                batches, row_count = self._iterate_memory_batches(
+                    arrow_query, relation, literal_values, row_limit, limits, max_rows=max_rows
                 )
             else:
                 return None
             if batches is None:
                 return None
-            first_batch = next(batches, None)  # now: some values show only here that DuckDB must have them
+            # computed here, because only a value may show that DuckDB must execute the query
+            first_batch = next(batches, None)
         except UnsupportedByArrowError:
             return None
-        if first_batch is None:
-            chain = iter(())
-        else:
-            chain = _iterate_with_first_batch(first_batch, batches)
-        return ReadyExecution(self.schema, chain, small=rows <= MAX_QUICK_ROWS, limits=limits)
+        all_batches: Iterator[pa.RecordBatch] = iter(())
+        if first_batch is not None:
+            all_batches = _iterate_with_first_batch(first_batch, batches)
+        return ReadyExecution(self.schema, all_batches, small=row_count <= MAX_QUICK_ROWS, limits=limits)
 
     def _iterate_arrow_batches(
         self,
@@ -338,30 +305,29 @@ class DuckPlan(QueryPlan):
         literal_values: Values,
         row_limit: int | None,
         limits: ExecutionLimits,
+        *,
         max_rows: int,
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
+        """Return the answer and the number of rows that are read for it; None if DuckDB must execute the query."""
         max_rows = min(max_rows, arrow_query.max_rows or max_rows)
-        if self._index_access is None:
-            candidates = None
-        else:
-            candidates = self._index_access.find_candidates(
-                stored, literal_values, min(compute_candidate_limit(stored), max_rows)
-            )
+        candidates = None
+        if self._index_access is not None:
+            candidate_limit = min(compute_candidate_limit(stored), max_rows)
+            candidates = self._index_access.find_candidates(stored, literal_values, candidate_limit)
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
         if candidates is not None and (not arrow_query.sort_keys or candidates.count <= arrow.MAX_SORTED_ROWS):
-            return arrow_query.answer_from_candidates(
-                stored, candidates.list_rows(), literal_values, row_limit
-            ), candidates.count
+            rows = candidates.list_rows()
+            return arrow_query.answer_from_candidates(stored, rows, literal_values, row_limit), candidates.count
         if arrow_query.condition is None and not arrow_query.sort_keys:
-            end = arrow_query.compute_window(literal_values, row_limit)[1]
+            _, end = arrow_query.compute_window(literal_values, row_limit)
             batch_rows = limits.compute_batch_rows(len(self.schema))
-            return arrow_query.answer_from_all_rows(
-                stored, literal_values, row_limit, batch_rows
-            ), 0 if arrow_query.is_count or end is None else end
+            read_rows = 0 if arrow_query.is_count or end is None else end
+            return arrow_query.answer_from_all_rows(stored, literal_values, row_limit, batch_rows), read_rows
+        max_probed_rows = min(MAX_PROBED_ROWS, max_rows)
         if not arrow_query.sort_keys and not arrow_query.is_count:
-            return _read_until_enough(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
-        return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
+            return _read_until_enough(arrow_query, stored, literal_values, row_limit, max_probed_rows)
+        return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, max_probed_rows)
 
     def _find_relation(self, arrow_query: arrow.ArrowQuery, relations: Mapping[str, Relation]) -> Relation | None:
         if arrow_query.table_ref.table is None:
@@ -375,19 +341,21 @@ class DuckPlan(QueryPlan):
         literal_values: Values,
         row_limit: int | None,
         limits: ExecutionLimits,
+        *,
         max_rows: int,
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
-        """Read rows in memory: all of them are candidates."""
-        count = relation.rows.num_rows
-        if count > min(max_rows, arrow_query.max_rows or arrow.MAX_SORTED_ROWS) or not arrow_query.has_columns(
-            relation.rows.schema
-        ):
+        """Answer from rows in memory, which are all candidates."""
+        row_count = relation.rows.num_rows
+        if row_count > min(max_rows, arrow_query.max_rows or arrow.MAX_SORTED_ROWS):
             return None, 0
-        readable_rows = self._engine.get_readable_rows(relation)
+        if not arrow_query.has_columns(relation.rows.schema):
+            return None, 0
+        rows = self._engine.get_readable_rows(relation)
         if arrow_query.condition is None and not arrow_query.sort_keys:
             batch_rows = limits.compute_batch_rows(len(self.schema))
-            return arrow_query.answer_from_all_rows(readable_rows, literal_values, row_limit, batch_rows), count
-        return arrow_query.answer_from_candidates(readable_rows, np.arange(count), literal_values, row_limit), count
+            return arrow_query.answer_from_all_rows(rows, literal_values, row_limit, batch_rows), row_count
+        row_numbers = np.arange(row_count)
+        return arrow_query.answer_from_candidates(rows, row_numbers, literal_values, row_limit), row_count
 
     def _read_in_index_order(
         self,
@@ -398,27 +366,18 @@ class DuckPlan(QueryPlan):
         max_rows: int,
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
         """Read rows in the order of an index until there are enough."""
-        name = self._order_key
-        if name is not None:
-            index = stored.get_key_index(name)
-        else:
-            index = None
-        end = arrow_query.compute_window(literal_values, row_limit)[1]
+        index = None if self._order_key is None else stored.get_key_index(self._order_key)
+        _, end = arrow_query.compute_window(literal_values, row_limit)
         if index is None or end is None or end > max_rows:
             return None, 0
-        low = 0
-        high = index.count
-        for part in self._index_access.parts if isinstance(self._index_access, BestAccess) else (self._index_access,):
-            if isinstance(part, KeyRangeAccess) and part.column == name:
-                span = part.find_places(index, literal_values)
-                if span is not None:
-                    low, high = span
-        excludes_nulls = low > 0 or high < index.count  # a condition on the column leaves no nulls behind the index
-        passing_parts: list[Any] = []
-        count = 0
+        low, high = self._find_order_range(index, literal_values)
+        # a condition on the column excludes its nulls, which are not in the index
+        excludes_nulls = low > 0 or high < index.count
+        passing_parts = [np.empty(0, np.int64)]
+        passing_count = 0
+        tested_count = 0
         step = max(end, 64) if arrow_query.condition is None else max(4 * end, 1024)
-        tried_count = 0
-        while count < end and low < high:
+        while passing_count < end and low < high:
             step_rows = min(step, high - low)
             if arrow_query.sort_keys[0].is_descending:
                 rows = index.list_rows(high - step_rows, high)[::-1]
@@ -426,61 +385,71 @@ class DuckPlan(QueryPlan):
             else:
                 rows = index.list_rows(low, low + step_rows)
                 low += step_rows
-            passing = list(arrow_query.iterate_passing_rows(stored, rows, literal_values))
-            passing_parts += passing
-            count += sum(len(part) for part in passing)
-            tried_count += step_rows
-            if tried_count > max_rows and count < end:
+            for part in arrow_query.iterate_passing_rows(stored, rows, literal_values):
+                passing_parts.append(part)
+                passing_count += len(part)
+            tested_count += step_rows
+            if tested_count > max_rows and passing_count < end:
                 return None, 0
             step *= 4
-        if count < end and not excludes_nulls and index.count < stored.manifest.rows:
-            return None, 0  # rows without a value come last: they are not in the index
-        if passing_parts:
-            rows = np.concatenate(passing_parts)
-        else:
-            rows = np.empty(0, np.int64)
-        return arrow_query.answer_in_order(stored, rows, literal_values, row_limit), tried_count
+        if passing_count < end and not excludes_nulls and index.count < stored.manifest.rows:
+            return None, 0  # rows without a value come last, and the index does not have them
+        passing_rows = np.concatenate(passing_parts)
+        return arrow_query.answer_in_order(stored, passing_rows, literal_values, row_limit), tested_count
+
+    def _find_order_range(self, index: KeyIndex, literal_values: Values) -> tuple[int, int]:
+        """Return the range of places of the ordering index that a condition on its column leaves."""
+        place_range = (0, index.count)
+        accesses = self._index_access.parts if isinstance(self._index_access, BestAccess) else (self._index_access,)
+        for access in accesses:
+            if isinstance(access, KeyRangeAccess) and access.column == self._order_key:
+                place_range = access.find_places(index, literal_values) or place_range
+        return place_range
 
     count_description: ClassVar[str] = "the number of rows is known, none is read"
 
     def explain(self) -> str:
-        """Describe which roads are open; see `hven.engines.QueryPlan.explain`."""
+        """Describe the possible ways to the answer; see `hven.engines.QueryPlan.explain`."""
+        lines = []
         if self._is_indexed or self._union_members:
-            lines = [self._describe_shortcut()]
-        else:
-            lines = []
-        lines += self._candidate_finder.describe_indexes() if self._candidate_finder is not None else []
+            lines.append(self._describe_shortcut())
+        if self._candidate_finder is not None:
+            lines += self._candidate_finder.describe_indexes()
         return "\n".join([*lines, f"DuckDB: {self._get_sql(ReducedTables()).sql}"])
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate how many rows of each table will be read, as far as indexes and the number of rows tell."""
-        if self._candidate_finder is None:
+        finder = self._candidate_finder
+        if finder is None:
             return []
-        counted = self._arrow_query is not None and self._arrow_query.is_count and self._arrow_query.condition is None
-        nearby = self._candidate_finder.describe_neighbours(self._engine, literal_values, relations)
+        neighbours = finder.describe_neighbours(self._engine, literal_values, relations)
         lines = []
-        for number in self._candidate_finder.table_refs:
-            relation = self._candidate_finder.find_relation(number, relations)
-            name = self._candidate_finder.find_name(number)
-            if number in nearby and relation is not None:
-                lines.append(f"{name}: the {nearby[number]} are read, by the position index")
+        for number in finder.table_refs:
+            relation = finder.find_relation(number, relations)
+            name = finder.find_name(number)
+            if number in neighbours and relation is not None:
+                lines.append(f"{name}: the {neighbours[number]} are read, by the position index")
             elif isinstance(relation, MemoryRelation):
                 lines.append(f"{name}: {relation.rows.num_rows:,} rows, in memory")
             elif isinstance(relation, Snapshot):
-                access = self._candidate_finder.index_accesses.get(number)
-                stored = self._engine.open_snapshot(relation)
-                if access is None:
-                    candidates = None
-                else:
-                    candidates = access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
-                if self._arrow_query is None or self._arrow_query.top is None:
-                    end = None
-                else:
-                    end = self._arrow_query.compute_window(literal_values, None)[1]
-                early = end is not None and self._is_indexed and candidates is None
-                read = 0 if counted else candidates.count if candidates is not None else end if early else relation.rows
-                lines.append(f"{name}: about {min(read or 0, relation.rows):,} of {relation.rows:,} rows are read")
+                read_rows = self._estimate_read_rows(finder.index_accesses.get(number), relation, literal_values)
+                lines.append(f"{name}: about {read_rows:,} of {relation.rows:,} rows are read")
         return lines
+
+    def _estimate_read_rows(self, access: IndexAccess | None, relation: Snapshot, literal_values: Values) -> int:
+        arrow_query = self._arrow_query
+        stored = self._engine.open_snapshot(relation)
+        if arrow_query is not None and arrow_query.is_count and arrow_query.condition is None:
+            return 0
+        if access is not None:
+            candidates = access.find_candidates(stored, literal_values, compute_candidate_limit(stored))
+            if candidates is not None:
+                return min(candidates.count, relation.rows)
+        if arrow_query is not None and arrow_query.top is not None and self._is_indexed:
+            _, end = arrow_query.compute_window(literal_values, None)
+            if end is not None:
+                return min(end, relation.rows)
+        return relation.rows
 
     def _describe_shortcut(self) -> str:
         arrow_query = self._arrow_query
@@ -493,47 +462,49 @@ class DuckPlan(QueryPlan):
 
 
 def _find_order_column(arrow_query: arrow.ArrowQuery) -> str | None:
-    """Name the indexed column that alone gives the order."""
-    if (
-        len(arrow_query.sort_keys) != 1
-        or arrow_query.sort_keys[0].column_name is None
-        or arrow_query.table_ref.table is None
-    ):
+    """Return the indexed column that alone gives the order, or None if there is none."""
+    table = arrow_query.table_ref.table
+    if len(arrow_query.sort_keys) != 1 or table is None:
         return None
-    column = arrow_query.table_ref.table.find_column(arrow_query.sort_keys[0].column_name)
-    if column.name in arrow_query.table_ref.table.indexed_column_names:
-        return column.name
-    return None
+    column_name = arrow_query.sort_keys[0].column_name
+    if column_name is None:
+        return None
+    column = table.find_column(column_name)
+    return column.name if column.name in table.indexed_column_names else None
+
+
+def _is_table_read(table: Table, table_refs: Mapping[int, TableRef], reduced: ReducedTables) -> bool:
+    """Return whether a reference to a table is left that candidates do not replace, or no reference is known."""
+    table_numbers = []
+    for number, table_ref in table_refs.items():
+        if table_ref.table is not None and table_ref.table.qualified_name == table.qualified_name:
+            table_numbers.append(number)
+    replaced_numbers = reduced.tables.keys() | reduced.inner_numbers
+    return not table_numbers or not replaced_numbers.issuperset(table_numbers)
 
 
 def _read_until_enough(
     arrow_query: arrow.ArrowQuery, stored: OpenSnapshot, literal_values: Values, row_limit: int | None, max_rows: int
 ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
-    """Try rows as they are stored until enough pass: DuckDB has a scan read far ahead."""
-    end = arrow_query.compute_window(literal_values, row_limit)[1]
+    """Test rows in stored order until enough pass, because DuckDB's scan would read far ahead."""
+    _, end = arrow_query.compute_window(literal_values, row_limit)
     if end is None or end > max_rows:
         return None, 0
-    passing_parts: list[Any] = []
-    count = 0
-    tried_count = 0
+    passing_parts = [np.empty(0, np.int64)]
+    passing_count = 0
+    tested_count = 0
     step = max(4 * end, 1024)
-    while count < end and tried_count < stored.rows:
-        if tried_count >= max_rows:
+    while passing_count < end and tested_count < stored.rows:
+        if tested_count >= max_rows:
             return None, 0
-        passing = list(
-            arrow_query.iterate_passing_rows(
-                stored, np.arange(tried_count, min(tried_count + step, stored.rows)), literal_values
-            )
-        )
-        passing_parts += passing
-        count += sum(len(part) for part in passing)
-        tried_count += step
+        step_rows = np.arange(tested_count, min(tested_count + step, stored.rows))
+        for part in arrow_query.iterate_passing_rows(stored, step_rows, literal_values):
+            passing_parts.append(part)
+            passing_count += len(part)
+        tested_count += step
         step *= 4
-    if passing_parts:
-        rows = np.concatenate(passing_parts)
-    else:
-        rows = np.empty(0, np.int64)
-    return arrow_query.answer_in_order(stored, rows, literal_values, row_limit), tried_count
+    passing_rows = np.concatenate(passing_parts)
+    return arrow_query.answer_in_order(stored, passing_rows, literal_values, row_limit), tested_count
 
 
 def quote_identifier(name: str) -> str:
@@ -550,6 +521,6 @@ def _iterate_with_first_batch(
 
 def _require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
     if qualified_name not in relations:
-        message = f"nobody said where the rows of {qualified_name} are"
+        message = f"the caller gave no relation for the rows of {qualified_name}"
         raise StorageError(message)
     return relations[qualified_name]
