@@ -516,7 +516,12 @@ class StorageEngine(Protocol):
         """Return the numbers of connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
         return {}
 
-    def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:  # noqa: ARG002
+    def sample_rows(
+        self,
+        snapshot: Snapshot,  # noqa: ARG002
+        row_count: int,  # noqa: ARG002
+        column_names: Collection[str],  # noqa: ARG002
+    ) -> MemoryRelation | None:
         """Read some rows from all over a snapshot.
 
         Parameters
@@ -578,7 +583,7 @@ class StorageEngine(Protocol):
         return None
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Answer no query from now on that reads the snapshots with these paths, but say why (`StorageUnavailableError`).
+        """Refuse every query that reads one of these snapshots, with the reason (`StorageUnavailableError`).
 
         Parameters
         ----------

@@ -234,7 +234,9 @@ class EngineDialect(SqlDialect):
 
     def write_coalesce(self, writer: SqlWriter, node: FunctionCall) -> str:
         """COALESCE, GREATEST, LEAST."""
-        return f"{node.name.lower()}({', '.join(self.write_branch(writer, arg, require_meta(node).type) for arg in node.args)})"
+        result_type = require_meta(node).type
+        branches = [self.write_branch(writer, arg, result_type) for arg in node.args]
+        return f"{node.name.lower()}({', '.join(branches)})"
 
     def write_sum(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """SUM: whole numbers in 64 bits, floats in double."""
@@ -247,10 +249,9 @@ class EngineDialect(SqlDialect):
     def write_deviation(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
         """STDDEV and VARIANCE of a sample, in double."""
         name = "stddev_samp" if node.name == "STDDEV" else "var_samp"
-        return (
-            f"{name}({'DISTINCT ' if node.distinct else ''}{self.write_double(writer.write_expression(node.args[0]), node.args[0])}) "
-            f"{over_clause}"
-        ).rstrip()
+        distinct = "DISTINCT " if node.distinct else ""
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        return f"{name}({distinct}{value}) {over_clause}".rstrip()
 
     def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:
         """Write sums and means of floats, and joined texts, over values in their order.

@@ -1,9 +1,10 @@
-"""Queries with a function that another engine does not compute.
+"""Execute queries with a function that another engine does not compute.
 
-It gives the rows that their conditions leave, the embedded engine does the rest.
+That engine returns the rows that the conditions leave, and the embedded engine computes the rest.
 
-Only the columns that are read travel, and only rows that meet those conditions on single tables which that engine does
-know; its indexes are used for them. What is too much for this road is refused with words.
+Only the columns that the query reads are transferred, and only rows that meet those conditions on single tables that
+the other engine can compute; it uses its indexes for them. A query that would transfer too much is refused with a
+message.
 """
 
 from __future__ import annotations
@@ -29,24 +30,29 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-MAX_FETCHED_ROWS = 5_000_000  # rows of one table that may travel
+MAX_FETCHED_ROWS = 5_000_000  # maximum number of rows of one table that are transferred
 
 
 class FallbackPlan(QueryPlan):
-    """The plan of such a query: what is read from PostgreSQL, and the embedded engine's own plan.
+    """The plan of such a query: the plans that read tables of the other engine, and the plan of the embedded engine.
 
     Parameters
     ----------
+    embedded
+        The embedded engine.
+    bound
+        The query.
     reason
-        What the engine does not compute.
+        What the other engine does not compute.
     reads
-        Plans the query for the rows of one table, which may give too many; None for a row filter that it does not know.
+        Plans the query for the rows of one table, which may return more than needed; it returns None for a row filter
+        that the engine cannot compute.
     takes
-        Tells whether the engine computes a condition.
+        Returns whether the engine computes a condition.
     source_engine_name
-        How the engine is called.
+        Name of the other engine in messages.
     max_fetched_bytes
-        Of rows that may travel.
+        Maximum size of the rows that are transferred.
     """
 
     small = False
@@ -75,30 +81,27 @@ class FallbackPlan(QueryPlan):
             table_refs.update(narrowable.table_refs)
             for condition, numbers in narrowable.conditions:
                 for number in numbers:
-                    is_pushable = (id(condition), number) not in narrowable.null_filled_conditions or is_false_for_null(
-                        condition
-                    )
+                    is_null_filled = (id(condition), number) in narrowable.null_filled_conditions
+                    is_pushable = not is_null_filled or is_false_for_null(condition)
                     if is_pushable and _is_single_table_condition(condition, number) and takes(condition):
                         conditions.setdefault(number, []).append(condition)
         self.table_fetches: dict[str, tuple[Table, QueryPlan]] = {}
         for table in bound.tables:
-            table_uses = [
-                leaf
-                for leaf in table_refs.values()
-                if leaf.table is not None and leaf.table.qualified_name == table.qualified_name
-            ]
-            column_names = dict.fromkeys(name for leaf in table_uses for name in columns.get(leaf.number, ()))
+            table_uses = []
+            column_names: dict[str, None] = {}
+            for table_ref in table_refs.values():
+                if table_ref.table is not None and table_ref.table.qualified_name == table.qualified_name:
+                    table_uses.append(table_ref)
+                    column_names.update(dict.fromkeys(columns.get(table_ref.number, ())))
             columns_to_read = tuple(table.find_column(name) for name in column_names) or table.columns[:1]
-            full_table_ref = TableRef((), number=0, table=table)
             plan = None
-            if len(table_uses) == 1:  # several references share what is read, so they have no condition in common
-                fetch_query = build_fetch_query(
-                    bound, table_uses[0], columns_to_read, conditions.get(table_uses[0].number, ())
-                )
-                plan = reads(fetch_query)
-            plan = plan or reads(
-                build_fetch_query(bound, full_table_ref, columns_to_read, ())
-            )  # no condition may look at rows that the reader may not see
+            if len(table_uses) == 1:  # several references share the rows, and have no condition in common
+                table_conditions = conditions.get(table_uses[0].number, ())
+                plan = reads(build_fetch_query(bound, table_uses[0], columns_to_read, table_conditions))
+            if plan is None:
+                # without conditions, because none may see rows that the reader may not see
+                full_table_ref = TableRef((), number=0, table=table)
+                plan = reads(build_fetch_query(bound, full_table_ref, columns_to_read, ()))
             if plan is None:
                 raise TypeError(f"{source_engine_name} cannot give the rows of {table.qualified_name}")
             self.table_fetches[table.qualified_name] = table, plan
@@ -106,28 +109,28 @@ class FallbackPlan(QueryPlan):
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run: nothing happens before somebody iterates."""
+        """Return the execution, which does nothing before it is iterated."""
         return FallbackExecution(self, literal_values, relations, limits)
 
     def explain(self) -> str:
-        """Describe what is read and what is computed where."""
+        """Describe which engine reads and which computes."""
         return (
             f"{self.reason} is computed in the embedded engine, over rows that {self._source_engine_name} "
             f"gives\n{self.embedded_plan.explain()}"
         )
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Return the engine's own estimate."""
-        return [
-            f"{name}, to the embedded engine: {line}"
-            for name, (_, plan) in self.table_fetches.items()
-            if not isinstance(require_relation(relations, name), MemoryRelation)
-            for line in plan.estimate_row_counts(literal_values, relations)[-1:]
-        ]
+        """Return the other engine's own estimates."""
+        lines = []
+        for name, (_, plan) in self.table_fetches.items():
+            if not isinstance(require_relation(relations, name), MemoryRelation):
+                estimates = plan.estimate_row_counts(literal_values, relations)
+                lines += [f"{name}, to the embedded engine: {line}" for line in estimates[-1:]]
+        return lines
 
 
 class FallbackExecution(FetchingExecution):
-    """A running detour (`hven.engines.QueryExecution`)."""
+    """A running query of a `FallbackPlan` (`hven.engines.QueryExecution`)."""
 
     def __init__(
         self, fallback_plan: FallbackPlan, values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
@@ -143,46 +146,37 @@ class FallbackExecution(FetchingExecution):
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
         for name, (table, plan) in self._fallback_plan.table_fetches.items():
-            if not isinstance(require_relation(self._relations, name), MemoryRelation):
-                message = (
-                    f"{self._fallback_plan.reason} cannot be computed by the database, and more than "
-                    f"{self._fetch_limit_text} of {name} would have to be fetched for it"
-                )
-                too_many = TooLargeError(
-                    message, remedy="narrow the table by a condition (position, key, time) beside it"
-                )
-                rows = self._fetch_rows(
-                    plan, [name], FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes), too_many
-                )
-                yield (
-                    name,
-                    _add_missing_columns(
-                        rows,
-                        table,
-                    ),
-                )
+            if isinstance(require_relation(self._relations, name), MemoryRelation):
+                continue
+            message = (
+                f"{self._fallback_plan.reason} cannot be computed by the database, and more than "
+                f"{self._fetch_limit_text} of {name} would have to be fetched for it"
+            )
+            too_many = TooLargeError(message, remedy="narrow the table by a condition (position, key, time) beside it")
+            budget = FetchBudget(MAX_FETCHED_ROWS, self._fallback_plan.max_fetched_bytes)
+            rows = self._fetch_rows(plan, [name], budget, too_many)
+            yield name, _add_missing_columns(rows, table)
 
 
 def _add_missing_columns(rows: pa.Table, table: Table) -> pa.Table:
-    """Return all columns of the table: those that nobody reads are null."""
-    columns = [
-        rows.column(item.name) if item.name in rows.schema.names else pa.nulls(rows.num_rows, item.type)
-        for item in table.arrow_schema
-    ]
+    """Return all columns of the table; those that the query does not read are null."""
+    columns = []
+    for item in table.arrow_schema:
+        is_read = item.name in rows.schema.names
+        columns.append(rows.column(item.name) if is_read else pa.nulls(rows.num_rows, item.type))
     schema = pa.schema([pa.field(item.name, item.type) for item in table.arrow_schema])
     return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _is_single_table_condition(condition: Expr, table_number: int) -> bool:
     """Return whether a condition reads one table reference and nothing else."""
-    return is_single_row_expression(condition) and all(
-        node.source == table_number for node in walk_tree(condition) if isinstance(node, ColumnRef)
-    )
+    sources = {node.source for node in walk_tree(condition) if isinstance(node, ColumnRef)}
+    return is_single_row_expression(condition) and sources <= {table_number}
 
 
 def require_relation(relations: Mapping[str, Relation], qualified_name: str) -> Relation:
-    """Return where the rows of a table are."""
+    """Return the relation that has the rows of a table."""
     if qualified_name not in relations:
-        message = f"nobody said where the rows of {qualified_name} are"
+        message = f"the caller gave no relation for the rows of {qualified_name}"
         raise StorageError(message)
     return relations[qualified_name]

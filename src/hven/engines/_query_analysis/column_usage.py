@@ -1,4 +1,4 @@
-"""Walks over bound trees: which SELECTs there are, which columns they read, and the tree with tables replaced by candidates."""
+"""Walk over bound trees: list their SELECTs and the columns that they read, and replace tables by candidates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def list_selects(query: Query) -> list[Select]:
-    """Return every SELECT of a query, nested ones too."""
+    """Return every SELECT of a query, including nested ones."""
     return [node for node in walk_tree(query) if isinstance(node, Select)]
 
 
@@ -27,24 +27,23 @@ def list_read_columns(bound_query: BoundQuery) -> dict[int, tuple[str, ...]]:
             names_by_number.setdefault(node.source, {})[node.column.name] = None
         elif isinstance(node, TableRef) and node.where is not None:
             names = names_by_number.setdefault(node.number, {})
-            names.update(
-                {
-                    part.column.name: None
-                    for part in walk_tree(node.where)
-                    if isinstance(part, ColumnRef) and part.column is not None
-                }
-            )
+            for part in walk_tree(node.where):
+                if isinstance(part, ColumnRef) and part.column is not None:
+                    names[part.column.name] = None
         elif isinstance(node, Join) and (node.natural or node.using):
-            using_names = {ident.name.lower() for ident in node.using}
             for table_ref in walk_tree((node.left, node.right)):
                 if isinstance(table_ref, TableRef) and table_ref.table is not None:
-                    shared = [
-                        column.name
-                        for column in table_ref.table.columns
-                        if node.natural or column.name.lower() in using_names
-                    ]
-                    names_by_number.setdefault(table_ref.number, {}).update(dict.fromkeys(shared))
+                    names = names_by_number.setdefault(table_ref.number, {})
+                    names.update(dict.fromkeys(_list_joined_names(node, table_ref.table)))
     return {number: tuple(names) for number, names in names_by_number.items()}
+
+
+def _list_joined_names(join: Join, table: Table) -> list[str]:
+    """List the columns of a table that NATURAL or USING may join by."""
+    if join.natural:
+        return [column.name for column in table.columns]
+    using_names = {ident.name.lower() for ident in join.using}
+    return [column.name for column in table.columns if column.name.lower() in using_names]
 
 
 def replace_with_candidates(
@@ -52,14 +51,13 @@ def replace_with_candidates(
 ) -> BoundQuery:
     """Return the query with these table references reading ``hven.candidates<number>`` instead of their tables.
 
-    `joins` replaces conditions, found by the `id` of their node.
+    `joins` maps the `id` of a condition's node to the condition that replaces it.
     """
     tables = {table.qualified_name: table for table in bound_query.tables}
-    kept_table_names = {
-        node.table.qualified_name
-        for node in walk_tree(bound_query.query)
-        if isinstance(node, TableRef) and node.table is not None and node.number not in table_numbers
-    }
+    kept_table_names = set()
+    for node in walk_tree(bound_query.query):
+        if isinstance(node, TableRef) and node.table is not None and node.number not in table_numbers:
+            kept_table_names.add(node.table.qualified_name)
 
     def change_node(node: Any) -> Any:
         if isinstance(node, DerivedTable) and node.number in table_numbers:
@@ -81,8 +79,5 @@ def replace_with_candidates(
         return node
 
     query = transform_tree(bound_query.query, change_node)
-    return replace(
-        bound_query,
-        query=query,
-        tables=tuple(table for name, table in tables.items() if name in kept_table_names or table.schema == "hven"),
-    )
+    read_tables = [table for name, table in tables.items() if name in kept_table_names or table.schema == "hven"]
+    return replace(bound_query, query=query, tables=tuple(read_tables))

@@ -69,17 +69,15 @@ def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) ->
     first_member, links = split_chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = [first_member, *(link.right for link in links)]
     remaining_members = [member for member in members if not is_certainly_empty(member, empty_numbers)] or members[:1]
-    if (
-        len(remaining_members) == len(members)
-        or not links
-        or any(_find_select(member) is None for member in (members[0], *remaining_members))
-    ):
+    if len(remaining_members) == len(members) or not links:
         return union
-    columns = [
-        item.column.copy_with(type=type_)
-        for item, type_ in zip(_find_select(members[0]).items, find_output_types(union), strict=True)  # type: ignore[union-attr]
-        if isinstance(item, SelectItem) and item.column is not None
-    ]
+    first_select = _find_select(members[0])
+    if first_select is None or any(_find_select(member) is None for member in remaining_members):
+        return union
+    columns = []
+    for item, output_type in zip(first_select.items, find_output_types(union), strict=True):
+        if isinstance(item, SelectItem) and item.column is not None:
+            columns.append(item.column.copy_with(type=output_type))
     union_node: Any = _replace_output_columns(remaining_members[0], columns)
     for member in remaining_members[1:]:
         union_node = SetOperation("UNION", union_node, _replace_output_columns(member, columns), all=True)
@@ -87,9 +85,9 @@ def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) ->
 
 
 def _merge_select_layer(node: Any) -> Any:
-    """Remove the layer that a union with one member left is.
+    """Merge a SELECT with the derived table that a union with one remaining member has become.
 
-    ``SELECT x FROM (SELECT a AS x ..)`` is ``SELECT a AS x``.
+    ``SELECT x FROM (SELECT a AS x ..)`` becomes ``SELECT a AS x``.
     """
     if (
         not isinstance(node, Select)

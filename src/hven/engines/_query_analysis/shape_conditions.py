@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 def match_position_in_shape(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> tuple[tuple[str, str], ConstantShape, Constant | None] | None:
-    """Return the indexed position of the leaf `table_number`, the shape that it must lie in, and what must be 1 when the plan runs."""
+    """Match a condition that the indexed position of a table reference lies in a constant shape.
+
+    Return the columns of the position, the shape, and the constant that must be 1 when the plan runs.
+    """
     point_in_shape = match_point_in_shape(condition)
     if point_in_shape is not None:
         point, shape, literal = point_in_shape
@@ -48,47 +51,46 @@ def match_position_in_shape(
 
 
 def has_null_position(condition: Expr) -> bool:
-    """Return whether a condition asks where something lies that has no position: a member of a union without one."""
-    inside = match_point_in_shape(condition)
-    if inside is None:
-        pair = None
-    else:
-        pair = match_point_coordinates(inside[0])
-    return pair is not None and any(is_null(part.operand if isinstance(part, Cast) else part) for part in pair)
+    """Return whether a condition tests a position that is NULL, as in a member of a union without positions."""
+    point_in_shape = match_point_in_shape(condition)
+    if point_in_shape is None:
+        return False
+    coordinates = match_point_coordinates(point_in_shape[0]) or ()
+    return any(is_null(part.operand if isinstance(part, Cast) else part) for part in coordinates)
 
 
 def match_region_in_shape(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> tuple[str, ConstantShape, Constant | None] | None:
-    """Return the column of regions of the leaf `table_number`, the shape that they must touch, and what must be 1 when the plan runs."""
+    """Match a condition that the regions of a table reference touch a constant shape.
+
+    Return the column of the regions, the shape, and the constant that must be 1 when the plan runs.
+    """
     shape_predicate = match_shape_predicate(condition)
     if shape_predicate is None:
         return None
-    for region_expression, shape_expression in (shape_predicate[:2], shape_predicate[1::-1]):
-        column = narrowable.find_stored_column(region_expression)
-        if (
-            column is None
-            or column.column is None
-            or column.source != table_number
-            or not column.column.type.is_geometry
-        ):
+    first_shape, second_shape, required_result = shape_predicate
+    for region_expression, shape_expression in ((first_shape, second_shape), (second_shape, first_shape)):
+        column_ref = narrowable.find_stored_column(region_expression)
+        if column_ref is None or column_ref.column is None or column_ref.source != table_number:
+            continue
+        if not column_ref.column.type.is_geometry:
             continue
         shape = match_shape_or_point(shape_expression, free_slots)
         if shape is not None:
-            return column.column.name, shape, compile_constant(shape_predicate[2], free_slots)
+            return column_ref.column.name, shape, compile_constant(required_result, free_slots)
     return None
 
 
 def match_shape_or_point(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
-    """Return a shape or position of constants."""
+    """Match a constant shape or position; return None for other expressions."""
     return match_constant_shape(expression, free_slots) or _match_constant_point(expression, free_slots)
 
 
 def _match_constant_point(expression: Expr, free_slots: frozenset[int]) -> ConstantShape | None:
-    if match_point_coordinates(expression) is not None:
-        maker = compile_shape(expression, free_slots)
-    else:
-        maker = None
-    if maker is None:
+    if match_point_coordinates(expression) is None:
         return None
-    return ConstantShape("POINT", build_value=maker)
+    build_point = compile_shape(expression, free_slots)
+    if build_point is None:
+        return None
+    return ConstantShape("POINT", build_value=build_point)

@@ -1,7 +1,7 @@
-"""Which HEALPix cells a constant shape of a query may touch, at an order that suits its size.
+"""Cover constant shapes of a query by HEALPix cells, at an order that suits the size of the shape.
 
-Polygons are covered here, by the same arithmetic that tests the rows: `cdshealpix` 0.9 takes the outside for the inside
-of some polygons that cross the meridian.
+Polygons are covered here, by the same arithmetic that tests the rows, because `cdshealpix` 0.9 takes the outside for
+the inside of some polygons that cross the meridian.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
-_CELL_RADIUS_DEGREES = 61.0  # degrees times 2**-order: no corner is farther from its cell's centre
-_START_ORDER = 3  # the order from which a polygon that is no small one is refined
-_REFINEMENT_ORDERS = 1  # orders between a polygon's bounding circle and its cover
+_CELL_RADIUS_DEGREES = 61.0  # times 2**-order: no corner is farther from the centre of its cell
+_START_ORDER = 3  # order of the cells from which a large polygon is refined
+_REFINEMENT_ORDERS = 1  # orders between the bounding circle of a small polygon and its cover
 
 
 def cover_shape(shape: Shape | Moc) -> Indexes:
@@ -37,24 +37,27 @@ def cover_shape(shape: Shape | Moc) -> Indexes:
 def choose_cover_order(shape: Polygon) -> int:
     """Return the order of a polygon's cells.
 
-    These follow the area, but a thin one has many along it, so they are not made smaller than its length suggests.
+    The cells suit the area, but a thin polygon has many along it, so its length limits how small they are.
     """
-    return healpix.choose_cone_order(
-        max(float(np.sqrt(shape.compute_area() / np.pi)), float(shape.ring.reach[0]) / 16, 1e-4)
-    )
+    area_radius = float(np.sqrt(shape.compute_area() / np.pi))
+    return healpix.choose_cone_order(max(area_radius, float(shape.ring.reach[0]) / 16, 1e-4))
 
 
 def cover_polygon(shape: Polygon, order: int) -> Indexes:
-    """Cover a polygon: from its bounding circle, or from the whole sky, by cells that are halved where its border may pass."""
+    """Return ranges at order 29 that hold a polygon.
+
+    The cells of its bounding circle, or of the whole sky, are divided where the border of the polygon may pass.
+    """
     ring = shape.ring
-    if shape.compute_area() < sphere.SKY_AREA_SQUARE_DEGREES / 8.0 and float(ring.reach[0]) < 60.0:
+    ring_radius = float(ring.reach[0])
+    if shape.compute_area() < sphere.SKY_AREA_SQUARE_DEGREES / 8.0 and ring_radius < 60.0:
         lon, lat = sphere.to_lon_lat(ring.mean[0])
         depth = max(order - _REFINEMENT_ORDERS, 0)
-        cone_ranges = healpix.cover_cone(float(lon), float(lat), float(ring.reach[0]) + 1e-9, depth) >> 2 * (
-            healpix.MAX_ORDER - depth
-        )
-        lengths = cone_ranges[:, 1] - cone_ranges[:, 0]
-        cells = np.arange(int(lengths.sum())) + np.repeat(cone_ranges[:, 0] - np.cumsum(lengths) + lengths, lengths)
+        cone_ranges = healpix.cover_cone(float(lon), float(lat), ring_radius + 1e-9, depth)
+        cell_ranges = cone_ranges >> 2 * (healpix.MAX_ORDER - depth)
+        lengths = cell_ranges[:, 1] - cell_ranges[:, 0]
+        cells_before = np.cumsum(lengths) - lengths
+        cells = np.arange(int(lengths.sum())) + np.repeat(cell_ranges[:, 0] - cells_before, lengths)
     else:
         depth = min(order, _START_ORDER)
         cells = np.arange(12 << 2 * depth)

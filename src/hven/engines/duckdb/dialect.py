@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from hven.adql.sql_writer import SqlWriter
 
-#: To be run in a database before a query names them: what SQL itself can say.
+#: Macros that must be defined in a database before a query names them.
 SQL_MACROS: tuple[str, ...] = (
     (
         "CREATE OR REPLACE MACRO hven_haversine(lon1, lat1, lon2, lat2) AS\n"
@@ -124,13 +124,12 @@ SQL_MACROS: tuple[str, ...] = (
     *time_functions.TIME_MACROS,
 )
 TOO_LONG_SQL = "error('a text of more than {} bytes would be built')"
-MAX_SEPARATE_CONDITIONS = 200  # conditions that DuckDB parts
-MAX_REPEATED_PARTS = 16  # columns, literals and calls that are written twice; ..
-MAX_REPEATED_CHARACTERS = (
-    120  # .. longer calls, which may hold others, are values first: DuckDB takes half a millisecond to plan that
-)
+MAX_SEPARATE_CONDITIONS = 200  # conditions that DuckDB tests one by one
+MAX_REPEATED_PARTS = 16  # maximum number of columns, literals and calls that are written twice
+# a longer call, which may contain others, is computed first instead; DuckDB takes half a millisecond to plan that
+MAX_REPEATED_CHARACTERS = 120
 
-#: To be registered by the engine: name -> (argument types, result type).
+#: Functions that the engine registers: name -> (argument types, result type).
 UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     **FUNCTION_SIGNATURES,
     **mapping_functions.MAPPING_SIGNATURES,
@@ -138,6 +137,7 @@ UDF_SIGNATURES: dict[str, tuple[tuple[str, ...], str]] = {
     **time_functions.TIME_SIGNATURES,
 }
 
+_VARYING_FUNCTIONS = frozenset({"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"})
 _JD_SQL = "(2440587.5e0 + epoch_us({0}) / 86400000000e0)"
 _MJD_SQL = "(40587e0 + epoch_us({0}) / 86400000000e0)"
 TIME_FORMATS = (
@@ -589,12 +589,10 @@ class DuckDBDialect(mapping_functions.MappingDialect, contour_functions.ContourD
 
 
 def _is_untriable(node: Expr) -> bool:
-    """Check for what DuckDB's TRY refuses: subqueries and functions that may answer differently."""
-    return any(
-        isinstance(item, Query)
-        or (
-            isinstance(item, FunctionCall)
-            and item.name in {"RAND", "ROW_NUMBER", "IVO_NORMAL_RANDOM", "GAVO_NORMAL_RANDOM"}
-        )
-        for item in walk_tree(node)
-    )
+    """Return whether DuckDB's TRY refuses an expression: it refuses subqueries and functions with varying results."""
+    for item in walk_tree(node):
+        if isinstance(item, Query):
+            return True
+        if isinstance(item, FunctionCall) and item.name in _VARYING_FUNCTIONS:
+            return True
+    return False

@@ -169,13 +169,10 @@ class DuckEngine(StorageEngine):
             "schema": schema,
             "limits": limits,
         }
-        needs_single_thread = contour_functions.CONTOUR_FUNCTION_MARK in sql or (
-            lenient and max(map(len, relations.values()), default=0) <= ONE_THREAD_ROWS
-        )
-        if needs_single_thread:
+        most_rows = max(map(len, relations.values()), default=0)
+        cursors = self._cursors
+        if contour_functions.CONTOUR_FUNCTION_MARK in sql or (lenient and most_rows <= ONE_THREAD_ROWS):
             cursors = self._get_single_thread_cursors()
-        else:
-            cursors = self._cursors
         run_locally = partial(
             DuckExecution, cursors, self._deadline_watcher, memory_limit=self._memory_setting, **execution_arguments
         )
@@ -194,11 +191,12 @@ class DuckEngine(StorageEngine):
         return run_locally()
 
     def _get_single_thread_cursors(self) -> CursorPool:
-        """Return cursors of a DuckDB of one thread, for functions that use all cores themselves, and for rows that one thread computes anyway.
+        """Return cursors of a DuckDB instance that has one thread.
 
-        While another thread of DuckDB computes, the one that waits for its rows spins: two thirds of the processor time
-        of a mapping over batches. Where the other computes a function of ours, it also takes the interpreter's lock in
-        each turn.
+        They are for functions that use all cores themselves, and for rows that one thread computes anyway. While
+        another thread of DuckDB computes, the thread that waits for its rows spins, which takes two thirds of the
+        processor time of a mapping over batches. If the other thread computes a function of Hven, the waiting one also
+        takes the interpreter's lock in each turn.
         """
         with self._lock:
             if self._single_thread_cursors is None:
@@ -285,8 +283,13 @@ class DuckEngine(StorageEngine):
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    # every snapshot can be shared
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> DiskStaging:  # noqa: ARG002
+    def stage_snapshot(
+        self,
+        table: Table,
+        snapshot_id: str,
+        *,
+        expects_merges: bool = False,  # noqa: ARG002  (every snapshot can be shared)
+    ) -> DiskStaging:
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
         snapshot_path = self._build_snapshot_path(table, snapshot_id)
         return DiskStaging(table, snapshot_id, *snapshot_path, self._keep_lock)

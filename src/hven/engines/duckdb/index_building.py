@@ -1,4 +1,4 @@
-"""Building the key indexes of a new snapshot, and the check that the primary key is unique."""
+"""Build the key and region indexes of a new snapshot, and check that its primary key is unique."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hven.engines.duckdb.snapshot_files import KeyFiles, OpenSnapshot, RegionFil
 from hven.model.literal import hash_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -27,11 +28,10 @@ _BATCH_ROWS = 4_000_000  # rows that are gathered and written at a time
 
 
 def list_indexed_columns(table: Table) -> list[str]:
-    """List the columns that get an index.
+    """List the columns that get an index: those of the primary key, then all other columns that queries search.
 
-    The primary key's first, then all others that are searched, if they can be ordered.
-
-    An index of several columns is one of each here: the condition that leaves the fewest rows is looked up.
+    Only columns that can be ordered get one. For an index of several columns, each of them gets an index of its own:
+    the condition that leaves the fewest rows is looked up.
     """
     searched = table.indexed_column_names
     candidate_names = dict.fromkeys(table.primary)
@@ -46,60 +46,54 @@ def list_indexed_columns(table: Table) -> list[str]:
 
 def build_key_index(stored: OpenSnapshot, column_name: str, index_number: int) -> KeyFiles:
     """Sort one column of a snapshot and write its index beside the parts."""
-    arrow_type = stored.schema.field(column_name).type
-    column_number = stored.schema.get_field_index(column_name)
-    directory = stored.path
-    if pa.types.is_string(arrow_type):
+    if pa.types.is_string(stored.schema.field(column_name).type):
         return _build_text_index(stored, column_name, index_number)
-    chunks = [view_stored_numbers(batch.column(column_number)) for batch in stored.batches]
-    validity_masks = [_compute_validity(batch.column(column_number)) for batch in stored.batches]
-    if len(chunks) != 1:
-        values = np.concatenate(chunks)
-    else:
-        values = chunks[0]
-    present = np.concatenate(
-        [
-            np.ones(len(chunk), bool) if mask is None else mask
-            for chunk, mask in zip(chunks, validity_masks, strict=True)
-        ]
-    )
-    has_no_nulls = bool(present.all())
-    del chunks
-    names = (f"key{index_number:03d}.values.npy", f"key{index_number:03d}.rows.npy")
-    if has_no_nulls and _is_ascending(values):
-        np.save(directory / names[0], values)
-        return KeyFiles(column=column_name, count=len(values), values=names[0], rows=None)
-    if has_no_nulls:
-        rows = None
-    else:
-        rows = np.flatnonzero(present)
-    if rows is not None:
+    columns = [batch.column(column_name) for batch in stored.batches]
+    values = _concat_arrays([view_stored_numbers(column) for column in columns])
+    is_valid = np.concatenate([_compute_validity(column) for column in columns])
+    values_name = f"key{index_number:03d}.values.npy"
+    rows_name = f"key{index_number:03d}.rows.npy"
+    has_nulls = not bool(is_valid.all())
+    if not has_nulls and _is_ascending(values):
+        np.save(stored.path / values_name, values)
+        return KeyFiles(column=column_name, count=len(values), values=values_name, rows=None)
+    rows = None
+    if has_nulls:
+        rows = np.flatnonzero(is_valid)
         values = values[rows]
     order = values.argsort()
-    count = len(order)
-    _write_ordered(directory / names[0], values, order)
-    row_dtype = np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
-    _write_ordered(directory / names[1], rows, order, row_dtype)
-    return KeyFiles(column=column_name, count=count, values=names[0], rows=names[1])
+    _write_ordered(stored.path / values_name, values, order)
+    _write_ordered(stored.path / rows_name, rows, order, _choose_row_type(stored))
+    return KeyFiles(column=column_name, count=len(order), values=values_name, rows=rows_name)
+
+
+def _concat_arrays(arrays: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Concatenate arrays; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _choose_row_type(stored: OpenSnapshot) -> np.dtype[Any]:
+    return np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
 
 
 def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int) -> RegionFiles:
     """Write the index of a column of shapes beside the parts."""
-    column_number = stored.schema.get_field_index(column_name)
-    row_dtype = np.dtype(np.int32 if stored.manifest.rows < 2**31 else np.int64)
-
+    row_type = _choose_row_type(stored)
     caps = create_full_sky_caps(stored.manifest.rows)
 
     def cover_batch(first_row: int, batch: pa.RecordBatch) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-        row_cells = list(cover_region_column(batch.column(column_number), caps[first_row : first_row + batch.num_rows]))
-        rows = [(first_row + rows).astype(row_dtype) for rows, _ in row_cells]
-        return np.concatenate([np.empty(0, row_dtype), *rows]), np.concatenate(
-            [np.empty(0, np.int64), *(cells for _, cells in row_cells)]
-        )
+        batch_caps = caps[first_row : first_row + batch.num_rows]
+        row_parts = [np.empty(0, row_type)]
+        cell_parts = [np.empty(0, np.int64)]
+        for batch_rows, batch_cells in cover_region_column(batch.column(column_name), batch_caps):
+            row_parts.append((first_row + batch_rows).astype(row_type))
+            cell_parts.append(batch_cells)
+        return np.concatenate(row_parts), np.concatenate(cell_parts)
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         pieces = list(pool.map(cover_batch, stored.starts[:-1].tolist(), stored.batches))
-    rows, cells = np.concatenate([piece[0] for piece in pieces]), np.concatenate([piece[1] for piece in pieces])
+    rows = np.concatenate([piece_rows for piece_rows, _ in pieces])
+    cells = np.concatenate([piece_cells for _, piece_cells in pieces])
     del pieces
     files = RegionFiles.from_number(column_name, len(cells), index_number)
     np.save(stored.path / str(files.caps), caps)
@@ -108,39 +102,46 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
         order = np.lexsort((rows, cells))
         np.save(stored.path / files.cells, cells[order])
         np.save(stored.path / files.rows, rows[order])
-    else:  # one number of both sorts ten times as fast
+    else:  # sorting one number that has both is ten times as fast
         cells <<= bits
         cells |= rows
         cells.sort()
-        np.save(stored.path / files.rows, (cells & ((1 << bits) - 1)).astype(row_dtype))
+        sorted_rows = cells & ((1 << bits) - 1)
+        np.save(stored.path / files.rows, sorted_rows.astype(row_type))
         cells >>= bits
         np.save(stored.path / files.cells, cells)
     return files
 
 
 def _is_ascending(values: npt.NDArray[Any]) -> bool:
-    return all(
-        bool((values[a + 1 : a + _BATCH_ROWS + 1] >= values[a : a + _BATCH_ROWS][: len(values) - 1 - a]).all())
-        for a in range(0, max(len(values) - 1, 0), _BATCH_ROWS)
-    )
+    return all(bool((successors >= piece).all()) for piece, successors in _iterate_neighbours(values))
+
+
+def _iterate_neighbours(values: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yield pieces of an array, each with the values that follow its values."""
+    for begin in range(0, max(len(values) - 1, 0), _BATCH_ROWS):
+        successors = values[begin + 1 : begin + 1 + _BATCH_ROWS]
+        yield values[begin : begin + len(successors)], successors
 
 
 def _write_ordered(
-    path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], dtype_wanted: np.dtype[Any] | None = None
+    path: Path, values: npt.NDArray[Any] | None, order: npt.NDArray[Any], wanted_type: np.dtype[Any] | None = None
 ) -> None:
-    """Write ``values[order]`` (or `order` itself) piece by piece, without holding it."""
-    dtype = dtype_wanted or (order.dtype if values is None else values.dtype)
-    with path.open("wb") as file:  # not mapped: where the disk is full, that kills the process instead of telling it
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(order),)}
-        )
+    """Write ``values[order]`` (or `order` itself) piece by piece, without holding all of it in memory."""
+    array_type = wanted_type or (order.dtype if values is None else values.dtype)
+    type_description = np.lib.format.dtype_to_descr(array_type)
+    header = {"descr": type_description, "fortran_order": False, "shape": (len(order),)}
+    with path.open("wb") as file:  # not mapped: on a full disk, a map kills the process instead of raising an error
+        np.lib.format.write_array_header_1_0(file, header)
         for begin in range(0, len(order), _BATCH_ROWS):
             piece = order[begin : begin + _BATCH_ROWS]
-            file.write(np.ascontiguousarray(piece if values is None else values[piece], dtype).data)
+            if values is not None:
+                piece = values[piece]
+            file.write(np.ascontiguousarray(piece, array_type).data)
 
 
 def view_stored_numbers(column: pa.Array) -> npt.NDArray[Any]:
-    """Return the stored numbers of a column without copying; what stands where a value is null does not matter."""
+    """Return the stored numbers of a column without copying; the numbers of null values are arbitrary."""
     arrow_type = column.type
     if pa.types.is_timestamp(arrow_type):
         column = column.view(pa.int64())
@@ -152,9 +153,9 @@ def view_stored_numbers(column: pa.Array) -> npt.NDArray[Any]:
     return np.frombuffer(buffer, dtype)[column.offset : column.offset + len(column)]
 
 
-def _compute_validity(column: pa.Array) -> npt.NDArray[np.bool_] | None:
+def _compute_validity(column: pa.Array) -> npt.NDArray[np.bool_]:
     if column.null_count == 0:
-        return None
+        return np.ones(len(column), bool)
     return np.asarray(column.is_valid().to_numpy(zero_copy_only=False))
 
 
@@ -169,7 +170,7 @@ def _build_text_index(stored: OpenSnapshot, column_name: str, index_number: int)
     if count == len(values) and _is_ascending(rows):
         return KeyFiles(column=column_name, count=count)
     name = f"key{index_number:03d}.rows.npy"
-    np.save(stored.path / name, rows.astype(np.int32 if stored.manifest.rows < 2**31 else np.int64))
+    np.save(stored.path / name, rows.astype(_choose_row_type(stored)))
     return KeyFiles(column=column_name, count=count, rows=name)
 
 
@@ -179,7 +180,7 @@ def check_primary_key(table: Table, stored: OpenSnapshot) -> None:
     Raises
     ------
     DataError
-        Names the first keys that are there more than once, how often, and how many such keys there are.
+        Names the first duplicate keys, the number of their rows, and the number of duplicate keys.
     """
     if not table.primary or not stored.manifest.rows:
         return
@@ -190,12 +191,12 @@ def check_primary_key(table: Table, stored: OpenSnapshot) -> None:
 
 
 def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
-    """Refuse rows in which primary keys stand more than once, and say which."""
+    """Raise `DataError` if a primary key is in several rows; name the first such keys."""
     names = list(table.primary)
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
         connection.register("rows", rows.select(names))
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-        # no column has such a name
+        # no column is called hven:times
         groups = f'SELECT {quoted}, COUNT(*) AS "hven:times" FROM rows GROUP BY ALL HAVING COUNT(*) > 1'
         key_counts = connection.execute(f'SELECT COUNT(*), SUM("hven:times") FROM ({groups})').fetchone()
         keys, count = key_counts or (0, 0)
@@ -206,17 +207,16 @@ def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
 
 
 def _is_unique(stored: OpenSnapshot, column_names: list[str]) -> bool:
-    """Return whether no key stands twice; False: one may do so."""
-    column_numbers = [stored.schema.get_field_index(name) for name in column_names]
-    values: npt.NDArray[Any]
-    if len(column_names) == 1 and not pa.types.is_string(stored.schema.field(column_numbers[0]).type):
-        values = np.concatenate([view_stored_numbers(batch.column(column_numbers[0])) for batch in stored.batches])
-    else:
-        values = np.concatenate(
-            [hash_rows([batch.column(place) for place in column_numbers])[1] for batch in stored.batches]
-        )
+    """Return True if no key is in two rows; False means that one may be."""
+    key_arrays: list[npt.NDArray[Any]] = []
+    is_number = len(column_names) == 1 and not pa.types.is_string(stored.schema.field(column_names[0]).type)
+    for batch in stored.batches:
+        columns = [batch.column(name) for name in column_names]
+        if is_number:
+            key_arrays.append(view_stored_numbers(columns[0]))
+        else:
+            _, hashes = hash_rows(columns)
+            key_arrays.append(hashes)
+    values = np.concatenate(key_arrays)
     values.sort()
-    return all(
-        bool((values[a + 1 : a + _BATCH_ROWS + 1] != values[a : a + _BATCH_ROWS][: len(values) - 1 - a]).all())
-        for a in range(0, max(len(values) - 1, 0), _BATCH_ROWS)
-    )
+    return all(bool((successors != piece).all()) for piece, successors in _iterate_neighbours(values))

@@ -55,7 +55,8 @@ MAPPING_MACROS: tuple[str, ...] = (
         "TRY_CAST(w AS DOUBLE))"
     ),
     (
-        r"CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace(regexp_replace(strip_accents(s), '\s+', ' ', 'g'), "
+        r"CREATE OR REPLACE MACRO hven_clean(s) AS trim(regexp_replace("
+        r"regexp_replace(strip_accents(s), '\s+', ' ', 'g'), "
         r"'[^A-Za-z0-9 ._:/+()*,;=%@?-]', '_', 'g'))"
     ),
 )

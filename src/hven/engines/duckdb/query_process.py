@@ -118,7 +118,10 @@ def describe_exit(process: Process) -> str | None:
 
 
 class QueryProcess:
-    """The process, which begins when it is first wanted, ends when nobody wants it for a while, and with the process that began it."""
+    """The process that executes long queries.
+
+    It starts when it is first needed, and ends when it is idle for a while or when its parent process ends.
+    """
 
     def __init__(self, deadline_watcher: DeadlineWatcher, settings: Mapping[str, Any]) -> None:
         self._deadline_watcher = deadline_watcher

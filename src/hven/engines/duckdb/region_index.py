@@ -93,20 +93,19 @@ class RegionIndex:
         caps = self.caps[rows]
         difference_vectors = caps[:, :3] - centre_vectors
         reach_radians = caps[:, 3] + radius
-        is_near: npt.NDArray[np.bool_] = (
-            np.einsum("ij,ij->i", difference_vectors, difference_vectors) <= reach_radians * reach_radians
-        ) | (caps[:, 3] > np.pi)
-        return is_near
+        squared_distances = np.einsum("ij,ij->i", difference_vectors, difference_vectors)
+        is_near: npt.NDArray[np.bool_] = squared_distances <= reach_radians * reach_radians
+        return is_near | (caps[:, 3] > np.pi)
 
     def iterate_places(self, ranges: Indexes, range_owners: Indexes) -> Iterator[Indexes]:
-        """Yield for each order where in `rows` those stand whose cells touch each of some half-open ranges of the highest order.
+        """Yield for each order the places in `rows` whose cells touch ranges of the highest order.
 
         Parameters
         ----------
         ranges
-            Ascending for each owner, (n, 2).
+            Half-open ranges of cells, ascending for each owner; shape (n, 2).
         range_owners
-            Whose they are, (n,): a cell is looked up for it once.
+            The owner of each range, shape (n,): a cell is looked up once for an owner.
         """
         for order in self.orders:
             yield self._find_places(ranges, order, range_owners)

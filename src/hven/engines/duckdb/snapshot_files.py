@@ -1,9 +1,9 @@
-"""Snapshots on disk: the names and the reading of part files and indexes, all memory-mapped and opened when first needed.
+"""Read snapshots on disk: part files and indexes, all memory-mapped and opened when they are first needed.
 
-A snapshot is a directory: ``00000.arrow`` ... (parts: uncompressed Arrow IPC files, in stored order), ``position.npy``
-(HEALPix index of order 29 of every row that has a position, ascending; those rows come first), one or two files for
-each indexed column, and ``snapshot.json`` (what is where; see `SnapshotManifest`). Nothing in it changes once it is
-published.
+A snapshot is a directory. ``00000.arrow`` ... are the parts: uncompressed Arrow IPC files, in stored order.
+``position.npy`` has the HEALPix index of order 29 of every row that has a position, ascending; those rows come first.
+Each indexed column has one or two files. ``snapshot.json`` describes all of them; see `SnapshotManifest`. Nothing in a
+snapshot changes once it is published.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE_NAME = "snapshot.json"
 POSITION_FILE_NAME = "position.npy"
-ROW_NUMBER_COLUMN = "hven:row"  # a column that tables have on demand: the number of each row
+ROW_NUMBER_COLUMN = "hven:row"  # a column that a table gets on demand: the number of each row
 MANIFEST_VERSION = 1
-SIZE_CHECK_INTERVAL_SECONDS = 0.25  # seconds between two looks at the sizes of files that are read
-_MAX_CACHED_PROJECTIONS = 256  # sets of columns that are remembered
-# rows that follow each other in a sample: equal values stand together, and many stretches must meet each of them
+SIZE_CHECK_INTERVAL_SECONDS = 0.25  # time between two checks of the sizes of files that are read
+_MAX_CACHED_PROJECTIONS = 256  # sets of columns that are cached
+# consecutive rows in a sample; equal values are neighbours, so a sample needs many short stretches
 _SAMPLE_STRETCH_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFiles:
-    """Where the index of one column is.
+    """The files of the index of one column.
 
     Attributes
     ----------
     values
-        Sorted values (``.npy``), None for text: it is read through `rows`.
+        Sorted values (``.npy``); None for text, which is read through `rows`.
     rows
-        Row numbers in the order of the values, None if the stored order is the order of the values.
+        Row numbers in the order of the values; None if the stored order is the order of the values.
     count
-        Rows that have a value; the others are not in the index.
+        Number of rows that have a value; the others are not in the index.
     """
 
     column: str
@@ -67,16 +67,16 @@ class KeyFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionFiles:
-    """Where the position index of a column of shapes is.
+    """The files of the position index of a column of shapes.
 
     Attributes
     ----------
     cells
-        Ascending numbers of the cells that shapes may touch, of all orders (``.npy``; see `regions`).
+        Ascending numbers of the cells that shapes may touch, of all orders (``.npy``; see `region_index`).
     rows
-        The row whose shape each of them is of.
+        For each cell, the row of its shape.
     count
-        How many they are.
+        Number of cells.
     caps
         A circle around the shape of each row; older snapshots have none.
     """
@@ -89,14 +89,20 @@ class RegionFiles:
 
     @classmethod
     def from_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionFiles:
-        """Name the files of the index of one column among several."""
-        cells, rows, caps = (f"region{index_number:03d}.{part}.npy" for part in ("cells", "rows", "caps"))
-        return cls(column=column_name, count=cell_count, cells=cells, rows=rows, caps=caps)
+        """Return the files of the index with this number."""
+        prefix = f"region{index_number:03d}"
+        return cls(
+            column=column_name,
+            count=cell_count,
+            cells=f"{prefix}.cells.npy",
+            rows=f"{prefix}.rows.npy",
+            caps=f"{prefix}.caps.npy",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotManifest:
-    """What is in a snapshot's directory.
+    """The contents of a snapshot's directory.
 
     Attributes
     ----------
@@ -107,10 +113,11 @@ class SnapshotManifest:
     primary
         The primary key that was found to be unique; None in snapshots of older versions.
     order
-        Column whose order the rows have, if it is not that of their positions; empty if they are as they came, None in
-        snapshots of older versions.
+        Column whose order the rows have, if it is not the order of their positions; empty if rows are in the order in
+        which they came; None in snapshots of older versions.
     revised
-        Rows that were changed since the numbers of distinct values were estimated from all rows (see `merging`).
+        Number of rows that were changed since the numbers of distinct values were estimated from all rows (see
+        `snapshot_merging`).
     checksums
         Size and checksum (XXH3, 128 bits) of every other file; empty in snapshots of older versions.
     """
@@ -131,11 +138,12 @@ class SnapshotManifest:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file, as far as they were written down: of older snapshots those of the parts."""
-        return {name: size for name, _, size in self.parts} | {name: size for name, (size, _) in self.checksums.items()}
+        """Bytes of each file, as far as they are known: in older snapshots, of the parts."""
+        part_sizes = {name: size for name, _, size in self.parts}
+        return part_sizes | {name: size for name, (size, _) in self.checksums.items()}
 
     def to_json(self) -> str:
-        """Write it as JSON."""
+        """Return the manifest as JSON."""
         return json.dumps(asdict(self), indent=1, default=str)
 
     @staticmethod
@@ -145,28 +153,29 @@ class SnapshotManifest:
         Raises
         ------
         StorageError
-            Missing, damaged, or written by a newer version.
+            The file is missing, damaged, or written by a newer version.
         """
         try:
             data = json.loads(path.read_text())
             if data["version"] > MANIFEST_VERSION:
                 message = f"{path} was written by a newer Hven"
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
+            position = data["position"]
+            primary = data.get("primary")
+            checksums = data.get("checksums", {})
             return SnapshotManifest(
                 rows=data["rows"],
                 parts=tuple((name, rows, size) for name, rows, size in data["parts"]),
-                position=tuple(data["position"]) if data["position"] else None,
+                position=tuple(position) if position else None,
                 positioned=data["positioned"],
                 keys=tuple(KeyFiles(**item) for item in data["keys"]),
                 regions=tuple(RegionFiles(**item) for item in data.get("regions", ())),  # older snapshots have none
                 statistics=data["statistics"],
                 coverage=data["coverage"],
-                primary=tuple(data["primary"]) if data.get("primary") is not None else None,
+                primary=tuple(primary) if primary is not None else None,
                 order=data.get("order"),
                 revised=data.get("revised", 0),
-                checksums={
-                    name: (size, file_checksum) for name, (size, file_checksum) in data.get("checksums", {}).items()
-                },
+                checksums={name: (size, file_checksum) for name, (size, file_checksum) in checksums.items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise_if_transient(path, error)
@@ -177,15 +186,15 @@ class SnapshotManifest:
 
 
 def build_damage_error(path: Path, reason: object) -> StorageError:
-    """Make the error for a file of a snapshot that is not what it was when it was written."""
+    """Return the error for a file of a snapshot that is not as it was written."""
     message = f"the snapshot file {path} cannot be read: {reason}"
     return StorageError(message, remedy="ingest the collection anew, or roll back to an older snapshot")
 
 
 def map_part_batches(path: Path) -> list[pa.RecordBatch]:
-    """Map a part."""
+    """Map a part, and return its batches."""
     try:
-        # a map that is opened by Arrow keeps itself alive as long as any buffer of it is used
+        # a map that Arrow opens stays alive as long as any of its buffers is used
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
         return [reader.get_batch(number) for number in range(reader.num_record_batches)]
     except (OSError, pa.ArrowException) as error:
@@ -196,7 +205,7 @@ def map_part_batches(path: Path) -> list[pa.RecordBatch]:
 class OpenSnapshot:
     """An open snapshot. Immutable and shared by threads.
 
-    Opening costs the reading of the manifest, the rest is lazy.
+    Opening it reads only the manifest; everything else is read on demand.
     """
 
     def __init__(self, path: Path) -> None:
@@ -224,9 +233,9 @@ class OpenSnapshot:
             raise build_damage_error(path, size_fault)
 
     def check_file_sizes(self) -> None:
-        """Check now and then that no file was cut off: whoever reads behind its end by a map is killed.
+        """Check from time to time that no file was truncated: reading behind its end by a map kills the process.
 
-        What is removed, or not to be looked at any more, stays mapped.
+        A file that was removed, or may not be inspected any more, stays mapped.
 
         Raises
         ------
@@ -244,7 +253,7 @@ class OpenSnapshot:
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         return self.manifest.rows
 
     @cached_property
@@ -262,7 +271,7 @@ class OpenSnapshot:
 
     @cached_property
     def files(self) -> dict[tuple[int, int], str]:
-        """The parts as files of the system (device, inode), which other snapshots may share."""
+        """Names of the parts by their files in the file system (device, inode), which other snapshots may share."""
         names_by_file = {}
         for name, _, _ in self.manifest.parts:
             status = (self.path / name).stat()
@@ -272,12 +281,13 @@ class OpenSnapshot:
     def read_batches(
         self, excluded_files: AbstractSet[tuple[int, int]], column_names: Sequence[str] | None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of all parts but some."""
+        """Yield the rows of all parts except those in the excluded files."""
         for file, name in self.files.items():
-            if file not in excluded_files:
-                for batch in map_part_batches(self.path / name):
-                    if batch.num_rows:
-                        yield batch if column_names is None else batch.select(list(column_names))
+            if file in excluded_files:
+                continue
+            for batch in map_part_batches(self.path / name):
+                if batch.num_rows:
+                    yield batch if column_names is None else batch.select(list(column_names))
 
     @cached_property
     def starts(self) -> Rows:
@@ -291,18 +301,18 @@ class OpenSnapshot:
 
     @cached_property
     def table(self) -> pa.Table:
-        """All rows, for DuckDB: no copy, no reading ahead."""
+        """All rows as a table for DuckDB, which copies nothing and reads nothing ahead."""
         return pa.Table.from_batches(self.batches)
 
     @cached_property
     def nearest_rows_cache(self) -> Cache[Any]:
-        """The rows of cadences that were asked for (see `nearest_rows_cache`)."""
+        """The rows that `nearest_rows` found for the cadences of queries."""
         return Cache(16 * 1024**2)
 
     def select_columns(self, column_names: tuple[str, ...] | None) -> pa.Table:
-        """Return some columns of all rows, one at least.
+        """Return some columns of all rows; without names, at least one column.
 
-        The same table each time, as long as it is not forgotten among many.
+        The result is the same table each time, as long as it is cached.
         """
         if column_names is not None and ROW_NUMBER_COLUMN in column_names:
             rows = pa.array(np.arange(self.rows))
@@ -319,31 +329,39 @@ class OpenSnapshot:
         return cached
 
     def sample_rows(self, row_count: int, column_names: Collection[str]) -> pa.Table:
-        """Return about so many rows of some columns, in short stretches from all over.
+        """Return about `row_count` rows of some columns, in short stretches spread over the snapshot.
 
-        All rows, if there are no more.
+        Return all rows if there are no more.
         """
         if row_count >= self.rows:
             return self.table
         names = tuple(name for name in self.schema.names if name in column_names) or (self._narrowest_column,)
-        stretch_rows = min(_SAMPLE_STRETCH_ROWS, row_count)
-        starts = np.linspace(0, self.rows - stretch_rows, max(row_count // stretch_rows, 1)).astype(np.int64)
-        for name in names:
-            if (row_count, name) not in self._samples:  # copied together: thousands of short pieces are slow to read
-                column = self.table.column(name)
-                pieces = [chunk for at in starts for chunk in column.slice(int(at), stretch_rows).chunks]
-                self._samples[row_count, name] = pa.concat_arrays(pieces)
-        return pa.table(
-            {name: self._samples[row_count, name] for name in names},
-            schema=pa.schema([self.schema.field(name) for name in names]),
-        )
+        schema = pa.schema([self.schema.field(name) for name in names])
+        return pa.table({name: self._sample_column(row_count, name) for name in names}, schema=schema)
+
+    def _sample_column(self, row_count: int, column_name: str) -> pa.Array:
+        sample = self._samples.get((row_count, column_name))
+        if sample is None:
+            stretch_rows = min(_SAMPLE_STRETCH_ROWS, row_count)
+            stretch_count = max(row_count // stretch_rows, 1)
+            begins = np.linspace(0, self.rows - stretch_rows, stretch_count).astype(np.int64)
+            column = self.table.column(column_name)
+            pieces = []
+            for begin in begins.tolist():
+                pieces += column.slice(begin, stretch_rows).chunks
+            # copied together, because thousands of short pieces are slow to read
+            sample = pa.concat_arrays(pieces)
+            self._samples[row_count, column_name] = sample
+        return sample
 
     @cached_property
     def _narrowest_column(self) -> str:
-        """The column whose rows are counted where none is read."""
-        narrowest: pa.Field = min(
-            self.schema, key=lambda item: item.type.bit_width if pa.types.is_primitive(item.type) else 10_000
-        )
+        """The column whose rows are counted if a query reads none."""
+
+        def count_bits(schema_field: pa.Field) -> int:
+            return int(schema_field.type.bit_width) if pa.types.is_primitive(schema_field.type) else 10_000
+
+        narrowest: pa.Field = min(self.schema, key=count_bits)
         return str(narrowest.name)
 
     @cached_property
@@ -352,27 +370,19 @@ class OpenSnapshot:
         return map_array(self.path / POSITION_FILE_NAME)
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
-        """Return the index of a column, None if there is none."""
-        cached = self._key_indexes.get(column_name)
-        if cached is not None:
-            return cached
+        """Return the index of a column, or None if there is none."""
+        index = self._key_indexes.get(column_name)
+        if index is not None:
+            return index
         for files in self.manifest.keys:
             if files.column == column_name:
-                if files.values:
-                    values = map_array(self.path / files.values)
-                else:
-                    values = None
-                if files.rows:
-                    rows = map_array(self.path / files.rows)
-                else:
-                    rows = None
-                number = self.schema.get_field_index(column_name)
+                column_number = self.schema.get_field_index(column_name)
                 index = KeyIndex(
-                    arrow_type=self.schema.field(number).type,
+                    arrow_type=self.schema.field(column_number).type,
                     count=files.count,
-                    values=values,
-                    rows=rows,
-                    get_text=partial(self.get_value, column_number=number),
+                    values=map_array(self.path / files.values) if files.values else None,
+                    rows=map_array(self.path / files.rows) if files.rows else None,
+                    get_text=partial(self.get_value, column_number=column_number),
                     get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
                 )
                 self._key_indexes[column_name] = index
@@ -380,16 +390,17 @@ class OpenSnapshot:
         return None
 
     def get_region_index(self, column_name: str) -> RegionIndex | None:
-        """Return the position index of a column of shapes, None if there is none."""
+        """Return the position index of a column of shapes, or None if there is none."""
         index = self._region_indexes.get(column_name)
-        if index is None:
-            for files in self.manifest.regions:
-                if files.column == column_name:
-                    index = self._region_indexes[column_name] = RegionIndex.from_cells(
-                        map_array(self.path / files.cells),
-                        map_array(self.path / files.rows),
-                        None if files.caps is None else map_array(self.path / files.caps),
-                    )
+        if index is not None:
+            return index
+        for files in self.manifest.regions:
+            if files.column == column_name:
+                cells = map_array(self.path / files.cells)
+                rows = map_array(self.path / files.rows)
+                caps = map_array(self.path / files.caps) if files.caps is not None else None
+                index = RegionIndex.from_cells(cells, rows, caps)
+                self._region_indexes[column_name] = index
         return index
 
     def get_value(self, row_number: int, column_number: int) -> Any:
@@ -397,7 +408,8 @@ class OpenSnapshot:
         if len(self.batches) == 1:
             return self.batches[0].column(column_number)[row_number].as_py()
         batch_number = int(np.searchsorted(self.starts, row_number, side="right")) - 1
-        return self.batches[batch_number].column(column_number)[row_number - int(self.starts[batch_number])].as_py()
+        row_in_batch = row_number - int(self.starts[batch_number])
+        return self.batches[batch_number].column(column_number)[row_in_batch].as_py()
 
     def get_projection(self, column_names: tuple[str, ...]) -> Projection:
         """Return these columns, in this order, for reading by row number."""
@@ -405,7 +417,7 @@ class OpenSnapshot:
 
 
 class TableRows:
-    """Rows in memory (TAP_SCHEMA, uploads), read by row number as those of a snapshot are."""
+    """Rows in memory (TAP_SCHEMA, uploads), which are read by row number like those of a snapshot."""
 
     __slots__ = ("_projections", "batches", "rows", "schema", "starts")
 
@@ -422,7 +434,7 @@ class TableRows:
 
 
 OpenRows: TypeAlias = OpenSnapshot | TableRows
-"""What can be read by row number."""
+"""Rows that can be read by row number."""
 
 
 def _compute_batch_starts(batches: Sequence[pa.RecordBatch]) -> Rows:
@@ -442,14 +454,15 @@ def _get_projection(
 
 
 class Projection:
-    """Some columns by row number. Record batches are cut down to the columns when first needed."""
+    """Some columns, read by row number. Record batches are reduced to the columns when they are first needed."""
 
     def __init__(self, stored: OpenRows, columns: tuple[str, ...]) -> None:
-        # not what is read itself, which keeps this
+        # not `stored` itself, which refers to this object
         self._all_batches = stored.batches
         self._starts = stored.starts
         self._column_numbers = [stored.schema.get_field_index(name) for name in columns]
-        self.schema = pa.schema([stored.schema.field(number).with_nullable(True) for number in self._column_numbers])
+        fields = [stored.schema.field(number).with_nullable(True) for number in self._column_numbers]
+        self.schema = pa.schema(fields)
         self._projected_batches: dict[int, pa.RecordBatch] = {}
 
     def get_batch(self, batch_number: int) -> pa.RecordBatch:
@@ -457,14 +470,13 @@ class Projection:
         projected = self._projected_batches.get(batch_number)
         if projected is None:
             stored_batch = self._all_batches[batch_number]
-            projected = pa.RecordBatch.from_arrays(
-                [stored_batch.column(at) for at in self._column_numbers], schema=self.schema
-            )
+            columns = [stored_batch.column(number) for number in self._column_numbers]
+            projected = pa.RecordBatch.from_arrays(columns, schema=self.schema)
             self._projected_batches[batch_number] = projected
         return projected
 
     def iterate_range(self, first_row: int, end_row: int) -> Iterator[pa.RecordBatch]:
-        """Yield rows begin..end without copying: one piece for each stored batch they touch."""
+        """Yield a range of rows without copying: one piece for each stored batch that it touches."""
         starts = self._starts
         number = int(starts.searchsorted(first_row, side="right")) - 1
         while first_row < end_row:
@@ -477,7 +489,7 @@ class Projection:
             number += 1
 
     def take_ascending(self, row_numbers: Rows) -> pa.RecordBatch:
-        """Copy rows by ascending number."""
+        """Return copies of rows, by ascending number."""
         if not len(row_numbers):
             return pa.RecordBatch.from_arrays([pa.array([], item.type) for item in self.schema], schema=self.schema)
         starts = self._starts
@@ -486,15 +498,14 @@ class Projection:
             batch = self.get_batch(number)
             return batch.take(pa.array(row_numbers - starts[number]))
         cuts = row_numbers.searchsorted(starts)
-        return pa.concat_batches(
-            [
-                self.get_batch(at).take(pa.array(row_numbers[cuts[at] : cuts[at + 1]] - starts[at]))
-                for at in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist()
-            ]
-        )
+        pieces = []
+        for number in np.flatnonzero(cuts[1:] > cuts[:-1]).tolist():
+            rows_in_batch = row_numbers[cuts[number] : cuts[number + 1]] - starts[number]
+            pieces.append(self.get_batch(number).take(pa.array(rows_in_batch)))
+        return pa.concat_batches(pieces)
 
     def take_rows(self, row_numbers: Rows) -> pa.RecordBatch:
-        """Copy rows by number, in the order given."""
+        """Return copies of rows by number, in the order of `row_numbers`."""
         order = np.argsort(row_numbers, kind="stable")
         original_order = np.empty(len(order), np.int64)
         original_order[order] = np.arange(len(order))
@@ -502,7 +513,7 @@ class Projection:
 
 
 def map_array(path: Path) -> npt.NDArray[Any]:
-    """Map an array, read-only."""
+    """Map an array file, read-only."""
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:

@@ -1,9 +1,9 @@
-"""Writing a snapshot: spool, order, index, make durable. Memory stays flat whatever the number of rows.
+"""Write a snapshot: spool, order, index, make durable. The memory needed does not depend on the number of rows.
 
-Batches gather up to `RUN` bytes; a full run is sorted by its key (HEALPix index, or first column of a numeric primary
-key) and spooled. `finish` splits the keys' range into slices of about `MIN_PART_BYTES` bytes, reads each slice from
-every run (all mapped), sorts it and writes it as a part. A table that fits into one run is never spooled; one without a
-key keeps the order in which it came.
+Batches are collected up to a limit of bytes; a full run is sorted by its key (the HEALPix index, or the first column
+of a numeric primary key) and spooled. `finish` divides the range of keys into slices of about `MIN_PART_BYTES` bytes,
+reads each slice from every run (all mapped), sorts it and writes it as a part. A table that fits into one run is never
+spooled; a table without a key keeps the order in which its rows came.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.int64]
 
-# snapshots share the parts that no change touched: the smaller, the more; smaller ones cost queries time
+# snapshots share the parts that no change touches: more of them if parts are small, but small parts slow queries down
 MIN_PART_BYTES = 32 * 1024**2
 MAX_PART_BYTES = 160 * 1024**2
-MIN_PART_ROWS = 10_000  # rows
-MIN_PART_COUNT = 64  # of a table that is large: then parts grow, for every one is a file and a map
+MIN_PART_ROWS = 10_000
+MIN_PART_COUNT = 64  # number of parts from which on parts grow, because each of them is a file and a map
 MAX_PART_ROWS = 2_000_000
 MIN_CHUNK_ROWS = 16_384  # rows of a batch that may be written as it came
 
@@ -56,8 +56,8 @@ class DiskStaging(FileStaging):
     ) -> None:
         super().__init__(table, snapshot, final, relative, seal)
         self._written_parts: list[tuple[str, int, int]] = []
-        self._shared_names: set[str] = set()  # files that are another snapshot's, too: they are durable already
-        self._known_checksums: dict[str, tuple[int, str]] = {}  # and their checksums: those of when they were written
+        self._shared_names: set[str] = set()  # files that other snapshots share, which are durable already
+        self._known_checksums: dict[str, tuple[int, str]] = {}  # their checksums, from when they were written
         self._statistics = StatisticsCollector(table)
         if self._compute_sort_keys is None:
             self._max_waiting_bytes = MIN_PART_BYTES
@@ -96,31 +96,39 @@ class DiskStaging(FileStaging):
 
     def _write_sorted_parts(self) -> None:
         """Write all parts and the position index."""
+        position_writer = None
         if self.table.position:
-            sink = PositionFileWriter(self._work_directory / POSITION_FILE_NAME)
+            position_writer = PositionFileWriter(self._work_directory / POSITION_FILE_NAME)
+        if self._sorted_runs:
+            sort_keys = self._write_merged_runs()
         else:
-            sink = None
-        if not self._sorted_runs:
-            run = self._sort_waiting_rows()
-            step = self._compute_rows_per_part(run.table)
-            for begin in range(0, max(run.table.num_rows, 1), step):
-                if begin == 0 and self._compute_sort_keys is None and self._written_parts and not run.table.num_rows:
-                    break  # everything was written on the way
-                self._write_part(run.table.slice(begin, step))
-            if sink is not None:
-                sink.add_keys(run.keys)
-        else:
-            if self._waiting_batches:
-                self._spill_run()
-            for table, keys in _merge_runs(self._sorted_runs, self._compute_rows_per_part(self._sorted_runs[0].table)):
-                self._write_part(table)
-                if sink is not None:
-                    sink.add_keys(keys)
-            self._remove_runs()
-        if sink is not None:
-            self._positioned_count = sink.close()
-        else:
-            self._positioned_count = 0
+            sort_keys = self._write_waiting_rows()
+        for keys in sort_keys:
+            if position_writer is not None:
+                position_writer.add_keys(keys)
+        self._positioned_count = 0
+        if position_writer is not None:
+            self._positioned_count = position_writer.close()
+
+    def _write_waiting_rows(self) -> Iterator[Keys]:
+        """Write the waiting rows as parts; yield their sort keys."""
+        run = self._sort_waiting_rows()
+        part_rows = self._compute_rows_per_part(run.table)
+        has_no_rows_left = self._compute_sort_keys is None and self._written_parts and not run.table.num_rows
+        if not has_no_rows_left:
+            for begin in range(0, max(run.table.num_rows, 1), part_rows):
+                self._write_part(run.table.slice(begin, part_rows))
+        yield run.keys
+
+    def _write_merged_runs(self) -> Iterator[Keys]:
+        """Write the rows of all runs as parts; yield their sort keys, part by part."""
+        if self._waiting_batches:
+            self._spill_run()
+        part_rows = self._compute_rows_per_part(self._sorted_runs[0].table)
+        for table, keys in _merge_runs(self._sorted_runs, part_rows):
+            self._write_part(table)
+            yield keys
+        self._remove_runs()
 
     def _compute_rows_per_part(self, table: pa.Table) -> int:
         if not table.num_rows:
@@ -147,16 +155,13 @@ class DiskStaging(FileStaging):
         (self._work_directory / MANIFEST_FILE_NAME).write_text(manifest.to_json())
         stored = OpenSnapshot(self._work_directory)
         check_primary_key(self.table, stored)
-        keys = tuple(
-            build_key_index(stored, column, number) for number, column in enumerate(list_indexed_columns(self.table))
-        )
-        regions = tuple(
-            build_region_index(stored, column, number) for number, column in enumerate(list_region_columns(self.table))
-        )
+        indexed_columns = list_indexed_columns(self.table)
+        keys = tuple(build_key_index(stored, column, number) for number, column in enumerate(indexed_columns))
+        region_columns = list_region_columns(self.table)
+        regions = tuple(build_region_index(stored, column, number) for number, column in enumerate(region_columns))
+        coverage = None
         if self.table.position:
-            cover = compute_coverage_moc(stored.cell_indexes)
-        else:
-            cover = None
+            coverage = compute_coverage_moc(stored.cell_indexes)
         return SnapshotManifest(
             rows=self._row_count,
             parts=tuple(self._written_parts),
@@ -165,33 +170,23 @@ class DiskStaging(FileStaging):
             keys=keys,
             regions=regions,
             statistics=self._statistics.build_statistics(),
-            coverage=cover,
+            coverage=coverage,
             primary=tuple(self.table.primary),
             order=find_order_column(self.table),
         )
 
     def _make_durable(self, manifest: SnapshotManifest) -> str:
-        """Make every file durable, then the names: after this the snapshot survives a power cut.
+        """Make every file durable, then the names; return the checksum of the manifest.
 
-        Return the manifest's checksum.
+        After this the snapshot survives a power failure.
         """
-        names = sorted(
-            path.name
-            for path in self._work_directory.iterdir()
-            if path.name not in {LOCK_FILE_NAME, MANIFEST_FILE_NAME}
-        )
-        checksums = {
-            name: self._known_checksums.get(name) or compute_file_checksum(self._work_directory / name)
-            for name in names
-        }
-        text = (
-            replace(
-                manifest,
-                checksums=checksums,
-            )
-            .to_json()
-            .encode()
-        )
+        names = sorted(path.name for path in self._work_directory.iterdir())
+        checksums = {}
+        for name in names:
+            if name not in {LOCK_FILE_NAME, MANIFEST_FILE_NAME}:
+                known_checksum = self._known_checksums.get(name)
+                checksums[name] = known_checksum or compute_file_checksum(self._work_directory / name)
+        text = replace(manifest, checksums=checksums).to_json().encode()
         (self._work_directory / MANIFEST_FILE_NAME).write_bytes(text)
         for path in self._work_directory.iterdir():
             if path.name != LOCK_FILE_NAME and path.name not in self._shared_names:
@@ -204,15 +199,14 @@ class DiskStaging(FileStaging):
 
 
 def compute_rows_per_part(row_count: int, bytes_per_row: float) -> int:
-    """Compute how many rows of `bytes_per_row` bytes each part of a table of so many rows has."""
-    part_bytes = float(
-        np.clip(row_count * bytes_per_row / MIN_PART_COUNT, MIN_PART_BYTES, max(MIN_PART_BYTES, MAX_PART_BYTES))
-    )
+    """Return the number of rows of each part of a table that has `row_count` rows of `bytes_per_row` bytes."""
+    max_part_bytes = max(MIN_PART_BYTES, MAX_PART_BYTES)
+    part_bytes = float(np.clip(row_count * bytes_per_row / MIN_PART_COUNT, MIN_PART_BYTES, max_part_bytes))
     return int(np.clip(part_bytes / max(bytes_per_row, 1), MIN_PART_ROWS, MAX_PART_ROWS))
 
 
 def _combine_chunks(table: pa.Table) -> pa.Table:
-    """Combine rows into few chunks; those that came in long batches stay as they are, without a copy."""
+    """Combine rows into few chunks; rows that came in long batches stay as they are, without a copy."""
     is_chunked_well = table.num_columns == 0 or table.num_rows >= MIN_CHUNK_ROWS * table.column(0).num_chunks
     return table if is_chunked_well else table.combine_chunks()
 
@@ -220,24 +214,30 @@ def _combine_chunks(table: pa.Table) -> pa.Table:
 def _merge_runs(runs: list[SortedRows], slice_rows: int) -> Iterator[tuple[pa.Table, Keys]]:
     """Yield slices of about `slice_rows` rows of all runs together, in order."""
     total = sum(len(run.keys) for run in runs)
-    ends = [int(np.searchsorted(run.keys, MISSING_KEY, side="left")) for run in runs]
-    sample = np.sort(np.concatenate([run.keys[:end:256] for run, end in zip(runs, ends, strict=True)]))
-    pieces = max(1, -(-total // slice_rows))
+    key_ends = [int(np.searchsorted(run.keys, MISSING_KEY, side="left")) for run in runs]
+    sampled_keys = [run.keys[:end:256] for run, end in zip(runs, key_ends, strict=True)]
+    sample = np.sort(np.concatenate(sampled_keys))
+    slice_count = max(1, -(-total // slice_rows))
+    cuts = np.empty(0, np.int64)
     if len(sample):
-        cuts = np.unique(sample[np.linspace(0, len(sample), pieces + 1)[1:-1].astype(np.int64)])
-    else:
-        cuts = np.empty(0, np.int64)
+        cut_places = np.linspace(0, len(sample), slice_count + 1)[1:-1].astype(np.int64)
+        cuts = np.unique(sample[cut_places])
     begins = [0] * len(runs)
     for cut in [*cuts.tolist(), MISSING_KEY]:
-        stops = [int(np.searchsorted(run.keys, cut, side="left")) for run in runs]
-        tables = [run.table.slice(a, b - a) for run, a, b in zip(runs, begins, stops, strict=True)]
-        keys = np.concatenate([run.keys[a:b] for run, a, b in zip(runs, begins, stops, strict=True)])
-        begins = stops
+        tables = []
+        key_parts = []
+        for number, run in enumerate(runs):
+            begin = begins[number]
+            end = int(np.searchsorted(run.keys, cut, side="left"))
+            tables.append(run.table.slice(begin, end - begin))
+            key_parts.append(run.keys[begin:end])
+            begins[number] = end
+        keys = np.concatenate(key_parts)
         if len(keys):
             order = compute_stable_order(keys)
             columns = pa.concat_tables(tables).columns
             yield pa.Table.from_arrays(take_columns(columns, order), schema=tables[0].schema), keys[order]
-    for run, end in zip(runs, ends, strict=True):  # rows without a key, as they came
+    for run, end in zip(runs, key_ends, strict=True):  # rows without a key, in the order in which they came
         for begin in range(end, len(run.keys), slice_rows):
             table = run.table.slice(begin, slice_rows)
             yield table, np.full(table.num_rows, MISSING_KEY, np.int64)
@@ -254,16 +254,17 @@ class PositionFileWriter:
         self._count = 0
 
     def add_keys(self, sort_keys: Keys) -> None:
-        """Add sorted keys; those that say "none" are left out."""
+        """Write sorted keys; those of rows without a key are left out."""
         sort_keys = sort_keys[: np.searchsorted(sort_keys, MISSING_KEY, side="left")]
         self._file.write(np.ascontiguousarray(sort_keys).data)
         self._count += len(sort_keys)
 
     def close(self) -> int:
-        """Write the head; return the number of keys."""
-        head = repr({"descr": "<i8", "fortran_order": False, "shape": (self._count,)})
-        text = head + " " * (self._HEADER_BYTES - 10 - 1 - len(head)) + "\n"
+        """Write the header; return the number of keys."""
+        header = repr({"descr": "<i8", "fortran_order": False, "shape": (self._count,)})
+        padding = " " * (self._HEADER_BYTES - 10 - 1 - len(header))
+        header_line = f"{header}{padding}\n".encode("latin-1")
         self._file.seek(0)
-        self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1"))
+        self._file.write(b"\x93NUMPY\x01\x00" + len(header_line).to_bytes(2, "little") + header_line)
         self._file.close()
         return self._count
