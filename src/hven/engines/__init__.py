@@ -1,7 +1,7 @@
 """Engines store rows and execute queries: the engine contract, and one module or package for each engine.
 
 A snapshot is immutable. Writing goes through `StorageEngine.stage_snapshot` -> `SnapshotStaging.write` ->
-`SnapshotStaging.finish`; nothing that a reader sees changes until a run publishes the `Snapshot`. Reading goes through
+`SnapshotStaging.finish`; a reader sees no change until a run publishes the `Snapshot`. Reading goes through
 `StorageEngine.plan_query` and `QueryPlan.execute`.
 """
 
@@ -33,9 +33,9 @@ class Snapshot:
     Attributes
     ----------
     id
-        Name of the snapshot, unique in the site, sorts by time (``20261120T085345-3f2a``).
+        Name of the snapshot, unique in the site; names sort by time (``20261120T085345-3f2a``).
     path
-        Its directory below ``var/snapshots`` (embedded engine), else the engine's own address.
+        Its directory below ``var/snapshots`` (embedded engine), or the address that another engine gives it.
     rows
         Number of rows.
     bytes
@@ -44,17 +44,17 @@ class Snapshot:
         File names and row counts, in order.
     statistics
         Column name -> {nulls, minimum, maximum, distinct (estimate), non_ascii, max_length; of texts in arrays:
-        longest; of columns of few different values: top, [value, rows] for each}.
+        longest; of columns with few distinct values: top, [value, rows] for each}.
     coverage
         ASCII MOC of the positions, or None.
     engine
-        Name of the engine that keeps it; records of older sites do not say it, and mean the embedded one.
+        Name of the engine that keeps the snapshot; records of older sites do not have it, and mean the embedded one.
     regions
-        Columns of shapes whose position index the engine must be told of (the embedded one finds its own beside the
-        rows).
+        Columns of shapes with a position index that the engine does not find itself (the embedded engine finds its own
+        beside the rows).
     checksum
-        Of the engine's own list of the snapshot's files and their checksums; empty: it keeps none, or did not when this
-        was written.
+        Checksum of the engine's own list of the snapshot's files and their checksums; empty if the engine keeps no
+        such list, or kept none when the snapshot was written.
     """
 
     kind_name: ClassVar[str] = "snapshot"  # for messages
@@ -73,16 +73,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationResult:
-    """What a verification of a snapshot found.
+    """The result of verifying a snapshot.
 
     Attributes
     ----------
     bytes, files
-        That have a checksum.
+        Total size and number of the files that have a checksum.
     faults
         File -> what is wrong with it.
     unknown
-        Files that were written without a checksum: of them only the size is known.
+        Files that were written without a checksum, so that only their size could be verified.
     """
 
     bytes: int = 0
@@ -98,9 +98,9 @@ class MemoryRelation:
     Attributes
     ----------
     is_reused
-        True if many queries read the same `rows` (TAP_SCHEMA): an engine may keep what it made of them.
+        True if many queries read the same `rows` (TAP_SCHEMA): an engine may keep what it computed from them.
     is_stored
-        True if they are rows of a snapshot: there is no NaN in them.
+        True if they are rows of a snapshot, which contain no NaN.
     """
 
     kind_name: ClassVar[str] = "memory"  # for messages
@@ -111,19 +111,19 @@ class MemoryRelation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveColumn:
-    """A column of a table that is read in place, and how its engine writes it.
+    """A column of a table that is read in place, and the SQL that its engine writes for it.
 
     Attributes
     ----------
     name
-        Of the column there.
+        Name of the column in the database.
     value
         SQL of the value as queries see it; ``{0}`` is the column itself.
     is_comparable
-        True if the column itself compares like that value, so that the source's own index serves a condition.
+        True if the column itself compares like that value, so that the database's own index serves a condition.
     guard_condition
-        SQL condition that must stand beside such a comparison (NaN is no number here, but the largest one there);
-        ``{0}`` as above.
+        SQL condition that must accompany such a comparison (NaN is no number here, but the largest one in the
+        database); ``{0}`` as above.
     """
 
     name: str
@@ -134,29 +134,29 @@ class LiveColumn:
 
 @dataclass(frozen=True, slots=True)
 class LiveRelation:
-    """A table or view that is read in place from an operational database: nothing about its rows may be remembered.
+    """A table or view that is read in place from an operational database; nothing about its rows may be cached.
 
     Attributes
     ----------
     url
-        How the database is named in the site: ``$NAME`` of a secret, or an address without password.
+        The name of the database in the site: ``$NAME`` of a secret, or an address without password.
     table
         The table's name as SQL, quoted.
     engine
         Name of the engine that reads it: one for each `url`.
     columns
-        Those of the source that can be served.
+        The columns of the database that can be served.
     mapping_queries
-        Bound SELECTs over the pseudo table ``source`` that make the published columns; their rows together are the
-        table's.
+        Bound SELECTs over the pseudo table ``source`` that compute the published columns; the table has the rows of
+        all of them.
     copied_columns
-        Published column -> column of the source that it is, unchanged.
+        Published column -> column of the database that it is, unchanged.
     position
-        What finds positions in the source: ``q3c``, ``pgsphere``, or empty.
+        The extension that finds positions in the database: ``q3c``, ``pgsphere``, or empty.
     rows
         Estimate of the database, or None.
     stamp
-        Changes whenever anything above does.
+        A text that changes whenever any of the above does.
     """
 
     kind_name: ClassVar[str] = "live"  # for messages
@@ -174,23 +174,23 @@ class LiveRelation:
 Relation = Snapshot | MemoryRelation | LiveRelation
 
 
-MAX_BATCH_CELLS = 4_194_304  # of a batch, about
+MAX_BATCH_CELLS = 4_194_304  # approximate maximum number of values in a batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionLimits:
-    """What one query may use.
+    """The limits of one query.
 
     Attributes
     ----------
     row_limit
-        Rows wanted at most; the engine yields one more if there are more, so that overflow is known.
+        Maximum number of rows wanted; the engine yields one more if there are more, so that overflow is known.
     deadline
-        What counts its time, None = nothing does.
+        The time limit, or None.
     byte_limit
-        Bytes, None = the engine's setting.
+        Maximum memory in bytes; None means the engine's setting.
     batch_rows
-        Rows per batch, about; fewer where there are many columns (`compute_batch_rows`).
+        Approximate number of rows per batch; fewer if there are many columns (`compute_batch_rows`).
     """
 
     row_limit: int | None = None
@@ -199,12 +199,12 @@ class ExecutionLimits:
     batch_rows: int = 65_536
 
     def compute_batch_rows(self, column_count: int) -> int:
-        """Return the rows of a batch of so many columns: none takes long, and before each the clock is looked at.
+        """Return the number of rows of a batch; it is limited because the deadline is checked between batches.
 
         Parameters
         ----------
         column_count
-            Their number.
+            Number of columns.
         """
         return max(1, min(self.batch_rows, MAX_BATCH_CELLS // max(column_count, 1)))
 
@@ -215,9 +215,9 @@ class QueryExecution(Protocol):
     Attributes
     ----------
     schema
-        Of the batches.
+        Schema of the batches.
     small
-        The answer is there, or nearly: it may be read on the event loop.
+        True if the answer is ready, or nearly: it may be read on the event loop.
     """
 
     schema: pa.Schema
@@ -227,25 +227,25 @@ class QueryExecution(Protocol):
 
     @property
     def is_computed(self) -> bool:
-        """True once every row is in memory, whoever has taken it."""
+        """True once every row is in memory, including rows that were already read."""
         return False
 
     @property
     def awaited_file_descriptor(self) -> int | None:
-        """A file descriptor at which the answer will show: who has an event loop may wait there for a moment.
+        """A file descriptor that becomes readable when the answer arrives, for an event loop that can wait for it.
 
-        Whoever iterates waits by itself.
+        Iterating waits by itself.
         """
         return None
 
     def has_arrived(self) -> bool:
-        """Check whether what is `awaited_file_descriptor` has come, without waiting; return what `small` says then."""
+        """Check without waiting whether the awaited answer has arrived; return what `small` is then."""
         return False
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
         """Return all rows of an answer that is `small`, with the values that `to_pylist` would return.
 
-        Whoever iterates afterwards gets the same rows.
+        Iterating afterwards yields the same rows.
         """
         return None
 
@@ -255,7 +255,7 @@ class QueryExecution(Protocol):
         Parameters
         ----------
         notify
-            Called when it is worth a look.
+            Called when `is_ready` may have changed.
 
         Raises
         ------
@@ -265,7 +265,7 @@ class QueryExecution(Protocol):
         return
 
     def is_ready(self) -> bool:
-        """Check whether the turn has come, which `request_turn` asked for.
+        """Return whether the turn that `request_turn` queued for has come.
 
         A thread that iterates then need not wait for it.
         """
@@ -277,13 +277,13 @@ class QueryExecution(Protocol):
         """Stop soon, from any thread; the iteration then raises `OperationCancelledError`. May be called twice."""
 
     def close(self) -> None:
-        """Free everything; may be called twice."""
+        """Release everything; may be called twice."""
 
 
 class RelayExecution(QueryExecution):
-    """A query that others compute for it, one after the other.
+    """A query that other executions compute, one after the other.
 
-    Whoever cancels or closes it meets the one that runs now.
+    Cancelling or closing it cancels or closes the current one.
     """
 
     def __init__(self, schema: pa.Schema, current: QueryExecution | None = None) -> None:
@@ -299,7 +299,7 @@ class RelayExecution(QueryExecution):
         return execution
 
     def _set_current(self, execution: QueryExecution | None) -> None:
-        """Note which one runs now; who cancelled or closed while it began did not see it."""
+        """Set the current execution; cancel it if this one was cancelled or closed before."""
         with self._lock:
             self._current = execution
         if execution is not None and self._is_stopped():
@@ -310,52 +310,52 @@ class RelayExecution(QueryExecution):
 
     @property
     def is_computed(self) -> bool:
-        """As the one that runs now."""
+        """Whether the current execution is computed."""
         return self._current is not None and self._current.is_computed
 
     @property
     def awaited_file_descriptor(self) -> int | None:
-        """As the one that runs now."""
+        """The file descriptor of the current execution."""
         if self._current is None:
             return None
         return self._current.awaited_file_descriptor
 
     def has_arrived(self) -> bool:
-        """Answer as the one that runs now."""
+        """Check whether the answer of the current execution has arrived."""
         self.small = self._current is not None and self._current.has_arrived()
         return self.small
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
-        """Answer as the one that runs now."""
+        """Return the rows of the current execution if they are `small`."""
         if self._current is not None and self.small and not self._is_stopped():
             return self._current.read_small_answer()
         return None
 
     def cancel(self) -> None:
-        """Stop soon, whichever runs."""
+        """Stop the current execution soon."""
         with self._lock:
             self._cancelled = True
-            now = self._current
-        if now is not None:
-            now.cancel()
+            current = self._current
+        if current is not None:
+            current.cancel()
 
     def close(self) -> None:
-        """Free everything."""
+        """Release everything."""
         with self._lock:
             self._closed = True
-            now = self._current
+            current = self._current
             self._current = None
-        if now is not None:
-            now.close()
+        if current is not None:
+            current.close()
 
 
 class QueryPlan(Protocol):
-    """A prepared query, free of literal values in its slots: immutable, shared by threads, worth caching.
+    """A prepared query without the literal values of its slots: immutable, shared by threads, worth caching.
 
     Attributes
     ----------
     schema
-        Of the batches.
+        Schema of the batches.
     """
 
     schema: pa.Schema
@@ -370,21 +370,21 @@ class QueryPlan(Protocol):
     def execute(
         self, literal_values: Sequence[float | str | None], relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run with these literal values (by `Literal.slot`) over these relations (by qualified table name).
+        """Run with these literal values over these relations.
 
         Parameters
         ----------
         literal_values
-            By `Literal.slot`; numbers are dimensionless, times are texts.
+            Values by `Literal.slot`; numbers are dimensionless, times are texts.
         relations
             Snapshots or rows in memory, by qualified table name.
         limits
-            Rows, seconds and bytes that it may take.
+            Maximum rows, time and bytes.
 
         Returns
         -------
         execution
-            Running; the batches are read from it.
+            The running query; iterate over it to read the batches.
 
         Raises
         ------
@@ -393,12 +393,12 @@ class QueryPlan(Protocol):
         """
 
     def explain(self) -> str:
-        """Describe which road will be taken, with the engine's own text, for people.
+        """Describe how the query will be executed, with the engine's own text, for people.
 
         Returns
         -------
         text
-            Of several lines.
+            Several lines.
         """
 
     def estimate_row_counts(
@@ -411,20 +411,20 @@ class QueryPlan(Protocol):
         Parameters
         ----------
         literal_values
-            By `Literal.slot`; numbers are dimensionless.
+            Values by `Literal.slot`; numbers are dimensionless.
         relations
             As for `execute`.
 
         Returns
         -------
         lines
-            For people; none if nothing is known.
+            Lines for people; none if nothing is known.
         """
         return []
 
 
 class SnapshotStaging(Protocol):
-    """A snapshot that is being written; nobody sees it before it is published."""
+    """A snapshot that is being written; readers do not see it before it is published."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows.
@@ -432,32 +432,32 @@ class SnapshotStaging(Protocol):
         Parameters
         ----------
         batch
-            Its schema is the table's Arrow schema.
+            Rows in the table's Arrow schema.
         """
 
     def finish(self) -> Snapshot:
-        """Order, index and make durable (fsync). Also computes `statistics` and `coverage`.
+        """Order, index and make durable (fsync); compute `statistics` and `coverage`.
 
         Returns
         -------
         snapshot
-            Complete, not yet published.
+            The complete snapshot, not yet published.
 
         Raises
         ------
         DataError
-            The primary key is not unique: names the first keys and how many.
+            The primary key is not unique; the message names the first keys and their number.
         StorageError
-            Disk full.
+            The disk is full.
         """
 
     def abandon(self) -> None:
-        """Remove everything written; may be called at any time, twice."""
+        """Remove everything written; may be called at any time, also twice."""
 
 
 @runtime_checkable
 class CatalogueAdopter(Protocol):
-    """A staging that may take files of others instead of rows."""
+    """A staging that can take the files of an existing catalogue instead of rows."""
 
     def adopt_catalogue(self, directory: str, column_names: Mapping[str, str] | None = None) -> Snapshot:
         """Make a snapshot of a catalogue whose files stay where they are.
@@ -465,55 +465,55 @@ class CatalogueAdopter(Protocol):
         Parameters
         ----------
         directory
-            Of the catalogue (HATS), or its address.
+            Directory of the catalogue (HATS), or its address.
         column_names
-            What columns of the table are called there; None: as here.
+            Column of the table -> its name in the catalogue; None if the names are the same.
 
         Returns
         -------
         snapshot
-            Complete, not yet published.
+            The complete snapshot, not yet published.
 
         Raises
         ------
         SourceError
-            It is no catalogue, or not what it says; the staging is abandoned.
+            It is no catalogue, or does not have the columns; the staging is abandoned.
         """
 
 
 class StorageEngine(Protocol):
-    """The contract. Thread-safe; one per process and site. An engine is a subclass.
+    """The contract of an engine. Thread-safe; one per process and site. An engine is a subclass.
 
-    What it leaves out does nothing, as said here.
+    A method that it does not define does nothing, as described here.
 
     Attributes
     ----------
     name
-        Of its module or entry point.
+        Name of its module or entry point.
     file_faults
-        `Snapshot.path` -> which file is missing or cut off, as this process found it.
+        `Snapshot.path` -> the file that this process found missing or truncated.
 
     Common
     ------
     snapshot, snapshot_id
-        One that this engine wrote.
+        A snapshot that this engine wrote.
     table
-        Its structure.
+        The table with its columns and keys.
     """
 
     name: str
     file_faults: Mapping[str, str] = {}
 
     def find_outage(self) -> str | None:
-        """Return what keeps an engine whose rows are elsewhere from answering now, for the health page."""
+        """Return why an engine whose rows are elsewhere cannot answer now, for the health page; None if it can."""
         return None
 
     def find_degradation(self) -> str | None:
-        """Return what keeps an engine whose rows can be read from answering some queries, for the health page."""
+        """Return why an engine cannot answer some queries although its rows can be read, for the health page."""
         return None
 
     def count_connections(self) -> dict[str, int]:
-        """Return the numbers of connections of an engine whose rows are elsewhere: ``size``, ``used`` and ``kept``."""
+        """Return the numbers of connections to a database that has the rows: ``size``, ``used`` and ``kept``."""
         return {}
 
     def sample_rows(
@@ -522,41 +522,41 @@ class StorageEngine(Protocol):
         row_count: int,  # noqa: ARG002
         column_names: Collection[str],  # noqa: ARG002
     ) -> MemoryRelation | None:
-        """Read some rows from all over a snapshot.
+        """Read a sample of rows from all over a snapshot.
 
         Parameters
         ----------
         row_count
-            How many, about.
+            Approximate number of rows.
         column_names
-            Names of those that it must have at least.
+            Names of columns that the sample must have.
 
         Returns
         -------
         rows
-            None: it cannot do that at once.
+            The sample; None if the engine cannot read one quickly.
         """
         return None
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:  # noqa: ARG002
-        """List the files of a snapshot that are partitions of HATS, as they lie there.
+        """List the files of a snapshot that are partitions of HATS.
 
         They never change, and have the cells and all columns of the table.
 
         Returns
         -------
         files
-            By HEALPix order and pixel; None: it keeps rows otherwise.
+            Files by HEALPix order and pixel; None if the engine keeps rows otherwise.
         """
         return None
 
     def find_missing_file(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
-        """Check that the files of a snapshot are there, and of the size that was written.
+        """Check that the files of a snapshot exist, with the size that was written.
 
         Returns
         -------
         file
-            The first that is not; None: all are as they were written.
+            The first file that is missing or has another size; None if there is none.
         """
         return None
 
@@ -566,19 +566,19 @@ class StorageEngine(Protocol):
         report_bytes: Callable[[int], object] | None,  # noqa: ARG002
         known_checksums: dict[Any, Any],  # noqa: ARG002
     ) -> VerificationResult | None:
-        """Check whether the files of a snapshot are what was written, by their checksums.
+        """Check the files of a snapshot against their checksums.
 
         Parameters
         ----------
         report_bytes
             Called with the number of bytes after each piece that is read; None: nothing is read.
         known_checksums
-            Keeps what was read, for the next call: snapshots share files.
+            Keeps the checksums of files that were read for the next call, because snapshots share files.
 
         Returns
         -------
         verified
-            What was found; None: its rows are a database's, which has means of its own.
+            The result; None if a database has the rows and verifies them by its own means.
         """
         return None
 
@@ -597,47 +597,46 @@ class StorageEngine(Protocol):
         return
 
     def delegate_long_queries(self) -> None:
-        """Compute what takes long in another process from now on.
+        """Execute long queries in another process from now on.
 
-        The one that answers keeps its lock and its memory for that.
+        The process that answers keeps its interpreter lock and its memory free.
         """
         return
 
     def list_helper_processes(self) -> Mapping[int, int]:
-        """List the other processes that compute for this one, and the bytes that each held before its first query."""
+        """List the other processes that compute for this one, with the bytes that each held before its first query."""
         return {}
 
     def plan_query(self, bound_query: BoundQuery) -> QueryPlan:
-        """Plan a bound query. Needs no data; may be cached as long as the tables' metadata stay the same.
+        """Plan a bound query. Planning reads no data; a plan stays valid while the tables' metadata stay the same.
 
         Parameters
         ----------
         bound_query
-            With its row filters.
+            The query, with its row filters.
 
         Returns
         -------
         plan
-            Without its literals.
+            The plan, without the values of literals.
         """
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
-        """Evaluate a bound query over rows in memory (mapping, rules, lookups) - same language, same functions.
+        """Evaluate a bound query over rows in memory (mapping, rules, lookups): same language, same functions.
 
-        A value that cannot be computed is null here; callers find such rows by comparing with the input.
-        Keys of `inputs` are qualified table names.
+        A value that cannot be computed is null; callers find such rows by comparing them with the input.
 
         Parameters
         ----------
         bound_query
-            Over the tables of `inputs`.
+            A query over the tables of `inputs`.
         inputs
             Rows by qualified table name.
 
         Returns
         -------
         rows
-            Of the columns of `bound_query`.
+            The columns of `bound_query`.
         """
 
     def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> SnapshotStaging:
@@ -646,39 +645,40 @@ class StorageEngine(Protocol):
         Parameters
         ----------
         snapshot_id
-            Id of the new one.
+            Id of the new snapshot.
         expects_merges
-            Others will be merged from it, and an engine may prepare for that.
+            True if other snapshots will be merged from it, so that an engine can prepare for that.
 
         Returns
         -------
         staging
-            To be finished or abandoned.
+            A staging that must be finished or abandoned.
         """
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> SnapshotStaging:
-        """Begin a new snapshot that has the rows of another one, except for some: replaced, gone or added.
+        """Begin a new snapshot that has the rows of another one, with some rows replaced, removed or added.
 
-        Rows that are written replace those of the same key, or are added; those whose primary key is in `deleted_keys`
-        are left out. The base stays as it is, and must stay until the staging is finished.
+        Rows that are written replace those of the same key, or are added; rows whose primary key is in `deleted_keys`
+        are left out. The base stays as it is, and must not be removed until the staging is finished.
 
         Parameters
         ----------
         table
-            Its structure; it must have a primary key.
+            The table, which must have a primary key.
         snapshot_id
-            Id of the new one.
+            Id of the new snapshot.
         base_snapshot
             A snapshot of this engine, with the columns of `table`.
         deleted_keys
-            Primary keys, columns by name. Keys that are not in the base do not matter; one that is written, too, stays.
+            Primary keys, columns by name. Keys that the base does not have are ignored; a key that is also written
+            stays.
 
         Returns
         -------
         staging
-            To be finished or abandoned.
+            A staging that must be finished or abandoned.
 
         Raises
         ------
@@ -686,7 +686,7 @@ class StorageEngine(Protocol):
             The table has no primary key, or the base has other columns, another order or other partitions: stage all
             rows instead.
         StorageError
-            The base cannot be read; disk full.
+            The base cannot be read, or the disk is full.
         DataError
             From `finish`: a key was written twice, or is null.
         """
@@ -697,39 +697,39 @@ class StorageEngine(Protocol):
         Parameters
         ----------
         column_names
-            Names, in the wanted order; None: all.
+            Names, in the wanted order; None means all columns.
 
         Yields
         ------
         batch
-            In Arrow's storage types.
+            Rows in Arrow's storage types.
         """
 
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read what may differ between two snapshots of a table.
+        """Read the rows that may differ between two snapshots of a table.
 
-        As `read_rows`, but for rows in storage that both share.
+        It reads like `read_rows`, but leaves out rows in storage that both snapshots share.
 
         Parameters
         ----------
         old_snapshot, new_snapshot
-            Of this engine, of one table.
+            Two snapshots of this engine, of the same table.
         column_names
-            Names; None: all.
+            Names; None means all columns.
 
         Returns
         -------
         rows
-            Batches of the old one, and of the new one.
+            Batches of the old snapshot, and of the new one.
         """
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's files; readers that have it open go on undisturbed."""
+        """Remove a snapshot's files; readers that have it open are not disturbed."""
 
     def note_published(self, snapshot: Snapshot) -> None:
-        """Note that a snapshot written here is published: until then nobody may sweep it."""
+        """Note that a snapshot written by this engine is published: until then `remove_leftovers` keeps it."""
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
         """Remove what crashed writers left: all but known snapshots and those being written.
@@ -737,49 +737,49 @@ class StorageEngine(Protocol):
         Parameters
         ----------
         known_paths
-            `Snapshot.path` of those that the store knows.
+            `Snapshot.path` of the snapshots that the store knows.
 
         Returns
         -------
         paths
-            Of what was removed.
+            The paths that were removed.
         """
 
     def close(self) -> None:
-        """Free everything."""
+        """Release everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecord:
-    """What the module of an engine brings beside ``open(directory, memory=..., **options) -> Engine``, as ``KIND``.
+    """What an engine's module defines as ``KIND``, beside ``open(directory, memory=..., **options) -> Engine``.
 
-    What few need is named, and loaded when it is needed.
+    Modules that are rarely needed are named here, and loaded when they are needed.
 
     Attributes
     ----------
     section
-        The section of hven.toml that it is opened with. An engine without one is always at hand.
+        The section of hven.toml that the engine is opened with. An engine without one is always available.
     settings
-        The sections of hven.toml that it brings, `section` among them; what they say is in `Settings.brought`.
+        The sections of hven.toml that the engine defines, including `section`; their values are in `Settings.brought`.
     options
-        ``options(settings, identity) -> dict`` for `open`; raises what keeps it from being opened.
+        ``options(settings, identity) -> dict`` for `open`; raises an error if the engine cannot be opened.
     lacks
-        ``lacks(settings) -> str | None``: what settings do not say that must be there.
+        ``lacks(settings) -> str | None``: the required setting that is missing.
     live
         Module that reads the tables of a database in place: ``open(directory, name=..., memory=..., url=..., pool=...,
-        at_once=..., seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, what of a mapping cannot be
-        said in the SQL of such a database.
+        at_once=..., seconds=...) -> Engine``, and ``beyond(expression) -> str | None``, the part of a mapping that the
+        SQL of such a database cannot express.
     verbs
-        Of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if all is well)``, its
-        parameters annotated by `CommandArgument`, named and described as it is.
+        Commands of the command line, ``module:name``: ``verb(caller, ...) -> (value as JSON, True if successful)``;
+        parameters are annotated by `CommandArgument`, and the function's name and docstring are those of the command.
     check
-        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, what is wrong with what they
-        name; texts say what it is.
+        For ``hven check``, ``module:name``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings
+        name; texts describe it.
     adoptable
-        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which looks at a catalogue of others
-        as `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises what is wrong.
+        For ``hven check``, ``module:name``: ``adoptable(table, place, columns)``, which checks an existing catalogue as
+        `CatalogueAdopter.adopt_catalogue` does, writes nothing, and raises an error for a fault.
     webs
-        Its files may be behind addresses: `open` is given ``webs``, by which they are asked for
+        True if its files may be behind addresses: `open` gets ``webs``, which requests them
         (`hven.sources.remote_stores.WebCatalogueClient`).
     """
 
@@ -810,7 +810,7 @@ class CommandArgument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandContext:
-    """Who gave a verb: the settings and the identity of the site, and `print_message`, which prints for people."""
+    """The context of a command: settings and identity of the site, and `print_message`, which prints for people."""
 
     settings: Callable[[], Settings]
     identity: Callable[[], str]
@@ -818,32 +818,31 @@ class CommandContext:
 
 
 def load_engine_record(engine_name: str) -> EngineRecord:
-    """Load what an engine brings.
+    """Load the record of an engine.
 
     Parameters
     ----------
     engine_name
-        Of the engine.
+        Name of the engine.
 
     Returns
     -------
     kind
-        An empty one if it brings nothing.
+        The record; an empty one if the engine defines none.
     """
     record: EngineRecord = vars(plugins.load_plugin("engines", engine_name)).get("KIND") or EngineRecord()
     return record
 
 
 def load_engine_records() -> list[EngineRecord]:
-    """Return what each engine brings."""
+    """Return the records of all engines."""
     return [load_engine_record(name) for name in plugins.list_plugins("engines")]
 
 
 def load_live_module() -> Any:
     """Return the module that reads databases in place."""
-    return plugins.import_hven_module(
-        next(record.live for record in load_engine_records() if record.live), "what reads databases in place"
-    )
+    module_name = next(record.live for record in load_engine_records() if record.live)
+    return plugins.import_hven_module(module_name, "what reads databases in place")
 
 
 __all__ = [

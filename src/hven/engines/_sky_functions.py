@@ -572,7 +572,7 @@ def _format_shape_moc(shape: Shape | Moc | None, order: int) -> str | None:
 def _build_moc_operation(join: Callable[[Moc, Moc], Moc]) -> Callable[[Any, Any], pa.Array]:
     def evaluate_mocs(left_column: Any, right_column: Any) -> pa.Array:
         distinct_rows, distinct_numbers = _find_distinct_rows(left_column, right_column)
-        moc_texts = []
+        moc_texts: list[str | None] = []
         for left_text, right_text in distinct_rows:
             left_moc = parse_shape(left_text)
             right_moc = parse_shape(right_text)

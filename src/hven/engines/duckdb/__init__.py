@@ -1,11 +1,11 @@
-"""The embedded engine: immutable Arrow snapshots, indexes beside them, DuckDB computing over the maps.
+"""The embedded engine: immutable Arrow snapshots with indexes, and DuckDB, which computes over the mapped files.
 
 ::
 
-    stage -> write .. -> finish          staging, indexing, statistics: a new snapshot directory
-    prepare(bound) -> Plan               plan: the SQL text (dialect) and the roads an index opens
-    Plan.execute(values, relations)      candidates from the indexes -> Arrow alone, or DuckDB over the candidates,
-                                         or DuckDB over the whole map
+    stage_snapshot -> write .. -> finish    staging, indexing, statistics: a new snapshot directory
+    plan_query(bound) -> DuckPlan           the SQL text (dialect), and how indexes can narrow its tables
+    DuckPlan.execute(values, relations)     candidates from the indexes -> Arrow alone, or DuckDB over the candidates,
+                                            or DuckDB over all rows
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def open(directory: Path, *, memory: int, threads: int | None = None) -> Storage
     Parameters
     ----------
     directory
-        Where snapshots live (``var/snapshots``); made if it is not there.
+        Directory of the snapshots (``var/snapshots``); created if it does not exist.
     memory
-        Bytes that DuckDB may use in this process; the mapped data are not counted.
+        Maximum memory of DuckDB in this process, in bytes; mapped files are not counted.
     threads
-        Threads that compute; None = one for each processor.
+        Number of threads that compute; None means one for each processor.
     """
-    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (what an engine brings is asked without it)
+    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (loading the record of the engine needs no DuckDB)
 
     return DuckEngine(directory, memory_bytes=memory, thread_count=threads)
 

@@ -186,9 +186,8 @@ def _build_scalar(value: float | str | None) -> pa.Scalar:
         return pa.scalar(value, pa.string())
     if abs(value) >= 2**63:
         raise UnsupportedByArrowError
-    if isinstance(value, float):
-        return pa.scalar(value, pa.float64())
-    return pa.scalar(value, pa.int64())
+    number_type = pa.float64() if isinstance(value, float) else pa.int64()
+    return pa.scalar(value, number_type)
 
 
 def _cast_numbers(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:

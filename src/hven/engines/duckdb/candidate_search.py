@@ -701,7 +701,7 @@ def read_candidate_rows(stored: OpenSnapshot, candidates: CandidateRows, columns
         return projection.schema.empty_table()
     ranges = candidates.ranges
     if ranges is not None and candidates.count > 50_000 and candidates.count > 500 * len(ranges):
-        batches = []
+        batches: list[pa.RecordBatch] = []
         for begin, end in ranges.tolist():
             if end > begin:
                 batches += projection.iterate_range(begin, end)

@@ -1,6 +1,6 @@
-"""Checksums of a snapshot's files: made when it is written, computed anew to see that it still is what was published.
+"""Verify the files of a snapshot by the checksums that were computed when they were written.
 
-Files are read here, not mapped: one that was cut off under a map kills the process that reads on.
+Files are read here, not mapped, because reading a truncated file by a map kills the process.
 """
 
 from __future__ import annotations
@@ -21,23 +21,21 @@ if TYPE_CHECKING:
 
 
 def check_undamaged(directory: Path, manifest: SnapshotManifest, file_names: Collection[str]) -> None:
-    """Check that some files are what was written, before anything new is made of them.
+    """Check that files are as they were written, before a new snapshot is made from them.
 
     Raises
     ------
     StorageError
-        One is not.
+        A file is damaged.
     """
     for name in file_names:
         recorded = manifest.checksums.get(name)
         if recorded is None:
-            file_fault = None
-        else:
-            file_fault = find_file_fault(directory / name, recorded, {}, lambda _: None)
+            continue
+        file_fault = find_file_fault(directory / name, recorded, {}, lambda _: None)
         if file_fault is not None:
-            raise StorageError(
-                f"the snapshot file {directory / name} is damaged: {file_fault}", remedy="ingest the collection anew"
-            )
+            message = f"the snapshot file {directory / name} is damaged: {file_fault}"
+            raise StorageError(message, remedy="ingest the collection anew")
 
 
 def verify_files(
@@ -51,18 +49,20 @@ def verify_files(
     except StorageUnavailableError:
         raise
     except StorageError as error:
-        return VerificationResult(
-            faults={MANIFEST_FILE_NAME: error.message.partition(f"{MANIFEST_FILE_NAME}: ")[2] or error.message}
-        )
+        _, _, reason = error.message.partition(f"{MANIFEST_FILE_NAME}: ")
+        return VerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
     faults: dict[str, str] = {}
     size = 0
-    recorded_checksums = {**manifest.checksums, **({MANIFEST_FILE_NAME: manifest_record} if snapshot.checksum else {})}
-    unknown = [name for name, _, _ in manifest.parts if name not in recorded_checksums]
-    for name, _, count in manifest.parts:
-        if (
-            name in unknown
-            and (file_fault := find_file_fault(directory / name, (count, ""), known_checksums, None)) is not None
-        ):
+    recorded_checksums = dict(manifest.checksums)
+    if snapshot.checksum:
+        recorded_checksums[MANIFEST_FILE_NAME] = manifest_record
+    unknown = []
+    for name, _, part_bytes in manifest.parts:
+        if name in recorded_checksums:
+            continue
+        unknown.append(name)
+        file_fault = find_file_fault(directory / name, (part_bytes, ""), known_checksums, None)
+        if file_fault is not None:
             faults[name] = file_fault
     for name, recorded in recorded_checksums.items():
         file_fault = find_file_fault(directory / name, recorded, known_checksums, report_bytes)

@@ -1,4 +1,4 @@
-"""DuckEngine: one in-memory DuckDB per process, shut off from files and network, and the snapshots it computes over."""
+"""DuckEngine: one in-memory DuckDB per process, without access to files and network, and the snapshots that it reads."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from hven.engines._snapshot_files import ReadFiles
     from hven.model.table import Table
 
-_MAX_OPEN_SNAPSHOTS = 64  # snapshots of other days that are kept mapped
+_MAX_OPEN_SNAPSHOTS = 64  # snapshots that are kept mapped
 _MAX_MAPPING_PLANS = 64
-ONE_THREAD_ROWS = 122_880  # DuckDB gives each of its threads at least a row group of so many rows
+ONE_THREAD_ROWS = 122_880  # rows of a row group; DuckDB gives each of its threads at least one
 DAMAGED_MESSAGE = "the rows of {name} are damaged on disk and are not given"
 DAMAGED_REMEDY = "their owner must ingest the collection again"
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -65,7 +65,7 @@ _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(slots=True)
 class CleanedTable:
-    """Rows in memory that many queries read, without NaN. It must not hold `table` itself, whose end is its own."""
+    """Rows in memory that many queries read, without NaN. It refers to `table` weakly, so that the table can be freed."""
 
     table: weakref.ref[pa.Table]
     rows: pa.Table
@@ -102,17 +102,16 @@ class DuckEngine(StorageEngine):
         self._deadline_watcher = DeadlineWatcher()
         self._lock = threading.Lock()
         self._open_snapshots: OrderedDict[str, OpenSnapshot] = OrderedDict()
-        self._mapping_plans: OrderedDict[int, tuple[BoundQuery, DuckPlan]] = (
-            OrderedDict()
-        )  # by id of the query, which is kept
-        self._file_sizes: dict[str, Mapping[str, int]] = {}  # of the files of snapshots, by path
-        self._refusal_reasons: Mapping[str, str] = {}  # paths of damaged snapshots, and why
-        # paths of those of which a file is missing or cut off, as this process found them
+        # by id of the query, which is kept so that no other query gets the id
+        self._mapping_plans: OrderedDict[int, tuple[BoundQuery, DuckPlan]] = OrderedDict()
+        self._file_sizes: dict[str, Mapping[str, int]] = {}  # sizes of the files of snapshots, by path
+        self._refusal_reasons: Mapping[str, str] = {}  # reasons by the paths of damaged snapshots
+        # paths of snapshots with a file that this process found missing or truncated
         self.file_faults: Mapping[str, str] = {}
-        self.access_cache_bytes = memory_bytes // 8  # bytes for what readers reach
+        self.access_cache_bytes = memory_bytes // 8  # memory for rows that policies let readers see
         self.accessible_rows_cache: Cache[AccessibleRows] = Cache(self.access_cache_bytes)
-        self._cleaned_tables: dict[int, CleanedTable] = {}  # by id of the table, as long as it lives
-        self._held_locks: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
+        self._cleaned_tables: dict[int, CleanedTable] = {}  # by id of the table, as long as the table exists
+        self._held_locks: dict[str, int] = {}  # locks of snapshots that may not be published yet
         self._is_closed = False
 
     # --- queries ---------------------------------------------------------------------------------------------
@@ -208,7 +207,7 @@ class DuckEngine(StorageEngine):
             return self._single_thread_cursors
 
     def delegate_long_queries(self) -> None:
-        """Compute in another process from now on what takes long.
+        """Execute long queries in another process from now on.
 
         See `hven.engines.StorageEngine.delegate_long_queries`.
         """
@@ -216,13 +215,13 @@ class DuckEngine(StorageEngine):
         self._query_process = QueryProcess(self._deadline_watcher, process_options)
 
     def list_helper_processes(self) -> Mapping[int, int]:
-        """List the other process that computes; see `hven.engines.StorageEngine.list_helper_processes`."""
+        """List the process that executes long queries; see `hven.engines.StorageEngine.list_helper_processes`."""
         if self._query_process is None:
             return {}
         return self._query_process.list_processes()
 
     def read_relation(self, relation: Relation, columns: tuple[str, ...] | None = None) -> RelationRows:
-        """Return the rows of a relation; `columns`: with these alone, one at least (for plans)."""
+        """Return the rows of a relation with these columns, or with at least one if `columns` is empty (for plans)."""
         if isinstance(relation, Snapshot):
             stored = self.open_snapshot(relation)
             source = (replace(relation, parts=(), statistics={}, coverage=None), columns)
@@ -253,13 +252,13 @@ class DuckEngine(StorageEngine):
         raise StorageError(message, remedy="serve this table with the engine postgres")
 
     def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
-        """Return rows in memory, to be read by number (for plans)."""
+        """Return rows in memory that can be read by row number (for plans)."""
         if relation.is_reused:
             return self._get_cleaned_table(relation).readable_rows
         return TableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
 
     def _get_cleaned_table(self, relation: MemoryRelation) -> CleanedTable:
-        """Return what was made of rows that many queries read."""
+        """Return the cleaned form of rows that many queries read."""
         number = id(relation.rows)
         with self._lock:
             cleaned_table = self._cleaned_tables.get(number)
@@ -297,7 +296,7 @@ class DuckEngine(StorageEngine):
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> DiskStaging:
-        """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         snapshot_path = self._build_snapshot_path(table, snapshot_id)
         return SnapshotMerge(
             table,
@@ -309,7 +308,7 @@ class DuckEngine(StorageEngine):
         )
 
     def _build_snapshot_path(self, table: Table, snapshot_id: str) -> tuple[Path, str]:
-        """Return the directory of a new snapshot, and the same relative to the snapshots' directory."""
+        """Return the directory of a new snapshot, and its path relative to the snapshots' directory."""
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
             message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
@@ -321,7 +320,7 @@ class DuckEngine(StorageEngine):
         return final, relative
 
     def _keep_lock(self, staging: DiskStaging) -> None:
-        """Keep the lock of a finished snapshot: nobody may sweep it before it is published."""
+        """Keep the lock of a finished snapshot, so that no process removes it before it is published."""
         if staging.final_directory.exists():
             with self._lock:
                 self._held_locks[str(staging.final_directory)] = staging.lock_descriptor
@@ -329,7 +328,7 @@ class DuckEngine(StorageEngine):
             os.close(staging.lock_descriptor)
 
     def open_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
-        """Open a snapshot, or find it open; of a part of its rows, what is there."""
+        """Return an open snapshot; for a subset of its rows, the accessible rows."""
         full_snapshot = self._open_full_snapshot(snapshot)
         if isinstance(snapshot, SnapshotSubset):
             return find_accessible_rows(self, snapshot)
@@ -363,7 +362,7 @@ class DuckEngine(StorageEngine):
         return opened
 
     def find_missing_file(self, snapshot: Snapshot) -> str | None:
-        """Return which file of a snapshot is not there, or has another size; None: all are as they were written."""
+        """Return the file of a snapshot that is missing or has another size; None if all are as they were written."""
         why = self._find_file_fault(self.directory / snapshot.path, snapshot.path)
         if self.file_faults.get(snapshot.path) != why:
             faulty = {path: fault for path, fault in self.file_faults.items() if path != snapshot.path}
@@ -401,7 +400,7 @@ class DuckEngine(StorageEngine):
         return verify_files(self.directory / snapshot.path, snapshot, report_bytes, known_checksums)
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
-        """Refuse the rows of these snapshots from now on, whoever asks."""
+        """Refuse all queries that read these snapshots from now on."""
         self._refusal_reasons = dict(reasons_by_path)
         with self._lock:
             refused_snapshots = [
@@ -416,7 +415,7 @@ class DuckEngine(StorageEngine):
         self.accessible_rows_cache = Cache(self.access_cache_bytes)
 
     def release_removed(self) -> None:
-        """Unmap snapshots that were removed: as long as they are mapped, their room is not free."""
+        """Unmap removed snapshots: as long as they are mapped, their disk space is not free."""
         with self._lock:
             removed_paths = [path for path, stored in self._open_snapshots.items() if is_absent(stored.path)]
             for path in removed_paths:
@@ -434,7 +433,7 @@ class DuckEngine(StorageEngine):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read the parts of two snapshots that are not files of both.
+        """Read the parts of two snapshots that they do not share.
 
         See `hven.engines.StorageEngine.read_differing_rows`.
         """
@@ -445,14 +444,14 @@ class DuckEngine(StorageEngine):
         return batches, new_stored.read_batches(shared, column_names)
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation:
-        """Return about so many rows of some columns, in stretches from all over a snapshot.
+        """Return about `row_count` rows of some columns, in stretches from all over a snapshot.
 
-        It is stored by position or time, so its beginning is not like the rest.
+        Rows are stored by position or time, so the first rows are not like the others.
         """
         return MemoryRelation(self.open_snapshot(snapshot).sample_rows(row_count, column_names), is_stored=True)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's files; who has them mapped goes on undisturbed."""
+        """Remove a snapshot's files; processes that have them mapped are not disturbed."""
         path = self.directory / snapshot.path
         with self._lock:
             self._open_snapshots.pop(snapshot.path, None)
@@ -466,14 +465,12 @@ class DuckEngine(StorageEngine):
         shutil.rmtree(removed_path, ignore_errors=True)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
-        """Remove what crashed writers left.
-
-        Stagings without a living writer, and snapshots that are not in `known_paths`.
+        """Remove what crashed writers left: stagings without a writer, and snapshots that are not in `known_paths`.
 
         Parameters
         ----------
         known_paths
-            `Snapshot.path` of every snapshot that somebody may still want.
+            `Snapshot.path` of every snapshot that may still be needed.
 
         Returns
         -------
@@ -496,7 +493,7 @@ class DuckEngine(StorageEngine):
         return removed
 
     def note_published(self, snapshot: Snapshot) -> None:
-        """Release the lock that kept a new snapshot from being swept.
+        """Release the lock that kept a new snapshot from being removed as a leftover.
 
         Without this call it is held until the process ends.
         """
@@ -509,7 +506,7 @@ class DuckEngine(StorageEngine):
             os.close(lock)
 
     def close(self) -> None:
-        """Free everything."""
+        """Release everything."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -525,7 +522,7 @@ class DuckEngine(StorageEngine):
 
 
 def replace_nan_values(rows: pa.Table) -> pa.Table:
-    """Return rows in memory without NaN, as stored ones are."""
+    """Return rows in memory with null for NaN, as in stored rows."""
     for number, column in enumerate(rows.columns):
         cleaned_column = replace_nan(column)
         if cleaned_column is not column:
@@ -543,7 +540,7 @@ def _build_duckdb_settings(
         "autoload_known_extensions": False,
         "python_enable_replacements": False,
         "allow_community_extensions": False,
-        "allocator_background_threads": True,  # else what a query used stays with the process when it is over
+        "allocator_background_threads": True,  # otherwise the process keeps the memory of a finished query
         "arrow_lossless_conversion": False,
         # DuckDB 1.5 hands the keys of a hash join down to scans as filters, which scans of Arrow rows refuse now and
         # then, and never gain by

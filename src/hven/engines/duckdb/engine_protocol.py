@@ -1,4 +1,4 @@
-"""What plans need of the engine that runs them."""
+"""The parts of the engine that its plans use."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class RelationRows:
     Attributes
     ----------
     table
-        Or a function that copies them.
+        The rows, or a function that copies them.
     known_row_count
-        How many they are, where it is a function.
+        Number of rows, if `table` is a function.
     is_reusable
-        They are worth remembering.
+        True if later queries read the same rows, so that they are worth keeping registered.
     source
-        Snapshot and columns; None: they are here alone.
+        Snapshot and columns; None if only this process has the rows.
     """
 
     table: pa.Table
@@ -40,7 +40,7 @@ class RelationRows:
     known_row_count: int = 0
 
     def get_table(self) -> pa.Table:
-        """Return them."""
+        """Return the rows."""
         if callable(self.table):
             return self.table()
         return self.table
@@ -52,7 +52,7 @@ class RelationRows:
 
 
 class OverridablePlan(QueryPlan, Protocol):
-    """A plan, as other plans use it."""
+    """A plan that other plans can run over rows of their own."""
 
     def execute_over(
         self,
@@ -61,30 +61,30 @@ class OverridablePlan(QueryPlan, Protocol):
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        """Run with these rows in place of table references, by their numbers."""
+        """Run the query with these rows in place of table references, by their numbers."""
 
 
 class DuckEngineProtocol(Protocol):
-    """The engine, as its plans see it."""
+    """The engine as its plans use it."""
 
     uses_indexes: bool
     """False only in tests that prove that indexes change nothing but time."""
     access_cache_bytes: int
-    """Bytes of what readers reach."""
+    """Maximum size of the cached accessible rows, in bytes."""
     accessible_rows_cache: Cache[Any]
-    """What they reach, by path and condition."""
+    """Accessible rows by path and condition."""
 
     def plan_query(self, bound_query: BoundQuery) -> OverridablePlan:
         """Plan a bound query."""
 
     def open_snapshot(self, snapshot: Snapshot) -> OpenSnapshot:
-        """Open a snapshot, or find it open."""
+        """Return an open snapshot."""
 
     def get_readable_rows(self, relation: MemoryRelation) -> TableRows:
-        """Return rows in memory, to be read by number."""
+        """Return rows in memory that can be read by row number."""
 
     def read_relation(self, relation: Relation, column_names: tuple[str, ...] | None = None) -> RelationRows:
-        """Return the rows of a relation; `column_names`: with these alone, one at least."""
+        """Return the rows of a relation with these columns, or with at least one if there are no names."""
 
     def run_sql(
         self,
@@ -96,4 +96,4 @@ class DuckEngineProtocol(Protocol):
         *,
         lenient: bool = False,
     ) -> QueryExecution:
-        """Start a query in DuckDB; a `lenient` one is a mapping, which is computed batch after batch."""
+        """Start a query in DuckDB; a `lenient` query is a mapping, which is computed batch after batch."""

@@ -225,7 +225,7 @@ class _ListExtractor:
     def rewrite_select(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
-        parts = {"where": transform_tree(self._combine_equalities(node.where), self._rewrite_condition)}
+        parts: dict[str, Any] = {"where": transform_tree(self._combine_equalities(node.where), self._rewrite_condition)}
         for name in ("items", "source", "group_by", "having"):
             parts[name] = transform_tree(getattr(node, name), self.rewrite_select)
         if all(part is getattr(node, name) for name, part in parts.items()):

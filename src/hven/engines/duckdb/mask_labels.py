@@ -1,4 +1,4 @@
-"""Masks: the labels of images in FITS files, made regions once for all the rows that ask for them."""
+"""Masks: labels of images in FITS files, converted to regions once for all rows that refer to them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hven.model.sky import contours
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_IMAGE_BYTES = 512 << 20  # bytes of one image
-MAX_LABELS = 100_000  # labels of one image; more of them are no labels
+MAX_IMAGE_BYTES = 512 << 20  # maximum size of one image
+MAX_LABELS = 100_000  # an image with more distinct values is no image of labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,21 @@ class MaskLabels:
     Attributes
     ----------
     label_values
-        Ascending, shape (n,).
+        Values of the labels, ascending; shape (n,).
     label_regions
-        Of each, and behind them why there is none of any other; shape (n + 1,).
+        Region of each label, and last the fault of all other values; shape (n + 1,).
     """
 
     label_values: npt.NDArray[np.int64]
     label_regions: contours.ContourRegions
 
     def select_regions(self, label_numbers: Any) -> contours.ContourRegions:
-        """Give the regions of some labels.
+        """Return the regions of some labels.
 
         Parameters
         ----------
         label_numbers
-            Values, shape (m,).
+            Values of labels, shape (m,).
 
         Returns
         -------
@@ -58,30 +58,29 @@ def load_labels(directory: str, path: str, image_geometry: Any, grid_numbers: tu
     Parameters
     ----------
     directory, path
-        Where it is.
+        Directory, and path of the file relative to it.
     image_geometry
-        Where in it what is; None: by the cards of its header.
+        The geometry of the image; None: the cards of its header describe it.
     grid_numbers
-        The numbers of the grid.
+        The numbers of the geometry.
 
     Returns
     -------
     labels
-        What cannot be read has a fault, and no label.
+        The labels. A file that cannot be read has a fault and no label.
     """
     try:
         full_path = Path(directory) / path
         file_status = full_path.stat()
-        return _read_labels(
-            str(full_path), (file_status.st_mtime_ns, file_status.st_size), _ImageKey(grid_numbers, image_geometry)
-        )
-    except (OSError, ValueError):  # no such file, or no name of one
+        file_state = (file_status.st_mtime_ns, file_status.st_size)
+        return _read_labels(str(full_path), file_state, _ImageKey(grid_numbers, image_geometry))
+    except (OSError, ValueError):  # no such file, or no valid path
         return _build_faulty_labels("no_file")
 
 
 @dataclass(frozen=True, slots=True)
 class _ImageKey:
-    """A grid that equals another one of the same numbers."""
+    """An image geometry as a cache key: it equals another one that has the same numbers."""
 
     numbers: tuple[float, ...]
     grid: Any
@@ -94,9 +93,12 @@ class _ImageKey:
 
 
 @lru_cache(maxsize=8)
-# tells the states of a file apart
-def _read_labels(path: str, file_state: tuple[int, int], image_key: _ImageKey) -> MaskLabels:  # noqa: ARG001
-    from astropy.io import fits  # noqa: PLC0415  (a quarter of a second to load, asked by few)
+def _read_labels(
+    path: str,
+    file_state: tuple[int, int],  # noqa: ARG001  (a part of the cache key)
+    image_key: _ImageKey,
+) -> MaskLabels:
+    from astropy.io import fits  # noqa: PLC0415  (importing it takes a quarter of a second, and few queries need it)
 
     try:
         with fits.open(path, memmap=False, lazy_load_hdus=True, ignore_missing_simple=False) as file:
@@ -111,28 +113,26 @@ def _read_labels(path: str, file_state: tuple[int, int], image_key: _ImageKey) -
                 break
             else:
                 return _build_faulty_labels("no_labels")
-    except Exception:  # noqa: BLE001  (whatever a file makes a reader stumble over)
+    except Exception:  # noqa: BLE001  (a damaged file may raise anything)
         return _build_faulty_labels("no_labels")
     if pixels.dtype.kind in "iub":
         integer_pixels = pixels.astype(np.int64)
     else:
         integer_pixels = np.nan_to_num(pixels).astype(np.int64)
-    values = np.unique(integer_pixels[integer_pixels != 0])  # of few pixels, mostly
-    if len(values) > MAX_LABELS or (pixels.dtype.kind == "f" and (integer_pixels != np.nan_to_num(pixels)).any()):
+    values = np.unique(integer_pixels[integer_pixels != 0])  # usually of few pixels
+    has_fractions = pixels.dtype.kind == "f" and (integer_pixels != np.nan_to_num(pixels)).any()
+    if len(values) > MAX_LABELS or has_fractions:
         return _build_faulty_labels("no_labels")
     empty_labels = _build_faulty_labels("no_label")
     if not len(values):
         return empty_labels
-    return MaskLabels(
-        values,
-        contours.ContourRegions.concat(
-            [contours.build_regions_from_labels(integer_pixels, values, grid), empty_labels.label_regions]
-        ),
-    )
+    label_regions = contours.build_regions_from_labels(integer_pixels, values, grid)
+    all_regions = contours.ContourRegions.concat([label_regions, empty_labels.label_regions])
+    return MaskLabels(values, all_regions)
 
 
 def _build_faulty_labels(fault_name: str, fault_number: int = 0) -> MaskLabels:
-    """Make labels of an image that has none, for a reason."""
+    """Return the labels of an image that has none, with the fault."""
     recorder = contours.FaultRecorder(1)
     recorder.mark_rows(fault_name, np.ones(1, np.bool_), fault_number)
     return MaskLabels(np.empty(0, np.int64), contours.build_empty_regions(recorder))

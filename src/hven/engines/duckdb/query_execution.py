@@ -1,4 +1,4 @@
-"""A query that DuckDB runs: cursors that are used again, time limits, cancellation, batches as they come."""
+"""Execute a query in DuckDB: reused cursors, time limits, cancellation, batches as they are computed."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.engine_protocol import RelationRows
 
 
-CLOSE_TIMEOUT_SECONDS = 10.0  # seconds that an engine which is closed waits for what was broken off
-# DuckDB looks for these with every argument, which takes half a millisecond where one is not there. Done here, servers
-# have it done before they fork Arrow looks for pandas once, at its first array of a list, and must have done so: it
-# takes None for a module
+CLOSE_TIMEOUT_SECONDS = 10.0  # time that closing an engine waits for interrupted queries
+# DuckDB tries to import these modules for every argument, which takes half a millisecond if one is not installed. This
+# is done on import, so that servers have it done before they fork. Arrow looks for pandas once, at its first array of a
+# list, and must do so before: it takes None for a module.
 pa.array([], pa.int8())
 for optional_module in ("pandas", "dateutil"):
     if optional_module not in sys.modules and not is_installed(optional_module):
-        # Python's own way to say so: an import fails without a search
+        # None makes an import fail without a search
         sys.modules[optional_module] = None  # type: ignore[assignment]
 
 
 class CursorPool:
-    """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers what is registered in it.
+    """Cursors of one DuckDB instance. A cursor serves one query at a time and remembers the tables registered in it.
 
-    Whoever gives one back may be the collector, in any thread and at any moment: nothing here holds a lock meanwhile.
+    The garbage collector may return a cursor, in any thread and at any time, so no method holds a lock meanwhile.
     """
 
     _MAX_FREE_CURSORS = 16
@@ -50,15 +50,14 @@ class CursorPool:
         self._connection = connection
         self.udf_registry = UdfRegistry(connection)
         self._free_cursors: deque[RegisteredCursor] = deque()
-        self._generation = 0  # grows when some snapshot was removed
-        self._interrupted_cursors: SimpleQueue[tuple[RegisteredCursor, pa.RecordBatchReader | None] | None] = (
-            SimpleQueue()
-        )
-        self._thread_start_lock = threading.Lock()  # taken once, by who starts the thread
+        self._generation = 0  # increases when a snapshot was removed
+        self._interrupted_cursors: SimpleQueue[tuple[RegisteredCursor, pa.RecordBatchReader | None] | None]
+        self._interrupted_cursors = SimpleQueue()
+        self._thread_start_lock = threading.Lock()  # acquired once, to start the thread
         self._cleanup_thread: threading.Thread | None = None
 
     def take_cursor(self) -> RegisteredCursor:
-        """Take a cursor; give it back with `return_cursor`, or with `return_interrupted`."""
+        """Return a free cursor; give it back with `return_cursor`, or with `return_interrupted`."""
         try:
             return self._free_cursors.pop()
         except IndexError:
@@ -73,11 +72,11 @@ class CursorPool:
             cursor.connection.close()
 
     def return_interrupted(self, cursor: RegisteredCursor, batch_reader: pa.RecordBatchReader | None) -> None:
-        """Put back a cursor whose answer was not read to its end; it serves again when the engine has let go of it.
+        """Put back a cursor whose answer was not read to its end; it is reused when DuckDB has ended the stream.
 
-        DuckDB ends a stream that is left over when its connection is used next. `register` does so with the
-        interpreter's lock held, for which a task of that stream may wait that computes one of our functions: both would
-        wait for ever (docs/decisions/009-streams.md).
+        DuckDB ends an unfinished stream when its connection is used next. `register` does so with the interpreter's
+        lock held. A task of that stream that computes a function of Hven may wait for the lock: a deadlock
+        (docs/decisions/009-streams.md).
         """
         self._interrupted_cursors.put((cursor, batch_reader))
         if self._thread_start_lock.acquire(blocking=False):
@@ -94,10 +93,7 @@ class CursorPool:
             del next_one, cursor, reader
 
     def forget_snapshots(self) -> None:
-        """Make every cursor forget the snapshots that it remembers.
-
-        Free ones now, the others before they serve again.
-        """
+        """Make every cursor forget its snapshots: free cursors now, the others before they are used again."""
         self._generation += 1
         for _ in range(len(self._free_cursors)):
             try:
@@ -107,7 +103,7 @@ class CursorPool:
             self.return_cursor(cursor)
 
     def close(self) -> None:
-        """Close the cursors that are free, those that are to be ended too, and what they are of."""
+        """Close the free cursors, the interrupted ones, and the connection."""
         if not self._thread_start_lock.acquire(blocking=False) and self._cleanup_thread is not None:
             self._interrupted_cursors.put(None)
             self._cleanup_thread.join(CLOSE_TIMEOUT_SECONDS)
@@ -128,7 +124,7 @@ class RegisteredCursor:
         self._temporary_names: list[str] = []
 
     def register_table(self, name: str, table: pa.Table, *, is_reusable: bool) -> None:
-        """Register `table` as `name`; `is_reusable` for those that the next query will want too (snapshots)."""
+        """Register `table` as `name`; `is_reusable` is for tables that later queries read, too (snapshots)."""
         if self._kept_tables.get(name) is table:
             return
         self._kept_tables.pop(name, None)
@@ -139,7 +135,7 @@ class RegisteredCursor:
             self._temporary_names.append(name)
 
     def stop_query(self, batch_reader: pa.RecordBatchReader | None) -> bool:
-        """Stop what the last query still computes, and wait for it with the interpreter's lock free.
+        """Stop the last query and wait for its end, without holding the interpreter's lock.
 
         Return whether the cursor can be used again.
         """
@@ -147,13 +143,13 @@ class RegisteredCursor:
             self.connection.interrupt()
             if batch_reader is not None:
                 batch_reader.close()
-            self.connection.execute("SELECT 1").fetchall()  # `execute` is what ends a stream without that lock
+            self.connection.execute("SELECT 1").fetchall()  # `execute` ends a stream without holding that lock
         except ENGINE_ERRORS:
             return False
         return True
 
     def forget_tables(self, generation: int) -> None:
-        """Release everything that only the last query wanted, and all if some of it was removed since."""
+        """Release the tables of the last query, and all tables if a snapshot was removed since."""
         for name in self._temporary_names:
             self.connection.unregister(name)
         self._temporary_names = []
@@ -187,8 +183,8 @@ class DuckExecution(TimedExecution):
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
         self._batch_reader: pa.RecordBatchReader | None = None
-        self._is_drained = True  # nothing is under way in the cursor
-        self._cursor: RegisteredCursor | None = None  # where there is none to be had, too, it is closed in the end
+        self._is_drained = True  # the cursor has no unread rows
+        self._cursor: RegisteredCursor | None = None  # for `close`, if taking a cursor fails
         self._cursor = cursor_pool.take_cursor()
         self._start_deadline()
         try:
@@ -199,8 +195,7 @@ class DuckExecution(TimedExecution):
             self.close()
             raise
         con: Any = self._cursor.connection
-        # DuckDB computes up to the first batch in here: not before somebody iterates, so that `cancel` can be called
-        # meanwhile
+        # DuckDB computes until the first batch in this call, so it is made by iterating, when `cancel` can be called
         self._open_reader: Callable[[], Any] = lambda: con.execute(sql, list(arguments)).to_arrow_reader(
             limits.compute_batch_rows(len(schema))
         )
@@ -218,7 +213,7 @@ class DuckExecution(TimedExecution):
                     self._is_drained = False
                     batch = deadlines.offload_computation(self._read_next_batch)
                 except StopIteration:
-                    if self._stop_reason is not None:  # an interrupted stream may end as if it were complete
+                    if self._stop_reason is not None:  # an interrupted stream may end like a complete one
                         raise self._translate_error(InterruptedError("INTERRUPT")) from None
                     self._is_drained = True
                     return
@@ -233,7 +228,7 @@ class DuckExecution(TimedExecution):
             self.close()
 
     def _read_next_batch(self) -> pa.RecordBatch:
-        """Compute the next batch, and what is before the first one."""
+        """Compute the next batch; the first call starts the query."""
         if self._batch_reader is None:
             self._batch_reader = self._open_reader()
         return self._batch_reader.read_next_batch()
@@ -252,7 +247,7 @@ class DuckExecution(TimedExecution):
         self._interrupt_query()
 
     def _interrupt_query(self) -> None:
-        """Interrupt, and again until the cursor is given back.
+        """Interrupt the query, repeatedly until the cursor is given back.
 
         DuckDB forgets an interrupt that comes just before it begins.
         """
@@ -265,7 +260,7 @@ class DuckExecution(TimedExecution):
         )
 
     def close(self) -> None:
-        """Free everything; see `hven.engines.QueryExecution.close`."""
+        """Release everything; see `hven.engines.QueryExecution.close`."""
         with self._lock:
             cursor = self._cursor
             self._cursor = None
@@ -295,7 +290,7 @@ class DuckExecution(TimedExecution):
 
 
 class ReadyExecution(QueryExecution):
-    """Batches that are made without DuckDB (`hven.engines.QueryExecution`)."""
+    """Batches that are computed without DuckDB (`hven.engines.QueryExecution`)."""
 
     def __init__(
         self, schema: pa.Schema, batches: Iterator[pa.RecordBatch], *, small: bool, limits: ExecutionLimits
@@ -330,7 +325,7 @@ class ReadyExecution(QueryExecution):
         self._cancelled = True
 
     def close(self) -> None:
-        """Free everything."""
+        """Release everything."""
         self._batches = iter(())
 
 
@@ -345,7 +340,7 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    """Cast a column to the Arrow type that was promised; values that do not fit are a fault of the binder's typing."""
+    """Cast a column to the promised Arrow type; a value that does not fit is a fault of the binder's types."""
     if pa.types.is_fixed_size_list(arrow_type) and not pa.types.is_fixed_size_list(column.type):
         list_type = pa.list_(arrow_type.value_type)
         return column.cast(list_type).cast(arrow_type)

@@ -1,8 +1,8 @@
-"""A process of its own for queries that compute for long.
+"""Execute long queries in a separate process.
 
-What it does holds no lock of the process that answers, and its death is one query's.
+It does not hold the interpreter lock of the process that answers, and if it dies, only its queries fail.
 
-`computing` is what runs there. docs/decisions/011-computing.md says why.
+`query_worker` runs in that process. docs/decisions/011-computing.md says why.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
 FRAME_HEADER = struct.Struct("!cQ")
 REQUEST_FRAME, TABLE_FRAME, BATCH_FRAME, END_FRAME, ERROR_FRAME, CRASH_FRAME = b"R", b"T", b"B", b"E", b"X", b"!"
-MIN_EXPENSIVE_ROWS = 50_000  # rows that are read at once, where they are
+MIN_EXPENSIVE_ROWS = 50_000  # a query that reads fewer rows is executed in the process that answers
 MIN_EXPENSIVE_PAIRS = 10_000_000  # combinations of rows
-MIN_EXPENSIVE_SQL_CHARACTERS = 4_000  # characters of SQL: longer ones take their time to be planned
-MAX_SENT_BYTES = 128 * 1024**2  # bytes of rows that are sent along; for more it is not worth it
-IDLE_TIMEOUT_SECONDS = 20.0  # seconds without a query after which the process ends
-START_TIMEOUT_SECONDS = 60.0  # seconds that it may take to begin
-EXIT_TIMEOUT_SECONDS = 1.0  # seconds that it may take to go, when the process that began it goes
-RESTART_DELAY_SECONDS = 30.0  # seconds until another one begins where one could not
-MAX_FREE_CHANNELS = 16  # channels that are kept
+MIN_EXPENSIVE_SQL_CHARACTERS = 4_000  # planning a longer SQL text takes noticeable time
+MAX_SENT_BYTES = 128 * 1024**2  # sending more rows takes longer than executing the query here
+IDLE_TIMEOUT_SECONDS = 20.0  # time without a query after which the process ends
+START_TIMEOUT_SECONDS = 60.0  # time that the process may take to start
+EXIT_TIMEOUT_SECONDS = 1.0  # time that the process may take to end when its parent process ends
+RESTART_DELAY_SECONDS = 30.0  # time until the next attempt after the process could not be started
+MAX_FREE_CHANNELS = 16  # unused channels that are kept
 PROCESS_ENDED_REMEDY = "ask again; where that does not help, ask for less: fewer rows, fewer groups"
 
 logger = logging.getLogger("hven")
@@ -132,20 +132,20 @@ class QueryProcess:
         self._free_channels: list[socket.socket] = []
         self._taken_count = 0
         self._last_request_time = 0.0
-        self._next_start_time = 0.0  # when another one may begin
+        self._next_start_time = 0.0  # when the next attempt may be made
         self._initial_bytes = 0
         self._is_starting = False
         self._is_closed = False
 
     def list_processes(self) -> dict[int, int]:
-        """Return the process, if there is one, and the bytes that it held before the first query."""
+        """Return the process, if it runs, and the memory that it had before the first query, in bytes."""
         process = self._process
         if process is None or process.poll() is not None:
             return {}
         return {process.pid: self._initial_bytes}
 
     def take_channel(self) -> tuple[Process, socket.socket] | None:
-        """Return a channel to it; None: it is about to begin, or could not, and who asks computes by itself."""
+        """Return a channel to the process; None if it does not run yet, so that the caller executes the query itself."""
         with self._lock:
             self._last_request_time = time.monotonic()
             if self._is_closed:
@@ -166,7 +166,7 @@ class QueryProcess:
             return self._process, parent_socket
 
     def return_channel(self, process: Process, channel: socket.socket, *, is_drained: bool) -> None:
-        """Put a channel back; `is_drained`: its answer was read to the end."""
+        """Put a channel back; `is_drained` means that its answer was read to the end."""
         with self._lock:
             self._taken_count -= 1
             self._last_request_time = time.monotonic()
@@ -224,7 +224,7 @@ class QueryProcess:
         self._stop_if_idle()
 
     def _stop_if_idle(self) -> None:
-        """End the process if nobody has wanted it for a while."""
+        """End the process if it was idle for `IDLE_TIMEOUT_SECONDS`."""
         with self._lock:
             if self._control is None:
                 return
@@ -237,7 +237,7 @@ class QueryProcess:
         )
 
     def _release_process(self) -> Process | None:
-        """Release the process, and return it: it ends when nobody holds the other end of its socket."""
+        """Release the process, and return it: it ends when its socket is closed here."""
         for channel in self._free_channels:
             channel.close()
         self._free_channels = []
@@ -272,7 +272,7 @@ class QueryProcess:
 
 
 class ProcessExecution(TimedExecution):
-    """A query that runs there (`hven.engines.QueryExecution`)."""
+    """A query that the separate process executes (`hven.engines.QueryExecution`)."""
 
     def __init__(
         self,
@@ -298,7 +298,7 @@ class ProcessExecution(TimedExecution):
         self._channel: socket.socket | None = channel
         self._local_execution: QueryExecution | None = None
         self._stop_reason: str | None = None
-        self._is_drained = True  # nothing is under way in the channel
+        self._is_drained = True  # the channel has no unread answer
         self._sent_tables = [relation.table for relation in relations.values() if relation.source is None]
         self._request = pickle.dumps(
             {
@@ -317,7 +317,7 @@ class ProcessExecution(TimedExecution):
             for batch in self._receive_batches():
                 has_yielded_rows = True
                 yield batch
-        except StorageUnavailableError:  # a snapshot that is removed, and mapped here
+        except StorageUnavailableError:  # a snapshot that is removed, but still mapped in this process
             if has_yielded_rows:
                 raise
         else:
@@ -359,15 +359,14 @@ class ProcessExecution(TimedExecution):
             self.close()
 
     def _build_missing_answer_error(self) -> HvenError:
-        """Make the error of a missing answer: it was stopped, or the process ended."""
+        """Return the error for a missing answer: the query was stopped, or the process ended."""
         if self._stop_reason == "timeout":
-            return build_time_limit_error(
-                None if self._limits.deadline is None else self._limits.deadline.limit_seconds
-            )
+            deadline = self._limits.deadline
+            return build_time_limit_error(None if deadline is None else deadline.limit_seconds)
         if self._stop_reason is not None or self._channel is None:
             return OperationCancelledError("the query was cancelled")
         code = describe_exit(self._process)
-        if code is None:  # it ended because nobody wanted it, a moment ago
+        if code is None:  # it has just ended because it was idle
             return StorageUnavailableError("the process that computes queries ended")
         logger.error("the process that computed a query ended (%s)", code)
         return OverloadedError(
@@ -390,10 +389,10 @@ class ProcessExecution(TimedExecution):
                 return
             self._stop_reason = reason
             with contextlib.suppress(OSError):
-                self._channel.shutdown(socket.SHUT_RDWR)  # both sides hear of it
+                self._channel.shutdown(socket.SHUT_RDWR)  # wakes both sides
 
     def close(self) -> None:
-        """Free everything; see `hven.engines.QueryExecution.close`."""
+        """Release everything; see `hven.engines.QueryExecution.close`."""
         with self._lock:
             channel = self._channel
             self._channel = None
@@ -410,7 +409,7 @@ class ProcessExecution(TimedExecution):
 
 
 def _decode_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
-    """Return the error that was raised there."""
+    """Return the error that the process raised."""
     if frame_kind == ERROR_FRAME:
         name, message, remedy = pickle.loads(body)  # noqa: S301  (of our own process)
         error = vars(errors)[name](message, remedy=remedy)

@@ -1,6 +1,6 @@
-"""The process that computes queries for another one (`computer`).
+"""The process that executes queries for another one (see `query_process`).
 
-It reads the same snapshots, and hears and answers by pairs of sockets.
+It reads the same snapshots; requests and answers go through pairs of sockets.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
     from hven.engines import QueryExecution
 
-CHECK_INTERVAL_SECONDS = 1.0  # seconds between two looks at what was removed and what is free
-STOP_TIMEOUT_SECONDS = 0.5  # seconds that queries get to stop, at the end
-SWITCH_INTERVAL_SECONDS = 0.0002  # seconds, as in the server's workers
-TIME_SLICE_NANOSECONDS = 100_000  # nanoseconds
-SCHED_SETATTR_NUMBERS = {"x86_64": 314, "aarch64": 274}  # the C library itself calls it since glibc 2.41
+CHECK_INTERVAL_SECONDS = 1.0  # time between two checks for removed snapshots and free memory
+STOP_TIMEOUT_SECONDS = 0.5  # time that queries get to stop when the process ends
+SWITCH_INTERVAL_SECONDS = 0.0002  # as in the server's workers
+TIME_SLICE_NANOSECONDS = 100_000
+SCHED_SETATTR_NUMBERS = {"x86_64": 314, "aarch64": 274}  # numbers of the system call; glibc has a function since 2.41
 
 
 class ChannelWorker:
-    """One channel, and the thread that computes what is asked there, one query after the other."""
+    """A channel, and the thread that executes its queries, one after the other."""
 
     def __init__(self, engine: DuckEngine, channel: socket.socket) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ class ChannelWorker:
         self._lock = threading.Lock()
         self._running_execution: QueryExecution | None = None
         self._is_abandoned = False
-        self.last_answer_time = 0.0  # when the last query was over
+        self.last_answer_time = 0.0  # when the last query ended
         threading.Thread(target=self._serve_channel, daemon=True).start()
 
     @property
@@ -66,7 +66,7 @@ class ChannelWorker:
         return self._running_execution is not None
 
     def stop_query(self) -> None:
-        """Stop what is computed: nobody waits for it any more."""
+        """Cancel the running query, because the client is gone."""
         with self._lock:
             self._is_abandoned = True
             if self._running_execution is not None:
@@ -77,12 +77,12 @@ class ChannelWorker:
             while True:
                 self._answer_query()
                 self.last_answer_time = time.monotonic()
-        except (EOFError, OSError):  # who asked is gone
+        except (EOFError, OSError):  # the client is gone
             pass
         finally:
             self.last_answer_time = time.monotonic()
             with contextlib.suppress(OSError):
-                self.channel.shutdown(socket.SHUT_RDWR)  # whoever waits there hears of it, too
+                self.channel.shutdown(socket.SHUT_RDWR)  # wakes a client that waits for an answer
             self.channel.close()
 
     def _answer_query(self) -> None:
@@ -93,22 +93,21 @@ class ChannelWorker:
             send_frame(self.channel, ERROR_FRAME, pickle.dumps((type(error).__name__, error.message, error.remedy)))
         except ConnectionError:
             raise
-        except Exception:  # noqa: BLE001  (told where the query came from, whose log has it)
+        except Exception:  # noqa: BLE001  (the process that sent the query logs it)
             send_frame(self.channel, CRASH_FRAME, traceback.format_exc().encode())
         else:
             send_frame(self.channel, END_FRAME, b"")
 
     def _compute_answer(self, request: dict[str, Any], sent_tables: dict[str, pa.Table]) -> None:
-        relations = {
-            name: RelationRows(sent_tables[name], is_reusable=False)
-            if source is None
-            else self._engine.read_relation(*source)
-            for name, source in request["relations"].items()
-        }
+        relations = {}
+        for name, source in request["relations"].items():
+            if source is None:
+                relations[name] = RelationRows(sent_tables[name], is_reusable=False)
+            else:
+                relations[name] = self._engine.read_relation(*source)
         schema = pa.ipc.read_schema(pa.py_buffer(request["schema"]))
-        execution = self._engine.run_sql(
-            request["sql"], request["arguments"], relations, schema, ExecutionLimits(**request["limits"])
-        )
+        limits = ExecutionLimits(**request["limits"])
+        execution = self._engine.run_sql(request["sql"], request["arguments"], relations, schema, limits)
         with self._lock:
             self._running_execution = execution
             if self._is_abandoned:
@@ -122,20 +121,24 @@ class ChannelWorker:
             execution.close()
 
     def _receive_request(self) -> tuple[dict[str, Any], dict[str, pa.Table]]:
-        """Read a query, and the rows that are sent along."""
+        """Receive a query, and the rows that are sent with it."""
         _, body = receive_frame(self.channel)
         request = pickle.loads(body)  # noqa: S301  (of the process that began this one)
-        sent_names = [name for name, source in request["relations"].items() if source is None]
-        return request, {name: pa.ipc.open_stream(receive_frame(self.channel)[1]).read_all() for name in sent_names}
+        sent_tables = {}
+        for name, source in request["relations"].items():
+            if source is None:
+                _, table_body = receive_frame(self.channel)
+                sent_tables[name] = pa.ipc.open_stream(table_body).read_all()
+        return request, sent_tables
 
 
 def run_worker(socket_number: int) -> None:
-    """Compute for the process at the other end of a socket, until it is gone."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends lets its answers end first
+    """Execute queries for the process at the other end of a socket, until that process ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a server that ends finishes its answers first
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("500")  # if one must go, this one
-    # Queries get less than who answers. Where that one is raised, a usual share is less, and the queries that were let
-    # in end sooner.
+        Path("/proc/self/oom_score_adj").write_text("500")  # out of memory, this process ends first
+    # queries get a smaller share of the processor than the process that answers; if that one has a raised priority, the
+    # usual share is smaller, and admitted queries end sooner
     is_raised = deadlines.is_raised(os.getppid())
     deadlines.reduce_session_priority(0 if is_raised else deadlines.QUERY_SESSION_NICENESS)
     _shorten_time_slices()
@@ -158,11 +161,11 @@ def run_worker(socket_number: int) -> None:
         time.sleep(CHECK_INTERVAL_SECONDS / 10)
     if not any(worker.is_busy for worker in workers):
         engine.close()
-    os._exit(0)  # whatever a thread still does, nobody wants it
+    os._exit(0)  # threads that still run are not needed
 
 
 def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[ChannelWorker]:
-    """Accept channels until the other process is gone; return what is left."""
+    """Accept channels until the other process ends; return the workers that are left."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     workers: dict[int, ChannelWorker] = {}
@@ -181,7 +184,7 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Ch
             for channel_file in files:
                 fileno = os.dup(channel_file)
                 workers[channel_file] = ChannelWorker(engine, socket.socket(fileno=fileno))
-                poller.register(channel_file, 0)  # tells of its end alone
+                poller.register(channel_file, 0)  # reports only its end
         engine.release_removed()
         last = max((worker.last_answer_time for worker in workers.values()), default=0.0)
         if trim is not None and last > trimmed and not any(worker.is_busy for worker in workers.values()):
@@ -190,9 +193,9 @@ def _serve_channels(engine: DuckEngine, control: socket.socket) -> Collection[Ch
 
 
 def _shorten_time_slices() -> None:
-    """Shorten the time slices of this thread, and of those it will start, to a `TIME_SLICE_NANOSECONDS`.
+    """Shorten the time slices of this thread, and of threads that it starts, to `TIME_SLICE_NANOSECONDS`.
 
-    Who wakes up runs sooner (Linux 6.12; usual are 3 ms).
+    A thread that wakes up then runs sooner (Linux 6.12; the default is 3 ms).
     """
     if sys.platform == "linux" and os.uname().machine in SCHED_SETATTR_NUMBERS:
         attributes = struct.pack(

@@ -1,9 +1,7 @@
-"""The position index of regions.
+"""The position index of regions: the HEALPix cells that each shape of a column may touch.
 
-Which HEALPix cells each shape of a column may touch, so that a point or a shape finds its regions.
-
-`hven.engines._region_cells` puts them into cells; here they are one ascending array that has all orders. What a look-up
-finds is tested again by the condition itself.
+It finds the regions for a point or a shape. `hven.engines._region_cells` computes the cells; the index is one ascending
+array that has all orders. The condition itself is tested on the rows that a look-up finds.
 """
 
 from __future__ import annotations
@@ -27,16 +25,16 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 
-MAX_WIDENED_CELLS = 100_000  # cells of a MOC whose neighbours are looked for
+MAX_WIDENED_CELLS = 100_000  # maximum number of cells of a MOC that get neighbours
 
 
 @dataclass(frozen=True, slots=True)
 class RegionIndex:
-    """The index of one column, open."""
+    """The open index of one column."""
 
     cells: Indexes
     rows: npt.NDArray[Any]
-    orders: tuple[int, ...]  # that there are
+    orders: tuple[int, ...]  # the orders of `cells`
     caps: npt.NDArray[np.float32] | None  # around the region of each row: unit vector, radius in radians
 
     @classmethod
@@ -50,43 +48,41 @@ class RegionIndex:
     def find_touching_rows(self, shape: Shape | Moc, row_limit: int) -> Indexes | None:
         """Return ascending numbers of the rows whose region may touch a shape.
 
-        None if they are more than `row_limit`.
+        Return None if they are more than `row_limit`.
         """
+        row_parts = [np.empty(0, self.rows.dtype)]
         if isinstance(shape, Moc):
             widened_moc = WidenedMoc(shape)
+            for order in self.orders:
+                row_parts += self._list_rows_in_ranges(widened_moc.widen_at_order(order), order)
         else:
-            widened_moc = None
-        if not isinstance(shape, Moc):
             ranges = cover_shape_ranges(shape)
-        else:
-            ranges = shape.ranges
-        row_parts: list[Indexes] = []
-        for order in self.orders:
-            places = self._find_places(ranges if widened_moc is None else widened_moc.widen_at_order(order), order)
-            row_parts += [self.rows[a:b] for a, b in places.tolist() if b > a]
-        if row_parts:
-            rows = np.unique(np.concatenate(row_parts)).astype(np.int64)
-        else:
-            rows = np.empty(0, np.int64)
+            for order in self.orders:
+                row_parts += self._list_rows_in_ranges(ranges, order)
+        rows: Indexes = np.unique(np.concatenate(row_parts)).astype(np.int64)
         if isinstance(shape, Point | Circle):
-            if isinstance(shape, Circle):
-                radius = shape.radius
-            else:
-                radius = 0.0
-            rows = rows[self.test_caps(rows, sphere.to_unit_vectors(shape.lon, shape.lat), np.radians(radius))]
+            radius = shape.radius if isinstance(shape, Circle) else 0.0
+            centre_vector = sphere.to_unit_vectors(shape.lon, shape.lat)
+            rows = rows[self.test_caps(rows, centre_vector, np.radians(radius))]
         return None if len(rows) > row_limit else rows
 
+    def _list_rows_in_ranges(self, ranges: Indexes, order: int) -> list[npt.NDArray[Any]]:
+        places = self._find_places(ranges, order)
+        return [self.rows[begin:end] for begin, end in places.tolist() if end > begin]
+
     def test_caps(self, rows: Indexes, centre_vectors: Numbers, radius: Numbers | float) -> npt.NDArray[np.bool_]:
-        """Tell whose cap is as near to circles as their radii allow; a chord is never longer than its angle.
+        """Return a mask of the rows whose cap may touch a circle.
+
+        The distance is a chord, which is never longer than its angle.
 
         Parameters
         ----------
         rows
-            Numbers of rows, (n,).
+            Row numbers, shape (n,).
         centre_vectors
-            Unit vectors, (n, 3) or (3,).
+            Unit vectors of the circles' centres, shape (n, 3) or (3,).
         radius
-            Radians, (n,) or one.
+            Radii of the circles in radians, shape (n,) or one number.
         """
         if self.caps is None:
             return np.ones(len(rows), np.bool_)
@@ -114,27 +110,28 @@ class RegionIndex:
         shift = 2 * (healpix.MAX_ORDER - order)
         low = ranges[:, 0] >> shift
         high = ((ranges[:, 1] - 1) >> shift) + 1
-        # coarser cells of neighbouring ranges are looked up once
+        # a coarse cell that several neighbouring ranges touch is looked up once
         next_low = np.maximum(low[1:], high[:-1])
         if range_owners is None:
             low[1:] = next_low
         else:
             low[1:] = np.where(range_owners[1:] == range_owners[:-1], next_low, low[1:])
-        places: Indexes = np.searchsorted(self.cells, np.stack([low, np.maximum(low, high)], axis=1) + 4 ** (order + 1))
+        cell_ranges = np.stack([low, np.maximum(low, high)], axis=1)
+        places: Indexes = np.searchsorted(self.cells, cell_ranges + 4 ** (order + 1))
         return places
 
 
 class WidenedMoc:
-    """A MOC with a margin around it: what is compared with a MOC is made cells first, which reach beyond the shape."""
+    """A MOC with a margin: a shape that is compared with a MOC is converted to cells, which reach beyond the shape."""
 
     def __init__(self, moc: Moc) -> None:
         self._moc = moc
         self._ranges_by_order: dict[int, Indexes] = {}
 
     def widen_at_order(self, order: int) -> Indexes:
-        """Return ranges that hold the MOC and what is around it, for regions in cells of an order.
+        """Return ranges that hold the MOC and its margin, for regions in cells of an order.
 
-        These are made fine cells, at least two orders up.
+        The regions are converted to finer cells, of at least two orders more.
         """
         order = min(order, self._moc.order)
         while order and self._count_cells(order) > MAX_WIDENED_CELLS:

@@ -77,7 +77,8 @@ class RowMoves:
         sources
             Where the run begins, among the old rows or the new ones; shape (n,).
         """
-        row_limits = [[0, self.old_row_count], self.insertion_places, self.removed_rows, self.removed_rows + 1]
+        all_rows = np.array([0, self.old_row_count])
+        row_limits = [all_rows, self.insertion_places, self.removed_rows, self.removed_rows + 1]
         cuts = np.unique(np.concatenate(row_limits))
         begins = cuts[:-1]
         lengths = np.diff(cuts)
