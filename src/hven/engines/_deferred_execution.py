@@ -1,4 +1,4 @@
-"""Queries that begin when they are read: a plan that was believed to be quick found that it is not."""
+"""Queries that start when they are read, for plans that were expected to be quick and are not."""
 
 from __future__ import annotations
 
@@ -17,19 +17,17 @@ if TYPE_CHECKING:
 
 
 class DeferredExecution(RelayExecution):
-    """A query that begins when it is read (`hven.engines.QueryExecution`).
+    """A query that starts when it is read (`hven.engines.QueryExecution`).
 
-    `execute` came back at once, maybe on the event loop.
-
-    `start_execution` is given what to call with each execution that computes: the query's own one, or one that is run
-    for its sake.
+    `execute` returns it at once, perhaps on the event loop. `start_execution` gets a function that it must call with
+    each execution that it runs: that of the query itself, or of an auxiliary query.
     """
 
     def __init__(
         self, schema: pa.Schema, start_execution: Callable[[Callable[[QueryExecution | None], None]], QueryExecution]
     ) -> None:
         super().__init__(schema)
-        self._context = copy_context()  # the clock of now counts what is done then
+        self._context = copy_context()  # the deadline of this context also counts the time of the deferred work
         self._start_execution = start_execution
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import BinaryOperation, Cast, Expr
     from hven.model.types import Type
 
-TOLERANCE_DEGREES = "2.8e-13"  # degrees: hven.model.sky.sphere.TOLERANCE_DEGREES, so that all roads draw the same rim
+TOLERANCE_DEGREES = "2.8e-13"  # as hven.model.sky.sphere.TOLERANCE_DEGREES, so that all tests agree on borders
 WHITESPACE_SQL = "' ' || chr(9) || chr(10) || chr(13)"
 _NORMAL_RANDOM_TEMPLATE = "({0} + {1} * sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random()))"  # Box and Muller
-_WINDOW_AGGREGATES = frozenset({"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"})  # whose methods can write a window
+_WINDOW_AGGREGATES = frozenset(
+    {"SUM", "AVG", "STDDEV", "VARIANCE", "MIN", "MAX"}
+)  # functions whose methods can write a window
+# the last bits of these aggregates of floats depend on the order of the rows
 _ORDER_DEPENDENT_AGGREGATES = {
     "SUM": "sum",
     "AVG": "avg",
     "STDDEV": "stddev_samp",
     "VARIANCE": "var_samp",
-}  # of floats: each order of rows has its own last bits
+}
 MJD_RANGE_SQL = "-678575 AND 2973483"  # the years 1 to 9999
 _SHAPE_CONSTRUCTORS = frozenset({"POINT", "CIRCLE", "POLYGON"})
 
@@ -98,14 +101,14 @@ FUNCTION_TEMPLATES: dict[str, str] = {
 
 
 class EngineDialect(SqlDialect):
-    """How our engines write ADQL; each says its own words.
+    """Write ADQL in the SQL of an engine; each engine has a subclass.
 
     Attributes
     ----------
     text_type
-        The type of texts.
+        Name of the type of texts.
     integer_division_operator
-        The operator that divides whole numbers and cuts towards zero.
+        The operator that divides integers and rounds towards zero.
     exclusive_or_template
         Template of ``x ^ y``.
     """
@@ -254,34 +257,29 @@ class EngineDialect(SqlDialect):
         return f"{name}({distinct}{value}) {over_clause}".rstrip()
 
     def write_order_independent(self, writer: SqlWriter, node: FunctionCall) -> str | None:
-        """Write sums and means of floats, and joined texts, over values in their order.
-
-        Equal values may stand in any.
-        """
+        """Write sums and means of floats, and joined texts, over sorted values, where the order of rows matters."""
         name = _ORDER_DEPENDENT_AGGREGATES.get(node.name)
         distinct = "DISTINCT " if node.distinct else ""
         if node.name == "IVO_STRING_AGG":
             return self.write_string_aggregate(writer, node, " ORDER BY ")
         if name is None or (name == "sum" and require_meta(node).type.is_integer):
             return None
-        return self.write_ordered_aggregate(
-            name, distinct, self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        )
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        return self.write_ordered_aggregate(name, distinct, value)
 
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
-        """IVO_STRING_AGG, the texts in their own order if `order_clause` asks for it."""
+        """Write IVO_STRING_AGG, over sorted texts if there is an `order_clause`."""
         text, delimiter = (writer.write_expression(arg) for arg in node.args)
-        return (
-            f"string_agg({'DISTINCT ' if node.distinct else ''}{text}, "
-            f"{delimiter}{order_clause and order_clause + text})"
-        )
+        distinct = "DISTINCT " if node.distinct else ""
+        order_sql = f"{order_clause}{text}" if order_clause else ""
+        return f"string_agg({distinct}{text}, {delimiter}{order_sql})"
 
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
-        """Write an aggregate of numbers over them in order."""
+        """Write an aggregate over sorted numbers."""
         return f"{aggregate_name}({distinct}{value_sql} ORDER BY {value_sql})"
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
-        """Write a function over a window: sums and means as without one."""
+        """Write a function over a window, with sums and means as without one."""
         template = self.functions.get(node.name) or ""
         if node.name in _WINDOW_AGGREGATES and template.startswith("."):
             window_sql: str = getattr(self, template[1:])(writer, node, over_clause)
@@ -316,9 +314,8 @@ class EngineDialect(SqlDialect):
             if len(node.args) == 3:
                 lon, lat, radius = self.write_doubles(writer, node.args)
                 return lon, lat, radius
-            return *self.write_point_coordinates(writer, node.args[0]), self.write_double(
-                writer.write_expression(node.args[1]), node.args[1]
-            )
+            lon, lat = self.write_point_coordinates(writer, node.args[0])
+            return lon, lat, self.write_double(writer.write_expression(node.args[1]), node.args[1])
         text = writer.write_expression(node)
         return self.write_coordinate(text, 1), self.write_coordinate(text, 2), self.write_coordinate(text, 3)
 
@@ -344,12 +341,10 @@ class EngineDialect(SqlDialect):
         """Write the numbers of a shape that is made of numbers and points."""
         numbers: list[str] = []
         for arg in node.args:
-            point = value_kinds.classify_type(require_meta(arg).type) == "point"
-            numbers.extend(
-                self.write_point_coordinates(writer, arg)
-                if point
-                else [self.write_double(writer.write_expression(arg), arg)]
-            )
+            if value_kinds.classify_type(require_meta(arg).type) == "point":
+                numbers += self.write_point_coordinates(writer, arg)
+            else:
+                numbers.append(self.write_double(writer.write_expression(arg), arg))
         return numbers
 
     def write_shape(self, writer: SqlWriter, node: FunctionCall) -> str:

@@ -1,6 +1,6 @@
-"""What stagings of the engines that keep files have in common.
+"""The common part of stagings of the engines that keep files.
 
-Rows wait, a full run is put in order and spooled, and what goes wrong leaves nothing.
+Rows wait in memory, a full run is sorted and spooled to disk, and an error removes everything that was written.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class FileStaging(ABC):
     Parameters
     ----------
     final_directory, relative
-        Directory of the snapshot, and as records name it.
+        Directory of the snapshot, and its path in records.
     on_sealed
-        Called once when nothing more will be written.
+        Called once, when nothing more will be written.
     """
 
     def __init__(
@@ -68,10 +68,11 @@ class FileStaging(ABC):
         self._waiting_batches: list[pa.RecordBatch] = []
         self._waiting_bytes = 0
         self._sorted_runs: list[SortedRows] = []
-        self._row_count = self._written_bytes = 0  # that were written, with their bytes
+        self._row_count = 0
+        self._written_bytes = 0
         self._is_closed = False
         self._compute_sort_keys = build_sort_key_function(table)
-        self._max_waiting_bytes = MAX_WAITING_BYTES  # bytes that wait
+        self._max_waiting_bytes = MAX_WAITING_BYTES
         with translate_disk_errors("staging", final_directory):
             self.lock_descriptor = create_locked_directory(self._work_directory)
 
@@ -105,13 +106,13 @@ class FileStaging(ABC):
             raise StorageError(message)
 
     def _close(self) -> None:
-        """Note that nothing more is written."""
+        """Close the staging: nothing more is written."""
         self._is_closed = True
         self._on_sealed(self)
 
     @contextmanager
     def _abandon_on_error(self) -> Iterator[None]:
-        """Abandon the staging when something goes wrong."""
+        """Abandon the staging if an error occurs."""
         try:
             with translate_disk_errors("writing", self._work_directory):
                 yield
@@ -122,7 +123,7 @@ class FileStaging(ABC):
     # --- runs ------------------------------------------------------------------------------------------------
 
     def _sort_waiting_rows(self) -> SortedRows:
-        """Return what waits, sorted by its keys."""
+        """Return the waiting rows, sorted by their keys."""
         table = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
         self._waiting_batches = []
         self._waiting_bytes = 0
@@ -132,13 +133,12 @@ class FileStaging(ABC):
         order = compute_stable_order(keys)
         columns = table.columns
         del table
-        return SortedRows(
-            table=pa.Table.from_arrays(take_columns(columns, order), schema=self._schema), keys=keys[order]
-        )
+        sorted_table = pa.Table.from_arrays(take_columns(columns, order), schema=self._schema)
+        return SortedRows(table=sorted_table, keys=keys[order])
 
     @abstractmethod
     def _keep_arrival_order(self, table: pa.Table) -> SortedRows:
-        """Return rows of a table without a key, as they came."""
+        """Return the rows of a table without a sort key, in the order in which they came."""
 
     def _spill_run(self) -> None:
         run = self._sort_waiting_rows()
@@ -151,23 +151,22 @@ class FileStaging(ABC):
         self._sorted_runs.append(SortedRows(table=mapped, keys=keys))
 
     def _remove_runs(self) -> None:
-        """Remove the runs: their rows are where they belong."""
+        """Remove the runs, whose rows are now in the parts."""
         self._sorted_runs = []
         for path in self._work_directory.glob("run-*"):
             path.unlink()
 
 
 def write_ipc_file(path: Path, table: pa.Table, *, sync_to_disk: bool) -> None:
-    """Write rows: record batches of a moderate size."""
+    """Write rows as an Arrow IPC file, in record batches of moderate size."""
     bytes_per_row = max(table.nbytes / max(table.num_rows, 1), 1)
     batch_rows = int(np.clip(TARGET_BATCH_BYTES / bytes_per_row, 1024, MAX_BATCH_ROWS))
-    # names and types only: descriptions follow the descriptor, not the snapshot
+    # the schema has only names and types: descriptions follow the descriptor, not the snapshot
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         if table.num_rows:
             writer.write_table(table, max_chunksize=batch_rows)
         else:
-            writer.write_batch(
-                pa.RecordBatch.from_arrays([pa.array([], item.type) for item in table.schema], schema=table.schema)
-            )
+            empty_columns = [pa.array([], item.type) for item in table.schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(empty_columns, schema=table.schema))
     if sync_to_disk:
         sync_file(path)

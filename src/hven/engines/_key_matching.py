@@ -1,6 +1,6 @@
-"""Rows of the same primary key in two tables.
+"""Find the rows of the same primary key in two tables.
 
-Vectorised, for keys of one column or several, of any type that can be a key.
+The search is vectorised, for keys of one column or several, of any type that can be a key.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class KeyLookup:
-    """Primary keys that are looked for, page by page.
+    """Primary keys that are looked up in pages of another table.
 
     Parameters
     ----------
@@ -34,9 +34,8 @@ class KeyLookup:
         self._names = list(names)
         self.key_count = keys.num_rows
         self._distinct_values: list[pa.Array] = []
-        self._pair_codes: list[
-            Rows
-        ] = []  # after each column but the first: the pairs (place so far, value) that there are
+        # for each column but the first, the existing pairs of the code of the columns before and the value
+        self._pair_codes: list[Rows] = []
         codes = np.zeros(keys.num_rows, np.int64)
         for number, name in enumerate(self._names):
             column = to_single_array(keys.column(name))
@@ -52,33 +51,37 @@ class KeyLookup:
             pairs = codes * len(values) + column_codes
             pair_codes, codes = np.unique(pairs, return_inverse=True)
             self._pair_codes.append(pair_codes)
-        # the place of a key in what was found -> the first row that has it
+        # for the code of each key, the first row that has the key
         self.first_rows = np.full(int(codes.max()) + 1 if len(codes) else 0, -1, np.int64)
         self.first_rows[codes[::-1]] = np.arange(keys.num_rows)[::-1]
-        self.duplicate_count = keys.num_rows - int((self.first_rows >= 0).sum())  # keys that stand before
+        self.duplicate_count = keys.num_rows - int(
+            (self.first_rows >= 0).sum()
+        )  # rows whose key is also in a row before
 
     def find_rows(self, page: pa.Table) -> Rows:
-        """Return for each row of a page the row of the wanted keys with the same key, -1 if there is none.
+        """Return for each row of a page the row of the looked-up keys with the same key, or -1 if there is none.
 
-        Every call begins with a hash table of the wanted keys: pages should have as many rows (see `group_into_pages`).
+        Every call builds a hash table of the looked-up keys, so pages should have as many rows.
         """
         if not self.key_count or not page.num_rows:
             return np.full(page.num_rows, -1, np.int64)
         codes = np.zeros(page.num_rows, np.int64)
         for number, (name, values) in enumerate(zip(self._names, self._distinct_values, strict=True)):
-            column_codes = _fill_missing_codes(pc.index_in(_normalize_zeros(page.column(name)), value_set=values))
+            page_values = _normalize_zeros(page.column(name))
+            column_codes = _fill_missing_codes(pc.index_in(page_values, value_set=values))
             if not number:
                 codes = column_codes
                 continue
             pair_codes = self._pair_codes[number - 1]
             pairs = codes * len(values) + column_codes
             pair_index = np.minimum(np.searchsorted(pair_codes, pairs), len(pair_codes) - 1)
-            codes = np.where((codes >= 0) & (column_codes >= 0) & (pair_codes[pair_index] == pairs), pair_index, -1)
+            has_codes = (codes >= 0) & (column_codes >= 0)
+            codes = np.where(has_codes & (pair_codes[pair_index] == pairs), pair_index, -1)
         return np.where(codes >= 0, self.first_rows[codes], -1)
 
 
 def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Iterator[pa.Table]:
-    """Yield batches together, so many rows at a time; the last page has fewer."""
+    """Group batches into pages of at least `page_rows` rows; the last page may have fewer."""
     waiting: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
@@ -93,7 +96,7 @@ def group_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) -> Itera
 
 
 def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array; -0.0 is 0.0."""
+    """Return a column as one array, with 0.0 for -0.0."""
     if isinstance(column, pa.ChunkedArray):
         if column.num_chunks == 1:
             column = column.chunk(0)

@@ -1,4 +1,4 @@
-"""Plans whose queries need something that is computed once for all of them."""
+"""Plans that need a result which is computed once for all queries that need it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class PlanWithPrerequisite(Protocol):
-    """A plan that needs, as the rows that a policy lets a reader see, what other queries need, too."""
+    """A plan that needs a result which other queries need, too, such as the rows that a policy lets a reader see."""
 
     def find_prerequisite(self, relations: Mapping[str, Relation]) -> Hashable:
-        """Name what must be computed before this query, once for all queries that need it.
+        """Return the key of the result that must be computed before this query, once for all queries that need it.
 
         Parameters
         ----------
@@ -25,5 +25,5 @@ class PlanWithPrerequisite(Protocol):
         Returns
         -------
         prerequisite
-            Equal for queries that need the same; None: nothing is to be computed before.
+            A key that is equal for queries that need the same result; None if nothing must be computed before.
         """

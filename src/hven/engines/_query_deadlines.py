@@ -1,7 +1,4 @@
-"""Time limits of queries: one thread that acts when the time is over, and executions that it stops.
-
-Shared by the engines.
-"""
+"""Time limits of queries: a thread that stops executions when their time is over. All engines share it."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-STOP_RETRY_SECONDS = 0.1  # seconds until a query that was told to stop is told again
+STOP_RETRY_SECONDS = 0.1  # time until a query that does not stop is stopped again
 
 
 class DeadlineWatcher:
@@ -36,7 +33,7 @@ class DeadlineWatcher:
         self._closed = False
 
     def call_at(self, deadline: float, callback: Callable[[], None]) -> None:
-        """Call `callback` when `time.monotonic()` reaches `deadline`; calling when all is over must do no harm."""
+        """Call `callback` when `time.monotonic()` reaches `deadline`; a late call must do no harm."""
         with self._wake:
             heapq.heappush(self._deadline_heap, (deadline, next(self._sequence), callback))
             if self._thread is None:
@@ -48,11 +45,16 @@ class DeadlineWatcher:
     def _run_thread(self) -> None:
         while True:
             with self._wake:
-                while not self._closed and (not self._deadline_heap or self._deadline_heap[0][0] > time.monotonic()):
-                    self._wake.wait(self._deadline_heap[0][0] - time.monotonic() if self._deadline_heap else None)
+                while not self._closed:
+                    remaining_seconds = None
+                    if self._deadline_heap:
+                        remaining_seconds = self._deadline_heap[0][0] - time.monotonic()
+                        if remaining_seconds <= 0:
+                            break
+                    self._wake.wait(remaining_seconds)
                 if self._closed:
                     return
-                callback = heapq.heappop(self._deadline_heap)[2]
+                _, _, callback = heapq.heappop(self._deadline_heap)
             callback()
 
     def close(self) -> None:
@@ -63,7 +65,7 @@ class DeadlineWatcher:
 
 
 def build_weak_callback(target: Value, action: Callable[[Value], None]) -> Callable[[], None]:
-    """Act on something later, without keeping it alive until then."""
+    """Return a callback that acts on an object if it still exists, without keeping it alive."""
     reference = weakref.ref(target)
 
     def call_if_alive() -> None:
@@ -75,7 +77,7 @@ def build_weak_callback(target: Value, action: Callable[[Value], None]) -> Calla
 
 
 class TimedExecution(QueryExecution):
-    """A query whose clock stops it, as its reader may."""
+    """A query that its deadline stops, as a reader can by cancelling it."""
 
     _limits: ExecutionLimits
     _deadline_watcher: DeadlineWatcher
@@ -83,7 +85,7 @@ class TimedExecution(QueryExecution):
     @property
     @abstractmethod
     def is_running(self) -> bool:
-        """Whether there is something to stop."""
+        """Whether the query runs, so that it can be stopped."""
 
     @abstractmethod
     def stop(self, reason: str) -> None:
@@ -94,22 +96,18 @@ class TimedExecution(QueryExecution):
         self.stop("cancel")
 
     def _start_deadline(self) -> None:
-        """Set the clock that stops it."""
+        """Let the watcher stop the query at its deadline."""
         if self._limits.deadline is not None:
-            self._deadline_watcher.call_at(
-                self._limits.deadline.expiry_time, build_weak_callback(self, TimedExecution._stop_if_late)
-            )
+            callback = build_weak_callback(self, TimedExecution._stop_if_late)
+            self._deadline_watcher.call_at(self._limits.deadline.expiry_time, callback)
 
     def _stop_if_late(self) -> None:
-        """Stop if the time is over; look again later if the reader's line took some of it."""
-        if self._limits.deadline is None:
-            remaining_seconds = 0.0
-        else:
-            remaining_seconds = self._limits.deadline.remaining_seconds
+        """Stop the query if its time is over, or check again later if time with a slow reader is not counted."""
+        deadline = self._limits.deadline
+        remaining_seconds = 0.0 if deadline is None else deadline.remaining_seconds
         if remaining_seconds <= 0:
             self.stop("timeout")
         elif self.is_running:
-            self._deadline_watcher.call_at(
-                time.monotonic() + max(remaining_seconds, STOP_RETRY_SECONDS),
-                build_weak_callback(self, TimedExecution._stop_if_late),
-            )
+            next_check_time = time.monotonic() + max(remaining_seconds, STOP_RETRY_SECONDS)
+            callback = build_weak_callback(self, TimedExecution._stop_if_late)
+            self._deadline_watcher.call_at(next_check_time, callback)

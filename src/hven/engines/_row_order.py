@@ -1,6 +1,6 @@
-"""The order in which rows are stored, as whole numbers to sort by, and rows put in order.
+"""The order in which rows are stored: integer sort keys, and reordered columns.
 
-Shared by the engines that keep files.
+The engines that keep files share this module.
 """
 
 from __future__ import annotations
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 
 
 def find_order_column(table: Table) -> str:
-    """Name the column whose order the rows of a table get; empty if it is that of positions, or of arrival."""
-    if table.partition is not None:
-        partition_column = table.partition.column
-    else:
-        partition_column = None
-    name = partition_column or (table.primary[0] if table.primary else None)
-    if table.position is not None or name is None:
+    """Return the column whose order the rows of a table get; empty for the order of positions, or of arrival."""
+    name = table.partition.column if table.partition is not None else None
+    if not name and table.primary:
+        name = table.primary[0]
+    if table.position is not None or not name:
         return ""
     column_type = table.find_column(name).type
     if column_type.is_integer or column_type.is_timestamp or column_type.is_numeric:
@@ -41,7 +39,7 @@ def find_order_column(table: Table) -> str:
 
 
 def build_sort_key_function(table: Table) -> Callable[[pa.Table], Keys] | None:
-    """Return the function that computes the sort key of rows, None if they keep the order in which they come."""
+    """Return the function that computes the sort keys of rows, or None if they keep the order in which they come."""
     if table.position is not None:
         lon, lat = table.position
         return lambda rows: compute_position_keys(rows.column(lon), rows.column(lat))
@@ -49,8 +47,9 @@ def build_sort_key_function(table: Table) -> Callable[[pa.Table], Keys] | None:
     if not name:
         return None
     column_type = table.find_column(name).type
-    is_integer_like = column_type.is_integer or column_type.is_timestamp
-    return lambda rows: (_compute_integer_keys if is_integer_like else _compute_float_keys)(rows.column(name))
+    if column_type.is_integer or column_type.is_timestamp:
+        return lambda rows: _compute_integer_keys(rows.column(name))
+    return lambda rows: _compute_float_keys(rows.column(name))
 
 
 def _compute_integer_keys(column: pa.ChunkedArray) -> Keys:
@@ -59,7 +58,7 @@ def _compute_integer_keys(column: pa.ChunkedArray) -> Keys:
 
 
 def _compute_float_keys(column: pa.ChunkedArray) -> Keys:
-    """Map doubles to whole numbers of the same order; NaN and null last."""
+    """Map doubles to integers of the same order, with NaN and null last."""
     values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64) + 0.0  # -0.0 becomes 0.0
     bits = values.view(np.int64)
     keys = np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
@@ -68,7 +67,7 @@ def _compute_float_keys(column: pa.ChunkedArray) -> Keys:
 
 
 def take_columns(columns: list[pa.ChunkedArray], order: npt.NDArray[Any]) -> list[pa.Array]:
-    """Reorder columns, some in parallel; each is let go of (in `columns`) as soon as its copy is made."""
+    """Reorder columns in parallel; each is removed from `columns` first, so that its memory is freed after copying."""
     indices = pa.array(order)
 
     def take_column(column_number: int) -> pa.Array:

@@ -1,6 +1,6 @@
-"""Rows on their way into an engine: the table's columns and types, no NaN, and the order of HEALPix cells.
+"""Prepare rows for an engine: the table's columns and types, null for NaN, and the order of HEALPix cells.
 
-Shared by the engines.
+All engines share this module.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.int64]
 
-MAX_REPORTED_KEYS = 5  # keys that are told of
-MISSING_KEY = np.iinfo(np.int64).max  # the key of rows that have none: they come last, in the order they came
+MAX_REPORTED_KEYS = 5  # keys that an error message names
+MISSING_KEY = np.iinfo(np.int64).max  # sort key of rows without one: they come last, in their order
 
 
 def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -36,16 +36,17 @@ def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
     columns = []
     for field in schema:
         column = batch.column(field.name)
-        columns.append(replace_nan(column if column.type.equals(field.type) else column.cast(field.type)))
-    # nullability is checked by ingest with row numbers; here it only would stop the writing
+        if not column.type.equals(field.type):
+            column = column.cast(field.type)
+        columns.append(replace_nan(column))
+    # ingest checks for nulls and reports row numbers; a check here would only stop the writing
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def replace_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Replace NaN by null.
 
-    They are one thing in VOTable and FITS (VOTable 1.4 section 6); engines order NaN in ways of their own, so none is
-    kept.
+    They are the same in VOTable and FITS (VOTable 1.4 section 6), and engines order NaN differently, so none is kept.
     """
     if not pa.types.is_floating(column.type):
         return column
@@ -65,9 +66,9 @@ def compute_position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:
 
 
 def compute_stable_order(keys: Keys) -> npt.NDArray[np.int64]:
-    """Compute the order that sorts keys, equal ones as they came.
+    """Compute the order that sorts keys and keeps equal keys in their order.
 
-    Numpy's vectorised quicksort, then its ties put right.
+    It sorts by numpy's vectorised quicksort, which is not stable, and then reorders the ties.
     """
     order = keys.argsort()
     ordered = keys[order]
@@ -93,7 +94,7 @@ def _to_float_array(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
 
 
 def check_key_nulls(table: Table, null_count: int) -> None:
-    """Refuse a primary key that is null."""
+    """Raise `DataError` if a primary key is null."""
     if null_count:
         message = f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is null in {null_count:,} rows"
         raise DataError(message, remedy="give every row a key, or name another primary key")
@@ -102,16 +103,16 @@ def check_key_nulls(table: Table, null_count: int) -> None:
 def build_duplicate_key_error(
     table: Table, key_count: int, row_count: int, first_keys: Sequence[Sequence[object]]
 ) -> DataError:
-    """Make the error of primary keys that stand more than once.
+    """Return the error for primary keys that are in several rows.
 
-    How many do, in how many rows, and the first, each with its number of times.
+    It has the numbers of such keys and of their rows, and the first keys, each with its number of rows.
     """
-    key_texts = "; ".join(
-        f"{', '.join(f'{name} = {value!r}' for name, value in zip(table.primary, row, strict=False))} ({row[-1]} times)"
-        for row in first_keys
-    )
+    key_texts = []
+    for *key_values, times in first_keys:
+        value_texts = [f"{name} = {value!r}" for name, value in zip(table.primary, key_values, strict=False)]
+        key_texts.append(f"{', '.join(value_texts)} ({times} times)")
     message = (
         f"{table.qualified_name}: the primary key ({', '.join(table.primary)}) is not unique: {key_count:,} "
-        f"key{'s stand' if key_count > 1 else ' stands'} in {row_count:,} rows; first: {key_texts}"
+        f"key{'s stand' if key_count > 1 else ' stands'} in {row_count:,} rows; first: {'; '.join(key_texts)}"
     )
     return DataError(message, remedy="remove the duplicates (where:, group_by:), or name other columns as primary key")

@@ -1,6 +1,6 @@
-"""Files of snapshots: locks of those who write, sizes and checksums, and what a disk says, in our words.
+"""Files of snapshots: locks of writers, sizes and checksums, and errors of the disk.
 
-Shared by the engines that keep files.
+The engines that keep files share this module.
 """
 
 from __future__ import annotations
@@ -34,30 +34,29 @@ TRANSIENT_ERRNOS = {
     errno.EINTR,
 }
 READ_CHUNK_BYTES = 1 << 20
-# file systems of this machine alone
+# file systems that are local to the machine
 LOCAL_FILE_SYSTEMS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs", "tmpfs", "overlay"}
 ReadFiles = dict[tuple[int, int], tuple[int, str]]
-"""Files of the system (device, inode) that were read already, with their size and checksum: snapshots share files."""
+"""Files (device, inode) that were read already, with size and checksum; snapshots share files."""
 
 
 def is_on_local_disk(directory: str) -> bool:
     """Return whether a directory is on a disk of this machine.
 
-    Other mounts may hang whoever reads them, and whoever asks this.
+    Reading other mounts, or asking about them, may block the process.
     """
     if not directory.startswith("/"):
         return False
     mount_point = ""
     file_system = ""
     real_path = os.path.realpath(directory)
-    # of Linux; elsewhere nothing is known
+    # only Linux has this file; on other systems the answer is False
     with suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8") as mounts:  # noqa: PTH123
         for line in mounts:
             mount_fields, _, file_system_fields = line.partition(" - ")
             line_mount_point = mount_fields.split(" ")[4].encode().decode("unicode_escape")
-            if len(line_mount_point) >= len(mount_point) and f"{real_path}/".startswith(
-                f"{line_mount_point.rstrip('/')}/"
-            ):
+            is_below = f"{real_path}/".startswith(f"{line_mount_point.rstrip('/')}/")
+            if is_below and len(line_mount_point) >= len(mount_point):
                 mount_point = line_mount_point
                 file_system = file_system_fields.partition(" ")[0]
     return file_system in LOCAL_FILE_SYSTEMS
@@ -78,23 +77,25 @@ def compute_file_checksum(path: Path, report_bytes: Callable[[int], object] | No
 
 
 def compute_text_checksum(text: bytes) -> str:
-    """Return the checksum of a text in memory, as that of a file."""
+    """Return the checksum of bytes in memory, as it would be for a file."""
     return str(xxhash.xxh3_128_hexdigest(text))
 
 
 def find_file_fault(
     path: Path, recorded: tuple[int, str], known_checksums: ReadFiles, report_bytes: Callable[[int], object] | None
 ) -> str | None:
-    """Return what is wrong with a file; without `report_bytes` it is not read."""
+    """Return what is wrong with a file, or None; without `report_bytes` the file is not read."""
     size, recorded_checksum = recorded
     try:
         size_fault = find_size_fault(path, size)
         if size_fault is not None:
             return size_fault
         file_status = path.stat()
-        actual = known_checksums.get((file_status.st_dev, file_status.st_ino))
+        file_id = (file_status.st_dev, file_status.st_ino)
+        actual = known_checksums.get(file_id)
         if actual is None and report_bytes is not None:
-            actual = known_checksums[file_status.st_dev, file_status.st_ino] = compute_file_checksum(path, report_bytes)
+            actual = compute_file_checksum(path, report_bytes)
+            known_checksums[file_id] = actual
     except OSError as error:
         raise_if_transient(path, error)
         if error.errno:
@@ -106,12 +107,12 @@ def find_file_fault(
 
 
 def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
-    """Return how the size of a file differs from what was written; None: it has that size.
+    """Return how the size of a file differs from what was written, or None if it does not.
 
     Raises
     ------
     OSError
-        It cannot be looked at.
+        The file cannot be inspected.
     """
     actual_bytes = path.stat().st_size
     if actual_bytes == recorded_bytes:
@@ -120,12 +121,12 @@ def find_size_fault(path: Path, recorded_bytes: int) -> str | None:
 
 
 def raise_if_transient(path: Path, error: Exception) -> None:
-    """Refuse for now where the machine does not let us read a file: that says nothing of what is in it.
+    """Raise if the machine does not allow to read a file for now, which says nothing about its contents.
 
     Raises
     ------
     StorageUnavailableError
-        It is so.
+        The error is one of `TRANSIENT_ERRNOS`.
     """
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         message = f"the snapshot file {path} cannot be read now: {os.strerror(error.errno).lower()}"
@@ -145,18 +146,17 @@ def sync_file(path: Path) -> None:
 def create_locked_directory(directory: Path) -> int:
     """Create the directory of a staging, and return its lock.
 
-    One that can be taken belongs to a process that died, and `sweep` removes it.
-
-    A sweep may come before the lock is held. Then it is begun again.
+    A directory whose lock is free belongs to a process that died, and `remove_abandoned_directory` removes it. That may
+    happen before the lock is acquired here; then the directory is created again.
     """
     while True:
-        directory.parent.parent.stat()  # where the site is gone, it is not made anew
+        directory.parent.parent.stat()  # raises if the site was removed, so that it is not created again
         try:
             directory.mkdir(parents=True, exist_ok=False)
             lock = os.open(directory / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
             continue
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a sweep holds it until all is gone
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a process that removes the directory holds it until all is removed
         if os.fstat(lock).st_nlink:
             return lock
         os.close(lock)
@@ -164,20 +164,13 @@ def create_locked_directory(directory: Path) -> int:
 
 @contextmanager
 def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
-    """Translate what the disk said into our words."""
+    """Translate errors of the disk into `StorageError`."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError):
-            error_number = error.errno
-        else:
-            error_number = None
-        is_disk_full = (
-            error_number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            or "No space left" in str(error)
-            or "File too large" in str(error)
-        )
-        if is_disk_full:
+        error_number = error.errno if isinstance(error, OSError) else None
+        has_full_text = "No space left" in str(error) or "File too large" in str(error)
+        if has_full_text or error_number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             message = f"the disk is full ({activity} {path})"
             raise StorageError(
                 message, remedy="free some space, or let Hven keep fewer snapshots (keep_snapshots)"
@@ -190,15 +183,17 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
 
 def build_folder_name(qualified_name: str) -> str:
     """Return the directory name of a table: its qualified name, with everything unusual written as ``%XX``."""
-    if qualified_name[:1] != ".":
-        return re.sub(
-            r"[^a-z0-9_.-]", lambda match: "".join(f"%{byte:02X}" for byte in match.group().encode()), qualified_name
-        )
-    return "%2E" + build_folder_name(qualified_name[1:])
+    if qualified_name[:1] == ".":
+        return "%2E" + build_folder_name(qualified_name[1:])
+
+    def encode_characters(match: re.Match[str]) -> str:
+        return "".join(f"%{byte:02X}" for byte in match.group().encode())
+
+    return re.sub(r"[^a-z0-9_.-]", encode_characters, qualified_name)
 
 
 def is_absent(path: Path) -> bool:
-    """Return whether a directory is certainly not there: not only that we may not look."""
+    """Return whether a directory certainly does not exist, and is not only inaccessible."""
     try:
         path.stat()
     except OSError as error:
@@ -207,9 +202,9 @@ def is_absent(path: Path) -> bool:
 
 
 def remove_abandoned_directory(path: Path) -> bool:
-    """Remove a directory whose writer is gone: its lock can be taken.
+    """Remove a directory whose writer is gone, so that its lock is free; return whether it was removed.
 
-    It is kept meanwhile, for the writer may be about to take it (`staging`).
+    The lock is held meanwhile, because a writer may be about to acquire it (`create_locked_directory`).
     """
     try:
         handle = os.open(path / LOCK_FILE_NAME, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)

@@ -1,6 +1,6 @@
-"""What one engine cannot compute alone.
+"""Execute queries that one engine cannot compute alone.
 
-Plans are asked for rows of single tables, and another plan computes over what they gave.
+Several plans fetch the rows of single tables, and a final plan computes over these rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class FetchBudget:
-    """How many rows and bytes may still be fetched: `remaining_rows` and `remaining_bytes`, which count down."""
+    """The numbers of rows and bytes that may still be fetched; both count down."""
 
     remaining_rows: int
     remaining_bytes: float = float("inf")
@@ -35,12 +35,14 @@ class FetchBudget:
 class FetchingExecution(RelayExecution):
     """A running query over rows that are fetched first (`hven.engines.QueryExecution`).
 
-    Nothing is asked before the first batch is.
+    Nothing is fetched before the first batch is read.
 
     Parameters
     ----------
     final_plan, final_table_names
-        What computes over them, and the tables that it reads, by qualified name.
+        The plan that computes over the fetched rows, and the qualified names of the tables that it reads.
+    literal_values, relations, limits
+        As for `hven.engines.QueryPlan.execute`.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class FetchingExecution(RelayExecution):
 
     @abstractmethod
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """Fetch the rows of one table after the other, each with the name under which the rest reads them."""
+        """Fetch the rows of one table after the other; yield them with the names by which other plans read them."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
@@ -72,15 +74,14 @@ class FetchingExecution(RelayExecution):
             self._relations.clear()
 
     def _run_plan(self, plan: QueryPlan, table_names: Iterable[str], row_limit: int | None) -> Iterator[pa.RecordBatch]:
-        """Run one plan over these tables; whoever cancels or closes meets it, and its time is that of the whole."""
+        """Run one plan over these tables, within the deadline of the whole query; cancelling or closing stops it."""
         if self._is_stopped():
             raise OperationCancelledError("the query was stopped")
         if self._limits.deadline is not None:
             self._limits.deadline.check()
         relations = {name: self._relations[name] for name in table_names}
-        execution = self._begin_execution(
-            plan.execute(self._literal_values, relations, replace(self._limits, row_limit=row_limit))
-        )
+        limits = replace(self._limits, row_limit=row_limit)
+        execution = self._begin_execution(plan.execute(self._literal_values, relations, limits))
         try:
             yield from execution
         finally:
@@ -90,7 +91,7 @@ class FetchingExecution(RelayExecution):
     def _fetch_rows(
         self, plan: QueryPlan, table_names: Iterable[str], budget: FetchBudget, budget_error: HvenError
     ) -> pa.Table:
-        """Fetch what a plan gives; raises `budget_error` if there is no room for it."""
+        """Return the rows of a plan; raise `budget_error` if they exceed the budget."""
         batches: list[pa.RecordBatch] = []
         for batch in self._run_plan(plan, table_names, budget.remaining_rows):
             budget.remaining_rows -= batch.num_rows
@@ -102,19 +103,19 @@ class FetchingExecution(RelayExecution):
 
 
 def build_column_ref(column: Column, table_number: int) -> ColumnRef:
-    """Refer to a column of a table reference.
+    """Build a bound reference to a column.
 
     Parameters
     ----------
     column
-        Of its table.
+        The column of a table.
     table_number
-        Of the reference, as the binder counts them.
+        The binder's number of the table reference.
 
     Returns
     -------
     reference
-        Bound.
+        The bound reference.
     """
     meta = ValueMetadata(column.type, column.unit, column.ucd, column=column)
     return ColumnRef(Ident(column.name, quoted=True), source=table_number, column=column, meta=meta)
@@ -129,31 +130,30 @@ def build_fetch_query(
     *,
     distinct: bool = False,
 ) -> BoundQuery:
-    """Make the query for these columns of the rows of a table reference that meet conditions on it alone.
+    """Build the query for these columns of those rows of a table reference that meet conditions on it alone.
 
     Parameters
     ----------
     bound_query
         The whole query.
     table_ref
-        The reference.
+        The table reference.
     columns
-        Those to read.
+        The columns to read.
     conditions
-        Bound, over this reference.
+        Bound conditions over this reference.
     join
-        Of the reference with another table, whose rows are keys.
+        A join of the reference with another table, whose rows are keys.
     distinct
-        Each row once.
+        True to read each row once.
 
     Returns
     -------
     bound
-        Of one table, or of the join.
+        A query of the table, or of the join.
     """
     items = tuple(SelectItem(build_column_ref(column, table_ref.number), column=column) for column in columns)
     body = Select(items, join or table_ref, join_conditions(*conditions), distinct=distinct)
-    tables = tuple(
-        item.table for item in (table_ref, join and join.right) if isinstance(item, TableRef) and item.table is not None
-    )
+    read_items = (table_ref,) if join is None else (table_ref, join.right)
+    tables = tuple(item.table for item in read_items if isinstance(item, TableRef) and item.table is not None)
     return replace(bound_query, query=Query(body), columns=columns, tables=tables, volatile=False)

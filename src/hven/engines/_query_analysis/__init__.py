@@ -1,4 +1,4 @@
-"""What a bound query says that an engine's indexes may use: constants, shapes, scopes, covers. Shared by the engines.
+"""Analyse bound queries for the indexes of engines: constants, shapes, narrowable tables, covers.
 
-No driver here.
+All engines share this package, which uses no database driver.
 """

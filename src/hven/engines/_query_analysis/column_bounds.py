@@ -1,4 +1,4 @@
-"""What a condition says of the values of one column: that they lie between constants, or are among some."""
+"""Analyse conditions that bound the values of one column by constants, or by a list of constants."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class ValueRange(Generic[C]):
-    """Between constants, one and the same if it is equal to it; None: no bound."""
+    """Values between constants, which are the same one for an equality; None means no bound."""
 
     column: C
     low: Constant | None = None
@@ -31,7 +31,7 @@ class ValueRange(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class ValueChoices(Generic[C]):
-    """Among so many constants."""
+    """Values of a list of constants."""
 
     column: C
     values: Listed
@@ -41,17 +41,13 @@ class ValueChoices(Generic[C]):
 def analyse_column_bounds(
     condition: Expr, find_column: Callable[[Expr], C | None], free_slots: frozenset[int]
 ) -> ValueRange[C] | ValueChoices[C] | None:
-    """Recognise such a condition; `find_column` tells whether an expression is a column that is asked about."""
+    """Analyse a condition on a column that `find_column` knows; return None for other conditions."""
     if isinstance(condition, Comparison):
         for side, op, other in list_comparison_sides(condition):
             bound_column = find_column(side)
             value = compile_constant(other, free_slots)
-            if bound_column is None or value is None or op == "<>":
-                continue
-            low, high = (value if sign in op else None for sign in (">", "<"))
-            if op == "=":
-                return ValueRange(bound_column, value, value)
-            return ValueRange(bound_column, low, high, op == ">", op == "<")
+            if bound_column is not None and value is not None and op != "<>":
+                return _build_comparison_range(bound_column, op, value)
     elif isinstance(condition, BetweenPredicate) and not condition.negated:
         bound_column = find_column(condition.operand)
         low = compile_constant(condition.low, free_slots)
@@ -61,12 +57,19 @@ def analyse_column_bounds(
     elif isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
         bound_column = find_column(condition.operand)
         if bound_column is None:
-            choice_values = None
-        else:
-            choice_values = compile_constant_list(condition.choices, free_slots)
-        if bound_column is not None and choice_values is not None:
+            return None
+        choice_values = compile_constant_list(condition.choices, free_slots)
+        if choice_values is not None:
             return ValueChoices(bound_column, choice_values, len(condition.choices))
     return None
+
+
+def _build_comparison_range(column: C, operator: str, value: Constant) -> ValueRange[C]:
+    if operator == "=":
+        return ValueRange(column, value, value)
+    if operator in {">", ">="}:
+        return ValueRange(column, low=value, low_open=operator == ">")
+    return ValueRange(column, high=value, high_open=operator == "<")
 
 
 __all__ = ["ValueChoices", "ValueRange", "analyse_column_bounds"]

@@ -1,7 +1,4 @@
-"""A bound query without what has no rows.
-
-Members of a union whose tables are empty need not be written, planned or computed.
-"""
+"""Remove the members of unions that have no rows, so that they are not written, planned and computed."""
 
 from __future__ import annotations
 
@@ -33,6 +30,8 @@ def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int])
 
     Parameters
     ----------
+    bound_query
+        The query.
     empty_numbers
         Numbers of the table references (and derived tables) that have no rows.
 
@@ -53,19 +52,16 @@ def remove_empty_members(bound_query: BoundQuery, empty_numbers: frozenset[int])
     query = transform_tree(transform_tree(bound_query.query, change_node), _merge_select_layer)
     if query is bound_query.query:
         return bound_query
-    table_names = {
-        node.table.qualified_name for node in walk_tree(query) if isinstance(node, TableRef) and node.table is not None
-    }
+    table_names = set()
+    for node in walk_tree(query):
+        if isinstance(node, TableRef) and node.table is not None:
+            table_names.add(node.table.qualified_name)
     tables = tuple(table for table in bound_query.tables if table.qualified_name in table_names)
-    return replace(
-        bound_query,
-        query=query,
-        tables=tables,
-    )
+    return replace(bound_query, query=query, tables=tables)
 
 
 def _remove_union_members(union: SetOperation, empty_numbers: frozenset[int]) -> Any:
-    """Return a union with fewer members, one at least."""
+    """Return a union with fewer members, but at least one."""
     first_member, links = split_chain(union, SetOperation, lambda link: link.op == "UNION" and link.all)
     members = [first_member, *(link.right for link in links)]
     remaining_members = [member for member in members if not is_certainly_empty(member, empty_numbers)] or members[:1]
@@ -89,35 +85,26 @@ def _merge_select_layer(node: Any) -> Any:
 
     ``SELECT x FROM (SELECT a AS x ..)`` becomes ``SELECT a AS x``.
     """
-    if (
-        not isinstance(node, Select)
-        or node.where is not None
-        or node.group_by
-        or node.having is not None
-        or node.distinct
-    ):
+    if not isinstance(node, Select) or node.where is not None or node.having is not None:
         return node
     union = node.source
-    if isinstance(union, DerivedTable):
-        inner = find_row_select(union.query)
-    else:
-        inner = None
-    if inner is None or not isinstance(union, DerivedTable):
+    if node.group_by or node.distinct or not isinstance(union, DerivedTable):
         return node
-    inner_expressions = {
-        column.name: item.expr
-        for column, item in zip(union.columns, inner.items, strict=True)
-        if isinstance(item, SelectItem)
-    }
+    inner = find_row_select(union.query)
+    if inner is None:
+        return node
+    inner_expressions = {}
+    for column, item in zip(union.columns, inner.items, strict=True):
+        if isinstance(item, SelectItem):
+            inner_expressions[column.name] = item.expr
     items = []
     for item in node.items:
-        if isinstance(item, SelectItem) and isinstance(item.expr, ColumnRef):
-            column = item.expr.column
-        else:
-            column = None
-        if not isinstance(item, SelectItem) or column is None or column.name not in inner_expressions:
+        if not isinstance(item, SelectItem) or not isinstance(item.expr, ColumnRef) or item.expr.column is None:
             return node
-        items.append(replace(item, expr=inner_expressions[column.name]))
+        inner_expression = inner_expressions.get(item.expr.column.name)
+        if inner_expression is None:
+            return node
+        items.append(replace(item, expr=inner_expression))
     return replace(inner, items=tuple(items), top=node.top)
 
 
@@ -130,16 +117,15 @@ def _find_select(member: Any) -> Select | None:
 
 
 def _replace_output_columns(member: Any, columns: Any) -> Any:
-    """Return a member whose output is described by these columns."""
+    """Return a member with these output columns."""
     if isinstance(member, Query):
         return replace(member, body=_replace_output_columns(member.body, columns))
-    return replace(
-        member, items=tuple(replace(item, column=column) for item, column in zip(member.items, columns, strict=True))
-    )
+    items = [replace(item, column=column) for item, column in zip(member.items, columns, strict=True)]
+    return replace(member, items=tuple(items))
 
 
 def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
-    """Return whether a query, or a part of one, has no rows for sure, if these table references have none."""
+    """Return whether a query, or a part of one, certainly has no rows if these table references have none."""
     if isinstance(node, SetOperation):
         is_left_empty = is_certainly_empty(node.left, empty_numbers)
         is_right_empty = is_certainly_empty(node.right, empty_numbers)
@@ -151,12 +137,12 @@ def is_certainly_empty(node: Any, empty_numbers: frozenset[int]) -> bool:
     if isinstance(node, Query):
         return is_certainly_empty(node.body, empty_numbers)
     if node.source is None or not (node.group_by or find_row_select(Query(replace(node, top=None, distinct=False)))):
-        return False  # COUNT(*) over nothing is a row
+        return False  # COUNT(*) over no rows returns a row
     return _is_source_empty(node.source, empty_numbers)
 
 
 def _is_source_empty(from_item: FromItem, empty_numbers: frozenset[int]) -> bool:
-    """Return whether an item of FROM has no rows for sure."""
+    """Return whether an item of FROM certainly has no rows."""
     if isinstance(from_item, Join):
         is_left_empty = _is_source_empty(from_item.left, empty_numbers)
         is_right_empty = _is_source_empty(from_item.right, empty_numbers)

@@ -1,4 +1,4 @@
-"""Geometry in a bound tree: points made of columns, and the test of one shape against the other."""
+"""Match geometry in a bound tree: points of columns, and tests of one shape against another."""
 
 from __future__ import annotations
 
@@ -49,19 +49,17 @@ _MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "<>
 
 
 SHAPE_PREDICATES = {"CONTAINS", "INTERSECTS"}
-STC_SHAPE_PREFIXES = {
-    f"{word} {frame}" for word in ("Circle", "Polygon") for frame in ("ICRS ", "")
-}  # of STC-S, before numbers in ICRS
+# words of STC-S before numbers in ICRS
+STC_SHAPE_PREFIXES = {"Circle ICRS ", "Circle ", "Polygon ICRS ", "Polygon "}
 
 
 def replace_shape_texts(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with shapes compared as they are, and not as the texts that a view writes of them.
+    """Return the same query with shapes compared themselves, and not the texts that a view writes of them.
 
-    ``'Circle ICRS ' || CAST(c AS VARCHAR)``.
+    Such a text is ``'Circle ICRS ' || CAST(c AS VARCHAR)``.
     """
-    if not any(
-        isinstance(node, FunctionCall) and node.name in SHAPE_PREDICATES for node in walk_tree(bound_query.query)
-    ):
+    function_names = {node.name for node in walk_tree(bound_query.query) if isinstance(node, FunctionCall)}
+    if function_names.isdisjoint(SHAPE_PREDICATES):
         return bound_query
     query = transform_tree(bound_query.query, _replace_predicate_texts)
     if query is bound_query.query:
@@ -79,27 +77,21 @@ def _replace_predicate_texts(node: Any) -> Any:
 
 
 def _unwrap_shape_text(expression: Expr) -> Expr:
-    """Return the shape of which an expression is the text, else the expression."""
-    if (
-        not isinstance(expression, BinaryOperation)
-        or not isinstance(expression.left, Literal)
-        or not isinstance(expression.right, Cast)
-    ):
+    """Return the shape whose text an expression is; otherwise return the expression."""
+    if not isinstance(expression, BinaryOperation) or expression.op != "||":
         return expression
-    shape = expression.right.operand
-    is_shape_text = (
-        expression.op == "||"
-        and expression.left.value in STC_SHAPE_PREFIXES
-        and isinstance(shape, ColumnRef)
-        and shape.meta is not None
-    )
-    if is_shape_text and shape.meta is not None and shape.meta.type.is_geometry:
+    prefix = expression.left
+    cast = expression.right
+    if not isinstance(prefix, Literal) or prefix.value not in STC_SHAPE_PREFIXES or not isinstance(cast, Cast):
+        return expression
+    shape = cast.operand
+    if isinstance(shape, ColumnRef) and shape.meta is not None and shape.meta.type.is_geometry:
         return shape
     return expression
 
 
 def match_column_pair(expressions: tuple[Expr, Expr] | None) -> tuple[ColumnRef, ColumnRef] | None:
-    """Return both as columns, if they are."""
+    """Return both expressions if they are columns, or else None."""
     if expressions is not None and isinstance(expressions[0], ColumnRef) and isinstance(expressions[1], ColumnRef):
         return expressions[0], expressions[1]
     return None
@@ -121,7 +113,7 @@ def match_distance_points(expression: Expr) -> tuple[tuple[Expr, Expr], tuple[Ex
 
 
 def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr], tuple[Expr, str, Expr]]:
-    """Return a comparison as it stands, and read from its other side: ``a < b``, ``b > a``."""
+    """Return the sides and the operator of a comparison, and those of its mirror image: ``a < b``, ``b > a``."""
     left_side = condition.left
     right_side = condition.right
     return (left_side, condition.op, right_side), (right_side, _MIRRORED_OPERATORS[condition.op], left_side)
@@ -130,9 +122,9 @@ def list_comparison_sides(condition: Comparison) -> tuple[tuple[Expr, str, Expr]
 def match_distance_conditions(
     condition: Expr, signs: Collection[str] = ("<", "<=")
 ) -> Iterator[tuple[Pair, Pair, Expr, str]]:
-    """Yield the two points, their greatest distance in degrees and the sign of a condition that they are near.
+    """Yield the two points, the maximum distance in degrees and the sign of ``DISTANCE(p, q) < r``.
 
-    ``DISTANCE(p, q) < r``, or ``r > DISTANCE(p, q)``.
+    The condition may also be ``r > DISTANCE(p, q)``.
     """
     if isinstance(condition, Comparison):
         for call, sign, limit in list_comparison_sides(condition):
@@ -158,39 +150,39 @@ def match_circle_parts(expression: Expr) -> tuple[Expr, Expr, Expr] | None:
 def match_shape_predicate(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
     """Return the two shapes and the 1 of ``CONTAINS(a, b) = 1`` or ``INTERSECTS(a, b) = 1``.
 
-    Either way the shapes touch.
+    The shapes touch if either of them holds.
     """
+    equality = _match_call_equality(expression)
+    if equality is None:
+        return None
+    call, literal = equality
+    if call.name not in SHAPE_PREDICATES or len(call.args) != 2:
+        return None
+    return call.args[0], call.args[1], literal
+
+
+def _match_call_equality(expression: Expr) -> tuple[FunctionCall, Literal] | None:
+    """Return the call and the literal of ``f(..) = 1`` or ``1 = f(..)``."""
     if not isinstance(expression, Comparison) or expression.op != "=":
         return None
-    call, literal = (
-        (expression.left, expression.right)
-        if isinstance(expression.left, FunctionCall)
-        else (expression.right, expression.left)
-    )
-    if (
-        isinstance(call, FunctionCall)
-        and isinstance(literal, Literal)
-        and call.name in {"CONTAINS", "INTERSECTS"}
-        and len(call.args) == 2
-    ):
-        return call.args[0], call.args[1], literal
-    return None
+    call = expression.left
+    literal = expression.right
+    if not isinstance(call, FunctionCall):
+        call, literal = literal, call
+    if not isinstance(call, FunctionCall) or not isinstance(literal, Literal):
+        return None
+    return call, literal
 
 
 def match_point_in_shape(expression: Expr) -> tuple[Expr, Expr, Literal] | None:
-    """Return point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS, either way round.
+    """Return point, shape and the 1 of ``CONTAINS(point, shape) = 1``, or of INTERSECTS in either order.
 
-    The 1 may be a literal that another run of the plan replaces by 0: whoever uses this looks at it again then.
+    The 1 may be a literal that another run of the plan replaces by 0, so callers must test it when the plan runs.
     """
-    if not isinstance(expression, Comparison) or expression.op != "=":
+    equality = _match_call_equality(expression)
+    if equality is None:
         return None
-    call, literal = (
-        (expression.left, expression.right)
-        if isinstance(expression.left, FunctionCall)
-        else (expression.right, expression.left)
-    )
-    if not isinstance(call, FunctionCall) or not isinstance(literal, Literal):
-        return None
+    call, literal = equality
     if call.name == "CONTAINS" and len(call.args) == 2:
         return call.args[0], call.args[1], literal
     if call.name == "INTERSECTS" and len(call.args) == 2:

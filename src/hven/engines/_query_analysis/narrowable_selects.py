@@ -1,9 +1,10 @@
-"""One SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
+"""Analyse one SELECT of a bound query: the stored tables that its conditions may narrow, and those conditions.
 
-A condition may narrow a table to candidates if no row that fails it can reach the answer: conjuncts of WHERE and of ON
-of inner joins, of ON of an outer join for the side that is filled up with nulls, and the reader's own row filter. Where
-an outer join below may fill the table up with nulls (`loose`) that holds for what is false for them: `s.id IS NULL` is
-not. The condition itself stays in the query, so candidates may be too many, never too few.
+A condition may narrow a table to candidates if no row that fails it can reach the answer. These are conjuncts of WHERE
+and of ON of inner joins, of ON of an outer join for the side that is filled with nulls, and the reader's row filter.
+Where an outer join below may fill the table with nulls (`null_filled_numbers`), only a condition that is false for
+nulls narrows it: `s.id IS NULL` does not. The condition itself stays in the query, so candidates may be too many, but
+never too few.
 """
 
 from __future__ import annotations
@@ -42,19 +43,15 @@ class NarrowableSelect:
     table_refs: dict[int, TableRef] = field(default_factory=dict)
     direct_numbers: set[int] = field(default_factory=set)  # leaves that are not inside a derived table
     conditions: list[tuple[Expr, frozenset[int]]] = field(default_factory=list)  # (conjunct, leaves it may narrow)
-    outer_join_conditions: set[int] = field(
-        default_factory=set
-    )  # id of the conjuncts that stand in ON of an outer join
-    derived_expressions: dict[tuple[int, str], Expr] = field(
-        default_factory=dict
-    )  # column of a derived table -> expression inside
-    null_filled_numbers: set[int] = field(default_factory=set)  # leaves that outer joins fill up with nulls
-    null_filled_conditions: set[tuple[int, int]] = field(
-        default_factory=set
-    )  # (id of a conjunct, such a leaf below it): only what is false for nulls narrows it
-    # conditions of `TableRef.where`, whose columns are those of row 0
+    outer_join_conditions: set[int] = field(default_factory=set)  # ids of the conjuncts in ON of outer joins
+    # (number of a derived table, column) -> expression inside
+    derived_expressions: dict[tuple[int, str], Expr] = field(default_factory=dict)
+    null_filled_numbers: set[int] = field(default_factory=set)  # leaves that outer joins fill with nulls
+    # (id of a conjunct, such a leaf below it): it narrows the leaf only if it is false for nulls
+    null_filled_conditions: set[tuple[int, int]] = field(default_factory=set)
+    # conditions of `TableRef.where`, whose columns are those of table 0
     policy_conditions: list[tuple[Expr, int]] = field(default_factory=list)
-    derived_tables: dict[int, DerivedTable] = field(default_factory=dict)  # those that stand in FROM
+    derived_tables: dict[int, DerivedTable] = field(default_factory=dict)  # those in FROM
 
     def find_stored_column(self, expression: Expr) -> ColumnRef | None:
         """Follow a column through derived tables to the stored table it comes from."""
@@ -68,27 +65,25 @@ class NarrowableSelect:
         return None
 
     def add_conditions(self, condition: Expr | None, table_numbers: frozenset[int]) -> None:
-        """Note a condition over leaves that were entered."""
+        """Add a condition over these leaves, conjunct by conjunct."""
         for part in split_conjuncts(condition):
             self.conditions.append((part, table_numbers))
-            self.null_filled_conditions.update(
-                (id(part), number) for number in table_numbers & self.null_filled_numbers
-            )
+            for number in table_numbers & self.null_filled_numbers:
+                self.null_filled_conditions.add((id(part), number))
 
 
 def analyse_select(select: Select) -> NarrowableSelect:
-    """Gather what conditions of one SELECT say about its tables."""
+    """Collect the tables and conditions of one SELECT."""
     narrowable = NarrowableSelect(select)
+    table_numbers: frozenset[int] = frozenset()
     if select.source is not None:
         table_numbers = _collect_tables(select.source, narrowable, is_direct=True)
-    else:
-        table_numbers = frozenset()
     narrowable.add_conditions(select.where, table_numbers)
     return narrowable
 
 
 def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_direct: bool) -> frozenset[int]:
-    """Enter the leaves below a FROM item; return those that WHERE may narrow."""
+    """Add the leaves below a FROM item; return the numbers of those that WHERE may narrow."""
     if isinstance(from_item, TableRef):
         if from_item.table is None or from_item.cte:
             return frozenset()
@@ -126,7 +121,7 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
 
 
 def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
-    """Return a condition of `TableRef.where`, where columns are those of row 0, over the columns of that reference."""
+    """Return a condition of `TableRef.where`, whose columns are those of table 0, over the columns of a reference."""
 
     def change_node(node: Any) -> Any:
         if isinstance(node, ColumnRef) and node.source == 0:
@@ -137,9 +132,9 @@ def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
 
 
 def find_row_select(query: Query) -> Select | None:
-    """Return the SELECT of a derived table whose rows are single rows of its FROM.
+    """Return the SELECT of a derived table if each of its rows is a single row of its FROM.
 
-    No groups, limits or set operations.
+    Return None if the query has groups, limits, windows or set operations.
     """
     body = query.body
     while isinstance(body, Query) and not (body.order_by or body.offset or body.ctes):
@@ -152,13 +147,11 @@ def find_row_select(query: Query) -> Select | None:
 
 
 def _has_aggregates(select: Select) -> bool:
-    if any(
-        isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate) for item in select.items
-    ):
-        return True
-    return any(
-        isinstance(node, WindowExpression) for node in walk_tree(select.items)
-    )  # what is left out changes what the others get
+    for item in select.items:
+        if isinstance(item, SelectItem) and (item.expr.meta is None or item.expr.meta.aggregate):
+            return True
+    # a window counts like an aggregate, because a row that is left out changes the values of other rows
+    return any(isinstance(node, WindowExpression) for node in walk_tree(select.items))
 
 
 def match_indexed_position(
@@ -166,36 +159,26 @@ def match_indexed_position(
 ) -> tuple[str, str] | None:
     """Return the names of longitude and latitude if a pair of expressions is the indexed position of a leaf."""
     columns = match_column_pair(position_pair)
-    if table_number in narrowable.table_refs:
-        table = narrowable.table_refs[table_number].table
-    else:
-        table = None
-    if columns is None or table is None or table.position is None:
+    table_ref = narrowable.table_refs.get(table_number)
+    if columns is None or table_ref is None or table_ref.table is None or table_ref.table.position is None:
         return None
     lon = narrowable.find_stored_column(columns[0])
     lat = narrowable.find_stored_column(columns[1])
-    if (
-        lon is None
-        or lat is None
-        or lon.column is None
-        or lat.column is None
-        or not lon.source == table_number == lat.source
-    ):
+    if lon is None or lon.column is None or lon.source != table_number:
         return None
-    if (lon.column.name, lat.column.name) == table.position:
-        return table.position
-    return None
+    if lat is None or lat.column is None or lat.source != table_number:
+        return None
+    position = table_ref.table.position
+    return position if (lon.column.name, lat.column.name) == position else None
 
 
 def match_indexed_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> str | None:
     """Return the name of an indexed column of a leaf if `expression` is one."""
-    column = narrowable.find_stored_column(expression)
-    if table_number in narrowable.table_refs:
-        table = narrowable.table_refs[table_number].table
-    else:
-        table = None
-    if column is None or column.source != table_number or column.column is None or table is None:
+    column_ref = narrowable.find_stored_column(expression)
+    table_ref = narrowable.table_refs.get(table_number)
+    if column_ref is None or column_ref.source != table_number or column_ref.column is None:
         return None
-    if column.column.name in table.indexed_column_names:
-        return column.column.name
-    return None
+    if table_ref is None or table_ref.table is None:
+        return None
+    column_name = column_ref.column.name
+    return column_name if column_name in table_ref.table.indexed_column_names else None

@@ -1,10 +1,8 @@
-"""A bound query with its layers taken off.
+"""Flatten a bound query: replace derived tables and names of WITH that choose rows and columns of one table.
 
-Derived tables and names of WITH that only choose rows and columns of one table become that table.
-
-``(SELECT lon, lat FROM t WHERE mag < 14) AS u`` is `t` with a condition: what an index knows of `t` then serves those
-who read `u`, too. A name of WITH that is read once is the derived table that it stands for; one that only chooses rows
-is put wherever it is read.
+``(SELECT lon, lat FROM t WHERE mag < 14) AS u`` becomes `t` with a condition, so that the indexes of `t` also serve
+conditions on `u`. A name of WITH that is read once becomes a derived table; one that only chooses rows becomes a
+derived table wherever it is read.
 """
 
 from __future__ import annotations
@@ -33,17 +31,16 @@ from hven.engines._query_analysis.narrowable_selects import find_row_select
 if TYPE_CHECKING:
     from hven.adql.syntax_tree import BoundQuery
 
-_POLICY_ROW_NUMBER = 0  # the number under which `TableRef.where` knows its own table
+_POLICY_ROW_NUMBER = 0  # number of the table itself in `TableRef.where`
 
 
 def flatten_query(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with fewer layers; the same object if there are none to take off."""
+    """Return the same query with fewer layers, or the same object if no layer can be removed."""
     if not any(isinstance(node, DerivedTable | CommonTable) for node in walk_tree(bound_query.query)):
         return bound_query
-    if bound_query.volatile:
-        query = bound_query.query
-    else:
-        query = _inline_common_tables(bound_query.query)
+    query = bound_query.query
+    if not bound_query.volatile:
+        query = _inline_common_tables(query)
     query = _merge_derived_tables(query)
     if query is bound_query.query:
         return bound_query
@@ -64,20 +61,14 @@ def _inline_common_tables(query: Query) -> Query:
         count = sum(_is_reference_to(node, cte) for node in walk_tree(later_nodes))
         if count > 1 and _match_simple_select(cte.query) is None:
             continue
-        highest_number = max(
-            [
-                node.number
-                for node in walk_tree((query, *later_nodes, cte.query))
-                if isinstance(node, TableRef | DerivedTable)
-            ],
-            default=0,
-        )
-        copies = _CommonTableInliner(cte, highest_number + 1)
-        body = transform_tree(body, copies.replace_node)
-        ctes[cte_number + 1 :] = [
-            replace(later_cte, query=transform_tree(later_cte.query, copies.replace_node))
-            for later_cte in ctes[cte_number + 1 :]
-        ]
+        all_nodes = walk_tree((query, *later_nodes, cte.query))
+        used_numbers = [node.number for node in all_nodes if isinstance(node, TableRef | DerivedTable)]
+        inliner = _CommonTableInliner(cte, max(used_numbers, default=0) + 1)
+        body = transform_tree(body, inliner.replace_node)
+        for later_number in range(cte_number + 1, len(ctes)):
+            later_cte = ctes[later_number]
+            later_query = transform_tree(later_cte.query, inliner.replace_node)
+            ctes[later_number] = replace(later_cte, query=later_query)
         del ctes[cte_number]
     if len(ctes) == len(query.ctes):
         return query
@@ -89,7 +80,7 @@ def _is_reference_to(node: Any, cte: CommonTable) -> bool:
 
 
 class _CommonTableInliner:
-    """The copies of one query of WITH, each with numbers of its own."""
+    """Replaces references to one query of WITH by copies of it, each with numbers of its own."""
 
     def __init__(self, cte: CommonTable, next_number: int) -> None:
         self._cte = cte
@@ -97,13 +88,12 @@ class _CommonTableInliner:
         self._is_used = False
 
     def replace_node(self, node: Any) -> Any:
-        """Return the derived table for a reference by name."""
+        """Return the derived table for a reference to the query; return other nodes as they are."""
         if not _is_reference_to(node, self._cte):
             return node
+        query = self._cte.query
         if self._is_used:
             query = self._copy_renumbered()
-        else:
-            query = self._cte.query
         self._is_used = True
         return DerivedTable(
             query,
@@ -127,7 +117,7 @@ def _replace_table_numbers(query: Query, numbers: dict[int, int]) -> Query:
         if isinstance(node, ColumnRef) and node.source in numbers:
             return replace(node, source=numbers[node.source])
         if isinstance(node, TableRef):
-            return replace(node, number=numbers[node.number])  # its own condition speaks of row 0
+            return replace(node, number=numbers[node.number])  # its own condition refers to table 0
         if isinstance(node, DerivedTable):
             return replace(node, number=numbers[node.number], query=transform_tree(node.query, change_node))
         return node
@@ -136,24 +126,16 @@ def _replace_table_numbers(query: Query, numbers: dict[int, int]) -> Query:
 
 
 def _match_simple_select(query: Query) -> tuple[TableRef, list[ColumnRef], Select] | None:
-    """Recognise a query that chooses rows and columns of one stored table: the table, its columns, the SELECT."""
+    """Match a query that chooses rows and columns of one stored table; return the table, the columns and the SELECT."""
     select = find_row_select(query)
     if select is None or not isinstance(select.source, TableRef) or select.source.cte or select.source.table is None:
         return None
     columns: list[ColumnRef] = []
     for item in select.items:
-        if (
-            not isinstance(item, SelectItem)
-            or item.column is None
-            or not isinstance(item.expr, ColumnRef)
-            or item.expr.column is None
-        ):
+        column_ref = _match_plain_column(item, select.source.number)
+        if column_ref is None:
             return None
-        if item.expr.source != select.source.number or (
-            item.expr.meta is not None and item.expr.meta.type != item.column.type
-        ):
-            return None
-        columns.append(item.expr)
+        columns.append(column_ref)
     if any(isinstance(node, Subquery | ExistsPredicate) for node in walk_tree(select.where)):
         return None
     sources = {node.source for node in walk_tree(select.where) if isinstance(node, ColumnRef)}
@@ -162,45 +144,52 @@ def _match_simple_select(query: Query) -> tuple[TableRef, list[ColumnRef], Selec
     return None
 
 
+def _match_plain_column(item: Any, table_number: int) -> ColumnRef | None:
+    """Return the column that an item of a SELECT is, if it is one of the table with an unchanged type."""
+    if not isinstance(item, SelectItem) or item.column is None:
+        return None
+    column_ref = item.expr
+    if not isinstance(column_ref, ColumnRef) or column_ref.column is None or column_ref.source != table_number:
+        return None
+    has_same_type = column_ref.meta is None or column_ref.meta.type == item.column.type
+    return column_ref if has_same_type else None
+
+
 def _merge_derived_tables(query: Query) -> Query:
     """Replace derived tables that choose rows and columns of one table by that table."""
     if any(isinstance(node, Join) and (node.natural or node.using) for node in walk_tree(query)):
-        return query  # which columns such a join compares follows from what its sides have
+        return query  # the columns that such a join compares depend on those of its sides
     while True:
         replacement_tables: dict[int, TableRef] = {}
         columns: dict[tuple[int, str], ColumnRef] = {}
         for node in walk_tree(query):
-            if isinstance(node, DerivedTable) and (simple_select := _match_simple_select(node.query)) is not None:
-                table, inner_columns, select = simple_select
-                if any(
-                    outer.type != ref.meta.type
-                    for outer, ref in zip(node.columns, inner_columns, strict=True)
-                    if ref.meta is not None
-                ):
-                    continue
-                where = join_conditions(table.where, _bind_to_policy_row(select.where, table.number))
-                replacement_tables[node.number] = replace(
-                    table,
-                    alias=node.alias,
-                    where=where,
-                )
-                columns.update(
-                    {(node.number, outer.name): ref for outer, ref in zip(node.columns, inner_columns, strict=True)}
-                )
+            if not isinstance(node, DerivedTable):
+                continue
+            simple_select = _match_simple_select(node.query)
+            if simple_select is None:
+                continue
+            table, inner_columns, select = simple_select
+            column_pairs = list(zip(node.columns, inner_columns, strict=True))
+            if any(ref.meta is not None and outer.type != ref.meta.type for outer, ref in column_pairs):
+                continue
+            where = join_conditions(table.where, _bind_to_policy_row(select.where, table.number))
+            replacement_tables[node.number] = replace(table, alias=node.alias, where=where)
+            for outer, column_ref in column_pairs:
+                columns[node.number, outer.name] = column_ref
         if not replacement_tables:
             return query
         query = transform_tree(query, _DerivedTableMerger(replacement_tables, columns).replace_node)
 
 
 class _DerivedTableMerger:
-    """Puts tables in place of derived ones, and their columns in place of those."""
+    """Replaces derived tables by stored tables, and their columns by stored columns."""
 
     def __init__(self, tables: dict[int, TableRef], columns: dict[tuple[int, str], ColumnRef]) -> None:
         self._tables = tables
         self._columns = columns
 
     def replace_node(self, node: Any) -> Any:
-        """Return the node to use."""
+        """Return the node that replaces this one."""
         if isinstance(node, DerivedTable) and node.number in self._tables:
             return self._tables[node.number]
         if isinstance(node, ColumnRef) and node.column is not None:
@@ -211,7 +200,7 @@ class _DerivedTableMerger:
 
 
 def _bind_to_policy_row(condition: Expr | None, table_number: int) -> Expr | None:
-    """Return a condition over the row of a table: as `TableRef.where` has it."""
+    """Return a condition on a table in the form of `TableRef.where`, over the columns of table 0."""
 
     def change_node(node: Any) -> Any:
         if isinstance(node, ColumnRef) and node.source == table_number:

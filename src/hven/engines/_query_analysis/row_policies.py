@@ -1,4 +1,4 @@
-"""The conditions that policies put at the tables of a bound query, for engines that find once which rows meet them."""
+"""Conditions that policies add to the tables of a bound query, for engines that find the accessible rows once."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ if TYPE_CHECKING:
 
 
 def write_policy_conditions(bound_query: BoundQuery, dialect: SqlDialect) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return the conditions of policies as SQL over ``t0``, and which columns they read, by the names of their tables.
+    """Return for each table its policy condition as SQL over ``t0``, and the columns that the condition reads.
 
-    None if a table has two.
+    The result is empty if a table has two different conditions.
     """
     conditions_by_table: dict[str, tuple[str, tuple[str, ...]]] = {}
     dialect.max_text_bytes = bound_query.max_text_bytes
     for node in walk_tree(bound_query.query):
-        if is_filtered_table(node):
-            column_names = {
-                column_ref.column.name
-                for column_ref in walk_tree(node.where)
-                if isinstance(column_ref, ColumnRef) and column_ref.column
-            }
-            condition = SqlWriter(dialect, {}, frozenset()).write_expression(node.where), tuple(sorted(column_names))
-            if conditions_by_table.setdefault(node.table.qualified_name, condition) != condition:
-                return {}
+        if not is_filtered_table(node):
+            continue
+        column_names = set()
+        for part in walk_tree(node.where):
+            if isinstance(part, ColumnRef) and part.column:
+                column_names.add(part.column.name)
+        condition_sql = SqlWriter(dialect, {}, frozenset()).write_expression(node.where)
+        condition = condition_sql, tuple(sorted(column_names))
+        if conditions_by_table.setdefault(node.table.qualified_name, condition) != condition:
+            return {}
     return conditions_by_table
 
 
 def is_filtered_table(node: Any) -> bool:
-    """Return whether rows of a table are hidden, and its columns tell which."""
+    """Return whether a policy hides rows of a table by the values of its columns."""
     return isinstance(node, TableRef) and any(isinstance(column_ref, ColumnRef) for column_ref in walk_tree(node.where))
 
 

@@ -1,4 +1,4 @@
-"""Shapes from their text, and the cells that one touches."""
+"""Parse shapes, and compute the cells that a shape touches."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 from hven.model import cache_results
 from hven.model.sky import Moc, Shape, healpix, shape_text
 
-MAX_EXTRA_ORDERS = 9  # orders that a MOC may be finer than its shape
+MAX_EXTRA_ORDERS = 9  # a MOC may be finer than its shape by this many orders
 
 
 @cache_results(4096)
 def parse_shape(text: str) -> Shape | Moc | None:
-    """Read DALI text, STC-S, or an ASCII MOC; None if it is none of these."""
+    """Parse DALI text, STC-S, or an ASCII MOC; return None for other texts."""
     words = text.split(None, 1)
     if words and "/" in words[0]:
         try:
@@ -22,7 +22,7 @@ def parse_shape(text: str) -> Shape | Moc | None:
     try:
         return shape_text.parse_shape("multishape", text.lower())
     except ValueError:
-        pass  # no DALI text: STC-S, then
+        pass  # not DALI text, but perhaps STC-S
     try:
         return shape_text.parse_stcs(text).shape
     except ValueError:
@@ -35,7 +35,7 @@ def compute_shape_cells(shape: Shape | Moc, order: int) -> Moc:
     Raises
     ------
     ValueError
-        They would be too many.
+        The shape would have too many cells.
     """
     if isinstance(shape, Moc):
         return shape.degrade(order)

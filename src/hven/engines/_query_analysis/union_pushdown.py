@@ -1,4 +1,4 @@
-"""Conditions on a union, or on a view of one table, put into each of its queries.
+"""Push conditions on a union, or on a view of one table, into each of its queries.
 
 There they are conditions on tables, which indexes serve.
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from hven.adql.syntax_tree import BoundQuery, FromItem
 
-# functions that are NULL where one of their last arguments is, whose types a NULL does not tell: POINT and CIRCLE may
-# have a frame before them
+# functions that are NULL if one of this many last arguments is NULL, which has no type that would tell the argument's
+# kind; POINT and CIRCLE may have a frame before these arguments
 _NULL_PROPAGATING_ARGUMENTS = {
     "CONTAINS": 2,
     "INTERSECTS": 2,
@@ -54,7 +54,7 @@ _NULL_PROPAGATING_ARGUMENTS = {
 
 
 def push_into_unions(bound_query: BoundQuery) -> BoundQuery:
-    """Return the same query with conditions on unions put into their members; the same object if there are none."""
+    """Return the same query with conditions on unions pushed into their members; the same object if there are none."""
     if bound_query.volatile or not any(isinstance(node, DerivedTable) for node in walk_tree(bound_query.query)):
         return bound_query
     query = transform_tree(bound_query.query, _push_conditions)
@@ -67,8 +67,9 @@ def _push_conditions(node: Any) -> Any:
     if not isinstance(node, Select) or node.where is None or node.source is None:
         return node
     parts = list(split_conjuncts(node.where))
+    row_conditions = [part for part in parts if _is_row_condition(part)]
     moved_conditions: set[int] = set()
-    source = _push_into_item(node.source, [part for part in parts if _is_row_condition(part)], moved_conditions)
+    source = _push_into_item(node.source, row_conditions, moved_conditions)
     if source is node.source:
         return node
     where = join_conditions(*(part for part in parts if id(part) not in moved_conditions))
@@ -76,33 +77,20 @@ def _push_conditions(node: Any) -> Any:
 
 
 def _is_row_condition(condition: Expr) -> bool:
-    """Return whether a condition is one over single rows, without queries of its own."""
+    """Return whether a condition reads single rows and has no subquery."""
     return not any(isinstance(part, Query | Select | WindowExpression) for part in walk_tree(condition))
 
 
 def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_conditions: set[int]) -> FromItem:
-    """Enter the unions below a FROM item, but not the side of an outer join that is filled up.
+    """Push conditions into the unions below a FROM item, but not into the null-filled side of an outer join.
 
-    `moved_conditions` takes the `id` of conditions.
+    The `id` of each condition that was pushed is added to `moved_conditions`.
     """
     if isinstance(from_item, Join):
-        if from_item.kind.upper() in {"INNER", "CROSS", "LEFT"}:
-            left_item = _push_into_item(from_item.left, conditions, moved_conditions)
-        else:
-            left_item = from_item.left
-        if from_item.kind.upper() in {"INNER", "CROSS", "RIGHT"}:
-            right_item = _push_into_item(from_item.right, conditions, moved_conditions)
-        else:
-            right_item = from_item.right
-        if left_item is from_item.left and right_item is from_item.right:
-            return from_item
-        return replace(from_item, left=left_item, right=right_item)
-    if (
-        not isinstance(from_item, DerivedTable)
-        or from_item.query.order_by
-        or from_item.query.offset is not None
-        or from_item.query.ctes
-    ):
+        return _push_into_join(from_item, conditions, moved_conditions)
+    if not isinstance(from_item, DerivedTable):
+        return from_item
+    if from_item.query.order_by or from_item.query.offset is not None or from_item.query.ctes:
         return from_item
     own_conditions = [part for part in conditions if _list_source_numbers(part) == {from_item.number}]
     members = _list_union_members(from_item.query.body)
@@ -114,12 +102,25 @@ def _push_into_item(from_item: FromItem, conditions: Sequence[Expr], moved_condi
     return replace(from_item, query=query)
 
 
+def _push_into_join(join: Join, conditions: Sequence[Expr], moved_conditions: set[int]) -> Join:
+    kind = join.kind.upper()
+    left_item = join.left
+    right_item = join.right
+    if kind in {"INNER", "CROSS", "LEFT"}:
+        left_item = _push_into_item(left_item, conditions, moved_conditions)
+    if kind in {"INNER", "CROSS", "RIGHT"}:
+        right_item = _push_into_item(right_item, conditions, moved_conditions)
+    if left_item is join.left and right_item is join.right:
+        return join
+    return replace(join, left=left_item, right=right_item)
+
+
 def _list_source_numbers(condition: Expr) -> set[int]:
     return {part.source for part in walk_tree(condition) if isinstance(part, ColumnRef)}
 
 
 def _list_union_members(body: Any) -> list[Select]:
-    """Return the queries of a UNION ALL; none if it is anything else."""
+    """Return the queries of a UNION ALL; the list is empty for anything else."""
     members: list[Select] = []
     while isinstance(body, SetOperation):
         right = find_row_select(body.right if isinstance(body.right, Query) else Query(body.right))
@@ -134,7 +135,7 @@ def _list_union_members(body: Any) -> list[Select]:
 
 
 def _push_into_members(body: Any, union: DerivedTable, conditions: Sequence[Expr]) -> Any:
-    """Push conditions into each member, over its own expressions."""
+    """Add conditions to each member, over its own expressions."""
     first_member, links = split_chain(body, SetOperation)
     union_node = _add_member_conditions(first_member, union, conditions)
     for link in links:
@@ -147,18 +148,16 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
     if isinstance(member, Query):
         body = _add_member_conditions(member.body, union, conditions)
         return replace(member, body=body)
-    inner_expressions = {
-        column.name: item.expr
-        for column, item in zip(union.columns, member.items, strict=True)
-        if isinstance(item, SelectItem)
-    }
+    inner_expressions = {}
+    for column, item in zip(union.columns, member.items, strict=True):
+        if isinstance(item, SelectItem):
+            inner_expressions[column.name] = item.expr
 
     def change_node(node: Any) -> Any:
         if isinstance(node, FunctionCall) and node.name in _NULL_PROPAGATING_ARGUMENTS:
             args = tuple([transform_tree(arg, change_node) for arg in node.args])
-            if any(
-                is_null(arg) for arg in args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
-            ):  # of a member that has no such column
+            last_args = args[-_NULL_PROPAGATING_ARGUMENTS[node.name] :]
+            if any(map(is_null, last_args)):  # the member has no such column
                 return Literal(None, text_offset=node.text_offset, meta=node.meta)
             if all(new_arg is old_arg for new_arg, old_arg in zip(args, node.args, strict=True)):
                 return node
@@ -166,14 +165,11 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
         if not isinstance(node, ColumnRef) or node.source != union.number or node.column is None:
             return node
         inner_expression = inner_expressions[node.column.name]
-        if (
-            inner_expression.meta is not None
-            and node.column.type.is_geometry
-            and not inner_expression.meta.type.is_geometry
-        ):
-            # a text that the view calls a region
-            meta = replace(inner_expression.meta, type=node.column.type)
-            inner_expression = replace(inner_expression, meta=meta)
+        meta = inner_expression.meta
+        if meta is not None and node.column.type.is_geometry and not meta.type.is_geometry:
+            # a text that is a region in the view
+            region_meta = replace(meta, type=node.column.type)
+            inner_expression = replace(inner_expression, meta=region_meta)
         return inner_expression
 
     own_conditions = [transform_tree(part, change_node) for part in conditions]
@@ -182,7 +178,7 @@ def _add_member_conditions(member: Any, union: DerivedTable, conditions: Sequenc
 
 
 def match_prefixed_column(expression: Expr) -> tuple[str, ColumnRef] | None:
-    """Recognise ``'ivo://authority/collection?' || column``: a text that begins always alike."""
+    """Match ``'ivo://authority/collection?' || column``, a text with a constant prefix; return prefix and column."""
     if (
         isinstance(expression, BinaryOperation)
         and expression.op == "||"

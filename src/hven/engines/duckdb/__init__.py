@@ -31,7 +31,7 @@ def open(directory: Path, *, memory: int, threads: int | None = None) -> Storage
     threads
         Number of threads that compute; None means one for each processor.
     """
-    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (loading the record of the engine needs no DuckDB)
+    from hven.engines.duckdb.engine import DuckEngine  # noqa: PLC0415  (the record of the engine needs no DuckDB)
 
     return DuckEngine(directory, memory_bytes=memory, thread_count=threads)
 

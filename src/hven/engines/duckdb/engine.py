@@ -1,4 +1,4 @@
-"""DuckEngine: one in-memory DuckDB per process, without access to files and network, and the snapshots that it reads."""
+"""DuckEngine: an in-memory DuckDB without access to files and network, and the snapshots that it reads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(slots=True)
 class CleanedTable:
-    """Rows in memory that many queries read, without NaN. It refers to `table` weakly, so that the table can be freed."""
+    """Rows in memory that many queries read, without NaN; the reference to `table` does not keep it alive."""
 
     table: weakref.ref[pa.Table]
     rows: pa.Table

@@ -145,7 +145,7 @@ class QueryProcess:
         return {process.pid: self._initial_bytes}
 
     def take_channel(self) -> tuple[Process, socket.socket] | None:
-        """Return a channel to the process; None if it does not run yet, so that the caller executes the query itself."""
+        """Return a channel to the process, or None if it does not run yet; then the caller executes the query."""
         with self._lock:
             self._last_request_time = time.monotonic()
             if self._is_closed:
