@@ -1,10 +1,12 @@
-"""The second engine: snapshots are tables of a PostgreSQL database, and PostgreSQL computes.
+"""The PostgreSQL engine: snapshots are tables of a PostgreSQL database, which computes the answers.
 
 ::
 
-    stage -> write .. -> finish          staging: a table by binary COPY in HEALPix order, its indexes
-    prepare(bound) -> Plan               plan: the SQL text (dialect, shapes) and the conditions that position indexes serve (places)
-    Plan.execute(values, relations)      running: prepared and small, or streamed by COPY; detour: what PostgreSQL cannot compute
+    stage_snapshot -> write .. -> finish    `staging`: fill a table by binary COPY in HEALPix order, and index it
+    plan_query -> PostgresPlan              `query_plan`: write the SQL (`dialect`, `shapes`), with the conditions that
+                                            position indexes serve (`position_search`)
+    PostgresPlan.execute                    `query_execution`: run a prepared statement for a small answer, or stream
+                                            by COPY; the embedded engine computes what PostgreSQL cannot
 """
 
 from __future__ import annotations
@@ -38,32 +40,32 @@ def open(  # noqa: A001  (the contract's name)
     threads: int | None = None,
     reaches: int = DEFAULT_COPY_BYTES,
 ) -> StorageEngine:
-    """Open the engine of a site in this process; the server is reached when it is first needed.
+    """Open the engine of a site in this process; it connects to the server when a connection is first needed.
 
     Parameters
     ----------
     directory, memory, threads
-        For the embedded engine, which computes mappings and what PostgreSQL cannot.
+        Settings of the embedded engine, which computes mappings and what PostgreSQL cannot compute.
     url
-        Where the database is, and the role that owns the snapshots: ``postgresql://user@host/database``, or libpq's
-        words.
+        Address of the database, with the role that owns the snapshots: ``postgresql://user@host/database``, or a
+        connection string of libpq.
     read_url, role
-        As whom queries read: another login, or a role that the owner may become. Without either, the owner reads, in
+        Another login for queries, or a role that the owner may become. Without either, queries run as the owner, in
         transactions that cannot write.
     pool
-        Connections that queries of this process use at most; as many again may write.
+        Maximum number of connections for queries of this process; as many again may write.
     schema
-        The schema that is ours: each site needs one of its own.
+        Schema of the database that belongs to Hven. Each site needs its own.
     position
-        ``pgsphere``, ``q3c`` or ``healpix``; empty: the best that the database has.
+        ``pgsphere``, ``q3c`` or ``healpix``; empty: the best one that the database has.
     site
-        Identity of the site, written into the schema: another site that is given the same schema is refused; empty:
-        nobody looks.
+        Identity of the site, which is stored in the schema: the engine refuses a schema of another site. Empty: no
+        check.
     reaches
-        Bytes of the database that copies of what readers under policies see may take; 0: none are made.
+        Maximum size in bytes of the copies of rows that readers under policies see; 0: the engine makes no copies.
     """
     plugins.require_modules("the engine postgres", *DRIVER_MODULES, error_class=StorageError)
-    # what an engine brings is asked without it
+    # Hven reads the record of an engine even where the drivers of the engine are not installed.
     from hven.engines.postgres.engine import PostgresEngine  # noqa: PLC0415
 
     return PostgresEngine(
@@ -85,6 +87,9 @@ def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
         raise StorageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres] in hven.toml")
+    read_url = None
+    if postgres_settings.read_url is not None:
+        read_url = settings.resolve_address(postgres_settings.read_url)
     return {
         "url": settings.resolve_address(postgres_settings.url),
         "schema": postgres_settings.namespace,
@@ -93,10 +98,15 @@ def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict
         "reaches": postgres_settings.reaches,
         "site": read_identity(),
         "position": postgres_settings.position,
-        "read_url": None
-        if postgres_settings.read_url is None
-        else settings.resolve_address(postgres_settings.read_url),
+        "read_url": read_url,
     }
+
+
+def _find_lack(settings: Settings) -> str | None:
+    """Return what the settings lack for this engine; None if nothing."""
+    if get_postgres_settings(settings).url is None:
+        return NO_DATABASE_MESSAGE
+    return None
 
 
 NO_DATABASE_MESSAGE = "the engine postgres has no database"
@@ -104,7 +114,7 @@ KIND = EngineRecord(
     section="postgres",
     settings=SETTINGS_SECTIONS,
     options=_build_options,
-    lacks=lambda settings: NO_DATABASE_MESSAGE if get_postgres_settings(settings).url is None else None,
+    lacks=_find_lack,
     live=f"{__name__}.live_engine",
     verbs=(f"{__name__}.commands:fdw", f"{__name__}.commands:adopt"),
 )

@@ -1,10 +1,12 @@
-"""What readers reach of snapshots: rows that meet a policy's condition, copied once into tables that hold no others.
+"""Copies of the rows of snapshots that meet the condition of a policy, each in a table without other rows.
 
-Decision 015 says why. A copy has the indexes and statistics that its rows alone would have, so that the time of an
-answer tells of no other row. What one reader sees more than everybody (or since the last release) is a small table
-beside the copy that all share. Copies are made in the background; until one is there, the condition is tried on all
-rows before anything else is. They are named by snapshot and condition, which has the names of its reader and the moment
-of the last release in it: with another one, it is another copy.
+Decision 015 says why. A copy has the indexes and statistics of its own rows alone, so that the time of an answer tells
+nothing about other rows. If a reader sees a few rows more than another copy has (or a few were released since), a small
+table beside that copy has only these.
+
+A thread makes the copies in the background. Until a copy exists, queries test the condition on all rows before any
+other condition. The name of a copy depends on its snapshot and on its condition. The condition contains the names of
+the reader and the time of the last release, so another reader or a later release has another copy.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,19 +32,15 @@ if TYPE_CHECKING:
     from hven.engines.postgres.engine_protocol import PostgresEngineProtocol
     from hven.model.table import Table
 
-MIN_COPIED_ROWS = 5_000  # rows of a snapshot, below which an index that finds all of them takes less than 2 ms
-MAX_UNCOPIED_ROWS = 16_000_000  # rows that are tried one by one while there is no copy
+MIN_COPIED_ROWS = 5_000  # smaller snapshots are not copied: an index finds all their rows in less than 2 ms
+MAX_UNCOPIED_ROWS = 16_000_000  # rows that a query may test one by one while there is no copy
 MAX_KNOWN_CONDITIONS = 1_000  # conditions that a process remembers
 MAX_COPIES = 500  # copies of a site
-MAX_BASE_CANDIDATES = 4  # copies that are looked at whether they are a part of a new one
-RETRY_DELAY_SECONDS, REFRESH_DELAY_SECONDS = (
-    0.5,
-    600.0,
-)  # seconds until it is looked again: while others copy; whether a copy is used, or can be made now
-MAX_DELTA_IDLE_SECONDS, MAX_COPY_IDLE_SECONDS = (
-    3_600,
-    86_400,
-)  # seconds after which what nobody reads goes: beside a copy, and whole copies
+MAX_BASE_CANDIDATES = 4  # existing copies that are tried as a part of a new one
+RETRY_DELAY_SECONDS = 0.5  # until the next look for a copy that another process makes
+REFRESH_DELAY_SECONDS = 600.0  # until the use of a copy is noted again, or a refused copy is tried again
+MAX_DELTA_IDLE_SECONDS = 3_600  # after which an unread table beside another copy is removed
+MAX_COPY_IDLE_SECONDS = 86_400  # after which an unread copy is removed
 _LOCK_KEY_SQL = "hashtextextended($1::text, 0)"
 COPY_ERRORS: tuple[type[Exception], ...] = (HvenError, *error_translation.list_driver_errors())
 logger = logging.getLogger("hven")
@@ -49,7 +48,7 @@ logger = logging.getLogger("hven")
 
 @dataclass(frozen=True, slots=True)
 class AccessibleCopy:
-    """A copy, made or not."""
+    """A copy that exists or may be made."""
 
     name: str
     snapshot: Snapshot
@@ -59,10 +58,32 @@ class AccessibleCopy:
 
 @dataclass(slots=True)
 class _CopyState:
-    tables: tuple[str, ...] | None = None  # None: there are none now
-    is_refused: bool = False  # it cannot be made
-    next_check_time: float = 0.0  # when it is looked again
+    tables: tuple[str, ...] | None = None  # None: the copy does not exist now
+    is_refused: bool = False  # True: the copy cannot be made
+    next_check_time: float = 0.0  # on the monotonic clock
     is_queued: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _CopyScope:
+    """The rows that a copy adds to its base.
+
+    Attributes
+    ----------
+    base
+        Another copy, or the snapshot itself, that has the other rows; None: the copy has all rows.
+    condition
+        SQL condition of the rows that are copied.
+    rows
+        Number of rows that are copied.
+    total_rows
+        Number of rows of the snapshot.
+    """
+
+    base: str | None
+    condition: str
+    rows: int
+    total_rows: int
 
 
 class AccessibleCopies:
@@ -71,7 +92,7 @@ class AccessibleCopies:
     Parameters
     ----------
     max_bytes
-        Bytes of the database that they may take; 0: none are made.
+        Maximum size of all copies in the database; 0: no copies are made.
     """
 
     def __init__(self, engine: PostgresEngineProtocol, max_bytes: int) -> None:
@@ -82,12 +103,12 @@ class AccessibleCopies:
         self._states_by_name: OrderedDict[str, _CopyState] = OrderedDict()
         self._waiting_copies: deque[AccessibleCopy] = deque()
         self._thread: threading.Thread | None = None
-        self._connection: Any = None  # what the thread asks now
+        self._connection: Any = None  # the connection that the thread uses now
         self._quoted_catalog = f"{quote_identifier(engine.schema)}.reaches"
         self._is_closed = self._is_catalog_ready = self._has_copies = False
 
     def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> AccessibleCopy:
-        """Describe a copy: of the rows of a snapshot that meet a condition, SQL over ``t0``."""
+        """Describe the copy of the rows of a snapshot that meet a condition, which is SQL over ``t0``."""
         copy_key = (
             snapshot.path,
             condition,
@@ -97,13 +118,13 @@ class AccessibleCopies:
         return AccessibleCopy(name, snapshot, table, condition)
 
     def find_rows(self, copy: AccessibleCopy) -> str | None:
-        """Return the SQL of the rows of a copy, which is never waited for.
+        """Return the SQL of the rows of a copy, without waiting for it.
 
         Returns
         -------
         rows
-            Empty: there is no copy yet, so the condition is to be tried on all rows before anything else. None: there
-            will be none.
+            Empty if there is no copy yet: the query must test the condition on all rows before anything else. None if there
+            will be no copy.
         """
         if not self.max_bytes or copy.snapshot.rows < self.min_rows or self._is_closed:
             return None
@@ -113,43 +134,48 @@ class AccessibleCopies:
             while len(self._states_by_name) > MAX_KNOWN_CONDITIONS:
                 self._states_by_name.popitem(last=False)
             if not state.is_queued and time.monotonic() >= state.next_check_time:
-                state.is_queued = True
-                self._waiting_copies.append(copy)
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run_copy_thread, name="hven reaches", daemon=True)
-                    self._thread.start()
+                self._queue_copy(copy, state)
             tables = state.tables
             if tables is None:
                 if state.is_refused or copy.snapshot.rows > MAX_UNCOPIED_ROWS:
                     return None
                 return ""
-        texts = [f"{quote_identifier(self._engine.schema)}.{quote_identifier(table_name)}" for table_name in tables]
-        if len(texts) == 1:
-            return texts[0]
-        return f"({' UNION ALL '.join(f'SELECT * FROM {table_name}' for table_name in texts)})"
+        schema = quote_identifier(self._engine.schema)
+        quoted_tables = [f"{schema}.{quote_identifier(table_name)}" for table_name in tables]
+        if len(quoted_tables) == 1:
+            return quoted_tables[0]
+        selects = [f"SELECT * FROM {quoted_table}" for quoted_table in quoted_tables]
+        return f"({' UNION ALL '.join(selects)})"
+
+    def _queue_copy(self, copy: AccessibleCopy, state: _CopyState) -> None:
+        """Give a copy to the thread, and start the thread if it does not run; the caller holds the lock."""
+        state.is_queued = True
+        self._waiting_copies.append(copy)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run_copy_thread, name="hven reaches", daemon=True)
+            self._thread.start()
 
     def forget_copies(self) -> bool:
-        """Forget which copies there are, for one was removed; False: none was ever known."""
+        """Forget which copies exist, because one was removed; return False if none was ever known."""
         with self._lock:
             self._states_by_name.clear()
             return self._has_copies
 
     def close(self) -> None:
-        """Stop what is being made."""
+        """Stop the thread, and cancel the statement that it runs."""
         with self._lock:
             self._is_closed = True
             self._waiting_copies.clear()
             thread = self._thread
-        while thread is not None and thread.is_alive():  # a cancellation that comes between two statements is lost
+        # The server ignores a cancellation that comes between two statements, so it is repeated.
+        while thread is not None and thread.is_alive():
             connection = self._connection
             if connection is not None:
-                try:
+                with suppress(*error_translation.list_driver_errors()):  # the statement may be over
                     connection.cancel()
-                except error_translation.list_driver_errors():
-                    pass  # it is over
             thread.join(0.1)
 
-    # --- in a thread of its own
+    # --- in the thread
 
     def _run_copy_thread(self) -> None:
         while True:
@@ -159,13 +185,15 @@ class AccessibleCopies:
                     return
                 copy = self._waiting_copies.popleft()
             copy_tables: tuple[str, ...] | None = None
-            is_refused, delay_seconds = False, REFRESH_DELAY_SECONDS
+            is_refused = False
+            delay_seconds = REFRESH_DELAY_SECONDS
             try:
                 with self._engine.write_pool.borrow_connection() as self._connection:
                     copy_tables = self._find_or_build(self._connection, copy)
-                delay_seconds = RETRY_DELAY_SECONDS if copy_tables is None else REFRESH_DELAY_SECONDS
+                if copy_tables is None:
+                    delay_seconds = RETRY_DELAY_SECONDS
                 is_refused = copy_tables == ()
-            except COPY_ERRORS as error:  # such as a condition that fails on some row
+            except COPY_ERRORS as error:  # for example, a condition that fails for some row
                 is_refused = True
                 if not self._is_closed:
                     message = error_translation.translate_error(error, server_name=self._engine.server_name).message
@@ -181,30 +209,37 @@ class AccessibleCopies:
                 self._has_copies |= bool(copy_tables)
 
     def _find_or_build(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...] | None:
-        """Return the tables of a copy, made now if need be; None: others make it; empty: there is no room for it."""
+        """Return the tables of a copy, which is made if it does not exist.
+
+        None if another process makes it now; an empty tuple if there is no space for it.
+        """
         if not self._is_catalog_ready:
-            with connection.transaction():
-                connection.execute(
-                    f"SELECT pg_advisory_xact_lock({_LOCK_KEY_SQL})", [f"hven install {self._engine.schema}"]
-                )
-                connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {self._quoted_catalog} (name text PRIMARY KEY, path text NOT NULL, condition text NOT NULL, "
-                    "base text, rows bigint NOT NULL, bytes bigint NOT NULL, used timestamptz NOT NULL DEFAULT now())"
-                )
+            self._create_catalog(connection)
             self._is_catalog_ready = True
         copy_tables = self._find_copy(connection, copy)
         if copy_tables is not None:
             return copy_tables
-        key = [f"hven reach {self._engine.schema}.{copy.name}"]
-        if not connection.execute(f"SELECT pg_try_advisory_lock({_LOCK_KEY_SQL})", key).fetchone()[0]:
+        lock_key = [f"hven reach {self._engine.schema}.{copy.name}"]
+        if not connection.execute(f"SELECT pg_try_advisory_lock({_LOCK_KEY_SQL})", lock_key).fetchone()[0]:
             return None
         try:
             return self._find_copy(connection, copy) or self._build_copy(connection, copy)
         finally:
-            connection.execute(f"SELECT pg_advisory_unlock({_LOCK_KEY_SQL})", key)
+            connection.execute(f"SELECT pg_advisory_unlock({_LOCK_KEY_SQL})", lock_key)
+
+    def _create_catalog(self, connection: Any) -> None:
+        """Create the table that lists the copies, if it does not exist."""
+        lock_key = [f"hven install {self._engine.schema}"]
+        with connection.transaction():
+            connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK_KEY_SQL})", lock_key)
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {self._quoted_catalog} (name text PRIMARY KEY, path text NOT NULL, "
+                "condition text NOT NULL, base text, rows bigint NOT NULL, bytes bigint NOT NULL, "
+                "used timestamptz NOT NULL DEFAULT now())"
+            )
 
     def _find_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...] | None:
-        """Return the tables of a copy that is there, and note that it is used."""
+        """Return the tables of a copy that exists, and note that it is used; None if it does not exist."""
         row = connection.execute(
             f"SELECT base, rows FROM {self._quoted_catalog} WHERE name = $1 AND (base IS NULL OR base = path "
             f"OR base IN (SELECT name FROM {self._quoted_catalog}))",
@@ -215,72 +250,89 @@ class AccessibleCopies:
         base, rows = row
         used_names = [copy.name, base or copy.name]
         connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = ANY($1::text[])", [used_names])
-        return (*([base] if base else ()), *([copy.name] if rows or not base else ()))
+        table_names = []
+        if base:
+            table_names.append(base)
+        if rows or not base:
+            table_names.append(copy.name)
+        return tuple(table_names)
 
     def _build_copy(self, connection: Any, copy: AccessibleCopy) -> tuple[str, ...]:
-        """Copy what meets the condition; where most of it is in another copy, only the rest."""
-        engine = self._engine
+        """Copy the rows that meet the condition; if another copy has most of them, copy only the rest."""
         path = copy.snapshot.path
-        quoted_snapshot, quoted_copy = (
-            f"{quote_identifier(engine.schema)}.{quote_identifier(name)}" for name in (path, copy.name)
-        )
-        self._remove_copies(connection, [copy.name])  # what was not finished
+        self._remove_copies(connection, [copy.name])  # a former process may not have finished it
+        scope = self._choose_scope(connection, copy)
+        if scope.base is not None:
+            connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [scope.base])
+        expected_bytes = copy.snapshot.bytes * scope.rows // max(scope.total_rows, 1)
+        if not self._make_room(connection, expected_bytes):
+            return ()
+        needs_table = bool(scope.rows) or scope.base is None
+        size = 0
+        if needs_table:
+            size = self._create_copy_table(connection, copy, scope.condition)
+        with connection.transaction():
+            if needs_table:
+                quoted_copy = self._quote_table(copy.name)
+                for reader in self._engine.reader_roles:
+                    connection.execute(f"GRANT SELECT ON {quoted_copy} TO {quote_identifier(reader)}")
+            connection.execute(
+                f"INSERT INTO {self._quoted_catalog} VALUES ($1, $2, $3, $4, $5, $6)",
+                [copy.name, path, copy.condition, scope.base, scope.rows, size],
+            )
+        copy_tables = self._find_copy(connection, copy)  # None if the base was removed meanwhile
+        return copy_tables or ()
+
+    def _choose_scope(self, connection: Any, copy: AccessibleCopy) -> _CopyScope:
+        """Count the rows that meet the condition, and choose another copy that already has most of them."""
+        path = copy.snapshot.path
         base_candidates = connection.execute(
             f"SELECT name, condition, rows FROM {self._quoted_catalog} WHERE path = $1 AND base IS NULL ORDER "
             f"BY rows DESC LIMIT {MAX_BASE_CANDIDATES}",
             [path],
         ).fetchall()
+        conditions = [copy.condition, *(candidate[1] for candidate in base_candidates)]
+        condition_columns = [f"({condition}) IS TRUE AS c{number}" for number, condition in enumerate(conditions)]
+        missing_counts = [f", count(*) FILTER (WHERE c{number} AND NOT c0)" for number in range(1, len(conditions))]
         with connection.transaction():
             self._set_transaction_options(connection)
-            conditions = [
-                f"({condition}) IS TRUE"
-                for condition in (copy.condition, *(candidate[1] for candidate in base_candidates))
-            ]
-            condition_columns = ", ".join(f"{text} AS c{number}" for number, text in enumerate(conditions))
-            missing_counts = [f", count(*) FILTER (WHERE c{number} AND NOT c0)" for number in range(1, len(conditions))]
-            total_rows, matching_rows, *missing = connection.execute(
+            total_rows, matching_rows, *missing_by_candidate = connection.execute(
                 f"SELECT count(*), count(*) FILTER (WHERE c0){''.join(missing_counts)} FROM (SELECT "
-                f"{condition_columns} FROM {quoted_snapshot} AS t0 OFFSET 0) AS t"
+                f"{', '.join(condition_columns)} FROM {self._quote_table(path)} AS t0 OFFSET 0) AS t"
             ).fetchone()
-        base = None
-        copied_condition = copy.condition
-        rows = matching_rows
         if matching_rows == total_rows:
-            base, rows = path, 0
-        else:
-            for (name, condition, base_rows), missing_rows in zip(base_candidates, missing, strict=True):
-                if not missing_rows and matching_rows - base_rows < min(rows, max(base_rows // 4, self.min_rows)):
-                    base = name
-                    copied_condition = f"({copy.condition}) AND ({condition}) IS NOT TRUE"
-                    rows = matching_rows - base_rows
-            connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [base])
-        if not self._make_room(connection, copy.snapshot.bytes * rows // max(total_rows, 1)):
-            return ()
-        size = 0
-        if rows or base is None:
-            with connection.transaction():
-                self._set_transaction_options(connection)
-                connection.execute(
-                    f"CREATE TABLE {quoted_copy} WITH (autovacuum_enabled = off) AS SELECT t0.* FROM "
-                    f"{quoted_snapshot} AS t0 WHERE {copied_condition}"
-                )
-                for text in _write_index_statements(copy.table, engine.database_features.position_method):
-                    connection.execute(text.replace("ON", f"ON {quoted_copy}", 1))
-            connection.execute(f"VACUUM (FREEZE, ANALYZE) {quoted_copy}")
-            size = connection.execute("SELECT pg_total_relation_size($1::regclass)", [quoted_copy]).fetchone()[0]
+            return _CopyScope(path, copy.condition, 0, total_rows)
+        scope = _CopyScope(None, copy.condition, matching_rows, total_rows)
+        for (name, condition, base_rows), missing_rows in zip(base_candidates, missing_by_candidate, strict=True):
+            added_rows = matching_rows - base_rows
+            if not missing_rows and added_rows < min(scope.rows, max(base_rows // 4, self.min_rows)):
+                rest_condition = f"({copy.condition}) AND ({condition}) IS NOT TRUE"
+                scope = _CopyScope(name, rest_condition, added_rows, total_rows)
+        return scope
+
+    def _create_copy_table(self, connection: Any, copy: AccessibleCopy, condition: str) -> int:
+        """Create and index the table of a copy; return its size in bytes."""
+        quoted_copy = self._quote_table(copy.name)
+        quoted_snapshot = self._quote_table(copy.snapshot.path)
+        position_method = self._engine.database_features.position_method
         with connection.transaction():
-            if rows or base is None:
-                for reader in engine.reader_roles:
-                    connection.execute(f"GRANT SELECT ON {quoted_copy} TO {quote_identifier(reader)}")
+            self._set_transaction_options(connection)
             connection.execute(
-                f"INSERT INTO {self._quoted_catalog} VALUES ($1, $2, $3, $4, $5, $6)",
-                [copy.name, path, copy.condition, base, rows, size],
+                f"CREATE TABLE {quoted_copy} WITH (autovacuum_enabled = off) AS SELECT t0.* FROM "
+                f"{quoted_snapshot} AS t0 WHERE {condition}"
             )
-        copy_tables = self._find_copy(connection, copy)  # the base may have gone
-        return copy_tables or ()
+            for index_statement in _write_index_statements(copy.table, position_method):
+                connection.execute(index_statement.replace("ON", f"ON {quoted_copy}", 1))
+        connection.execute(f"VACUUM (FREEZE, ANALYZE) {quoted_copy}")
+        size_row = connection.execute("SELECT pg_total_relation_size($1::regclass)", [quoted_copy]).fetchone()
+        return int(size_row[0])
+
+    def _quote_table(self, table_name: str) -> str:
+        """Write the name of a table with the engine's schema."""
+        return f"{quote_identifier(self._engine.schema)}.{quote_identifier(table_name)}"
 
     def _set_transaction_options(self, connection: Any) -> None:
-        """Set a transaction to see the extensions' functions, to sort in memory, and to read in stored order."""
+        """Let a transaction see the functions of extensions, sort in memory, and read in stored order."""
         connection.execute(
             "SELECT set_config('search_path', $1, true), set_config('maintenance_work_mem', $2, true), "
             "set_config('max_parallel_workers_per_gather', '0', true)",
@@ -288,40 +340,32 @@ class AccessibleCopies:
         )
 
     def _make_room(self, connection: Any, wanted_bytes: int) -> bool:
-        """Remove what nobody reads any more, then what was not read for longest, until there is room; False.
-
-        There is none.
-        """
+        """Remove unread copies, those that were unread for longest first; return whether there is space for another one."""
         rows = connection.execute(
             f"SELECT name, CASE WHEN base <> path THEN base END, bytes, extract(epoch FROM now() - "
             f"used)::float8 FROM {self._quoted_catalog} ORDER BY used"
         ).fetchall()
-        remaining_copies = {name: (base, size, idle_seconds) for name, base, size, idle_seconds in rows}
+        bytes_by_name = {name: size for name, _, size, _ in rows}
         for name, base, _, idle_seconds in rows:
-            used_bytes = sum(size for _, size, _ in remaining_copies.values()) + wanted_bytes
-            is_over_limit = (
-                used_bytes > self.max_bytes or len(remaining_copies) >= MAX_COPIES
-            ) and idle_seconds > REFRESH_DELAY_SECONDS
-            if name in remaining_copies and (
-                is_over_limit or idle_seconds > (MAX_COPY_IDLE_SECONDS if base is None else MAX_DELTA_IDLE_SECONDS)
-            ):
-                removed_names = [
-                    name,
-                    *(copy_name for copy_name, (base_name, _, _) in remaining_copies.items() if base_name == name),
-                ]
-                if self._remove_copies(connection, removed_names):
-                    remaining_copies = {
-                        copy_name: copy_facts
-                        for copy_name, copy_facts in remaining_copies.items()
-                        if copy_name not in removed_names
-                    }
-        return (
-            sum(size for _, size, _ in remaining_copies.values()) + wanted_bytes <= self.max_bytes
-            and len(remaining_copies) < MAX_COPIES
-        )
+            if name not in bytes_by_name:
+                continue
+            needs_space = sum(bytes_by_name.values()) + wanted_bytes > self.max_bytes
+            needs_space = needs_space or len(bytes_by_name) >= MAX_COPIES
+            max_idle_seconds = MAX_COPY_IDLE_SECONDS if base is None else MAX_DELTA_IDLE_SECONDS
+            if needs_space:
+                max_idle_seconds = min(max_idle_seconds, REFRESH_DELAY_SECONDS)
+            if idle_seconds <= max_idle_seconds:
+                continue
+            dependent_names = [row[0] for row in rows if row[1] == name and row[0] in bytes_by_name]
+            removed_names = [name, *dependent_names]
+            if self._remove_copies(connection, removed_names):
+                for removed_name in removed_names:
+                    del bytes_by_name[removed_name]
+        used_bytes = sum(bytes_by_name.values()) + wanted_bytes
+        return used_bytes <= self.max_bytes and len(bytes_by_name) < MAX_COPIES
 
     def _remove_copies(self, connection: Any, copy_names: Sequence[str]) -> bool:
-        """Remove copies; False if somebody reads one."""
+        """Remove copies; return False if a session reads one of them."""
         try:
             with connection.transaction():
                 connection.execute("SET LOCAL lock_timeout = '200ms'")
@@ -337,7 +381,7 @@ class AccessibleCopies:
 
 
 def remove_snapshot_copies(connection: Any, schema: str, snapshot_path: str) -> None:
-    """Remove the copies of a snapshot, in a transaction of the caller's."""
+    """Remove the copies of a snapshot, in a transaction of the caller."""
     quoted_catalog = f"{quote_identifier(schema)}.reaches"
     if connection.execute("SELECT to_regclass($1)", [quoted_catalog]).fetchone()[0] is not None:
         removed_rows = connection.execute(
@@ -347,7 +391,7 @@ def remove_snapshot_copies(connection: Any, schema: str, snapshot_path: str) -> 
 
 
 def remove_leftover_copies(connection: Any, schema: str) -> None:
-    """Remove copies of snapshots that are gone, and those that were never finished."""
+    """Remove the copies of snapshots that no longer exist, and the copies that were never finished."""
     quoted_catalog = f"{quote_identifier(schema)}.reaches"
     if connection.execute("SELECT to_regclass($1)", [quoted_catalog]).fetchone()[0] is None:
         return
@@ -359,7 +403,8 @@ def remove_leftover_copies(connection: Any, schema: str) -> None:
         with connection.transaction():
             remove_snapshot_copies(connection, schema, path)
     unlisted_rows = connection.execute(
-        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r' "
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relkind = 'r' "
         f"AND c.relname ~ '^r_[0-9a-f]{{40}}$' AND c.relname NOT IN (SELECT name FROM {quoted_catalog})",
         [schema],
     ).fetchall()
@@ -378,7 +423,7 @@ def _drop_tables(connection: Any, schema: str, table_names: Iterable[str]) -> No
 
 
 def _write_index_statements(table: Table, position_method: str) -> list[str]:
-    """Write the statements that index a copy, as its snapshot is indexed."""
+    """Write the statements that index a copy in the same way as its snapshot."""
     if table.primary:
         unique_statements = [f"CREATE UNIQUE INDEX ON ({', '.join(map(quote_identifier, table.primary))})"]
     else:

@@ -1,11 +1,13 @@
-"""``hven fdw`` and ``hven adopt``.
+"""The commands ``hven fdw`` and ``hven adopt``.
 
-Tables of other databases beside those of ours, and the schema of a site that is gone for good.
+``hven fdw`` makes tables of other databases foreign tables of this one. ``hven adopt`` takes over the schema of a site
+that is gone for good.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 from hven.engines import CommandArgument, CommandContext
@@ -44,62 +46,73 @@ def fdw(
         raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]: foreign tables are made there")
     url = settings.resolve_address(postgres_settings.url)
     server_name = DatabaseServer(url, schema="public", path="pg_catalog").server_name
-    chosen = [foreign for foreign in get_foreign_settings(settings) if name in {None, foreign.name}]
-    if not chosen:
-        known_names = ", ".join(foreign.name for foreign in get_foreign_settings(settings))
-        if known_names:
-            remedy = f"known: {known_names}"
-        else:
-            remedy = "describe it in hven.toml: [[foreign]] with name, url, tables"
-        raise NotFoundError(
-            f"no foreign database is called {name}" if name else "hven.toml names no foreign database", remedy=remedy
-        )
     results: list[dict[str, Any]] = []
-    for foreign in chosen:
+    for foreign in _choose_databases(settings, name):
         target = _build_target(settings, foreign)
         if apply:
-            results += [
-                {"about": target.name, "done": text} for text in foreign_tables.apply_setup(target, url, server_name)
-            ]
-            count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
-            caller.print_message(
-                f"{target.name}: schema {target.local_schema} has {count} of the other database, "
-                f"{target.database_name}; hven fdw {target.name} --check"
-            )
+            results += _apply_setup(caller, target, url, server_name)
         elif check:
-            for finding in foreign_table_checks.check_setup(target, url, server_name, role=postgres_settings.read_role):
-                results.append(
-                    {
-                        "about": finding.about,
-                        "level": finding.level,
-                        "message": finding.message,
-                        "remedy": finding.remedy,
-                    }
-                )
-                caller.print_message(
-                    f"{LEVEL_MARKS[finding.level]} {finding.about}: {finding.message}"
-                    + (f"\n        {finding.remedy}" if finding.remedy else "")
-                )
+            results += _check_setup(caller, target, url, server_name, role=postgres_settings.read_role)
         else:
-            text, problem = foreign_tables.write_script_for(target, url, server_name)
-            results.append({"about": target.name, "sql": text, "problem": problem})
-            caller.print_message(text, end="")
-            if problem:
-                caller.print_message(f"hven: extensions were not compared: {problem}", file=sys.stderr)
-    return results, all(foreign.get("level") != "error" for foreign in results)
+            results.append(_print_script(caller, target, url, server_name))
+    is_successful = all(result.get("level") != "error" for result in results)
+    return results, is_successful
+
+
+def _choose_databases(settings: Settings, name: str | None) -> list[ForeignDatabaseSettings]:
+    """Return the ``[[foreign]]`` block with this name, or all; refuse a name that is not there."""
+    databases = get_foreign_settings(settings)
+    chosen = [foreign for foreign in databases if name in {None, foreign.name}]
+    if chosen:
+        return chosen
+    if databases:
+        known_names = ", ".join(foreign.name for foreign in databases)
+        remedy = f"known: {known_names}"
+    else:
+        remedy = "describe it in hven.toml: [[foreign]] with name, url, tables"
+    message = "hven.toml names no foreign database"
+    if name:
+        message = f"no foreign database is called {name}"
+    raise NotFoundError(message, remedy=remedy)
+
+
+def _apply_setup(
+    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str
+) -> list[dict[str, Any]]:
+    statements = foreign_tables.apply_setup(target, url, server_name)
+    table_count = f"{len(target.tables)} table{'s' * (len(target.tables) != 1)}"
+    caller.print_message(
+        f"{target.name}: schema {target.local_schema} has {table_count} of the other database, "
+        f"{target.database_name}; hven fdw {target.name} --check"
+    )
+    return [{"about": target.name, "done": statement} for statement in statements]
+
+
+def _check_setup(
+    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str, *, role: str | None
+) -> list[dict[str, Any]]:
+    results = []
+    for finding in foreign_table_checks.check_setup(target, url, server_name, role=role):
+        results.append(asdict(finding))
+        text = f"{LEVEL_MARKS[finding.level]} {finding.about}: {finding.message}"
+        if finding.remedy:
+            text += f"\n        {finding.remedy}"
+        caller.print_message(text)
+    return results
+
+
+def _print_script(
+    caller: CommandContext, target: foreign_tables.ForeignTarget, url: str, server_name: str
+) -> dict[str, Any]:
+    text, problem = foreign_tables.write_script_for(target, url, server_name)
+    caller.print_message(text, end="")
+    if problem:
+        caller.print_message(f"hven: extensions were not compared: {problem}", file=sys.stderr)
+    return {"about": target.name, "sql": text, "problem": problem}
 
 
 def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> foreign_tables.ForeignTarget:
-    roles = list(foreign.roles)
-    if not roles:
-        postgres_settings = get_postgres_settings(settings)
-        user_names = (
-            foreign_tables.find_user(settings.resolve_address(url))
-            for url in (postgres_settings.url, postgres_settings.read_url)
-            if url
-        )
-        roles += [user for user in user_names if user]
-        roles += [postgres_settings.read_role] if postgres_settings.read_role else []
+    roles = foreign.roles or _list_engine_roles(settings)
     return foreign_tables.ForeignTarget(
         name=foreign.name,
         url=settings.resolve_address(foreign.url),
@@ -110,6 +123,20 @@ def _build_target(settings: Settings, foreign: ForeignDatabaseSettings) -> forei
         fetch_size=foreign.fetch_size,
         extensions=foreign.extensions,
     )
+
+
+def _list_engine_roles(settings: Settings) -> list[str]:
+    """Return the roles as which the engine postgres connects and reads."""
+    postgres_settings = get_postgres_settings(settings)
+    roles = []
+    for url in (postgres_settings.url, postgres_settings.read_url):
+        if url:
+            user_name = foreign_tables.find_user(settings.resolve_address(url))
+            if user_name:
+                roles.append(user_name)
+    if postgres_settings.read_role:
+        roles.append(postgres_settings.read_role)
+    return roles
 
 
 def adopt(
@@ -123,7 +150,7 @@ def adopt(
     postgres_settings = get_postgres_settings(settings)
     if postgres_settings.url is None:
         raise UsageError(NO_DATABASE_MESSAGE, remedy="say url under [postgres]")
-    # as no engine does: the sessions of those are what is looked for
+    # Not as an engine connects: `adopt_schema` looks for the sessions of engines.
     server = DatabaseServer(settings.resolve_address(postgres_settings.url), schema="", path="pg_catalog", writing=True)
     connection = server.open_psycopg_connection()
     try:

@@ -1,7 +1,7 @@
-"""Connections to one PostgreSQL server: kept, limited in number, made anew after the server was away.
+"""Pools of connections to a PostgreSQL server, limited in number; a pool reconnects after the server was away.
 
-Two drivers: psycopg for small prepared queries and everything that writes, ADBC where many rows travel as Arrow
-batches. A query reads in a session that cannot write, as the role that was named for reading.
+There are two drivers: psycopg for small prepared queries and for everything that writes, and ADBC where many rows
+travel as Arrow batches. Queries run in sessions that cannot write, as the role that is configured for reading.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg.pq.abc import PGresult
 
-SESSION_SETTINGS = {  # what the SQL text relies on, whatever the server's configuration says
+SESSION_SETTINGS = {  # settings that the SQL texts rely on, whatever the configuration of the server says
     "DateStyle": "ISO",
     "TimeZone": "UTC",
     "IntervalStyle": "postgres",
@@ -41,43 +41,43 @@ SESSION_SETTINGS = {  # what the SQL text relies on, whatever the server's confi
     "client_min_messages": "error",
     "synchronize_seqscans": "off",
 }
-CONNECTION_TIMEOUT_SECONDS = 10.0  # seconds that a query waits for a connection
-CONNECT_TIMEOUT_SECONDS = 5  # seconds
-MAX_PREPARED_STATEMENTS = 100  # statements that a connection keeps
-MAX_IDLE_SECONDS = 600.0  # seconds after which an idle connection is closed
+CONNECTION_TIMEOUT_SECONDS = 10.0  # time that a query waits for a connection of a pool
+CONNECT_TIMEOUT_SECONDS = 5  # time for connecting to the server
+MAX_PREPARED_STATEMENTS = 100  # prepared statements of a connection
+MAX_IDLE_SECONDS = 600.0  # time after which an idle connection is closed
 
 
 class StatementSession(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that remembers what it has prepared."""
+    """A connection that remembers its prepared statements."""
 
     _statement_names: OrderedDict[str, bytes] | None = None
     _statement_count = 0
-    _partial_result: PGresult | None = None  # of an answer whose end has not come yet
+    _partial_result: PGresult | None = None  # result of an answer whose end has not arrived
 
     def fetch_all(self, sql: str, parameters: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return all rows of a statement that is prepared once; in autocommit only.
+        """Return all rows of a statement, which is prepared once; for sessions in autocommit.
 
-        psycopg's cursor waits in Python, several times for each statement, and each time other threads have the
-        interpreter; this waits once, in libpq. Values are psycopg's own, in binary.
+        The cursor of psycopg waits several times for each statement in Python, and each time other threads get the
+        interpreter. This method waits once, in libpq. It decodes values as psycopg does, from the binary format.
         """
         values = [argument.encode() for argument in parameters]
         try:
             result = self._execute_prepared(self._prepare_statement(sql), values)
-        except MemoryError:  # that is what no result at all is called
+        except MemoryError:  # psycopg raises it if libpq returns no result
             raise self._build_lost_error() from None
         return self.decode_rows(result)
 
     def send_statement(self, sql: str, parameters: Sequence[str]) -> bool:
-        """Send a statement and do not wait; False: it was never prepared here, and nothing is sent."""
+        """Send a prepared statement and do not wait; return False, and send nothing, if it is not prepared here."""
         if self._statement_names is None or sql not in self._statement_names:
             return False
-        self.pgconn.send_query_prepared(
-            self._prepare_statement(sql), [argument.encode() for argument in parameters], None, Format.BINARY
-        )
+        statement_name = self._prepare_statement(sql)
+        values = [argument.encode() for argument in parameters]
+        self.pgconn.send_query_prepared(statement_name, values, None, Format.BINARY)
         return True
 
     def receive_result(self) -> PGresult | None:
-        """Return the answer to what was sent, for `decode_rows`; None: it has not come. Never waits."""
+        """Return the answer to the statement that was sent, or None if it has not arrived; never wait."""
         connection = self.pgconn
         connection.consume_input()
         while not (connection.flush() or connection.is_busy()):
@@ -92,17 +92,18 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
         return None
 
     def wait_for_result(self) -> PGresult:
-        """Wait for the answer to what was sent, for `decode_rows`."""
+        """Wait for the answer to the statement that was sent."""
         poller = select.poll()
         while (result := self.receive_result()) is None:
-            poller.register(
-                self.pgconn.socket, select.POLLIN | select.POLLOUT if self.pgconn.flush() else select.POLLIN
-            )
+            awaited_events = select.POLLIN
+            if self.pgconn.flush():
+                awaited_events |= select.POLLOUT
+            poller.register(self.pgconn.socket, awaited_events)
             poller.poll()
         return result
 
     def decode_rows(self, result: PGresult) -> list[tuple[Any, ...]]:
-        """Decode an answer."""
+        """Decode the rows of an answer."""
         if result.status != ExecStatus.TUPLES_OK:
             raise _build_result_error(result)
         if not result.ntuples:
@@ -117,11 +118,12 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
     def _execute_prepared(self, statement_name: bytes, values: Sequence[bytes]) -> Any:
         if threading.current_thread() is not threading.main_thread():
             return self.pgconn.exec_prepared(statement_name, values, None, Format.BINARY)
-        self.pgconn.send_query_prepared(statement_name, values, None, Format.BINARY)  # Ctrl-C is heard meanwhile
+        # The main thread waits in Python, so that Ctrl-C interrupts it.
+        self.pgconn.send_query_prepared(statement_name, values, None, Format.BINARY)
         return self.wait(execute(self.pgconn))[-1]
 
     def _prepare_statement(self, sql: str) -> bytes:
-        """Return the name of a prepared statement; of those that were asked long ago the server is relieved."""
+        """Prepare a statement unless it is prepared, and return its name; deallocate the least recently used one."""
         if self._statement_names is None:
             self._statement_names = OrderedDict()
         statement_name = self._statement_names.get(sql)
@@ -140,57 +142,55 @@ class StatementSession(psycopg.Connection[tuple[Any, ...]]):
 
 
 def _build_result_error(result: PGresult) -> psycopg.Error:
-    """Return the error of a statement; what the server has not said itself is a lost connection."""
+    """Return the error of a statement; an error without SQLSTATE means that the connection is lost."""
     if result.error_field(DiagnosticField.SQLSTATE) is None:
         return psycopg.OperationalError(result.get_error_message())
     return psycopg.errors.error_from_result(result, encoding="utf-8")
 
 
 def build_application_name(schema: str, site_identity: str) -> str:
-    """Name the sessions of an engine, as pg_stat_activity shows them: in a schema of ours, whose they are."""
-    # as the server would have it
-    if schema:
-        return f"hven: {schema} {site_identity}".strip().encode("ascii", "replace").decode()[:63]
-    return "hven"
+    """Name the sessions of an engine in pg_stat_activity; in a schema of Hven the name has the site's identity."""
+    if not schema:
+        return "hven"
+    name = f"hven: {schema} {site_identity}".strip()
+    # The server replaces other characters and cuts longer names; `adopt_schema` compares with what it shows.
+    return name.encode("ascii", "replace").decode()[:63]
 
 
 class DatabaseServer:
-    """How to reach one server, and as whom."""
+    """The address of a server, with the role and the settings of sessions."""
 
     def __init__(
         self, url: str, *, schema: str, path: str, role: str | None = None, writing: bool = False, site: str = ""
     ) -> None:
         connection_info = conninfo_to_dict(url)
-        self.server_name = (
-            f"at {connection_info.get('host') or connection_info.get('hostaddr') or 'localhost'} (database "
-            f"{connection_info.get('dbname') or connection_info.get('user') or '?'})"
-        )
-        settings = SESSION_SETTINGS | {"search_path": path, "default_transaction_read_only": "off" if writing else "on"}
+        host = connection_info.get("host") or connection_info.get("hostaddr") or "localhost"
+        database = connection_info.get("dbname") or connection_info.get("user") or "?"
+        self.server_name = f"at {host} (database {database})"
+        settings = dict(SESSION_SETTINGS)
+        settings["search_path"] = path
+        settings["default_transaction_read_only"] = "off" if writing else "on"
         if role and not writing:
             settings["role"] = role
-        options = " ".join(
-            f"-c {name}={value.replace(chr(92), chr(92) * 2).replace(' ', chr(92) + ' ')}"
-            for name, value in settings.items()
-        )
-        given_options = connection_info.get("options")
-        application_name = build_application_name(schema, site)
-        connect_timeout = connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS
+        options = " ".join(f"-c {name}={_escape_option(value)}" for name, value in settings.items())
+        url_options = connection_info.get("options")
+        if url_options:
+            options = f"{url_options} {options}"
         self.conninfo = make_conninfo(
             url,
-            options=f"{given_options} {options}" if given_options else options,
-            application_name=application_name,
-            connect_timeout=connect_timeout,
+            options=options,
+            application_name=build_application_name(schema, site),
+            connect_timeout=connection_info.get("connect_timeout") or CONNECT_TIMEOUT_SECONDS,
         )
         self.schema = schema
 
     def open_psycopg_connection(self) -> Any:
-        """Open a connection for small and for writing things."""
+        """Open a connection for small queries and for everything that writes."""
         try:
-            return register_timestamp_loader(
-                StatementSession.connect(
-                    self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
-                )
+            connection = StatementSession.connect(
+                self.conninfo, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
             )
+            return register_timestamp_loader(connection)
         except psycopg.Error as error:
             raise error_translation.translate_error(error, server_name=self.server_name) from error
 
@@ -204,8 +204,13 @@ class DatabaseServer:
             raise error_translation.translate_error(error, server_name=self.server_name) from error
 
 
+def _escape_option(value: str) -> str:
+    """Escape the value of a setting as libpq's ``options`` want it."""
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
 def count_pool_connections(pools: Iterable[ConnectionPool], pool_size: int) -> dict[str, int]:
-    """Count the connections of pools that share their slots: how many there may be, are in use, are kept."""
+    """Count the connections of pools that share their slots: the maximum, those in use and those kept."""
     states = [pool.connection_counts for pool in pools]
     return {
         "size": pool_size,
@@ -215,14 +220,14 @@ def count_pool_connections(pools: Iterable[ConnectionPool], pool_size: int) -> d
 
 
 class ConnectionSlots:
-    """So many connections at once, of all pools of a server together.
+    """A limit on the number of connections that the pools of a server have in use at once.
 
-    Who waits for one is served before those who come by.
+    A waiting thread gets the next free slot before a thread that asks later.
 
     Parameters
     ----------
     free_count
-        How many.
+        Number of slots.
     """
 
     def __init__(self, free_count: int) -> None:
@@ -231,7 +236,7 @@ class ConnectionSlots:
         self._slot_returned = threading.Condition()
 
     def take_slot(self, timeout_seconds: float = 0.0) -> bool:
-        """Take a slot, and wait so long for one; False: there was none."""
+        """Take a slot, and wait for one if necessary; return False if none became free in time."""
         with self._slot_returned:
             if self._free_count > self._waiting_count:
                 self._free_count -= 1
@@ -259,10 +264,12 @@ class ConnectionPool:
     Parameters
     ----------
     slots
-        Shared by the pools of a server, so that they are limited together.
+        Limit on the number of connections, which the pools of a server share.
+    max_kept
+        Maximum number of free connections that the pool keeps.
     checks_connections
-        True if a kept connection is asked whether it is alive before it is given away: what writes cannot simply be
-        tried again.
+        True: the pool tests a kept connection before it returns it, because a statement that writes cannot simply be
+        repeated.
     """
 
     def __init__(
@@ -288,12 +295,12 @@ class ConnectionPool:
         Parameters
         ----------
         timeout_seconds
-            How long to wait for one.
+            Maximum time to wait for a free slot.
 
         Raises
         ------
         OverloadedError
-            None became free in time.
+            No slot became free in time.
         StorageError
             The server cannot be reached.
         """
@@ -305,39 +312,40 @@ class ConnectionPool:
                 message, remedy="ask again in a moment; the engine's pool setting says how many there are"
             )
         try:
-            with self._lock:
-                idle_connections = [
-                    item for item in self._free_connections if time.monotonic() - item[0] > MAX_IDLE_SECONDS
-                ]
-                self._free_connections = [
-                    item for item in self._free_connections if time.monotonic() - item[0] <= MAX_IDLE_SECONDS
-                ]
-                if self._free_connections:
-                    kept_connection = self._free_connections.pop()[1]
-                else:
-                    kept_connection = None
-                self._borrowed_count += 1
-            for _, connection in idle_connections:
-                _close_quietly(connection)
+            kept_connection = self._take_kept_connection()
             if kept_connection is not None and self._checks_connections and not is_alive(kept_connection):
                 self._discard_connection(kept_connection)
                 kept_connection = None
             if kept_connection is None:
-                return self._open_connection()
-            return kept_connection
+                kept_connection = self._open_connection()
         except BaseException:
             with self._lock:
                 self._borrowed_count -= 1
             self._slots.return_slot()
             raise
+        return kept_connection
+
+    def _take_kept_connection(self) -> Any:
+        """Count a connection as borrowed; return one that is kept, None if there is none, and close the idle ones."""
+        kept_connection = None
+        with self._lock:
+            oldest_time = time.monotonic() - MAX_IDLE_SECONDS
+            idle_connections = [item[1] for item in self._free_connections if item[0] < oldest_time]
+            self._free_connections = [item for item in self._free_connections if item[0] >= oldest_time]
+            if self._free_connections:
+                kept_connection = self._free_connections.pop()[1]
+            self._borrowed_count += 1
+        for connection in idle_connections:
+            _close_quietly(connection)
+        return kept_connection
 
     @property
     def borrowed_count(self) -> int:
-        """How many connections are in use."""
+        """Number of connections in use."""
         return self._borrowed_count
 
     def take_free_connection(self) -> Any:
-        """Take a connection that is kept and free; None if there is none: nobody waits, and none is made."""
+        """Take a free connection; return None if there is none. The method neither waits nor connects."""
         if self._checks_connections or not self._slots.take_slot():
             return None
         with self._lock:
@@ -348,10 +356,10 @@ class ConnectionPool:
         return None
 
     def return_connection(self, connection: Any, *, is_broken: bool = False, is_used_up: bool = False) -> None:
-        """Put a connection back.
+        """Return a connection to the pool.
 
-        A broken one is closed, and with it those that waited: the server was away. One that is `is_used_up` is closed
-        alone.
+        If it is broken, the pool closes all free connections, too: the server was away. A connection that `is_used_up`
+        is closed alone.
         """
         discarded = []
         with self._lock:
@@ -368,7 +376,7 @@ class ConnectionPool:
                 _close_quietly(item)
 
     def _discard_connection(self, connection: Any) -> None:
-        """Close a connection whose server was away, and those that waited with it."""
+        """Close a connection whose server was away, and all free connections with it."""
         with self._lock:
             discarded = [item[1] for item in self._free_connections]
             self._free_connections = []
@@ -390,12 +398,12 @@ class ConnectionPool:
 
     @property
     def connection_counts(self) -> tuple[int, int]:
-        """How many are in use, and how many are kept."""
+        """Number of connections in use, and number of free ones."""
         with self._lock:
             return self._borrowed_count, len(self._free_connections)
 
     def close(self) -> None:
-        """Close those that are free; the others as they come back."""
+        """Close the free connections; the others are closed when they are returned."""
         with self._lock:
             self._is_closed = True
             free_connections = self._free_connections

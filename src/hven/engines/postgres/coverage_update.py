@@ -1,6 +1,6 @@
-"""The coverage of a snapshot that was made of another one.
+"""The coverage of a snapshot that was made from another one.
 
-That of the old one, the cells that came, and those in which nothing is left.
+It is the coverage of the old snapshot with the cells of new rows, without the cells that became empty.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     Cells = npt.NDArray[np.int64]
 
-FINEST_ORDER, COARSEST_ORDER = 8, 6  # orders that a coverage has
-MAX_LOOKED_UP_CELLS = 5_000  # cells that are looked up one by one
+FINEST_ORDER, COARSEST_ORDER = 8, 6  # orders of coverages
+MAX_LOOKED_UP_CELLS = 5_000  # cells that one query looks up one by one
 
 
 def update_coverage(
@@ -32,37 +32,25 @@ def update_coverage(
     Parameters
     ----------
     old_coverage
-        Coverage of the old snapshot, as `hven.engines._statistics.compute_coverage_moc` wrote it.
+        Coverage of the old snapshot, as `hven.engines._statistics.compute_coverage_moc` writes it.
     removed_cells, added_cells
-        Cells of order 8 of the rows that went, and of those that came.
+        Cells of order 8 of the removed rows and of the added rows.
     select_empty_cells
-        Of some cells of an order, gives those in which no row of the new snapshot is.
+        Function of some cells and their order; it returns those cells in which the new snapshot has no row.
     """
-    from mocpy import MOC  # noqa: PLC0415  (0.3 s, for who merges positions)
-
     if len(removed_cells) > MAX_LOOKED_UP_CELLS:
         return None
+    emptied_cells = removed_cells
     if len(removed_cells):
         emptied_cells = select_empty_cells(np.setdiff1d(removed_cells, added_cells), FINEST_ORDER)
-    else:
-        emptied_cells = removed_cells
-    if old_coverage == "0/":
-        moc = None
-    else:
-        moc = MOC.from_string(old_coverage, format="ascii")
-    if moc is None:
-        order = FINEST_ORDER
-    else:
-        order = int(moc.max_order)
-    if moc is None:
-        old_cells = np.empty(0, np.int64)
-    else:
-        old_cells = np.sort(np.asarray(moc.flatten()).astype(np.int64))
+    old_cells, order = _parse_cells(old_coverage)
     if len(emptied_cells) and order < FINEST_ORDER:
         if len(old_cells) - len(emptied_cells) <= MAX_COVERAGE_CELLS:
-            return None  # there may be so few cells now that a finer order would be chosen
-        emptied_cells = select_empty_cells(np.unique(emptied_cells >> 2 * (FINEST_ORDER - order)), order)
-    cells = np.union1d(np.setdiff1d(old_cells, emptied_cells), added_cells >> 2 * (FINEST_ORDER - order))
+            return None  # the remaining cells may be so few that a finer order fits
+        candidate_cells = np.unique(emptied_cells >> 2 * (FINEST_ORDER - order))
+        emptied_cells = select_empty_cells(candidate_cells, order)
+    kept_cells = np.setdiff1d(old_cells, emptied_cells)
+    cells = np.union1d(kept_cells, added_cells >> 2 * (FINEST_ORDER - order))
     if np.array_equal(cells, old_cells):
         return old_coverage
     while len(cells) > MAX_COVERAGE_CELLS and order > COARSEST_ORDER:
@@ -71,8 +59,19 @@ def update_coverage(
     return format_moc(cells, order)
 
 
+def _parse_cells(coverage: str) -> tuple[Cells, int]:
+    """Return the cells of a coverage, sorted, and their order."""
+    from mocpy import MOC  # noqa: PLC0415  (0.3 s, which only merges of tables with positions need)
+
+    if coverage == "0/":
+        return np.empty(0, np.int64), FINEST_ORDER
+    moc = MOC.from_string(coverage, format="ascii")
+    cells = np.asarray(moc.flatten()).astype(np.int64)
+    return np.sort(cells), int(moc.max_order)
+
+
 def find_empty_cells(connection: Any, quoted_table: str, cells: Cells, order: int) -> Cells:
-    """Return those of some cells in which no row is: one look into the index of cells for each."""
+    """Return those of some cells that have no row, by one search in the index of cells for each."""
     shift = 2 * (29 - order)
     cell = f"s.{quote_identifier(CELL_COLUMN)}"
     row_query = (

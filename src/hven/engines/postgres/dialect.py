@@ -1,6 +1,6 @@
-"""PostgreSQL's dialect: how it writes types, functions and geometry.
+"""The SQL dialect of PostgreSQL: how types, functions and geometry are written.
 
-What it needs beside SQL are the functions of `install`.
+Beside SQL it needs the functions that `schema_installation` installs.
 """
 
 from __future__ import annotations
@@ -30,20 +30,18 @@ _MICROSECONDS_SQL = "CAST(extract(epoch FROM {0}) * 1000000 AS bigint)"
 _JD_SQL = f"(CAST(2440587.5 AS double precision) + {_MICROSECONDS_SQL} / CAST(86400000000 AS double precision))"
 _MJD_SQL = f"(CAST(40587 AS double precision) + {_MICROSECONDS_SQL} / CAST(86400000000 AS double precision))"
 _SPLIT_WORDS_SQL = "regexp_split_to_array({}, '[^[:alnum:]]+')"
-# letter by letter, and of a letter that no address may have each byte
+# The SQL goes letter by letter, and encodes each byte of a letter that an address must not have.
 _URL_ENCODE_SQL = (
-    "(SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9._~-]$' THEN c ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', chr(37) || '\\1', 'g') END, '' ORDER BY n)"
+    "(SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9._~-]$' THEN c "
+    "ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', chr(37) || '\\1', 'g') END, '' ORDER BY n)"
     " FROM regexp_split_to_table({0}, '') WITH ORDINALITY AS letters(c, n))"
 )
 _DOUBLE_ARGUMENT = "CAST({0} AS double precision)"
-_CONSTANT_PATTERN = re.compile(
-    r"""'(?:[^']|'')*'|COLLATE "[^"]*\""""
-)  # and the order of texts, which has quotes like a column
-# characters of a text, constants aside, that is written twice; longer ones, which may hold others, are values first
+# A constant, or a collation, whose name has quotes like that of a column.
+_CONSTANT_PATTERN = re.compile(r"""'(?:[^']|'')*'|COLLATE "[^"]*\"""")
+# A longer expression (without its constants) may contain others and is computed once; a shorter one is written twice.
 MAX_REPEATED_CHARACTERS = 200
-MAX_AGGREGATED_TEXT_BYTES = (
-    128 << 20
-)  # bytes of a text that is joined of rows: PostgreSQL counts none of them before it has 1 GB
+MAX_AGGREGATED_TEXT_BYTES = 128 << 20  # of a text joined from rows; PostgreSQL itself stops only at 1 GB
 
 
 def _write_longitude_360(longitude_sql: str) -> str:
@@ -68,34 +66,33 @@ _STORAGE_TYPES = {
 
 
 def get_storage_type(column_type: Type) -> str:
-    """Name the type in which a column is kept: shapes are their numbers, MOCs and regions their text."""
+    """Return the PostgreSQL type of a stored column; shapes are stored as arrays of numbers, MOCs and regions as text."""
     if column_type.is_timestamp:
         return "timestamp"
-    element_type = _STORAGE_TYPES[
-        column_type.datatype
-        if column_type.stored_xtype is None
-        or column_type.is_string
-        or column_type.datatype in {"float", "int", "short", "long"}
-        else "double"
-    ]
-    if column_type.is_array or (column_type.stored_xtype is not None and not column_type.is_string):
+    is_shape = column_type.stored_xtype is not None and not column_type.is_string
+    datatype = column_type.datatype
+    if is_shape and datatype not in {"float", "int", "short", "long"}:
+        datatype = "double"
+    element_type = _STORAGE_TYPES[datatype]
+    if column_type.is_array or is_shape:
         return f"{element_type}[]"
     return element_type
 
 
 class PostgresDialect(PostgresShapeDialect):
-    """PostgreSQL 14 to 17.
+    """The dialect of PostgreSQL 14 to 17.
 
     Parameters
     ----------
     table_writer
-        Where rows are and how positions are found: writes table references and adds conditions that an index serves.
+        Writes table references, and the additional conditions that a position index serves.
     case_collation
         Name of a collation that knows upper and lower case of all letters; ``C`` knows those of ASCII.
     uses_settings
-        True: parameters are settings of the transaction (``hven.p1`` ..), for COPY takes no others. False: ``$1`` ..
+        True: parameters are settings of the transaction (``hven.p1`` ..), because COPY takes no others. False: they
+        are ``$1`` ..
     allows_extra_rows
-        True if rows may be too many: of WHERE is written what PostgreSQL computes.
+        True: the query may return more rows than asked for, and WHERE has only the conditions that PostgreSQL computes.
     """
 
     name = "postgres"
@@ -155,18 +152,18 @@ class PostgresDialect(PostgresShapeDialect):
         self.allows_extra_rows = allows_extra_rows
 
     def finish_sql(self, sql: str) -> str:
-        """Return the SQL of a text."""
+        """Return the SQL text unchanged."""
         return sql
 
     def write_condition(self, writer: SqlWriter, node: Expr) -> str:
-        """Write the condition of a WHERE."""
+        """Write the condition of a WHERE clause."""
         if self.allows_extra_rows:
             return " AND ".join(self._iterate_conditions(writer, node)) or "TRUE"
         return super().write_condition(writer, node)
 
     def _iterate_conditions(self, writer: SqlWriter, node: Expr) -> Iterator[str]:
         for part in split_conjuncts(node):
-            # both must go back together
+            # If a part cannot be written, its parameters and placeholders are withdrawn together.
             parameters_before, numbers = list(writer.parameter_slots), dict(writer._placeholder_numbers)  # noqa: SLF001
             try:
                 yield self.finish_sql(writer.write_expression(part))
@@ -176,14 +173,16 @@ class PostgresDialect(PostgresShapeDialect):
     # --- values
 
     def write_placeholder(self, number: int, value: object) -> str:
-        """Write a parameter; every one travels as text and says its type here."""
+        """Write a parameter with its type; the value itself travels as text."""
         if isinstance(value, str):
             return f'({self.write_parameter(number)}::text COLLATE "C")'
-        if isinstance(value, int) and not isinstance(value, bool):
-            type_ = value_kinds.choose_integer_type(value)
+        if isinstance(value, bool):
+            type_name = "boolean"
+        elif isinstance(value, int):
+            type_name = get_storage_type(value_kinds.choose_integer_type(value))
         else:
-            type_ = FLOAT64
-        return f"{self.write_parameter(number)}::{'boolean' if isinstance(value, bool) else get_storage_type(type_)}"
+            type_name = get_storage_type(FLOAT64)
+        return f"{self.write_parameter(number)}::{type_name}"
 
     def write_parameter(self, parameter_number: int) -> str:
         """Write a parameter without a type."""
@@ -198,7 +197,7 @@ class PostgresDialect(PostgresShapeDialect):
         return f'({super().quote_string(value)}::text COLLATE "C")'
 
     def write_number(self, value: float) -> str:
-        """Write a number; one with a point or exponent is a double here, which PostgreSQL has to be told."""
+        """Write a number; one with a point or exponent needs a cast, for PostgreSQL would read it as numeric."""
         if isinstance(value, int) and -(2**63) <= value < 2**63:
             return super().write_number(value)
         return f"CAST('{float(value)!r}' AS double precision)"
@@ -208,100 +207,106 @@ class PostgresDialect(PostgresShapeDialect):
         return get_storage_type(type_)
 
     def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
-        """Write a select item as exactly its declared type."""
+        """Write a select item with exactly its declared type."""
         if isinstance(node, Cast) and require_meta(node).type == type_:
             return writer.write_expression(node)
         return self.write_branch(writer, node, type_)
 
     def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
-        """Write one of several values as the type that they have together."""
+        """Write one of several values as their common type."""
         text = writer.write_expression(node)
-        if (
-            type_.is_integer
-            and value_kinds.classify_type(require_meta(node).type) == "number"
-            and not require_meta(node).type.is_integer
-        ):
-            return self.write_cast(f"CAST({text} AS double precision)", type_)
+        node_type = require_meta(node).type
+        is_fractional = value_kinds.classify_type(node_type) == "number" and not node_type.is_integer
+        if type_.is_integer and is_fractional:
+            text = f"CAST({text} AS double precision)"
         return self.write_cast(text, type_)
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
-        """Compare; ``DISTANCE(..) < r`` has a condition beside it that an index serves."""
-        plain = super().write_comparison(writer, node)
-        beside = self.table_writer.write_near_condition(self, writer, node)
-        if not beside:
-            return plain
-        return f"({beside} AND {plain})"
+        """Write a comparison; ``DISTANCE(..) < r`` gets an additional condition that an index serves."""
+        exact_condition = super().write_comparison(writer, node)
+        index_condition = self.table_writer.write_near_condition(self, writer, node)
+        if not index_condition:
+            return exact_condition
+        return f"({index_condition} AND {exact_condition})"
 
     def write_in(self, writer: SqlWriter, node: InPredicate) -> str:
-        """Write IN; a long list as one array, which is hashed or looked up in an index.
+        """Write IN; a long list becomes one array, which PostgreSQL hashes or looks up in an index.
 
-        PostgreSQL would read each value by itself.
-
-        It is a constant of the text, not a parameter: PostgreSQL hashes no array that it does not know when it plans.
+        PostgreSQL would read each value of a list by itself. The array is a constant of the text and not a parameter,
+        because PostgreSQL hashes only arrays that it knows when it plans the query.
         """
         if not isinstance(node.choices, LiteralList) or len(node.choices) < MIN_CHAIN_LINKS:
             return super().write_in(writer, node)
-        kind, text = format_array(node.choices.values)
-        array = "'" + text.replace("'", "''") + f"'::{kind}[]"
+        element_type, array_text = format_array(node.choices.values)
+        escaped_text = array_text.replace("'", "''")
+        array_sql = f"'{escaped_text}'::{element_type}[]"
         operand = writer.write_expression(node.operand)
-        # 14 hashes no <> ALL
-        if node.negated:
-            return f"({operand} NOT IN (SELECT unnest({array})))"
-        return f"({operand} = ANY ({array}))"
+        if node.negated:  # PostgreSQL 14 does not hash <> ALL
+            return f"({operand} NOT IN (SELECT unnest({array_sql})))"
+        return f"({operand} = ANY ({array_sql}))"
 
     def write_subscript(self, array: str, index: str) -> str:
-        """Write an element, from 1; NULL behind the last."""
+        """Write an element of an array, counted from 1; behind the last one it is NULL."""
         return f"({array})[CASE WHEN {index} BETWEEN 1 AND 2147483647 THEN CAST({index} AS integer) END]"
 
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
         """Write LIKE, which has no escape character in ADQL, and ILIKE."""
         text = writer.write_expression(node.operand)
         pattern = writer.write_expression(node.pattern)
-        no = "NOT " if node.negated else ""
+        operator = "LIKE"
         if node.ignore_case:
-            return f"({self.write_case_collation(text)} {no}ILIKE {self.write_case_collation(pattern)} ESCAPE '')"
-        return f"({text} {no}LIKE {pattern} ESCAPE '')"
+            operator = "ILIKE"
+            text = self.write_case_collation(text)
+            pattern = self.write_case_collation(pattern)
+        if node.negated:
+            operator = f"NOT {operator}"
+        return f"({text} {operator} {pattern} ESCAPE '')"
 
     def write_table(self, writer: SqlWriter, node: TableRef) -> str:
-        """Write a stored table, narrowed to what an index gives if it can be."""
+        """Write a stored table, restricted to the rows that an index finds if possible."""
         return self.table_writer.write_table(self, writer, node, super().write_table(writer, node))
 
     def is_already_filtered(self, node: TableRef) -> bool:
-        """Check whether the rows are a copy of those that the reader sees."""
+        """Check whether the rows are a copy of those that the reader may see."""
         return self.table_writer.is_already_filtered(node)
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a reader's rows so that nothing can be learnt of the others.
+        """Write the rows that a reader may see, so that the query cannot reveal anything about the others.
 
-        OFFSET is a fence that no condition passes.
+        PostgreSQL moves no condition of the query below OFFSET.
         """
-        return super().write_permitted_rows(table, condition) + (" OFFSET 0" if self.table_writer.needs_fence else "")
+        permitted_rows = super().write_permitted_rows(table, condition)
+        if self.table_writer.needs_fence:
+            permitted_rows += " OFFSET 0"
+        return permitted_rows
 
-    # --- pieces
+    # --- parts of expressions
 
     def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:
-        """Write a remainder: PostgreSQL has it for whole numbers only."""
+        """Write a remainder; PostgreSQL has an operator for whole numbers only."""
         if is_integer:
             return super().write_modulo(left_sql, right_sql, is_integer=is_integer)
         return f"hven_remainder(CAST({left_sql} AS double precision), CAST({right_sql} AS double precision))"
 
     def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
-        """Convert: text to whole numbers as if it were any number, booleans as 1 and 0."""
+        """Write a conversion; text becomes a whole number by way of any number, and booleans become 1 and 0."""
         target_kind = value_kinds.classify_type(type_)
-        if value_kind == "text" and type_.is_integer:
-            return self.write_cast(f"CAST({sql} AS numeric)", type_)
-        if value_kind == "boolean" and target_kind == "number":
-            return self.write_cast(f"CAST({sql} AS integer)", type_)
-        if value_kind == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
-            return self.write_cast(f"CAST({sql} AS timestamptz)", type_)
         if value_kind == "number" and target_kind == "boolean":
             return f"({sql} <> 0)"
+        if value_kind == "text" and type_.is_integer:
+            sql = f"CAST({sql} AS numeric)"
+        elif value_kind == "boolean" and target_kind == "number":
+            sql = f"CAST({sql} AS integer)"
+        elif value_kind == "text" and type_.is_timestamp:
+            # The type without a zone would drop the offset of the text; sessions are in UTC.
+            sql = f"CAST({sql} AS timestamptz)"
         return self.write_cast(sql, type_)
 
     def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
-        """Make a shape of an array of texts."""
-        size = type_.size
-        return self.write_cast(numbers_sql if size is None else f"hven_sized({numbers_sql}, {size})", type_)
+        """Write a shape made from an array of texts."""
+        if type_.size is not None:
+            numbers_sql = f"hven_sized({numbers_sql}, {type_.size})"
+        return self.write_cast(numbers_sql, type_)
 
     def write_float_text(self, sql: str, type_: Type) -> str:
         """Write a floating-point number as text."""
@@ -316,82 +321,81 @@ class PostgresDialect(PostgresShapeDialect):
             )
         return f"array_to_string({array_sql}, ' ')"
 
-    # --- text: how long it becomes is known before it is built, in the embedded engine's words
+    # --- text: the length is computed before the text is built, with the messages of the embedded engine
 
     def write_concatenation(self, parts: list[str]) -> str:
-        """Join texts."""
-        plain = super().write_concatenation(parts)
-        bare = [_CONSTANT_PATTERN.sub("", part) for part in parts]
-        if not self.max_text_bytes or not any(
-            '"' in part for part in bare
-        ):  # a descriptor's own words; what reads no column is as long as it was written
-            return plain
-        if max(map(len, bare)) > MAX_REPEATED_CHARACTERS:
+        """Write a concatenation of texts, with a check of its length."""
+        plain_sql = super().write_concatenation(parts)
+        parts_without_constants = [_CONSTANT_PATTERN.sub("", part) for part in parts]
+        # Expressions of a descriptor have no limit, and without a column the text is as long as its constants.
+        reads_column = any('"' in part for part in parts_without_constants)
+        if not self.max_text_bytes or not reads_column:
+            return plain_sql
+        if max(map(len, parts_without_constants)) > MAX_REPEATED_CHARACTERS:
             return f"hven_joined({self.max_text_bytes}, CAST(ARRAY[{', '.join(parts)}] AS text[]))"
-        size = " + ".join(
-            f"{number}::bigint * octet_length({part})" for part, number in Counter(parts).items() if part != "NULL"
-        )
-        return (
-            f"CASE WHEN {size} > {self.max_text_bytes} THEN hven_longer({size}, {self.max_text_bytes}) ELSE {plain} END"
-        )
+        part_sizes = [
+            f"{count}::bigint * octet_length({part})" for part, count in Counter(parts).items() if part != "NULL"
+        ]
+        size_sql = " + ".join(part_sizes)
+        too_long_sql = f"hven_longer({size_sql}, {self.max_text_bytes})"
+        return f"CASE WHEN {size_sql} > {self.max_text_bytes} THEN {too_long_sql} ELSE {plain_sql} END"
 
     def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """REPLACE and REGEXP_REPLACE."""
+        """Write REPLACE or REGEXP_REPLACE."""
         args = [writer.write_expression(arg) for arg in node.args]
         if not self.max_text_bytes:
             return FUNCTION_TEMPLATES[node.name].replace("{*}", ", ".join(args)).format(*args)
         return f"hven_{node.name.lower()}({', '.join(args)}, {self.max_text_bytes})"
 
     def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:
-        """IVO_STRING_AGG: beside it goes a sum of lengths, which stops both."""
-        return self.write_length_check(
-            ", ".join(writer.write_expression(arg) for arg in node.args),
-            super().write_string_aggregate(writer, node, order_clause),
-        )
+        """Write IVO_STRING_AGG beside a sum of lengths, which stops both if it becomes too large."""
+        arguments_sql = ", ".join(writer.write_expression(arg) for arg in node.args)
+        joined_sql = super().write_string_aggregate(writer, node, order_clause)
+        return self.write_length_check(arguments_sql, joined_sql)
 
     def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:
-        """Put a sum of lengths beside joined texts."""
+        """Write joined texts beside a sum of their lengths."""
         return f"CASE WHEN hven_room({arguments_sql}, {MAX_AGGREGATED_TEXT_BYTES}) IS NOT NULL THEN {joined_sql} END"
 
     def build_default_template(self, function_name: str) -> str:  # noqa: ARG002  (one signature for all)
-        """Leave to the embedded engine what is not known here."""
+        """Leave a function that is not listed here to the embedded engine."""
         return ".raise_unsupported"
 
     def raise_unsupported(self, writer: SqlWriter, node: Expr) -> str:  # noqa: ARG002  (one signature for all)
-        """Refuse what the embedded engine must compute."""
+        """Refuse an expression that the embedded engine must compute."""
         raise UnsupportedByPostgresError(node.name if isinstance(node, FunctionCall) else "this")
 
     def write_case_collation(self, sql: str) -> str:
-        """Write text so that upper and lower case of all letters are known."""
+        """Write text with a collation that knows upper and lower case of all letters."""
         return f'({sql}) COLLATE "{self.case_collation}"'
 
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ROUND and TRUNCATE, with decimals that may be negative."""
-        name = "hven_round" if node.name == "ROUND" else "hven_truncate"
+        """Write ROUND or TRUNCATE; the number of decimals may be negative."""
+        function_name = "hven_round" if node.name == "ROUND" else "hven_truncate"
         value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        return (
-            f"{name}({value}, "
-            f"{f'CAST({writer.write_expression(node.args[1])} AS integer)' if len(node.args) > 1 else '0'})"
-        )
+        digits = "0"
+        if len(node.args) > 1:
+            digits = f"CAST({writer.write_expression(node.args[1])} AS integer)"
+        return f"{function_name}({value}, {digits})"
 
     def write_average(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
-        """AVG, in double."""
-        text = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        return f"avg({'DISTINCT ' if node.distinct else ''}{text}) {over_clause}".rstrip()
+        """Write AVG, computed in double precision."""
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        distinct = "DISTINCT " if node.distinct else ""
+        return f"avg({distinct}{value}) {over_clause}".rstrip()
 
     def write_extreme(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
-        """MIN and MAX; PostgreSQL has none of booleans."""
-        text = writer.write_expression(node.args[0])
-        if value_kinds.classify_type(require_meta(node.args[0]).type) == "boolean":
-            return f"{'bool_and' if node.name == 'MIN' else 'bool_or'}({text}) {over_clause}".rstrip()
-        return f"{node.name.lower()}({text}) {over_clause}".rstrip()
+        """Write MIN or MAX; for booleans, which PostgreSQL does not have, as a conjunction or disjunction."""
+        argument = node.args[0]
+        function_name = node.name.lower()
+        if value_kinds.classify_type(require_meta(argument).type) == "boolean":
+            function_name = "bool_and" if node.name == "MIN" else "bool_or"
+        return f"{function_name}({writer.write_expression(argument)}) {over_clause}".rstrip()
 
     def write_median(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """MEDIAN."""
-        return (
-            f"percentile_cont(0.5) WITHIN GROUP (ORDER BY "
-            f"{self.write_double(writer.write_expression(node.args[0]), node.args[0])})"
-        )
+        """Write MEDIAN."""
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        return f"percentile_cont(0.5) WITHIN GROUP (ORDER BY {value})"
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
         """Write a function over a window; PostgreSQL has neither MEDIAN nor DISTINCT there."""
@@ -400,26 +404,24 @@ class PostgresDialect(PostgresShapeDialect):
         return super().write_window(writer, node, over_clause)
 
     def write_case_change(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """LOWER and UPPER."""
+        """Write LOWER or UPPER."""
         text = f"{node.name.lower()}({self.write_case_collation(writer.write_expression(node.args[0]))})"
         if node.name == "UPPER":
             return f"(replace({text}, 'ß', 'ẞ') COLLATE \"C\")"
         return f'({text} COLLATE "C")'
 
     def write_hashlist_has(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HASHLIST_HAS."""
-        items, item_sql = (f"lower({self.write_case_collation(writer.write_expression(arg))})" for arg in node.args)
-        return (
-            f"CAST({item_sql} = ANY(regexp_split_to_array({items}, '#')) AS INTEGER)"  # '' has one item, as everywhere
-        )
+        """Write IVO_HASHLIST_HAS; an empty text is a list of one item, as in the other engines."""
+        list_sql, item_sql = (f"lower({self.write_case_collation(writer.write_expression(arg))})" for arg in node.args)
+        return f"CAST({item_sql} = ANY(regexp_split_to_array({list_sql}, '#')) AS INTEGER)"
 
     def write_nocase_match(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_NOCASEMATCH."""
+        """Write IVO_NOCASEMATCH."""
         left_sql, right_sql = (self.write_case_collation(writer.write_expression(arg)) for arg in node.args)
         return f"CAST({left_sql} ILIKE {right_sql} ESCAPE '' AS INTEGER)"
 
     def write_has_word(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HASWORD: all words of the second are among those of the first."""
+        """Write IVO_HASWORD: all words of the second text are among those of the first."""
         text, words_sql = (
             _SPLIT_WORDS_SQL.format(f"lower({self.write_case_collation(writer.write_expression(arg))})")
             for arg in node.args
@@ -427,26 +429,26 @@ class PostgresDialect(PostgresShapeDialect):
         return f"CAST({text} @> array_remove({words_sql}, '') AS INTEGER)"
 
     def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HISTOGRAM: how often each bin is met."""
+        """Write IVO_HISTOGRAM, which counts the values of each bin."""
         value, low, high = self.write_doubles(writer, node.args[:3])
         bins = f"CAST({writer.write_expression(node.args[3])} AS integer)"
-        histogram_sql = (
-            f"hven_histogram({'DISTINCT ' if node.distinct else ''}hven_bin({value}, {low}, {high}, {bins}), {bins})"
-        )
+        distinct = "DISTINCT " if node.distinct else ""
+        histogram_sql = f"hven_histogram({distinct}hven_bin({value}, {low}, {high}, {bins}), {bins})"
         return f"coalesce({histogram_sql}, array_fill(0, ARRAY[{bins} + 2]))"
 
 
 def format_array(values: Sequence[float] | Sequence[str]) -> tuple[str, str]:
-    """Write constants of one type as an array in PostgreSQL's text; return the type of its elements, too."""
+    """Return the element type and the text of an array of constants, as PostgreSQL reads it."""
     first_value = values[0]
     if isinstance(first_value, str):
-        quoted_values = (
+        escaped_values = (
             str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\0", "\ufffe") for value in values
         )
-        return "text", '{"' + '","'.join(quoted_values) + '"}'
+        return "text", '{"' + '","'.join(escaped_values) + '"}'
     if isinstance(first_value, int) and min(values) >= -(2**63) and max(values) < 2**63:  # type: ignore[operator]
         return "bigint", "{" + ",".join(map(str, values)) + "}"
-    return "double precision", "{" + ",".join([repr(float(value)) for value in values]) + "}"
+    number_texts = [repr(float(value)) for value in values]
+    return "double precision", "{" + ",".join(number_texts) + "}"
 
 
 class UnsupportedByPostgresError(Exception):

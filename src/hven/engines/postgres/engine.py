@@ -1,4 +1,4 @@
-"""PostgresEngine: snapshots as tables of a schema of ours, queries prepared or streamed, positions found as the database can."""
+"""The engine that keeps snapshots as tables of a PostgreSQL schema, and answers queries with PostgreSQL."""
 
 from __future__ import annotations
 
@@ -46,17 +46,16 @@ if TYPE_CHECKING:
 
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LOCK_SQL = "SELECT pg_advisory_lock(hashtextextended($1::text, 0))"
-MIN_PAGE_SAMPLE_ROWS = (
-    10_000  # rows of a sample from which on whole pages are taken: of fewer they would be too few pages
-)
-SAMPLE_CACHE_BYTES = 64 * 1024**2  # bytes of samples that are kept
-_MAX_IDENTIFIER_BYTES = 63  # bytes of an identifier
+UNLOCK_SQL = "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))"
+MIN_PAGE_SAMPLE_ROWS = 10_000  # larger samples take whole pages; smaller ones would have too few pages
+SAMPLE_CACHE_BYTES = 64 * 1024**2
+_MAX_IDENTIFIER_BYTES = 63  # PostgreSQL's limit
 
 
 class PostgresEngine(DatabaseQueryEngine):
     """The engine `postgres` (`hven.engines.StorageEngine`). Thread-safe.
 
-    The server is asked for nothing before it is needed.
+    It connects to the server when it first needs a connection.
     """
 
     name = "postgres"
@@ -85,16 +84,15 @@ class PostgresEngine(DatabaseQueryEngine):
         self._read_role = read_role
         self._pool_size = pool_size
         self._position_method = position_method
+        reader_user = None
         if read_url:
-            user = conninfo_to_dict(read_url).get("user")
-        else:
-            user = None
-        self.reader_roles: Sequence[str] = [str(name) for name in (read_role, user) if name]
+            reader_user = conninfo_to_dict(read_url).get("user")
+        self.reader_roles: Sequence[str] = [str(name) for name in (read_role, reader_user) if name]
         self.deadline_watcher = DeadlineWatcher()
         self._database_features: DatabaseFeatures | None = None
-        self._held_names: dict[str, bool] = {}  # tables that are written here, or were and may not be published yet
-        self._lock_connection: Any = None  # the connection whose locks say so to other processes
-        self._pending_removals: set[str] = set()  # tables that readers held when they were dropped
+        self._held_names: dict[str, bool] = {}  # tables that are being written, or are not published yet
+        self._lock_connection: Any = None  # its advisory locks tell other processes about these tables
+        self._pending_removals: set[str] = set()  # tables that could not be dropped because queries read them
         writing = DatabaseServer(
             url, schema=schema, path=quote_identifier(schema), writing=True, site=self._site_identity
         )
@@ -114,27 +112,29 @@ class PostgresEngine(DatabaseQueryEngine):
 
     @property
     def database_features(self) -> DatabaseFeatures:
-        """What the database offers; looked at, and made ready, when first needed."""
+        """Features of the database; the engine looks at it, and prepares the schema, when they are first needed."""
         if self._database_features is None:
             with self._lock:
                 if self._database_features is None:
-                    with self.write_pool.borrow_connection() as connection:
-                        try:
-                            features = schema_installation.prepare_schema(
-                                connection, self.schema, self.reader_roles, self._position_method
-                            )
-                            schema_installation.claim_schema(
-                                connection, self.schema, self._site_identity, is_writing=False
-                            )
-                            self._database_features = features
-                        except error_translation.list_driver_errors() as error:
-                            raise error_translation.translate_error(error, server_name=self.server_name) from error
+                    self._database_features = self._prepare_database()
         return self._database_features
 
-    def reload_features(self) -> bool:
-        """Look anew what the database offers: an extension is gone.
+    def _prepare_database(self) -> DatabaseFeatures:
+        """Create the schema and its functions unless they exist, and return the features of the database."""
+        with self.write_pool.borrow_connection() as connection:
+            try:
+                features = schema_installation.prepare_schema(
+                    connection, self.schema, self.reader_roles, self._position_method
+                )
+                schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=False)
+            except error_translation.list_driver_errors() as error:
+                raise error_translation.translate_error(error, server_name=self.server_name) from error
+        return features
 
-        Positions are found without it, for every table has cells.
+    def reload_features(self) -> bool:
+        """Look at the database again, because an extension is gone.
+
+        Queries find positions without it: every table has cells.
         """
         with self._lock, self.write_pool.borrow_connection() as connection:
             self._database_features = schema_installation.prepare_schema(connection, self.schema, self.reader_roles, "")
@@ -179,10 +179,10 @@ class PostgresEngine(DatabaseQueryEngine):
         return self._read_pools
 
     def count_connections(self) -> dict[str, int]:
-        """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
-        return count_pool_connections(
-            (*self._write_pools, *(self._read_pools or ())), max(self._pool_size, 1) + max(self._pool_size, 2)
-        )
+        """Count the connections of this process for the health page: the maximum, those in use and those kept."""
+        pools = (*self._write_pools, *(self._read_pools or ()))
+        max_connections = max(self._pool_size, 1) + max(self._pool_size, 2)
+        return count_pool_connections(pools, max_connections)
 
     def plan_bound_query(self, bound_query: BoundQuery) -> PostgresPlan:
         """Plan a bound query."""
@@ -198,7 +198,7 @@ class PostgresEngine(DatabaseQueryEngine):
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> TableStaging:
-        """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
         base_record = self._read_table_record(base_snapshot)
         has_cells = self._has_cell_column(base_snapshot)
         check_mergeable(table, base_snapshot, base_record, has_cells=has_cells)
@@ -211,7 +211,7 @@ class PostgresEngine(DatabaseQueryEngine):
     def _begin_staging(
         self, table: Table, snapshot_id: str, build_staging: Callable[[str], TableStaging]
     ) -> TableStaging:
-        """Begin to write under a name that is locked against sweeps; what cannot begin leaves it free."""
+        """Begin to write under a name that is locked against sweeps; release the name if that fails."""
         if not _SNAPSHOT_ID_PATTERN.fullmatch(snapshot_id):
             message = f"{snapshot_id!r} cannot be the id of a snapshot: letters, digits, dot, dash and underscore only"
             raise StorageError(message)
@@ -228,14 +228,16 @@ class PostgresEngine(DatabaseQueryEngine):
         _ = self.database_features
         with self._borrow_writer() as connection:
             schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=True)
-            existing = connection.execute(
-                "SELECT to_regclass($1::text)", [f"{quote_identifier(self.schema)}.{quote_identifier(name)}"]
-            ).fetchone()
+            existing = connection.execute("SELECT to_regclass($1::text)", [self._quote_table(name)]).fetchone()
         if existing[0] is not None:
             message = f"there is a snapshot {name} already"
             raise StorageError(message)
         self._lock_name(name)
         return name
+
+    def _quote_table(self, table_name: str) -> str:
+        """Write the name of a table with the engine's schema."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(table_name)}"
 
     def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order."""
@@ -249,54 +251,48 @@ class PostgresEngine(DatabaseQueryEngine):
         condition: str | None = None,
         sample_clause: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows that meet a condition; `sample_clause`: of a sample of the table that they are in."""
-        fields = table_record.arrow_types
+        """Yield rows that meet a condition; with `sample_clause`, rows of a sample of the table that has them."""
+        arrow_types = table_record.arrow_types
         if column_names is None:
-            names = list(fields)
+            column_names = list(arrow_types)
+        schema = pa.schema([pa.field(name, arrow_types[name]) for name in column_names])
+        column_list = ", ".join(map(quote_identifier, column_names))
+        if sample_clause is None:
+            source = self._quote_table(snapshot.path)
         else:
-            names = list(column_names)
-        schema = pa.schema([pa.field(name, fields[name]) for name in names])
-        sql = (
-            f"SELECT {', '.join(map(quote_identifier, names))} FROM "
-            f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path if sample_clause is None else table_record.find_table_name(snapshot))}{sample_clause or ''}"
-        )
+            source = self._quote_table(table_record.find_table_name(snapshot)) + sample_clause
+        sql = f"SELECT {column_list} FROM {source}"
         if condition is not None:
             sql += f" WHERE {condition}"
-        yield from PostgresExecution(
-            self, schema, lambda: QueryWork(prepared_sql=sql, copy_sql=sql, arguments=()), ExecutionLimits()
-        )
+        work = QueryWork(prepared_sql=sql, copy_sql=sql, arguments=())
+        yield from PostgresExecution(self, schema, lambda: work, ExecutionLimits())
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
-        """Return about so many rows of some columns, from pages all over a snapshot.
+        """Return about this number of rows of some columns, from pages all over a snapshot.
 
-        Its beginning is not like the rest. The same ones each time.
-
-        Of tables that have become several states' the rows of this one are taken.
+        The first rows of a snapshot are not like the others. The sample is the same each time. If several snapshots share
+        the table, the sample has rows of this snapshot only.
         """
         table_record = self._read_table_record(snapshot)
-        names = [name for name in table_record.arrow_types if name in column_names] or list(table_record.arrow_types)[
-            :1
-        ]
-        key = (snapshot.path, row_count, *names)
-        sample = self._samples.find(key)
+        arrow_types = table_record.arrow_types
+        names = [name for name in arrow_types if name in column_names]
+        if not names:
+            names = list(arrow_types)[:1]
+        cache_key = (snapshot.path, row_count, *names)
+        sample = self._samples.find(cache_key)
         if sample is None:
-            share = min(100.0 * row_count / max(snapshot.rows, 1), 100.0)
-            way = "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI"
-            among = f" TABLESAMPLE {way} ({share:.9f}) REPEATABLE (1)"
-            read = self._iterate_rows(
-                snapshot,
-                table_record,
-                names,
-                None if table_record.share is None else shared_tables.write_state_condition(table_record.share),
-                among,
-            )
+            percentage = min(100.0 * row_count / max(snapshot.rows, 1), 100.0)
+            method = "SYSTEM" if row_count > MIN_PAGE_SAMPLE_ROWS else "BERNOULLI"
+            sample_clause = f" TABLESAMPLE {method} ({percentage:.9f}) REPEATABLE (1)"
+            state_condition = None
+            if table_record.share is not None:
+                state_condition = shared_tables.write_state_condition(table_record.share)
+            batches = self._iterate_rows(snapshot, table_record, names, state_condition, sample_clause)
             try:
-                sample = pa.Table.from_batches(
-                    read, pa.schema([pa.field(name, table_record.arrow_types[name]) for name in names])
-                )
-            except HvenError:  # readers may have no right to the table of several states
+                sample = pa.Table.from_batches(batches, pa.schema([(name, arrow_types[name]) for name in names]))
+            except HvenError:  # readers may have no right to a shared table
                 return None
-            self._samples.store(key, sample, int(sample.nbytes) + 1024)
+            self._samples.store(cache_key, sample, int(sample.nbytes) + 1024)
         if sample.num_rows:
             return MemoryRelation(sample, is_stored=True)
         return None
@@ -304,31 +300,30 @@ class PostgresEngine(DatabaseQueryEngine):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read what came and went between two states of one table; else both."""
+        """Read the rows that only one of two snapshots of a shared table has; of other snapshots read all rows."""
         old_record = self._read_table_record(old_snapshot)
         new_record = self._read_table_record(new_snapshot)
-        return self._iterate_rows(
-            old_snapshot, old_record, column_names, shared_tables.write_difference_condition(old_record, new_record)
-        ), self._iterate_rows(
-            new_snapshot, new_record, column_names, shared_tables.write_difference_condition(new_record, old_record)
-        )
+        old_condition = shared_tables.write_difference_condition(old_record, new_record)
+        new_condition = shared_tables.write_difference_condition(new_record, old_record)
+        old_rows = self._iterate_rows(old_snapshot, old_record, column_names, old_condition)
+        new_rows = self._iterate_rows(new_snapshot, new_record, column_names, new_condition)
+        return old_rows, new_rows
 
     def _has_cell_column(self, snapshot: Snapshot) -> bool:
-        """Return whether a snapshot has the cells of its positions."""
+        """Return whether a snapshot has the column of the cells of its positions."""
         with self._borrow_writer() as connection:
             exists_row = connection.execute(
                 "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass($1::text) AND attname = "
                 "$2 AND NOT attisdropped)",
-                [f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path)}", CELL_COLUMN],
+                [self._quote_table(snapshot.path), CELL_COLUMN],
             ).fetchone()
         return exists_row is not None and bool(exists_row[0])
 
     def _read_table_record(self, snapshot: Snapshot) -> TableRecord:
-        """Return what a snapshot's table or view says about itself."""
+        """Read the record in the comment of a snapshot's table or view."""
         with self._borrow_writer() as connection:
             comment = connection.execute(
-                "SELECT obj_description(to_regclass($1::text), 'pg_class')",
-                [f"{quote_identifier(self.schema)}.{quote_identifier(snapshot.path)}"],
+                "SELECT obj_description(to_regclass($1::text), 'pg_class')", [self._quote_table(snapshot.path)]
             ).fetchone()
         if comment is None or comment[0] is None:
             message = f"the snapshot {snapshot.path} is not in the database"
@@ -336,14 +331,14 @@ class PostgresEngine(DatabaseQueryEngine):
         return parse_table_comment(str(comment[0]))
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's table, or its view and what no other one shows.
+        """Remove the table of a snapshot, or its view with the rows that no other snapshot shows.
 
-        Who reads it goes on, and it goes when they are done.
+        Queries that read it continue; it is removed when they are done.
         """
         self.remove_table(snapshot.path)
 
     def remove_table(self, table_name: str) -> bool:
-        """Drop a snapshot's table or view; False if readers hold it yet: it is tried again at the next occasion."""
+        """Drop the table or view of a snapshot; return False if queries read it. A later call tries again."""
         is_removed = True
         with self._borrow_writer() as connection:
             for removed_name in {table_name, *self._pending_removals}:
@@ -371,37 +366,35 @@ class PostgresEngine(DatabaseQueryEngine):
         _ = self.database_features
         with self._borrow_writer() as connection:
             if not schema_installation.claim_schema(connection, self.schema, self._site_identity, is_writing=False):
-                return removed  # nobody has written here
+                return removed  # no process has written here
             accessible_copies.remove_leftover_copies(connection, self.schema)
             rows = connection.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
                 "WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'v') AND c.relname ~ '^[bos]_' ORDER BY 1",
                 [self.schema],
             ).fetchall()
-            used = {
-                share.base_table
-                for share in shared_tables.parse_shared_states(
-                    connection.execute(shared_tables.write_shares_query(self.schema)).fetchall()
-                ).values()
-            }
+            shares = connection.execute(shared_tables.write_shares_query(self.schema)).fetchall()
+            shared_names = {state.base_table for state in shared_tables.parse_shared_states(shares).values()}
             for (name,) in rows:
-                if name in known_paths or name in used or f"s{name[1:]}" in self._held_names:
+                snapshot_name = f"s{name[1:]}"
+                if name in known_paths or name in shared_names or snapshot_name in self._held_names:
                     continue
-                lock_key = self._build_lock_key(f"s{name[1:]}")
-                free = connection.execute(
-                    "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [lock_key]
-                ).fetchone()
-                if not free[0]:
-                    continue  # another process writes it
-                try:
-                    if self.remove_table(name):
-                        removed.append(name)
-                finally:
-                    connection.execute(
-                        "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))",
-                        [self._build_lock_key(f"s{name[1:]}")],
-                    )
+                if self._remove_unlocked(connection, name, snapshot_name):
+                    removed.append(name)
         return removed
+
+    def _remove_unlocked(self, connection: Any, table_name: str, snapshot_name: str) -> bool:
+        """Remove a table unless another process has locked its snapshot; return whether it is removed."""
+        lock_key = self._build_lock_key(snapshot_name)
+        lock_row = connection.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended($1::text, 0))", [lock_key]
+        ).fetchone()
+        if not lock_row[0]:
+            return False  # another process writes it
+        try:
+            return self.remove_table(table_name)
+        finally:
+            connection.execute(UNLOCK_SQL, [lock_key])
 
     # --- locks -----------------------------------------------------------------------------------------------
 
@@ -412,21 +405,14 @@ class PostgresEngine(DatabaseQueryEngine):
         return f"hven snapshot {self.schema}.{table_name}"
 
     def _lock_name(self, table_name: str) -> None:
-        """Lock a name against sweeps of other processes, on a connection that is kept for this."""
+        """Lock a name against sweeps of other processes, on a connection that is kept for this purpose."""
         with self._lock:
             self._held_names[table_name] = True
             try:
                 if self._lock_connection is None or not is_alive(self._lock_connection):
-                    self._lock_connection = DatabaseServer(
-                        self._url,
-                        schema=self.schema,
-                        path=quote_identifier(self.schema),
-                        writing=True,
-                        site=self._site_identity,
-                    ).open_psycopg_connection()
-                    for other_name in self._held_names.keys() - {
-                        table_name
-                    }:  # the server let go of them when the connection broke
+                    self._lock_connection = self._open_lock_connection()
+                    # The server released the other locks when the former connection broke.
+                    for other_name in self._held_names.keys() - {table_name}:
                         self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(other_name)])
                 self._lock_connection.execute(LOCK_SQL, [self._build_lock_key(table_name)])
             except error_translation.list_driver_errors() as error:
@@ -434,22 +420,26 @@ class PostgresEngine(DatabaseQueryEngine):
                 self._lock_connection = None
                 raise error_translation.translate_error(error, server_name=self.server_name) from error
 
+    def _open_lock_connection(self) -> Any:
+        server = DatabaseServer(
+            self._url, schema=self.schema, path=quote_identifier(self.schema), writing=True, site=self._site_identity
+        )
+        return server.open_psycopg_connection()
+
     def _release_name(self, table_name: str) -> None:
         with self._lock:
             if self._held_names.pop(table_name, None) is None or self._lock_connection is None:
                 return
             try:
-                self._lock_connection.execute(
-                    "SELECT pg_advisory_unlock(hashtextextended($1::text, 0))", [self._build_lock_key(table_name)]
-                )
+                self._lock_connection.execute(UNLOCK_SQL, [self._build_lock_key(table_name)])
                 if not self._held_names:
                     self._lock_connection.close()
                     self._lock_connection = None
             except error_translation.list_driver_errors():
-                self._lock_connection = None  # the server let go of all its locks when the connection broke
+                self._lock_connection = None  # the server released all its locks when the connection broke
 
     def close(self) -> None:
-        """Free everything."""
+        """Close all connections, and the embedded engine."""
         with self._lock:
             if self._is_closed:
                 return
@@ -465,7 +455,7 @@ class PostgresEngine(DatabaseQueryEngine):
 
 
 class _TranslatedConnection:
-    """A writing connection whose errors are said in our words."""
+    """A writing connection whose errors are translated."""
 
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine

@@ -1,4 +1,4 @@
-"""What plans, executions and stagings need of the engine they belong to."""
+"""The interface of the engine for its plans, executions and stagings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class AccessibleCopiesProtocol(Protocol):
-    """Copies of what readers see, as plans and executions need them."""
+    """Copies of the rows that readers see, as plans and executions use them."""
 
     def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> Any:
-        """Describe a copy: of the rows of a snapshot that meet a condition, SQL over ``t0``."""
+        """Describe the copy of the rows of a snapshot that meet a condition, which is SQL over ``t0``."""
 
     def find_rows(self, copy: Any) -> str | None:
-        """Return the SQL of its rows; empty: it is being made; None: there will be none."""
+        """Return the SQL of the rows of a copy; empty if it is being made, None if there will be none."""
 
     def forget_copies(self) -> bool:
-        """Forget which copies there are, for one was removed; False: none was ever known."""
+        """Forget which copies exist, because one was removed; return False if none was ever known."""
 
 
 class PostgresEngineProtocol(Protocol):
-    """The engine, as its parts see it."""
+    """The engine, as its parts use it."""
 
     name: str
     schema: str
@@ -40,11 +40,11 @@ class PostgresEngineProtocol(Protocol):
 
     @property
     def accessible_copies(self) -> AccessibleCopiesProtocol | None:
-        """Copies of what readers see; None if nothing may be copied."""
+        """Copies of the rows that readers see; None if nothing may be copied."""
 
     @property
     def database_features(self) -> DatabaseFeatures:
-        """What the database offers; looked at when first needed."""
+        """Features of the database; the engine looks at it when they are first needed."""
 
     @property
     def write_pool(self) -> ConnectionPool:
@@ -67,10 +67,10 @@ class PostgresEngineProtocol(Protocol):
         """The embedded engine, for what PostgreSQL does not compute."""
 
     def reload_features(self) -> bool:
-        """Look anew what the database offers, if it is ours to set up."""
+        """Look at the database again; return False if it does not belong to Hven."""
 
     def remove_table(self, table_name: str) -> bool:
-        """Drop a table of ours; False if readers hold it yet."""
+        """Drop a table of Hven; return False if a session still reads it."""
 
 
 class LiveEngineProtocol(PostgresEngineProtocol, Protocol):
@@ -80,4 +80,4 @@ class LiveEngineProtocol(PostgresEngineProtocol, Protocol):
     turnstile: StatementTurnstile
 
     def detect_extension(self, extension: str) -> None:
-        """Look at the database anew, unless it has this extension: it may have come since."""
+        """Look at the database again unless it has this extension, which may have been installed since."""

@@ -1,8 +1,9 @@
-"""What errors of PostgreSQL and of its drivers mean to the person who asked, and to the one who runs the server."""
+"""Translation of the errors of PostgreSQL and its drivers for the user who asked and for the operator of the server."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import adbc_driver_manager
 import psycopg
@@ -23,8 +24,9 @@ _CONNECTION_LOST_STATES = {"57P01", "57P02", "57P03", "08000", "08001", "08003",
 _INVALID_TIMESTAMP_PATTERN = re.compile(
     r'invalid input syntax for type (?:timestamp|date)\w*: "(?P<v>.*)"|date/time field value out of range: "(?P<w>.*)"'
 )
+# Groups of the patterns: `v` and `w` are values or words, `t` and `u` are types.
 _MESSAGE_PATTERNS = (
-    # `hven_longest`
+    # the error that the function `hven_longest` raises
     (re.compile(r'invalid input syntax for type integer: "(?P<v>a text of [^"]* would be built.*)"'), "{v}"),
     (
         re.compile(r'invalid input syntax for type (?P<t>[\w ]+): "(?P<v>.*)"', re.DOTALL),
@@ -33,7 +35,8 @@ _MESSAGE_PATTERNS = (
     (_INVALID_TIMESTAMP_PATTERN, "'{v}{w}' is no timestamp"),
     (
         re.compile(
-            r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|"(?P<w>.*)" is out of range for type (?P<u>[\w ]+)'
+            r'value "(?P<v>.*)" is out of range for type (?P<t>[\w ]+)|'
+            r'"(?P<w>.*)" is out of range for type (?P<u>[\w ]+)'
         ),
         "{v}{w} is out of the range of {t}{u}",
     ),
@@ -55,81 +58,158 @@ _MESSAGE_PATTERNS = (
 )
 NUMBER_WORDS = "a number"
 _TIMESTAMP_TYPE_PATTERN = re.compile(r"type timestamp|type date|date/time")
+_MISSING_EXTENSION_PATTERN = re.compile(r"\b(q3c_\w+|spoint|scircle|spherical?)\b|could not access file|access method")
+_MISSING_EXTENSION_STATES = {"42883", "42704", "58P01", "XX000"}
+_FOREIGN_ERROR_PATTERN = re.compile(
+    r'remote SQL command|could not connect to server "|user mapping not found|^password (?:is|or GSSAPI .*) required'
+)
+_FOREIGN_DETAIL_PATTERN = re.compile(r"(?:DETAIL:\s*)?(connection to server .*|FATAL: .*|could not translate .*)")
+_REFUSED_LOGIN_PATTERN = re.compile(r'role ".*" does not exist|no pg_hba.conf entry')
+_CONNECTION_LOST_TEXTS = (
+    "server closed the connection",
+    "connection to server",
+    "terminating connection",
+    "connection is closed",
+    "the connection is lost",
+    "no connection to the server",
+    "consuming input failed",
+    "SSL connection has been closed",
+    "could not receive data",
+    "server terminated",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _ErrorRule:
+    """An error of the server, and the error that Hven raises instead.
+
+    Attributes
+    ----------
+    sqlstates, pattern
+        The rule is for errors that have one of these SQLSTATEs, or whose message the pattern finds.
+    message
+        Template with ``{server}``, the server's name, and ``{line}``, the message of PostgreSQL.
+    """
+
+    sqlstates: frozenset[str]
+    pattern: re.Pattern[str] | None
+    error_class: type[HvenError]
+    message: str
+    remedy: str
+
+    def is_for(self, sqlstate: str, line: str) -> bool:
+        """Return whether the rule is for an error."""
+        if sqlstate in self.sqlstates:
+            return True
+        return self.pattern is not None and self.pattern.search(line) is not None
+
+    def build_error(self, server_name: str, line: str) -> HvenError:
+        """Build the error of Hven."""
+        message = self.message.format(server=_format_server(server_name), line=line)
+        return self.error_class(message, remedy=self.remedy)
+
+
+_SERVER_RULES = (
+    _ErrorRule(
+        frozenset({"53100"}),
+        re.compile("No space left"),
+        StorageError,
+        "the disk of the database server{server} is full",
+        "free some space there, or let Hven keep fewer snapshots (keep_snapshots)",
+    ),
+    _ErrorRule(
+        frozenset({"53200", "53400", "54000", "54001"}),
+        re.compile("invalid memory alloc request size|temp_file_limit"),
+        TooLargeError,
+        "the query needs more memory or disk than one query may use",
+        "select fewer columns, group by fewer distinct values, or sort fewer rows",
+    ),
+    _ErrorRule(
+        frozenset({"53300"}),
+        re.compile("too many clients|too many connections|remaining connection slots"),
+        StorageError,
+        "the database server{server} takes no more connections",
+        "raise max_connections there, or lower the engine's pool here",
+    ),
+    _ErrorRule(
+        frozenset({"28P01", "28000"}),
+        re.compile(f"authentication failed|no password supplied|{_REFUSED_LOGIN_PATTERN.pattern}"),
+        StorageError,
+        "the database server{server} refuses this user: {line}",
+        "look at user and password of the engine's url in hven.toml or its secret",
+    ),
+    _ErrorRule(
+        frozenset(),
+        re.compile("could not translate host name|Name or service not known|failed to resolve host"),
+        StorageError,
+        "there is no database server{server}: {line}",
+        "look at the host of the engine's url",
+    ),
+    _ErrorRule(
+        frozenset({"3D000"}),
+        re.compile('(?=.*database ").*does not exist'),
+        StorageError,
+        "the database is not there{server}: {line}",
+        "create it, or look at the engine's url",
+    ),
+    _ErrorRule(
+        frozenset({"42501"}),
+        None,
+        StorageError,
+        "the database role may not do this{server}: {line}",
+        "grant the role what is named",
+    ),
+)
 
 
 def list_driver_errors() -> tuple[type[Exception], ...]:
-    """Return the classes of error that the drivers raise."""
+    """Return the exception classes of the drivers."""
     return (psycopg.Error, adbc_driver_manager.Error, pa.ArrowException, OSError)
 
 
 def get_sqlstate(error: BaseException) -> str:
-    """Return the SQLSTATE of an error, empty if it has none."""
+    """Return the SQLSTATE of an error; empty if it has none."""
     return str(getattr(error, "sqlstate", None) or "")
 
 
 def is_extension_missing(error: BaseException) -> bool:
-    """Return whether a function, type or operator of an extension is not there any more."""
-    words = r"\b(q3c_\w+|spoint|scircle|spherical?)\b|could not access file|access method"
-    return (
-        get_sqlstate(error) in {"42883", "42704", "58P01", "XX000"}
-        and re.search(words, extract_message(error)) is not None
-    )
+    """Return whether a function, type or operator of an extension no longer exists."""
+    if get_sqlstate(error) not in _MISSING_EXTENSION_STATES:
+        return False
+    return _MISSING_EXTENSION_PATTERN.search(extract_message(error)) is not None
 
 
 def is_float_out_of_range(error: BaseException | None) -> bool:
-    """Return whether floating-point arithmetic left its range.
-
-    The number is too large, or too small to be told from 0.
-    """
-    return (
-        error is not None
-        and get_sqlstate(error) == "22003"
-        and re.search(r"value out of range: (over|under)flow", str(error)) is not None
-    )
+    """Return whether the result of floating-point arithmetic is too large, or too small to differ from 0."""
+    if error is None or get_sqlstate(error) != "22003":
+        return False
+    return re.search(r"value out of range: (over|under)flow", str(error)) is not None
 
 
 def extract_foreign_message(error: BaseException) -> str:
-    """Return what another database said, on which foreign tables stand; empty if it was ours that spoke."""
+    """Return the message of another database on which foreign tables stand; empty if the error is not from there."""
+    parts = []
     if isinstance(error, psycopg.Error):
-        diag = error.diag
-    else:
-        diag = None
-    if diag is not None:
-        parts = [getattr(diag, name, None) for name in ("message_primary", "message_detail", "context")]
-    else:
-        parts = []
-    text = "\n".join(str(part) for part in parts if part) or str(error)
-    if "remote SQL command" not in text and not re.search(
-        r'could not connect to server "|user mapping not found|^password (?:is|or GSSAPI .*) required', text
-    ):
+        fields = (error.diag.message_primary, error.diag.message_detail, error.diag.context)
+        parts = [field for field in fields if field]
+    text = "\n".join(parts) or str(error)
+    if not _FOREIGN_ERROR_PATTERN.search(text):
         return ""
-    detail = re.search(r"(?:DETAIL:\s*)?(connection to server .*|FATAL: .*|could not translate .*)", text)
-    if detail and detail.group(1) not in extract_message(error):
-        return f"{extract_message(error)}: {detail.group(1)}"
-    return extract_message(error)
+    message = extract_message(error)
+    detail = _FOREIGN_DETAIL_PATTERN.search(text)
+    if detail and detail.group(1) not in message:
+        return f"{message}: {detail.group(1)}"
+    return message
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Return whether the connection is lost, so that another one may succeed."""
+    """Return whether the connection is lost, so that another connection may succeed."""
     if extract_foreign_message(error):
         return False
-    code = get_sqlstate(error)
-    text = str(error)
-    if code in _CONNECTION_LOST_STATES or code.startswith("08"):
-        return True
-    words = (
-        "server closed the connection",
-        "connection to server",
-        "terminating connection",
-        "connection is closed",
-        "the connection is lost",
-        "no connection to the server",
-        "consuming input failed",
-        "SSL connection has been closed",
-        "could not receive data",
-        "server terminated",
-    )
-    return not code and any(word in text for word in words)
+    sqlstate = get_sqlstate(error)
+    if sqlstate:
+        return sqlstate in _CONNECTION_LOST_STATES or sqlstate.startswith("08")
+    return any(text in str(error) for text in _CONNECTION_LOST_TEXTS)
 
 
 def translate_error(
@@ -140,168 +220,144 @@ def translate_error(
     timeout_seconds: float | None = None,
     number_words: str = NUMBER_WORDS,
 ) -> HvenError:
-    """Translate an error of PostgreSQL or a driver into one of ours.
+    """Translate an error of PostgreSQL or a driver into an error of Hven.
 
     Parameters
     ----------
     server_name
-        The server, as it may be shown.
+        The server, as messages show it.
     stop_reason
-        ``timeout`` or ``cancel`` if somebody stopped the query.
+        ``timeout`` or ``cancel`` if the query was stopped.
+    timeout_seconds
+        Time limit of the query, for the message.
     number_words
-        What the query makes of texts that are whole numbers: they are all ``numeric`` to PostgreSQL.
+        Name of the type to which the query casts texts as whole numbers. To PostgreSQL all of them are ``numeric``.
     """
     if isinstance(error, HvenError):
         return error
-    code = get_sqlstate(error)
+    sqlstate = get_sqlstate(error)
     line = extract_message(error)
-    if stop_reason == "timeout" or (code == "57014" and "statement timeout" in line):
+    if stop_reason == "timeout" or (sqlstate == "57014" and "statement timeout" in line):
         return build_time_limit_error(timeout_seconds)
-    if stop_reason == "cancel" or code == "57014":
+    if stop_reason == "cancel" or sqlstate == "57014":
         return OperationCancelledError("the query was cancelled")
     foreign_message = extract_foreign_message(error)
     if foreign_message:
-        return _build_foreign_error(foreign_message, code)
-    if code == "53100" or "No space left" in line:
-        return StorageError(
-            f"the disk of the database server{_format_server(server_name)} is full",
-            remedy="free some space there, or let Hven keep fewer snapshots (keep_snapshots)",
-        )
-    if (
-        code in {"53200", "54000", "54001"}
-        or "invalid memory alloc request size" in line
-        or "temp_file_limit" in line
-        or code == "53400"
-    ):
-        return TooLargeError(
-            "the query needs more memory or disk than one query may use",
-            remedy="select fewer columns, group by fewer distinct values, or sort fewer rows",
-        )
-    if (
-        code == "53300"
-        or "too many clients" in line
-        or "too many connections" in line
-        or "remaining connection slots" in line
-    ):
-        return StorageError(
-            f"the database server{_format_server(server_name)} takes no more connections",
-            remedy="raise max_connections there, or lower the engine's pool here",
-        )
-    if (
-        code in {"28P01", "28000"}
-        or "authentication failed" in line
-        or "no password supplied" in line
-        or re.search(r'role ".*" does not exist|no pg_hba.conf entry', line)
-    ):
-        return StorageError(
-            f"the database server{_format_server(server_name)} refuses this user: {line}",
-            remedy="look at user and password of the engine's url in hven.toml or its secret",
-        )
-    if (
-        "could not translate host name" in line
-        or "Name or service not known" in line
-        or "failed to resolve host" in line
-    ):
-        return StorageError(
-            f"there is no database server{_format_server(server_name)}: {line}",
-            remedy="look at the host of the engine's url",
-        )
-    if code == "3D000" or ('database "' in line and "does not exist" in line):
-        return StorageError(
-            f"the database is not there{_format_server(server_name)}: {line}",
-            remedy="create it, or look at the engine's url",
-        )
-    if code == "42501":
-        return StorageError(
-            f"the database role may not do this{_format_server(server_name)}: {line}",
-            remedy="grant the role what is named",
-        )
+        return _build_foreign_error(foreign_message, sqlstate)
+    server_error = _build_server_error(error, line, server_name)
+    if server_error is not None:
+        return server_error
+    return _build_query_error(sqlstate, line, number_words)
+
+
+def _build_server_error(error: Exception, line: str, server_name: str) -> HvenError | None:
+    """Build the error of a server that cannot answer; None if the query itself is the cause."""
+    sqlstate = get_sqlstate(error)
+    for rule in _SERVER_RULES:
+        if rule.is_for(sqlstate, line):
+            return rule.build_error(server_name, line)
     if is_connection_lost(error):
         return StorageError(
             f"the database server{_format_server(server_name)} went away or does not answer: {line}",
             remedy="try again in some seconds; if it lasts, look at the server",
         )
-    if code == "42P01":
+    if sqlstate == "42P01":
         return StorageError(
             f"a table is not in the database any more: {line}",
             remedy="ask again; if it lasts, ingest the collection anew",
         )
-    if code == "58P01" or "could not access file" in line or is_extension_missing(error):
+    if sqlstate == "58P01" or "could not access file" in line or is_extension_missing(error):
         return StorageError(
             f"an extension of the database is missing{_format_server(server_name)}: {line}",
             remedy="install pgSphere or q3c on the server again, or ingest with position = healpix",
         )
-    if code[:2] in {"22", "21", "2B"} or line.startswith("cannot convert"):
-        message = translate_evaluation_error(line, number_words)
-        is_integer_overflow = message.endswith(("BIGINT", "INTEGER")) and "number" in message
-        return EvaluationError(
-            message, remedy="compute in floating point: CAST(.. AS DOUBLE PRECISION)" if is_integer_overflow else ""
+    return None
+
+
+def _build_query_error(sqlstate: str, line: str, number_words: str) -> HvenError:
+    """Build the error of a query that cannot be computed."""
+    is_evaluation_error = sqlstate[:2] in {"22", "21", "2B"} or line.startswith("cannot convert")
+    if not is_evaluation_error:
+        return ServiceError(
+            f"the database could not run the query: {line}",
+            remedy="please report this: it is a fault of the program, not of the query",
         )
-    return ServiceError(
-        f"the database could not run the query: {line}",
-        remedy="please report this: it is a fault of the program, not of the query",
-    )
+    message = translate_evaluation_error(line, number_words)
+    remedy = ""
+    if message.endswith(("BIGINT", "INTEGER")) and "number" in message:
+        remedy = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
+    return EvaluationError(message, remedy=remedy)
 
 
 def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavailableError:
-    """Make the error of a database that foreign tables stand on."""
-    if "password is required" in foreign_message or "password or GSSAPI" in foreign_message:
+    """Build the error of a database on which foreign tables stand."""
+    needs_password = "password is required" in foreign_message or "password or GSSAPI" in foreign_message
+    is_login_refused = "password" in foreign_message or "user mapping" in foreign_message
+    is_login_refused = is_login_refused or _REFUSED_LOGIN_PATTERN.search(foreign_message) is not None
+    is_changed = sqlstate in {"42703", "42P01", "42804", "HV005", "HV00R"}
+    is_changed = is_changed or re.search(r'(column|relation) ".*" does not exist', foreign_message) is not None
+    is_unreachable = sqlstate.startswith("08") or "could not connect" in foreign_message
+    is_unreachable = is_unreachable or "server closed the connection" in foreign_message
+    if needs_password:
         reason = "asks this user for no password, and PostgreSQL then lets only superusers in"
         remedy = (
             "give url in [[foreign]] a password that the other server asks for; or let a superuser say: "
             "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
         )
-    elif (
-        "password" in foreign_message
-        or "user mapping" in foreign_message
-        or re.search(r'role ".*" does not exist|no pg_hba.conf entry', foreign_message)
-    ):
+    elif is_login_refused:
         reason = "refuses this user"
         remedy = "look at the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
-    elif sqlstate in {"42703", "42P01", "42804", "HV005", "HV00R"} or re.search(
-        r'(column|relation) ".*" does not exist', foreign_message
-    ):
-        reason, remedy = "has changed", "hven fdw --check says what differs, hven fdw --apply imports the table anew"
+    elif is_changed:
+        reason = "has changed"
+        remedy = "hven fdw --check says what differs, hven fdw --apply imports the table anew"
     elif sqlstate == "42501":
         reason = "refuses to show a table"
         remedy = "there: GRANT SELECT on the table to the mapped user; hven fdw --check names both"
-    elif (
-        sqlstate.startswith("08")
-        or "could not connect" in foreign_message
-        or "server closed the connection" in foreign_message
-    ):
-        reason, remedy = "cannot be reached", "look at that server and the way to it; hven fdw --check says more"
+    elif is_unreachable:
+        reason = "cannot be reached"
+        remedy = "look at that server and the way to it; hven fdw --check says more"
     else:
-        reason, remedy = "could not do its part", "hven fdw --check says more"
-    return StorageUnavailableError(
-        f"another database, on which this table stands, {reason}: {foreign_message}", remedy=remedy
-    )
+        reason = "could not do its part"
+        remedy = "hven fdw --check says more"
+    message = f"another database, on which this table stands, {reason}: {foreign_message}"
+    return StorageUnavailableError(message, remedy=remedy)
 
 
 def translate_evaluation_error(line: str, number_words: str = NUMBER_WORDS) -> str:
-    """Phrase an evaluation error without PostgreSQL's vocabulary."""
+    """Phrase an evaluation error without the vocabulary of PostgreSQL."""
     if _TIMESTAMP_TYPE_PATTERN.search(line):
-        match = _INVALID_TIMESTAMP_PATTERN.search(line)
-        value = re.search(r'"(.*)"', line)
-        if match or value:
-            return f"a value cannot be computed: '{value.group(1) if value else ''}' is no timestamp"
+        quoted_value = re.search(r'"(.*)"', line)
+        if quoted_value:
+            return f"a value cannot be computed: '{quoted_value.group(1)}' is no timestamp"
         return line
-    for pattern, words in _MESSAGE_PATTERNS:
+    for pattern, template in _MESSAGE_PATTERNS:
         match = pattern.search(line)
         if match:
-            parts = {"v": "", "w": "", "t": "", "u": ""} | {
-                name: part or "" for name, part in match.groupdict().items()
-            }
-            parts |= {name: number_words if parts[name] == "numeric" else parts[name].upper() for name in ("t", "u")}
-            return "a value cannot be computed: " + words.format(**parts)
+            values = _collect_values(match, number_words)
+            return "a value cannot be computed: " + template.format(**values)
     return f"a value cannot be computed: {line}"
 
 
+def _collect_values(match: re.Match[str], number_words: str) -> dict[str, str]:
+    """Return the values of a template of `_MESSAGE_PATTERNS`; types are in upper case, as in ADQL."""
+    values = {"v": "", "w": "", "t": "", "u": ""}
+    for name, text in match.groupdict().items():
+        values[name] = text or ""
+    for name in ("t", "u"):
+        values[name] = number_words if values[name] == "numeric" else values[name].upper()
+    return values
+
+
 def extract_message(error: BaseException) -> str:
-    """Return the message proper: without the driver's words, context, and place in a text that nobody wrote."""
-    text = str((isinstance(error, psycopg.Error) and error.diag.message_primary) or error).strip()
+    """Return the message itself, without the driver's words, the context, and the place in generated SQL."""
+    text = str(error)
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        text = error.diag.message_primary
+    text = text.strip()
     match = re.search(r"(?:ERROR|FATAL|PANIC):\s*(?:[0-9A-Z]{5}:\s*)?(.*)", text)
-    line = (match.group(1) if match else text).split("\n", 1)[0]
+    if match:
+        text = match.group(1)
+    line = text.split("\n", 1)[0]
     return re.sub(r"\s*SQLSTATE: \w+$|^[A-Z_]+: |\[libpq\] ", "", line).strip()
 
 

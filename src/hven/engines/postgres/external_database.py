@@ -1,9 +1,7 @@
-"""What the coverage of a snapshot tells before its rows are asked for.
+"""Answers without the database: a cone outside the coverage of a snapshot has no rows.
 
-In a cone outside of it there are none, and the database is not asked.
-
-A coverage is that of all rows. Of a table of which its reader does not see all nothing is concluded: how soon an answer
-comes would tell where hidden rows lie, and where none.
+A coverage is that of all rows of a snapshot. If the reader may not see all rows, nothing is concluded from it: the time
+of an answer would tell where hidden rows lie, and where there are none.
 """
 
 from __future__ import annotations
@@ -31,35 +29,38 @@ if TYPE_CHECKING:
 
 
 class CoverageCheck:
-    """The table references of a query whose positions must lie in shapes of constants, and all of whose rows its reader sees."""
+    """A check whether the coverages alone prove that an answer has no rows.
+
+    It looks at those table references of a query whose positions must lie in constant shapes, and all of whose rows the
+    reader may see.
+    """
 
     def __init__(self, bound: BoundQuery, positions: PositionConditions) -> None:
         self._query = bound.query
         self._shapes_by_number: dict[int, tuple[str, list[ShapeSearch]]] = {}
         for number, shapes in positions.shape_searches.items():
-            leaf = positions.table_refs[number]
-            if leaf.table is not None and leaf.where is None:
-                self._shapes_by_number[number] = leaf.table.qualified_name, shapes
+            table_ref = positions.table_refs[number]
+            if table_ref.table is not None and table_ref.where is None:
+                self._shapes_by_number[number] = table_ref.table.qualified_name, shapes
 
     def is_certainly_empty(self, literal_values: Values, relations: Mapping[str, Relation]) -> bool:
-        """Return whether the answer has no rows, by the coverages alone."""
-        empty_numbers = {
-            number
-            for number, (name, shapes) in self._shapes_by_number.items()
-            if _is_outside_coverage(shapes, literal_values, relations.get(name))
-        }
+        """Return whether the coverages alone prove that the answer has no rows."""
+        empty_numbers = set()
+        for number, (name, shapes) in self._shapes_by_number.items():
+            if _is_outside_coverage(shapes, literal_values, relations.get(name)):
+                empty_numbers.add(number)
         return bool(empty_numbers) and is_certainly_empty(self._query, frozenset(empty_numbers))
 
     def describe_checks(self) -> list[str]:
-        """Describe in words what may be answered so."""
-        descriptions = {
-            f"without PostgreSQL, if the {shape.shape.kind.lower()} lies outside of what {name} covers": None
-            for name, shapes in self._shapes_by_number.values()
-            for shape in shapes
-        }
-        if is_certainly_empty(self._query, frozenset(self._shapes_by_number)):
-            return [*descriptions]
-        return []
+        """Describe the cases in which the database is not asked."""
+        if not is_certainly_empty(self._query, frozenset(self._shapes_by_number)):
+            return []
+        descriptions = []
+        for name, shapes in self._shapes_by_number.values():
+            for search in shapes:
+                kind = search.shape.kind.lower()
+                descriptions.append(f"without PostgreSQL, if the {kind} lies outside of what {name} covers")
+        return list(dict.fromkeys(descriptions))
 
 
 class EmptyExecution(QueryExecution):
@@ -79,22 +80,23 @@ class EmptyExecution(QueryExecution):
         return iter(())
 
     def cancel(self) -> None:
-        """Do nothing: nothing runs."""
+        """Do nothing: there is nothing to cancel."""
         return
 
     def close(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: there is nothing to free."""
         return
 
 
 def _is_outside_coverage(shapes: Sequence[ShapeSearch], literal_values: Values, relation: Relation | None) -> bool:
-    """Return whether one of the shapes lies outside of what a snapshot covers."""
+    """Return whether one of the shapes lies outside the coverage of a snapshot."""
     if not isinstance(relation, Snapshot) or relation.coverage is None:
         return False
-    cell_ranges = (shape.compute_cell_ranges(literal_values) for shape in shapes)
-    return any(
-        cells is not None and not _has_overlap(cells, _parse_coverage(relation.coverage)) for cells in cell_ranges
-    )
+    for shape in shapes:
+        cell_ranges = shape.compute_cell_ranges(literal_values)
+        if cell_ranges is not None and not _has_overlap(cell_ranges, _parse_coverage(relation.coverage)):
+            return True
+    return False
 
 
 @lru_cache(maxsize=64)
@@ -104,9 +106,11 @@ def _parse_coverage(coverage: str) -> Ranges:
 
 def _has_overlap(first_ranges: Ranges, second_ranges: Ranges) -> bool:
     """Return whether half-open ranges, sorted and disjoint, have something in common."""
-    next_range = second_ranges[:, 1].searchsorted(first_ranges[:, 0], side="right")  # the first one that ends behind it
-    has_next = next_range < len(second_ranges)
-    return bool((second_ranges[next_range[has_next], 0] < first_ranges[has_next, 1]).any())
+    # for each first range, the first of the second ranges that ends behind its beginning
+    next_numbers = second_ranges[:, 1].searchsorted(first_ranges[:, 0], side="right")
+    has_next = next_numbers < len(second_ranges)
+    next_begins = second_ranges[next_numbers[has_next], 0]
+    return bool((next_begins < first_ranges[has_next, 1]).any())
 
 
 __all__ = ["CoverageCheck", "EmptyExecution"]

@@ -1,6 +1,6 @@
-"""Writing the first state of a table that snapshots will share.
+"""Writing the first state of a table that several snapshots will share.
 
-Like every staging, and then a view of it (`sharing`).
+The staging writes a table as usual, and then a view of it (see `shared_tables`).
 """
 
 from __future__ import annotations
@@ -20,57 +20,50 @@ if TYPE_CHECKING:
 
 
 class FirstStateStaging(TableStaging):
-    """A staging of a table that is to be followed: the next changes are merged in place."""
+    """A staging of a table that later changes are merged into in place."""
 
     @property
     def index_digest(self) -> str:
-        """How the shared table is keyed and indexed, in brief."""
-        return shared_tables.compute_index_digest(
-            self.table, [*self._list_indexes(), *map(name_cell_column, self._region_column_names)]
-        )
+        """Digest of the keys and indexes of the shared table."""
+        region_cells = [name_cell_column(name) for name in self._region_column_names]
+        return shared_tables.compute_index_digest(self.table, [*self._list_indexes(), *region_cells])
 
     @property
     def _quoted_view(self) -> str:
-        """The snapshot, quoted."""
+        """Quoted name of the snapshot's view."""
         return f"{quote_identifier(self._engine.schema)}.{quote_identifier(self.name)}"
 
     @property
     def _stored_column_names(self) -> list[str]:
-        """Columns that queries may need."""
+        """Names of the columns that queries may need."""
+        names = [column.name for column in self.table.columns]
         if self.table.position is not None:
-            cell = [CELL_COLUMN]
-        else:
-            cell = []
-        return [
-            *(column.name for column in self.table.columns),
-            *cell,
-            *map(name_cell_column, self._region_column_names),
-        ]
+            names.append(CELL_COLUMN)
+        names += [name_cell_column(name) for name in self._region_column_names]
+        return names
 
     def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:
-        """Write the statements that make the shared table."""
+        """Write the statements that create the shared table."""
         self._target_table = shared_tables.build_shared_table_name(self.name)
         self._quoted_target = f"{quote_identifier(self._engine.schema)}.{quote_identifier(self._target_table)}"
         self._partitions = partitions.create_partitions(self.table, self._engine.schema, self._target_table)
         yield from super()._write_create_statements(f"{extra_columns_sql}, {shared_tables.write_state_columns()}")
 
     def _complete_snapshot(self, connection: Any) -> None:
-        """Index the table, and make the snapshot of its first state."""
+        """Index the table, and create the view of its first state."""
         self._build_indexes(connection)
         connection.execute(f"VACUUM (FREEZE, ANALYZE) {self._quoted_target}")
+        base_table = shared_tables.build_shared_table_name(self.name)
+        first_state = SharedState(base_table, shared_tables.FIRST_STATE)
         with connection.transaction():
-            for text in self._write_view_statements(
-                SharedState(shared_tables.build_shared_table_name(self.name), shared_tables.FIRST_STATE)
-            ):
-                connection.execute(text)
+            for statement in self._write_view_statements(first_state):
+                connection.execute(statement)
 
     def _write_view_statements(self, share: SharedState) -> Iterator[str]:
-        """Write the statements that make the snapshot of a state."""
+        """Write the statements that create the view of a state."""
         yield shared_tables.write_view_statement(self._engine.schema, self.name, share, self._stored_column_names)
-        yield (
-            f"COMMENT ON VIEW {self._quoted_view} IS "
-            f"{quote_literal(write_table_comment(self.table, index_digest=self.index_digest, shared_state=share))}"
-        )
+        comment = write_table_comment(self.table, index_digest=self.index_digest, shared_state=share)
+        yield f"COMMENT ON VIEW {self._quoted_view} IS {quote_literal(comment)}"
         yield from self._write_grants(self.name)
 
     def _list_indexes(self) -> list[str]:

@@ -1,4 +1,8 @@
-"""Does the set-up of foreign tables work? Columns on both sides, rights, speed, and which conditions are sent to the other database."""
+"""Checks of foreign tables.
+
+They compare the columns of both sides, check the privileges, measure the speed, and find out which conditions
+PostgreSQL sends to the other database.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
     from hven.engines.postgres.foreign_tables import ForeignTarget
 
-SAMPLE_ROWS = 10_000  # rows that are read to measure
+SAMPLE_ROWS = 10_000  # rows that are read to measure the speed
 _TYPE_CONSTANTS = {
     "double precision": "1.5",
     "real": "1.5",
@@ -44,7 +48,10 @@ _TYPE_CONSTANTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupFinding:
-    """One thing that was looked at: `level` is ``ok``, ``warning`` or ``error``."""
+    """A result of a check.
+
+    `about` names what was checked; `level` is ``ok``, ``warning`` or ``error``.
+    """
 
     about: str
     level: str
@@ -58,15 +65,12 @@ def check_setup(target: ForeignTarget, url: str, server_name: str, *, role: str 
     try:
         local = connect_database(url, server_name)
     except HvenError as error:
-        return [SetupFinding(about=about, level="error", message=error.message, remedy=error.remedy or "")]
+        return [_build_error_finding(about, error)]
     with local:
         try:
             remote = connect_database(target.url, target.database_name, foreign_name=about)
         except HvenError as error:
-            return [
-                SetupFinding(about=about, level="error", message=error.message, remedy=error.remedy or ""),
-                *_check_server(local, target, None),
-            ]
+            return [_build_error_finding(about, error), *_check_server(local, target, None)]
         with remote:
             common_extensions = list_common_extensions(local, remote, target)
             findings = list(_check_server(local, target, common_extensions))
@@ -74,38 +78,50 @@ def check_setup(target: ForeignTarget, url: str, server_name: str, *, role: str 
     return findings
 
 
+def _build_error_finding(about: str, error: HvenError) -> SetupFinding:
+    return SetupFinding(about=about, level="error", message=error.message, remedy=error.remedy or "")
+
+
 def _check_server(local: Any, target: ForeignTarget, extensions: Sequence[str] | None) -> Iterator[SetupFinding]:
+    """Check the options of the foreign server, and its user mappings."""
     row = local.execute("SELECT srvoptions FROM pg_foreign_server WHERE srvname = $1", [target.name]).fetchone()
     if row is None:
         remedy = f"hven fdw {target.name} --apply, or let an administrator run what hven fdw {target.name} writes"
         yield SetupFinding(about=target.name, level="error", message="the foreign server is not set up", remedy=remedy)
         return
     server_options = dict(item.split("=", 1) for item in row[0] or ())
-    for name, value in build_server_options(target, extensions or ()).items():
-        if server_options.get(name) == value or (
-            name == "extensions" and set(value.split(",")) <= set(server_options.get(name, "").split(","))
-        ):
+    for name, wanted_value in build_server_options(target, extensions or ()).items():
+        current_value = server_options.get(name)
+        if current_value == wanted_value:
             continue
-        option_verb = "SET" if name in server_options else "ADD"
-        is_serious = name in target.server_options
+        if name == "extensions" and set(wanted_value.split(",")) <= set((current_value or "").split(",")):
+            continue
+        option_verb = "ADD" if current_value is None else "SET"
+        level = "error" if name in target.server_options else "warning"
+        shown_value = "not set" if current_value is None else current_value
+        server = quote_identifier(target.name)
         yield SetupFinding(
             about=target.name,
-            level="error" if is_serious else "warning",
-            message=f"the option {name} is {server_options.get(name, 'not set')}, and should be {value}",
-            remedy=f"ALTER SERVER {quote_identifier(target.name)} OPTIONS ({option_verb} {name} '{value}')",
+            level=level,
+            message=f"the option {name} is {shown_value}, and should be {wanted_value}",
+            remedy=f"ALTER SERVER {server} OPTIONS ({option_verb} {name} '{wanted_value}')",
         )
-    mapped_roles = {
-        row[0]
-        for row in local.execute("SELECT usename FROM pg_user_mappings WHERE srvname = $1", [target.name]).fetchall()
-    }
+    yield from _check_user_mappings(local, target)
+
+
+def _check_user_mappings(local: Any, target: ForeignTarget) -> Iterator[SetupFinding]:
+    mapping_rows = local.execute("SELECT usename FROM pg_user_mappings WHERE srvname = $1", [target.name]).fetchall()
+    mapped_roles = {row[0] for row in mapping_rows}
+    if "public" in mapped_roles:
+        return
     for role in target.roles:
-        if role not in mapped_roles and "public" not in mapped_roles:
-            remedy = (
-                f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} SERVER "
-                f"{quote_identifier(target.name)} OPTIONS (user .., password ..)"
-            )
+        if role not in mapped_roles:
             yield SetupFinding(
-                about=target.name, level="error", message=f"the role {role} has no user mapping", remedy=remedy
+                about=target.name,
+                level="error",
+                message=f"the role {role} has no user mapping",
+                remedy=f"hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} SERVER "
+                f"{quote_identifier(target.name)} OPTIONS (user .., password ..)",
             )
 
 
@@ -118,34 +134,8 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
             message = f"{target.remote_schema}.{name} is not there {target.database_name}"
             yield SetupFinding(about=about, level="error", message=message, remedy=write_missing_remedy(target, [name]))
             continue
-        try:
-            privileges = remote.execute(
-                "SELECT has_table_privilege($1::regclass, 'SELECT'), has_table_privilege($1::regclass, "
-                "'INSERT, UPDATE, DELETE')",
-                [f"{quote_identifier(target.remote_schema)}.{quote_identifier(name)}"],
-            ).fetchone()
-        except psycopg.Error as error:
-            privileges = (False, False)
-            yield SetupFinding(
-                about=about,
-                level="error",
-                message=error_translation.extract_message(error),
-                remedy="grant USAGE on the schema there",
-            )
-        user_name = target.user_name or "its user"
-        if not privileges[0]:
-            remedy = (
-                f"there: GRANT SELECT ON {quote_identifier(target.remote_schema)}.{quote_identifier(name)} TO "
-                f"{quote_identifier(user_name)}"
-            )
-            yield SetupFinding(
-                about=about, level="error", message=f"{user_name} may not read it {target.database_name}", remedy=remedy
-            )
-        elif privileges[1]:
-            remedy = "map to a role that has SELECT and nothing else"
-            yield SetupFinding(
-                about=about, level="warning", message=f"{user_name} may write it {target.database_name}", remedy=remedy
-            )
+        can_select, privilege_findings = _check_privileges(remote, target, name)
+        yield from privilege_findings
         if name not in local_columns:
             yield SetupFinding(
                 about=about,
@@ -155,8 +145,36 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
             )
             continue
         yield from _compare_columns(about, remote_columns[name], local_columns[name], target)
-        if privileges[0]:
-            yield from _check_reading(local, about, target, name, local_columns[name], role)
+        if can_select:
+            yield from _check_reading(local, target, name, local_columns[name], role=role)
+
+
+def _check_privileges(remote: Any, target: ForeignTarget, name: str) -> tuple[bool, list[SetupFinding]]:
+    """Check what the user of the other database may do with a table; return whether it may read it, and the findings."""
+    about = f"{target.local_schema}.{name}"
+    remote_table = f"{quote_identifier(target.remote_schema)}.{quote_identifier(name)}"
+    user_name = target.user_name or "its user"
+    findings = []
+    can_select = can_write = False
+    try:
+        can_select, can_write = remote.execute(
+            "SELECT has_table_privilege($1::regclass, 'SELECT'), has_table_privilege($1::regclass, "
+            "'INSERT, UPDATE, DELETE')",
+            [remote_table],
+        ).fetchone()
+    except psycopg.Error as error:
+        message = error_translation.extract_message(error)
+        remedy = "grant USAGE on the schema there"
+        findings.append(SetupFinding(about=about, level="error", message=message, remedy=remedy))
+    if not can_select:
+        message = f"{user_name} may not read it {target.database_name}"
+        remedy = f"there: GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}"
+        findings.append(SetupFinding(about=about, level="error", message=message, remedy=remedy))
+    elif can_write:
+        message = f"{user_name} may write it {target.database_name}"
+        remedy = "map to a role that has SELECT and nothing else"
+        findings.append(SetupFinding(about=about, level="warning", message=message, remedy=remedy))
+    return can_select, findings
 
 
 def _compare_columns(
@@ -195,40 +213,22 @@ def _compare_columns(
 
 
 def _check_reading(
-    local: Any, about: str, target: ForeignTarget, name: str, columns: list[tuple[str, str]], role: str | None
+    local: Any, target: ForeignTarget, name: str, columns: list[tuple[str, str]], *, role: str | None
 ) -> Iterator[SetupFinding]:
+    """Read rows of a foreign table as a role, and find the columns whose conditions are not sent to the other database."""
+    about = f"{target.local_schema}.{name}"
     table = f"{quote_identifier(target.local_schema)}.{quote_identifier(name)}"
     try:
         with local.transaction(force_rollback=True):
             local.execute("SET TRANSACTION READ ONLY")
             if role:
                 local.execute(f"SET LOCAL ROLE {quote_identifier(role)}")
-            start_time = time.monotonic()
-            local.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()
-            first_row_seconds = time.monotonic() - start_time
-            start_time = time.monotonic()
-            count = local.execute(
-                f"SELECT count(*) FROM (SELECT * FROM {table} LIMIT {SAMPLE_ROWS} OFFSET 0) AS q"
-            ).fetchone()[0]
-            duration_seconds = max(time.monotonic() - start_time, 1e-6)
-            message = (
-                f"answers after {first_row_seconds * 1000:.1f} ms (with connecting), {count:,} rows read in "
-                f"{duration_seconds * 1000:.0f} ms"
-            )
-            yield SetupFinding(about=about, level="ok", message=message)
-            local_conditions = []
-            for column, column_type in columns:
-                constant = _TYPE_CONSTANTS.get(column_type.split("(")[0])
-                if constant is None:
-                    continue
-                text = f"SELECT * FROM {table} WHERE {quote_identifier(column)} = CAST({constant} AS {column_type})"
-                plan = "\n".join(row[0] for row in local.execute(f"EXPLAIN (VERBOSE, COSTS OFF) {text}").fetchall())
-                remote_sql = next((line for line in plan.splitlines() if "Remote SQL:" in line), "")
-                if " WHERE " not in remote_sql:
-                    local_conditions.append(column)
+            yield SetupFinding(about=about, level="ok", message=_measure_reading(local, table))
+            local_conditions = [
+                column for column, column_type in columns if _is_local_condition(local, table, column, column_type)
+            ]
     except psycopg.Error as error:
-        translated = error_translation.translate_error(error, server_name="")
-        yield SetupFinding(about=about, level="error", message=translated.message, remedy=translated.remedy or "")
+        yield _build_error_finding(about, error_translation.translate_error(error, server_name=""))
         return
     if local_conditions:
         remedy = "texts: the collation must be the same on both sides (IMPORT keeps it; the databases' own must agree)"
@@ -240,6 +240,33 @@ def _check_reading(
         )
     else:
         yield SetupFinding(about=about, level="ok", message="conditions on its columns are sent to the other database")
+
+
+def _measure_reading(local: Any, table: str) -> str:
+    """Read some rows, and describe how long that takes."""
+    start_time = time.monotonic()
+    local.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()
+    first_row_seconds = time.monotonic() - start_time
+    start_time = time.monotonic()
+    count_sql = f"SELECT count(*) FROM (SELECT * FROM {table} LIMIT {SAMPLE_ROWS} OFFSET 0) AS q"
+    row_count = local.execute(count_sql).fetchone()[0]
+    duration_seconds = max(time.monotonic() - start_time, 1e-6)
+    return (
+        f"answers after {first_row_seconds * 1000:.1f} ms (with connecting), {row_count:,} rows read in "
+        f"{duration_seconds * 1000:.0f} ms"
+    )
+
+
+def _is_local_condition(local: Any, table: str, column: str, column_type: str) -> bool:
+    """Return whether PostgreSQL tests a condition on a column here, and does not send it to the other database."""
+    constant = _TYPE_CONSTANTS.get(column_type.split("(", 1)[0])
+    if constant is None:
+        return False
+    query = f"SELECT * FROM {table} WHERE {quote_identifier(column)} = CAST({constant} AS {column_type})"
+    plan_rows = local.execute(f"EXPLAIN (VERBOSE, COSTS OFF) {query}").fetchall()
+    plan_lines = "\n".join(row[0] for row in plan_rows).splitlines()
+    remote_sql = next((line for line in plan_lines if "Remote SQL:" in line), "")
+    return " WHERE " not in remote_sql
 
 
 __all__ = ["SetupFinding", "check_setup"]

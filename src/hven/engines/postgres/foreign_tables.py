@@ -1,7 +1,8 @@
-"""``hven fdw``: tables of another PostgreSQL database as foreign tables of ours - the SQL text that sets them up, and doing it.
+"""``hven fdw``: tables of another PostgreSQL database as foreign tables of this one.
 
-The text is for an administrator to read and to run by psql; no secret is in it. What is set up only reads: the server
-is not updatable, and readers get SELECT. `fdw_checks` looks whether it works.
+The module writes the SQL script that sets them up, or sets them up itself. An administrator can read the script and run
+it with psql; it contains no secret. The foreign server is not updatable, and readers get SELECT only. The checks are in
+`foreign_table_checks`.
 """
 
 from __future__ import annotations
@@ -45,32 +46,36 @@ CONNECTION_OPTIONS = (
     "connect_timeout",
     "target_session_attrs",
 )
-CONNECT_TIMEOUT_SECONDS = 5  # seconds
+CONNECT_TIMEOUT_SECONDS = 5
+PSQL_PASSWORD = ":'password'"  # noqa: S105  (a variable of psql)
 _COLUMNS_SQL = (
-    "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "JOIN pg_attribute a ON a.attrelid = c.oid WHERE n.nspname = $1 AND c.relname = ANY($2::text[]) AND c.relkind = ANY($3::text[]) "
+    "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid "
+    "WHERE n.nspname = $1 AND c.relname = ANY($2::text[]) AND c.relkind = ANY($3::text[]) "
     "AND a.attnum > 0 AND NOT a.attisdropped ORDER BY c.relname, a.attnum"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignTarget:
-    """Tables of another database.
+    """Tables of another database that become foreign tables here.
 
     Attributes
     ----------
     name
-        Of the foreign server.
+        Name of the foreign server.
     url
-        Where the other database is, and as whom it is read; may hold a password, which is never written.
+        Address of the other database, with the user that reads it. It may contain a password, which is never written.
     remote_schema, tables
-        The tables there.
+        The tables in the other database.
     local_schema
-        The schema here that gets the foreign tables.
+        The schema of the foreign tables here.
     roles
-        Who may read them here.
+        Roles that may read the foreign tables here.
+    fetch_size
+        Number of rows that travel at a time.
     extensions
-        Whose functions may be sent there; None: those that both databases have.
+        Extensions whose functions may be sent to the other database; None: those that both databases have.
     """
 
     name: str
@@ -84,49 +89,57 @@ class ForeignTarget:
 
     @property
     def server_options(self) -> Mapping[str, str]:
-        """The parts of the address that the server there needs."""
+        """The parts of the address that are options of the foreign server."""
         connection_info = conninfo_to_dict(self.url)
         return {key: str(connection_info[key]) for key in CONNECTION_OPTIONS if connection_info.get(key)}
 
     @property
     def user_name(self) -> str | None:
-        """As whom it is read."""
+        """The user that reads the other database."""
         return find_user(self.url)
 
     @property
     def password(self) -> str | None:
-        """The secret; for `apply_setup` alone."""
+        """The password, for `apply_setup` alone."""
         password = conninfo_to_dict(self.url).get("password")
         return None if password is None else str(password)
 
     @property
     def password_variable(self) -> str:
-        """The variable of the environment from which psql takes the password."""
+        """The environment variable from which psql takes the password."""
         return f"HVEN_FDW_{re.sub(r'[^A-Z0-9]+', '_', self.name.upper())}_PASSWORD"
 
     @property
     def database_name(self) -> str:
-        """The other database, as it may be shown."""
+        """The other database, as messages show it."""
         options = self.server_options
-        return (
-            f"at {options.get('host') or options.get('hostaddr') or 'localhost'} (database "
-            f"{options.get('dbname') or self.user_name or '?'})"
-        )
+        host = options.get("host") or options.get("hostaddr") or "localhost"
+        database = options.get("dbname") or self.user_name or "?"
+        return f"at {host} (database {database})"
 
 
 def find_user(url: str) -> str | None:
-    """Return the user that an address names."""
+    """Return the user that an address names; None if it names none."""
     user = conninfo_to_dict(url).get("user")
     return None if user is None else str(user)
 
 
 def connect_database(url: str, server_name: str, *, foreign_name: str = "") -> Any:
-    """Connect, or say why not.
+    """Connect to a database.
+
+    Parameters
+    ----------
+    url
+        Address of the database.
+    server_name
+        The server, as messages show it.
+    foreign_name
+        Name of the block of hven.toml, if it is the other database.
 
     Raises
     ------
     StorageError
-        With the name of the foreign server's block in hven.toml, if it is the other database.
+        The database cannot be reached.
     """
     try:
         return psycopg.connect(
@@ -159,10 +172,9 @@ def read_local_columns(local: Any, target: ForeignTarget) -> dict[str, list[tupl
 def _read_columns(
     connection: Any, schema: str, tables: Sequence[str], relation_kinds: Sequence[str]
 ) -> dict[str, list[tuple[str, str]]]:
+    column_rows = connection.execute(_COLUMNS_SQL, [schema, list(tables), list(relation_kinds)]).fetchall()
     columns_by_table: dict[str, list[tuple[str, str]]] = {}
-    for table, name, column_type in connection.execute(
-        _COLUMNS_SQL, [schema, list(tables), list(relation_kinds)]
-    ).fetchall():
+    for table, name, column_type in column_rows:
         columns_by_table.setdefault(table, []).append((name, column_type))
     return columns_by_table
 
@@ -189,53 +201,54 @@ def write_setup_statements(
     password_sql: str | None,
     dropped_tables: Sequence[str] = (),
 ) -> list[str]:
-    """Write what is to be done, in order.
+    """Write the statements of the set-up, in order.
 
-    `password_sql` is an expression of SQL (or of psql), None if there is none.
+    `password_sql` is an expression of SQL (or of psql); None if there is no password.
     """
     server = quote_identifier(target.name)
-    into = quote_identifier(target.local_schema)
-    option_texts = [
-        f"{name} {quote_literal(value)}" for name, value in build_server_options(target, extensions).items()
-    ]
-    if target.user_name:
-        mapping_options = [f"user {quote_literal(target.user_name)}"]
-    else:
-        mapping_options = []
-    mapping_options += [f"password {password_sql}"] if password_sql else []
-    # the other server trusts this user: PostgreSQL lets readers in so only if a superuser says it
-    if target.user_name and not password_sql:
-        mapping_options.append("password_required 'false'")
+    local_schema = quote_identifier(target.local_schema)
+    server_options = build_server_options(target, extensions)
+    option_list = ", ".join(f"{name} {quote_literal(value)}" for name, value in server_options.items())
     setup_statements = [
         "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
-        (
-            f"CREATE SERVER IF NOT EXISTS {server} FOREIGN DATA WRAPPER postgres_fdw\n  OPTIONS "
-            f"({', '.join(option_texts)})"
-        ),
+        f"CREATE SERVER IF NOT EXISTS {server} FOREIGN DATA WRAPPER postgres_fdw\n  OPTIONS ({option_list})",
     ]
+    mapping_clause = f"SERVER {server}"
+    mapping_options = _write_mapping_options(target, password_sql)
     if mapping_options:
-        mapping_clause = f"SERVER {server}\n  OPTIONS ({', '.join(mapping_options)})"
-    else:
-        mapping_clause = f"SERVER {server}"
+        mapping_clause += f"\n  OPTIONS ({', '.join(mapping_options)})"
     setup_statements += [
         f"CREATE USER MAPPING IF NOT EXISTS FOR {quote_identifier(role)} {mapping_clause}" for role in target.roles
     ]
-    setup_statements.append(f"CREATE SCHEMA IF NOT EXISTS {into}")
-    setup_statements += [f"DROP FOREIGN TABLE {into}.{quote_identifier(name)}" for name in dropped_tables]
+    setup_statements.append(f"CREATE SCHEMA IF NOT EXISTS {local_schema}")
+    setup_statements += [f"DROP FOREIGN TABLE {local_schema}.{quote_identifier(name)}" for name in dropped_tables]
     if tables:
         table_list = ", ".join(map(quote_identifier, tables))
         setup_statements.append(
             f"IMPORT FOREIGN SCHEMA {quote_identifier(target.remote_schema)} LIMIT TO ({table_list})\n  FROM "
-            f"SERVER {server} INTO {into}"
+            f"SERVER {server} INTO {local_schema}"
         )
     for role in target.roles:
-        setup_statements.append(f"GRANT USAGE ON SCHEMA {into} TO {quote_identifier(role)}")
-        setup_statements.append(f"GRANT SELECT ON ALL TABLES IN SCHEMA {into} TO {quote_identifier(role)}")
+        setup_statements.append(f"GRANT USAGE ON SCHEMA {local_schema} TO {quote_identifier(role)}")
+        setup_statements.append(f"GRANT SELECT ON ALL TABLES IN SCHEMA {local_schema} TO {quote_identifier(role)}")
     return setup_statements
 
 
+def _write_mapping_options(target: ForeignTarget, password_sql: str | None) -> list[str]:
+    """Write the options of the user mappings."""
+    mapping_options = []
+    if target.user_name:
+        mapping_options.append(f"user {quote_literal(target.user_name)}")
+    if password_sql:
+        mapping_options.append(f"password {password_sql}")
+    elif target.user_name:
+        # The other server trusts this user. PostgreSQL lets readers connect so only if a superuser allows it.
+        mapping_options.append("password_required 'false'")
+    return mapping_options
+
+
 def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
-    """Write the text for psql. It may be run again: what is there stays; tables are imported anew."""
+    """Write the script for psql. It can be run again: what exists stays, and tables are imported anew."""
     header_lines = [
         (
             f"-- Foreign tables of the database {target.database_name}, for `[[foreign]]` {target.name} in "
@@ -248,38 +261,42 @@ def write_setup_script(target: ForeignTarget, extensions: Sequence[str]) -> str:
         ),
         "\\set ON_ERROR_STOP on",
     ]
+    password_sql = None
     if target.password is not None:
+        password_sql = PSQL_PASSWORD
         header_lines += [
             f"-- The password is not in this text: set {target.password_variable} before (psql 15 or later reads it).",
             f"\\getenv password {target.password_variable}",
         ]
-    if target.password is not None:
-        password = ":'password'"
-    else:
-        password = None
-    drop_statements = [
+    setup_statements = write_setup_statements(target, extensions, target.tables, password_sql=password_sql)
+    import_number = next(number for number, text in enumerate(setup_statements) if text.startswith("IMPORT"))
+    setup_statements[import_number:import_number] = [
         f"DROP FOREIGN TABLE IF EXISTS {quote_identifier(target.local_schema)}.{quote_identifier(name)}"
         for name in target.tables
     ]
-    setup_statements = write_setup_statements(target, extensions, target.tables, password_sql=password)
-    import_number = next(number for number, text in enumerate(setup_statements) if text.startswith("IMPORT"))
-    setup_statements[import_number:import_number] = drop_statements
-    return "\n".join([*header_lines, "BEGIN;", *(f"{text};" for text in setup_statements), "COMMIT;"]) + "\n"
+    script_lines = [*header_lines, "BEGIN;", *(f"{statement};" for statement in setup_statements), "COMMIT;"]
+    return "\n".join(script_lines) + "\n"
 
 
 def list_common_extensions(local: Any, remote: Any, target: ForeignTarget) -> tuple[str, ...]:
-    """Return the extensions whose functions may be sent: both databases must have them."""
+    """Return the extensions whose functions may be sent to the other database: both databases must have them."""
     if target.extensions is not None:
         return tuple(target.extensions)
-    text = "SELECT extname FROM pg_extension WHERE extname = ANY($1::text[])"
-    common_names = {row[0] for row in local.execute(text, [list(SHIPPABLE_EXTENSIONS)]).fetchall()} & {
-        row[0] for row in remote.execute(text, [list(SHIPPABLE_EXTENSIONS)]).fetchall()
-    }
-    return tuple(name for name in SHIPPABLE_EXTENSIONS if name in common_names)
+    local_names = _list_extensions(local)
+    remote_names = _list_extensions(remote)
+    return tuple(name for name in SHIPPABLE_EXTENSIONS if name in local_names and name in remote_names)
+
+
+def _list_extensions(connection: Any) -> set[str]:
+    """Return those of `SHIPPABLE_EXTENSIONS` that a database has."""
+    extension_rows = connection.execute(
+        "SELECT extname FROM pg_extension WHERE extname = ANY($1::text[])", [list(SHIPPABLE_EXTENSIONS)]
+    ).fetchall()
+    return {row[0] for row in extension_rows}
 
 
 def write_script_for(target: ForeignTarget, url: str, server_name: str) -> tuple[str, str | None]:
-    """Write the text, and say why extensions could not be compared, if so."""
+    """Write the script, and the reason if the extensions of both databases could not be compared."""
     try:
         with (
             connect_database(url, server_name) as local,
@@ -291,85 +308,101 @@ def write_script_for(target: ForeignTarget, url: str, server_name: str) -> tuple
 
 
 def apply_setup(target: ForeignTarget, url: str, server_name: str) -> list[str]:
-    """Set up the foreign tables, all or nothing; what is there and right stays. Return what was done.
+    """Set up the foreign tables, all or nothing, and return the statements that were executed.
+
+    Tables that exist with the right columns stay.
 
     Raises
     ------
     ForbiddenError
-        The role of `url` may not: an administrator has to.
+        The role of `url` may not do it: an administrator has to.
     StorageError
         One of the databases cannot be reached.
     UserError
-        A table is not there, or something hangs on one that must be replaced.
+        A table does not exist, or something depends on a table that must be replaced.
     """
     with (
         connect_database(url, server_name) as local,
         connect_database(target.url, target.database_name, foreign_name=target.name) as remote,
     ):
-        remote_columns = read_remote_columns(remote, target)
-        missing = [name for name in target.tables if name not in remote_columns]
-        if missing:
-            raise UserError(
-                f"{target.name}: there is no table "
-                f"{', '.join(f'{target.remote_schema}.{name}' for name in missing)} {target.database_name}",
-                remedy=write_missing_remedy(target, missing),
-            )
-        local_columns = read_local_columns(local, target)
-        changed = [
-            name for name in target.tables if name in local_columns and local_columns[name] != remote_columns[name]
-        ]
-        new_tables = [name for name in target.tables if name not in local_columns]
-        if target.password is None:
-            password = None
-        else:
-            password = quote_literal(target.password)
-        common_extensions = list_common_extensions(local, remote, target)
-        setup_statements = write_setup_statements(
-            target,
-            common_extensions,
-            [*new_tables, *changed],
-            password_sql=password,
-            dropped_tables=changed,
-        )
-        executed = []
+        setup_statements = _plan_setup(local, remote, target)
         try:
             with local.transaction():
-                for text in setup_statements:
-                    if (
-                        text.startswith("CREATE EXTENSION")
-                        and local.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgres_fdw'").fetchone()
-                    ):
-                        continue  # without the right to make it, IF NOT EXISTS is refused, too
-                    if (
-                        text.startswith("CREATE SCHEMA")
-                        and local.execute(
-                            "SELECT to_regnamespace($1::text)", [quote_identifier(target.local_schema)]
-                        ).fetchone()[0]
-                    ):
-                        continue
-                    local.execute(text)
-                    executed.append(re.sub(r"password '(?:[^']|'')*'", "password ..", text))
-                if not set(target.tables) <= read_local_columns(local, target).keys():
-                    raise UserError(f"{target.name}: not all tables came")
+                executed = _execute_setup(local, target, setup_statements)
         except psycopg.errors.InsufficientPrivilege as error:
+            reason = error_translation.extract_message(error)
+            message = f"{target.name}: the role of the engine's url may not do this: {reason}"
             remedy = f"give an administrator the text: hven fdw {target.name} > {target.name}.sql"
-            raise ForbiddenError(
-                f"{target.name}: the role of the engine's url may not do this: "
-                f"{error_translation.extract_message(error)}",
-                remedy=remedy,
-            ) from error
+            raise ForbiddenError(message, remedy=remedy) from error
         except psycopg.errors.DependentObjectsStillExist as error:
+            message = f"{target.name}: {error_translation.extract_message(error)}"
             remedy = (
                 "drop what hangs on it, or make the change by ALTER FOREIGN TABLE: hven fdw --check says what differs"
             )
-            raise UserError(f"{target.name}: {error_translation.extract_message(error)}", remedy=remedy) from error
+            raise UserError(message, remedy=remedy) from error
         except psycopg.Error as error:
             raise error_translation.translate_error(error, server_name=server_name) from error
     return executed
 
 
+def _plan_setup(local: Any, remote: Any, target: ForeignTarget) -> list[str]:
+    """Compare both databases, and write the statements that are needed."""
+    remote_columns = read_remote_columns(remote, target)
+    missing_tables = [name for name in target.tables if name not in remote_columns]
+    if missing_tables:
+        missing_list = ", ".join(f"{target.remote_schema}.{name}" for name in missing_tables)
+        message = f"{target.name}: there is no table {missing_list} {target.database_name}"
+        raise UserError(message, remedy=write_missing_remedy(target, missing_tables))
+    local_columns = read_local_columns(local, target)
+    new_tables = []
+    changed_tables = []
+    for name in target.tables:
+        if name not in local_columns:
+            new_tables.append(name)
+        elif local_columns[name] != remote_columns[name]:
+            changed_tables.append(name)
+    password_sql = None
+    if target.password is not None:
+        password_sql = quote_literal(target.password)
+    return write_setup_statements(
+        target,
+        list_common_extensions(local, remote, target),
+        [*new_tables, *changed_tables],
+        password_sql=password_sql,
+        dropped_tables=changed_tables,
+    )
+
+
+def _execute_setup(local: Any, target: ForeignTarget, setup_statements: Sequence[str]) -> list[str]:
+    """Execute the statements that are needed here, and return them without the password."""
+    executed = []
+    for statement in setup_statements:
+        if _is_already_done(local, target, statement):
+            continue
+        local.execute(statement)
+        executed.append(re.sub(r"password '(?:[^']|'')*'", "password ..", statement))
+    if not set(target.tables) <= read_local_columns(local, target).keys():
+        raise UserError(f"{target.name}: not all tables came")
+    return executed
+
+
+def _is_already_done(local: Any, target: ForeignTarget, statement: str) -> bool:
+    """Return whether a statement creates an extension or a schema that exists.
+
+    Without the right to create it, PostgreSQL refuses even ``IF NOT EXISTS``.
+    """
+    if statement.startswith("CREATE EXTENSION"):
+        extension_row = local.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgres_fdw'").fetchone()
+        return extension_row is not None
+    if statement.startswith("CREATE SCHEMA"):
+        quoted_schema = quote_identifier(target.local_schema)
+        schema_row = local.execute("SELECT to_regnamespace($1::text)", [quoted_schema]).fetchone()
+        return bool(schema_row[0])
+    return False
+
+
 def write_missing_remedy(target: ForeignTarget, missing_tables: Sequence[str]) -> str:
-    """Phrase what to look at if tables are not there."""
+    """Write the remedy for tables that do not exist in the other database."""
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
         return f"write {qualified_name.partition('.')[2]!r} among the tables: their schema is said by namespace"

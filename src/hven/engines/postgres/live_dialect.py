@@ -1,9 +1,9 @@
-"""SQL text for tables that are read in place, in databases that have none of our functions.
+"""SQL for tables that are read in place, in databases without the functions of Hven.
 
-Three things differ from our own tables. Functions of ours are written out, or, where that cannot be, left to the
-embedded engine. Text keeps the collation of its column where that changes nothing (``=``), so that the source's indexes
-serve it, and is ordered by code points as everywhere. And a plain comparison reads the source's own column, so that its
-index serves it, even where a query sees the value in another form (no NaN, times in UTC).
+Three things differ from tables of Hven. Calls of its functions are replaced by what they compute; where that is
+impossible, the embedded engine computes. Text keeps the collation of its column in comparisons by ``=``, so that
+indexes of the source serve them, and is ordered by code points as everywhere. And a plain comparison reads the source's
+own column, so that its index serves it, even where a query sees the value in another form (no NaN, times in UTC).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from hven.engines.postgres.position_search import (
     PositionConditions,
     ShapeSearch,
     TableReferenceWriter,
+    write_pgsphere_condition,
 )
 from hven.engines.postgres.schema_installation import quote_identifier
 from hven.model.sky import Polygon, sphere
@@ -52,36 +53,36 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from hven.adql.syntax_tree import FromItem
+    from hven.adql.syntax_tree import BoundQuery, FromItem
     from hven.engines import LiveRelation
     from hven.engines._query_analysis.constants import Constant
     from hven.engines.postgres.position_search import SearchDialect
 
     Values = Sequence[float | str | None]
 
-RAW_COLUMN_PREFIX = "hven:raw:"  # begins the name of the source's own column, beside the value made of it
-MAX_SQL_CHARACTERS = 200_000  # characters; what grows beyond that when it is written out is computed elsewhere
-LATITUDE_BAND = "band"  # positions found by latitude alone
+RAW_COLUMN_PREFIX = "hven:raw:"  # begins the name of the source's own column, beside the published value
+MAX_SQL_CHARACTERS = 200_000  # the embedded engine computes expressions that would become longer
+LATITUDE_BAND = "band"  # finds positions by latitude alone
 _ORDER_OPERATORS = frozenset({"<", "<=", ">", ">="})
 
 
 @dataclass(frozen=True, slots=True)
 class RawColumns:
-    """Which columns of a table have their source's own beside them.
+    """The columns of a table that have the source's own column beside them.
 
     Attributes
     ----------
     guards
-        Column -> condition that must stand beside a comparison, ``{0}`` being the raw column; empty if none.
+        Column -> condition that must stand beside a comparison, with ``{0}`` for the raw column; empty if none.
     position
-        ``q3c``, ``pgsphere``, or empty: what finds positions.
+        The extension that finds positions: ``q3c`` or ``pgsphere``; empty if none.
     """
 
     guards: Mapping[str, str]
     position: str = ""
 
 
-# --- our functions, written out --------------------------------------------------------------------------------
+# --- inlining of functions -------------------------------------------------------------------------------------
 
 _FUNCTION_DEFINITION_PATTERN = re.compile(
     r"FUNCTION (hven_\w+)\((.*?)\) RETURNS .*? LANGUAGE sql.*?AS \$\$\s*SELECT (.*?)\s*\$\$", re.DOTALL
@@ -92,48 +93,68 @@ _TOKEN_PATTERN = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\w+|[^\w'"]+""")
 
 @lru_cache(maxsize=1)
 def _load_function_bodies() -> dict[str, tuple[tuple[tuple[str, str], ...], str]]:
+    """Return name -> parameters (name and type) and body of each function that is one expression."""
     bodies = {}
-    for text in (*FUNCTION_DEFINITIONS, *EXPRESSION_DEFINITIONS):
-        match = _FUNCTION_DEFINITION_PATTERN.search(text)
-        if match is not None and " FROM " not in match[3]:
-            arguments = tuple(tuple(part.strip().split(" ", 1)) for part in match[2].split(","))
-            bodies[match[1]] = (arguments, " ".join(match[3].split()))
+    for definition in (*FUNCTION_DEFINITIONS, *EXPRESSION_DEFINITIONS):
+        match = _FUNCTION_DEFINITION_PATTERN.search(definition)
+        if match is None or " FROM " in match[3]:
+            continue
+        name, parameter_list, body = match.groups()
+        parameters = tuple(tuple(part.strip().split(" ", 1)) for part in parameter_list.split(","))
+        bodies[name] = (parameters, " ".join(body.split()))
     return bodies
 
 
 def inline_functions(sql: str) -> str:
-    """Replace calls of our functions by what they compute.
+    """Replace calls of Hven's functions by what they compute.
 
     Raises
     ------
     UnsupportedByPostgresError
-        One is no expression of SQL, or the text becomes too long.
+        A function is not one expression of SQL, or the text becomes too long.
     """
     parts: list[str] = []
     written_end = 0
     for match in _FUNCTION_CALL_PATTERN.finditer(sql):
-        if match.start() < written_end or not match[0].startswith("hven_"):
+        function_name = match[0]
+        if match.start() < written_end or not function_name.startswith("hven_"):
             continue
-        body = _load_function_bodies().get(match[0])
-        arguments, end = _split_arguments(sql, match.end())
-        if body is None or len(arguments) != len(body[0]) or any("random()" in argument for argument in arguments):
-            raise UnsupportedByPostgresError(match[0].removeprefix("hven_").upper())
-        values = {
-            name: f"({argument})" if match[0] == "hven_number" else f"CAST({argument} AS {kind})"
-            for (name, kind), argument in zip(body[0], arguments, strict=True)
-        }
-        text = "".join(values.get(piece, piece) for piece in _TOKEN_PATTERN.findall(body[1]))
-        parts += [sql[written_end : match.start()], "(", inline_functions(text), ")"]
-        written_end = end
+        arguments, call_end = _split_arguments(sql, match.end())
+        call_sql = _inline_call(function_name, arguments)
+        parts += [sql[written_end : match.start()], "(", call_sql, ")"]
+        written_end = call_end
         if sum(map(len, parts)) > MAX_SQL_CHARACTERS:
-            raise UnsupportedByPostgresError(match[0].removeprefix("hven_").upper())
+            raise _build_unsupported_error(function_name)
     if parts:
         return "".join([*parts, sql[written_end:]])
     return sql
 
 
+def _inline_call(function_name: str, arguments: Sequence[str]) -> str:
+    """Return the expression that a call computes."""
+    definition = _load_function_bodies().get(function_name)
+    if definition is None:
+        raise _build_unsupported_error(function_name)
+    parameters, body = definition
+    # An argument may stand several times in the body, and random() has another value each time.
+    if len(arguments) != len(parameters) or any("random()" in argument for argument in arguments):
+        raise _build_unsupported_error(function_name)
+    values = {}
+    for (name, type_name), argument in zip(parameters, arguments, strict=True):
+        if function_name == "hven_number":  # it has one definition for each type of numbers
+            values[name] = f"({argument})"
+        else:
+            values[name] = f"CAST({argument} AS {type_name})"
+    expression = "".join(values.get(token, token) for token in _TOKEN_PATTERN.findall(body))
+    return inline_functions(expression)
+
+
+def _build_unsupported_error(function_name: str) -> UnsupportedByPostgresError:
+    return UnsupportedByPostgresError(function_name.removeprefix("hven_").upper())
+
+
 def _split_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]:
-    """Cut the arguments of a call, whose parenthesis opens at `parenthesis_offset`; return also where it is over."""
+    """Split the arguments of a call that opens at `parenthesis_offset`; return them and the end of the call."""
     depth = 0
     begin = parenthesis_offset + 1
     arguments = []
@@ -156,23 +177,24 @@ def _split_arguments(sql: str, parenthesis_offset: int) -> tuple[list[str], int]
     raise UnsupportedByPostgresError("a call")
 
 
-# --- where rows are --------------------------------------------------------------------------------------------
+# --- rows of tables --------------------------------------------------------------------------------------------
 
 
 def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] | None = None) -> str:
-    """Write the rows of a table that is read in place: its mapping over its columns.
+    """Write the rows of a table that is read in place: its mapping, applied to its columns.
 
     Parameters
     ----------
+    live_table
+        The table.
     needed_columns
-        The columns that are read: a query asks for nothing else, so that it can be answered even if another column is
-        gone. None: all.
+        The columns that the query reads; None: all. The SQL asks for no other column, so that the query succeeds even
+        if the source has dropped one of the others.
     """
-    values = []
-    if needed_columns is None:
-        source_columns = None
-    else:
+    source_columns = None
+    if needed_columns is not None:
         source_columns = _list_source_columns(live_table, needed_columns)
+    values = []
     for column in live_table.columns:
         if source_columns is not None and column.name not in source_columns:
             continue
@@ -183,26 +205,31 @@ def write_live_rows(live_table: LiveRelation, needed_columns: AbstractSet[str] |
     source = f"(SELECT {', '.join(values)} FROM {live_table.table} AS s)"
     if not live_table.mapping_queries:
         return source
+    selects = [
+        _write_mapping_query(live_table, bound_query, source, needed_columns)
+        for bound_query in live_table.mapping_queries
+    ]
+    return f"({' UNION ALL '.join(selects)})"
+
+
+def _write_mapping_query(
+    live_table: LiveRelation, bound_query: BoundQuery, source: str, needed_columns: AbstractSet[str] | None
+) -> str:
+    """Write one query of the mapping, with the raw columns beside the published ones."""
+    body = bound_query.query.body
+    if not isinstance(body, Select) or not isinstance(body.source, TableRef):
+        raise UnsupportedByPostgresError("a lookup in a file")
+    writer = LiveSqlWriter(_create_mapping_dialect(), {"source": source}, bound_query.free_slots)
+    needed_body = replace(body, items=_select_items(body, needed_columns))
+    select_sql = inline_functions(writer.write_query(replace(bound_query.query, body=needed_body)))
     raw_names = {column.name for column in live_table.columns if column.is_comparable}
-    texts = []
-    for bound in live_table.mapping_queries:
-        body = bound.query.body
-        if not isinstance(body, Select) or not isinstance(body.source, TableRef):
-            raise UnsupportedByPostgresError("a lookup in a file")
-        writer = LiveSqlWriter(_create_mapping_dialect(), {"source": source}, bound.free_slots)
-        text = inline_functions(
-            writer.write_query(replace(bound.query, body=replace(body, items=_select_items(body, needed_columns))))
-        )
-        raw_items = [
-            (
-                f"t{body.source.number}.{quote_identifier(RAW_COLUMN_PREFIX + source_column)} AS "
-                f"{quote_identifier(RAW_COLUMN_PREFIX + target)}"
-            )
-            for target, source_column in sorted(live_table.copied_columns.items())
-            if source_column in raw_names and (needed_columns is None or target in needed_columns)
-        ]
-        texts.append(text.replace("SELECT ", f"SELECT {''.join(f'{raw_item}, ' for raw_item in raw_items)}", 1))
-    return f"({' UNION ALL '.join(texts)})"
+    raw_items = ""
+    for target, source_column in sorted(live_table.copied_columns.items()):
+        is_needed = needed_columns is None or target in needed_columns
+        if is_needed and source_column in raw_names:
+            raw_column = f"t{body.source.number}.{quote_identifier(RAW_COLUMN_PREFIX + source_column)}"
+            raw_items += f"{raw_column} AS {quote_identifier(RAW_COLUMN_PREFIX + target)}, "
+    return select_sql.replace("SELECT ", f"SELECT {raw_items}", 1)
 
 
 def _create_mapping_dialect() -> LivePostgresDialect:
@@ -212,42 +239,40 @@ def _create_mapping_dialect() -> LivePostgresDialect:
 
 
 def _select_items(body: Select, needed_columns: AbstractSet[str] | None) -> tuple[SelectItem, ...]:
-    """Return the items of a mapping that are read."""
-    items = [item for item in body.items if isinstance(item, SelectItem) and item.column is not None]
-    return tuple(
-        item for item in items if needed_columns is None or item.column is None or item.column.name in needed_columns
-    )
+    """Return the items of a mapping that are needed."""
+    items = []
+    for item in body.items:
+        if not isinstance(item, SelectItem) or item.column is None:
+            continue
+        if needed_columns is None or item.column.name in needed_columns:
+            items.append(item)
+    return tuple(items)
 
 
 def _list_source_columns(live_table: LiveRelation, needed_columns: AbstractSet[str]) -> set[str]:
-    """Return the columns of the source that stand behind published ones, or behind the condition on its rows."""
+    """Return the columns of the source that published columns, or the condition on its rows, are computed from."""
     if not live_table.mapping_queries:
         return set(needed_columns)
     source_columns = {live_table.copied_columns[name] for name in needed_columns if name in live_table.copied_columns}
-    for bound in live_table.mapping_queries:
-        body = bound.query.body
-        if isinstance(body, Select):
-            trees = [item.expr for item in _select_items(body, needed_columns)] + (
-                [] if body.where is None else [body.where]
-            )
-            source_columns |= {
-                node.column.name
-                for tree in trees
-                for node in walk_tree(tree)
-                if isinstance(node, ColumnRef) and node.column is not None
-            }
+    for bound_query in live_table.mapping_queries:
+        body = bound_query.query.body
+        if not isinstance(body, Select):
+            continue
+        expressions: list[Expr] = [item.expr for item in _select_items(body, needed_columns)]
+        if body.where is not None:
+            expressions.append(body.where)
+        for node in walk_tree(tuple(expressions)):
+            if isinstance(node, ColumnRef) and node.column is not None:
+                source_columns.add(node.column.name)
     return source_columns
 
 
 def find_unsupported_function(expression: Expr) -> str:
-    """Name the function of a mapping's expression that cannot be said in the SQL of a database that is not ours.
-
-    Empty if there is none.
-    """
+    """Name the function of a mapping that cannot be written for a database without Hven's functions; empty if none."""
     reason = _find_unsupported(expression)
     if not reason:
         return ""
-    # by the name that the curator wrote, and of nested ones the inner one
+    # the name that the curator wrote, and of nested functions the inner one
     unsupported_functions = [
         node for node in walk_tree(expression) if isinstance(node, FunctionCall) and _find_unsupported(node)
     ]
@@ -266,23 +291,23 @@ def _find_unsupported(expression: Expr) -> str:
 
 
 def find_raw_columns(live_table: LiveRelation) -> RawColumns:
-    """Return which published columns have their source's own beside them."""
-    guards = {column.name: column.guard_condition for column in live_table.columns if column.is_comparable}
-    if live_table.mapping_queries:
-        copied_columns = live_table.copied_columns
-    else:
-        copied_columns = {name: name for name in guards}
-    return RawColumns(
-        {target: guards[source_column] for target, source_column in copied_columns.items() if source_column in guards},
-        live_table.position,
-    )
+    """Return the published columns that have the source's own column beside them."""
+    source_guards = {column.name: column.guard_condition for column in live_table.columns if column.is_comparable}
+    if not live_table.mapping_queries:
+        return RawColumns(source_guards, live_table.position)
+    guards = {
+        target: source_guards[source_column]
+        for target, source_column in live_table.copied_columns.items()
+        if source_column in source_guards
+    }
+    return RawColumns(guards, live_table.position)
 
 
-# --- text ------------------------------------------------------------------------------------------------------
+# --- SQL of queries --------------------------------------------------------------------------------------------
 
 
 class LivePositionConditions(PositionConditions):
-    """What a query asks of positions, and which of its comparisons may be FALSE where they are NULL."""
+    """The position conditions of a query, and its comparisons that may be FALSE in place of NULL."""
 
     def _collect_comparisons(self, condition: Expr) -> None:
         super()._collect_comparisons(condition)
@@ -293,29 +318,39 @@ class LivePositionConditions(PositionConditions):
 
 
 class PolygonCircleSearch(ShapeSearch):
-    """The circle around a polygon in which a position must lie."""
+    """A search for positions in the circle around a polygon."""
 
     def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
-        """Return longitude, latitude and radius; None if it is no polygon, or too wide for an index."""
+        """Return longitude, latitude and radius; None if the shape is no polygon, or too wide for an index."""
         if self.required_one is not None and self.required_one(literal_values) != 1:
-            shape = None
-        else:
-            shape = self.shape.build_shape(literal_values)
-        if not isinstance(shape, Polygon) or float(shape.ring.reach[0]) > MAX_RADIUS_DEGREES:
+            return None
+        shape = self.shape.build_shape(literal_values)
+        if not isinstance(shape, Polygon):
+            return None
+        radius = float(shape.ring.reach[0])
+        if radius > MAX_RADIUS_DEGREES:
             return None
         lon, lat = (float(component[0]) for component in sphere.to_lon_lat(shape.ring.mean[:1]))
-        return repr(lon), repr(lat), repr(float(shape.ring.reach[0]) + 1e-9)
+        return repr(lon), repr(lat), repr(radius + 1e-9)
 
 
 class LiveTableWriter(TableReferenceWriter):
-    """Writes conditions that the indexes of the source serve.
+    """A writer of conditions that the indexes of the source serve.
 
     Parameters
     ----------
+    positions
+        Position conditions of the query.
+    names
+        Qualified table name -> SQL of its rows.
     raw_columns
         Qualified table name -> its raw columns.
     mode
-        Empty: no index is asked for. Otherwise each table has its own way.
+        Empty: no index is used. Otherwise each table has its own method.
+    accessible_names
+        Qualified names of tables whose rows the reader may see all.
+    fenced
+        True if row filters must come before all conditions of the query.
     """
 
     def __init__(
@@ -331,29 +366,33 @@ class LiveTableWriter(TableReferenceWriter):
         super().__init__(positions, names, raw_columns, mode, accessible_names, fenced=fenced)
         self._raw_columns = raw_columns
 
-    # one signature for all
+    # The signature is that of the base class.
     def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:  # noqa: ARG002
-        """Write a table reference: the source has no HEALPix cells."""
+        """Write a table reference unchanged: the source has no HEALPix cells."""
         return table_sql
 
     def write_raw_column(self, node: Expr) -> tuple[str, str] | None:
-        """Write the source's own column in place of a published one, and the condition beside it.
-
-        None if there is none.
-        """
+        """Return the source's own column for a published one, and the condition beside it; None if there is none."""
         if not self._position_method or not isinstance(node, ColumnRef) or node.column is None:
             return None
-        leaf = self._position_conditions.table_refs.get(node.source)
-        if leaf is None or leaf.table is None or leaf.cte:
+        table_ref = self._position_conditions.table_refs.get(node.source)
+        if table_ref is None or table_ref.table is None or table_ref.cte:
             return None
-        raw_columns = self._raw_columns.get(leaf.table.qualified_name)
+        raw_columns = self._raw_columns.get(table_ref.table.qualified_name)
         if raw_columns is None or node.column.name not in raw_columns.guards:
             return None
-        text = f"t{node.source}.{quote_identifier(RAW_COLUMN_PREFIX + node.column.name)}"
-        return text, raw_columns.guards[node.column.name].replace("{0}", text)
+        raw_sql = f"t{node.source}.{quote_identifier(RAW_COLUMN_PREFIX + node.column.name)}"
+        return raw_sql, raw_columns.guards[node.column.name].replace("{0}", raw_sql)
+
+    def _write_raw_or_published(self, writer: SqlWriter, node: Expr) -> str:
+        """Write the source's own column if there is one, otherwise the published column."""
+        raw_column = self.write_raw_column(node)
+        if raw_column is None:
+            return writer.write_expression(node)
+        return raw_column[0]
 
     def is_false_like_null(self, node: Expr) -> bool:
-        """Return whether FALSE may stand for NULL here."""
+        """Return whether FALSE may stand in place of NULL here."""
         return id(node) in self._position_conditions.false_like_null
 
     def _write_lookup(
@@ -361,60 +400,45 @@ class LiveTableWriter(TableReferenceWriter):
         writer: SqlWriter,
         position_expressions: tuple[Expr, Expr],
         circle_sql: tuple[str, str, str],
+        *,
         radius_constant: Constant | None,
         centre_expressions: tuple[Expr, ...],
     ) -> str:
-        if (
-            not self._position_method
-            or not self._is_indexed_position(position_expressions)
-            or not isinstance(position_expressions[0], ColumnRef)
-        ):
+        longitude = position_expressions[0]
+        if not self._position_method or not isinstance(longitude, ColumnRef):
             return ""
-        pair = [self.write_raw_column(item) for item in position_expressions]
-        lon, lat = (
-            writer.write_expression(item) if raw is None else raw[0]
-            for item, raw in zip(position_expressions, pair, strict=True)
-        )
-        leaf = self._position_conditions.table_refs[position_expressions[0].source]
-        if leaf.table is not None:
-            way = self._raw_columns[leaf.table.qualified_name].position
-        else:
-            way = ""
-        self.used = True
-        return self._write_near_condition((lon, lat), circle_sql, way, radius_constant, centre_expressions)
+        if not self._is_indexed_position(position_expressions):
+            return ""
+        lon, lat = (self._write_raw_or_published(writer, node) for node in position_expressions)
+        table_ref = self._position_conditions.table_refs[longitude.source]
+        method = ""
+        if table_ref.table is not None:
+            method = self._raw_columns[table_ref.table.qualified_name].position
+        return self._write_near_condition((lon, lat), circle_sql, method, radius_constant, centre_expressions)
 
     def write_polygon_circles(self, dialect: SearchDialect, writer: SqlWriter, table_ref: TableRef) -> Iterator[str]:
         """Write that a table's position lies in circles around polygons, as far as an index can tell."""
-        if (
-            not self._position_method
-            or table_ref.table is None
-            or table_ref.table.position is None
-            or table_ref.table.qualified_name not in self._raw_columns
-        ):
+        table = table_ref.table
+        if not self._position_method or table is None or table.position is None:
             return
+        if table.qualified_name not in self._raw_columns:
+            return
+        method = self._raw_columns[table.qualified_name].position
         nodes = [
-            ColumnRef(Ident(name), source=table_ref.number, column=table_ref.table.find_column(name))
-            for name in table_ref.table.position
+            ColumnRef(Ident(name), source=table_ref.number, column=table.find_column(name)) for name in table.position
         ]
-        pair = [self.write_raw_column(node) for node in nodes]
-        lon, lat = (
-            writer.write_expression(node) if raw is None else raw[0] for node, raw in zip(nodes, pair, strict=True)
-        )
+        lon, lat = (self._write_raw_or_published(writer, node) for node in nodes)
         zero_literal = Literal(0.0)
         for shape_search in self._position_conditions.shape_searches.get(table_ref.number, ()):
-            if shape_search.shape.kind not in {"CIRCLE", "BOX", "MOC"}:
-                circle = PolygonCircleSearch(shape_search.shape, shape_search.required_one)
-                lon0, lat0, size = (
-                    f"{self._write_extra_parameter(dialect, writer, circle, side)}::double precision"
-                    for side in range(3)
-                )
-                yield self._write_near_condition(
-                    (lon, lat),
-                    (lon0, lat0, size),
-                    self._raw_columns[table_ref.table.qualified_name].position,
-                    lambda _: 0.0,
-                    (zero_literal, zero_literal),
-                )
+            if shape_search.shape.kind in {"CIRCLE", "BOX", "MOC"}:
+                continue
+            circle = PolygonCircleSearch(shape_search.shape, shape_search.required_one)
+            lon0, lat0, size = (
+                f"{self._write_extra_parameter(dialect, writer, circle, side)}::double precision" for side in range(3)
+            )
+            yield self._write_near_condition(
+                (lon, lat), (lon0, lat0, size), method, lambda _: 0.0, (zero_literal, zero_literal)
+            )
 
     def _write_near_condition(
         self,
@@ -424,60 +448,53 @@ class LiveTableWriter(TableReferenceWriter):
         radius: Constant | None,
         centre_expressions: tuple[Expr, ...],
     ) -> str:
-        (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
+        latitude_constant = None
         if centre_expressions:
             latitude_constant = compile_constant(centre_expressions[1], self._position_conditions.free_slots)
-        else:
-            latitude_constant = None
         if radius is None or not centre_expressions or method not in {Q3C, PGSPHERE}:
-            band = f"{lat} BETWEEN {lat0} - {size} - 1e-9 AND {lat0} + {size} + 1e-9"
-            if radius is None or latitude_constant is None:
-                return band
-            # how far a circle reaches in longitude, worked out once; as ranges, so that an index of both coordinates
-            # leaves few rows to be read
-            longitude_reach_sql = (
-                f"degrees(asin(sin(radians({size} + 1e-100)) / cos(radians({lat0} + 1e-100)))) * 1.000001 + 1e-6"
-            )
-            longitude_reach_sql = (
-                f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {longitude_reach_sql} ELSE "
-                f"181 END"
-            )
-            turned_longitude_sql = f"({lon0} - 360 * floor(({lon0} + 1e-100) / 360))"
-            spans = [
-                (
-                    f"{lon} BETWEEN (SELECT {turned_longitude_sql} + {turn} - {longitude_reach_sql}) AND (SELECT "
-                    f"{turned_longitude_sql} + {turn} + {longitude_reach_sql})"
-                )
-                for turn in (0, -360, 360)
-            ]
-            return f"{band} AND ({' OR '.join([*spans, f'{lon} < -180', f'{lon} > 540'])})"
+            has_constant_circle = radius is not None and latitude_constant is not None
+            return _write_band_condition(position_sql, circle_sql, has_constant_circle=has_constant_circle)
         self.radius_constants.append(radius)
+        (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
         if method == Q3C:
             if latitude_constant is not None:
-                call = "q3c_radial_query({2}, {3}, {0}, {1}, {4} + 2e-6)"
-            else:
-                call = "q3c_join({0}, {1}, {2}, {3}, {4} + 2e-6)"
-            return call.format(lon0, lat0, lon, lat, size)
-        if latitude_constant is not None:
-            valid_latitude_sql = lat0
-        else:
-            valid_latitude_sql = f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        # radians of the least numbers would be an underflow
-        centre_sql = f"spoint(radians({lon0} + 1e-100), radians({valid_latitude_sql} + 1e-100))"
-        return f"spoint(radians({lon}), radians({lat})) <@ scircle({centre_sql}, radians({size} + 1e-9))"
+                return f"q3c_radial_query({lon}, {lat}, {lon0}, {lat0}, {size} + 2e-6)"
+            return f"q3c_join({lon0}, {lat0}, {lon}, {lat}, {size} + 2e-6)"
+        return write_pgsphere_condition(position_sql, circle_sql, is_valid_latitude=latitude_constant is not None)
+
+
+def _write_band_condition(
+    position_sql: tuple[str, str], circle_sql: tuple[str, str, str], *, has_constant_circle: bool
+) -> str:
+    """Write that a position is in the band of latitudes of a circle, and for a constant circle in its longitudes."""
+    (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
+    band = f"{lat} BETWEEN {lat0} - {size} - 1e-9 AND {lat0} + {size} + 1e-9"
+    if not has_constant_circle:
+        return band
+    # The reach of a circle in longitude is computed once, in subqueries. The conditions are ranges, so that an index of
+    # both coordinates leaves few rows to read.
+    reach = f"degrees(asin(sin(radians({size} + 1e-100)) / cos(radians({lat0} + 1e-100)))) * 1.000001 + 1e-6"
+    reach = f"CASE WHEN {size} BETWEEN 0 AND 89 AND abs({lat0}) + {size} < 89 THEN {reach} ELSE 181 END"
+    centre = f"({lon0} - 360 * floor(({lon0} + 1e-100) / 360))"
+    spans = [
+        f"{lon} BETWEEN (SELECT {centre} + {turn} - {reach}) AND (SELECT {centre} + {turn} + {reach})"
+        for turn in (0, -360, 360)
+    ]
+    longitude_conditions = [*spans, f"{lon} < -180", f"{lon} > 540"]
+    return f"{band} AND ({' OR '.join(longitude_conditions)})"
 
 
 class LivePostgresDialect(PostgresDialect):
-    """The dialect for a database that is not ours."""
+    """The dialect for a database that does not belong to Hven."""
 
     table_writer: LiveTableWriter
 
     def finish_sql(self, sql: str) -> str:
-        """Write our functions out."""
+        """Replace calls of Hven's functions by what they compute."""
         return inline_functions(sql)
 
     def write_placeholder(self, number: int, value: object) -> str:
-        """Write a parameter; text takes the collation of what it is compared with."""
+        """Write a parameter; text takes the collation of the column that it is compared with."""
         if isinstance(value, str):
             return f"({self.write_parameter(number)}::text)"
         return super().write_placeholder(number, value)
@@ -487,58 +504,61 @@ class LivePostgresDialect(PostgresDialect):
         return super().quote_string(value).replace('::text COLLATE "C")', "::text)")
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
-        """Compare: by the source's own column where that is the same, text by code points where order counts."""
-        text = all(value_kinds.classify_type(require_meta(side).type) == "text" for side in (node.left, node.right))
-        if text and node.op in _ORDER_OPERATORS:
+        """Write a comparison, by the source's own column if that is equivalent; the order of text is by code points."""
+        sides = (node.left, node.right)
+        is_text = all(value_kinds.classify_type(require_meta(side).type) == "text" for side in sides)
+        if is_text and node.op in _ORDER_OPERATORS:
             return f'({writer.write_expression(node.left)} COLLATE "C" {node.op} {writer.write_expression(node.right)})'
-        if not text and node.op != "<>" and self.table_writer.is_false_like_null(node):
-            sides = [(self.table_writer.write_raw_column(side), side) for side in (node.left, node.right)]
-            if any(raw is not None for raw, _ in sides) and not any(
-                isinstance(side, FunctionCall) for _, side in sides
-            ):
-                texts = [writer.write_expression(side) if raw is None else raw[0] for raw, side in sides]
-                guards = [raw[1] for raw, _ in sides if raw is not None and raw[1]]
-                return f"({' AND '.join([f'{texts[0]} {node.op} {texts[1]}', *guards])})"
+        if not is_text and node.op != "<>" and self.table_writer.is_false_like_null(node):
+            raw_columns = [self.table_writer.write_raw_column(side) for side in sides]
+            has_call = any(isinstance(side, FunctionCall) for side in sides)
+            if any(raw_columns) and not has_call:
+                side_texts = [
+                    writer.write_expression(side) if raw is None else raw[0]
+                    for raw, side in zip(raw_columns, sides, strict=True)
+                ]
+                guards = [raw[1] for raw in raw_columns if raw is not None and raw[1]]
+                conditions = [f"{side_texts[0]} {node.op} {side_texts[1]}", *guards]
+                return f"({' AND '.join(conditions)})"
         return super().write_comparison(writer, node)
 
     def write_between(self, writer: SqlWriter, node: BetweenPredicate) -> str:
-        """Write BETWEEN in the same way."""
+        """Write BETWEEN, as `write_comparison` writes comparisons."""
         if value_kinds.classify_type(require_meta(node.operand).type) == "text":
-            word = "NOT BETWEEN" if node.negated else "BETWEEN"
+            operator = "NOT BETWEEN" if node.negated else "BETWEEN"
             return (
-                f'({writer.write_expression(node.operand)} COLLATE "C" {word} {writer.write_expression(node.low)} '
+                f'({writer.write_expression(node.operand)} COLLATE "C" {operator} {writer.write_expression(node.low)} '
                 f"AND {writer.write_expression(node.high)})"
             )
+        raw_column = None
         if self.table_writer.is_false_like_null(node):
-            raw = self.table_writer.write_raw_column(node.operand)
-        else:
-            raw = None
-        if raw is None:
+            raw_column = self.table_writer.write_raw_column(node.operand)
+        if raw_column is None:
             return super().write_between(writer, node)
-        between_sql = f"{raw[0]} BETWEEN {writer.write_expression(node.low)} AND {writer.write_expression(node.high)}"
-        if raw[1]:
-            return f"({between_sql} AND {raw[1]})"
+        raw_sql, guard = raw_column
+        between_sql = f"{raw_sql} BETWEEN {writer.write_expression(node.low)} AND {writer.write_expression(node.high)}"
+        if guard:
+            return f"({between_sql} AND {guard})"
         return f"({between_sql})"
 
     def write_from_unix(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """FROM_UNIX."""
+        """Write FROM_UNIX."""
         return write_unix_time(writer.write_expression(node.args[0]))
 
     def write_from_julian(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """FROM_JD and FROM_MJD of one number; of two the embedded engine knows more digits."""
+        """Write FROM_JD or FROM_MJD of one number; of two numbers the embedded engine keeps more digits."""
         if len(node.args) > 1:
             raise UnsupportedByPostgresError(node.name)
-        return write_julian_time(
-            writer.write_expression(node.args[0]), 2440587.5 if node.name == "FROM_JD" else 40587.0
-        )
+        epoch_days = 2440587.5 if node.name == "FROM_JD" else 40587.0
+        return write_julian_time(writer.write_expression(node.args[0]), epoch_days)
 
-    # there is no aggregate of ours
+    # The database has no aggregate of Hven.
     def write_length_check(self, arguments_sql: str, joined_sql: str) -> str:  # noqa: ARG002
-        """Join texts of rows, to PostgreSQL's own limit."""
+        """Join texts of rows, up to the limit of PostgreSQL."""
         return joined_sql
 
     def write_extreme(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
-        """MIN and MAX; of text by code points."""
+        """Write MIN or MAX; for text by code points."""
         if value_kinds.classify_type(require_meta(node.args[0]).type) == "text":
             return f'{node.name.lower()}({writer.write_expression(node.args[0])} COLLATE "C") {over_clause}'.rstrip()
         return super().write_extreme(writer, node, over_clause)
@@ -550,7 +570,11 @@ class LiveSqlWriter(SqlWriter):
     dialect: LivePostgresDialect
 
     def write_from_item(self, node: FromItem) -> str:
-        """Write an item of FROM; of a table whose rows may be too many, those around the polygons in which they must lie."""
+        """Write an item of FROM.
+
+        If the query may return more rows than asked for, a table is restricted to the circles around the polygons in
+        which its positions must lie.
+        """
         text = super().write_from_item(node)
         if not self.dialect.allows_extra_rows or not isinstance(node, TableRef):
             return text
@@ -581,7 +605,7 @@ def _order_by_code_points(order_item: OrderItem, select: Select) -> OrderItem:
     return replace(order_item, expr=FunctionCall("hven code points", (expr,), meta=expr.meta))
 
 
-# of mappings: queries do not have them
+# Functions that only mappings have.
 _TIME_FUNCTIONS = {"FROM_UNIX": ".write_from_unix", "FROM_JD": ".write_from_julian", "FROM_MJD": ".write_from_julian"}
 LivePostgresDialect.functions = {
     **PostgresDialect.functions,

@@ -1,9 +1,9 @@
-"""Where the rows of a query's tables are, and the conditions that let a position index serve it.
+"""Table references of a query, and the conditions with which a position index serves it.
 
-Three ways to find positions, one answer: the exact test always stands beside the condition that an index serves. A
-circle of constants is looked up in pgSphere's GiST index; without pgSphere - and polygons, boxes and MOCs always - in
-ranges of HEALPix cells, which the engine computes from the query's constants (0.4 ms where q3c takes 3). Matches go by
-pgSphere or q3c; those whose radius is no constant, and all matches without an extension, by bands of latitude.
+There are three methods to find positions, and the exact test always stands beside the condition that an index serves. A
+constant circle is looked up in the GiST index of pgSphere. Without pgSphere, and for all polygons, boxes and MOCs, the
+query reads ranges of HEALPix cells, which the engine computes from the query's constants (in 0.4 ms, where q3c takes
+3). Matches use pgSphere or q3c. If their radius is not constant, or without an extension, they use bands of latitude.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-CELL_COLUMN = "hven:cell"  # HEALPix index of order 29: a column that every table with positions has beside its own
-COARSE_RANGE_COUNT = 4  # ranges of cells that lead to partitions: a small circle touches four cells at most
-MAX_RADIUS_DEGREES = 60.0  # degrees: larger circles are not looked up
+CELL_COLUMN = "hven:cell"  # HEALPix index of order 29: an additional column of every table with positions
+COARSE_RANGE_COUNT = 4  # ranges of cells that select partitions: a small circle touches at most four cells
+MAX_RADIUS_DEGREES = 60.0  # an index does not serve larger circles
 _SIMPLE_NODES = (
     Conjunction,
     BetweenPredicate,
@@ -90,14 +90,13 @@ _SIMPLE_NODES = (
     TableRef,
 )
 PGSPHERE, Q3C, HEALPIX = "pgsphere", "q3c", "healpix"
-_cover_cached = lru_cache(maxsize=8)(
-    cover_shape
-)  # the members of a union, and who looks at coverages, ask for the same shape
+# The members of a union, and the check of coverages, ask for the same shape.
+_cover_cached = lru_cache(maxsize=8)(cover_shape)
 _write_query_cells = lru_cache(maxsize=8)(write_query_cells)
 
 
 class SearchDialect(Protocol):
-    """The dialect, as its places need it."""
+    """The methods of the dialect that the writer of table references uses."""
 
     uses_settings: bool
 
@@ -116,22 +115,28 @@ class SearchDialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ShapeSearch:
-    """The position of a table reference lies in a shape of constants; `required_one` must be 1 when the plan runs."""
+    """A search for positions in a constant shape.
+
+    `required_one` must be 1 when the plan runs.
+    """
 
     shape: ConstantShape
     required_one: Constant | None = None
 
     def compute_cell_ranges(self, literal_values: Values) -> npt.NDArray[np.int64] | None:
-        """Return HEALPix ranges of order 29 that hold the shape; None if there is no such shape."""
+        """Return HEALPix ranges of order 29 that contain the shape; None if there is no such shape."""
         if self.required_one is not None and self.required_one(literal_values) != 1:
             return None
         shape = self.shape.build_shape(literal_values)
-        return None if shape is None else _cover_cached(shape)
+        if shape is None:
+            return None
+        return _cover_cached(shape)
 
     def compute_arguments(self, literal_values: Values) -> tuple[str, ...] | None:
-        """Return the lower and upper ends of HEALPix ranges as arrays in PostgreSQL's text, then those of `COARSE_RANGE_COUNT` that hold them all.
+        """Return ranges of HEALPix cells as parameters; None if there is no such shape.
 
-        None if there is no such shape.
+        The first two are arrays in PostgreSQL's text: the lower ends and the upper ends. The ends of
+        `COARSE_RANGE_COUNT` ranges follow, which contain all these ranges.
         """
         cell_ranges = self.compute_cell_ranges(literal_values)
         if cell_ranges is None:
@@ -142,7 +147,10 @@ class ShapeSearch:
 
 @dataclass(frozen=True, slots=True)
 class RegionSearch:
-    """The regions of a column touch a shape or position of constants; `required_one` must be 1 when the plan runs."""
+    """A search for regions of a column that touch a constant shape or position.
+
+    `required_one` must be 1 when the plan runs.
+    """
 
     column: str
     shape: ConstantShape
@@ -154,16 +162,17 @@ class RegionSearch:
             return None
         shape = self.shape.build_shape(literal_values)
         if shape is None:
-            cell_array = None
-        else:
-            cell_array = _write_query_cells(shape)
-        return None if cell_array is None else (cell_array,)
+            return None
+        cell_array = _write_query_cells(shape)
+        if cell_array is None:
+            return None
+        return (cell_array,)
 
 
 def merge_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Make `COARSE_RANGE_COUNT` ranges that hold all of these, by closing the smallest gaps.
+    """Return `COARSE_RANGE_COUNT` ranges that contain all ranges, by closing the smallest gaps.
 
-    Those that are not needed are empty. Shape (FEW, 2).
+    The result has the shape (`COARSE_RANGE_COUNT`, 2); ranges that are not needed are empty.
     """
     merged = np.zeros((COARSE_RANGE_COUNT, 2), np.int64)
     if len(ranges):
@@ -171,23 +180,22 @@ def merge_ranges(ranges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         cuts = np.sort(gaps.argsort()[::-1][: COARSE_RANGE_COUNT - 1])
         first_numbers = np.concatenate([[0], cuts + 1]).astype(np.int64)
         last_numbers = np.concatenate([cuts, [len(ranges) - 1]]).astype(np.int64)
-        merged[: len(first_numbers), 0], merged[: len(first_numbers), 1] = (
-            ranges[first_numbers, 0],
-            ranges[last_numbers, 1],
-        )
+        range_count = len(first_numbers)
+        merged[:range_count, 0] = ranges[first_numbers, 0]
+        merged[:range_count, 1] = ranges[last_numbers, 1]
     return merged
 
 
 @dataclass(slots=True)
 class PositionConditions:
-    """What a bound query asks of positions; found once for each plan."""
+    """The conditions of a bound query on positions, found once for each plan."""
 
     table_refs: dict[int, TableRef] = field(default_factory=dict)
     shape_searches: dict[int, list[ShapeSearch]] = field(default_factory=dict)
     region_searches: dict[int, list[RegionSearch]] = field(default_factory=dict)
     free_slots: frozenset[int] = frozenset()
-    needs_fence: bool = False  # True if a row filter must be behind a fence: see `is_policy_fence_needed`
-    # id of the conditions and calls where FALSE may stand for NULL: below AND and OR alone
+    needs_fence: bool = False  # True if row filters must come before other conditions: see `is_policy_fence_needed`
+    # id() of the conditions and calls in which FALSE may stand for NULL: they are below AND and OR alone
     false_like_null: set[int] = field(default_factory=set)
 
     @classmethod
