@@ -1,8 +1,8 @@
-"""Databases that other programs write: their tables are read in place, and nothing is ever written there.
+"""Engines of databases that other programs write: their tables are read in place, and Hven never writes there.
 
-One engine for each database. Sessions cannot write, statements have a time limit, and take no lock beyond that of
-reading. What a database without our functions cannot compute is computed by the embedded engine, over the rows that the
-conditions leave.
+Each database has an engine. Its sessions cannot write, and its statements have a time limit and take no lock except
+that for reading. The database has no functions of Hven. What it cannot compute, the embedded engine computes, over the
+rows that the other conditions leave.
 """
 
 from __future__ import annotations
@@ -41,28 +41,38 @@ if TYPE_CHECKING:
     from hven.engines.postgres.staging import TableStaging
     from hven.model.table import Table
 
-LOCK_TIMEOUT_SECONDS = 2.0  # seconds that a statement waits for somebody who alters the table
+LOCK_TIMEOUT_SECONDS = 2.0  # time that a statement waits for a session that alters the table
 _FEATURES_SQL = (
-    "SELECT (SELECT array_agg(collname::text) FROM pg_collation WHERE collname = ANY(%s)), ARRAY(SELECT DISTINCT ON (p.proname) CASE p.proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END || ' ' || n.nspname"
+    "SELECT (SELECT array_agg(collname::text) FROM pg_collation WHERE collname = ANY($1::name[])), "
+    "ARRAY(SELECT DISTINCT ON (p.proname) "
+    "CASE p.proname WHEN 'scircle' THEN 'pgsphere' ELSE 'q3c' END || ' ' || n.nspname"
     " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.proname IN ('scircle', 'q3c_radial_query')"
     " AND has_schema_privilege(n.oid, 'USAGE') ORDER BY p.proname, n.nspname)"
 )
 
 
 class LiveServer(DatabaseServer):
-    """A server where we read only, for a limited time."""
+    """A server whose sessions only read, and whose statements have a time limit.
+
+    Parameters
+    ----------
+    seconds
+        Time limit of a statement.
+    """
 
     def __init__(self, url: str, *, path: str, seconds: float) -> None:
         super().__init__(re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", url), schema="", path=path)
-        connection_info = conninfo_to_dict(self.conninfo)
+        options = conninfo_to_dict(self.conninfo).get("options") or ""
+        statement_milliseconds = round(seconds * 1000)
+        lock_milliseconds = round(LOCK_TIMEOUT_SECONDS * 1000)
         limits = (
-            f"-c statement_timeout={round(seconds * 1000)} -c lock_timeout={round(LOCK_TIMEOUT_SECONDS * 1000)} -c "
-            f"idle_in_transaction_session_timeout=10000"
+            f"-c statement_timeout={statement_milliseconds} -c lock_timeout={lock_milliseconds} "
+            "-c idle_in_transaction_session_timeout=10000"
         )
-        self.conninfo = make_conninfo(self.conninfo, options=f"{connection_info.get('options') or ''} {limits}")
+        self.conninfo = make_conninfo(self.conninfo, options=f"{options} {limits}")
 
     def open_psycopg_connection(self) -> Any:
-        """Open a connection for small things."""
+        """Open a connection for small queries."""
         return self._connect_or_raise_unavailable(super().open_psycopg_connection)
 
     def open_adbc_connection(self) -> Any:
@@ -80,10 +90,7 @@ class LiveServer(DatabaseServer):
 
 
 class LiveEngine(DatabaseQueryEngine):
-    """The engine of one database that is read in place (`hven.engines.StorageEngine`, without what writes).
-
-    Thread-safe.
-    """
+    """The engine of one database that is read in place (`hven.engines.StorageEngine` without writing). Thread-safe."""
 
     schema = ""
     uses_indexes = True
@@ -108,32 +115,33 @@ class LiveEngine(DatabaseQueryEngine):
 
     @property
     def database_features(self) -> DatabaseFeatures:
-        """What the database offers; looked at when first needed."""
+        """Features of the database; the engine looks at it when they are first needed."""
         if self._database_features is None:
             with self._lock:
                 if self._database_features is None:
-                    connection = LiveServer(
-                        self._url, path="pg_catalog", seconds=self.timeout_seconds
-                    ).open_psycopg_connection()
-                    try:
-                        row = connection.execute(
-                            _FEATURES_SQL.replace("%s", "$1::name[]"), [list(CASE_COLLATIONS)]
-                        ).fetchone()
-                    except error_translation.list_driver_errors() as error:
-                        raise error_translation.translate_error(error, server_name=self.server_name) from error
-                    finally:
-                        connection.close()
-                    letters = next((name for name in CASE_COLLATIONS if name in (row[0] or ())), "C")
-                    homes = [tuple(text.split(" ", 1)) for text in row[1]]
-                    path = ", ".join(dict.fromkeys(["pg_catalog", *(quote_identifier(home) for _, home in homes)]))
-                    position_method = " ".join(name for name, _ in homes)
-                    self._database_features = DatabaseFeatures(
-                        search_path=path, position_method=position_method, case_collation=letters
-                    )
+                    self._database_features = self._inspect_database()
         return self._database_features
 
+    def _inspect_database(self) -> DatabaseFeatures:
+        server = LiveServer(self._url, path="pg_catalog", seconds=self.timeout_seconds)
+        connection = server.open_psycopg_connection()
+        try:
+            collations, extensions = connection.execute(_FEATURES_SQL, [list(CASE_COLLATIONS)]).fetchone()
+        except error_translation.list_driver_errors() as error:
+            raise error_translation.translate_error(error, server_name=self.server_name) from error
+        finally:
+            connection.close()
+        case_collation = next((name for name in CASE_COLLATIONS if name in (collations or ())), "C")
+        schemas_by_extension = dict(text.split(" ", 1) for text in extensions)
+        quoted_schemas = [quote_identifier(schema) for schema in schemas_by_extension.values()]
+        return DatabaseFeatures(
+            search_path=", ".join(dict.fromkeys(["pg_catalog", *quoted_schemas])),
+            position_method=" ".join(schemas_by_extension),
+            case_collation=case_collation,
+        )
+
     def detect_extension(self, extension: str) -> None:
-        """Look at the database anew, unless it has this extension: it may have come since."""
+        """Look at the database again unless it has this extension, which may have been installed since."""
         if extension and extension not in self.database_features.position_method.split():
             with self._lock:
                 pools = self._pools
@@ -155,7 +163,7 @@ class LiveEngine(DatabaseQueryEngine):
         return self._pools
 
     def count_connections(self) -> dict[str, int]:
-        """Count the connections of this process, for the health page: how many there may be, are in use, are kept."""
+        """Count the connections of this process for the health page: the maximum, those in use and those kept."""
         return count_pool_connections(self._pools or (), self._pool_size)
 
     @property
@@ -170,21 +178,21 @@ class LiveEngine(DatabaseQueryEngine):
 
     @property
     def write_pool(self) -> ConnectionPool:
-        """There are none: see `query_pool`."""
+        """Refuse: there are no connections that write."""
         raise StorageError("nothing is written to a database that is read in place")
 
     @property
     def bulk_write_pool(self) -> ConnectionPool:
-        """There are none."""
+        """Refuse: there are no connections that write."""
         return self.write_pool
 
     def plan_bound_query(self, bound_query: BoundQuery) -> LivePlan:
         """Plan a bound query."""
         return LivePlan(self, bound_query)
 
-    # --- what writes
+    # --- methods of engines that write
 
-    # the contract's signature
+    # The signature is that of the base class.
     def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:  # noqa: ARG002
         """Refuse: nothing is written there."""
         message = f"{table.qualified_name} cannot be kept in a database that is read in place"
@@ -215,22 +223,22 @@ class LiveEngine(DatabaseQueryEngine):
         """Do nothing: there are no snapshots here."""
 
     def note_published(self, snapshot: Snapshot) -> None:
-        """Do nothing."""
+        """Do nothing: there are no snapshots here."""
 
     def reload_features(self) -> bool:
-        """Do nothing."""
+        """Do nothing, and return False: the database does not belong to Hven."""
         return False
 
     def remove_table(self, table_name: str) -> bool:  # noqa: ARG002  (the machine's signature)
-        """Do nothing."""
+        """Do nothing: Hven has no tables here."""
         return True
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:  # noqa: ARG002
-        """Do nothing: what is there is not ours."""
+        """Do nothing: Hven writes nothing here."""
         return []
 
     def close(self) -> None:
-        """Free everything."""
+        """Close all connections, and the embedded engine."""
         with self._lock:
             if self._is_closed:
                 return
@@ -244,16 +252,22 @@ class LiveEngine(DatabaseQueryEngine):
 def open(  # noqa: A001  (as engines are)
     directory: Path, *, name: str, memory: int, url: str, pool: int = 4, seconds: float = 60.0, at_once: int = 2
 ) -> LiveEngine:
-    """Open the engine of a database that is read in place; the server is reached when it is first needed.
+    """Open the engine of a database that is read in place; it connects when a connection is first needed.
 
     Parameters
     ----------
+    directory, memory
+        Settings of the embedded engine.
+    name
+        Name of the engine.
+    url
+        Address of the database.
     pool
-        Connections of this process at most.
-    at_once
-        Short statements of this process that run at once; the others wait here, where they hold no lock.
+        Maximum number of connections of this process.
     seconds
         Time limit of a statement.
+    at_once
+        Number of short statements of this process that run at once. The others wait here, where they hold no lock.
     """
     plugins.require_modules("what reads databases in place", *DRIVER_MODULES, error_class=StorageError)
     return LiveEngine(

@@ -1,9 +1,8 @@
 """A query over tables that are read in place.
 
-It is over there as soon as it can be, however slowly its reader takes the rows.
-
-A transaction that stays open keeps the database from cleaning up, and whoever alters the table waits for it. So rows
-are fetched at full speed by a thread of their own, into memory and then a file, from which the reader is served.
+It ends in the database as soon as possible, however slowly the client takes the rows. A transaction that stays open
+keeps the database from cleaning up, and a session that alters the table waits for it. Therefore a thread fetches the
+rows at full speed into memory, and further ones into a file; the client is served from there.
 """
 
 from __future__ import annotations
@@ -28,12 +27,13 @@ if TYPE_CHECKING:
     from hven.engines.postgres.engine_protocol import LiveEngineProtocol
     from hven.engines.postgres.query_execution import QueryWork
 
-MAX_MEMORY_BYTES = 64 * 1024**2  # bytes of batches in memory; further ones go to a file
+MAX_MEMORY_BYTES = 64 * 1024**2  # of batches; further ones go to a file
+_UNAVAILABLE_STATES = {"28P01", "28000", "3D000", "53300"}
 _TABLE_CHANGED_STATES = {"42703", "42P01", "42883", "42804", "42809", "3F000", "0A000", "42704", "42846", "42P22"}
 
 
 class BatchSpool:
-    """Batches between the thread that fetches them and the reader: in order, first in memory, then in a file."""
+    """A queue of batches from the fetching thread to the client, in memory and, beyond its limit, in a file."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -44,28 +44,37 @@ class BatchSpool:
         self._file_bytes = 0
         self._is_complete = False
         self._error: BaseException | None = None
-        self.is_abandoned = False  # the reader is gone
+        self.is_abandoned = False  # True: the client reads no more
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
-        """Add a batch."""
+        """Add a batch; write it to the file if the memory is full."""
         item: pa.RecordBatch | tuple[int, int] = batch
         if self._memory_bytes + batch.nbytes > MAX_MEMORY_BYTES:
-            data = batch.serialize()
-            if self._file is None:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as this object)
-            self._file.seek(self._file_bytes)
-            self._file.write(data)
-            self._file.flush()
-            item = (self._file_bytes, data.size)
-            self._file_bytes += data.size
+            item = self._write_batch(batch)
         with self._changed:
             if isinstance(item, pa.RecordBatch):
                 self._memory_bytes += item.nbytes
             self._batches.append(item)
             self._changed.notify()
 
+    def _write_batch(self, batch: pa.RecordBatch) -> tuple[int, int]:
+        """Write a batch to the file; return its offset and its length in bytes."""
+        data = batch.serialize()
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as this object)
+        offset = self._file_bytes
+        self._file.seek(offset)
+        self._file.write(data)
+        self._file.flush()
+        self._file_bytes += data.size
+        return offset, data.size
+
+    def _read_batch(self, offset: int, length: int) -> pa.RecordBatch:
+        data = os.pread(self._file.fileno(), length, offset)
+        return pa.ipc.read_record_batch(pa.py_buffer(data), self._schema)
+
     def mark_end(self, error: BaseException | None = None) -> None:
-        """Mark the end: there are no more."""
+        """Mark the end of the batches; `error` is raised behind the last one."""
         with self._changed:
             self._is_complete = True
             self._error = error
@@ -86,12 +95,11 @@ class BatchSpool:
             if isinstance(item, pa.RecordBatch):
                 yield item
             else:
-                yield pa.ipc.read_record_batch(
-                    pa.py_buffer(os.pread(self._file.fileno(), item[1], item[0])), self._schema
-                )
+                offset, length = item
+                yield self._read_batch(offset, length)
 
     def close(self) -> None:
-        """Free everything."""
+        """Drop the batches, and remove the file."""
         self.is_abandoned = True
         with self._changed:
             self._batches.clear()
@@ -104,7 +112,7 @@ class LiveExecution(PostgresExecution):
 
     _engine: LiveEngineProtocol
 
-    # nothing is sent before its turn
+    # A statement is not sent before its turn.
     def _borrow_connection(self, pool: ConnectionPool, sent_request: object = None) -> BorrowedConnection:  # noqa: ARG002
         return TurnConnection(self, pool, self._engine.turnstile)
 
@@ -114,11 +122,13 @@ class LiveExecution(PostgresExecution):
         except error_translation.list_driver_errors() as error:
             if error_translation.get_sqlstate(error) != "0A000":
                 raise
-            # a statement that was prepared before the table was altered
-            sql = f"SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${len(work.arguments) + 1}::bigint"
+            # The statement was prepared before the table was altered: execute it without preparing it.
+            limit_number = len(work.arguments) + 1
+            sql = f"/* anew */ SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
+            arguments = [*work.arguments, str(row_limit)]
             with self._borrow_connection(self._engine.query_pool) as connection, connection.cursor() as cursor:
                 self._set_interrupt(connection.cancel)
-                cursor.execute(f"/* anew */ {sql}", [*work.arguments, str(row_limit)], prepare=False, binary=True)
+                cursor.execute(sql, arguments, prepare=False, binary=True)
                 rows: list[tuple[Any, ...]] = cursor.fetchall()
                 self._set_interrupt(None)
                 return rows
@@ -133,7 +143,7 @@ class LiveExecution(PostgresExecution):
                     if spool.is_abandoned:
                         break
                     spool.add_batch(batch)
-            except BaseException as error:  # noqa: BLE001  (it is told to the reader)
+            except BaseException as error:  # noqa: BLE001  (the iteration raises it)
                 inner.close()
                 spool.mark_end(error)
             else:
@@ -157,7 +167,7 @@ class LiveExecution(PostgresExecution):
 
 
 class TurnConnection(BorrowedConnection):
-    """A connection for as long as a query needs it, once its turn has come."""
+    """A connection that a query borrows when its turn has come."""
 
     def __init__(self, execution: PostgresExecution, pool: ConnectionPool, query_turnstile: StatementTurnstile) -> None:
         super().__init__(execution, pool)
@@ -182,39 +192,55 @@ class TurnConnection(BorrowedConnection):
 
 
 def translate_live_error(error: Exception, usual_error: Exception, timeout_seconds: float | None) -> Exception:
-    """Translate an error where a table is not ours."""
-    code = error_translation.get_sqlstate(error)
-    line = error_translation.extract_message(error)
-    retry_remedy = "ask again in some seconds; if it lasts, the service's owner sees by `hven check` what is wrong"
-    if isinstance(usual_error, TimeLimitError) and code == "57014" and timeout_seconds is not None:
+    """Translate an error of a database whose tables do not belong to Hven.
+
+    Parameters
+    ----------
+    error
+        The error of the driver.
+    usual_error
+        Its translation for databases of Hven.
+    timeout_seconds
+        Time limit of a statement.
+    """
+    sqlstate = error_translation.get_sqlstate(error)
+    if isinstance(usual_error, TimeLimitError) and sqlstate == "57014" and timeout_seconds is not None:
         return TimeLimitError(
             f"the database that is read in place ended the query after its limit of {timeout_seconds:g} s",
             remedy="ask for less: by a position, key or time that an index serves",
         )
     if isinstance(usual_error, EvaluationError):
-        return EvaluationError(
-            usual_error.message,
-            remedy=usual_error.remedy
-            or "a row of the source cannot be shown: leave it out by a condition, or ask the service's owner",
-        )
-    if isinstance(usual_error, HvenError) and (
-        error_translation.is_connection_lost(error) or code in {"28P01", "28000", "3D000", "53300"}
-    ):
+        row_remedy = "a row of the source cannot be shown: leave it out by a condition, or ask the service's owner"
+        return EvaluationError(usual_error.message, remedy=usual_error.remedy or row_remedy)
+    is_unavailable = sqlstate in _UNAVAILABLE_STATES or error_translation.is_connection_lost(error)
+    if isinstance(usual_error, HvenError) and is_unavailable:
         return StorageUnavailableError(usual_error.message, remedy=usual_error.remedy)
-    if code == "55P03":
+    table_error = _build_table_error(error, sqlstate)
+    if table_error is not None:
+        return table_error
+    return usual_error
+
+
+def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableError | None:
+    """Build the error of a table that cannot be read now; None if the table is not the cause."""
+    line = error_translation.extract_message(error)
+    if sqlstate == "55P03":
         return StorageUnavailableError("the table is being altered in its database", remedy="ask again in some seconds")
-    if code == "40001":
+    if sqlstate == "40001":
         return StorageUnavailableError(
             f"the database that is read in place took the query back: {line}", remedy="ask again"
         )
-    if code == "42501":
+    if sqlstate == "42501":
         return StorageUnavailableError(
             f"the table may not be read any more: {line}",
             remedy="its owner must GRANT SELECT on it to the service's role",
         )
-    if code in _TABLE_CHANGED_STATES or isinstance(error, pa.ArrowException):
-        return StorageUnavailableError(f"the table has changed in its database: {line}", remedy=retry_remedy)
-    return usual_error
+    if sqlstate in _TABLE_CHANGED_STATES or isinstance(error, pa.ArrowException):
+        return StorageUnavailableError(
+            f"the table has changed in its database: {line}",
+            remedy="ask again in some seconds; if it lasts, the service's owner sees by `hven check` what is wrong",
+        )
+    return None
 
 
 __all__ = ["BatchSpool", "LiveExecution", "translate_live_error"]

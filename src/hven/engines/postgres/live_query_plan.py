@@ -1,6 +1,6 @@
-"""LivePlan: a bound query over tables that are read in place.
+"""Plans of queries over tables that are read in place.
 
-Rows in memory travel as constants, what cannot be said is computed here.
+Rows in memory travel to the database as constants. What the database cannot compute, the embedded engine computes.
 """
 
 from __future__ import annotations
@@ -42,21 +42,17 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-MAX_SENT_BYTES = (
-    32 * 1024**2
-)  # bytes of rows in memory that travel with a query; with more, the rows of the database travel here
+MAX_SENT_BYTES = 32 * 1024**2  # of rows in memory that travel with a query; otherwise the rows of the database travel
 
 
 class LivePlan(PostgresPlan):
     """A prepared query (`hven.engines.QueryPlan`)."""
 
     small = False
-    conditions_class, table_writer_class, dialect_class, sql_writer_class = (
-        LivePositionConditions,
-        LiveTableWriter,
-        LivePostgresDialect,
-        LiveSqlWriter,
-    )
+    conditions_class = LivePositionConditions
+    table_writer_class = LiveTableWriter
+    dialect_class = LivePostgresDialect
+    sql_writer_class = LiveSqlWriter
     _engine: LiveEngineProtocol
 
     def __init__(
@@ -68,13 +64,12 @@ class LivePlan(PostgresPlan):
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`."""
-        memory = [entry.rows for entry in relations.values() if isinstance(entry, MemoryRelation)]
-        if self._fallback_plan is None and any(
-            entry.nbytes > MAX_SENT_BYTES or any(pa.types.is_nested(item.type) for item in entry.schema)
-            for entry in memory
-        ):
-            return self._build_fallback("the join with rows in memory").execute(literal_values, relations, limits)
+        """Run the query; see `hven.engines.QueryPlan.execute`."""
+        if self._fallback_plan is None:
+            for relation in relations.values():
+                if isinstance(relation, MemoryRelation) and not can_send_rows(relation.rows):
+                    fallback_plan = self._build_fallback("the join with rows in memory")
+                    return fallback_plan.execute(literal_values, relations, limits)
         return super().execute(literal_values, relations, limits)
 
     def _start_execution(
@@ -85,12 +80,10 @@ class LivePlan(PostgresPlan):
     def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
         work = super()._build_work(literal_values, relations)
         for name, table, rows in work.uploads:
-            token = f"pg_temp.{quote_identifier(name)}"
-            text = write_rows_as_constants(table, rows)
-            work.prepared_sql, work.copy_sql = (
-                work.prepared_sql.replace(token, text),
-                work.copy_sql.replace(token, text),
-            )
+            temporary_table = f"pg_temp.{quote_identifier(name)}"
+            constants = write_rows_as_constants(table, rows)
+            work.prepared_sql = work.prepared_sql.replace(temporary_table, constants)
+            work.copy_sql = work.copy_sql.replace(temporary_table, constants)
         work.uploads = ()
         return work
 
@@ -99,17 +92,18 @@ class LivePlan(PostgresPlan):
             message = f"{relation.kind_name.capitalize()} is not read in place"
             raise StorageError(message)
         self._engine.detect_extension(relation.position)
-        return write_live_rows(relation, self._needed_columns.get(table.qualified_name, frozenset())), find_raw_columns(
-            relation
-        )
+        needed_columns = self._needed_columns.get(table.qualified_name, frozenset())
+        return write_live_rows(relation, needed_columns), find_raw_columns(relation)
 
     def _list_position_methods(self) -> Iterable[str]:
         return (LATITUDE_BAND,)
 
     def explain(self) -> str:
-        """Describe which road is taken; see `hven.engines.QueryPlan.explain`."""
+        """Describe how the query is computed; see `hven.engines.QueryPlan.explain`."""
         head = f"read in place {self._engine.server_name}, as the rows are now"
-        return f"{head}\n{self._fallback_plan.explain() if self._fallback_plan is not None else f'PostgreSQL: {self._first_statement.prepared_sql}'}"
+        if self._fallback_plan is not None:
+            return f"{head}\n{self._fallback_plan.explain()}"
+        return f"{head}\nPostgreSQL: {self._first_statement.prepared_sql}"
 
     def _list_stored_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
         return {
@@ -119,13 +113,18 @@ class LivePlan(PostgresPlan):
         }
 
 
+def can_send_rows(rows: pa.Table) -> bool:
+    """Return whether rows in memory can travel to the database as constants."""
+    return rows.nbytes <= MAX_SENT_BYTES and not any(pa.types.is_nested(field.type) for field in rows.schema)
+
+
 def extract_table_name(quoted_table: str) -> str:
     """Return the name of a table without its schema and quotes."""
     return re.sub(r'^.*"((?:[^"]|"")+)"$', r"\1", quoted_table).replace('""', '"')
 
 
 def list_needed_columns(bound_query: BoundQuery) -> dict[str, frozenset[str]]:
-    """Return the columns of each table that a query reads, in any place."""
+    """Return the columns of each table that a query reads anywhere."""
     columns_by_number = list_read_columns(bound_query)
     columns_by_table: dict[str, set[str]] = {}
     for node in walk_tree(bound_query.query):
@@ -135,7 +134,7 @@ def list_needed_columns(bound_query: BoundQuery) -> dict[str, frozenset[str]]:
 
 
 def write_rows_as_constants(table: Table, rows: pa.Table) -> str:
-    """Write rows in memory as constants: the database needs no table for them."""
+    """Write rows in memory as constants, so that the database needs no table for them."""
     arrays = [
         f"'{_write_array(rows.column(column.name).combine_chunks())}'::{get_storage_type(column.type)}[]"
         for column in table.columns
@@ -145,7 +144,7 @@ def write_rows_as_constants(table: Table, rows: pa.Table) -> str:
 
 
 def _write_array(values: pa.Array | pa.ChunkedArray) -> str:
-    """Write an array in PostgreSQL's text, ready to stand in quotes."""
+    """Write an array in PostgreSQL's text format, ready to stand in quotes."""
     arrow_type = values.type
     texts = values.cast(pa.string())
     if not (pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_boolean(arrow_type)):

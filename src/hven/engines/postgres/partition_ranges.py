@@ -1,10 +1,11 @@
 """Floating-point arithmetic beyond its range.
 
-An error in PostgreSQL, infinite or 0 (IEEE 754) in the embedded engine and in every answer of ours.
+It raises an error in PostgreSQL. In the embedded engine, and in every answer of Hven, the result is infinite or 0
+(IEEE 754).
 
-PostgreSQL has no operators that do not look, and to test every operand would slow every query. So a query whose
-arithmetic might get there is asked as it stands; if it fails for that reason, the embedded engine computes it over the
-rows that its other conditions leave.
+PostgreSQL has no operators without this check, and a test of every operand would slow every query. Therefore PostgreSQL
+runs a query with such arithmetic unchanged. If it fails for this reason, the embedded engine computes it, over the rows
+that its other conditions leave.
 """
 
 from __future__ import annotations
@@ -30,29 +31,30 @@ _OVERFLOWING_FUNCTIONS = frozenset({"DEGREES", "SUM", "AVG", "STDDEV", "VARIANCE
 
 
 def may_overflow(node: object) -> bool:
-    """Return whether something in a query or expression may compute a floating-point number that is out of range."""
-    return any(
-        isinstance(part, BinaryOperation | Cast | FunctionCall)
-        and (not isinstance(part, FunctionCall) or part.name in _OVERFLOWING_FUNCTIONS)
-        and part.meta is not None
-        and part.meta.type.is_numeric
-        and not part.meta.type.is_integer
-        for part in walk_tree(node)
-    )
+    """Return whether a query or expression may compute a floating-point number that is out of range."""
+    return any(_may_leave_range(part) for part in walk_tree(node))
+
+
+def _may_leave_range(node: object) -> bool:
+    if not isinstance(node, BinaryOperation | Cast | FunctionCall) or node.meta is None:
+        return False
+    if isinstance(node, FunctionCall) and node.name not in _OVERFLOWING_FUNCTIONS:
+        return False
+    return node.meta.type.is_numeric and not node.meta.type.is_integer
 
 
 class RangeFallback:
-    """How a plan answers queries that may leave the range.
+    """A fallback for queries whose arithmetic may leave the range.
 
     Parameters
     ----------
     build_fallback
-        Makes the plan by which the embedded engine computes.
+        Function that builds the plan by which the embedded engine computes.
     """
 
     def __init__(self, build_fallback: Callable[[], QueryPlan]) -> None:
         self._build_fallback = build_fallback
-        # made when the range was left for the first time: rows of the same tables will leave it again
+        # It is built when the range is left for the first time: rows of the same tables will leave it again.
         self._fallback_plan: QueryPlan | None = None
 
     def execute(
@@ -62,7 +64,7 @@ class RangeFallback:
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
     ) -> QueryExecution:
-        """Run: by PostgreSQL, unless that failed once."""
+        """Run the query by PostgreSQL, or by the embedded engine if that failed before."""
         if self._fallback_plan is not None:
             return self._fallback_plan.execute(literal_values, relations, limits)
         return RangeFallbackExecution(self, start_first(), literal_values, relations, limits)
@@ -70,7 +72,7 @@ class RangeFallback:
     def execute_fallback(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run by the embedded engine, now and from now on."""
+        """Run the query by the embedded engine, now and from now on."""
         if self._fallback_plan is None:
             self._fallback_plan = self._build_fallback()
         return self._fallback_plan.execute(literal_values, relations, limits)
@@ -79,7 +81,7 @@ class RangeFallback:
 class RangeFallbackExecution(RelayExecution):
     """A running query (`hven.engines.QueryExecution`).
 
-    PostgreSQL's, and if that leaves the range before it gave rows, the embedded engine's.
+    It relays PostgreSQL's rows. If the range is left before any row, it relays those of the embedded engine.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class RangeFallbackExecution(RelayExecution):
             values, relations, limits = self._execution_arguments
             self._first_execution.close()
             again = self._begin_execution(self._range_fallback.execute_fallback(values, relations, limits))
-            if has_yielded_rows:  # rows come in any order: nobody knows which are missing
+            if has_yielded_rows:  # rows come in any order, so the missing ones are unknown
                 remedy = "ask again: it is then computed in another way, where such a number is infinite or 0"
                 raise EvaluationError(f"{error.message}, after rows had been given", remedy=remedy) from error
         else:

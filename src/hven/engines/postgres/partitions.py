@@ -1,7 +1,8 @@
-"""Native partitions of a snapshot's table: by time or by HEALPix cell, made as rows come that need them.
+"""Native partitions of a snapshot's table, by time or by HEALPix cell, created when rows first need them.
 
-What has no time or position, or one that no calendar has, goes to the default partition. PostgreSQL leaves out the
-partitions that a query cannot need, when it plans and again when it runs: prepared statements and joins profit, too.
+Rows without time or position, and rows whose time is outside the calendar, go to the default partition. PostgreSQL
+skips partitions that a query does not need, when it plans and again when it runs the query, so that prepared statements
+and joins profit, too.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.int64]
 
-MAX_PARTITIONS = 400  # partitions of one table: each costs every plan that cannot leave it out some time and locks
-FIRST_INSTANT, LAST_INSTANT = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-01", "us")
+MAX_PARTITIONS = 400  # of one table: each one costs time and a lock in every plan that cannot skip it
+FIRST_INSTANT = np.datetime64("0001-01-01", "us")
+LAST_INSTANT = np.datetime64("9999-12-01", "us")
 DEFAULT_PARTITION_SUFFIX = "rest"
+MICROSECONDS_PER_SECOND = 1e6
 
 
 @dataclass(slots=True)
@@ -40,14 +43,16 @@ class TablePartitions:
 
     Attributes
     ----------
-    here
-        The schema, quoted.
+    table
+        The table of the descriptor.
+    schema
+        Schema of the database.
     name
-        The table.
+        Name of the table in the database.
     row_counts_by_key
-        Keys of those that are there: number of the month, day or cell; rows of each.
+        Key of each existing partition (number of the month, day or cell) -> its number of rows.
     copied_suffixes
-        Ends of the names of those that were made like another snapshot's.
+        Suffixes of the partitions that were created like those of another snapshot.
     """
 
     table: Table
@@ -58,56 +63,64 @@ class TablePartitions:
 
     @property
     def partition_spec(self) -> Partition:
-        """What the descriptor says."""
+        """The partitioning of the descriptor."""
         if self.table.partition is None:
             raise TypeError(f"{self.table.qualified_name} is in one piece")
         return self.table.partition
 
     @property
     def partition_column(self) -> str:
-        """The column whose value leads to the partition."""
+        """The column whose value selects the partition."""
         if self.partition_spec.by == "healpix":
             return CELL_COLUMN
         return str(self.partition_spec.column)
 
     def write_partition_clause(self) -> str:
-        """Write what follows the columns in ``CREATE TABLE``."""
+        """Write the clause that follows the columns in ``CREATE TABLE``."""
         return f"PARTITION BY RANGE ({quote_identifier(self.partition_column)})"
 
     def write_default_partition(self) -> str:
-        """Write the statement that makes the default partition."""
+        """Write the statement that creates the default partition."""
+        return self._write_create_statement(DEFAULT_PARTITION_SUFFIX, "DEFAULT")
+
+    def _write_create_statement(self, suffix: str, bounds: str) -> str:
         return (
-            f"CREATE TABLE {self._quote_partition(DEFAULT_PARTITION_SUFFIX)} PARTITION OF "
-            f"{quote_identifier(self.schema)}.{quote_identifier(self.name)} DEFAULT WITH (autovacuum_enabled = off)"
+            f"CREATE TABLE {self._quote_partition(suffix)} PARTITION OF {self._quoted_table} {bounds} "
+            "WITH (autovacuum_enabled = off)"
         )
 
+    @property
+    def _quoted_table(self) -> str:
+        """The table, written with its schema."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
+
     def write_needed_partitions(self, rows: pa.Table, cells: Keys | None) -> Iterator[str]:
-        """Write the statements that make the partitions which these rows need and which are not there.
+        """Write the statements that create the partitions which these rows need and which do not exist.
 
         Raises
         ------
         DataError
-            They would be too many.
+            The table would have too many partitions.
         """
         keys, counts = np.unique(self._compute_keys(rows, cells), return_counts=True)
         for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-            if key not in self.row_counts_by_key and (bounds := self._write_bounds(key))[2] not in self.copied_suffixes:
-                if len(self.copied_suffixes) + len(self.row_counts_by_key) >= MAX_PARTITIONS:
-                    if self.partition_spec.by == "healpix":
-                        shorter = "order 1 or 0"
-                    else:
-                        shorter = "a longer time under 'every'"
-                    message = (
-                        f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
-                        f"by {self.partition_spec.column or 'position'}"
-                    )
-                    raise DataError(message, remedy=f"say {shorter}; look for wrong values of the column, too")
-                lower_bound, upper_bound, suffix = bounds
-                yield (
-                    f"CREATE TABLE {self._quote_partition(suffix)} PARTITION OF {quote_identifier(self.schema)}.{quote_identifier(self.name)} "
-                    f"FOR VALUES FROM ({lower_bound}) TO ({upper_bound}) WITH (autovacuum_enabled = off)"
-                )
+            if key not in self.row_counts_by_key:
+                lower_bound, upper_bound, suffix = self._write_bounds(key)
+                if suffix not in self.copied_suffixes:
+                    if len(self.copied_suffixes) + len(self.row_counts_by_key) >= MAX_PARTITIONS:
+                        raise self._build_limit_error()
+                    yield self._write_create_statement(suffix, f"FOR VALUES FROM ({lower_bound}) TO ({upper_bound})")
             self.row_counts_by_key[key] = self.row_counts_by_key.get(key, 0) + count
+
+    def _build_limit_error(self) -> DataError:
+        coarser = "a longer time under 'every'"
+        if self.partition_spec.by == "healpix":
+            coarser = "order 1 or 0"
+        message = (
+            f"{self.table.qualified_name}: its rows would make more than {MAX_PARTITIONS} partitions "
+            f"by {self.partition_spec.column or 'position'}"
+        )
+        return DataError(message, remedy=f"say {coarser}; look for wrong values of the column, too")
 
     @property
     def quoted_default(self) -> str:
@@ -115,52 +128,51 @@ class TablePartitions:
         return self._quote_partition(DEFAULT_PARTITION_SUFFIX)
 
     def write_listing_query(self) -> str:
-        """Write the query for the partitions and their bounds, without the default one."""
+        """Write the query for the partitions and their bounds, without the default partition."""
+        default_name = build_partition_prefix(self.table.qualified_name, self.name) + DEFAULT_PARTITION_SUFFIX
         return (
-            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-            f"WHERE i.inhparent = {quote_literal(f'{quote_identifier(self.schema)}.{quote_identifier(self.name)}')}::regclass "
-            f"AND c.relname <> {quote_literal(build_partition_prefix(self.table.qualified_name, self.name) + DEFAULT_PARTITION_SUFFIX)} ORDER BY 1"
+            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) "
+            "FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            f"WHERE i.inhparent = {quote_literal(self._quoted_table)}::regclass "
+            f"AND c.relname <> {quote_literal(default_name)} ORDER BY 1"
         )
 
     def write_like_partitions(
         self, listing_rows: Iterable[Sequence[Any]], other_partitions: TablePartitions
     ) -> Iterator[str]:
-        """Write the statements that make the partitions which another snapshot of the table has.
+        """Write the statements that create the partitions which another snapshot of the table has.
 
-        `listing_rows` is its `write_listing_query`.
+        `listing_rows` is the answer to its `write_listing_query`.
         """
         name_prefix = build_partition_prefix(other_partitions.table.qualified_name, other_partitions.name)
         for name, bound_sql in listing_rows:
             suffix = name.removeprefix(name_prefix)
             self.copied_suffixes.add(suffix)
-            yield (
-                f"CREATE TABLE {self._quote_partition(suffix)} PARTITION OF {quote_identifier(self.schema)}.{quote_identifier(self.name)} {bound_sql} "
-                "WITH (autovacuum_enabled = off)"
-            )
+            yield self._write_create_statement(suffix, bound_sql)
 
     def _quote_partition(self, suffix: str) -> str:
-        return f"{quote_identifier(self.schema)}.{quote_identifier(build_partition_prefix(self.table.qualified_name, self.name) + suffix)}"
+        partition_name = build_partition_prefix(self.table.qualified_name, self.name) + suffix
+        return f"{quote_identifier(self.schema)}.{quote_identifier(partition_name)}"
 
     def _compute_keys(self, rows: pa.Table, cells: Keys | None) -> Keys:
-        """Return the key of each row's partition, without those of the default partition."""
+        """Return the partition key of each row that does not go to the default partition."""
         if self.partition_spec.by == "healpix":
             if cells is None:
                 return np.empty(0, np.int64)
             return _divide_rounding_down(cells[cells != MISSING_KEY], 1 << 2 * (29 - self.partition_spec.order))
         column = rows.column(self.partition_column).drop_null().combine_chunks()
         if pa.types.is_timestamp(column.type):
-            return self._compute_calendar_keys(
-                np.asarray(column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False))
-            )
+            instants = column.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False)
+            return self._compute_calendar_keys(np.asarray(instants))
         values = np.asarray(column.to_numpy(zero_copy_only=False))
         is_integer = pa.types.is_integer(column.type)
         width = self._compute_width(is_integer=is_integer)
-        if pa.types.is_integer(column.type):
+        if is_integer:
             return _divide_rounding_down(values, int(width))
         values = values[np.isfinite(values) & (np.abs(values.astype(np.float64)) < width * 2.0**40)]
         value_type = values.dtype.type
         keys = np.floor(values.astype(np.float64) / width)
-        # the ends are rounded to the column's precision, and the server compares with these
+        # The server compares with bounds that are rounded to the column's precision, so the keys must fit these.
         keys += (((keys + 1) * width).astype(value_type) <= values).astype(np.float64)
         keys -= ((keys * width).astype(value_type) > values).astype(np.float64)
         return _divide_rounding_down(keys, 1)
@@ -171,10 +183,10 @@ class TablePartitions:
         if unit in MONTHS_PER_UNIT:
             months = values.astype("datetime64[M]").astype(np.int64)
             return _divide_rounding_down(months, count * MONTHS_PER_UNIT[unit])
-        return _divide_rounding_down(values, int(count * SECONDS_PER_UNIT[unit] * 1e6))
+        return _divide_rounding_down(values, int(count * SECONDS_PER_UNIT[unit] * MICROSECONDS_PER_SECOND))
 
     def _compute_width(self, *, is_integer: bool) -> float:
-        """Return the length of a piece in the unit of a column of numbers."""
+        """Return the width of a partition in the unit of a column of numbers."""
         count, unit = self.partition_spec.step or (30, "d")
         column = self.table.find_column(self.partition_column)
         width = count * SECONDS_PER_UNIT[unit] / SECONDS_PER_UNIT[column.unit or "d"]
@@ -183,49 +195,51 @@ class TablePartitions:
         return width
 
     def _write_bounds(self, partition_key: int) -> tuple[str, str, str]:
-        """Return the ends of a partition and the end of its name."""
+        """Return the lower and upper bound of a partition, and the suffix of its name."""
         if self.partition_spec.by == "healpix":
             shift = 2 * (29 - self.partition_spec.order)
-            return (
-                str(partition_key << shift),
-                str((partition_key + 1) << shift),
-                f"{self.partition_spec.order}_{partition_key}",
-            )
+            lower_cell = partition_key << shift
+            upper_cell = (partition_key + 1) << shift
+            return str(lower_cell), str(upper_cell), f"{self.partition_spec.order}_{partition_key}"
         column_type = self.table.find_column(self.partition_column).type
-        if not column_type.is_timestamp:
-            width = self._compute_width(is_integer=column_type.is_integer)
-            bounds = [
-                (partition_key + increment) * (int(width) if column_type.is_integer else width) for increment in (0, 1)
-            ]
-            return f"'{bounds[0]!r}'", f"'{bounds[1]!r}'", f"{partition_key}".replace("-", "m")
+        if column_type.is_timestamp:
+            return self._write_calendar_bounds(partition_key)
+        width: float = self._compute_width(is_integer=column_type.is_integer)
+        if column_type.is_integer:
+            width = int(width)
+        lower_value = partition_key * width
+        upper_value = (partition_key + 1) * width
+        return f"'{lower_value!r}'", f"'{upper_value!r}'", str(partition_key).replace("-", "m")
+
+    def _write_calendar_bounds(self, partition_key: int) -> tuple[str, str, str]:
         count, unit = self.partition_spec.step or (1, "month")
         if unit in MONTHS_PER_UNIT:
-            size = count * MONTHS_PER_UNIT[unit]
+            month_count = count * MONTHS_PER_UNIT[unit]
             first_month, end_month = (
-                np.datetime64(0, "M") + np.timedelta64((partition_key + increment) * size, "M") for increment in (0, 1)
+                np.datetime64(0, "M") + np.timedelta64(key * month_count, "M")
+                for key in (partition_key, partition_key + 1)
             )
-            return (
-                f"'{_format_instant(first_month)}-01'",
-                f"'{_format_instant(end_month)}-01'",
-                str(first_month).replace("-", "_"),
-            )
-        width_us = int(count * SECONDS_PER_UNIT[unit] * 1e6)
-        begin, end = (np.datetime64((partition_key + increment) * width_us, "us") for increment in (0, 1))
-        return f"'{_format_instant(begin)}'", f"'{_format_instant(end)}'", re.sub(r"[^0-9]", "", str(begin))[:14]
+            lower_bound = f"'{_format_instant(first_month)}-01'"
+            upper_bound = f"'{_format_instant(end_month)}-01'"
+            return lower_bound, upper_bound, str(first_month).replace("-", "_")
+        width_microseconds = int(count * SECONDS_PER_UNIT[unit] * MICROSECONDS_PER_SECOND)
+        begin, end = (np.datetime64(key * width_microseconds, "us") for key in (partition_key, partition_key + 1))
+        suffix = re.sub(r"[^0-9]", "", str(begin))[:14]
+        return f"'{_format_instant(begin)}'", f"'{_format_instant(end)}'", suffix
 
-    # --- when all rows are there
+    # --- after all rows are written
 
     def list_partitions(self, connection: Any) -> list[str]:
-        """Return the partitions, written with their schema."""
+        """Return the names of the partitions, written with their schema."""
         partition_rows = connection.execute(
-            "SELECT n.nspname, c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE i.inhparent = $1::regclass ORDER BY 2",
-            [f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"],
+            "SELECT n.nspname, c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE i.inhparent = $1::regclass ORDER BY 2",
+            [self._quoted_table],
         ).fetchall()
         return [f"{quote_identifier(schema)}.{quote_identifier(name)}" for schema, name in partition_rows]
 
     def cluster_partitions(self, connection: Any) -> None:
-        """Write each partition anew in the order of its cells: the runs lie one after the other."""
+        """Rewrite each partition in the order of its cells; it has one ordered run after the other."""
         for partition in self.list_partitions(connection):
             with connection.transaction():
                 connection.execute(f"CREATE INDEX for_order ON {partition} ({quote_identifier(CELL_COLUMN)})")
@@ -234,26 +248,26 @@ class TablePartitions:
 
 
 def build_partition_prefix(qualified_name: str, table_name: str) -> str:
-    """Return what the names of the partitions of a snapshot's table begin with."""
+    """Return the beginning of the names of the partitions of a snapshot's table."""
     slug = re.sub(r"[^a-z0-9]+", "_", qualified_name.lower()).strip("_")[:20]
     return f"p_{slug}_{hashlib.sha256(table_name.encode()).hexdigest()[:12]}_"
 
 
 def create_partitions(table: Table, schema: str, table_name: str) -> TablePartitions | None:
-    """Return the pieces of a table that is to be written, None if it stays whole."""
+    """Return the partitions of a table that is to be written; None if it has none."""
     if table.partition is None:
         return None
     return TablePartitions(table, schema, table_name)
 
 
 def _divide_rounding_down(values: npt.NDArray[Any], divisor: int) -> Keys:
-    """Divide whole numbers, towards minus infinity."""
+    """Divide whole numbers, rounding towards minus infinity."""
     quotients: Keys = np.floor_divide(values.astype(np.int64), np.int64(divisor))
     return quotients
 
 
 def _format_instant(instant: np.datetime64[Any]) -> str:
-    """Write a time; years up to 9999 have four figures, and 10000 is the end of the last."""
+    """Write a time as PostgreSQL reads it; years have four digits, and the last bound is in the year 10000."""
     return str(instant).replace("T", " ")
 
 

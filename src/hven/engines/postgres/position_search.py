@@ -47,7 +47,7 @@ from hven.engines._query_analysis.geometry import (
     match_distance_conditions,
     match_point_coordinates,
 )
-from hven.engines._query_analysis.narrowable_selects import analyse_select
+from hven.engines._query_analysis.narrowable_selects import NarrowableSelect, analyse_select
 from hven.engines._query_analysis.shape_conditions import match_position_in_shape, match_region_in_shape
 from hven.engines._query_analysis.shape_covers import cover_shape
 from hven.engines.postgres.regions import name_cell_column, write_query_cells
@@ -200,55 +200,57 @@ class PositionConditions:
 
     @classmethod
     def from_query(cls, bound_query: BoundQuery) -> PositionConditions:
-        """Look at every SELECT."""
+        """Find the conditions in every SELECT of a query."""
         position_conditions = cls(
             free_slots=bound_query.free_slots, needs_fence=is_policy_fence_needed(bound_query.query)
         )
         for select in list_selects(bound_query.query):
             narrowable = analyse_select(select)
             position_conditions.table_refs.update(narrowable.table_refs)
-            for condition, leaves in narrowable.conditions:
+            for condition, table_numbers in narrowable.conditions:
                 position_conditions._collect_comparisons(condition)
-                for number in leaves:
-                    position_match = match_position_in_shape(condition, narrowable, number, bound_query.free_slots)
-                    if position_match is not None:
-                        position_conditions.shape_searches.setdefault(number, []).append(
-                            ShapeSearch(*position_match[1:])
-                        )
-                    region_match = match_region_in_shape(condition, narrowable, number, bound_query.free_slots)
-                    if region_match is not None and region_match[1].kind != "MOC":  # see `region_searches.asked`
-                        position_conditions.region_searches.setdefault(number, []).append(RegionSearch(*region_match))
+                for number in table_numbers:
+                    position_conditions._collect_searches(condition, narrowable, number)
         return position_conditions
 
+    def _collect_searches(self, condition: Expr, narrowable: NarrowableSelect, number: int) -> None:
+        """Add the search by which an index finds the rows of a table reference that meet a condition, if there is one."""
+        position_match = match_position_in_shape(condition, narrowable, number, self.free_slots)
+        if position_match is not None:
+            shape_searches = self.shape_searches.setdefault(number, [])
+            shape_searches.append(ShapeSearch(*position_match[1:]))
+        region_match = match_region_in_shape(condition, narrowable, number, self.free_slots)
+        if region_match is not None and region_match[1].kind != "MOC":  # see `regions.write_query_cells`
+            region_searches = self.region_searches.setdefault(number, [])
+            region_searches.append(RegionSearch(*region_match))
+
     def _collect_comparisons(self, condition: Expr) -> None:
-        """Remember the comparisons that a condition is made of by AND and OR."""
+        """Collect the comparisons that a condition joins by AND and OR."""
         if isinstance(condition, Conjunction | Disjunction):
             for part in condition.parts:
                 self._collect_comparisons(part)
-        elif isinstance(condition, Comparison):
-            self.false_like_null.add(id(condition))
-            for call, literal in ((condition.left, condition.right), (condition.right, condition.left)):
-                if (
-                    isinstance(call, FunctionCall)
-                    and isinstance(literal, Literal)
-                    and literal.slot not in self.free_slots
-                    and literal.value == 1
-                    and condition.op == "="
-                ):
-                    self.false_like_null.add(id(call))
+            return
+        if not isinstance(condition, Comparison):
+            return
+        self.false_like_null.add(id(condition))
+        for call, literal in ((condition.left, condition.right), (condition.right, condition.left)):
+            if not isinstance(call, FunctionCall) or not isinstance(literal, Literal) or condition.op != "=":
+                continue
+            if literal.value == 1 and literal.slot not in self.free_slots:
+                self.false_like_null.add(id(call))
 
 
 def is_infallible(node: object) -> bool:
-    """Return whether an expression or query only compares columns and constants, which cannot fail for any row."""
+    """Return whether a tree only compares columns and constants, which cannot fail for any row."""
     return all(isinstance(part, _SIMPLE_NODES) for part in walk_tree(node))
 
 
 def is_policy_fence_needed(query: Query) -> bool:
     """Return whether a query's own conditions might fail for a row that its reader may not see.
 
-    PostgreSQL tests conditions of one table in the order of their costs, so one of the query's may meet a row before
-    the row filter has dropped it; whether the query fails would then tell of a hidden value. What stands in the
-    outermost SELECT list, or is grouped or ordered by there, is computed from rows that passed all conditions.
+    PostgreSQL tests the conditions on a table in the order of their costs, so one of the query's may meet a row before
+    the row filter drops it. Whether the query fails would then reveal a hidden value. The outermost select list, GROUP
+    BY and ORDER BY are computed from rows that passed all conditions.
     """
     body = query.body
     if not isinstance(body, Select) or query.ctes:
@@ -260,30 +262,31 @@ def is_policy_fence_needed(query: Query) -> bool:
 
 
 class TableReferenceWriter:
-    """Writes the table references of one SQL text.
+    """A writer of the table references of one SQL text.
 
     Parameters
     ----------
+    position_conditions
+        Position conditions of the query.
     table_sql
-        Qualified table name -> SQL text of its rows.
+        Qualified table name -> SQL of its rows.
     indexed_tables
-        Those of them that have our position indexes -> their columns of regions that have an index.
+        Qualified name of each table with Hven's position indexes -> its columns of regions that have an index.
     position_method
-        ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is asked for.
-    is_already_filtered
-        Qualified names of tables whose rows all may be seen, for those of `table_sql` are a copy of what their policies
-        leave.
+        ``pgsphere``, ``q3c`` or ``healpix``; empty: no index is used.
+    accessible_names
+        Qualified names of tables whose SQL reads a copy of the rows that the reader may see.
     fenced
-        True if row filters must be behind a fence, whatever is asked.
+        True if row filters must come before all conditions of the query, whatever these are.
 
     Attributes
     ----------
     extra_parameters
         Parameters beside the query's literals, in order: slot ``-1 - n`` of the text is number n of these.
     radius_constants
-        Constant radii that must not be wide, and latitudes that must be some, for the text to hold.
+        Constant radii, which must not exceed `MAX_RADIUS_DEGREES` when the text is used.
     matched_numbers
-        Table references whose position an index finds from another's: number of one -> number of the other.
+        Table references whose position an index finds from that of another one: number of the one -> of the other.
     """
 
     def __init__(
@@ -299,7 +302,7 @@ class TableReferenceWriter:
         self._position_conditions = position_conditions
         self._accessible_names = accessible_names
         self.needs_fence = position_conditions.needs_fence or fenced
-        """True if nothing of the query may be computed before a row filter."""
+        """True if row filters must come before all conditions of the query."""
         self.table_sql = table_sql
         self._indexed_tables = indexed_tables
         self._position_method = position_method
@@ -308,61 +311,63 @@ class TableReferenceWriter:
         self.matched_numbers: dict[int, int] = {}
 
     def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:
-        """Write a table reference, by ranges of HEALPix cells if its position or its regions are near a shape of constants."""
-        if self._position_method and node.table is not None:
-            indexed_regions = self._indexed_tables.get(node.table.qualified_name, ())
-            tests = [
-                (
-                    f"s.{dialect.quote_identifier(name_cell_column(region.column))} && "
-                    f"{self._write_extra_parameter(dialect, writer, region, 0)}::bigint[]"
-                )
-                for region in self._position_conditions.region_searches.get(node.number, ())
-                if region.column in indexed_regions
-            ]
-            if (
-                tests and not dialect.uses_settings
-            ):  # few rows: to start workers for them would take longer than to read them
-                tests.append("hven_alone()")
-            if tests:
-                table_sql = f"(SELECT s.* FROM {table_sql} AS s WHERE {' AND '.join(tests)})"
-        shapes = self._position_conditions.shape_searches.get(node.number)
-        if (
-            not shapes
-            or not self._position_method
-            or node.table is None
-            or node.table.qualified_name not in self._indexed_tables
-        ):
+        """Write a table reference, restricted by cells if its position or its regions must be near a constant shape."""
+        if not self._position_method or node.table is None:
             return table_sql
-        is_fenced = (
-            self.needs_fence and node.where is not None and not self.is_already_filtered(node)
-        )  # no other condition gets there
-        chosen_search = next(
-            (item for item in shapes if is_fenced or item.shape.kind != "CIRCLE" or self._position_method != PGSPHERE),
-            None,
-        )
+        table_sql = self._restrict_by_regions(dialect, writer, node, table_sql)
+        shapes = self._position_conditions.shape_searches.get(node.number)
+        if not shapes or node.table.qualified_name not in self._indexed_tables:
+            return table_sql
+        # Behind a fence no other condition of the query finds rows by an index.
+        is_fenced = self.needs_fence and node.where is not None and not self.is_already_filtered(node)
+        for search in shapes:
+            if is_fenced or search.shape.kind != "CIRCLE" or self._position_method != PGSPHERE:
+                return self._restrict_by_cells(dialect, writer, search, table_sql)
+        if node.table.partition is not None and node.table.partition.by == "healpix":
+            return self._restrict_by_partitions(dialect, writer, shapes[0], table_sql)
+        return table_sql
+
+    def _restrict_by_regions(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:
+        """Restrict a table to rows whose regions may touch a constant shape, by the index of their cells."""
+        if node.table is None:
+            return table_sql
+        indexed_regions = self._indexed_tables.get(node.table.qualified_name, ())
+        conditions = []
+        for search in self._position_conditions.region_searches.get(node.number, ()):
+            if search.column in indexed_regions:
+                cell_column = dialect.quote_identifier(name_cell_column(search.column))
+                cell_array = self._write_extra_parameter(dialect, writer, search, 0)
+                conditions.append(f"s.{cell_column} && {cell_array}::bigint[]")
+        if not conditions:
+            return table_sql
+        if not dialect.uses_settings:  # few rows: starting workers would take longer than reading them
+            conditions.append("hven_alone()")
+        return f"(SELECT s.* FROM {table_sql} AS s WHERE {' AND '.join(conditions)})"
+
+    def _restrict_by_cells(self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str) -> str:
+        """Restrict a table to the ranges of cells of a shape."""
         cell = dialect.quote_identifier(CELL_COLUMN)
-        if chosen_search is None:
-            if node.table.partition is None or node.table.partition.by != "healpix":
-                return table_sql
-            # pgSphere's index finds the rows, and these few ranges the partitions in which it is asked
-            range_parameters = [
-                f"{self._write_extra_parameter(dialect, writer, shapes[0], side)}::bigint"
-                for side in range(2, 2 + 2 * COARSE_RANGE_COUNT)
-            ]
-            spans = " OR ".join(
-                f"(s.{cell} >= {lower_sql} AND s.{cell} < {upper_sql})"
-                for lower_sql, upper_sql in zip(range_parameters[::2], range_parameters[1::2], strict=True)
-            )
-            return f"(SELECT s.* FROM {table_sql} AS s WHERE {spans})"
-        range_parameters = [
-            f"{self._write_extra_parameter(dialect, writer, chosen_search, side)}::bigint[]" for side in (0, 1)
-        ]
-        # OFFSET keeps the planner from turning this round: it knows nothing of how narrow the ranges are
-        inner_sql = f"SELECT * FROM {table_sql} AS s WHERE s.{cell} >= r.low AND s.{cell} < r.high OFFSET 0"
-        return (
-            f"(SELECT s.* FROM unnest({range_parameters[0]}, {range_parameters[1]}) AS r(low, high) CROSS JOIN "
-            f"LATERAL ({inner_sql}) AS s)"
+        lower_ends, upper_ends = (
+            f"{self._write_extra_parameter(dialect, writer, search, side)}::bigint[]" for side in (0, 1)
         )
+        # OFFSET keeps the planner from reversing the join: it does not know how narrow the ranges are.
+        inner_sql = f"SELECT * FROM {table_sql} AS s WHERE s.{cell} >= r.low AND s.{cell} < r.high OFFSET 0"
+        return f"(SELECT s.* FROM unnest({lower_ends}, {upper_ends}) AS r(low, high) CROSS JOIN LATERAL ({inner_sql}) AS s)"
+
+    def _restrict_by_partitions(
+        self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str
+    ) -> str:
+        """Restrict a table to a few ranges of cells: they select the partitions in which pgSphere's index is used."""
+        cell = dialect.quote_identifier(CELL_COLUMN)
+        range_ends = [
+            f"{self._write_extra_parameter(dialect, writer, search, side)}::bigint"
+            for side in range(2, 2 + 2 * COARSE_RANGE_COUNT)
+        ]
+        range_conditions = [
+            f"(s.{cell} >= {lower_end} AND s.{cell} < {upper_end})"
+            for lower_end, upper_end in zip(range_ends[::2], range_ends[1::2], strict=True)
+        ]
+        return f"(SELECT s.* FROM {table_sql} AS s WHERE {' OR '.join(range_conditions)})"
 
     def _write_extra_parameter(
         self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch | RegionSearch, argument_number: int
@@ -373,24 +378,25 @@ class TableReferenceWriter:
         return dialect.write_parameter(len(writer.parameter_slots))
 
     def write_near_condition(self, dialect: SearchDialect, writer: SqlWriter, node: Comparison) -> str:
-        """Write the condition beside ``DISTANCE(..) < r``; empty if there is none."""
+        """Write the condition that an index serves, beside ``DISTANCE(..) < r``; empty if there is none."""
         if id(node) not in self._position_conditions.false_like_null:
             return ""
         for first_point, second_point, limit, _ in match_distance_conditions(node):
-            radius = dialect.write_double(writer.write_expression(limit), limit)
-            parts = []
+            radius_sql = dialect.write_double(writer.write_expression(limit), limit)
+            radius_constant = compile_constant(limit, self._position_conditions.free_slots)
+            conditions = []
             for position_expressions, centre_expressions in ((first_point, second_point), (second_point, first_point)):
                 lon, lat = dialect.write_doubles(writer, centre_expressions)
-                parts.append(
-                    self._write_lookup(
-                        writer,
-                        position_expressions,
-                        (lon, lat, radius),
-                        compile_constant(limit, self._position_conditions.free_slots),
-                        centre_expressions,
-                    )
+                condition = self._write_lookup(
+                    writer,
+                    position_expressions,
+                    (lon, lat, radius_sql),
+                    radius_constant=radius_constant,
+                    centre_expressions=centre_expressions,
                 )
-            return " AND ".join(part for part in parts if part)
+                if condition:
+                    conditions.append(condition)
+            return " AND ".join(conditions)
         return ""
 
     def write_circle_condition(
@@ -398,68 +404,69 @@ class TableReferenceWriter:
         dialect: SearchDialect,
         writer: SqlWriter,
         call: FunctionCall,
-        point_expression: Expr,
+        *,
         circle_sql: tuple[str, str, str],
-        shape_expression: Expr,
+        point_expression: Expr,
+        circle_expression: Expr,
     ) -> str:
-        """Write the condition beside the exact test of a point in a circle; empty if there is none."""
+        """Write the condition that an index serves, beside the exact test of a point in a circle; empty if there is none."""
         if id(call) not in self._position_conditions.false_like_null:
             return ""
         position_expressions = match_point_coordinates(point_expression)
         if position_expressions is None:
             return ""
-        radius: Constant | None = None
-        centre: tuple[Expr, ...] = ()
-        if isinstance(shape_expression, FunctionCall) and shape_expression.name == "CIRCLE":
-            radius = compile_constant(shape_expression.args[-1], self._position_conditions.free_slots)
-            if len(shape_expression.args) == 2:
-                centre_expressions = match_point_coordinates(shape_expression.args[0])
-            else:
-                centre_expressions = (shape_expression.args[0], shape_expression.args[1])
-            centre = centre_expressions or ()
-        condition_sql = self._write_lookup(writer, position_expressions, circle_sql, radius, centre)
-        # the other way round: the circle's centre is an indexed position, too
-        if len(centre) == 2 and radius is not None:
-            lon, lat = dialect.write_doubles(writer, position_expressions)
-            reverse_sql = self._write_lookup(
-                writer, (centre[0], centre[1]), (lon, lat, circle_sql[2]), radius, position_expressions
-            )
-            if condition_sql and reverse_sql:
-                condition_sql = f"{condition_sql} AND {reverse_sql}"
-            else:
-                condition_sql = condition_sql or reverse_sql
-        return condition_sql
+        radius_constant, centre_expressions = self._analyse_circle(circle_expression)
+        condition = self._write_lookup(
+            writer,
+            position_expressions,
+            circle_sql,
+            radius_constant=radius_constant,
+            centre_expressions=centre_expressions,
+        )
+        if len(centre_expressions) != 2 or radius_constant is None:
+            return condition
+        # The centre of the circle may be an indexed position, too.
+        lon, lat = dialect.write_doubles(writer, position_expressions)
+        reverse_condition = self._write_lookup(
+            writer,
+            (centre_expressions[0], centre_expressions[1]),
+            (lon, lat, circle_sql[2]),
+            radius_constant=radius_constant,
+            centre_expressions=position_expressions,
+        )
+        return " AND ".join(part for part in (condition, reverse_condition) if part)
+
+    def _analyse_circle(self, circle_expression: Expr) -> tuple[Constant | None, tuple[Expr, ...]]:
+        """Return the constant radius of a CIRCLE, None if it is not constant, and its centre, empty if it is unknown."""
+        if not isinstance(circle_expression, FunctionCall) or circle_expression.name != "CIRCLE":
+            return None, ()
+        arguments = circle_expression.args
+        radius_constant = compile_constant(arguments[-1], self._position_conditions.free_slots)
+        if len(arguments) == 2:
+            return radius_constant, match_point_coordinates(arguments[0]) or ()
+        return radius_constant, (arguments[0], arguments[1])
 
     def find_cell_column(self, call: FunctionCall, shape_expression: Expr) -> Expr | None:
-        """Return the cells of a column of regions in which a position of another table is looked up.
-
-        None if there are none.
-        """
+        """Return the column of cells in which a position of another table is looked up among regions; None if there is none."""
         if id(call) not in self._position_conditions.false_like_null or not self._position_method:
             return None
-        if isinstance(shape_expression, ColumnRef):
-            table_ref = self._position_conditions.table_refs.get(shape_expression.source)
-        else:
-            table_ref = None
-        if (
-            not isinstance(shape_expression, ColumnRef)
-            or shape_expression.column is None
-            or table_ref is None
-            or table_ref.table is None
-        ):
+        if not isinstance(shape_expression, ColumnRef) or shape_expression.column is None:
             return None
-        if shape_expression.column.name not in self._indexed_tables.get(table_ref.table.qualified_name, ()) or (
-            self.needs_fence and table_ref.where and not self.is_already_filtered(table_ref)
-        ):
+        table_ref = self._position_conditions.table_refs.get(shape_expression.source)
+        if table_ref is None or table_ref.table is None:
             return None
-        if any(
-            region.column == shape_expression.column.name
-            for region in self._position_conditions.region_searches.get(table_ref.number, ())
-        ):
-            return None  # the table reference is narrowed already
-        name = name_cell_column(shape_expression.column.name)
+        column_name = shape_expression.column.name
+        is_fenced = self.needs_fence and table_ref.where and not self.is_already_filtered(table_ref)
+        if is_fenced or column_name not in self._indexed_tables.get(table_ref.table.qualified_name, ()):
+            return None
+        region_searches = self._position_conditions.region_searches.get(table_ref.number, ())
+        if any(search.column == column_name for search in region_searches):
+            return None  # `write_table` restricts the table reference already
+        cell_name = name_cell_column(column_name)
         return replace(
-            shape_expression, name=Ident(name, quoted=True), column=replace(shape_expression.column, name=name)
+            shape_expression,
+            name=Ident(cell_name, quoted=True),
+            column=replace(shape_expression.column, name=cell_name),
         )
 
     def _write_lookup(
@@ -467,73 +474,85 @@ class TableReferenceWriter:
         writer: SqlWriter,
         position_expressions: tuple[Expr, Expr],
         circle_sql: tuple[str, str, str],
+        *,
         radius_constant: Constant | None,
         centre_expressions: tuple[Expr, ...],
     ) -> str:
+        """Write the condition by which an index finds positions in a circle; empty if there is none."""
         if not self._position_method or not self._is_indexed_position(position_expressions):
             return ""
-        if (
-            len(centre_expressions) == 2
-            and isinstance(position_expressions[0], ColumnRef)
-            and isinstance(centre_expressions[0], ColumnRef)
-        ):
-            self.matched_numbers.setdefault(position_expressions[0].source, centre_expressions[0].source)
+        if len(centre_expressions) == 2:
+            longitude, centre_longitude = position_expressions[0], centre_expressions[0]
+            if isinstance(longitude, ColumnRef) and isinstance(centre_longitude, ColumnRef):
+                self.matched_numbers.setdefault(longitude.source, centre_longitude.source)
         lon, lat = (writer.write_expression(item) for item in position_expressions)
         lon0, lat0, size = circle_sql
+        has_constant_latitude = False
         if centre_expressions:
             latitude_constant = compile_constant(centre_expressions[1], self._position_conditions.free_slots)
-        else:
-            latitude_constant = None
-        if latitude_constant is not None and radius_constant is not None and self._position_method != PGSPHERE:
-            return ""  # the table reference is narrowed already
+            has_constant_latitude = latitude_constant is not None
+        if has_constant_latitude and radius_constant is not None and self._position_method != PGSPHERE:
+            return ""  # `write_table` restricts the table reference already
         if radius_constant is None or self._position_method == HEALPIX or not centre_expressions:
             return f"{lat} BETWEEN {lat0} - {size} - 1e-9 AND {lat0} + {size} + 1e-9"
         self.radius_constants.append(radius_constant)
         if self._position_method == Q3C:
-            # at the poles its cells are off by rounding: some of them are added
+            # At the poles the cells of q3c are off by rounding errors, so a few more are read.
             return f"q3c_join({lon0}, {lat0}, {lon}, {lat}, {size} + 2e-6)"
-        if latitude_constant is not None:
-            valid_latitude_sql = lat0
-        else:
-            valid_latitude_sql = f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
-        # radians of the least numbers would be an underflow
-        centre_sql = f"spoint(radians({lon0} + 1e-100), radians({valid_latitude_sql} + 1e-100))"
-        return f"spoint(radians({lon}), radians({lat})) <@ scircle({centre_sql}, radians({size} + 1e-9))"
+        return write_pgsphere_condition((lon, lat), circle_sql, is_valid_latitude=has_constant_latitude)
 
     def _is_indexed_position(self, expressions: tuple[Expr, Expr]) -> bool:
         """Return whether a pair of expressions is the indexed position of a table reference."""
         lon, lat = expressions
-        if not (isinstance(lon, ColumnRef) and isinstance(lat, ColumnRef)) or lon.source != lat.source:
+        if not isinstance(lon, ColumnRef) or not isinstance(lat, ColumnRef) or lon.source != lat.source:
             return False
         table_ref = self._position_conditions.table_refs.get(lon.source)
-        if (
-            table_ref is None
-            or table_ref.table is None
-            or table_ref.table.qualified_name not in self._indexed_tables
-            or lon.column is None
-            or lat.column is None
-        ):
+        if table_ref is None or table_ref.table is None or lon.column is None or lat.column is None:
+            return False
+        if table_ref.table.qualified_name not in self._indexed_tables:
             return False
         return table_ref.table.position == (lon.column.name, lat.column.name)
 
     def is_already_filtered(self, node: TableRef) -> bool:
-        """Return whether the rows of a table reference are a copy of those that its reader sees."""
+        """Return whether the rows of a table reference are a copy of those that the reader may see."""
         return node.table is not None and node.table.qualified_name in self._accessible_names
 
-    # --- running
+    # --- execution
 
     def compute_extra_values(self, literal_values: Values) -> list[str] | None:
-        """Return the extra parameters for these literals; None if the text does not hold for them."""
-        for radius in self.radius_constants:
-            size = radius(literal_values)
-            if not isinstance(size, int | float) or not 0 <= size <= MAX_RADIUS_DEGREES:
+        """Return the extra parameters for these literals; None if the SQL text is not valid for them."""
+        for compute_radius in self.radius_constants:
+            radius = compute_radius(literal_values)
+            if not isinstance(radius, int | float) or not 0 <= radius <= MAX_RADIUS_DEGREES:
                 return None
         arguments_by_search: dict[int, tuple[str, ...]] = {}
         extra_values = []
-        for shape, side in self.extra_parameters:
-            search_arguments = arguments_by_search.get(id(shape)) or shape.compute_arguments(literal_values)
+        for search, argument_number in self.extra_parameters:
+            search_arguments = arguments_by_search.get(id(search)) or search.compute_arguments(literal_values)
             if search_arguments is None:
                 return None
-            arguments_by_search[id(shape)] = search_arguments
-            extra_values.append(search_arguments[side])
+            arguments_by_search[id(search)] = search_arguments
+            extra_values.append(search_arguments[argument_number])
         return extra_values
+
+
+def write_pgsphere_condition(
+    position_sql: tuple[str, str], circle_sql: tuple[str, str, str], *, is_valid_latitude: bool
+) -> str:
+    """Write that a position is in a circle, by pgSphere.
+
+    Parameters
+    ----------
+    position_sql
+        Longitude and latitude in degrees.
+    circle_sql
+        Longitude, latitude and radius in degrees.
+    is_valid_latitude
+        True if the latitude of the circle is known to be one; otherwise a row may have any number there.
+    """
+    (lon, lat), (lon0, lat0, size) = position_sql, circle_sql
+    if not is_valid_latitude:
+        lat0 = f"CASE WHEN {lat0} BETWEEN -90 AND 90 THEN {lat0} END"
+    # 1e-100 avoids an underflow in radians() of very small numbers.
+    centre_sql = f"spoint(radians({lon0} + 1e-100), radians({lat0} + 1e-100))"
+    return f"spoint(radians({lon}), radians({lat})) <@ scircle({centre_sql}, radians({size} + 1e-9))"
