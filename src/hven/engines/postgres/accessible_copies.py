@@ -108,7 +108,7 @@ class AccessibleCopies:
         self._is_closed = self._is_catalog_ready = self._has_copies = False
 
     def describe_copy(self, snapshot: Snapshot, table: Table, condition: str) -> AccessibleCopy:
-        """Describe the copy of the rows of a snapshot that meet a condition, which is SQL over ``t0``."""
+        """Describe the copy of the rows of a snapshot that meet a condition (SQL over ``t0``)."""
         copy_key = (
             snapshot.path,
             condition,
@@ -123,8 +123,8 @@ class AccessibleCopies:
         Returns
         -------
         rows
-            Empty if there is no copy yet: the query must test the condition on all rows before anything else. None if there
-            will be no copy.
+            Empty if there is no copy yet: the query must test the condition on all rows before anything else. None if
+            there will be no copy.
         """
         if not self.max_bytes or copy.snapshot.rows < self.min_rows or self._is_closed:
             return None
@@ -340,7 +340,7 @@ class AccessibleCopies:
         )
 
     def _make_room(self, connection: Any, wanted_bytes: int) -> bool:
-        """Remove unread copies, those that were unread for longest first; return whether there is space for another one."""
+        """Remove unread copies, the longest unread ones first; return whether there is space for another one."""
         rows = connection.execute(
             f"SELECT name, CASE WHEN base <> path THEN base END, bytes, extract(epoch FROM now() - "
             f"used)::float8 FROM {self._quoted_catalog} ORDER BY used"

@@ -33,8 +33,8 @@ _SPLIT_WORDS_SQL = "regexp_split_to_array({}, '[^[:alnum:]]+')"
 # The SQL goes letter by letter, and encodes each byte of a letter that an address must not have.
 _URL_ENCODE_SQL = (
     "(SELECT string_agg(CASE WHEN c ~ '^[A-Za-z0-9._~-]$' THEN c "
-    "ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', chr(37) || '\\1', 'g') END, '' ORDER BY n)"
-    " FROM regexp_split_to_table({0}, '') WITH ORDINALITY AS letters(c, n))"
+    "ELSE regexp_replace(upper(encode(convert_to(c, 'UTF8'), 'hex')), '(..)', chr(37) || '\\1', 'g') END, '' "
+    "ORDER BY n) FROM regexp_split_to_table({0}, '') WITH ORDINALITY AS letters(c, n))"
 )
 _DOUBLE_ARGUMENT = "CAST({0} AS double precision)"
 # A constant, or a collation, whose name has quotes like that of a column.
@@ -66,7 +66,7 @@ _STORAGE_TYPES = {
 
 
 def get_storage_type(column_type: Type) -> str:
-    """Return the PostgreSQL type of a stored column; shapes are stored as arrays of numbers, MOCs and regions as text."""
+    """Return the PostgreSQL type of a stored column; shapes are arrays of numbers, MOCs and regions are text."""
     if column_type.is_timestamp:
         return "timestamp"
     is_shape = column_type.stored_xtype is not None and not column_type.is_string

@@ -205,7 +205,15 @@ class PostgresEngine(DatabaseQueryEngine):
         return self._begin_staging(
             table,
             snapshot_id,
-            lambda name: TableMerge(self, table, snapshot_id, name, base_snapshot, base_record, deleted_keys),
+            lambda name: TableMerge(
+                self,
+                table,
+                snapshot_id,
+                name,
+                base_snapshot=base_snapshot,
+                base_record=base_record,
+                deleted_keys=deleted_keys,
+            ),
         )
 
     def _begin_staging(
@@ -270,8 +278,8 @@ class PostgresEngine(DatabaseQueryEngine):
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
         """Return about this number of rows of some columns, from pages all over a snapshot.
 
-        The first rows of a snapshot are not like the others. The sample is the same each time. If several snapshots share
-        the table, the sample has rows of this snapshot only.
+        The first rows of a snapshot are not like the others. The sample is the same each time. If several snapshots
+        share the table, the sample has rows of this snapshot only.
         """
         table_record = self._read_table_record(snapshot)
         arrow_types = table_record.arrow_types

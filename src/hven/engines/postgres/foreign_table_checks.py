@@ -150,7 +150,7 @@ def _check_tables(local: Any, remote: Any, target: ForeignTarget, role: str | No
 
 
 def _check_privileges(remote: Any, target: ForeignTarget, name: str) -> tuple[bool, list[SetupFinding]]:
-    """Check what the user of the other database may do with a table; return whether it may read it, and the findings."""
+    """Check what the user of the other database may do with a table; return whether it may read it."""
     about = f"{target.local_schema}.{name}"
     remote_table = f"{quote_identifier(target.remote_schema)}.{quote_identifier(name)}"
     user_name = target.user_name or "its user"
@@ -215,7 +215,7 @@ def _compare_columns(
 def _check_reading(
     local: Any, target: ForeignTarget, name: str, columns: list[tuple[str, str]], *, role: str | None
 ) -> Iterator[SetupFinding]:
-    """Read rows of a foreign table as a role, and find the columns whose conditions are not sent to the other database."""
+    """Read rows of a foreign table as a role, and find the columns whose conditions are not sent."""
     about = f"{target.local_schema}.{name}"
     table = f"{quote_identifier(target.local_schema)}.{quote_identifier(name)}"
     try:

@@ -367,7 +367,13 @@ class LiveTableWriter(TableReferenceWriter):
         self._raw_columns = raw_columns
 
     # The signature is that of the base class.
-    def write_table(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:  # noqa: ARG002
+    def write_table(
+        self,
+        dialect: SearchDialect,  # noqa: ARG002
+        writer: SqlWriter,  # noqa: ARG002
+        node: TableRef,  # noqa: ARG002
+        table_sql: str,
+    ) -> str:
         """Write a table reference unchanged: the source has no HEALPix cells."""
         return table_sql
 

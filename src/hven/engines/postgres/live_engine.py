@@ -193,7 +193,13 @@ class LiveEngine(DatabaseQueryEngine):
     # --- methods of engines that write
 
     # The signature is that of the base class.
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> TableStaging:  # noqa: ARG002
+    def stage_snapshot(
+        self,
+        table: Table,
+        snapshot_id: str,  # noqa: ARG002
+        *,
+        expects_merges: bool = False,  # noqa: ARG002
+    ) -> TableStaging:
         """Refuse: nothing is written there."""
         message = f"{table.qualified_name} cannot be kept in a database that is read in place"
         raise StorageError(message, remedy="choose duckdb or postgres")
@@ -208,7 +214,11 @@ class LiveEngine(DatabaseQueryEngine):
         """Refuse: nothing is written there."""
         return self.stage_snapshot(table, snapshot_id)
 
-    def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+    def read_rows(
+        self,
+        snapshot: Snapshot,
+        column_names: Sequence[str] | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         """Refuse: there are no snapshots here."""
         raise StorageError(f"{snapshot.table} has no snapshot in a database that is read in place")
 

@@ -113,7 +113,11 @@ class LiveExecution(PostgresExecution):
     _engine: LiveEngineProtocol
 
     # A statement is not sent before its turn.
-    def _borrow_connection(self, pool: ConnectionPool, sent_request: object = None) -> BorrowedConnection:  # noqa: ARG002
+    def _borrow_connection(
+        self,
+        pool: ConnectionPool,
+        sent_request: object = None,  # noqa: ARG002
+    ) -> BorrowedConnection:
         return TurnConnection(self, pool, self._engine.turnstile)
 
     def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:

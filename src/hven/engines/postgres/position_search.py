@@ -214,7 +214,7 @@ class PositionConditions:
         return position_conditions
 
     def _collect_searches(self, condition: Expr, narrowable: NarrowableSelect, number: int) -> None:
-        """Add the search by which an index finds the rows of a table reference that meet a condition, if there is one."""
+        """Add the search by which an index finds the rows that meet a condition, if there is one."""
         position_match = match_position_in_shape(condition, narrowable, number, self.free_slots)
         if position_match is not None:
             shape_searches = self.shape_searches.setdefault(number, [])
@@ -352,7 +352,8 @@ class TableReferenceWriter:
         )
         # OFFSET keeps the planner from reversing the join: it does not know how narrow the ranges are.
         inner_sql = f"SELECT * FROM {table_sql} AS s WHERE s.{cell} >= r.low AND s.{cell} < r.high OFFSET 0"
-        return f"(SELECT s.* FROM unnest({lower_ends}, {upper_ends}) AS r(low, high) CROSS JOIN LATERAL ({inner_sql}) AS s)"
+        ranges_sql = f"unnest({lower_ends}, {upper_ends}) AS r(low, high)"
+        return f"(SELECT s.* FROM {ranges_sql} CROSS JOIN LATERAL ({inner_sql}) AS s)"
 
     def _restrict_by_partitions(
         self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str
@@ -409,7 +410,10 @@ class TableReferenceWriter:
         point_expression: Expr,
         circle_expression: Expr,
     ) -> str:
-        """Write the condition that an index serves, beside the exact test of a point in a circle; empty if there is none."""
+        """Write the condition that an index serves, beside the exact test of a point in a circle.
+
+        It is empty if no index serves the test.
+        """
         if id(call) not in self._position_conditions.false_like_null:
             return ""
         position_expressions = match_point_coordinates(point_expression)
@@ -437,7 +441,7 @@ class TableReferenceWriter:
         return " AND ".join(part for part in (condition, reverse_condition) if part)
 
     def _analyse_circle(self, circle_expression: Expr) -> tuple[Constant | None, tuple[Expr, ...]]:
-        """Return the constant radius of a CIRCLE, None if it is not constant, and its centre, empty if it is unknown."""
+        """Return the radius of a CIRCLE, None if it is not constant, and its centre, empty if unknown."""
         if not isinstance(circle_expression, FunctionCall) or circle_expression.name != "CIRCLE":
             return None, ()
         arguments = circle_expression.args
@@ -447,7 +451,10 @@ class TableReferenceWriter:
         return radius_constant, (arguments[0], arguments[1])
 
     def find_cell_column(self, call: FunctionCall, shape_expression: Expr) -> Expr | None:
-        """Return the column of cells in which a position of another table is looked up among regions; None if there is none."""
+        """Return the column of cells in which a position of another table is looked up among regions.
+
+        None if there is no such column.
+        """
         if id(call) not in self._position_conditions.false_like_null or not self._position_method:
             return None
         if not isinstance(shape_expression, ColumnRef) or shape_expression.column is None:

@@ -1,4 +1,4 @@
-"""What every engine on PostgreSQL does for queries, whether the tables are ours or another program's."""
+"""The base class of the engines on PostgreSQL: of Hven's own tables, and of tables that other programs write."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class DatabaseQueryEngine(StorageEngine):
-    """An engine that answers queries with a database, and with the embedded engine where that cannot.
+    """An engine that answers queries with a database, and with the embedded engine where the database cannot.
 
     Parameters
     ----------
     directory, memory, threads
-        For the embedded engine, which is opened when it is first needed.
+        Settings of the embedded engine, which is opened when it is first needed.
     lock
-        The engine's own.
+        Lock of the engine.
     """
 
     server_name: str
@@ -44,7 +44,7 @@ class DatabaseQueryEngine(StorageEngine):
     @property
     @abstractmethod
     def database_features(self) -> DatabaseFeatures:
-        """What the database offers; looked at when first needed."""
+        """Features of the database; the engine looks at it when they are first needed."""
 
     @property
     @abstractmethod
@@ -57,7 +57,7 @@ class DatabaseQueryEngine(StorageEngine):
 
     @property
     def embedded_engine(self) -> StorageEngine:
-        """The embedded engine, for mappings and for what PostgreSQL does not compute."""
+        """The embedded engine, for mappings and for what PostgreSQL cannot compute."""
         with self._lock:
             if self._opened_embedded is None:
                 directory, memory, threads = self._embedded_arguments
@@ -73,17 +73,17 @@ class DatabaseQueryEngine(StorageEngine):
             raise BindError("the query is nested too deeply", remedy="write it flatter") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
-        """Evaluate a bound query over rows in memory: they are here already, so the embedded engine does it."""
+        """Evaluate a bound query over rows in memory, with the embedded engine."""
         return self.embedded_engine.evaluate_query(bound_query, inputs)
 
     def find_outage(self) -> str | None:
-        """Return what keeps the database from answering now, or None; for the health page."""
+        """Return the reason why the database does not answer now, for the health page; None if it does."""
         try:
             _ = self.database_features
             with self.query_pool.borrow_connection() as connection:
                 connection.execute("SELECT 1")
         except OverloadedError:
-            return None  # busy is not away
+            return None  # a busy server is not down
         except HvenError as error:
             return str(error)
         except error_translation.list_driver_errors() as error:

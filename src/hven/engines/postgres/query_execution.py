@@ -1,6 +1,6 @@
 """A query that PostgreSQL runs.
 
-Prepared on a kept connection if its answer is small, else streamed by COPY in Arrow batches.
+A small answer comes from a prepared statement on a kept connection. A larger one is streamed by COPY in Arrow batches.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from hven.engines.postgres.engine_protocol import PostgresEngineProtocol
     from hven.model.table import Table
 
-MAX_QUICK_ROWS = 2_000  # rows that come as one result; more are streamed
-MAX_INLINE_ROWS = 200  # rows that are written out in less time than a thread is found for them
-MAX_QUICK_SECONDS = 0.02  # seconds that the answers of a plan take, usually, for which no thread is held
+MAX_QUICK_ROWS = 2_000  # rows that come as one result; longer answers are streamed
+MAX_INLINE_ROWS = 200  # rows that are written faster than a thread could be found for them
+MAX_QUICK_SECONDS = 0.02  # mean time of the answers of a plan up to which no thread is held for them
 TUPLES_OK_STATUS = int(ExecStatus.TUPLES_OK)
-LATE_ANSWER_SECONDS = 12 * MAX_QUICK_SECONDS  # what counts for an answer that nobody could wait for
-# pg_type.oid
+LATE_ANSWER_SECONDS = 12 * MAX_QUICK_SECONDS  # time that an answer counts which did not arrive in time
+# Values are pg_type.oid.
 PLAIN_TYPE_OIDS = {
     pa.int16(): 21,
     pa.int32(): 23,
@@ -46,24 +46,22 @@ PLAIN_TYPE_OIDS = {
     pa.float64(): 701,
     pa.string(): 25,
 }
-MAX_BATCHES_AHEAD = 2  # batches that are read before they are asked for
-FIRST_BATCH_BYTES = (
-    256 * 1024
-)  # bytes of the first batch, about: it comes in a seventh of the time that one of the others takes
-BATCH_BYTES = 2 * 1024**2  # and of the others: with more all of them come no sooner
+MAX_BATCHES_AHEAD = 2  # batches that are read before the client wants them
+FIRST_BATCH_BYTES = 256 * 1024  # approximate size of the first batch: it comes in a seventh of the time of the others
+BATCH_BYTES = 2 * 1024**2  # approximate size of the others: larger ones are not faster
 
 
 class QueryWork:
-    """What is to be run.
+    """The SQL of a query with its parameters.
 
     Attributes
     ----------
     is_quick
-        True if the answer is probably small: it is asked for with a limit first.
+        True if the answer is probably small: the query runs with a limit first.
     uploads
         Rows in memory: name of the temporary table, its columns, the rows.
     sends_early
-        True if the first rows are given as soon as there are some.
+        True if the client gets the first rows as soon as there are some.
     """
 
     __slots__ = ("arguments", "copy_sql", "is_quick", "prepared_sql", "sends_early", "uploads")
@@ -87,9 +85,9 @@ class QueryWork:
 
 
 class PostgresExecution(TimedExecution):
-    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates.
+    """A running query (`hven.engines.QueryExecution`), which starts with the iteration.
 
-    Then it can be stopped from any thread.
+    Any thread can stop it then.
     """
 
     is_computed = False
@@ -107,13 +105,12 @@ class PostgresExecution(TimedExecution):
         plain_type_oids: tuple[int, ...] | None = None,
     ) -> None:
         self.schema = schema
-        self._request_time = 0.0  # when
-        self._sent_work: QueryWork | None = None  # what was sent
+        self._request_time = 0.0  # on the monotonic clock
+        self._sent_work: QueryWork | None = None
         if pace is None:
-            self._answer_pace = AnswerPace()
-        else:
-            self._answer_pace = pace
-        self._sent_request: tuple[Any, PGresult | None] | None = None  # a connection that was asked, and its answer
+            pace = AnswerPace()
+        self._answer_pace = pace
+        self._sent_request: tuple[Any, PGresult | None] | None = None  # connection of the request, and its answer
         self._engine = engine
         self._deadline_watcher = engine.deadline_watcher
         self._build_work = build_work
@@ -123,59 +120,58 @@ class PostgresExecution(TimedExecution):
         self._lock = threading.Lock()
         self._stop_reason: str | None = None
         self._is_over = False
-        self._interrupt_running: Callable[[], None] | None = None  # how to interrupt what runs now
+        self._interrupt_running: Callable[[], None] | None = None  # interrupts the statement that runs now
         self._is_interrupted = False
         self._running_batches: Generator[pa.RecordBatch] | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        begun = False
+        has_begun = False
         if not self.small:
             self._start_deadline()
-        self._running_batches = running = self._run_query()
+        self._running_batches = batches = self._run_query()
         try:
             while True:
                 try:
-                    batch = next(running, None)
+                    batch = next(batches, None)
                 except error_translation.list_driver_errors() as error:
-                    if (
-                        begun
-                        or self._stop_reason is not None
-                        or not (error_translation.is_connection_lost(error) or self._can_retry_without(error))
-                    ):
+                    if has_begun or self._stop_reason is not None or not self._can_retry(error):
                         raise self._translate_error(error) from error
-                    # a kept connection whose server was away, or an extension that is gone: once more, without it
-                    begun = True
-                    self._running_batches = running = self._run_query()
+                    has_begun = True
+                    self._running_batches = batches = self._run_query()
                     continue
                 if self._stop_reason is not None:
                     raise self._translate_error(InterruptedError())
                 if batch is None:
                     return
-                begun = True
+                has_begun = True
                 if batch.num_rows:
                     yield batch
         finally:
             self.close()
 
-    def _can_retry_without(self, error: Exception) -> bool:
-        """Check whether the database lost an extension, or a copy for readers, and let the engine look what it has now."""
+    def _can_retry(self, error: Exception) -> bool:
+        """Return whether another attempt may succeed, after what the database lost is no longer used.
+
+        The server may have closed a kept connection, or an extension or a copy for readers may be gone.
+        """
+        if error_translation.is_connection_lost(error):
+            return True
         copies = self._engine.accessible_copies
         if error_translation.get_sqlstate(error) == "42P01" and copies is not None:
             return copies.forget_copies()
         return error_translation.is_extension_missing(error) and self._engine.reload_features()
 
-    # --- the two ways
+    # --- prepared statements and streams
 
     def _run_query(self) -> Generator[pa.RecordBatch]:
         if self._stop_reason is not None:
             raise self._translate_error(InterruptedError())
-        # once more, on a new connection: the names may be others then
+        # In a second attempt the tables may have other names.
         work = self._sent_work or self._build_work()
         self._sent_work = None
-        if self._limits.row_limit is None:
-            row_limit = None
-        else:
-            row_limit = self._limits.row_limit + 1
+        row_limit = self._limits.row_limit
+        if row_limit is not None:
+            row_limit += 1
         if work.is_quick:
             rows = self._fetch_small_answer(work, self._compute_small_limit())
             if len(rows) <= MAX_QUICK_ROWS:
@@ -186,10 +182,10 @@ class PostgresExecution(TimedExecution):
         yield from self._stream_batches(work, row_limit)
 
     def send_request(self) -> None:
-        """Ask now, and do not wait: the answer will show at `awaited_file_descriptor`, and no thread need be held for it.
+        """Send the query and do not wait: the answer arrives at `awaited_file_descriptor`.
 
-        A statement that no free connection has prepared is not sent. Of an answer that takes too long, and of an error,
-        learns who iterates.
+        No thread is held for it. A statement that no free connection has prepared is not sent. If the answer takes too
+        long, or is an error, the iteration deals with it.
         """
         work = self._sent_work = self._build_work()
         if work.is_quick:
@@ -203,7 +199,8 @@ class PostgresExecution(TimedExecution):
             limited_statement = _build_limited_statement(work, self._compute_small_limit())
             is_sent = connection.send_statement(*limited_statement)
         except error_translation.list_driver_errors():
-            self._engine.query_pool.return_connection(connection, is_broken=True)  # it is asked once more, on a new one
+            # The iteration sends the query on a new connection.
+            self._engine.query_pool.return_connection(connection, is_broken=True)
             return
         if is_sent:
             self._sent_request = connection, None
@@ -226,10 +223,10 @@ class PostgresExecution(TimedExecution):
             self.awaited_file_descriptor = None
             self._sent_request = connection, result
             self.small = result.status == TUPLES_OK_STATUS and result.ntuples <= MAX_INLINE_ROWS
-            took = time.monotonic() - self._request_time
-            self._answer_pace.add_answer_time(
-                took if self.small else max(took, LATE_ANSWER_SECONDS), self._engine.query_pool.borrowed_count
-            )
+            answer_seconds = time.monotonic() - self._request_time
+            if not self.small:
+                answer_seconds = max(answer_seconds, LATE_ANSWER_SECONDS)
+            self._answer_pace.add_answer_time(answer_seconds, self._engine.query_pool.borrowed_count)
         return self.small
 
     def read_small_answer(self) -> list[tuple[Any, ...]] | None:
@@ -246,17 +243,17 @@ class PostgresExecution(TimedExecution):
             try:
                 rows: list[tuple[Any, ...]] = connection.decode_rows(result)
             except error_translation.list_driver_errors():
-                return None  # whoever iterates learns of it
+                return None  # the iteration raises it
             return rows
 
     def _compute_small_limit(self) -> int:
-        """Return how many rows of a small answer are asked for."""
+        """Return the row limit of the statement for a small answer."""
         if self._limits.row_limit is None:
             return MAX_QUICK_ROWS + 1
         return min(self._limits.row_limit, MAX_QUICK_ROWS) + 1
 
     def _fetch_small_answer(self, work: QueryWork, row_limit: int) -> list[tuple[Any, ...]]:
-        """Ask for a small answer, by a statement that is prepared once on each connection."""
+        """Fetch a small answer with a statement that is prepared once on each connection."""
         with self._lock:
             sent_request = self._sent_request
             self._sent_request = None
@@ -275,7 +272,7 @@ class PostgresExecution(TimedExecution):
             return rows
 
     def _stream_batches(self, work: QueryWork, row_limit: int | None) -> Iterator[pa.RecordBatch]:
-        """Read an answer of any size with flat memory."""
+        """Stream an answer of any size with bounded memory."""
         if row_limit is None:
             sql = work.copy_sql
         else:
@@ -315,29 +312,13 @@ class PostgresExecution(TimedExecution):
         if work.uploads:
             cursor.execute("SET TRANSACTION READ WRITE")
             for name, table, rows in work.uploads:
-                column_definitions = ", ".join(
-                    f"{quote_identifier(column.name)} {get_storage_type(column.type)}"
-                    + (' COLLATE "C"' if get_storage_type(column.type) == "text" else "")
-                    for column in table.columns
-                )
-                cursor.execute(f"CREATE TEMPORARY TABLE {quote_identifier(name)} ({column_definitions}) ON COMMIT DROP")
-                if not table.columns:
-                    cursor.execute(
-                        f"INSERT INTO {quote_identifier(name)} SELECT FROM generate_series(1, {int(rows.num_rows)})"
-                    )
-                elif rows.num_rows:
-                    cursor.adbc_ingest(
-                        name,
-                        to_copy_types(rows.select([column.name for column in table.columns])).to_reader(65_536),
-                        mode="append",
-                        temporary=True,
-                    )
+                _create_temporary_table(cursor, name, table, rows)
             cursor.execute("SET TRANSACTION READ ONLY")
         if work.arguments:
-            settings = ", ".join(
+            settings = [
                 f"set_config('hven.p{number}', ${number}, true)" for number in range(1, len(work.arguments) + 1)
-            )
-            cursor.execute(f"SELECT {settings}", list(work.arguments))
+            ]
+            cursor.execute(f"SELECT {', '.join(settings)}", list(work.arguments))
             cursor.fetchall()
 
     # --- stopping
@@ -345,7 +326,10 @@ class PostgresExecution(TimedExecution):
     def _borrow_connection(
         self, pool: ConnectionPool, sent_request: tuple[Any, object] | None = None
     ) -> BorrowedConnection:
-        return BorrowedConnection(self, pool, None if sent_request is None else sent_request[0])
+        connection = None
+        if sent_request is not None:
+            connection = sent_request[0]
+        return BorrowedConnection(self, pool, connection)
 
     def _set_interrupt(self, interrupt: Callable[[], None] | None) -> None:
         with self._lock:
@@ -367,19 +351,18 @@ class PostgresExecution(TimedExecution):
         self._interrupt_query()
 
     def _interrupt_query(self) -> None:
-        """Interrupt, and again until it is over.
+        """Interrupt the query, and repeat this until it is over.
 
-        The server forgets a cancellation that comes just before the statement.
+        The server ignores a cancellation that comes just before the statement.
         """
-        with self._lock:  # once the connection is given back, it must not be interrupted
+        with self._lock:  # a connection that is returned must not be interrupted
             if self._is_over:
                 return
             if self._interrupt_running is not None:
-                self._is_interrupted = True  # it may come late, so this connection is not used again
+                self._is_interrupted = True  # the cancellation may come late, so the connection is not used again
                 self._ignore_driver_errors(self._interrupt_running)
-        self._deadline_watcher.call_at(
-            time.monotonic() + STOP_RETRY_SECONDS, build_weak_callback(self, PostgresExecution._interrupt_query)
-        )
+        retry_callback = build_weak_callback(self, PostgresExecution._interrupt_query)
+        self._deadline_watcher.call_at(time.monotonic() + STOP_RETRY_SECONDS, retry_callback)
 
     @property
     def is_stopped(self) -> bool:
@@ -396,10 +379,10 @@ class PostgresExecution(TimedExecution):
         try:
             callback()
         except error_translation.list_driver_errors():
-            return  # there is nothing to interrupt any more
+            return  # the statement is over
 
     def close(self) -> None:
-        """Free everything; see `hven.engines.QueryExecution.close`."""
+        """Free all resources; see `hven.engines.QueryExecution.close`."""
         with self._lock:
             self._is_over = True
             batches = self._running_batches
@@ -407,10 +390,11 @@ class PostgresExecution(TimedExecution):
             sent_request = self._sent_request
             self._sent_request = None
             self.awaited_file_descriptor = None
-        if sent_request is not None:  # nobody wants the answer any more
-            if sent_request[1] is None:
-                self._ignore_driver_errors(sent_request[0].cancel)
-            self._engine.query_pool.return_connection(sent_request[0], is_used_up=sent_request[1] is None)
+        if sent_request is not None:  # the answer is not wanted any more
+            connection, result = sent_request
+            if result is None:
+                self._ignore_driver_errors(connection.cancel)
+            self._engine.query_pool.return_connection(connection, is_used_up=result is None)
         if batches is not None:
             batches.close()
 
@@ -432,43 +416,58 @@ class PostgresExecution(TimedExecution):
 
 
 class AnswerPace:
-    """How long the small answers of a plan take, about.
+    """The mean time of the small answers of a plan.
 
-    Whether the next one is asked for before it has its turn and a thread.
+    It decides whether the next query is sent before it has its turn and a thread.
     """
 
     def __init__(self) -> None:
         self._mean_seconds = 0.0
-        self._has_begun = False  # for the first answer statements are written and connections made
+        self._has_begun = False  # the first answer takes longer: statements are written, and connections made
 
     def add_answer_time(self, duration_seconds: float, concurrent_count: int) -> None:
-        """Learn from an answer that was waited for, with so many `concurrent_count`: they shared the server's time.
+        """Add the time of an answer that was waited for.
 
-        The last ones count.
+        The `concurrent_count` queries of that time shared the server. The last answers count most.
         """
         self._mean_seconds += (duration_seconds / max(concurrent_count, 1) - self._mean_seconds) / 5
 
     def reduce_mean(self) -> None:
-        """Forget a little, for an answer that came in another thread: so it is tried again after some tens of them."""
+        """Reduce the mean, for an answer that came in another thread: after some tens a new attempt is made."""
         self._has_begun = True
         self._mean_seconds *= 0.97
 
     @property
     def is_quick(self) -> bool:
-        """True if answers usually come soon."""
+        """True if answers usually come quickly."""
         return self._has_begun and self._mean_seconds < MAX_QUICK_SECONDS
 
 
 def _build_limited_statement(work: QueryWork, row_limit: int) -> tuple[str, list[str]]:
-    """Return the statement that asks for so many rows at most, and its parameters."""
-    return f"SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${len(work.arguments) + 1}::bigint", [
-        *work.arguments,
-        str(row_limit),
-    ]
+    """Return the statement with a row limit, and its parameters."""
+    limit_number = len(work.arguments) + 1
+    sql = f"SELECT * FROM ({work.prepared_sql}) AS q LIMIT ${limit_number}::bigint"
+    return sql, [*work.arguments, str(row_limit)]
+
+
+def _create_temporary_table(cursor: Any, name: str, table: Table, rows: pa.Table) -> None:
+    """Create a temporary table of rows in memory, which lasts until the end of the transaction."""
+    column_definitions = []
+    for column in table.columns:
+        storage_type = get_storage_type(column.type)
+        collation = ' COLLATE "C"' if storage_type == "text" else ""
+        column_definitions.append(f"{quote_identifier(column.name)} {storage_type}{collation}")
+    quoted_name = quote_identifier(name)
+    cursor.execute(f"CREATE TEMPORARY TABLE {quoted_name} ({', '.join(column_definitions)}) ON COMMIT DROP")
+    if not table.columns:
+        cursor.execute(f"INSERT INTO {quoted_name} SELECT FROM generate_series(1, {int(rows.num_rows)})")
+    elif rows.num_rows:
+        copied_rows = to_copy_types(rows.select([column.name for column in table.columns]))
+        cursor.adbc_ingest(name, copied_rows.to_reader(65_536), mode="append", temporary=True)
 
 
 class BorrowedConnection:
-    """A connection for as long as a query needs it; it is thrown away if a cancellation may be on its way to it."""
+    """A connection that a query borrows; it is closed if a cancellation may still reach it."""
 
     def __init__(self, execution: PostgresExecution, pool: ConnectionPool, connection: Any = None) -> None:
         self._execution = execution
@@ -481,18 +480,17 @@ class BorrowedConnection:
         return self._connection
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        is_lost = error is not None and error_translation.is_connection_lost(error)
-        self._pool.return_connection(
-            self._connection,
-            is_broken=is_lost,
-            is_used_up=error is not None and (self._execution.is_interrupted or not isinstance(error, Exception)),
-        )
+        is_broken = is_used_up = False
+        if error is not None:
+            is_broken = error_translation.is_connection_lost(error)
+            is_used_up = self._execution.is_interrupted or not isinstance(error, Exception)
+        self._pool.return_connection(self._connection, is_broken=is_broken, is_used_up=is_used_up)
 
 
 class BatchReadAhead:
-    """Reads some batches ahead, in a thread of its own: while rows are written out, the next ones are sent and decoded.
+    """A thread that reads some batches ahead: while rows are written, the next ones are sent and decoded.
 
-    `on_first_batch` is called behind the first.
+    It calls `on_first_batch` after the first batch.
     """
 
     def __init__(self, reader: Iterator[pa.RecordBatch], on_first_batch: Callable[[], None] = lambda: None) -> None:
@@ -525,11 +523,11 @@ class BatchReadAhead:
                 self._read_batches.put(batch)
                 if batch is None:
                     return
-        except BaseException as error:  # noqa: BLE001  (who iterates raises it)
+        except BaseException as error:  # noqa: BLE001  (the iteration raises it)
             self._read_batches.put(error)
 
     def close(self, interrupt_read: Callable[[], None]) -> None:
-        """Stop reading, and wait until nobody reads any more; `interrupt_read` interrupts a read that lasts."""
+        """Stop reading, and wait for the thread; `interrupt_read` interrupts a read that takes long."""
         self._is_abandoned = True
         self._free_places.release()
         thread = self._thread
@@ -541,32 +539,36 @@ class BatchReadAhead:
 
 
 def _set_batch_size(cursor: Any, batch_bytes: int) -> None:
-    """Ask for batches of so many bytes, about; the driver looks at it with each batch."""
+    """Set the approximate size of batches; the driver reads the setting for each batch."""
     cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(batch_bytes)})
 
 
 def open_batch_reader(cursor: Any) -> Any:
     """Return a reader of the answer whose errors keep their SQLSTATE, which `fetch_record_batch` drops."""
-    handle = cursor.fetch_arrow()  # it frees the stream when it goes
-    return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no other way to it)
+    handle = cursor.fetch_arrow()  # it frees the stream when it is deleted
+    return AdbcRecordBatchReader._import_from_c(handle.address)  # noqa: SLF001  (there is no public method)
 
 
 def build_batch(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:
-    """Make a batch of a few rows."""
+    """Build a batch of a few rows."""
     struct_type = _find_struct_type(schema)
-    if struct_type is not None:  # one conversion of all: half the time of one for each column
+    if struct_type is not None:  # one conversion of all columns takes half the time of one for each column
         return pa.RecordBatch.from_struct_array(pa.array(rows, struct_type))
     columns = []
-    for column, field in zip(zip(*rows, strict=True), schema, strict=True):
+    for values, field in zip(zip(*rows, strict=True), schema, strict=True):
         if is_complex_list(field.type):
-            columns.append(fold_complex_lists(pa.array(column, pa.list_(field.type.value_type.value_type)), field.type))
+            flat_type = pa.list_(field.type.value_type.value_type)
+            columns.append(fold_complex_lists(pa.array(values, flat_type), field.type))
         else:
-            columns.append(pa.array(column, field.type))
+            columns.append(pa.array(values, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def find_plain_type_oids(schema: pa.Schema) -> tuple[int, ...] | None:
-    """Return PostgreSQL's types for a schema whose values are the same in Python whether they come by way of Arrow or not; else None."""
+    """Return the PostgreSQL types of a schema, by their oid.
+
+    None if some values differ in Python depending on whether they come by way of Arrow.
+    """
     oids = [PLAIN_TYPE_OIDS.get(kind) for kind in schema.types]
     if None in oids:
         return None
@@ -575,21 +577,24 @@ def find_plain_type_oids(schema: pa.Schema) -> tuple[int, ...] | None:
 
 @lru_cache(maxsize=1024)
 def _find_struct_type(schema: pa.Schema) -> pa.StructType | None:
-    """Return the type of a row; None if a column of it is told in another form."""
+    """Return the type of a row; None if PostgreSQL sends a column in another form."""
     if any(is_complex_list(item.type) for item in schema):
         return None
     return pa.struct(schema)
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Cast the columns of a result to the promised names and types."""
-    columns = []
-    for column, field in zip(batch.columns, schema, strict=True):
-        arrow_type = field.type
-        if is_complex_list(arrow_type):
-            # the same column
-            column = fold_complex_lists(column.cast(pa.list_(arrow_type.value_type.value_type)), arrow_type)  # noqa: PLW2901
-        elif pa.types.is_fixed_size_list(arrow_type) and not pa.types.is_fixed_size_list(column.type):
-            column = column.cast(pa.list_(arrow_type.value_type))  # noqa: PLW2901  (the same column)
-        columns.append(column if column.type.equals(arrow_type) else column.cast(arrow_type))
+    """Cast the columns of a result to the names and types of a schema."""
+    columns = [_cast_column(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    if is_complex_list(arrow_type):
+        flat_type = pa.list_(arrow_type.value_type.value_type)
+        column = fold_complex_lists(column.cast(flat_type), arrow_type)
+    elif pa.types.is_fixed_size_list(arrow_type) and not pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(arrow_type.value_type))
+    if column.type.equals(arrow_type):
+        return column
+    return column.cast(arrow_type)

@@ -1,4 +1,7 @@
-"""PostgresPlan: a bound query, written once for each set of tables it meets, and run by PostgreSQL - or, where it cannot, by the embedded engine."""
+"""Plans of queries: the SQL is written once for each set of tables, and PostgreSQL runs it.
+
+The embedded engine runs queries that PostgreSQL cannot compute.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-MAX_STATEMENTS = 8  # texts of one plan, for snapshots of other days
+MAX_STATEMENTS = 8  # SQL texts of one plan, for different snapshots
 
 
 class PostgresPlan(QueryPlan):
@@ -64,9 +67,13 @@ class PostgresPlan(QueryPlan):
 
     Parameters
     ----------
+    engine
+        The engine that runs the query.
+    bound
+        The bound query.
     reading
-        Of a `FallbackPlan`, whose query asks for rows of one table: what that query asks of positions. Rows may then be
-        too many.
+        If the query only fetches rows of one table for a `FallbackPlan`: the position conditions of that plan's query.
+        The answer may then have more rows than needed.
 
     Raises
     ------
@@ -84,36 +91,33 @@ class PostgresPlan(QueryPlan):
     ) -> None:
         self._engine = engine
         self._is_quick = reading is None and is_quick(bound)
-        # conditions of a union find the index of each member there, which PostgreSQL's planner has no words for
-        self._bound_query = bound = push_into_unions(bound) if reading is None else bound
         self._is_table_fetch = reading is not None
-        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         if reading is None:
-            self._position_conditions = self.conditions_class.from_query(bound)
-        else:
-            self._position_conditions = reading
+            # PostgreSQL's planner does not push conditions on a union to the indexes of its members.
+            bound = push_into_unions(bound)
+            reading = self.conditions_class.from_query(bound)
+        self._bound_query = bound
+        self._position_conditions = reading
+        self.schema = pa.schema([pa.field(column.name, column.type.arrow) for column in bound.columns])
         self._coverage_check = CoverageCheck(bound, self._position_conditions)
         self._lock = threading.Lock()
         self._statements: OrderedDict[tuple[object, ...], PostgresStatement] = OrderedDict()
-        self._copies_by_path: dict[str, Any] = {}  # copies of what the reader sees, by path
+        self._copies_by_path: dict[str, Any] = {}  # copies of the rows that the reader sees, by snapshot path
         self._answer_pace = AnswerPace()
         self._plain_type_oids = find_plain_type_oids(self.schema)
         self._number_words = find_integer_cast_type(bound)
         self._fallback_plan: FallbackPlan | None = None
         try:
             check_full_joins(bound)
-            # what cannot be written is refused, or sent elsewhere, when the plan is made
+            # A query that cannot be written is refused, or left to the embedded engine, when it is planned.
             self._first_statement = self._write_statement(self._quote_table_names(), {}, "", "C")
         except UnsupportedByPostgresError as reason:
             if self._is_table_fetch:
                 raise
             self._fallback_plan = self._build_fallback(str(reason))
-        can_overflow = not self._is_table_fetch and self._fallback_plan is None and may_overflow(bound.query)
-        self._range_fallback = (
-            RangeFallback(lambda: self._build_fallback(OUT_OF_RANGE_REASON, can_compute=False))
-            if can_overflow
-            else None
-        )
+        self._range_fallback: RangeFallback | None = None
+        if not self._is_table_fetch and self._fallback_plan is None and may_overflow(bound.query):
+            self._range_fallback = RangeFallback(lambda: self._build_fallback(OUT_OF_RANGE_REASON, can_compute=False))
 
     def _quote_table_names(self) -> dict[str, str]:
         return {table.qualified_name: quote_identifier(table.qualified_name) for table in self._bound_query.tables}
@@ -129,18 +133,18 @@ class PostgresPlan(QueryPlan):
         )
 
     def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
-        """Plan what a detour reads of one table."""
+        """Plan the query that fetches rows of one table for the embedded engine."""
         try:
             return type(self)(self._engine, bound_query, self._position_conditions)
         except UnsupportedByPostgresError:
             return None
 
-    # --- running ---------------------------------------------------------------------------------------------
+    # --- execution -------------------------------------------------------------------------------------------
 
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`."""
+        """Run the query; see `hven.engines.QueryPlan.execute`."""
         if self._engine.uses_indexes and self._coverage_check.is_certainly_empty(literal_values, relations):
             return EmptyExecution(self.schema)
         if self._fallback_plan is not None:
@@ -170,79 +174,70 @@ class PostgresPlan(QueryPlan):
 
     @property
     def small(self) -> bool:
-        """True if the server, which is another process, maybe another machine, usually answers soon."""
+        """True if the server, which is another process and maybe another machine, usually answers quickly."""
         return self._is_quick and self._fallback_plan is None and self._answer_pace.is_quick
 
     def _build_work(self, literal_values: Values, relations: Mapping[str, Relation]) -> QueryWork:
-        names = {}
-        indexed = {}
+        names: dict[str, str] = {}
+        indexed: dict[str, Any] = {}
         uploads = []
-        accessible_names = []
+        accessible_names: list[str] = []
         is_fenced = False
-        if self._engine.uses_indexes:
-            policies = self._policies
-        else:
-            policies = {}
+        policies = self._policies if self._engine.uses_indexes else {}
         for number, table in enumerate(self._bound_query.tables):
-            relation = require_relation(relations, table.qualified_name)
+            qualified_name = table.qualified_name
+            relation = require_relation(relations, qualified_name)
             if isinstance(relation, MemoryRelation):
-                name = f"rows in memory {number}"
-                names[table.qualified_name] = f"pg_temp.{quote_identifier(name)}"
-                uploads.append((name, table, relation.rows))
-            else:
-                names[table.qualified_name], indexed[table.qualified_name] = self._locate_rows(table, relation)
-                if table.qualified_name in policies:
-                    rows = self._find_accessible_copy(table, relation, policies[table.qualified_name][0])
-                    if rows:
-                        names[table.qualified_name] = rows
-                        accessible_names.append(table.qualified_name)
-                    elif rows is not None:  # no index may find rows before the policy does
-                        is_fenced = True
-                        del indexed[table.qualified_name]
-        if self._engine.uses_indexes:
-            modes = self._list_position_methods()
-        else:
-            modes = []
-        for mode in (*modes, ""):  # without an index, it always holds
-            statement = self._get_statement(names, indexed, mode, tuple(accessible_names), is_fenced=is_fenced)
+                upload_name = f"rows in memory {number}"
+                names[qualified_name] = f"pg_temp.{quote_identifier(upload_name)}"
+                uploads.append((upload_name, table, relation.rows))
+                continue
+            names[qualified_name], indexed[qualified_name] = self._locate_rows(table, relation)
+            if qualified_name not in policies:
+                continue
+            accessible_rows = self._find_accessible_copy(table, relation, policies[qualified_name][0])
+            if accessible_rows:
+                names[qualified_name] = accessible_rows
+                accessible_names.append(qualified_name)
+            elif accessible_rows is not None:  # no index may find rows before the policy is applied
+                is_fenced = True
+                del indexed[qualified_name]
+        methods = self._list_position_methods() if self._engine.uses_indexes else []
+        for method in (*methods, ""):  # the text without an index is valid for all literals
+            statement = self._get_statement(names, indexed, method, tuple(accessible_names), is_fenced=is_fenced)
             arguments = statement.compute_parameters(literal_values)
             if arguments is not None:
                 break
-        sends_early = self._range_fallback is None  # what may fail had better fail before anything is given
         return QueryWork(
             prepared_sql=statement.prepared_sql,
             copy_sql=statement.copy_sql,
             arguments=arguments or [],
             quick=self._is_quick,
             uploads=uploads,
-            sends_early=sends_early,
+            sends_early=self._range_fallback is None,  # a query that may fail should fail before the first row
         )
 
-    # of tables in place, too
+    # Tables that are read in place need `table`.
     def _locate_rows(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002
-        """Write where the rows of a table are, and return what of it is indexed, for `table_writer_class`."""
+        """Return the SQL of the rows of a table, and what of it is indexed, for `table_writer_class`."""
         if not isinstance(relation, Snapshot):
             message = f"{relation.kind_name.capitalize()} is no table of the database"
             raise StorageError(message)
         return f"{quote_identifier(self._engine.schema)}.{quote_identifier(relation.path)}", relation.regions
 
     def _list_position_methods(self) -> Iterable[str]:
-        """Return the ways to find positions, the best one first: a wide circle can only be held by cells."""
+        """Return the methods to find positions, the best one first; cells also serve a wide circle."""
         return dict.fromkeys((self._engine.database_features.position_method, HEALPIX))
 
     @cached_property
     def _policies(self) -> dict[str, tuple[str, tuple[str, ...]]]:
-        """The conditions of policies, as the database has them."""
+        """The conditions of policies, in SQL."""
         if self._engine.accessible_copies is None:
             return {}
+        table_writer = self.table_writer_class(PositionConditions(), {}, {}, "")
+        dialect = self.dialect_class(table_writer, case_collation=self._engine.database_features.case_collation)
         try:
-            return write_policy_conditions(
-                self._bound_query,
-                self.dialect_class(
-                    self.table_writer_class(PositionConditions(), {}, {}, ""),
-                    case_collation=self._engine.database_features.case_collation,
-                ),
-            )
+            return write_policy_conditions(self._bound_query, dialect)
         except UnsupportedByPostgresError:
             return {}
 
@@ -276,7 +271,7 @@ class PostgresPlan(QueryPlan):
             position_method,
             self._engine.database_features.case_collation,
             accessible_names=accessible_names,
-            fenced=is_fenced,
+            is_fenced=is_fenced,
         )
         with self._lock:
             self._statements[key] = statement
@@ -290,51 +285,54 @@ class PostgresPlan(QueryPlan):
         indexed_tables: Mapping[str, Any],
         position_method: str,
         case_collation: str,
-        **policies: Any,
+        *,
+        accessible_names: tuple[str, ...] = (),
+        is_fenced: bool = False,
     ) -> PostgresStatement:
-        texts = []
-        for settings in (False, True):
+        sql_texts = []
+        for uses_settings in (False, True):
             table_writer = self.table_writer_class(
-                self._position_conditions, table_sql, indexed_tables, position_method, **policies
+                self._position_conditions,
+                table_sql,
+                indexed_tables,
+                position_method,
+                accessible_names,
+                fenced=is_fenced,
             )
             dialect = self.dialect_class(
                 table_writer,
                 case_collation=case_collation,
-                uses_settings=settings,
+                uses_settings=uses_settings,
                 allows_extra_rows=self._is_table_fetch,
             )
             dialect.max_text_bytes = self._bound_query.max_text_bytes
             writer = self.sql_writer_class(dialect, table_sql, self._bound_query.free_slots)
-            texts.append(dialect.finish_sql(writer.write_query(self._bound_query.query)))
-        return PostgresStatement(texts[0], texts[1], tuple(writer.parameter_slots), table_writer)
+            sql_texts.append(dialect.finish_sql(writer.write_query(self._bound_query.query)))
+        prepared_sql, copy_sql = sql_texts
+        return PostgresStatement(prepared_sql, copy_sql, tuple(writer.parameter_slots), table_writer)
 
     def explain(self) -> str:
-        """Describe which road is taken; see `hven.engines.QueryPlan.explain`."""
+        """Describe how the query is computed; see `hven.engines.QueryPlan.explain`."""
         if self._fallback_plan is not None:
             return self._fallback_plan.explain()
-        lines = [
-            f"position index ({shape.shape.kind.lower()}), if it holds the shape"
-            for shapes in self._position_conditions.shape_searches.values()
-            for shape in shapes
-        ]
-        lines += [
-            f"position index of the regions in {region.column} ({region.shape.kind.lower()})"
-            for regions in self._position_conditions.region_searches.values()
-            for region in regions
-        ]
+        lines: list[str] = []
+        for shape_searches in self._position_conditions.shape_searches.values():
+            kinds = [search.shape.kind.lower() for search in shape_searches]
+            lines += [f"position index ({kind}), if it holds the shape" for kind in kinds]
+        for region_searches in self._position_conditions.region_searches.values():
+            for region_search in region_searches:
+                kind = region_search.shape.kind.lower()
+                lines.append(f"position index of the regions in {region_search.column} ({kind})")
         lines += self._coverage_check.describe_checks()
-        # as if all were snapshots
-        indexed = self._write_statement(
-            self._quote_table_names(), dict.fromkeys(self._quote_table_names(), ()), HEALPIX, "C"
-        )
-        lines += [
-            (
-                f"{self._find_reference_name(table_number)}: matched with "
-                f"{self._find_reference_name(matched_number)} by the position index"
-            )
-            for table_number, matched_number in indexed.table_writer.matched_numbers.items()
-        ]
-        return "\n".join([*lines, f"PostgreSQL: {self._first_statement.prepared_sql}"])
+        # The text is written as if all tables were snapshots.
+        table_names = self._quote_table_names()
+        indexed_statement = self._write_statement(table_names, dict.fromkeys(table_names, ()), HEALPIX, "C")
+        for table_number, matched_number in indexed_statement.table_writer.matched_numbers.items():
+            table_name = self._find_reference_name(table_number)
+            matched_name = self._find_reference_name(matched_number)
+            lines.append(f"{table_name}: matched with {matched_name} by the position index")
+        lines.append(f"PostgreSQL: {self._first_statement.prepared_sql}")
+        return "\n".join(lines)
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
         """Estimate how many rows of each table are read, as PostgreSQL expects it."""
@@ -345,16 +343,17 @@ class PostgresPlan(QueryPlan):
         )
 
     def _list_stored_names(self, relations: Mapping[str, Relation]) -> dict[str, str]:
-        """Return the names of tables by those in the database, or by what those of their partitions begin with."""
-        snapshot_paths = [
-            (name, relation.path) for name, relation in relations.items() if isinstance(relation, Snapshot)
-        ]
-        return {path: name for name, path in snapshot_paths} | {
-            build_partition_prefix(name, path): name for name, path in snapshot_paths
-        }
+        """Return name in the database -> qualified name of each table; also for the prefix of its partitions."""
+        stored_names: dict[str, str] = {}
+        partition_prefixes: dict[str, str] = {}
+        for name, relation in relations.items():
+            if isinstance(relation, Snapshot):
+                stored_names[relation.path] = name
+                partition_prefixes[build_partition_prefix(name, relation.path)] = name
+        return stored_names | partition_prefixes
 
     def _find_reference_name(self, table_number: int) -> str:
-        """Name a reference as the query does."""
+        """Name a table reference as the query does."""
         table_ref = self._position_conditions.table_refs.get(table_number)
         if table_ref is None:
             return "a subquery"
@@ -366,64 +365,65 @@ class PostgresPlan(QueryPlan):
 
 
 def is_quick(bound_query: BoundQuery) -> bool:
-    """Return whether the answer is probably small: a narrowed table, a short TOP, or one row of aggregates.
+    """Return whether the answer is probably small: a condition, a short TOP, or one row of aggregates.
 
-    A long list is part of the text, which is then too long to be kept as a prepared statement.
+    A long list is part of the SQL text, which is then too long for a prepared statement.
     """
+    for node in walk_tree(bound_query.query):
+        if isinstance(node, InPredicate) and isinstance(node.choices, LiteralList):
+            return False
     body = bound_query.query.body
-    if any(
-        isinstance(node, InPredicate) and isinstance(node.choices, LiteralList) for node in walk_tree(bound_query.query)
-    ):
-        return False
     if not isinstance(body, Select):
         return False
     if body.top is not None and isinstance(body.top.value, int) and body.top.value <= MAX_QUICK_ROWS:
         return True
-    return body.where is not None or (
-        not body.group_by and bool(body.items) and all(_is_aggregate(item) for item in body.items)
-    )
+    if body.where is not None:
+        return True
+    return not body.group_by and bool(body.items) and all(_is_aggregate(item) for item in body.items)
 
 
 def find_integer_cast_type(bound_query: BoundQuery) -> str:
-    """Name the ADQL type of whole numbers that texts are cast to, if it is one.
+    """Name the type of whole numbers to which the query casts, if it is one type.
 
-    For what is said of a text that is none.
+    Messages about texts that are no such number mention it.
     """
-    names = {
-        node.target
-        for node in walk_tree(bound_query.query)
-        if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer
-    }
+    names = set()
+    for node in walk_tree(bound_query.query):
+        if isinstance(node, Cast) and node.meta is not None and node.meta.type.is_integer:
+            names.add(node.target)
     if len(names) == 1:
         return names.pop()
     return error_translation.NUMBER_WORDS
 
 
 def check_full_joins(bound_query: BoundQuery) -> None:
-    """Refuse a FULL JOIN that is not on equalities of columns, one of each side: PostgreSQL has no other.
+    """Refuse a FULL JOIN unless all its conditions are equalities of one column of each side, as PostgreSQL needs.
 
     Raises
     ------
     UnsupportedByPostgresError
-        One is not.
+        A FULL JOIN has another condition.
     """
     for node in walk_tree(bound_query.query):
-        if isinstance(node, Join) and node.kind.upper() == "FULL":
-            left_numbers, right_numbers = (
-                {item.number for item in walk_tree(side) if isinstance(item, TableRef | DerivedTable)}
-                for side in (node.left, node.right)
-            )
-            for part in split_conjuncts(node.on):
-                if isinstance(part, Comparison):
-                    sources = {side.source for side in (part.left, part.right) if isinstance(side, ColumnRef)}
-                else:
-                    sources = set()
-                if not (
-                    isinstance(part, Comparison)
-                    and part.op == "="
-                    and len(sources & left_numbers) == 1 == len(sources & right_numbers)
-                ):
-                    raise UnsupportedByPostgresError("FULL JOIN on such a condition")
+        if not isinstance(node, Join) or node.kind.upper() != "FULL":
+            continue
+        left_numbers = _list_table_numbers(node.left)
+        right_numbers = _list_table_numbers(node.right)
+        for condition in split_conjuncts(node.on):
+            if not _is_column_equality(condition, left_numbers, right_numbers):
+                raise UnsupportedByPostgresError("FULL JOIN on such a condition")
+
+
+def _list_table_numbers(item: object) -> set[int]:
+    return {node.number for node in walk_tree(item) if isinstance(node, TableRef | DerivedTable)}
+
+
+def _is_column_equality(condition: object, left_numbers: set[int], right_numbers: set[int]) -> bool:
+    """Return whether a condition compares a column of the left side with one of the right side by ``=``."""
+    if not isinstance(condition, Comparison) or condition.op != "=":
+        return False
+    sources = {side.source for side in (condition.left, condition.right) if isinstance(side, ColumnRef)}
+    return len(sources & left_numbers) == 1 == len(sources & right_numbers)
 
 
 def _is_aggregate(item: object) -> bool:

@@ -1,11 +1,11 @@
 """The position index of regions in PostgreSQL.
 
-Beside every column of shapes stands one of HEALPix cells, with a GIN index.
+Beside every column of shapes there is a column of HEALPix cells with a GIN index.
 
-Two cells of whatever orders have something in common if one of them is around the other. So a row keeps the cells that
-its region may touch (`hven.engines._region_cells`), and, as negative numbers, all cells around them; a query asks for
-rows that have one of its own cells as a negative number, or one of those or of the cells around them as a positive one:
-``cells && array``.
+Two cells of any orders overlap if one of them contains the other. Therefore a row keeps the cells that its region may
+touch (`hven.engines._region_cells`), and as negative numbers all cells that contain these. A query asks for rows that
+have one of its own cells as a negative number, or that have one of its cells, or of the cells that contain these, as a
+positive number: ``cells && array``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Indexes = npt.NDArray[np.int64]
 
-MAX_QUERY_CELLS = 4_000  # cells of a query: more are not worth asking for
+MAX_QUERY_CELLS = 4_000  # a query with more cells would not profit from the index
 
 
 def name_cell_column(column_name: str) -> str:
@@ -34,36 +34,28 @@ def name_cell_column(column_name: str) -> str:
 
 
 def build_cell_lists(values: pa.Array) -> pa.ListArray:
-    """Return for each region what its row keeps; nothing for what is no region."""
-    rows: list[Indexes] = []
-    codes: list[Indexes] = []
+    """Return the list of cells that the row of each region keeps; it is empty for values that are no region."""
+    owner_arrays: list[Indexes] = [np.empty(0, np.int64)]
+    code_arrays: list[Indexes] = [np.empty(0, np.int64)]
     for row_numbers, touched_cells in cover_region_column(values):
         owners = row_numbers.astype(np.int64)
         parent_cells = touched_cells
-        rows.append(owners)
-        codes.append(touched_cells)
+        owner_arrays.append(owners)
+        code_arrays.append(touched_cells)
         while True:
-            has_parent = parent_cells >= 16  # those of order 0 are 4 to 15: nothing is around them
+            has_parent = parent_cells >= 16  # cells of order 0 are 4 to 15 and have no parent
             if not has_parent.any():
                 break
             owners, parent_cells = _deduplicate_pairs(owners[has_parent], parent_cells[has_parent] >> 2)
-            rows.append(owners)
-            codes.append(-parent_cells)
-    if rows:
-        owner = np.concatenate(rows)
-    else:
-        owner = np.empty(0, np.int64)
-    if codes:
-        code = np.concatenate(codes)
-    else:
-        code = np.empty(0, np.int64)
-    owner, code = _deduplicate_pairs(owner, code)
-    offsets = np.searchsorted(owner, np.arange(len(values) + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(code))
+            owner_arrays.append(owners)
+            code_arrays.append(-parent_cells)
+    owners, codes = _deduplicate_pairs(np.concatenate(owner_arrays), np.concatenate(code_arrays))
+    offsets = np.searchsorted(owners, np.arange(len(values) + 1)).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(codes))
 
 
 def _deduplicate_pairs(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexes]:
-    """Sort pairs, and leave out those that are there already."""
+    """Sort pairs, and leave out repeated ones."""
     order = np.lexsort((codes, owners))
     owners = owners[order]
     codes = codes[order]
@@ -73,25 +65,27 @@ def _deduplicate_pairs(owners: Indexes, codes: Indexes) -> tuple[Indexes, Indexe
 
 
 def write_query_cells(shape: Shape | Moc) -> str | None:
-    """Return the array of a query, in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
-    if isinstance(shape, Moc):  # what is compared with a MOC is made cells first, which reach beyond it
+    """Return the array of a query in PostgreSQL's text; None if cells cannot tell which regions touch the shape."""
+    if isinstance(shape, Moc):  # a comparison with a MOC converts shapes to cells first, which reach beyond them
         return None
     ranges = cover_shape_ranges(shape)
-    if isinstance(shape, Point):  # one cell, or those that meet there
-        own_cells = [cell + 4 ** (healpix.MAX_ORDER + 1) for low, high in ranges.tolist() for cell in range(low, high)]
+    if isinstance(shape, Point):  # one cell, or those that meet at the point
+        first_number = 4 ** (healpix.MAX_ORDER + 1)
+        own_cells = [first_number + cell for low, high in ranges.tolist() for cell in range(low, high)]
     else:
         own_cells = _merge_into_cells(ranges).tolist()
     if len(own_cells) > MAX_QUERY_CELLS:
         return None
-    parent_cells = set(own_cells)
+    cells_and_parents = set(own_cells)
     for cell in own_cells:
-        while cell >= 16 and (cell := cell >> 2) not in parent_cells:
-            parent_cells.add(cell)
-    return "{" + ",".join(map(str, [*sorted(parent_cells), *(-cell for cell in own_cells)])) + "}"
+        while cell >= 16 and (cell := cell >> 2) not in cells_and_parents:
+            cells_and_parents.add(cell)
+    array_items = [*sorted(cells_and_parents), *(-cell for cell in own_cells)]
+    return "{" + ",".join(map(str, array_items)) + "}"
 
 
 def _merge_into_cells(ranges: Indexes) -> Indexes:
-    """Make the largest cells that fill ranges of cells of the highest order."""
+    """Return the largest cells that fill ranges of cells of the highest order."""
     cell_arrays: list[Any] = []
     low = ranges[:, 0].copy()
     high = ranges[:, 1].copy()
@@ -103,14 +97,13 @@ def _merge_into_cells(ranges: Indexes) -> Indexes:
         if not is_filled.any():
             continue
         lengths = (end_cells - first_cells)[is_filled]
-        if int(lengths.sum()) > MAX_QUERY_CELLS:  # as they are at this order, a little larger
+        if int(lengths.sum()) > MAX_QUERY_CELLS:  # use cells of this order, which reach a little beyond the ranges
             first_cells = low >> shift
             end_cells = -(-high >> shift)
             lengths = end_cells - first_cells
             is_filled = np.ones(len(low), dtype=bool)
-        cell_numbers = np.arange(int(lengths.sum())) + np.repeat(
-            first_cells[is_filled] - np.cumsum(lengths) + lengths, lengths
-        )
+        run_offsets = first_cells[is_filled] - np.cumsum(lengths) + lengths
+        cell_numbers = np.arange(int(lengths.sum())) + np.repeat(run_offsets, lengths)
         cell_arrays.append(cell_numbers + 4 ** (order + 1))
         remaining_low = np.concatenate([low[~is_filled], low[is_filled], end_cells[is_filled] << shift])
         remaining_high = np.concatenate([high[~is_filled], first_cells[is_filled] << shift, high[is_filled]])

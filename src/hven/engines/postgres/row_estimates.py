@@ -1,7 +1,4 @@
-"""What PostgreSQL expects of a query before it runs.
-
-How many rows of each table, whether an index serves, and the rows of the answer.
-"""
+"""Estimates of PostgreSQL before a query runs: the rows of each table, the use of indexes, the rows of the answer."""
 
 from __future__ import annotations
 
@@ -26,12 +23,16 @@ _SCAN_NODES = frozenset(
 def estimate_rows(
     engine: PostgresEngineProtocol, build_work: Callable[[], QueryWork], names_by_table: Mapping[str, str]
 ) -> list[str]:
-    """Ask PostgreSQL what it expects, and say it in lines; or why it cannot be asked now.
+    """Return the estimates of PostgreSQL as lines, or the reason why there are none now.
 
     Parameters
     ----------
+    engine
+        The engine that runs the query.
+    build_work
+        Function that writes the SQL of the query.
     names_by_table
-        Name of a snapshot's table in the database, or what those of its partitions begin with -> its name in queries.
+        Name of a table in the database, or prefix of its partitions -> its name in queries.
     """
     try:
         return _explain_work(engine, build_work(), names_by_table)
@@ -41,57 +42,68 @@ def estimate_rows(
 
 def _explain_work(engine: PostgresEngineProtocol, work: QueryWork, names_by_table: Mapping[str, str]) -> list[str]:
     if work.uploads:
-        return []  # they are in the database only while the query runs
+        return []  # these rows are in the database only while the query runs
     try:
         with engine.query_pool.borrow_connection() as connection, connection.transaction():
             for number, value in enumerate(work.arguments, 1):
                 connection.execute("SELECT set_config($1::text, $2::text, true)", [f"hven.p{number}", value])
-            shared_names = _list_shared_names(connection, engine.schema, names_by_table)
-            names_by_table = {**names_by_table, **dict(shared_names)}
-            [(explained,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {work.copy_sql}", prepare=False).fetchall()
+            shared_names = dict(_list_shared_names(connection, engine.schema, names_by_table))
+            [(plan_json,)] = connection.execute(f"EXPLAIN (FORMAT JSON) {work.copy_sql}", prepare=False).fetchall()
     except error_translation.list_driver_errors() as error:
         raise error_translation.translate_error(error, server_name=engine.server_name) from error
-    plan = (json.loads(explained) if isinstance(explained, str) else explained)[0]["Plan"]
+    if isinstance(plan_json, str):
+        plan_json = json.loads(plan_json)
+    plan = plan_json[0]["Plan"]
+    all_names = {**names_by_table, **shared_names}
     tables: dict[str, tuple[float, bool]] = {}
-    for name, rows, indexed in _iterate_scans(plan, 1.0):
-        name_prefix = max(
-            (name_prefix for name_prefix in names_by_table if name.startswith(name_prefix)), key=len, default=""
-        )
-        table = names_by_table.get(name) or names_by_table.get(name_prefix, name)
-        totals = tables.get(table, (0.0, True))
-        tables[table] = (totals[0] + rows, totals[1] and indexed)
-    lines = [
-        f"{name}: about {rows:,.0f} rows, {'by an index' if indexed else 'found by looking at all'}"
-        for name, (rows, indexed) in tables.items()
-    ]
-    return [*lines, f"PostgreSQL expects about {plan['Plan Rows']:,} row{'s' * (plan['Plan Rows'] != 1)}"]
+    for stored_name, scanned_rows, is_index_scan in _iterate_scans(plan, 1.0):
+        name = _find_query_name(stored_name, all_names)
+        row_count, is_indexed = tables.get(name, (0.0, True))
+        tables[name] = (row_count + scanned_rows, is_indexed and is_index_scan)
+    lines = []
+    for name, (row_count, is_indexed) in tables.items():
+        method = "by an index" if is_indexed else "found by looking at all"
+        lines.append(f"{name}: about {row_count:,.0f} rows, {method}")
+    answer_rows = plan["Plan Rows"]
+    lines.append(f"PostgreSQL expects about {answer_rows:,} row{'s' * (answer_rows != 1)}")
+    return lines
+
+
+def _find_query_name(stored_name: str, names_by_table: Mapping[str, str]) -> str:
+    """Return the name in queries of a table or partition, whose name begins with the longest matching prefix."""
+    query_name = names_by_table.get(stored_name)
+    if query_name:
+        return query_name
+    matching_prefixes = [prefix for prefix in names_by_table if stored_name.startswith(prefix)]
+    if not matching_prefixes:
+        return names_by_table.get("", stored_name)
+    return names_by_table[max(matching_prefixes, key=len)]
 
 
 def _list_shared_names(connection: Any, schema: str, names_by_table: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the names of the tables, and what those of their partitions begin with, of which snapshots are views."""
+    """Yield the names of shared tables and the prefixes of their partitions, each with its name in queries."""
     if not names_by_table:
         return
-    for view, share in shared_tables.parse_shared_states(
-        connection.execute(shared_tables.write_shares_query(schema)).fetchall()
-    ).items():
+    comment_rows = connection.execute(shared_tables.write_shares_query(schema)).fetchall()
+    for view, share in shared_tables.parse_shared_states(comment_rows).items():
         if view in names_by_table:
-            yield share.base_table, names_by_table[view]
-            partition_prefix = build_partition_prefix(names_by_table[view], share.base_table)
-            yield partition_prefix, names_by_table[view]
+            query_name = names_by_table[view]
+            yield share.base_table, query_name
+            yield build_partition_prefix(query_name, share.base_table), query_name
 
 
 def _iterate_scans(plan_node: Mapping[str, Any], loop_count: float) -> Iterator[tuple[str, float, bool]]:
-    """Yield table, rows and whether an index serves, for each scan of a plan; the rows of all its runs together."""
-    if plan_node["Node Type"] in _SCAN_NODES and "Relation Name" in plan_node:
-        yield (
-            plan_node["Relation Name"],
-            plan_node["Plan Rows"] * loop_count,
-            plan_node["Node Type"] not in {"Seq Scan", "Sample Scan", "Foreign Scan"},
-        )
+    """Yield table, rows of all runs together, and whether an index serves, for each scan of a plan."""
+    node_type = plan_node["Node Type"]
+    if node_type in _SCAN_NODES and "Relation Name" in plan_node:
+        is_index_scan = node_type not in {"Seq Scan", "Sample Scan", "Foreign Scan"}
+        yield plan_node["Relation Name"], plan_node["Plan Rows"] * loop_count, is_index_scan
     inner_nodes = plan_node.get("Plans", ())
-    for part_number, part in enumerate(inner_nodes):
-        is_repeated = plan_node["Node Type"] == "Nested Loop" and part_number == 1
-        yield from _iterate_scans(part, loop_count * max(inner_nodes[0]["Plan Rows"], 1) if is_repeated else loop_count)
+    for part_number, inner_node in enumerate(inner_nodes):
+        inner_loop_count = loop_count
+        if node_type == "Nested Loop" and part_number == 1:
+            inner_loop_count *= max(inner_nodes[0]["Plan Rows"], 1)
+        yield from _iterate_scans(inner_node, inner_loop_count)
 
 
 __all__ = ["estimate_rows"]

@@ -1,7 +1,4 @@
-"""What the engine needs in a database.
-
-Its schema, its functions, and which of the extensions, collations and roles are there.
-"""
+"""The schema and the functions that the engine installs in a database, and the features that it finds there."""
 
 from __future__ import annotations
 
@@ -20,24 +17,25 @@ from hven.model.errors import StorageError, UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FUNCTIONS_VERSION = hashlib.sha256(
-    "\n".join([*FUNCTION_DEFINITIONS, *(text for _, text in AGGREGATE_DEFINITIONS)]).encode()
-).hexdigest()[:16]
-# collations that know upper and lower case, the most like DuckDB's first
+_INSTALLED_TEXTS = [*FUNCTION_DEFINITIONS, *(definition for _, definition in AGGREGATE_DEFINITIONS)]
+FUNCTIONS_VERSION = hashlib.sha256("\n".join(_INSTALLED_TEXTS).encode()).hexdigest()[:16]
+# Collations that know upper and lower case of all letters; those that are most like DuckDB's come first.
 CASE_COLLATIONS = ("pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu")
 MIN_SERVER_VERSION, MAX_SERVER_VERSION = 140000, 180000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFeatures:
-    """What a database offers.
+    """Features of a database.
 
     Attributes
     ----------
     search_path
-        ``search_path`` for queries: what is built in, ours, and where the extensions are.
+        ``search_path`` of queries: the built-in functions, the schema of Hven, and the schemas of extensions.
     position_method
-        How positions are found: pgsphere, q3c or healpix.
+        Method to find positions: pgsphere, q3c or healpix.
+    case_collation
+        Name of a collation that knows upper and lower case of all letters; ``C`` if there is none.
     """
 
     search_path: str
@@ -56,71 +54,84 @@ def quote_literal(text: str) -> str:
 
 
 def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wanted_method: str) -> DatabaseFeatures:
-    """Create the schema and the functions, unless they are there, and look around.
+    """Create the schema and the functions unless they exist, and return the features of the database.
 
     Raises
     ------
     StorageError
-        The server is too old, the role may not make the schema, or what `wanted_method` names is not there.
+        The server is too old, the role may not create the schema, or the database does not have `wanted_method`.
     """
     server_version = connection.info.server_version
     if server_version < MIN_SERVER_VERSION:
         message = f"the database server is PostgreSQL {server_version // 10000}, and the engine needs 14 or later"
         raise StorageError(message, remedy="upgrade the server, or keep the collection in the embedded engine")
-    quoted_schema = quote_identifier(schema)
     comment_row = connection.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = $1", [schema]
     ).fetchone()
     if comment_row is None or f"hven functions {FUNCTIONS_VERSION}" != comment_row[0]:
         _create_functions(connection, schema)
+    _grant_schema_usage(connection, schema, reader_roles)
+    function_schemas = _find_extension_functions(connection)
+    methods = [HEALPIX]
+    if "q3c_radial_query" in function_schemas:
+        methods.insert(0, Q3C)
+    if "scircle" in function_schemas:
+        methods.insert(0, PGSPHERE)
+    if wanted_method and wanted_method not in methods:
+        message = f"the database has no {wanted_method}"
+        remedy = f"install it (CREATE EXTENSION), or set position to one of: {', '.join(methods)}"
+        raise StorageError(message, remedy=remedy)
+    extension_schemas = [quote_identifier(name) for name in function_schemas.values()]
+    path = dict.fromkeys(["pg_catalog", quote_identifier(schema), *extension_schemas])
+    return DatabaseFeatures(
+        search_path=", ".join(path),
+        position_method=wanted_method or methods[0],
+        case_collation=_choose_collation(connection),
+    )
+
+
+def _grant_schema_usage(connection: Any, schema: str, reader_roles: Sequence[str]) -> None:
     for reader in reader_roles:
         privilege_row = connection.execute(
             "SELECT has_schema_privilege($1::text, $2::text, 'USAGE')", [reader, schema]
         ).fetchone()
         if privilege_row is not None and not privilege_row[0]:
-            connection.execute(f"GRANT USAGE ON SCHEMA {quoted_schema} TO {quote_identifier(reader)}")
-    function_schemas = dict(
-        connection.execute(
-            "SELECT DISTINCT ON (p.proname) p.proname, n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
-            "WHERE p.proname IN ('scircle', 'q3c_radial_query') ORDER BY p.proname, n.nspname"
-        ).fetchall()
-    )
-    methods = (
-        [PGSPHERE] * ("scircle" in function_schemas) + [Q3C] * ("q3c_radial_query" in function_schemas) + [HEALPIX]
-    )
-    if wanted_method and wanted_method not in methods:
-        message = f"the database has no {wanted_method}"
-        raise StorageError(
-            message, remedy=f"install it (CREATE EXTENSION), or set position to one of: {', '.join(methods)}"
-        )
-    collations = {
-        row[0]
-        for row in connection.execute(
-            "SELECT collname FROM pg_collation WHERE collname = ANY($1::text[])", [list(CASE_COLLATIONS)]
-        ).fetchall()
-    }
-    case_collation = next((name for name in CASE_COLLATIONS if name in collations), "C")
-    path = ", ".join(
-        dict.fromkeys(["pg_catalog", quoted_schema, *(quote_identifier(name) for name in function_schemas.values())])
-    )
-    position_method = wanted_method or methods[0]
-    return DatabaseFeatures(search_path=path, position_method=position_method, case_collation=case_collation)
+            connection.execute(f"GRANT USAGE ON SCHEMA {quote_identifier(schema)} TO {quote_identifier(reader)}")
+
+
+def _find_extension_functions(connection: Any) -> dict[str, str]:
+    """Return function -> schema, for one function of each extension that finds positions."""
+    function_rows = connection.execute(
+        "SELECT DISTINCT ON (p.proname) p.proname, n.nspname "
+        "FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+        "WHERE p.proname IN ('scircle', 'q3c_radial_query') ORDER BY p.proname, n.nspname"
+    ).fetchall()
+    return dict(function_rows)
+
+
+def _choose_collation(connection: Any) -> str:
+    """Return the best of `CASE_COLLATIONS` that the database has."""
+    collation_rows = connection.execute(
+        "SELECT collname FROM pg_collation WHERE collname = ANY($1::text[])", [list(CASE_COLLATIONS)]
+    ).fetchall()
+    collations = {row[0] for row in collation_rows}
+    return next((name for name in CASE_COLLATIONS if name in collations), "C")
 
 
 def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing: bool) -> bool:
-    """Check that a schema is no other site's; two sites in one would sweep each other's snapshots.
+    """Check that the schema does not belong to another site: two sites would remove each other's snapshots.
 
-    Whoever writes makes it its own.
+    A process that writes claims the schema for its site.
 
     Returns
     -------
     bool
-        It is this site's. Who only looks may find that it is nobody's yet.
+        True if the schema belongs to this site. If the process does not write, it may belong to no site yet.
 
     Raises
     ------
     StorageError
-        It is another site's.
+        The schema belongs to another site.
     """
     if not site_identity:
         return True
@@ -150,12 +161,14 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
 
 
 def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: str) -> list[str]:
-    """Take over the schema of a site that is gone; return its snapshots' tables, which a later sweep removes.
+    """Take over the schema of a site that is gone.
+
+    The function returns the tables of its snapshots, which a later sweep removes.
 
     Raises
     ------
     UserError
-        The schema is not that site's, or a process of that site has it open.
+        The schema does not belong to that site, or a process of that site is connected.
     """
     quoted_table = f"{quote_identifier(schema)}.site"
     with connection.transaction():

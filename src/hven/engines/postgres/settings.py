@@ -1,4 +1,7 @@
-"""What hven.toml says of PostgreSQL: [postgres], where the rows of the engine are, and [[foreign]], tables of other databases."""
+"""The settings of PostgreSQL in hven.toml.
+
+``[postgres]`` names the database of the engine, and ``[[foreign]]`` names tables of other databases.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,15 @@ from hven.model.settings import SettingsSection, define_setting, describe_settin
 if TYPE_CHECKING:
     from hven.model.settings import Settings
 
-_DATABASE_URL_PATTERN = (
-    r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"  # a password is a secret's
-)
+# The url must not contain a password: that belongs in a secret.
+_DATABASE_URL_PATTERN = r"^(\$[A-Za-z_][A-Za-z0-9_]*|postgres(ql)?://([^/:@]*@)?[^/@]*(/.*)?)$"
 DRIVER_MODULES = ("psycopg", "adbc_driver_postgresql")
 DEFAULT_COPY_BYTES = 16 * 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresSettings:
-    """The engine ``postgres``: where its rows are, and how many connections a process may have."""
+    """The section ``[postgres]``: the database of the engine, and the connections of a process."""
 
     url: str | None = define_setting(
         None,
@@ -94,10 +96,11 @@ SETTINGS_SECTIONS = (
         doc="the engine postgres",
         previous_setting="data",
         required_modules=DRIVER_MODULES,
-        template_text="""# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor
-# url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database
-
-""",
+        template_text=(
+            "# [postgres]              # rows may also be kept in PostgreSQL: `engine: postgres` in a descriptor\n"
+            '# url = "$DATABASE_URL"   # a secret: postgresql://user:password@host/database\n'
+            "\n"
+        ),
     ),
     SettingsSection(
         name="foreign",
@@ -116,6 +119,6 @@ def get_postgres_settings(settings: Settings) -> PostgresSettings:
 
 
 def get_foreign_settings(settings: Settings) -> tuple[ForeignDatabaseSettings, ...]:
-    """Return what ``[[foreign]]`` says."""
+    """Return the blocks ``[[foreign]]``."""
     foreign_settings: tuple[ForeignDatabaseSettings, ...] = settings.brought.get("foreign", ())
     return foreign_settings

@@ -1,11 +1,11 @@
 """Snapshots that share one table.
 
-Each row has the number of the state in which it came and of the one in which it went.
+Each row has the number of the state in which it was added, and of the state in which it was removed.
 
-The table ``b_..`` is made by the first merge of a table. Each snapshot of it is a view ``s_..`` of the rows that came
-by its number and had not gone; what a later merge adds or ends, no earlier view can see. Two small indexes have only
-the rows that came later or went: by these the changes between two states are found, and what no view shows any more is
-removed. All who change a table hold one advisory lock; readers wait for nobody.
+The first merge of a table creates the shared table ``b_..``. Each snapshot is a view ``s_..`` of the rows that were
+added up to its state and not removed by then, so that a later merge does not change earlier views. Two small indexes
+have only the rows that were added later or removed. They find the changes between two states, and the rows that no view
+shows any more. A process that changes the table holds an advisory lock; queries never wait.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 BORN_COLUMN, DIED_COLUMN = "hven:born", "hven:died"
-ALIVE_STATE = 2_147_483_647  # the state in which rows go that have not gone
+ALIVE_STATE = 2_147_483_647  # removal state of the rows that are not removed
 FIRST_STATE = 1
 
 
 def build_shared_table_name(snapshot_name: str) -> str:
-    """Name the shared table that a snapshot's merge makes: as the snapshot, with another letter."""
+    """Name the shared table that the first merge of a snapshot creates: like the snapshot, with another letter."""
     return f"b{snapshot_name[1:]}"
 
 
 def write_state_columns() -> str:
-    """Write the two columns that a shared table has more."""
+    """Write the two additional columns of a shared table."""
     return (
         f"{quote_identifier(BORN_COLUMN)} int NOT NULL DEFAULT {FIRST_STATE}, {quote_identifier(DIED_COLUMN)} int "
         f"NOT NULL DEFAULT {ALIVE_STATE}"
@@ -42,44 +42,44 @@ def write_state_columns() -> str:
 
 
 def write_shared_indexes(index_texts: Sequence[str]) -> list[str]:
-    """Write what follows ``CREATE INDEX ON table``; `index_texts` is what it would be for a table of its own.
+    """Write the parts after ``CREATE INDEX ON table``; `index_texts` are those for a table that is not shared.
 
-    Indexes of columns have the two numbers, too, so that rows can be counted without a look at the table. Two more are
-    of the rows that came later, and of those that went.
+    Indexes of columns contain the two state columns, so that rows can be counted without reading the table. Two more
+    indexes are for the rows that were added later and for those that were removed.
     """
-    state_columns = f"{quote_identifier(BORN_COLUMN)}, {quote_identifier(DIED_COLUMN)}"
-    shared_texts = [
-        f"{text[:-1]}, {state_columns})"
-        if text.startswith('("') and quote_identifier(CELL_COLUMN) not in text
-        else text
-        for text in index_texts
-    ]
-    return [
-        *shared_texts,
-        f"({quote_identifier(BORN_COLUMN)}) WHERE {quote_identifier(BORN_COLUMN)} > {FIRST_STATE}",
-        f"({quote_identifier(DIED_COLUMN)}) WHERE {quote_identifier(DIED_COLUMN)} < {ALIVE_STATE}",
-    ]
+    born = quote_identifier(BORN_COLUMN)
+    died = quote_identifier(DIED_COLUMN)
+    shared_texts = []
+    for text in index_texts:
+        if text.startswith('("') and quote_identifier(CELL_COLUMN) not in text:
+            shared_texts.append(f"{text[:-1]}, {born}, {died})")
+        else:
+            shared_texts.append(text)
+    shared_texts.append(f"({born}) WHERE {born} > {FIRST_STATE}")
+    shared_texts.append(f"({died}) WHERE {died} < {ALIVE_STATE}")
+    return shared_texts
 
 
 def compute_index_digest(table: Table, index_texts: Sequence[str]) -> str:
-    """Digest how a table is to be keyed and indexed: a shared one that is so otherwise is not merged into."""
-    return hashlib.sha256(repr((table.primary, table.position, sorted(index_texts))).encode()).hexdigest()[:16]
+    """Compute a digest of the keys and indexes of a table; a merge needs a shared table with the same digest."""
+    indexing = (table.primary, table.position, sorted(index_texts))
+    return hashlib.sha256(repr(indexing).encode()).hexdigest()[:16]
 
 
 def write_view_statement(schema: str, view_name: str, shared_state: SharedState, column_names: Sequence[str]) -> str:
-    """Write the statement that makes a snapshot of a shared table. The two numbers are seen, too.
+    """Write the statement that creates the view of a snapshot.
 
-    `write_difference_condition` asks for them.
+    The view has the two state columns, too, for `write_difference_condition`.
     """
     column_list = ", ".join(map(quote_identifier, (*column_names, BORN_COLUMN, DIED_COLUMN)))
-    return (
-        f"CREATE VIEW {quote_identifier(schema)}.{quote_identifier(view_name)} AS SELECT {column_list} FROM {quote_identifier(schema)}.{quote_identifier(shared_state.base_table)} "
-        f"WHERE {write_state_condition(shared_state)}"
-    )
+    view = f"{quote_identifier(schema)}.{quote_identifier(view_name)}"
+    base_table = f"{quote_identifier(schema)}.{quote_identifier(shared_state.base_table)}"
+    condition = write_state_condition(shared_state)
+    return f"CREATE VIEW {view} AS SELECT {column_list} FROM {base_table} WHERE {condition}"
 
 
 def write_state_condition(shared_state: SharedState) -> str:
-    """Write which rows of a shared table a snapshot has."""
+    """Write the condition of the rows of a snapshot in a shared table."""
     return (
         f"{quote_identifier(BORN_COLUMN)} <= {shared_state.state_number} AND {quote_identifier(DIED_COLUMN)} > "
         f"{shared_state.state_number}"
@@ -87,94 +87,94 @@ def write_state_condition(shared_state: SharedState) -> str:
 
 
 def write_difference_condition(first_record: TableRecord, second_record: TableRecord) -> str | None:
-    """Write which rows of one snapshot's view the other one has not; None if they share nothing."""
-    if (
-        first_record.share is None
-        or second_record.share is None
-        or first_record.share.base_table != second_record.share.base_table
-    ):
+    """Write the condition of the rows of the first view that the second one does not have.
+
+    None if the snapshots share no table.
+    """
+    first_state = first_record.share
+    second_state = second_record.share
+    if first_state is None or second_state is None or first_state.base_table != second_state.base_table:
         return None
-    if first_record.share.state_number < second_record.share.state_number:
-        return f"{quote_identifier(DIED_COLUMN)} <= {second_record.share.state_number}"
-    return f"{quote_identifier(BORN_COLUMN)} > {second_record.share.state_number}"
+    if first_state.state_number < second_state.state_number:
+        return f"{quote_identifier(DIED_COLUMN)} <= {second_state.state_number}"
+    return f"{quote_identifier(BORN_COLUMN)} > {second_state.state_number}"
 
 
 def write_lock_statement(schema: str, base_table: str) -> str:
-    """Write the statement that waits until nobody else changes a shared table, until the end of the transaction."""
-    return (
-        f"SELECT 1 FROM pg_advisory_xact_lock(hashtextextended({quote_literal(f'hven base {schema}.{base_table}')}, 0))"
-    )
+    """Write the statement that locks a shared table against other merges until the end of the transaction."""
+    lock_key = quote_literal(f"hven base {schema}.{base_table}")
+    return f"SELECT 1 FROM pg_advisory_xact_lock(hashtextextended({lock_key}, 0))"
 
 
 def write_shares_query(schema: str) -> str:
     """Write the query for the views and their comments; see `parse_shared_states`."""
     return (
-        "SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "SELECT c.relname, obj_description(c.oid, 'pg_class') "
+        "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         f"WHERE n.nspname = {quote_literal(schema)} AND c.relkind = 'v' AND c.relname LIKE 's\\_%'"
     )
 
 
 def parse_shared_states(comment_rows: Collection[Sequence[Any]]) -> dict[str, SharedState]:
-    """Return view -> what it is of a shared table; views of others are left out."""
+    """Return the state of each view of a shared table; other views are left out."""
     states_by_view = {}
     for name, comment in comment_rows:
         try:
             share = parse_table_comment(str(comment)).share
         except (json.JSONDecodeError, AttributeError, KeyError):
-            continue  # nobody of ours made it
+            continue  # the view is not Hven's
         if share is not None:
             states_by_view[str(name)] = share
     return states_by_view
 
 
 def drop_snapshot(connection: Any, schema: str, snapshot_name: str) -> None:
-    """Remove a snapshot, in a transaction of the caller's, with what only it had.
+    """Remove a snapshot with what belongs to it alone, in a transaction of the caller.
 
-    A table goes. A view goes with the rows that no other view shows, and the last one with its table. What a merge has
-    begun under this name goes as well.
+    A table is dropped. A view is dropped with the rows that no other view shows, and the last view with its table. What
+    an unfinished merge has created under this name is dropped as well.
     """
-    relation_kinds = dict(
-        connection.execute(
-            "SELECT c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE n.nspname = $1 AND c.relname = ANY($2::text[])",
-            [schema, [snapshot_name, f"o{snapshot_name[1:]}", build_shared_table_name(snapshot_name)]],
-        ).fetchall()
-    )
+    related_names = [snapshot_name, f"o{snapshot_name[1:]}", build_shared_table_name(snapshot_name)]
+    relation_rows = connection.execute(
+        "SELECT c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = $1 AND c.relname = ANY($2::text[])",
+        [schema, related_names],
+    ).fetchall()
+    relation_kinds = dict(relation_rows)
     if relation_kinds.get(snapshot_name) == "v":
-        states_by_view = parse_shared_states(connection.execute(write_shares_query(schema)).fetchall())
-        shared_state = states_by_view.pop(snapshot_name, None)
+        shared_state = _read_shared_states(connection, schema).get(snapshot_name)
         if shared_state is not None:
-            connection.execute(write_lock_statement(schema, shared_state.base_table))
-            connection.execute(f"DROP VIEW IF EXISTS {quote_identifier(schema)}.{quote_identifier(snapshot_name)}")
-            states_by_view = parse_shared_states(connection.execute(write_shares_query(schema)).fetchall())
-            other_numbers = sorted(
-                other_name.state_number
-                for other_name in states_by_view.values()
-                if other_name.base_table == shared_state.base_table
-            )
-            for text in write_removal_statements(schema, shared_state, other_numbers):
-                connection.execute(text)
+            _drop_view(connection, schema, snapshot_name, shared_state)
             relation_kinds.pop(shared_state.base_table, None)
     elif snapshot_name in relation_kinds:
         connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(snapshot_name)}")
-    leftover_names = [other_name for other_name in relation_kinds if other_name != snapshot_name]
+    leftover_names = [name for name in relation_kinds if name != snapshot_name]
     if leftover_names:
-        base_tables = {
-            shared_state.base_table
-            for shared_state in parse_shared_states(connection.execute(write_shares_query(schema)).fetchall()).values()
-        }
-        for other_name in leftover_names:
-            if other_name not in base_tables:
-                connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(other_name)}")
+        base_tables = {state.base_table for state in _read_shared_states(connection, schema).values()}
+        for name in leftover_names:
+            if name not in base_tables:
+                connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(name)}")
+
+
+def _read_shared_states(connection: Any, schema: str) -> dict[str, SharedState]:
+    return parse_shared_states(connection.execute(write_shares_query(schema)).fetchall())
+
+
+def _drop_view(connection: Any, schema: str, view_name: str, shared_state: SharedState) -> None:
+    """Drop the view of a state, and remove the rows that no other view shows."""
+    connection.execute(write_lock_statement(schema, shared_state.base_table))
+    connection.execute(f"DROP VIEW IF EXISTS {quote_identifier(schema)}.{quote_identifier(view_name)}")
+    other_states = _read_shared_states(connection, schema).values()
+    other_numbers = sorted(state.state_number for state in other_states if state.base_table == shared_state.base_table)
+    for statement in write_removal_statements(schema, shared_state, other_numbers):
+        connection.execute(statement)
 
 
 def write_removal_statements(schema: str, shared_state: SharedState, other_numbers: Sequence[int]) -> list[str]:
     """Write the statements that remove the rows which only one state showed.
 
-    `other_numbers` are the numbers of the others, ascending.
-
-    If it was the last state, its changes are taken back, so that the one before is again a state that can be merged
-    into.
+    `other_numbers` are the numbers of the other states, ascending. If the removed state was the last one, its changes
+    are undone, so that changes can be merged into the state before it again.
     """
     quoted_base = f"{quote_identifier(schema)}.{quote_identifier(shared_state.base_table)}"
     born = quote_identifier(BORN_COLUMN)

@@ -1,8 +1,8 @@
-"""Writing a snapshot: Arrow batches by binary COPY into a new table, in HEALPix order; then indexes and statistics.
+"""Writing of snapshots: Arrow batches go by binary COPY into a new table, in HEALPix order.
 
-A table that fits into memory (`MAX_WAITING_BYTES`) is ordered here and copied once. A larger one is copied as it comes,
-every run ordered in itself, and ordered by the server when it is complete. Nobody reads the table before its `Snapshot`
-is published, so nothing is locked.
+Indexes and statistics follow. A table that fits into memory (`MAX_WAITING_BYTES`) is ordered here and copied once. A
+larger one is copied in runs, each of them ordered, and the server orders the complete table. No query reads the table
+before its `Snapshot` is published, so nothing is locked.
 """
 
 from __future__ import annotations
@@ -38,12 +38,15 @@ from hven.model.errors import DataError, OverloadedError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy.typing as npt
+
     from hven.engines.postgres.engine_protocol import PostgresEngineProtocol
     from hven.model.table import Table
+    from hven.model.types import Type
 
 MAX_WAITING_BYTES = 512 * 1024**2
-SORT_MEMORY_SETTING = "256MB"  # that the server may use to sort a table or the keys of an index
-COVERAGE_ORDER = 8  # order of the cells that are remembered for the coverage
+SORT_MEMORY_SETTING = "256MB"  # memory of the server to sort a table or the keys of an index
+COVERAGE_ORDER = 8  # HEALPix order of the cells that are collected for the coverage
 
 
 class TableStaging:
@@ -73,7 +76,7 @@ class TableStaging:
                 connection.execute(text)
 
     def _write_create_statements(self, extra_columns_sql: str = "") -> Iterator[str]:
-        """Write the statements that make the table; `extra_columns_sql` are columns of ours."""
+        """Write the statements that create the table; `extra_columns_sql` are columns of Hven's own."""
         if self._partitions is None:
             table_options = "WITH (autovacuum_enabled = off)"
         else:
@@ -87,7 +90,7 @@ class TableStaging:
         yield f"COMMENT ON TABLE {self._quoted_target} IS {quote_literal(write_table_comment(self.table))}"
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; columns are found by name and must have the types of the table."""
+        """Add rows; their columns are found by name and must have the types of the table."""
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
         batch = cast_batch_to_schema(batch, self._schema)
@@ -101,7 +104,7 @@ class TableStaging:
                 self._copy_waiting()
 
     def finish(self) -> Snapshot:
-        """Order, index, make durable; see `hven.engines.SnapshotStaging.finish`."""
+        """Order, index and store the rows; see `hven.engines.SnapshotStaging.finish`."""
         if self._is_closed:
             raise StorageError("this staging is finished or abandoned")
         with self._abandon_on_error():
@@ -114,14 +117,14 @@ class TableStaging:
             return self._build_snapshot(size, self._compute_coverage())
 
     def _complete_snapshot(self, connection: Any) -> None:
-        """Make a snapshot of the table when all rows are in it."""
+        """Complete the snapshot when the table has all rows."""
         self._build_indexes(connection)
         connection.execute(f"VACUUM (FREEZE, ANALYZE) {self._quoted_target}")
         for text in self._write_grants(self.name):
             connection.execute(text)
 
     def _write_grants(self, relation_name: str) -> list[str]:
-        """Write the statements that let readers read a table or view."""
+        """Write the statements that let the roles of readers select from a table or view."""
         return [
             (
                 f"GRANT SELECT ON {quote_identifier(self._engine.schema)}.{quote_identifier(relation_name)} TO "
@@ -131,17 +134,17 @@ class TableStaging:
         ]
 
     def _measure_size(self, connection: Any) -> int:
-        """Return the size of the table with its indexes and partitions."""
-        return int(
-            connection.execute(
-                "SELECT pg_total_relation_size($1::regclass) + (SELECT coalesce(CAST(sum(pg_total_relation_size(inhrelid)) AS bigint), 0) "
-                "FROM pg_inherits WHERE inhparent = $1::regclass)",
-                [self._quoted_target],
-            ).fetchone()[0]
-        )
+        """Return the size of the table with its indexes and partitions, in bytes."""
+        size_row = connection.execute(
+            "SELECT pg_total_relation_size($1::regclass) + "
+            "(SELECT coalesce(CAST(sum(pg_total_relation_size(inhrelid)) AS bigint), 0) "
+            "FROM pg_inherits WHERE inhparent = $1::regclass)",
+            [self._quoted_target],
+        ).fetchone()
+        return int(size_row[0])
 
     def _build_snapshot(self, size_bytes: int, coverage: str | None) -> Snapshot:
-        """Describe the snapshot that was made."""
+        """Build the record of the finished snapshot."""
         self._is_closed = True
         return Snapshot(
             id=self._snapshot_id,
@@ -165,7 +168,7 @@ class TableStaging:
 
     @contextmanager
     def _abandon_on_error(self) -> Iterator[None]:
-        """Abandon the staging when something goes wrong."""
+        """Abandon the staging if the block fails."""
         try:
             with self._translate_errors():
                 yield
@@ -173,7 +176,7 @@ class TableStaging:
             try:
                 self.abandon()
             except StorageError:
-                self._is_closed = True  # the server is away: `sweep` removes the table
+                self._is_closed = True  # the server is away: a later sweep removes the table
             raise
 
     @contextmanager
@@ -183,10 +186,10 @@ class TableStaging:
         except error_translation.list_driver_errors() as error:
             raise error_translation.translate_error(error, server_name=self._engine.server_name) from error
 
-    # --- pieces
+    # --- steps
 
     def _copy_waiting(self) -> None:
-        """Send what waits, ordered."""
+        """Copy the waiting batches into the table, ordered."""
         if not self._waiting_batches:
             return
         rows = pa.Table.from_batches(self._waiting_batches, schema=self._schema)
@@ -196,22 +199,14 @@ class TableStaging:
         check_nul_characters(rows, self.table)
         keys = None
         if self.table.position is not None:
-            lon, lat = self.table.position
-            keys = compute_position_keys(rows.column(lon), rows.column(lat))
-            order = compute_stable_order(keys)
-            rows = rows.take(pa.array(order))
-            keys = keys[order]
-            valid_keys = keys[: np.searchsorted(keys, MISSING_KEY)]
-            self._cell_arrays.append(np.unique(valid_keys >> 2 * (29 - COVERAGE_ORDER)))
-            rows = rows.append_column(CELL_COLUMN, pa.array(keys, mask=keys == MISSING_KEY))
+            rows, keys = self._order_by_cell(rows)
         for name in self._region_column_names:
-            rows = rows.append_column(
-                regions.name_cell_column(name), regions.build_cell_lists(rows.column(name).combine_chunks())
-            )
+            cell_lists = regions.build_cell_lists(rows.column(name).combine_chunks())
+            rows = rows.append_column(regions.name_cell_column(name), cell_lists)
         if self._partitions is not None:
             with self._engine.write_pool.borrow_connection() as connection:
-                for text in self._partitions.write_needed_partitions(rows, keys):
-                    connection.execute(text)
+                for statement in self._partitions.write_needed_partitions(rows, keys):
+                    connection.execute(statement)
         with self._engine.bulk_write_pool.borrow_connection() as connection, connection.cursor() as cursor:
             cursor.adbc_ingest(
                 self._target_table,
@@ -221,8 +216,21 @@ class TableStaging:
             )
         self._run_count += 1
 
+    def _order_by_cell(self, rows: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+        """Order rows by their HEALPix cells, and append the column of cells; return the keys, too."""
+        if self.table.position is None:
+            raise TypeError(f"{self.table.qualified_name} has no position")
+        lon, lat = self.table.position
+        unordered_keys = compute_position_keys(rows.column(lon), rows.column(lat))
+        order = compute_stable_order(unordered_keys)
+        keys = unordered_keys[order]
+        valid_keys = keys[: np.searchsorted(keys, MISSING_KEY)]
+        self._cell_arrays.append(np.unique(valid_keys >> 2 * (29 - COVERAGE_ORDER)))
+        ordered_rows = rows.take(pa.array(order))
+        return ordered_rows.append_column(CELL_COLUMN, pa.array(keys, mask=keys == MISSING_KEY)), keys
+
     def _cluster_rows(self, connection: Any) -> None:
-        """Write the table anew in HEALPix order: the runs lie one after the other."""
+        """Rewrite the table in HEALPix order; it has one ordered run after the other."""
         if self._partitions is not None:
             self._partitions.cluster_partitions(connection)
             return
@@ -244,13 +252,13 @@ class TableStaging:
             )
 
     def _build_indexes(self, connection: Any) -> None:
-        """Build the indexes, on two connections if another one is free.
+        """Build the indexes, on a second connection as well if one is free.
 
-        That of the primary key proves that it is one.
+        The unique index of the primary key proves that it is one.
         """
-        pending_indexes = deque(
-            sorted(self._list_indexes(), key=lambda text: not text.startswith("USING"))
-        )  # the slow ones first
+        # The slow indexes (GiST and GIN) come first.
+        index_texts = sorted(self._list_indexes(), key=lambda text: not text.startswith("USING"))
+        pending_indexes = deque(index_texts)
 
         def build_pending(connection: Any) -> None:
             while pending_indexes:
@@ -267,11 +275,11 @@ class TableStaging:
                 raise
 
     def _list_indexes(self) -> list[str]:
-        """Write what follows ``CREATE INDEX ON table``, but for the primary key."""
+        """Write the parts after ``CREATE INDEX ON table``, without the primary key."""
         return write_table_indexes(self.table, self._engine.database_features.position_method)
 
     def _set_connection_options(self, connection: Any) -> None:
-        """Set a connection to see the extensions' functions, and to sort in memory."""
+        """Let a connection see the functions of extensions, and sort in memory."""
         connection.execute(
             "SELECT set_config('search_path', $1, false), set_config('maintenance_work_mem', $2, false)",
             [self._engine.database_features.search_path, SORT_MEMORY_SETTING],
@@ -279,7 +287,10 @@ class TableStaging:
 
     @contextmanager
     def _run_in_background(self, work: Callable[[Any], None]) -> Iterator[None]:
-        """Run something in another thread with another connection, unless none is free; its errors come at the end."""
+        """Run `work` in a thread with another connection, beside the block, unless no connection is free.
+
+        Its errors are raised at the end of the block.
+        """
         try:
             other_connection = self._engine.write_pool.take_connection(0.0)
         except OverloadedError:
@@ -291,7 +302,7 @@ class TableStaging:
             try:
                 self._set_connection_options(other_connection)
                 work(other_connection)
-            except BaseException as error:  # noqa: BLE001  (it is told below)
+            except BaseException as error:  # noqa: BLE001  (it is raised below)
                 errors.append(error)
 
         thread = threading.Thread(target=run_work, name="hven indexes", daemon=True)
@@ -299,7 +310,7 @@ class TableStaging:
         try:
             yield
         except BaseException:
-            while thread.is_alive():  # a cancellation that comes between two statements is lost
+            while thread.is_alive():  # the server ignores a cancellation between two statements
                 with suppress(*error_translation.list_driver_errors()):
                     other_connection.cancel()
                 thread.join(0.1)
@@ -311,11 +322,11 @@ class TableStaging:
             raise errors[0]
 
     def _index_primary_key(self, connection: Any, *other_columns: str) -> None:
-        """Index the primary key, and check that it is one; `other_columns` are columns of ours in the index."""
+        """Index the primary key, and check that it is unique; the index has `other_columns` of Hven, too."""
         key_names = list(self.table.primary)
         self._check_key_nulls()
         column_list = ", ".join(map(quote_identifier, (*key_names, *other_columns)))
-        # one index over all partitions can then prove nothing
+        # PostgreSQL has no unique index over partitions without their column.
         if self._partitions is not None and self._partitions.partition_column not in key_names:
             connection.execute(f"CREATE INDEX ON {self._quoted_target} ({column_list})")
             self._check_key_unique(connection)
@@ -329,26 +340,25 @@ class TableStaging:
             raise
 
     def _check_key_nulls(self) -> None:
-        """Check that the primary key is null nowhere."""
-        names = list(self.table.primary)
-        nulls = sum(int(str(self._collector.build_statistics().get(name, {}).get("nulls", 0))) for name in names)
+        """Check that no column of the primary key has nulls."""
+        statistics = self._collector.build_statistics()
+        null_count = sum(int(str(statistics.get(name, {}).get("nulls", 0))) for name in self.table.primary)
         if self._row_count:
-            check_key_nulls(self.table, nulls)
+            check_key_nulls(self.table, null_count)
 
     def _check_key_unique(self, connection: Any) -> None:
-        """Check that no two rows have one primary key."""
-        quoted = ", ".join(map(quote_identifier, self.table.primary))
-        groups = (
-            f'SELECT {quoted}, count(*) AS "hven:times" FROM {self._quoted_target} GROUP BY {quoted} HAVING '
-            f"count(*) > 1"
+        """Check that no two rows have the same primary key."""
+        key_list = ", ".join(map(quote_identifier, self.table.primary))
+        groups_sql = (
+            f'SELECT {key_list}, count(*) AS "hven:times" FROM {self._quoted_target} '
+            f"GROUP BY {key_list} HAVING count(*) > 1"
         )
-        keys, rows = connection.execute(
-            f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups}) AS g'
-        ).fetchone()
-        if not keys:
+        count_sql = f'SELECT count(*), CAST(sum("hven:times") AS bigint) FROM ({groups_sql}) AS g'
+        key_count, row_count = connection.execute(count_sql).fetchone()
+        if not key_count:
             return
-        first_keys = connection.execute(f"{groups} ORDER BY {quoted} LIMIT {MAX_REPORTED_KEYS}").fetchall()
-        raise build_duplicate_key_error(self.table, keys, rows, first_keys)
+        first_keys = connection.execute(f"{groups_sql} ORDER BY {key_list} LIMIT {MAX_REPORTED_KEYS}").fetchall()
+        raise build_duplicate_key_error(self.table, key_count, row_count, first_keys)
 
     def _compute_coverage(self) -> str | None:
         if self.table.position is None:
@@ -361,45 +371,22 @@ class TableStaging:
 
 
 def write_column_definitions(table: Table) -> str:
-    """Write the columns of a table's storage; texts are compared byte by byte, as everywhere in Hven."""
+    """Write the columns of a stored table; texts are compared byte by byte, as everywhere in Hven."""
     definitions = []
     for column in table.columns:
         storage_type = get_storage_type(column.type)
-        definitions.append(
-            f"{quote_identifier(column.name)} {storage_type}"
-            + (' COLLATE "C"' if storage_type in {"text", "text[]"} else "")
-        )
+        collation = ' COLLATE "C"' if storage_type in {"text", "text[]"} else ""
+        definitions.append(f"{quote_identifier(column.name)} {storage_type}{collation}")
     if table.position is not None:
         definitions.append(f"{quote_identifier(CELL_COLUMN)} bigint")
-    definitions += [
-        f"{quote_identifier(regions.name_cell_column(name))} bigint[]" for name in list_region_columns(table)
-    ]
+    cell_columns = [regions.name_cell_column(name) for name in list_region_columns(table)]
+    definitions += [f"{quote_identifier(cell_column)} bigint[]" for cell_column in cell_columns]
     return ", ".join(definitions)
 
 
 def write_table_indexes(table: Table, position_method: str) -> list[str]:
-    """Write what follows ``CREATE INDEX ON table``.
-
-    Columns that are searched, and the position in the way that the database has.
-    """
-    index_columns: list[tuple[str, ...]] = [
-        (column.name,) for column in table.columns if column.indexed or column.unique
-    ]
-    index_columns += [(name,) for name in table.primary[1:]]
-    index_columns += table.indexes
-    if table.partition is not None and table.partition.column is not None:
-        index_columns.append((table.partition.column,))
-    # one of several columns serves its first one, too
-    leading_columns = {(*index[:1],) for index in table.indexes if len(index) > 1}
-    index_texts = []
-    for names in dict.fromkeys(index_columns):
-        if names == table.primary or names in leading_columns:
-            continue
-        column_types = [table.find_column(name).type for name in names]
-        if all(
-            column_type.is_string or column_type.is_timestamp or column_type.is_numeric for column_type in column_types
-        ):
-            index_texts.append(f"({', '.join(map(quote_identifier, names))})")
+    """Write the parts after ``CREATE INDEX ON table``: for searched columns, positions and regions."""
+    index_texts = [f"({', '.join(map(quote_identifier, names))})" for names in _list_indexed_columns(table)]
     if table.position is not None:
         lon, lat = (quote_identifier(name) for name in table.position)
         index_texts += [f"({quote_identifier(CELL_COLUMN)})", f"({lat})"]
@@ -407,40 +394,62 @@ def write_table_indexes(table: Table, position_method: str) -> list[str]:
             index_texts.append(f"USING gist (spoint(radians({lon}), radians({lat})))")
         elif position_method == Q3C:
             index_texts.append(f"(q3c_ang2ipix({lon}, {lat}))")
-    index_texts += [
-        f"USING gin ({quote_identifier(regions.name_cell_column(name))}) WITH (fastupdate = off)"
-        for name in list_region_columns(table)
-    ]
+    for name in list_region_columns(table):
+        cell_column = quote_identifier(regions.name_cell_column(name))
+        index_texts.append(f"USING gin ({cell_column}) WITH (fastupdate = off)")
     return list(dict.fromkeys(index_texts))
 
 
-def to_copy_types(rows: pa.Table) -> pa.Table:
-    """Convert rows to the types that COPY has.
+def _list_indexed_columns(table: Table) -> list[tuple[str, ...]]:
+    """Return the columns of each index except the primary key's, without those that another index serves."""
+    candidates: list[tuple[str, ...]] = [(column.name,) for column in table.columns if column.indexed or column.unique]
+    candidates += [(name,) for name in table.primary[1:]]
+    candidates += table.indexes
+    if table.partition is not None and table.partition.column is not None:
+        candidates.append((table.partition.column,))
+    # An index of several columns serves its first column, too.
+    leading_columns = {(*names[:1],) for names in table.indexes if len(names) > 1}
+    indexed_columns = []
+    for names in dict.fromkeys(candidates):
+        if names == table.primary or names in leading_columns:
+            continue
+        if all(_has_order(table.find_column(name).type) for name in names):
+            indexed_columns.append(names)
+    return indexed_columns
 
-    PostgreSQL knows no unsigned bytes, and lists of pairs (complex numbers) become plain lists.
+
+def _has_order(column_type: Type) -> bool:
+    return column_type.is_string or column_type.is_timestamp or column_type.is_numeric
+
+
+def to_copy_types(rows: pa.Table) -> pa.Table:
+    """Convert rows to types that COPY takes.
+
+    PostgreSQL has no unsigned bytes, and lists of pairs (complex numbers) become flat lists.
     """
     fields = []
     for column_number, field in enumerate(rows.schema):
         arrow_type = field.type
+        copy_type = _find_copy_type(arrow_type)
         if is_complex_list(arrow_type):
-            arrow_type = pa.list_(arrow_type.value_type.value_type)
-            rows = rows.set_column(
-                column_number,
-                field.name,
-                pa.chunked_array(
-                    [flatten_complex_lists(chunk) for chunk in rows.column(column_number).chunks], arrow_type
-                ),
-            )
-        elif pa.types.is_uint8(arrow_type):
-            arrow_type = pa.int16()
-        elif (pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)) and pa.types.is_uint8(
-            arrow_type.value_type
-        ):
-            arrow_type = pa.list_(pa.int16())
-        elif pa.types.is_fixed_size_list(arrow_type):
-            arrow_type = pa.list_(arrow_type.value_type)
-        fields.append(pa.field(field.name, arrow_type))
+            chunks = [flatten_complex_lists(chunk) for chunk in rows.column(column_number).chunks]
+            rows = rows.set_column(column_number, field.name, pa.chunked_array(chunks, copy_type))
+        fields.append(pa.field(field.name, copy_type))
     return rows.cast(pa.schema(fields))
+
+
+def _find_copy_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Return the type that COPY takes for an Arrow type."""
+    if is_complex_list(arrow_type):
+        return pa.list_(arrow_type.value_type.value_type)
+    if pa.types.is_uint8(arrow_type):
+        return pa.int16()
+    is_fixed_size = pa.types.is_fixed_size_list(arrow_type)
+    if (pa.types.is_list(arrow_type) or is_fixed_size) and pa.types.is_uint8(arrow_type.value_type):
+        return pa.list_(pa.int16())
+    if is_fixed_size:
+        return pa.list_(arrow_type.value_type)
+    return arrow_type
 
 
 def is_complex_list(arrow_type: pa.DataType) -> bool:
@@ -469,7 +478,7 @@ def _build_lists(counts: np.ndarray[Any, Any], values: pa.Array, template: pa.Li
 
 
 def check_nul_characters(rows: pa.Table, table: Table) -> None:
-    """Refuse texts with a NUL, which PostgreSQL cannot keep."""
+    """Refuse texts with the character NUL, which PostgreSQL cannot store."""
     for field, column in zip(rows.schema, rows.columns, strict=True):
         if pa.types.is_string(field.type) and pc.any(pc.match_substring(column, "\0")).as_py():
             message = (

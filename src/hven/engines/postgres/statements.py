@@ -1,7 +1,4 @@
-"""SQL text with its parameters, for both ways to run it.
-
-Prepared with ``$1`` .., or by COPY with settings of the transaction.
-"""
+"""The SQL of a query in two forms: prepared with ``$1`` .., and for COPY with settings of the transaction."""
 
 from __future__ import annotations
 
@@ -18,14 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PostgresStatement:
-    """A query over certain tables.
+    """The SQL of a query over certain tables, with its parameters.
 
     Attributes
     ----------
     prepared_sql, copy_sql
-        The SQL text with ``$1`` .., and with settings.
+        The SQL text with ``$1`` .., and with settings of the transaction.
     slots
-        Where each parameter comes from: the slot of a literal, or (negative) an extra parameter of `table_writer`.
+        For each parameter the slot of a literal, or, if negative, the number of an extra parameter of `table_writer`.
+    table_writer
+        The writer of the table references, which computes the extra parameters.
     """
 
     prepared_sql: str
@@ -34,17 +33,26 @@ class PostgresStatement:
     table_writer: TableReferenceWriter
 
     def compute_parameters(self, literal_values: Values) -> list[str] | None:
-        """Return the parameters as text; None if the text does not hold for these values."""
-        extras = self.table_writer.compute_extra_values(literal_values)
-        if extras is None:
+        """Return the parameters as text; None if the SQL text is not valid for these literals."""
+        extra_values = self.table_writer.compute_extra_values(literal_values)
+        if extra_values is None:
             return None
-        return [write_parameter_text(literal_values[slot]) if slot >= 0 else extras[-1 - slot] for slot in self.slots]
+        parameters = []
+        for slot in self.slots:
+            if slot >= 0:
+                parameters.append(write_parameter_text(literal_values[slot]))
+            else:
+                parameters.append(extra_values[-1 - slot])
+        return parameters
 
 
 def write_parameter_text(value: float | str | None) -> str:
-    """Write a parameter as PostgreSQL reads it; a NUL, which is in no text of it, becomes what is in none either."""
+    """Write a parameter as PostgreSQL reads it.
+
+    No text of PostgreSQL has the character NUL. It becomes another character that no text has.
+    """
     if isinstance(value, str):
-        if "\0" in value:
-            return value.replace("\0", "\ufffe")
-        return value
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+        return value.replace("\0", "\ufffe")
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)

@@ -1,6 +1,6 @@
-"""Looks at a column of a new snapshot for what shows its statistics, and lets the database find it.
+"""Values of a column that prove its statistics after a merge.
 
-A few values, not the column.
+The database finds them without reading the whole column.
 """
 
 from __future__ import annotations
@@ -21,26 +21,30 @@ if TYPE_CHECKING:
 
     Facts = Mapping[str, object]
 
-MAX_CATEGORICAL_FRACTION = 0.01  # distinct values of the rows: below, one that is as extreme is found soon
+MAX_CATEGORICAL_FRACTION = 0.01  # of distinct values among the rows; with fewer, an equal value is found quickly
 
 
 class WitnessReader:
-    """How `hven.engines._statistics_update.update_statistics` looks at a column (its `Look`).
+    """A reader of values that prove the statistics of a column (the `Look` of `hven.engines._statistics_update`).
 
-    Only if an extreme may have gone with the rows that went.
+    It reads a column only if the removed rows may have had an extreme of it.
 
-    First come values that are as extreme as those, if a column has few values or an index, and texts as long as the
-    longest that went, or not in ASCII, if there are any. If they are not enough, the extremes themselves come: of all
-    columns that may have lost theirs, by one pass inside the server.
+    First come values that are as extreme as the removed ones, if the column has few values or an index; then texts as
+    long as the longest removed one, or not in ASCII, if there are any. If these are not enough, the extremes themselves
+    follow, for all columns that may have lost theirs in one pass inside the server.
 
     Parameters
     ----------
+    engine
+        The engine.
+    table
+        The table of the descriptor.
     quoted_table
-        The new snapshot, quoted.
+        Quoted name of the new snapshot.
     base_snapshot
-        The one from which rows went.
+        The snapshot from which rows were removed.
     removed_statistics
-        Statistics of these.
+        Statistics of the removed rows.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class WitnessReader:
         self._longest_texts: dict[str, pa.Array] = {}
 
     def __call__(self, name: str) -> Iterator[pa.Array]:
-        """Yield witnesses, as long as they are wanted."""
+        """Yield values of a column, until they are enough."""
         if name not in self._equal_values:
             self._equal_values[name] = self._find_equal_values(name)
         yield self._equal_values[name]
@@ -70,15 +74,19 @@ class WitnessReader:
         yield self._extreme_values[name]
         if self._may_have_lost(name, "max_length"):
             if name not in self._longest_texts:
-                text = (
-                    f"SELECT {quote_identifier(name)} FROM {self._quoted_table} WHERE {quote_identifier(name)} IS "
-                    f"NOT NULL ORDER BY char_length({quote_identifier(name)}) DESC LIMIT 1"
-                )
-                self._longest_texts[name] = self._build_array(name, [row[0] for row in self._fetch_rows(text)])
+                self._longest_texts[name] = self._find_longest_text(name)
             yield self._longest_texts[name]
 
+    def _find_longest_text(self, column_name: str) -> pa.Array:
+        quoted = quote_identifier(column_name)
+        rows = self._fetch_rows(
+            f"SELECT {quoted} FROM {self._quoted_table} WHERE {quoted} IS NOT NULL "
+            f"ORDER BY char_length({quoted}) DESC LIMIT 1"
+        )
+        return self._build_array(column_name, [row[0] for row in rows])
+
     def _may_have_lost(self, column_name: str, fact_name: str) -> bool:
-        """Return whether what went was as extreme as all."""
+        """Return whether the removed rows had the extreme of all rows."""
         removed_value = self._removed_statistics[column_name].get(fact_name)
         return removed_value is not None and removed_value == self._base_snapshot.statistics[column_name].get(fact_name)
 
@@ -91,49 +99,49 @@ class WitnessReader:
         return isinstance(distinct, int | float) and distinct <= MAX_CATEGORICAL_FRACTION * self._base_snapshot.rows
 
     def _find_equal_values(self, column_name: str) -> pa.Array:
-        """Find values like those that went."""
-        column = self._table.find_column(column_name)
+        """Find values that are as extreme as the removed ones."""
         facts = self._removed_statistics[column_name]
+        storage_type = get_storage_type(self._table.find_column(column_name).type)
         quoted = quote_identifier(column_name)
-        tests: list[str] = []
-        values: list[str] = []
+        conditions: list[str] = []
+        parameters: list[str] = []
         if self._has_few_values(column_name) or self._is_indexed(column_name):
             for extreme in ("minimum", "maximum"):
                 if self._may_have_lost(column_name, extreme):
-                    values.append(str(facts[extreme]))
-                    tests.append(f"{quoted} = CAST(${len(values)}::text AS {get_storage_type(column.type)})")
+                    parameters.append(str(facts[extreme]))
+                    conditions.append(f"{quoted} = CAST(${len(parameters)}::text AS {storage_type})")
         if self._may_have_lost(column_name, "max_length"):
-            values.append(str(facts["max_length"]))
-            tests.append(f"char_length({quoted}) = CAST(${len(values)}::text AS int)")
+            parameters.append(str(facts["max_length"]))
+            conditions.append(f"char_length({quoted}) = CAST(${len(parameters)}::text AS int)")
         if facts.get("non_ascii"):
-            tests.append(f"octet_length({quoted}) <> char_length({quoted})")
-        if not tests:
+            conditions.append(f"octet_length({quoted}) <> char_length({quoted})")
+        if not conditions:
             return self._build_array(column_name, [])
-        parts = [f"(SELECT {quoted} FROM {self._quoted_table} WHERE {test} LIMIT 1)" for test in tests]
-        return self._build_array(column_name, [row[0] for row in self._fetch_rows(" UNION ALL ".join(parts), values)])
+        selects = [f"(SELECT {quoted} FROM {self._quoted_table} WHERE {condition} LIMIT 1)" for condition in conditions]
+        rows = self._fetch_rows(" UNION ALL ".join(selects), parameters)
+        return self._build_array(column_name, [row[0] for row in rows])
 
     def _find_extremes(self, column_name: str) -> None:
-        """Find the extremes of a column; if that takes a pass, of all columns of many values that may have lost one."""
+        """Find the extremes of a column.
+
+        If that needs a pass over the rows, it finds those of other columns that need one, too.
+        """
         column_names = [column_name]
-        if not self._is_indexed(column_name) and not self._has_few_values(column_name):
-            column_names += [
-                other_name
-                for other_name in self._removed_statistics
-                if other_name != column_name
-                and (self._may_have_lost(other_name, "minimum") or self._may_have_lost(other_name, "maximum"))
-                and not self._is_indexed(other_name)
-                and not self._has_few_values(other_name)
-            ]
-        calls = [
-            f"{call}({quote_identifier(each_name)})"
-            for each_name in column_names
-            for call in self._list_aggregates(each_name)
-        ]
+        if self._needs_pass(column_name):
+            for other_name in self._removed_statistics:
+                has_lost = self._may_have_lost(other_name, "minimum") or self._may_have_lost(other_name, "maximum")
+                if other_name != column_name and has_lost and self._needs_pass(other_name):
+                    column_names.append(other_name)
+        calls = []
+        for name in column_names:
+            calls += [f"{aggregate}({quote_identifier(name)})" for aggregate in self._list_aggregates(name)]
         (extremes,) = self._fetch_rows(f"SELECT {', '.join(calls)} FROM {self._quoted_table}")
-        for column_index, each_name in enumerate(column_names):
-            self._extreme_values[each_name] = self._build_array(
-                each_name, extremes[2 * column_index : 2 * column_index + 2]
-            )
+        for number, name in enumerate(column_names):
+            self._extreme_values[name] = self._build_array(name, extremes[2 * number : 2 * number + 2])
+
+    def _needs_pass(self, column_name: str) -> bool:
+        """Return whether only a pass over the rows finds the extremes of a column."""
+        return not self._is_indexed(column_name) and not self._has_few_values(column_name)
 
     def _list_aggregates(self, column_name: str) -> tuple[str, str]:
         if get_storage_type(self._table.find_column(column_name).type) == "boolean":
@@ -146,9 +154,8 @@ class WitnessReader:
         return rows
 
     def _build_array(self, column_name: str, values: Sequence[object]) -> pa.Array:
-        return pa.array(
-            [value for value in values if value is not None], self._table.find_column(column_name).type.arrow
-        )
+        present_values = [value for value in values if value is not None]
+        return pa.array(present_values, self._table.find_column(column_name).type.arrow)
 
 
 __all__ = ["WitnessReader"]

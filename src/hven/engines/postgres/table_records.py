@@ -1,8 +1,8 @@
-"""Where the rows of a relation are in the database, and what the table or view of a snapshot says about itself.
+"""Records of snapshots in the comments of their tables and views.
 
-A snapshot is a relation ``s_..`` of its own: a table, or, once it was made by a merge, a view of a table that several
-snapshots share (`sharing`). Queries need not know which. Who must, asks `TableRecord`, which is read from the
-relation's comment.
+Each snapshot is a relation ``s_..``: a table, or after a merge a view of a table that several snapshots share
+(`shared_tables`). Queries treat both in the same way. `TableRecord`, which is read from the comment of the relation,
+has the details.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SharedState:
-    """What of a shared table a snapshot is.
+    """A state of a shared table, which a snapshot shows.
 
     Attributes
     ----------
     base_table
-        The table's name, without the schema.
+        Name of the shared table, without the schema.
     state_number
-        Of the state: 1 is the first that the table has.
+        Number of the state, from 1.
     """
 
     base_table: str
@@ -40,20 +40,20 @@ class SharedState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRecord:
-    """What the comment of a snapshot's relation keeps.
+    """The record in the comment of a snapshot's table or view.
 
     Attributes
     ----------
     columns
-        Name -> type in the descriptor's words.
+        Name -> type, as in the descriptor.
     partition
-        How the table is cut, None if it is whole (or was written before this was kept).
+        Partitioning of the table; None if it has none, or if the record is older than this entry.
     position
-        Longitude and latitude; None if there are none, or it was written before this was kept.
+        Longitude and latitude; None if there are none, or if the record is older than this entry.
     index_digest
-        How the shared table is indexed; see `sharing.digest`.
+        Digest of the indexes of the shared table; see `shared_tables.compute_index_digest`.
     share
-        None if the snapshot is a table of its own.
+        State of the shared table; None if the snapshot is a table of its own.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -68,38 +68,46 @@ class TableRecord:
         return {name: parse_type(word).arrow for name, word in self.columns.items()}
 
     def find_table_name(self, snapshot: Snapshot) -> str:
-        """Name the table in which the rows of the snapshot are."""
+        """Return the name of the table that has the rows of the snapshot."""
         if self.share is None:
             return snapshot.path
         return self.share.base_table
 
 
 def write_table_comment(table: Table, *, index_digest: str = "", shared_state: SharedState | None = None) -> str:
-    """Write the comment: the columns, and under the empty name what is not about single ones."""
-    extra_facts = {
-        "partition": None if table.partition is None else repr(table.partition),
-        "position": None if table.position is None else list(table.position),
-        "made": index_digest or None,
-        "base": None if shared_state is None else shared_state.base_table,
-        "number": None if shared_state is None else shared_state.state_number,
-    }
-    known_facts = {name: value for name, value in extra_facts.items() if value is not None}
-    column_types = {column.name: str(column.type) for column in table.columns}
-    return json.dumps({**column_types, **({"": known_facts} if known_facts else {})}, ensure_ascii=False)
+    """Write the comment: the types of the columns, and under the empty name the other facts."""
+    facts: dict[str, object] = {}
+    if table.partition is not None:
+        facts["partition"] = repr(table.partition)
+    if table.position is not None:
+        facts["position"] = list(table.position)
+    if index_digest:
+        facts["made"] = index_digest
+    if shared_state is not None:
+        facts["base"] = shared_state.base_table
+        facts["number"] = shared_state.state_number
+    entries: dict[str, object] = {column.name: str(column.type) for column in table.columns}
+    if facts:
+        entries[""] = facts
+    return json.dumps(entries, ensure_ascii=False)
 
 
 def parse_table_comment(comment: str) -> TableRecord:
-    """Read it; older ones have nothing but the partition under the empty name."""
-    comment_entries = json.loads(comment)
-    extra_facts = comment_entries.pop("", None)
-    if not isinstance(extra_facts, dict):
-        return TableRecord(columns=comment_entries, partition=extra_facts)
-    position = extra_facts.get("position")
-    partition = extra_facts.get("partition")
+    """Read the record from a comment; older comments have only the partitioning under the empty name."""
+    column_types = json.loads(comment)
+    facts = column_types.pop("", None)
+    if not isinstance(facts, dict):
+        return TableRecord(columns=column_types, partition=facts)
+    position = None
+    if facts.get("position") is not None:
+        position = tuple(facts["position"])
+    share = None
+    if "base" in facts:
+        share = SharedState(facts["base"], facts["number"])
     return TableRecord(
-        columns=comment_entries,
-        partition=partition,
-        position=None if position is None else tuple(position),
-        index_digest=extra_facts.get("made", ""),
-        share=SharedState(extra_facts["base"], extra_facts["number"]) if "base" in extra_facts else None,
+        columns=column_types,
+        partition=facts.get("partition"),
+        position=position,
+        index_digest=facts.get("made", ""),
+        share=share,
     )

@@ -1,4 +1,4 @@
-"""How values of PostgreSQL's binary format are read where psycopg's own way is too narrow."""
+"""Decoding of timestamps from PostgreSQL's binary format, with a wider range than that of psycopg."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ _unpack_int64 = struct.Struct("!q").unpack
 
 
 class TimestampLoader(Loader):
-    """Reads a timestamp as microseconds since 1970, as Arrow keeps it.
+    """A loader of timestamps as microseconds since 1970, as in Arrow.
 
-    Python's datetime has the years 1 to 9999 only.
+    Python's datetime has only the years 1 to 9999.
     """
 
     format = Format.BINARY
 
     def load(self, data: Buffer) -> int | None:
-        """Read one; an infinite one is None."""
-        (value,) = _unpack_int64(data)
-        return None if value in _INFINITE_VALUES else value + _POSTGRES_EPOCH_MICROSECONDS
+        """Decode a timestamp; an infinite one is None."""
+        (microseconds,) = _unpack_int64(data)
+        if microseconds in _INFINITE_VALUES:
+            return None
+        return microseconds + _POSTGRES_EPOCH_MICROSECONDS
 
 
 def register_timestamp_loader(connection: Any) -> Any:
-    """Register our reading of timestamps with a connection."""
+    """Register the loader of timestamps with a connection."""
     connection.adapters.register_loader("timestamp", TimestampLoader)
     return connection
 
