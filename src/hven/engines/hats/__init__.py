@@ -1,12 +1,15 @@
 """The engine of tables that outgrow one machine: snapshots are HATS catalogues, HEALPix-partitioned Parquet.
 
-Decision 023.
+Decision 023 says why.
 
 ::
 
-    stage -> write .. -> finish          staging: rows in the order of their cells, divided among partitions; merging: those that changes touch
-    prepare(bound) -> Plan               plan: near or far, by what the manifest says has to be read
-    Plan.execute(values, relations)      near: row groups by pyarrow, the embedded engine's plan over them; far: a cluster
+    stage_snapshot -> write .. -> finish    `staging`: order rows by their cells, and divide them among partitions;
+                                            `snapshot_merging`: rewrite only the partitions that changes touch
+    plan_query -> HatsPlan                  `query_plan`: compute here or by the cluster, depending on how much the
+                                            manifest says has to be read
+    HatsPlan.execute                        `local_execution`: read row groups with pyarrow, for the embedded engine;
+                                            `cluster_plan`: let the cluster compute
 """
 
 from __future__ import annotations
@@ -38,25 +41,25 @@ def open(  # noqa: A001  (the contract's name)
     webs: Any = None,
     threads: int | None = None,
 ) -> StorageEngine:
-    """Open the engine of a site in this process; roots and cluster are reached when they are first needed.
+    """Open the engine of a site in this process; it uses the roots and the cluster when they are first needed.
 
     Parameters
     ----------
     directory, memory, threads
-        For the embedded engine, which computes.
+        Settings of the embedded engine, which computes.
     roots
-        Directories of catalogues; new snapshots are written below the first.
+        Directories of catalogues. New snapshots are written below the first one.
     spark
-        ``sc://host:15002``; None: there is no cluster.
+        Address of the cluster, ``sc://host:15002``; None: there is no cluster.
     near_bytes
-        Of files, up to which a query is computed here.
+        Bytes of files up to which a query is computed here.
     at_once
-        Statements in the cluster.
+        Maximum number of statements of this process in the cluster.
     site
-        Identity of the site, written into the first root: another site that is given the same is refused; empty: nobody
-        looks.
+        Identity of the site, which is stored in the first root: the engine refuses a root of another site. Empty: no
+        check.
     webs
-        Asks for catalogues behind addresses (`hven.sources.remote_stores.WebCatalogueClient`); None: there are none.
+        Client for catalogues on web servers (`hven.sources.remote_stores.WebCatalogueClient`); None: there are none.
     """
     engine: StorageEngine = plugins.import_hven_module(f"{__name__}.engine", "the engine hats").HatsEngine(
         directory,
@@ -76,13 +79,23 @@ def _build_options(settings: Settings, read_identity: Callable[[], str]) -> dict
     hats_settings = get_hats_settings(settings)
     if not hats_settings.roots:
         raise StorageError(NO_ROOTS_MESSAGE, remedy="say roots under [hats] in hven.toml")
+    spark_address = None
+    if hats_settings.spark is not None:
+        spark_address = settings.resolve_address(hats_settings.spark)
     return {
         "roots": [str(settings.directory / root) for root in hats_settings.roots],
-        "spark": None if hats_settings.spark is None else settings.resolve_address(hats_settings.spark),
+        "spark": spark_address,
         "near_bytes": hats_settings.near_bytes,
         "at_once": hats_settings.at_once,
         "site": read_identity(),
     }
+
+
+def _find_lack(settings: Settings) -> str | None:
+    """Return what the settings lack for this engine; None if nothing."""
+    if get_hats_settings(settings).roots:
+        return None
+    return NO_ROOTS_MESSAGE
 
 
 NO_ROOTS_MESSAGE = "the engine hats has no directory"
@@ -90,7 +103,7 @@ KIND = EngineRecord(
     section="hats",
     settings=SETTINGS_SECTIONS,
     options=_build_options,
-    lacks=lambda settings: None if get_hats_settings(settings).roots else NO_ROOTS_MESSAGE,
+    lacks=_find_lack,
     check=f"{__name__}.cluster_checks:check_cluster",
     adoptable=f"{__name__}.cluster_checks:check_foreign_catalogue",
     webs=True,

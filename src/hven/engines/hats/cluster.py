@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
     from hven.model.deadlines import Deadline
 
-WORKER_PROBE_TASKS = 16  # tasks by which the workers are looked at: each gets some
+WORKER_PROBE_TASKS = 16  # tasks that inspect the workers; each worker gets some of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFacts:
-    """What a cluster says of itself.
+    """Facts about a cluster.
 
     Attributes
     ----------
     version
-        Of the server.
+        Version of the server.
     pythons, hvens
-        Versions on the workers -> the hosts that have them; an empty one: there is no Hven.
+        Version on the workers -> the hosts that have it. An empty version means that Hven is not installed.
     unseen
-        Root -> who does not see it: ``the Connect server``, or names of hosts.
+        Root -> the hosts that do not see it, or ``the Connect server``.
     fault
-        Why the workers said nothing; empty: they did.
+        Reason why the workers did not answer; empty if they did.
     """
 
     version: str
@@ -54,21 +54,21 @@ class ClusterFacts:
 
 
 class SparkCluster:
-    """One cluster, by the address of its Connect server. Thread-safe.
+    """A cluster, by the address of its Connect server. Thread-safe.
 
-    Nothing is loaded or asked before somebody needs it.
+    It loads the client, and connects, when it is first needed.
 
     Parameters
     ----------
     url
-        ``sc://host:15002``, with ``/;token=..;use_ssl=true`` if it asks for them.
+        Address of the server: ``sc://host:15002``, with ``/;token=..;use_ssl=true`` if it wants them.
     at_once
-        Statements of this process that may run at a time.
+        Maximum number of statements of this process that run at a time.
 
     Raises
     ------
     UsageError
-        It is no such address.
+        The url is no address of a Spark Connect server.
     """
 
     def __init__(self, url: str, *, at_once: int = 4) -> None:
@@ -88,7 +88,7 @@ class SparkCluster:
         self._last_fault: tuple[HvenError, float] | None = None
 
     def get_session(self) -> SparkConnectSession:
-        """Return the session, opened if there is none.
+        """Return the session, which is opened if there is none.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class SparkCluster:
         with self._lock:
             if self._session is None:
                 if self._last_fault is not None and self._last_fault[1] > start_time:
-                    raise self._last_fault[0]  # of who asked while this one waited
+                    raise self._last_fault[0]  # another thread has tried while this one waited
                 try:
                     self._session = SparkConnectSession(self.url, self.server_name)
                 except HvenError as error:
@@ -109,7 +109,7 @@ class SparkCluster:
             return self._session
 
     def forget_session(self, session: SparkConnectSession, *, is_away: bool) -> None:
-        """Leave a session whose server is away, or began anew."""
+        """Close a session whose server is away or has restarted."""
         with self._lock:
             if is_away:
                 no_answer_error = error_translation.build_no_answer_error(self.server_name)
@@ -121,7 +121,7 @@ class SparkCluster:
                 session.close()
 
     def find_outage(self) -> str | None:
-        """Return what keeps the cluster from answering; nobody is asked before somebody needed it."""
+        """Return the reason why the cluster does not answer; None if it does, or if it was never needed."""
         session = self._session
         if session is None and self._last_fault is None:
             return None
@@ -139,17 +139,15 @@ class SparkCluster:
 
     @contextmanager
     def wait_for_turn(self, is_cancelled: Callable[[], bool], deadline: Deadline | None) -> Iterator[None]:
-        """Wait for one of the turns, until somebody stops it or the time is over.
-
-        Then `is_cancelled` is to be asked.
-        """
+        """Wait for a turn, until the query is cancelled or its time is over; the caller checks that."""
         with self._turn_condition:
-            while (
-                self._running_count >= self._max_running
-                and not is_cancelled()
-                and (deadline is None or deadline.remaining_seconds > 0)
-            ):
-                self._turn_condition.wait(None if deadline is None else max(deadline.remaining_seconds, 0.01))
+            while self._running_count >= self._max_running and not is_cancelled():
+                if deadline is None:
+                    self._turn_condition.wait()
+                elif deadline.remaining_seconds > 0:
+                    self._turn_condition.wait(max(deadline.remaining_seconds, 0.01))
+                else:
+                    break
             self._running_count += 1
         try:
             yield
@@ -159,12 +157,12 @@ class SparkCluster:
                 self._turn_condition.notify_all()
 
     def notify_waiting_threads(self) -> None:
-        """Have those look who wait for a turn: one of them was stopped."""
+        """Wake the threads that wait for a turn, because a query was cancelled."""
         with self._turn_condition:
             self._turn_condition.notify_all()
 
     def inspect_cluster(self, roots: Sequence[str] = ()) -> ClusterFacts:
-        """Ask the cluster for its version, the Python and the Hven of its workers, and whether all see the roots.
+        """Ask the cluster for its version, for the Python and the Hven of its workers, and whether all see the roots.
 
         Parameters
         ----------
@@ -177,47 +175,36 @@ class SparkCluster:
             The server does not answer.
         """
         session = self.get_session()
-        unseen: dict[str, list[str]] = {}
-        for root in roots:
-            root_probe = session.messages.Relation()
-            root_probe.read.data_source.format = "binaryFile"
-            root_probe.read.data_source.paths.append(_find_any_file(root))
-            try:
-                session.analyse_relation(root_probe)
-            except session.transport_errors as error:
-                if error_translation.parse_spark_error(error)[0] != "PATH_NOT_FOUND":
-                    raise error_translation.translate_error(error, server_name=self.server_name) from error
-                unseen.setdefault(root, []).append("the Connect server")
+        unseen = {root: ["the Connect server"] for root in roots if not self._sees_root(session, root)}
         pythons: dict[str, list[str]] = {}
         hvens: dict[str, list[str]] = {}
-        name = f"hven_facts_{uuid.uuid4().hex}"
         fault = ""
         try:
-            session.register_function(name, build_worker_probe(tuple(roots)), "VARCHAR")
-            probe_relation = session.create_sql_relation(
-                f"SELECT DISTINCT {name}(id) AS said FROM range(0, {WORKER_PROBE_TASKS}, 1, {WORKER_PROBE_TASKS})",
-                {},
-                {},
-            )
-            for batch in iterate_batches(session.execute_relation(probe_relation)):
-                for worker_line in batch.column(0).to_pylist():
-                    host, python, version, *unseen_roots = worker_line.split("\t")
-                    _add_host(pythons, python, host)
-                    _add_host(hvens, version, host)
-                    for root in unseen_roots:
-                        _add_host(unseen, root, host)
+            for worker_line in _probe_workers(session, roots):
+                host, python, version, *unseen_roots = worker_line.split("\t")
+                _add_host(pythons, python, host)
+                _add_host(hvens, version, host)
+                for root in unseen_roots:
+                    _add_host(unseen, root, host)
         except session.transport_errors as error:
             fault = str(error_translation.translate_error(error, server_name=self.server_name))
-        return ClusterFacts(
-            version=session.version,
-            pythons=pythons,
-            hvens=hvens,
-            unseen=unseen,
-            fault=fault,
-        )
+        return ClusterFacts(version=session.version, pythons=pythons, hvens=hvens, unseen=unseen, fault=fault)
+
+    def _sees_root(self, session: SparkConnectSession, root: str) -> bool:
+        """Return whether the Connect server sees a directory."""
+        root_probe = session.messages.Relation()
+        root_probe.read.data_source.format = "binaryFile"
+        root_probe.read.data_source.paths.append(_find_any_file(root))
+        try:
+            session.analyse_relation(root_probe)
+        except session.transport_errors as error:
+            if error_translation.parse_spark_error(error)[0] != "PATH_NOT_FOUND":
+                raise error_translation.translate_error(error, server_name=self.server_name) from error
+            return False
+        return True
 
     def close(self) -> None:
-        """Leave the cluster."""
+        """Close the session."""
         self.deadline_watcher.close()
         with self._lock:
             session = self._session
@@ -226,8 +213,18 @@ class SparkCluster:
             session.close()
 
 
+def _probe_workers(session: SparkConnectSession, roots: Sequence[str]) -> Iterator[str]:
+    """Yield what the workers tell of themselves; see `build_worker_probe`."""
+    name = f"hven_facts_{uuid.uuid4().hex}"
+    session.register_function(name, build_worker_probe(tuple(roots)), "VARCHAR")
+    sql = f"SELECT DISTINCT {name}(id) AS said FROM range(0, {WORKER_PROBE_TASKS}, 1, {WORKER_PROBE_TASKS})"
+    probe_relation = session.create_sql_relation(sql, {}, {})
+    for batch in iterate_batches(session.execute_relation(probe_relation)):
+        yield from batch.column(0).to_pylist()
+
+
 def _find_any_file(root: str) -> str:
-    """Name a file below a directory, if there is one: the server would list all that is in a directory."""
+    """Return a file below a directory, or the directory: the server would list all files of a directory."""
     return next((str(Path(place, names[0])) for place, _, names in os.walk(root) if names), root)
 
 

@@ -1,7 +1,7 @@
-"""``hven check`` of the engine hats.
+"""The checks of the engine hats for ``hven check``.
 
-The cluster's version, the Python and the Hven of its workers, who does not see the roots; and what is wrong with
-catalogues of others.
+They report the version of the cluster, the Python and the Hven of its workers, roots that it does not see, and faults
+of foreign catalogues.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 
 def check_cluster(settings: Settings) -> Iterator[Fault | str]:
-    """Ask the cluster that ``[hats]`` names, if it names one.
+    """Check the cluster that ``[hats]`` names, if it names one.
 
     Parameters
     ----------
     settings
-        Of the site.
+        Settings of the site.
 
     Yields
     ------
-    said
-        What is wrong; a text says what is there.
+    finding
+        A fault, or a text that describes the cluster.
     """
     hats_settings = get_hats_settings(settings)
     if hats_settings.spark is None:
@@ -51,7 +51,7 @@ def check_cluster(settings: Settings) -> Iterator[Fault | str]:
             facts = cluster.inspect_cluster([str(settings.directory / root) for root in hats_settings.roots])
         finally:
             cluster.close()
-    except HvenError as error:  # it may be away today: the site is right nevertheless
+    except HvenError as error:  # a warning only: the cluster may be down today
         yield Fault(message=error.message, remedy=error.remedy or "", place=place, severity="warning")
         return
     yield f"the cluster at {cluster.server_name}: {SERVER_NAME} {facts.version}{_describe_workers(facts)}"
@@ -62,7 +62,7 @@ def check_cluster(settings: Settings) -> Iterator[Fault | str]:
 
 
 def _describe_workers(facts: ClusterFacts) -> str:
-    """Tell of the workers, if they said something."""
+    """Describe the workers; empty if they did not answer."""
     hosts = sorted({host for host_lists in facts.pythons.values() for host in host_lists})
     if not hosts:
         return ""
@@ -72,12 +72,12 @@ def _describe_workers(facts: ClusterFacts) -> str:
 
 
 def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
-    """Say what of a cluster will fail queries: text and remedy of each.
+    """Yield the problems of a cluster that will make queries fail, each with its remedy.
 
     Parameters
     ----------
     facts
-        Of the cluster.
+        Facts about the cluster.
     """
     if facts.fault:
         yield (
@@ -93,10 +93,11 @@ def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
             )
     for version, hosts in facts.hvens.items():
         if version != hven.__version__:
+            installed = f"Hven {version}" if version else "no Hven"
             yield (
                 (
-                    f"the workers {_format_hosts(hosts)} have {f'Hven {version}' if version else 'no Hven'}, and "
-                    f"here is {hven.__version__}: functions of ours fail there"
+                    f"the workers {_format_hosts(hosts)} have {installed}, and here is {hven.__version__}: "
+                    "functions of ours fail there"
                 ),
                 f"pip install hven=={hven.__version__} in their Python; plain SQL goes on without it",
             )
@@ -108,25 +109,28 @@ def list_cluster_problems(facts: ClusterFacts) -> Iterator[tuple[str, str]]:
 
 
 def _format_hosts(hosts: Sequence[str], host_limit: int = 5) -> str:
-    return ", ".join(hosts[:host_limit]) + (f" and {len(hosts) - host_limit} more" if len(hosts) > host_limit else "")
+    names = ", ".join(hosts[:host_limit])
+    if len(hosts) > host_limit:
+        return f"{names} and {len(hosts) - host_limit} more"
+    return names
 
 
 def check_foreign_catalogue(table: Table, location: str, column_names: Mapping[str, str]) -> None:
-    """Look at a catalogue of others, down to the footers of its files; what is behind an address is left to the ingest.
+    """Check a foreign catalogue, with the footers of its files; a catalogue on a web server is left to the ingest.
 
     Parameters
     ----------
     table
-        As the descriptor has it.
+        The table of the descriptor.
     location
-        Its directory, or its address.
+        Directory or address of the catalogue.
     column_names
-        What columns of the table are called there.
+        Column of the table -> its name in the catalogue.
 
     Raises
     ------
     SourceError
-        It cannot be served where it is.
+        The catalogue cannot be served where it is.
     """
     if is_web_address(location):
         return

@@ -1,4 +1,4 @@
-"""The far road: a bound query, written once for Spark and run by the cluster over the Parquet files that it is given."""
+"""Plans for the cluster: a query is written once for Spark, and the cluster runs it over Parquet files."""
 
 from __future__ import annotations
 
@@ -48,41 +48,37 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-MAX_SPARK_LIMIT = 2**31 - 2  # rows that a limit may say
-MAX_SHOWN_FILES = 3  # files that are named
+MAX_SPARK_LIMIT = 2**31 - 2  # the largest row limit of Spark
+MAX_SHOWN_FILES = 3  # file names in an explanation
 
 
 class SparkSqlWriter(SqlWriter):
-    """Writes a query; what Spark does not compute is `UnsupportedBySparkError`."""
+    """A writer of queries for Spark; it raises `UnsupportedBySparkError` for what Spark cannot compute."""
 
     def write_from_item(self, node: FromItem) -> str:
         """Write an item of FROM."""
         text = super().write_from_item(node)
-        outer = isinstance(node, Join) and node.on is not None and node.kind.upper() not in {"INNER", "CROSS"}
-        if (
-            outer
-            and isinstance(node, Join)
-            and node.on is not None
-            and list_named_functions(self.write_expression(node.on))
-        ):
+        if not isinstance(node, Join) or node.on is None or node.kind.upper() in {"INNER", "CROSS"}:
+            return text
+        if list_named_functions(self.write_expression(node.on)):
             raise UnsupportedBySparkError("a function of ours in the condition of an outer join")
         return text
 
 
 @dataclass(frozen=True)
 class SparkQuery:
-    """A query in Spark's words.
+    """A query in the SQL of Spark.
 
     Attributes
     ----------
     slots
-        Of literals, in the order of the parameters.
+        Slots of the literals, in the order of the parameters.
     view_names
-        Qualified table name -> the name that stands for its rows.
+        Qualified table name -> name of the view of its rows.
     cell_views
-        Those of them whose cells are read.
+        Views whose cells are read.
     spread_matches, probe_matches
-        Such a name -> the match for which its rows are spread, or get the cells of another position.
+        View -> the match for which its rows are spread, or get the cells of another position.
     """
 
     sql: str
@@ -117,17 +113,17 @@ class SparkQuery:
 
 
 class ClusterPlan:
-    """A query for the cluster, free of literal values: immutable, shared by threads.
+    """A plan of a query for the cluster, without literal values. Immutable, shared by threads.
 
     Attributes
     ----------
     schema
-        Of the batches.
+        Schema of the batches.
 
     Raises
     ------
     UnsupportedBySparkError
-        Spark does not compute it; says why.
+        Spark cannot compute the query, for the reason in the message.
     """
 
     def __init__(self, cluster: SparkCluster, bound_query: BoundQuery) -> None:
@@ -144,34 +140,35 @@ class ClusterPlan:
         relations: Mapping[str, Relation],
         limits: ExecutionLimits,
         files_by_table: Mapping[str, Sequence[str]],
+        *,
         run_fallback: Callable[[str], QueryExecution] | None = None,
         hold_files: Callable[[], AbstractContextManager[object]] = nullcontext,
         leaf_paths: Mapping[str, Mapping[str, str]] | None = None,
     ) -> QueryExecution:
-        """Run with these literals.
+        """Run the query with these literals.
 
         Parameters
         ----------
         literal_values
-            By `Literal.slot`.
+            Values of the literals, by `Literal.slot`.
         relations
-            `MemoryRelation` of the tables that have no files.
+            `MemoryRelation` of each table that has no files.
         limits
-            Rows, time and batches.
+            Limits on rows, time and batches.
         files_by_table
-            Qualified table name -> its Parquet files, as the cluster sees them.
+            Qualified table name -> paths of its Parquet files, as the cluster sees them.
         run_fallback
-            Computes in another way what only Spark itself knows not to compute, given the reason.
+            Function of the reason that computes the query in another way if Spark itself refuses it.
         hold_files
-            Keeps the files from being removed for as long as the cluster may read them.
+            Context manager that keeps the files from being removed while the cluster may read them.
         leaf_paths
-            Qualified table name -> its columns that are called otherwise in the files, or stand in structs of them, and
-            where.
+            Qualified table name -> column -> its path in the files, for columns that have another name there or stand
+            in structs.
 
         Returns
         -------
         execution
-            Nothing is asked before somebody iterates; without `run_fallback` it may then raise
+            The query starts with the iteration. Without `run_fallback` the iteration may raise
             `UnsupportedBySparkError`, before the first batch.
         """
         build_relation = partial(self._build_relation, literal_values, relations, files_by_table, leaf_paths or {})
@@ -181,27 +178,23 @@ class ClusterPlan:
         return ClusterFallbackExecution(cluster_execution, run_fallback)
 
     def explain(self, files_by_table: Mapping[str, Sequence[str]]) -> str:
-        """Describe what the cluster is asked.
+        """Describe the query that the cluster runs.
 
         Parameters
         ----------
         files_by_table
-            As for `execute`.
+            Files of the tables, as for `execute`.
         """
-        lines = [
-            (
-                f"{name}: {len(paths):,} files "
-                f"({', '.join(path.rpartition('/')[2] for path in paths[:MAX_SHOWN_FILES])}{', ..' if len(paths) > MAX_SHOWN_FILES else ''})"
-            )
-            for name, paths in files_by_table.items()
-        ]
-        text = self.spark_query
-        lines += [
-            f"{name}: matched by HEALPix cells"
-            for name, short in text.view_names.items()
-            if short in text.spread_matches
-        ]
-        return "\n".join([*lines, f"{SERVER_NAME}: {text.sql.replace(QUERY_NAME_MARK, '')}"])
+        lines = []
+        for name, paths in files_by_table.items():
+            shown_names = [path.rpartition("/")[2] for path in paths[:MAX_SHOWN_FILES]]
+            more = ", .." if len(paths) > MAX_SHOWN_FILES else ""
+            lines.append(f"{name}: {len(paths):,} files ({', '.join(shown_names)}{more})")
+        for name, view_name in self.spark_query.view_names.items():
+            if view_name in self.spark_query.spread_matches:
+                lines.append(f"{name}: matched by HEALPix cells")
+        lines.append(f"{SERVER_NAME}: {self.spark_query.sql.replace(QUERY_NAME_MARK, '')}")
+        return "\n".join(lines)
 
     def _build_relation(
         self,
@@ -211,85 +204,87 @@ class ClusterPlan:
         leaf_paths: Mapping[str, Mapping[str, str]],
         session: SparkConnectSession,
     ) -> Any:
-        """Make what is asked in a session."""
+        """Build the relation that a session computes."""
         spark_query = self.spark_query
         session.define_functions(list_named_functions(spark_query.sql))
         arguments: dict[str, object] = {
             f"p{number}": literal_values[slot] for number, slot in enumerate(spark_query.slots, 1)
         }
-        views = {}
+        views: dict[str, Any] = {}
         for table in self._bound_query.tables:
-            name = spark_query.view_names[table.qualified_name]
-            match = spark_query.spread_matches.get(name)
-            radii = None
-            if table.qualified_name in files_by_table:
-                if name in spark_query.cell_views and not _has_cell_column(files_by_table[table.qualified_name]):
-                    raise UnsupportedBySparkError(
-                        f"{table.qualified_name} has no column {CELL_COLUMN}: a match or a cell of its positions"
-                    )
-                if name in spark_query.cell_views:
-                    columns = {CELL_COLUMN: "BIGINT"}
-                else:
-                    columns = {}
-                columns |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}
-                table_relation = _create_stored_relation(
-                    session, columns, files_by_table[table.qualified_name], leaf_paths.get(table.qualified_name, {})
-                )
-                if name in spark_query.probe_matches:
-                    lon, lat = _write_position(spark_query.probe_matches[name].probe_columns)
-                    session.define_functions(["hven_healpix"])
-                    table_relation = session.create_sql_relation(
-                        f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PROBE_CELL_COLUMN}` FROM "
-                        f"s{QUERY_NAME_MARK} AS s",
-                        {},
-                        {f"s{QUERY_NAME_MARK}": table_relation},
-                    )
-                if match is not None:
-                    radii = match.compute_radius(literal_values)
-                    views[name + SPREAD_SUFFIX] = _assign_stored_rows_to_cells(session, table_relation, match, radii)
+            qualified_name = table.qualified_name
+            view_name = spark_query.view_names[qualified_name]
+            match = spark_query.spread_matches.get(view_name)
+            if qualified_name in files_by_table:
+                paths = files_by_table[qualified_name]
+                views[view_name] = self._build_stored_view(session, table, paths, leaf_paths.get(qualified_name, {}))
+                if match is None:
+                    continue
+                radius = match.compute_radius(literal_values)
+                spread_view = _assign_stored_rows_to_cells(session, views[view_name], match, radius)
             else:
                 rows = _build_memory_rows(
                     table,
                     relations,
-                    needs_cells=name in spark_query.cell_views,
-                    probe_match=spark_query.probe_matches.get(name),
+                    needs_cells=view_name in spark_query.cell_views,
+                    probe_match=spark_query.probe_matches.get(view_name),
                 )
-                if match is not None:
-                    row_radii = match.compute_row_radii(literal_values, rows)
-                    radii = find_largest_radius(row_radii)
-                    views[name + SPREAD_SUFFIX] = session.create_row_relation(
-                        _assign_memory_rows_to_cells(rows, match, row_radii)
-                    )
-                table_relation = session.create_row_relation(rows)
-            if match is not None and radii is not None:
-                arguments[f"m{match.spread_table.number}"] = choose_cell_order(radii)
-            views[name] = table_relation
+                views[view_name] = session.create_row_relation(rows)
+                if match is None:
+                    continue
+                row_radii = match.compute_row_radii(literal_values, rows)
+                radius = find_largest_radius(row_radii)
+                spread_view = session.create_row_relation(_assign_memory_rows_to_cells(rows, match, row_radii))
+            views[view_name + SPREAD_SUFFIX] = spread_view
+            arguments[f"m{match.spread_table.number}"] = choose_cell_order(radius)
         return session.create_sql_relation(spark_query.sql, arguments, views)
+
+    def _build_stored_view(
+        self, session: SparkConnectSession, table: Table, paths: Sequence[str], leaf_paths: Mapping[str, str]
+    ) -> Any:
+        """Build the relation of the rows of files, with the cells that the query reads."""
+        view_name = self.spark_query.view_names[table.qualified_name]
+        column_types = {}
+        if view_name in self.spark_query.cell_views:
+            if not _has_cell_column(paths):
+                raise UnsupportedBySparkError(
+                    f"{table.qualified_name} has no column {CELL_COLUMN}: a match or a cell of its positions"
+                )
+            column_types[CELL_COLUMN] = "BIGINT"
+        column_types |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}
+        stored_relation = _create_stored_relation(session, column_types, paths, leaf_paths)
+        probe_match = self.spark_query.probe_matches.get(view_name)
+        if probe_match is None:
+            return stored_relation
+        lon, lat = _write_position(probe_match.probe_columns)
+        session.define_functions(["hven_healpix"])
+        source_name = f"s{QUERY_NAME_MARK}"
+        sql = f"SELECT s.*, hven_healpix(29, {lon}, {lat}) AS `{PROBE_CELL_COLUMN}` FROM {source_name} AS s"
+        return session.create_sql_relation(sql, {}, {source_name: stored_relation})
 
 
 def _create_stored_relation(
     session: SparkConnectSession, column_types: Mapping[str, str], paths: Sequence[str], leaf_paths: Mapping[str, str]
 ) -> Any:
-    """Make a relation of the rows of files, of which some columns are called otherwise there, or stand in structs."""
+    """Create a relation of the rows of files; some columns may have another name there, or stand in structs."""
     if not leaf_paths:
         return session.create_file_relation(column_types, paths)
     file_types: dict[str, str] = {}
     struct_fields: dict[str, list[str]] = {}
-    items = []
+    select_items = []
     for name, spark_type in column_types.items():
         top, is_in_struct, field = leaf_paths.get(name, name).partition(".")
+        source = f"s.{_quote_identifier(top)}"
         if is_in_struct:
             struct_fields.setdefault(top, []).append(f"{_quote_identifier(field)}: {spark_type}")
+            source += f".{_quote_identifier(field)}"
         else:
             file_types[top] = spark_type
-        items.append(
-            f"s.{_quote_identifier(top)}{f'.{_quote_identifier(field)}' if is_in_struct else ''} AS "
-            f"{_quote_identifier(name)}"
-        )
-    file_types |= {top: f"STRUCT<{', '.join(fields)}>" for top, fields in struct_fields.items()}
-    return session.create_sql_relation(
-        f"SELECT {', '.join(items)} FROM s", {}, {"s": session.create_file_relation(file_types, paths)}
-    )
+        select_items.append(f"{source} AS {_quote_identifier(name)}")
+    for top, fields in struct_fields.items():
+        file_types[top] = f"STRUCT<{', '.join(fields)}>"
+    file_relation = session.create_file_relation(file_types, paths)
+    return session.create_sql_relation(f"SELECT {', '.join(select_items)} FROM s", {}, {"s": file_relation})
 
 
 def _quote_identifier(name: str) -> str:
@@ -297,9 +292,9 @@ def _quote_identifier(name: str) -> str:
 
 
 def _has_cell_column(paths: Sequence[str]) -> bool:
-    """Check whether the files of a catalogue have cells.
+    """Check whether the files of a catalogue have a column of cells.
 
-    Those of others need not, and Spark would take all of them for null.
+    Files of foreign catalogues need not have it, and Spark would read nulls then.
     """
     return not paths or CELL_COLUMN in pq.read_schema(paths[0]).names
 
@@ -331,7 +326,7 @@ def _assign_memory_rows_to_cells(rows: pa.Table, match: CellMatch, radii: Any) -
 
 
 def _write_position(position_columns: tuple[ColumnRef, ColumnRef]) -> list[str]:
-    """Write a position of a view ``s``."""
+    """Write the coordinates of a position of a view ``s``."""
     names = [item.column.name.replace("`", "``") for item in position_columns if item.column is not None]
     return [f"CAST(s.`{name}` AS DOUBLE)" for name in names]
 
@@ -339,7 +334,7 @@ def _write_position(position_columns: tuple[ColumnRef, ColumnRef]) -> list[str]:
 def _build_memory_rows(
     table: Table, relations: Mapping[str, Relation], *, needs_cells: bool, probe_match: CellMatch | None
 ) -> pa.Table:
-    """Return rows in memory as Spark takes them: its types, and the cell of each if it is read."""
+    """Return rows in memory with the types of Spark, and with the cells that the query reads."""
     relation = relations.get(table.qualified_name)
     if not isinstance(relation, MemoryRelation):
         message = f"nobody said where the rows of {table.qualified_name} are"
@@ -360,7 +355,7 @@ def _build_memory_rows(
 
 
 def _to_spark_types(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Convert what Spark has no type for: bytes without sign, lists of fixed length, texts of 64 bits."""
+    """Convert types that Spark does not have: unsigned bytes, lists of fixed length, texts with 64-bit offsets."""
     spark_type = _find_spark_type(column.type)
     if column.type.equals(spark_type):
         return column
@@ -384,9 +379,9 @@ def _to_double_array(column: pa.ChunkedArray) -> Any:
 
 
 class ClusterExecution(TimedExecution):
-    """A running query (`hven.engines.QueryExecution`). Nothing happens before somebody iterates.
+    """A running query (`hven.engines.QueryExecution`), which starts with the iteration.
 
-    Then it can be stopped from any thread.
+    Any thread can stop it then.
     """
 
     def __init__(
@@ -420,7 +415,10 @@ class ClusterExecution(TimedExecution):
             self.close()
 
     def _run_with_retry(self) -> Generator[pa.RecordBatch]:
-        """Ask; and once more if the server began anew, or was away for a moment, as long as nothing was given."""
+        """Run the query.
+
+        Before the first batch it is tried once more if the server has restarted or was away for a moment.
+        """
         has_yielded = False
         for is_retry in (False, True):
             self._check_running()
@@ -431,24 +429,26 @@ class ClusterExecution(TimedExecution):
                     has_yielded = True
                     yield batch
             except session.transport_errors as error:
-                is_lost = error_translation.is_session_lost(error) or error_translation.is_server_away(error)
-                if self._stop_reason is None and is_lost:
-                    is_away = error_translation.is_server_away(error)
-                    self._cluster.forget_session(session, is_away=is_away)
-                if (
-                    self._stop_reason is None
-                    and (is_lost or error_translation.is_operation_lost(error))
-                    and not has_yielded
-                    and not is_retry
-                ):
+                is_lost = self._is_query_lost(session, error)
+                if is_lost and not has_yielded and not is_retry:
                     continue
                 translated = self._translate_error(error)
-                if has_yielded and isinstance(translated, UnsupportedBySparkError):  # it cannot begin anew
+                if has_yielded and isinstance(translated, UnsupportedBySparkError):  # a fallback would repeat rows
                     raise error_translation.build_unexpected_error(str(translated)) from error
                 raise translated from error
             except pa.ArrowException as error:
                 raise self._translate_error(error) from error
             return
+
+    def _is_query_lost(self, session: SparkConnectSession, error: Exception) -> bool:
+        """Return whether the server has lost the query, so that another attempt may succeed; forget a lost session."""
+        if self._stop_reason is not None:
+            return False
+        is_away = error_translation.is_server_away(error)
+        if is_away or error_translation.is_session_lost(error):
+            self._cluster.forget_session(session, is_away=is_away)
+            return True
+        return error_translation.is_operation_lost(error)
 
     def _fetch_batches(self, session: SparkConnectSession) -> Iterator[pa.RecordBatch]:
         relation = self._build_relation(session)
@@ -480,12 +480,14 @@ class ClusterExecution(TimedExecution):
             self._limits.deadline.check()
 
     def _translate_error(self, error: BaseException) -> Exception:
-        if self._limits.deadline is None:
-            seconds = None
-        else:
-            seconds = self._limits.deadline.limit_seconds
+        timeout_seconds = None
+        if self._limits.deadline is not None:
+            timeout_seconds = self._limits.deadline.limit_seconds
         return error_translation.translate_error(
-            error, server_name=self._cluster.server_name, stop_reason=self._stop_reason, timeout_seconds=seconds
+            error,
+            server_name=self._cluster.server_name,
+            stop_reason=self._stop_reason,
+            timeout_seconds=timeout_seconds,
         )
 
     @property
@@ -503,7 +505,7 @@ class ClusterExecution(TimedExecution):
         self._cluster.notify_waiting_threads()
 
     def close(self) -> None:
-        """Free everything; see `hven.engines.QueryExecution.close`."""
+        """Stop the query, and free everything; see `hven.engines.QueryExecution.close`."""
         self._is_over = True
         self._abandon_answer()
 
@@ -515,9 +517,9 @@ class ClusterExecution(TimedExecution):
 
 
 class ClusterFallbackExecution(RelayExecution):
-    """A query that is asked of the cluster, and computed in another way if Spark knows no such query.
+    """A query of the cluster that is computed in another way if Spark refuses it.
 
-    It says so before any row.
+    Spark refuses a query before the first row.
     """
 
     def __init__(self, cluster_execution: ClusterExecution, run_fallback: Callable[[str], QueryExecution]) -> None:
@@ -536,7 +538,7 @@ class ClusterFallbackExecution(RelayExecution):
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Convert the columns of an answer to the promised names and types."""
+    """Cast the columns of an answer to the names and types of a schema."""
     columns = [_cast_column(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -546,12 +548,11 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
         return column
     if pa.types.is_list(arrow_type):
         values = _cast_column(column.values, arrow_type.value_type)
-        return pa.ListArray.from_arrays(
-            column.offsets, values, type=arrow_type, mask=column.is_null() if column.null_count else None
-        )
+        null_mask = column.is_null() if column.null_count else None
+        return pa.ListArray.from_arrays(column.offsets, values, type=arrow_type, mask=null_mask)
     if not pa.types.is_fixed_size_list(arrow_type):
         return column.cast(arrow_type)
-    # a cast to lists of fixed length takes no nulls; they are filled up
+    # Arrow casts no nulls to lists of fixed length, so they are filled with nulls of that length.
     size = arrow_type.list_size
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), size).to_numpy(zero_copy_only=False))
     if (lengths != size).any():
@@ -560,9 +561,8 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     if not column.null_count:
         return pa.FixedSizeListArray.from_arrays(values, type=arrow_type)
     is_null = np.asarray(column.is_null())
-    value_numbers = np.repeat(np.where(is_null, 0, np.cumsum(~is_null) - 1) * size, size) + np.tile(
-        np.arange(size), len(column)
-    )
+    list_numbers = np.where(is_null, 0, np.cumsum(~is_null) - 1)
+    value_numbers = np.repeat(list_numbers * size, size) + np.tile(np.arange(size), len(column))
     mask = np.repeat(is_null, size)
     padded_values = values.take(pa.array(value_numbers, mask=mask))
     return pa.FixedSizeListArray.from_arrays(padded_values, type=arrow_type, mask=pa.array(is_null))

@@ -1,6 +1,6 @@
-"""Spark's dialect: how Spark SQL 4 (ANSI, in UTC, names told by case) writes types, functions and geometry.
+"""The dialect of Spark SQL 4 (ANSI mode, UTC, case-sensitive names): how types, functions and geometry are written.
 
-What it does not compute is `UnsupportedBySparkError`.
+It raises `UnsupportedBySparkError` for what Spark cannot compute.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from hven.adql.sql_writer import SqlWriter
     from hven.adql.syntax_tree import BoundQuery, Expr, LikePredicate, TableRef
 
-MAX_REPEATED_CHARACTERS = (
-    120  # characters of what is written several times; longer expressions, which may hold others, are values first
-)
+# A longer expression, which may contain others, is computed once; a shorter one is written several times.
+MAX_REPEATED_CHARACTERS = 120
+MAX_COUNTED_BINS = 200  # a histogram with more bins collects its values
 _MAX_INT32 = 2147483647
 _MICROSECONDS_SQL = "unix_micros(CAST({0} AS TIMESTAMP_LTZ))"
 _JD_SQL = f"(2440587.5D + {_MICROSECONDS_SQL} / 86400000000D)"
@@ -47,20 +47,23 @@ _SCALAR_TYPE_NAMES = {
     pa.string(): "STRING",
     pa.timestamp("us"): "TIMESTAMP_NTZ",
 }
-# degrees, minutes, seconds; and with nothing between
+# Sign, degrees or hours, minutes and seconds: with separators, and without.
 _SEXAGESIMAL_PATTERNS = (
-    r"^\\s*([+-]?)\\s*(\\d{1,3})\\s*[:hHdD\\x{B0}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)\\s*(?:[:mM\\x27\\x{2032}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)?\\s*[sS\\x22\\x{2033}]?)?\\s*$",
+    (
+        r"^\\s*([+-]?)\\s*(\\d{1,3})\\s*[:hHdD\\x{B0}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)\\s*"
+        r"(?:[:mM\\x27\\x{2032}\\s]\\s*(\\d{1,2}(?:\\.\\d*)?)?\\s*[sS\\x22\\x{2033}]?)?\\s*$"
+    ),
     r"^\\s*([+-]?)(\\d{2,3})(\\d{2})(\\d{2}(?:\\.\\d*)?)\\s*$",
 )
 
 
 def write_spark_type(arrow_type: pa.DataType) -> str:
-    """Name an Arrow type in Spark's words.
+    """Write an Arrow type as Spark names it.
 
     Raises
     ------
     UnsupportedBySparkError
-        Spark has no such type, or no column of it can be told.
+        Spark has no such type, or cannot declare a column of it.
     """
     if pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type):
         return f"ARRAY<{write_spark_type(arrow_type.value_type)}>"
@@ -71,19 +74,17 @@ def write_spark_type(arrow_type: pa.DataType) -> str:
 
 
 def _bind_name(value: str, name: str, expression: str) -> str:
-    """Write an expression in which a name stands for a value that is computed once."""
+    """Write an expression in which a name stands for a value that Spark computes once."""
     return f"get(transform(array({value}), {name} -> {expression}), 0)"
 
 
 class SparkDialect(SparkShapeDialect):
-    """Spark SQL 4.
+    """The dialect of Spark SQL 4.
 
     Parameters
     ----------
     bound
-        The query; its tables are written as ``r0``, ``r1`` .. (`view_names`).
-    matches
-        Table references that are matched by cells; see `matches`.
+        The query. Its tables are written as views ``r0``, ``r1`` .. (`view_names`).
     """
 
     name = "spark"
@@ -112,7 +113,9 @@ class SparkDialect(SparkShapeDialect):
         "MEDIAN": "median({0})",
         "LOWER": "lower({0})",
         "UPPER": "upper(replace({0}, 'ß', 'ẞ'))",
-        "IVO_HASHLIST_HAS": "CASE WHEN {1} IS NOT NULL THEN CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT) END",
+        "IVO_HASHLIST_HAS": (
+            "CASE WHEN {1} IS NOT NULL THEN CAST(array_contains(split(lower({0}), '#'), lower({1})) AS INT) END"
+        ),
         "IVO_NOCASEMATCH": ".write_nocase_match",
         "IVO_HASWORD": (
             f"CAST(size(array_except({_SPLIT_WORDS_TEMPLATE.replace('{0}', '{1}')}, {_SPLIT_WORDS_TEMPLATE})) = 0 "
@@ -125,7 +128,7 @@ class SparkDialect(SparkShapeDialect):
         "GAVO_TO_MJD": _MJD_SQL,
         "JD": _JD_SQL,
         "MJD": _MJD_SQL,
-        # a double resolves 40 microseconds of a Julian date: what is shown are tenths of a millisecond
+        # A double resolves 40 microseconds of a Julian date, so the result has tenths of a millisecond.
         "ISO": "CAST(timestamp_micros(CAST(round(({0} - 2440587.5D) * 864000000D) AS BIGINT) * 100) AS TIMESTAMP_NTZ)",
         "IVO_EPOCH_PROP_POS": ".write_epoch_propagation",
         "GAVO_APPLY_PM": ".write_proper_motion",
@@ -157,31 +160,29 @@ class SparkDialect(SparkShapeDialect):
             self.view_names[table.qualified_name]: [column.name for column in table.columns] for table in bound.tables
         }
 
-    # --- words and values
+    # --- names and values
 
     def build_default_template(self, function_name: str) -> str:
-        """Leave to the embedded engine what is not known here."""
+        """Refuse a function that is not listed here; the embedded engine computes it."""
         raise UnsupportedBySparkError(function_name)
 
     def quote_identifier(self, name: str) -> str:
-        """Quote an identifier by backticks."""
+        """Quote an identifier with backticks."""
         return "`" + name.replace("`", "``").replace("\0", "") + "`"
 
     def write_placeholder(self, number: int, value: object) -> str:
         """Write a parameter."""
         if value is None or isinstance(value, bool | str):
             return f":p{number}"
-        return (
-            f"CAST(:p{number} AS "
-            f"{self.write_type_name(value_kinds.choose_integer_type(value) if isinstance(value, int) else FLOAT64)})"
-        )
+        value_type = value_kinds.choose_integer_type(value) if isinstance(value, int) else FLOAT64
+        return f"CAST(:p{number} AS {self.write_type_name(value_type)})"
 
     def quote_string(self, value: str) -> str:
-        """Write a string; a backslash begins an escape here."""
+        """Write a string; in Spark a backslash begins an escape sequence."""
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0") + "'"
 
     def write_number(self, value: float) -> str:
-        """Write a number; one with a point would be a decimal."""
+        """Write a number; Spark would read one with a point as a decimal."""
         if isinstance(value, int) and -(2**63) < value < 2**63:
             if value < 0:
                 return f"({value})"
@@ -201,101 +202,97 @@ class SparkDialect(SparkShapeDialect):
         return write_spark_type(type_.arrow)
 
     def write_output(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
-        """Write a select item as exactly its declared type."""
+        """Write a select item with exactly its declared type."""
         if isinstance(node, Cast) and require_meta(node).type == type_:
             return writer.write_expression(node)
         return self.write_branch(writer, node, type_)
 
     def write_branch(self, writer: SqlWriter, node: Expr, type_: Type) -> str:
-        """Write one of several values as the type that they have together."""
+        """Write one of several values as their common type."""
         return self.write_cast(writer.write_expression(node), type_)
 
     # --- rows
 
     def write_table(self, writer: SqlWriter, node: TableRef) -> str:
-        """Write a stored table; one that is matched has a row for each cell that its circle may touch."""
+        """Write a stored table; a table that is matched has a row for each cell that its circle may touch."""
         name = super().write_table(writer, node)
         if node.number in self.spread_matches:
             return self.name_spread_view(name)
         return name
 
     def write_permitted_rows(self, table: str, condition: str) -> str:
-        """Write a reader's rows so that nothing can be learnt of the others.
+        """Write the rows that a reader may see, so that the query cannot reveal anything about the others.
 
-        Spark tests conditions in any order, and an error would tell of hidden rows.
+        Spark tests conditions in any order, and an error would reveal hidden rows. Hidden values are therefore NULL.
         """
         if "SELECT" in condition:
             raise UnsupportedBySparkError("a row filter that looks into another table")
-        stored = table.removesuffix(SPREAD_SUFFIX)
-        cell_columns = (
-            [CELL_COLUMN] * (stored in self.cell_views)
-            + [PROBE_CELL_COLUMN] * (stored in self.probe_matches)
-            + [SPREAD_CELL_COLUMN] * (stored != table)
-        )
-        listed = [*cell_columns, *self._columns_by_view[stored]]
-        columns = ", ".join(
-            f"CASE WHEN {condition} THEN t0.{self.quote_identifier(name)} END AS {self.quote_identifier(name)}"
-            for name in listed
-        )
-        return f"SELECT {columns} FROM {table} AS t0 WHERE {condition}"
+        view_name = table.removesuffix(SPREAD_SUFFIX)
+        column_names = []
+        if view_name in self.cell_views:
+            column_names.append(CELL_COLUMN)
+        if view_name in self.probe_matches:
+            column_names.append(PROBE_CELL_COLUMN)
+        if view_name != table:
+            column_names.append(SPREAD_CELL_COLUMN)
+        column_names += self._columns_by_view[view_name]
+        quoted_names = map(self.quote_identifier, column_names)
+        items = [f"CASE WHEN {condition} THEN t0.{name} END AS {name}" for name in quoted_names]
+        return f"SELECT {', '.join(items)} FROM {table} AS t0 WHERE {condition}"
 
     # --- operators
 
     def write_modulo(self, left_sql: str, right_sql: str, *, is_integer: bool) -> str:
-        """Write a remainder; the smallest whole number has one by -1, too."""
+        """Write a remainder; of the smallest whole number it is defined for -1, too."""
         if is_integer:
             return f"({left_sql} % nullif({right_sql}, 0))"
         return super().write_modulo(left_sql, right_sql, is_integer=is_integer)
 
     def write_like(self, writer: SqlWriter, node: LikePredicate) -> str:
-        """Write LIKE and ILIKE, in which a backslash would escape."""
-        fixed = isinstance(node.pattern, Literal) and node.pattern.slot not in writer.free_slots
+        """Write LIKE or ILIKE, in which Spark would read a backslash as an escape."""
         pattern = writer.write_expression(node.pattern)
-        if not fixed or "\\" in str(node.pattern.value if isinstance(node.pattern, Literal) else ""):
+        is_constant = isinstance(node.pattern, Literal) and node.pattern.slot not in writer.free_slots
+        if not is_constant or "\\" in str(node.pattern.value if isinstance(node.pattern, Literal) else ""):
             pattern = _escape_backslashes(pattern)
-        return (
-            f"({writer.write_expression(node.operand)} "
-            f"{'NOT ' if node.negated else ''}{'ILIKE' if node.ignore_case else 'LIKE'} {pattern})"
-        )
+        operator = "ILIKE" if node.ignore_case else "LIKE"
+        if node.negated:
+            operator = f"NOT {operator}"
+        return f"({writer.write_expression(node.operand)} {operator} {pattern})"
 
     def write_nocase_match(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_NOCASEMATCH."""
+        """Write IVO_NOCASEMATCH."""
         text, pattern = (writer.write_expression(arg) for arg in node.args)
         return f"CAST({text} ILIKE {_escape_backslashes(pattern)} AS INT)"
 
     def write_subscript(self, array: str, index: str) -> str:
-        """Write an element, from 1; NULL behind the last."""
+        """Write an element of an array, counted from 1; behind the last one it is NULL."""
         return f"CASE WHEN {index} BETWEEN 1 AND {_MAX_INT32} THEN get({array}, TRY_CAST({index} AS INT) - 1) END"
 
     # --- conversions
 
     def write_adql_cast(self, writer: SqlWriter, node: Cast) -> str:
         """Write ADQL's CAST."""
-        type_ = require_meta(node).type
-        if value_kinds.classify_type(require_meta(node.operand).type) == "text" and value_kinds.classify_type(
-            type_
-        ) in {"point", "circle", "polygon"}:
-            return self.write_shape_from_texts(
-                f"split(btrim(CAST({writer.write_expression(node.operand)} AS STRING), {WHITESPACE_SQL}), '[\\\\s,]+')",
-                type_,
-            )
+        target_type = require_meta(node).type
+        source_kind = value_kinds.classify_type(require_meta(node.operand).type)
+        if source_kind == "text" and value_kinds.classify_type(target_type) in {"point", "circle", "polygon"}:
+            text = f"CAST({writer.write_expression(node.operand)} AS STRING)"
+            words = f"split(btrim({text}, {WHITESPACE_SQL}), '[\\\\s,]+')"
+            return self.write_shape_from_texts(words, target_type)
         return super().write_adql_cast(writer, node)
 
     def write_conversion(self, sql: str, value_kind: str, type_: Type) -> str:
-        """Convert; whole numbers are rounded to the nearest, halves to even ones."""
+        """Write a conversion; whole numbers are rounded to the nearest, and halves to even ones."""
         if type_.is_integer and value_kind == "text":
-            return self.write_cast(f"rint(CAST({sql} AS DOUBLE))", type_)
-        if type_.is_integer and value_kind == "number":
-            return self.write_cast(
-                f"CASE WHEN typeof({sql}) IN ('double', 'float') THEN CAST(rint({sql}) AS BIGINT) ELSE {sql} END",
-                type_,
-            )
-        if value_kind == "text" and type_.is_timestamp:  # the type without a zone drops an offset; sessions are in UTC
-            return self.write_cast(f"CAST({sql} AS TIMESTAMP_LTZ)", type_)
+            sql = f"rint(CAST({sql} AS DOUBLE))"
+        elif type_.is_integer and value_kind == "number":
+            sql = f"CASE WHEN typeof({sql}) IN ('double', 'float') THEN CAST(rint({sql}) AS BIGINT) ELSE {sql} END"
+        elif value_kind == "text" and type_.is_timestamp:
+            # The type without a zone would drop the offset of the text; sessions are in UTC.
+            sql = f"CAST({sql} AS TIMESTAMP_LTZ)"
         return self.write_cast(sql, type_)
 
     def write_shape_from_texts(self, numbers_sql: str, type_: Type) -> str:
-        """Make a shape of an array of texts."""
+        """Write a shape made from an array of texts."""
         size = type_.size
         if size is None:
             return self.write_cast(numbers_sql, type_)
@@ -304,22 +301,27 @@ class SparkDialect(SparkShapeDialect):
         return self.write_cast(_bind_name(numbers_sql, "w", sized), type_)
 
     def write_once(self, sql: str, write_value: Callable[[str], str], spark_type: str = "STRING") -> str:
-        """Write something with an expression in it several times; one that is long is a value first."""
+        """Write SQL that contains an expression several times; Spark computes a long expression once."""
         if len(sql) <= MAX_REPEATED_CHARACTERS:
             return write_value(sql)
         return _bind_name(f"CAST({sql} AS {spark_type})", "v", write_value("v"))
 
     def write_float_text(self, sql: str, type_: Type) -> str:  # noqa: ARG002  (one signature for all)
-        """Write a floating-point number as text as the other engines do, where Java has ``1.0E7`` and ``NaN``."""
+        """Write a floating-point number as text, as the other engines do.
+
+        Java writes ``1.0E7`` and ``NaN``.
+        """
         return self.write_once(f"CAST({sql} AS STRING)", self.write_c_number_text)
 
     def write_c_number_text(self, java_text: str) -> str:
-        """Write Java's text of a number as C's: ``10000000.0``, ``1e+16``, ``1e-05``, ``nan``."""
+        """Write Java's text of a number as C writes it: ``10000000.0``, ``1e+16``, ``1e-05``, ``nan``."""
         decimal_template = "regexp_replace(CAST(CAST({0} AS DECIMAL(38, {1})) AS STRING), '(\\\\.\\\\d+?)0+$', '$1')"
         exponent_sql = f"regexp_replace(regexp_replace({java_text}, '\\\\.0E', 'E'), 'E(\\\\d)', 'e+$1')"
         exponent_sql = f"replace(regexp_replace({exponent_sql}, 'E-(\\\\d)$', 'e-0$1'), 'E-', 'e-')"
+        plain_sql = f"replace(replace({java_text}, 'Infinity', 'inf'), 'NaN', 'nan')"
         return (
-            f"CASE WHEN NOT contains({java_text}, 'E') THEN replace(replace({java_text}, 'Infinity', 'inf'), 'NaN', 'nan') WHEN regexp_like({java_text}, 'E(1[0-5]|\\\\d)$') THEN {decimal_template.format(java_text, 15)}"
+            f"CASE WHEN NOT contains({java_text}, 'E') THEN {plain_sql}"
+            f" WHEN regexp_like({java_text}, 'E(1[0-5]|\\\\d)$') THEN {decimal_template.format(java_text, 15)}"
             f" WHEN endswith({java_text}, 'E-4') THEN {decimal_template.format(java_text, 30)} ELSE {exponent_sql} END"
         )
 
@@ -331,35 +333,37 @@ class SparkDialect(SparkShapeDialect):
             )
         return f"array_join(CAST({array_sql} AS ARRAY<STRING>), ' ')"
 
-    # --- texts: how long one becomes is known before it is built
+    # --- texts: the length is computed before the text is built
 
     def _write_too_long(self) -> str:
         error_sql = self.raise_template.format(f"'a text of more than {self.max_text_bytes} bytes would be built'")
         return f"CAST({error_sql} AS STRING)"
 
     def write_concatenation(self, parts: list[str]) -> str:
-        """Join texts."""
-        plain = super().write_concatenation(parts)
-        if not any("`" in part for part in parts):  # what reads no column is as long as it was written
-            return plain
+        """Write a concatenation of texts, with a check of its length."""
+        plain_sql = super().write_concatenation(parts)
+        if not any("`" in part for part in parts):  # without a column the text is as long as its constants
+            return plain_sql
         if max(map(len, parts)) > MAX_REPEATED_CHARACTERS:
             size = "aggregate(l, 0L, (n, s) -> n + octet_length(s))"
             joined = (
                 f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} WHEN NOT "
                 f"array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
             )
-            return _bind_name(f"array({', '.join(f'CAST({part} AS STRING)' for part in parts)})", "l", joined)
+            part_list = ", ".join(f"CAST({part} AS STRING)" for part in parts)
+            return _bind_name(f"array({part_list})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
-        return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} ELSE {plain} END"
+        return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long()} ELSE {plain_sql} END"
 
     def write_concat(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """CONCAT: everything as text, and what is NULL left out."""
-        return f"concat_ws('', {', '.join(self.write_as_text(writer.write_expression(arg), arg) for arg in node.args)})"
+        """Write CONCAT, which converts its arguments to text and leaves out NULL."""
+        texts = [self.write_as_text(writer.write_expression(arg), arg) for arg in node.args]
+        return f"concat_ws('', {', '.join(texts)})"
 
     def write_replace(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """REPLACE and REGEXP_REPLACE: every character may be one that is replaced.
+        """Write REPLACE or REGEXP_REPLACE.
 
-        Only if that could be too much they are counted.
+        The length of the result is counted only if it could be too large with a match at every character.
         """
         args = [writer.write_expression(arg) for arg in node.args]
         is_short = max(map(len, args)) <= MAX_REPEATED_CHARACTERS
@@ -379,7 +383,7 @@ class SparkDialect(SparkShapeDialect):
                 f"{self.max_text_bytes} AND {size} > {self.max_text_bytes}"
             )
         else:
-            # groups of the pattern are $1 in Java
+            # Java writes groups of the pattern as $1.
             replaced = (
                 f"regexp_replace({s}, {pattern_sql}, regexp_replace(replace({replacement_sql}, '$', '\\\\$'), "
                 f"'\\\\\\\\(\\\\d)', '\\\\$$1'))"
@@ -395,42 +399,47 @@ class SparkDialect(SparkShapeDialect):
         return _bind_name(f"named_struct({argument_fields})", "r", replace_sql)
 
     def write_url_encode(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """URL_ENCODE, as RFC 3986 has it: Java encodes for forms."""
+        """Write URL_ENCODE as in RFC 3986; Java encodes for forms."""
         text = f"url_encode({writer.write_expression(node.args[0])})"
         return f"replace(replace(replace({text}, '+', '%20'), '*', '%2A'), '%7E', '~')"
 
     def write_regexp_extract(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """REGEXP_EXTRACT: NULL if nothing matches."""
+        """Write REGEXP_EXTRACT, which is NULL if nothing matches."""
         text, pattern, *group = (writer.write_expression(arg) for arg in node.args)
         if not group:
             return f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern}, 0) END"
-        # a group that the pattern does not have is empty, and no error: nine that never match stand behind it
+        # Nine more groups, which never match, make a group that the pattern does not have empty and not an error.
         return (
             f"CASE WHEN regexp_like({text}, {pattern}) THEN regexp_extract({text}, {pattern} || "
             f"'(?:[^\\\\s\\\\S]()()()()()()()()())?', {group[0]}) END"
         )
 
     def write_sexagesimal(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HMS_TO_DEGREES and IVO_DMS_TO_DEGREES."""
+        """Write IVO_HMS_TO_DEGREES or IVO_DMS_TO_DEGREES."""
         text = self.write_once(writer.write_expression(node.args[0]), _write_sexagesimal)
         if node.name == "IVO_HMS_TO_DEGREES":
             return f"(15 * {text})"
         return text
 
-    # one signature for all
-    def write_string_aggregate(self, writer: SqlWriter, node: FunctionCall, order_clause: str = "") -> str:  # noqa: ARG002
-        """IVO_STRING_AGG; always in the order of the texts, for rows come in any."""
+    def write_string_aggregate(
+        self,
+        writer: SqlWriter,
+        node: FunctionCall,
+        order_clause: str = "",  # noqa: ARG002  (one signature for all)
+    ) -> str:
+        """Write IVO_STRING_AGG, always in the order of the texts, because rows come in any order."""
         text, delimiter = (writer.write_expression(arg) for arg in node.args)
-        return f"listagg({'DISTINCT ' if node.distinct else ''}{text}, {delimiter}) WITHIN GROUP (ORDER BY {text})"
+        distinct = "DISTINCT " if node.distinct else ""
+        return f"listagg({distinct}{text}, {delimiter}) WITHIN GROUP (ORDER BY {text})"
 
     # --- numbers
 
     def write_random(self, writer: SqlWriter, node: FunctionCall) -> str:  # noqa: ARG002  (one signature for all)
-        """RAND."""
+        """Write RAND."""
         return "rand()"
 
     def write_round(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ROUND and TRUNCATE, with decimals that may be negative."""
+        """Write ROUND or TRUNCATE; the number of decimals may be negative."""
         value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
         if len(node.args) > 1:
             digits = writer.write_expression(node.args[1])
@@ -448,50 +457,51 @@ class SparkDialect(SparkShapeDialect):
         )
 
     def write_average(self, writer: SqlWriter, node: FunctionCall, over_clause: str = "") -> str:
-        """AVG, in double."""
-        text = self.write_double(writer.write_expression(node.args[0]), node.args[0])
-        return f"avg({'DISTINCT ' if node.distinct else ''}{text}) {over_clause}".rstrip()
+        """Write AVG, computed in double precision."""
+        value = self.write_double(writer.write_expression(node.args[0]), node.args[0])
+        distinct = "DISTINCT " if node.distinct else ""
+        return f"avg({distinct}{value}) {over_clause}".rstrip()
 
     def write_ordered_aggregate(self, aggregate_name: str, distinct: str, value_sql: str) -> str:
-        """Write a sum or mean of numbers over them in order."""
+        """Write a sum or mean that does not depend on the order of rows, because it adds the numbers in order."""
         if aggregate_name not in {"sum", "avg"}:
             raise UnsupportedBySparkError("a deviation that may not depend on the order of rows")
-        listed = f"array_sort({'collect_set' if distinct else 'collect_list'}({value_sql}))"
-        total = f"aggregate({listed}, 0D, (p, x) -> p + x)"
-        return (
-            f"CASE WHEN count({value_sql}) > 0 THEN "
-            f"{total}{'' if aggregate_name == 'sum' else f' / size({listed})'} END"
-        )
+        collect_function = "collect_set" if distinct else "collect_list"
+        sorted_values = f"array_sort({collect_function}({value_sql}))"
+        result = f"aggregate({sorted_values}, 0D, (p, x) -> p + x)"
+        if aggregate_name == "avg":
+            result += f" / size({sorted_values})"
+        return f"CASE WHEN count({value_sql}) > 0 THEN {result} END"
 
     def write_window(self, writer: SqlWriter, node: FunctionCall, over_clause: str) -> str:
-        """Write a function over a window; Spark has no DISTINCT there."""
+        """Write a function over a window; Spark does not allow DISTINCT there."""
         if node.distinct:
             raise UnsupportedBySparkError("DISTINCT over a window")
         return super().write_window(writer, node, over_clause)
 
     def write_histogram(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HISTOGRAM: how often each bin is met."""
+        """Write IVO_HISTOGRAM, which counts the values of each bin."""
         value, low, high = self.write_doubles(writer, node.args[:3])
-        if not isinstance(node.args[3], Literal) or node.args[3].slot in writer.free_slots:
+        bins_literal = node.args[3]
+        if not isinstance(bins_literal, Literal) or bins_literal.slot in writer.free_slots:
             raise UnsupportedBySparkError("a histogram whose number of bins is no constant")
-        bins = int(node.args[3].value or 0)
-        bin_ = (
-            f"(CASE WHEN {value} IS NULL OR isnan({value}) OR {value} < {low} THEN 0 WHEN {value} >= {high} THEN {bins + 1}"
-            f" ELSE least(1 + CAST(floor(({value} - {low}) / ({high} - {low}) * {bins}) AS INT), {bins}) END)"
+        bins = int(bins_literal.value or 0)
+        inner_bin = f"least(1 + CAST(floor(({value} - {low}) / ({high} - {low}) * {bins}) AS INT), {bins})"
+        bin_sql = (
+            f"(CASE WHEN {value} IS NULL OR isnan({value}) OR {value} < {low} THEN 0 "
+            f"WHEN {value} >= {high} THEN {bins + 1} ELSE {inner_bin} END)"
         )
-        bin_list = f"{'collect_set' if node.distinct else 'collect_list'}({bin_})"
-        counts_sql = (
-            f"aggregate({bin_list}, array_repeat(0, {bins + 2}), (n, b) -> transform(n, (x, i) -> x + CAST(i = b "
-            f"AS INT)))"
-        )
-        if not node.distinct and bins <= 200:
-            counts_sql = (
-                "array(" + ", ".join(f"CAST(count_if({bin_} = {number}) AS INT)" for number in range(bins + 2)) + ")"
-            )
+        if not node.distinct and bins <= MAX_COUNTED_BINS:
+            bin_counts = [f"CAST(count_if({bin_sql} = {number}) AS INT)" for number in range(bins + 2)]
+            counts_sql = f"array({', '.join(bin_counts)})"
+        else:
+            collect_function = "collect_set" if node.distinct else "collect_list"
+            add_value = "(n, b) -> transform(n, (x, i) -> x + CAST(i = b AS INT))"
+            counts_sql = f"aggregate({collect_function}({bin_sql}), array_repeat(0, {bins + 2}), {add_value})"
         return f"CAST({counts_sql} AS ARRAY<INT>)"
 
     def write_add_months(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ADD_MONTHS: see `EngineDialect.write_add_months`."""
+        """Write ADD_MONTHS; see `EngineDialect.write_add_months`."""
         time, months = (writer.write_expression(arg) for arg in node.args)
         if require_meta(node.args[0]).type.is_numeric:
             days = self.write_double(time, node.args[0])
@@ -510,19 +520,14 @@ class SparkDialect(SparkShapeDialect):
     # --- arrays
 
     def write_flat_array(self, writer: SqlWriter, node: Expr) -> str:
-        """Write an array as one of doubles, or of 64 bits."""
-        return (
-            f"CAST({writer.write_expression(node)} AS "
-            f"ARRAY<{'BIGINT' if Type(require_meta(node).type.datatype).is_integer else 'DOUBLE'}>)"
-        )
+        """Write an array as an array of doubles, or of 64-bit whole numbers."""
+        element_type = "BIGINT" if Type(require_meta(node).type.datatype).is_integer else "DOUBLE"
+        return f"CAST({writer.write_expression(node)} AS ARRAY<{element_type}>)"
 
     def write_array_function(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ARR_LENGTH, ARR_SUM and their like."""
+        """Write ARR_LENGTH, ARR_SUM and similar functions."""
         array = self.write_flat_array(writer, node.args[0])
-        if array.endswith("BIGINT>)"):
-            zero = "0L"
-        else:
-            zero = "0D"
+        zero = "0L" if array.endswith("BIGINT>)") else "0D"
         valid_elements = f"filter({array}, x -> x IS NOT NULL)"
         total = f"aggregate({valid_elements}, {zero}, (p, x) -> p + x)"
         mean = f"({total} / nullif(size({valid_elements}), 0))"
@@ -541,7 +546,7 @@ class SparkDialect(SparkShapeDialect):
         return f"CASE WHEN {array} IS NOT NULL THEN CAST({text} AS {self.write_type_name(require_meta(node).type)}) END"
 
     def write_dot_product(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """ARR_DOT."""
+        """Write ARR_DOT."""
         left_array, right_array = (f"CAST({writer.write_expression(arg)} AS ARRAY<DOUBLE>)" for arg in node.args)
         return (
             f"CASE WHEN size({left_array}) = size({right_array}) THEN aggregate(transform({left_array}, (x, i) -> "
@@ -555,29 +560,26 @@ def _escape_backslashes(pattern_sql: str) -> str:
 
 
 def _write_sexagesimal(text_sql: str) -> str:
-    """Write degrees of text; 60 as the last number is what rounding made of 59.99..: it carries over."""
+    """Write the degrees of a text; 60 as the last number is a rounded 59.99.., and carries over."""
+    cases = [
+        f"WHEN regexp_like({text_sql}, '{pattern}') THEN {_write_pattern_value(text_sql, pattern)}"
+        for pattern in _SEXAGESIMAL_PATTERNS
+    ]
+    return f"CASE {' '.join(cases)} END"
 
-    def write_pattern_case(pattern: str) -> str:
-        sign, degrees_sql, minutes_sql, seconds_sql = (
-            f"regexp_extract({text_sql}, '{pattern}', {group})" for group in range(1, 5)
-        )
-        minutes = f"TRY_CAST({minutes_sql} AS DOUBLE)"
-        seconds = f"coalesce(TRY_CAST({seconds_sql} AS DOUBLE), 0D)"
-        test = f"{minutes} < 60 + CAST({seconds_sql} = '' AS INT) AND {minutes} <= 60 AND {seconds} <= 60"
-        value = (
-            f"CASE WHEN {sign} = '-' THEN -1 ELSE 1 END * (TRY_CAST({degrees_sql} AS DOUBLE) + {minutes} / 60 + "
-            f"{seconds} / 3600)"
-        )
-        return f"CASE WHEN {test} THEN {value} END"
 
-    return (
-        "CASE "
-        + " ".join(
-            f"WHEN regexp_like({text_sql}, '{pattern}') THEN {write_pattern_case(pattern)}"
-            for pattern in _SEXAGESIMAL_PATTERNS
-        )
-        + " END"
+def _write_pattern_value(text_sql: str, pattern: str) -> str:
+    sign, degrees_sql, minutes_sql, seconds_sql = (
+        f"regexp_extract({text_sql}, '{pattern}', {group})" for group in range(1, 5)
     )
+    minutes = f"TRY_CAST({minutes_sql} AS DOUBLE)"
+    seconds = f"coalesce(TRY_CAST({seconds_sql} AS DOUBLE), 0D)"
+    is_valid = f"{minutes} < 60 + CAST({seconds_sql} = '' AS INT) AND {minutes} <= 60 AND {seconds} <= 60"
+    value = (
+        f"CASE WHEN {sign} = '-' THEN -1 ELSE 1 END * (TRY_CAST({degrees_sql} AS DOUBLE) + {minutes} / 60 + "
+        f"{seconds} / 3600)"
+    )
+    return f"CASE WHEN {is_valid} THEN {value} END"
 
 
 __all__ = ["SparkDialect", "UnsupportedBySparkError", "write_spark_type"]

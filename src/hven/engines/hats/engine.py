@@ -1,6 +1,6 @@
-"""HatsEngine: snapshots as HATS catalogues below the roots.
+"""The engine that keeps snapshots as HATS catalogues below its roots.
 
-Near queries by the embedded engine, far ones by a cluster.
+The embedded engine computes queries that read little, and a cluster computes the others.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-MAX_OPEN_MANIFESTS = 64  # manifests that are kept mapped
+MAX_OPEN_MANIFESTS = 64  # manifests that stay mapped
 OWNER_FILE_NAME = ".hven-site"
-ROOT_TIMEOUT_SECONDS = 2.0  # seconds that a root may take to answer
+ROOT_TIMEOUT_SECONDS = 2.0  # time that a root may take to answer
 GROUP_BATCH_COUNT = 8  # row groups that are read at a time
+SAMPLE_ROWS_PER_GROUP, MAX_SAMPLED_GROUPS = 1000, 16
 DAMAGED_MESSAGE = "the rows of {name} are damaged on disk and are not given"
 DAMAGED_REMEDY = "their owner must ingest the collection again"
 
@@ -83,14 +84,14 @@ class HatsEngine(StorageEngine):
         self._open_manifests: OrderedDict[str, CatalogueManifest] = OrderedDict()
         self._key_indexes: dict[str, CatalogueKeyIndex] = {}
         self._refusal_reasons: Mapping[str, str] = {}
-        self._held_locks: dict[str, int] = {}  # locks of snapshots that were written here and may not be published yet
+        self._held_locks: dict[str, int] = {}  # locks of snapshots that are written, but may not be published yet
         self._is_claimed = False
 
     # --- queries ---------------------------------------------------------------------------------------------
 
     @property
     def embedded_engine(self) -> StorageEngine:
-        """The embedded engine, which computes what is read here."""
+        """The embedded engine, which computes over the rows that are read here."""
         with self._lock:
             if self._opened_embedded is None:
                 directory, memory, threads = self._embedded_arguments
@@ -100,12 +101,11 @@ class HatsEngine(StorageEngine):
 
     @property
     def cluster(self) -> Any:
-        """The cluster, spoken to when it is first needed; None: there is none."""
+        """The cluster, which is opened when it is first needed; None if there is none."""
         with self._lock:
             if self._opened_cluster is None and self.spark is not None:
-                cluster = plugins.import_hven_module(
-                    "hven.engines.hats.cluster", "the cluster"
-                )  # Spark's client is an extra
+                # Spark's client is an optional dependency.
+                cluster = plugins.import_hven_module("hven.engines.hats.cluster", "the cluster")
                 self._opened_cluster = cluster.SparkCluster(self.spark, at_once=self.at_once)
             return self._opened_cluster
 
@@ -130,7 +130,7 @@ class HatsEngine(StorageEngine):
         return self.roots[0] / snapshot_path
 
     def open_manifest(self, snapshot: Snapshot) -> CatalogueManifest:
-        """Open the manifest of a snapshot, or find it open."""
+        """Return the manifest of a snapshot, which is opened unless it is open."""
         if snapshot.path in self._refusal_reasons:
             raise StorageUnavailableError(format_message(DAMAGED_MESSAGE, snapshot.table), remedy=DAMAGED_REMEDY)
         with self._lock:
@@ -154,16 +154,16 @@ class HatsEngine(StorageEngine):
         return manifest
 
     def get_open_manifest(self, snapshot: Snapshot) -> CatalogueManifest | None:
-        """Return the manifest of a snapshot, if it is open."""
-        # without the lock, which may be held for as long as an import takes: an event loop asks
+        """Return the manifest of a snapshot if it is open, otherwise None."""
+        # An event loop calls this method. It takes no lock, because an import may hold the lock for a long time.
         if snapshot.path in self._refusal_reasons:
             return None
         return self._open_manifests.get(snapshot.path)
 
     def list_partition_files(self, snapshot: Snapshot) -> Mapping[tuple[int, int], Path] | None:
-        """List the files of partitions, where they are ours.
+        """Return the file of each partition, by order and pixel; None for a foreign catalogue or one without positions.
 
-        The stored columns of others may be others than the table's.
+        The stored columns of a foreign catalogue may differ from those of the table.
         """
         manifest = self.open_manifest(snapshot)
         if manifest.head.foreign or manifest.head.position is None:
@@ -175,7 +175,7 @@ class HatsEngine(StorageEngine):
         }
 
     def get_key_index(self, snapshot: Snapshot) -> CatalogueKeyIndex | None:
-        """Return the index of the primary key of a snapshot, None if it has none."""
+        """Return the index of the primary key of a snapshot; None if it has none."""
         manifest = self.open_manifest(snapshot)
         if not manifest.head.index:
             return None
@@ -189,11 +189,11 @@ class HatsEngine(StorageEngine):
 
     @contextmanager
     def hold_snapshots(self, snapshot_paths: Collection[str]) -> Iterator[None]:
-        """Keep snapshots from being removed, by whichever process, while they are read."""
+        """Keep snapshots from being removed by any process while they are read."""
         handles = []
         try:
             for path in snapshot_paths:
-                with suppress(OSError):  # dropped already: what is read of it tells
+                with suppress(OSError):  # the snapshot may be gone: reading it raises an error then
                     directory = self.find_directory(path)
                     handle = os.open(directory / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
                     handles.append(handle)
@@ -205,25 +205,34 @@ class HatsEngine(StorageEngine):
 
     # --- snapshots -------------------------------------------------------------------------------------------
 
-    # every snapshot can be shared
-    def stage_snapshot(self, table: Table, snapshot_id: str, *, expects_merges: bool = False) -> CatalogueStaging:  # noqa: ARG002
+    # Changes can be merged into any snapshot.
+    def stage_snapshot(
+        self,
+        table: Table,
+        snapshot_id: str,
+        *,
+        expects_merges: bool = False,  # noqa: ARG002
+    ) -> CatalogueStaging:
         """Begin a new snapshot; see `hven.engines.StorageEngine.stage_snapshot`."""
-        snapshot_path = self._build_snapshot_path(table, snapshot_id)
-        return CatalogueStaging(table, snapshot_id, *snapshot_path, self._keep_lock, self.reader)
+        final_directory, relative_path = self._build_snapshot_path(table, snapshot_id)
+        return CatalogueStaging(
+            table, snapshot_id, final_directory, relative_path, seal=self._keep_lock, reader=self.reader
+        )
 
     def stage_merge(
         self, table: Table, snapshot_id: str, base_snapshot: Snapshot, deleted_keys: pa.Table | None = None
     ) -> CatalogueStaging:
-        """Begin a new snapshot out of another and its changes; see `hven.engines.StorageEngine.stage_merge`."""
-        snapshot_path = self._build_snapshot_path(table, snapshot_id)
+        """Begin a new snapshot from another one and its changes; see `hven.engines.StorageEngine.stage_merge`."""
+        final_directory, relative_path = self._build_snapshot_path(table, snapshot_id)
         return CatalogueMerge(
             table,
             snapshot_id,
-            *snapshot_path,
-            self._keep_lock,
-            self.reader,
-            self.open_manifest(base_snapshot),
-            deleted_keys,
+            final_directory,
+            relative_path,
+            seal=self._keep_lock,
+            reader=self.reader,
+            base_manifest=self.open_manifest(base_snapshot),
+            deleted_keys=deleted_keys,
         )
 
     def _build_snapshot_path(self, table: Table, snapshot_id: str) -> tuple[Path, str]:
@@ -239,42 +248,44 @@ class HatsEngine(StorageEngine):
         return final, relative
 
     def claim_root(self) -> None:
-        """Make the first root ours: two sites would sweep each other's snapshots away.
+        """Claim the first root for this site: two sites would remove each other's snapshots.
 
         Raises
         ------
         StorageError
-            It is another site's, or cannot be written.
+            The root belongs to another site, or cannot be written.
         """
         if self._is_claimed:
             return
         root = self.roots[0]
+        owner_file = root / OWNER_FILE_NAME
         try:
             root.mkdir(exist_ok=True)
-            if (root / OWNER_FILE_NAME).exists():
-                owner = (root / OWNER_FILE_NAME).read_text()
-            else:
-                owner = ""
-            if not owner:  # nobody's; or of one who is about to write, or was killed then
-                with (root / OWNER_FILE_NAME).open("a+") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                    file.seek(0)
-                    owner = file.read()
-                    if not owner:
-                        file.write(self._site_identity)
+            owner = owner_file.read_text() if owner_file.exists() else ""
+            if not owner:  # no site has written here, or one is about to write, or was killed before it could
+                owner = self._write_owner(owner_file)
         except OSError as error:
             message = f"the root {root} of [hats] cannot be written: {error.strerror}"
             raise StorageError(message, remedy="look at the directory, its mount and its rights") from error
         if self._site_identity and owner and owner != self._site_identity:
             message = f"the root {root} of [hats] is another site's ({owner})"
             raise StorageError(
-                message,
-                remedy=f"give each site a root of its own; if that site is no more, remove {root / OWNER_FILE_NAME}",
+                message, remedy=f"give each site a root of its own; if that site is no more, remove {owner_file}"
             )
         self._is_claimed = True
 
+    def _write_owner(self, owner_file: Path) -> str:
+        """Write the identity of this site unless another site has done so; return the former content."""
+        with owner_file.open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            owner = file.read()
+            if not owner:
+                file.write(self._site_identity)
+        return owner
+
     def _keep_lock(self, staging: CatalogueStaging) -> None:
-        """Keep the lock of a finished snapshot: nobody may sweep it before it is published."""
+        """Keep the lock of a finished snapshot, so that no process sweeps it before it is published."""
         if staging.final_directory.exists():
             with self._lock:
                 self._held_locks[str(staging.final_directory)] = staging.lock_descriptor
@@ -293,13 +304,11 @@ class HatsEngine(StorageEngine):
         file_numbers: Collection[int],
         column_names: Sequence[str] | None,
     ) -> Iterator[pa.RecordBatch]:
-
-        if column_names is None:
-            schema = manifest.schema
-        else:
+        schema = manifest.schema
+        if column_names is not None:
             schema = pa.schema([manifest.schema.field(name) for name in column_names])
-        array = manifest.get_array("file")
-        group_numbers = np.flatnonzero(np.isin(array, np.fromiter(file_numbers, np.int32, len(file_numbers))))
+        wanted_files = np.fromiter(file_numbers, np.int32, len(file_numbers))
+        group_numbers = np.flatnonzero(np.isin(manifest.get_array("file"), wanted_files))
         with self.hold_snapshots([snapshot.path]):
             for begin in range(0, len(group_numbers), GROUP_BATCH_COUNT):
                 for path, groups in manifest.list_files(group_numbers[begin : begin + GROUP_BATCH_COUNT]):
@@ -312,64 +321,58 @@ class HatsEngine(StorageEngine):
     def read_differing_rows(
         self, old_snapshot: Snapshot, new_snapshot: Snapshot, column_names: Sequence[str] | None = None
     ) -> tuple[Iterator[pa.RecordBatch], Iterator[pa.RecordBatch]]:
-        """Read the files of two snapshots that are not in both.
+        """Read the files that only one of two snapshots has.
 
         See `hven.engines.StorageEngine.read_differing_rows`.
         """
-        sides = []
-        for snapshot, other_snapshot in ((old_snapshot, new_snapshot), (new_snapshot, old_snapshot)):
-            manifest = self.open_manifest(snapshot)
-            other_manifest = self.open_manifest(other_snapshot)
-            other_files = {(file.path, file.bytes, file.checksum) for file in other_manifest.head.files}
-            files = [
-                number
-                for number, file in enumerate(manifest.head.files)
-                if not file.checksum or (file.path, file.bytes, file.checksum) not in other_files
-            ]
-            sides.append(self._iterate_rows(snapshot, manifest, files, column_names))
-        return sides[0], sides[1]
+        old_manifest = self.open_manifest(old_snapshot)
+        new_manifest = self.open_manifest(new_snapshot)
+        old_files = _find_differing_files(old_manifest, new_manifest)
+        new_files = _find_differing_files(new_manifest, old_manifest)
+        old_rows = self._iterate_rows(old_snapshot, old_manifest, old_files, column_names)
+        new_rows = self._iterate_rows(new_snapshot, new_manifest, new_files, column_names)
+        return old_rows, new_rows
 
     def sample_rows(self, snapshot: Snapshot, row_count: int, column_names: Collection[str]) -> MemoryRelation | None:
-        """Return about so many rows of some columns, from row groups all over a snapshot."""
+        """Return about this number of rows of some columns, from row groups all over a snapshot."""
         manifest = self.open_manifest(snapshot)
-        names = [name for name in manifest.schema.names if name in column_names] or manifest.schema.names[:1]
         if not manifest.group_count:
             return None
-        sampled_group_count = min(max(1, min(row_count // 1000, 16)), manifest.group_count)
+        names = [name for name in manifest.schema.names if name in column_names]
+        if not names:
+            names = manifest.schema.names[:1]
+        sampled_group_count = int(np.clip(row_count // SAMPLE_ROWS_PER_GROUP, 1, MAX_SAMPLED_GROUPS))
+        sampled_group_count = min(sampled_group_count, manifest.group_count)
         group_numbers = np.unique(np.linspace(0, manifest.group_count - 1, sampled_group_count).astype(np.int64))
-        array = manifest.get_array("rows")
-        step = max(1, int(array[group_numbers].sum()) // max(row_count, 1))
+        sampled_row_count = int(manifest.get_array("rows")[group_numbers].sum())
+        step = max(1, sampled_row_count // max(row_count, 1))
         pieces = []
         for path, groups in manifest.list_files(group_numbers):
             rows = self.reader.read_groups(path, groups, names, manifest.file_states[path], manifest.head.leaves)
             pieces.append(rows.take(pa.array(np.arange(0, rows.num_rows, step))))
         return MemoryRelation(pa.concat_tables(pieces), is_stored=True)
 
-    # --- what is there ---------------------------------------------------------------------------------------
+    # --- checks ----------------------------------------------------------------------------------------------
 
     def find_missing_file(self, snapshot: Snapshot) -> str | None:
-        """Return which file of a snapshot is not there, or has another size; None: all are as they were written."""
+        """Return the fault of a file of a snapshot that is missing or has another size; None if there is none."""
         try:
             manifest = self.open_manifest(snapshot)
         except StorageUnavailableError as error:
             return self.file_faults.get(snapshot.path, error.message)
+        file_faults: Iterator[str | None]
         if manifest.is_on_web:
-            looks = [
+            reads = [
                 self.reader.submit_read(self._find_file_fault, manifest, file, is_on_web=True)
                 for file in manifest.head.files
             ]
-            return next((missing_file for look in looks if (missing_file := look.result()) is not None), None)
-        return next(
-            (
-                missing_file
-                for file in manifest.head.files
-                if (missing_file := self._find_file_fault(manifest, file)) is not None
-            ),
-            None,
-        )
+            file_faults = (read.result() for read in reads)
+        else:
+            file_faults = (self._find_file_fault(manifest, file) for file in manifest.head.files)
+        return next((fault for fault in file_faults if fault is not None), None)
 
     def _find_file_fault(self, manifest: CatalogueManifest, file: ManifestFile) -> str | None:
-        """Return what is wrong with a file, as far as its size and time tell."""
+        """Return the fault of a file, as far as its size and time tell; None if there is none."""
         location = manifest.locate_file(file)
         try:
             size, stamp = self.reader.read_file_state(location)
@@ -377,8 +380,8 @@ class HatsEngine(StorageEngine):
             return f"{location}: {(error.strerror or str(error)).lower()}"
         except HvenError as error:
             return f"{location}: {error.message}"
-        is_changed = size != file.bytes or (manifest.head.foreign and stamp != file.checksum)
-        if is_changed:
+        has_other_stamp = bool(manifest.head.foreign) and stamp != file.checksum
+        if size != file.bytes or has_other_stamp:
             return build_changed_error(location, size, file.bytes).message
         return None
 
@@ -392,52 +395,48 @@ class HatsEngine(StorageEngine):
         except StorageUnavailableError:
             raise
         except StorageError as error:
-            return VerificationResult(
-                faults={MANIFEST_FILE_NAME: error.message.partition(f"{MANIFEST_FILE_NAME}: ")[2] or error.message}
-            )
+            reason = error.message.partition(f"{MANIFEST_FILE_NAME}: ")[2]
+            return VerificationResult(faults={MANIFEST_FILE_NAME: reason or error.message})
         faults: dict[str, str] = {}
-        unknown = []
-        size = 0
+        unknown_paths = []
+        total_bytes = 0
         for file in manifest.head.files:
+            checksum = file.checksum
             if manifest.head.foreign:
-                unknown.append(file.path)
+                checksum = ""  # what the manifest has is no checksum of the bytes
+                unknown_paths.append(file.path)
             if manifest.is_on_web:
-                why = self._find_file_fault(manifest, file)
+                fault = self._find_file_fault(manifest, file)
             else:
-                why = find_file_fault(
-                    directory / file.path,
-                    (file.bytes, "" if manifest.head.foreign else file.checksum),
-                    known_checksums,
-                    report_bytes,
-                )
-            size += file.bytes
-            if why is not None:
-                faults[file.path] = why
-        files = len(manifest.head.files) - len(unknown)
-        return VerificationResult(bytes=size, files=files, faults=faults, unknown=tuple(unknown))
+                written_state = (file.bytes, checksum)
+                fault = find_file_fault(directory / file.path, written_state, known_checksums, report_bytes)
+            total_bytes += file.bytes
+            if fault is not None:
+                faults[file.path] = fault
+        verified_count = len(manifest.head.files) - len(unknown_paths)
+        return VerificationResult(bytes=total_bytes, files=verified_count, faults=faults, unknown=tuple(unknown_paths))
 
     def refuse_snapshots(self, reasons_by_path: Mapping[str, str]) -> None:
-        """Refuse the rows of these snapshots from now on, whoever asks."""
+        """Refuse to read these snapshots from now on."""
         self._refusal_reasons = dict(reasons_by_path)
 
     def release_removed(self) -> None:
-        """Forget snapshots that were removed."""
+        """Close the manifests of snapshots that were removed."""
         with self._lock:
             for path in [path for path, manifest in self._open_manifests.items() if is_absent(manifest.directory)]:
                 del self._open_manifests[path]
                 self._key_indexes.pop(path, None)
 
     def remove_snapshot(self, snapshot: Snapshot) -> None:
-        """Remove a snapshot's files; if somebody reads them, a later sweep does."""
+        """Remove the files of a snapshot; if a query reads them, a later sweep removes them."""
         path = self.find_directory(snapshot.path)
         with self._lock:
             self._open_manifests.pop(snapshot.path, None)
             self._key_indexes.pop(snapshot.path, None)
         self._release_lock(path)
         if not _is_being_read(path):
-            removed_path = path.with_name(
-                f"{path.name}.staging"
-            )  # a half-removed snapshot must not look like a whole one
+            # A snapshot that is partly removed must not look complete.
+            removed_path = path.with_name(f"{path.name}.staging")
             with suppress(FileNotFoundError):
                 path.rename(removed_path)
                 shutil.rmtree(removed_path, ignore_errors=True)
@@ -453,52 +452,48 @@ class HatsEngine(StorageEngine):
             os.close(lock)
 
     def remove_leftovers(self, known_paths: set[str]) -> list[str]:
-        """Remove what crashed writers left, of what is ours.
+        """Remove what crashed writers left below the first root.
 
-        Directories with a manifest, or that were begun to be written.
+        Only directories that Hven has written, or has begun to write, are removed.
         """
         removed: list[str] = []
         root = self.roots[0]
         if not (root / OWNER_FILE_NAME).exists():
-            return removed  # nobody has written here
+            return removed  # no site has written here
         self.claim_root()
         for path in sorted(root.glob("*/*")):
-            relative = str(path.relative_to(root))
-            ours = (path / READERS_LOCK_NAME).exists() or (
-                path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists()
-            )
-            if (
-                ours
-                and relative not in known_paths
-                and str(path) not in self._held_locks
-                and not _is_being_read(path)
-                and remove_abandoned_directory(path)
-            ):
-                removed.append(relative)
+            relative_path = str(path.relative_to(root))
+            if relative_path in known_paths or str(path) in self._held_locks or not _is_own_directory(path):
+                continue
+            if not _is_being_read(path) and remove_abandoned_directory(path):
+                removed.append(relative_path)
         return removed
 
     def find_outage(self) -> str | None:
-        """Return what keeps a root from answering now, for the health page."""
+        """Return the reason why a root does not answer now, for the health page; None if all do."""
         for root in self.roots:
-            looked = self.reader.submit_read(os.listdir, root)
+            listing = self.reader.submit_read(os.listdir, root)
             try:
-                looked.result(ROOT_TIMEOUT_SECONDS)
+                listing.result(ROOT_TIMEOUT_SECONDS)
             except FutureTimeoutError:
                 return f"the root {root} of [hats] does not answer"
             except OSError as error:
                 if root == self.roots[0] and isinstance(error, FileNotFoundError) and root.parent.is_dir():
-                    continue  # it is made when something is written
+                    continue  # it is created when something is written
                 return f"the root {root} of [hats] cannot be read: {(error.strerror or str(error)).lower()}"
         return None
 
     def find_degradation(self) -> str | None:
-        """Return what keeps the cluster from answering, once somebody needed it: the near road goes on without."""
+        """Return the reason why the cluster does not answer; queries that read little are answered without it."""
         with self._lock:
             cluster = self._opened_cluster
-        return None if cluster is None else cluster.find_outage()
+        if cluster is None:
+            return None
+        outage: str | None = cluster.find_outage()
+        return outage
 
     def close(self) -> None:
-        """Free everything."""
+        """Close the reader, the cluster and the embedded engine."""
         with self._lock:
             embedded = self._opened_embedded
             self._opened_embedded = None
@@ -514,8 +509,25 @@ class HatsEngine(StorageEngine):
             embedded.close()
 
 
+def _find_differing_files(manifest: CatalogueManifest, other_manifest: CatalogueManifest) -> list[int]:
+    """Return the numbers of the files that the other manifest does not have."""
+    other_files = {(file.path, file.bytes, file.checksum) for file in other_manifest.head.files}
+    return [
+        number
+        for number, file in enumerate(manifest.head.files)
+        if not file.checksum or (file.path, file.bytes, file.checksum) not in other_files
+    ]
+
+
+def _is_own_directory(path: Path) -> bool:
+    """Return whether Hven has written a directory, or has begun to write it."""
+    if (path / READERS_LOCK_NAME).exists():
+        return True
+    return path.name.endswith(".staging") and not (path / hats_layout.PROPERTIES_FILE).exists()
+
+
 def _is_being_read(path: Path) -> bool:
-    """Return whether somebody reads a snapshot."""
+    """Return whether a query reads a snapshot."""
     try:
         handle = os.open(path / READERS_LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""What plans need of the engine that runs them, and what they want of a table."""
+"""The interface of the engine for its plans, and the selection of a table that a query reads."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class HatsEngineProtocol(Protocol):
-    """The engine, as its plans see it."""
+    """The engine, as its plans use it."""
 
     uses_indexes: bool
     """False only in tests that prove that the manifest changes nothing but time."""
     near_bytes: int
-    """Of files, up to which a query is computed here."""
+    """Bytes of files up to which a query is computed here."""
     spark: str | None
-    """Where the cluster is."""
+    """Address of the cluster; None if there is none."""
     reader: RowGroupReader
 
     @property
@@ -38,16 +38,16 @@ class HatsEngineProtocol(Protocol):
 
     @property
     def cluster(self) -> Any:
-        """The cluster, or None."""
+        """The cluster; None if there is none."""
 
     def open_manifest(self, snapshot: Snapshot) -> CatalogueManifest:
-        """Open the manifest of a snapshot, or find it open."""
+        """Return the manifest of a snapshot, which is opened unless it is open."""
 
     def get_open_manifest(self, snapshot: Snapshot) -> CatalogueManifest | None:
-        """Return the manifest of a snapshot, if it is open."""
+        """Return the manifest of a snapshot if it is open, otherwise None."""
 
     def get_key_index(self, snapshot: Snapshot) -> CatalogueKeyIndex | None:
-        """Return the index of the primary key of a snapshot."""
+        """Return the index of the primary key of a snapshot; None if it has none."""
 
     def hold_snapshots(self, snapshot_paths: Collection[str]) -> AbstractContextManager[None]:
         """Keep snapshots from being removed."""
@@ -55,16 +55,16 @@ class HatsEngineProtocol(Protocol):
 
 @dataclass(frozen=True)
 class TableSelection:
-    """What has to be read of one table.
+    """The part of a table that a query reads.
 
     Attributes
     ----------
     columns
-        By name; none: rows are only counted.
+        Names of the columns; empty if rows are only counted.
     group_numbers
-        Numbers of row groups.
+        Numbers of the row groups.
     cells
-        In which all rows lie that are needed; None: in any.
+        Ranges of cells that contain all needed rows; None: any.
     """
 
     snapshot: Snapshot
@@ -75,18 +75,18 @@ class TableSelection:
 
     @property
     def is_local_only(self) -> bool:
-        """Whether a cluster cannot read them."""
+        """True if a cluster cannot read the table."""
         return self.manifest.is_on_web
 
     @cached_property
     def estimated_bytes(self) -> int:
-        """About how many have to be read."""
+        """Estimated number of bytes that have to be read."""
         if self.columns:
             return self.manifest.estimate_bytes(self.group_numbers, self.columns)
         return 0
 
     @property
     def row_count(self) -> int:
-        """How many there are in the row groups."""
+        """Number of rows in the row groups."""
         array = self.manifest.get_array("rows")
         return int(array[self.group_numbers].sum())

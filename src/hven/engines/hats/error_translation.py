@@ -1,4 +1,4 @@
-"""What errors of Spark and of the way to it mean to the person who asked, and to the one who runs the cluster."""
+"""Translation of the errors of Spark and of its connections, for the user who asked and for the operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPARK_ERROR_PATTERN = re.compile(
     r"\[(?P<kind>[A-Z][A-Z0-9_.]+)\]\s*(?P<text>.*?)\s*(?:SQLSTATE: (?P<state>\w{5})|$)", re.DOTALL
 )
 _VALUE_ERROR_PATTERNS = (
-    # class of error, what is said of it
+    # class of the error, its text, and the message; groups: `v` is a value, `t` and `u` are types
     (
         re.compile(r"CAST_INVALID_INPUT"),
         re.compile(r"The value '(?P<v>.*)' of the type .* cannot be cast to \"?(?P<t>\w+)", re.DOTALL),
@@ -64,13 +64,21 @@ _ADQL_TYPE_NAMES = {
     "overflow": "BIGINT",  # of sums
     "STRING": "VARCHAR",
 }
-MAX_REASON_CHARACTERS = 120  # characters of why a query is not known
+MAX_REASON_CHARACTERS = 120  # of Spark's reason why it refuses a query
 _OVERFLOW_REMEDY = "compute in floating point: CAST(.. AS DOUBLE PRECISION)"
 _SESSION_LOST_CLASSES = {
     "INVALID_HANDLE.SESSION_CHANGED",
     "INVALID_HANDLE.SESSION_CLOSED",
     "INVALID_HANDLE.SESSION_NOT_FOUND",
 }
+_RAISED_CLASSES = {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"}
+_REFUSED_CLASS_PREFIXES = (
+    "UNSUPPORTED_",
+    "INVALID_NON_DETERMINISTIC",
+    "PYTHON_UDF_IN_ON_CLAUSE",
+    "RECURSIVE_CTE",
+    "INVALID_RECURSIVE",
+)
 _OPERATION_LOST_CLASSES = {
     "INVALID_HANDLE.OPERATION_ABANDONED",
     "INVALID_HANDLE.OPERATION_NOT_FOUND",
@@ -79,7 +87,7 @@ _OPERATION_LOST_CLASSES = {
 
 
 def parse_spark_error(error: BaseException) -> tuple[str, str, str]:
-    """Return the class of an error of Spark, its text, and its SQLSTATE; empty where there is none."""
+    """Return the class of an error of Spark, its text and its SQLSTATE; empty where there is none."""
     text = str(_call_error_method(error, "details") or error)
     match = _SPARK_ERROR_PATTERN.search(text)
     if match is None:
@@ -88,7 +96,7 @@ def parse_spark_error(error: BaseException) -> tuple[str, str, str]:
 
 
 def get_grpc_status(error: BaseException) -> str:
-    """Return the status of a call, empty if it is none."""
+    """Return the status of a call; empty if the error is not from a call."""
     code = _call_error_method(error, "code")
     if code is None:
         return ""
@@ -96,34 +104,33 @@ def get_grpc_status(error: BaseException) -> str:
 
 
 def _call_error_method(error: BaseException, method_name: str) -> Any:
-    """Return what an error of gRPC tells of itself; None if it is another one."""
-    call = getattr(error, method_name, None)
-    return call() if callable(call) else None
+    """Return what a method of a gRPC error returns; None if the error has no such method."""
+    method = getattr(error, method_name, None)
+    if callable(method):
+        return method()
+    return None
 
 
 def is_session_lost(error: BaseException) -> bool:
-    """Return whether the session is gone, so that the query may be asked once more in another one.
-
-    The server began anew, or closed it.
-    """
+    """Return whether the server has closed the session or restarted; the query may be sent in a new session."""
     return parse_spark_error(error)[0] in _SESSION_LOST_CLASSES
 
 
 def is_operation_lost(error: BaseException) -> bool:
     """Return whether the server has forgotten a query, but not the session.
 
-    Nothing of ours was heard of for longer than it waits.
+    It forgets queries whose client was silent for too long.
     """
     return parse_spark_error(error)[0] in _OPERATION_LOST_CLASSES
 
 
 def is_server_away(error: BaseException) -> bool:
-    """Return whether nobody answers at the address."""
+    """Return whether no server answers at the address."""
     return get_grpc_status(error) == "UNAVAILABLE" or isinstance(error, ConnectionError)
 
 
 def build_no_answer_error(server_name: str) -> StorageUnavailableError:
-    """Make the error of a server that does not answer."""
+    """Build the error of a server that does not answer."""
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not answer",
         remedy="try again in some seconds; if it lasts, look at its Connect server (spark in [hats])",
@@ -133,14 +140,18 @@ def build_no_answer_error(server_name: str) -> StorageUnavailableError:
 def translate_error(
     error: BaseException, *, server_name: str = "", stop_reason: str | None = None, timeout_seconds: float | None = None
 ) -> HvenError | UnsupportedBySparkError:
-    """Translate an error of the cluster into one of ours, or into `UnsupportedBySparkError` if Spark knows no such query.
+    """Translate an error of the cluster into an error of Hven.
+
+    It is `UnsupportedBySparkError` if Spark refuses the query.
 
     Parameters
     ----------
     server_name
-        The server, as it may be shown.
+        The server, as messages show it.
     stop_reason
-        ``timeout`` or ``cancel`` if somebody stopped the query.
+        ``timeout`` or ``cancel`` if the query was stopped.
+    timeout_seconds
+        Time limit of the query, for the message.
     """
     if isinstance(error, HvenError):
         return error
@@ -149,7 +160,19 @@ def translate_error(
         return build_time_limit_error(timeout_seconds)
     if stop_reason == "cancel" or error_class == "OPERATION_CANCELED" or get_grpc_status(error) == "CANCELLED":
         return OperationCancelledError("the query was cancelled")
-    if is_server_away(error) or get_grpc_status(error) == "DEADLINE_EXCEEDED":
+    return (
+        _translate_connection_error(error, server_name)
+        or _translate_worker_error(text, server_name)
+        or _translate_file_error(error_class, text)
+        or _translate_size_error(error_class, text)
+        or _translate_value_error(error_class, text)
+        or _translate_query_error(error_class, text, state)
+    )
+
+
+def _translate_connection_error(error: BaseException, server_name: str) -> HvenError | None:
+    status = get_grpc_status(error)
+    if is_server_away(error) or status == "DEADLINE_EXCEEDED":
         return build_no_answer_error(server_name)
     if is_session_lost(error) or is_operation_lost(error):
         return StorageUnavailableError(
@@ -158,21 +181,16 @@ def translate_error(
             remedy="ask again; if it lasts, look at the server's log, and at "
             "spark.connect.execute.manager.detachedTimeout",
         )
-    if get_grpc_status(error) in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
+    if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_format_server(server_name)} refuses this site",
             remedy="look at the token of spark in [hats]",
         )
-    return (
-        _translate_worker_error(text, server_name)
-        or _translate_file_error(error_class, text)
-        or _translate_size_error(error_class, text)
-        or _translate_value_error(error_class, text, state)
-    )
+    return None
 
 
 def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
-    """Translate what is wrong with the functions of ours on the workers."""
+    """Translate an error of Hven's functions on the workers."""
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:
         return StorageError(
@@ -189,9 +207,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
-        if missing is None:
-            reason = "another Python than this one"
-        else:
+        reason = "another Python than this one"
+        if missing is not None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
@@ -203,10 +220,7 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
 def _translate_file_error(error_class: str, text: str) -> HvenError | None:
     if error_class.startswith("FAILED_READ_FILE") or error_class in {"PATH_NOT_FOUND", "CANNOT_READ_FILE_FOOTER"}:
         path = re.search(r"(?:file|hdfs|s3a?):/*(?P<p>/[^\s,]+?)\.?(?:\s|$)", text)
-        if path is None:
-            name = ""
-        else:
-            name = path["p"]
+        name = "" if path is None else path["p"]
         if error_class == "PATH_NOT_FOUND" or "NOT_EXIST" in error_class or "FileNotFoundException" in text:
             return build_missing_file_error(name)
         return StorageError(
@@ -237,42 +251,40 @@ def _find_type_name(match: re.Match[str]) -> str:
     return _ADQL_TYPE_NAMES.get(name, name or "its type")
 
 
-def _translate_value_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedBySparkError:
-    for class_pattern, pattern, words in _VALUE_ERROR_PATTERNS:
-        if class_pattern.match(error_class):
-            match = pattern.search(text)
-        else:
-            match = None
+def _translate_value_error(error_class: str, text: str) -> HvenError | None:
+    """Translate an error of a value that cannot be computed."""
+    for class_pattern, pattern, template in _VALUE_ERROR_PATTERNS:
+        match = pattern.search(text) if class_pattern.match(error_class) else None
         if match is not None:
-            message = words.format(v=match["v"] or "", t=_find_type_name(match))
+            message = template.format(v=match["v"] or "", t=_find_type_name(match))
             remedy = _OVERFLOW_REMEDY if "range of" in message else ""
             return EvaluationError(f"a value cannot be computed: {message}", remedy=remedy)
     pattern_error = re.search(r"PatternSyntaxException: (.*?)(?: near index|$)", text, re.MULTILINE)
     if pattern_error is not None:
         return EvaluationError(f"a value cannot be computed: the pattern cannot be read: {pattern_error[1]}")
-    python = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
-    if python is not None:
-        return EvaluationError(f"a value cannot be computed: {python[1]}")
+    python_error = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
+    if python_error is not None:
+        return EvaluationError(f"a value cannot be computed: {python_error[1]}")
+    return None
+
+
+def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenError | UnsupportedBySparkError:
+    """Translate an error of a query that fails for a value without a known message, or that Spark refuses."""
     line = text.split("\n", 1)[0]
-    if error_class in {"USER_RAISED_EXCEPTION", "USER_RAISED_EXCEPTION_PARAMETER_MISMATCH"} or sqlstate[:2] in {
-        "22",
-        "21",
-    }:
+    if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
-    if "Invalid PythonUDF" in text:  # of ours, in a condition that reads two tables
+    if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
         return UnsupportedBySparkError("a function of ours over two tables, where Spark knows none")
-    if error_class.startswith(
-        ("UNSUPPORTED_", "INVALID_NON_DETERMINISTIC", "PYTHON_UDF_IN_ON_CLAUSE", "RECURSIVE_CTE", "INVALID_RECURSIVE")
-    ) or sqlstate[:2] in {"0A", "42"}:
-        return UnsupportedBySparkError(
-            f"a query that the cluster does not know ({error_class.lower().replace('_', ' ')}: "
-            f"{line[:MAX_REASON_CHARACTERS]})"
-        )
-    return build_unexpected_error(f"{f'[{error_class}] ' if error_class else ''}{line}")
+    if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
+        class_words = error_class.lower().replace("_", " ")
+        reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"
+        return UnsupportedBySparkError(f"a query that the cluster does not know ({reason})")
+    prefix = f"[{error_class}] " if error_class else ""
+    return build_unexpected_error(f"{prefix}{line}")
 
 
 def build_unexpected_error(reason: str) -> ServiceError:
-    """Make the error of what nobody knows better."""
+    """Build the error of a query that fails for an unknown reason."""
     return ServiceError(
         f"the Spark cluster could not run the query: {reason}",
         remedy="please report this: it is a fault of the program, not of the query",

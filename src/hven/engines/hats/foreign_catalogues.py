@@ -1,11 +1,10 @@
-"""Catalogues that others wrote, served where they are, on this machine or behind an address.
+"""Foreign catalogues: other programs wrote them, and Hven serves them where they are, here or on a web server.
 
-Their footers are read once, and a manifest names their files.
+Their footers are read once, and a manifest lists their files.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,20 +33,19 @@ if TYPE_CHECKING:
     from hven.engines.hats.row_group_reader import RowGroupReader
     from hven.model.table import Table
 
-MAX_FULLY_INDEXED_GROUPS = 50_000  # row groups beyond which the extremes of indexed columns alone are looked up
+MAX_FULLY_INDEXED_GROUPS = 50_000  # with more row groups, only indexed columns get statistics
 UNREADABLE_MESSAGE = "no readable Parquet file: {why}"
-MAX_CHECKED_ROWS = 50_000_000  # rows whose positions are read to count those that have none
-SAMPLED_FILE_COUNTS = (
-    20,
-    3,
-)  # files of larger catalogues, and of those behind an address, of which the positions of a row group are compared with their partition
-MAX_MISPLACED_FRACTION = 0.01  # share of a file's positions beyond its partition that is no matter of rounding
+MAX_CHECKED_ROWS = 50_000_000  # of larger catalogues, only some positions are read
+# Number of files whose positions are compared with their partition: here, and on a web server.
+SAMPLED_FILE_COUNTS = (20, 3)
+MAX_MISPLACED_FRACTION = 0.01  # of the positions of a file; rounding cannot explain more
+MAX_MEASURED_FOOTERS = 20  # footers from which the shares of columns are computed
 ROW_COUNT_MESSAGE = "the catalogue says hats_nrows={said}, and its files have {found:,} rows"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file, its footer, and what tells that it changed."""
+    """A file of a catalogue with its footer, and with a stamp that tells when it changes."""
 
     path: str
     order: int
@@ -61,44 +59,108 @@ class FoundFile:
 def describe_foreign_catalogue(
     table: Table, directory: str, reader: RowGroupReader, column_names: Mapping[str, str] | None = None
 ) -> tuple[ManifestHead, pa.Table]:
-    """Read what a manifest says of a catalogue of others, in a directory or behind an address.
+    """Read the facts of the manifest from a foreign catalogue, in a directory or on a web server.
 
     Parameters
     ----------
+    table
+        The table of the descriptor.
+    directory
+        Directory or address of the catalogue.
+    reader
+        Reader of the files.
     column_names
-        What columns of the table are called there, as `model.types.list_leaf_columns` names them; None: as here.
+        Column of the table -> its name in the catalogue, as `model.types.list_leaf_columns` writes it; None: the same
+        names.
 
     Raises
     ------
     SourceError
-        No catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions that lie outside
-        of their partition; fewer rows than are said; a mount that hangs.
+        The directory has no catalogue; a file is missing, is no Parquet, or differs from the others; cells or positions
+        lie outside their partition; the catalogue states another number of rows; a mount does not answer.
     """
     is_on_web = hats_layout.is_web_address(directory)
-    open_catalogue = catalogues.open_catalogue(
-        directory,
-        reader.web_catalogues.open_folder(directory) if is_on_web else catalogues.LocalCatalogueFolder(Path(directory)),
-    )
+    folder: catalogues.CatalogueFolder
+    if is_on_web:
+        folder = reader.web_catalogues.open_folder(directory)
+    else:
+        folder = catalogues.LocalCatalogueFolder(Path(directory))
+    open_catalogue = catalogues.open_catalogue(directory, folder)
     properties = open_catalogue.properties
     files = catalogues.call_in_threads(
-        lambda found_file: _read_found_file(reader, found_file[0], found_file[1], f"{directory}/{found_file[2]}"),
+        lambda partition: _read_found_file(reader, partition[0], partition[1], f"{directory}/{partition[2]}"),
         open_catalogue.partitions,
-        lambda found_file: f"{directory}/{found_file[2]}",
+        lambda partition: f"{directory}/{partition[2]}",
     )
     names = {column.name: (column_names or {}).get(column.name, column.name) for column in table.columns}
     _check_same_columns(names, files)
     _check_property_columns(properties, files, f"{directory}/{open_catalogue.base}{hats_layout.PROPERTIES_FILE}")
-    if files:
-        paths = _find_leaf_paths(files[0].schema, names)
-    else:
-        paths = {}
+    leaf_paths = _find_leaf_paths(files[0].schema, names) if files else {}
     cell_column = find_cell_column(properties, files)
     indexed_columns = list_indexed_columns(table)
-    groups = RowGroupCollector(pa.schema([table.arrow_schema.field(name) for name in indexed_columns]), paths)
+    indexed_schema = pa.schema([table.arrow_schema.field(name) for name in indexed_columns])
+    row_groups, data_files = _collect_row_groups(files, indexed_schema, cell_column, leaf_paths)
+    _check_cells_in_partitions(row_groups, data_files)
+    row_count = sum(file.rows for file in data_files)
+    _check_row_count(properties, row_count, directory)
+    footers = [found_file.footer for found_file in files]
+    has_many_groups = row_groups.num_rows > MAX_FULLY_INDEXED_GROUPS
+    statistics = {
+        name: _collect_footer_statistics(footers, leaf_paths.get(name, name))
+        for name in (indexed_columns if has_many_groups else table.arrow_schema.names)
+    }
+    partition_names = (properties.get("hats_col_ra"), properties.get("hats_col_dec"))
+    position = table.position
+    if position is not None and partition_names != (names[position[0]], names[position[1]]):
+        position = None
+    if table.position is not None:
+        lon_name, lat_name = table.position
+        checks_all_rows = not is_on_web and row_count <= MAX_CHECKED_ROWS
+        checked_files = files if checks_all_rows else _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
+        null_counts = _count_missing_positions(
+            reader,
+            checked_files,
+            (leaf_paths.get(lon_name, lon_name), leaf_paths.get(lat_name, lat_name)),
+            reads_all=checks_all_rows,
+            checks_partitions=position is not None,
+        )
+        if checks_all_rows:
+            for name, null_count in zip(table.position, null_counts, strict=True):
+                statistics.setdefault(name, {})["nulls"] = null_count
+    if position is None and partition_names[0] and partition_names[1] and files:
+        # The partitions decide which files are read for a region, so their columns are checked, too.
+        file_leaves = list_leaf_columns(files[0].schema)
+        _count_missing_positions(
+            reader,
+            _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web]),
+            (file_leaves[partition_names[0]][0], file_leaves[partition_names[1]][0]),
+            reads_all=False,
+            checks_partitions=True,
+        )
+    head = ManifestHead(
+        rows=row_count,
+        files=tuple(data_files),
+        schema=table.arrow_schema.serialize().to_pybytes().hex(),
+        position=position,
+        cell=cell_column or "",
+        shares=compute_column_shares(footers[:MAX_MEASURED_FOOTERS], leaf_paths),
+        statistics=statistics,
+        coverage=_compute_partition_coverage(data_files),
+        foreign=directory,
+        leaves=leaf_paths,
+    )
+    return head, row_groups
+
+
+def _collect_row_groups(
+    files: Sequence[FoundFile], indexed_schema: pa.Schema, cell_column: str | None, leaf_paths: Mapping[str, str]
+) -> tuple[pa.Table, list[ManifestFile]]:
+    """Collect the row groups and the files of the manifest."""
+    collector = RowGroupCollector(indexed_schema, leaf_paths)
     data_files: list[ManifestFile] = []
     for found_file in files:
-        partition_cells = hats_layout.compute_cell_range(found_file.order, found_file.pixel)
-        groups.add_file(len(data_files), found_file.footer, cell_column, partition_cells)
+        first_cell, end_cell = hats_layout.compute_cell_range(found_file.order, found_file.pixel)
+        collector.add_file(len(data_files), found_file.footer, cell_column, (first_cell, end_cell))
         data_files.append(
             ManifestFile(
                 found_file.path,
@@ -106,74 +168,27 @@ def describe_foreign_catalogue(
                 found_file.bytes,
                 found_file.order,
                 found_file.pixel,
-                partition_cells[0],
-                partition_cells[1] - 1,
+                first_cell,
+                end_cell - 1,
                 found_file.change_stamp,
             )
         )
-    row_groups = groups.build_table()
-    _check_cells_in_partitions(row_groups, data_files)
-    rows = sum(file.rows for file in data_files)
-    if properties.get("hats_nrows", "").isdecimal() and int(properties["hats_nrows"]) != rows:
+    return collector.build_table(), data_files
+
+
+def _check_row_count(properties: Mapping[str, str], row_count: int, directory: str) -> None:
+    """Check that the files have as many rows as the properties state, if they state it."""
+    stated_count = properties.get("hats_nrows", "")
+    if stated_count.isdecimal() and int(stated_count) != row_count:
         raise SourceError(
-            format_message(ROW_COUNT_MESSAGE, properties["hats_nrows"], rows),
+            format_message(ROW_COUNT_MESSAGE, stated_count, row_count),
             place=Place(file=directory),
             remedy=hats_layout.REWRITE_REMEDY,
         )
-    footers = [found_file.footer for found_file in files]
-    has_many_groups = row_groups.num_rows > MAX_FULLY_INDEXED_GROUPS
-    statistics = {
-        name: _collect_footer_statistics(footers, paths.get(name, name))
-        for name in (indexed_columns if has_many_groups else table.arrow_schema.names)
-    }
-    position = table.position
-    position_names = (properties.get("hats_col_ra"), properties.get("hats_col_dec"))
-    if position is not None and position_names != (names[position[0]], names[position[1]]):
-        position = None
-    if table.position is not None:
-        checks_all_rows = not is_on_web and rows <= MAX_CHECKED_ROWS
-        position_paths = (
-            paths.get(table.position[0], table.position[0]),
-            paths.get(table.position[1], table.position[1]),
-        )
-        if checks_all_rows:
-            checked_files = files
-        else:
-            checked_files = _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
-        null_counts = _count_missing_positions(
-            reader, checked_files, position_paths, checks_all_rows, checks_partitions=position is not None
-        )
-        for name, nulls in zip(table.position, null_counts if checks_all_rows else (), strict=False):
-            statistics.setdefault(name, {})["nulls"] = nulls
-    if (
-        position is None and position_names[0] and position_names[1] and files
-    ):  # what they say decides which files are read for a region
-        file_leaves = list_leaf_columns(files[0].schema)
-        smallest_files = _choose_smallest_files(files, SAMPLED_FILE_COUNTS[is_on_web])
-        _count_missing_positions(
-            reader,
-            smallest_files,
-            (file_leaves[position_names[0]][0], file_leaves[position_names[1]][0]),
-            False,
-            checks_partitions=True,
-        )
-    head = ManifestHead(
-        rows=rows,
-        files=tuple(data_files),
-        schema=table.arrow_schema.serialize().to_pybytes().hex(),
-        position=position,
-        cell=cell_column or "",
-        shares=compute_column_shares(footers[:20], paths),
-        statistics=statistics,
-        coverage=_compute_partition_coverage(data_files),
-        foreign=directory,
-        leaves=paths,
-    )
-    return head, row_groups
 
 
 def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict[str, str]:
-    """Tell where columns stand in the files that are not called so there: in structs, or by another name."""
+    """Return the paths of the columns that have another name in the files, or stand in structs."""
     leaf_paths = list_leaf_columns(schema)
     return {
         name: leaf_paths[file_name][0] for name, file_name in column_names.items() if leaf_paths[file_name][0] != name
@@ -181,58 +196,57 @@ def _find_leaf_paths(schema: pa.Schema, column_names: Mapping[str, str]) -> dict
 
 
 def find_cell_column(properties: Mapping[str, str], files: Sequence[FoundFile]) -> str | None:
-    """Name the column of cells of order 29; None.
+    """Return the name of the column of cells of order 29, if the footers of all files have its extremes.
 
-    There is none whose extremes all files tell, and the partitions alone tell where rows are.
+    None otherwise: then only the partitions tell where rows are.
     """
     name = properties.get("hats_col_healpix") or hats_layout.CELL_COLUMN
     if name != hats_layout.CELL_COLUMN or properties.get("hats_col_healpix_order", "29") != "29":
         return None
     first_schema: Any = None
+    column_number: int | None = None
     for found_file in files:
-        if first_schema is None or not found_file.footer.schema.equals(first_schema):
-            first_schema = found_file.footer.schema
-            names = [first_schema.column(number).path for number in range(found_file.footer.num_columns)]
-            if name in names:
-                column_number = names.index(name)
-            else:
-                column_number = None
-        groups = (
-            ()
-            if column_number is None
-            else (found_file.footer.row_group(number) for number in range(found_file.footer.num_row_groups))
-        )
-        has_extremes = column_number is not None and all(
-            group.num_rows == 0
-            or (
-                (column_statistics := group.column(column_number).statistics) is not None
-                and column_statistics.has_min_max
-            )
-            for group in groups
-        )
-        if not has_extremes:
+        footer = found_file.footer
+        if first_schema is None or not footer.schema.equals(first_schema):
+            first_schema = footer.schema
+            column_names = [first_schema.column(number).path for number in range(footer.num_columns)]
+            column_number = column_names.index(name) if name in column_names else None
+        if column_number is None or not _has_extremes(footer, column_number):
             return None
     return name
 
 
+def _has_extremes(footer: Any, column_number: int) -> bool:
+    """Return whether a footer has the extremes of a column for each row group with rows."""
+    for group_number in range(footer.num_row_groups):
+        group = footer.row_group(group_number)
+        if group.num_rows:
+            statistics = group.column(column_number).statistics
+            if statistics is None or not statistics.has_min_max:
+                return False
+    return True
+
+
 def _check_property_columns(properties: Mapping[str, str], files: Sequence[FoundFile], properties_file: str) -> None:
-    """Check that there are the columns that the properties name."""
-    if files:
-        file_leaves = list_leaf_columns(files[0].schema)
-    else:
-        file_leaves = {}
+    """Check that the files have the columns that the properties name."""
+    if not files:
+        return
+    file_leaves = list_leaf_columns(files[0].schema)
     for key in ("hats_col_ra", "hats_col_dec"):
-        if file_leaves and properties.get(key) and properties[key] not in file_leaves:
+        name = properties.get(key)
+        if file_leaves and name and name not in file_leaves:
             raise SourceError(
                 format_message(
-                    "{key}={name}, and there is no such column in {first}",
-                    key,
-                    properties[key],
-                    os.path.basename(files[0].path),
-                ),  # noqa: PTH119
+                    "{key}={name}, and there is no such column in {first}", key, name, _get_file_name(files[0].path)
+                ),
                 place=Place(file=properties_file),
                 remedy="write the names of its columns there, or get the catalogue anew",
             )
+
+
+def _get_file_name(path: str) -> str:
+    """Return the name of a file, whose path may be an address."""
+    return path.rpartition("/")[2]
 
 
 def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) -> FoundFile:
@@ -242,27 +256,25 @@ def _read_found_file(reader: RowGroupReader, order: int, pixel: int, path: str) 
         footer = reader.get_footer(path, (size, stamp)).footer
         return FoundFile(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
     except (HvenError, OSError, pa.ArrowException) as error:
+        reason = str(error)
+        remedy = hats_layout.REWRITE_REMEDY
         if isinstance(error, HvenError):
             curator_error = reader.web_catalogues.find_cause(error)
-        else:
-            curator_error = None
-        raise SourceError(
-            format_message(UNREADABLE_MESSAGE, curator_error.message if curator_error else str(error)),
-            place=Place(file=path),
-            remedy=(curator_error and curator_error.remedy) or hats_layout.REWRITE_REMEDY,
-        ) from error
+            reason = curator_error.message
+            remedy = curator_error.remedy or remedy
+        raise SourceError(format_message(UNREADABLE_MESSAGE, reason), place=Place(file=path), remedy=remedy) from error
 
 
 def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile]) -> None:
-    """Check that every file has the columns of the table, of one type."""
+    """Check that every file has the columns of the table, with the same types."""
     if not files:
         return
-    types_by_name: dict[str, tuple[pa.DataType, str]] = {}  # and the first file that has values of it
+    # name -> type, and the first file that has values of the column
+    types_by_name: dict[str, tuple[pa.DataType, str]] = {}
     first_leaves = list_leaf_columns(files[0].schema)
     for found_file in files:
-        if found_file.schema.equals(files[0].schema):
-            file_leaves = first_leaves
-        else:
+        file_leaves = first_leaves
+        if not found_file.schema.equals(files[0].schema):
             file_leaves = list_leaf_columns(found_file.schema)
         for name in column_names.values():
             if name not in file_leaves:
@@ -282,8 +294,8 @@ def _check_same_columns(column_names: Mapping[str, str], files: list[FoundFile])
                         name,
                         str(column_type),
                         str(known_type),
-                        os.path.basename(known_file),
-                    ),  # noqa: PTH119
+                        _get_file_name(known_file),
+                    ),
                     place=Place(file=found_file.path),
                     remedy=hats_layout.REWRITE_REMEDY,
                 )
@@ -296,10 +308,11 @@ def _is_null_type(arrow_type: pa.DataType) -> bool:
 def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) -> None:
     """Check that the cells of each row group lie in its partition."""
     file_numbers = np.asarray(row_groups.column("file"))
-    low, high = (np.array([getattr(file, side) for file in files], np.int64)[file_numbers] for side in ("low", "high"))
-    misplaced_groups = np.flatnonzero(
-        (np.asarray(row_groups.column("first")) < low) | (np.asarray(row_groups.column("last")) > high)
-    )
+    low = np.array([file.low for file in files], np.int64)[file_numbers]
+    high = np.array([file.high for file in files], np.int64)[file_numbers]
+    is_before = np.asarray(row_groups.column("first")) < low
+    is_behind = np.asarray(row_groups.column("last")) > high
+    misplaced_groups = np.flatnonzero(is_before | is_behind)
     if len(misplaced_groups):
         file = files[int(file_numbers[misplaced_groups[0]])]
         raise SourceError(
@@ -315,64 +328,67 @@ def _check_cells_in_partitions(row_groups: pa.Table, files: list[ManifestFile]) 
 
 
 def _collect_footer_statistics(footers: list[Any], column_path: str) -> dict[str, object]:
-    """Gather nulls and extremes of a column from footers."""
-    column_statistics: dict[str, object] = {"nulls": 0}
-    nulls = 0
-    lows = []
-    highs = []
+    """Collect the number of nulls and the extremes of a column from footers."""
+    null_count = 0
+    low_values = []
+    high_values = []
     for footer in footers:
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
-            column_number = next(
-                (at for at in range(group.num_columns) if group.column(at).path_in_schema == column_path), None
-            )
-            if column_number is None:
-                statistics = None
-            else:
-                statistics = group.column(column_number).statistics
-            if statistics is not None:
-                nulls += statistics.null_count or 0
-                if statistics.has_min_max:
-                    lows.append(statistics.min)
-                    highs.append(statistics.max)
-    column_statistics["nulls"] = nulls
-    if lows and isinstance(lows[0], int | float) and not isinstance(lows[0], bool):
-        column_statistics["minimum"], column_statistics["maximum"] = to_json_value(min(lows)), to_json_value(max(highs))
+        for group_number in range(footer.num_row_groups):
+            statistics = _find_column_statistics(footer.row_group(group_number), column_path)
+            if statistics is None:
+                continue
+            null_count += statistics.null_count or 0
+            if statistics.has_min_max:
+                low_values.append(statistics.min)
+                high_values.append(statistics.max)
+    column_statistics: dict[str, object] = {"nulls": null_count}
+    if low_values and isinstance(low_values[0], int | float) and not isinstance(low_values[0], bool):
+        column_statistics["minimum"] = to_json_value(min(low_values))
+        column_statistics["maximum"] = to_json_value(max(high_values))
     return column_statistics
+
+
+def _find_column_statistics(row_group: Any, column_path: str) -> Any:
+    """Return the statistics of a column in a row group; None if there are none."""
+    for column_number in range(row_group.num_columns):
+        column = row_group.column(column_number)
+        if column.path_in_schema == column_path:
+            return column.statistics
+    return None
 
 
 def _count_missing_positions(
     reader: RowGroupReader,
     files: Sequence[FoundFile],
     position_paths: tuple[str, str],
-    reads_all: bool,
     *,
+    reads_all: bool,
     checks_partitions: bool,
 ) -> tuple[int, int]:
-    """Count the rows without a position, and check that the others lie in their partition.
+    """Count the rows without a longitude, and those without a latitude.
 
-    NaN, which footers do not tell of, is no number here. `reads_all`: all row groups are read, else the first of each
-    file; `checks_partitions`: partitions are made of these columns.
+    NaN, which footers do not count, is none. With `reads_all` it reads all row groups, otherwise the first one of each
+    file. With `checks_partitions` it checks that the positions lie in their partition.
     """
 
     def count_in_file(found_file: FoundFile) -> tuple[int, int]:
-        groups = list(
-            range(found_file.footer.num_row_groups if reads_all else min(found_file.footer.num_row_groups, 1))
-        )
+        group_count = found_file.footer.num_row_groups
+        if not reads_all:
+            group_count = min(group_count, 1)
         position_rows = reader.read_groups(
             found_file.path,
-            groups,
+            list(range(group_count)),
             list(position_paths),
             (found_file.bytes, found_file.change_stamp),
             {path: path for path in position_paths},
         )
-        columns = [_to_double_array(position_rows.column(path)) for path in position_paths]
+        lon, lat = (_to_double_array(position_rows.column(path)) for path in position_paths)
         if checks_partitions:
-            _check_positions_in_partition(found_file, *columns)
-        return int(np.isnan(columns[0]).sum()), int(np.isnan(columns[1]).sum())
+            _check_positions_in_partition(found_file, lon, lat)
+        return int(np.isnan(lon).sum()), int(np.isnan(lat).sum())
 
-    null_counts = catalogues.call_in_threads(count_in_file, files, lambda one: one.path, thread_limit=2)
-    return sum(lon for lon, _ in null_counts), sum(lat for _, lat in null_counts)
+    counts = catalogues.call_in_threads(count_in_file, files, lambda found_file: found_file.path, thread_limit=2)
+    return sum(lon_count for lon_count, _ in counts), sum(lat_count for _, lat_count in counts)
 
 
 def _choose_smallest_files(files: Sequence[FoundFile], file_limit: int) -> list[FoundFile]:
@@ -383,12 +399,12 @@ def _choose_smallest_files(files: Sequence[FoundFile], file_limit: int) -> list[
 
 def _to_double_array(values: pa.ChunkedArray) -> Any:
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or pa.types.is_decimal(values.type)):
-        return np.full(len(values), np.nan)  # what a position in text means is the descriptor's to say
+        return np.full(len(values), np.nan)  # the descriptor defines the meaning of positions in text
     return np.asarray(pc.fill_null(values.cast(pa.float64()), np.nan).to_numpy(), np.float64)
 
 
 def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> None:
-    """Refuse positions that are not of their partition: searches would miss them, and nobody would see it."""
+    """Refuse positions outside their partition: searches would silently miss them."""
     is_valid = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90)
     cell_indexes = healpix.compute_cell_indexes(found_file.order, lon[is_valid] % 360, lat[is_valid])
     misplaced_count = int((cell_indexes != found_file.pixel).sum()) + int((np.abs(lat) > 90).sum())
@@ -407,14 +423,12 @@ def _check_positions_in_partition(found_file: FoundFile, lon: Any, lat: Any) -> 
 
 
 def _compute_partition_coverage(files: list[ManifestFile]) -> str | None:
-    """Return the coverage as an ASCII MOC: that of the partitions."""
+    """Return the coverage of the partitions as an ASCII MOC."""
     if not files:
         return format_moc(np.empty(0, np.int64), 8)
     order = min(max(file.order for file in files), 8)
-    ranges = healpix.merge_ranges(
-        np.array([hats_layout.compute_cell_range(file.order, file.pixel) for file in files], np.int64)
-    )
-    return str(Moc(ranges, order).degrade(order))
+    cell_ranges = np.array([hats_layout.compute_cell_range(file.order, file.pixel) for file in files], np.int64)
+    return str(Moc(healpix.merge_ranges(cell_ranges), order).degrade(order))
 
 
 __all__ = ["describe_foreign_catalogue"]

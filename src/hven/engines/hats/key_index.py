@@ -1,7 +1,7 @@
-"""The primary key of a snapshot: the proof that it is unique, and the index that leads from its values to row groups.
+"""The primary key of a snapshot: the check that it is unique, and the index from its values to row groups.
 
-The index is the HATS "index" catalogue of a key of one column: values in order, each with its partition (which LSDB's
-`id_search` reads) and its row group in the manifest (which we read).
+The index is the HATS "index" catalogue of a key of one column. It has the values in order, each with its partition
+(which `id_search` of LSDB reads) and its row group in the manifest (which Hven reads).
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ GROUP_COLUMN = "hven_group"
 
 
 class KeyCollector:
-    """Gathers the primary keys of the rows that are written.
+    """A collector of the primary keys of the rows that are written.
 
     Parameters
     ----------
+    table
+        The table of the descriptor.
     directory
-        Of the snapshot.
+        Directory of the snapshot.
     """
 
     def __init__(self, table: Table, directory: Path) -> None:
@@ -54,33 +56,34 @@ class KeyCollector:
         self._null_count = 0
 
     def add_rows(self, rows: pa.Table, first_group: int) -> None:
-        """Add the rows of a file whose first row group has this number."""
+        """Add the rows of a file; `first_group` is the number of its first row group."""
         if self._key_names:
             keys = rows.select(self._key_names)
             self._null_count += sum(column.null_count for column in keys.columns)
             self._key_tables.append(keys)
-            self._group_numbers.append(
-                (first_group + np.arange(rows.num_rows) // hats_layout.ROW_GROUP_ROWS).astype(np.int32)
-            )
+            group_numbers = first_group + np.arange(rows.num_rows) // hats_layout.ROW_GROUP_ROWS
+            self._group_numbers.append(group_numbers.astype(np.int32))
 
     def check_and_write_index(self, row_groups: pa.Table, files: Sequence[ManifestFile]) -> str:
-        """Prove that no key stands twice, and write the index.
+        """Check that the primary key is unique, and write its index.
 
         Parameters
         ----------
         row_groups
-            Of the manifest.
+            Row groups of the manifest.
+        files
+            Files of the manifest.
 
         Returns
         -------
         column
-            Whose values lead to row groups; empty: there is no index, for the rows are in the order of the key, or it
-            has several columns.
+            Name of the indexed column. Empty if there is no index, because the rows are in the order of the key or the
+            key has several columns.
 
         Raises
         ------
         DataError
-            A key is null, or stands twice.
+            A key is null, or is repeated.
         """
         if not self._key_names:
             return ""
@@ -90,19 +93,15 @@ class KeyCollector:
         keys = pa.concat_tables(self._key_tables)
         self._key_tables = []
         if len(self._key_names) > 1:
-            code = np.concatenate([hash_rows(batch.columns)[1] for batch in keys.to_batches()])
-            order = code.argsort()
-            ordered = code[order]
-            self._raise_if_repeated(keys, order, ordered[1:] == ordered[:-1])
+            self._check_hashes(keys)
             return ""
         column = to_single_array(keys.column(0))
         if pa.types.is_string(column.type):
             order = np.asarray(pc.array_sort_indices(column))
-            ordered = column.take(pa.array(order))
-            if len(ordered) > 1:
-                is_repeated = np.asarray(pc.equal(ordered[1:], ordered[:-1]))
-            else:
-                is_repeated = np.empty(0, bool)
+            sorted_values = column.take(pa.array(order))
+            is_repeated = np.empty(0, bool)
+            if len(sorted_values) > 1:
+                is_repeated = np.asarray(pc.equal(sorted_values[1:], sorted_values[:-1]))
         else:
             values = np.asarray(column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)
             if bool((values[1:] > values[:-1]).all()):
@@ -110,106 +109,117 @@ class KeyCollector:
             order = values.argsort()
             ordered = values[order]
             is_repeated = ordered[1:] == ordered[:-1]
-            ordered = pa.array(ordered).cast(column.type)
+            sorted_values = pa.array(ordered).cast(column.type)
         self._raise_if_repeated(keys, order, is_repeated)
-        self._write_index(ordered, np.concatenate(self._group_numbers)[order], row_groups, files)
+        self._write_index(sorted_values, np.concatenate(self._group_numbers)[order], row_groups, files)
         return self._key_names[0]
 
+    def _check_hashes(self, keys: pa.Table) -> None:
+        """Check that no key of several columns is repeated, by the hashes of the keys."""
+        hashes = np.concatenate([hash_rows(batch.columns)[1] for batch in keys.to_batches()])
+        order = hashes.argsort()
+        ordered = hashes[order]
+        self._raise_if_repeated(keys, order, ordered[1:] == ordered[:-1])
+
     def _raise_if_repeated(self, keys: pa.Table, row_order: Rows, is_repeated: npt.NDArray[np.bool_]) -> None:
-        """Refuse keys that stand more than once; `is_repeated`: those that may, of places in an order."""
+        """Refuse repeated keys; `is_repeated` marks places of `row_order` whose key may be that of the next place."""
         if not is_repeated.any():
             return
         repeated_places = np.flatnonzero(is_repeated)
-        rows = keys.take(pa.array(np.unique(row_order[np.concatenate([repeated_places, repeated_places + 1])])))
-        raise_duplicate_keys(self._table, rows)
+        row_numbers = np.unique(row_order[np.concatenate([repeated_places, repeated_places + 1])])
+        raise_duplicate_keys(self._table, keys.take(pa.array(row_numbers)))
 
     def _write_index(
         self, sorted_values: pa.Array, group_numbers: Any, row_groups: pa.Table, files: Sequence[ManifestFile]
     ) -> None:
         file_numbers = np.asarray(row_groups.column("file"))[group_numbers]
         orders = np.array([file.order for file in files], np.int64)[file_numbers]
-        pixel = np.array([file.pixel for file in files], np.int64)[file_numbers]
-        table = pa.table(
+        pixels = np.array([file.pixel for file in files], np.int64)[file_numbers]
+        index_table = pa.table(
             {
                 self._key_names[0]: sorted_values,
                 "Norder": pa.array(orders.astype(np.int8)),
-                "Dir": pa.array(pixel // 10_000 * 10_000),
-                "Npix": pa.array(pixel),
+                "Dir": pa.array(pixels // 10_000 * 10_000),
+                "Npix": pa.array(pixels),
                 GROUP_COLUMN: pa.array(group_numbers),
             }
         )
         path = self._directory / INDEX_FILE_PATH
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
-        with pq.ParquetWriter(
-            path, table.schema, metadata_collector=footers, **hats_layout.PARQUET_WRITER_OPTIONS
-        ) as writer:
-            writer.write_table(table, row_group_size=INDEX_GROUP_ROWS)
-        low_values = pa.table({"low": sorted_values.take(pa.array(np.arange(0, len(sorted_values), INDEX_GROUP_ROWS)))})
-        with (
-            pa.OSFile(str(self._directory / INDEX_LOWS_PATH), "wb") as sink,
-            pa.ipc.new_file(sink, low_values.schema) as file,
-        ):
+        options = hats_layout.PARQUET_WRITER_OPTIONS
+        with pq.ParquetWriter(path, index_table.schema, metadata_collector=footers, **options) as writer:
+            writer.write_table(index_table, row_group_size=INDEX_GROUP_ROWS)
+        self._write_low_values(sorted_values)
+        self._write_index_metadata(index_table, footers)
+
+    def _write_low_values(self, sorted_values: pa.Array) -> None:
+        """Write the lowest value of each row group of the index."""
+        group_begins = np.arange(0, len(sorted_values), INDEX_GROUP_ROWS)
+        low_values = pa.table({"low": sorted_values.take(pa.array(group_begins))})
+        path = str(self._directory / INDEX_LOWS_PATH)
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, low_values.schema) as file:
             file.write_table(low_values)
+
+    def _write_index_metadata(self, index_table: pa.Table, footers: list[Any]) -> None:
+        """Write the files that make the index a HATS catalogue."""
+        folder = self._directory / INDEX_FOLDER
         footers[0].set_file_path(INDEX_FILE_PATH.removeprefix(f"{INDEX_FOLDER}/{hats_layout.DATASET_DIRECTORY}/"))
-        pq.write_metadata(table.schema, self._directory / INDEX_FOLDER / hats_layout.METADATA_FILE, footers)
-        (self._directory / INDEX_FOLDER / hats_layout.COMMON_METADATA_FILE).write_bytes(
-            hats_layout.write_common_metadata(table.schema)
-        )
+        pq.write_metadata(index_table.schema, folder / hats_layout.METADATA_FILE, footers)
+        common_metadata = hats_layout.write_common_metadata(index_table.schema)
+        (folder / hats_layout.COMMON_METADATA_FILE).write_bytes(common_metadata)
         properties_text = (
-            f"#HATS catalog\nobs_collection=index\ndataproduct_type=index\nhats_nrows={len(sorted_values)}\n"
+            f"#HATS catalog\nobs_collection=index\ndataproduct_type=index\nhats_nrows={index_table.num_rows}\n"
             f"hats_primary_table_url=..\nhats_index_column={self._key_names[0]}\nhats_builder=Hven\nhats_version=v1.0\n"
         ).encode()
         for name in (hats_layout.PROPERTIES_FILE, hats_layout.OLD_PROPERTIES_FILE):
-            (self._directory / INDEX_FOLDER / name).write_bytes(properties_text)
+            (folder / name).write_bytes(properties_text)
 
 
 def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
-    """Refuse rows in which primary keys stand more than once, and say which."""
+    """Raise an error if primary keys are repeated in some rows; the message names the first ones."""
     key_names = list(table.primary)
     counts = rows.group_by(key_names).aggregate([([], "count_all")])
     counts = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(name, "ascending") for name in key_names])
     if counts.num_rows:
-        first_keys = [
-            (*(row[name] for name in key_names), row["count_all"]) for row in counts[:MAX_REPORTED_KEYS].to_pylist()
-        ]
-        raise build_duplicate_key_error(table, counts.num_rows, int(pc.sum(counts["count_all"]).as_py()), first_keys)
+        first_rows = counts[:MAX_REPORTED_KEYS].to_pylist()
+        first_keys = [(*(row[name] for name in key_names), row["count_all"]) for row in first_rows]
+        row_count = int(pc.sum(counts["count_all"]).as_py())
+        raise build_duplicate_key_error(table, counts.num_rows, row_count, first_keys)
 
 
 class CatalogueKeyIndex:
-    """An index that is read.
+    """The index of the primary key of a snapshot.
 
     Parameters
     ----------
+    directory
+        Directory of the snapshot.
+    column
+        Name of the indexed column.
     read_groups
-        Reads row groups of a file of the snapshot: its path, their numbers, columns.
+        Function that reads row groups of a file, of its path, their numbers, and the names of columns.
     """
 
     def __init__(self, directory: Path, column: str, read_groups: Any) -> None:
         self._directory = directory
         self._column = column
         self._read_groups = read_groups
-        self._low_values = (
-            pa.ipc.open_file(pa.memory_map(str(directory / INDEX_LOWS_PATH))).read_all().column("low").combine_chunks()
-        )
-        text = pa.types.is_string(self._low_values.type)
-        if text:
-            self._searchable_lows = np.asarray(self._low_values.to_pylist(), object)
-        else:
-            self._searchable_lows = np.asarray(self._low_values)
+        lows_table = pa.ipc.open_file(pa.memory_map(str(directory / INDEX_LOWS_PATH))).read_all()
+        low_values = lows_table.column("low").combine_chunks()
+        self._value_type = low_values.type
+        self._searchable_lows = self._to_searchable(low_values)
 
     def find_groups(self, key_values: pa.Array, group_limit: int = 64) -> npt.NDArray[np.int64] | None:
-        """Return the row groups of the manifest that have these values; None.
+        """Return the row groups of the manifest that have these values.
 
-        More than `group_limit` row groups of the index would be read.
+        None if more than `group_limit` row groups of the index would be read.
         """
-        lows = self._low_values
-        has_text_keys = pa.types.is_string(lows.type)
-        if has_text_keys:
-            search_values = np.asarray(key_values.to_pylist(), object)
+        if pa.types.is_string(self._value_type):
+            search_values = self._to_searchable(key_values)
         else:
-            search_values = np.asarray(key_values.cast(lows.type))
-        if not len(search_values) or not len(lows):
+            search_values = self._to_searchable(key_values.cast(self._value_type))
+        if not len(search_values) or not len(self._searchable_lows):
             return np.empty(0, np.int64)
         index_groups = np.unique(np.searchsorted(self._searchable_lows, search_values, side="right") - 1)
         index_groups = index_groups[index_groups >= 0]
@@ -217,10 +227,15 @@ class CatalogueKeyIndex:
             return None
         if not len(index_groups):
             return np.empty(0, np.int64)
-        rows = self._read_groups(
-            str(self._directory / INDEX_FILE_PATH), index_groups.tolist(), [self._column, GROUP_COLUMN]
-        )
-        group_numbers = rows.column(GROUP_COLUMN).filter(
-            pc.is_in(rows.column(self._column), value_set=key_values.cast(lows.type))
-        )
+        index_path = str(self._directory / INDEX_FILE_PATH)
+        rows = self._read_groups(index_path, index_groups.tolist(), [self._column, GROUP_COLUMN])
+        is_searched = pc.is_in(rows.column(self._column), value_set=key_values.cast(self._value_type))
+        group_numbers = rows.column(GROUP_COLUMN).filter(is_searched)
         return np.unique(np.asarray(group_numbers)).astype(np.int64)
+
+    @staticmethod
+    def _to_searchable(values: pa.Array) -> npt.NDArray[Any]:
+        """Return values as an array that numpy can search."""
+        if pa.types.is_string(values.type):
+            return np.asarray(values.to_pylist(), object)
+        return np.asarray(values)

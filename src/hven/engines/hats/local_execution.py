@@ -1,4 +1,7 @@
-"""The near road: row groups are read into memory, and the embedded engine's plan computes over them, at once or as they come."""
+"""Queries that are computed here: row groups are read into memory, and the embedded engine computes over them.
+
+It computes when all row groups are there, or as they come.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.engines import ExecutionLimits, QueryPlan, Relation
+    from hven.engines import ExecutionLimits, QueryExecution, QueryPlan, Relation
     from hven.engines.hats.engine_protocol import HatsEngineProtocol, TableSelection
 
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
 
-MAX_DIRECT_GROUPS = 8  # row groups on a disk of this machine that are read where they are asked for
+MAX_DIRECT_GROUPS = 8  # row groups on a local disk that are read without another thread
 MAX_PIECES_AHEAD = 3  # pieces of a stream that are read ahead
-FIRST_PIECE_GROUPS, MIN_PIECE_GROUPS = 1, 4  # row groups of its first piece, and of the others
-MAX_PIECE_GROUPS = 16  # row groups of a piece where conditions leave rows out
+FIRST_PIECE_GROUPS, MIN_PIECE_GROUPS, MAX_PIECE_GROUPS = 1, 4, 16  # row groups of a piece of a stream
 
 
 class LocalExecution(FetchingExecution):
@@ -45,6 +47,7 @@ class LocalExecution(FetchingExecution):
         table_selections: Mapping[str, TableSelection],
         values: Values,
         relations: Mapping[str, Relation],
+        *,
         limits: ExecutionLimits,
     ) -> None:
         super().__init__(embedded_plan, list(relations), values, relations, limits)
@@ -52,18 +55,16 @@ class LocalExecution(FetchingExecution):
         self._table_selections = table_selections
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        with self._engine.hold_snapshots([selection.snapshot.path for selection in self._table_selections.values()]):
+        snapshot_paths = [selection.snapshot.path for selection in self._table_selections.values()]
+        with self._engine.hold_snapshots(snapshot_paths):
             for name, selection in self._table_selections.items():
-                is_small = len(selection.group_numbers) <= MAX_DIRECT_GROUPS and selection.manifest.is_local
-                # another thread, which can be left behind, costs a cone of few row groups a third of its time
-                yield (
-                    name,
-                    read_selected_rows(self._engine, selection, selection.group_numbers)
-                    if is_small
-                    else wait_for_read(
-                        start_reading(self._engine, selection, selection.group_numbers), self._check_running
-                    ),
-                )
+                group_numbers = selection.group_numbers
+                if len(group_numbers) <= MAX_DIRECT_GROUPS and selection.manifest.is_local:
+                    # Another thread, which a cancelled query can leave behind, would take a third of a cone's time.
+                    rows = read_selected_rows(self._engine, selection, group_numbers)
+                else:
+                    rows = wait_for_read(start_reading(self._engine, selection, group_numbers), self._check_running)
+                yield name, rows
 
     def _check_running(self) -> None:
         check_execution(self, self._limits)
@@ -79,12 +80,12 @@ class LocalExecution(FetchingExecution):
 
 
 class StreamedLocalExecution(RelayExecution):
-    """A running query whose rows are made as row groups come (`hven.engines.QueryExecution`).
+    """A running query that yields rows as row groups come (`hven.engines.QueryExecution`).
 
     Parameters
     ----------
     top
-        How many rows it has at most; None: all.
+        Maximum number of rows of the query itself; None: no limit.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class StreamedLocalExecution(RelayExecution):
         embedded_plan: QueryPlan,
         name: str,
         table_selection: TableSelection,
+        *,
         top: int | None,
         literal_values: Values,
         limits: ExecutionLimits,
@@ -104,51 +106,44 @@ class StreamedLocalExecution(RelayExecution):
         self._table_selection = table_selection
         self._literal_values = literal_values
         self._limits = limits
-        if limits.row_limit is None:
-            requested_rows = None
-        else:
+        self._row_limit = top
+        if limits.row_limit is not None:
             requested_rows = limits.row_limit + 1
-        if top is None:
-            self._row_limit = requested_rows
-        elif requested_rows is None:
-            self._row_limit = top
-        else:
-            self._row_limit = min(top, requested_rows)
+            self._row_limit = requested_rows if top is None else min(top, requested_rows)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         remaining_rows = self._row_limit
-        step = self._limits.compute_batch_rows(len(self.schema))
+        batch_rows = self._limits.compute_batch_rows(len(self.schema))
         with ExitStack() as stack:
             stack.callback(self.close)
             stack.enter_context(self._engine.hold_snapshots([self._table_selection.snapshot.path]))
             for rows in self._read_pieces():
                 if remaining_rows is not None and remaining_rows <= 0:
                     return
-                row_limit = None if remaining_rows is None else remaining_rows - 1
-                limits = replace(self._limits, row_limit=row_limit)
-                execution = self._begin_execution(
-                    self._embedded_plan.execute(
-                        self._literal_values, {self._name: MemoryRelation(rows, is_stored=True)}, limits
-                    )
-                )
+                execution = self._execute_piece(rows, remaining_rows)
                 try:
                     for batch in execution:
-                        if remaining_rows is None:
-                            limited_batch = batch
-                        else:
-                            limited_batch = batch.slice(0, remaining_rows)
-                        for begin in range(0, limited_batch.num_rows, step):
-                            yield limited_batch.slice(begin, step)
+                        limited_batch = batch
                         if remaining_rows is not None:
+                            limited_batch = batch.slice(0, remaining_rows)
                             remaining_rows -= limited_batch.num_rows
-                            if remaining_rows <= 0:
-                                return
+                        for begin in range(0, limited_batch.num_rows, batch_rows):
+                            yield limited_batch.slice(begin, batch_rows)
+                        if remaining_rows is not None and remaining_rows <= 0:
+                            return
                 finally:
                     self._set_current(None)
                     execution.close()
 
+    def _execute_piece(self, rows: pa.Table, remaining_rows: int | None) -> QueryExecution:
+        """Begin to compute the query over a piece of the table."""
+        row_limit = None if remaining_rows is None else remaining_rows - 1
+        limits = replace(self._limits, row_limit=row_limit)
+        relations = {self._name: MemoryRelation(rows, is_stored=True)}
+        return self._begin_execution(self._embedded_plan.execute(self._literal_values, relations, limits))
+
     def _read_pieces(self) -> Iterator[pa.Table]:
-        """Read pieces, a few ahead."""
+        """Read the pieces of the table, a few of them ahead."""
         pending_reads: deque[Any] = deque()
         try:
             for group_numbers in self._iterate_pieces():
@@ -162,7 +157,7 @@ class StreamedLocalExecution(RelayExecution):
                 pending_read.cancel()
 
     def _iterate_pieces(self) -> Iterator[Rows]:
-        """Cut the row groups into pieces, none of which has those of two files."""
+        """Divide the row groups into pieces, each of row groups of one file."""
         group_numbers = self._table_selection.group_numbers
         files = self._table_selection.manifest.get_array("file")[group_numbers]
         begin, step = 0, FIRST_PIECE_GROUPS
@@ -177,7 +172,7 @@ class StreamedLocalExecution(RelayExecution):
 
 
 def check_execution(execution: Any, limits: ExecutionLimits) -> None:
-    """Raise if nobody wants the answer any more, or no time is left."""
+    """Raise an error if the query was cancelled, or if its time is over."""
     if execution._is_stopped():  # noqa: SLF001  (of a Relay)
         raise OperationCancelledError("the query was cancelled")
     if limits.deadline is not None:
@@ -185,70 +180,67 @@ def check_execution(execution: Any, limits: ExecutionLimits) -> None:
 
 
 def start_reading(engine: HatsEngineProtocol, selection: TableSelection, group_numbers: Rows) -> Any:
-    """Begin to read row groups of a table in another thread."""
+    """Start to read row groups of a table in another thread."""
     return engine.reader.submit_read(
         read_selected_rows, engine, selection, group_numbers, is_on_web=selection.manifest.is_on_web
     )
 
 
 def read_selected_rows(engine: HatsEngineProtocol, selection: TableSelection, group_numbers: Rows) -> pa.Table:
-    """Read row groups of a table: the columns that are wanted, and no rows whose cells are not."""
+    """Read row groups of a table: the selected columns, and only the rows in the selected cells."""
     manifest = selection.manifest
-    if not selection.columns:  # rows are counted
-        array = manifest.get_array("rows")
-        count = int(array[group_numbers].sum())
-        return pa.table({manifest.schema.names[0]: pa.nulls(count)})
+    if not selection.columns:  # rows are only counted
+        row_count = int(manifest.get_array("rows")[group_numbers].sum())
+        return pa.table({manifest.schema.names[0]: pa.nulls(row_count)})
     schema = manifest.select_schema(selection.columns)
-    names = schema.names
     filters_cells = selection.cells is not None and bool(manifest.head.cell) and len(group_numbers) > 0
-    if filters_cells and hats_layout.CELL_COLUMN not in names:
-        read_names = [hats_layout.CELL_COLUMN, *names]
-    else:
-        read_names = names
     pieces = []
-    is_own = filters_cells and not manifest.head.foreign
     for path, groups in manifest.list_files(group_numbers):
-        if is_own:
+        rows_in_cells = None
+        if filters_cells and not manifest.head.foreign:
             rows_in_cells = engine.reader.read_rows_in_cells(
                 path, groups, schema, manifest.file_states[path], selection.cells
             )
-        else:
-            rows_in_cells = None
         if rows_in_cells is not None:
             pieces.append(pa.Table.from_batches([rows_in_cells], schema))
-            continue
-        group_rows = engine.reader.read_groups(
-            path, groups, read_names, manifest.file_states[path], manifest.head.leaves
-        )
-        if filters_cells:
-            group_rows = select_rows_in_cells(group_rows, selection.cells)
-        group_rows = group_rows.select(names)
-        if manifest.head.foreign or not group_rows.schema.equals(schema):
-            group_rows = pa.Table.from_batches(
-                [cast_batch_to_schema(batch, schema) for batch in group_rows.to_batches()], schema
-            )
-        pieces.append(group_rows)
+        else:
+            pieces.append(_read_group_rows(engine, selection, path, groups, filters_cells=filters_cells))
     if pieces:
         return pa.concat_tables(pieces)
     return schema.empty_table()
 
 
+def _read_group_rows(
+    engine: HatsEngineProtocol, selection: TableSelection, path: str, groups: Sequence[int], *, filters_cells: bool
+) -> pa.Table:
+    """Read whole row groups of a file, and leave out rows in other cells."""
+    manifest = selection.manifest
+    schema = manifest.select_schema(selection.columns)
+    read_names = schema.names
+    if filters_cells and hats_layout.CELL_COLUMN not in read_names:
+        read_names = [hats_layout.CELL_COLUMN, *read_names]
+    rows = engine.reader.read_groups(path, groups, read_names, manifest.file_states[path], manifest.head.leaves)
+    if filters_cells:
+        rows = select_rows_in_cells(rows, selection.cells)
+    rows = rows.select(schema.names)
+    if manifest.head.foreign or not rows.schema.equals(schema):
+        batches = [cast_batch_to_schema(batch, schema) for batch in rows.to_batches()]
+        rows = pa.Table.from_batches(batches, schema)
+    return rows
+
+
 def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> pa.Table | None:
-    """Read rows in some cells out of what is in memory: an event loop may ask for them.
+    """Read the rows in some cells from memory; an event loop may call this function.
 
     Returns
     -------
     rows
-        None: something would have to be waited for, or there is much.
+        None if the function would have to wait, or if there are many row groups.
     """
     manifest = selection.manifest
-    if (
-        not manifest.head.cell
-        or not manifest.is_local
-        or selection.cells is None
-        or not selection.columns
-        or len(selection.group_numbers) > MAX_DIRECT_GROUPS
-    ):
+    if not manifest.head.cell or not manifest.is_local or selection.cells is None or not selection.columns:
+        return None
+    if len(selection.group_numbers) > MAX_DIRECT_GROUPS:
         return None
     schema = manifest.select_schema(selection.columns)
     pieces = []
@@ -263,7 +255,7 @@ def read_if_in_memory(engine: HatsEngineProtocol, selection: TableSelection) -> 
 
 
 def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
-    """Return the rows in some cells; they must be in the order of their cells, else all are returned."""
+    """Return the rows in some cells; return all rows if they are not in the order of their cells."""
     column = rows.column(hats_layout.CELL_COLUMN)
     if column.null_count:
         return rows
@@ -279,7 +271,7 @@ def select_rows_in_cells(rows: pa.Table, cell_ranges: Any) -> pa.Table:
     row_array = pa.array(row_numbers)
     if any(column.num_chunks != 1 for column in rows.columns):
         return rows.take(row_array)
-    arrays = [column.chunk(0) for column in rows.columns]  # a batch is quicker to take from than a table
+    arrays = [column.chunk(0) for column in rows.columns]  # taking rows is faster from a batch than from a table
     return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=rows.schema).take(row_array)])
 
 

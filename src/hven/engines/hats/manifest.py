@@ -1,13 +1,15 @@
-"""The manifest of a snapshot: which files it has, and what each row group of them holds. Mapped, and asked with numpy.
+"""The manifest of a snapshot: its files, and the contents of each row group.
 
-An Arrow file with a row for each row group, in the order of the rows; its head says what stands once, as JSON. Ranges
-that are not known reach from the least to the greatest value; those of groups without a value are empty.
+It is an Arrow file with a row for each row group, in the order of the rows. It is mapped into memory and searched with
+numpy. Its head, as JSON, has the facts about the whole snapshot. Unknown ranges reach from the smallest to the largest
+value; those of row groups without values are empty.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE_NAME = "manifest.arrow"
 MANIFEST_VERSION = 1
-MAX_CACHED_COLUMN_SETS = 64  # sets of columns whose schema and share of the bytes are kept
+MAX_CACHED_COLUMN_SETS = 64  # sets of columns whose schema and share of the bytes are cached
 MIN_INT64, MAX_INT64 = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 NO_CELL = MAX_INT64  # first and last cell of rows without a position
 
@@ -43,16 +45,16 @@ class ManifestFile:
     Attributes
     ----------
     path
-        Relative to the snapshot's directory; absolute, or an address, if it is not ours.
+        Path relative to the snapshot's directory. The files of foreign catalogues have absolute paths or addresses.
     rows, bytes
-        How many it has.
+        Number of rows, and size of the file.
     order, pixel
-        Of its partition; -1: it is none of HEALPix.
+        HEALPix order and pixel of the partition; -1 if the file is not a partition by HEALPix.
     low, high
-        Least and greatest sort key of its rows.
+        Smallest and largest sort key of the rows.
     checksum
-        Of its bytes (XXH3, 128 bits); empty: nobody computed it. Of files that are not ours: what tells that they
-        changed.
+        Checksum of the bytes (XXH3, 128 bits); empty if none was computed. For the files of foreign catalogues, a stamp
+        that tells when they change.
     """
 
     path: str
@@ -67,32 +69,41 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestHead:
-    """What stands once in a manifest.
+    """The facts of a manifest about the whole snapshot.
 
     Attributes
     ----------
+    rows
+        Number of rows.
     files
-        In the order of the rows.
+        The files, in the order of the rows.
     position
-        Columns of longitude and latitude by which the rows are in order, or None.
+        Columns of longitude and latitude whose cells order the rows; None if there are none.
     order
-        The column by whose values they are; empty: none.
+        The column whose values order the rows; empty if there is none.
     cell
-        The column of cells of order 29 in the files; empty: there is none.
+        The column of cells of order 29 in the files; empty if there is none.
     shares
         Column -> share of a row's bytes in the files.
     primary
-        The key that was found to be unique.
+        The primary key, which was checked to be unique.
     index
-        Column whose values lead to row groups (see `keys`); empty: there is none.
+        The column of the index of values (see `key_index`); empty if there is none.
     schema
-        Of the rows as they are stored, as Arrow's IPC message in hexadecimal.
+        Schema of the stored rows, as an IPC message of Arrow in hexadecimal.
+    statistics
+        Column -> its statistics.
+    coverage
+        The coverage as an ASCII MOC; None if there is none.
     revised
-        Rows that were changed since the numbers of distinct values were estimated from all rows.
+        Number of rows that changed since the numbers of distinct values were estimated from all rows.
     foreign
-        Where the catalogue is, if its files are not ours.
+        Directory or address of a foreign catalogue; empty if the files are Hven's.
     leaves
-        Columns that are called otherwise in the files, or stand in structs of them -> where: ``lightcurve.mag``.
+        Column -> its path in the files, for columns that have another name there or stand in structs:
+        ``lightcurve.mag``.
+    version
+        Version of the format of the manifest.
     """
 
     rows: int
@@ -113,14 +124,14 @@ class ManifestHead:
 
 
 class RowGroupCollector:
-    """Gathers what is known of row groups while files are written or their footers read.
+    """A collector of facts about row groups while files are written or their footers are read.
 
     Parameters
     ----------
     columns
-        Whose ranges are kept.
+        Schema of the columns whose ranges are kept.
     paths
-        Where columns stand in the files that are not called so there.
+        Column -> its path in the files, for columns that have another name there.
     """
 
     def __init__(self, columns: pa.Schema, paths: Mapping[str, str] | None = None) -> None:
@@ -136,40 +147,31 @@ class RowGroupCollector:
         Parameters
         ----------
         file_number
-            Its number.
+            Number of the file.
         footer
-            `pyarrow.parquet.FileMetaData`.
+            Footer of the file (`pyarrow.parquet.FileMetaData`).
         cell_column
-            The column of cells, None: there is none.
+            The column of cells; None if there is none.
         file_cells
-            Cells in which all rows of the file lie, where the footer does not tell; None: none of them has a position.
+            Half-open range of the cells of the file, for footers without cells; None if no row has a position.
         """
-        count = footer.num_row_groups
-        names = [footer.schema.column(number).path for number in range(footer.num_columns)]
-        groups = [footer.row_group(number) for number in range(count)]
+        group_count = footer.num_row_groups
+        paths = [footer.schema.column(number).path for number in range(footer.num_columns)]
+        groups = [footer.row_group(number) for number in range(group_count)]
+        first_cell, last_cell = (NO_CELL, NO_CELL) if file_cells is None else (file_cells[0], file_cells[1] - 1)
+        cell_number = paths.index(cell_column) if cell_column in paths else None
+        cells = [_get_extremes(group, cell_number) for group in groups]
         group_columns: dict[str, pa.Array] = {
-            "file": pa.array(np.full(count, file_number, np.int32)),
-            "group": pa.array(np.arange(count, dtype=np.int32)),
+            "file": pa.array(np.full(group_count, file_number, np.int32)),
+            "group": pa.array(np.arange(group_count, dtype=np.int32)),
             "rows": pa.array([group.num_rows for group in groups], pa.int32()),
             "bytes": pa.array([_count_bytes(group) for group in groups], pa.int64()),
+            "first": pa.array([first_cell if low is None else low for low, _ in cells], pa.int64()),
+            "last": pa.array([last_cell if high is None else high for _, high in cells], pa.int64()),
         }
-        if cell_column is not None and cell_column in names:
-            column_number = names.index(cell_column)
-        else:
-            column_number = None
-        if file_cells is None:
-            default_cells = (NO_CELL, NO_CELL)
-        else:
-            default_cells = (file_cells[0], file_cells[1] - 1)
-        cells = [_get_extremes(group, column_number) for group in groups]
-        group_columns["first"] = pa.array([default_cells[0] if low is None else low for low, _ in cells], pa.int64())
-        group_columns["last"] = pa.array([default_cells[1] if high is None else high for _, high in cells], pa.int64())
         for arrow_field in self._columns:
             path = self._leaf_paths.get(arrow_field.name, arrow_field.name)
-            if path in names:
-                column_number = names.index(path)
-            else:
-                column_number = None
+            column_number = paths.index(path) if path in paths else None
             extremes = [_get_extremes(group, column_number) for group in groups]
             is_empty = [
                 column_number is not None and _get_null_count(group, column_number) == group.num_rows
@@ -179,7 +181,7 @@ class RowGroupCollector:
         self._group_tables.append(pa.table(group_columns))
 
     def build_table(self) -> pa.Table:
-        """Return all of them."""
+        """Return the table of all row groups."""
         if self._group_tables:
             return pa.concat_tables(self._group_tables).combine_chunks()
         column_types = [
@@ -204,21 +206,23 @@ def _count_bytes(row_group: Any) -> int:
 
 def _get_null_count(row_group: Any, column_number: int) -> int | None:
     statistics = row_group.column(column_number).statistics
-    return None if statistics is None or not statistics.has_null_count else statistics.null_count
+    if statistics is None or not statistics.has_null_count:
+        return None
+    null_count: int = statistics.null_count
+    return null_count
 
 
 def _get_extremes(row_group: Any, column_number: int | None) -> tuple[Any, Any]:
     if column_number is None:
-        statistics = None
-    else:
-        statistics = row_group.column(column_number).statistics
+        return None, None
+    statistics = row_group.column(column_number).statistics
     if statistics is None or not statistics.has_min_max:
         return None, None
     return statistics.min, statistics.max
 
 
 def _find_range_type(arrow_type: pa.DataType) -> pa.DataType:
-    """Return the type of ranges: times are microseconds."""
+    """Return the type of the ranges of a column; those of times are microseconds."""
     if pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type):
         return pa.string()
     if pa.types.is_floating(arrow_type):
@@ -226,7 +230,8 @@ def _find_range_type(arrow_type: pa.DataType) -> pa.DataType:
     return pa.int64()
 
 
-_RANGE_LIMITS: dict[str, tuple[Any, Any, Any]] = {  # of groups without values; of unknown ones; what a bound is
+# Range type -> range of groups without values, range of groups with unknown values, Python type of a bound.
+_RANGE_LIMITS: dict[str, tuple[Any, Any, Any]] = {
     "string": (("\U0010ffff", ""), ("", None), str),
     "double": ((np.inf, -np.inf), (-np.inf, np.inf), int | float),
     "int64": ((MAX_INT64, MIN_INT64), (MIN_INT64, MAX_INT64), int),
@@ -234,17 +239,21 @@ _RANGE_LIMITS: dict[str, tuple[Any, Any, Any]] = {  # of groups without values; 
 
 
 def _build_range_columns(field: pa.Field, extremes: list[tuple[Any, Any]], is_empty: list[bool]) -> dict[str, pa.Array]:
-    """Write the ranges of a column."""
-    kind = _find_range_type(field.type)
-    empty_range, full_range, bound_type = _RANGE_LIMITS[str(kind)]
-    pairs = []
+    """Return the two columns of the ranges of a column."""
+    range_type = _find_range_type(field.type)
+    empty_range, full_range, bound_type = _RANGE_LIMITS[str(range_type)]
+    ranges = []
     for extreme_pair, is_group_empty in zip(extremes, is_empty, strict=True):
         low, high = map(_to_range_value, extreme_pair)
-        is_valid = isinstance(low, bound_type) and isinstance(high, bound_type) and low <= high
-        pairs.append(empty_range if is_group_empty else (low, high) if is_valid else full_range)
+        if is_group_empty:
+            ranges.append(empty_range)
+        elif isinstance(low, bound_type) and isinstance(high, bound_type) and low <= high:
+            ranges.append((low, high))
+        else:
+            ranges.append(full_range)
     return {
-        f"{field.name}:low": pa.array([low for low, _ in pairs], kind),
-        f"{field.name}:high": pa.array([high for _, high in pairs], kind),
+        f"{field.name}:low": pa.array([low for low, _ in ranges], range_type),
+        f"{field.name}:high": pa.array([high for _, high in ranges], range_type),
     }
 
 
@@ -255,7 +264,7 @@ def _to_range_value(value: Any) -> Any:
 
 
 def list_indexed_columns(table: Any) -> list[str]:
-    """List the columns whose ranges are kept: those that are searched, the key's, and that of the order."""
+    """List the columns whose ranges are kept: searched ones, those of the key, and that of the order."""
     searched_names = {*table.indexed_column_names, *table.primary}
     return [
         column.name
@@ -266,7 +275,7 @@ def list_indexed_columns(table: Any) -> list[str]:
 
 
 def write_manifest(path: Path, head: ManifestHead, row_groups: pa.Table) -> bytes:
-    """Write a manifest; return its head's JSON."""
+    """Write a manifest; return its head as JSON."""
     text = json.dumps(asdict(head), default=str).encode()
     with (
         pa.OSFile(str(path), "wb") as sink,
@@ -282,19 +291,19 @@ class CatalogueManifest:
     Parameters
     ----------
     directory
-        Of the snapshot.
+        Directory of the snapshot.
 
     Raises
     ------
     StorageError
-        Missing, damaged, or written by a newer version.
+        The manifest is missing or damaged, or was written by a newer version.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         path = directory / MANIFEST_FILE_NAME
         try:
-            # a map keeps itself alive as long as any buffer of it is used
+            # The map stays open as long as any buffer of it is used.
             self._group_table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             data = json.loads(self._group_table.schema.metadata[b"hven"])
             if data["version"] > MANIFEST_VERSION:
@@ -302,15 +311,13 @@ class CatalogueManifest:
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection anew")
             data["files"] = tuple(ManifestFile(**item) for item in data["files"])
             for name in ("position", "primary"):
-                if data[name] is None:
-                    data[name] = None
-                else:
+                if data[name] is not None:
                     data[name] = tuple(data[name])
             self.head = ManifestHead(**data)
             self._schema_cache: Cache[pa.Schema] = Cache(MAX_CACHED_COLUMN_SETS)
             self._share_cache: Cache[float] = Cache(MAX_CACHED_COLUMN_SETS)
-            # now: who reads what is opened may be an event loop, which must not touch a mount that hangs; those of
-            # others are not touched at all
+            # This is found out here, because an event loop may read later and must not touch a mount that hangs. The
+            # files of foreign catalogues are not touched at all.
             self._is_local = not self.head.foreign and is_on_local_disk(str(self.directory))
             self.size = path.stat().st_size
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
@@ -322,7 +329,7 @@ class CatalogueManifest:
 
     @property
     def group_count(self) -> int:
-        """How many row groups there are."""
+        """Number of row groups."""
         return int(self._group_table.num_rows)
 
     def select_schema(self, column_names: tuple[str, ...]) -> pa.Schema:
@@ -335,7 +342,7 @@ class CatalogueManifest:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Of the rows as they are stored, without cells."""
+        """Schema of the stored rows, without cells."""
         return pa.ipc.read_schema(pa.py_buffer(bytes.fromhex(self.head.schema)))
 
     @cached_property
@@ -343,7 +350,7 @@ class CatalogueManifest:
         return {}
 
     def get_array(self, column_name: str) -> npt.NDArray[Any]:
-        """Return one column of the row groups: ``file``, ``group``, ``rows``, ``bytes``, ``first``, ``last``."""
+        """Return a column of the row groups: ``file``, ``group``, ``rows``, ``bytes``, ``first``, ``last``."""
         if column_name not in self._array_cache:
             column = self._group_table.column(column_name)
             self._array_cache[column_name] = np.asarray(column.chunk(0) if column.num_chunks else column)
@@ -353,7 +360,7 @@ class CatalogueManifest:
     def _cell_ranges(self) -> tuple[Rows, Rows, bool]:
         """The first and the last cell of each row group, and whether both ascend.
 
-        Then they are searched, not looked through.
+        If they ascend, they are searched by bisection.
         """
         first = self.get_array("first")
         last = self.get_array("last")
@@ -362,22 +369,22 @@ class CatalogueManifest:
     def find_groups_in_cells(self, cell_ranges: Rows) -> Rows:
         """Return the numbers of the row groups that may have rows in these cells of order 29.
 
-        Half-open ranges, ascending and disjoint.
+        The ranges are half-open, ascending and disjoint.
         """
-        first, last, ascending = self._cell_ranges
+        first, last, is_ascending = self._cell_ranges
         if not len(cell_ranges):
             return np.empty(0, np.int64)
-        if not ascending:
-            range_numbers = np.searchsorted(
-                cell_ranges[:, 0], last, side="right"
-            )  # the last range that begins before each group ends
+        if not is_ascending:
+            # for each group, the number of ranges that begin before it ends
+            range_numbers = np.searchsorted(cell_ranges[:, 0], last, side="right")
             is_touched = range_numbers > 0
             is_touched[is_touched] = cell_ranges[range_numbers[is_touched] - 1, 1] > first[is_touched]
             return np.flatnonzero(is_touched)
         begin = last.searchsorted(cell_ranges[:, 0], side="left")
         end = first.searchsorted(cell_ranges[:, 1], side="left")
-        if end[-1] - begin[0] <= 1:  # as for most cones: one row group, if any
-            return np.arange(begin[0], end[-1] if (end > begin).any() else begin[0])  # it may lie between two ranges
+        if end[-1] - begin[0] <= 1:  # most cones have one row group, or none if it lies between two ranges
+            stop = end[-1] if (end > begin).any() else begin[0]
+            return np.arange(begin[0], stop)
         begin[1:] = np.maximum(begin[1:], np.maximum.accumulate(end)[:-1])  # two ranges may lie in one group
         lengths = np.maximum(end - begin, 0)
         ends = np.cumsum(lengths)
@@ -387,24 +394,35 @@ class CatalogueManifest:
     def find_groups_between(
         self, column: str, lower_bound: Any, upper_bound: Any, candidate_groups: Rows | None = None
     ) -> Rows | None:
-        """Return the numbers of the row groups (`candidate_groups` some) that may have values from `lower_bound` to `upper_bound` (None: no bound); None: nothing is known of that column."""
+        """Return the numbers of the row groups that may have values between two bounds; None if ranges are unknown.
+
+        A bound of None means no bound. With `candidate_groups` only these row groups are searched.
+        """
         if f"{column}:low" not in self._group_table.schema.names:
             return None
         if self._group_table.schema.field(f"{column}:low").type == pa.string():
             is_overlapping = self._test_text_ranges(column, lower_bound, upper_bound, candidate_groups)
         else:
-            group_lows = self.get_array(f"{column}:low")
-            group_highs = self.get_array(f"{column}:high")
-            if candidate_groups is not None:
-                group_lows = group_lows[candidate_groups]
-                group_highs = group_highs[candidate_groups]
-            is_overlapping = group_lows <= group_highs
-            if lower_bound is not None:
-                is_overlapping &= group_highs >= lower_bound
-            if upper_bound is not None:
-                is_overlapping &= group_lows <= upper_bound
+            is_overlapping = self._test_number_ranges(column, lower_bound, upper_bound, candidate_groups)
         numbers = np.flatnonzero(is_overlapping)
-        return numbers if candidate_groups is None else candidate_groups[numbers]
+        if candidate_groups is None:
+            return numbers
+        return candidate_groups[numbers]
+
+    def _test_number_ranges(
+        self, column: str, lower_bound: Any, upper_bound: Any, candidate_groups: Rows | None
+    ) -> Mask:
+        group_lows = self.get_array(f"{column}:low")
+        group_highs = self.get_array(f"{column}:high")
+        if candidate_groups is not None:
+            group_lows = group_lows[candidate_groups]
+            group_highs = group_highs[candidate_groups]
+        is_overlapping: Mask = group_lows <= group_highs
+        if lower_bound is not None:
+            is_overlapping &= group_highs >= lower_bound
+        if upper_bound is not None:
+            is_overlapping &= group_lows <= upper_bound
+        return is_overlapping
 
     def _test_text_ranges(
         self, column: str, lower_bound: str | None, upper_bound: str | None, candidate_groups: Rows | None
@@ -423,7 +441,7 @@ class CatalogueManifest:
         return is_overlapping
 
     def estimate_bytes(self, group_numbers: Rows, column_names: Collection[str] | None) -> int:
-        """Estimate the bytes of some row groups, of some of their columns."""
+        """Estimate the size of some columns of some row groups."""
         if column_names is None:
             share = 1.0
         else:
@@ -440,66 +458,66 @@ class CatalogueManifest:
         return share
 
     def locate_file(self, data_file: ManifestFile) -> str:
-        """Return where a file is."""
+        """Return the path or the address of a file."""
         if data_file.path.startswith("/") or is_web_address(data_file.path):
             return data_file.path
         return f"{self.directory}/{data_file.path}"
 
     @property
     def is_local(self) -> bool:
-        """Whether the files are ours, and on a disk of this machine, which does not hang."""
+        """True if the files are Hven's and on a local disk, which does not hang."""
         return self._is_local
 
     @property
     def is_on_web(self) -> bool:
-        """Whether the files are behind addresses."""
+        """True if the files are on a web server."""
         return is_web_address(self.head.foreign)
 
     @cached_property
     def file_states(self) -> dict[str, tuple[int, str]]:
-        """Bytes of each file by where it is, and of files that are not ours when they were last changed."""
+        """Path or address of each file -> its size, and for foreign catalogues the stamp of its last change."""
         return {
             self.locate_file(file): (file.bytes, file.checksum if self.head.foreign else "") for file in self.head.files
         }
 
     def list_files(self, group_numbers: Rows) -> list[tuple[str, list[int]]]:
-        """Return where the files of some row groups are, in order, each with their numbers in it."""
-        numbers = self.get_array("file")[group_numbers]
+        """Return the files of some row groups, in order, each with the numbers of the row groups in it."""
+        file_numbers = self.get_array("file")[group_numbers]
         groups = self.get_array("group")[group_numbers]
-        if len(group_numbers) == 1:  # as of most cones
-            return [(self.locate_file(self.head.files[int(numbers[0])]), groups.tolist())]
-        file_boundaries = np.flatnonzero(np.diff(numbers)) + 1
-        return [
-            (self.locate_file(self.head.files[int(number[0])]), group.tolist())
-            for number, group in zip(np.split(numbers, file_boundaries), np.split(groups, file_boundaries), strict=True)
-            if len(number)
-        ]
+        if not len(group_numbers):
+            return []
+        if len(group_numbers) == 1:  # most cones
+            return [(self.locate_file(self.head.files[int(file_numbers[0])]), groups.tolist())]
+        file_boundaries = np.flatnonzero(np.diff(file_numbers)) + 1
+        first_numbers = file_numbers[np.concatenate([[0], file_boundaries])]
+        paths = [self.locate_file(self.head.files[int(number)]) for number in first_numbers]
+        groups_by_file = np.split(groups, file_boundaries)
+        return [(path, file_groups.tolist()) for path, file_groups in zip(paths, groups_by_file, strict=True)]
 
 
 def compute_column_shares(footers: Sequence[Any], leaf_paths: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Return the share of each column in the bytes of some files, by their footers.
+    """Return the share of each column in the bytes of some files.
 
     Parameters
     ----------
     footers
-        Of the files.
+        Footers of the files.
     leaf_paths
-        Where columns stand that are not called so there.
+        Column -> its path in the files, for columns that have another name there.
     """
-    bytes_by_path: dict[str, int] = {}
+    bytes_by_path: Counter[str] = Counter()
     for footer in footers:
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
-            for place in range(group.num_columns):
-                column = group.column(place)
-                bytes_by_path[column.path_in_schema] = (
-                    bytes_by_path.get(column.path_in_schema, 0) + column.total_compressed_size
-                )
-    total = max(sum(bytes_by_path.values()), 1)
+        for group_number in range(footer.num_row_groups):
+            group = footer.row_group(group_number)
+            for column_number in range(group.num_columns):
+                column = group.column(column_number)
+                bytes_by_path[column.path_in_schema] += column.total_compressed_size
+    total_bytes = max(bytes_by_path.total(), 1)
     names_by_path = {path: name for name, path in (leaf_paths or {}).items()}
     shares_by_name: dict[str, float] = {}
     for path, size in bytes_by_path.items():
         top, _, inner_path = path.partition(".")
-        name = names_by_path.get(f"{top}.{inner_path.partition('.')[0]}") or names_by_path.get(top, top)
-        shares_by_name[name] = shares_by_name.get(name, 0.0) + size / total
+        field = inner_path.partition(".")[0]
+        name = names_by_path.get(f"{top}.{field}") or names_by_path.get(top, top)
+        shares_by_name[name] = shares_by_name.get(name, 0.0) + size / total_bytes
     return shares_by_name

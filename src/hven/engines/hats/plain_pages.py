@@ -1,9 +1,9 @@
-"""Rows by their cells out of files whose values stand there as they do in memory.
+"""Reading of rows by their cells from files whose values are stored as in memory.
 
-Of a row group a cone reads its own rows, and decodes none.
+A cone reads only its own rows of a row group, and decodes nothing.
 
-Parquet (2.11, "Data Pages"): the values of a page that is neither encoded nor compressed are its end, one behind the
-other; those that are NULL are missing.
+Parquet (2.11, "Data Pages"): a page that is neither encoded nor compressed ends with its values, one after the other;
+NULL has no value there.
 """
 
 from __future__ import annotations
@@ -31,35 +31,33 @@ PLAIN_TYPES = {
     pa.float64(): ("DOUBLE", "<f8"),
     pa.timestamp("us"): ("INT64", "<i8"),
 }
-MARK_STEP_ROWS = 128  # rows from one cell that is kept to the next: what is searched stands in two pages of the disk
-PAGE_HEADER_BYTES = 32  # bytes of a page's header that are looked at: its kind and sizes
-THRIFT_INTEGER_FIELD = 0x15  # of a header: the next field, a whole number (Thrift's compact protocol)
+MARK_STEP_ROWS = 128  # rows between two cells that are kept, so that a search reads two pages of the disk
+PAGE_HEADER_BYTES = 32  # enough for the type and the sizes of a page
+THRIFT_INTEGER_FIELD = 0x15  # the next field is a whole number (Thrift's compact protocol)
 _CELL_FIELD = pa.field(hats_layout.CELL_COLUMN, pa.int64())
 NO_ROWS = np.empty(0, np.int64)
-DATA_PAGE_TYPES = {0, 3}  # kinds with values: of the first and of the second version
+DATA_PAGE_TYPES = {0, 3}  # pages with values, of versions 1 and 2
 
 
 class NotInMemoryError(Exception):
-    """What is to be read must be waited for."""
+    """The data is not in memory, and the caller does not want to wait."""
 
 
 class PlainValueIndex:
-    """Where the values of a file stand. Thread-safe: what two threads find is the same.
+    """The places of the values in a file. Thread-safe: two threads find the same places.
 
     Parameters
     ----------
     footer
-        Of the file (`pyarrow.parquet.FileMetaData`).
+        Footer of the file (`pyarrow.parquet.FileMetaData`).
     """
 
     def __init__(self, footer: Any) -> None:
         self.footer = footer
         self._offsets: dict[tuple[int, str], int | None] = {}
         self._cell_marks: dict[int, Rows | None] = {}
-        self._offsets_of_columns: tuple[list[str], dict[int, dict[str, int]]] = (
-            [],
-            {},
-        )  # of the columns that were asked for last
+        # names of the columns of the last call of `find_offsets`, and their offsets by row group
+        self._offsets_of_columns: tuple[list[str], dict[int, dict[str, int]]] = ([], {})
 
     @cached_property
     def _leaf_numbers(self) -> dict[str, int]:
@@ -71,7 +69,7 @@ class PlainValueIndex:
         return row_count
 
     def find_offset(self, file: int, group_number: int, field: pa.Field, flags: int = 0) -> int | None:
-        """Return where the values of a column of a row group begin; None: they do not stand there as they are."""
+        """Return where the values of a column of a row group begin; None if they are not stored as in memory."""
         key = group_number, field.name
         if key not in self._offsets:
             if field.type in PLAIN_TYPES:
@@ -81,7 +79,7 @@ class PlainValueIndex:
         return self._offsets[key]
 
     def find_offsets(self, file: int, group_number: int, schema: pa.Schema, flags: int) -> dict[str, int]:
-        """Return where the values of columns of a row group begin: of those that stand there as they are."""
+        """Return where the values of columns of a row group begin, for those that are stored as in memory."""
         names, offsets_by_group = self._offsets_of_columns
         if names != schema.names:
             names, offsets_by_group = self._offsets_of_columns = schema.names, {}
@@ -91,16 +89,16 @@ class PlainValueIndex:
         return offsets_by_group[group_number]
 
     def get_cell_marks(self, file: int, group_number: int, flags: int = 0) -> Rows | None:
-        """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one; None.
+        """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one.
 
-        They do not stand there as they are, or not in their order.
+        None if cells are not stored as in memory, or are not in order.
         """
         if group_number not in self._cell_marks:
             begin = self.find_offset(file, group_number, _CELL_FIELD, flags)
             marks = None
             if begin is not None and self.count_rows(group_number):
                 row_count = self.count_rows(group_number)
-                cells = _read_values(file, begin, 0, row_count, _CELL_FIELD.type, flags)
+                cells = _read_values(file, begin, 0, row_count, arrow_type=_CELL_FIELD.type, flags=flags)
                 if (cells[1:] >= cells[:-1]).all():
                     marks = np.append(cells[::MARK_STEP_ROWS], cells[-1])
             self._cell_marks[group_number] = marks
@@ -109,34 +107,28 @@ class PlainValueIndex:
     def _locate_values(self, file: int, group_number: int, field: pa.Field, flags: int) -> int | None:
         leaf = self.footer.row_group(group_number).column(self._leaf_numbers[field.name])
         physical_type, dtype = PLAIN_TYPES[field.type]
-        leaf_statistics = leaf.statistics
-        is_plain = (
-            leaf.compression == "UNCOMPRESSED"
-            and not leaf.has_dictionary_page
-            and {*leaf.encodings} <= {"PLAIN", "RLE"}
-        )
-        if (
-            not is_plain
-            or leaf.physical_type != physical_type
-            or leaf_statistics is None
-            or not leaf_statistics.has_null_count
-            or leaf_statistics.null_count
-        ):
+        if leaf.physical_type != physical_type or leaf.compression != "UNCOMPRESSED":
             return None
-        begin = leaf.data_page_offset
-        chunk_bytes = leaf.total_compressed_size
-        size = leaf.num_values * np.dtype(dtype).itemsize
-        page = _read_page_bytes(bytes(_read_bytes(file, PAGE_HEADER_BYTES, begin, flags)))
-        return (
-            begin + chunk_bytes - size if size <= page < chunk_bytes else None
-        )  # one page has them all, and ends with them
+        if leaf.has_dictionary_page or not {*leaf.encodings} <= {"PLAIN", "RLE"}:
+            return None
+        leaf_statistics = leaf.statistics
+        if leaf_statistics is None or not leaf_statistics.has_null_count or leaf_statistics.null_count:
+            return None
+        begin: int = leaf.data_page_offset
+        chunk_bytes: int = leaf.total_compressed_size
+        value_bytes: int = leaf.num_values * np.dtype(dtype).itemsize
+        header = bytes(_read_bytes(file, PAGE_HEADER_BYTES, begin, flags))
+        page_bytes = _read_page_bytes(header)
+        if value_bytes <= page_bytes < chunk_bytes:  # one page has all values, and ends with them
+            return begin + chunk_bytes - value_bytes
+        return None
 
 
 def _read_page_bytes(header: bytes) -> int:
-    """Read the size of a page that is not compressed; 0: it has no values, or is."""
+    """Read the size of a page with values that is not compressed; return 0 for other pages."""
     offset = 0
     integers = []
-    for _ in range(3):  # its kind, its size, and that as it is compressed
+    for _ in range(3):  # type, size, and compressed size
         if header[offset : offset + 1] != bytes([THRIFT_INTEGER_FIELD]):
             return 0
         value = shift = 0
@@ -155,7 +147,7 @@ def _read_page_bytes(header: bytes) -> int:
 
 
 def _find_row_range(marks: Rows, ranges: Rows, row_count: int) -> tuple[int, int]:
-    """Find between which rows of a row group all rows in some cells are, by the cells that are kept of it."""
+    """Return the range of rows of a row group that contains all rows in some cells."""
     touched_ranges = ranges[(ranges[:, 1] > marks[0]) & (ranges[:, 0] <= marks[-1])]
     if not len(touched_ranges):
         return 0, 0
@@ -170,14 +162,14 @@ def find_rows_in_cells(cells: Rows, cell_ranges: Rows) -> Rows | None:
     Parameters
     ----------
     cells
-        Of the rows, of order 29.
+        Cells of the rows, of order 29.
     cell_ranges
-        Cells, half-open, ascending, shape (r, 2).
+        Half-open ranges of cells, ascending, shape (r, 2).
 
     Returns
     -------
     rows
-        Their numbers, ascending; None: cells are not in their order, or most rows are in these.
+        Numbers of the rows, ascending; None if the cells are not in order, or if most rows are in the ranges.
     """
     if not (cells[1:] >= cells[:-1]).all():
         return None
@@ -191,12 +183,17 @@ def _find_rows_in_ranges(cells: Rows, cell_ranges: Rows) -> Rows:
     places = cells.searchsorted(cell_ranges.ravel()).reshape(-1, 2)
     lengths = places[:, 1] - places[:, 0]
     ends = lengths.cumsum()
-    row_numbers: Rows = np.arange(int(ends[-1]) if len(ends) else 0) + (places[:, 0] - (ends - lengths)).repeat(lengths)
+    row_count = int(ends[-1]) if len(ends) else 0
+    run_offsets = places[:, 0] - (ends - lengths)
+    row_numbers: Rows = np.arange(row_count) + run_offsets.repeat(lengths)
     return row_numbers
 
 
 class RowsInCells(NamedTuple):
-    """Rows of some row groups: their columns that stand there as they are, and which rows they are, counted from the first row of the first group."""
+    """Rows of some row groups: their columns that are stored as in memory, and their numbers.
+
+    The numbers are counted from the first row of the first row group.
+    """
 
     columns: dict[str, pa.Array]
     rows: Rows
@@ -208,6 +205,7 @@ def read_rows_in_cells(
     group_numbers: Sequence[int],
     schema: pa.Schema,
     cell_ranges: Rows,
+    *,
     flags: int = 0,
     are_cached: Callable[[list[str]], bool] | None = None,
 ) -> RowsInCells | None:
@@ -216,27 +214,27 @@ def read_rows_in_cells(
     Parameters
     ----------
     path, value_index
-        Of the file.
+        Path of the file, and the places of its values.
     group_numbers, schema
-        Row groups, and the columns that are wanted.
+        Row groups, and the columns to read.
     cell_ranges
-        Cells of order 29, half-open, ascending, shape (r, 2).
+        Half-open ranges of cells of order 29, ascending, shape (r, 2).
     flags
-        ``os.RWF_NOWAIT``: nothing is waited for.
+        ``os.RWF_NOWAIT``: the function does not wait.
     are_cached
-        Says whether columns that do not stand there as they are are in memory; it is asked before any row is read.
+        Function that tells whether the other columns are in memory. It is called before any row is read.
 
     Returns
     -------
     rows
-        None: cells do not stand there as they are, or not in their order; or most rows are in them.
+        None if cells are not stored as in memory or not in order, or if most rows are in the ranges.
 
     Raises
     ------
     OSError
-        The file is cut off, or cannot be read.
+        The file is truncated, or cannot be read.
     NotInMemoryError
-        With that flag, or by `are_cached`: something would have to be waited for.
+        The function would have to wait, and `flags` or `are_cached` forbids it.
     """
     pieces: dict[str, list[Any]] = {}
     row_arrays = [NO_ROWS]
@@ -256,13 +254,10 @@ def read_rows_in_cells(
                 return None
             count = value_index.count_rows(group)
             low, high = _find_row_range(marks, cell_ranges, count)
+            row_numbers = NO_ROWS
             if high > low:
-                row_numbers = (
-                    _find_rows_in_ranges(_read_values(file, first, low, high, _CELL_FIELD.type, flags), cell_ranges)
-                    + low
-                )
-            else:
-                row_numbers = NO_ROWS
+                cells = _read_values(file, first, low, high, arrow_type=_CELL_FIELD.type, flags=flags)
+                row_numbers = _find_rows_in_ranges(cells, cell_ranges) + low
             if len(row_numbers) * 2 > count:
                 return None
             if len(row_numbers):
@@ -270,25 +265,25 @@ def read_rows_in_cells(
                 high = int(row_numbers[-1]) + 1
                 row_arrays.append(row_numbers + rows_before)
                 for field in plain_fields:
-                    values = _read_values(file, begins[group_place][field.name], low, high, field.type, flags)
+                    begin = begins[group_place][field.name]
+                    values = _read_values(file, begin, low, high, arrow_type=field.type, flags=flags)
                     pieces.setdefault(field.name, []).append(values[row_numbers - low])
             rows_before += count
     finally:
         os.close(file)
-    return RowsInCells(
-        {field.name: _build_array(field.type, pieces.get(field.name, [])) for field in plain_fields},
-        np.concatenate(row_arrays),
-    )
+    columns = {field.name: _build_array(field.type, pieces.get(field.name, [])) for field in plain_fields}
+    return RowsInCells(columns, np.concatenate(row_arrays))
 
 
 def take_rows(column: pa.ChunkedArray, row_numbers: Rows) -> pa.Array:
-    """Take some rows of a column that was decoded."""
+    """Take some rows of a decoded column."""
     if column.num_chunks != 1:
         return column.take(pa.array(row_numbers)).combine_chunks()
     chunk = column.chunk(0)
     if chunk.type not in PLAIN_TYPES or chunk.null_count:
         return chunk.take(pa.array(row_numbers))
-    values = np.frombuffer(chunk.buffers()[1], PLAIN_TYPES[chunk.type][1])  # Arrow takes ten times as long to take few
+    # For few rows numpy is ten times faster than Arrow.
+    values = np.frombuffer(chunk.buffers()[1], PLAIN_TYPES[chunk.type][1])
     return _build_array(chunk.type, [values[row_numbers + chunk.offset]])
 
 
@@ -300,7 +295,7 @@ def _build_array(arrow_type: pa.DataType, pieces: Sequence[Any]) -> pa.Array:
     return pa.Array.from_buffers(arrow_type, len(values), [None, pa.py_buffer(values)])
 
 
-def _read_values(file_descriptor: int, begin: int, low: int, high: int, arrow_type: pa.DataType, flags: int) -> Any:
+def _read_values(file_descriptor: int, begin: int, low: int, high: int, *, arrow_type: pa.DataType, flags: int) -> Any:
     dtype = np.dtype(PLAIN_TYPES[arrow_type][1])
     size = (high - low) * dtype.itemsize
     buffer = _read_bytes(file_descriptor, size, begin + low * dtype.itemsize, flags)
@@ -310,7 +305,7 @@ def _read_values(file_descriptor: int, begin: int, low: int, high: int, arrow_ty
 
 
 def _read_bytes(file_descriptor: int, byte_count: int, begin: int, flags: int) -> Any:
-    """Read as many bytes as there are."""
+    """Read some bytes, or as many as there are."""
     buffer = np.empty(byte_count, np.uint8)
     try:
         count = os.preadv(file_descriptor, [buffer.data], begin, flags)

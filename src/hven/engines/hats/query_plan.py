@@ -1,8 +1,9 @@
-"""HatsPlan: a bound query, near or far by what the manifests say has to be read.
+"""Plans of queries over HATS catalogues, which are computed here or by a cluster.
 
-Near: row groups are read into memory, and the embedded engine's own plan computes over them, so that its answer is the
-embedded engine's. Whole tables go through it row group by row group. Far: a cluster computes; what it does not is
-computed here, over rows that it gives (the detour).
+The manifests tell how much has to be read. If it is little, row groups are read into memory, and the plan of the
+embedded engine computes over them, so that the answer is the same as that of the embedded engine. Whole tables are
+streamed row group by row group. Otherwise a cluster computes. What it cannot compute is computed here, over rows that
+the cluster fetches.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
     Rows = npt.NDArray[np.int64]
 
-MAX_IMMEDIATE_GROUPS = 4  # row groups that are read at once
+MAX_IMMEDIATE_GROUPS = 4  # row groups that are read together and not streamed
 TOO_LARGE_MESSAGE = "{size} of {tables} would have to be read for this query, and {most} are read here"
 NO_CLUSTER_REMEDY = (
     "narrow it by position, key or an indexed column; whoever runs the site may name a cluster (spark) or allow "
@@ -64,8 +65,12 @@ class HatsPlan(QueryPlan):
 
     Parameters
     ----------
+    engine
+        The engine.
+    bound_query
+        The bound query.
     is_table_fetch
-        It asks for rows of one table for a detour.
+        True if the query only fetches rows of one table for a `FallbackPlan`.
     """
 
     small = False
@@ -76,34 +81,31 @@ class HatsPlan(QueryPlan):
         self._bound_query = bound_query
         self._embedded_plan = engine.embedded_engine.plan_query(bound_query)
         self.schema = self._embedded_plan.schema
-        # what is in memory is given at once, on an event loop, too: `execute` sees
+        # `execute` answers such a query at once if its rows are in memory, even on an event loop.
         self.small = self._embedded_plan.small and len(bound_query.tables) == 1 and not is_table_fetch
-        self._group_chooser = RowGroupChooser(replace_shape_texts(flatten_query(push_into_unions(bound_query))))
+        rewritten_query = replace_shape_texts(flatten_query(push_into_unions(bound_query)))
+        self._group_chooser = RowGroupChooser(rewritten_query)
         unrewritten_chooser = RowGroupChooser(bound_query)
-        self._read_columns = {
-            table.qualified_name: tuple(
-                dict.fromkeys(
-                    [
-                        *self._group_chooser.list_columns(table.qualified_name),
-                        *unrewritten_chooser.list_columns(table.qualified_name),
-                    ]
-                )
-            )
-            for table in bound_query.tables
-        }
+        self._read_columns: dict[str, tuple[str, ...]] = {}
+        for table in bound_query.tables:
+            name = table.qualified_name
+            columns = [*self._group_chooser.list_columns(name), *unrewritten_chooser.list_columns(name)]
+            self._read_columns[name] = tuple(dict.fromkeys(columns))
         self._streamable_query = match_streamable_query(bound_query)
 
-    # --- running ---------------------------------------------------------------------------------------------
+    # --- execution -------------------------------------------------------------------------------------------
 
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`."""
+        """Run the query; see `hven.engines.QueryPlan.execute`."""
         if not self.small:
             return self._execute_long(literal_values, relations, limits)
-        known_selections: dict[str, TableSelection] = {}  # what was looked up is not looked up again
+        known_selections: dict[str, TableSelection] = {}  # so that nothing is looked up twice
         memory_execution = self._execute_from_memory(literal_values, relations, limits, known_selections)
-        return memory_execution or DeferredExecution(
+        if memory_execution is not None:
+            return memory_execution
+        return DeferredExecution(
             self.schema, lambda _: self._execute_long(literal_values, relations, limits, known_selections)
         )
 
@@ -114,15 +116,14 @@ class HatsPlan(QueryPlan):
         limits: ExecutionLimits,
         known_selections: dict[str, TableSelection],
     ) -> QueryExecution | None:
-        """Answer out of what is in memory; None: it must be waited for."""
+        """Answer from memory; return None if the query would have to wait."""
         (table,) = self._bound_query.tables
         name = table.qualified_name
-        relation = require_relation(relations, table.qualified_name)
-        if isinstance(relation, Snapshot) and self._engine.uses_indexes:
-            manifest = self._engine.get_open_manifest(relation)
-        else:
-            manifest = None
-        if manifest is None or not isinstance(relation, Snapshot):
+        relation = require_relation(relations, name)
+        if not isinstance(relation, Snapshot) or not self._engine.uses_indexes:
+            return None
+        manifest = self._engine.get_open_manifest(relation)
+        if manifest is None:
             return None
         context = LookupContext(manifest, None, literal_values, relations)
         if self._group_chooser.find_cells(name, context) is None:
@@ -151,16 +152,16 @@ class HatsPlan(QueryPlan):
                 self._embedded_plan,
                 name,
                 selections[name],
-                self._compute_top(literal_values),
-                literal_values,
-                limits,
+                top=self._compute_top(literal_values),
+                literal_values=literal_values,
+                limits=limits,
             )
         if self._is_cluster_needed(selections):
             return self._execute_on_cluster(selections, literal_values, relations, limits)
-        return LocalExecution(self._engine, self._embedded_plan, selections, literal_values, relations, limits)
+        return LocalExecution(self._engine, self._embedded_plan, selections, literal_values, relations, limits=limits)
 
     def _select_tables(self, literal_values: Values, relations: Mapping[str, Relation]) -> dict[str, TableSelection]:
-        """Look up what has to be read of each table that is a catalogue."""
+        """Look up the row groups that have to be read of each catalogue."""
         selections = {}
         for table in self._bound_query.tables:
             name = table.qualified_name
@@ -177,14 +178,12 @@ class HatsPlan(QueryPlan):
         return selections
 
     def _select_groups(self, qualified_name: str, relation: Snapshot, context: LookupContext) -> TableSelection:
-        """Look up what has to be read of one table."""
+        """Look up the row groups that have to be read of one table."""
         if self._engine.uses_indexes:
             group_numbers = self._group_chooser.find_groups(qualified_name, context)
-        else:
-            group_numbers = np.arange(context.manifest.group_count)
-        if self._engine.uses_indexes:
             cells = self._group_chooser.find_cells(qualified_name, context)
         else:
+            group_numbers = np.arange(context.manifest.group_count)
             cells = None
         return TableSelection(relation, context.manifest, self._read_columns[qualified_name], group_numbers, cells)
 
@@ -192,27 +191,22 @@ class HatsPlan(QueryPlan):
         return sum(selection.estimated_bytes for selection in selections.values()) > self._engine.near_bytes
 
     def _can_stream(self, selection: TableSelection) -> bool:
-        """Return whether rows are given as they are: no condition leaves any out, or what is read is little anyhow."""
-        if (
-            len(selection.group_numbers) <= MAX_IMMEDIATE_GROUPS
-            and selection.estimated_bytes <= self._engine.near_bytes
-        ):
-            return False  # at once is quicker
-        return not self._streamable_query.has_conditions or selection.estimated_bytes <= self._engine.near_bytes  # type: ignore[union-attr]
+        """Return whether the rows are streamed: no condition leaves out rows, or little is read anyway."""
+        is_little = selection.estimated_bytes <= self._engine.near_bytes
+        if is_little and len(selection.group_numbers) <= MAX_IMMEDIATE_GROUPS:
+            return False  # one computation is faster
+        has_conditions = self._streamable_query is None or self._streamable_query.has_conditions
+        return is_little or not has_conditions
 
     def _compute_top(self, literal_values: Values) -> int | None:
-        """Return the number of rows that TOP allows."""
-        if self._streamable_query is None:
-            top = None
-        else:
-            top = self._streamable_query.top
-        if top is None:
+        """Return the number of rows that TOP allows; None if there is no TOP."""
+        if self._streamable_query is None or self._streamable_query.top is None:
             return None
-        if top.slot in self._bound_query.free_slots:
-            value = literal_values[top.slot]
-        else:
-            value = top.value
-        return None if value is None else int(value)
+        top = self._streamable_query.top
+        value = literal_values[top.slot] if top.slot in self._bound_query.free_slots else top.value
+        if value is None:
+            return None
+        return int(value)
 
     def _execute_on_cluster(
         self,
@@ -229,30 +223,32 @@ class HatsPlan(QueryPlan):
         cluster_plan = self._cluster_plan
         if isinstance(cluster_plan, FallbackPlan):
             return cluster_plan.execute(literal_values, relations, limits)
-        files = {
-            name: [place for place, _ in selection.manifest.list_files(selection.group_numbers)]
+        paths_by_table = {
+            name: [path for path, _ in selection.manifest.list_files(selection.group_numbers)]
             for name, selection in selections.items()
         }
-        leaves = {name: selection.manifest.head.leaves for name, selection in selections.items()}
         memory_relations = {name: relation for name, relation in relations.items() if name not in selections}
         build_fallback = self._plan_without_conditions if self._is_table_fetch else self._build_fallback
-        # nothing is planned before it is needed
-        run_fallback = lambda why: build_fallback(why).execute(literal_values, relations, limits)  # noqa: E731
-        hold_files = partial(
-            self._engine.hold_snapshots, [selection.snapshot.path for selection in selections.values()]
-        )
+
+        def run_fallback(reason: str) -> QueryExecution:
+            return build_fallback(reason).execute(literal_values, relations, limits)
+
+        snapshot_paths = [selection.snapshot.path for selection in selections.values()]
         execution: QueryExecution = cluster_plan.execute(
-            literal_values, memory_relations, limits, files, run_fallback, hold_files, leaves
+            literal_values,
+            memory_relations,
+            limits,
+            paths_by_table,
+            run_fallback=run_fallback,
+            hold_files=partial(self._engine.hold_snapshots, snapshot_paths),
+            leaf_paths={name: selection.manifest.head.leaves for name, selection in selections.items()},
         )
         return execution
 
     @cached_property
     def _cluster_plan(self) -> Any:
-        """The plan of the cluster, or the detour over rows that it gives."""
-        cluster_module = plugins.import_hven_module(
-            "hven.engines.hats.cluster_plan", "the far road"
-        )  # Spark's client is an extra
-
+        """The plan for the cluster, or a plan over rows that the cluster fetches."""
+        cluster_module = _import_cluster_plan()
         try:
             return cluster_module.ClusterPlan(self._engine.cluster, self._bound_query)
         except cluster_module.UnsupportedBySparkError as reason:
@@ -261,7 +257,7 @@ class HatsPlan(QueryPlan):
             return self._build_fallback(str(reason))
 
     def _build_fallback(self, reason: str) -> FallbackPlan:
-        """Plan the query over rows that the cluster gives."""
+        """Plan the query over rows that the cluster fetches."""
         return FallbackPlan(
             self._engine.embedded_engine,
             self._bound_query,
@@ -272,9 +268,9 @@ class HatsPlan(QueryPlan):
         )
 
     def _plan_without_conditions(self, reason: str) -> HatsPlan:
-        """Plan to read without conditions that the cluster, when it was asked, did not know.
+        """Plan to fetch rows without the conditions that Spark has refused.
 
-        The detour tests them all again.
+        The fallback tests all conditions again.
         """
         query = self._bound_query.query
         if not isinstance(query.body, Select) or query.body.where is None:
@@ -286,85 +282,63 @@ class HatsPlan(QueryPlan):
         return HatsPlan(self._engine, unconditional_query, is_table_fetch=True)
 
     def _plan_table_fetch(self, bound_query: BoundQuery) -> QueryPlan | None:
-        """Plan what a detour reads of one table: near, if that is little, else by the cluster."""
+        """Plan the query that fetches rows of one table for a fallback: here, or by the cluster."""
         plan = HatsPlan(self._engine, bound_query, is_table_fetch=True)
-        unsupported_error = plugins.import_hven_module(
-            "hven.engines.hats.cluster_plan", "the far road"
-        ).UnsupportedBySparkError
         try:
-            _ = plan._cluster_plan  # what the cluster cannot compute is left to the rest
-        except unsupported_error:
+            _ = plan._cluster_plan  # it is refused if the cluster cannot compute it
+        except _import_cluster_plan().UnsupportedBySparkError:
             return None
         return plan
 
-    # --- words -----------------------------------------------------------------------------------------------
+    # --- explanation -----------------------------------------------------------------------------------------
 
     def explain(self) -> str:
-        """Describe which road is taken; see `hven.engines.QueryPlan.explain`."""
-        lines = [
-            (
-                f"{_find_reference_name(self._group_chooser.table_refs[number])}: row groups by the manifest, "
-                f"{test.describe_test()}"
-            )
-            for number, test in self._group_chooser.tests_by_number.items()
-        ]
-        max_local_bytes = self._engine.near_bytes
+        """Describe how the query is computed; see `hven.engines.QueryPlan.explain`."""
+        lines = []
+        for number, test in self._group_chooser.tests_by_number.items():
+            name = _find_reference_name(self._group_chooser.table_refs[number])
+            lines.append(f"{name}: row groups by the manifest, {test.describe_test()}")
+        max_size = _format_size(self._engine.near_bytes)
         if self._streamable_query is not None and not self._streamable_query.has_conditions:
             lines.append("near: rows are streamed, row group by row group")
         elif self._engine.spark is None:
-            lines.append(
-                f"near, up to {_format_size(max_local_bytes)} of files; more is refused, for there is no cluster"
-            )
+            lines.append(f"near, up to {max_size} of files; more is refused, for there is no cluster")
         else:
-            lines.append(f"near, up to {_format_size(max_local_bytes)} of files; else far: by the cluster")
+            lines.append(f"near, up to {max_size} of files; else far: by the cluster")
         return "\n".join([*lines, self._embedded_plan.explain()])
 
     def estimate_row_counts(self, literal_values: Values, relations: Mapping[str, Relation]) -> list[str]:
-        """Tell near or far, and how many files, row groups and bytes of each table are read."""
+        """Estimate what is read of each table, and tell whether the query is computed here or by the cluster."""
         selections = self._select_tables(literal_values, relations)
-        streams = self._streamable_query is not None and len(selections) == 1 and self._can_stream(*selections.values())
-        # it ends with the last row that TOP allows
-        if streams and not self._streamable_query.has_conditions:  # type: ignore[union-attr]
-            selections = {
-                name: _limit_selection(selection, self._compute_top(literal_values))
-                for name, selection in selections.items()
-            }
-        if streams or not self._is_cluster_needed(selections):
-            road = "near"
+        can_stream = len(selections) == 1 and self._can_stream(*selections.values())
+        is_streamed = can_stream and self._streamable_query is not None
+        if is_streamed and self._streamable_query is not None and not self._streamable_query.has_conditions:
+            # A stream ends with the last row that TOP allows.
+            top = self._compute_top(literal_values)
+            selections = {name: _limit_selection(selection, top) for name, selection in selections.items()}
+        if is_streamed or not self._is_cluster_needed(selections):
+            place = "near"
         elif self._engine.spark and not any(selection.is_local_only for selection in selections.values()):
-            road = "far"
+            place = "far"
         else:
-            road = "too much without a cluster"
-        lines = [
-            f"{name}: {road}: {len(np.unique(selection.manifest.get_array('file')[selection.group_numbers])):,} of {len(selection.manifest.head.files):,} files, "
-            f"{len(selection.group_numbers):,} of {selection.manifest.group_count:,} row groups, {_format_size(selection.estimated_bytes)}, about {selection.row_count:,} of {selection.manifest.head.rows:,} rows are read"
-            if selection.columns
-            else (
-                f"{name}: {road}: the manifest knows how many of {selection.manifest.head.rows:,} rows there are, "
-                f"none is read"
-            )
-            for name, selection in selections.items()
-        ]
-        return [
-            *lines,
-            *(
-                f"{name}: {relation.rows.num_rows:,} rows, in memory"
-                for name, relation in relations.items()
-                if isinstance(relation, MemoryRelation)
-            ),
-        ]
+            place = "too much without a cluster"
+        lines = [f"{name}: {place}: {_describe_selection(selection)}" for name, selection in selections.items()]
+        for name, relation in relations.items():
+            if isinstance(relation, MemoryRelation):
+                lines.append(f"{name}: {relation.rows.num_rows:,} rows, in memory")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
 class StreamableQuery:
-    """A query each of whose rows is made of one row of its table, in no order.
+    """A query that computes each of its rows from one row of its table, in any order.
 
     Attributes
     ----------
     top
-        How many rows at most; None: all.
+        Maximum number of rows (TOP); None if there is none.
     has_conditions
-        Some rows are left out.
+        True if conditions leave out rows.
     """
 
     top: Literal | None
@@ -372,7 +346,7 @@ class StreamableQuery:
 
 
 def match_streamable_query(bound_query: BoundQuery) -> StreamableQuery | None:
-    """Recognise such a query; None: it is another one."""
+    """Recognise a query that can be streamed; return None for others."""
     query = bound_query.query
     body = query.body
     if not isinstance(body, Select) or query.order_by or query.offset is not None or query.ctes or bound_query.volatile:
@@ -391,27 +365,47 @@ def match_streamable_query(bound_query: BoundQuery) -> StreamableQuery | None:
 def build_too_large_error(
     selections: Mapping[str, TableSelection], byte_limit: int, local_only: TableSelection | None = None
 ) -> TooLargeError:
-    """Make the error of a query that is for a cluster, where there is none, or which cannot read a table."""
-    size = sum(selection.estimated_bytes for selection in selections.values())
+    """Build the error of a query that needs a cluster, if there is none, or if the cluster cannot read a table."""
+    total_bytes = sum(selection.estimated_bytes for selection in selections.values())
+    remedy = NO_CLUSTER_REMEDY
+    if local_only is not None:
+        remedy = NOT_ON_CLUSTER_REMEDY.format(local_only.manifest.head.foreign)
     return TooLargeError(
-        format_message(TOO_LARGE_MESSAGE, _format_size(size), ", ".join(selections), _format_size(byte_limit)),
-        remedy=NO_CLUSTER_REMEDY
-        if local_only is None
-        else NOT_ON_CLUSTER_REMEDY.format(local_only.manifest.head.foreign),
+        format_message(TOO_LARGE_MESSAGE, _format_size(total_bytes), ", ".join(selections), _format_size(byte_limit)),
+        remedy=remedy,
     )
 
 
 def _limit_selection(selection: TableSelection, row_limit: int | None) -> TableSelection:
-    """Leave the row groups out that come behind so many rows."""
+    """Leave out the row groups after this number of rows."""
     if row_limit is None:
         return selection
-    array = selection.manifest.get_array("rows")
-    ends = np.cumsum(array[selection.group_numbers])
-    return replace(selection, group_numbers=selection.group_numbers[: int(np.searchsorted(ends, row_limit)) + 1])
+    row_counts = selection.manifest.get_array("rows")[selection.group_numbers]
+    group_count = int(np.searchsorted(np.cumsum(row_counts), row_limit)) + 1
+    return replace(selection, group_numbers=selection.group_numbers[:group_count])
+
+
+def _describe_selection(selection: TableSelection) -> str:
+    """Describe what is read of a table."""
+    manifest = selection.manifest
+    if not selection.columns:
+        return f"the manifest knows how many of {manifest.head.rows:,} rows there are, none is read"
+    file_count = len(np.unique(manifest.get_array("file")[selection.group_numbers]))
+    return (
+        f"{file_count:,} of {len(manifest.head.files):,} files, "
+        f"{len(selection.group_numbers):,} of {manifest.group_count:,} row groups, "
+        f"{_format_size(selection.estimated_bytes)}, "
+        f"about {selection.row_count:,} of {manifest.head.rows:,} rows are read"
+    )
+
+
+def _import_cluster_plan() -> Any:
+    """Import the plans for the cluster; Spark's client is an optional dependency."""
+    return plugins.import_hven_module("hven.engines.hats.cluster_plan", "the far road")
 
 
 def _format_size(byte_count: float) -> str:
-    """Write a size as hven.toml does: a MB of `near_bytes` has 1024 kB."""
+    """Write a size as in hven.toml: one MB has 1024 kB."""
     if byte_count >= 1 << 30:
         return f"{byte_count / (1 << 30):,.1f} GB"
     if byte_count >= 1 << 17:

@@ -1,6 +1,6 @@
-"""Rows of Parquet files by row groups.
+"""Reading of row groups from Parquet files.
 
-Footers are kept, files are opened for each read, and a mount or a server that hangs does not hang its reader.
+Footers are cached, files are opened for each read, and a mount or a server that hangs does not block the query.
 """
 
 from __future__ import annotations
@@ -28,47 +28,47 @@ if TYPE_CHECKING:
     from hven.formats.hats_catalogues import CatalogueFolder
     from hven.model.errors import HvenError
 
-FOOTER_CACHE_BYTES = 64 * 1024**2  # bytes of footers that are kept
-READ_NOWAIT_FLAG = os.RWF_NOWAIT if sys.platform == "linux" else -1  # elsewhere no disk is known to be of this machine
-COLUMN_CACHE_BYTES = 32 * 1024**2  # bytes of columns of row groups that are decoded, for cones that come back
-MAX_CACHED_GROUPS = 16  # row groups of a file whose decoded columns are kept
-MAX_SINGLE_THREAD_ROWS = 262_144  # rows up to which one thread decodes
+FOOTER_CACHE_BYTES = 64 * 1024**2
+READ_NOWAIT_FLAG = os.RWF_NOWAIT if sys.platform == "linux" else -1  # elsewhere no disk counts as local
+COLUMN_CACHE_BYTES = 32 * 1024**2  # decoded columns of row groups, for cones that are asked again
+MAX_CACHED_GROUPS = 16  # columns of more row groups of a file are not cached
+MAX_SINGLE_THREAD_ROWS = 262_144  # more rows are decoded by several threads
 READER_THREADS = 8
-CANCEL_CHECK_INTERVAL_SECONDS = 0.05  # seconds between two looks whether the reader was stopped, or has no time left
-_FOOTER_COLUMN_BYTES = 160  # bytes of a column of a row group in a footer, about
-_CELL_MARKS_BYTES = 1200  # bytes of the cells that are kept of a row group
+CANCEL_CHECK_INTERVAL_SECONDS = 0.05  # time between two checks whether the query was cancelled, or is out of time
+_FOOTER_COLUMN_BYTES = 160  # approximate size of a column of a row group in a footer
+_CELL_MARKS_BYTES = 1200  # approximate size of the cells that are kept of a row group
 
 
 class WebCatalogueProtocol(Protocol):
-    """Asks for files behind addresses (`hven.sources.remote_stores.WebCatalogueClient`)."""
+    """A client for files on web servers (`hven.sources.remote_stores.WebCatalogueClient`)."""
 
     def open_folder(self, address: str) -> CatalogueFolder:
-        """Return what is behind an address."""
+        """Return the folder at an address."""
 
     def read_state(self, path: str) -> tuple[int, str]:
-        """Ask for the size of a file, and for what tells that it changed."""
+        """Ask for the size of a file, and for a stamp that tells when it changes."""
 
     def open_file(self, path: str, size: int, stamp: str) -> Any:
-        """Open a file in the state that `read_state` told."""
+        """Open a file in the state that `read_state` returned."""
 
     def find_cause(self, error: HvenError) -> HvenError:
-        """Return what curators are told of an error, which readers are spared."""
+        """Return the details of an error for curators, which users do not see."""
 
 
 class RowGroupReader:
-    """Reads row groups. Thread-safe.
+    """A reader of row groups. Thread-safe.
 
     Parameters
     ----------
     web_catalogues
-        Asks for files behind addresses; None: there are none.
+        Client for files on web servers; None if there are none.
     """
 
     def __init__(self, web_catalogues: WebCatalogueProtocol | None) -> None:
         self._web_catalogues = web_catalogues
         self._footer_cache: Cache[tuple[tuple[int, str], PlainValueIndex]] = Cache(FOOTER_CACHE_BYTES)
         self._column_cache: Cache[pa.Array] = Cache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
-        # who waits for a server keeps nobody from reading here
+        # Threads that wait for a web server do not block reads of local files.
         self._thread_pools = tuple(
             ThreadPoolExecutor(max_workers=READER_THREADS, thread_name_prefix=name)
             for name in ("hats-reader", "hats-web")
@@ -76,43 +76,42 @@ class RowGroupReader:
 
     @property
     def web_catalogues(self) -> WebCatalogueProtocol:
-        """What asks for files behind addresses."""
+        """The client for files on web servers."""
         if self._web_catalogues is None:
             raise StorageError(format_message("files behind addresses are not read here"), remedy="name a directory")
         return self._web_catalogues
 
     def read_file_state(self, path: str) -> tuple[int, str]:
-        """Return the size of a file, and what tells that it changed."""
+        """Return the size of a file, and a stamp that tells when it changes."""
         if is_web_address(path):
             return self.web_catalogues.read_state(path)
         file_status = os.stat(path)  # noqa: PTH116  (a text, asked for each query)
         return file_status.st_size, str(file_status.st_mtime_ns)
 
     def get_source(self, path: str, size: int, change_stamp: str) -> Any:
-        """Return what Arrow opens; of a file behind an address, in that state alone."""
+        """Return the source that Arrow opens; a file on a web server is opened in this state only."""
         if is_web_address(path):
             return self.web_catalogues.open_file(path, size, change_stamp)
         return path
 
     def get_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex:
-        """Return the footer of a file in a state, as `read_file_state` tells it, and where its values stand.
+        """Return the footer of a file in a state of `read_file_state`, and the places of its values.
 
         Raises
         ------
-        FarFault, OSError, pyarrow.ArrowException
-            It cannot be read, or is no Parquet.
+        UpstreamError, OSError, pyarrow.ArrowException
+            The file cannot be read, or is no Parquet.
         """
         cached = self._find_cached_footer(path, file_state)
         if cached is not None:
             return cached
         source = self.get_source(path, *file_state)
-        if source is not path:  # of a small file Arrow would read all, which servers without ranges give
+        if source is not path:  # Arrow reads small files whole, and would not notice a server without ranges
             source.read(4)
         value_index = PlainValueIndex(pq.read_metadata(source))
-        weight = (
-            _FOOTER_COLUMN_BYTES * value_index.footer.num_columns + _CELL_MARKS_BYTES
-        ) * value_index.footer.num_row_groups
-        self._footer_cache.store(path, (file_state, value_index), weight)
+        group_bytes = _FOOTER_COLUMN_BYTES * value_index.footer.num_columns + _CELL_MARKS_BYTES
+        footer_bytes = group_bytes * value_index.footer.num_row_groups
+        self._footer_cache.store(path, (file_state, value_index), footer_bytes)
         return value_index
 
     def _find_cached_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex | None:
@@ -122,16 +121,16 @@ class RowGroupReader:
         return None
 
     def _check_file_state(self, path: str, written_state: tuple[int, str] | None) -> tuple[int, str]:
-        """Return the state of a file, which must be that in which it was written."""
-        if written_state is not None and is_web_address(path):
-            file_state = written_state
-        else:
-            file_state = self.read_file_state(path)
-        if written_state is not None and (
-            file_state[0] != written_state[0] or written_state[1] not in {"", file_state[1]}
-        ):
-            raise build_changed_error(path, file_state[0], written_state[0])
-        return file_state
+        """Return the state of a file; raise an error if it is not the state in which the file was written."""
+        if written_state is None:
+            return self.read_file_state(path)
+        if is_web_address(path):
+            return written_state
+        size, stamp = self.read_file_state(path)
+        written_bytes, written_stamp = written_state
+        if size != written_bytes or written_stamp not in {"", stamp}:
+            raise build_changed_error(path, size, written_bytes)
+        return size, stamp
 
     def read_groups(
         self,
@@ -145,21 +144,26 @@ class RowGroupReader:
 
         Parameters
         ----------
+        path
+            Path or address of the file.
+        group_numbers
+            Numbers of the row groups.
+        column_names
+            Names of the columns; None: all.
         written_state
-            Of how many bytes it was, and if that is told when it was changed.
+            Size of the file when it was written, and the stamp of its last change, which may be empty.
         leaf_paths
-            Columns that stand in structs, and where.
+            Column -> its path in the file, for columns that have another name there or stand in structs.
 
         Raises
         ------
         StorageError
-            It is not there any more, cut off, or no such file.
+            The file is missing or truncated, or is another one.
         StorageUnavailableError
-            The machine, or its server, does not let us read it now.
+            The operating system or the web server refuses to read it now.
         """
-        if column_names is None:
-            paths = None
-        else:
+        paths = None
+        if column_names is not None:
             paths = [(leaf_paths or {}).get(name, name) for name in column_names]
         try:
             file_state = self._check_file_state(path, written_state)
@@ -175,8 +179,8 @@ class RowGroupReader:
     ) -> pa.Table:
         footer = self.get_footer(path, file_state).footer
         source = self.get_source(path, *file_state)
-        # without pre_buffer, which asks for ranges together: it keeps every row group that was read until the file is
-        # closed
+        # `pre_buffer` reads ranges together, but keeps every row group until the file is closed. Only web servers need
+        # it.
         with pq.ParquetFile(source, metadata=footer, pre_buffer=source is not path) as parquet_file:
             rows = sum(footer.row_group(number).num_rows for number in group_numbers)
             group_rows: pa.Table = parquet_file.read_row_groups(
@@ -193,9 +197,9 @@ class RowGroupReader:
         *,
         only_cached: bool,
     ) -> pa.Table:
-        """Read columns that do not stand there as they are.
+        """Read columns that are not stored as in memory.
 
-        Of few row groups, that next readers ask for as well, they are kept.
+        Columns of a few row groups are cached, because later queries ask for them, too.
         """
         if len(group_numbers) > MAX_CACHED_GROUPS:
             return self._read_groups(path, file_state, group_numbers, column_names)
@@ -218,7 +222,7 @@ class RowGroupReader:
     def _is_cached(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_names: Sequence[str]
     ) -> bool:
-        """Return whether columns of row groups are kept."""
+        """Return whether columns of row groups are cached."""
         return all(
             self._column_cache.find((path, file_state, group, name)) is not None
             for group in group_numbers
@@ -235,49 +239,43 @@ class RowGroupReader:
         *,
         only_cached: bool = False,
     ) -> pa.RecordBatch | None:
-        """Read the rows of some row groups in some cells, without the others: see `hven.engines.hats.plain_pages`.
+        """Read only the rows of some row groups that are in some cells; see `hven.engines.hats.plain_pages`.
 
         Parameters
         ----------
+        path, group_numbers, written_state
+            As for `read_groups`.
         schema
-            What is wanted.
-        written_state
-            As of `read_groups`.
+            Schema of the columns to read.
         cell_ranges
-            Cells of order 29, half-open, ascending, shape (r, 2).
+            Half-open ranges of cells of order 29, ascending, shape (r, 2).
         only_cached
-            Nothing is waited for.
+            True: the method does not wait.
 
         Returns
         -------
         rows
-            None: whole row groups have to be read, or something must be waited for.
+            None if whole row groups have to be read, or if the method would have to wait.
 
         Raises
         ------
         StorageError, StorageUnavailableError
-            As of `read_groups`.
+            As for `read_groups`.
         """
+        flags = 0
+        are_cached = None
         try:
             file_state = self._check_file_state(path, written_state)
             if only_cached:
                 value_index = self._find_cached_footer(path, file_state)
+                flags = READ_NOWAIT_FLAG
+                are_cached = partial(self._is_cached, path, file_state, group_numbers)
             else:
                 value_index = self.get_footer(path, file_state)
             if value_index is None:
                 return None
-            if only_cached:
-                are_cached = partial(self._is_cached, path, file_state, group_numbers)
-            else:
-                are_cached = None
             rows_in_cells = read_rows_in_cells(
-                path,
-                value_index,
-                group_numbers,
-                schema,
-                cell_ranges,
-                READ_NOWAIT_FLAG if only_cached else 0,
-                are_cached,
+                path, value_index, group_numbers, schema, cell_ranges, flags=flags, are_cached=are_cached
             )
             if rows_in_cells is None:
                 return None
@@ -291,23 +289,23 @@ class RowGroupReader:
         except NotInMemoryError:
             return None
         except (OSError, pa.ArrowException, IndexError) as error:
-            if only_cached:  # who may wait says what it is
+            if only_cached:  # a read that may wait raises the error
                 return None
             raise build_read_error(path, error) from error
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
     def submit_read(self, function: Callable[..., Any], *arguments: Any, is_on_web: bool = False) -> Future[Any]:
-        """Begin to read in another thread; `is_on_web`: from a server."""
+        """Start to read in another thread; `is_on_web` tells that it waits for a web server."""
         return self._thread_pools[is_on_web].submit(function, *arguments)
 
     def close(self) -> None:
-        """Let go of what is kept; who reads from a mount that hangs is not waited for."""
+        """Stop the threads, without waiting for reads from a mount that hangs."""
         for pool in self._thread_pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any:
-    """Return what a reader gives; `check_running` raises when nobody wants it any more."""
+    """Return the result of a read; `check_running` raises an error when the query is over."""
     while True:
         try:
             return future.result(CANCEL_CHECK_INTERVAL_SECONDS)
@@ -318,7 +316,7 @@ def wait_for_read(future: Future[Any], check_running: Callable[[], None]) -> Any
 
 
 def build_changed_error(path: str, size: int, written_bytes: int) -> StorageError:
-    """Say that a file is another one than the manifest knows."""
+    """Build the error of a file that is not the one that the manifest describes."""
     if size != written_bytes:
         reason = f"it has {size:,} bytes, and {written_bytes:,} were written"
     else:
@@ -328,7 +326,7 @@ def build_changed_error(path: str, size: int, written_bytes: int) -> StorageErro
 
 
 def build_read_error(path: str, error: BaseException) -> StorageError:
-    """Say what is wrong with a file."""
+    """Build the error of a file that cannot be read."""
     if isinstance(error, UpstreamError):
         return StorageUnavailableError(
             format_message("the file {path} of a catalogue cannot be read now: {why}", path, error.message),

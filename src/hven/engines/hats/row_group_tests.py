@@ -1,8 +1,7 @@
-"""Which row groups the conditions of a query leave of each table.
+"""Tests that select the row groups of each table which a query may need, by its conditions.
 
-Found when the plan is made, looked up in the manifest when it runs.
-
-Groups may be too many, never too few: every condition stays in the query.
+The tests are found when the query is planned, and look up the manifest when it runs. They may select too many row
+groups, but never too few: every condition stays in the query.
 """
 
 from __future__ import annotations
@@ -43,18 +42,18 @@ if TYPE_CHECKING:
     Values = Sequence[float | str | None]
 
 _cover_cached = lru_cache(maxsize=8)(cover_shape)
-MAX_LISTED_VALUES = 10_000  # values of a list that are looked up
-MAX_SEPARATE_RANGES = 64  # values of a list that are looked up one by one in the ranges of a column
+MAX_LISTED_VALUES = 10_000  # a longer list selects no row groups
+MAX_SEPARATE_RANGES = 64  # values of a list that are compared one by one with the ranges of a column
 
 
 @dataclass(frozen=True, slots=True)
 class LookupContext:
-    """What is asked: a manifest, the index of its key, the literals of the plan, and the tables that are in memory.
+    """The context of the tests: a manifest, the index of its key, the literals, and the tables in memory.
 
     Attributes
     ----------
     cells_by_test
-        Cells that were looked up already, by the `id` of what asked for them.
+        id() of a test -> its cells, which were computed before.
     """
 
     manifest: CatalogueManifest
@@ -64,25 +63,31 @@ class LookupContext:
     cells_by_test: dict[int, Rows | None] = field(default_factory=dict)
 
     def find_cells_once(self, test: RowGroupTest, find_cells: Callable[[], Rows | None]) -> Rows | None:
-        """Return the cells of a test, which are looked up when it asks for the first time."""
+        """Return the cells of a test, which are computed once."""
         if id(test) not in self.cells_by_test:
             self.cells_by_test[id(test)] = find_cells()
         return self.cells_by_test[id(test)]
 
 
 class RowGroupTest(Protocol):
-    """A condition on one table that tells of row groups."""
+    """A condition on one table that selects row groups."""
 
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
-        """Return the numbers of the row groups, `candidate_groups` some or all, that may have rows that meet it, ascending; None: for these values it does not tell."""
+        """Return the numbers of the row groups that may have rows that meet the condition, ascending.
+
+        Only `candidate_groups` are tested, or all if it is None. The result is None if the condition does not select.
+        """
 
     def describe_test(self) -> str:
-        """Say in words what is used."""
+        """Describe in words what selects the row groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeTest:
-    """The position lies in a shape of constants; `required_one` must be 1 when the plan runs."""
+    """The position lies in a constant shape.
+
+    `required_one` must be 1 when the plan runs.
+    """
 
     columns: tuple[str, str]
     shape: ConstantShape
@@ -93,12 +98,14 @@ class ShapeTest:
         return context.find_cells_once(self, lambda: self._cover_shape(context))
 
     def _cover_shape(self, context: LookupContext) -> Rows | None:
-        if context.manifest.head.position != self.columns or (
-            self.required_one is not None and self.required_one(context.values) != 1
-        ):
+        if context.manifest.head.position != self.columns:
+            return None
+        if self.required_one is not None and self.required_one(context.values) != 1:
             return None
         shape = self.shape.build_shape(context.values)
-        return None if shape is None else _cover_cached(shape)
+        if shape is None:
+            return None
+        return _cover_cached(shape)
 
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
         """See `RowGroupTest.find_groups`."""
@@ -142,7 +149,7 @@ class NeighbourTest:
 class EmptyTest:
     """No row meets the condition."""
 
-    # the contract
+    # The signature is that of the protocol.
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:  # noqa: ARG002
         """See `RowGroupTest.find_groups`."""
         return np.empty(0, np.int64)
@@ -154,7 +161,7 @@ class EmptyTest:
 
 @dataclass(frozen=True, slots=True)
 class RangeTest:
-    """The value of a column lies between constants; None: no bound."""
+    """The value of a column lies between constants; a bound of None is no bound."""
 
     column: Column
     low: Constant | None = None
@@ -164,17 +171,15 @@ class RangeTest:
         """See `RowGroupTest.find_groups`."""
         bounds: list[Any] = []
         for bound_constant, outward in ((self.low, -1), (self.high, 1)):
-            if bound_constant is None:
-                value = None
-            else:
-                value = _compute_bound(bound_constant(context.values), self.column, outward)
-            if bound_constant is not None and value is None:
-                return None
-            bounds.append(value)
+            bound = None
+            if bound_constant is not None:
+                bound = _compute_bound(bound_constant(context.values), self.column, outward)
+                if bound is None:
+                    return None
+            bounds.append(bound)
         if self.low is self.high and self.low is not None:
-            candidate_groups = _intersect_groups(
-                candidate_groups, _find_groups_by_key(context, self.column, [self.low(context.values)])
-            )
+            index_groups = _find_groups_by_key(context, self.column, [self.low(context.values)])
+            candidate_groups = _intersect_groups(candidate_groups, index_groups)
         return context.manifest.find_groups_between(self.column.name, bounds[0], bounds[1], candidate_groups)
 
     def describe_test(self) -> str:
@@ -198,7 +203,8 @@ class ListTest:
             return np.empty(0, np.int64)
         index_groups = _find_groups_by_key(context, self.column, list_values)
         candidate_groups = _intersect_groups(candidate_groups, index_groups)
-        low, high = ([_compute_bound(value, self.column, outward) for value in list_values] for outward in (-1, 1))
+        low = [_compute_bound(value, self.column, -1) for value in list_values]
+        high = [_compute_bound(value, self.column, 1) for value in list_values]
         if any(value is None for value in low):
             return None if index_groups is None else candidate_groups
         if len(list_values) > MAX_SEPARATE_RANGES:
@@ -223,11 +229,12 @@ class AllTest:
     def find_groups(self, context: LookupContext, candidate_groups: Rows | None) -> Rows | None:
         """See `RowGroupTest.find_groups`."""
         remaining_groups = candidate_groups
-        for part in sorted(
-            self.parts, key=lambda one: not isinstance(one, ShapeTest | NeighbourTest)
-        ):  # what leaves few comes first
+        # Tests of positions come first, because they leave few row groups.
+        ordered_parts = sorted(self.parts, key=lambda part: not isinstance(part, ShapeTest | NeighbourTest))
+        for part in ordered_parts:
             part_groups = part.find_groups(context, remaining_groups)
-            remaining_groups = remaining_groups if part_groups is None else part_groups
+            if part_groups is not None:
+                remaining_groups = part_groups
         return remaining_groups
 
     def describe_test(self) -> str:
@@ -237,7 +244,7 @@ class AllTest:
 
 @dataclass(frozen=True, slots=True)
 class AnyTest:
-    """One of several conditions holds, and each tells."""
+    """One of several conditions holds, and each of them selects row groups."""
 
     parts: tuple[RowGroupTest, ...]
 
@@ -268,64 +275,64 @@ def _merge_groups(part_groups: Sequence[Rows | None]) -> Rows | None:
 
 
 def _find_groups_by_key(context: LookupContext, column: Column, values: list[Any]) -> Rows | None:
-    """Ask the index of the primary key."""
-    if (
-        context.index is None
-        or context.manifest.head.index != column.name
-        or any(isinstance(value, float) for value in values)
-    ):
+    """Look up values in the index of the primary key; None if the index cannot tell."""
+    if context.index is None or context.manifest.head.index != column.name:
         return None
-    if column.type.is_timestamp:
-        stored_values = [parse_microseconds(value) for value in values]
-    else:
-        stored_values = values
+    if any(isinstance(value, float) for value in values):
+        return None
+    column_type = column.type.arrow
     try:
-        key_values = pa.array(stored_values, pa.int64() if column.type.is_timestamp else column.type.arrow).cast(
-            column.type.arrow
-        )
+        if column.type.is_timestamp:
+            microseconds = [parse_microseconds(value) for value in values]
+            key_values = pa.array(microseconds, pa.int64()).cast(column_type)
+        else:
+            key_values = pa.array(values, column_type)
     except (pa.ArrowException, OverflowError):
         return None
     return context.index.find_groups(key_values.drop_null())
 
 
 def _compute_bound(value: Any, column: Column, rounding_direction: int) -> Any:
-    """Return a bound as ranges are kept; None: it does not tell. What rounds, rounds outwards."""
+    """Return a bound in the type of the ranges, rounded outwards; None if it cannot be compared with them."""
     if column.type.is_string:
         return value if isinstance(value, str) else None
     if column.type.is_timestamp:
         return parse_microseconds(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
+    return _round_outwards(value, column, rounding_direction)
+
+
+def _round_outwards(value: float, column: Column, rounding_direction: int) -> float:
+    """Round a number in one direction to a value that the ranges of a column can have."""
+    outward_limit = math.inf * rounding_direction
     if column.type.arrow == pa.float32():
         with np.errstate(over="ignore"):
-            return float(np.nextafter(np.float32(value), np.float32(math.inf * rounding_direction)))
+            return float(np.nextafter(np.float32(value), np.float32(outward_limit)))
     if column.type.is_integer:
-        # compared as doubles, in part
-        if rounding_direction < 0:
-            rounded = math.floor(value)
-        else:
-            rounded = math.ceil(value)
+        # Some comparisons are made in doubles, which have 53 bits.
+        rounded = math.floor(value) if rounding_direction < 0 else math.ceil(value)
         margin = abs(rounded) >> 52
         return int(np.clip(rounded + rounding_direction * margin, -(2**63), 2**63 - 1))
     if abs(value) < 2**53:
         return float(value)
-    return float(np.nextafter(float(value), math.inf * rounding_direction))
+    return float(np.nextafter(float(value), outward_limit))
 
 
 # --- analysis ------------------------------------------------------------------------------------------------------
 
 
 class RowGroupChooser:
-    """The tables of a query: what it reads of each reference, and which conditions tell of row groups.
+    """The table references of a query, the columns that it reads of them, and the tests that select row groups.
 
     Attributes
     ----------
     table_refs
-        References to tables, by number.
+        Number -> table reference.
     read_columns
-        The columns that are read, by number.
+        Number of a table reference -> the columns that are read.
     tests_by_number
-        By number, of those that have one.
+        Number of a table reference -> its test, if there is one.
     """
 
     def __init__(self, bound: BoundQuery) -> None:
@@ -335,29 +342,27 @@ class RowGroupChooser:
         for select in list_selects(bound.query):
             narrowable = analyse_select(select)
             self.table_refs.update(narrowable.table_refs)
-            rows = [
+            policy_conditions = [
                 (bind_policy_condition(condition, number), frozenset({number}))
                 for condition, number in narrowable.policy_conditions
             ]
-            for condition, leaves in (*narrowable.conditions, *rows):
-                for number in leaves & narrowable.table_refs.keys():
+            for condition, table_numbers in (*narrowable.conditions, *policy_conditions):
+                for number in table_numbers & narrowable.table_refs.keys():
                     test = _build_test(condition, narrowable, number, bound.free_slots)
                     if test is not None:
                         parts.setdefault(number, {}).setdefault(id(condition), test)
-        self.tests_by_number: dict[int, RowGroupTest] = {
-            number: number_tests[0]
-            if len(number_tests := tuple(tests_by_condition.values())) == 1
-            else AllTest(number_tests)
-            for number, tests_by_condition in parts.items()
-        }
+        self.tests_by_number: dict[int, RowGroupTest] = {}
+        for number, tests_by_condition in parts.items():
+            tests = tuple(tests_by_condition.values())
+            self.tests_by_number[number] = tests[0] if len(tests) == 1 else AllTest(tests)
 
     def find_groups(self, qualified_name: str, context: LookupContext) -> Rows:
         """Return the numbers of the row groups that the references to a table may need."""
-        tests = [self.tests_by_number.get(number) for number in self._list_reference_numbers(qualified_name)]
-        if tests:
-            merged_groups = _merge_groups([None if test is None else test.find_groups(context, None) for test in tests])
-        else:
-            merged_groups = None
+        groups_by_reference = []
+        for number in self._list_reference_numbers(qualified_name):
+            test = self.tests_by_number.get(number)
+            groups_by_reference.append(None if test is None else test.find_groups(context, None))
+        merged_groups = _merge_groups(groups_by_reference) if groups_by_reference else None
         if merged_groups is None:
             return np.arange(context.manifest.group_count)
         return merged_groups
@@ -371,13 +376,18 @@ class RowGroupChooser:
         ]
 
     def find_cells(self, qualified_name: str, context: LookupContext) -> Rows | None:
-        """Return the cells in which all rows lie that the query needs of a table; None: rows of any."""
+        """Return cells that contain all rows that the query needs of a table; None if there is no such restriction."""
         reference_numbers = self._list_reference_numbers(qualified_name)
-        if len(reference_numbers) != 1 or (test := self.tests_by_number.get(reference_numbers[0])) is None:
+        if len(reference_numbers) != 1:
+            return None
+        test = self.tests_by_number.get(reference_numbers[0])
+        if test is None:
             return None
         for part in test.parts if isinstance(test, AllTest) else (test,):
-            if isinstance(part, ShapeTest | NeighbourTest) and (part_cells := part.find_cells(context)) is not None:
-                return part_cells
+            if isinstance(part, ShapeTest | NeighbourTest):
+                cells = part.find_cells(context)
+                if cells is not None:
+                    return cells
         return None
 
     def list_columns(self, qualified_name: str) -> list[str]:
@@ -391,25 +401,23 @@ class RowGroupChooser:
 def _build_test(
     condition: Expr, narrowable: NarrowableSelect, table_number: int, free_slots: frozenset[int]
 ) -> RowGroupTest | None:
-    if isinstance(condition, Conjunction | Disjunction):
-        parts = [
-            _build_test(condition_part, narrowable, table_number, free_slots) for condition_part in condition.parts
-        ]
-        known_tests = tuple(part for part in parts if part is not None)
-        if isinstance(condition, Disjunction):
-            if len(known_tests) == len(parts):
-                return AnyTest(known_tests)
+    if not isinstance(condition, Conjunction | Disjunction):
+        return (
+            _build_shape_test(condition, narrowable, table_number, free_slots)
+            or _build_neighbour_test(condition, narrowable, table_number, free_slots)
+            or _build_column_test(condition, narrowable, table_number, free_slots)
+        )
+    part_tests = [_build_test(part, narrowable, table_number, free_slots) for part in condition.parts]
+    known_tests = tuple(test for test in part_tests if test is not None)
+    if isinstance(condition, Disjunction):
+        if len(known_tests) < len(part_tests):
             return None
-        if not known_tests:
-            return None
-        if len(known_tests) == 1:
-            return known_tests[0]
-        return AllTest(known_tests)
-    return (
-        _build_shape_test(condition, narrowable, table_number, free_slots)
-        or _build_neighbour_test(condition, narrowable, table_number, free_slots)
-        or _build_column_test(condition, narrowable, table_number, free_slots)
-    )
+        return AnyTest(known_tests)
+    if not known_tests:
+        return None
+    if len(known_tests) == 1:
+        return known_tests[0]
+    return AllTest(known_tests)
 
 
 def _build_shape_test(

@@ -1,24 +1,27 @@
-"""Apache Spark as the server of Spark Connect: its version, a file that it does not find, and its quoted names."""
+"""Apache Spark as the server of Spark Connect: its version, the error of a missing file, and quoted identifiers."""
 
 from __future__ import annotations
 
 from hven.model.errors import StorageError
 
 SERVER_NAME = "Spark"
-SUPPORTED_MAJOR_VERSION = "4"  # the first number of the versions that are known
+SUPPORTED_MAJOR_VERSION = "4"
 
 
 def build_missing_file_error(path: str) -> StorageError:
-    """Make the error of a file that is not there; empty: nobody knows which."""
+    """Build the error of a missing file; `path` is empty if it is unknown."""
+    message = "the cluster does not find a file of the table:"
+    if path:
+        message += f" {path}"
     return StorageError(
-        f"the cluster does not find a file of the table:{path and ' '}{path}",
+        message,
         remedy="mount the roots of [hats] at the same path on all nodes; if it was removed, ingest or adopt the "
         "catalogue anew",
     )
 
 
 def quote_identifier(name: str) -> str:
-    """Quote a name."""
+    """Quote an identifier."""
     return "`" + name.replace("`", "``") + "`"
 
 

@@ -1,4 +1,7 @@
-"""What hven.toml says of the engine hats: [hats], where its catalogues are, and the cluster that computes over many files."""
+"""The settings of the engine hats in hven.toml.
+
+``[hats]`` names the roots of its catalogues, and the cluster that computes queries over many files.
+"""
 
 from __future__ import annotations
 

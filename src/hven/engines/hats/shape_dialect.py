@@ -1,6 +1,7 @@
-"""Geometry in Spark's dialect: cones, distances and cells in SQL, which Spark compiles.
+"""Geometry in the dialect of Spark.
 
-Other shapes by functions of ours on the workers (`SIGNATURES`).
+Cones, distances and cells are SQL, which Spark compiles. Functions of Hven on the workers compute with other shapes
+(`spark_functions`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from hven.engines.hats.cell_matches import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hven.adql.sql_writer import SqlWriter
     from hven.adql.syntax_tree import BoundQuery, Expr
 
@@ -30,24 +33,24 @@ _TEXT_SHAPE_KINDS = {"region", "moc"}
 
 
 class UnsupportedBySparkError(Exception):
-    """Something that Spark does not compute, in words."""
+    """Something that Spark cannot compute; the message names it."""
 
 
 class SparkShapeDialect(EngineDialect):
-    """What the dialect says about geometry.
+    """The part of the dialect that writes geometry.
 
     Attributes
     ----------
     view_names
-        Qualified table name -> the name that stands for its rows.
+        Qualified table name -> name of the view of its rows.
     cell_views
-        Those of them whose cells of order 29 are read.
+        Views whose cells of order 29 are read.
     spread_matches
         Number of a table reference -> the match for which its rows are spread.
     probe_matches
-        Name that stands for rows -> the match for which the cells of another position are computed.
+        View -> the match for which the cells of another position are computed.
     raise_template
-        Template of what fails with a text.
+        Template of an expression that fails with a text.
     """
 
     raise_template: ClassVar[str]
@@ -75,7 +78,7 @@ class SparkShapeDialect(EngineDialect):
                 self.probe_matches[self.view_names[match.probe_table]] = match
 
     def name_spread_view(self, view_name: str) -> str:
-        """Name the rows of a table that are spread over cells."""
+        """Name the view of the rows of a table that are spread over cells."""
         return view_name + SPREAD_SUFFIX
 
     def _write_cell(self, column: ColumnRef) -> str:
@@ -100,33 +103,24 @@ class SparkShapeDialect(EngineDialect):
         return f"shiftright({cell_sql}, 58 - 2 * {order}) = t{number}.{self.quote_identifier(SPREAD_CELL_COLUMN)} AND "
 
     def write_comparison(self, writer: SqlWriter, node: Comparison) -> str:
-        """Compare; ``DISTANCE(..) < r`` looks at the latitudes first, which costs a tenth."""
-        plain = super().write_comparison(writer, node)
-        beside = self._write_cell_condition(node)
-        if node.op in {"<", "<="}:
-            near, limit = (node.left, node.right)
-        else:
-            near, limit = (node.right, node.left)
-        called = isinstance(near, FunctionCall) and near.name == "DISTANCE" and len(near.args) == 4
-        if (
-            called
-            and node.op in {"<", "<=", ">", ">="}
-            and isinstance(near, FunctionCall)
-            and require_meta(limit).constant
-        ):
-            lon1, lat1, lon2, lat2 = self.write_doubles(writer, near.args)
-            plain = (
-                f"((abs({lat1} - {lat2}) <= {writer.write_expression(limit)} + 1e-9D OR {lon1} + {lon2} IS NULL) "
-                f"AND {plain})"
-            )
-        if beside:
-            return f"({beside}{plain})"
-        return plain
+        """Write a comparison; ``DISTANCE(..) < r`` compares the latitudes first, which costs a tenth."""
+        condition = super().write_comparison(writer, node)
+        cell_condition = self._write_cell_condition(node)
+        distance, limit = (node.left, node.right) if node.op in {"<", "<="} else (node.right, node.left)
+        is_distance = isinstance(distance, FunctionCall) and distance.name == "DISTANCE" and len(distance.args) == 4
+        if is_distance and node.op in {"<", "<=", ">", ">="} and require_meta(limit).constant:
+            lon1, lat1, lon2, lat2 = self.write_doubles(writer, distance.args)  # type: ignore[attr-defined]
+            limit_sql = writer.write_expression(limit)
+            quick_test = f"abs({lat1} - {lat2}) <= {limit_sql} + 1e-9D OR {lon1} + {lon2} IS NULL"
+            condition = f"(({quick_test}) AND {condition})"
+        if cell_condition:
+            return f"({cell_condition}{condition})"
+        return condition
 
-    # --- pieces
+    # --- shapes
 
     def write_coordinate(self, shape_sql: str, number: int) -> str:
-        """Write one number of a shape."""
+        """Write a coordinate of a shape."""
         return f"get({shape_sql}, {number - 1})"
 
     def write_number_list(self, numbers_sql: str) -> str:
@@ -138,46 +132,50 @@ class SparkShapeDialect(EngineDialect):
         return self.write_constructed_shape(writer, node) or f"CAST({writer.write_expression(node)} AS ARRAY<DOUBLE>)"
 
     def write_distance(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """DISTANCE in degrees: sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation."""
+        """Write DISTANCE in degrees: sqrt(h) and sqrt(1 - h) are both accurate, so the angle is at every separation."""
         if len(node.args) == 4:
             lon1, lat1, lon2, lat2 = self.write_doubles(writer, node.args)
         else:
-            lon1, lat1, lon2, lat2 = (
-                *self.write_point_coordinates(writer, node.args[0]),
-                *self.write_point_coordinates(writer, node.args[1]),
-            )
+            lon1, lat1 = self.write_point_coordinates(writer, node.args[0])
+            lon2, lat2 = self.write_point_coordinates(writer, node.args[1])
         near = _write_haversine(lon1, lat1, lon2, lat2)
         far = _write_haversine(f"({lon1} + 180)", f"(-({lat1}))", lon2, lat2)
         return f"degrees(2 * atan2(sqrt(abs({near})), sqrt(abs({far}))))"
 
     def write_healpix_index(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_HEALPIX_INDEX: of a table's own position it is stored."""
-        args = node.args[1:]
-        if len(args) == 1 and isinstance(args[0], FunctionCall) and args[0].name == "POINT":
-            inner = args[0].args
-        else:
-            inner = args
-        if len(inner) == 2 and isinstance(inner[0], ColumnRef) and isinstance(inner[1], ColumnRef):
-            if inner[0].source == inner[1].source:
-                leaf = self._table_refs.get(inner[0].source)
-            else:
-                leaf = None
-            names = tuple(item.column.name for item in inner if isinstance(item, ColumnRef) and item.column is not None)
-            if leaf is not None and leaf.table is not None and leaf.table.position == names:
-                order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
-                return (
-                    f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright(nullif({self._write_cell(inner[0])}, "
-                    f"{MISSING_KEY}L), 58 - 2 * {order}) END"
-                )
+        """Write IVO_HEALPIX_INDEX; for a table's own position it reads the stored cell."""
+        coordinates = node.args[1:]
+        if len(coordinates) == 1 and isinstance(coordinates[0], FunctionCall) and coordinates[0].name == "POINT":
+            coordinates = coordinates[0].args
+        lon = coordinates[0]
+        if isinstance(lon, ColumnRef) and self._is_own_position(coordinates):
+            order = f"CAST({writer.write_expression(node.args[0])} AS INT)"
+            cell = f"nullif({self._write_cell(lon)}, {MISSING_KEY}L)"
+            return f"CASE WHEN {order} BETWEEN 0 AND 29 THEN shiftright({cell}, 58 - 2 * {order}) END"
         return super().write_healpix_index(writer, node).replace("AS INTEGER", "AS INT")
 
+    def _is_own_position(self, coordinates: Sequence[Expr]) -> bool:
+        """Return whether two expressions are the position of one table."""
+        if len(coordinates) != 2:
+            return False
+        lon, lat = coordinates
+        if not isinstance(lon, ColumnRef) or not isinstance(lat, ColumnRef) or lon.source != lat.source:
+            return False
+        table_ref = self._table_refs.get(lon.source)
+        if table_ref is None or table_ref.table is None or lon.column is None or lat.column is None:
+            return False
+        return table_ref.table.position == (lon.column.name, lat.column.name)
+
     def write_proper_motion(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """GAVO_APPLY_PM: proper motions in degrees per year."""
+        """Write GAVO_APPLY_PM, with proper motions in degrees per year."""
         ra, dec, pm_ra, pm_dec, years = self.write_doubles(writer, node.args)
         return f"hven_moved({ra}, {dec}, {years}, 3.6e6D * {pm_ra}, 3.6e6D * {pm_dec}, 0D, 0D)"
 
     def write_epoch_propagation(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_EPOCH_PROP_POS: what may be NULL stands for 0, what may not is an error."""
+        """Write IVO_EPOCH_PROP_POS.
+
+        Arguments that may be NULL become 0 then; for the others NULL is an error.
+        """
         ra, dec, parallax, pm_ra, pm_dec, velocity, start, end = self.write_doubles(writer, node.args)
         names = ("ra", "dec", "ref_epoch", "out_epoch")
         error_texts = (f"'IVO_EPOCH_PROP_POS: {name} is NULL; leave such rows out'" for name in names)
@@ -191,7 +189,7 @@ class SparkShapeDialect(EngineDialect):
         )
 
     def write_frame_transform(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """IVO_GEOM_TRANSFORM: a rotation."""
+        """Write IVO_GEOM_TRANSFORM, a rotation."""
         source, target, shape = node.args
         return (
             f"hven_turned({writer.write_expression(source)}, {writer.write_expression(target)}, "
@@ -199,7 +197,7 @@ class SparkShapeDialect(EngineDialect):
         )
 
     def write_moc(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """MOC of text, which it is already, or of a shape."""
+        """Write MOC of a text, which is the text itself, or of a shape."""
         if len(node.args) == 1:
             return writer.write_expression(node.args[0])
         return (
@@ -218,46 +216,48 @@ class SparkShapeDialect(EngineDialect):
         return f"hven_text({self.write_shape_numbers(writer, node)})"
 
     def write_area(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """AREA in square degrees."""
+        """Write AREA, in square degrees."""
         if value_kinds.classify_type(require_meta(node.args[0]).type) in _TEXT_SHAPE_KINDS:
             return f"hven_area_text({writer.write_expression(node.args[0])})"
         return f"hven_area({self.write_shape_numbers(writer, node.args[0])})"
 
     def write_centroid(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """CENTROID, a point."""
+        """Write CENTROID, a point."""
         if value_kinds.classify_type(require_meta(node.args[0]).type) in _TEXT_SHAPE_KINDS:
             return f"hven_centroid_text({writer.write_expression(node.args[0])})"
         return f"hven_centroid({self.write_shape_numbers(writer, node.args[0])})"
 
-    # --- one shape against the other
+    # --- comparisons of shapes
 
     def write_predicate(self, writer: SqlWriter, node: FunctionCall) -> str:
-        """CONTAINS and INTERSECTS as a condition."""
+        """Write CONTAINS or INTERSECTS as a condition."""
         left_shape, right_shape = node.args
         left_kind = value_kinds.classify_type(require_meta(left_shape).type)
+        right_kind = value_kinds.classify_type(require_meta(right_shape).type)
+        if {left_kind, right_kind} & _TEXT_SHAPE_KINDS:
+            return self._write_text_predicate(writer, node, left_kind)
+        if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
+            left_shape, right_shape = right_shape, left_shape
+            left_kind, right_kind = right_kind, left_kind
+        if left_kind == "point" and right_kind == "circle":
+            point_sql = self.write_point_coordinates(writer, left_shape)
+            circle_sql = self.write_circle_numbers(writer, right_shape)
+            return f"({self._write_cell_condition(node)}{_write_in_circle(*point_sql, *circle_sql)})"
+        if left_kind == "point" and right_kind == "polygon":
+            lon, lat = self.write_point_coordinates(writer, left_shape)
+            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
+        left_sql, right_sql = (self.write_shape_numbers(writer, arg) for arg in node.args)
+        return f"hven_{node.name.lower()}({left_sql}, {right_sql})"
+
+    def _write_text_predicate(self, writer: SqlWriter, node: FunctionCall, left_kind: str) -> str:
+        """Write a predicate of shapes at least one of which is text: a region or a MOC."""
+        left_shape, right_shape = node.args
         right_kind = value_kinds.classify_type(require_meta(right_shape).type)
         if node.name == "CONTAINS" and left_kind == "point" and right_kind in _TEXT_SHAPE_KINDS:
             lon, lat = self.write_point_coordinates(writer, left_shape)
             return f"hven_in_text({lon}, {lat}, {writer.write_expression(right_shape)})"
-        if {left_kind, right_kind} & _TEXT_SHAPE_KINDS:
-            return (
-                f"hven_{node.name.lower()}_text({self.write_shape_text(writer, left_shape)}, "
-                f"{self.write_shape_text(writer, right_shape)})"
-            )
-        if node.name == "INTERSECTS" and right_kind == "point" and left_kind != "point":
-            left_shape, right_shape, left_kind, right_kind = right_shape, left_shape, right_kind, left_kind
-        if left_kind == "point" and right_kind == "circle":
-            test = _write_in_circle(
-                *self.write_point_coordinates(writer, left_shape), *self.write_circle_numbers(writer, right_shape)
-            )
-            return f"({self._write_cell_condition(node)}{test})"
-        if left_kind == "point" and right_kind == "polygon":
-            lon, lat = self.write_point_coordinates(writer, left_shape)
-            return f"hven_in_polygon({lon}, {lat}, {self.write_shape_numbers(writer, right_shape)})"
-        return (
-            f"hven_{node.name.lower()}({self.write_shape_numbers(writer, node.args[0])}, "
-            f"{self.write_shape_numbers(writer, node.args[1])})"
-        )
+        left_sql, right_sql = (self.write_shape_text(writer, arg) for arg in node.args)
+        return f"hven_{node.name.lower()}_text({left_sql}, {right_sql})"
 
 
 def _write_haversine(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
@@ -268,11 +268,10 @@ def _write_haversine(lon1: str, lat1: str, lon2: str, lat2: str) -> str:
 
 
 def _write_in_circle(lon_sql: str, lat_sql: str, lon0: str, lat0: str, radius_sql: str) -> str:
-    """Write whether a position lies in a circle; first a test that costs little: the latitudes.
+    """Write whether a position lies in a circle, with a quick test of the latitudes before the exact one.
 
-    It must not make FALSE of what is NULL.
-
-    Beyond a quarter turn the haversine loses digits: the antipode's circle is asked instead.
+    The quick test must not make FALSE of a condition that is NULL. Beyond 90 degrees the haversine loses digits, so the
+    condition tests the circle around the antipode.
     """
     near_sql = (
         f"{_write_haversine(lon_sql, lat_sql, lon0, lat0)} <= pow(sin(radians({radius_sql} + {TOLERANCE_DEGREES}D) "

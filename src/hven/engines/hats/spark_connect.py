@@ -1,8 +1,7 @@
-"""Spark Connect, as far as it is needed: relations as its messages, and a session of ours on a server.
+"""A client of Spark Connect: relations as messages of its protocol, and a session on a server.
 
-The package `pyspark` is loaded with the first one.
-
-The messages are sent without the client's own session, which retries a dead server for minutes.
+The package `pyspark` is loaded with the first session. The messages are sent without the session of `pyspark`, which
+retries a dead server for minutes.
 """
 
 from __future__ import annotations
@@ -35,21 +34,19 @@ if TYPE_CHECKING:
 
     Relation = Any  # a message of the protocol
 
-CONNECT_TIMEOUT_SECONDS = 2.0  # seconds until a server is taken for gone
-SESSION_TIMEOUT_SECONDS = 60.0  # seconds that one may take to begin a session: the first one loads much
-CHUNK_BYTES = 1 << 20  # bytes of a message, where many are sent
-RETRY_DELAY_SECONDS, MAX_INTERRUPTS = 0.1, 50  # seconds until a server is told again to stop a query, and how often
-# seconds between the times at which jobs of a stopped query are stopped
+CONNECT_TIMEOUT_SECONDS = 2.0  # time after which a server counts as down
+SESSION_TIMEOUT_SECONDS = 60.0  # a server loads much for its first session
+CHUNK_BYTES = 1 << 20  # size of a message when many are sent
+RETRY_DELAY_SECONDS, MAX_INTERRUPTS = 0.1, 50  # of requests to stop a query
+# Delays between the attempts to stop the late jobs of a stopped query.
 SWEEP_DELAYS_SECONDS = (*(0.1,) * 10, *(0.25,) * 8, *(1.0,) * 3, *(2.0,) * 6, *(4.0,) * 3)
-MAX_WAITING_MESSAGES = 2  # messages of an answer that wait here
-READ_AHEAD_BYTES = 512 << 10  # bytes of it that are on their way: a server repeats no more than the last 10 MB
-KEEP_ALIVE_SECONDS = (
-    2.0  # seconds after which a server is told that somebody still wants an answer that nobody reads on
-)
-STOP_MARKER_SQL = "stopped by hven"  # it is no SQL
+MAX_WAITING_MESSAGES = 2  # messages of an answer that are kept here
+READ_AHEAD_BYTES = 512 << 10  # bytes of an answer in transit; a server repeats only the last 10 MB
+KEEP_ALIVE_SECONDS = 2.0  # time after which the server is told that an answer which is not read is still wanted
+STOP_MARKER_SQL = "stopped by hven"  # no valid SQL, on purpose
 USER_ID = "hven"
-MIN_CACHED_BYTES = 1 << 20  # bytes of rows that are sent once, before the query
-_QUERY_NUMBERS = itertools.count(1)  # queries of this process, whose sessions are its own
+MIN_CACHED_BYTES = 1 << 20  # at least so large rows in memory are sent once, before the query
+_QUERY_NUMBERS = itertools.count(1)  # numbers of the queries of this process, which has its own sessions
 _ARROW_UDF_EVAL_TYPE = 250  # SQL_SCALAR_ARROW_UDF
 _SESSION_SETTINGS = {
     "spark.sql.ansi.enabled": "true",  # overflow and bad casts are errors
@@ -57,7 +54,7 @@ _SESSION_SETTINGS = {
     "spark.sql.caseSensitive": "true",  # "Name" and "name" are two columns
     "spark.sql.files.ignoreMissingFiles": "false",
     "spark.sql.files.ignoreCorruptFiles": "false",
-    # 10,000 names are looked at in 1 s, by a job of their own in 37 s
+    # The driver lists 10,000 paths in 1 s; a job for them takes 37 s.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
 }
@@ -65,9 +62,9 @@ _SESSION_SETTINGS = {
 
 @contextlib.contextmanager
 def _set_main_file() -> Iterator[None]:
-    """Give the main module a file for as long as the client is loaded.
+    """Give the main module a file while the client is loaded.
 
-    Without one (``python -c``, workers of other programs) it takes itself for tested, and ends the process.
+    Without one (``python -c``, workers of other programs) the client believes that it is tested, and ends the process.
     """
     main_module = sys.modules["__main__"]
     has_no_file = "__file__" not in vars(main_module)
@@ -91,8 +88,8 @@ def load_protocol() -> Any:
     show_pandas()  # the client needs it
     try:
         with warnings.catch_warnings(), _set_main_file():
-            warnings.simplefilter("ignore")  # it is not sure of pandas 3, which is not asked here
-            import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (a second to load, wanted by few)
+            warnings.simplefilter("ignore")  # the client warns of pandas 3, which is not used here
+            import pyspark.sql.connect.proto as messages  # noqa: PLC0415  (it takes a second to load)
             import pyspark.sql.connect.proto.base_pb2_grpc  # noqa: PLC0415
             import pyspark.sql.types  # noqa: F401, PLC0415
     except ImportError as error:
@@ -103,17 +100,19 @@ def load_protocol() -> Any:
 
 
 class SparkConnectSession:
-    """A session on a server, with our settings and functions. Thread-safe.
+    """A session on a server, with Hven's settings and functions. Thread-safe.
 
     Parameters
     ----------
     url
-        ``sc://host:port/;token=..``.
+        Address of the server: ``sc://host:port/;token=..``.
+    server_name
+        The server, as messages show it.
 
     Raises
     ------
     HvenError
-        Nobody answers within `CONNECT_TIMEOUT_SECONDS`, it refuses, or is of another version.
+        The server does not answer within `CONNECT_TIMEOUT_SECONDS`, refuses the session, or has another version.
     """
 
     def __init__(self, url: str, server_name: str) -> None:
@@ -125,7 +124,7 @@ class SparkConnectSession:
         self._channel, self._metadata = _open_channel(url, server_name)
         self._stub = base_pb2_grpc.SparkConnectServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._session_id = str(uuid.uuid4())
-        self._server_session_id = ""  # its own name of the session: another one if the server began anew
+        self._server_session_id = ""  # the server's own name of the session, which changes when it restarts
         self._lock = threading.Lock()
         self._defined_functions: set[str] = set()
         self._sent_artifacts: set[str] = set()
@@ -144,7 +143,7 @@ class SparkConnectSession:
             raise
 
     def wait_for_server(self) -> None:
-        """Wait until the server can be reached, for `CONNECT_TIMEOUT_SECONDS` at most."""
+        """Wait until the server is connected, at most for `CONNECT_TIMEOUT_SECONDS`."""
         import grpc  # noqa: PLC0415
 
         try:
@@ -153,19 +152,19 @@ class SparkConnectSession:
             raise ConnectionError("nobody answers") from None
 
     def check_alive(self) -> None:
-        """Ask for a sign of life, for `CONNECT_TIMEOUT_SECONDS` at most.
+        """Check that the server answers within `CONNECT_TIMEOUT_SECONDS`.
 
         Raises
         ------
         HvenError
-            There is none.
+            The server does not answer.
         """
         request = self._build_request("ConfigRequest")
         request.operation.get.keys.append("spark.sql.ansi.enabled")
         try:
             self._stub.Config(request, metadata=self._metadata, timeout=CONNECT_TIMEOUT_SECONDS)
         except self.transport_errors as error:
-            if not error_translation.is_session_lost(error):  # it began anew, and the next query will
+            if not error_translation.is_session_lost(error):  # a restarted server is alive
                 raise error_translation.translate_error(error, server_name=self.server_name) from error
 
     # --- messages
@@ -186,7 +185,7 @@ class SparkConnectSession:
         ).server_side_session_id
 
     def _fetch_version(self) -> str:
-        """Ask for the version by SQL: the protocol's own answer is that of Spark from whoever speaks it."""
+        """Fetch the version by SQL: the version of the protocol may be that of another server that speaks it."""
         request = self._build_request("ExecutePlanRequest")
         sql_relation = self.create_sql_relation("SELECT version() AS v", {}, {})
         request.plan.root.CopyFrom(sql_relation)
@@ -194,13 +193,17 @@ class SparkConnectSession:
         return str(pa.Table.from_batches(iterate_batches(answer)).column(0)[0]).split()[0]
 
     def analyse_relation(self, relation: Relation) -> None:
-        """Have a relation looked at, and nothing computed."""
+        """Let the server analyse a relation without computing it."""
         request = self._build_request("AnalyzePlanRequest")
         request.schema.plan.root.CopyFrom(relation)
         self._stub.AnalyzePlan(request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS)
 
     def execute_relation(self, relation: Relation, deadline_watcher: DeadlineWatcher | None = None) -> ClusterAnswer:
-        """Ask for rows. Who leaves the answer before its end has it stopped in the cluster, if there is a `deadline_watcher`; nobody waits for that."""
+        """Execute a relation.
+
+        If the answer is abandoned before its end, and there is a `deadline_watcher`, the cluster is told to stop.
+        Nobody waits for that.
+        """
         operation = str(uuid.uuid4())
 
         def interrupt_operation() -> None:
@@ -208,25 +211,23 @@ class SparkConnectSession:
                 self._interrupt_operation(operation, deadline_watcher)
 
         def release_operation(was_stopped: bool) -> None:
-            self._release_operation(
-                operation,
-                lambda: (
+            def stop_late_jobs() -> None:
+                if was_stopped and deadline_watcher is not None:
                     self._stop_late_jobs(operation, deadline_watcher)
-                    if was_stopped and deadline_watcher is not None
-                    else None
-                ),
-            )
 
-        pieces = ResponseStream(
-            lambda: self._execute_operation(operation, relation), lambda last: self._resume_operation(operation, last)
+            self._release_operation(operation, stop_late_jobs)
+
+        responses = ResponseStream(
+            lambda: self._execute_operation(operation, relation),
+            lambda last_response_id: self._resume_operation(operation, last_response_id),
         )
-        return ClusterAnswer(pieces, on_abandoned=interrupt_operation, on_ended=release_operation)
+        return ClusterAnswer(responses, on_abandoned=interrupt_operation, on_ended=release_operation)
 
     def _execute_operation(self, operation: str, relation: Relation) -> Any:
         request = self._build_request("ExecutePlanRequest")
         request.operation_id = operation
-        # so that it can be released: others stay with the server until they count as abandoned, and nobody can stop
-        # their jobs then
+        # Only a reattachable operation can be released. The server keeps others until they count as abandoned, and
+        # their jobs cannot be stopped then.
         request.request_options.add().reattach_options.reattachable = True
         request.plan.root.CopyFrom(relation)
         return self._stub.ExecutePlan(request, metadata=self._metadata)
@@ -239,11 +240,11 @@ class SparkConnectSession:
         return self._stub.ReattachExecute(request, metadata=self._metadata)
 
     def _release_operation(self, operation: str, on_released: Callable[[], object]) -> None:
-        """Have the server forget an operation that has ended."""
+        """Let the server forget an operation that has ended."""
         request = self._build_request("ReleaseExecuteRequest")
         request.operation_id = operation
         request.release_all.SetInParent()
-        with contextlib.suppress(ValueError):  # the channel is closed, and with it all that was asked
+        with contextlib.suppress(ValueError):  # the channel is closed, with all requests
             release_call = self._stub.ReleaseExecute.future(
                 request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS
             )
@@ -252,7 +253,7 @@ class SparkConnectSession:
     def _interrupt_operation(
         self, operation: str, deadline_watcher: DeadlineWatcher, remaining_attempts: int = MAX_INTERRUPTS
     ) -> None:
-        """Stop an operation. The server may not know of it yet: it is told again."""
+        """Stop an operation; repeat the request if the server does not know the operation yet."""
 
         def retry_interrupt(answer: Any) -> None:
             if remaining_attempts and answer.exception() is None and not answer.result().interrupted_ids:
@@ -264,19 +265,21 @@ class SparkConnectSession:
         request = self._build_request("InterruptRequest")
         request.interrupt_type = request.INTERRUPT_TYPE_OPERATION_ID
         request.operation_id = operation
-        with contextlib.suppress(ValueError):  # the channel is closed, and with it all that was asked
-            self._stub.Interrupt.future(
+        with contextlib.suppress(ValueError):  # the channel is closed, with all requests
+            interrupt_call = self._stub.Interrupt.future(
                 request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS
-            ).add_done_callback(retry_interrupt)
+            )
+            interrupt_call.add_done_callback(retry_interrupt)
 
     def _stop_late_jobs(
         self, operation: str, deadline_watcher: DeadlineWatcher, delays_seconds: Sequence[float] = SWEEP_DELAYS_SECONDS
     ) -> None:
         """Stop jobs that an operation began after it was stopped.
 
-        Spark stops the thread of an operation and the jobs that it has by then. Other threads that plan parts of the
-        same query go on, and begin jobs that nobody knows of any more. They bear the operation's name, and the server
-        stops all jobs of a name when an operation fails: so one of the same name is asked for that is no SQL.
+        Spark stops the thread of an operation and the jobs that it has then. Other threads that plan parts of the same
+        query continue, and begin jobs that are not stopped any more. They have the operation's name, and the server
+        stops all jobs of a name when an operation fails. Therefore this method starts an operation of the same name
+        that fails.
         """
         relation = self._create_relation()
         relation.sql.query = STOP_MARKER_SQL
@@ -290,12 +293,11 @@ class SparkConnectSession:
 
         with contextlib.suppress(ValueError):
             call = self._execute_operation(operation, relation)
-            call.add_done_callback(
-                lambda _=call: self._release_operation(operation, schedule_sweep)
-            )  # held: else it is cancelled
+            # The default argument keeps a reference to the call, which would otherwise be cancelled.
+            call.add_done_callback(lambda _=call: self._release_operation(operation, schedule_sweep))
 
     def define_functions(self, function_names: Sequence[str]) -> None:
-        """Define functions of ours that are not known yet."""
+        """Define functions of Hven that are not defined yet."""
         with self._lock:
             for name in function_names:
                 if name not in self._defined_functions:
@@ -303,7 +305,7 @@ class SparkConnectSession:
                     self._defined_functions.add(name)
 
     def register_function(self, name: str, function: Callable[..., pa.Array], result_type: str) -> None:
-        """Define one function: an Arrow UDF, which is sent by value."""
+        """Register a function as an Arrow UDF, which is sent by value."""
         from pyspark import cloudpickle  # noqa: PLC0415
         from pyspark.sql import types  # noqa: PLC0415
 
@@ -330,36 +332,33 @@ class SparkConnectSession:
         list(self._stub.ExecutePlan(request, metadata=self._metadata, timeout=SESSION_TIMEOUT_SECONDS))
 
     def close(self) -> None:
-        """Leave the session, and the server."""
-        if self._server_session_id:
-            request = self._build_request("ReleaseSessionRequest")
-        else:
-            request = None
-        if request is not None:
-            release_call = self._stub.ReleaseSession.future(
-                request, metadata=self._metadata, timeout=CONNECT_TIMEOUT_SECONDS
-            )
-            release_call.add_done_callback(lambda _: self._channel.close())
-        else:
+        """Release the session, and close the channel."""
+        if not self._server_session_id:
             self._channel.close()
+            return
+        request = self._build_request("ReleaseSessionRequest")
+        release_call = self._stub.ReleaseSession.future(
+            request, metadata=self._metadata, timeout=CONNECT_TIMEOUT_SECONDS
+        )
+        release_call.add_done_callback(lambda _: self._channel.close())
 
     # --- relations
 
     def _create_relation(self) -> Relation:
-        """Make a relation that has a number: what others name must have one."""
+        """Create a relation with a number, which others need to refer to it."""
         relation = self.messages.Relation()
         relation.common.plan_id = next(self._numbers)
         return relation
 
     def create_file_relation(self, column_types: Mapping[str, str], paths: Sequence[str]) -> Relation:
-        """Make a relation of Parquet files: with their columns and types Spark looks into no footer before it reads.
+        """Create a relation of Parquet files; Spark need not read footers to find the columns and their types.
 
         Parameters
         ----------
         column_types
-            Name -> type in Spark's words.
+            Name -> type, as Spark writes it.
         paths
-            As the cluster sees them; there may be none.
+            Paths of the files, as the cluster sees them; there may be none.
         """
         relation = self._create_relation()
         relation.read.data_source.format = "parquet"
@@ -370,7 +369,7 @@ class SparkConnectSession:
         return relation
 
     def create_row_relation(self, rows: pa.Table) -> Relation:
-        """Make a relation of rows in memory; many of them are sent once, before the query."""
+        """Create a relation of rows in memory; many rows are sent once, before the query."""
         relation = self._create_relation()
         if not rows.num_columns:
             relation.range.end, relation.range.step = rows.num_rows, 1
@@ -385,7 +384,7 @@ class SparkConnectSession:
         return self._cache_rows(relation)
 
     def _cache_rows(self, relation: Relation) -> Relation:
-        """Send rows to the server, by their checksum."""
+        """Send rows to the server unless it has them, and refer to them by their checksum."""
         data = relation.local_relation.SerializeToString()
         name = hashlib.sha256(data).hexdigest()
         with self._lock:
@@ -397,64 +396,65 @@ class SparkConnectSession:
         return cached_relation
 
     def _split_artifact(self, artifact_name: str, data: bytes) -> Iterator[Any]:
-        """Cut an artifact into messages."""
+        """Divide an artifact into messages."""
         for begin in range(0, len(data), CHUNK_BYTES):
             request = self._build_request("AddArtifactsRequest")
-            if not begin:
+            if begin:
+                chunk = request.chunk
+            else:
                 first_chunk = request.begin_chunk
                 first_chunk.name = artifact_name
                 first_chunk.total_bytes = len(data)
                 first_chunk.num_chunks = -(-len(data) // CHUNK_BYTES)
-            if begin:
-                chunk = request.chunk
-            else:
-                chunk = request.begin_chunk.initial_chunk
+                chunk = first_chunk.initial_chunk
             chunk.data = data[begin : begin + CHUNK_BYTES]
             chunk.crc = zlib.crc32(chunk.data)
             yield request
 
     def create_sql_relation(self, sql: str, arguments: Mapping[str, object], views: Mapping[str, Relation]) -> Relation:
-        """Make a relation of SQL, over others by their names.
+        """Create a relation of SQL over other relations, which it calls by their names in `views`.
 
-        Spark makes them views of the session while it plans, with no thought of another query that has the same names
-        and is planned at the same time: it would read the other's rows, or find none. So each has names of its own,
-        where there is `QUERY_NAME_MARK`.
+        Spark makes them views of the session while it plans. Another query that is planned at the same time with the
+        same names would read the wrong rows, or find none. Therefore each query gets names of its own, in place of
+        `QUERY_NAME_MARK`.
         """
         name_suffix = f"_{next(_QUERY_NUMBERS)}"
-        sql = sql.replace(QUERY_NAME_MARK, name_suffix)
-        views = {name.replace(QUERY_NAME_MARK, name_suffix): view for name, view in views.items()}
         sql_relation = self._create_relation()
-        sql_relation.sql.query = sql
+        sql_relation.sql.query = sql.replace(QUERY_NAME_MARK, name_suffix)
         for name, value in arguments.items():
-            literal = sql_relation.sql.named_arguments[name].literal
-            if value is None:
-                literal.null.SetInParent()
-                literal.null.null.SetInParent()
-            elif isinstance(value, bool):
-                literal.boolean = value
-            elif isinstance(value, int) and -(2**63) <= value < 2**63:
-                literal.long = value
-            elif isinstance(value, int | float):
-                literal.double = value
-            else:
-                literal.string = str(value)
+            _set_literal(sql_relation.sql.named_arguments[name].literal, value)
         if not views:
             return sql_relation
         relation_with_views = self._create_relation()
         relation_with_views.with_relations.root.CopyFrom(sql_relation)
         for name, view in views.items():
             named_view = self._create_relation()
-            named_view.subquery_alias.alias = name
+            named_view.subquery_alias.alias = name.replace(QUERY_NAME_MARK, name_suffix)
             named_view.subquery_alias.input.CopyFrom(view)
             relation_with_views.with_relations.references.append(named_view)
         return relation_with_views
 
     def limit_relation(self, relation: Relation, row_limit: int) -> Relation:
-        """Make a relation of the first rows of another."""
+        """Create a relation of the first rows of another one."""
         limited_relation = self._create_relation()
         limited_relation.limit.input.CopyFrom(relation)
         limited_relation.limit.limit = row_limit
         return limited_relation
+
+
+def _set_literal(literal: Any, value: object) -> None:
+    """Set the value of a literal message."""
+    if value is None:
+        literal.null.SetInParent()
+        literal.null.null.SetInParent()
+    elif isinstance(value, bool):
+        literal.boolean = value
+    elif isinstance(value, int) and -(2**63) <= value < 2**63:
+        literal.long = value
+    elif isinstance(value, int | float):
+        literal.double = value
+    else:
+        literal.string = str(value)
 
 
 def check_server_version(version: str, server_name: str) -> None:
@@ -463,7 +463,7 @@ def check_server_version(version: str, server_name: str) -> None:
     Raises
     ------
     StorageError
-        It is another than Spark 4.
+        The server does not have the version `SUPPORTED_MAJOR_VERSION`.
     """
     if version.split(".", maxsplit=1)[0] != SUPPORTED_MAJOR_VERSION:
         raise StorageError(
@@ -473,9 +473,9 @@ def check_server_version(version: str, server_name: str) -> None:
 
 
 def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]]]:
-    """Open a channel to ``sc://host:port/;token=..;use_ssl=true``, and make what goes with each call.
+    """Open a channel to ``sc://host:port/;token=..;use_ssl=true``, and return it with the headers of each call.
 
-    A token goes through TLS, but for this machine.
+    A token is sent over TLS only, except to this machine.
     """
     import grpc  # noqa: PLC0415  (with the client)
 
@@ -492,34 +492,31 @@ def _open_channel(url: str, server_name: str) -> tuple[Any, list[tuple[str, str]
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
     is_local = server_name.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
-    if token:
-        headers = [("authorization", f"Bearer {token}")]
-    else:
-        headers = []
+    headers = [("authorization", f"Bearer {token}")] if token else []
     if url_options.get("use_ssl", "").lower() == "true" or (token and not is_local):
         return grpc.secure_channel(server_name, grpc.ssl_channel_credentials(), options), headers
     return grpc.insecure_channel(server_name, options), headers
 
 
 class ResponseStream:
-    """The messages of an answer, each once, in whatever parts the server gives them.
+    """The messages of an answer, each once, in the parts that the server sends.
 
-    A server ends its parts after some time, and forgets what nobody has asked for since: it cannot tell who reads
-    slowly from who has died.
+    A server ends a part after some time, and forgets an answer that is not requested again: it cannot distinguish a
+    slow client from a dead one.
 
     Parameters
     ----------
     start_stream
-        Asks for the first part.
+        Function that requests the first part.
     reattach_stream
-        Asks for the next one, after the message with this name; empty: from the first.
+        Function that requests the next part, after the message with this id; empty: from the first message.
     """
 
     def __init__(self, start_stream: Callable[[], Any], reattach_stream: Callable[[str], Any]) -> None:
         self._start_stream = start_stream
         self._reattach_stream = reattach_stream
         self._current_part: Any = None
-        self._previous_part: Any = None  # the part before, if the next one was asked for early
+        self._previous_part: Any = None  # the former part, if the next one was requested early
         self._last_response_id = ""
         self._request_time = 0.0
 
@@ -534,9 +531,8 @@ class ResponseStream:
             try:
                 response = next(self._current_part)
             except StopIteration:
-                if (
-                    time.monotonic() < self._request_time + RETRY_DELAY_SECONDS
-                ):  # one that ends its parts at once is not asked without a pause
+                # A server that ends its parts at once is not asked without a pause.
+                if time.monotonic() < self._request_time + RETRY_DELAY_SECONDS:
                     time.sleep(RETRY_DELAY_SECONDS)
                 self._current_part = self._reattach_stream(self._last_response_id)
                 self._request_time = time.monotonic()
@@ -544,7 +540,7 @@ class ResponseStream:
             except Exception as error:
                 if self._previous_part is None or not error_translation.is_operation_lost(error):
                     raise
-                # all of the answer has been sent, and is here
+                # The server has sent the whole answer, and the former part has the rest of it.
                 self._current_part = self._previous_part
                 self._previous_part = None
                 continue
@@ -557,7 +553,7 @@ class ResponseStream:
             return response
 
     def keep_alive(self) -> None:
-        """Have the server keep what nobody reads for the moment."""
+        """Request the next part early, so that the server keeps an answer that is not read for the moment."""
         if self._current_part is None or time.monotonic() < self._request_time + KEEP_ALIVE_SECONDS:
             return
         with contextlib.suppress(ValueError):  # the channel is closed
@@ -573,17 +569,17 @@ class ResponseStream:
 class ClusterAnswer:
     """The messages of an answer, as they come.
 
-    A thread reads them: who waits for the next one can leave at once, while the server is told to stop and says that it
-    has. A call that is cancelled instead would hide that, and be kept there as abandoned.
+    A thread reads them, so that the client can leave at once, while the server is told to stop and confirms it. If the
+    call were cancelled instead, the confirmation would be lost, and the server would keep the operation as abandoned.
 
     Parameters
     ----------
     response_stream
         The messages.
     on_abandoned
-        Called when somebody leaves before the end.
+        Function that is called when the client leaves before the end.
     on_ended
-        Called when the server has ended it, with whether somebody had left.
+        Function that is called when the server has ended the answer; its argument tells whether the client had left.
     """
 
     def __init__(
@@ -602,7 +598,7 @@ class ClusterAnswer:
         try:
             for response in self._response_stream:
                 self._add_response(response)
-        except BaseException as error:  # noqa: BLE001  (of whoever asks)
+        except BaseException as error:  # noqa: BLE001  (the iteration raises it)
             end = error
         with self._changed:
             self._is_complete = True
@@ -622,7 +618,7 @@ class ClusterAnswer:
                 self._changed.notify_all()
 
     def __iter__(self) -> Iterator[Any]:
-        """Give the messages; none any more once somebody left."""
+        """Yield the messages, until the answer is abandoned."""
         while True:
             with self._changed:
                 while not self._waiting_messages and not self._is_abandoned:
@@ -638,7 +634,7 @@ class ClusterAnswer:
             yield response
 
     def abandon(self) -> None:
-        """Want no more of it."""
+        """Stop reading, and tell the server if the answer has not ended."""
         with self._changed:
             is_first_call = not self._is_complete and not self._is_abandoned
             self._is_abandoned = True
@@ -649,7 +645,7 @@ class ClusterAnswer:
 
 
 def iterate_batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
-    """Read the batches of an answer as they come."""
+    """Yield the batches of an answer as they come."""
     for response in answer:
         if response.HasField("arrow_batch"):
             with pa.ipc.open_stream(response.arrow_batch.data) as reader:

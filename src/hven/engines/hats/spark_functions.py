@@ -1,9 +1,8 @@
-"""Functions of ours on the workers, as Arrow UDFs.
+"""Functions of Hven on the workers of the cluster, as Arrow UDFs.
 
-What is sent is a call by name, what computes is the Hven that is installed there, of the same version.
-
-Sent by value are a few lines only (`build_worker_call`); a worker without Hven, or with another one, says so and fails
-the query.
+A few lines are sent to the workers (`build_worker_call`). They call the function by name in the Hven that is installed
+there, which must be of the same version. On a worker without Hven, or with another version, the query fails with a
+message that says so.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ _ARROW_TYPES = {
 
 
 def _compute_cells(order: Any, lon: Any, lat: Any, radius: Any) -> pa.Array:
-    """Spread rows over the cells that their circles may touch; the order is the same in all rows."""
+    """List for each row the cells that its circle may touch; the order is the same in all rows."""
     if not len(order):
         return pa.array([], _ARROW_TYPES["BIGINT[]"])
     numbers = (np.asarray(column.to_numpy(zero_copy_only=False), np.float64) for column in (lon, lat, radius))
     return list_circle_cells(order[0].as_py(), *numbers)
 
 
-#: Name -> what computes it, over whole vectors.
+#: Name -> function over whole columns.
 WORKER_FUNCTIONS: dict[str, Callable[..., pa.Array]] = {**SKY_FUNCTIONS, "hven_cells": _compute_cells}
-#: Name -> (argument types, result type), in SQL's words.
+#: Name -> argument types and result type, in SQL.
 WORKER_FUNCTION_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
     **FUNCTION_SIGNATURES,
     "hven_cells": (("INTEGER", "DOUBLE", "DOUBLE", "DOUBLE"), "BIGINT[]"),
@@ -55,23 +54,25 @@ def compute_function(name: str, *columns: pa.Array) -> pa.Array:
     Parameters
     ----------
     name
-        Of `WORKER_FUNCTION_TYPES`.
+        Name of the function, one of `WORKER_FUNCTION_TYPES`.
     columns
-        Its arguments, a value for each row.
+        Its arguments, with a value for each row.
     """
-    argument_types, result = WORKER_FUNCTION_TYPES[name]
-    argument_columns = (
-        column if column.type == _ARROW_TYPES[kind] else column.cast(_ARROW_TYPES[kind])
-        for column, kind in zip(columns, argument_types, strict=True)
-    )
+    argument_types, result_type = WORKER_FUNCTION_TYPES[name]
+    argument_columns = [_cast_to(column, kind) for column, kind in zip(columns, argument_types, strict=True)]
     result_column = skip_null_rows(WORKER_FUNCTIONS[name])(*argument_columns)
-    if result_column.type == _ARROW_TYPES[result]:
-        return result_column
-    return result_column.cast(_ARROW_TYPES[result])
+    return _cast_to(result_column, result_type)
+
+
+def _cast_to(column: pa.Array, type_name: str) -> pa.Array:
+    arrow_type = _ARROW_TYPES[type_name]
+    if column.type == arrow_type:
+        return column
+    return column.cast(arrow_type)
 
 
 def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..., pa.Array]:
-    """Make what is sent to the workers: a function that is pickled by value, for Hven may not be there."""
+    """Build the function that is sent to the workers; it is pickled by value, because Hven may be missing there."""
 
     def call(*columns: Any) -> Any:
         import importlib  # noqa: PLC0415  (that of the worker)
@@ -85,9 +86,9 @@ def build_worker_call(name: str, version: str = hven.__version__) -> Callable[..
 
 
 def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
-    """Make a function that tells of a worker.
+    """Build a function that describes a worker in a line of text.
 
-    Host, Python, Hven (empty: none), then which of the roots it does not see. Sent by value, as above.
+    The fields are host, Python, Hven (empty: none), and the roots that the worker does not see. It is pickled by value.
     """
 
     def describe_worker(column: Any) -> Any:
@@ -102,16 +103,21 @@ def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
             version = importlib.import_module("hven").__version__
         except ImportError:
             version = ""
-        # nothing else is imported there
-        unseen_roots = [root for root in roots if not (os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK))]  # noqa: PTH112
-        worker_line = "\t".join([platform.node(), ".".join(map(str, sys.version_info[:3])), version, *unseen_roots])
+        unseen_roots = []
+        for root in roots:
+            # The worker imports nothing else.
+            is_seen = os.path.isdir(root) and os.access(root, os.R_OK | os.X_OK)  # noqa: PTH112
+            if not is_seen:
+                unseen_roots.append(root)
+        python_version = ".".join(map(str, sys.version_info[:3]))
+        worker_line = "\t".join([platform.node(), python_version, version, *unseen_roots])
         return pa.array([worker_line] * len(column), pa.string())
 
     return describe_worker
 
 
 def list_named_functions(sql: str) -> list[str]:
-    """List the functions of ours that SQL names."""
+    """List the functions of Hven that an SQL text names."""
     return [name for name in dict.fromkeys(re.findall(r"\bhven_\w+", sql)) if name in WORKER_FUNCTION_TYPES]
 
 

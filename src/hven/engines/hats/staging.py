@@ -1,8 +1,8 @@
-"""Writing a snapshot: rows are spooled, put in the order of their cells, divided among partitions, written as Parquet, and described by a manifest.
+"""Writing of snapshots: rows are ordered by their cells, divided among partitions, and written as Parquet.
 
-Batches gather up to `RUN` bytes; a full run is sorted and spooled. `finish` counts how many rows lie in which pixels,
-reads each partition from every run (all mapped), sorts it and writes it. The directory is a HATS catalogue, which other
-programs open.
+Batches are collected into runs, which are sorted and spooled. `finish` counts the rows in each pixel, reads each
+partition from every run (all mapped), sorts it and writes it, with a manifest. The directory is a HATS catalogue, which
+other programs can open.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,17 +57,16 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 MAX_PARTITION_BYTES = 1024**3  # of a partition in memory: about 512 MB as a file
-WRITER_THREADS = 2  # threads that put partitions in order and write them
-READERS_LOCK_NAME = (
-    ".readers"  # is locked, shared, by those who read: who drops the snapshot leaves it until they are done
-)
-MAX_METADATA_GROUPS = 100_000  # row groups beyond which the footer of all files is not written: nobody could read it
+WRITER_THREADS = 2  # threads that sort and write partitions
+READERS_LOCK_NAME = ".readers"  # queries hold a shared lock on it, so that their snapshot is not removed
+MAX_METADATA_GROUPS = 100_000  # with more row groups, the common footer would be too large to read and is not written
+MAX_MEASURED_FOOTERS = 20  # footers from which the shares of columns are computed
 MIN_KEY, MAX_KEY = np.iinfo(np.int64).min, MISSING_KEY
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file to be written: its name, its pixel (-1: none), and from which key on to before which its rows have."""
+    """A file to be written: its path, its pixel (-1: none), and the half-open range of the keys of its rows."""
 
     path: str
     order: int
@@ -77,7 +77,7 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file that was written, or is another snapshot's, too; its rows, or their keys alone; their cells."""
+    """A file that was written or linked; its rows, or only their keys; their cells."""
 
     file: ManifestFile
     footer: Any
@@ -94,6 +94,7 @@ class CatalogueStaging(FileStaging):
         snapshot: str,
         final: Path,
         relative: str,
+        *,
         seal: Callable[[CatalogueStaging], None],
         reader: RowGroupReader,
     ) -> None:
@@ -102,15 +103,14 @@ class CatalogueStaging(FileStaging):
             message = f"{table.qualified_name}: the name {hats_layout.CELL_COLUMN} is that of the cells of HATS"
             raise StorageError(message, remedy="name the column otherwise, or leave it out: its values are made anew")
         super().__init__(table, snapshot, final, relative, seal)
+        self._stored_schema = self._schema
         if table.position is not None:
             self._stored_schema = hats_layout.build_partition_schema(self._schema)
-        else:
-            self._stored_schema = self._schema
         with translate_disk_errors("staging", final):
             (self._work_directory / READERS_LOCK_NAME).touch()
 
     def finish(self) -> Snapshot:
-        """Order, write, describe, make durable; see `hven.engines.SnapshotStaging.finish`."""
+        """Write the ordered rows and the manifest, and sync them; see `hven.engines.SnapshotStaging.finish`."""
         self._check_open()
         with self._abandon_on_error():
             head, groups = self._write_files()
@@ -119,20 +119,19 @@ class CatalogueStaging(FileStaging):
         return snapshot
 
     def adopt_catalogue(self, directory: str, column_names: Mapping[str, str] | None = None) -> Snapshot:
-        """Make the snapshot of a catalogue of others, whose files stay where they are, instead of writing rows.
+        """Make a snapshot of a foreign catalogue, whose files stay where they are.
 
         See `hven.engines.CatalogueAdopter`.
 
         Raises
         ------
         SourceError
-            It is none, or is not what it says; the staging is abandoned.
+            The directory has no catalogue, or one with faults; the staging is abandoned.
         """
         self._check_open()
         with self._abandon_on_error():
-            snapshot = self._make_durable(
-                *describe_foreign_catalogue(self.table, directory, self._reader, column_names)
-            )
+            head, groups = describe_foreign_catalogue(self.table, directory, self._reader, column_names)
+            snapshot = self._make_durable(head, groups)
         self._close()
         return snapshot
 
@@ -143,23 +142,19 @@ class CatalogueStaging(FileStaging):
     # --- files -----------------------------------------------------------------------------------------------
 
     def _plan_files(self) -> list[PlannedFile]:
-        """Divide the rows that were written among files."""
+        """Divide the rows among files."""
         max_rows = self._compute_file_rows(self._written_bytes / max(self._row_count, 1))
         keys = [run.keys[: np.searchsorted(run.keys, MISSING_KEY)] for run in self._sorted_runs]
-        if self.table.position:
-            return plan_pixel_files(hats_layout.divide_into_partitions(hats_layout.create_row_counter(*keys), max_rows))
-        return plan_range_files(keys, max_rows)
+        if not self.table.position:
+            return plan_range_files(keys, max_rows)
+        row_counter = hats_layout.create_row_counter(*keys)
+        return plan_pixel_files(hats_layout.divide_into_partitions(row_counter, max_rows))
 
     @staticmethod
     def _compute_file_rows(bytes_per_row: float) -> int:
-        """Return how many rows of so many bytes a file has at most."""
-        return int(
-            np.clip(
-                MAX_PARTITION_BYTES / max(bytes_per_row, 1.0),
-                hats_layout.ROW_GROUP_ROWS,
-                hats_layout.MAX_PARTITION_ROWS,
-            )
-        )
+        """Return the maximum number of rows of a file."""
+        row_count = MAX_PARTITION_BYTES / max(bytes_per_row, 1.0)
+        return int(np.clip(row_count, hats_layout.ROW_GROUP_ROWS, hats_layout.MAX_PARTITION_ROWS))
 
     def _write_files(self) -> tuple[ManifestHead, pa.Table]:
         self._sort_remaining()
@@ -169,41 +164,42 @@ class CatalogueStaging(FileStaging):
         return replace(head, statistics=statistics.build_statistics()), groups
 
     def _sort_remaining(self) -> None:
-        """Sort what waits yet."""
+        """Sort the batches that wait."""
         if self._sorted_runs and self._waiting_batches:
             self._spill_run()
         elif not self._sorted_runs:
             self._sorted_runs.append(self._sort_waiting_rows())
 
     def _iterate_write_jobs(self) -> Iterator[Callable[[], list[WrittenFile]]]:
-        """Yield what writes the files, in the order of their rows; those without a key come last, as they came."""
+        """Yield the jobs that write the files, in the order of their rows; rows without a key come last, unordered."""
         for part in self._plan_files():
-            yield lambda part=part: [self._write_rows(part, *self._select_key_range(part.low, part.high))]  # type: ignore[misc]
+            yield partial(self._write_key_range, part)
         for number, rows in enumerate(self._iterate_unplaced()):
             part = PlannedFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
-            yield lambda part=part, rows=rows: [self._write_rows(part, rows, None)]  # type: ignore[misc]
+            yield partial(self._write_part, part, rows, None)
+
+    def _write_key_range(self, part: PlannedFile) -> list[WrittenFile]:
+        rows, keys = self._select_key_range(part.low, part.high)
+        return self._write_part(part, rows, keys)
+
+    def _write_part(self, part: PlannedFile, rows: pa.Table, keys: Rows | None) -> list[WrittenFile]:
+        return [self._write_rows(part, rows, keys)]
 
     def _select_key_range(self, low_key: int, high_key: int) -> tuple[pa.Table, Rows]:
         """Return the rows of all runs with keys from `low_key` to before `high_key`, in order."""
-        pieces = []
-        key_arrays = []
+        pieces = [self._schema.empty_table()]
+        key_arrays = [np.empty(0, np.int64)]
         for run in self._sorted_runs:
             begin, end = (int(np.searchsorted(run.keys, key)) for key in (low_key, high_key))
             if end > begin:
                 pieces.append(run.table.slice(begin, end - begin))
                 key_arrays.append(np.asarray(run.keys[begin:end]))
-        if key_arrays:
-            keys = np.concatenate(key_arrays)
-        else:
-            keys = np.empty(0, np.int64)
-        if len(pieces) == 1:
-            return pieces[0], keys
+        if len(pieces) == 2:  # one run has all of them, in order
+            return pieces[1], key_arrays[1]
+        keys = np.concatenate(key_arrays)
         order = compute_stable_order(keys)
-        if pieces:
-            rows = pa.concat_tables(pieces)
-        else:
-            rows = self._schema.empty_table()
-        return pa.Table.from_arrays(take_columns(rows.columns, order), schema=self._schema), keys[order]
+        columns = take_columns(pa.concat_tables(pieces).columns, order)
+        return pa.Table.from_arrays(columns, schema=self._schema), keys[order]
 
     def _iterate_unplaced(self) -> Iterator[pa.Table]:
         unplaced_tables = [run.table.slice(int(np.searchsorted(run.keys, MISSING_KEY))) for run in self._sorted_runs]
@@ -213,129 +209,112 @@ class CatalogueStaging(FileStaging):
             yield rows.slice(begin, step)
 
     def _write_rows(self, planned_file: PlannedFile, rows: pa.Table, keys: Rows | None) -> WrittenFile:
-        """Write one file."""
+        """Write a file."""
         stored_rows = rows
+        cells = None
         if self.table.position is not None:
-            if keys is None:
-                cells = pa.nulls(rows.num_rows, pa.int64())
-            else:
-                cells = pa.array(keys)
-            stored_rows = pa.Table.from_arrays([cells, *rows.columns], schema=self._stored_schema)
+            cells = keys
+            cell_column = pa.nulls(rows.num_rows, pa.int64()) if keys is None else pa.array(keys)
+            stored_rows = pa.Table.from_arrays([cell_column, *rows.columns], schema=self._stored_schema)
         path = self._work_directory / planned_file.path
         path.parent.mkdir(parents=True, exist_ok=True)
         footers: list[Any] = []
-        with pq.ParquetWriter(
-            path, self._stored_schema, metadata_collector=footers, **hats_layout.choose_writer_options(stored_rows)
-        ) as writer:
+        options = hats_layout.choose_writer_options(stored_rows)
+        with pq.ParquetWriter(path, self._stored_schema, metadata_collector=footers, **options) as writer:
             writer.write_table(stored_rows, row_group_size=hats_layout.ROW_GROUP_ROWS)
         size, file_checksum = compute_file_checksum(path)
+        low, high = planned_file.low, planned_file.high
         if keys is not None and len(keys):
-            low, high = (int(keys[0]), int(keys[-1]))
-        else:
-            low, high = (planned_file.low, planned_file.high)
+            low, high = int(keys[0]), int(keys[-1])
         file = ManifestFile(
             planned_file.path, rows.num_rows, size, planned_file.order, planned_file.pixel, low, high, file_checksum
         )
-        return WrittenFile(file, footers[0], rows, keys if self.table.position is not None else None)
+        return WrittenFile(file, footers[0], rows, cells)
 
-    # --- what is known of them ---------------------------------------------------------------------------------
+    # --- manifest and catalogue ----------------------------------------------------------------------------------
 
     def _describe_files(
         self, written_files: Iterable[WrittenFile], statistics: StatisticsCollector | None
     ) -> tuple[ManifestHead, pa.Table]:
-        """Gather what the manifest says of files."""
-        names = list_indexed_columns(self.table)
-        groups = RowGroupCollector(pa.schema([self._schema.field(name) for name in names]))
-        if self.table.position is not None:
-            cell = hats_layout.CELL_COLUMN
-        else:
-            cell = None
+        """Collect the facts of the manifest, and write the other files of the catalogue."""
+        has_position = self.table.position is not None
+        indexed_schema = pa.schema([self._schema.field(name) for name in list_indexed_columns(self.table)])
+        group_collector = RowGroupCollector(indexed_schema)
+        key_collector = KeyCollector(self.table, self._work_directory)
+        cell_column = hats_layout.CELL_COLUMN if has_position else None
+        sky_counts = SkyCounts()
         files: list[ManifestFile] = []
         footers: list[Any] = []
-        keys = KeyCollector(self.table, self._work_directory)
-        sky = SkyCounts()
-        begin = 0
+        first_group = 0
         for written_file in written_files:
-            if written_file.file.pixel >= 0:
-                pixel = hats_layout.compute_cell_range(written_file.file.order, written_file.file.pixel)
-            else:
-                pixel = None
-            groups.add_file(len(files), written_file.footer, cell, pixel)
+            file, footer = written_file.file, written_file.footer
+            file_cells = None
+            if file.pixel >= 0:
+                file_cells = hats_layout.compute_cell_range(file.order, file.pixel)
+            group_collector.add_file(len(files), footer, cell_column, file_cells)
             if statistics is not None:
                 statistics.add_rows(written_file.rows)
-            keys.add_rows(written_file.rows, begin)
+            key_collector.add_rows(written_file.rows, first_group)
             if written_file.cells is not None:
-                sky.add_cells(written_file.cells)
-            begin += written_file.footer.num_row_groups
-            files.append(written_file.file)
-            written_file.footer.set_file_path(written_file.file.path.removeprefix(f"{hats_layout.DATASET_DIRECTORY}/"))
-            footers.append(written_file.footer)
-        table = groups.build_table()
-        index = keys.check_and_write_index(table, files)
-        self._write_catalogue_files(files, footers, sky)
-        rows = sum(file.rows for file in files)
+                sky_counts.add_cells(written_file.cells)
+            first_group += footer.num_row_groups
+            files.append(file)
+            footer.set_file_path(file.path.removeprefix(f"{hats_layout.DATASET_DIRECTORY}/"))
+            footers.append(footer)
+        row_groups = group_collector.build_table()
+        index_column = key_collector.check_and_write_index(row_groups, files)
+        self._write_catalogue_files(files, footers, sky_counts)
         head = ManifestHead(
-            rows=rows,
+            rows=sum(file.rows for file in files),
             files=tuple(files),
             schema=self._schema.serialize().to_pybytes().hex(),
             position=self.table.position,
             order=find_order_column(self.table),
-            cell=cell or "",
-            shares=compute_column_shares(footers[:20]),
+            cell=cell_column or "",
+            shares=compute_column_shares(footers[:MAX_MEASURED_FOOTERS]),
             primary=tuple(self.table.primary),
-            index=index,
-            coverage=sky.compute_coverage() if self.table.position is not None else None,
+            index=index_column,
+            coverage=sky_counts.compute_coverage() if has_position else None,
         )
-        return head, table
+        return head, row_groups
 
     def _write_catalogue_files(self, files: list[ManifestFile], footers: list[Any], sky_counts: SkyCounts) -> None:
-        """Write the files by which other programs know a catalogue."""
+        """Write the files that make the directory a HATS catalogue."""
         if self.table.position is None:
             return
         placed_files = [(file, footer) for file, footer in zip(files, footers, strict=True) if file.pixel >= 0]
+        placed_footers = [footer for _, footer in placed_files]
         pixel_keys = [(file.order, file.pixel) for file, _ in placed_files]
-        texts = {
-            hats_layout.PARTITION_INFO_FILE: hats_layout.write_partition_info(pixel_keys),
-            hats_layout.COMMON_METADATA_FILE: hats_layout.write_common_metadata(
-                self._stored_schema, write_column_metadata(self.table)
-            ),
-            hats_layout.SKYMAP_FILE: hats_layout.write_skymap(sky_counts.pixel_counts),
-        }
-        row_count = sum(file.rows for file, _ in placed_files)
         properties_text = hats_layout.write_catalogue_properties(
             self.table.qualified_name,
-            row_count=row_count,
+            row_count=sum(file.rows for file, _ in placed_files),
             position=self.table.position,
             order=max((order for order, _ in pixel_keys), default=0),
             sky_fraction=sum(1 / (12 << 2 * order) for order, _ in pixel_keys),
             byte_count=sum(file.bytes for file, _ in placed_files),
             creation_time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         )
-        texts |= {hats_layout.PROPERTIES_FILE: properties_text, hats_layout.OLD_PROPERTIES_FILE: properties_text}
+        column_metadata = write_column_metadata(self.table)
+        texts = {
+            hats_layout.PARTITION_INFO_FILE: hats_layout.write_partition_info(pixel_keys),
+            hats_layout.COMMON_METADATA_FILE: hats_layout.write_common_metadata(self._stored_schema, column_metadata),
+            hats_layout.SKYMAP_FILE: hats_layout.write_skymap(sky_counts.pixel_counts),
+            hats_layout.PROPERTIES_FILE: properties_text,
+            hats_layout.OLD_PROPERTIES_FILE: properties_text,
+        }
         for name, text in texts.items():
-            (self._work_directory / name).parent.mkdir(exist_ok=True)
-            (self._work_directory / name).write_bytes(text)
-        if placed_files and sum(footer.num_row_groups for _, footer in placed_files) <= MAX_METADATA_GROUPS:
-            pq.write_metadata(
-                self._stored_schema,
-                self._work_directory / hats_layout.METADATA_FILE,
-                [footer for _, footer in placed_files],
-            )
+            path = self._work_directory / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text)
+        group_count = sum(footer.num_row_groups for footer in placed_footers)
+        if placed_files and group_count <= MAX_METADATA_GROUPS:
+            metadata_path = self._work_directory / hats_layout.METADATA_FILE
+            pq.write_metadata(self._stored_schema, metadata_path, placed_footers)
 
     def _make_durable(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
-        """Make every file durable, then the names: after this the snapshot survives a power cut."""
-        text = write_manifest(self._work_directory / MANIFEST_FILE_NAME, head, groups)
-        size = 0
-        for folder, _, names in os.walk(self._work_directory, topdown=False):
-            for name in names:
-                path = os.path.join(folder, name)  # noqa: PTH118  (of many files)
-                if name not in {LOCK_FILE_NAME, READERS_LOCK_NAME}:
-                    file_status = os.stat(path)  # noqa: PTH116
-                    size += file_status.st_size
-                    if file_status.st_mode & 0o200:
-                        os.chmod(path, 0o444)  # noqa: PTH101
-                        sync_file(self._work_directory / path)
-            sync_file(self._work_directory / folder)
+        """Sync every file, and then the names: after this the snapshot survives a power failure."""
+        manifest_text = write_manifest(self._work_directory / MANIFEST_FILE_NAME, head, groups)
+        total_bytes = self._sync_files()
         self._work_directory.rename(self.final_directory)
         sync_file(self.final_directory.parent)
         return Snapshot(
@@ -343,78 +322,93 @@ class CatalogueStaging(FileStaging):
             table=self.table.qualified_name,
             path=self._relative,
             rows=head.rows,
-            bytes=size,
+            bytes=total_bytes,
             parts=tuple((file.path, file.rows) for file in head.files),
             statistics=head.statistics,
             coverage=head.coverage,
             engine="hats",
-            checksum=compute_text_checksum(text),
+            checksum=compute_text_checksum(manifest_text),
         )
+
+    def _sync_files(self) -> int:
+        """Make all files read-only and sync them with their directories; return their total size."""
+        total_bytes = 0
+        for folder, _, names in os.walk(self._work_directory, topdown=False):
+            for name in names:
+                if name in {LOCK_FILE_NAME, READERS_LOCK_NAME}:
+                    continue
+                path = os.path.join(folder, name)  # noqa: PTH118  (there are many files)
+                file_status = os.stat(path)  # noqa: PTH116
+                total_bytes += file_status.st_size
+                if file_status.st_mode & 0o200:
+                    os.chmod(path, 0o444)  # noqa: PTH101
+                    sync_file(self._work_directory / path)
+            sync_file(self._work_directory / folder)
+        return total_bytes
 
 
 def write_column_metadata(table: Table) -> bytes:
-    """Write what the columns mean, as a VOTable without rows, which other programs read in the catalogue's metadata."""
-    return votable.write_metadata_document(
-        TableMetadata(columns=table.columns, frames=table.frames, name=table.name), ResultStatus()
-    ).encode()
+    """Write the meaning of the columns as a VOTable without rows, which other programs read in the catalogue."""
+    metadata = TableMetadata(columns=table.columns, frames=table.frames, name=table.name)
+    return votable.write_metadata_document(metadata, ResultStatus()).encode()
 
 
 class SkyCounts:
-    """Where rows are: how many in each pixel of the map, and the cells of the coverage."""
+    """The number of rows in each pixel of the sky map, and the cells of the coverage."""
 
     def __init__(self) -> None:
         self.pixel_counts = np.zeros(12 << 2 * hats_layout.SKYMAP_ORDER, np.int64)
         self._coverage_cells: list[Rows] = []
 
     def add_cells(self, cells: Rows) -> None:
-        """Add sorted cells of order 29, behind those that were added."""
+        """Add sorted cells of order 29, which follow those that were added before."""
         shift = 2 * (29 - hats_layout.SKYMAP_ORDER)
         touched_pixels = find_distinct_cells(cells, hats_layout.SKYMAP_ORDER)
-        self.pixel_counts[touched_pixels] += np.diff(np.append(cells.searchsorted(touched_pixels << shift), len(cells)))
-        self._coverage_cells.append(find_distinct_cells(cells, 8) << 42)  # the finest order of a coverage
+        pixel_begins = cells.searchsorted(touched_pixels << shift)
+        self.pixel_counts[touched_pixels] += np.diff(np.append(pixel_begins, len(cells)))
+        self._coverage_cells.append(find_distinct_cells(cells, 8) << 42)  # 8 is the finest order of a coverage
 
     def compute_coverage(self) -> str:
         """Return the coverage as an ASCII MOC."""
-        coverage_cells = compute_coverage_cells(
-            np.unique(np.concatenate([np.empty(0, np.int64), *self._coverage_cells]))
-        )
-        return format_moc(*coverage_cells)
+        all_cells = np.concatenate([np.empty(0, np.int64), *self._coverage_cells])
+        return format_moc(*compute_coverage_cells(np.unique(all_cells)))
 
 
 def plan_pixel_files(divided_pixels: Iterable[tuple[int, int, int]]) -> list[PlannedFile]:
-    """Name the partitions of pixels."""
-    return [
-        PlannedFile(
-            hats_layout.format_partition_path(order, pixel), order, pixel, *hats_layout.compute_cell_range(order, pixel)
-        )
-        for order, pixel, _ in divided_pixels
-    ]
+    """Plan the files of the partitions of pixels."""
+    planned_files = []
+    for order, pixel, _ in divided_pixels:
+        path = hats_layout.format_partition_path(order, pixel)
+        low, high = hats_layout.compute_cell_range(order, pixel)
+        planned_files.append(PlannedFile(path, order, pixel, low, high))
+    return planned_files
 
 
 def plan_range_files(keys: list[Rows], max_rows: int, first_number: int = 0) -> list[PlannedFile]:
-    """Cut rows without a position by their keys; rows of one key stay together."""
+    """Plan the files of rows without a position, by their keys; rows with the same key stay together."""
     all_keys = np.sort(np.concatenate([np.empty(0, np.int64), *keys]))
     if not len(all_keys):
         return []
-    cuts = np.unique(all_keys[::max_rows])
-    ends = [*cuts[1:].tolist(), int(all_keys[-1]) + 1]
-    return [
-        PlannedFile(f"{hats_layout.DATASET_DIRECTORY}/part-{first_number + part_number:05d}.parquet", -1, -1, low, high)
-        for part_number, (low, high) in enumerate(zip(cuts.tolist(), ends, strict=True))
-    ]
+    begins = np.unique(all_keys[::max_rows]).tolist()
+    ends = [*begins[1:], int(all_keys[-1]) + 1]
+    planned_files = []
+    for number, (low, high) in enumerate(zip(begins, ends, strict=True), first_number):
+        path = f"{hats_layout.DATASET_DIRECTORY}/part-{number:05d}.parquet"
+        planned_files.append(PlannedFile(path, -1, -1, low, high))
+    return planned_files
 
 
 def run_in_order(jobs: Iterable[Callable[[], list[WrittenFile]]]) -> Iterator[WrittenFile]:
-    """Run jobs in threads, a few ahead, and yield what they give in their order."""
-    waiting: deque[Any] = deque()
+    """Run jobs in threads, a few ahead, and yield their results in order."""
+    pending_jobs: deque[Any] = deque()
     with ThreadPoolExecutor(max_workers=WRITER_THREADS, thread_name_prefix="hats-writer") as pool:
         try:
             for job in jobs:
-                waiting.append(pool.submit(job))
-                if len(waiting) > WRITER_THREADS:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
+                pending_jobs.append(pool.submit(job))
+                if len(pending_jobs) > WRITER_THREADS:
+                    yield from pending_jobs.popleft().result()
+            while pending_jobs:
+                yield from pending_jobs.popleft().result()
         finally:
-            for pending in waiting:
-                pending.cancel()
+            for pending_job in pending_jobs:
+                pending_job.cancel()
