@@ -177,18 +177,16 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed: Site, text:
         "rows that you may not see"
     )
     now = mixed.get_published_state()
-    asked = (
-        text,
-        ANONYMOUS_PRINCIPAL,
-        mixed,
-        now,
-        now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
-        None,
-        policies,
-        None,
-        None,
+    request = _pipeline._QueryRequest(
+        query=text,
+        principal=ANONYMOUS_PRINCIPAL,
+        site=mixed,
+        published_state=now,
+        access_key=now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
+        uploads=None,
+        policies=policies,
     )
-    told = _pipeline._prepare_query(*asked)[0].plan.explain()
+    told = _pipeline._prepare_query(request)[0].plan.explain()
     filtered = "after the filter of the rows that the reader may see" in told
     assert filtered == any(f": {name} (" in told for name in ("sky.stars", "obs.logs"))
 

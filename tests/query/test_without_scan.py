@@ -80,18 +80,16 @@ def said(site: Site, text: str, *, half: bool) -> str:
         build_half_hidden_policies("n"),
         site.get_published_state(),
     )  # a reader is told the plan without the policy: this one runs
-    asked = (
-        text,
-        ANONYMOUS_PRINCIPAL,
-        site,
-        now,
-        now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
-        None,
-        policies,
-        None,
-        None,
+    request = _pipeline._QueryRequest(
+        query=text,
+        principal=ANONYMOUS_PRINCIPAL,
+        site=site,
+        published_state=now,
+        access_key=now.find_access_key(ANONYMOUS_PRINCIPAL, policies),
+        uploads=None,
+        policies=policies,
     )
-    return _pipeline._prepare_query(*asked)[0].plan.explain()
+    return _pipeline._prepare_query(request)[0].plan.explain()
 
 
 COUNT = "SELECT COUNT(*) AS c FROM s.t"

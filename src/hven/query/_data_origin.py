@@ -1,6 +1,6 @@
-"""Where an answer's rows come from, as INFOs (IVOA note Data Origin in the VO 1.1).
+"""The origins of the rows of an answer, as INFO elements (IVOA note Data Origin in the VO 1.1).
 
-Once for each plan, for every collection that is read.
+They are collected once for each plan, for every collection that it reads.
 """
 
 from __future__ import annotations
@@ -18,69 +18,74 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.site import PublishedState, PublishedTable, Site
 
-MAX_DESCRIBED_COLLECTIONS = 20  # collections that are told; a union may have hundreds of members
+MAX_DESCRIBED_COLLECTIONS = 20  # a union may have hundreds of members
 
 
 def describe_origins(tables: Iterable[Table], published_state: PublishedState, site: Site) -> tuple[InfoElement, ...]:
-    """Describe the collections of tables that an answer is from.
+    """Describe the collections that an answer comes from.
 
-    Those that a query was bound to, so nothing that its reader does not know of.
+    These are the tables of the bound query, so the user knows of all of them.
 
     Parameters
     ----------
     tables
-        Those of the bound query.
+        Tables of the bound query.
     published_state
-        What is published.
+        The published state.
     site
-        For its title and contact.
+        The site, for its title and its contact.
 
     Returns
     -------
     infos
-        As the note has them: publisher, contact, citation ...
+        Publisher, contact, citation and so on, as in the note.
     """
-    published_tables = [
-        item
-        for table in tables
-        if (item := published_state.tables_by_name.get(table.qualified_name)) is not None and table.owner is None
-    ]
-    by_name: dict[str, list[PublishedTable]] = {}
-    for item in published_tables:
-        if item.resource is not None:
-            by_name.setdefault(item.resource.name, []).append(item)
-    settings = site.settings
-    publishers = dict.fromkeys(
-        items[0].resource.publisher for items in by_name.values() if items[0].resource and items[0].resource.publisher
-    )
-    infos = [
-        _build_info("publisher", party)
-        for party in publishers or ([settings.title] if settings.title and by_name else [])
-    ]
-    contact_people = [items[0].resource.contact for items in by_name.values() if items[0].resource]
-    contacts = dict.fromkeys(
-        party.email if party is not None and party.email else settings.contact_email for party in contact_people
-    )
-    infos += [_build_info("contact", party) for party in contacts if party]
-    has_release = any(item.release is not None for items in by_name.values() for item in items)
-    if has_release:
-        dois = site.store.citations.map_dois()
-    else:
-        dois = {}
-    for items in list(by_name.values())[:MAX_DESCRIBED_COLLECTIONS]:
+    tables_by_collection: dict[str, list[PublishedTable]] = {}
+    for table in tables:
+        published_table = published_state.tables_by_name.get(table.qualified_name)
+        if table.owner is None and published_table is not None and published_table.resource is not None:
+            tables_by_collection.setdefault(published_table.resource.name, []).append(published_table)
+    infos = _describe_publishers(list(tables_by_collection.values()), site)
+    has_release = any(item.release is not None for items in tables_by_collection.values() for item in items)
+    dois = site.store.citations.map_dois() if has_release else {}
+    for items in list(tables_by_collection.values())[:MAX_DESCRIBED_COLLECTIONS]:
         resource = items[0].resource
-        if resource is not None:
-            infos += [
-                _build_info(key, value)
-                for key, value in _iterate_origin_items(
-                    resource, items, _find_ivoid(resource, site), _find_release_doi(items, dois)
-                )
-                if value
-            ]
-    if len(by_name) > MAX_DESCRIBED_COLLECTIONS:
-        info = _build_info("data_origin", f"and {len(by_name) - MAX_DESCRIBED_COLLECTIONS} further collections")
-        infos.append(info)
+        if resource is None:
+            continue
+        origin_items = _iterate_origin_items(
+            resource, items, _find_ivoid(resource, site), _find_release_doi(items, dois)
+        )
+        infos += [_build_info(key, value) for key, value in origin_items if value]
+    further_count = len(tables_by_collection) - MAX_DESCRIBED_COLLECTIONS
+    if further_count > 0:
+        infos.append(_build_info("data_origin", f"and {further_count} further collections"))
     return tuple(infos)
+
+
+def _describe_publishers(tables_by_collection: Sequence[Sequence[PublishedTable]], site: Site) -> list[InfoElement]:
+    """Describe the publishers and the contacts of collections; the site is the default."""
+    settings = site.settings
+    publishers: dict[str, None] = {}
+    contacts: dict[str, None] = {}
+    for items in tables_by_collection:
+        resource = items[0].resource
+        if resource is None:
+            continue
+        if resource.publisher:
+            publishers[resource.publisher] = None
+        email = settings.contact_email
+        if resource.contact is not None and resource.contact.email:
+            email = resource.contact.email
+        if email:
+            contacts[email] = None
+    if not publishers and settings.title and tables_by_collection:
+        publishers[settings.title] = None
+    infos = [_build_info("publisher", publisher) for publisher in publishers]
+    infos += [_build_info("contact", email) for email in contacts]
+    return infos
+
+
+_WORK_KEYS = {"IsSupplementTo": "article", "Cites": "cites", "IsDerivedFrom": "is_derived_from"}
 
 
 def _iterate_origin_items(
@@ -91,65 +96,50 @@ def _iterate_origin_items(
     for person in resource.creators:
         yield "creator", person.name
     source_doi = doi or resource.doi
-    yield (
-        "citation",
-        f"https://doi.org/{bare_doi(source_doi) or source_doi}"
-        if source_doi
-        else resource.citation or resource.bibcode,
-    )
+    if source_doi:
+        yield "citation", f"https://doi.org/{bare_doi(source_doi) or source_doi}"
+    else:
+        yield "citation", resource.citation or resource.bibcode
     yield "article", resource.bibcode if source_doi or resource.citation else None
     for work in resource.works:
-        name = {"IsSupplementTo": "article", "Cites": "cites", "IsDerivedFrom": "is_derived_from"}.get(work.relation)
-        if name is not None:
-            yield name, f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id
+        key = _WORK_KEYS.get(work.relation)
+        if key is not None:
+            yield key, f"https://doi.org/{work.id}" if work.scheme == "DOI" else work.id
     yield "acknowledgement", resource.acknowledgement
     yield "reference_url", resource.reference_url
     yield "rights", resource.licence
     yield "rights_uri", resource.licence_url
     yield "data_type", "simulation" if resource.is_simulated else None
     for item in items:
+        name = item.table.qualified_name
         if not resource.is_simulated and any(is_data_source_column(column) for column in item.table.columns):
-            yield (
-                "data_type",
-                f"{item.table.qualified_name}: observation, simulation where {DATA_SOURCE_COLUMN} is theory",
-            )
-        yield "resource_version", f"{item.table.qualified_name} {item.run_id}" if item.run_id else None
+            yield "data_type", f"{name}: observation, simulation where {DATA_SOURCE_COLUMN} is theory"
+        yield "resource_version", f"{name} {item.run_id}" if item.run_id else None
         if item.damaged_snapshot is not None:
-            yield (
-                "data_warning",
-                (
-                    f"{item.table.qualified_name}: newer rows ({item.damaged_snapshot}) are damaged; these are the "
-                    f"last good ones"
-                ),
-            )
+            warning = f"{name}: newer rows ({item.damaged_snapshot}) are damaged; these are the last good ones"
+            yield "data_warning", warning
     yield "publication_date", resource.created
     yield "last_update_date", max(item.updated for item in items) or None
 
 
 def _find_ivoid(resource: Resource, site: Site) -> str:
-    """Return the identifier under which registries know a collection."""
-    if resource.registration is not None:
-        registered_id = resource.registration.id
-    else:
-        registered_id = None
-    return registered_id or f"ivo://{site.settings.find_authority(resource.name)}/{resource.name}"
+    """Return the identifier of a collection in registries."""
+    if resource.registration is not None and resource.registration.id:
+        return resource.registration.id
+    return f"ivo://{site.settings.find_authority(resource.name)}/{resource.name}"
 
 
 def _find_release_doi(items: Sequence[PublishedTable], dois: Mapping[tuple[str, str], str]) -> str | None:
-    """Return the DOI of the one release that is read; None: none is, or it has none."""
-    releases = {
-        (published_table.release.collection, published_table.release.label)
-        if published_table.release is not None
-        else None
-        for published_table in items
-    }
-    if len(releases) == 1:
-        (release_key,) = releases
-    else:
-        (release_key,) = (None,)
-    if release_key is not None:
-        return dois.get(release_key)
-    return None
+    """Return the DOI of the release if all tables are from the same release, and it has one."""
+    release_keys: set[tuple[str, str] | None] = set()
+    for item in items:
+        release_keys.add(None if item.release is None else (item.release.collection, item.release.label))
+    if len(release_keys) != 1:
+        return None
+    release_key = release_keys.pop()
+    if release_key is None:
+        return None
+    return dois.get(release_key)
 
 
 def _build_info(name: str, value: str) -> InfoElement:

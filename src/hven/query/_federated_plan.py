@@ -1,11 +1,10 @@
-"""Queries over tables of several engines: what is asked where, what is copied, and the plan that does it.
+"""Plans of queries over tables of several engines.
 
-One engine computes the answer (the host). Of every table that another engine has, the columns and rows that the query
-can need are asked there: with the conditions on that table alone, with the reader's own row filter, and, where a join
-by key leads to it from few rows, with the keys of these rows. What comes back stands in the query in place of the
-table.
+One engine, the host, computes the answer. From each table of another engine, the plan fetches the columns and rows that
+the query may need: with the conditions on that table alone, with the user's row filter, and, if a join by key restricts
+it to few keys, with these keys. The fetched rows replace the table in the query.
 
-Names and conditions are found when the plan is made; literals stay in their slots, so a plan can be used again.
+Names and conditions are found when the plan is made. Literals stay in their slots, so that a plan can be reused.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from hven.engines.row_fetching import FetchBudget, FetchingExecution, build_colu
 from hven.model.errors import TooLargeError, format_message
 from hven.model.table import Column, Table
 from hven.model.types import BOOLEAN
-from hven.query._federation_analysis import JoinKey, analyse_query, replace_foreign_tables
+from hven.query._federation_analysis import JoinKey, TableUse, analyse_query, replace_foreign_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,12 +34,8 @@ if TYPE_CHECKING:
 
     Values = Sequence[float | str | None]
 
-COPY_SCHEMA, KEY_SCHEMA = (
-    "hven_copy",
-    "hven_keys",
-)  # schemas of what is copied and of keys; no collection can have these names
-# how many times as many rows another engine must have before the embedded one is not the host: copies cost nothing
-# there
+COPY_SCHEMA, KEY_SCHEMA = "hven_copy", "hven_keys"  # schemas of copies and of keys; no collection has these names
+# The embedded engine is the host unless another one has this many times as many rows: copies cost nothing there.
 EMBEDDED_HOST_BIAS = 4.0
 
 
@@ -51,8 +46,14 @@ def plan_bound_query(
 
     Parameters
     ----------
+    bound
+        The bound query.
+    engines
+        Engines of the site.
     relations
-        Where the rows of its tables are, by qualified name.
+        Qualified table name -> relation.
+    limits
+        Limits on copies.
 
     Raises
     ------
@@ -72,7 +73,8 @@ def plan_bound_query(
 class TableFetch:
     """A query on one table in its own engine.
 
-    `full_plan` of it, or, if there is a `join_key`, those rows that meet the keys of another table.
+    It runs `full_plan`, or with a `join_key` the `keyed_plan`, which fetches only rows that match the keys of another
+    table.
     """
 
     number: int
@@ -88,7 +90,7 @@ class TableFetch:
 
     @property
     def name(self) -> str:
-        """Name of what it gives, in the rest of the query."""
+        """Name of the fetched rows in the rest of the query."""
         return f"{COPY_SCHEMA}.t{self.number}"
 
 
@@ -123,151 +125,138 @@ class FederatedPlan(QueryPlan):
         self.schema = self.host_plan.schema
 
     def _choose_host(self, embedded: str) -> str:
-        """Choose the engine that has most of the rows that are left after the conditions on single tables."""
+        """Choose the engine with the most rows that the conditions on single tables leave."""
         rows_by_engine: dict[str, float] = {}
         for table_use in self._survey.table_uses.values():
             if table_use.engine is not None:
-                rows_by_engine[table_use.engine] = rows_by_engine.get(table_use.engine, 0.0) + max(
-                    table_use.estimated_row_count, 1.0
-                )
+                row_count = max(table_use.estimated_row_count, 1.0)
+                rows_by_engine[table_use.engine] = rows_by_engine.get(table_use.engine, 0.0) + row_count
         if embedded in rows_by_engine:
             rows_by_engine[embedded] *= EMBEDDED_HOST_BIAS
         return max(sorted(rows_by_engine), key=lambda name: rows_by_engine[name])
 
-    # --- what is asked ---------------------------------------------------------------------------------------
+    # --- fetches ---------------------------------------------------------------------------------------------
 
     def _plan_fetch(self, table_number: int, key_column: str | None) -> TableFetch:
-        """Plan what is asked of a table.
+        """Plan the fetch from a table.
 
-        The columns that the rest of the query needs, or one column of distinct `key_column`s.
+        It fetches the columns that the rest of the query needs, or the distinct values of `key_column`.
         """
         planned_fetch = self._fetches.get((table_number, key_column))
         if planned_fetch is not None:
             return planned_fetch
-        ref = self._survey.table_uses[table_number]
-        if ref.engine is None or ref.node.table is None:
+        table_use = self._survey.table_uses[table_number]
+        node = table_use.node
+        if table_use.engine is None or node.table is None:
             raise TypeError("rows in memory are not asked for")
-        if key_column is None:
-            columns = ref.columns
-        else:
-            columns = (ref.node.table.find_column(key_column),)
-        engine = self._engines.get_engine_for_users(ref.engine)
-        link = ref.join_key
-        narrow = None
-        if link is not None:
-            self._plan_key_fetch(link)
-            fetch_query = self._build_fetch_query(ref.node, columns, ref.conditions, key_column is not None, link)
-            narrow = engine.plan_query(fetch_query)
+        columns = table_use.columns
+        is_distinct = key_column is not None
+        if key_column is not None:
+            columns = (node.table.find_column(key_column),)
+        engine = self._engines.get_engine_for_users(table_use.engine)
+        join_key = table_use.join_key
+        keyed_plan = None
+        if join_key is not None:
+            self._plan_key_fetch(join_key)
+            keyed_query = self._build_fetch_query(table_use, columns, join_key, is_distinct=is_distinct)
+            keyed_plan = engine.plan_query(keyed_query)
+        full_query = self._build_fetch_query(table_use, columns, None, is_distinct=is_distinct)
         fetch = TableFetch(
             number=table_number,
-            engine=ref.engine,
-            table=ref.node.table,
+            engine=table_use.engine,
+            table=node.table,
             columns=columns,
-            conditions=ref.conditions,
-            has_row_filter=ref.node.where is not None,
-            full_plan=engine.plan_query(
-                self._build_fetch_query(ref.node, columns, ref.conditions, key_column is not None, None)
-            ),
-            keyed_plan=narrow,
-            join_key=link,
-            expected_row_count=ref.estimated_row_count,
+            conditions=table_use.conditions,
+            has_row_filter=node.where is not None,
+            full_plan=engine.plan_query(full_query),
+            keyed_plan=keyed_plan,
+            join_key=join_key,
+            expected_row_count=table_use.estimated_row_count,
         )
         self._fetches[table_number, key_column] = fetch
         return fetch
 
     def _plan_key_fetch(self, link: JoinKey) -> TableFetch | None:
-        """Plan where the keys of a link come from; None: from rows that are in memory then."""
+        """Plan the fetch of the keys of a join; None if they come from rows that are in memory then."""
         if link.driver_number in self.foreign_numbers or self._survey.table_uses[link.driver_number].engine is None:
             return None
         return self._plan_fetch(link.driver_number, link.driver_column.name)
 
     def _build_fetch_query(
-        self,
-        node: TableRef,
-        columns: tuple[Column, ...],
-        conditions: tuple[Expr, ...],
-        is_distinct: bool,
-        link: JoinKey | None,
+        self, table_use: TableUse, columns: tuple[Column, ...], join_key: JoinKey | None, *, is_distinct: bool
     ) -> BoundQuery:
         join = None
-        if link is not None:
-            keys = _describe_keys(link)
-            number = max(self._survey.from_item_numbers, default=0) + 1
-            key_table = TableRef((Ident(KEY_SCHEMA), Ident(keys.name)), number=number, table=keys)
-            column_ref = build_column_ref(link.target_column, node.number)
+        if join_key is not None:
+            keys = _describe_keys(join_key)
+            key_number = max(self._survey.from_item_numbers, default=0) + 1
+            key_table = TableRef((Ident(KEY_SCHEMA), Ident(keys.name)), number=key_number, table=keys)
             key_condition = Comparison(
                 "=",
-                column_ref,
-                build_column_ref(keys.columns[0], number),
+                build_column_ref(join_key.target_column, table_use.number),
+                build_column_ref(keys.columns[0], key_number),
                 meta=ValueMetadata(BOOLEAN),
             )
-            join = Join(node, key_table, "INNER", on=key_condition)
-        return build_fetch_query(self._bound, node, columns, conditions, join, distinct=is_distinct)
+            join = Join(table_use.node, key_table, "INNER", on=key_condition)
+        return build_fetch_query(self._bound, table_use.node, columns, table_use.conditions, join, distinct=is_distinct)
 
     def _build_host_query(self) -> BoundQuery:
-        """Return the query with copies in place of foreign tables, without the conditions that were asked there."""
-        foreign = set(self.foreign_numbers)
-        tables = {fetch.name: _describe_copy(fetch) for fetch in self.copy_fetches}
-        moved = {id(condition) for number in foreign for condition in self._survey.table_uses[number].pushed_conditions}
-        query = replace_foreign_tables(self._bound.query, foreign, tables, moved)
-        host_tables = [
-            table_use.node.table for table_use in self._survey.table_uses.values() if table_use.number not in foreign
-        ]
-        tables_by_name = {
-            table.qualified_name: table for table in (*host_tables, *tables.values()) if table is not None
-        }
+        """Return the query with copies in place of foreign tables, without the conditions that the fetches test."""
+        foreign_numbers = set(self.foreign_numbers)
+        copies = {fetch.name: _describe_copy(fetch) for fetch in self.copy_fetches}
+        pushed_ids: set[int] = set()
+        host_tables: list[Table] = []
+        for table_use in self._survey.table_uses.values():
+            if table_use.number in foreign_numbers:
+                pushed_ids.update(id(condition) for condition in table_use.pushed_conditions)
+            elif table_use.node.table is not None:
+                host_tables.append(table_use.node.table)
+        query = replace_foreign_tables(self._bound.query, foreign_numbers, copies, pushed_ids)
+        tables_by_name = {table.qualified_name: table for table in (*host_tables, *copies.values())}
         return replace(self._bound, query=query, tables=tuple(tables_by_name.values()))
 
-    # --- running ---------------------------------------------------------------------------------------------
+    # --- execution -------------------------------------------------------------------------------------------
 
     def execute(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        """Run; see `hven.engines.QueryPlan.execute`. Nothing is asked before the first batch is."""
+        """Run the query, which starts with the first batch; see `hven.engines.QueryPlan.execute`."""
         return FederatedExecution(self, literal_values, relations, limits)
 
     def explain(self) -> str:
-        """Describe what is asked where and what is copied."""
-        lines = [
-            (
-                f"tables of "
-                f"{len({table_use.engine for table_use in self._survey.table_uses.values() if table_use.engine})} "
-                f"engines; {self.host_engine} computes the answer"
-            )
-        ]
-        for ask in self._fetches.values():
-            lines += self._describe_fetch(ask)
+        """Describe what each engine computes, and what is copied."""
+        engine_names = {table_use.engine for table_use in self._survey.table_uses.values() if table_use.engine}
+        lines = [f"tables of {len(engine_names)} engines; {self.host_engine} computes the answer"]
+        for fetch in self._fetches.values():
+            lines += self._describe_fetch(fetch)
         lines.append(
             f"at most {self.limits.copy_rows:,} rows and {self.limits.copy_bytes:,} bytes are copied "
             f"(limits.copy_rows, limits.copy_bytes)"
         )
-        return "\n".join([*lines, f"then in {self.host_engine}:", *_format_indented_lines(self.host_plan.explain())])
+        lines.append(f"then in {self.host_engine}:")
+        lines += _format_indented_lines(self.host_plan.explain())
+        return "\n".join(lines)
 
     def _describe_fetch(self, fetch: TableFetch) -> list[str]:
         columns = ", ".join(column.name for column in fetch.columns)
-        purpose = "copied to" if fetch in self.copy_fetches else "keys for the others, asked in"
         if fetch in self.copy_fetches:
-            destination = f"{purpose} {self.host_engine} from {fetch.engine}"
+            purpose = f"copied to {self.host_engine} from {fetch.engine}"
         else:
-            destination = f"{purpose} {fetch.engine}"
-        lines = [
-            f"{destination}: {fetch.table.qualified_name} ({columns}), about {round(fetch.expected_row_count):,} rows"
-        ]
+            purpose = f"keys for the others, asked in {fetch.engine}"
+        row_count = round(fetch.expected_row_count)
+        lines = [f"{purpose}: {fetch.table.qualified_name} ({columns}), about {row_count:,} rows"]
         lines += [f"  where {write_adql(condition)}" for condition in fetch.conditions]
         if fetch.has_row_filter:
             lines.append("  after the filter of the rows that the reader may see")
         if fetch.join_key is not None:
             driver = self._survey.table_uses[fetch.join_key.driver_number].node.table
-            if driver is not None:
-                driver_name = driver.qualified_name
-            else:
-                driver_name = ""
+            driver_name = "" if driver is None else driver.qualified_name
             lines.append(
                 f"  only where {fetch.join_key.target_column.name} is among the keys "
                 f"{driver_name}.{fetch.join_key.driver_column.name}, if these are at most "
                 f"{self.limits.copy_keys:,}"
             )
-        return lines + _format_indented_lines((fetch.keyed_plan or fetch.full_plan).explain())
+        plan = fetch.keyed_plan or fetch.full_plan
+        return lines + _format_indented_lines(plan.explain())
 
 
 class FederatedExecution(FetchingExecution):
@@ -282,45 +271,41 @@ class FederatedExecution(FetchingExecution):
         self._key_tables: dict[tuple[int, str], pa.Table | None] = {}
 
     def _fetch_tables(self) -> Iterator[tuple[str, pa.Table]]:
-        for ask in self._plan.copy_fetches:
-            plan, names = self._choose_plan(ask)
+        for fetch in self._plan.copy_fetches:
+            plan, table_names = self._choose_plan(fetch)
             if plan is None:
-                rows = ask.full_plan.schema.empty_table()
+                rows = fetch.full_plan.schema.empty_table()
             else:
-                rows = self._fetch_rows(plan, names, self._copy_budget, self._build_copy_limit_error(ask))
-            yield ask.name, rows
+                rows = self._fetch_rows(plan, table_names, self._copy_budget, self._build_copy_limit_error(fetch))
+            yield fetch.name, rows
 
     def _choose_plan(self, fetch: TableFetch) -> tuple[QueryPlan | None, list[str]]:
-        """Choose the plan with keys if they are few, and name the tables that it reads; None.
+        """Return the plan with keys if they are few, and the tables that it reads.
 
-        There is no key, so there is no row.
+        The plan is None if there is no key, and so no row.
         """
-        names = [fetch.table.qualified_name]
-        if fetch.join_key is None:
-            keys = None
-        else:
-            keys = self._find_keys(fetch.join_key)
-        if fetch.keyed_plan is None or fetch.join_key is None or keys is None:
-            return fetch.full_plan, names
+        table_names = [fetch.table.qualified_name]
+        if fetch.keyed_plan is None or fetch.join_key is None:
+            return fetch.full_plan, table_names
+        keys = self._find_keys(fetch.join_key)
+        if keys is None:
+            return fetch.full_plan, table_names
         if not keys.num_rows:
-            return None, names
-        name = _describe_keys(fetch.join_key).qualified_name
-        self._relations[name] = MemoryRelation(keys)
-        return fetch.keyed_plan, [*names, name]
+            return None, table_names
+        key_table_name = _describe_keys(fetch.join_key).qualified_name
+        self._relations[key_table_name] = MemoryRelation(keys)
+        return fetch.keyed_plan, [*table_names, key_table_name]
 
     def _find_keys(self, link: JoinKey) -> pa.Table | None:
-        """Find the distinct keys of a link; None if they are too many."""
+        """Find the distinct keys of a join; None if they are too many."""
         key_source = (link.driver_number, link.driver_column.name)
         if key_source not in self._key_tables:
             distinct_values = self._find_distinct_values(link)
-            # the other side may write the same numbers in another width
-            if distinct_values is None:
-                self._key_tables[key_source] = None
-            else:
-                self._key_tables[key_source] = pa.table({"key": distinct_values})
+            self._key_tables[key_source] = None if distinct_values is None else pa.table({"key": distinct_values})
         keys = self._key_tables[key_source]
         if keys is None:
             return None
+        # The other side may store the same numbers in another width.
         return keys.cast(pa.schema([pa.field("key", link.driver_column.type.arrow)]))
 
     def _find_distinct_values(self, link: JoinKey) -> pa.Array | None:
@@ -348,15 +333,14 @@ class FederatedExecution(FetchingExecution):
         return None if len(distinct_values) > max_keys else distinct_values
 
     def _find_local_rows(self, table_number: int) -> pa.Table | None:
-        """Return the rows of a table that are in memory: copied already, or uploaded."""
-        copied = self._relations.get(f"{COPY_SCHEMA}.t{table_number}")
-        if isinstance(copied, MemoryRelation):
-            return copied.rows
-        table = self._plan._survey.table_uses[table_number].node.table  # noqa: SLF001  (one thing in two classes)
-        if table is not None:
-            relation = self._relations.get(table.qualified_name)
-        else:
-            relation = None
+        """Return the rows of a table that are in memory, copied or uploaded; None if they are not."""
+        relation = self._relations.get(f"{COPY_SCHEMA}.t{table_number}")
+        if isinstance(relation, MemoryRelation):
+            return relation.rows
+        table = self._plan._survey.table_uses[table_number].node.table  # noqa: SLF001  (see `_find_distinct_values`)
+        if table is None:
+            return None
+        relation = self._relations.get(table.qualified_name)
         if isinstance(relation, MemoryRelation):
             return relation.rows
         return None
@@ -373,13 +357,14 @@ class FederatedExecution(FetchingExecution):
                 fetch.engine,
                 self._plan.host_engine,
             ),
-            remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is copied); "
-            "the service's owner can move both collections into one engine (hven move) or raise limits.copy_rows and limits.copy_bytes",
+            remedy="narrow that table by a condition of its own or by a key of a small one (EXPLAIN says what is "
+            "copied); the service's owner can move both collections into one engine (hven move) or raise "
+            "limits.copy_rows and limits.copy_bytes",
         )
 
 
 def _describe_copy(fetch: TableFetch) -> Table:
-    """Describe what is copied: the needed columns, and nothing of the table's keys and indexes."""
+    """Describe the copy of a table: the needed columns, without the table's keys and indexes."""
     columns = tuple(column.copy_with(indexed=False, unique=False) for column in fetch.columns)
     return fetch.table.copy_with(
         schema=COPY_SCHEMA, name=f"t{fetch.number}", columns=columns, primary=(), keys=(), groups=(), position=None
@@ -387,7 +372,7 @@ def _describe_copy(fetch: TableFetch) -> Table:
 
 
 def _describe_keys(link: JoinKey) -> Table:
-    """Describe the keys of a link as a table."""
+    """Describe the keys of a join as a table."""
     return Table(
         schema=KEY_SCHEMA,
         name=f"k{link.driver_number}_{link.target_number}",

@@ -1,7 +1,4 @@
-"""What a query over several engines asks of each table alone.
-
-Its columns, its conditions, and the keys that lead to it.
-"""
+"""Analysis of a query over several engines: the columns, conditions and join keys of each table."""
 
 from __future__ import annotations
 
@@ -36,15 +33,15 @@ if TYPE_CHECKING:
     from hven.engines import Relation
     from hven.model.table import Column, Table
 
-ASSUMED_TABLE_ROWS = 1_000_000  # rows of a table that is read in place
-ASSUMED_ROWS_PER_KEY = 10.0  # rows of one key, where nothing is known
-# shares of the rows that a region, a value, another condition leaves, where nothing is known
+ASSUMED_TABLE_ROWS = 1_000_000  # of a table that is read in place, if nothing is known
+ASSUMED_ROWS_PER_KEY = 10.0  # if nothing is known
+# Fractions of the rows that a region, a value, or another condition leaves, if nothing is known.
 REGION_SELECTIVITY, EQUALITY_SELECTIVITY, DEFAULT_SELECTIVITY = 0.001, 0.001, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinKey:
-    """A join by key that can narrow `target_number`.
+    """A join by key that can restrict `target_number`.
 
     Its `target_column` must be one of the values of `driver_column` in `driver_number`.
     """
@@ -57,21 +54,20 @@ class JoinKey:
 
 @dataclass(slots=True, kw_only=True)
 class TableUse:
-    """One table of the query, where it stands in FROM.
+    """A table reference of the query.
 
     Attributes
     ----------
     engine
-        None: its rows are in memory.
+        Engine of the table; None if its rows are in memory.
     conditions
-        Those on this table alone that may be asked in its own engine.
+        Conditions on this table alone that its own engine may test.
     pushed_conditions
-        Those of them that need not be asked again afterwards.
+        Those of them that need not be tested again afterwards.
     columns
-        What the rest of the query reads of it.
+        Columns that the rest of the query reads.
     row_count, estimated_row_count
-        How many rows it has; how many are left, about, after the conditions and the best key that leads to it
-        (`join_key`).
+        Number of rows, and estimated number of those that the conditions and the best `join_key` leave.
     """
 
     number: int
@@ -88,13 +84,16 @@ class TableUse:
 
 @dataclass(slots=True, kw_only=True)
 class FederationAnalysis:
-    """All tables of a query by number; `from_item_numbers` are those of every item of FROM."""
+    """All table references of a query by number.
+
+    `from_item_numbers` are the numbers of all items of FROM.
+    """
 
     table_uses: dict[int, TableUse]
     from_item_numbers: frozenset[int]
 
     def order_by_dependency(self) -> list[TableUse]:
-        """Return the tables so that each comes after the one whose keys narrow it."""
+        """Return the tables so that each one follows the table whose keys restrict it."""
         ordered: dict[int, TableUse] = {}
 
         def add_after_driver(table_use: TableUse) -> None:
@@ -116,10 +115,14 @@ def analyse_query(
 
     Parameters
     ----------
+    bound
+        The bound query.
     homes
-        Qualified table name -> engine; those that are missing are in memory.
+        Qualified table name -> engine. Tables in memory are missing.
+    relations
+        Qualified table name -> relation.
     max_keys
-        Keys that may be sent to another engine.
+        Maximum number of keys that are sent to another engine.
     """
     table_uses: dict[int, TableUse] = {}
     numbers = set()
@@ -161,7 +164,7 @@ def _estimate_row_count(relation: Relation) -> int:
 
 
 def _apply_join_keys(table_uses: Mapping[int, TableUse], join_keys: list[JoinKey], max_keys: int) -> None:
-    """Follow the joins by key from small tables to large ones; a table that a key narrows may narrow the next."""
+    """Follow the joins by key from small tables to large ones; a restricted table may restrict the next one."""
     for _ in range(len(table_uses)):
         changed = False
         for join_key in join_keys:
@@ -203,32 +206,29 @@ def _count_distinct(table_use: TableUse, name: str) -> float | None:
 
 
 def _estimate_selectivity(condition: Expr, table_use: TableUse) -> float:
-    """Guess what share of the rows meets a condition."""
-    if any(
-        isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS", "DISTANCE"}
-        for node in walk_tree(condition)
-    ):
-        return REGION_SELECTIVITY
-    column = next(
-        (node.column for node in walk_tree(condition) if isinstance(node, ColumnRef) and node.column is not None), None
-    )
+    """Estimate the fraction of the rows that meets a condition."""
+    distinct_count = None
+    for node in walk_tree(condition):
+        if isinstance(node, FunctionCall) and node.name in {"CONTAINS", "INTERSECTS", "DISTANCE"}:
+            return REGION_SELECTIVITY
+    column_refs = [node for node in walk_tree(condition) if isinstance(node, ColumnRef)]
+    column = next((column_ref.column for column_ref in column_refs if column_ref.column is not None), None)
     if column is not None:
-        distinct = _count_distinct(table_use, column.name)
-    else:
-        distinct = None
-    equality_share = 1 / distinct if distinct else EQUALITY_SELECTIVITY
+        distinct_count = _count_distinct(table_use, column.name)
+    equality_selectivity = 1 / distinct_count if distinct_count else EQUALITY_SELECTIVITY
     if isinstance(condition, Comparison) and condition.op == "=":
-        return equality_share
+        return equality_selectivity
     if isinstance(condition, InPredicate) and not condition.negated and not isinstance(condition.choices, Subquery):
-        return min(len(condition.choices) * equality_share, 1.0)
+        return min(len(condition.choices) * equality_selectivity, 1.0)
     return DEFAULT_SELECTIVITY
 
 
 class _SelectAnalyzer:
-    """One SELECT: which conditions of its WHERE and ON are on one table alone, and which join two by key.
+    """An analyzer of one SELECT.
 
-    A table on the side of an outer join that is filled up with nulls keeps a condition of WHERE in its place, too: rows
-    that fail it must not come back as nulls.
+    It finds the conditions of WHERE and ON on one table alone, and the joins of two tables by key. If an outer join may
+    fill a table with nulls, a condition of WHERE on it also stays in its place: rows that fail the condition must not
+    come back as nulls.
     """
 
     def __init__(self, table_uses: Mapping[int, TableUse], join_keys: list[JoinKey]) -> None:
@@ -243,14 +243,12 @@ class _SelectAnalyzer:
             self.sort_conditions(select.where, preserved_tables, nullable_tables, preserved_tables, may_push=True)
 
     def find_join_sides(self, item: FromItem) -> tuple[set[int], set[int]]:
-        """Return the numbers of the tables whose rows all reach the SELECT, and of those that an outer join may fill up with nulls."""
+        """Return the tables all of whose rows reach the SELECT, and those that an outer join may fill with nulls."""
         if not isinstance(item, Join):
-            return {item.number} if isinstance(item, (TableRef, DerivedTable)) else set(), set()
-        join_sides = self.find_join_sides(item.left)
-        (left_tables, left_nullable), (right_tables, right_nullable) = (
-            join_sides,
-            self.find_join_sides(item.right),
-        )
+            preserved_tables = {item.number} if isinstance(item, (TableRef, DerivedTable)) else set()
+            return preserved_tables, set()
+        left_tables, left_nullable = self.find_join_sides(item.left)
+        right_tables, right_nullable = self.find_join_sides(item.right)
         nullable_tables = left_nullable | right_nullable
         if item.kind in {"INNER", "CROSS"}:
             preserved_tables = left_tables | right_tables
@@ -275,83 +273,82 @@ class _SelectAnalyzer:
         *,
         may_push: bool,
     ) -> None:
-        """Sort the conjuncts: `preserved_tables` tables may be asked them, `nullable_tables` ones only what is false for nulls."""
+        """Add the conjuncts of a condition to their tables.
+
+        Tables of `nullable_tables` get only those that are false for nulls.
+        """
         for part in split_conjuncts(condition):
-            sources = {node.source for node in walk_tree(part) if isinstance(node, ColumnRef)}
             if not is_single_row_expression(part):
                 continue
-            if len(sources) == 1:
-                table_use = self.table_uses.get(next(iter(sources)))
-                if table_use is not None and (
-                    table_use.number in preserved_tables
-                    or (table_use.number in nullable_tables and is_false_for_null(part))
-                ):
-                    table_use.conditions = (*table_use.conditions, part)
-                    if may_push and table_use.number in preserved_tables:
-                        table_use.pushed_conditions = (*table_use.pushed_conditions, part)
-            elif len(sources) == 2:
+            sources = {node.source for node in walk_tree(part) if isinstance(node, ColumnRef)}
+            if len(sources) == 2:
                 self._add_join_keys(part, preserved_tables, driver_tables)
+                continue
+            table_use = self.table_uses.get(next(iter(sources))) if len(sources) == 1 else None
+            if table_use is None:
+                continue
+            is_preserved = table_use.number in preserved_tables
+            is_nullable = table_use.number in nullable_tables
+            if is_preserved or (is_nullable and is_false_for_null(part)):
+                table_use.conditions = (*table_use.conditions, part)
+            if may_push and is_preserved:
+                table_use.pushed_conditions = (*table_use.pushed_conditions, part)
 
     def _add_join_keys(self, condition: Expr, preserved_tables: set[int], driver_tables: set[int]) -> None:
-        if not (
-            isinstance(condition, Comparison)
-            and condition.op == "="
-            and isinstance(condition.left, ColumnRef)
-            and isinstance(condition.right, ColumnRef)
-        ):
+        if not isinstance(condition, Comparison) or condition.op != "=":
             return
-        for target_ref, driver_ref in ((condition.left, condition.right), (condition.right, condition.left)):
-            if (
-                target_ref.source not in preserved_tables
-                or driver_ref.source not in driver_tables
-                or not {target_ref.source, driver_ref.source} <= set(self.table_uses)
-            ):
+        left, right = condition.left, condition.right
+        if not isinstance(left, ColumnRef) or not isinstance(right, ColumnRef):
+            return
+        if left.source not in self.table_uses or right.source not in self.table_uses:
+            return
+        if left.column is None or right.column is None or not _is_comparable(left.column, right.column):
+            return
+        for target, driver in ((left, right), (right, left)):
+            if target.source not in preserved_tables or driver.source not in driver_tables:
                 continue
-            if (
-                target_ref.column is not None
-                and driver_ref.column is not None
-                and _is_comparable(target_ref.column, driver_ref.column)
-            ):
-                self.join_keys.append(
-                    JoinKey(
-                        target_number=target_ref.source,
-                        target_column=target_ref.column,
-                        driver_number=driver_ref.source,
-                        driver_column=driver_ref.column,
-                    )
+            if target.column is not None and driver.column is not None:
+                join_key = JoinKey(
+                    target_number=target.source,
+                    target_column=target.column,
+                    driver_number=driver.source,
+                    driver_column=driver.column,
                 )
+                self.join_keys.append(join_key)
 
 
 def _is_comparable(left_column: Column, right_column: Column) -> bool:
-    return (left_column.type.is_integer and right_column.type.is_integer) or (
-        left_column.type.is_string and right_column.type.is_string
-    )
+    if left_column.type.is_integer:
+        return right_column.type.is_integer
+    return left_column.type.is_string and right_column.type.is_string
 
 
 def _find_needed_columns(query: Query, table_use: TableUse) -> tuple[Column, ...]:
-    """Return the columns of a table that are read elsewhere than in the conditions that moved to it; at least one."""
+    """Return the columns of a table that are read elsewhere than in its pushed conditions; at least one."""
     table = table_use.node.table
     if table is None:
         return ()
     pushed_ids = {id(node) for node in walk_tree(table_use.pushed_conditions)}
-    names = {
-        node.column.name
-        for node in walk_tree(query)
-        if isinstance(node, ColumnRef)
-        and node.source == table_use.number
-        and node.column
-        and id(node) not in pushed_ids
-    }
+    names = set()
+    for node in walk_tree(query):
+        if not isinstance(node, ColumnRef) or node.source != table_use.number or not node.column:
+            continue
+        if id(node) not in pushed_ids:
+            names.add(node.column.name)
     needed_columns = tuple(column for column in table.columns if column.name in names)
-    return needed_columns or (
-        min(table.columns, key=lambda column: (column.type.is_string, column.type.arraysize is not None)),
-    )
+    if needed_columns:
+        return needed_columns
+    smallest_column = min(table.columns, key=lambda column: (column.type.is_string, column.type.arraysize is not None))
+    return (smallest_column,)
 
 
 def replace_foreign_tables(
     query: Query, foreign_numbers: set[int], copies_by_name: Mapping[str, Table], pushed_ids: set[int]
 ) -> Query:
-    """Copy a query with other tables in place of the `foreign_numbers` ones, without the conditions (by `id`) that have moved."""
+    """Copy a query with other tables in place of `foreign_numbers`.
+
+    The copy does not have the conditions whose id() is in `pushed_ids`.
+    """
 
     def change_node(node: Any) -> Any:
         if isinstance(node, TableRef):

@@ -1,9 +1,11 @@
-"""run: parse, bind, permit, prepare, execute - in that order, for every face, and nowhere else."""
+"""The query pipeline: every service parses, binds, authorises, plans and executes its queries here, in this order."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hven import adql
@@ -39,22 +41,55 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.engines import QueryExecution, Relation
+    from hven.engines import QueryExecution, QueryPlan, Relation
     from hven.model.table import Table
     from hven.site import PublishedState, Site
     from hven.site.auth import AccessPolicy, Principal
     from hven.site.history import PastState
 
-MIN_CONCURRENT_QUERIES = (
-    3  # queries at once, however few processors there are: a long one must not keep all others waiting
-)
-MIN_QUEUE_PLACES = 32  # for queries that wait; how long it would take is what decides
-MAX_ORDER_INDEPENDENT_ROWS = (
-    20_000_000  # rows: values in order stand in memory, so sums over more rows are as they come
-)
-MAX_CACHED_QUERY_CHARACTERS = (
-    20_000  # characters: a longer text is hardly asked twice, and its words would fill the memory of plans
-)
+MIN_CONCURRENT_QUERIES = 3  # even with few processors, so that a long query does not keep all others waiting
+MIN_QUEUE_PLACES = 32  # for waiting queries; the expected waiting time decides
+MAX_ORDER_INDEPENDENT_ROWS = 20_000_000  # more values do not fit into memory to be added in order
+MAX_CACHED_QUERY_CHARACTERS = 20_000  # a longer text is rarely asked twice, and would fill the cache of plans
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _QueryRequest:
+    """A query with all that its plan depends on.
+
+    Attributes
+    ----------
+    access_key
+        Key of the rows that the user may see; see `PublishedState.find_access_key`.
+    literal_values, plan_key
+        For trees: the literals, and the key under which the plan is cached; see `run_query`.
+    """
+
+    query: str | syntax_tree.Query
+    principal: Principal
+    site: Site
+    published_state: PublishedState
+    access_key: str
+    uploads: Mapping[str, tuple[Table, pa.Table]] | None
+    policies: Sequence[AccessPolicy]
+    literal_values: Sequence[Any] | None = None
+    plan_key: Hashable = None
+    order_independent: bool = False
+
+    def parse_query(self) -> syntax_tree.Query:
+        """Parse the query, unless it is a tree."""
+        if isinstance(self.query, str):
+            return adql.parse_query(self.query)
+        return self.query
+
+    def list_relations(self, bound_query: syntax_tree.BoundQuery) -> Mapping[str, Relation]:
+        """Return the relation of each table of a bound query, by qualified name."""
+        uploaded_relations = {name: MemoryRelation(rows) for name, (_, rows) in (self.uploads or {}).items()}
+        relations: dict[str, Relation] = {}
+        for table in bound_query.tables:
+            name = table.qualified_name
+            relations[name] = uploaded_relations.get(name) or self.published_state.find_relation(table, self.access_key)
+        return relations
 
 
 def run_query(
@@ -79,135 +114,102 @@ def run_query(
     Parameters
     ----------
     query
-        ADQL text, or a tree that a face has built.
+        ADQL text, or a tree that a service has built.
     principal
-        Who asks; permission is theirs.
+        The user, whose permissions apply.
     site
-        Where the tables, the engines and the limits are.
+        The site with its tables, engines and limits.
     maxrec
-        Rows at most (DALI MAXREC); None: the site's default. The hard limit always holds.
+        Maximum number of rows (DALI MAXREC); None: the site's default. The hard limit always applies.
     hard_row_limit
-        The hard limit; None: the site's, of synchronous queries.
+        The hard limit; None: the site's limit for synchronous queries.
     timeout_seconds
         Time limit; None: the site's.
     uploads
         Tables that exist for this query only, by qualified name (``TAP_UPLOAD.t``).
     policies
-        What readers may see.
+        Policies that define what users may see.
     literal_values, plan_key
-        For faces: a `plan_key` under which the plan of a tree is kept, and the `literal_values` of its literals by
-        slot.
+        For trees: the key under which the plan is cached, and the values of its literals by slot.
     published_state
-        The state to ask; None: that of now. Who builds a tree from the tables of one state must ask the same state.
+        The state to query; None: the current one. A tree that was built from the tables of one state must be run on the
+        same state.
     as_of
-        Ask what was published then: a time as ISO 8601, the label of a release, or the id of a snapshot or run.
+        Query what was published then: a time as ISO 8601, the label of a release, or the id of a snapshot or run.
     sample_row_count
-        Read about so many rows, from all over the one table that is asked, where it has more and its engine can;
-        `QueryResult.sampled_fraction` says how many that were of all.
+        Read about this number of rows, from all over the only table of the query, if it has more rows and its engine
+        can take samples. `QueryResult.sampled_fraction` is the fraction that was read.
     order_independent
-        Sums and means of floats shall not depend on the order of rows: for tables that are compared with what they were
-        before.
+        True: sums and means of floats do not depend on the order of rows, for tables that are compared with their
+        former contents.
 
     Returns
     -------
     result
-        Columns at once; the batches are read from it. It must be closed.
+        The result, with its columns; the batches are read from it. The caller must close it.
 
     Raises
     ------
     ParseError, BindError, TooLargeError, OverloadedError
-        Before anything ran. Errors of running come from `QueryResult.iterate_batches`.
+        The query is refused before it runs. Later errors come from `QueryResult.iterate_batches`.
     NotFoundError, ParamError
-        What was published `as_of` then is not kept any more; or it is no time.
+        What was published `as_of` that time is not kept any more; or it is no time.
     """
     limits = site.settings.limits
-    if as_of is None:
-        past = None
-    else:
+    past = None
+    if as_of is not None:
         past = site.find_past_state(as_of, principal, policies)
-    published_state = anonymize_for_referee(
-        past.published_state
-        if past is not None
-        else site.get_published_state()
-        if published_state is None
-        else published_state,
-        principal,
-    )
+        published_state = past.published_state
+    elif published_state is None:
+        published_state = site.get_published_state()
+    published_state = anonymize_for_referee(published_state, principal)
     if isinstance(query, str) and len(query) > limits.text:
         raise TooLargeError(
             format_message("the query has {count:,} characters; the limit is {most:,}", len(query), limits.text),
             remedy="upload long lists as a table and join it",
         )
-    access_key = published_state.find_access_key(principal, policies)
+    request = _QueryRequest(
+        query=query,
+        principal=principal,
+        site=site,
+        published_state=published_state,
+        access_key=published_state.find_access_key(principal, policies),
+        uploads=uploads,
+        policies=policies,
+        literal_values=literal_values,
+        plan_key=plan_key,
+        order_independent=order_independent,
+    )
     try:
         with apply_deadline(timeout_seconds, limits.seconds) as deadline:
-            prepared, literals = _prepare_query(
-                query,
-                principal,
-                site,
-                published_state,
-                access_key,
-                uploads,
-                policies,
-                literal_values,
-                plan_key,
-                order_independent=order_independent,
-            )
+            prepared, literals = _prepare_query(request)
     except HvenError as error:
-        site.counters.count_refused_query(error.label)
-        if isinstance(query, str) and len(query) > MAX_CACHED_QUERY_CHARACTERS:
-            schedule_memory_trim()
-        if past is not None and isinstance(error, BindError):
-            catalogue = site.get_published_state().get_catalogue(principal, policies)
-            _check_past_tables(query, past, catalogue.list_names(), error)
+        _count_refused_query(request, error, past)
         raise
     requested_row_limit = limits.maxrec_default if maxrec is None else maxrec
-    row_limit = min(requested_row_limit, limits.maxrec_hard if hard_row_limit is None else hard_row_limit)
-    start = count_rows = None
-    relations = prepared.relations or _list_relations(prepared.bound_query, published_state, access_key, uploads)
+    max_row_limit = limits.maxrec_hard if hard_row_limit is None else hard_row_limit
+    row_limit = min(requested_row_limit, max_row_limit)
+    relations = prepared.relations or request.list_relations(prepared.bound_query)
     sampled_fraction = 1.0
     plan = prepared.plan
     if sample_row_count is not None:
-        homes = {relation.engine for relation in relations.values() if isinstance(relation, Snapshot)}
-        relations, sampled_fraction = _sample_relation(relations, site, sample_row_count, prepared.bound_query.query)
-        if sampled_fraction < 1.0 and homes != {
-            site.engines.embedded_engine.name
-        }:  # a database need not be sent its own rows
-            plan = federated_plan.plan_bound_query(prepared.bound_query, site.engines, relations, limits)
-    # other programs write it: no answer is known to be that of before
-    has_live_table = any(isinstance(relation, LiveRelation) for relation in relations.values())
+        relations, sampled_fraction, plan = _sample_query(prepared, relations, site, sample_row_count)
+    start_execution = count_rows = None
     if maxrec != 0:
-        query_queue = site.get_or_create(_build_query_queue, site)
-
-        def execute_plan() -> QueryExecution:
-            deadline.check()
-            with deadline.apply():
-                return plan.execute(literals, relations, ExecutionLimits(row_limit=row_limit, deadline=deadline))
-
-        def find_prerequisite() -> Hashable:
-            if isinstance(plan, PlanWithPrerequisite):
-                return plan.find_prerequisite(relations)
-            return None
-
-        def start() -> QueryExecution:
-            if not plan.small:
-                return QueuedExecution(query_queue, plan.schema, execute_plan, prerequisite=find_prerequisite)
-            execution = execute_plan()
-            if execution.small:
-                return execution
-            return QueuedExecution(
-                query_queue, execution.schema, lambda: execution, execution, prerequisite=find_prerequisite
-            )
-
-        def count_rows() -> int | None:
-            return count_answer_rows(prepared.bound_query.query, literals, relations, row_limit)
-
+        execution_limits = ExecutionLimits(row_limit=row_limit, deadline=deadline)
+        start_execution = partial(_start_execution, site, plan, literals, relations, limits=execution_limits)
+        count_rows = partial(count_answer_rows, prepared.bound_query.query, literals, relations, row_limit)
+    # Other programs write to tables that are read in place, so each answer has a version of its own. It is random,
+    # because forked workers share no counter.
+    has_live_table = any(isinstance(relation, LiveRelation) for relation in relations.values())
+    version = published_state.version
+    if has_live_table:
+        version = f"{version}-{secrets.token_hex(12)}"
     return QueryResult(
         columns=prepared.bound_query.columns,
         tables=prepared.bound_query.tables,
         scope=prepared.scope,
-        # an answer from tables that are read in place is never the same as another; forked workers share no counter
-        version=f"{published_state.version}-{secrets.token_hex(12)}" if has_live_table else published_state.version,
+        version=version,
         row_limit=row_limit,
         small=prepared.plan.small,
         volatile=prepared.bound_query.volatile or has_live_table,
@@ -218,7 +220,7 @@ def run_query(
         site_url=site.settings.site_url,
         sampled_fraction=sampled_fraction,
         deadline=deadline,
-        _start_execution=start,
+        _start_execution=start_execution,
         _counters=site.counters,
         _count_rows=count_rows,
         _explain_storage_error=lambda error: _explain_storage_error(error, relations, site),
@@ -227,10 +229,66 @@ def run_query(
     )
 
 
-def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
-    """Detect that rows were replaced or removed while the query waited, where that is why they cannot be read.
+def _count_refused_query(request: _QueryRequest, error: HvenError, past: PastState | None) -> None:
+    """Count a refused query; raise a better error if a table of the query was not kept from a past state."""
+    request.site.counters.count_refused_query(error.label)
+    if isinstance(request.query, str) and len(request.query) > MAX_CACHED_QUERY_CHARACTERS:
+        schedule_memory_trim()
+    if past is not None and isinstance(error, BindError):
+        current_state = request.site.get_published_state()
+        current_names = current_state.get_catalogue(request.principal, request.policies).list_names()
+        _check_past_tables(request, past, current_names, error)
 
-    Nothing is damaged then.
+
+def _sample_query(
+    prepared: PreparedQuery, relations: Mapping[str, Relation], site: Site, row_count: int
+) -> tuple[Mapping[str, Relation], float, QueryPlan]:
+    """Return the relations with a sample of the only table, the fraction that it is, and the plan over the sample."""
+    engine_names = {relation.engine for relation in relations.values() if isinstance(relation, Snapshot)}
+    relations, fraction = _sample_relation(relations, site, row_count, prepared.bound_query.query)
+    plan = prepared.plan
+    if fraction < 1.0 and engine_names != {site.engines.embedded_engine.name}:
+        # The embedded engine computes, so that the sample is not sent back to its database.
+        limits = site.settings.limits
+        plan = federated_plan.plan_bound_query(prepared.bound_query, site.engines, relations, limits)
+    return relations, fraction, plan
+
+
+def _start_execution(
+    site: Site,
+    plan: QueryPlan,
+    literals: Sequence[Any],
+    relations: Mapping[str, Relation],
+    *,
+    limits: ExecutionLimits,
+) -> QueryExecution:
+    """Execute a plan, at once if its answer is small, otherwise when its turn has come."""
+    query_queue = site.get_or_create(_build_query_queue, site)
+
+    def execute_plan() -> QueryExecution:
+        if limits.deadline is None:
+            return plan.execute(literals, relations, limits)
+        limits.deadline.check()
+        with limits.deadline.apply():
+            return plan.execute(literals, relations, limits)
+
+    def find_prerequisite() -> Hashable:
+        if isinstance(plan, PlanWithPrerequisite):
+            return plan.find_prerequisite(relations)
+        return None
+
+    if not plan.small:
+        return QueuedExecution(query_queue, plan.schema, execute_plan, prerequisite=find_prerequisite)
+    execution = execute_plan()
+    if execution.small:
+        return execution
+    return QueuedExecution(query_queue, execution.schema, lambda: execution, execution, prerequisite=find_prerequisite)
+
+
+def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation], site: Site) -> HvenError:
+    """Return a better error if rows cannot be read because they were replaced or removed while the query waited.
+
+    In that case nothing is damaged.
     """
     try:
         for name, relation in relations.items():
@@ -245,23 +303,17 @@ def _explain_storage_error(error: StorageError, relations: Mapping[str, Relation
     return error
 
 
-def _check_past_tables(
-    query: str | syntax_tree.Query, past: PastState, current_names: Sequence[str], error: BindError
-) -> None:
-    """Refuse a table that the reader knows, and whose state then is not kept; of others nothing is told."""
-    if isinstance(query, str):
-        parsed = adql.parse_query(query)
-    else:
-        parsed = query
-    written_names = {
-        ".".join(part.name for part in node.parts[-2:]).lower()
-        for node in walk_tree(parsed)
-        if isinstance(node, syntax_tree.TableRef)
-    }
+def _check_past_tables(request: _QueryRequest, past: PastState, current_names: Sequence[str], error: BindError) -> None:
+    """Raise an error for a table that the user may see now, but whose past state is not kept."""
+    written_names = set()
+    for node in walk_tree(request.parse_query()):
+        if isinstance(node, syntax_tree.TableRef):
+            written_names.add(".".join(part.name for part in node.parts[-2:]).lower())
+    unavailable_names = {*past.missing_tables, *past.later_tables}
     for name in current_names:
-        if name.lower() in {*past.missing_tables, *past.later_tables} and (
-            name.lower() in written_names or name.rpartition(".")[2].lower() in written_names
-        ):
+        lower_name = name.lower()
+        is_written = lower_name in written_names or lower_name.rpartition(".")[2] in written_names
+        if lower_name in unavailable_names and is_written:
             raise build_unavailable_state_error(past, name) from error
 
 
@@ -273,234 +325,184 @@ def explain_query(
     uploads: Mapping[str, tuple[Table, pa.Table]] | None = None,
     policies: Sequence[AccessPolicy] = DEFAULT_POLICIES,
 ) -> str:
-    """Describe which road a query would take, with the engine's own text.
+    """Describe how a query would be computed, with the text of the engine.
 
     Parameters
     ----------
     query
-        ADQL, or a tree.
+        ADQL text, or a tree.
     principal
-        Who asks.
+        The user.
     site
-        Where.
+        The site.
     uploads
-        Tables that come with it, by name.
+        Tables that come with the query, by qualified name.
     policies
-        What readers may see.
+        Policies that define what users may see.
 
     Returns
     -------
     text
-        Of several lines, for people; numbers of rows only where the reader sees all.
+        Several lines of text; with numbers of rows only if the user may see all rows.
     """
     published_state = site.get_published_state()
-    access_key = published_state.find_access_key(principal, policies)
-    prepared, values = _prepare_query(
-        query, principal, site, published_state, access_key, uploads, policies, None, None
+    request = _QueryRequest(
+        query=query,
+        principal=principal,
+        site=site,
+        published_state=published_state,
+        access_key=published_state.find_access_key(principal, policies),
+        uploads=uploads,
+        policies=policies,
     )
+    prepared, literals = _prepare_query(request)
     if prepared.hides_rows:
-        # conditions of policies have texts and times of rows that are hidden from this reader, and how many rows there
-        # are is no business of theirs
-        catalogue = published_state.get_catalogue(principal, policies).with_tables(
-            [table for table, _ in (uploads or {}).values()]
-        )
-        bound = adql.bind_query(
-            adql.parse_query(query) if isinstance(query, str) else query,
-            catalogue,
-            resolve_position=_find_position_resolver(query, site, policies),
-        )
-        relations = _list_relations(bound, published_state, access_key, uploads)
-        plan = federated_plan.plan_bound_query(bound, site.engines, relations, site.settings.limits)
-        return f"rows that you may not see are left out before all else\n{plan.explain()}"
+        return _explain_without_policies(request)
     plan_text = prepared.plan.explain()
-    relations = prepared.relations or _list_relations(prepared.bound_query, published_state, access_key, uploads)
-    lines = prepared.plan.estimate_row_counts(values, relations)
-    row_count = count_answer_rows(prepared.bound_query.query, values, relations, None)
+    relations = prepared.relations or request.list_relations(prepared.bound_query)
+    lines = prepared.plan.estimate_row_counts(literals, relations)
+    row_count = count_answer_rows(prepared.bound_query.query, literals, relations, None)
     if row_count is not None:
         lines = [*lines, f"the answer has {row_count:,} row{'s' * (row_count != 1)}, MAXREC aside"]
     return "\n".join([plan_text, *(f"estimate: {line}" for line in lines)])
 
 
-def _prepare_query(
-    query: str | syntax_tree.Query,
-    principal: Principal,
-    site: Site,
-    published_state: PublishedState,
-    access_key: str,
-    uploads: Mapping[str, tuple[Table, pa.Table]] | None,
-    policies: Sequence[AccessPolicy],
-    literal_values: Sequence[Any] | None,
-    plan_key: Hashable,
-    *,
-    order_independent: bool = False,
-) -> tuple[PreparedQuery, Sequence[Any]]:
-    """Prepare a query: the plan, from the shapes that are known or anew, and the literals to run it with."""
-    plan_cache = site.get_or_create(PlanCache)
+def _explain_without_policies(request: _QueryRequest) -> str:
+    """Describe a query without the conditions of policies, and without numbers of rows.
+
+    The conditions contain texts and times of rows that are hidden from this user.
+    """
+    catalogue = request.published_state.get_catalogue(request.principal, request.policies)
+    catalogue = catalogue.with_tables([table for table, _ in (request.uploads or {}).values()])
+    bound = adql.bind_query(request.parse_query(), catalogue, resolve_position=_find_position_resolver(request))
+    relations = request.list_relations(bound)
+    plan = federated_plan.plan_bound_query(bound, request.site.engines, relations, request.site.settings.limits)
+    return f"rows that you may not see are left out before all else\n{plan.explain()}"
+
+
+def _prepare_query(request: _QueryRequest) -> tuple[PreparedQuery, Sequence[Any]]:
+    """Return the plan of a query, from the cache or made now, and the literals to run it with."""
+    query = request.query
+    plan_cache = request.site.get_or_create(PlanCache)
     shape_key: Hashable = None
     literals: Sequence[Any] = ()
     token_count = 0
-    resolve_position = _find_position_resolver(query, site, policies)
-    if not uploads and not order_independent:
-        if isinstance(query, str):
-            if len(query) <= MAX_CACHED_QUERY_CHARACTERS:
-                pieces, literals = lexer.extract_literals(query)
-                shape_key = (published_state.version, access_key, pieces)
-                token_count = len(pieces)
-                if resolve_position is not None:
-                    shape_key = _add_positions_to_key(shape_key, pieces, literals, resolve_position)
-        elif plan_key is not None:
-            literals = literal_values or ()
-            shape_key = (published_state.version, access_key, plan_key)
-        if shape_key is not None:
-            with plan_cache.lock_shape(
-                shape_key if resolve_position is None else None
-            ):  # one plans, and the others take its plan
-                cached_plan = plan_cache.find(shape_key, literals)
-                if cached_plan is not None and cached_plan.bound_query.are_literals_allowed(literals):
-                    return cached_plan, literals
-                return _plan_query(
-                    query,
-                    principal,
-                    site,
-                    published_state,
-                    access_key,
-                    uploads,
-                    policies,
-                    literal_values,
-                    shape_key,
-                    literals,
-                    token_count,
-                    resolve_position,
-                    order_independent=order_independent,
-                )
-    return _plan_query(
-        query,
-        principal,
-        site,
-        published_state,
-        access_key,
-        uploads,
-        policies,
-        literal_values,
-        shape_key,
-        literals,
-        token_count,
-        resolve_position,
-        order_independent=order_independent,
-    )
+    resolve_position = _find_position_resolver(request)
+    can_be_cached = not request.uploads and not request.order_independent
+    if can_be_cached and isinstance(query, str):
+        if len(query) <= MAX_CACHED_QUERY_CHARACTERS:
+            pieces, literals = lexer.extract_literals(query)
+            shape_key = (request.published_state.version, request.access_key, pieces)
+            token_count = len(pieces)
+            if resolve_position is not None:
+                shape_key = _add_positions_to_key(shape_key, pieces, literals, resolve_position)
+    elif can_be_cached and request.plan_key is not None:
+        literals = request.literal_values or ()
+        shape_key = (request.published_state.version, request.access_key, request.plan_key)
+    if shape_key is None:
+        prepared, bound_literals = _plan_query(request, resolve_position)
+        if not isinstance(query, str) and request.literal_values is not None:
+            return prepared, request.literal_values
+        return prepared, bound_literals
+    # One thread plans, and the others take its plan.
+    with plan_cache.lock_shape(shape_key if resolve_position is None else None):
+        cached_plan = plan_cache.find(shape_key, literals)
+        if cached_plan is not None and cached_plan.bound_query.are_literals_allowed(literals):
+            return cached_plan, literals
+        prepared, _ = _plan_query(request, resolve_position)
+        # Meanwhile the time may have come at which a policy shows other rows.
+        access_key = request.published_state.find_access_key(request.principal, request.policies)
+        if access_key == request.access_key:
+            plan_cache.store(shape_key, literals, prepared, token_count=token_count)
+        return prepared, literals
 
 
 def _plan_query(
-    query: str | syntax_tree.Query,
-    principal: Principal,
-    site: Site,
-    published_state: PublishedState,
-    access_key: str,
-    uploads: Mapping[str, tuple[Table, pa.Table]] | None,
-    policies: Sequence[AccessPolicy],
-    literal_values: Sequence[Any] | None,
-    shape_key: Hashable,
-    literals: Sequence[Any],
-    token_count: int,
-    resolve_position: Callable[[str], tuple[float, float]] | None,
-    *,
-    order_independent: bool,
+    request: _QueryRequest, resolve_position: Callable[[str], tuple[float, float]] | None
 ) -> tuple[PreparedQuery, Sequence[Any]]:
-    """Parse, bind, permit and plan a query anew; a plan with a `shape_key` is kept."""
-    plan_cache = site.get_or_create(PlanCache)
-    if isinstance(query, str):
-        parsed = adql.parse_query(query)
-    else:
-        parsed = query
-    catalogue = published_state.get_catalogue(principal, policies)
-    if uploads:
-        catalogue = catalogue.with_tables([table for table, _ in uploads.values()])
-    bound = adql.bind_query(parsed, catalogue, resolve_position=resolve_position, order_independent=order_independent)
-    if order_independent:
-        relations_read = _list_relations(bound, published_state, access_key, uploads)
-    else:
-        relations_read = {}
-    if (
-        sum(relation.rows for relation in relations_read.values() if isinstance(relation, Snapshot))
-        > MAX_ORDER_INDEPENDENT_ROWS
-    ):
+    """Parse, bind, authorise and plan a query; return the plan, and the literals of the query."""
+    site = request.site
+    parsed = request.parse_query()
+    catalogue = request.published_state.get_catalogue(request.principal, request.policies)
+    if request.uploads:
+        catalogue = catalogue.with_tables([table for table, _ in request.uploads.values()])
+    bound = adql.bind_query(
+        parsed, catalogue, resolve_position=resolve_position, order_independent=request.order_independent
+    )
+    if request.order_independent and _count_snapshot_rows(request.list_relations(bound)) > MAX_ORDER_INDEPENDENT_ROWS:
         bound = adql.bind_query(parsed, catalogue, resolve_position=resolve_position)
-    permitted, scope = apply_access_control(bound, principal, policies)
+    permitted, scope = apply_access_control(bound, request.principal, request.policies)
     has_user_tables = any(table.owner is not None for table in permitted.tables)
-    if access_key != "public" and (has_user_tables or any(table.schema == TAP_SCHEMA for table in bound.tables)):
-        # TAP_SCHEMA is nobody's secret, but its rows are those that this reader may know of; a reader's own table is
-        # named like others'
-        scope = AccessScope(access_key if scope.is_public else f"{scope.key}-{access_key}")
-    relations = _list_relations(permitted, published_state, access_key, uploads)
+    reads_own_tables = has_user_tables or any(table.schema == TAP_SCHEMA for table in bound.tables)
+    if request.access_key != "public" and reads_own_tables:
+        # The rows of TAP_SCHEMA are those that this user may know of, and a user's own table has the same name as that
+        # of another user.
+        scope = AccessScope(request.access_key if scope.is_public else f"{scope.key}-{request.access_key}")
+    relations = request.list_relations(permitted)
     plan = federated_plan.plan_bound_query(permitted, site.engines, relations, site.settings.limits)
+    are_snapshots = all(isinstance(relation, Snapshot) for relation in relations.values())
     prepared = PreparedQuery(
         bound_query=permitted,
         plan=plan,
         scope=scope,
-        relations=relations
-        if all(isinstance(relation, Snapshot) for relation in relations.values()) and not has_user_tables
-        else None,
+        relations=relations if are_snapshots and not has_user_tables else None,
         hides_rows=permitted is not bound,
-        origins=describe_origins(permitted.tables, published_state, site),
+        origins=describe_origins(permitted.tables, request.published_state, site),
         descriptors=describe_services(permitted),
     )
-    if shape_key is not None:
-        if (
-            published_state.find_access_key(principal, policies) == access_key
-        ):  # else a moment came at which a policy shows other rows
-            plan_cache.store(shape_key, literals, prepared, token_count=token_count)
-    elif not isinstance(query, str) and literal_values is not None:
-        return prepared, literal_values
-    return prepared, literals if shape_key is not None else bound.literal_values
+    return prepared, bound.literal_values
+
+
+def _count_snapshot_rows(relations: Mapping[str, Relation]) -> int:
+    return sum(relation.rows for relation in relations.values() if isinstance(relation, Snapshot))
 
 
 def has_cached_plan(
     query: str, principal: Principal, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
 ) -> bool:
-    """Return whether a text of the same form was planned before: then `run_query` takes well below a millisecond.
+    """Return whether the plan of a query of the same form is cached; `run_query` then takes well below a millisecond.
 
     Parameters
     ----------
     query
-        ADQL.
+        ADQL text.
     principal
-        Who asks.
+        The user.
     site
-        Where.
+        The site.
     policies
-        What readers may see.
+        Policies that define what users may see.
     """
     published_state = site.get_published_state()
     try:
         pieces, literals = lexer.extract_literals(query)
     except ParseError:
         return False
-    return (
-        site.get_or_create(PlanCache).find(
-            (published_state.version, published_state.find_access_key(principal, policies), pieces), literals
-        )
-        is not None
-    )
+    access_key = published_state.find_access_key(principal, policies)
+    shape_key = (published_state.version, access_key, pieces)
+    return site.get_or_create(PlanCache).find(shape_key, literals) is not None
 
 
 def may_name_objects(query: str) -> bool:
-    """Return whether a query may ask for a name's position.
+    """Return whether a query may ask for the position of a named object.
 
-    That is looked up before it runs, perhaps far away, so not on an event loop.
+    The position is looked up before the query runs, maybe by a remote service, so not on an event loop.
 
     Parameters
     ----------
     query
-        ADQL.
+        ADQL text.
     """
     return "_simbadpoint" in query.lower()
 
 
-def _find_position_resolver(
-    query: str | syntax_tree.Query, site: Site, policies: Sequence[AccessPolicy]
-) -> Callable[[str], tuple[float, float]] | None:
-    """Return what finds the objects that a query names; None: it names none, or none are looked up."""
-    if not (isinstance(query, str) and may_name_objects(query) and resolver.can_resolve_names(site.settings)):
+def _find_position_resolver(request: _QueryRequest) -> Callable[[str], tuple[float, float]] | None:
+    """Return the function that finds objects by name; None if the query names none, or if none are looked up."""
+    site = request.site
+    policies = request.policies
+    if not isinstance(request.query, str) or not may_name_objects(request.query):
+        return None
+    if not resolver.can_resolve_names(site.settings):
         return None
 
     def resolve_position(name: str) -> tuple[float, float]:
@@ -515,67 +517,47 @@ def _add_positions_to_key(
     literals: Sequence[Any],
     resolve_position: Callable[[str], tuple[float, float]],
 ) -> Hashable:
-    """Add the positions of the names in a query to its key: they are constants of its plan. None.
+    """Add the positions of the names in a query to its key, because they are constants of its plan.
 
-    The binder says what is wrong with one.
+    None if a name cannot be resolved: the binder raises the error.
     """
     positions = []
     slot = 0
     for index, piece in enumerate(pieces):
-        if piece.startswith("'"):
-            if (
-                piece == "'s"
-                and index >= 2
-                and pieces[index - 1] == "("
-                and pieces[index - 2].upper() in NAME_RESOLVING_FUNCTIONS
-            ):
-                try:
-                    positions.append(resolve_position(str(literals[slot])))
-                except HvenError:
-                    return None
-            slot += 1
+        if not piece.startswith("'"):
+            continue
+        is_argument = piece == "'s" and index >= 2 and pieces[index - 1] == "("
+        if is_argument and pieces[index - 2].upper() in NAME_RESOLVING_FUNCTIONS:
+            try:
+                positions.append(resolve_position(str(literals[slot])))
+            except HvenError:
+                return None
+        slot += 1
     return shape_key, tuple(positions)
 
 
-def _list_relations(
-    bound_query: syntax_tree.BoundQuery,
-    published_state: PublishedState,
-    access_key: str,
-    uploads: Mapping[str, tuple[Table, pa.Table]] | None,
-) -> Mapping[str, Relation]:
-    uploaded_relations = {name: MemoryRelation(rows) for name, (_, rows) in (uploads or {}).items()}
-    return {
-        table.qualified_name: uploaded_relations.get(table.qualified_name)
-        or published_state.find_relation(table, access_key)
-        for table in bound_query.tables
-    }
+def _collect_column_names(query: syntax_tree.Query) -> set[str]:
+    """Return the names of the columns that a query reads, with those of policies."""
+    table_refs = [node for node in walk_tree(query) if isinstance(node, syntax_tree.TableRef)]
+    policy_conditions = [table_ref.where for table_ref in table_refs if table_ref.where is not None]
+    column_names = set()
+    for node in walk_tree((query, *policy_conditions)):
+        if isinstance(node, syntax_tree.ColumnRef) and node.column is not None:
+            column_names.add(node.column.name)
+    return column_names
 
 
 def _sample_relation(
-    relations: Mapping[str, Relation], site: Site, row_count: int, bound_query: syntax_tree.Query
+    relations: Mapping[str, Relation], site: Site, row_count: int, query: syntax_tree.Query
 ) -> tuple[Mapping[str, Relation], float]:
-    """Sample the one table: some rows in place of all, and the share that they are."""
+    """Return a sample in place of the only table, and the fraction of its rows that it has."""
     if len(relations) != 1:
         return relations, 1.0
     ((name, relation),) = relations.items()
     if not isinstance(relation, Snapshot) or relation.rows <= row_count:
         return relations, 1.0
-    roots = [
-        bound_query,
-        *(
-            node.where
-            for node in walk_tree(bound_query)
-            if isinstance(node, syntax_tree.TableRef) and node.where is not None
-        ),
-    ]  # policies stand there
-    columns = {
-        column_ref.column.name
-        for root in roots
-        for column_ref in walk_tree(root)
-        if isinstance(column_ref, syntax_tree.ColumnRef) and column_ref.column is not None
-    }
     engine = site.engines.find_engine(relation)
-    sampled_rows = engine.sample_rows(relation, row_count, columns)
+    sampled_rows = engine.sample_rows(relation, row_count, _collect_column_names(query))
     if sampled_rows is None:
         return relations, 1.0
     return {name: sampled_rows}, sampled_rows.rows.num_rows / relation.rows
@@ -585,9 +567,5 @@ def _build_query_queue(site: Site) -> QueryQueue:
     limits = site.settings.limits
     concurrent_queries = limits.concurrent or max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES)
     places = max(concurrent_queries, MIN_QUEUE_PLACES)
-    ceiling = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
-    return QueryQueue(
-        concurrent_queries,
-        places=places,
-        ceiling=ceiling,
-    )
+    memory_watchdog = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
+    return QueryQueue(concurrent_queries, places=places, ceiling=memory_watchdog)

@@ -1,4 +1,7 @@
-"""Result: the columns and batches of one answer; it counts rows, cuts at MAXREC and knows the overflow at its end."""
+"""The result of a query: its columns and batches.
+
+It counts the rows, stops at MAXREC, and knows the overflow at its end.
+"""
 
 from __future__ import annotations
 
@@ -25,53 +28,55 @@ if TYPE_CHECKING:
     from hven.site.counters import ProcessCounters
 
 
-MIN_PIECE_ROWS = 1024  # rows of a piece, if there are more
-MAX_PIECE_CELLS = 2**20  # of a piece at most: before each one the clock is looked at
-# bytes of rows in memory, about, that are written at once: text is several times as big, and readers are many
+MIN_PIECE_ROWS = 1024  # a batch with fewer rows is not divided
+MAX_PIECE_CELLS = 2**20  # of a piece; the deadline is checked before each piece
+# Approximate size of a piece in memory: its text is several times as big, and many clients read at once.
 MAX_PIECE_BYTES = 2 * 1024**2
 
 
 @dataclass(slots=True, kw_only=True)
 class QueryResult:
-    """One answer. Iterate `iterate_batches` once, then ask `build_status`; always `close` it (it is a context manager).
+    """The result of a query.
+
+    Iterate `iterate_batches` once, then call `build_status`. Always `close` the result, which is a context manager.
 
     Attributes
     ----------
     columns
-        What each column means, in order.
+        The columns of the answer, in order.
     tables
-        The stored tables that were read.
+        The stored tables that the query reads.
     scope
-        Under which the answer may be remembered.
+        Key under which the answer may be cached.
     version
-        Of the holdings that were asked; with `scope` and the query it makes an ETag.
+        Version of the published state. With `scope` and the query it makes an ETag.
     row_limit
         MAXREC in force, or None.
     row_count
-        The rows read so far.
+        Number of rows read so far.
     small
-        True if `begin_execution` costs well below a millisecond: a face may call it on the event loop. After
-        `begin_execution`: true if the answer itself is ready, or nearly.
+        True if `begin_execution` takes well below a millisecond, so that it may be called on an event loop. After
+        `begin_execution`: true if the answer is ready, or nearly.
     volatile
-        True if asking again may give other rows (RAND): never answered from a cache.
+        True if the same query may have other rows next time (RAND), so that the answer is not cached.
     overflow
-        There are more rows than `row_limit`; known at the end.
+        True if there are more rows than `row_limit`; known at the end.
     error, failure
-        What broke the rows off: for the reader, and for the log.
+        The error that ended the rows: for the user, and for the log.
     request_id
-        Id that is told with an error.
+        Id of the request, which is shown with an error.
     hides_rows
-        True if a policy hides rows: an engine may look at a value before it drops its row, so no error may quote one.
+        True if a policy hides rows. An engine may compute a value before it drops its row, so errors quote no values.
     sampled_fraction
-        Of the rows of its table that are read; below 1 if a sample was asked for.
+        Fraction of the rows of the table that are read; below 1 for a sample.
     deadline
-        What counts it, until its last row is written; None: nothing does.
+        Deadline of the request, until its last row is written; None: there is none.
     renamed_columns
-        Columns that the answer calls otherwise: name in the table, name in the answer.
+        Renamed columns: name in the table, name in the answer.
     origins, descriptors
-        Where the rows come from, and the services that take their values, for the head.
+        The origins of the rows, and the services that take their values, for the head of the answer.
     site_url
-        Of the site, where a reader does not ask it at another one.
+        Address of the site.
     """
 
     columns: tuple[Column, ...]
@@ -122,18 +127,7 @@ class QueryResult:
         if self._counters is not None:
             self._counters.count_query_start()
         try:
-            for batch in self.begin_execution():
-                if self.deadline is not None:
-                    self.deadline.check()
-                if self.row_limit is not None and self.row_count + batch.num_rows > self.row_limit:
-                    remaining_rows = self.row_limit - self.row_count
-                    self.row_count = self.row_limit
-                    self.overflow = True
-                    if remaining_rows:
-                        yield from _split_batch(self._cast_batch(batch.slice(0, remaining_rows)))
-                    return
-                self.row_count += batch.num_rows
-                yield from _split_batch(self._cast_batch(batch))
+            yield from self._limit_batches()
         except HvenError as error:
             phrased_error = self._translate_error(error)
             self.error = str(phrased_error)
@@ -149,13 +143,31 @@ class QueryResult:
         finally:
             self.close()
             if self._counters is not None:
-                if self.failure is None:
-                    kind = None
-                elif isinstance(self.failure, HvenError):
-                    kind = self.failure.label
-                else:
-                    kind = type(self.failure).__name__
-                self._counters.count_query_end(self.row_count, time.perf_counter() - started, kind)
+                duration_seconds = time.perf_counter() - started
+                self._counters.count_query_end(self.row_count, duration_seconds, self._name_failure())
+
+    def _limit_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches of the execution up to `row_limit`, in pieces."""
+        for batch in self.begin_execution():
+            if self.deadline is not None:
+                self.deadline.check()
+            if self.row_limit is not None and self.row_count + batch.num_rows > self.row_limit:
+                remaining_rows = self.row_limit - self.row_count
+                self.row_count = self.row_limit
+                self.overflow = True
+                if remaining_rows:
+                    yield from _split_batch(self._cast_batch(batch.slice(0, remaining_rows)))
+                return
+            self.row_count += batch.num_rows
+            yield from _split_batch(self._cast_batch(batch))
+
+    def _name_failure(self) -> str | None:
+        """Return the label of the failure for the counters; None if there is none."""
+        if self.failure is None:
+            return None
+        if isinstance(self.failure, HvenError):
+            return self.failure.label
+        return type(self.failure).__name__
 
     def write_small_answer(self, write_rows: Callable[[Sequence[tuple[Any, ...]]], bytes | None]) -> bytes | None:
         """Write all rows at once, if they are here and the engine has them as values; then the answer is over.

@@ -1,4 +1,4 @@
-"""What table a file holds, told by its first bytes: VOTable, FITS, Parquet, Arrow, or delimited text."""
+"""Tables in files, whose format is detected by the first bytes: VOTable, FITS, Parquet, Arrow, or delimited text."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 _SNIFFED_BYTES = 4096
 _MAX_UNPACKED_BYTES = 4 * 1024**3
 _HTML_PATTERN = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
-_UTF16_SIGNATURES = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # UTF-16, which XML may be written in
-_TEXT_SOURCE_KINDS = ("csv", "fits", "json", "parquet", "tfcat")  # kinds of sources that are told apart
+_UTF16_SIGNATURES = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # XML may be encoded in UTF-16
+_TEXT_SOURCE_KINDS = ("csv", "fits", "json", "parquet", "tfcat")  # kinds of sources that are distinguished
 
 
 def detect_table_format(path: Path) -> str:
-    """Detect what a file is: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``, whatever it is called.
+    """Detect the format of a file by its contents: ``votable``, ``fits``, ``parquet``, ``arrow`` or ``csv``.
 
     Raises
     ------
@@ -54,13 +54,12 @@ def detect_table_format(path: Path) -> str:
         raise SourceError("it is an HTML page", remedy="give the address of the file itself, not of a page about it")
     if text.startswith(b"<") or (first_bytes.startswith(_UTF16_SIGNATURES) and b"<" in first_bytes[:16]):
         return "votable"
-    foreign_kind = (
-        "compressed twice"
-        if first_bytes.startswith(b"\x1f\x8b")
-        else "JSON"
-        if detected_kind == "json"
-        else file_kinds.recognize_binary_format(first_bytes)
-    )
+    if first_bytes.startswith(b"\x1f\x8b"):
+        foreign_kind: str | None = "compressed twice"
+    elif detected_kind == "json":
+        foreign_kind = "JSON"
+    else:
+        foreign_kind = file_kinds.recognize_binary_format(first_bytes)
     if foreign_kind:
         raise SourceError(
             format_message("it is {what}, not a table", format_message(foreign_kind)),
@@ -84,12 +83,14 @@ def open_table_file(
 
     Parameters
     ----------
+    path
+        Path of the file.
     expected_columns
-        Columns that are expected: text of that name, without case, is read as their type and not as what it looks like.
+        Expected columns. Text columns of the same name, ignoring case, are read as their type.
     max_bytes
-        Bytes that the values of a Parquet or Arrow file may take, as its heads promise them before any is unpacked.
+        Maximum size of the unpacked values of a Parquet or Arrow file, according to its metadata.
     deviations
-        Takes what the reader narrows, drops or reinterprets; complete when the rows are read.
+        List that receives what the reader narrows, drops or reinterprets; it is complete when the rows are read.
 
     Yields
     ------
@@ -98,9 +99,9 @@ def open_table_file(
     Raises
     ------
     SourceError
-        Nothing that holds a table, a broken one; also while iterating.
+        The file has no table, or a broken one; also while iterating.
     TooLargeError
-        More than `max_bytes`.
+        The values take more than `max_bytes`.
     """
     kind = detect_table_format(path)
     _check_promised_bytes(path, kind, max_bytes)
@@ -129,24 +130,26 @@ def open_table_file(
     names = _read_parquet_names(path) if kind == "parquet" else ()
     try:
         reported_deviations: list[Deviation] = []
-        context = SourceContext(
-            on_notice=lambda item: None if isinstance(item, str) else add_deviation(reported_deviations, item)
-        )
+
+        def collect_notice(notice: str | Deviation) -> None:
+            if not isinstance(notice, str):
+                add_deviation(reported_deviations, notice)
+
+        context = SourceContext(on_notice=collect_notice)
         if kind == "csv":
             source = _open_fitting_csv(path, expected_columns, context)
         else:
             source = _open_source(kind, path, context)
         table = Table(schema="", name="", columns=tuple(source.list_columns()))
         rows = source.read_batches()
-        reported_deviations[:] = [
-            item for item in reported_deviations if item.count is None
-        ]  # values were counted while types were looked for
+        # Deviations of values were counted while the types were detected, and are counted again while rows are read.
+        reported_deviations[:] = [deviation for deviation in reported_deviations if deviation.count is None]
         _check_no_column_dropped(names, table)
         with closing(cast("Generator[pa.RecordBatch]", rows)):
             yield table, rows
         if deviations is not None:
             deviations += reported_deviations
-    except SourceError as error:  # the remedies of sources speak of descriptors
+    except SourceError as error:  # the remedies of sources are about descriptors
         raise SourceError(error.message, place=error.place) from error
 
 
@@ -166,9 +169,9 @@ def _open_source(kind: str, path: Path, context: SourceContext, **options: objec
 
 
 def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: SourceContext) -> Source:
-    """Open text with types that hold all values.
+    """Open delimited text with types that fit all values.
 
-    Where later ones do not fit what a sample suggests, it is read again as something wider.
+    If later values do not fit the types of a sample, the text is read again with wider types.
     """
     types: dict[str, str] = {}
     expected = {column.name.lower(): str(column.type) for column in expected_columns}
@@ -180,9 +183,8 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
             if column.name.lower() in expected
         }
         types.update(expected_types)
-        if len(expected_types) == len(
-            sampled_source.list_columns()
-        ):  # a value that does not fit is a fault, told with its row
+        if len(expected_types) == len(sampled_source.list_columns()):
+            # A value that does not fit an expected type is an error, which names the row.
             return _open_source("csv", path, context, types=types)
     for _ in range(_MAX_TYPE_PASSES):
         wider_types: dict[str, str] = {}
@@ -207,7 +209,7 @@ def _open_fitting_csv(path: Path, expected_columns: Iterable[Column], context: S
 
 
 def _note_misfit(wider_types: dict[str, str], rejected_value: RejectedRow) -> None:
-    """Keep which column a value does not fit (of a row one at least), and what would hold it."""
+    """Note the column of a value that does not fit (at least one of each row), and a type that fits it."""
     if rejected_value.column is None:
         raise SourceError(
             format_message("row {row}: {reason}", rejected_value.row, format_message(rejected_value.reason))
@@ -240,7 +242,7 @@ def _check_promised_bytes(path: Path, kind: str, max_bytes: int) -> None:
 
 
 def _read_parquet_names(path: Path) -> list[str]:
-    """Return the names of the columns."""
+    """Return the names of the columns of a Parquet file."""
     import pyarrow.parquet as pq  # noqa: PLC0415  (0.04 s, for who sends such a file)
 
     try:
@@ -249,9 +251,7 @@ def _read_parquet_names(path: Path) -> list[str]:
         raise SourceError(format_message("no readable Parquet file: {message}", error)) from error
 
 
-_MAX_TYPE_PASSES = 6  # over text, to find types that fit; then every column is text
-_MAX_FAULTS_PER_BLOCK = (
-    100  # values of a column that are looked at in each block of text, to find a type that holds them
-)
+_MAX_TYPE_PASSES = 6  # over text, to find types that fit; afterwards every column is text
+_MAX_FAULTS_PER_BLOCK = 100  # values of a column that are inspected in each block of text, to find a type that fits
 
 __all__ = ["detect_table_format", "open_table_file"]

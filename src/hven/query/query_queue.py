@@ -1,4 +1,7 @@
-"""Turns: so many big queries compute at once in a process, those whose turn will come soon wait, the rest is told at once to come back."""
+"""The queue of big queries: a limited number computes at once in a process.
+
+Queries whose turn will come soon wait. The others are refused at once, with the time after which to try again.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,11 @@ if TYPE_CHECKING:
     from hven.engines import QueryExecution
 
 
-QUEUE_TIMEOUT_SECONDS = 5.0  # seconds that a big query waits for its turn before its reader is told to come back
-CANCEL_CHECK_INTERVAL_SECONDS = 0.1  # seconds between two looks whether its reader is still there
-MAX_IDLE_SECONDS = 0.5  # seconds that a reader may take over a batch before another query may have the turn
-MAX_SUSPENDED_PER_SLOT = (
-    4  # queries that may stand aside without a turn, for each turn: each keeps what it has computed
-)
-INITIAL_TURN_SECONDS = 0.1  # seconds that a turn is taken to be held before anything is known
+QUEUE_TIMEOUT_SECONDS = 5.0  # time that a big query waits for its turn before it is refused
+CANCEL_CHECK_INTERVAL_SECONDS = 0.1  # time between two checks whether the client is still connected
+MAX_IDLE_SECONDS = 0.5  # time that a client may take for a batch before another query may get the turn
+MAX_SUSPENDED_PER_SLOT = 4  # queries for each turn that may be suspended; each keeps what it has computed
+INITIAL_TURN_SECONDS = 0.1  # assumed duration of a turn before any was measured
 MAX_REQUESTER_SHARE = 0.75  # of the turns, that one asker may hold when there are others
 REQUESTER_MEMORY_SECONDS = 60.0  # seconds after which somebody who asks no more is nobody else
 MAX_REQUESTERS = 4096  # that are remembered

@@ -1,6 +1,6 @@
-"""UPLOAD (TAP 1.1 section 2.7.6, DALI 1.1 section 3.4.5).
+"""Uploads (TAP 1.1 section 2.7.6, DALI 1.1 section 3.4.5).
 
-Files that come with a query -> tables that exist for it alone.
+Files that come with a query become tables that exist for this query only.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hven")
 UPLOAD_SCHEMA = "TAP_UPLOAD"
-MAX_UPLOADS = 32  # tables with one query
+MAX_UPLOADS = 32  # tables of one query
 MAX_UPLOAD_COLUMNS, MAX_COLUMN_NAME_CHARACTERS = 4_000, 256
-# times `limits.upload`: what the values may take in memory, where arrays and numbers are wider than their text
+# The values may take this many times `limits.upload` in memory, where numbers and arrays are wider than their text.
 MEMORY_EXPANSION_FACTOR = 5
-_IDLE_TIMEOUT_SECONDS = 15.0  # seconds without a byte after which a server is given up
+_IDLE_TIMEOUT_SECONDS = 15.0  # time without a byte after which a download is given up
 _TABLE_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PAIR_SEPARATOR_PATTERN = re.compile(r";(?=[^;,]*,)")  # TAP 1.0 section 2.3.6 wrote several pairs into one value
 _CHUNK_BYTES = 1 << 20
@@ -80,14 +80,14 @@ class UploadedTables(dict[str, tuple[Table, pa.Table]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadReference:
-    """One ``name,uri`` of UPLOAD."""
+    """A pair ``name,uri`` of UPLOAD."""
 
     name: str
     uri: str
 
     @property
     def request_part(self) -> str | None:
-        """The part of the request that holds it (``param:PART``); None: it is fetched."""
+        """The part of the request that has the file (``param:PART``); None if the file is downloaded."""
         if self.uri.lower().startswith("param:"):
             return self.uri[len("param:") :]
         return None
@@ -96,22 +96,23 @@ class UploadReference:
 def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
     """Parse the values of UPLOAD.
 
-    ``name,uri`` each, or several of them with ``;`` between as TAP 1.0 has it (TAP 1.1, 2.7.6).
+    Each value is ``name,uri``, or several such pairs with ``;`` between them, as in TAP 1.0 (TAP 1.1, 2.7.6).
 
     Parameters
     ----------
     values
-        Of the parameter, which may be repeated.
+        Values of the parameter, which may be repeated.
 
     Returns
     -------
-    pairs
-        Names, and where each comes from.
+    references
+        Names of the tables, with the sources of their files.
 
     Raises
     ------
     ParamError
-        Not of that form; a name that is no ADQL identifier, is reserved or comes twice; a scheme that is not fetched.
+        A value has another form; a name is no ADQL identifier, is reserved or is repeated; or a scheme is not
+        supported.
     """
     references_by_name: dict[str, UploadReference] = {}
     for value in values:
@@ -175,41 +176,40 @@ def read_uploads(
     expected_columns: Iterable[Column] = (),
     renames_duplicates: bool = True,
 ) -> UploadedTables:
-    """Fetch and read the tables of one query. It takes its time: not for the event loop.
+    """Download and read the tables of one query; the function is slow and not for event loops.
 
     Parameters
     ----------
     references
-        As `parse_upload_references` returned them.
+        References that `parse_upload_references` returned.
     request_files
-        What came inline, by the name of its part; a job gives the paths under which it keeps them.
+        Files of the request, by the name of their part; a job has the paths of its copies.
     settings
-        `limits.upload` bounds the bytes of all tables together, unpacked; `limits.upload_rows` the rows of each;
-        `limits.seconds` the time where no request's clock runs; `allow_private` lets addresses of the own network
-        through.
+        `limits.upload` limits the unpacked size of all tables together, `limits.upload_rows` the rows of each, and
+        `limits.seconds` the time if no deadline applies; `allow_private` allows addresses of the private network.
     memory_guard
-        Entered while memory is filled with values, so that a server can bound how many do that at once.
+        Context manager that is entered while values fill memory, so that a server can limit how many do so at once.
     expected_columns
-        Columns that are expected: text of that name, without case, is read as their type.
+        Expected columns. Text columns of the same name, ignoring case, are read as their type.
     renames_duplicates
-        Columns that have the name of another one, but for case, get a number, as `hven new` gives it; `list_warnings`
-        tells which.
+        True: a column whose name differs from another one only in case gets a number, as `hven new` does;
+        `list_warnings` lists these columns.
 
     Returns
     -------
     dict
-        ``TAP_UPLOAD.name`` -> the table and its rows: what `hven.query.run_query` takes as `uploads`.
+        ``TAP_UPLOAD.name`` -> table and rows: the `uploads` of `hven.query.run_query`.
 
     Raises
     ------
     ParamError
-        A part that is missing.
+        A part is missing.
     SourceError
-        No table, or a broken one.
+        A file has no table, or a broken one.
     TimeLimitError
-        The request's time is over.
+        The time of the request is over.
     TooLargeError, ForbiddenError, UserError
-        More than the limits; an address that may not be fetched, or does not answer.
+        A file is larger than the limits; or an address may not be used, or does not answer.
     StorageError
         The disk is full.
     """
@@ -222,7 +222,12 @@ def read_uploads(
     with apply_deadline(None, limits.seconds) as deadline, _create_upload_directory() as directory:
         for reference in references:
             path = _fetch_plain_file(
-                reference, request_files, Path(directory), byte_budget, deadline.expiry_time, settings
+                reference,
+                request_files,
+                Path(directory),
+                byte_budget,
+                deadline_time=deadline.expiry_time,
+                settings=settings,
             )
             try:
                 deviations = uploaded_tables.deviations.setdefault(reference.name, [])
@@ -230,11 +235,9 @@ def read_uploads(
                     memory_guard or nullcontext(),
                     open_table_file(path, expected_columns, remaining_bytes, deviations) as (table, batches),
                 ):
-                    table = (  # noqa: PLW2901
-                        table.copy_with(columns=tuple(deduplicate_names(table.columns)))
-                        if renames_duplicates
-                        else table
-                    )
+                    if renames_duplicates:
+                        columns = tuple(deduplicate_names(table.columns))
+                        table = table.copy_with(columns=columns)  # noqa: PLW2901  (the same table)
                     check_columns(table)
                     rows, byte_count = _collect_rows(
                         reference.name,
@@ -247,18 +250,16 @@ def read_uploads(
             except TooLargeError:
                 raise
             except UserError as error:
-                message = (
-                    format_message("line {line}: {message}", error.place.line, error.message)
-                    if error.place.line is not None
-                    else error.message
-                )
+                message = error.message
+                if error.place.line is not None:
+                    message = format_message("line {line}: {message}", error.place.line, error.message)
                 raise SourceError(
                     format_message("the upload {name!r} cannot be read: {message}", reference.name, message),
                     remedy=error.remedy,
                 ) from error
             except HvenError:
                 raise
-            except Exception as error:  # a reader's fault, or a plug-in's, over a file that nobody foresaw
+            except Exception as error:  # the reader, which may be a plug-in, fails for an unforeseen file
                 blamed_place = plugins.locate_error(error)
                 logger.exception("the upload %s broke its reader, in %s", reference.name, blamed_place)
                 raise SourceError(
@@ -281,29 +282,23 @@ def list_warnings(uploaded: UploadedTables) -> list[InfoElement]:
     Parameters
     ----------
     uploaded
-        What `read_uploads` returned.
+        Tables that `read_uploads` returned.
 
     Returns
     -------
     infos
-        A warning for each.
+        A warning for each deviation.
     """
-    renamed = [
-        InfoElement(
-            name="warning",
-            value=f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is "
-            f"{column.name}",
-        )
-        for table, _ in uploaded.values()
-        for column in table.columns
-        if column.label is not None
-    ]
-    changed = [
-        InfoElement(name="warning", value=f"the upload {name!r}: {deviation}")
-        for name, deviations in uploaded.deviations.items()
-        for deviation in deviations
-    ]
-    return [*renamed, *changed]
+    warnings = []
+    for table, _ in uploaded.values():
+        renamed_columns = [column for column in table.columns if column.label is not None]
+        warnings += [
+            f"the upload {table.name!r} has several columns {column.label!r}, but for case: this one is {column.name}"
+            for column in renamed_columns
+        ]
+    for name, deviations in uploaded.deviations.items():
+        warnings += [f"the upload {name!r}: {deviation}" for deviation in deviations]
+    return [InfoElement(name="warning", value=warning) for warning in warnings]
 
 
 def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
@@ -316,7 +311,7 @@ def _create_upload_directory() -> tempfile.TemporaryDirectory[str]:
 
 
 class _ByteBudget:
-    """The bytes that are still allowed."""
+    """The number of bytes that are still allowed."""
 
     def __init__(self, byte_limit: int) -> None:
         self.byte_limit = self.remaining_bytes = byte_limit
@@ -334,7 +329,7 @@ class _ByteBudget:
 
 
 def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Deviation]) -> pa.Table:
-    """Replace what is no region by null, and report it: nothing is computed with a polygon of two corners."""
+    """Replace invalid regions by null and report them; a polygon of two corners cannot be computed with."""
     for column_number, column in enumerate(table.columns):
         chunks = []
         faults_by_reason: dict[str, tuple[int, int]] = {}  # reason -> count, first row
@@ -365,7 +360,7 @@ def _replace_invalid_regions(table: Table, rows: pa.Table, deviations: list[Devi
 def _collect_rows(
     upload_name: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema, byte_limit: int, row_limit: int
 ) -> tuple[pa.Table, int]:
-    """Collect the rows in memory, within limits; nothing that a reader let through may break the engine."""
+    """Collect the rows in memory, within limits; validate them, so that they cannot break the engine."""
     batches_read: list[pa.RecordBatch] = []
     byte_count = row_count = 0
     try:
@@ -390,23 +385,23 @@ def _collect_rows(
             if batch.num_rows:
                 batch.validate(full=True)
                 batches_read.append(batch)
-        return pa.Table.from_batches(batches_read, schema) if batches_read else schema.empty_table(), byte_count
+        return pa.Table.from_batches(batches_read, schema), byte_count
     except (pa.ArrowException, MemoryError) as error:
         raise SourceError(str(error)) from error
 
 
 def check_columns(table: Table) -> None:
-    """Check the names of columns: whatever a delimited identifier can say, if each is said once (ADQL 2.1, 2.1.2).
+    """Check the names of columns: any delimited identifier, each only once (ADQL 2.1, 2.1.2).
 
     Parameters
     ----------
     table
-        As it was sent.
+        The uploaded table.
 
     Raises
     ------
     SourceError
-        No columns, too many, a name that cannot be written, or that comes twice.
+        The table has no columns or too many, or a name that is repeated or cannot be written in a query.
     """
     if not table.columns:
         raise SourceError("it has no columns")
@@ -438,7 +433,7 @@ def check_columns(table: Table) -> None:
             raise SourceError(message, remedy="rename one")
 
 
-# --- from the request or from afar to a plain file --------------------------------------------------------------
+# --- plain files of uploads -------------------------------------------------------------------------------------
 
 
 def _fetch_plain_file(
@@ -446,18 +441,15 @@ def _fetch_plain_file(
     request_files: Mapping[str, Upload | Path],
     directory: Path,
     byte_budget: _ByteBudget,
+    *,
     deadline_time: float,
     settings: Settings,
 ) -> Path:
     """Return the upload as a file that is not compressed, and count its bytes."""
     plain_path = directory / reference.name.lower()
     if reference.request_part is None:
-        return _decompress_file(
-            reference.name,
-            _download_upload(reference, directory, byte_budget, deadline_time, settings),
-            plain_path,
-            byte_budget,
-        )
+        downloaded_path = _download_upload(reference, directory, byte_budget, deadline_time, settings)
+        return _decompress_file(reference.name, downloaded_path, plain_path, byte_budget)
     request_file = _find_request_part(reference, request_files)
     if isinstance(request_file, Path):
         return _decompress_file(reference.name, request_file, plain_path, byte_budget)
@@ -466,7 +458,7 @@ def _fetch_plain_file(
 
 
 def _find_request_part(reference: UploadReference, request_files: Mapping[str, Upload | Path]) -> Upload | Path:
-    """Find the part, by its name as it is or without case, as parameters' names go."""
+    """Find the part of the request, by its exact name or ignoring case, as for names of parameters."""
     part = reference.request_part or ""
     request_file = request_files.get(part)
     similar_files = [item for name, item in request_files.items() if name.lower() == part.lower()]
@@ -499,9 +491,7 @@ def _download_upload(
             total_timeout_seconds=remaining_seconds,
             allow_private=settings.allow_private,
         )
-    except (
-        http_client.PrivateAddressError
-    ) as error:  # which number is behind a name of the own network is nobody's business
+    except http_client.PrivateAddressError as error:  # the message does not reveal addresses of the private network
         message = format_message(
             "UPLOAD {name}: the address, or one that it leads to, is not on the public internet", reference.name
         )

@@ -351,7 +351,7 @@ class AccessibleCopies:
                 continue
             needs_space = sum(bytes_by_name.values()) + wanted_bytes > self.max_bytes
             needs_space = needs_space or len(bytes_by_name) >= MAX_COPIES
-            max_idle_seconds = MAX_COPY_IDLE_SECONDS if base is None else MAX_DELTA_IDLE_SECONDS
+            max_idle_seconds: float = MAX_COPY_IDLE_SECONDS if base is None else MAX_DELTA_IDLE_SECONDS
             if needs_space:
                 max_idle_seconds = min(max_idle_seconds, REFRESH_DELAY_SECONDS)
             if idle_seconds <= max_idle_seconds:

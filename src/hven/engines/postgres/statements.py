@@ -53,6 +53,4 @@ def write_parameter_text(value: float | str | None) -> str:
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffe")
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value)

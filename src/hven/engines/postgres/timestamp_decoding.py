@@ -26,7 +26,7 @@ class TimestampLoader(Loader):
 
     def load(self, data: Buffer) -> int | None:
         """Decode a timestamp; an infinite one is None."""
-        (microseconds,) = _unpack_int64(data)
+        microseconds: int = _unpack_int64(data)[0]
         if microseconds in _INFINITE_VALUES:
             return None
         return microseconds + _POSTGRES_EPOCH_MICROSECONDS

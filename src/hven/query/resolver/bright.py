@@ -1,7 +1,8 @@
-"""The provider ``bright``: objects that everybody knows by name - Messier's, bright stars, famous radio sources - out of the box, without a network.
+"""The provider ``bright``: well-known objects, such as Messier's, bright stars and famous radio sources.
 
-``bright.csv`` has them: positions (ICRS) good to about an arcminute for extended objects and an arcsecond for stars;
-those of stars and of Messier's objects are taken from d3-celestial (BSD 3-clause, Olaf Frohn).
+It needs no configuration and no network. The objects are in ``bright.csv``, with ICRS positions that are good to about
+an arcminute for extended objects and an arcsecond for stars. The positions of stars and of Messier's objects are from
+d3-celestial (BSD 3-clause, Olaf Frohn).
 """
 
 from __future__ import annotations

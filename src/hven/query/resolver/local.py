@@ -1,9 +1,8 @@
 """The provider ``local``: a table of this site (setting ``resolver.table``).
 
-Its columns are found by UCD, then by name.
-
-All spellings of all names are sorted once per snapshot, so that a look-up is a binary search; the rows themselves stay
-in Arrow. It reads what everybody may see, whoever asks: a private row gives no position away.
+Its columns are found by UCD, then by name. All spellings of all names are sorted once per snapshot, so that a look-up
+is a binary search; the rows stay in Arrow. For every user it reads the public rows only, so that it never reveals the
+position of a private row.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
-MAX_NAME_TABLE_ROWS = 2_000_000  # rows of the table: each process holds their names
-READ_TIMEOUT_SECONDS = 60.0  # to read them
+MAX_NAME_TABLE_ROWS = 2_000_000  # each process keeps the names in memory
+READ_TIMEOUT_SECONDS = 60.0
 ALIAS_SEPARATOR_PATTERN = "[#|;]"  # between the names in one text
-ALIAS_CONFIDENCE = 0.9  # how sure an alias is
+ALIAS_CONFIDENCE = 0.9
 
-# role -> UCDs (a column has it if its UCD begins so), names
+# Role -> beginnings of UCDs, and names of columns.
 COLUMN_ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "name": (("meta.id;meta.main",), ("main_id", "name", "object", "object_name", "target_name", "target")),
     "aliases": ((), ("aliases", "alias", "alt_target_name", "other_names", "ids", "identifiers")),
@@ -54,7 +53,10 @@ COLUMN_ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _NameIndex:
-    """The names of one snapshot: `keys` sorted, `row_numbers` the row of each, `is_main_name` whether it is the row's main name."""
+    """The index of the names of one snapshot.
+
+    `keys` are sorted; `row_numbers` has the row of each key, and `is_main_name` tells whether it is the main name.
+    """
 
     version_key: tuple[str | None, str]
     table: pa.Table
@@ -67,7 +69,7 @@ class _NameIndex:
 
 
 class _NameIndexHolder:
-    """The index of a site's table, as it was last."""
+    """The holder of the latest index of a site."""
 
     def __init__(self) -> None:
         self.latest_index: _NameIndex | None = None
@@ -75,29 +77,34 @@ class _NameIndexHolder:
 
 
 def find_objects(request: NameRequest) -> Sequence[ResolvedName]:
-    """Look the name up.
+    """Look up a name.
 
     Raises
     ------
     UserError
-        There is no such table that everybody may see, or it has no names or positions.
+        There is no such public table, or it has no names or positions.
     """
     index = _get_current_index(request)
-    start, end = (search(_SortedKeys(index.keys), request.name_key) for search in (bisect_left, bisect_right))
+    sorted_keys = _SortedKeys(index.keys)
+    start = bisect_left(sorted_keys, request.name_key)
+    end = bisect_right(sorted_keys, request.name_key)
     is_main_by_row: dict[int, bool] = {}
     for position in range(start, end):
-        row = int(index.row_numbers[position].as_py())
-        is_main_by_row[row] = is_main_by_row.get(row, False) or bool(index.is_main_name[position].as_py())
-    if index.updated is None:
-        age = 0.0
-    else:
+        row_number = int(index.row_numbers[position].as_py())
+        is_main_name = bool(index.is_main_name[position].as_py())
+        is_main_by_row[row_number] = is_main_by_row.get(row_number, False) or is_main_name
+    age = 0.0
+    if index.updated is not None:
         age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
     source = f"table {request.site.settings.resolver.table}"
-    return [_build_resolved(index, row, is_main_name, source, age) for row, is_main_name in is_main_by_row.items()]
+    return [
+        _build_resolved(index, row_number, is_main_name, source, age)
+        for row_number, is_main_name in is_main_by_row.items()
+    ]
 
 
 class _SortedKeys:
-    """Sorted Arrow strings as bisect wants them."""
+    """A sequence of sorted Arrow strings, for bisect."""
 
     def __init__(self, keys: pa.StringArray) -> None:
         self._keys = keys
@@ -115,82 +122,80 @@ def _build_resolved(index: _NameIndex, row_number: int, is_main_name: bool, sour
             return index.table[role][row_number].as_py()
         return None
 
-    ra, dec, pmra, pmdec, epoch = (read_value(role) for role in ("ra", "dec", "pmra", "pmdec", "epoch"))
-    aliases = [item for item in (read_value("aliases") or ()) if item]
+    aliases = [alias for alias in (read_value("aliases") or ()) if alias]
+    name = read_value("name")
+    if not name:
+        name = aliases[0] if aliases else ""
+    epoch = read_value("epoch")
     kind = read_value("kind")
+    position = _build_pair(read_value("ra"), read_value("dec"))
     return ResolvedName(
-        name=read_value("name") or (aliases[0] if aliases else ""),
-        position=None if ra is None or dec is None else (float(ra), float(dec)),
+        name=name,
+        position=position,
         frame=index.frame,
         epoch=index.epoch if epoch is None else float(epoch),
-        proper_motion=None if pmra is None or pmdec is None else (float(pmra), float(pmdec)),
+        proper_motion=_build_pair(read_value("pmra"), read_value("pmdec")),
         ids=tuple(dict.fromkeys(aliases)),
         kind=None if kind is None else str(kind),
         confidence=1.0 if is_main_name else ALIAS_CONFIDENCE,
         source=source,
         age=age,
-        note="" if ra is not None and dec is not None else "the table gives it no position",
+        note="the table gives it no position" if position is None else "",
     )
+
+
+def _build_pair(longitude: Any, latitude: Any) -> tuple[float, float] | None:
+    """Return two values as numbers; None if one of them is missing."""
+    if longitude is None or latitude is None:
+        return None
+    return float(longitude), float(latitude)
 
 
 # --- the index -----------------------------------------------------------------------------------------------
 
 
 def _get_current_index(request: NameRequest) -> _NameIndex:
-    site = request.site
-    published_state = site.get_published_state()
-    name = site.settings.resolver.table or ""
-    item = next((item for key, item in published_state.tables_by_name.items() if key.lower() == name.lower()), None)
+    published_state = request.site.get_published_state()
+    name = request.site.settings.resolver.table or ""
     access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
-    version_key = (
-        item.run_id if item is not None else None,
-        access_key,
-    )
-    if item is not None and item.relation is None:  # a view follows other tables
-        version_key = (published_state.version, version_key[1])
-    indexes = site.get_or_create(_NameIndexHolder)
-    with indexes.lock:
-        if indexes.latest_index is None or indexes.latest_index.version_key != version_key:
-            indexes.latest_index = _build_index(request, name, version_key, item.updated if item is not None else "")
-        return indexes.latest_index
+    version: str | None = None
+    updated_text = ""
+    for qualified_name, published_table in published_state.tables_by_name.items():
+        if qualified_name.lower() == name.lower():
+            version = published_table.run_id
+            updated_text = published_table.updated
+            if published_table.relation is None:  # a view changes with other tables
+                version = published_state.version
+            break
+    version_key = (version, access_key)
+    holder = request.site.get_or_create(_NameIndexHolder)
+    with holder.lock:
+        if holder.latest_index is None or holder.latest_index.version_key != version_key:
+            holder.latest_index = _build_index(request, name, version_key, updated_text)
+        return holder.latest_index
 
 
 def _build_index(request: NameRequest, name: str, version_key: tuple[str | None, str], updated_text: str) -> _NameIndex:
     published_state = request.site.get_published_state()
     catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, request.policies)
-    schema, _, short = name.partition(".")
-    candidates = catalogue.find((Ident(schema), Ident(short)))
+    schema, _, table_name = name.partition(".")
+    candidates = catalogue.find((Ident(schema), Ident(table_name)))
     if not candidates:
         raise UserError(
             format_message("there is no public table {name}, which resolver.table names", name),
             remedy="publish it, or change resolver.table in hven.toml",
         )
     table = candidates[0]
-    published = published_state.tables_by_name.get(table.qualified_name)
-    if published is not None and isinstance(published.relation, LiveRelation):
+    published_table = published_state.tables_by_name.get(table.qualified_name)
+    if published_table is not None and isinstance(published_table.relation, LiveRelation):
         message = format_message(
             "{name}, which resolver.table names, is read in place: names need a table that is ingested", name
         )
         raise UserError(message, remedy="copy it (source: {kind: sql, ..}), and name the copy in resolver.table")
-    roles, aliases = _find_role_columns(table)
-    frame, epoch = _check_frame(table, roles["ra"])
-    columns = [*roles.values(), *(column for column in aliases if column not in roles.values())]
-    table_query = build_table_query(table, [column.name for column in columns])
-    bound, _ = apply_access_control(
-        adql.bind_query(table_query, catalogue),
-        ANONYMOUS_PRINCIPAL,
-        request.policies,
-    )
-    access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
-    relations = {item.qualified_name: published_state.find_relation(item, access_key) for item in bound.tables}
-    execution = request.site.embedded_engine.plan_query(bound).execute(
-        (), relations, ExecutionLimits(row_limit=MAX_NAME_TABLE_ROWS, deadline=Deadline(READ_TIMEOUT_SECONDS))
-    )
-    try:
-        batches = list(execution)
-    finally:
-        execution.close()
-    rows = pa.Table.from_batches(batches, schema=execution.schema)
+    roles, alias_columns = _find_role_columns(table)
+    frame_and_epoch = _check_frame(table, roles["ra"])
+    columns = [*roles.values(), *(column for column in alias_columns if column not in roles.values())]
+    rows = _read_public_rows(request, table, [column.name for column in columns])
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
         raise TooLargeError(
             format_message(
@@ -198,47 +203,76 @@ def _build_index(request: NameRequest, name: str, version_key: tuple[str | None,
             ),
             remedy="name a smaller one in resolver.table",
         )
-    values_by_column = dict(zip((column.name for column in columns), rows.columns, strict=True))
+    column_names = [column.name for column in columns]
+    values_by_column = dict(zip(column_names, rows.columns, strict=True))
     columns_by_role = {
         role: _convert_values(role, column, values_by_column[column.name]) for role, column in roles.items()
     }
-    alias_lists = [_split_names(values_by_column[column.name], column) for column in aliases]
-    return _sort_names(columns_by_role, alias_lists, version_key, updated_text, (frame, epoch))
+    alias_lists = [_split_names(values_by_column[column.name], column) for column in alias_columns]
+    return _sort_names(columns_by_role, alias_lists, version_key, updated_text, frame_and_epoch)
+
+
+def _read_public_rows(request: NameRequest, table: Table, column_names: Sequence[str]) -> pa.Table:
+    """Read columns of the public rows of a table, one more than `MAX_NAME_TABLE_ROWS` at most."""
+    published_state = request.site.get_published_state()
+    catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, request.policies)
+    bound_query = adql.bind_query(build_table_query(table, list(column_names)), catalogue)
+    permitted_query, _ = apply_access_control(bound_query, ANONYMOUS_PRINCIPAL, request.policies)
+    access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
+    relations = {
+        read_table.qualified_name: published_state.find_relation(read_table, access_key)
+        for read_table in permitted_query.tables
+    }
+    limits = ExecutionLimits(row_limit=MAX_NAME_TABLE_ROWS, deadline=Deadline(READ_TIMEOUT_SECONDS))
+    execution = request.site.embedded_engine.plan_query(permitted_query).execute((), relations, limits)
+    try:
+        batches = list(execution)
+    finally:
+        execution.close()
+    return pa.Table.from_batches(batches, schema=execution.schema)
 
 
 def _find_role_columns(table: Table) -> tuple[dict[str, Column], list[Column]]:
-    """Find the columns: by UCD, then by name; every further column with a ``meta.id`` has aliases."""
+    """Find the columns by UCD, then by name; every further text column with a ``meta.id`` has aliases."""
     roles: dict[str, Column] = {}
-    for role, (ucds, names) in COLUMN_ROLES.items():
-        by_ucd = [column for column in table.columns if any((column.ucd or "").lower().startswith(ucd) for ucd in ucds)]
-        by_name = [column for name in names for column in table.columns if column.name.lower() == name]
-        role_column = next((column for column in (*by_ucd, *by_name) if _has_fitting_type(role, column)), None)
+    for role in COLUMN_ROLES:
+        role_column = _find_role_column(table, role)
         if role_column is not None:
             roles[role] = role_column
     if table.position is not None:
         for role, name in zip(("ra", "dec"), table.position, strict=True):
-            roles[role] = next(column for column in table.columns if column.name == name)
+            roles[role] = table.find_column(name)
+    alias_columns = []
     if "aliases" in roles:
-        aliases = [roles.pop("aliases")]
-    else:
-        aliases = []
-    texts = [
+        alias_columns.append(roles.pop("aliases"))
+    id_columns = [
         column for column in table.columns if column.type.is_string and (column.ucd or "").lower().startswith("meta.id")
     ]
-    if "name" not in roles and texts:
-        roles["name"] = texts[0]
-    aliases += [column for column in texts if column not in aliases and column is not roles.get("name")]
-    missing = [role for role in ("name", "ra", "dec") if role not in roles]
-    if missing:
+    if "name" not in roles and id_columns:
+        roles["name"] = id_columns[0]
+    for column in id_columns:
+        if column not in alias_columns and column is not roles.get("name"):
+            alias_columns.append(column)
+    missing_roles = [role for role in ("name", "ra", "dec") if role not in roles]
+    if missing_roles:
         raise UserError(
             format_message(
                 "{table} cannot resolve names: it has no column for {roles}",
                 table.qualified_name,
-                " and ".join(missing),
+                " and ".join(missing_roles),
             ),
             remedy="give its columns the UCDs meta.id;meta.main, pos.eq.ra;meta.main and pos.eq.dec;meta.main",
         )
-    return roles, aliases
+    return roles, alias_columns
+
+
+def _find_role_column(table: Table, role: str) -> Column | None:
+    """Return the column of a role: the first one with a fitting UCD, otherwise with a fitting name."""
+    ucd_beginnings, names = COLUMN_ROLES[role]
+    candidates = [column for column in table.columns if (column.ucd or "").lower().startswith(ucd_beginnings)]
+    for name in names:
+        candidates += [column for column in table.columns if column.name.lower() == name]
+    return next((column for column in candidates if _has_fitting_type(role, column)), None)
 
 
 def _has_fitting_type(role: str, column: Column) -> bool:
@@ -248,16 +282,20 @@ def _has_fitting_type(role: str, column: Column) -> bool:
 
 
 def _check_frame(table: Table, column: Column) -> tuple[str, float | None]:
-    """Check that it is ICRS, and read its epoch: a position that means something else would be wrong without a word."""
+    """Check that positions are ICRS, because others would silently be wrong; return the frame and its epoch."""
     frame = next((item for item in table.frames if item.id == column.frame), None)
     system = None if frame is None else frame.system
-    if system is None or system.upper() in {"ICRS", "ICRF"}:
-        epoch = ((frame.epoch if frame is not None else None) or "").upper().removeprefix("J")
-        return "ICRS", float(epoch) if re.fullmatch(r"[0-9]{4}(\.[0-9]+)?", epoch) else None
-    raise UserError(
-        format_message("{table} cannot resolve names: its positions are {system}", table.qualified_name, system),
-        remedy="give it ICRS positions",
-    )
+    if system is not None and system.upper() not in {"ICRS", "ICRF"}:
+        raise UserError(
+            format_message("{table} cannot resolve names: its positions are {system}", table.qualified_name, system),
+            remedy="give it ICRS positions",
+        )
+    if frame is None or frame.epoch is None:
+        return "ICRS", None
+    epoch_text = frame.epoch.upper().removeprefix("J")
+    if not re.fullmatch(r"[0-9]{4}(\.[0-9]+)?", epoch_text):
+        return "ICRS", None
+    return "ICRS", float(epoch_text)
 
 
 def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -282,7 +320,7 @@ def _convert_values(role: str, column: Column, values: pa.ChunkedArray) -> pa.Ch
 
 
 def _split_names(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    """Return lists of names, of texts with several of them or of lists."""
+    """Return lists of names, from lists or from texts with several names."""
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     if not column.type.is_string:
@@ -297,42 +335,40 @@ def _sort_names(
     updated_text: str,
     frame_and_epoch: tuple[str, float | None],
 ) -> _NameIndex:
-    count = len(columns_by_role["name"])
-    key_parts = [normalize_names(columns_by_role["name"])]
-    rows = [pa.array(np.arange(count))]
-    main_name_flags = [pa.array(np.ones(count, bool))]
-    joined: list[pa.Array] = []
-    for lists in alias_lists:
-        combined_list = lists.combine_chunks()
-        parents = pc.list_parent_indices(combined_list).cast(pa.int64())
-        values = pc.list_flatten(combined_list)
-        key_parts.append(normalize_names(values))
-        rows.append(parents)
-        main_name_flags.append(pa.array(np.zeros(len(values), bool)))
-        joined.append(combined_list)
+    row_count = len(columns_by_role["name"])
+    key_chunks = _list_chunks(normalize_names(columns_by_role["name"]))
+    row_numbers = [pa.array(np.arange(row_count))]
+    main_name_flags = [pa.array(np.ones(row_count, bool))]
+    combined_lists = [alias_list.combine_chunks() for alias_list in alias_lists]
+    for combined_list in combined_lists:
+        aliases = pc.list_flatten(combined_list)
+        key_chunks += _list_chunks(normalize_names(aliases))
+        row_numbers.append(pc.list_parent_indices(combined_list).cast(pa.int64()))
+        main_name_flags.append(pa.array(np.zeros(len(aliases), bool)))
     name_rows = pa.table(
         {
-            "key": pa.chunked_array([item for part in key_parts for item in _list_chunks(part)]),
-            "row": pa.chunked_array(rows),
+            "key": pa.chunked_array(key_chunks),
+            "row": pa.chunked_array(row_numbers),
             "own": pa.chunked_array(main_name_flags),
         }
     )
-    name_rows = name_rows.filter(pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], "")))
-    name_rows = name_rows.sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
-    if joined:
-        columns_by_role["aliases"] = pa.chunked_array([_concat_lists(joined)])
-    table = pa.table(columns_by_role)
-    keys = _combine_chunks(name_rows["key"])
-    row_numbers = _combine_chunks(name_rows["row"])
+    has_key = pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], ""))
+    name_rows = name_rows.filter(has_key).sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
+    if combined_lists:
+        columns_by_role["aliases"] = pa.chunked_array([_concat_lists(combined_lists)])
+    frame, epoch = frame_and_epoch
+    updated = None
+    if updated_text:
+        updated = datetime.fromisoformat(updated_text).astimezone(UTC)
     return _NameIndex(
         version_key=version_key,
-        table=table,
-        keys=keys,
-        row_numbers=row_numbers,
+        table=pa.table(columns_by_role),
+        keys=_combine_chunks(name_rows["key"]),
+        row_numbers=_combine_chunks(name_rows["row"]),
         is_main_name=_combine_chunks(name_rows["own"]),
-        updated=datetime.fromisoformat(updated_text).astimezone(UTC) if updated_text else None,
-        frame=frame_and_epoch[0],
-        epoch=frame_and_epoch[1],
+        updated=updated,
+        frame=frame,
+        epoch=epoch,
     )
 
 
@@ -350,19 +386,14 @@ def _combine_chunks(values: Any) -> Any:
 
 
 def _concat_lists(lists: list[pa.Array]) -> pa.Array:
-    """Join several lists of names per row into one, with blanks at their ends removed."""
-    count = len(lists[0])
-    parents = pa.concat_arrays([pc.list_parent_indices(item).cast(pa.int64()) for item in lists])
-    values = pc.utf8_trim_whitespace(pa.concat_arrays([pc.list_flatten(item) for item in lists]))
-    order = pc.sort_indices(pa.table({"p": parents}), sort_keys=[("p", "ascending")])
-    sizes = pc.value_counts(parents)
-    offsets = np.zeros(count + 1, np.int32)
-    np.add.at(
-        offsets,
-        sizes.field("values").to_numpy(zero_copy_only=False) + 1,
-        sizes.field("counts").to_numpy(zero_copy_only=False),
-    )
-    return pa.ListArray.from_arrays(pa.array(np.cumsum(offsets, dtype=np.int32)), values.take(order))
+    """Join several lists of names per row into one, without blanks at the ends of names."""
+    row_count = len(lists[0])
+    row_numbers = pa.concat_arrays([pc.list_parent_indices(item).cast(pa.int64()) for item in lists])
+    names = pc.utf8_trim_whitespace(pa.concat_arrays([pc.list_flatten(item) for item in lists]))
+    order = pc.sort_indices(pa.table({"row": row_numbers}), sort_keys=[("row", "ascending")])
+    list_sizes = np.bincount(row_numbers.to_numpy(zero_copy_only=False), minlength=row_count)
+    offsets = np.concatenate([[0], np.cumsum(list_sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), names.take(order))
 
 
 def _is_offered(settings: Settings) -> bool:

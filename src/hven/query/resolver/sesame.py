@@ -77,13 +77,16 @@ def _parse_xml(body: bytes, text: str, name: str) -> Sequence[ResolvedName]:
     answers = root.findall(".//Resolver")
     for answer in answers:
         if answer.find("jradeg") is not None or answer.find("jdedeg") is not None:
-            proper_motion = _parse_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE"))
-            ids = [" ".join((item.text or "").split()) for item in answer.findall("alias")]
-            main_name = answer.findtext("oname") or name
-            coordinate = _parse_coordinate(answer.findtext("jradeg"))
-            position = (coordinate, _parse_coordinate(answer.findtext("jdedeg")))
+            longitude = _parse_coordinate(answer.findtext("jradeg"))
+            latitude = _parse_coordinate(answer.findtext("jdedeg"))
             resolved = _build_resolved(
-                name, main_name, position, proper_motion, ids, answer.findtext("otype"), answer.get("name", "")
+                name,
+                answer.findtext("oname") or name,
+                (longitude, latitude),
+                proper_motion=_parse_motion(answer.findtext("pm/pmRA"), answer.findtext("pm/pmDE")),
+                ids=[" ".join((alias.text or "").split()) for alias in answer.findall("alias")],
+                kind=answer.findtext("otype"),
+                source_name=answer.get("name", ""),
             )
             return [resolved]
     info_text = " ".join((item.text or "") for item in root.iter("INFO"))
@@ -109,23 +112,19 @@ def _parse_text(text: str, name: str) -> Sequence[ResolvedName]:
         if word.startswith("%"):
             fields.setdefault(word, []).append(" ".join(field_text.split()))
     numbers = (fields.get("%P") or [""])[0].split()
+    proper_motion = None
     if len(numbers) >= 2:
         proper_motion = _parse_motion(numbers[0], numbers[1])
-    else:
-        proper_motion = None
-    main_name = (fields.get("%I.0") or [name])[0]
-    source = next(
-        (line.partition("=")[2].rstrip(": 0123456789").partition(":")[0] for line in lines if line.startswith("#=")), ""
-    )
-    kind = (fields.get("%C.0") or [""])[0]
+    source_line = next((line for line in lines if line.startswith("#=")), "")
+    source = source_line.partition("=")[2].rstrip(": 0123456789").partition(":")[0]
     resolved = _build_resolved(
         name,
-        main_name,
+        (fields.get("%I.0") or [name])[0],
         (_parse_coordinate(position_match[1]), _parse_coordinate(position_match[2])),
-        proper_motion,
-        fields.get("%I", []),
-        kind,
-        source.partition("=")[2] or source,
+        proper_motion=proper_motion,
+        ids=fields.get("%I", []),
+        kind=(fields.get("%C.0") or [""])[0],
+        source_name=source.partition("=")[2] or source,
     )
     return [resolved]
 
@@ -134,6 +133,7 @@ def _build_resolved(
     name: str,
     main_name: str,
     position: tuple[float, float],
+    *,
     proper_motion: tuple[float, float] | None,
     ids: Sequence[str],
     kind: str | None,
