@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from hven.adql import bind_expression, parse_expression
+from hven.engines.postgres.function_texts import join_folded_lines
 from hven.engines.postgres.functions import FUNCTION_DEFINITIONS
 from hven.engines.postgres.live_dialect import (
     LivePostgresDialect,
@@ -204,3 +205,9 @@ def test_what_mappings_cannot_have_is_listed() -> None:
 def test_what_mappings_can_have(name: str) -> None:
     argument = {"jd": "t", "length": "s", "mod": "x, 360"}.get(name, "x")
     assert find_unsupported_function(bind_expression(parse_expression(f"{name}({argument})"), MORE)) == ""
+
+
+def test_installed_functions_have_no_folded_lines() -> None:
+    """A line that begins with ``...`` is joined to the line before it."""
+    assert join_folded_lines(["SELECT 1\n      ... + 2,\n  3"]) == ("SELECT 1 + 2,\n  3",)
+    assert not [text for text in FUNCTION_DEFINITIONS if "..." in text]

@@ -175,7 +175,7 @@ class SparkCluster:
             The server does not answer.
         """
         session = self.get_session()
-        unseen = {root: ["the Connect server"] for root in roots if not self._sees_root(session, root)}
+        unseen = {root: ["the Connect server"] for root in roots if not self._can_see_root(session, root)}
         pythons: dict[str, list[str]] = {}
         hvens: dict[str, list[str]] = {}
         fault = ""
@@ -190,7 +190,7 @@ class SparkCluster:
             fault = str(error_translation.translate_error(error, server_name=self.server_name))
         return ClusterFacts(version=session.version, pythons=pythons, hvens=hvens, unseen=unseen, fault=fault)
 
-    def _sees_root(self, session: SparkConnectSession, root: str) -> bool:
+    def _can_see_root(self, session: SparkConnectSession, root: str) -> bool:
         """Return whether the Connect server sees a directory."""
         root_probe = session.messages.Relation()
         root_probe.read.data_source.format = "binaryFile"

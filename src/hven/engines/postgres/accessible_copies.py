@@ -134,7 +134,7 @@ class AccessibleCopies:
             while len(self._states_by_name) > MAX_KNOWN_CONDITIONS:
                 self._states_by_name.popitem(last=False)
             if not state.is_queued and time.monotonic() >= state.next_check_time:
-                self._queue_copy(copy, state)
+                self._schedule_copy(copy, state)
             tables = state.tables
             if tables is None:
                 if state.is_refused or copy.snapshot.rows > MAX_UNCOPIED_ROWS:
@@ -147,7 +147,7 @@ class AccessibleCopies:
         selects = [f"SELECT * FROM {quoted_table}" for quoted_table in quoted_tables]
         return f"({' UNION ALL '.join(selects)})"
 
-    def _queue_copy(self, copy: AccessibleCopy, state: _CopyState) -> None:
+    def _schedule_copy(self, copy: AccessibleCopy, state: _CopyState) -> None:
         """Give a copy to the thread, and start the thread if it does not run; the caller holds the lock."""
         state.is_queued = True
         self._waiting_copies.append(copy)

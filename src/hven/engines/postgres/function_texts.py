@@ -14,7 +14,7 @@ PLPGSQL_FUNCTION_OPTIONS = "LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE"
 _FOLD_PATTERN = re.compile(r"\n *\.\.\. ")
 
 
-def unfold_lines(texts: Iterable[str]) -> tuple[str, ...]:
+def join_folded_lines(texts: Iterable[str]) -> tuple[str, ...]:
     """Join each line that begins with ``...`` to the line before it, with one space between them.
 
     The source code folds long lines of SQL in this way. The installed text has no folds: Hven recognises the functions
@@ -23,4 +23,4 @@ def unfold_lines(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(_FOLD_PATTERN.sub(" ", text) for text in texts)
 
 
-__all__ = ["DOUBLE_TYPE", "PLPGSQL_FUNCTION_OPTIONS", "SQL_FUNCTION_OPTIONS", "unfold_lines"]
+__all__ = ["DOUBLE_TYPE", "PLPGSQL_FUNCTION_OPTIONS", "SQL_FUNCTION_OPTIONS", "join_folded_lines"]

@@ -12,7 +12,7 @@ from hven.engines.postgres.function_texts import (
     DOUBLE_TYPE,
     PLPGSQL_FUNCTION_OPTIONS,
     SQL_FUNCTION_OPTIONS,
-    unfold_lines,
+    join_folded_lines,
 )
 from hven.engines.postgres.sphere_functions import SPHERE_FUNCTION_DEFINITIONS
 
@@ -255,7 +255,7 @@ _FOLDED_DEFINITIONS = (
       RETURN ARRAY[45 * t / nr, degrees(atan2(z, s))];
     END $$""",
 )
-FUNCTION_DEFINITIONS: tuple[str, ...] = (*unfold_lines(_FOLDED_DEFINITIONS), *SPHERE_FUNCTION_DEFINITIONS)
+FUNCTION_DEFINITIONS: tuple[str, ...] = (*join_folded_lines(_FOLDED_DEFINITIONS), *SPHERE_FUNCTION_DEFINITIONS)
 
 #: Hven creates an aggregate only if it is missing: nobody can replace an aggregate that a session uses.
 AGGREGATE_DEFINITIONS: tuple[tuple[str, str], ...] = (

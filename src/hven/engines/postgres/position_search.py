@@ -314,7 +314,7 @@ class TableReferenceWriter:
         """Write a table reference, restricted by cells if its position or its regions must be near a constant shape."""
         if not self._position_method or node.table is None:
             return table_sql
-        table_sql = self._restrict_by_regions(dialect, writer, node, table_sql)
+        table_sql = self._limit_to_regions(dialect, writer, node, table_sql)
         shapes = self._position_conditions.shape_searches.get(node.number)
         if not shapes or node.table.qualified_name not in self._indexed_tables:
             return table_sql
@@ -322,12 +322,12 @@ class TableReferenceWriter:
         is_fenced = self.needs_fence and node.where is not None and not self.is_already_filtered(node)
         for search in shapes:
             if is_fenced or search.shape.kind != "CIRCLE" or self._position_method != PGSPHERE:
-                return self._restrict_by_cells(dialect, writer, search, table_sql)
+                return self._limit_to_cells(dialect, writer, search, table_sql)
         if node.table.partition is not None and node.table.partition.by == "healpix":
-            return self._restrict_by_partitions(dialect, writer, shapes[0], table_sql)
+            return self._limit_to_partitions(dialect, writer, shapes[0], table_sql)
         return table_sql
 
-    def _restrict_by_regions(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:
+    def _limit_to_regions(self, dialect: SearchDialect, writer: SqlWriter, node: TableRef, table_sql: str) -> str:
         """Restrict a table to rows whose regions may touch a constant shape, by the index of their cells."""
         if node.table is None:
             return table_sql
@@ -344,7 +344,7 @@ class TableReferenceWriter:
             conditions.append("hven_alone()")
         return f"(SELECT s.* FROM {table_sql} AS s WHERE {' AND '.join(conditions)})"
 
-    def _restrict_by_cells(self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str) -> str:
+    def _limit_to_cells(self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str) -> str:
         """Restrict a table to the ranges of cells of a shape."""
         cell = dialect.quote_identifier(CELL_COLUMN)
         lower_ends, upper_ends = (
@@ -355,7 +355,7 @@ class TableReferenceWriter:
         ranges_sql = f"unnest({lower_ends}, {upper_ends}) AS r(low, high)"
         return f"(SELECT s.* FROM {ranges_sql} CROSS JOIN LATERAL ({inner_sql}) AS s)"
 
-    def _restrict_by_partitions(
+    def _limit_to_partitions(
         self, dialect: SearchDialect, writer: SqlWriter, search: ShapeSearch, table_sql: str
     ) -> str:
         """Restrict a table to a few ranges of cells: they select the partitions in which pgSphere's index is used."""

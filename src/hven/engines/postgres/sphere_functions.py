@@ -12,7 +12,7 @@ from hven.engines.postgres.function_texts import (
     DOUBLE_TYPE,
     PLPGSQL_FUNCTION_OPTIONS,
     SQL_FUNCTION_OPTIONS,
-    unfold_lines,
+    join_folded_lines,
 )
 
 _TOLERANCE_RADIANS = "5.2e-15"  # radians: hven.model.sky.sphere.TOLERANCE_DEGREES
@@ -396,4 +396,4 @@ _FOLDED_DEFINITIONS = (
       RETURN NOT hven_rings_cross(r, s);
     END $$""",
 )
-SPHERE_FUNCTION_DEFINITIONS: tuple[str, ...] = unfold_lines(_FOLDED_DEFINITIONS)
+SPHERE_FUNCTION_DEFINITIONS: tuple[str, ...] = join_folded_lines(_FOLDED_DEFINITIONS)

@@ -127,10 +127,10 @@ class WitnessReader:
         If that needs a pass over the rows, it finds those of other columns that need one, too.
         """
         column_names = [column_name]
-        if self._needs_pass(column_name):
+        if self._is_pass_needed(column_name):
             for other_name in self._removed_statistics:
                 has_lost = self._may_have_lost(other_name, "minimum") or self._may_have_lost(other_name, "maximum")
-                if other_name != column_name and has_lost and self._needs_pass(other_name):
+                if other_name != column_name and has_lost and self._is_pass_needed(other_name):
                     column_names.append(other_name)
         calls = []
         for name in column_names:
@@ -139,7 +139,7 @@ class WitnessReader:
         for number, name in enumerate(column_names):
             self._extreme_values[name] = self._build_array(name, extremes[2 * number : 2 * number + 2])
 
-    def _needs_pass(self, column_name: str) -> bool:
+    def _is_pass_needed(self, column_name: str) -> bool:
         """Return whether only a pass over the rows finds the extremes of a column."""
         return not self._is_indexed(column_name) and not self._has_few_values(column_name)
 
