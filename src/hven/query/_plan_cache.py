@@ -1,7 +1,7 @@
-"""Plans by shape: a query whose words were seen before, with other numbers and strings, skips parse, bind and plan.
+"""A cache of plans: a query that differs from an earlier one only in literals is not parsed, bound and planned again.
 
-The key is the sequence of tokens with literals taken out, the version of the holdings, and the reader's reach. Some
-literals decide what a query means (a unit in IN_UNIT, a coordinate system): their values are part of the key too.
+The key is the sequence of tokens without literals, the version of the published state, and the user's access. Some
+literals decide what a query means (a unit in IN_UNIT, a coordinate system). Their values are part of the key, too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from hven.formats import InfoElement
     from hven.site.auth import AccessScope
 
-CACHE_BUDGET_BYTES = 32 * 1024**2  # bytes of plans that one process keeps, about
-MAX_PLAN_BYTES = CACHE_BUDGET_BYTES // 64  # a plan that would push dozens of others out is not kept
-PLAN_OVERHEAD_BYTES, PLAN_BYTES_PER_TOKEN = 12_000, 180  # bytes of a plan, and of each word of its text: measured
+CACHE_BUDGET_BYTES = 32 * 1024**2  # approximate size of the plans of a process
+MAX_PLAN_BYTES = CACHE_BUDGET_BYTES // 64  # a larger plan would displace dozens of others and is not cached
+PLAN_OVERHEAD_BYTES, PLAN_BYTES_PER_TOKEN = 12_000, 180  # measured sizes of a plan, and of each token of its text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedQuery:
-    """A bound, permitted, planned query, free of the values in `slots`.
+    """A query that is bound, authorised and planned, without the values of its free literals.
 
     Attributes
     ----------
     relations
-        Where the rows of its tables are, if all are in snapshots that are published: others go with their holdings.
+        Qualified table name -> relation, if all tables are published snapshots; otherwise None.
     """
 
     bound_query: BoundQuery
@@ -46,41 +46,39 @@ class PreparedQuery:
 
 
 def estimate_plan_bytes(token_count: int) -> int:
-    """Estimate the bytes of a plan by the number of its words."""
+    """Estimate the size of a plan from the number of tokens."""
     return PLAN_OVERHEAD_BYTES + PLAN_BYTES_PER_TOKEN * token_count
 
 
 class PlanCache:
-    """A map from shape to plan, bounded by its bytes; safe for threads, forgets the least recently used.
+    """A cache from shape to plan with a limited size. Thread-safe; it drops the least recently used plans.
 
     Parameters
     ----------
     budget
-        Bytes, about: they are estimated by the number of words.
+        Maximum size in bytes, estimated from the numbers of tokens.
     """
 
     def __init__(self, budget: int = CACHE_BUDGET_BYTES) -> None:
-        self._fixed_slots: Cache[tuple[int, ...]] = Cache(
-            budget // PLAN_OVERHEAD_BYTES
-        )  # key -> which literals are fixed
-        self._plans: Cache[PreparedQuery] = Cache(budget, MAX_PLAN_BYTES)  # by key and the values of these
-        self._planning_locks: dict[
-            Hashable, tuple[threading.Lock, int]
-        ] = {}  # with the number of threads that plan or wait
+        # shape -> slots of the literals that the plan depends on
+        self._fixed_slots: Cache[tuple[int, ...]] = Cache(budget // PLAN_OVERHEAD_BYTES)
+        # shape and values of these literals -> plan
+        self._plans: Cache[PreparedQuery] = Cache(budget, MAX_PLAN_BYTES)
+        # shape -> lock, and number of threads that plan or wait
+        self._planning_locks: dict[Hashable, tuple[threading.Lock, int]] = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def lock_shape(self, shape_key: Hashable) -> Iterator[None]:
-        """Let one thread plan a shape at a time: after a change of rights many readers ask the same at once.
+        """Let one thread plan a shape at a time: after a change of access many users send the same query at once.
 
         Parameters
         ----------
         shape_key
-            Of the shape; None: nobody waits.
+            Key of the shape; None: no thread waits.
         """
-        if (
-            shape_key is None or self._fixed_slots.find(shape_key) is not None
-        ):  # it is known, or planned for other literals: that takes no herd
+        # A known shape is planned only for literals with other fixed values, which many threads rarely do at once.
+        if shape_key is None or self._fixed_slots.find(shape_key) is not None:
             yield
             return
         with self._lock:
@@ -96,7 +94,7 @@ class PlanCache:
                     self._planning_locks[shape_key] = lock, thread_count - 1
 
     def find(self, shape_key: Hashable, literal_values: Sequence[Any]) -> PreparedQuery | None:
-        """Find a plan for this shape whose fixed literals have the values given."""
+        """Find the plan of this shape for the values of its fixed literals."""
         fixed = self._fixed_slots.find(shape_key)
         if fixed is None:
             return None
@@ -105,23 +103,26 @@ class PlanCache:
     def store(
         self, shape_key: Hashable, literal_values: Sequence[Any], prepared: PreparedQuery, *, token_count: int = 0
     ) -> None:
-        """Remember a plan.
+        """Store a plan.
 
         Parameters
         ----------
+        shape_key
+            Key of the shape.
         literal_values
-            All literals of the text by slot.
+            Values of all literals, by slot.
+        prepared
+            The plan.
         token_count
-            How many the text has.
+            Number of tokens of the text.
         """
         fixed = tuple(sorted(set(range(len(literal_values))) - prepared.bound_query.free_slots))
-        # a fixed value decided which others are: rare, and planned anew each time
+        # In rare cases the value of a fixed literal decides which others are fixed: such a query is planned each time.
         if self._fixed_slots.find(shape_key) not in {None, fixed}:
             return
         self._fixed_slots.store(shape_key, fixed)
-        self._plans.store(
-            (shape_key, tuple(literal_values[slot] for slot in fixed)), prepared, estimate_plan_bytes(token_count)
-        )
+        fixed_values = tuple(literal_values[slot] for slot in fixed)
+        self._plans.store((shape_key, fixed_values), prepared, estimate_plan_bytes(token_count))
 
     def __len__(self) -> int:
         return len(self._plans)

@@ -1,7 +1,4 @@
-"""How many rows an answer will have, where that is known before it runs.
-
-Whole tables, views of them, TOP and OFFSET.
-"""
+"""The number of rows of an answer, if it is known before the query runs: for whole tables, views, TOP and OFFSET."""
 
 from __future__ import annotations
 
@@ -21,14 +18,18 @@ if TYPE_CHECKING:
 def count_answer_rows(
     query: syntax_tree.Query, literal_values: Sequence[Any], relations: Mapping[str, Relation], row_limit: int | None
 ) -> int | None:
-    """Count the rows of an answer from what is stored about its tables; None: only the query itself can tell.
+    """Count the rows of an answer from the row counts of its tables; return None if only the query itself can tell.
 
     Parameters
     ----------
+    query
+        The bound query.
     literal_values
-        Of the literals, by slot.
+        Values of the literals, by slot.
+    relations
+        Qualified table name -> relation.
     row_limit
-        MAXREC in force.
+        MAXREC in force; None: no limit.
     """
     rows = _count_query_rows(query, literal_values, relations)
     if rows is None or row_limit is None:

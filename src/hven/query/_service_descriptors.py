@@ -1,6 +1,6 @@
 """Descriptors of services that go with an answer (DataLink 1.1, section 4).
 
-Once for each plan, for every table whose rows lead somewhere.
+They are collected once for each plan, for every table whose rows have services.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ def describe_services(bound_query: BoundQuery) -> tuple[str, ...]:
 def _describe_row_service(
     link: LinkTemplate, service: ServiceDescriptor, ids_by_column: Mapping[str, str]
 ) -> str | None:
-    """Describe a service that all rows have alike, by the columns that it takes; None.
+    """Describe a service that is the same for all rows, by the columns that it takes.
 
-    Not all are there, or not as they are.
+    None if the answer does not have all these columns unchanged.
     """
     if link.condition is not None or link.source is not None:
         return None
@@ -123,14 +123,14 @@ def _describe_row_service(
 
 
 def _keep_constant_template(template: Template) -> Template:
-    """Return what is the same in all rows; nothing, where it is not."""
+    """Return the part of a template that is the same for all rows; nothing if it differs."""
     if all(isinstance(part, str) for part in template):
         return template
     return ()
 
 
 def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromItem]]:
-    """Yield the tables and views that a query names, by their numbers."""
+    """Yield the tables and views that a query names, with their numbers."""
     if isinstance(item, Join):
         yield from _iterate_tables(item.left)
         yield from _iterate_tables(item.right)
@@ -139,7 +139,7 @@ def _iterate_tables(item: FromItem) -> Iterator[tuple[int, Table | None, FromIte
 
 
 def _iterate_observed_tables(table: Table, item: FromItem) -> Iterator[Table]:
-    """Yield the tables whose rows a view of observations has, as its reader knows them."""
+    """Yield the tables whose rows a view of observations has, as the user may see them."""
     if table.is_observation_view:
         yield from (
             table_ref.table
@@ -149,7 +149,7 @@ def _iterate_observed_tables(table: Table, item: FromItem) -> Iterator[Table]:
 
 
 def _describe_links(table: Table, id_reference: str) -> str:
-    """Describe the list of links, whose ID is a value of a column."""
+    """Describe the service of links, whose ID is a value of a column."""
     links = ServiceDescriptor(
         address=(f"{SITE_URL_PLACEHOLDER}/datalink/{quote(table.qualified_name)}",),
         inputs=(_ID_INPUT,),
@@ -165,7 +165,7 @@ def _describe_links(table: Table, id_reference: str) -> str:
 
 
 def _describe_cutout(table: Table, id_reference: str) -> str:
-    """Describe the service that cuts the file of a row; pyvo looks for it here, beside the list of links."""
+    """Describe the cut-out service of a row's file; pyvo looks for it beside the service of links."""
     table_input = ServiceParameter(param=cutout_params.TABLE_PARAM, value=(table.qualified_name,))
     inputs = (
         ServiceParameter(param=cutout_params.ID_PARAM),

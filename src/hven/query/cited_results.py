@@ -1,6 +1,7 @@
-"""A persistent address for the rows of a query.
+"""Persistent addresses for the rows of queries.
 
-Its text, the snapshots that it read, their count and a checksum (RDA, Data Citation of Evolving Data, R1 to R14).
+A cited result has the text of the query, the snapshots that it read, the number of rows and their checksum (RDA, Data
+Citation of Evolving Data, R1 to R14).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MAX_COUNTED_BYTES = 512 * 1024**2  # of the rows as CSV that are counted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDigest:
-    r"""What tells one set of rows from another, in whatever order they come.
+    r"""A digest that identifies a set of rows, in any order.
 
     Attributes
     ----------
@@ -49,7 +50,7 @@ class RowDigest:
 
 
 def compute_row_digest(query_result: QueryResult) -> RowDigest:
-    """Count rows and their checksum. The result is read to its end.
+    """Compute the number and the checksum of the rows of a result, which is read to its end.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def create_cited_result(
     maker_name: str,
     maxrec: int | None = None,
 ) -> CitedResult:
-    """Give the rows of a query a persistent address: the same query over the same snapshots has one.
+    """Create a persistent address for the rows of a query, one for each query over the same snapshots.
 
     Parameters
     ----------
@@ -185,7 +186,7 @@ def create_cited_result(
 
 
 def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> RowDigest:
-    """Count rows; those that MAXREC cuts off are not meant."""
+    """Compute the digest of a result; refuse one that MAXREC has truncated."""
     try:
         return compute_row_digest(query_result)
     except TooLargeError:
@@ -198,7 +199,7 @@ def _compute_requested_digest(query_result: QueryResult, maxrec: int | None) -> 
 
 
 def _list_snapshots(query_result: QueryResult, published_state: PublishedState) -> dict[str, str]:
-    """Return the snapshots that a result reads, by table; empty where one has none."""
+    """Return the snapshots that a result reads, by table; empty for tables without one."""
     snapshots_by_table: dict[str, str] = {}
     names = [table.qualified_name for table in query_result.tables]
     for name in names:
@@ -227,7 +228,7 @@ def _find_collection(published_state: PublishedState, table: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotAvailability:
-    """How a cited result stands now.
+    """The state of the snapshots of a cited result.
 
     Attributes
     ----------
@@ -242,7 +243,7 @@ class SnapshotAvailability:
 
 
 def check_snapshots(cited_result: CitedResult, site: Site) -> SnapshotAvailability:
-    """Look whether the snapshots of a cited result are kept.
+    """Check whether the snapshots of a cited result are kept.
 
     Parameters
     ----------
@@ -271,7 +272,7 @@ def repeat_query(
     policies: Sequence[AccessPolicy],
     uses_current_state: bool = False,
 ) -> QueryResult:
-    """Ask a cited result again, over the snapshots of then.
+    """Run the query of a cited result again, over the same snapshots.
 
     Parameters
     ----------
@@ -325,7 +326,7 @@ def repeat_query(
 def _find_past_state(
     body: Mapping[str, Any], site: Site, principal: Principal, policies: Sequence[AccessPolicy]
 ) -> PublishedState:
-    """Return the picture in which the tables have those snapshots: that of now, or that of then.
+    """Return a published state in which the tables have these snapshots: the current one, or a past one.
 
     Raises
     ------
@@ -360,7 +361,7 @@ def compare_with_current(
     policies: Sequence[AccessPolicy],
     uses_current_state: bool,
 ) -> dict[str, Any]:
-    """Compare the rows of a cited result with what it said of them.
+    """Compare the rows of a repeated query with the digest of the cited result.
 
     Parameters
     ----------

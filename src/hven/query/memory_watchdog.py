@@ -1,6 +1,6 @@
-"""The memory of a process: what engines do not count shows here.
+"""The memory of a process, with that which engines do not count.
 
-The query that began last is ended before all of them are, or, at last, the process.
+If it grows too large, the query that began last is ended, and as a last resort the process.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-CHECK_INTERVAL_SECONDS = 0.05  # seconds between two looks while queries run
-RELEASE_WAIT_SECONDS = 1.0  # seconds that an ended query gets to give its memory back
-MAX_OVERRUN_SECONDS = 10.0  # seconds above the ceiling, whatever was ended, after which the process is
-TRIM_DELAY_SECONDS = 1.0  # seconds after which what is over is given back, with all else that is over until then
+CHECK_INTERVAL_SECONDS = 0.05  # time between two checks while queries run
+RELEASE_WAIT_SECONDS = 1.0  # time that an ended query has to release its memory
+MAX_OVERRUN_SECONDS = 10.0  # after this time above the limit the process is ended
+TRIM_DELAY_SECONDS = 1.0  # delay of a trim, which returns all memory that is freed until then
 _STATM_PATH = "/proc/{}/statm"
 
 
@@ -27,7 +27,7 @@ end_process: Callable[[int], None] | None = None
 
 
 def measure_process_bytes(process_id: int | str = "self") -> int:
-    """Measure the bytes that a process holds for itself; files that it has mapped are not counted.
+    """Measure the memory of a process, without the files that it has mapped.
 
     Parameters
     ----------
@@ -61,25 +61,24 @@ _trim_requested = False
 
 
 def schedule_memory_trim() -> None:
-    """Return freed memory to the system, soon and in a thread of its own.
+    """Return freed memory to the system, soon and in another thread.
 
-    The C library keeps what is free otherwise, more with every thread.
-
-    To be called when something that held much is over: big queries, big bodies, long texts that were refused.
+    Otherwise the C library keeps free memory, and more of it with every thread. Call the function when something large
+    is over: a big query, a big body, or a long text that was refused.
     """
     global _trim_thread, _trim_requested  # noqa: PLW0603  (of the process, as its memory is)
     with _trim_lock:
         _trim_requested = True
-        if _malloc_trim is None or (
-            _trim_thread is not None and _trim_thread.is_alive()
-        ):  # in a fork it is not, whatever it was before
+        # After a fork the thread of the parent is not alive in the child.
+        is_running = _trim_thread is not None and _trim_thread.is_alive()
+        if _malloc_trim is None or is_running:
             return
         _trim_thread = threading.Thread(target=_run_trim_thread, name="hven-tidy", daemon=True)
         _trim_thread.start()
 
 
 def _run_trim_thread() -> None:
-    """Trim a moment after the end: until then what was used is let go of."""
+    """Trim the memory after a delay, in which more of it is freed."""
     global _trim_thread, _trim_requested  # noqa: PLW0603
     while True:
         with _trim_lock:
@@ -93,7 +92,7 @@ def _run_trim_thread() -> None:
 
 
 class MemoryWatchdog:
-    """Ends queries when the process holds too much; its thread lives as long as any runs.
+    """A watchdog that ends queries when the process uses too much memory; its thread runs while queries run.
 
     Parameters
     ----------
@@ -131,7 +130,7 @@ class MemoryWatchdog:
         ).start()
 
     def stop_watching_query(self, query: object) -> None:
-        """Watch a query no more.
+        """Stop watching a query.
 
         Parameters
         ----------
@@ -160,15 +159,10 @@ class MemoryWatchdog:
                 above_since = None
             elif above_since is None:
                 above_since = instant
-            if (
-                above_since is not None
-                and end_process is not None
-                and (
-                    held_bytes > initial_bytes + 2 * self._memory_limit_bytes
-                    or instant - above_since > MAX_OVERRUN_SECONDS
-                )
-            ):
-                end_process(held_bytes)
+            if above_since is not None and end_process is not None:
+                is_far_above = held_bytes > initial_bytes + 2 * self._memory_limit_bytes
+                if is_far_above or instant - above_since > MAX_OVERRUN_SECONDS:
+                    end_process(held_bytes)
             end_query = None
             with self._lock:
                 if self._running_queries or (above_since is not None and end_process is not None):

@@ -42,7 +42,7 @@ current_requester: ContextVar[Callable[[], str]] = ContextVar("asker", default=s
 
 
 class QueryTurn:
-    """The turn of one query: held or not; idle since its reader has rows to take away.
+    """The turn of a query: held or not, and since when it is idle because its client takes rows.
 
     Parameters
     ----------
@@ -79,24 +79,25 @@ class QueryTurn:
 
 
 class QueryQueue:
-    """The turns of one process. Thread-safe.
+    """The turns of the queries of one process. Thread-safe.
 
-    A query holds its turn while it computes. Slow readers do not block it: who has taken nothing for a while loses the
-    turn to a query that waits, and gets one again, before all new ones, when its reader comes for more. Of those that
-    wait the one goes first whose asker holds the fewest turns, and had one the longest ago. How long turns were held of
-    late tells whether one comes in time: who would wait in vain is refused at once, and who was let in waits twice as
-    long as was expected before it is refused all the same.
+    A query holds its turn while it computes. Slow clients do not block it: a query whose client takes nothing for a
+    while loses its turn to a waiting query, and gets one again, before all new queries, when the client comes for more.
+
+    Of the waiting queries, that of the user who holds the fewest turns, and had one the longest ago, is the next one.
+    The recent durations of turns tell whether a turn will come in time. A query that would wait in vain is refused at
+    once. A query that is admitted waits twice as long as expected before it is refused after all.
 
     Parameters
     ----------
     slot_count
-        Of queries that run at once.
+        Number of queries that run at once.
     places
-        Of queries that may wait; None: as many.
+        Number of queries that may wait; None: the same number.
     clock
-        Seconds that only grow.
+        Monotonic clock, in seconds.
     memory_watchdog
-        Of the memory that queries take; None: there is none.
+        Watchdog of the memory that queries use; None: there is none.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class QueryQueue:
         )  # prerequisites that were tried and cannot be kept
 
     def request_turn(self, turn: QueryTurn, notify: Callable[[], object]) -> None:
-        """Queue for a turn; costs no time.
+        """Queue for a turn, without waiting.
 
         Parameters
         ----------
@@ -162,7 +163,7 @@ class QueryQueue:
             turn.notify = notify
 
     def release_followers(self, turn: QueryTurn) -> None:
-        """Let those go on who wait for what this query has computed, or could not; costs nothing if there are none.
+        """Release the queries that wait for what this query has computed, or failed to compute.
 
         Parameters
         ----------
@@ -198,14 +199,14 @@ class QueryQueue:
                     follower.notify()
 
     def _enqueue_follower(self, turn: QueryTurn) -> None:
-        """Give a query that waited for another one its place in the queue."""
+        """Put a query that waited for another one into the queue."""
         del self._followers[turn]
         turn.is_promised = True
         turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
         self._waiting_turns.append(turn)
 
     def _has_followed(self, turn: QueryTurn) -> bool:
-        """Look whether a query that waits for another one may go on; it is refused when that takes too long."""
+        """Check whether a query that waits for another one may go on; refuse it if that takes too long."""
         if self._clock() >= (turn.wait_until or 0.0):
             self._raise_overloaded(turn)
         if turn.prerequisite() is not None:
@@ -214,7 +215,7 @@ class QueryQueue:
         return True
 
     def take_turn_if_ready(self, turn: QueryTurn) -> bool:
-        """Hold the turn if it has come; it is returned by `end_turn`.
+        """Take the turn if it has come; `end_turn` returns it.
 
         Parameters
         ----------
@@ -249,7 +250,7 @@ class QueryQueue:
             return True
 
     def wait_for_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
-        """Wait in this thread until the turn is `take_turn_if_ready`, if it is not yet.
+        """Wait in this thread for the turn, unless it has come.
 
         Parameters
         ----------
@@ -290,7 +291,7 @@ class QueryQueue:
             self._notify_next()
 
     def _notify_next(self) -> None:
-        """Wake those that come back, else the one that is next: to wake all of them takes as long as a small query."""
+        """Wake the queries that resume, otherwise the next one; waking all takes as long as a small query."""
         self._turn_freed.notify_all()
         if len(self._held_turns) < self._slot_count:
             next_turn = self._find_next()
@@ -300,7 +301,7 @@ class QueryQueue:
             next_turn.notify()
 
     def _note_requester(self, requester: str) -> None:
-        """Remember that somebody asks, and forget who asks no more."""
+        """Note that a user has a query, and forget users who have none."""
         instant = self._clock()
         self._requesters[requester] = instant
         self._requesters.move_to_end(requester)
@@ -311,11 +312,11 @@ class QueryQueue:
             self._last_turn_times.pop(self._requesters.popitem(last=False)[0], None)
 
     def _is_next(self, turn: QueryTurn) -> bool:
-        """Return whether there is a turn and none that waits comes first."""
+        """Return whether there is a free turn, and no other waiting query comes first."""
         return turn in self._waiting_turns and self._find_next() is turn and self._can_take_slot()
 
     def _find_next(self) -> QueryTurn | None:
-        """Find who is next; nobody while there are some that come back."""
+        """Find the next query; none while some wait to resume."""
         if self._returning_count:
             return None
         held_counts = Counter(turn.requester for turn in self._held_turns if turn not in self._idle_turns)
@@ -333,7 +334,7 @@ class QueryQueue:
     def _can_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
         """Return whether a turn will come in the time that is left.
 
-        In a full queue the last one of who has most places makes room.
+        If the queue is full, the last query of the user with the most places is removed.
         """
         unpromised = [each for each in self._waiting_turns if not each.is_promised]
         if len(unpromised) > self._place_count:
@@ -353,15 +354,15 @@ class QueryQueue:
         return remaining_seconds > 0 and self._estimate_turn_wait(turn) <= remaining_seconds
 
     def _estimate_turn_wait(self, turn: QueryTurn) -> float:
-        """Estimate the seconds until a turn comes to one that waits."""
+        """Estimate the seconds until a waiting query gets a turn."""
         earlier_counts = Counter(each.requester for each in self._waiting_turns[: self._waiting_turns.index(turn)])
         own_count = earlier_counts[turn.requester]  # others go in turns with one's own: as many of each, at most
         return self._estimate_wait(sum(min(count, own_count + 1) for count in earlier_counts.values()))
 
     def _is_wait_hopeless(self, turn: QueryTurn) -> bool:
-        """Judge once more whether a turn will come in the time that is left.
+        """Check again whether a turn will come in the time that is left.
 
-        The machine may have become slower since it was let in.
+        The machine may have become slower since the query was admitted.
         """
         remaining_seconds = (turn.wait_until or 0.0) - self._clock()
         waited = 2 * QUEUE_TIMEOUT_SECONDS - remaining_seconds
@@ -372,7 +373,7 @@ class QueryQueue:
         )
 
     def _estimate_wait(self, turns_ahead: int) -> float:
-        """Estimate the seconds until a turn comes to who has so many ahead."""
+        """Estimate the seconds until a query with this number of queries ahead gets a turn."""
         instant = self._clock()
         held_seconds = sum(instant - each.held_since for each in self._held_turns if each not in self._idle_turns)
         mean_held_seconds = (
@@ -384,9 +385,9 @@ class QueryQueue:
         return max(turns_ahead + 1 - reclaimable_count, 0) * mean_held_seconds / self._slot_count
 
     def _can_take_slot(self, *, returning_count: int = 0) -> bool:
-        """Return whether a turn is free; if none is, take one from a reader who is long about it.
+        """Return whether a turn is free; if none is, take one from a query whose client is slow.
 
-        Who returns makes room aside.
+        A query that resumes leaves its place among the suspended ones.
         """
         if len(self._held_turns) < self._slot_count:
             return True
@@ -417,7 +418,7 @@ class QueryQueue:
             self._mean_turn_seconds += (self._clock() - turn.held_since - self._mean_turn_seconds) / self._slot_count
 
     def suspend_turn(self, turn: QueryTurn) -> None:
-        """Lend the turn while rows are handed to the reader: as long as they take, another query may have it.
+        """Lend the turn to another query while the client takes rows.
 
         Parameters
         ----------
@@ -430,7 +431,7 @@ class QueryQueue:
                 self._idle_turns[turn] = None
 
     def resume_turn(self, turn: QueryTurn, is_cancelled: Callable[[], bool]) -> None:
-        """Resume computing; if another query has the turn, wait for one, however long it takes.
+        """Resume computing; if another query has the turn, wait for a turn without a time limit.
 
         Parameters
         ----------
@@ -463,7 +464,7 @@ class QueryQueue:
                 self._hold_turn(turn)
 
     def end_turn(self, turn: QueryTurn) -> None:
-        """End a turn, wherever it is; may be called twice.
+        """End a turn in any state; it may be called twice.
 
         Parameters
         ----------
@@ -488,7 +489,7 @@ class QueryQueue:
 
     @property
     def running_count(self) -> int:
-        """How many turns are taken."""
+        """Number of turns that are taken."""
         return len(self._held_turns)
 
 
@@ -566,12 +567,12 @@ class QueuedExecution(RelayExecution):
         return self._query_queue.take_turn_if_ready(self._turn)
 
     def _stop_for_memory(self) -> None:
-        """Stop because too much memory is held."""
+        """Stop the query because the process uses too much memory."""
         self._exceeded_memory = True
         self.cancel()
 
     def close(self) -> None:
-        """Free everything and give the turn back."""
+        """Free everything, and return the turn."""
         self._query_queue.memory_watchdog.stop_watching_query(self)
         try:
             super().close()

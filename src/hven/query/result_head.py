@@ -1,4 +1,4 @@
-"""Result -> the head of an answer: columns, the frames and groups they refer to, INFO lines."""
+"""The head of an answer: its columns, the frames and groups that they refer to, and INFO elements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _SOFTWARE_INFO = InfoElement(name="server_software", value=SERVER_SOFTWARE)
 
 
 class ColumnContext(NamedTuple):
-    """What columns refer to. It keeps them alive, so that no other ones have their identity.
+    """The frames, groups and constants that columns refer to.
+
+    It keeps the columns alive, so that no other columns get their id().
 
     Attributes
     ----------
@@ -50,7 +52,7 @@ _context_cache: Cache[ColumnContext] = Cache(CONTEXT_CACHE_BYTES, CONTEXT_CACHE_
 def _find_column_context(
     columns: tuple[Column, ...], tables: tuple[Table, ...], renamed_columns: tuple[tuple[str, str], ...] = ()
 ) -> ColumnContext:
-    """Gather it once for the columns of a plan, which is asked again and again."""
+    """Collect the context of the columns of a plan once, because many answers need it."""
     context = _context_cache.find(id(columns))
     if context is None or context.tables is not tables:
         frame_ids = {column.frame for column in columns if column.frame}
@@ -78,7 +80,7 @@ def _find_column_context(
 def _select_groups(
     tables: tuple[Table, ...], answer_columns: set[str], names_in_answer: Mapping[str, str]
 ) -> tuple[ColumnGroup, ...]:
-    """Return the groups whose members are all in the answer, under the names that they have there."""
+    """Return the groups all of whose members are in the answer, with the names that they have there."""
     groups = []
     for group in (group for table in tables for group in table.groups):
         roles = {
@@ -91,9 +93,10 @@ def _select_groups(
 
 
 def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
-    """Return the frames of the columns. Of two bodies that are both called ``body`` remains that it is one.
+    """Return the frames of the columns.
 
-    What else disagrees is left out.
+    If several frames have the same id, only what they agree on remains: of two bodies that are both called ``body``,
+    that the frame is one of a body. Other frames that disagree are left out.
     """
     frames_by_id: dict[str, FrameRef | None] = {}
     for frame in (frame for table in tables for frame in table.frames if frame.id in frame_ids):
@@ -109,9 +112,9 @@ def _select_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[Fram
 def warn_unused_parameters(
     request_params: RequestParams, declared_params: Iterable[Param], *undeclared_names: str
 ) -> tuple[InfoElement, ...]:
-    """Warn of parameters of a request that this service does not know.
+    """Warn of parameters of a request that the service does not know.
 
-    DALI has it ignore them, and nobody shall take the answer for one to them.
+    DALI ignores such parameters, and the user should not take the answer for one that heeds them.
 
     Parameters
     ----------
@@ -131,15 +134,13 @@ def warn_unused_parameters(
     names = request_params.list_unused(declared_params, *undeclared_names)
     if not names:
         return ()
-    unused_names = ", ".join(
-        ascii(name[:MAX_PARAMETER_NAME_CHARACTERS]).strip("'\"") for name in names[:MAX_NAMED_PARAMETERS]
-    ) + (f" and {len(names) - MAX_NAMED_PARAMETERS} more" if len(names) > MAX_NAMED_PARAMETERS else "")
-    return (
-        InfoElement(
-            name=WARNING_INFO_NAME,
-            value=f"not used: {unused_names}; known parameters: {', '.join(param.name for param in declared_params)}",
-        ),
-    )
+    shown_names = [ascii(name[:MAX_PARAMETER_NAME_CHARACTERS]).strip("'\"") for name in names[:MAX_NAMED_PARAMETERS]]
+    unused_names = ", ".join(shown_names)
+    if len(names) > MAX_NAMED_PARAMETERS:
+        unused_names += f" and {len(names) - MAX_NAMED_PARAMETERS} more"
+    known_names = ", ".join(param.name for param in declared_params)
+    text = f"not used: {unused_names}; known parameters: {known_names}"
+    return (InfoElement(name=WARNING_INFO_NAME, value=text),)
 
 
 def build_result_head(

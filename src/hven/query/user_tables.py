@@ -1,6 +1,6 @@
-"""Tables that readers keep in the service.
+"""Tables that users store in the service.
 
-Files -> snapshots that belong to their owner, within a quota and for a time.
+Files become snapshots that belong to their owner, within a quota and for a limited time.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from hven.site import Site
     from hven.site.auth import Principal
 
-PROPAGATION_SECONDS = 0.3  # seconds after which every process has seen a change: then the next request can rely on it
-LEASE_TIMEOUT_SECONDS = 30.0  # seconds to wait for an ingest or a sweep that is at the files
-MAX_TABLE_NAME_CHARACTERS = 64  # characters of a table's name
+PROPAGATION_SECONDS = 0.3  # after this time every process has seen a change, so that the next request can rely on it
+LEASE_TIMEOUT_SECONDS = 30.0  # time to wait for an ingest or a sweep that uses the files
+MAX_TABLE_NAME_CHARACTERS = 64
 MAX_SHOWN_NAMES = 5
 _BODY_PART = "body"
 _TABLE_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def parse_table_name(written_name: str) -> str:
-    """Parse the name of a table as an address or a parameter has it: ``tap_user.t`` and ``t`` are one.
+    """Parse the name of a table in an address or a parameter; ``tap_user.t`` and ``t`` are the same.
 
     Parameters
     ----------
@@ -143,9 +143,9 @@ def store_table(site: Site, principal: Principal, name: str, path: Path, empty_t
 
 
 def append_rows(site: Site, principal: Principal, name: str, path: Path) -> Table:
-    """Append the rows of a file to a table: columns are found by name, without case.
+    """Append the rows of a file to a table; columns are found by name, ignoring case.
 
-    Those that the file lacks become null.
+    Columns that the file does not have become null.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def index_column(
     is_unique: bool = False,
     is_cancelled: Callable[[], bool] = lambda: False,
 ) -> Table:
-    """Index a column: conditions on it, joins and orders by it need not look at every row any more.
+    """Index a column, so that conditions, joins and orders by it do not read every row.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def delete_table(site: Site, principal: Principal, name: str) -> None:
 
 
 def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
-    """Find one of the reader's tables.
+    """Find a table of the user.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def find_table(site: Site, principal: Principal, name: str) -> SnapshotRecord:
 
 
 def delete_expired_tables(site: Site) -> int:
-    """Delete the tables whose time is over, and the files that nobody can begin to read any more.
+    """Delete the tables whose time is over, and files that no query can start to read any more.
 
     Parameters
     ----------
@@ -325,7 +325,7 @@ def delete_expired_tables(site: Site) -> int:
 
 
 def delete_leftover_files(site: Site) -> None:
-    """Delete what `delete_expired_tables` does, and the files that killed writers left.
+    """Delete expired tables, and the files that killed writers left.
 
     Parameters
     ----------

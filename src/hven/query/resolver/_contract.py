@@ -1,6 +1,6 @@
-"""What a resolver answers (`ResolvedName`), what it is asked (`NameRequest`), what a provider is (`NameProvider`).
+"""The records of name resolution: `ResolvedName`, `NameRequest` and `NameProvider`.
 
-When two names are one (`normalize_name`).
+`normalize_name` defines which spellings are the same name.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedName:
-    """What is known of a name.
+    """An object that a name stands for.
 
     Attributes
     ----------
     name
         The object's main name, as its source writes it.
     position
-        Longitude and latitude in degrees, in `frame`; None: it has no fixed place (a planet).
+        Longitude and latitude in degrees, in `frame`; None if the object has no fixed position (a planet).
     epoch
-        Julian year that the position is of; None: its source does not say.
+        Julian year of the position; None if its source does not state it.
     proper_motion
-        Of longitude (with cos(latitude)) and latitude, in mas/yr.
+        Proper motion in longitude (with cos(latitude)) and in latitude, in mas/yr.
     ids
-        Its other names.
+        Other names of the object.
     kind
-        What it is, in its source's words.
+        Type of the object, as its source names it.
     confidence
-        0 to 1: 1 for the object's own name, less for one of its aliases or a guess.
+        0 to 1: 1 for the object's own name, less for an alias or a guess.
     source
-        Who said so.
+        Source of the answer.
     age
-        Seconds since the source said so.
+        Seconds since the source gave the answer.
     note
-        What else a person should know.
+        A remark for the user.
     """
 
     name: str
@@ -62,7 +62,7 @@ class ResolvedName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRequest:
-    """A question to a provider: the name as it was given, its `name_key`, and who asks for whom.
+    """A request to a provider: the name as it was given, its `name_key`, the site and the policies.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class NameRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameProvider:
-    """Somebody who knows names.
+    """A provider of names.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class NameProvider:
 
 
 def normalize_name(name: str) -> str:
-    """Normalize a name: ``M31``, ``M 31`` and ``m31`` are one (case and blanks do not count).
+    """Normalize a name, without case and blanks: ``M31``, ``M 31`` and ``m31`` are the same.
 
     Parameters
     ----------
@@ -127,6 +127,6 @@ def normalize_name(name: str) -> str:
 
 
 def normalize_names(names: pa.ChunkedArray | pa.Array) -> Any:
-    """Normalize whole columns as `normalize_name` does."""
+    """Normalize a column of names in the same way as `normalize_name`."""
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")

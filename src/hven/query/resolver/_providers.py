@@ -1,4 +1,7 @@
-"""resolve: ask the providers in turn, remember what the far ones said, and say clearly what was asked where."""
+"""The resolution of names by the providers, in their order; answers of remote providers are cached.
+
+Error messages name the providers that were asked.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ MAX_SAME_POSITION_ARCSEC = 1.0  # arcsec: places nearer than that are one
 
 
 class UnresolvedNameError(NotFoundError):
-    """Nobody knows the name, or it has no fixed place."""
+    """No provider knows the name, or the object has no fixed position."""
 
 
 class AmbiguousNameError(UserError):
@@ -45,7 +48,7 @@ class AmbiguousNameError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class _CachedAnswer:
-    """What a remote provider said, and when by the monotonic clock."""
+    """An answer of a remote provider, and its time on the monotonic clock."""
 
     answer_time: float
     resolved_names: tuple[ResolvedName, ...]
@@ -53,7 +56,7 @@ class _CachedAnswer:
 
 @dataclass(slots=True)
 class _ResolverState:
-    """What a process remembers for a site."""
+    """The cached answers of a site in this process."""
 
     answer_cache: Cache[_CachedAnswer] = field(default_factory=lambda: Cache(MAX_CACHED_ANSWERS))
     name_locks: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
@@ -64,7 +67,7 @@ class _ResolverState:
 def resolve_name(
     name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES, includes_remote: bool = True
 ) -> ResolvedName:
-    """Resolve a name: find what it stands for.
+    """Find the object that a name stands for.
 
     Parameters
     ----------
@@ -141,7 +144,7 @@ def resolve_name(
 def resolve_position(
     name: str, *, site: Site, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
 ) -> tuple[float, float]:
-    """Resolve a name to a position.
+    """Find the position of a named object.
 
     Parameters
     ----------
@@ -214,7 +217,7 @@ def _parse_name(name: str) -> str:
 
 
 def _choose_best(name: str, candidates: Sequence[ResolvedName]) -> ResolvedName:
-    """Choose the surest, unless several are as sure and elsewhere."""
+    """Choose the answer with the highest confidence, unless several have it and differ in position."""
     highest_confidence = max(item.confidence for item in candidates)
     surest = sorted(
         (item for item in candidates if item.confidence == highest_confidence),
@@ -254,9 +257,9 @@ def _format_candidate(candidate: ResolvedName) -> str:
 
 
 def _query_remote_provider(provider: NameProvider, request: NameRequest) -> tuple[ResolvedName, ...]:
-    """Ask a remote provider, or return what it said.
+    """Return the answer of a remote provider, from the cache or asked now.
 
-    One question at a time for a name, none for a while after a failure.
+    A name is asked once at a time, and after a failure not for a while.
     """
     state = request.site.get_or_create(_ResolverState)
     cache_key = (provider.name, request.name_key)

@@ -1,6 +1,6 @@
-"""The provider ``solar``: bodies of the Solar System. What can be said of them by name is what they are.
+"""The provider ``solar``: bodies of the Solar System.
 
-They have no fixed place.
+They have no fixed position, so the answer only names their type.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOVING_BODY_NOTE = (
 
 @cache
 def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
-    """Return every body by the keys of its names."""
+    """Return all bodies by the keys of their names."""
     bodies_by_key: dict[str, list[ResolvedName]] = {}
     for table_row in bodies.iterate_bodies():
         body = ResolvedName(
@@ -43,7 +43,7 @@ def load_bodies() -> Mapping[str, tuple[ResolvedName, ...]]:
 
 
 def find_body(request: NameRequest) -> Sequence[ResolvedName]:
-    """Look the name up."""
+    """Look up a name."""
     return load_bodies().get(request.name_key, ())
 
 
