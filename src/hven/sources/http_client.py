@@ -1,7 +1,7 @@
-"""The only outward HTTP client: SSRF guard, size limit, redirect limit, clear errors.
+"""Send HTTP requests to other servers: with an SSRF guard, limits on size and redirects, and clear errors.
 
-`download_file` makes a file, `fetch_bytes` gives a small answer, `send_request_once` speaks with a service (POST,
-DELETE, any status), `stream_answer` reads what it says as it comes.
+Hven has no other outward HTTP client. `download_file` writes a file, `fetch_bytes` returns a small answer,
+`send_request_once` talks to a service (POST, DELETE, any status), and `stream_answer` reads an answer as it comes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hven.sources._rate_limiting import (
     retry_busy,
 )
 
-# callers know it by this module
+# callers import it from this module
 from hven.sources._rate_limiting import UnreachableError as UnreachableError  # noqa: PLC0414
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ UNTRUSTED_CERTIFICATE_REMEDY = (
     "its owner renews the certificate; an institute's own authority is trusted where SSL_CERT_FILE, in the "
     "environment, names a file with it and the others"
 )
-RESOLUTION_LIFETIME_SECONDS = 30.0  # seconds for which a host is found where it was
-MAX_RESOLVED_HOSTS = 1_000  # of which that is known
+RESOLUTION_LIFETIME_SECONDS = 30.0  # the address of a host is looked up again after this time
+MAX_RESOLVED_HOSTS = 1_000  # addresses of at most this many hosts are kept
 _DEFAULT_HEADERS = {"Accept-Encoding": "gzip, deflate"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNSAFE_NAME_PATTERN = re.compile(r"[^A-Za-z0-9._+-]+")
 _EXTENSIONS_BY_MEDIA_TYPE = {
     "text/csv": ".csv",
@@ -65,16 +66,16 @@ _rate_limiter = HostRateLimiter()
 
 
 def set_host_rates(requests_per_second: Mapping[str, float], directory: Path | None) -> None:
-    """Set how often hosts may be asked, by all threads of this process, and by all processes with this directory.
+    """Set how often hosts may be asked by all threads of this process, and by all processes with this directory.
 
     Parameters
     ----------
     requests_per_second
-        Host -> requests a second; other hosts are asked as often as one likes, but for SIMBAD (8) and NED (1).
+        Host -> requests a second. Other hosts have no limit, except SIMBAD (8) and NED (1).
     directory
-        Where turns are written down; None: this process counts for itself.
+        Directory in which processes share their turns; None: this process counts alone.
     """
-    global _rate_limiter  # noqa: PLW0603  (hosts are asked by everything in a process)
+    global _rate_limiter  # noqa: PLW0603  (everything in a process sends requests)
     _rate_limiter = HostRateLimiter(requests_per_second, directory)
 
 
@@ -93,39 +94,39 @@ def download_file(
     on_progress: Callable[[int, int | None], None] | None = None,
     max_attempts: int = 3,
 ) -> Path:
-    """Fetch a file into `directory`; an unfinished one is never left under its name.
+    """Download a file into `directory`; an unfinished file never stands under its name.
 
     Parameters
     ----------
     url
-        http or https.
+        Address of the file, http or https.
     directory
-        Where the file is put.
+        Directory in which the file is put; it is made if needed.
     byte_limit
-        Bytes at most.
+        Bytes of the file at most.
     timeout_seconds
-        Without any byte for that long, it is given up.
+        Longest time without any byte.
     total_timeout_seconds
-        Seconds that everything may take, redirects included; None: as long as bytes come.
+        Longest time for everything, redirects included; None: no limit while bytes come.
     allow_private
-        True lets addresses through that are not on the public internet (this machine, the institute's own network).
+        True allows addresses that are not on the public internet (this machine, the institute's own network).
     on_progress
-        Called with the bytes so far and, if the server tells, the bytes to come in all.
+        Called with the bytes so far and, if the server tells it, the number of bytes of the whole file.
     max_attempts
-        How often a server is asked that has too much to do (429, 502, 503, 504): as late as it says, or later each
-        time, within `total_timeout_seconds` (or a minute).
+        How often a busy server (429, 502, 503, 504) is asked. The pause is what the server says, or grows with each
+        attempt, within `total_timeout_seconds` (or a minute).
 
     Returns
     -------
     Path
-        The file, named after the server's word for it or the last part of the address.
+        The file, with the name that the server gives or the last part of the address.
 
     Raises
     ------
     UserError
-        No http(s) address; a name without an address; an answer other than 200.
+        No http(s) address, a name without an address, or an answer other than 200.
     ForbiddenError
-        The address, or one that it leads to, is private (`PrivateAddressError`); it leads from https to http.
+        The address, or one to which it redirects, is private (`PrivateAddressError`), or https leads to http.
     TooLargeError
         More than `byte_limit` bytes.
     StorageError
@@ -133,7 +134,14 @@ def download_file(
     SourceError
         The answer broke off, or has an encoding that was not asked for.
     """
-    with _DownloadAnswer(url, timeout_seconds, allow_private, total_timeout_seconds, max_attempts) as (response, final):
+    answer = _DownloadAnswer(
+        url,
+        timeout_seconds=timeout_seconds,
+        allow_private=allow_private,
+        total_timeout_seconds=total_timeout_seconds,
+        max_attempts=max_attempts,
+    )
+    with answer as (response, final):
         length = response.headers.get("content-length", "")
         if length.isdigit() and "content-encoding" not in response.headers:
             expected = int(length)
@@ -188,34 +196,41 @@ def fetch_bytes(
     allow_private: bool = False,
     max_attempts: int = 3,
 ) -> bytes:
-    """Fetch a small answer into memory, as `download_file` fetches a file; the errors are the same.
+    """Fetch a small answer into memory. It raises the same errors as `download_file`.
 
     Parameters
     ----------
     url
-        http or https.
+        Address, http or https.
     byte_limit
-        Bytes at most, unpacked.
+        Bytes of the answer at most, decompressed.
     timeout_seconds
-        Without any byte for that long, it is given up.
+        Longest time without any byte.
     total_timeout_seconds
-        Seconds that everything may take, redirects included; None: as long as bytes come.
+        Longest time for everything, redirects included; None: no limit while bytes come.
     allow_private
-        True lets addresses through that are not on the public internet.
+        True allows addresses that are not on the public internet.
     max_attempts
-        As of `download_file`.
+        As for `download_file`.
 
     Returns
     -------
     body
-        Unpacked.
+        The answer, decompressed.
 
     Raises
     ------
     TooLargeError
         It has more than `byte_limit` bytes.
     """
-    with _DownloadAnswer(url, timeout_seconds, allow_private, total_timeout_seconds, max_attempts) as (response, _):
+    answer = _DownloadAnswer(
+        url,
+        timeout_seconds=timeout_seconds,
+        allow_private=allow_private,
+        total_timeout_seconds=total_timeout_seconds,
+        max_attempts=max_attempts,
+    )
+    with answer as (response, _):
         content = bytearray()
         for part in _read_parts(response, url):
             content += part
@@ -226,12 +241,16 @@ def fetch_bytes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAnswer:
-    """What a service said: any status; `headers` by lower-case name; `url` as it was asked.
+    """The answer of a service, with any status.
 
     Attributes
     ----------
+    headers
+        By lower-case name.
     body
-        unpacked.
+        Decompressed.
+    url
+        The address that was asked.
     """
 
     status: int
@@ -241,7 +260,7 @@ class HttpAnswer:
 
     @property
     def location(self) -> str:
-        """Where it sends us, as a whole address; empty: nowhere."""
+        """The whole address to which the answer redirects; empty: it redirects nowhere."""
         return _resolve_location(self.url, self.headers.get("location", ""))
 
 
@@ -258,45 +277,49 @@ def send_request_once(
     byte_limit: int = 4 * 1024**2,
     allow_private: bool = False,
 ) -> HttpAnswer:
-    """Ask a service once; redirects are told, not followed, and every status is an answer.
+    """Send one request to a service. Redirects are returned, not followed, and every status is an answer.
 
     Parameters
     ----------
     method
-        Of HTTP.
+        HTTP method.
     url
-        http or https.
+        Address, http or https.
     form_fields, files
-        Of a POST: parameters in order, and files by the name of their part.
+        Parameters of a POST in order, and files by the name of their part.
     content
-        Or its whole body; its type is in `headers`.
+        Whole body, instead of these; `headers` state its type.
     headers
-        Of the request.
+        Headers of the request.
     timeout_seconds, total_timeout_seconds
-        Without a byte for that long, or not whole after that long (None: four times `timeout_seconds`), it is given up.
+        Longest time without a byte, and for the whole answer (None: four times `timeout_seconds`).
     byte_limit
         Bytes of the answer at most.
     allow_private
-        True lets addresses through that are not on the public internet.
+        True allows addresses that are not on the public internet.
 
     Returns
     -------
     answer
-        Status, headers and body.
+        Status, headers and body of the answer.
 
     Raises
     ------
     UserError
-        No http(s) address; the service cannot be reached, or breaks off.
+        No http(s) address, or the service cannot be reached or breaks off.
     ForbiddenError
         The address is private (`PrivateAddressError`).
     TooLargeError
         More than `byte_limit` bytes.
     """
-    end = time.monotonic() + (4 * timeout_seconds if total_timeout_seconds is None else total_timeout_seconds)
+    if total_timeout_seconds is None:
+        total_timeout_seconds = 4 * timeout_seconds
+    end = time.monotonic() + total_timeout_seconds
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(HttpConnections(timeout_seconds))
-        parts = {name: (path.name, stack.enter_context(path.open("rb"))) for name, path in (files or {}).items()}
+        file_parts: dict[str, tuple[str, Any]] = {}
+        for name, path in (files or {}).items():
+            file_parts[name] = (path.name, stack.enter_context(path.open("rb")))
         response = client.send_request(
             method,
             url,
@@ -304,7 +327,7 @@ def send_request_once(
             headers=headers,
             content=content,
             data=_group_form(form_fields),
-            files=parts or None,
+            files=file_parts or None,
         )
         stack.callback(response.close)
         body = bytearray()
@@ -314,22 +337,30 @@ def send_request_once(
                 raise TooLargeError(f"{_redact_url(url)} answers with more than {byte_limit:,} bytes")
             if time.monotonic() > end:
                 raise UserError(f"{_redact_url(url)} does not come to an end", remedy="try again later")
-    answer_headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpAnswer(status=response.status_code, headers=answer_headers, body=bytes(body), url=url)
+    return HttpAnswer(status=response.status_code, headers=_collect_headers(response), body=bytes(body), url=url)
+
+
+def _collect_headers(response: httpx.Response) -> dict[str, str]:
+    """Collect the headers of an answer by lower-case name."""
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 class NoAnswerError(UnreachableError):
-    """It was reached, and has not begun to answer within the time it had."""
+    """The server was reached, but did not begin to answer within the time limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedAnswer:
-    """An answer that is being read: any status; `headers` by lower-case name; `url` is where it was found in the end.
+    """An answer that is being read, with any status.
 
     Attributes
     ----------
+    headers
+        By lower-case name.
+    url
+        The address after all redirects.
     parts
-        Of the body, unpacked, as they come.
+        Parts of the body as they come, decompressed.
     """
 
     status: int
@@ -339,7 +370,7 @@ class StreamedAnswer:
 
     @property
     def location(self) -> str:
-        """Where it sends us, as a whole address; empty: nowhere."""
+        """The whole address to which the answer redirects; empty: it redirects nowhere."""
         return _resolve_location(self.url, self.headers.get("location", ""))
 
 
@@ -359,35 +390,35 @@ def stream_answer(
     connections: HttpConnections | None = None,
     on_sent: Callable[[], object] | None = None,
 ) -> Iterator[StreamedAnswer]:
-    """Ask a service, and read its answer as it comes.
+    """Send a request to a service, and read its answer as it comes.
 
     Parameters
     ----------
     method
-        Of HTTP.
+        HTTP method.
     url
-        http or https.
+        Address, http or https.
     form_fields
-        Of a POST. It is sent again to where 301, 302, 307 and 308 lead, for those mean another address of the same
-        service; 303 is followed by GET.
+        Parameters of a POST. They are sent again to the target of 301, 302, 307 and 308, for these mean another
+        address of the same service; 303 is followed by GET.
     content
-        The body, instead of `form_fields`; `headers` say of which type it is.
+        Whole body, instead of `form_fields`; `headers` state its type.
     headers
-        Of the request.
+        Headers of the request.
     authorization
-        The header ``Authorization``: for the host of `url` alone.
+        Header ``Authorization``; it is sent to the host of `url` only.
     timeout_seconds
-        Without a byte for that long, it is given up.
+        Longest time without a byte.
     follow_redirects
-        False: redirects are told, not followed.
+        False: redirects are returned, not followed.
     allow_private
-        True lets addresses through that are not on the public internet.
+        True allows addresses that are not on the public internet.
     is_raw
-        True: what is sent is asked for and given as it is, not unpacked.
+        True: the answer is requested without compression, and never decompressed.
     connections
-        Connections that stay open for the next request; None: of its own.
+        Connections that stay open for the next request; None: the request opens its own.
     on_sent
-        Called once the request is on its way, while the answer is waited for.
+        Called as soon as the request is sent, before the answer is there.
 
     Yields
     ------
@@ -397,13 +428,15 @@ def stream_answer(
     Raises
     ------
     UnreachableError
-        No answer, or not to its end (while `parts` are read).
+        No answer, or an answer that breaks off (while `parts` are read).
     UserError
-        No http(s) address, too many redirects.
+        No http(s) address, or too many redirects.
     ForbiddenError
-        The address, or one that it leads to, is private (`PrivateAddressError`); it leads from https to http.
+        The address, or one to which it redirects, is private (`PrivateAddressError`), or https leads to http.
     """
-    body: dict[str, Any] = {"data": _group_form(form_fields)} if content is None else {"content": content}
+    body: dict[str, Any] = {"content": content}
+    if content is None:
+        body = {"data": _group_form(form_fields)}
     first = split_address(url)
     start = url
     if on_sent is None:
@@ -416,19 +449,18 @@ def stream_answer(
         else:
             client = connections
         for _ in range(MAX_REDIRECTS + 1):
-            request_headers = {**({"Accept-Encoding": "identity"} if is_raw else {}), **(headers or {})}
+            request_headers = dict(headers or {})
+            if is_raw:
+                request_headers = {"Accept-Encoding": "identity", **request_headers}
             parts = split_address(url)
             if authorization is not None and (parts.scheme, parts.netloc) == (first.scheme, first.netloc):
                 request_headers["Authorization"] = authorization
             response = client.send_request(
                 method, url, allow_private=allow_private, headers=request_headers, trace=trace, **body
             )
-            answer_headers = {name.lower(): value for name, value in response.headers.items()}
+            body_parts = _read_parts(response, url, is_raw=is_raw)
             answer = StreamedAnswer(
-                status=response.status_code,
-                headers=answer_headers,
-                url=url,
-                parts=_read_parts(response, url, is_raw=is_raw),
+                status=response.status_code, headers=_collect_headers(response), url=url, parts=body_parts
             )
             if not (follow_redirects and response.is_redirect and answer.location):
                 try:
@@ -455,11 +487,15 @@ def _call_when_sent(callback: Callable[[], object], name: str, _: object) -> Non
 
 
 class _DownloadAnswer:
-    """The answer to a GET, redirects followed one by one, each address checked and then used (no second look-up)."""
+    """The answer to a GET, with redirects followed one by one.
+
+    Each address is checked and then used, without a second look-up.
+    """
 
     def __init__(
         self,
         url: str,
+        *,
         timeout_seconds: float,
         allow_private: bool,
         total_timeout_seconds: float | None,
@@ -471,21 +507,20 @@ class _DownloadAnswer:
         self.max_attempts = max_attempts
         self.is_late = False
         self.start_time = time.monotonic()
-        self.timer = (
-            threading.Timer(total_timeout_seconds, self._stop_request) if total_timeout_seconds is not None else None
-        )
+        self.timer: threading.Timer | None = None
+        if total_timeout_seconds is not None:
+            self.timer = threading.Timer(total_timeout_seconds, self._stop_request)
         self.client = HttpConnections(timeout_seconds)
 
     def __enter__(self) -> tuple[httpx.Response, str]:
         if self.timer is not None:
             self.timer.daemon = True
             self.timer.start()
+        end_time = None
+        if self.total_timeout_seconds is not None:
+            end_time = self.start_time + self.total_timeout_seconds
         try:
-            return retry_busy(
-                self._follow_redirects,
-                self.max_attempts,
-                None if self.total_timeout_seconds is None else self.start_time + self.total_timeout_seconds,
-            )
+            return retry_busy(self._follow_redirects, self.max_attempts, end_time)
         except Exception as error:
             self._close(error)
             raise
@@ -494,7 +529,7 @@ class _DownloadAnswer:
         self._close(error)
 
     def _stop_request(self) -> None:
-        """End the request from outside: a server that sends a byte now and then never meets a time limit of reading."""
+        """End the request from outside: the time limit between bytes never ends a server that sends them slowly."""
         self.is_late = True
         self.client.close()
 
@@ -502,10 +537,10 @@ class _DownloadAnswer:
         if self.timer is not None:
             self.timer.cancel()
         self.client.close()
-        # a reading's limit may strike first
-        is_over = self.is_late or (
-            self.total_timeout_seconds is not None and time.monotonic() - self.start_time >= self.total_timeout_seconds
-        )
+        is_over = self.is_late
+        if self.total_timeout_seconds is not None:  # the limit between bytes may strike before the timer does
+            elapsed_seconds = time.monotonic() - self.start_time
+            is_over = is_over or elapsed_seconds >= self.total_timeout_seconds
         if error is not None and is_over:
             message = f"{_redact_url(self.url)} has not sent everything within {self.total_timeout_seconds:g} s"
             raise UserError(message, remedy="try again later, or download it yourself and use the file") from error
@@ -541,22 +576,23 @@ class _DownloadAnswer:
         )
 
     def _check_not_late(self, name: str, _: object) -> None:
-        """Stop what was to end before it had a connection, which `_stop_request` could not close."""
-        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+        """Stop a request whose time ends before it has a connection, for `_stop_request` cannot close it."""
+        import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
         if self.is_late and name == "http11.send_request_headers.started":
             raise httpx.ReadTimeout("its time was over before it was connected")
 
 
 class HttpConnections:
-    """Asks one address after the other.
+    """Sends requests one after the other.
 
-    At the number that was checked, never by a second look-up, or through the proxy that is set for its host.
+    Each connection goes to the address that was checked, never to that of a second look-up, or through the proxy that
+    is set for the host.
 
     Parameters
     ----------
     timeout_seconds
-        Without a byte for that long, it is given up.
+        Longest time without a byte.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
@@ -573,27 +609,26 @@ class HttpConnections:
         self.close()
 
     def close(self) -> None:
-        """End what runs; nothing begins any more."""
+        """Close the connections; requests that run end, and no other one begins."""
         self._is_closed = True
         for client in list(self._clients_by_proxy.values()):
             client.close()
 
     def _find_client(self, proxy: str | None) -> httpx.Client:
-        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+        import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
         if proxy not in self._clients_by_proxy:
             limits = httpx.Timeout(self._timeout_seconds, connect=min(self._timeout_seconds, 15.0))
             client = httpx.Client(
                 timeout=limits, follow_redirects=False, verify=_load_certificates(), trust_env=False, proxy=proxy
             )
-            if (
-                self._clients_by_proxy.setdefault(proxy, client) is not client or self._is_closed
-            ):  # another thread was first
+            first_client = self._clients_by_proxy.setdefault(proxy, client)
+            if first_client is not client or self._is_closed:  # another thread was first
                 client.close()
         return self._clients_by_proxy[proxy]
 
     def _resolve_cached(self, url: str, allow_private: bool) -> tuple[str, str | None, str | None]:
-        """Find the number of a host, and its proxy: who asks for page after page need not look up each time."""
+        """Find the address and the proxy of a host; they are kept, for clients ask a host for page after page."""
         cache_key = (*split_address(url)[:2], allow_private)  # scheme and host
         resolved = self._resolved_hosts.find(cache_key)
         if resolved is None or time.monotonic() - resolved[0] > RESOLUTION_LIFETIME_SECONDS:
@@ -602,7 +637,8 @@ class HttpConnections:
                 proxy = _find_proxy(url)
             else:
                 proxy = None
-            self._resolved_hosts.store(cache_key, resolved := (time.monotonic(), host, address, proxy))
+            resolved = (time.monotonic(), host, address, proxy)
+            self._resolved_hosts.store(cache_key, resolved)
         return resolved[1:]
 
     def send_request(
@@ -615,47 +651,49 @@ class HttpConnections:
         trace: Callable[[str, object], None] | None = None,
         **body: Any,
     ) -> httpx.Response:
-        """Ask, and read the beginning of the answer.
+        """Send a request, and read the beginning of the answer.
 
         Parameters
         ----------
         method, url, allow_private, headers
-            As of `send_request_once`.
+            As for `send_request_once`.
         trace
             Called with each step of the connection.
         body
-            As of httpx: `content`, `data`, `files`.
+            As for httpx: `content`, `data`, `files`.
 
         Returns
         -------
         response
-            Its body is not read yet.
+            The answer; its body is not read yet.
 
         Raises
         ------
         UserError
-            As of `send_request_once`.
+            As for `send_request_once`.
         ServiceBusyError
-            Its host is asked by too many of us (`set_host_rates`).
+            Hven sends too many requests to the host (`set_host_rates`).
         NoAnswerError
-            It has not begun to answer in time.
+            The server did not begin to answer in time.
         UnreachableError
-            It cannot be reached.
+            The server cannot be reached.
         """
-        import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+        import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
         host, address, proxy = self._resolve_cached(url, allow_private)
         _rate_limiter.wait_for_turn(host, self._timeout_seconds)
         request_headers = {**_DEFAULT_HEADERS, **(headers or {})}
-        extensions: dict[str, Any] = {} if trace is None else {"trace": trace}
+        extensions: dict[str, Any] = {}
+        if trace is not None:
+            extensions["trace"] = trace
         last_target = self._last_target
-        if last_target is None or last_target[:2] != (url, address):  # pages are often asked for at one address
+        if last_target is None or last_target[:2] != (url, address):  # pages often have the same address
             parsed_url = _parse_url(url)
-            if address is None:
-                target = parsed_url
-            else:
+            target = parsed_url
+            if address is not None:
                 target = parsed_url.copy_with(host=address)
-            last_target = self._last_target = (url, address, target, parsed_url.netloc.decode())
+            last_target = (url, address, target, parsed_url.netloc.decode())
+            self._last_target = last_target
         target = last_target[2]
         if address is not None:
             request_headers["Host"] = last_target[3]
@@ -663,15 +701,13 @@ class HttpConnections:
         try:
             client = self._find_client(proxy)
             request = client.build_request(method, target, headers=request_headers, extensions=extensions, **body)
-            return client.send(
-                request,
-                stream=True,
-            )
+            return client.send(request, stream=True)
+        except httpx.ReadTimeout as error:
+            raise NoAnswerError(f"{_redact_url(url)} does not answer in time", remedy="try again later") from error
         except httpx.TimeoutException as error:
-            kind = NoAnswerError if isinstance(error, httpx.ReadTimeout) else UnreachableError
-            raise kind(f"{_redact_url(url)} does not answer in time", remedy="try again later") from error
+            raise UnreachableError(f"{_redact_url(url)} does not answer in time", remedy="try again later") from error
         except httpx.TransportError as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # which no pause mends
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):  # another attempt would not help
                 raise UserError(
                     f"{_redact_url(url)} is not believed: {error}", remedy=UNTRUSTED_CERTIFICATE_REMEDY
                 ) from error
@@ -681,26 +717,29 @@ class HttpConnections:
 
 
 def _group_form(form_fields: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
-    """Group the parameters of a form as httpx takes them."""
-    return {name: [value for other, value in form_fields if other == name] for name, _ in form_fields} or None
+    """Group the parameters of a form as httpx takes them; None: there are none."""
+    values_by_name: dict[str, list[str]] = {}
+    for name, value in form_fields:
+        values_by_name.setdefault(name, []).append(value)
+    return values_by_name or None
 
 
 @cache
 def _load_certificates() -> ssl.SSLContext:
-    """Read the list of those who sign certificates once: it takes a tenth of a second."""
-    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+    """Load the certificates of the authorities once: it takes a tenth of a second."""
+    import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
     return httpx.create_ssl_context()
 
 
 def _resolve_location(url: str, target: str) -> str:
-    """Resolve where an answer leads to a whole address; empty if it leads nowhere."""
-    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+    """Resolve the target of a redirect to a whole address; empty if there is none."""
+    import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
-    try:
-        if target:
-            return str(httpx.URL(urljoin(url, target)))
+    if not target:
         return ""
+    try:
+        return str(httpx.URL(urljoin(url, target)))
     except (ValueError, httpx.InvalidURL) as error:
         raise UserError(
             f"{_redact_url(url)} leads to {target[:80]!r}, which is no address", remedy="ask its owner"
@@ -708,32 +747,34 @@ def _resolve_location(url: str, target: str) -> str:
 
 
 def resolve_url(url: str, *, allow_private: bool = False) -> tuple[str, str | None]:
-    """Check an address and find the number behind its name.
+    """Check an address, and look up the IP address of its host.
 
     Parameters
     ----------
     url
-        http or https.
+        Address, http or https.
     allow_private
-        True lets addresses through that are not on the public internet.
+        True allows addresses that are not on the public internet.
 
     Returns
     -------
     host, address
-        `address` is None where a proxy is in use: then the proxy does the looking up.
+        Host and its IP address; `address` is None where a proxy looks it up.
 
     Raises
     ------
     UserError
-        Not http(s), no host, an unknown name.
+        The address is not http(s), has no host, or has an unknown one.
     ForbiddenError
-        Any of its numbers is not on the public internet (`PrivateAddressError`).
+        An IP address of the host is not on the public internet (`PrivateAddressError`).
     PrivateAddressError
-        Any of its numbers is not on the public internet.
+        An IP address of the host is not on the public internet.
     """
     _parse_url(url)
     parts = split_address(url)
-    port = split_address(url).port
+    port = parts.port
+    if not port:
+        port = _DEFAULT_PORTS.get(parts.scheme, 80)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UserError(f"{_redact_url(url)} is no http or https address", remedy="https://host/path")
     if parts.username or parts.password:
@@ -741,16 +782,18 @@ def resolve_url(url: str, *, allow_private: bool = False) -> tuple[str, str | No
     is_proxied = _find_proxy(url) is not None
     number = resolve_host(
         parts.hostname,
-        port or (443 if parts.scheme == "https" else 80),
+        port,
         allow_private=allow_private,
         is_proxied=is_proxied and not _is_ip_literal(parts.hostname),
     )
-    return parts.hostname, None if is_proxied else number
+    if is_proxied:
+        return parts.hostname, None
+    return parts.hostname, number
 
 
 def _parse_url(url: str) -> httpx.URL:
-    """Parse an address."""
-    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+    """Parse an address; refuse one that is not an address."""
+    import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
     try:
         _ = urlsplit(url).port
@@ -760,28 +803,28 @@ def _parse_url(url: str) -> httpx.URL:
 
 
 def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxied: bool = False) -> str | None:
-    """Find the number behind a name, and check that it may be asked.
+    """Look up the IP address of a host, and check that requests to it are allowed.
 
     Parameters
     ----------
     host, port
-        Of a server.
+        Host and port of a server.
     allow_private
-        True lets numbers through that are not on the public internet.
+        True allows addresses that are not on the public internet.
     is_proxied
-        True: a name that is not known here is one that a proxy looks up.
+        True: a proxy looks up a host that is unknown here.
 
     Returns
     -------
     number
-        Of IPv4 or IPv6; None: a proxy knows.
+        Address of IPv4 or IPv6; None: a proxy looks it up.
 
     Raises
     ------
     UserError
-        An unknown name.
+        The host is unknown.
     PrivateAddressError
-        Any of its numbers is not on the public internet.
+        An IP address of the host is not on the public internet.
     """
     try:
         address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -789,13 +832,12 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
         if is_proxied:
             return None
         raise UserError(f"no machine is called {host}", remedy="look at the address and the network") from error
-    numbers = [str(item[4][0]).partition("%")[0] for item in address_infos]
+    numbers = [_get_ip_address(address_info) for address_info in address_infos]
     private = [number for number in numbers if not _is_public(number)]
     if private and not allow_private:
+        host_text = f"{host} ({private[0]})"
         if host.strip("[]") == private[0]:
             host_text = host
-        else:
-            host_text = f"{host} ({private[0]})"
         raise PrivateAddressError(
             f"{host_text} is not on the public internet",
             remedy="download the file yourself, or say `allow_private = true` in hven.toml",
@@ -803,9 +845,14 @@ def resolve_host(host: str, port: int, *, allow_private: bool = False, is_proxie
     return numbers[0]
 
 
-GLOBAL_UNICAST_NETWORK = ipaddress.IPv6Network(
-    "2000::/3"
-)  # all that has been given out of IPv6 (RFC 4291); what lies beyond leads inwards, or to IPv4 in disguise
+def _get_ip_address(address_info: tuple[Any, ...]) -> str:
+    """Return the IP address in an answer of getaddrinfo, without its zone."""
+    socket_address = address_info[4]
+    return str(socket_address[0]).partition("%")[0]
+
+
+# all of IPv6 that is allocated (RFC 4291); addresses beyond lead inwards, or to IPv4 in disguise
+GLOBAL_UNICAST_NETWORK = ipaddress.IPv6Network("2000::/3")
 NAT64_NETWORK = ipaddress.IPv6Network("64:ff9b::/96")  # an address of IPv4 behind a translator (RFC 6052)
 
 
@@ -830,7 +877,10 @@ def _is_ip_literal(host: str) -> bool:
 
 
 def _find_proxy(url: str) -> str | None:
-    """Look up the proxy that the environment (or the system) names for an address (`HTTPS_PROXY`, `ALL_PROXY`, not for hosts of `NO_PROXY`)."""
+    """Look up the proxy that the environment (or the system) names for an address.
+
+    That is `HTTPS_PROXY` or `ALL_PROXY`, but none for hosts of `NO_PROXY`.
+    """
     parts = split_address(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -842,23 +892,22 @@ def _find_proxy(url: str) -> str | None:
 
 
 def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> Iterator[bytes]:
-    import httpx  # noqa: PLC0415  (a fifth of a second, for those who ask elsewhere)
+    import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
     content_encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    supported_encodings = {
-        "identity",
-        "gzip",
-        "x-gzip",
-        "deflate",
-        "",
-    }  # others unfold a thousandfold and more in one step
+    # one step of other encodings can expand a thousandfold and more
+    supported_encodings = {"identity", "gzip", "x-gzip", "deflate", ""}
     if not is_raw and content_encoding not in supported_encodings:
         raise SourceError(
             f"{_redact_url(url)} is sent with the encoding {content_encoding!r:.40}, which was not asked for",
             remedy="ask its owner",
         )
+    is_uncompressed = content_encoding in {"identity", ""}
     try:
-        yield from response.iter_raw() if is_raw or content_encoding in {"identity", ""} else response.iter_bytes()
+        if is_raw or is_uncompressed:
+            yield from response.iter_raw()
+        else:
+            yield from response.iter_bytes()
     except httpx.TimeoutException as error:
         raise UnreachableError(f"{_redact_url(url)} stopped sending", remedy="try again later") from error
     except httpx.HTTPError as error:
@@ -866,17 +915,18 @@ def _read_parts(response: httpx.Response, url: str, *, is_raw: bool = False) -> 
 
 
 def _choose_file_name(response: httpx.Response, url: str) -> str:
-    match = re.search(
-        r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", response.headers.get("content-disposition", ""), re.IGNORECASE
-    )
+    disposition = response.headers.get("content-disposition", "")
+    match = re.search(r"filename\*?=(?:UTF-8'')?\"?([^\";]+)", disposition, re.IGNORECASE)
     if match:
         raw = unquote(match.group(1))
     else:
         raw = unquote(split_address(url).path)
-    name = _UNSAFE_NAME_PATTERN.sub("_", raw.replace("\\", "/").rsplit("/", 1)[-1]).strip("._")[:120] or "data"
-    ending = _EXTENSIONS_BY_MEDIA_TYPE.get(
-        response.headers.get("content-type", "").partition(";")[0].strip().lower(), ""
-    )
+    last_part = raw.replace("\\", "/").rsplit("/", 1)[-1]
+    safe_part = _UNSAFE_NAME_PATTERN.sub("_", last_part)
+    name = safe_part.strip("._")[:120] or "data"
+    content_type = response.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    ending = _EXTENSIONS_BY_MEDIA_TYPE.get(media_type, "")
     if "." in name or not ending:
         return name
     return name + ending
@@ -888,9 +938,12 @@ def _redact_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return repr(url[:80])
-    if parts.hostname:
-        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if _has_port(url) else ''}{parts.path}"[:200]
-    return repr(url[:80])
+    if not parts.hostname:
+        return repr(url[:80])
+    port = ""
+    if _has_port(url):
+        port = f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"[:200]
 
 
 def _has_port(url: str) -> bool:

@@ -1,6 +1,6 @@
-"""Blocks of delimited text -> Arrow batches on all cores, in order.
+"""Parse blocks of delimited text into Arrow batches, on all cores and in order.
 
-A row that does not fit is kept aside and the rest goes on.
+A row that does not fit is set aside as a reject, and the other rows go on.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class RecordLayout:
     null_words
         Null words of the user, by column name; ``*`` holds those of all.
     transform
-        Makes a block delimited before it is parsed (runs of blanks, fixed columns), or None.
+        Function that makes a block delimited before it is parsed (runs of blanks, fixed columns), or None.
     text_first_columns
-        Columns that the quick parser can't read (padded null words, plus signs); learnt on the way.
+        Columns that the quick parser can't read (padded null words, plus signs). The set grows as files are read.
     json_columns
         Columns whose text is JSON strings (ECSV).
     reject_limit
-        Rows and values at fault that are told of each block and column, at least; None: all
+        Rejected rows and values that are reported for each block and column, at least; None: all
         (`hven.sources.SourceContext`).
     """
 
@@ -83,23 +83,34 @@ class RecordLayout:
     reject_limit: int | None = None
 
     def list_null_words(self, name: str) -> tuple[str, ...]:
-        """List null words that hold for a column."""
-        return (*self.null_words.get("*", ()), *self.null_words.get(name, ()))
+        """List the null words that hold for a column."""
+        common_words = self.null_words.get("*", ())
+        return (*common_words, *self.null_words.get(name, ()))
+
+
+_Reject = tuple[int, str | None, str | None, str, str | None]  # position, column, value, reason, text of the row
+_Occurrence = tuple[int, int, str]  # count, first position, first text
 
 
 @dataclass(slots=True)
 class ParsedBlock:
-    """A block's rows: `positions` are 0-based among all rows of the block (None = all are good)."""
+    """The rows of a block.
+
+    Attributes
+    ----------
+    positions
+        0-based numbers of the good rows among all rows of the block; None: all are good.
+    rounded, respelt
+        Columns with rounded or respelt numbers: their count, the first position and the first text.
+    """
 
     arrays: dict[str, pa.Array]
     good_count: int
     total_count: int
     positions: np.ndarray | None = None
-    rejects: list[tuple[int, str | None, str | None, str, str | None]] = field(default_factory=list)
-    rounded: dict[str, tuple[int, int, str]] = field(
-        default_factory=dict
-    )  # column -> count, first position, first text
-    respelt: dict[str, tuple[int, int, str]] = field(default_factory=dict)  # the same
+    rejects: list[_Reject] = field(default_factory=list)
+    rounded: dict[str, _Occurrence] = field(default_factory=dict)
+    respelt: dict[str, _Occurrence] = field(default_factory=dict)
 
 
 def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[str], file: str) -> ParsedBlock:
@@ -114,114 +125,189 @@ def parse_block(block: TextBlock, layout: RecordLayout, column_names: Sequence[s
         data = layout.transform(block.data)
     else:
         data = block.data
-    column_names = list(column_names) or layout.names[:1]  # somebody must count the rows
-    texts = {name for name in column_names if name in layout.text_first_columns}
-    if b"\0" in data:
-        texts = set(column_names)
-    newly_as_text: set[str] = set()
-    while True:
-        ragged: list[csv.InvalidRow] = []
-        try:
-            table = _read_csv(data, layout, column_names, texts, ragged)
-            large = {name for name in column_names if name not in texts and _can_lose_digits(table.column(name))}
-            if not large:
-                break
-            # their texts are looked at
-            texts = {*texts, *large}
-            newly_as_text = {*newly_as_text, *large}
-        except pa.ArrowInvalid as error:
-            if _has_enough_rejects(ragged, layout):
-                return ParsedBlock({}, 0, ragged[-1].number, None, [_describe_ragged_row(row) for row in ragged])
-            check_utf8(block, file)
-            match = _COLUMN_NUMBER_PATTERN.search(str(error))
-            if match:
-                name = layout.names[int(match.group(1))]
-            else:
-                name = None
-            if name is None or name in texts:
-                if texts >= set(column_names):
-                    raise SourceError(
-                        f"this block of text cannot be parsed: {error}", place=Place(file=file, line=block.line)
-                    ) from error
-                texts = set(column_names)
-            else:
-                newly_as_text.add(name)
-                if len(newly_as_text) <= 3:
-                    texts = {*texts, name}
-                else:
-                    texts = set(column_names)
+    column_names = list(column_names) or layout.names[:1]  # one column must count the rows
+    table_reader = _BlockReader(block, data, layout, column_names, file)
+    table = table_reader.read_table()
+    ragged = table_reader.ragged
+    if table is None:
+        rejects = [_describe_ragged_row(row) for row in ragged]
+        return ParsedBlock({}, 0, ragged[-1].number, None, rejects)
     total = table.num_rows + len(ragged)
-    padded = b" " in data or b"\t" in data or (layout.quote is not None and layout.quote.encode() in data)
-    arrays: dict[str, pa.Array] = {}
-    faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
-    rounded: dict[str, tuple[int, int, str]] = {}
-    respelt: dict[str, tuple[int, int, str]] = {}
-    may_be_respelt = MINUS_SIGN.encode() in data or b"D" in data or b"d" in data
+    converter = _ColumnConverter(data, layout, table_reader)
     for name in column_names:
         cells = _combine_chunks(table.column(name))
-        kind = layout.column_types[name]
-        words = layout.list_null_words(name)
-        if is_list_type(kind):
-            arrays[name], bad = parse_arrays(cells, kind)
-            if bad is not None:
-                faults[name] = (bad, cells, explain_unparsed(kind))
-        elif name in texts:
-            values, bad = parse_cells(cells, kind, null_words=words, decimal=layout.decimal, thousands=layout.thousands)
-            if b"\0" in data:
-                nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
-                if bad is None:
-                    bad = nul
-                else:
-                    bad = pc.or_(bad, nul)
-                if not pc.any(bad).as_py():
-                    bad = None
-            if bad is not None:
-                faults[name] = (bad, cells, explain_unparsed(kind))
-            elif name in newly_as_text:
-                layout.text_first_columns.add(name)
-            arrays[name] = values
-            if may_be_respelt and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-                changed = np.asarray(
-                    pc.and_(
-                        pc.fill_null(pc.match_substring_regex(cells, RESPELT_NUMBER_PATTERN), False),
-                        pc.is_valid(values),
-                    )
-                )
-                if changed.any():
-                    first = int(np.argmax(changed))
-                    respelt[name] = (int(changed.sum()), first, cells[first].as_py())
-            if (
-                pa.types.is_float64(kind)
-                and (flags := find_rounded_integers(_remove_thousands(cells, layout), values)) is not None
-            ):
-                first = int(np.argmax(flags))
-                rounded[name] = (int(flags.sum()), first, cells[first].as_py())
-        elif pa.types.is_string(kind):
-            cells = strip_blanks(cells) if padded else cells
-            arrays[name] = replace_null_words(
-                decode_json_strings(cells) if name in layout.json_columns else cells, words
-            )
-        else:
-            if words:
-                arrays[name] = replace_null_numbers(cells, words)
-            else:
-                arrays[name] = cells
-            arrays[name] = replace_nan(arrays[name])
-    if not ragged and not faults:
-        return ParsedBlock(arrays, total, total, rounded=rounded, respelt=respelt)
-    parsed = _split_off_rejects(arrays, ragged, faults, total, data, layout, len(table))
-    places = np.delete(np.arange(total), [row.number - 1 for row in ragged])
-    parsed.rounded = {name: (count, int(places[first]), text) for name, (count, first, text) in rounded.items()}
-    parsed.respelt = {name: (count, int(places[first]), text) for name, (count, first, text) in respelt.items()}
+        converter.add_column(name, cells)
+    if not ragged and not converter.faults:
+        return ParsedBlock(converter.arrays, total, total, rounded=converter.rounded, respelt=converter.respelt)
+    parsed = _split_off_rejects(converter, ragged, total, len(table))
+    ragged_positions = [row.number - 1 for row in ragged]
+    positions = np.delete(np.arange(total), ragged_positions)
+    parsed.rounded = _move_positions(converter.rounded, positions)
+    parsed.respelt = _move_positions(converter.respelt, positions)
     return parsed
 
 
-def _can_lose_digits(column: pa.ChunkedArray) -> bool:
-    return pa.types.is_floating(column.type) and any(map(can_lose_digits, column.chunks))
+def _move_positions(occurrences: Mapping[str, _Occurrence], positions: np.ndarray) -> dict[str, _Occurrence]:
+    """Replace positions among the parsed rows by positions among all rows of the block."""
+    return {name: (count, int(positions[first]), text) for name, (count, first, text) in occurrences.items()}
+
+
+class _BlockReader:
+    """Reads the table of a block; columns that the quick parser cannot read become texts.
+
+    Attributes
+    ----------
+    text_columns
+        Columns that are read as texts.
+    newly_as_text
+        Those that are read as texts because this block needs it.
+    ragged
+        Rows with a wrong number of fields.
+    """
+
+    def __init__(
+        self, block: TextBlock, data: bytes, layout: RecordLayout, column_names: Sequence[str], file: str
+    ) -> None:
+        self.block = block
+        self.data = data
+        self.layout = layout
+        self.column_names = column_names
+        self.file = file
+        self.text_columns = {name for name in column_names if name in layout.text_first_columns}
+        if b"\0" in data:
+            self.text_columns = set(column_names)
+        self.newly_as_text: set[str] = set()
+        self.ragged: list[csv.InvalidRow] = []
+
+    def read_table(self) -> pa.Table | None:
+        """Read the table; None: the block has enough rejects."""
+        while True:
+            self.ragged = []
+            try:
+                table = _read_csv(self.data, self.layout, self.column_names, self.text_columns, self.ragged)
+            except pa.ArrowInvalid as error:
+                if _has_enough_rejects(self.ragged, self.layout):
+                    return None
+                check_utf8(self.block, self.file)
+                self._read_more_as_text(error)
+                continue
+            inexact_columns = {name for name in self.column_names if self._can_lose_digits(table, name)}
+            if not inexact_columns:
+                return table
+            # the texts of these numbers show whether digits are lost
+            self.text_columns = self.text_columns | inexact_columns
+            self.newly_as_text |= inexact_columns
+
+    def _can_lose_digits(self, table: pa.Table, name: str) -> bool:
+        column = table.column(name)
+        if name in self.text_columns or not pa.types.is_floating(column.type):
+            return False
+        return any(map(can_lose_digits, column.chunks))
+
+    def _read_more_as_text(self, error: pa.ArrowInvalid) -> None:
+        """Choose the columns that are read as texts in the next attempt, after an error of the parser."""
+        match = _COLUMN_NUMBER_PATTERN.search(str(error))
+        name = None
+        if match:
+            name = self.layout.names[int(match.group(1))]
+        all_columns = set(self.column_names)
+        if name is None or name in self.text_columns:
+            if self.text_columns >= all_columns:
+                raise SourceError(
+                    f"this block of text cannot be parsed: {error}", place=Place(file=self.file, line=self.block.line)
+                ) from error
+            self.text_columns = all_columns
+            return
+        self.newly_as_text.add(name)
+        if len(self.newly_as_text) <= 3:
+            self.text_columns = {*self.text_columns, name}
+        else:
+            self.text_columns = all_columns
+
+
+class _ColumnConverter:
+    """Converts the columns of a block, and collects what is wrong or noteworthy in them.
+
+    Attributes
+    ----------
+    faults
+        Columns with values that do not fit: the mask of these, all cells as texts, and the reason.
+    """
+
+    def __init__(self, data: bytes, layout: RecordLayout, reader: _BlockReader) -> None:
+        self.data = data
+        self.layout = layout
+        self.reader = reader
+        self.arrays: dict[str, pa.Array] = {}
+        self.faults: dict[str, tuple[pa.Array, pa.Array, str]] = {}
+        self.rounded: dict[str, _Occurrence] = {}
+        self.respelt: dict[str, _Occurrence] = {}
+        has_quotes = layout.quote is not None and layout.quote.encode() in data
+        self.may_be_padded = has_quotes or b" " in data or b"\t" in data
+        self.may_be_respelt = MINUS_SIGN.encode() in data or b"D" in data or b"d" in data
+
+    def add_column(self, name: str, cells: pa.Array) -> None:
+        kind = self.layout.column_types[name]
+        if is_list_type(kind):
+            self.arrays[name], bad = parse_arrays(cells, kind)
+            if bad is not None:
+                self.faults[name] = (bad, cells, explain_unparsed(kind))
+        elif name in self.reader.text_columns:
+            self._parse_texts(name, cells, kind)
+        elif pa.types.is_string(kind):
+            if self.may_be_padded:
+                cells = strip_blanks(cells)
+            if name in self.layout.json_columns:
+                cells = decode_json_strings(cells)
+            self.arrays[name] = replace_null_words(cells, self.layout.list_null_words(name))
+        else:
+            words = self.layout.list_null_words(name)
+            if words:
+                cells = replace_null_numbers(cells, words)
+            self.arrays[name] = replace_nan(cells)
+
+    def _parse_texts(self, name: str, cells: pa.Array, kind: pa.DataType) -> None:
+        layout = self.layout
+        words = layout.list_null_words(name)
+        values, bad = parse_cells(cells, kind, null_words=words, decimal=layout.decimal, thousands=layout.thousands)
+        if b"\0" in self.data:
+            bad = _add_nul_cells(cells, bad)
+        if bad is not None:
+            self.faults[name] = (bad, cells, explain_unparsed(kind))
+        elif name in self.reader.newly_as_text:
+            layout.text_first_columns.add(name)
+        self.arrays[name] = values
+        is_number_type = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+        if self.may_be_respelt and is_number_type:
+            matches_respelt = pc.match_substring_regex(cells, RESPELT_NUMBER_PATTERN)
+            is_respelt = pc.and_(pc.fill_null(matches_respelt, False), pc.is_valid(values))
+            flags = np.asarray(is_respelt)
+            if flags.any():
+                self.respelt[name] = _find_first_occurrence(flags, cells)
+        if pa.types.is_float64(kind):
+            is_rounded = find_rounded_integers(_remove_thousands(cells, layout), values)
+            if is_rounded is not None:
+                self.rounded[name] = _find_first_occurrence(is_rounded, cells)
+
+
+def _add_nul_cells(cells: pa.Array, bad: pa.Array | None) -> pa.Array | None:
+    """Mark the cells that hold a NUL byte, too; None: no cell is marked."""
+    has_nul = pc.fill_null(pc.match_substring(cells, "\0"), False)
+    if bad is not None:
+        has_nul = pc.or_(bad, has_nul)
+    if pc.any(has_nul).as_py():
+        return has_nul
+    return None
+
+
+def _find_first_occurrence(flags: np.ndarray, cells: pa.Array) -> _Occurrence:
+    first = int(np.argmax(flags))
+    first_text = cells[first].as_py()
+    return int(flags.sum()), first, first_text
 
 
 def _remove_thousands(cells: pa.Array, layout: RecordLayout) -> pa.Array:
-    """Write numbers without their thousands separators."""
+    """Remove the thousands separators of numbers."""
     if layout.thousands:
         return pc.replace_substring(cells, layout.thousands, "")
     return cells
@@ -231,34 +317,46 @@ def _read_csv(
     data: bytes, layout: RecordLayout, column_names: Sequence[str], texts: set[str], ragged: list[csv.InvalidRow]
 ) -> pa.Table:
     def collect_invalid_row(row: csv.InvalidRow) -> str:
-        ragged.append(row)  # the parser asks row by row, and nobody else has the interpreter meanwhile
-        return "error" if _has_enough_rejects(ragged, layout) else "skip"
+        ragged.append(row)  # the parser calls this row by row while it holds the interpreter
+        if _has_enough_rejects(ragged, layout):
+            return "error"
+        return "skip"
 
-    quoted = layout.quote is not None and layout.quote.encode() in data
+    quote = layout.quote
+    quote_character: str | bool = False
+    if quote is not None and quote.encode() in data:
+        quote_character = quote
+    is_quoted = quote_character is not False
+    column_types: dict[str, pa.DataType] = {}
+    for name in column_names:
+        kind = layout.column_types[name]
+        if name in texts or is_list_type(kind):
+            kind = pa.string()
+        column_types[name] = kind
+    block_bytes = max(len(data), 1) + 1
+    read_options = csv.ReadOptions(column_names=layout.names, use_threads=False, block_size=block_bytes)
+    parse_options = csv.ParseOptions(
+        delimiter=layout.delimiter,
+        quote_char=quote_character,
+        double_quote=is_quoted,
+        newlines_in_values=is_quoted,
+        invalid_row_handler=collect_invalid_row,
+    )
+    null_words = [*NULL_WORDS, *_PADDED_EMPTY_CELLS, *layout.null_words.get("*", ())]
+    convert_options = csv.ConvertOptions(
+        column_types=column_types,
+        include_columns=list(column_names),
+        null_values=null_words,
+        true_values=["true", "True", "TRUE", "T", "t", "1"],
+        false_values=["false", "False", "FALSE", "F", "f", "0"],
+        strings_can_be_null=False,
+        decimal_point=layout.decimal,
+    )
     return csv.read_csv(
         pa.BufferReader(data),
-        read_options=csv.ReadOptions(column_names=layout.names, use_threads=False, block_size=max(len(data), 1) + 1),
-        parse_options=csv.ParseOptions(
-            delimiter=layout.delimiter,
-            quote_char=layout.quote if quoted else False,
-            double_quote=quoted,
-            newlines_in_values=quoted,
-            invalid_row_handler=collect_invalid_row,
-        ),
-        convert_options=csv.ConvertOptions(
-            column_types={
-                name: pa.string()
-                if name in texts or is_list_type(layout.column_types[name])
-                else layout.column_types[name]
-                for name in column_names
-            },
-            include_columns=list(column_names),
-            null_values=[*NULL_WORDS, *_PADDED_EMPTY_CELLS, *layout.null_words.get("*", ())],
-            true_values=["true", "True", "TRUE", "T", "t", "1"],
-            false_values=["false", "False", "FALSE", "F", "f", "0"],
-            strings_can_be_null=False,
-            decimal_point=layout.decimal,
-        ),
+        read_options=read_options,
+        parse_options=parse_options,
+        convert_options=convert_options,
     )
 
 
@@ -266,7 +364,7 @@ def _has_enough_rejects(ragged: list[csv.InvalidRow], layout: RecordLayout) -> b
     return layout.reject_limit is not None and len(ragged) >= layout.reject_limit
 
 
-def _describe_ragged_row(row: csv.InvalidRow) -> tuple[int, str | None, str | None, str, str | None]:
+def _describe_ragged_row(row: csv.InvalidRow) -> _Reject:
     return (
         row.number - 1,
         None,
@@ -300,7 +398,7 @@ def explain_unparsed(arrow_type: pa.DataType) -> str:
 
 
 def explain_value(value: str | None, arrow_type: pa.DataType, reason: str) -> str:
-    """Phrase why a text is no value of a type; a number may be too large for it."""
+    """Phrase why a text is no value of a type, or that a number is too large for it."""
     if value is not None and pa.types.is_floating(arrow_type) and is_number(value):
         return TOO_LARGE_REASON.format(type_from_arrow(arrow_type))
     return reason
@@ -312,9 +410,9 @@ def build_rounding_deviation(column: str, count: int, file: str, row: int | None
     Parameters
     ----------
     column, file
-        Names.
+        The column and the file.
     count, row, value
-        How many; the data row of the first one, and its text.
+        Count of the rounded numbers; data row and text of the first one.
     """
     return Deviation(
         kind=DeviationKind.PRECISION,
@@ -355,69 +453,65 @@ def report_respelt_numbers(
     first_row
         Number of the first row of the block.
     declared
-        Columns whose type the file or the descriptor's source says: that they are numbers is no guess.
+        Columns whose type the file or the descriptor states. That these hold numbers is no guess.
     report
         Takes the deviations.
     """
+    message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
     for name, (count, position, value) in parsed_block.respelt.items():
-        if name not in declared:
-            message = "numbers with a Unicode minus sign, or an exponent of Fortran (1.5D+03), are read as numbers"
-            report(
-                Deviation(
-                    kind=DeviationKind.TYPE,
-                    column=name,
-                    count=count,
-                    file=file,
-                    row=first_row + position,
-                    value=value,
-                    message=message,
-                )
-            )
+        if name in declared:
+            continue
+        deviation = Deviation(
+            kind=DeviationKind.TYPE,
+            column=name,
+            count=count,
+            file=file,
+            row=first_row + position,
+            value=value,
+            message=message,
+        )
+        report(deviation)
 
 
 def _split_off_rejects(
-    arrays: dict[str, pa.Array],
-    ragged: list[csv.InvalidRow],
-    bad_cells: dict[str, tuple[pa.Array, pa.Array, str]],
-    total: int,
-    data: bytes,
-    layout: RecordLayout,
-    parsed_count: int,
+    converter: _ColumnConverter, ragged: Sequence[csv.InvalidRow], total: int, parsed_count: int
 ) -> ParsedBlock:
-    """Separate the rows at fault, each with its number, column, value and text."""
-    if layout.quote and layout.quote.encode() in data:
-        lines = None
-    else:
-        lines = [line for line in data.splitlines() if line.strip()]
-    if lines is not None and len(lines) != total:
-        lines = None
-    positions = np.ones(total, bool)
-    rejects: list[tuple[int, str | None, str | None, str, str | None]] = []
+    """Separate the rejected rows, each with its number, column, value and text."""
+    layout = converter.layout
+    lines = _split_plain_lines(converter.data, layout, total)
+    is_parsed = np.ones(total, bool)
+    rejects: list[_Reject] = []
     for row in ragged:
-        positions[row.number - 1] = False
+        is_parsed[row.number - 1] = False
         rejects.append(_describe_ragged_row(row))
-    places = np.flatnonzero(positions)  # of the rows that were parsed
+    positions = np.flatnonzero(is_parsed)
     is_rejected = np.zeros(parsed_count, bool)
-    for name, (bad, cells, reason) in bad_cells.items():
+    for name, (bad, cells, reason) in converter.faults.items():
         mask = np.asarray(bad) & ~is_rejected
         is_rejected |= mask
         for at in np.flatnonzero(mask)[: layout.reject_limit]:
-            place = int(places[at])
+            position = int(positions[at])
+            text = None
             if lines is not None:
-                text = lines[place].decode(errors="replace")
-            else:
-                text = None
+                text = lines[position].decode(errors="replace")
             value = cells[int(at)].as_py()
-            rejects.append((place, name, value, explain_value(value, layout.column_types[name], reason), text))
+            explanation = explain_value(value, layout.column_types[name], reason)
+            rejects.append((position, name, value, explanation, text))
+    rejects.sort(key=lambda reject: reject[0])
     keep = pa.array(~is_rejected)
-    rejects.sort(key=lambda item: item[0])
-    return ParsedBlock(
-        {name: array.filter(keep) for name, array in arrays.items()},
-        int((~is_rejected).sum()),
-        total,
-        places[~is_rejected],
-        rejects,
-    )
+    kept_arrays = {name: array.filter(keep) for name, array in converter.arrays.items()}
+    kept_positions = positions[~is_rejected]
+    return ParsedBlock(kept_arrays, len(kept_positions), total, kept_positions, rejects)
+
+
+def _split_plain_lines(data: bytes, layout: RecordLayout, total: int) -> list[bytes] | None:
+    """Split a block into the texts of its rows; None where quotes may hide line ends."""
+    if layout.quote and layout.quote.encode() in data:
+        return None
+    lines = [line for line in data.splitlines() if line.strip()]
+    if len(lines) != total:
+        return None
+    return lines
 
 
 def parse_blocks(
@@ -442,11 +536,12 @@ def parse_blocks(
 def iterate_rejects(
     parsed_block: ParsedBlock, first_row: int, file: str, declared: Mapping[str, pa.DataType]
 ) -> Iterator[RejectedRow]:
-    """Yield each fault with its row number in the file, and the remedy where the type was only guessed."""
+    """Yield each reject with its row number in the file, and with the remedy where the type was only guessed."""
     for at, column, value, reason, text in parsed_block.rejects:
         guessed = column is not None and column not in declared and reason != NUL_REASON
         if guessed:
             hint = f"; the type was guessed from a sample: if this value is right, declare {column} as string"
         else:
             hint = ""
-        yield RejectedRow(file=file, row=first_row + at, column=column, value=value, reason=reason + hint, text=text)
+        full_reason = reason + hint
+        yield RejectedRow(file=file, row=first_row + at, column=column, value=value, reason=full_reason, text=text)

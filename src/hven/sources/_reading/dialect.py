@@ -1,6 +1,6 @@
-"""The look of a delimited text file, guessed from its beginning.
+"""Detect the layout of a delimited text file from its beginning: delimiter, header, comments.
 
-Delimiter, header, comments, and what an ECSV header tells.
+An ECSV header is read as well.
 """
 
 from __future__ import annotations
@@ -46,11 +46,10 @@ matches_value = re.compile(rf"{_NUMBER_PATTERN.pattern}|\s*\d{{4}}-\d\d-\d\d.*|\
 _BLANK_RUN_PATTERN = re.compile(r"[ \t]+")
 RULE_LINE_PATTERN = re.compile(r"[-=+\s,;|:\"]*(?:-{3}|={3})[-=+\s,;|:\"]*")  # a line below a head
 _TABLE_BORDER_PATTERN = re.compile(r"\s*\+[-+=]+\+\s*")  # around a table
-_MAX_ECSV_HEADER_CHARACTERS, _MAX_ECSV_DEPTH = (
-    1 << 19,
-    200,
-)  # of an ECSV header: characters, and depth (of indentation, too)
-_TOP_RECORD_COUNT = 4  # records at the top among which such lines are looked for
+# an ECSV header has at most this many characters, and is nested (and indented) at most this deep
+_MAX_ECSV_HEADER_CHARACTERS = 1 << 19
+_MAX_ECSV_DEPTH = 200
+_TOP_RECORD_COUNT = 4  # rule lines are looked for among this many records at the top
 _NUMBERED_COMMENT_PATTERN = re.compile(r"\s*(?:column|col\.?)?\s*(\d{1,3})\s*[:.)=-]\s+(\S.*)", re.IGNORECASE)
 # the NASA Exoplanet Archive names each column in a comment
 _COLUMN_COMMENT_PATTERN = re.compile(r"\s*COLUMN\s+(\w+)\s*:\s*(\S.*)")
@@ -73,18 +72,18 @@ _ECSV_DATATYPES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextDialect:
-    """What the beginning of a file says.
+    """The layout of a delimited text file, as its beginning shows it.
 
     Attributes
     ----------
     offset
         Bytes before the first data row.
     title, authors, description
-        What the file says of itself.
+        What the file says about itself.
     columns_by_name
         Columns with metadata, if the file carries any (ECSV, numbered comments).
     is_typed
-        True if these say types, too.
+        True if these columns carry types, too.
     json_columns
         Columns of JSON strings.
     has_header
@@ -92,9 +91,10 @@ class TextDialect:
     has_units
         True if the record below the names holds units.
     types, null_words
-        What the header of a known format declares for single columns (`catalogue_headers.TextHeader`).
+        Types and null words that the header of a known format declares for single columns
+        (`catalogue_headers.TextHeader`).
     ranges, counts_bytes, has_continuation_lines
-        How its records are cut.
+        How the records of the file are cut.
     is_barred
         True if each line begins and ends with a bar, which bounds no further column.
     renamed_columns
@@ -124,12 +124,18 @@ class TextDialect:
     def split_records(self, lines: Sequence[str], quote: str | None = None) -> list[list[str]]:
         """Split lines into the values of records."""
         if self.has_continuation_lines:
-            lines = catalogue_headers.join_continuation_lines("\n".join(lines).encode()).decode().split("\n")
+            text = "\n".join(lines)
+            joined_bytes = catalogue_headers.join_continuation_lines(text.encode())
+            lines = joined_bytes.decode().split("\n")
         if self.ranges:
-            return [[line[start:end].strip() for start, end in self.ranges] for line in lines]
+            return [self._cut_ranges(line) for line in lines]
         if self.is_barred:
             lines = [strip_bars(line) for line in lines]
-        return split_fields([line for line in lines if line.strip()], self.delimiter, quote)
+        filled_lines = [line for line in lines if line.strip()]
+        return split_fields(filled_lines, self.delimiter, quote)
+
+    def _cut_ranges(self, line: str) -> list[str]:
+        return [line[start:end].strip() for start, end in self.ranges]
 
 
 def strip_bars(line: str) -> str:
@@ -138,24 +144,41 @@ def strip_bars(line: str) -> str:
 
 
 def _is_barred(lines: Sequence[str]) -> bool:
-    bare = [line.strip() for line in lines]
-    return bool(bare) and all(len(line) > 2 and line[0] == line[-1] == "|" for line in bare)
+    bare_lines = [line.strip() for line in lines]
+    return bool(bare_lines) and all(map(_is_between_bars, bare_lines))
+
+
+def _has_outer_bars(sample: Sequence[str], names: Sequence[str] | None) -> bool:
+    """Check whether bars stand around the records, and are not the ends of columns that `names` names."""
+    if not _is_barred(sample):
+        return False
+    return names is None or len(names) < sample[0].count("|") + 1
+
+
+def _is_between_bars(line: str) -> bool:
+    return len(line) > 2 and line[0] == line[-1] == "|"
 
 
 def split_fields(lines: Sequence[str], delimiter: str, quote: str | None) -> list[list[str]]:
-    """Split records, blanks around fields taken off."""
+    """Split records into fields, and strip the blanks around each field."""
     if delimiter == WHITESPACE:
         lines = [_BLANK_RUN_PATTERN.sub(" ", line.strip()) for line in lines]
         delimiter = " "
-    return [
-        [*map(str.strip, _split_quoted(line, delimiter, quote) if quote and quote in line else line.split(delimiter))]
-        for line in lines
-    ]
+    return [_split_record(line, delimiter, quote) for line in lines]
+
+
+def _split_record(line: str, delimiter: str, quote: str | None) -> list[str]:
+    if quote and quote in line:
+        fields = _split_quoted(line, delimiter, quote)
+    else:
+        fields = line.split(delimiter)
+    return [*map(str.strip, fields)]
 
 
 def _split_quoted(line: str, delimiter: str, quote: str) -> list[str]:
+    reader = csv.reader([line], delimiter=delimiter, quotechar=quote)
     try:
-        return next(csv.reader([line], delimiter=delimiter, quotechar=quote), [])
+        return next(reader, [])
     except csv.Error:  # quotes that mean nothing with this delimiter
         return line.split(delimiter)
 
@@ -163,8 +186,8 @@ def _split_quoted(line: str, delimiter: str, quote: str) -> list[str]:
 def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> str:
     """Find the delimiter that cuts all lines into the same number of fields.
 
-    Tab, semicolon, bar and comma are tried, then blanks. Of several that fit, one that gives at least half
-    as many fields as the best comes first in this order: commas stand inside values more often than semicolons.
+    Tab, semicolon, bar and comma are tried, then blanks. If several fit, the first in this order that gives at
+    least half as many fields as the best one wins: commas stand inside values more often than semicolons.
 
     Raises
     ------
@@ -182,7 +205,7 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
         number, times = counts.most_common(1)[0]
         if number > 1 and times >= 0.9 * len(lines):
             scores[delimiter] = number
-    best = max((scores.get(delimiter, 0) for delimiter in _CANDIDATE_DELIMITERS), default=0)
+    best = max(scores.get(delimiter, 0) for delimiter in _CANDIDATE_DELIMITERS)
     for delimiter in _CANDIDATE_DELIMITERS:
         if best and scores.get(delimiter, 0) * 2 >= best:
             return delimiter
@@ -190,15 +213,18 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: Place) -> st
         return WHITESPACE
     for delimiter, counts in spread.items():
         # fields of uneven number: a wrong guess would refuse nearly every row
-        if sum(times for number, times in counts.items() if number > (3 if delimiter == WHITESPACE else 1)) > 0.5 * len(
-            lines
-        ):
+        least_fields = 1
+        if delimiter == WHITESPACE:
+            least_fields = 3
+        divided_count = sum(times for number, times in counts.items() if number > least_fields)
+        if divided_count > 0.5 * len(lines):
             word = next(word for word, value in DELIMITERS_BY_WORD.items() if value == delimiter)
             raise SourceError(
                 f"no delimiter cuts the lines into equal numbers of fields ({word}: {min(counts)} to {max(counts)})",
                 place=place,
                 remedy=f"say `delimiter: {word}` if that is right, `skip:` what stands above the table; "
-                "columns at fixed bytes: `{kind: fixed, files: ..., fields: {name: 1-9, mag: 11-16}}`, bytes counted from 1 (`hven new ... --kind fixed` drafts them)",
+                "columns at fixed bytes: `{kind: fixed, files: ..., fields: {name: 1-9, mag: 11-16}}`, "
+                "bytes counted from 1 (`hven new ... --kind fixed` drafts them)",
             )
     return ","
 
@@ -214,13 +240,27 @@ def is_header_record(first_record: Sequence[str], records: Sequence[Sequence[str
     if not records:
         return True
     for index in range(len(first_record)):
-        column = [row[index] for row in records if index < len(row) and row[index]]
+        column = _list_filled_cells(records, index)
         if column and _count_matches(matches_value, column) >= 0.5 * len(column):
             return True  # a word above numbers
-    names = [cell.lower() for cell in first_record if cell]
-    plain = all(re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) for cell in first_record if cell)
-    again = any(cell in {row[i] for row in records if i < len(row)} for i, cell in enumerate(first_record) if cell)
-    return plain and len(set(names)) == len(names) and not again
+    filled_cells = [cell for cell in first_record if cell]
+    names = {cell.lower() for cell in filled_cells}
+    are_distinct = len(names) == len(filled_cells)
+    return are_distinct and all(map(_is_plain_name, filled_cells)) and not _repeats_below(first_record, records)
+
+
+def _list_filled_cells(records: Sequence[Sequence[str]], index: int) -> list[str]:
+    """List the cells of one column that are not empty."""
+    return [row[index] for row in records if index < len(row) and row[index]]
+
+
+def _is_plain_name(cell: str) -> bool:
+    return re.fullmatch(r"[^\W\d][\w .:/()\[\]%+*#-]{0,60}", cell) is not None
+
+
+def _repeats_below(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
+    """Check whether a cell of the first record occurs again in its column."""
+    return any(cell and cell in _list_filled_cells(records, index) for index, cell in enumerate(first_record))
 
 
 def _count_matches(matcher: Callable[[str], object], cells: Sequence[str]) -> int:
@@ -239,12 +279,12 @@ def detect_dialect(
     skip: int = 0,
     units: bool | None = None,
 ) -> TextDialect:
-    """Read the beginning of a file (UTF-8).
+    """Detect the layout of a file (UTF-8) from its beginning.
 
     Raises
     ------
     SourceError
-        Names that occur twice, a delimiter that cuts nothing.
+        A name occurs twice, or a delimiter cuts nothing.
     """
     lines = _LineCursor(first_bytes)
     lines.take_lines(skip)
@@ -252,138 +292,250 @@ def detect_dialect(
         format_detection.check_text(*lines.peek_filled_line(file))
     if lines.peek_line().startswith("# %ECSV"):
         return _read_ecsv_header(lines, file)
-    if delimiter is None and header is None and units is None and comment in {None, "#", "\\"}:
+    is_undeclared = delimiter is None and header is None and units is None
+    if is_undeclared and comment in {None, "#", "\\"}:
         text_header = catalogue_headers.read_text_header(first_bytes, lines.offset, file)
         if text_header is not None:
             return _build_header_dialect(text_header, names, file)
-    if comment is not None:
-        sign = comment
-    elif lines.peek_line().startswith("#"):
-        sign = "#"
-    else:
-        sign = None
-    last_comment, ruled = "", False  # whether a line is drawn below it
-    numbered: dict[int, str] = {}
-    by_name: dict[str, str] = {}
-    while lines.has_more() and (not (line := lines.peek_line()).strip() or (sign and line.lstrip().startswith(sign))):
-        lines.take_lines(1)
-        if sign and line.strip(sign + " \t\r-=_*~"):
-            last_comment = line.lstrip()[len(sign) :]
-            ruled = False
-            match = _NUMBERED_COMMENT_PATTERN.fullmatch(last_comment)
-            if match:
-                numbered[int(match.group(1))] = match.group(2).strip()
-            elif match := _COLUMN_COMMENT_PATTERN.fullmatch(last_comment):
-                by_name[match.group(1)], last_comment = match.group(2).strip(), ""
-        elif sign:
-            ruled = ruled or "---" in line
+    return _detect_layout(
+        lines, file, delimiter=delimiter, quote=quote, comment=comment, header=header, names=names, units=units
+    )
+
+
+def _detect_layout(
+    lines: _LineCursor,
+    file: str,
+    *,
+    delimiter: str | None,
+    quote: str | None,
+    comment: str | None,
+    header: bool | None,
+    names: Sequence[str] | None,
+    units: bool | None,
+) -> TextDialect:
+    """Detect the layout of a file that has no header of a known format."""
+    comment_sign = comment
+    if comment is None and lines.peek_line().startswith("#"):
+        comment_sign = "#"
+    head_comments = _read_head_comments(lines, comment_sign)
     start = lines.offset
-    sample = [
-        line for line in lines.sample_lines(400, 100) if line.strip() and not (sign and line.lstrip().startswith(sign))
-    ]
-    sample = [
-        line
-        for number, line in enumerate(sample)
-        if not (
-            _TABLE_BORDER_PATTERN.fullmatch(line) or (number <= _TOP_RECORD_COUNT and RULE_LINE_PATTERN.fullmatch(line))
-        )
-    ]
-    if delimiter is not None:
-        cut = DELIMITERS_BY_WORD.get(delimiter, delimiter)
+    sample_place = Place(file=file, line=lines.line)
+    sample = _sample_records(lines, comment_sign)
+    if delimiter is None:
+        cut = guess_delimiter(sample, quote, sample_place)
     else:
-        cut = guess_delimiter(sample, quote, Place(file=file, line=lines.line))
-    barred = cut == "|" and _is_barred(sample) and (names is None or len(names) < sample[0].count("|") + 1)
-    if barred:
+        cut = DELIMITERS_BY_WORD.get(delimiter, delimiter)
+    is_barred = cut == "|" and _has_outer_bars(sample, names)
+    if is_barred:
         sample = [strip_bars(line) for line in sample]
     rows = split_fields(sample, cut, quote)
-    if rows and len(rows[0]) > MAX_COLUMNS:
-        raise SourceError(
-            f"a record of {len(rows[0]):,} fields",
-            place=Place(file=file, line=lines.line),
-            remedy=f"this is no table, or the delimiter is not {cut!r}",
-        )
-    if rows:
-        width = Counter(map(len, rows)).most_common(1)[0][0]
-    else:
-        width = 0
+    width = _find_record_width(rows, cut, sample_place)
     if width == 1 and delimiter is None and names is None and header is None:
-        format_detection.check_lines(sample, sum(len(row) > 1 for row in rows), Place(file=file, line=lines.line))
+        divided_count = sum(len(row) > 1 for row in rows)
+        format_detection.check_lines(sample, divided_count, sample_place)
     if delimiter is not None and width == 1:
-        try:
-            other = guess_delimiter(sample, quote, Place(file=file))
-        except SourceError:
-            other = cut
-        parts = len(split_fields(sample[-1:], other, quote)[0])
-        if other not in {cut, WHITESPACE} and parts > 2:
-            word = next((word for word, value in DELIMITERS_BY_WORD.items() if value == other), other)
-            raise SourceError(
-                f"the delimiter {delimiter!r} finds a single column",
-                place=Place(file=file, line=lines.line),
-                remedy=f"{word} would give {parts}: `delimiter: {word}`",
-            )
+        _check_stated_delimiter(sample, delimiter, quote, sample_place)
     header_cells: list[str] | None = None
     if header is not False and rows:
-        if last_comment:
-            comment_cells = split_fields([last_comment], cut, quote)[0]
-        else:
-            comment_cells = []
-        if ruled and len(comment_cells) == 1:  # names between blanks above values between tabs
-            comment_cells = last_comment.split()
-        if len(comment_cells) > width:  # tabs that make names stand above their values
-            comment_cells = [cell for cell in comment_cells if cell]
-        if header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
-            header_cells = comment_cells
-        elif header or (header is None and names is None and is_header_record(rows[0], rows[1:200])):
-            header_cells = rows[0]
-        named = header_cells is rows[0] or (
-            header is None
-            and names is not None
-            and [cell.lower() for cell in rows[0]] == [name.lower() for name in names]
-        )
-        if named:
-            lines.skip_record(sign, quote)
+        comment_cells = head_comments.split_names(width, cut, quote)
+        header_cells = _find_header_cells(rows, comment_cells, width=width, header=header, names=names)
+        if header_cells is rows[0] or (header is None and _equals_names(rows[0], names)):
+            lines.skip_record(comment_sign, quote)
             start = lines.offset
             rows = rows[1:]
-    line_number = lines.line
-    top = header_cells is not None or names is not None
+    has_names = header_cells is not None or names is not None
     unit_cells: Sequence[str] = ()
-    if units and rows and (value := next(filter(matches_value, rows[0]), None)):
-        raise SourceError(
-            f"the record below the names holds {value!r}, and `units: true` says that it holds units",
-            place=Place(file=file, line=line_number),
-            remedy="leave `units` out: then each file is looked at",
-        )
-    if rows and (units or (units is None and top and is_unit_record(rows[0], rows[1:]))):
-        lines.skip_record(sign, quote)
+    if rows and _has_unit_record(rows, units, has_names=has_names, place=Place(file=file, line=lines.line)):
+        lines.skip_record(comment_sign, quote)
         unit_cells = rows[0]
         start = lines.offset
         rows = rows[1:]
-    if top:
-        start = lines.skip_blank_lines(sign)
-    renamed: Sequence[tuple[str, str]] = ()
-    if names is not None:
-        final = list(names)
-        if header_cells is not None and len(header_cells) != len(final):
-            raise SourceError(
-                f"`names` has {len(final)} names, but the header has {len(header_cells)} fields",
-                place=Place(file=file),
-                remedy="give one name per field",
-            )
-    else:
-        final = deduplicate_names(stated_names := _choose_names(header_cells, width, rows))
-        renamed = list_renamed(stated_names, final)
-    described = _describe_columns(final, numbered, unit_cells) | _describe_commented_columns(final, by_name)
+    if has_names:
+        start = lines.skip_blank_lines(comment_sign)
+    final_names, renamed_columns = _settle_names(names, header_cells, width, rows, file=file)
+    columns_by_name = _describe_columns(final_names, head_comments.texts_by_number, unit_cells)
+    columns_by_name |= _describe_commented_columns(final_names, head_comments.texts_by_name)
     return TextDialect(
-        names=final,
+        names=final_names,
         delimiter=cut,
-        comment=sign,
+        comment=comment_sign,
         offset=start,
         has_header=header_cells is not None,
-        columns_by_name=described,
+        columns_by_name=columns_by_name,
         has_units=bool(unit_cells),
-        is_barred=barred,
-        renamed_columns=renamed,
+        is_barred=is_barred,
+        renamed_columns=renamed_columns,
     )
+
+
+@dataclass(slots=True)
+class _HeadComments:
+    """The comments above the first record.
+
+    Attributes
+    ----------
+    last
+        Text of the last comment that holds more than a rule, without its sign.
+    is_ruled
+        True if a rule is drawn below the last comment.
+    texts_by_number, texts_by_name
+        Descriptions of columns, by the number or the name that their comment gives.
+    """
+
+    last: str = ""
+    is_ruled: bool = False
+    texts_by_number: dict[int, str] = field(default_factory=dict)
+    texts_by_name: dict[str, str] = field(default_factory=dict)
+
+    def add_line(self, line: str, sign: str) -> None:
+        if not line.strip(sign + " \t\r-=_*~"):
+            self.is_ruled = self.is_ruled or "---" in line
+            return
+        self.last = line.lstrip()[len(sign) :]
+        self.is_ruled = False
+        match = _NUMBERED_COMMENT_PATTERN.fullmatch(self.last)
+        if match:
+            number = int(match.group(1))
+            self.texts_by_number[number] = match.group(2).strip()
+            return
+        match = _COLUMN_COMMENT_PATTERN.fullmatch(self.last)
+        if match:
+            self.texts_by_name[match.group(1)] = match.group(2).strip()
+            self.last = ""
+
+    def split_names(self, width: int, delimiter: str, quote: str | None) -> list[str]:
+        """Split the last comment into the names of columns that it may hold."""
+        if not self.last:
+            return []
+        cells = split_fields([self.last], delimiter, quote)[0]
+        if self.is_ruled and len(cells) == 1:  # names between blanks above values between tabs
+            cells = self.last.split()
+        if len(cells) > width:  # tabs that make names stand above their values
+            cells = [cell for cell in cells if cell]
+        return cells
+
+
+def _is_comment(line: str, sign: str | None) -> bool:
+    if not sign:
+        return False
+    return line.lstrip().startswith(sign)
+
+
+def _read_head_comments(lines: _LineCursor, sign: str | None) -> _HeadComments:
+    """Read the comments and blank lines above the first record."""
+    comments = _HeadComments()
+    while lines.has_more():
+        line = lines.peek_line()
+        if line.strip() and not _is_comment(line, sign):
+            break
+        lines.take_lines(1)
+        if sign:
+            comments.add_line(line, sign)
+    return comments
+
+
+def _sample_records(lines: _LineCursor, sign: str | None) -> list[str]:
+    """Sample the records of the file, without comments, borders of tables and rules near the top."""
+    sample: list[str] = []
+    filled_count = 0
+    for line in lines.sample_lines(400, 100):
+        if not line.strip() or _is_comment(line, sign):
+            continue
+        is_at_top = filled_count <= _TOP_RECORD_COUNT
+        filled_count += 1
+        is_rule = is_at_top and RULE_LINE_PATTERN.fullmatch(line)
+        if not is_rule and not _TABLE_BORDER_PATTERN.fullmatch(line):
+            sample.append(line)
+    return sample
+
+
+def _find_record_width(rows: Sequence[Sequence[str]], delimiter: str, place: Place) -> int:
+    """Find the most frequent number of fields in a record; 0 without a record."""
+    if not rows:
+        return 0
+    if len(rows[0]) > MAX_COLUMNS:
+        raise SourceError(
+            f"a record of {len(rows[0]):,} fields",
+            place=place,
+            remedy=f"this is no table, or the delimiter is not {delimiter!r}",
+        )
+    return Counter(map(len, rows)).most_common(1)[0][0]
+
+
+def _check_stated_delimiter(sample: Sequence[str], delimiter: str, quote: str | None, place: Place) -> None:
+    """Refuse a stated delimiter that finds one column where another delimiter finds more than two."""
+    cut = DELIMITERS_BY_WORD.get(delimiter, delimiter)
+    try:
+        other = guess_delimiter(sample, quote, place)
+    except SourceError:
+        other = cut
+    parts = len(split_fields(sample[-1:], other, quote)[0])
+    if other in {cut, WHITESPACE} or parts <= 2:
+        return
+    word = next((word for word, value in DELIMITERS_BY_WORD.items() if value == other), other)
+    raise SourceError(
+        f"the delimiter {delimiter!r} finds a single column",
+        place=place,
+        remedy=f"{word} would give {parts}: `delimiter: {word}`",
+    )
+
+
+def _find_header_cells(
+    rows: Sequence[list[str]],
+    comment_cells: list[str],
+    *,
+    width: int,
+    header: bool | None,
+    names: Sequence[str] | None,
+) -> list[str] | None:
+    """Find the cells that name the columns: those of the last comment, or the first record."""
+    if header is not True and len(comment_cells) == width > 1 and not any(map(matches_value, comment_cells)):
+        return comment_cells
+    if header or (header is None and names is None and is_header_record(rows[0], rows[1:200])):
+        return rows[0]
+    return None
+
+
+def _equals_names(cells: Sequence[str], names: Sequence[str] | None) -> bool:
+    if names is None:
+        return False
+    return [cell.lower() for cell in cells] == [name.lower() for name in names]
+
+
+def _has_unit_record(rows: Sequence[Sequence[str]], units: bool | None, *, has_names: bool, place: Place) -> bool:
+    """Check whether the first record holds units; refuse one that holds values where `units: true` promises units."""
+    if units is None:
+        return has_names and is_unit_record(rows[0], rows[1:])
+    value = next(filter(matches_value, rows[0]), None)
+    if units and value:
+        raise SourceError(
+            f"the record below the names holds {value!r}, and `units: true` says that it holds units",
+            place=place,
+            remedy="leave `units` out: then each file is looked at",
+        )
+    return units
+
+
+def _settle_names(
+    names: Sequence[str] | None,
+    header_cells: list[str] | None,
+    width: int,
+    rows: Sequence[Sequence[str]],
+    *,
+    file: str,
+) -> tuple[list[str], Sequence[tuple[str, str]]]:
+    """Return the names of the columns, and each name of the header that had to change with its new one."""
+    if names is None:
+        stated_names = _choose_names(header_cells, width, rows)
+        distinct_names = deduplicate_names(stated_names)
+        return distinct_names, list_renamed(stated_names, distinct_names)
+    if header_cells is not None and len(header_cells) != len(names):
+        raise SourceError(
+            f"`names` has {len(names)} names, but the header has {len(header_cells)} fields",
+            place=Place(file=file),
+            remedy="give one name per field",
+        )
+    return list(names), ()
 
 
 def _build_header_dialect(
@@ -412,54 +564,58 @@ def _build_header_dialect(
 def is_unit_record(first_record: Sequence[str], records: Sequence[Sequence[str]]) -> bool:
     """Guess whether the record below the names holds units.
 
-    No value, and above numbers, which would all be text with it, mostly units.
+    It does if it holds no value, and most of its cells above numbers are units.
     """
-    known_count = strange = 0
+    known_count = 0
+    strange_count = 0
     for index, cell in enumerate(first_record):
-        column = [row[index] for row in records if index < len(row) and row[index] and row[index] not in NULL_WORDS]
-        numbers = _count_matches(_NUMBER_PATTERN.fullmatch, column)
+        column = [value for value in _list_filled_cells(records, index) if value not in NULL_WORDS]
+        number_count = _count_matches(_NUMBER_PATTERN.fullmatch, column)
         if matches_value(cell) or (cell and cell in column):
             return False
+        is_known_unit = strip_unit_brackets(cell) != cell or units_.is_unit_like(cell)
         # words, as notes on how a date is written
-        if len(cell) > 20 and strip_unit_brackets(cell) == cell and not units_.is_unit_like(cell):
+        if len(cell) > 20 and not is_known_unit:
             return False
-        if column and numbers >= 0.95 * len(column) and cell and cell not in NON_UNITS:
-            is_known_unit = strip_unit_brackets(cell) != cell or units_.is_unit_like(cell)
-            known_count = known_count + is_known_unit
-            strange = strange + (not is_known_unit)
-    return known_count > 0 and known_count >= strange
+        is_above_numbers = bool(column) and number_count >= 0.95 * len(column)
+        if is_above_numbers and cell and cell not in NON_UNITS:
+            known_count += is_known_unit
+            strange_count += not is_known_unit
+    return known_count > 0 and known_count >= strange_count
 
 
 def _describe_columns(names: Sequence[str], numbered: dict[int, str], unit_cells: Sequence[str]) -> dict[str, Column]:
-    """Read descriptions from comments that number the columns (``#  3: Planetary mass [Jupiter masses]``), and units from the record below the names."""
+    """Describe columns by the comments that number them, and by the units in the record below the names.
+
+    Such a comment is ``#  3: Planetary mass [Jupiter masses]``.
+    """
+    descriptions: dict[int, str] = {}
     if set(numbered) == set(range(1, len(names) + 1)):
-        about = numbered
-    else:
-        about = {}
+        descriptions = numbered
     units = parse_units(names, unit_cells)
-    return {
-        name: Column(name=name, type=Type("char", "*"), description=about.get(number), unit=units.get(name))
-        for number, name in enumerate(names, 1)
-        if about or units.get(name)
-    }
+    columns_by_name: dict[str, Column] = {}
+    for number, name in enumerate(names, 1):
+        unit = units.get(name)
+        if descriptions or unit:
+            description = descriptions.get(number)
+            columns_by_name[name] = Column(name=name, type=Type("char", "*"), description=description, unit=unit)
+    return columns_by_name
 
 
 def _describe_commented_columns(names: Sequence[str], texts: Mapping[str, str]) -> dict[str, Column]:
-    """Read comments ``COLUMN name: text [unit]``; what no unit is, such as ``[sexagesimal]``, stays in the text."""
+    """Read comments ``COLUMN name: text [unit]``; brackets without a unit (``[sexagesimal]``) stay in the text."""
     return {name: _parse_column_comment(name, texts[name]) for name in names if name in texts}
 
 
 def _parse_column_comment(name: str, text: str) -> Column:
     match = re.fullmatch(r"(.*\S)\s*\[([^\[\]]+)\]", text)
+    unit = None
+    description = text
     if match is not None:
         unit = units_.normalize_unit(match.group(2))
-    else:
-        unit = None
     if match is not None and unit is not None:
-        about = match.group(1)
-    else:
-        about = text
-    return Column(name=name, type=Type("char", "*"), description=about, unit=unit)
+        description = match.group(1)
+    return Column(name=name, type=Type("char", "*"), description=description, unit=unit)
 
 
 def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
@@ -473,17 +629,17 @@ def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[
 
 
 def _has_open_quote(line: str, quote: str) -> bool:
-    """Check whether a quoted value begins here and goes on in the next line.
+    """Check whether a quoted value begins in this line and goes on in the next one.
 
-    A quote within a word, as in ``Sep (")``, begins none.
+    A quote within a word, as in ``Sep (")``, begins no value.
     """
+    if not quote or quote not in line:
+        return False
     sign = re.escape(quote)
     begin = rf"(?<![\w(\[{{.'\"°)\]]){sign}"
-    return (
-        bool(quote)
-        and quote in line
-        and re.search(begin, re.sub(rf"{begin}(?:[^{sign}]|{sign}{sign})*{sign}(?!{sign})", "", line)) is not None
-    )
+    closed_value = rf"{begin}(?:[^{sign}]|{sign}{sign})*{sign}(?!{sign})"
+    rest_of_line = re.sub(closed_value, "", line)
+    return re.search(begin, rest_of_line) is not None
 
 
 class _LineCursor:
@@ -504,16 +660,17 @@ class _LineCursor:
         return end + 1
 
     def peek_line(self) -> str:
-        return self.head[self.offset : self._find_line_end(self.offset)].decode(errors="replace").rstrip("\r\n")
+        line_bytes = self.head[self.offset : self._find_line_end(self.offset)]
+        return line_bytes.decode(errors="replace").rstrip("\r\n")
 
     def peek_filled_line(self, file: str) -> tuple[str, Place]:
-        """Peek at the first line that holds anything, and where it stands."""
+        """Peek at the first line that is not blank, and return its place, too."""
         remaining_bytes = self.head[self.offset :]
-        blank = len(remaining_bytes) - len(remaining_bytes.lstrip())
-        line = self.line + remaining_bytes.count(b"\n", 0, blank)
-        return remaining_bytes[blank : blank + MAX_RECORD_CHARACTERS].decode(errors="replace").partition("\n")[
-            0
-        ].rstrip("\r"), Place(file=file, line=line)
+        blank_count = len(remaining_bytes) - len(remaining_bytes.lstrip())
+        line_number = self.line + remaining_bytes.count(b"\n", 0, blank_count)
+        record_bytes = remaining_bytes[blank_count : blank_count + MAX_RECORD_CHARACTERS]
+        line = record_bytes.decode(errors="replace").partition("\n")[0]
+        return line.rstrip("\r"), Place(file=file, line=line_number)
 
     def take_lines(self, line_count: int) -> str:
         text = ""
@@ -524,7 +681,7 @@ class _LineCursor:
         return text
 
     def skip_record(self, comment: str | None, quote: str | None) -> None:
-        """Skip one record, whose quoted values may hold line ends, and what is none above it."""
+        """Skip one record, whose quoted values may hold line ends, and the lines above it that hold no record."""
         self.skip_blank_lines(comment)
         inside = False
         while self.has_more():
@@ -534,20 +691,20 @@ class _LineCursor:
                 break
 
     def skip_blank_lines(self, comment: str | None) -> int:
-        """Skip lines that are blank, comments, or drawn below a head; return the place of the next record."""
-        while self.has_more() and (
-            not (line := self.peek_line()).strip()
-            or (comment and line.lstrip().startswith(comment))
-            or RULE_LINE_PATTERN.fullmatch(line)
-        ):
+        """Skip blank lines, comments and rules below a head; return the offset of the next record."""
+        while self.has_more():
+            line = self.peek_line()
+            if line.strip() and not _is_comment(line, comment) and not RULE_LINE_PATTERN.fullmatch(line):
+                break
             self.take_lines(1)
         return self.offset
 
     def sample_lines(self, line_count: int, tail_count: int) -> list[str]:
-        """Peek at the next lines; those inside quoted values are joined roughly."""
-        text = self.head[self.offset : self.offset + 400_000].decode(errors="replace")
+        """Peek at the next lines, and at the last ones of the head; lines within a quoted value are joined roughly."""
+        sample_end = self.offset + 400_000
+        text = self.head[self.offset : sample_end].decode(errors="replace")
         lines = [line.rstrip("\r") for line in text.split("\n")]
-        if len(self.head) > self.offset + 400_000 and len(lines) > 1:
+        if len(self.head) > sample_end and len(lines) > 1:
             lines.pop()
         joined: list[str] = []
         inside = False  # of a quoted value
@@ -560,70 +717,93 @@ class _LineCursor:
                 joined.append(line)
                 inside = False
             inside = (inside or '"' in line) and _has_open_quote('"' * inside + line, '"')
-        last_lines = (
-            self.head[max(self.offset + 400_000, len(self.head) - 100_000) :].decode(errors="replace").split("\n")[1:-1]
-        )
-        return joined + [line.rstrip("\r") for line in last_lines[-tail_count:] if '"' not in line]
+        tail_start = max(sample_end, len(self.head) - 100_000)
+        tail_text = self.head[tail_start:].decode(errors="replace")
+        last_lines = tail_text.split("\n")[1:-1]
+        unquoted_lines = [line.rstrip("\r") for line in last_lines[-tail_count:] if '"' not in line]
+        return joined + unquoted_lines
 
 
 def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
     """Read the header of an Enhanced CSV file (APE 6): names, types, units, descriptions, delimiter."""
     import yaml  # noqa: PLC0415  (for descriptors alone)
 
-    line = lines.line
-    text = io.StringIO()
-    lines.take_lines(1)
-    while lines.has_more() and lines.peek_line().startswith("#"):
-        text.write(lines.take_lines(1).removeprefix("#").removeprefix(" ") + "\n")
-    if text.tell() > _MAX_ECSV_HEADER_CHARACTERS or _estimate_depth(text.getvalue()) > _MAX_ECSV_DEPTH:
-        if text.tell() > _MAX_ECSV_HEADER_CHARACTERS:
-            message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
-        else:
-            message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
-        raise SourceError(message, place=Place(file=file, line=line), remedy="check it with astropy")
+    place = Place(file=file, line=lines.line)
+    text = _read_ecsv_comments(lines)
+    if len(text) > _MAX_ECSV_HEADER_CHARACTERS:
+        message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
+        raise SourceError(message, place=place, remedy="check it with astropy")
+    if _estimate_depth(text) > _MAX_ECSV_DEPTH:
+        message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
+        raise SourceError(message, place=place, remedy="check it with astropy")
     try:
-        head = yaml.load(text.getvalue(), _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)
+        head = yaml.load(text, _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)
         cut = str(head.get("delimiter", " "))
-        described = {str(item["name"]): _build_ecsv_column(item) for item in head["datatype"]}
-        encoded = frozenset(str(item["name"]) for item in head["datatype"] if item.get("subtype"))
+        items = head["datatype"]
+        columns_by_name = {str(item["name"]): _build_ecsv_column(item) for item in items}
+        json_columns = frozenset(str(item["name"]) for item in items if item.get("subtype"))
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"the ECSV header cannot be read: {error}",
-            place=Place(file=file, line=line),
+            place=place,
             remedy="check it with astropy",
         ) from error
-    cut = cut if cut != " " else WHITESPACE
+    if cut == " ":
+        cut = WHITESPACE
     names = split_fields([lines.take_lines(1)], cut, '"')[0]
     meta = head.get("meta")
     if isinstance(meta, list):  # !!omap
-        meta = {key: value for item in meta if isinstance(item, dict) for key, value in item.items()}
+        meta = _merge_mappings(meta)
+    description = None
     if isinstance(meta, dict):
-        described_as = meta.get("description")
-    else:
-        described_as = None
-    description = str(described_as) if described_as else None
+        description = _to_text(meta.get("description"))
     return TextDialect(
         names=names,
         delimiter=cut,
         comment="#",
         offset=lines.offset,
         has_header=True,
-        columns_by_name=described,
+        columns_by_name=columns_by_name,
         is_typed=True,
-        json_columns=encoded,
+        json_columns=json_columns,
         description=description,
     )
+
+
+def _read_ecsv_comments(lines: _LineCursor) -> str:
+    """Read the YAML text that the comments of an ECSV header hold."""
+    text = io.StringIO()
+    lines.take_lines(1)
+    while lines.has_more() and lines.peek_line().startswith("#"):
+        line = lines.take_lines(1).removeprefix("#")
+        text.write(line.removeprefix(" ") + "\n")
+    return text.getvalue()
+
+
+def _merge_mappings(items: Sequence[object]) -> dict[Any, Any]:
+    merged: dict[Any, Any] = {}
+    for item in items:
+        if isinstance(item, dict):
+            merged.update(item)
+    return merged
+
+
+def _to_text(value: object) -> str | None:
+    if value:
+        return str(value)
+    return None
 
 
 def _estimate_depth(text: str) -> int:
     """Estimate how deep YAML can be nested at most.
 
-    By brackets, and by lists and keys that stand further to the right.
+    Brackets nest, and so do lists and keys that stand further to the right.
     """
-    brackets = sum(text.count(sign) for sign in "[{")
-    return min(brackets, max(accumulate((char in "[{") - (char in "]}") for char in text), default=0)) + max(
-        (len(line) - len(line.lstrip(" -?")) for line in text.split("\n")), default=0
-    )
+    opening_count = sum(text.count(sign) for sign in "[{")
+    running_depths = accumulate((char in "[{") - (char in "]}") for char in text)
+    bracket_depth = min(opening_count, max(running_depths, default=0))
+    indentations = (len(line) - len(line.lstrip(" -?")) for line in text.split("\n"))
+    return bracket_depth + max(indentations, default=0)
 
 
 def _build_ecsv_column(item: dict[str, Any]) -> Column:
@@ -631,36 +811,32 @@ def _build_ecsv_column(item: dict[str, Any]) -> Column:
     subtype = str(item.get("subtype", ""))
     kind = _parse_ecsv_shape(subtype)
     if kind is None:
-        if datatype == "string" or subtype:
+        if datatype == "string" or subtype or datatype not in _ECSV_DATATYPES:
             kind = Type("char", "*")
         else:
-            kind = Type(_ECSV_DATATYPES.get(datatype, "char"), None if datatype in _ECSV_DATATYPES else "*")
+            kind = Type(_ECSV_DATATYPES[datatype])
     meta = item.get("meta")
     if not isinstance(meta, dict):
         meta = {}
-    unit = item.get("unit")
-    about = item.get("description")
-    ucd = meta.get("ucd")
     return Column(
         name=str(item["name"]),
         type=kind,
-        unit=str(unit) if unit else None,
-        description=str(about) if about else None,
-        ucd=str(ucd) if ucd else None,
+        unit=_to_text(item.get("unit")),
+        description=_to_text(item.get("description")),
+        ucd=_to_text(meta.get("ucd")),
     )
 
 
 def _parse_ecsv_shape(subtype: str) -> Type | None:
-    """Read the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``; None.
+    """Parse the type of a column that has a shape: ``float64[3]``, ``int32[2,4]``, ``float64[null]``.
 
-    It is read as JSON text.
-
-    The last number changes fastest there, the first one in VOTable.
+    Such a column is read as JSON text. Return None for other subtypes.
+    The last number changes fastest in ECSV, the first one in VOTable.
     """
     match = re.fullmatch(r"(\w+)\[\s*(\d+(?:\s*,\s*\d+)*|null)\s*\]", subtype)
     if match is None:
         return None
-    sizes = [size.strip() for size in match.group(2).split(",")]
+    sizes = re.split(r"\s*,\s*", match.group(2))
     if sizes == ["null"]:
         shape = "*"
     else:
@@ -689,10 +865,11 @@ def _build_yaml_loader() -> Any:
         return loader.construct_scalar(node)
 
     TolerantLoader.add_multi_constructor("!", build_plain_value)
-    TolerantLoader.add_constructor(
-        "tag:yaml.org,2002:omap",
-        lambda loader, node: list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True)),
-    )
+
+    def build_ordered_mapping(loader: Any, node: Any) -> list[Any]:
+        return list(loader.construct_sequence(cast("yaml.SequenceNode", node), deep=True))
+
+    TolerantLoader.add_constructor("tag:yaml.org,2002:omap", build_ordered_mapping)
     return TolerantLoader
 
 

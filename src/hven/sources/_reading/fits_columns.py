@@ -1,4 +1,4 @@
-"""FITS tables, binary and ASCII (FITS 4.0 section 7) -> Arrow, column by column.
+"""Convert FITS tables, binary and ASCII (FITS 4.0 section 7), to Arrow, column by column.
 
 The rows are never turned into Python objects.
 """
@@ -20,14 +20,14 @@ from hven.sources._reading.cells import parse_cells
 from hven.sources._reading.whole_numbers import MAX_UINT64_DIGITS, convert_unsigned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hven.sources.fits_headers import HduHeader
 
 _TFORM_PATTERN = re.compile(r"(\d*)([LXBIJKAEDCMPQ])(.*)")
 _HEAP_TFORM_PATTERN = re.compile(r"([LXBIJKAEDCM])(?:\((\d*)\))?")
 MAX_HEAP_BYTES = 1 << 31  # bytes of variable-length arrays in one batch: what 32-bit offsets reach
-_MAX_SCALE = 1e308  # beyond, a scale is none
+_MAX_SCALE = 1e308  # a larger scale is ignored
 _ASCII_TFORM_PATTERN = re.compile(r"([AIFED])(\d+)(?:\.(\d+))?")
 _POINTLESS_NUMBER_PATTERN = r"^ *([+-]?)(\d+)([eEdD][+-]?\d+)? *$"
 _NUMPY_CODES = {
@@ -62,6 +62,9 @@ _UNSIGNED_BY_TZERO = {
     ("I", 2**15): (pa.int32(), "int"),
     ("J", 2**31): (pa.int64(), "long"),
 }
+_COMPLEX_PARTS = {"C": "f4", "M": "f8"}
+_DESCRIPTOR_BYTES = {"P": 8, "Q": 16}  # of a variable-length array, within its row
+_NON_UNITS = frozenset({"None", "none", "-", "---", "unitless", "UNITLESS", "NA", "N/A"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +88,28 @@ class FitsField:
     def to_text_field(self) -> FitsField:
         """Return the same column of unsigned 64-bit integers as decimal text."""
         size = self.column.type.arraysize
-        kind = Type(
-            "char",
-            f"{MAX_UINT64_DIGITS}*"
-            if size is None
-            else f"{MAX_UINT64_DIGITS}x{'*' if self.heap_descriptor else self.repeat}",
-        )
-        column = self.column.copy_with(type=kind)
+        if size is None:
+            text_size = f"{MAX_UINT64_DIGITS}*"
+        elif self.heap_descriptor:
+            text_size = f"{MAX_UINT64_DIGITS}x*"
+        else:
+            text_size = f"{MAX_UINT64_DIGITS}x{self.repeat}"
+        column = self.column.copy_with(type=Type("char", text_size))
         return replace(self, column=column)
 
 
 def read_fields(header: HduHeader, file: str) -> list[FitsField]:
-    """Read the columns' definitions.
+    """Read the definitions of the columns.
 
     Raises
     ------
     SourceError
         A TFORM that the standard doesn't know, columns wider than the row.
     """
-    ascii_table = header.hdu_kind == "TABLE"
+    is_ascii_table = header.hdu_kind == "TABLE"
+    tform_pattern = _TFORM_PATTERN
+    if is_ascii_table:
+        tform_pattern = _ASCII_TFORM_PATTERN
     fields: list[FitsField] = []
     row_offset = 0
     names: set[str] = set()
@@ -113,12 +119,12 @@ def read_fields(header: HduHeader, file: str) -> list[FitsField]:
         if name in names:
             name = f"{name}_{number}"
         names.add(name)
-        match = (_ASCII_TFORM_PATTERN if ascii_table else _TFORM_PATTERN).match(form)
+        match = tform_pattern.match(form)
         if match is None:
             raise SourceError(
                 f"TFORM{number} = {form!r} is no FITS format", place=Place(file=file), remedy="repair the header"
             )
-        if ascii_table:
+        if is_ascii_table:
             parsed_field = _build_ascii_field(header, number, name, match)
         else:
             parsed_field = _build_binary_field(header, number, name, match, row_offset)
@@ -145,19 +151,18 @@ def _build_column(header: HduHeader, column_number: int, name: str, column_type:
     unit = header.read_text(f"TUNIT{column_number}")
     comment = header.comments.get(f"TTYPE{column_number}", "")
     description = header.read_text(f"TCOMM{column_number}") or header.read_text(f"TDESC{column_number}")
-    if (
-        description is None
-        and len(comment) > 3
-        and not re.match(r"(?i)label for|name of|field name|(column|field) ?\d*$|column title", comment)
-    ):
+    is_comment_generic = re.match(r"(?i)label for|name of|field name|(column|field) ?\d*$|column title", comment)
+    if description is None and len(comment) > 3 and not is_comment_generic:
         description = comment
+    if unit in _NON_UNITS:
+        unit = None
     ucd = header.read_text(f"TUCD{column_number}")
     utype = header.read_text(f"TUTYP{column_number}")
     display = header.read_text(f"TDISP{column_number}")
     return Column(
         name=name,
         type=column_type,
-        unit=None if unit in {None, "None", "none", "-", "---", "unitless", "UNITLESS", "NA", "N/A"} else unit,
+        unit=unit,
         ucd=ucd,
         utype=utype,
         description=description,
@@ -166,80 +171,96 @@ def _build_column(header: HduHeader, column_number: int, name: str, column_type:
 
 
 def _parse_tdim(text: str | None, repeat: int) -> tuple[int, ...]:
+    """Parse TDIM; return () where it does not fit the repeat count."""
     sizes = tuple(int(size) for size in re.findall(r"\d+", text or ""))
-    if sizes:
-        count = int(np.prod(sizes))
-    else:
-        count = 0
-    return sizes if sizes and count == repeat else ()
+    if sizes and int(np.prod(sizes)) == repeat:
+        return sizes
+    return ()
 
 
 def _build_binary_field(
     header: HduHeader, column_number: int, name: str, match: re.Match[str], start: int
 ) -> FitsField:
+    repeat = 1
     if match.group(1):
         repeat = int(match.group(1))
-    else:
-        repeat = 1
     code = match.group(2)
-    heap = ""
-    if code == "X":
-        width = (repeat + 7) // 8
-    else:
-        width = repeat * np.dtype(_NUMPY_CODES.get(code, "u1")).itemsize
+    heap_descriptor = ""
     if code in "PQ":
+        heap_descriptor = code
         inner = _HEAP_TFORM_PATTERN.match(match.group(3))
-        heap = code
-        code = inner.group(1) if inner else "B"
-        if repeat:
-            if heap == "P":
-                width = 8
-            else:
-                width = 16
-        else:
-            width = 0
+        code = "B"
+        if inner:
+            code = inner.group(1)
     scale = _read_number(header, f"TSCAL{column_number}", 1.0)
     zero = _read_number(header, f"TZERO{column_number}", 0.0)
-    dim = () if heap else _parse_tdim(header.read_text(f"TDIM{column_number}"), repeat)
-    datatype = _VOTABLE_DATATYPES[code]
-    unsigned = code == "K" and (scale, zero) == (1.0, 2.0**63)
-    if unsigned:
-        datatype = "long"
-    elif code in "BIJK" and (scale, zero) != (1.0, 0.0):
-        if scale == 1.0:
-            shifted = _UNSIGNED_BY_TZERO.get((code, int(zero)))
-        else:
-            shifted = None
-        is_whole = scale == 1.0 and zero == int(zero) and abs(zero) < 2**31
-        if shifted:
-            datatype = shifted[1]
-        elif is_whole:
-            datatype = "long"
-        else:
-            datatype = "double"
-    elif code == "K" or (code in "ED" and (scale, zero) != (1.0, 0.0)):
-        datatype = "long" if code == "K" else "double"
-    if code == "A":
-        size = "*" if heap else "x".join(map(str, dim)) if len(dim) > 1 else str(repeat) + "*"
+    dimensions: tuple[int, ...] = ()
+    if not heap_descriptor:
+        dimensions = _parse_tdim(header.read_text(f"TDIM{column_number}"), repeat)
+    is_unsigned = code == "K" and (scale, zero) == (1.0, 2.0**63)
+    datatype = _choose_datatype(code, scale, zero)
+    if heap_descriptor:
+        size = "*"
     else:
-        size = "*" if heap else "x".join(map(str, dim)) if dim and repeat > 1 else str(repeat) if repeat > 1 else ""
+        size = _choose_arraysize(code, repeat, dimensions)
     kind = Type(datatype, size or None)
     null = header.card_values.get(f"TNULL{column_number}")
+    # TNULL has a meaning for whole numbers only; real files have it everywhere
+    if code not in "BIJK" or not isinstance(null, int) or isinstance(null, bool):
+        null = None
     return FitsField(
         name=name,
         code=code,
         repeat=repeat,
         start=start,
-        width=width,
-        heap_descriptor=heap,
+        width=_compute_field_width(code, repeat, heap_descriptor),
+        heap_descriptor=heap_descriptor,
         scale=scale,
         zero=zero,
-        dimensions=dim,
-        # TNULL has no meaning but for whole numbers; real files have it everywhere
-        null=null if isinstance(null, int) and code in "BIJK" and not isinstance(null, bool) else None,
-        is_unsigned=unsigned,
+        dimensions=dimensions,
+        null=null,
+        is_unsigned=is_unsigned,
         column=_build_column(header, column_number, name, kind),
     )
+
+
+def _compute_field_width(code: str, repeat: int, heap_descriptor: str) -> int:
+    """Compute the bytes of a binary field within its row."""
+    if heap_descriptor:
+        if not repeat:
+            return 0
+        return _DESCRIPTOR_BYTES[heap_descriptor]
+    if code == "X":
+        return (repeat + 7) // 8
+    return repeat * np.dtype(_NUMPY_CODES[code]).itemsize
+
+
+def _choose_datatype(code: str, scale: float, zero: float) -> str:
+    """Choose the VOTable datatype of elements, with their scale and zero point."""
+    is_scaled = (scale, zero) != (1.0, 0.0)
+    if code == "K" and (scale, zero) == (1.0, 2.0**63):
+        return "long"
+    if code in "BIJK" and is_scaled and scale == 1.0:
+        unsigned = _UNSIGNED_BY_TZERO.get((code, int(zero)))
+        if unsigned is not None:
+            return unsigned[1]
+        if zero == int(zero) and abs(zero) < 2**31:
+            return "long"
+    if code in "BIJKED" and is_scaled:
+        return "double"
+    return _VOTABLE_DATATYPES[code]
+
+
+def _choose_arraysize(code: str, repeat: int, dimensions: Sequence[int]) -> str:
+    """Choose the VOTable arraysize of a column without a heap; empty: a single value."""
+    shape = "x".join(map(str, dimensions))
+    if code == "A":
+        if len(dimensions) > 1:
+            return shape
+        return f"{repeat}*"
+    if repeat <= 1:
+        return ""
+    return shape or str(repeat)
 
 
 def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: re.Match[str]) -> FitsField:
@@ -247,16 +268,20 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
     width = int(match.group(2))
     scale = _read_number(header, f"TSCAL{column_number}", 1.0)
     zero = _read_number(header, f"TZERO{column_number}", 0.0)
-    plain = (scale, zero) == (1.0, 0.0)
+    is_plain = (scale, zero) == (1.0, 0.0)
     if code == "A":
         kind = Type("char", f"{width}*")
-    elif code == "I" and plain:
-        kind = Type("int" if width < 10 else "long")
+    elif code == "I" and is_plain and width < 10:
+        kind = Type("int")
+    elif code == "I" and is_plain:
+        kind = Type("long")
     else:
         kind = Type("double")
     start = header.read_integer(f"TBCOL{column_number}", 1) - 1
     null = header.read_text(f"TNULL{column_number}")
-    decimals = int(match.group(3) or 0) if code in "FED" else 0
+    decimals = 0
+    if code in "FED":
+        decimals = int(match.group(3) or 0)
     return FitsField(
         name=name,
         code=code,
@@ -274,10 +299,23 @@ def _build_ascii_field(header: HduHeader, column_number: int, name: str, match: 
 def convert_binary_column(
     row_bytes: np.ndarray, fits_field: FitsField, heap: Callable[[int, int], bytes] | None
 ) -> tuple[pa.Array, np.ndarray | None]:
-    """Convert one column of a chunk of rows (n x NAXIS1 bytes) to an array of the column's type, and find the rows whose values do not fit; None: all fit."""
+    """Convert one column of a chunk of rows to an array of the column's type.
+
+    Parameters
+    ----------
+    row_bytes
+        n rows of NAXIS1 bytes.
+    heap
+        Reads the bytes of the heap between two offsets.
+
+    Returns
+    -------
+    values, bad
+        `bad` marks the rows whose values do not fit; None: all fit.
+    """
     if fits_field.heap_descriptor:
         return _read_heap_arrays(row_bytes, fits_field, heap)
-    raw = np.ascontiguousarray(row_bytes[:, fits_field.start : fits_field.start + fits_field.width])
+    raw = _slice_field(row_bytes, fits_field)
     if fits_field.code == "A":
         return _convert_strings(raw, fits_field), None
     count = fits_field.repeat
@@ -286,13 +324,17 @@ def convert_binary_column(
         values = pa.FixedSizeListArray.from_arrays(values, 2)
     if count == 1:
         return values, bad
-    if bad is None:
-        bad = None
-    else:
+    if bad is not None:
         bad = np.asarray(bad.reshape(-1, count).any(axis=1))
     if pa.types.is_string(values.type):  # arrays of texts have no fixed size
-        return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, count, dtype=np.int32)), values), bad
+        offsets = np.arange(0, len(values) + 1, count, dtype=np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), values), bad
     return pa.FixedSizeListArray.from_arrays(values, count), bad
+
+
+def _slice_field(row_bytes: np.ndarray, fits_field: FitsField) -> np.ndarray:
+    end = fits_field.start + fits_field.width
+    return np.ascontiguousarray(row_bytes[:, fits_field.start : end])
 
 
 def _convert_elements(element_bytes: np.ndarray, fits_field: FitsField) -> tuple[pa.Array, np.ndarray | None]:
@@ -300,13 +342,17 @@ def _convert_elements(element_bytes: np.ndarray, fits_field: FitsField) -> tuple
     if not fits_field.is_unsigned:
         return _scale_elements(element_bytes, fits_field), None
     words = element_bytes.reshape(-1).view(">i8")
-    mask: np.ndarray | None = None if fits_field.null is None else np.asarray(words == fits_field.null)
-    return convert_unsigned(convert_unsigned_words(words, mask), fits_field.column.type.scalar.arrow)
+    mask: np.ndarray | None = None
+    if fits_field.null is not None:
+        mask = np.asarray(words == fits_field.null)
+    unsigned = convert_unsigned_words(words, mask)
+    return convert_unsigned(unsigned, fits_field.column.type.scalar.arrow)
 
 
 def convert_unsigned_words(words: np.ndarray, mask: np.ndarray | None = None) -> pa.Array:
     """Convert 64-bit words that TZERO = 2**63 makes unsigned (FITS 4.0 section 4.4.2.5)."""
-    return pa.array((words.astype("i8") ^ np.int64(-(2**63))).view("u8"), mask=mask)
+    flipped = words.astype("i8") ^ np.int64(-(2**63))
+    return pa.array(flipped.view("u8"), mask=mask)
 
 
 def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Array:
@@ -316,20 +362,21 @@ def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arra
         return pa.array(bits.astype(bool).ravel())
     values = element_bytes.reshape(-1).view(_NUMPY_CODES[fits_field.code])
     if fits_field.code == "L":
-        return pa.array(values == ord("T"), mask=(values != ord("T")) & (values != ord("F")))
-    if fits_field.code in "CM":
-        return pa.array(values.astype(values.dtype.newbyteorder("=")).view("f4" if fits_field.code == "C" else "f8"))
+        is_true = values == ord("T")
+        is_false = values == ord("F")
+        return pa.array(is_true, mask=~(is_true | is_false))
+    native = values.astype(values.dtype.newbyteorder("="))
+    if fits_field.code in _COMPLEX_PARTS:
+        return pa.array(native.view(_COMPLEX_PARTS[fits_field.code]))
     target = fits_field.column.type.scalar.arrow
     if fits_field.code in "ED":
-        real = values.astype(values.dtype.newbyteorder("="))
         if target == pa.float64() and (fits_field.scale, fits_field.zero) != (1.0, 0.0):
-            real = real.astype("f8") * fits_field.scale + fits_field.zero
-        return pa.array(real, mask=np.isnan(real))
-    if fits_field.null is not None and np.iinfo(values.dtype).min <= int(fits_field.null) <= np.iinfo(values.dtype).max:
+            native = native.astype("f8") * fits_field.scale + fits_field.zero
+        return pa.array(native, mask=np.isnan(native))
+    limits = np.iinfo(values.dtype)
+    mask = None
+    if fits_field.null is not None and limits.min <= int(fits_field.null) <= limits.max:
         mask = values == fits_field.null
-    else:
-        mask = None
-    native = values.astype(values.dtype.newbyteorder("="))
     if pa.types.is_floating(target):
         return pa.array(native * fits_field.scale + fits_field.zero, mask=mask)
     if fits_field.zero:
@@ -338,10 +385,9 @@ def _scale_elements(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arra
 
 
 def _convert_strings(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Array:
+    length = fits_field.width
     if len(fits_field.dimensions) > 1:
         length = fits_field.dimensions[0]
-    else:
-        length = fits_field.width
     cells = element_bytes.reshape(-1, length)
     text = bytes_to_text(cells)
     if len(fits_field.dimensions) < 2:
@@ -352,7 +398,7 @@ def _convert_strings(element_bytes: np.ndarray, fits_field: FitsField) -> pa.Arr
 
 
 def bytes_to_text(cells: np.ndarray) -> pa.Array:
-    """Convert n x width bytes to strings: cut at the first NUL, trailing blanks off, empty is null."""
+    """Convert n x width bytes to strings: they end at the first NUL, trailing blanks are cut, empty is null."""
     width = cells.shape[1]
     nul = cells == 0
     if nul.any():
@@ -363,14 +409,13 @@ def bytes_to_text(cells: np.ndarray) -> pa.Array:
         fixed = cells.view(f"S{width}").ravel()
         try:
             text = pa.array(fixed).cast(pa.string())
-        except pa.ArrowInvalid:  # the standard allows ASCII only; people write Latin-1
-            text = pa.array(np.char.decode(fixed, "latin-1"), pa.string())
+        except pa.ArrowInvalid:  # the standard allows ASCII only, but real files hold Latin-1
+            decoded = np.char.decode(fixed, "latin-1")
+            text = pa.array(decoded, pa.string())
     else:
-        text = pa.Array.from_buffers(
-            pa.string(),
-            len(cells),
-            [None, pa.py_buffer(np.arange(len(cells) + 1, dtype=np.int32) * width), pa.py_buffer(cells)],
-        )
+        offsets = np.arange(len(cells) + 1, dtype=np.int32) * width
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(cells)]
+        text = pa.Array.from_buffers(pa.string(), len(cells), buffers)
     text = pc.utf8_rtrim(text, characters=" ")
     empty = pc.equal(text, "")
     return pc.if_else(empty, pa.scalar(None, pa.string()), text)
@@ -380,72 +425,85 @@ def _read_heap_arrays(
     row_bytes: np.ndarray, fits_field: FitsField, heap: Callable[[int, int], bytes] | None
 ) -> tuple[pa.Array, np.ndarray | None]:
     """Gather variable-length arrays (FITS 4.0 section 7.3.5) of a chunk of rows."""
-    raw = (
-        np.ascontiguousarray(row_bytes[:, fits_field.start : fits_field.start + fits_field.width])
-        .view(">i4" if fits_field.heap_descriptor == "P" else ">i8")
-        .astype("i8")
-    )
-    lengths = raw[:, 0]
-    starts = raw[:, 1]
-    if fits_field.code in "LBAX":
-        size = 1
+    descriptor_dtype = ">i8"
+    if fits_field.heap_descriptor == "P":
+        descriptor_dtype = ">i4"
+    descriptors = _slice_field(row_bytes, fits_field).view(descriptor_dtype).astype("i8")
+    lengths = descriptors[:, 0]
+    starts = descriptors[:, 1]
+    element_bytes = 1
+    if fits_field.code not in "LBAX":
+        element_bytes = np.dtype(_NUMPY_CODES[fits_field.code]).itemsize
+    if fits_field.code == "X":
+        sizes = (lengths + 7) // 8
     else:
-        size = np.dtype(_NUMPY_CODES[fits_field.code]).itemsize
-    sizes = ((lengths + 7) // 8 if fits_field.code == "X" else lengths * size).astype("i8")
-    is_filled = sizes > 0
-    if (
-        (lengths < 0).any()
-        or (starts < 0).any()
-        or starts.max(initial=0) > 2**48
-        or lengths.max(initial=0) > MAX_HEAP_BYTES
-        or sizes.sum() > MAX_HEAP_BYTES
-    ):
+        sizes = lengths * element_bytes
+    _check_heap_descriptors(fits_field, lengths, starts, sizes)
+    packed = _gather_heap_bytes(fits_field, starts, sizes, heap)
+    ends = np.cumsum(sizes)
+    bounds = np.concatenate([[0], ends])
+    if fits_field.code == "A":
+        return _build_heap_texts(packed, bounds), None
+    if fits_field.code == "X":
+        bit_offsets = pa.array((bounds * 8).astype("i4"))
+        bits = np.unpackbits(packed).astype(bool)
+        return pa.ListArray.from_arrays(bit_offsets, pa.array(bits)), None
+    offsets = pa.array((bounds // element_bytes).astype("i4"))
+    values, wrong = _convert_elements(packed.reshape(1, -1), fits_field)
+    bad = None
+    if wrong is not None:
+        bad = np.zeros(len(row_bytes), bool)
+        wrong_elements = np.flatnonzero(wrong)
+        bad[np.searchsorted(ends // element_bytes, wrong_elements, side="right")] = True
+    if fits_field.code in "CM":
+        values = pa.FixedSizeListArray.from_arrays(values, 2)
+    return pa.ListArray.from_arrays(offsets, values), bad
+
+
+def _check_heap_descriptors(fits_field: FitsField, lengths: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> None:
+    is_negative = (lengths < 0).any() or (starts < 0).any()
+    is_too_far = starts.max(initial=0) > 2**48
+    is_too_long = lengths.max(initial=0) > MAX_HEAP_BYTES or sizes.sum() > MAX_HEAP_BYTES
+    if is_negative or is_too_far or is_too_long:
         raise SourceError(
             f"column {fits_field.name}: the descriptors of its variable-length arrays make no sense",
             remedy="get the file anew",
         )
-    if is_filled.any():
-        low = int(starts[is_filled].min())
-    else:
-        low = 0
-    if is_filled.any():
-        high = int((starts + sizes)[is_filled].max())
-    else:
-        high = 0
-    data = np.frombuffer(heap(low, min(high - low, 2 * MAX_HEAP_BYTES)) if heap and high else b"", np.uint8)
-    if len(data) < high - low:
+
+
+def _gather_heap_bytes(
+    fits_field: FitsField, starts: np.ndarray, sizes: np.ndarray, heap: Callable[[int, int], bytes] | None
+) -> np.ndarray:
+    """Read the arrays of a chunk from the heap, and lay them one behind the other."""
+    is_filled = sizes > 0
+    if not is_filled.any():
+        return np.zeros(0, np.uint8)
+    low = int(starts[is_filled].min())
+    high = int((starts + sizes)[is_filled].max())
+    heap_bytes = b""
+    if heap is not None:
+        heap_bytes = heap(low, min(high - low, 2 * MAX_HEAP_BYTES))
+    if len(heap_bytes) < high - low:
         raise SourceError(
             f"column {fits_field.name}: variable-length arrays lie beyond the end of the file",
             remedy="get the file anew",
         )
     ends = np.cumsum(sizes)
-    if len(ends):
-        total = int(ends[-1])
-    else:
-        total = 0
-    index = np.arange(total) - np.repeat(ends - sizes, sizes) + np.repeat(starts - low, sizes)
-    if total:
-        packed = data[index]
-    else:
-        packed = np.zeros(0, np.uint8)
-    offsets = pa.array(np.concatenate([[0], ends]).astype("i4"))
-    if fits_field.code == "A":
-        text = pa.Array.from_buffers(pa.binary(), len(row_bytes), [None, offsets.buffers()[1], pa.py_buffer(packed)])
-        text = pc.utf8_rtrim(pc.replace_substring_regex(text.cast(pa.string()), "\x00.*", ""), characters=" ")
-        return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text), None
-    if fits_field.code == "X":
-        offsets = pa.array((np.concatenate([[0], ends]) * 8).astype("i4"))
-        packed = np.unpackbits(packed)
-        return pa.ListArray.from_arrays(offsets, pa.array(packed.astype(bool))), None
-    counts = pa.array((np.concatenate([[0], ends]) // size).astype("i4"))
-    values, wrong = _convert_elements(packed.reshape(1, -1), fits_field)
-    bad = None
-    if wrong is not None:
-        bad = np.zeros(len(row_bytes), bool)
-        bad[np.searchsorted(ends // size, np.flatnonzero(wrong), side="right")] = True
-    if fits_field.code in "CM":
-        values = pa.FixedSizeListArray.from_arrays(values, 2)
-    return pa.ListArray.from_arrays(counts, values), bad
+    total = int(ends[-1])
+    index = np.arange(total) - np.repeat(ends - sizes, sizes)
+    index += np.repeat(starts - low, sizes)
+    gathered: np.ndarray = np.frombuffer(heap_bytes, np.uint8)[index]
+    return gathered
+
+
+def _build_heap_texts(packed: np.ndarray, bounds: np.ndarray) -> pa.Array:
+    """Build texts: they end at the first NUL, trailing blanks are cut, empty is null."""
+    offsets = bounds.astype("i4")
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(packed)]
+    raw_texts = pa.Array.from_buffers(pa.binary(), len(bounds) - 1, buffers)
+    text = pc.replace_substring_regex(raw_texts.cast(pa.string()), "\x00.*", "")
+    text = pc.utf8_rtrim(text, characters=" ")
+    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
 
 
 def convert_ascii_column(
@@ -456,20 +514,24 @@ def convert_ascii_column(
     Returns
     -------
     values, bad, implied
-        `bad` marks cells that are no numbers, `implied` those whose decimal point TFORM places; None: no cell.
+        `bad` marks the cells that are no numbers. `implied` marks those whose decimal point TFORM places.
+        Each is None if it marks no cell.
     """
-    text = bytes_to_text(np.ascontiguousarray(row_bytes[:, fits_field.start : fits_field.start + fits_field.width]))
+    text = bytes_to_text(_slice_field(row_bytes, fits_field))
     kind = fits_field.column.type.arrow
-    nulls = (str(fits_field.null),) if fits_field.null is not None else ()
+    null_words: tuple[str, ...] = ()
+    if fits_field.null is not None:
+        null_words = (str(fits_field.null),)
     implied = None
     if fits_field.decimals:
         implied = pc.fill_null(pc.match_substring_regex(text, _POINTLESS_NUMBER_PATTERN), False)
-        implied = pc.and_not(implied, pc.is_in(pc.utf8_trim(text, " "), pa.array(nulls, pa.string())))
+        is_null = pc.is_in(pc.utf8_trim(text, " "), pa.array(null_words, pa.string()))
+        implied = pc.and_not(implied, is_null)
         if not pc.any(implied).as_py():
             implied = None
     if implied is not None:
         text = pc.if_else(implied, _insert_decimal_point(text, fits_field.decimals), text)
-    values, bad = parse_cells(text, kind, null_words=nulls)
+    values, bad = parse_cells(text, kind, null_words=null_words)
     if kind == pa.float64() and (fits_field.scale, fits_field.zero) != (1.0, 0.0):
         values = pc.add(pc.multiply(values, fits_field.scale), fits_field.zero)
     return values, bad, implied

@@ -1,6 +1,6 @@
-"""JSON text -> records, a few megabytes at a time: lines, arrays, a list inside a document.
+"""Cut JSON text into records, a few megabytes at a time: lines, arrays, a list inside a document.
 
-Structure is found with numpy, nothing is parsed.
+numpy finds the structure; nothing is parsed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ReadableStream(Protocol):
 
 
 class JsonDocument(Protocol):
-    """A text that records stand in: a file, or a page of a service."""
+    """A text that holds records: a file, or a page of a service."""
 
     name: str
 
@@ -62,7 +62,7 @@ class JsonDocument(Protocol):
         """Read what is left unread."""
 
     def find_fact(self, name: str) -> object:
-        """Return a fact of a file (`hven.sources.FILE_FACT_COLUMNS`); None where it is none."""
+        """Return a fact of a file (`hven.sources.FILE_FACT_COLUMNS`); None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ class JsonRecords:
         """Find the line in which a record begins."""
         start = int(self.starts[record_index])
         remaining_text = self.data[start:]
-        return self.line + self.data.count(b"\n", 0, start + len(remaining_text) - len(remaining_text.lstrip()))
+        blank_bytes = len(remaining_text) - len(remaining_text.lstrip())
+        return self.line + self.data.count(b"\n", 0, start + blank_bytes)
 
 
 def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
@@ -145,12 +146,10 @@ def detect_form(file: JsonDocument, path: Sequence[str] | None) -> RecordForm:
             return RecordForm(FORM_LIST, tuple(path))
         return RecordForm(FORM_WHOLE)
     lines = text.split(b"\n", 21)
-    if len(lines) > 1:
-        complete = lines[:-1]
-    else:
-        complete = []
-    objects = [line for line in complete if line.strip(b" \t\r\x1e")]
-    if len(objects) > 1 and sum(_is_json_record(line) for line in objects) * 2 > len(objects):
+    complete_lines = lines[:-1]
+    objects = [line for line in complete_lines if line.strip(b" \t\r\x1e")]
+    record_count = sum(_is_json_record(line) for line in objects)
+    if len(objects) > 1 and record_count * 2 > len(objects):
         return RecordForm(FORM_LINES)
     if text[:1] == b"[":
         return RecordForm(FORM_LIST)
@@ -179,7 +178,7 @@ def divide_document(
 ) -> tuple[bytes, bytes, int, list[JsonRecords]]:
     """Read a document in one pass.
 
-    What stands around its list as `read_surroundings` does, and the records of it, unless they are not to be kept.
+    It returns what `read_surroundings` returns, and the records of the list if they are to be kept.
 
     Raises
     ------
@@ -191,24 +190,27 @@ def divide_document(
     try:
         cutter = _RecordCutter(file, RecordForm(FORM_LIST, tuple(path)))
         while not cutter.is_over:
-            for part in cutter.cut_records(stream.read(max(BLOCK_BYTES, len(cutter.remainder)))):
-                records_found += [part] if keep_records else []
+            data = stream.read(max(BLOCK_BYTES, len(cutter.remainder)))
+            records = [*cutter.cut_records(data)]
+            if keep_records:
+                records_found += records
         behind = cutter.text_behind + stream.read(MAX_RECORD_BYTES)
     finally:
         stream.close()
     if len(behind) > MAX_RECORD_BYTES:
         complaint = f"there are more than {MAX_RECORD_BYTES >> 20} MB behind the list {'.'.join(path)!r}"
-        raise SourceError(complaint, place=Place(file=file.name, line=cutter.line), remedy="look at the file")
+        place = Place(file=file.name, line=cutter.line)
+        raise SourceError(complaint, place=place, remedy="look at the file")
     return cutter.text_before, behind, cutter.line, records_found
 
 
 def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
-    """Find the frame that a GeoJSON document says of all its features (``crs``), before or behind them.
+    """Find the frame that a GeoJSON document states for all its features (``crs``), before or behind them.
 
     Returns
     -------
     crs
-        Its name; None where none is said, or the form has no room for it.
+        Name of the frame; None where none is stated, or the form cannot hold one.
     """
     if record_form.kind != FORM_LIST or len(record_form.path) != 1:
         return None
@@ -226,13 +228,14 @@ def find_document_crs(file: DataFile, record_form: RecordForm) -> str | None:
     before, behind, _ = read_surroundings(file.copy_unread(), record_form.path)
     try:
         crs_value = orjson.loads(before + behind).get("crs")
-    except orjson.JSONDecodeError:  # which is told where the records are read
+    except orjson.JSONDecodeError:  # reading the records reports it
         return None
+    name = crs_value
     if isinstance(crs_value, dict):
         name = crs_value.get("properties", {}).get("name")
-    else:
-        name = crs_value
-    return name if isinstance(name, str) else None
+    if isinstance(name, str):
+        return name
+    return None
 
 
 def _is_json_record(line: bytes) -> bool:
@@ -243,7 +246,7 @@ def _is_json_record(line: bytes) -> bool:
 
 
 def _detect_document_form(text: bytes) -> RecordForm:
-    """Find the list in a document of a known look; else it is one record."""
+    """Find the list in a document of a known layout; else the document is one record."""
     lists: set[tuple[str, ...]] = set()
     for path, sign in _walk_brackets(text):
         if sign == b"[":
@@ -271,7 +274,10 @@ def _walk_brackets(text: bytes) -> Iterator[tuple[tuple[str, ...], bytes]]:
                 stack[-1] = _unquote_key(key)
             if not inside:
                 yield tuple(part for part in stack if part is not None), token
-            stack.append(None if token == b"[" else "")
+            if token == b"[":
+                stack.append(None)
+            else:
+                stack.append("")
             key, value = None, False
         elif token in {b"}", b"]"}:
             if not stack:
@@ -368,23 +374,19 @@ class _RecordCutter:
 
     def _check_list_missing(self, *, is_end: bool) -> None:
         path = ".".join(self.form.path)
-        if is_end or len(self.remainder) > MAX_RECORD_BYTES:
-            list_paths = sorted(
-                {
-                    ".".join(path_found)
-                    for path_found, sign in _walk_brackets(self.remainder)
-                    if sign == b"[" and path_found
-                }
-            )
-            if path:
-                complaint = f"has no list {path!r}"
-            else:
-                complaint = "is no list"
-            raise SourceError(
-                f"the document {complaint}",
-                place=Place(file=self.file.name),
-                remedy=f"`records:` names one of {', '.join(list_paths[:8])}" if list_paths else "look at the file",
-            )
+        if not is_end and len(self.remainder) <= MAX_RECORD_BYTES:
+            return
+        brackets = _walk_brackets(self.remainder)
+        list_paths = sorted({".".join(list_path) for list_path, sign in brackets if sign == b"[" and list_path})
+        if path:
+            complaint = f"has no list {path!r}"
+        else:
+            complaint = "is no list"
+        if list_paths:
+            remedy = f"`records:` names one of {', '.join(list_paths[:8])}"
+        else:
+            remedy = "look at the file"
+        raise SourceError(f"the document {complaint}", place=Place(file=self.file.name), remedy=remedy)
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecords]:
         if is_end:
@@ -397,24 +399,31 @@ class _RecordCutter:
             return
         marks = np.flatnonzero(np.frombuffer(complete_lines, np.uint8) == 10) + 1
         if is_end and complete_lines[-1:] != b"\n":
-            self._check_last_line(complete_lines[marks[-1] if len(marks) else 0 :])
+            last_start = 0
+            if len(marks):
+                last_start = marks[-1]
+            self._check_last_line(complete_lines[last_start:])
             marks = np.append(marks, len(complete_lines))
         starts = np.concatenate([[0], marks[:-1]])
         short = np.flatnonzero(marks - starts <= 8)
-        empty = [at for at in short if not complete_lines[starts[at] : marks[at]].strip(b" \t\r\n\x1e")]
+        empty: list[Any] = []
+        for at in short:
+            line = complete_lines[starts[at] : marks[at]]
+            if not line.strip(b" \t\r\n\x1e"):
+                empty.append(at)
         yield from self._build_records(complete_lines, starts, marks, empty)
 
     def _check_last_line(self, last: bytes) -> None:
         """Refuse a last line without an end that breaks off in a record."""
         text = last.strip(b" \t\r\x1e")
-        if (
-            text
-            and not _is_json_record(text)
-            and text.count(b"{") + text.count(b"[") > text.count(b"}") + text.count(b"]")
-        ):
+        if not text or _is_json_record(text):
+            return
+        open_count = text.count(b"{") + text.count(b"[")
+        if open_count > text.count(b"}") + text.count(b"]"):
             self.line += self.remainder.count(b"\n")
+            end_text = text[-40:].decode(errors="replace")
             raise SourceError(
-                f"the file ends in the middle of its last record: {text[-40:].decode(errors='replace')!r}",
+                f"the file ends in the middle of its last record: {end_text!r}",
                 place=Place(file=self.file.name),
                 remedy="it was cut short: get it anew",
             )
@@ -423,58 +432,53 @@ class _RecordCutter:
         array = np.frombuffer(data, np.uint8)
         places, codes, depth = _scan_structure(array)
         if self.form.kind == FORM_LIST:
-            closed = np.flatnonzero(depth < 0)[:1]
-            if len(closed):
-                stop = int(closed[0])
-            else:
-                stop = len(places)
-            ends = places[:stop][(codes[:stop] == _COMMA_CODE) & (depth[:stop] == 0)]
-            if len(closed):
-                self.is_over = True
-                self.text_behind = data[places[stop] :]
-                ends = np.append(ends, places[stop])
-            elif is_end:
+            ends = self._find_list_ends(data, places, codes, depth)
+            if is_end and not self.is_over:
                 raise self._build_error(
                     f"the file ends within its list, in record {self.number + len(ends):,}",
                     "it was cut short: get it anew",
                 )
-            if len(ends):
-                starts = np.concatenate([[0], ends[:-1] + 1])
-            else:
-                starts = np.zeros(0, np.int64)
-            if len(ends):
-                consumed = int(ends[-1]) + 1
-            else:
-                consumed = 0
+            next_starts = ends + 1
         else:
             if len(depth) and depth.min() < 0:
                 raise self._build_error("a bracket is closed that was not opened", "look at the file")
             ends = places[(codes == _CLOSE_CODE) & (depth == 0)] + 1
-            if len(ends):
-                starts = np.concatenate([[0], ends[:-1]])
-            else:
-                starts = np.zeros(0, np.int64)
-            if len(ends):
-                consumed = int(ends[-1])
-            else:
-                consumed = 0
-            if is_end and data[consumed:].strip(b" \t\r\n\x1e,"):
-                raise self._build_error(
-                    f"the file ends in the middle of record {self.number + len(ends):,}",
-                    "it was cut short: get it anew",
-                )
+            next_starts = ends
+        starts = np.zeros(0, np.int64)
+        consumed = 0
+        if len(ends):
+            starts = np.concatenate([[0], next_starts[:-1]])
+            consumed = int(next_starts[-1])
+        is_cut_short = is_end and self.form.kind != FORM_LIST and data[consumed:].strip(b" \t\r\n\x1e,")
+        if is_cut_short:
+            raise self._build_error(
+                f"the file ends in the middle of record {self.number + len(ends):,}",
+                "it was cut short: get it anew",
+            )
+        self.remainder = data[consumed:]
         if self.is_over:
             self.remainder = b""
-        else:
-            self.remainder = data[consumed:]
         if not len(ends):
             return
-        # []
-        if self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n"):
+        empty: list[int] = []
+        is_empty_list = self.is_over and len(ends) == 1 and not data[: ends[0]].strip(b" \t\r\n")
+        if is_empty_list:
             empty = [0]
-        else:
-            empty = []
         yield from self._build_records(data[:consumed], starts, ends, empty)
+
+    def _find_list_ends(self, data: bytes, places: Any, codes: Any, depth: Any) -> Any:
+        """Find the commas behind the records of the list, and its closing bracket, which ends the list."""
+        closed = np.flatnonzero(depth < 0)[:1]
+        stop = len(places)
+        if len(closed):
+            stop = int(closed[0])
+        is_separator = (codes[:stop] == _COMMA_CODE) & (depth[:stop] == 0)
+        ends = places[:stop][is_separator]
+        if len(closed):
+            self.is_over = True
+            self.text_behind = data[places[stop] :]
+            ends = np.append(ends, places[stop])
+        return ends
 
     def _build_records(self, data: bytes, starts: Any, ends: Any, empty: Sequence[Any]) -> Iterator[JsonRecords]:
         """Lay an array of texts over the bytes; separators between records become blanks."""
@@ -484,10 +488,12 @@ class _RecordCutter:
         bytes_ = np.frombuffer(data, np.uint8)
         if self.form.kind != FORM_LINES:
             bytes_ = bytes_.copy()
-            bytes_[ends[:-1]] = np.where(bytes_[ends[:-1]] == ord(","), ord(" "), bytes_[ends[:-1]])
+            separators = bytes_[ends[:-1]]
+            bytes_[ends[:-1]] = np.where(separators == ord(","), ord(" "), separators)
         if data.find(b"\x1e") >= 0:
             bytes_ = np.where(bytes_ == 0x1E, np.uint8(32), bytes_)
-        texts = pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(bytes_.tobytes()))
+        buffers = (pa.py_buffer(offsets), pa.py_buffer(bytes_.tobytes()))
+        texts = pa.StringArray.from_buffers(len(starts), *buffers)
         if len(empty):
             keep = np.ones(len(starts), bool)
             keep[list(empty)] = False
@@ -500,12 +506,8 @@ class _RecordCutter:
 
     def _build_error(self, message: str, remedy: str) -> SourceError:
         blank = len(self.remainder) - len(self.remainder.lstrip())
-        place = Place(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, blank))
-        return SourceError(
-            message,
-            place=place,
-            remedy=remedy,
-        )
+        line = self.line + self.remainder.count(b"\n", 0, blank)
+        return SourceError(message, place=Place(file=self.file.name, line=line), remedy=remedy)
 
 
 def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
@@ -520,14 +522,14 @@ def _scan_structure(array: npt.NDArray[np.uint8]) -> tuple[Any, Any, Any]:
         after = at > 0
         escaped[after] = array[at[after] - 1] == 0x5C
         if escaped.any():  # by an odd number of backslashes
-            last = np.maximum.accumulate(np.where(array == 0x5C, -1, np.arange(len(array))))
+            unescaped_places = np.where(array == 0x5C, -1, np.arange(len(array)))
+            last = np.maximum.accumulate(unescaped_places)
             before = at[escaped] - 1
             escaped[escaped] = (before - last[before]) % 2 == 1
         real = quotes.copy()
         real[quotes] = ~escaped
-    outside = (
-        np.cumsum(real, dtype=np.uint8) & 1 == 0
-    ) & ~quotes  # an even number of quotes before, counted modulo 256
+    quotes_before = np.cumsum(real, dtype=np.uint8)  # counted modulo 256
+    outside = (quotes_before & 1 == 0) & ~quotes
     places = places[outside]
     codes = codes[outside]
     depth = np.cumsum(np.take(_DEPTH_STEPS, codes), dtype=np.int64)
@@ -549,7 +551,10 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
                 stack[-1] = _unquote_key(key)
             if token == b"[" and None not in stack and tuple(stack) == list_path:
                 return match.end()
-            stack.append(None if token == b"[" else "")
+            if token == b"[":
+                stack.append(None)
+            else:
+                stack.append("")
             key, value = None, False
         elif token in {b"}", b"]"}:
             if not stack:
@@ -564,7 +569,7 @@ def find_list_start(data: bytes, path: Sequence[str]) -> int | None:
 
 
 def read_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
-    """Read the list of names that stands beside the records of a document."""
+    """Read the list of names beside the records of a document."""
     stream = file.open_stream()
     try:
         head = _strip_byte_order_mark(stream.read(HEAD_BYTES), file)
@@ -572,12 +577,17 @@ def read_names(file: JsonDocument, path: Sequence[str]) -> list[str]:
         stream.close()
     start = find_list_start(head, path)
     stop = head.find(b"]", start or 0)
-    try:
-        if start is not None and stop > 0:
-            names_found = orjson.loads(b"[" + head[start:stop] + b"]")
-        else:
-            names_found = []
-    except orjson.JSONDecodeError:
-        names_found = []
-    names = [item.get("name") if isinstance(item, dict) else item for item in names_found]
-    return [str(name) for name in names if name is not None]
+    items: list[Any] = []
+    if start is not None and stop > 0:
+        try:
+            items = orjson.loads(b"[" + head[start:stop] + b"]")
+        except orjson.JSONDecodeError:
+            return []
+    names: list[str] = []
+    for item in items:
+        name = item
+        if isinstance(item, dict):
+            name = item.get("name")
+        if name is not None:
+            names.append(str(name))
+    return names
